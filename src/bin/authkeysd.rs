@@ -1,0 +1,3 @@
+//! The agent on every node.
+
+fn main() {}

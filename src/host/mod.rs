@@ -1,0 +1,92 @@
+//! The node: its accounts and their files. Carries out steps and never decides.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::user::UserName;
+
+/// The most bytes of an account's file that are ever read, 1 MiB.
+pub const MAX_FILE: u64 = 1 << 20;
+
+/// An account as NSS describes it at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub user: UserName,
+    /// Its user id.
+    pub uid: u32,
+    /// Its primary group.
+    pub gid: u32,
+    /// Its home directory as NSS has it, not resolved.
+    pub home: PathBuf,
+}
+
+/// The file of an account, and as whom it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Whose file it is.
+    pub account: Account,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Where a file is decides whose identity writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Below the account's home: written as the account, 0600, in a directory that is made 0700 when absent.
+    Home {
+        /// Relative to the home; only plain names, at least one.
+        below: PathBuf,
+    },
+    /// Outside the home: written as whoever runs authkeysd, 0644; its last directory is made 0755 when absent.
+    System {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+/// What was found at a target, and the stamp that tells whether it is still the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The file's bytes; `None` when there is no file.
+    pub content: Option<Vec<u8>>,
+    /// Owner or mode are not what they must be; a replace repairs them.
+    pub drifted: bool,
+    /// Proof of what was read: device, inode, size and times.
+    pub stamp: Stamp,
+}
+
+/// Identity of a file's state between reading it and replacing it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(Option<StampInner>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StampInner;
+
+/// How a replace ended, other than by an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    /// The new content is in place, durable and read back.
+    Done,
+    /// Somebody changed the file since the snapshot; nothing was written. Read again.
+    ChangedMeanwhile,
+}
+
+/// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// Not written yet.
+    #[error("not written yet")]
+    Todo,
+}
+
+/// The seam to the node's accounts and files.
+pub trait Host {
+    /// Looks an account up through NSS; `None` is the user who runs authkeysd.
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
+    /// Reads the file, bounded in size and time, following no link below the home.
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError>;
+    /// Replaces the file durably if it still is what `seen` saw.
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
+}

@@ -1,0 +1,12 @@
+//! authkeysd keeps `authorized_keys` on a node equal to one published key set.
+//!
+//! The data's way, stage by stage:
+//!
+//! ```text
+//! source ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ host ──▶ outcome ──▶ report
+//! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
+//! ```
+
+pub mod host;
+pub mod source;
+pub mod user;
