@@ -7,6 +7,12 @@
 //! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
 //! ```
 
+pub mod document;
+pub mod guard;
 pub mod host;
+pub mod key;
+pub mod outcome;
+pub mod plan;
 pub mod source;
 pub mod user;
+pub mod verify;
