@@ -7,6 +7,7 @@
 //! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
 //! ```
 
+pub mod config;
 pub mod document;
 pub mod guard;
 pub mod host;

@@ -2,7 +2,7 @@
 
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
 pub use line::{BadLine, Identified, KeyLine, LineRules, identify};
-pub use options::{BadOption, Expiry, OptionList, OptionPolicy};
+pub use options::{BadOption, Expiry, OptionList, OptionPolicy, is_option_name};
 
 pub mod blob;
 pub mod line;
