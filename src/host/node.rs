@@ -1,0 +1,110 @@
+//! The real node: each step on a thread of its own, as the account where the file is in its home.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::read::{self, Wanted};
+use super::replace::{self, Gate};
+use super::temporary::sweep;
+use super::walk::{self, Absent, Directory, file_name};
+use super::worker::{Awaited, Workers};
+use super::{Account, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, identity, lock};
+use crate::user::UserName;
+
+/// The node that authkeysd runs on.
+#[derive(Debug)]
+pub struct Node {
+    /// The longest that one call may take, 10 s: a home on a dead network file system costs only its own account.
+    pub limit: Duration,
+    /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
+    pub lock_wait: Duration,
+    workers: Workers,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { limit: Duration::from_secs(10), lock_wait: Duration::from_secs(5), workers: Workers::default() }
+    }
+}
+
+impl Node {
+    fn step<T: Send + 'static>(
+        &self,
+        target: &Target,
+        work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let (user, path) = (target.account.user.clone(), target.path());
+        let target = target.clone();
+        self.workers.run(user.as_str(), &path, self.limit, move |awaited| {
+            if let Place::Home { .. } = target.place {
+                identity::become_account(&target.account)?;
+            }
+            work(&target, awaited)
+        })
+    }
+}
+
+impl Host for Node {
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+        let asked = user.cloned();
+        let name = user.map_or_else(|| "that runs authkeysd".to_owned(), UserName::to_string);
+        self.workers.run(&name, Path::new("its NSS entry"), self.limit, move |_| account::look_up(asked.as_ref()))
+    }
+
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+        self.step(target, |target, _| {
+            let place = Located::find(target, Absent::Leave)?;
+            let Some(directory) = place.directory else {
+                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent() });
+            };
+            let name = file_name(&place.path)?;
+            sweep(&directory, name);
+            read::file(&directory, name, &place.wanted)
+        })
+    }
+
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+        let (seen, content, lock_wait) = (seen.clone(), content.to_vec(), self.lock_wait);
+        self.step(target, move |target, awaited| {
+            let place = Located::find(target, Absent::Make)?;
+            let Some(directory) = place.directory else { return Ok(Replaced::ChangedMeanwhile) };
+            let name = file_name(&place.path)?;
+            replace::file(&directory, name, &place.wanted, &content, || {
+                let lock = match target.place {
+                    Place::Home { .. } => lock::take(&target.account, lock_wait)?,
+                    Place::System { .. } => None,
+                };
+                if read::current_stamp(&directory, name)? != seen {
+                    return Ok(Gate::Changed);
+                }
+                awaited.still(&place.path)?;
+                Ok(Gate::Open(lock))
+            })
+        })
+    }
+}
+
+/// A target's directory, if there is one, and what its file must be like.
+struct Located {
+    directory: Option<Directory>,
+    path: PathBuf,
+    wanted: Wanted,
+}
+
+impl Located {
+    fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
+        let path = target.path();
+        Ok(match &target.place {
+            Place::Home { below } => {
+                let Account { uid, gid, .. } = target.account;
+                let wanted = Wanted { uid, gid, mode: 0o600, limit: MAX_FILE };
+                Self { directory: walk::below_home(&target.account, below, absent)?, path, wanted }
+            }
+            Place::System { path: absolute } => {
+                let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+                let wanted = Wanted { uid, gid, mode: 0o644, limit: MAX_FILE };
+                Self { directory: walk::system(absolute, absent)?, path, wanted }
+            }
+        })
+    }
+}
