@@ -7,6 +7,7 @@
 //! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
 //! ```
 
+pub mod agent;
 pub mod config;
 pub mod document;
 pub mod guard;
@@ -15,5 +16,6 @@ pub mod key;
 pub mod outcome;
 pub mod plan;
 pub mod source;
+pub mod state;
 pub mod user;
 pub mod verify;

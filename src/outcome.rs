@@ -1,5 +1,8 @@
 //! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
 
+use std::error::Error;
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -129,6 +132,47 @@ pub enum FaultClass {
     Unreachable,
     /// Not permitted.
     Denied,
+}
+
+impl Fault {
+    /// A fault that an error explains.
+    pub fn new(class: FaultClass, error: &dyn Error) -> Self {
+        Self { class, text: chain(error) }
+    }
+
+    /// A fault of something that has a name.
+    pub fn at(class: FaultClass, place: &impl Display, text: &str) -> Self {
+        Self { class, text: format!("{place}: {text}") }
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl SourceOutcome {
+    /// A source of which no good document is known.
+    pub fn failed(source: String, detail: String) -> Self {
+        Self {
+            source,
+            status: Status::Failed,
+            detail,
+            name: None,
+            serial: None,
+            digest: None,
+            version: None,
+            fetched: None,
+            signer: None,
+        }
+    }
 }
 
 impl KeyShown {

@@ -198,11 +198,7 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
     for Found { value: account, at } in accounts {
         if !users.insert(&account.user) {
             let who = account.user.as_ref().map_or("the running user".to_owned(), UserName::to_string);
-            faults.add(
-                account.line,
-                "account.user",
-                format!("{who} stands twice; one account has one key set and one file"),
-            );
+            faults.add(*at, "account.user", format!("{who} stands twice; one account has one key set and one file"));
         }
         // A shared file would let every key of one account into the other.
         if account.file.is_fixed() && !files.insert(&account.file) {

@@ -71,7 +71,10 @@ impl FileTemplate {
         }
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
-            Ok(below) if below.components().next().is_some() => Placed::BelowHome(below.to_owned()),
+            // A service account's home may be `/`, which makes nothing the account's own.
+            Ok(below) if home != Path::new("/") && below.components().next().is_some() => {
+                Placed::BelowHome(below.to_owned())
+            }
             _ => Placed::Elsewhere(path),
         })
     }
@@ -103,6 +106,8 @@ mod tests {
         assert_eq!(placed("/home/%u/.ssh/keys"), Placed::BelowHome(".ssh/keys".into()));
         assert_eq!(placed("/etc/ssh/keys/%u-%U"), Placed::Elsewhere("/etc/ssh/keys/jo-1001".into()));
         assert_eq!(placed("/k/100%%u/%u%%"), Placed::Elsewhere("/k/100%u/jo%".into()));
+        let service = FileTemplate::system().place("svc", 99, Path::new("/")).unwrap();
+        assert_eq!(service, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
         assert_eq!(placed("/home/john"), Placed::Elsewhere("/home/john".into()));
     }
 

@@ -277,6 +277,13 @@ fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Docume
     }
 }
 
+impl Document {
+    /// A document without any key: not what "nothing there" means, but what somebody meant.
+    pub fn empty() -> Self {
+        bare(Vec::new(), Vec::new(), b"")
+    }
+}
+
 impl PublishedKey {
     /// A key for everybody and for ever.
     fn unbounded(line: KeyLine) -> Self {

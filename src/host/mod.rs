@@ -9,6 +9,7 @@ mod lock;
 mod node;
 mod read;
 mod replace;
+pub mod sshd;
 mod temporary;
 mod walk;
 mod worker;
@@ -123,6 +124,8 @@ pub trait Host {
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
     /// Reads the file, bounded in size and time, following no link below the home.
     fn read(&self, target: &Target) -> Result<Snapshot, HostError>;
+    /// The major and minor version of the installed OpenSSH server; `None` when it cannot be told.
+    fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
 }

@@ -1,6 +1,7 @@
 //! The real node: each step on a thread of its own, as the account where the file is in its home.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::read::{self, Wanted};
@@ -8,7 +9,9 @@ use super::replace::{self, Gate};
 use super::temporary::sweep;
 use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Workers};
-use super::{Account, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, identity, lock};
+use super::{
+    Account, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, identity, lock, sshd,
+};
 use crate::user::UserName;
 
 /// The node that authkeysd runs on.
@@ -19,11 +22,17 @@ pub struct Node {
     /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
     pub lock_wait: Duration,
     workers: Workers,
+    sshd_version: OnceLock<Option<(u32, u32)>>,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { limit: Duration::from_secs(10), lock_wait: Duration::from_secs(5), workers: Workers::default() }
+        Self {
+            limit: Duration::from_secs(10),
+            lock_wait: Duration::from_secs(5),
+            workers: Workers::default(),
+            sshd_version: OnceLock::new(),
+        }
     }
 }
 
@@ -61,6 +70,10 @@ impl Host for Node {
             sweep(&directory, name);
             read::file(&directory, name, &place.wanted)
         })
+    }
+
+    fn sshd_version(&self) -> Option<(u32, u32)> {
+        *self.sshd_version.get_or_init(sshd::version)
     }
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {

@@ -207,7 +207,8 @@ impl OptionList {
         self.0.is_empty()
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether an option of that name is there.
+    pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|o| o.name == name)
     }
 }

@@ -25,6 +25,17 @@ pub enum ExpiryForm {
     Omit,
 }
 
+impl ExpiryForm {
+    /// The form for an OpenSSH of that major and minor version; unknown is taken for too old.
+    pub fn for_sshd(version: Option<(u32, u32)>) -> Self {
+        match version {
+            Some(version) if version >= (9, 1) => Self::Utc,
+            Some(version) if version >= (7, 7) => Self::LocalStandard,
+            _ => Self::Omit,
+        }
+    }
+}
+
 impl Moment {
     /// The instant that an option names; local times are standard times, as sshd's `mktime` takes them.
     pub(super) fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
