@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::aws::fault::{Call, no_region, partition};
+use super::aws::fault::{Call, chain, no_region, partition};
 use super::aws::{Aws, endpoint};
 use super::error::{Class, FetchError};
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
@@ -117,7 +117,7 @@ async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result
         let piece = match timeout(aws.limits.read, answer.body.next()).await {
             Err(_elapsed) => return Err(call.timed_out(aws.limits.read)),
             Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(cut_off(call, &error.to_string())),
+            Ok(Some(Err(error))) => return Err(cut_off(call, &chain(&error))),
             Ok(Some(Ok(piece))) => piece,
         };
         if bytes.len() + piece.len() > MAX_DOCUMENT {

@@ -68,11 +68,16 @@ impl Call {
                 let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
                 let header = |name| response.headers().get(name).unwrap_or_default();
                 let region = Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
+                // The SDK gives up on an error that is not quite XML, such as one that quotes an escape sequence.
+                let text = |known: &str, name| match known {
+                    "" => element(&body, name).unwrap_or_default().to_owned(),
+                    known => known.to_owned(),
+                };
                 let date = Some(header("date")).filter(|date| !date.is_empty());
                 self.answered(&Answer {
                     status: response.status().as_u16(),
-                    code,
-                    message,
+                    code: &text(code, "Code"),
+                    message: &text(message, "Message"),
                     request_id: header("x-amz-request-id"),
                     region: region.or_else(|| element(&body, "Region")).unwrap_or_default(),
                     clocks: element(&body, "ServerTime").or(date).zip(element(&body, "RequestTime")),
@@ -152,7 +157,7 @@ impl Call {
         }
     }
 
-    fn unanswered(&self, error: &(dyn Error + 'static)) -> FetchError {
+    fn unanswered<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> FetchError {
         if let Some(PlainHttp { host }) = find(error) {
             return self.failed(
                 Class::Invalid,
@@ -172,7 +177,16 @@ impl Call {
                 "correct the AWS profile or the environment",
             ),
             Some(_) => self.failed(Class::Denied, "was not made: there are no credentials", CREDENTIALS),
-            None => self.failed(Class::Transient, &format!("did not reach {}: {}", self.endpoint, chain(error)), REACH),
+            None if matches!(error, SdkError::ConstructionFailure(_)) => self.failed(
+                Class::Invalid,
+                &format!("was not made: {}", chain(error)),
+                "check `source`, the region and the endpoint",
+            ),
+            // The outermost link says no more than that the dispatch failed.
+            None => {
+                let cause = chain(error.source().unwrap_or(error));
+                self.failed(Class::Transient, &format!("did not reach {}: {cause}", self.endpoint), REACH)
+            }
         }
     }
 }
@@ -265,7 +279,7 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 }
 
 /// The chain of causes in one line; a cause that its effect already told is left out.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     for link in links(error).map(ToString::to_string) {
         if !told.iter().any(|before| before.contains(&link)) {
