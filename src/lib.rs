@@ -8,6 +8,7 @@
 //! ```
 
 pub mod agent;
+pub mod command;
 pub mod config;
 pub mod document;
 pub mod guard;
@@ -15,6 +16,7 @@ pub mod host;
 pub mod key;
 pub mod outcome;
 pub mod plan;
+pub mod report;
 pub mod source;
 pub mod state;
 pub mod user;

@@ -18,6 +18,8 @@ use crate::state::{StateError, Store};
 use account::{Carried, Prepared};
 use acquire::Acquired;
 
+pub use pinned::read_pinned;
+
 /// The parts that a cycle works with. The composition root names the concrete ones.
 #[derive(Debug)]
 pub struct Agent<F, H> {
@@ -93,7 +95,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             schema: 1,
             version: env!("CARGO_PKG_VERSION"),
             status,
-            detail: faults.iter().max_by_key(|f| f.class).map(|f| f.text.clone()).unwrap_or_default(),
+            detail: faults.iter().rev().max_by_key(|f| f.class).map(|f| f.text.clone()).unwrap_or_default(),
             instance_id: None,
             started,
             finished,

@@ -46,7 +46,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 }
 
 /// Reads the file; one that others can write would let them in everywhere on this node.
-pub(super) fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
+pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let found = bounded::read(path, limit).map_err(|fault| chain(&fault))?.ok_or("there is no such file")?;
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {

@@ -17,7 +17,13 @@ mod sync;
 #[command(name = "authkeysd", version, after_help = EXIT_CODES)]
 struct Cli {
     /// The configuration file
-    #[arg(long, value_name = "FILE", env = "AUTHKEYSD_CONFIG", default_value = "/etc/authkeysd/config.toml", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AUTHKEYSD_CONFIG",
+        default_value = "/etc/authkeysd/config.toml",
+        global = true
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,

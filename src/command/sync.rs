@@ -71,6 +71,6 @@ fn denied(fault: &StateError) -> Exit {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]
-fn clock() -> Timestamp {
+pub(super) fn clock() -> Timestamp {
     Timestamp::now()
 }

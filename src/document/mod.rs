@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::key::{Fingerprint, KeyLine, LineRules};
+use crate::key::{Fingerprint, KeyLine, LineRules, identify};
 use crate::user::UserName;
 
 pub use envelope::Envelope;
@@ -155,6 +155,11 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
 /// private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     rotation::is_rotation(bytes).then(|| rotation::public_half(bytes).unwrap_or_default())
+}
+
+/// How many lines of an authorized_keys file carry a key that some sshd could read.
+pub fn count_keys(file: &[u8]) -> usize {
+    file.split(|b| *b == b'\n').filter(|line| identify(line).is_some()).count()
 }
 
 /// A name of a key set or of an audience: 1 to 128 of `[A-Za-z0-9._:/@+=-]`.

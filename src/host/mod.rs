@@ -10,6 +10,7 @@ mod node;
 mod read;
 mod replace;
 pub mod sshd;
+pub mod strict;
 mod temporary;
 mod walk;
 mod worker;

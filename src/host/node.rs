@@ -1,6 +1,7 @@
 //! The real node: each step on a thread of its own, as the account where the file is in its home.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -66,9 +67,8 @@ impl Host for Node {
             let Some(directory) = place.directory else {
                 return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent() });
             };
-            let name = file_name(&place.path)?;
-            sweep(&directory, name);
-            read::file(&directory, name, &place.wanted)
+            sweep(&directory, &place.name);
+            read::file(&directory, &place.name, &place.wanted)
         })
     }
 
@@ -81,7 +81,7 @@ impl Host for Node {
         self.step(target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
             let Some(directory) = place.directory else { return Ok(Replaced::ChangedMeanwhile) };
-            let name = file_name(&place.path)?;
+            let name = &place.name;
             replace::file(&directory, name, &place.wanted, &content, || {
                 let lock = match target.place {
                     Place::Home { .. } => lock::take(&target.account, lock_wait)?,
@@ -90,7 +90,7 @@ impl Host for Node {
                 if read::current_stamp(&directory, name)? != seen {
                     return Ok(Gate::Changed);
                 }
-                awaited.still(&place.path)?;
+                awaited.still(&target.path())?;
                 Ok(Gate::Open(lock))
             })
         })
@@ -100,23 +100,25 @@ impl Host for Node {
 /// A target's directory, if there is one, and what its file must be like.
 struct Located {
     directory: Option<Directory>,
-    path: PathBuf,
+    name: OsString,
     wanted: Wanted,
 }
 
 impl Located {
     fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
-        let path = target.path();
+        // The name is judged first: nothing is made on the way to a file that cannot be.
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;
                 let wanted = Wanted { uid, gid, mode: 0o600, limit: MAX_FILE };
-                Self { directory: walk::below_home(&target.account, below, absent)?, path, wanted }
+                let name = file_name(below)?.to_owned();
+                Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted }
             }
-            Place::System { path: absolute } => {
+            Place::System { path } => {
                 let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
                 let wanted = Wanted { uid, gid, mode: 0o644, limit: MAX_FILE };
-                Self { directory: walk::system(absolute, absent)?, path, wanted }
+                let name = file_name(path)?.to_owned();
+                Self { name, directory: walk::system(path, absent)?, wanted }
             }
         })
     }
