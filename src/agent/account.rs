@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use super::acquire::{Acquired, load};
 use super::pinned::Pinned;
-use super::{Agent, Intent};
+use super::{Agent, Cycle};
 use crate::config::{AccountConfig, Placed};
 use crate::document::Document;
 use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
 use crate::source::Fetch;
-use crate::state::{Kept, State, Store};
+use crate::state::Kept;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
@@ -77,17 +75,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Decides what the account's file must become and notes in `state` what will be installed. Writes nothing.
-    #[expect(clippy::too_many_arguments, reason = "the one step where everything meets")]
     pub(super) fn prepare(
         &self,
         account: &AccountConfig,
         target: Result<Target, Fault>,
         acquired: Option<&Acquired>,
         pinned: &Pinned,
-        store: &Store,
-        state: &mut State,
-        intent: Intent,
-        now: Timestamp,
+        cycle: &mut Cycle<'_>,
     ) -> Prepared {
         let mut outcome = AccountOutcome::new(account.user.as_ref());
         let target = match target {
@@ -105,8 +99,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Ok(snapshot) => snapshot,
             Err(error) => return Prepared::failed(outcome, host_fault(&error)),
         };
-        let mine = state.accounts.entry(target.account.user.clone()).or_default();
-        let moment = Moment { now, zone: self.zone.clone() };
+        let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
+        let moment = Moment { now: cycle.now, zone: self.zone.clone() };
         let draw = |document: &Document| {
             let form = self.expiry_form(document, pinned);
             let desired = desired(&[document], &pinned.lines, &target.account.user, &moment, form);
@@ -125,7 +119,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             judged = None;
             // The document that passed last goes on being enforced: its windows, and repairs.
             let rules = self.config.rules(account);
-            match mine.judged.as_ref().and_then(|(judged, _)| load(store, *judged, &rules)) {
+            match mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules)) {
                 Some(last) => {
                     outcome.fault(Status::Stale, text);
                     (desired, plan) = draw(&last);
@@ -141,7 +135,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let text = format!("{}: line {} was left out: {}", account.source, bad.line, bad.reason);
             fault = Some(Fault { class: FaultClass::Failed, text });
         }
-        if !intent.dry_run {
+        if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         let work = Work { target, mode: account.mode, desired, snapshot, plan, judged };
@@ -149,20 +143,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Makes the file what was decided. When it changed since, it is read and planned again.
-    pub(super) fn carry_out(&self, prepared: Prepared, store: &Store, state: &mut State, intent: Intent) -> Carried {
+    pub(super) fn carry_out(&self, prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
         let Prepared { mut outcome, mut fault, work } = prepared;
         let Some(mut work) = work else {
             return Carried { outcome, fault };
         };
         let user = work.target.account.user.clone();
-        match self.settle(&mut work, store, state, intent) {
+        match self.settle(&mut work, cycle) {
             Ok(changed) => {
                 outcome.changed = changed;
                 outcome.in_force = work.plan.in_force;
                 (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
                 outcome.updated = work.plan.updated;
-                if let (Some(kept), false) = (work.judged, intent.dry_run) {
-                    state.accounts.entry(user).or_default().judged = Some((kept, format!("{:?}", self.config.guard)));
+                if let (Some(kept), false) = (work.judged, cycle.intent.dry_run) {
+                    cycle.state.accounts.entry(user).or_default().judged =
+                        Some((kept, format!("{:?}", self.config.guard)));
                 }
             }
             Err(failed) => {
@@ -174,7 +169,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Returns whether the file was changed, or would be.
-    fn settle(&self, work: &mut Work, store: &Store, state: &mut State, intent: Intent) -> Result<bool, Fault> {
+    fn settle(&self, work: &mut Work, cycle: &mut Cycle<'_>) -> Result<bool, Fault> {
         for _ in 0..TRIES {
             let old = work.snapshot.content.as_deref();
             let content = match (&work.plan.content, old) {
@@ -182,12 +177,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 (None, Some(old)) if work.snapshot.drifted => old,
                 _ => return Ok(false),
             };
-            if intent.dry_run {
+            if cycle.intent.dry_run {
                 return Ok(true);
             }
-            let mine = state.accounts.entry(work.target.account.user.clone()).or_default();
+            let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
             if let (Mode::Exclusive, false, Some(old)) = (work.mode, mine.adopted, old) {
-                store
+                cycle
+                    .store
                     .keep_replaced(&work.target.account.user, old)
                     .map_err(|error| Fault::new(FaultClass::Failed, &error))?;
             }

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Agent, Intent};
+use super::{Agent, Cycle};
 use crate::config::AccountConfig;
 use crate::document::{self, Document, Rules};
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, SourceOutcome, Status, chain};
 use crate::source::{Class, Fetch, Fetched, SourceUrl, Version};
-use crate::state::{Accepted, Kept, State, StateError, Store};
+use crate::state::{Accepted, Kept, StateError, Store};
 use crate::verify::verify;
 
 /// What a source gave.
@@ -23,31 +23,24 @@ pub(super) struct Acquired {
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Fetches, judges and keeps. Only an unusable state directory is an error; a bad source or document is an outcome.
-    pub(super) async fn acquire(
-        &self,
-        account: &AccountConfig,
-        store: &Store,
-        state: &mut State,
-        intent: Intent,
-        now: Timestamp,
-    ) -> Result<Acquired, StateError> {
+    pub(super) async fn acquire(&self, account: &AccountConfig, cycle: &mut Cycle<'_>) -> Result<Acquired, StateError> {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
         // The kept bytes are judged again each time: trust or policy may have changed since.
-        let last = state.sources.get(&name).and_then(|accepted| {
-            let document = load(store, accepted.document, &rules)?;
+        let last = cycle.state.sources.get(&name).and_then(|accepted| {
+            let document = load(cycle.store, accepted.document, &rules)?;
             let trusted = verify(&document, &self.config.trust, None).is_ok();
             trusted.then(|| (document, accepted.clone()))
         });
         let known = last.as_ref().map(|(_, accepted)| &accepted.version);
         let refused = match self.fetch.fetch(url, known).await {
             Ok(Fetched::Unchanged) => match last {
-                Some((document, accepted)) => return Ok(in_force(name, document, accepted, now, now)),
+                Some((document, accepted)) => return Ok(in_force(name, document, accepted, cycle.now, cycle.now)),
                 None => Fault::at(FaultClass::Failed, url, "it says \"unchanged\" although nothing is known of it"),
             },
             Ok(Fetched::Document { bytes, version }) => {
-                match self.judge(url, Zeroizing::new(bytes), version, &rules, store, state, intent, now)? {
-                    Ok((document, accepted)) => return Ok(in_force(name, document, accepted, now, now)),
+                match self.judge(url, Zeroizing::new(bytes), version, &rules, cycle)? {
+                    Ok((document, accepted)) => return Ok(in_force(name, document, accepted, cycle.now, cycle.now)),
                     Err(fault) => fault,
                 }
             }
@@ -63,7 +56,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(match last {
             Some((document, accepted)) => {
                 let fetched = accepted.fetched;
-                let mut acquired = in_force(name, document, accepted, fetched, now);
+                let mut acquired = in_force(name, document, accepted, fetched, cycle.now);
                 acquired.outcome.status = Status::Stale;
                 acquired.outcome.detail = refused.text.clone();
                 acquired.fault = Some(refused);
@@ -78,33 +71,29 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Parses, verifies and keeps what came. The inner error is why the document is refused.
-    #[expect(clippy::too_many_arguments, reason = "the one step where everything meets")]
     fn judge(
         &self,
         url: &SourceUrl,
         bytes: Zeroizing<Vec<u8>>,
         version: Version,
         rules: &Rules,
-        store: &Store,
-        state: &mut State,
-        intent: Intent,
-        now: Timestamp,
+        cycle: &mut Cycle<'_>,
     ) -> Result<Result<(Document, Accepted), Fault>, StateError> {
         let document = match document::parse(&bytes, rules) {
             Ok(document) => document,
             Err(refused) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&refused)))),
         };
-        let mark = state.marks.get(&url.mark()).filter(|_| !intent.accept_rollback);
+        let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
         match verify(&document, &self.config.trust, mark) {
             Err(distrust) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&distrust)))),
-            Ok(Some(mark)) => drop(state.marks.insert(url.mark(), mark)),
-            Ok(None) => drop(state.marks.remove(&url.mark())),
+            Ok(Some(mark)) => drop(cycle.state.marks.insert(url.mark(), mark)),
+            Ok(None) => drop(cycle.state.marks.remove(&url.mark())),
         }
         let public = document::public_half(&bytes);
-        let kept = store.keep(public.as_deref().unwrap_or(&bytes))?;
+        let kept = cycle.store.keep(public.as_deref().unwrap_or(&bytes))?;
         let kept = Kept { digest: document.digest, bytes: kept };
-        let accepted = Accepted { version, document: kept, fetched: now };
-        state.sources.insert(url.to_string(), accepted.clone());
+        let accepted = Accepted { version, document: kept, fetched: cycle.now };
+        cycle.state.sources.insert(url.to_string(), accepted.clone());
         Ok(Ok((document, accepted)))
     }
 }

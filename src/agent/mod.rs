@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Status};
 use crate::source::Fetch;
-use crate::state::{StateError, Store};
+use crate::state::{State, StateError, Store};
 
 use account::{Carried, Prepared};
 use acquire::Acquired;
@@ -42,6 +42,16 @@ pub struct Intent {
     pub accept_rollback: bool,
 }
 
+/// What the steps of one cycle share.
+#[derive(Debug)]
+struct Cycle<'s> {
+    store: &'s mut Store,
+    /// Becomes the store's at the two points where it is saved.
+    state: State,
+    intent: Intent,
+    now: Timestamp,
+}
+
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at its begin and end. An error means that nothing was begun.
     pub async fn cycle(
@@ -51,19 +61,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         clock: impl Fn() -> Timestamp,
     ) -> Result<Outcome, StateError> {
         let started = clock();
-        let mut state = store.state().clone();
+        let mut cycle = Cycle { state: store.state().clone(), store, intent, now: started };
         let mut faults = Vec::new();
 
         let mut acquired: BTreeMap<_, Acquired> = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
-                let got = self.acquire(account, store, &mut state, intent, started).await?;
+                let got = self.acquire(account, &mut cycle).await?;
                 faults.extend(got.fault.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
-        state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
-        let pinned = self.pinned(&mut state);
+        cycle.state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
+        let pinned = self.pinned(&mut cycle.state);
         faults.extend(pinned.fault.clone());
 
         // Everything is decided before anything is written: what will be installed is remembered first, so that no
@@ -71,16 +81,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut prepared: Vec<Prepared> = Vec::new();
         for (account, target) in self.targets() {
             let got = acquired.get(&account.source);
-            prepared.push(self.prepare(account, target, got, &pinned, store, &mut state, intent, started));
+            prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
         }
-        store.save(&state)?;
+        cycle.store.save(&cycle.state)?;
         let mut accounts = Vec::new();
         for one in prepared {
-            let Carried { outcome, fault } = self.carry_out(one, store, &mut state, intent);
+            let Carried { outcome, fault } = self.carry_out(one, &mut cycle);
             faults.extend(fault);
             accounts.push(outcome);
         }
-        if let Err(fault) = store.save(&state) {
+        if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
             faults.push(Fault::new(FaultClass::Failed, &fault));
         }

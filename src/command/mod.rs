@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
 use crate::report::text::Colour;
@@ -96,8 +97,15 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Good };
+            let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if help || !error.use_stderr() {
+                let _ = error.print();
+                return if help { Exit::Usage } else { Exit::Good };
+            }
+            let text = error.render().to_string();
+            let first = text.lines().next().unwrap_or_default();
+            complain(&format!("{}; see `authkeysd --help`", first.strip_prefix("error: ").unwrap_or(first)));
+            return Exit::Usage;
         }
     };
     match cli.command {

@@ -72,5 +72,7 @@ fn denied(fault: &StateError) -> Exit {
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]
 pub(super) fn clock() -> Timestamp {
-    Timestamp::now()
+    // Milliseconds are what people and the status file need.
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

@@ -1,0 +1,213 @@
+//! Documents: what is a key set, what is refused whole, what is left out.
+
+use authkeysd::document::{self, Document, Refused, Rules};
+use authkeysd::key::Fingerprint;
+use proptest::prelude::*;
+
+use super::keys::{ed, print, rules};
+
+fn parse(bytes: impl AsRef<[u8]>) -> Result<Document, Refused> {
+    document::parse(bytes.as_ref(), &Rules { line: rules(), allow_private_key: false })
+}
+
+fn refusal(bytes: impl AsRef<[u8]>) -> String {
+    parse(bytes).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn text_is_one_key_a_line_for_every_account() {
+    let text = format!("# team\r\n\n{} one\r\n  \nrestrict {} two\n", ed(1), ed(2));
+    let document = parse(&text).unwrap();
+    assert_eq!(document.keys.len(), 2);
+    assert!(document.keys.iter().all(|key| key.accounts.is_none() && key.not_after.is_none()));
+    assert_eq!((document.name, document.serial), (None, None));
+}
+
+#[test]
+fn f34_pages_and_emptiness_are_no_key_set() {
+    for nothing in ["", " \n\t\n", "# only a comment\n"] {
+        assert_eq!(parse(nothing), Err(Refused::Empty), "{nothing:?}");
+    }
+    let page = "<html><head><title>Sign in to the network</title></head>\n<body>Please log in</body></html>\n";
+    assert!(refusal(page).starts_with("no good key in it; line 1: "));
+    assert!(refusal("{}").contains("neither `version` nor `PublicKey`"));
+    assert!(refusal("{\"error\": \"login required\"}").contains("neither"));
+    assert!(refusal([0_u8; 4_096]).contains("no good key"));
+}
+
+#[test]
+fn f35_a_document_that_was_cut_off_is_refused_whole() {
+    let text = format!("{} one\n{} two\n", ed(1), ed(2));
+    let keys = |cut: usize| parse(&text[..cut]).map(|document| document.keys.len());
+    let second = text.find("two").unwrap();
+    for cut in text.find('\n').unwrap() + 2..second - 1 {
+        assert!(matches!(keys(cut), Err(Refused::CutOff { line: 2, .. })), "{cut}");
+    }
+    assert_eq!(keys(second + 1), Ok(2), "a cut comment leaves a good key");
+    assert!(matches!(parse(format!("{} one\n# a comm", ed(1))), Err(Refused::CutOff { .. })));
+    let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}]}}", ed(1));
+    assert!(parse(&json).is_ok());
+    for cut in 1..json.len() {
+        assert!(parse(&json[..cut]).is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn f04_one_bad_key_is_left_out_by_name_and_the_others_stay() {
+    let document = parse(format!("{} one\nssh-dss AAAA old\n{} two\n", ed(1), ed(2))).unwrap();
+    assert_eq!(document.keys.len(), 2);
+    assert_eq!(document.left_out.len(), 1);
+    assert_eq!((document.left_out[0].line, document.left_out[0].reason.as_str()), (2, "DSA keys are refused by sshd"));
+    let json = format!(
+        "{{\"version\": 1, \"keys\": [\n  {{\"public_key\": \"{}\"}},\n  {{\"public_key\": \"{}\", \"options\": [\"bogus\"]}}\n]}}",
+        ed(1),
+        ed(2)
+    );
+    let document = parse(json).unwrap();
+    assert_eq!((document.keys.len(), document.left_out[0].line), (1, 3));
+}
+
+#[test]
+fn json_has_all_its_fields() {
+    let json = format!(
+        r#"{{"version": 1, "name": "workers-2026-11", "serial": 17, "audience": "prod/workers",
+            "expires": "2027-01-01T00:00:00Z",
+            "keys": [{{"public_key": "{}", "options": ["restrict", "from=\"10.0.0.0/8\""], "accounts": ["ubuntu"],
+                       "not_before": "2026-11-21T00:00:00+01:00", "not_after": "2026-12-21T00:00:00Z"}}],
+            "revoked": ["{}"]}}"#,
+        ed(1),
+        print(&ed(2))
+    );
+    let document = parse(json).unwrap();
+    assert_eq!(document.name.unwrap().to_string(), "workers-2026-11");
+    assert_eq!(document.serial.unwrap().to_string(), "17");
+    assert_eq!(document.audience.unwrap().to_string(), "prod/workers");
+    assert_eq!(document.expires.unwrap().to_string(), "2027-01-01T00:00:00Z");
+    assert!(document.revoked.contains(&Fingerprint::parse(&print(&ed(2))).unwrap()));
+    let key = &document.keys[0];
+    assert_eq!(key.not_before.unwrap().to_string(), "2026-11-20T23:00:00Z");
+    assert_eq!(key.accounts.as_ref().unwrap().iter().next().unwrap().as_str(), "ubuntu");
+    assert!(key.line.to_string().starts_with("restrict,from=\"10.0.0.0/8\" ssh-ed25519"));
+}
+
+#[test]
+fn a_slip_in_json_never_grants_more_than_was_meant() {
+    let with = |extra: &str| refusal(format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\",{extra}}}]}}", ed(1)));
+    assert!(with("\"not_afer\":\"2027-01-01T00:00:00Z\"").contains("unknown field `not_afer`"));
+    assert!(with("\"not_after\":\"2027-01-01T00:00:00Z\",\"not_after\":null").contains("duplicate field"));
+    for bad in [
+        "\"not_after\":null",
+        "\"not_after\":\"2027-01-01\"",
+        "\"not_after\":\"2027-01-01T00:00:00\"",
+        "\"not_after\":\"2027-01-01 00:00:00Z\"",
+        "\"not_after\":1798761600",
+        "\"accounts\":null",
+        "\"accounts\":\"ubuntu\"",
+        "\"accounts\":[\"../etc\"]",
+        "\"options\":\"restrict\"",
+    ] {
+        assert!(with(bad).starts_with("line 1: keys: "), "{bad}: {}", with(bad));
+    }
+    let top = |extra: &str| refusal(format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}],{extra}}}", ed(1)));
+    for bad in [
+        "\"name\":\"has blank\"",
+        "\"name\":\"\"",
+        "\"name\":null",
+        "\"serial\":9007199254740993",
+        "\"serial\":-1",
+        "\"serial\":\"17\"",
+        "\"serial\":1.5",
+        "\"revoked\":[\"MD5:00\"]",
+        "\"revoked\":null",
+        "\"expires\":\"tomorrow\"",
+        "\"keys\":[]",
+        "\"extra\":1",
+    ] {
+        top(bad);
+    }
+    assert!(refusal("{\"version\":2,\"keys\":[],\"new\":1}").contains("version 2 is not known"));
+    assert!(refusal("{\"version\":1}").contains("missing field `keys`"));
+    assert!(refusal("{\"version\":1,\"keys\":[]} trailing").contains("trailing"));
+    assert!(refusal(format!("[{{\"public_key\":\"{}\"}}]", ed(1))).contains("no good key"));
+}
+
+#[test]
+fn an_empty_list_of_keys_is_said_on_purpose_and_left_to_policy() {
+    let document = parse("{\"version\":1,\"keys\":[]}").unwrap();
+    assert!(document.keys.is_empty() && document.left_out.is_empty());
+    assert!(refusal("{\"version\":1,\"keys\":[{\"public_key\":\"ssh-dss AAAA\"}]}").contains("no good key"));
+}
+
+#[test]
+fn an_empty_window_is_a_bad_key() {
+    let json = format!(
+        "{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}},{{\"public_key\":\"{}\",\"not_before\":\"2027-01-01T00:00:00Z\",\"not_after\":\"2027-01-01T00:00:00Z\"}}]}}",
+        ed(1),
+        ed(2)
+    );
+    assert!(parse(json).unwrap().left_out[0].reason.contains("its window is empty"));
+}
+
+#[test]
+fn too_many_keys_are_refused() {
+    let text: String = (0..4_097).map(|n| format!("{}\n", ed(n))).collect();
+    assert_eq!(parse(&text), Err(Refused::TooManyKeys(4_097)));
+    assert_eq!(parse(text.split_once('\n').unwrap().1).unwrap().keys.len(), 4_096);
+}
+
+#[test]
+fn private_keys_are_refused_in_every_form() {
+    let pem = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n";
+    let public = ed(1);
+    for secret in [
+        pem.to_owned(),
+        format!("{public}\n{pem}"),
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n".to_owned(),
+        format!("PuTTY-User-Key-File-3: ssh-ed25519\n{public}\n"),
+        format!("{{\"PublicKey\":\"{public}\",\"PrivateKey\":\"x\"}}"),
+        format!("{{\"PublicKey\":\"{public}\",\"private_key\":\"x\"}}"),
+        format!("{{\"PublicKey\":\"{public}\",\"note\":\"-----BEGIN PRIVATE\\u0020KEY-----\"}}"),
+        format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{public}\"}}],\"PrivateKey\":\"x\"}}"),
+    ] {
+        let text = refusal(&secret);
+        assert!(text.contains("it holds a private key") && text.contains("ssh-keygen -y"), "{secret}: {text}");
+        assert!(!text.contains("b3Bl"), "the secret itself is not repeated");
+    }
+}
+
+#[test]
+fn a_rotation_secret_is_its_public_half() {
+    let secret = format!("{{\"PublicKey\":\"{} me\\n\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----\"}}", ed(1));
+    let allowed = Rules { line: rules(), allow_private_key: true };
+    let document = document::parse(secret.as_bytes(), &allowed).unwrap();
+    assert_eq!(document.keys[0].line.to_string(), format!("{} me", ed(1)));
+    let kept = document::public_half(secret.as_bytes()).unwrap();
+    assert!(!String::from_utf8(kept.clone()).unwrap().contains("PRIVATE"));
+    assert_eq!(document::parse(&kept, &allowed).unwrap().keys, document.keys);
+    assert_eq!(parse(format!("{{\"PublicKey\":\"{}\",\"Other\":[1,{{}}]}}", ed(1))).unwrap().keys.len(), 1);
+    assert!(parse(format!("{{\"PublicKey\":\"{0}\",\"PublicKey\":\"{0}\"}}", ed(1))).is_err());
+}
+
+#[test]
+fn a_signature_is_set_apart_and_its_damage_is_seen() {
+    let payload = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}]}}\n", ed(1));
+    let armor = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n";
+    let signed = format!("{payload}{armor}");
+    assert_eq!(parse(&signed).unwrap().digest, parse(&payload).unwrap().digest);
+    assert!(refusal(format!("{signed}x")).contains("something follows"));
+    assert!(refusal(format!("{payload}-----BEGIN SSH SIGNATURE-----\nAAAA\n")).contains("cut off"));
+    assert!(refusal(format!("{signed}{armor}")).contains("something follows"));
+}
+
+proptest! {
+    #[test]
+    fn f04_no_document_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn f04_nor_does_a_json_like_one(text in "[\\{\\}\\[\\]\",:a-zA-Z0-9 .\\\\-]{0,200}") {
+        let _ = parse(format!("{{\"version\":1,\"keys\":[{text}"));
+        let _ = parse(format!("{{{text}"));
+    }
+}
