@@ -254,6 +254,26 @@ mod tests {
         assert!(message.contains("changed while it was read"), "{message}");
     }
 
+    #[test]
+    fn f35_other_content_of_the_same_length_is_noticed() {
+        let (_dir, path) = dir_with(b"one");
+        let mut seconds = 1_000;
+        let (class, _) = class(brought(&path, None, || {
+            write(&path, b"two");
+            // The clock of files ticks coarsely: two writes at once would bear one time.
+            seconds += 1;
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }));
+        assert_eq!(class, Class::Transient);
+    }
+
+    #[test]
+    fn f35_a_length_that_is_not_what_was_read_is_no_document() {
+        // The kernel says that its own files are empty.
+        assert_eq!(class(fetched(Path::new("/proc/version"), None)).0, Class::Transient);
+    }
+
     #[tokio::test]
     async fn the_asynchronous_face_gives_the_same() {
         let (_dir, path) = dir_with(b"one");

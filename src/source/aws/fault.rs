@@ -288,3 +288,74 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     }
     words(&told.join(": "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(answer: Answer<'_>) -> FetchError {
+        let call = Call {
+            source: "s3://b/k".to_owned(),
+            operation: "S3 GetObject",
+            action: "s3:GetObject",
+            resource: "arn:aws:s3:::b/k".to_owned(),
+            or_else: "",
+            endpoint: "S3 in eu-west-1".to_owned(),
+        };
+        call.answered(&answer)
+    }
+
+    #[test]
+    fn a_servers_words_are_bounded_and_fit_for_a_terminal() {
+        assert_eq!(words(" a\r\n b\u{1b}[2Jc\u{202e}d\u{85}é "), "a b [2Jc?d ?");
+        assert_eq!(words(&"x".repeat(WORDS)), "x".repeat(WORDS));
+        assert_eq!(words(&"é ".repeat(100_000)).len(), WORDS + 3);
+        let text =
+            verdict(Answer { status: 418, code: &"C".repeat(9_999), message: "\n", ..Answer::default() }).to_string();
+        assert!(text.len() < 400 && !text.contains('\n'), "{text:?}");
+    }
+
+    #[test]
+    fn f07_every_kind_of_outage_is_transient_and_no_other_answer_is() {
+        for (status, code) in [
+            (500, "InternalError"),
+            (502, ""),
+            (503, "ServiceUnavailable"),
+            (503, "SlowDown"),
+            (400, "RequestTimeout"),
+            (400, "Throttling"),
+            (400, "ThrottlingException"),
+            (429, ""),
+            (400, "TooManyRequestsException"),
+            (400, "RequestLimitExceeded"),
+            (307, "TemporaryRedirect"),
+            (408, ""),
+        ] {
+            assert_eq!(
+                verdict(Answer { status, code, ..Answer::default() }).class,
+                Class::Transient,
+                "{status} {code}"
+            );
+        }
+        for (status, code) in
+            [(400, ""), (403, ""), (404, ""), (301, ""), (405, ""), (412, ""), (304, ""), (403, "New")]
+        {
+            assert_ne!(
+                verdict(Answer { status, code, ..Answer::default() }).class,
+                Class::Transient,
+                "{status} {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn f36_a_clocks_offset_is_told_from_what_the_server_says() {
+        let skewed =
+            |clocks| verdict(Answer { status: 403, code: "RequestTimeTooSkewed", clocks, ..Answer::default() }).remedy;
+        let ours = "20261121T100000Z";
+        assert!(skewed(Some(("2026-11-21T11:00:00Z", ours))).contains("(3600 s behind)"));
+        assert!(skewed(Some(("Sat, 21 Nov 2026 09:59:00 GMT", ours))).contains("(60 s ahead)"));
+        assert!(skewed(Some(("noon\n", ours))).contains("(20261121T100000Z here, noon there)"));
+        assert!(skewed(None).contains("clock is wrong: start"));
+    }
+}

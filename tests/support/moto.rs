@@ -1,0 +1,161 @@
+//! A real moto server in a virtual environment that the tests make themselves, once, below `target/`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PACKAGE: &str = "moto[server,s3]==5.2.5";
+
+/// Serves on a port of its own, says which, and ends when its standard input does: also when the test was killed.
+const SERVER: &str = "
+import os, sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+def end():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=end, daemon=True).start()
+server = make_server('127.0.0.1', 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+";
+
+/// The server; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Moto {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Moto {
+    /// Makes the environment if there is none yet; `false`, after a loud word, where Python is missing. In CI that is a
+    /// failure. To be called before a test leaves the user's environment, which may say where packages come from.
+    pub(crate) fn prepare() -> bool {
+        match environment() {
+            Ok(_) => true,
+            Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("no moto server: {why}"),
+            Err(why) => {
+                eprintln!("SKIPPED: no moto server: {why}");
+                false
+            }
+        }
+    }
+
+    /// A server on a free port, without any state.
+    pub(crate) fn start() -> Self {
+        let mut child = Command::new(environment().unwrap())
+            .args(["-c", SERVER])
+            .envs([
+                ("AWS_ACCESS_KEY_ID", "moto"),
+                ("AWS_SECRET_ACCESS_KEY", "moto"),
+                ("AWS_EC2_METADATA_DISABLED", "true"),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let port = port.trim().parse().expect("moto did not start");
+        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn make_bucket(&self, bucket: &str) {
+        self.good("PUT", &format!("/{bucket}"), b"");
+    }
+
+    pub(crate) fn switch_versions_on(&self, bucket: &str) {
+        let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.good("PUT", &format!("/{bucket}?versioning"), on);
+    }
+
+    /// Puts an object; `key` is percent-encoded. Gives the version's id, if there is one.
+    pub(crate) fn put_object(&self, bucket: &str, key: &str, body: &[u8]) -> Option<String> {
+        let head = self.good("PUT", &format!("/{bucket}/{key}"), body);
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("x-amz-version-id").then(|| value.trim().to_owned())
+        })
+    }
+
+    pub(crate) fn delete_object(&self, bucket: &str, key: &str) {
+        self.good("DELETE", &format!("/{bucket}/{key}"), b"");
+    }
+
+    /// One request without a signature, which moto does not ask for; gives the answer's head.
+    fn good(&self, method: &str, target: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        // moto tells the service from the credential's scope; it does not check the signature.
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {scope}\r\nx-amz-content-sha256: UNSIGNED-PAYLOAD\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n",
+            self.address
+        )
+        .unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{method} {target}: {answer}");
+        answer.split("\r\n\r\n").next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The environment's Python; made by whoever comes first, while the others wait for the lock.
+fn environment() -> Result<PathBuf, String> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(target).map_err(|error| error.to_string())?;
+    let home = target.join("moto");
+    let lock = OpenOptions::new().create(true).append(true).open(target.join("moto.lock"));
+    lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(|error| error.to_string()).and_then(|lock: File| {
+        let (python, done) = (home.join("bin/python"), home.join("done"));
+        // A mark in the end tells a complete environment from one whose making was interrupted, or another version's.
+        let made_of = std::fs::File::open(&done).and_then(std::io::read_to_string).unwrap_or_default();
+        if made_of != PACKAGE {
+            let start = Instant::now();
+            eprintln!("making a virtual environment with {PACKAGE} in {}", home.display());
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
+            run(Command::new(&python).args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                PACKAGE,
+            ]))?;
+            let written = File::create(&done).and_then(|mut done| done.write_all(PACKAGE.as_bytes()));
+            written.map_err(|error| error.to_string())?;
+            eprintln!("made in {:?}", start.elapsed());
+        }
+        drop(lock);
+        Ok(python)
+    })
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
