@@ -160,7 +160,7 @@ fn judge(home: &Home, with_file: bool, status: Option<i32>, after_rename: bool, 
 
 /// Every call of a write under one action; returns how many there were.
 fn attack_every_call(action: &str, with_file: bool) -> usize {
-    let root = tempfile::tempdir().unwrap();
+    let root = in_memory();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fresh(root.path(), with_file);
     let calls = calls(root.path());
@@ -241,7 +241,7 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
     if !has(&["strace"]) {
         return;
     }
-    let root = tempfile::tempdir().unwrap();
+    let root = in_memory();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let home = fresh(root.path(), true);
     // A set-group-id directory of another group: the owner has to be set, too.
@@ -260,7 +260,9 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
     let synced = place("fsync", &|name, line| name == "fsync" && line.contains(".authkeysd-"));
     let renamed = place("rename", &|name, _| name.starts_with("renameat"));
     let durable = place("directory's fsync", &|name, line| name == "fsync" && line.contains("/.ssh>"));
+    let marked = place("flock", &|name, line| name == "flock" && line.contains(".authkeysd-"));
     assert!(created < moded && moded < renamed);
+    assert!(created < marked && marked < last_write, "a sweep by another process could take it");
     assert!(created < last_write && last_write < synced && synced < renamed && renamed < durable, "{calls:#?}");
     if is_root() {
         let owned = place("fchown", &|name, line| name == "fchown" && line.contains("60001"));
@@ -268,4 +270,35 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
         let identity = place("setfsuid", &|name, line| name == "setfsuid" && line.contains("60001"));
         assert!(identity < calls.iter().position(|(_, line)| line.contains("/home")).unwrap());
     }
+}
+
+#[test]
+fn f17_nobody_can_predict_the_name_of_the_temporary_file() {
+    if !has(&["strace"]) {
+        return;
+    }
+    let root = in_memory();
+    let random = || {
+        fresh(root.path(), true);
+        let calls = calls(root.path());
+        let (_, line) = calls.iter().find(|(name, _)| name.starts_with("renameat")).unwrap();
+        line.split_once(".authorized_keys.authkeysd-").unwrap().1.split_once('"').unwrap().0.to_owned()
+    };
+    let (one, other) = (random(), random());
+    assert!(one.len() == 16 && one.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
+    assert_ne!(one, other);
+}
+
+#[test]
+fn f40_a_rename_that_did_not_happen_is_found_by_reading_back() {
+    if !has(&["strace"]) {
+        return;
+    }
+    let root = in_memory();
+    let home = fresh(root.path(), true);
+    let lie = ["-o", "/dev/null", "-e", "trace=renameat,renameat2", "-e", "inject=renameat,renameat2:retval=0"];
+    assert_eq!(attack(root.path(), &lie), Some(REFUSED));
+    assert_eq!(fs::read(home.file()).unwrap(), keys(b'o'));
+    assert_eq!(home.sync(&keys(b'n')).unwrap(), Replaced::Done);
+    assert_eq!(names(&home.path.join(".ssh")), ["authorized_keys"]);
 }

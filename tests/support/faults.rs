@@ -187,6 +187,11 @@ pub(crate) fn sync(target: &Target, content: &[u8]) -> Result<Replaced, HostErro
     node.replace(target, &seen.stamp, content)
 }
 
+/// A directory where fsync costs nothing, for tests that do it hundreds of times.
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// The names in a directory, sorted.
 pub(crate) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> =
