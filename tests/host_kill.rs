@@ -20,6 +20,7 @@ use authkeysd::host::{Host, Node, Replaced};
 use faults::*;
 
 const LENGTH: usize = 40_000;
+const LOCK: &str = ".authorized_keys.d.lock";
 const DONE: i32 = 40;
 const REFUSED: i32 = 41;
 
@@ -244,6 +245,7 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
     let root = in_memory();
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let home = fresh(root.path(), true);
+    home.put(&home.path.join(LOCK), b"", 0o600);
     // A set-group-id directory of another group: the owner has to be set, too.
     if is_root() {
         std::os::unix::fs::chown(home.path.join(".ssh"), None, Some(0)).unwrap();
@@ -264,6 +266,9 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
     assert!(created < moded && moded < renamed);
     assert!(created < marked && marked < last_write, "a sweep by another process could take it");
     assert!(created < last_write && last_write < synced && synced < renamed && renamed < durable, "{calls:#?}");
+    let locked = place("lock", &|name, line| name == "flock" && line.contains(LOCK));
+    let unlocked = place("end of the lock", &|name, line| name == "close" && line.contains(LOCK));
+    assert!(synced < locked && locked < renamed && durable < unlocked, "{calls:#?}");
     if is_root() {
         let owned = place("fchown", &|name, line| name == "fchown" && line.contains("60001"));
         assert!(created < owned && owned < renamed);
