@@ -110,13 +110,14 @@ fn f13_root_works_with_the_identity_of_the_account_and_not_with_its_own() {
     if !has_root_and(&[]) {
         return;
     }
-    // The user's .ssh is a directory that he himself cannot write: then nor can we on his behalf.
+    // The user's .ssh is a directory that he himself cannot write, but root's uid and root's groups could: then nor can
+    // we on his behalf.
     let home = Home::new();
     fs::create_dir(home.path.join(".ssh")).unwrap();
-    fs::set_permissions(home.path.join(".ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(home.path.join(".ssh"), fs::Permissions::from_mode(0o775)).unwrap();
     let error = home.sync(KEYS).unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("belongs to uid 0 with mode 0755") && text.contains("ermission denied"), "{text}");
+    assert!(text.contains("belongs to uid 0 with mode 0775") && text.contains("ermission denied"), "{text}");
     assert!(names(&home.path.join(".ssh")).is_empty());
 }
 

@@ -116,15 +116,20 @@ impl Home {
     /// A home on a file system that the test has mounted.
     pub(crate) fn below(root: &Path) -> Self {
         fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-        let uid = if is_root() { STRANGER } else { nix::unistd::geteuid().as_raw() };
-        let gid = if is_root() { STRANGER } else { nix::unistd::getegid().as_raw() };
-        let home = Self { outside: root.join("outside"), path: root.join("home"), uid, gid, keep: None };
+        let home = Self::at(root);
         for path in [&home.outside, &home.path] {
             fs::create_dir(path).unwrap();
-            chown(path, Some(uid), Some(gid)).unwrap();
+            chown(path, Some(home.uid), Some(home.gid)).unwrap();
         }
         fs::set_permissions(&home.path, fs::Permissions::from_mode(0o750)).unwrap();
         home
+    }
+
+    /// A home that is there already.
+    pub(crate) fn at(root: &Path) -> Self {
+        let uid = if is_root() { STRANGER } else { nix::unistd::geteuid().as_raw() };
+        let gid = if is_root() { STRANGER } else { nix::unistd::getegid().as_raw() };
+        Self { outside: root.join("outside"), path: root.join("home"), uid, gid, keep: None }
     }
 
     pub(crate) fn with_ssh(self) -> Self {
@@ -180,6 +185,11 @@ pub(crate) fn sync(target: &Target, content: &[u8]) -> Result<Replaced, HostErro
     let node = Node::default();
     let seen = node.read(target)?;
     node.replace(target, &seen.stamp, content)
+}
+
+/// A directory where fsync costs nothing, for tests that do it hundreds of times.
+pub(crate) fn in_memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// The names in a directory, sorted.
