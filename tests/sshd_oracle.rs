@@ -80,7 +80,7 @@ fn lines_that_openssh_md_calls_refused() {
                 row("type word unlike the blob", format!("ssh-rsa {blob}\n"), false),
                 row("truncated base64", format!("{word} {}\n", &blob[..blob.len() - 3]), false),
                 row("truncated at a whole group", format!("{word} {}\n", &blob[..blob.len() - 4]), false),
-                row("two keys glued together", format!("{line}{line}\n"), true),
+                row("two lines glued: the first one counts", format!("{line}{line}\n"), true),
                 row("two keys glued, no comment", format!("{word} {blob}{word} {blob}\n"), false),
                 row("two blobs glued", format!("{word} {blob}{blob}\n"), false),
             ],

@@ -15,8 +15,6 @@ demo command sshd openssh-server
 demo command ssh openssh-client
 demo command ssh-keygen openssh-client
 demo command python3 python3
-demo command setpriv util-linux
-demo command ps procps
 test command unshare util-linux
 test command mount mount
 test command ip iproute2
