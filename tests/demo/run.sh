@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# `make demo`: publishes a key set in an embedded S3 endpoint, lets authkeysd bring it to a throw-away account, logs in
+# run.sh [--program FILE] (`make demo`): publishes a key set in an embedded S3 endpoint, lets authkeysd bring it to a throw-away account, logs in
 # through a real sshd, rotates the key, and shows that the new one works and the old one is refused.
 #
 # As root it runs on a private machine (tests/lab/enter.sh); where that is not permitted, with an account made by
 # useradd for the time of the demo. As an ordinary user it runs an sshd of the user's own, and the file that it manages
 # lies in a directory of its own in the user's home: ~/.ssh is neither read nor written. Nothing is left behind.
+# --program names an authkeysd that is built already.
 set -euo pipefail
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -117,7 +118,7 @@ login() {
   fi
   printf '$ ssh -i %s %s@127.0.0.1\n  login with %s: %s\n' "$key" "$account" "$key" "$answer"
   [ "$answer" = "$wanted" ] || fail "the login with $key should have been $wanted; sshd says: $(
-    grep -s 'refused' "$dir/sshd.log" | tail -n 1 || echo nothing)"
+    grep -s 'Authentication refused' "$dir/sshd.log" | tail -n 1 || echo nothing)"
 }
 
 start_s3() {
@@ -219,8 +220,8 @@ END
   ! grep -qF "$(cut -d ' ' -f 2 "$dir/key-1.pub")" "$real" || fail 'key-1 is still in the file'
 }
 
-# Builds the program; sets `target` (cargo's target directory) and `program`.
 build() {
+  local target
   command -v cargo >/dev/null || fail 'cargo is missing: install the Rust toolchain'
   echo 'demo: building authkeysd (the first build takes minutes)'
   cd "$top"
@@ -241,21 +242,24 @@ throw_away_account() {
 main() {
   trap clean_up EXIT
   trap 'reason=interrupted; exit 130' INT TERM HUP
-  file=''
-  if [ "${1:-}" = --inside-lab ]; then
+  file='' program=''
+  if [ "${1:-}" = --program ] && [ $# = 2 ]; then
     program=$2
-    account=alice
+  elif [ $# -gt 0 ]; then
+    fail 'usage: tests/demo/run.sh [--program FILE]'
   else
     "$top/tests/lab/setup.sh" demo || fail 'see the line above'
     build
-    if [ "$(id -u)" != 0 ]; then
-      account=$(id -un)
-    elif unshare --mount --net --pid --uts --ipc --fork --mount-proc true 2>/dev/null; then
-      trap - EXIT INT TERM HUP
-      LAB_KEEP=$target exec "$top/tests/lab/enter.sh" "$here/run.sh" --inside-lab "$program"
-    else
-      throw_away_account
-    fi
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    account=$(id -un)
+  elif [ -n "${LAB:-}" ]; then
+    account=alice
+  elif unshare --mount --net --pid --uts --ipc --fork --mount-proc true 2>/dev/null; then
+    trap - EXIT INT TERM HUP
+    LAB_KEEP=$(dirname "$program") exec "$top/tests/lab/enter.sh" "$here/run.sh" --program "$program"
+  else
+    throw_away_account
   fi
   umask 077
   home=$(getent passwd "$account" | cut -d : -f 6)
