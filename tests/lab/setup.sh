@@ -55,7 +55,7 @@ install() {
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 0755 "$policy"
   fi
-  export DEBIAN_FRONTEND=noninteractive
+  export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes
   apt-get -qq -o DPkg::Lock::Timeout=300 update
   apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@" >/dev/null
   if [ "$with_sshd" = yes ] && command -v systemctl >/dev/null; then
