@@ -26,23 +26,25 @@ say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 # Ends what was started and removes what was made, however the demo ends.
 clean_up() {
   local status=$? pid
+  # The word on the failure is the only one: bash has things to say about children that a signal took with it.
+  exec 3>&2 2>/dev/null
   trap '' INT TERM HUP
   trap - EXIT
   for pid in "${pids[@]}"; do
-    kill "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+    kill "$pid" || true
+    wait "$pid" || true
   done
   if [ -n "$made_user" ]; then
-    userdel --remove "$made_user" >/dev/null 2>&1 || status=1 reason="could not remove the account $made_user"
+    userdel --remove "$made_user" >/dev/null || status=1 reason="could not remove the account $made_user"
   fi
-  [ -z "$made_run_sshd" ] || rmdir /run/sshd 2>/dev/null || true
+  [ -z "$made_run_sshd" ] || rmdir /run/sshd || true
   if [ "$status" != 0 ] && [ -z "$reason" ]; then
     reason="stopped, or a command failed (status $status)"
     if [ -n "$dir" ] && [ -s "$dir/last" ]; then reason="$reason: $(tail -n 1 "$dir/last")"; fi
   fi
   [ -z "$dir" ] || rm -rf "$dir"
   if [ "$status" != 0 ]; then
-    echo "demo: FAILED: $reason" >&2
+    echo "demo: FAILED: $reason" >&3
     exit 1
   fi
 }
