@@ -7,6 +7,17 @@
 //! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
 //! ```
 
+pub mod agent;
+pub mod command;
+pub mod config;
+pub mod document;
+pub mod guard;
 pub mod host;
+pub mod key;
+pub mod outcome;
+pub mod plan;
+pub mod report;
 pub mod source;
+pub mod state;
 pub mod user;
+pub mod verify;

@@ -1,3 +1,7 @@
 //! The agent on every node.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(authkeysd::command::main(std::env::args_os()) as u8)
+}

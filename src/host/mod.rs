@@ -1,12 +1,29 @@
 //! The node: its accounts and their files. Carries out steps and never decides.
 
-use std::path::PathBuf;
+pub mod bounded;
 
-use thiserror::Error;
+mod account;
+mod error;
+mod identity;
+mod lock;
+mod node;
+mod read;
+mod replace;
+pub mod sshd;
+pub mod strict;
+mod temporary;
+mod walk;
+mod worker;
+
+use std::path::PathBuf;
 
 use crate::user::UserName;
 
-/// The most bytes of an account's file that are ever read, 1 MiB.
+pub use error::HostError;
+pub use node::Node;
+pub use replace::write_durable;
+
+/// The most bytes of an account's file that are ever read or written, 1 MiB.
 pub const MAX_FILE: u64 = 1 << 20;
 
 /// An account as NSS describes it at this moment.
@@ -29,6 +46,16 @@ pub struct Target {
     pub account: Account,
     /// Where it is.
     pub place: Place,
+}
+
+impl Target {
+    /// The file's path as people know it, links in the home's path not resolved.
+    pub fn path(&self) -> PathBuf {
+        match &self.place {
+            Place::Home { below } => self.account.home.join(below),
+            Place::System { path } => path.clone(),
+        }
+    }
 }
 
 /// Where a file is decides whose identity writes it.
@@ -61,8 +88,27 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(Option<StampInner>);
 
+/// The change time is what nobody can set: it tells a rewrite that put size and modification time back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct StampInner;
+struct StampInner {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file that does not exist.
+    pub fn absent() -> Self {
+        Self(None)
+    }
+
+    /// A stamp for a host that counts versions and has no files, as a test's host does.
+    pub fn of_version(version: u64) -> Self {
+        Self(Some(StampInner { device: 0, inode: version, size: 0, modified: (0, 0), changed: (0, 0) }))
+    }
+}
 
 /// How a replace ended, other than by an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,20 +119,14 @@ pub enum Replaced {
     ChangedMeanwhile,
 }
 
-/// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
-#[derive(Debug, Error)]
-pub enum HostError {
-    /// Not written yet.
-    #[error("not written yet")]
-    Todo,
-}
-
 /// The seam to the node's accounts and files.
 pub trait Host {
     /// Looks an account up through NSS; `None` is the user who runs authkeysd.
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
     /// Reads the file, bounded in size and time, following no link below the home.
     fn read(&self, target: &Target) -> Result<Snapshot, HostError>;
+    /// The major and minor version of the installed OpenSSH server; `None` when it cannot be told.
+    fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
 }

@@ -1,0 +1,141 @@
+//! From a source to the document that is to be in force: the new one, or the last good one with the reason.
+
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::{Agent, Intent};
+use crate::config::AccountConfig;
+use crate::document::{self, Document, Rules};
+use crate::host::Host;
+use crate::outcome::{Fault, FaultClass, SourceOutcome, Status, chain};
+use crate::source::{Class, Fetch, Fetched, SourceUrl, Version};
+use crate::state::{Accepted, Kept, State, StateError, Store};
+use crate::verify::verify;
+
+/// What a source gave.
+#[derive(Debug)]
+pub(super) struct Acquired {
+    /// The document in force, and where it is kept; `None` when no good one was ever seen.
+    pub(super) document: Option<(Document, Kept)>,
+    pub(super) outcome: SourceOutcome,
+    pub(super) fault: Option<Fault>,
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Fetches, judges and keeps. Only an unusable state directory is an error; a bad source or document is an outcome.
+    pub(super) async fn acquire(
+        &self,
+        account: &AccountConfig,
+        store: &Store,
+        state: &mut State,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Acquired, StateError> {
+        let (url, rules) = (&account.source, self.config.rules(account));
+        let name = url.to_string();
+        // The kept bytes are judged again each time: trust or policy may have changed since.
+        let last = state.sources.get(&name).and_then(|accepted| {
+            let document = load(store, accepted.document, &rules)?;
+            let trusted = verify(&document, &self.config.trust, None).is_ok();
+            trusted.then(|| (document, accepted.clone()))
+        });
+        let known = last.as_ref().map(|(_, accepted)| &accepted.version);
+        let refused = match self.fetch.fetch(url, known).await {
+            Ok(Fetched::Unchanged) => match last {
+                Some((document, accepted)) => return Ok(in_force(name, document, accepted, now, now)),
+                None => Fault::at(FaultClass::Failed, url, "it says \"unchanged\" although nothing is known of it"),
+            },
+            Ok(Fetched::Document { bytes, version }) => {
+                match self.judge(url, Zeroizing::new(bytes), version, &rules, store, state, intent, now)? {
+                    Ok((document, accepted)) => return Ok(in_force(name, document, accepted, now, now)),
+                    Err(fault) => fault,
+                }
+            }
+            Err(error) => {
+                let class = match error.class {
+                    Class::Transient => FaultClass::Unreachable,
+                    Class::Denied => FaultClass::Denied,
+                    Class::Missing | Class::Invalid => FaultClass::Failed,
+                };
+                Fault { class, text: error.to_string() }
+            }
+        };
+        Ok(match last {
+            Some((document, accepted)) => {
+                let fetched = accepted.fetched;
+                let mut acquired = in_force(name, document, accepted, fetched, now);
+                acquired.outcome.status = Status::Stale;
+                acquired.outcome.detail = refused.text.clone();
+                acquired.fault = Some(refused);
+                acquired
+            }
+            None => Acquired {
+                document: None,
+                outcome: SourceOutcome::failed(name, refused.text.clone()),
+                fault: Some(refused),
+            },
+        })
+    }
+
+    /// Parses, verifies and keeps what came. The inner error is why the document is refused.
+    #[expect(clippy::too_many_arguments, reason = "the one step where everything meets")]
+    fn judge(
+        &self,
+        url: &SourceUrl,
+        bytes: Zeroizing<Vec<u8>>,
+        version: Version,
+        rules: &Rules,
+        store: &Store,
+        state: &mut State,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Result<Result<(Document, Accepted), Fault>, StateError> {
+        let document = match document::parse(&bytes, rules) {
+            Ok(document) => document,
+            Err(refused) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&refused)))),
+        };
+        let mark = state.marks.get(&url.mark()).filter(|_| !intent.accept_rollback);
+        match verify(&document, &self.config.trust, mark) {
+            Err(distrust) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&distrust)))),
+            Ok(Some(mark)) => drop(state.marks.insert(url.mark(), mark)),
+            Ok(None) => drop(state.marks.remove(&url.mark())),
+        }
+        let public = document::public_half(&bytes);
+        let kept = store.keep(public.as_deref().unwrap_or(&bytes))?;
+        let kept = Kept { digest: document.digest, bytes: kept };
+        let accepted = Accepted { version, document: kept, fetched: now };
+        state.sources.insert(url.to_string(), accepted.clone());
+        Ok(Ok((document, accepted)))
+    }
+}
+
+/// Reads a kept document under the rules of today.
+pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<Document> {
+    let mut document = document::parse(&store.document(kept.bytes)?, rules).ok()?;
+    document.digest = kept.digest;
+    Some(document)
+}
+
+fn in_force(name: String, document: Document, accepted: Accepted, fetched: Timestamp, now: Timestamp) -> Acquired {
+    let mut outcome = SourceOutcome {
+        source: name,
+        status: Status::Ok,
+        detail: String::new(),
+        name: document.name.clone(),
+        serial: document.serial,
+        digest: Some(document.digest),
+        version: Some(accepted.version.label),
+        fetched: Some(fetched),
+        signer: None,
+    };
+    // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
+    let expired = document.expires.filter(|expires| *expires <= now).map(|expires| {
+        let text = format!("{}: the document expired at {expires}, its keys stay; publish a new one", outcome.source);
+        Fault { class: FaultClass::Failed, text }
+    });
+    if let Some(fault) = &expired {
+        outcome.status = Status::Stale;
+        outcome.detail = fault.text.clone();
+    }
+    Acquired { document: Some((document, accepted.document)), outcome, fault: expired }
+}

@@ -1,0 +1,109 @@
+//! One cycle: fetch, decide, apply, record. The only place that knows the order.
+
+mod account;
+mod acquire;
+mod pinned;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::outcome::{Fault, FaultClass, Outcome, Status};
+use crate::source::Fetch;
+use crate::state::{StateError, Store};
+
+use account::{Carried, Prepared};
+use acquire::Acquired;
+
+pub use pinned::read_pinned;
+
+/// The parts that a cycle works with. The composition root names the concrete ones.
+#[derive(Debug)]
+pub struct Agent<F, H> {
+    /// What to do.
+    pub config: Config,
+    /// The network.
+    pub fetch: F,
+    /// The node.
+    pub host: H,
+    /// The zone in which an old sshd reads times.
+    pub zone: TimeZone,
+}
+
+/// What a cycle is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Intent {
+    /// Write nothing, neither to accounts nor to the state.
+    pub dry_run: bool,
+    /// Take a document with a lower serial (or none) on purpose, and count from there.
+    pub accept_rollback: bool,
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Runs one cycle. `clock` is read at its begin and end. An error means that nothing was begun.
+    pub async fn cycle(
+        &self,
+        store: &mut Store,
+        intent: Intent,
+        clock: impl Fn() -> Timestamp,
+    ) -> Result<Outcome, StateError> {
+        let started = clock();
+        let mut state = store.state().clone();
+        let mut faults = Vec::new();
+
+        let mut acquired: BTreeMap<_, Acquired> = BTreeMap::new();
+        for account in &self.config.accounts {
+            if !acquired.contains_key(&account.source) {
+                let got = self.acquire(account, store, &mut state, intent, started).await?;
+                faults.extend(got.fault.clone());
+                acquired.insert(account.source.clone(), got);
+            }
+        }
+        state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
+        let pinned = self.pinned(&mut state);
+        faults.extend(pinned.fault.clone());
+
+        // Everything is decided before anything is written: what will be installed is remembered first, so that no
+        // crash can leave a key behind that nobody would revoke.
+        let mut prepared: Vec<Prepared> = Vec::new();
+        for (account, target) in self.targets() {
+            let got = acquired.get(&account.source);
+            prepared.push(self.prepare(account, target, got, &pinned, store, &mut state, intent, started));
+        }
+        store.save(&state)?;
+        let mut accounts = Vec::new();
+        for one in prepared {
+            let Carried { outcome, fault } = self.carry_out(one, store, &mut state, intent);
+            faults.extend(fault);
+            accounts.push(outcome);
+        }
+        if let Err(fault) = store.save(&state) {
+            // The files are right; only the judgement of the document is forgotten and will be made again.
+            faults.push(Fault::new(FaultClass::Failed, &fault));
+        }
+
+        let sources: Vec<_> = acquired.into_values().map(|got| got.outcome).collect();
+        let mut status = Outcome::overall(&sources, &accounts);
+        if !faults.is_empty() && status == Status::Ok {
+            status = Status::Degraded;
+        }
+        let finished = clock();
+        Ok(Outcome {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            status,
+            detail: faults.iter().rev().max_by_key(|f| f.class).map(|f| f.text.clone()).unwrap_or_default(),
+            instance_id: None,
+            started,
+            finished,
+            last_success: (status == Status::Ok).then_some(finished),
+            next_cycle: None,
+            sources,
+            accounts,
+            faults,
+        })
+    }
+}

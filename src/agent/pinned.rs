@@ -1,0 +1,60 @@
+//! This node's break-glass keys. When their file cannot be read, the ones that were read last stay.
+
+use std::path::Path;
+
+use super::Agent;
+use crate::document::{self, Document, Rules};
+use crate::host::{Host, bounded};
+use crate::key::KeyLine;
+use crate::outcome::{Fault, FaultClass, chain};
+use crate::source::{Fetch, MAX_DOCUMENT};
+use crate::state::State;
+
+/// The pinned lines, and what is wrong with their file.
+#[derive(Debug, Default)]
+pub(super) struct Pinned {
+    pub(super) lines: Vec<KeyLine>,
+    pub(super) fault: Option<Fault>,
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Reads the pinned keys and remembers them.
+    pub(super) fn pinned(&self, state: &mut State) -> Pinned {
+        let Some(path) = &self.config.pinned_keys else {
+            state.pinned = None;
+            return Pinned::default();
+        };
+        let rules = Rules { line: self.config.line_rules.clone(), allow_private_key: false };
+        let (document, mut fault) = match read_pinned(path, &rules) {
+            Ok((document, text)) => {
+                state.pinned = Some(text);
+                (Some(document), None)
+            }
+            Err(fault) => {
+                let last = state.pinned.as_ref().and_then(|text| document::parse(text.as_bytes(), &rules).ok());
+                let text = format!("pinned keys {}: {fault}; the ones read last stay", path.display());
+                (last, Some(Fault { class: FaultClass::Failed, text }))
+            }
+        };
+        let document = document.unwrap_or_else(Document::empty);
+        if let (Some(bad), None) = (document.left_out.first(), &fault) {
+            let text = format!("pinned keys {}: line {}: {}", path.display(), bad.line, bad.reason);
+            fault = Some(Fault { class: FaultClass::Failed, text });
+        }
+        Pinned { lines: document.keys.into_iter().map(|key| key.line).collect(), fault }
+    }
+}
+
+/// Reads the file; one that others can write would let them in everywhere on this node.
+pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
+    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    let found = bounded::read(path, limit).map_err(|fault| chain(&fault))?.ok_or("there is no such file")?;
+    if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
+        return Err("others can write it: chown it to root and chmod it 0600".to_owned());
+    }
+    let text = String::from_utf8(found.content).map_err(|_| "it is not UTF-8".to_owned())?;
+    if text.trim_start().starts_with('{') {
+        return Err("it must be authorized_keys text".to_owned());
+    }
+    document::parse(text.as_bytes(), rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
+}

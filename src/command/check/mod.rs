@@ -1,0 +1,165 @@
+//! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it does.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Check, Exit, colour, complain, load, print};
+use crate::config::Config;
+use crate::outcome::chain;
+use crate::report::text::Colour;
+use crate::source::{Class, SourceUrl};
+use crate::state::Store;
+
+mod account;
+mod online;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warning,
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+struct Finding {
+    level: Level,
+    /// What was looked at: `config`, `sshd`, `strict_modes`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `source`.
+    check: &'static str,
+    /// The account, file or source that it is about.
+    subject: String,
+    message: String,
+    /// The line of the configuration file, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    /// Decides the exit code beside the level.
+    #[serde(skip)]
+    exit: Exit,
+}
+
+/// What `check --json` prints: `schema` 1; fields may be added, never changed.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    schema: u8,
+    version: &'static str,
+    status: Level,
+    findings: &'a [Finding],
+}
+
+impl Finding {
+    fn new(level: Level, check: &'static str, subject: &str, message: impl Into<String>) -> Self {
+        let exit = if level == Level::Failed { Exit::Failed } else { Exit::Good };
+        Self { level, check, subject: subject.to_owned(), message: message.into(), line: None, exit }
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(path: &Path, options: &Check) -> Exit {
+    let subject = path.display().to_string();
+    let findings = match load::config(path) {
+        Ok(config) => examine(&config, &subject, options.online),
+        Err(faults) => {
+            if !options.json {
+                faults.iter().for_each(|fault| complain(&load::fault_line(path, fault)));
+                return Exit::Config;
+            }
+            let finding = |fault: &crate::config::ConfigFault| Finding {
+                line: (fault.line > 0).then_some(fault.line),
+                exit: Exit::Config,
+                ..Finding::new(Level::Failed, "config", &subject, fault.to_string())
+            };
+            faults.iter().map(finding).collect()
+        }
+    };
+    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+    if options.json {
+        let report = Report { schema: 1, version: env!("CARGO_PKG_VERSION"), status: worst, findings: &findings };
+        match serde_json::to_string_pretty(&report) {
+            Ok(json) => print(&(json + "\n")),
+            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+        }
+    } else {
+        findings.iter().for_each(|finding| print(&line(finding, colour())));
+    }
+    findings.iter().map(|finding| finding.exit).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
+}
+
+fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
+    let accounts = config.accounts.len();
+    let mut findings = vec![Finding::new(
+        Level::Ok,
+        "config",
+        path,
+        format!("good, {accounts} account{}", if accounts == 1 { "" } else { "s" }),
+    )];
+    findings.push(clock());
+    findings.push(state(config));
+    if let Some(pinned) = &config.pinned_keys {
+        findings.push(account::pinned_keys(config, pinned));
+    }
+    findings.extend(account::examine_all(config));
+    if online {
+        findings.extend(online::examine(config));
+    }
+    findings
+}
+
+fn clock() -> Finding {
+    let built = env!("AUTHKEYSD_BUILT").parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let now = super::sync::clock();
+    match built {
+        Some(built) if now < built => {
+            let message = format!(
+                "it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)"
+            );
+            Finding::new(Level::Failed, "clock", "clock", message)
+        }
+        _ => Finding::new(Level::Ok, "clock", "clock", format!("{now}")),
+    }
+}
+
+fn state(config: &Config) -> Finding {
+    let directory = load::state_directory(config);
+    let subject = directory.display().to_string();
+    match Store::peek(&directory) {
+        Ok(_) if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
+        Ok(_) => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
+        Err(fault) => Finding::new(Level::Failed, "state", &subject, chain(&fault)),
+    }
+}
+
+fn line(finding: &Finding, colour: Colour) -> String {
+    let (code, word) = match finding.level {
+        Level::Ok => (32, "ok     "),
+        Level::Warning => (33, "warning"),
+        Level::Failed => (31, "FAILED "),
+    };
+    let text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{} {:<12} {}: {text}\n", colour.paint(code, word), finding.check, finding.subject)
+}
+
+/// Of several exit codes the first of 78, 77, 75, 1 counts.
+fn rank(exit: Exit) -> u8 {
+    if exit == Exit::Good { 0 } else { exit as u8 }
+}
+
+/// The exit code of a source that did not answer well.
+fn source_exit(class: Class) -> Exit {
+    match class {
+        Class::Transient => Exit::Unreachable,
+        Class::Denied => Exit::Denied,
+        Class::Missing | Class::Invalid => Exit::Failed,
+    }
+}
+
+/// Each source once, in the order of their URLs.
+fn sources(config: &Config) -> Vec<(&SourceUrl, &crate::config::AccountConfig)> {
+    let mut sources: Vec<_> = config.accounts.iter().map(|account| (&account.source, account)).collect();
+    sources.sort_by_key(|(url, _)| *url);
+    sources.dedup_by_key(|(url, _)| *url);
+    sources
+}

@@ -1,0 +1,49 @@
+//! `check --online`: fetches each source and judges its document, as a cycle would, and writes nothing.
+
+use zeroize::Zeroizing;
+
+use super::{Finding, Level, source_exit, sources};
+use crate::config::Config;
+use crate::document;
+use crate::outcome::chain;
+use crate::source::{Fetch as _, Fetched, Sources};
+use crate::verify::verify;
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => return vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))],
+    };
+    let fetch = Sources::default();
+    let mut findings = Vec::new();
+    for (url, account) in sources(config) {
+        let subject = url.to_string();
+        let finding = |level, message: String| Finding::new(level, "source", &subject, message);
+        findings.push(match runtime.block_on(fetch.fetch(url, None)) {
+            Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
+            Ok(Fetched::Unchanged) => {
+                finding(Level::Failed, "it says \"unchanged\" although nothing was known".to_owned())
+            }
+            Ok(Fetched::Document { bytes, version }) => {
+                match document::parse(&Zeroizing::new(bytes), &config.rules(account)) {
+                    Err(refused) => finding(Level::Failed, chain(&refused)),
+                    Ok(document) => match verify(&document, &config.trust, None) {
+                        Err(distrust) => finding(Level::Failed, chain(&distrust)),
+                        Ok(_) if document.left_out.is_empty() => {
+                            finding(Level::Ok, format!("{} good keys, version {}", document.keys.len(), version.label))
+                        }
+                        Ok(_) => {
+                            let bad: Vec<String> = document
+                                .left_out
+                                .iter()
+                                .map(|bad| format!("line {}: {}", bad.line, bad.reason))
+                                .collect();
+                            finding(Level::Failed, format!("bad keys would be left out: {}", bad.join("; ")))
+                        }
+                    },
+                }
+            }
+        });
+    }
+    findings
+}

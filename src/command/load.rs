@@ -1,0 +1,52 @@
+//! Reading the configuration file, which decides who may log in: nobody but root and the running user may write it.
+
+use std::path::{Path, PathBuf};
+
+use super::{Exit, complain};
+use crate::config::{Config, ConfigFault};
+use crate::host::bounded;
+use crate::outcome::chain;
+
+/// The most bytes of a configuration file that are read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Reads the configuration, or says what is wrong with it.
+pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
+    let whole = |message: String| vec![ConfigFault { line: 0, key: String::new(), message }];
+    let found = match bounded::read(path, MAX_CONFIG) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Err(whole("there is no such file; write one, or name another with --config".to_owned())),
+        Err(fault) => return Err(whole(chain(&fault))),
+    };
+    if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
+        let fault = "others can write it, and so decide who may log in; chown it to root and chmod it 0644";
+        return Err(whole(fault.to_owned()));
+    }
+    let text = String::from_utf8(found.content).map_err(|_| whole("it is not UTF-8".to_owned()))?;
+    Config::parse(&text)
+}
+
+/// One fault as compilers print theirs: `FILE:LINE: key: message`.
+pub(super) fn fault_line(path: &Path, fault: &ConfigFault) -> String {
+    match fault.line {
+        0 => format!("{}: {fault}", path.display()),
+        line => format!("{}:{line}: {fault}", path.display()),
+    }
+}
+
+/// Reads the configuration; complains about every fault.
+pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
+    config(path).map_err(|faults| {
+        faults.iter().for_each(|fault| complain(&fault_line(path, fault)));
+        Exit::Config
+    })
+}
+
+/// Where state is kept: the configuration's, systemd's, or the default.
+pub(super) fn state_directory(config: &Config) -> PathBuf {
+    let systemd = || {
+        let list = std::env::var("STATE_DIRECTORY").ok()?;
+        list.split(':').next().filter(|path| !path.is_empty()).map(PathBuf::from)
+    };
+    config.state_dir.clone().or_else(systemd).unwrap_or_else(|| PathBuf::from("/var/lib/authkeysd"))
+}

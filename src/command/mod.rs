@@ -1,0 +1,123 @@
+//! The commands: the composition root, which alone names concrete sources, hosts and clocks.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::report::text::Colour;
+
+mod check;
+mod load;
+mod sync;
+
+/// Keeps authorized_keys on this node equal to one published key set.
+#[derive(Debug, Parser)]
+#[command(name = "authkeysd", version, after_help = EXIT_CODES)]
+struct Cli {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AUTHKEYSD_CONFIG",
+        default_value = "/etc/authkeysd/config.toml",
+        global = true
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  good
+   1  something failed, or a document was refused (named on stderr)
+   3  `sync --dry-run` found changes to make
+  64  usage
+  75  the source could not be reached (also when the last good key set is in force)
+  77  not permitted
+  78  configuration
+Of several: 78, 77, 75, 1, 3 in this order.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one cycle now: fetch the key set, make every account's file equal to it, print what changed
+    Sync(Sync),
+    /// The doctor: is the configuration good, and does sshd really read the files that are written?
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Sync {
+    /// Write nothing; exit 3 when there is something to change
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// Take a document with a lower serial on purpose, and count from there
+    #[arg(long)]
+    accept_rollback: bool,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// Also fetch each source and judge its document (nothing is written)
+    #[arg(long)]
+    online: bool,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit codes, which are part of the contract (DESIGN section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Good.
+    Good = 0,
+    /// Something failed.
+    Failed = 1,
+    /// A dry run found changes to make.
+    Changes = 3,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// The source could not be reached.
+    Unreachable = 75,
+    /// Not permitted.
+    Denied = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Runs one command line and returns how the process must end.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Good };
+        }
+    };
+    match cli.command {
+        Command::Sync(options) => sync::run(&cli.config, &options),
+        Command::Check(options) => check::run(&cli.config, &options),
+    }
+}
+
+/// One line on stderr. Nothing that a document or a server said may break out of it.
+fn complain(text: &str) {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(std::io::stderr(), "authkeysd: {line}");
+}
+
+/// Data on stdout. A reader that went away (`| head`) is no fault of ours.
+fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn colour() -> Colour {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && std::io::stdout().is_terminal() { Colour::Yes } else { Colour::No }
+}

@@ -1,0 +1,122 @@
+//! Paths in the configuration, with sshd's tokens.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileTemplate(String);
+
+/// A template with an account's values in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placed {
+    /// Below the home, relative to it.
+    BelowHome(PathBuf),
+    /// Elsewhere, absolute.
+    Elsewhere(PathBuf),
+}
+
+impl FileTemplate {
+    /// `layout = "home"`.
+    pub(super) fn home() -> Self {
+        Self("%h/.ssh/authorized_keys".to_owned())
+    }
+
+    /// `layout = "system"`.
+    pub(super) fn system() -> Self {
+        Self("/etc/ssh/authorized_keys.d/%u".to_owned())
+    }
+
+    /// Parses a path that is absolute or begins with `%h/`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once('%') {
+            let token = after.chars().next().filter(|c| "huU%".contains(*c));
+            let Some(token) = token else {
+                return Err(format!("{text:?} has an unknown token; use %h, %u, %U or %%"));
+            };
+            rest = after.strip_prefix(token).unwrap_or_default();
+        }
+        if text.ends_with('/') {
+            return Err(format!("{text:?} names a directory"));
+        }
+        let plain = text.strip_prefix("%h").filter(|rest| rest.starts_with('/')).unwrap_or(text);
+        absolute(plain).map(|_| Self(text.to_owned()))
+    }
+
+    /// Whether it is the same path for every account.
+    pub(super) fn is_fixed(&self) -> bool {
+        !["%h", "%u", "%U"].iter().any(|token| self.0.replace("%%", "").contains(token))
+    }
+
+    /// Puts an account's values in.
+    pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
+        let home_text = home.to_str().filter(|home| home.starts_with('/')).ok_or("its home is no absolute path")?;
+        let mut path = String::new();
+        let mut parts = self.0.split('%');
+        path.push_str(parts.next().unwrap_or_default());
+        while let Some(part) = parts.next() {
+            let mut rest = part.chars();
+            match rest.next() {
+                Some('h') => path.push_str(home_text.trim_end_matches('/')),
+                Some('u') => path.push_str(user),
+                Some('U') => path.push_str(&uid.to_string()),
+                // `%%`: the split left an empty part, and the text after it comes next.
+                _ => {
+                    path.push('%');
+                    path.push_str(parts.next().unwrap_or_default());
+                    continue;
+                }
+            }
+            path.push_str(rest.as_str());
+        }
+        let path = absolute(&path)?;
+        Ok(match path.strip_prefix(home) {
+            // A service account's home may be `/`, which makes nothing the account's own.
+            Ok(below) if home != Path::new("/") && below.components().next().is_some() => {
+                Placed::BelowHome(below.to_owned())
+            }
+            _ => Placed::Elsewhere(path),
+        })
+    }
+}
+
+/// An absolute path without `.` and `..`.
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let dotted = text.split('/').any(|part| part == "." || part == "..");
+    if path.is_absolute() && plain && !dotted && !text.chars().any(char::is_control) {
+        Ok(path.to_owned())
+    } else {
+        Err(format!("{text:?} is no absolute path without `.` and `..`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(template: &str) -> Placed {
+        FileTemplate::parse(template).unwrap().place("jo", 1_001, Path::new("/home/jo")).unwrap()
+    }
+
+    #[test]
+    fn tokens_are_sshds() {
+        assert_eq!(placed("%h/.ssh/authorized_keys"), Placed::BelowHome(".ssh/authorized_keys".into()));
+        assert_eq!(placed("/home/%u/.ssh/keys"), Placed::BelowHome(".ssh/keys".into()));
+        assert_eq!(placed("/etc/ssh/keys/%u-%U"), Placed::Elsewhere("/etc/ssh/keys/jo-1001".into()));
+        assert_eq!(placed("/k/100%%u/%u%%"), Placed::Elsewhere("/k/100%u/jo%".into()));
+        let service = FileTemplate::system().place("svc", 99, Path::new("/")).unwrap();
+        assert_eq!(service, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+        assert_eq!(placed("/home/john"), Placed::Elsewhere("/home/john".into()));
+    }
+
+    #[test]
+    fn tricks_and_slips_are_refused() {
+        for bad in ["keys", "../x", "/etc/../x", "/a/%x", "/a/%", "%hx", "/a/", "%h/../../etc/x", "/a/./b", ""] {
+            assert!(FileTemplate::parse(bad).is_err(), "{bad}");
+        }
+        assert!(FileTemplate::parse("%h").is_err());
+        assert!(FileTemplate::system().place("..", 0, Path::new("/root")).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! Takes a TOML table apart key by key and collects every fault with its line, so that an operator sees them all at once.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that is wrong in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// Where, from 1; 0 when it is about the whole file.
+    pub line: usize,
+    /// The key, as `section.key`; empty when it is about the whole file.
+    pub key: String,
+    /// What is wrong and what to write.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// The faults found so far.
+#[derive(Debug)]
+pub(super) struct Faults<'i> {
+    text: &'i str,
+    found: Vec<ConfigFault>,
+}
+
+impl<'i> Faults<'i> {
+    pub(super) fn new(text: &'i str) -> Self {
+        Self { text, found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, offset: usize, key: &str, message: impl Into<String>) {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        self.found.push(ConfigFault { line, key: key.to_owned(), message: message.into() });
+    }
+
+    /// The faults in the file's order.
+    pub(super) fn into_sorted(mut self) -> Vec<ConfigFault> {
+        self.found.sort_by_key(|fault| fault.line);
+        self.found
+    }
+}
+
+/// A value and where it stands.
+pub(super) struct Found<T> {
+    pub(super) value: T,
+    pub(super) at: usize,
+}
+
+/// A table whose keys are taken one after the other.
+pub(super) struct Section<'t, 'i> {
+    table: &'t DeTable<'i>,
+    span: Range<usize>,
+    prefix: String,
+    known: BTreeSet<&'static str>,
+}
+
+impl<'t, 'i> Section<'t, 'i> {
+    pub(super) fn new(table: &'t DeTable<'i>, span: Range<usize>, prefix: &str) -> Self {
+        Self { table, span, prefix: prefix.to_owned(), known: BTreeSet::new() }
+    }
+
+    /// Where the section stands, for faults about something that is missing in it.
+    pub(super) fn at(&self) -> usize {
+        self.span.start
+    }
+
+    /// The full name of a key.
+    pub(super) fn name(&self, key: &str) -> String {
+        if self.prefix.is_empty() { key.to_owned() } else { format!("{}.{key}", self.prefix) }
+    }
+
+    /// Takes a value and lets `read` make something of it; what it says otherwise is a fault.
+    pub(super) fn take<T>(
+        &mut self,
+        faults: &mut Faults<'_>,
+        key: &'static str,
+        read: impl FnOnce(&DeValue<'i>) -> Result<T, String>,
+    ) -> Option<Found<T>> {
+        self.known.insert(key);
+        let value = self.table.get(key)?;
+        let at = value.span().start;
+        match read(value.get_ref()) {
+            Ok(value) => Some(Found { value, at }),
+            Err(message) => {
+                faults.add(at, &self.name(key), message);
+                None
+            }
+        }
+    }
+
+    /// The tables under a key: one for `[key]`, all for `[[key]]`.
+    pub(super) fn tables(&mut self, faults: &mut Faults<'_>, key: &'static str, many: bool) -> Vec<Section<'t, 'i>> {
+        self.known.insert(key);
+        let Some(value) = self.table.get(key) else {
+            return Vec::new();
+        };
+        let name = self.name(key);
+        let section = |value: &'t Spanned<DeValue<'i>>| {
+            value.get_ref().as_table().map(|table| Section::new(table, value.span(), &name))
+        };
+        let sections = match value.get_ref().as_array() {
+            Some(array) if many => array.iter().map(section).collect(),
+            None if !many => section(value).map(|section| vec![section]),
+            _ => None,
+        };
+        sections.unwrap_or_else(|| {
+            let shape =
+                if many { format!("write [[{name}]] before each") } else { format!("write [{name}] before it") };
+            faults.add(value.span().start, &name, format!("must be a table; {shape}"));
+            Vec::new()
+        })
+    }
+
+    /// Reports every key that nobody took.
+    pub(super) fn finish(self, faults: &mut Faults<'_>) {
+        for key in self.table.keys().filter(|key| !self.known.contains(key.get_ref().as_ref())) {
+            let known: Vec<&str> = self.known.iter().copied().collect();
+            let name = self.name(key.get_ref());
+            faults.add(key.span().start, &name, format!("unknown key; known here: {}", known.join(", ")));
+        }
+    }
+}
+
+/// A string that means something.
+pub(super) fn string<T, E: fmt::Display>(
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+    move |value| match value.as_str() {
+        Some(text) => parse(text).map_err(|e| e.to_string()),
+        None => Err(format!("must be a string, not {}", value.type_str())),
+    }
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+    string(|text| {
+        choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            format!("{text:?} is not known; use {}", words.join(" or "))
+        })
+    })
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("must be true or false, not {}", value.type_str()))
+}
+
+/// A whole number in a range.
+pub(super) fn number(range: Range<usize>) -> impl FnOnce(&DeValue<'_>) -> Result<usize, String> {
+    move |value| {
+        let number =
+            value.as_integer().and_then(|i| usize::from_str_radix(&i.as_str().replace('_', ""), i.radix()).ok());
+        number
+            .filter(|n| range.contains(n))
+            .ok_or_else(|| format!("must be a whole number from {} to {}", range.start, range.end.saturating_sub(1)))
+    }
+}

@@ -1,0 +1,311 @@
+//! A key set as published: bytes become a document, or the reason why they are none.
+//!
+//! Three forms (DESIGN section 3): authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
+//! A document is good or refused as a whole; inside a good one, single keys may be left out by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::key::{Fingerprint, KeyLine, LineRules, identify};
+use crate::user::UserName;
+
+pub use envelope::Envelope;
+pub use private::PrivateKeyFound;
+
+mod envelope;
+mod json;
+mod private;
+mod rotation;
+mod text;
+
+/// The most keys of one document.
+pub const MAX_KEYS: usize = 4_096;
+
+/// A good document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// What its publisher calls it.
+    pub name: Option<Name>,
+    /// Grows with every publication.
+    pub serial: Option<Serial>,
+    /// Whom it is meant for.
+    pub audience: Option<Name>,
+    /// From then on it is stale; its keys stay.
+    pub expires: Option<Timestamp>,
+    /// The good keys, in the document's order.
+    pub keys: Vec<PublishedKey>,
+    /// Never installed, and removed from every line.
+    pub revoked: BTreeSet<Fingerprint>,
+    /// The bad ones.
+    pub left_out: Vec<LeftOut>,
+    /// Of the document without its signature.
+    pub digest: Digest,
+}
+
+/// A key and whom and when it lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedKey {
+    /// What is installed.
+    pub line: KeyLine,
+    /// `None` means every account that uses the source.
+    pub accounts: Option<BTreeSet<UserName>>,
+    /// In force from then on.
+    pub not_before: Option<Timestamp>,
+    /// In force until just before then.
+    pub not_after: Option<Timestamp>,
+}
+
+/// A key that was not good enough to be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The line of the document where it stands, from 1.
+    pub line: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// How documents are judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What every key line must keep to.
+    pub line: LineRules,
+    /// Take the public half of a document that holds a private key too.
+    pub allow_private_key: bool,
+}
+
+/// Why bytes are no document that could be applied.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// "Nothing" is never read as "no keys".
+    #[error("it is empty; publish the key set, or a JSON document with an empty `keys` to mean no key")]
+    Empty,
+    /// Too large.
+    #[error("it has {0} keys; at most {MAX_KEYS} are read")]
+    TooManyKeys(usize),
+    /// It ends in the middle of a line.
+    #[error("it was cut off: line {line}, the last one, has no line feed and no good key ({reason})")]
+    CutOff {
+        /// The last line.
+        line: usize,
+        /// Why it is no good key.
+        reason: String,
+    },
+    /// None of its keys can be installed.
+    #[error("no good key in it; {first}")]
+    NoGoodKey {
+        /// The first fault.
+        first: String,
+    },
+    /// Not the JSON that was agreed on.
+    #[error("its JSON is wrong: {0}")]
+    Json(String),
+    /// A value that its field cannot have.
+    #[error("line {line}: {fault}")]
+    Value {
+        /// Where it stands, from 1.
+        line: usize,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// Private key material.
+    #[error(transparent)]
+    PrivateKey(#[from] PrivateKeyFound),
+    /// A signature without an end or with something behind it.
+    #[error("its signature is damaged: {0}")]
+    Signature(&'static str),
+}
+
+/// Tells a document's form by its first byte that is not white space, and reads it.
+///
+/// The bytes are only borrowed: where they hold a private key the caller wipes them.
+pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
+    let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else {
+        return Err(Refused::Empty);
+    };
+    let document = if *first == b'{' {
+        let envelope = Envelope::split(bytes)?;
+        if rotation::is_rotation(envelope.payload) {
+            rotation::parse(envelope.payload, rules)?
+        } else {
+            private::refuse(envelope.payload)?;
+            json::parse(envelope.payload, &rules.line)?
+        }
+    } else {
+        private::refuse(bytes)?;
+        text::parse(bytes, &rules.line)?
+    };
+    let all = document.keys.len() + document.left_out.len();
+    if all > MAX_KEYS {
+        return Err(Refused::TooManyKeys(all));
+    }
+    match document.left_out.first() {
+        Some(bad) if document.keys.is_empty() => {
+            Err(Refused::NoGoodKey { first: format!("line {}: {}", bad.line, bad.reason) })
+        }
+        _ => Ok(document),
+    }
+}
+
+/// What is kept of a document on disk, where that is not the document itself: of a rotation secret, which may hold a
+/// private key, its public half only.
+pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
+    rotation::is_rotation(bytes).then(|| rotation::public_half(bytes).unwrap_or_default())
+}
+
+/// How many lines of an authorized_keys file carry a key that some sshd could read.
+pub fn count_keys(file: &[u8]) -> usize {
+    file.split(|b| *b == b'\n').filter(|line| identify(line).is_some()).count()
+}
+
+/// A name of a key set or of an audience: 1 to 128 of `[A-Za-z0-9._:/@+=-]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// Parses a name.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+=-".contains(&b);
+        if (1..=128).contains(&text.len()) && text.bytes().all(good) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -"))
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// A document's serial: at most 2^53, so that every JSON tool keeps it exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Serial(u64);
+
+impl TryFrom<u64> for Serial {
+    type Error = String;
+
+    fn try_from(serial: u64) -> Result<Self, String> {
+        if serial <= 1 << 53 { Ok(Self(serial)) } else { Err(format!("serial {serial} is over 2^53")) }
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The SHA-256 of a document without its signature: `sha256:` and 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The 64 hex digits alone.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let fault = || format!("{text:?} is no digest");
+        let hex = text.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.is_ascii()).ok_or_else(fault)?;
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let pair = hex.get(2 * at..2 * at + 2).ok_or_else(fault)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| fault())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// A document with these keys and nothing else, for the forms that carry nothing else.
+fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Document {
+    Document {
+        name: None,
+        serial: None,
+        audience: None,
+        expires: None,
+        keys,
+        revoked: BTreeSet::new(),
+        left_out,
+        digest: Digest::of(bytes),
+    }
+}
+
+impl Document {
+    /// A document without any key: not what "nothing there" means, but what somebody meant.
+    pub fn empty() -> Self {
+        bare(Vec::new(), Vec::new(), b"")
+    }
+}
+
+impl PublishedKey {
+    /// A key for everybody and for ever.
+    fn unbounded(line: KeyLine) -> Self {
+        Self { line, accounts: None, not_before: None, not_after: None }
+    }
+}
+
+/// Line numbers from byte offsets, in one pass over the document.
+struct Lines(BTreeMap<usize, usize>);
+
+impl Lines {
+    fn of(bytes: &[u8]) -> Self {
+        let starts = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
+        Self(std::iter::once(0).chain(starts).enumerate().map(|(line, start)| (start, line + 1)).collect())
+    }
+
+    fn at(&self, offset: usize) -> usize {
+        self.0.range(..=offset).next_back().map_or(1, |(_, line)| *line)
+    }
+}

@@ -1,0 +1,100 @@
+//! Private keys have no business on a worker: who can read one can become every other worker.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use thiserror::Error;
+
+/// A document that holds private key material.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "it holds a private key ({0}), which every node that reads it could misuse; publish the public half alone \
+     (ssh-keygen -y -f KEY prints it) and replace the key, or set allow_private_key = true beside the source"
+)]
+pub struct PrivateKeyFound(pub(super) &'static str);
+
+/// Looks for private key material in any form that ssh tools write.
+pub(super) fn find(bytes: &[u8]) -> Option<PrivateKeyFound> {
+    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    if holds(b"PRIVATE KEY-----") {
+        return Some(PrivateKeyFound("a PRIVATE KEY block"));
+    }
+    if holds(b"PuTTY-User-Key-File-") {
+        return Some(PrivateKeyFound("a PuTTY key file"));
+    }
+    if holds(b"SSH PRIVATE KEY FILE FORMAT") {
+        return Some(PrivateKeyFound("an SSH1 key file"));
+    }
+    // A backslash may hide any of these in a JSON string, and the field's name tells by itself: look at what it decodes to.
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
+        return serde_json::from_slice::<Scan>(bytes).ok().and_then(|scan| scan.0);
+    }
+    None
+}
+
+/// Refuses a document that holds private key material.
+pub(super) fn refuse(bytes: &[u8]) -> Result<(), PrivateKeyFound> {
+    find(bytes).map_or(Ok(()), Err)
+}
+
+/// Visits every string of a JSON value without building the value: a hostile document shall not cost many times its size.
+struct Scan(Option<PrivateKeyFound>);
+
+impl<'de> Deserialize<'de> for Scan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScanVisitor)
+    }
+}
+
+struct ScanVisitor;
+
+impl<'de> Visitor<'de> for ScanVisitor {
+    type Value = Scan;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scan, E> {
+        Ok(Scan(if text.starts_with('{') { None } else { find(text.as_bytes()) }))
+    }
+
+    fn visit_unit<E>(self) -> Result<Scan, E> {
+        Ok(Scan(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Scan, E> {
+        Ok(Scan(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Scan, E> {
+        Ok(Scan(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Scan, E> {
+        Ok(Scan(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Scan, E> {
+        Ok(Scan(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Scan, A::Error> {
+        let mut found = None;
+        while let Some(Scan(inside)) = values.next_element()? {
+            found = found.or(inside);
+        }
+        Ok(Scan(found))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Scan, A::Error> {
+        let mut found = None;
+        while let Some(name) = fields.next_key::<String>()? {
+            let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+            let named = plain.eq_ignore_ascii_case("privatekey").then_some(PrivateKeyFound("a field PrivateKey"));
+            let Scan(inside) = fields.next_value()?;
+            found = found.or(named).or(inside);
+        }
+        Ok(Scan(found))
+    }
+}

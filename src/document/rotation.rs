@@ -1,0 +1,49 @@
+//! Rotation secrets, as the usual Secrets Manager SSH rotation function writes them: one key in an object with `PublicKey`.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private};
+use crate::key::KeyLine;
+
+/// What tells a rotation secret from a JSON document.
+#[derive(Deserialize)]
+struct Probe<'a> {
+    #[serde(borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(rename = "PublicKey", borrow)]
+    public_key: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    #[serde(rename = "PublicKey")]
+    public_key: String,
+}
+
+/// Whether an object has `PublicKey` and no `version`.
+pub(super) fn is_rotation(payload: &[u8]) -> bool {
+    serde_json::from_slice::<Probe<'_>>(payload)
+        .is_ok_and(|probe| probe.version.is_none() && probe.public_key.is_some())
+}
+
+/// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless allowed.
+pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> {
+    if !rules.allow_private_key {
+        private::refuse(payload)?;
+    }
+    let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(e.to_string()))?;
+    private::refuse(secret.public_key.as_bytes())?;
+    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    match KeyLine::from_parts(secret.public_key.trim_end_matches(['\r', '\n']), &[], &rules.line) {
+        Ok(line) => keys.push(PublishedKey::unbounded(line)),
+        Err(fault) => left_out.push(LeftOut { line: 1, reason: fault.to_string() }),
+    }
+    Ok(bare(keys, left_out, payload))
+}
+
+/// The same secret without its private half.
+pub(super) fn public_half(payload: &[u8]) -> Option<Vec<u8>> {
+    let secret: Secret = serde_json::from_slice(payload).ok()?;
+    serde_json::to_vec(&serde_json::json!({ "PublicKey": secret.public_key })).ok()
+}

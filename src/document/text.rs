@@ -1,0 +1,35 @@
+//! authorized_keys text: one key a line, for every account that uses the source.
+
+use super::{Document, LeftOut, PublishedKey, Refused, bare};
+use crate::key::{KeyLine, LineRules};
+
+/// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
+pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused> {
+    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    for (at, whole) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
+        let line = at + 1;
+        let ended = whole.ends_with(b"\n");
+        let text = whole.strip_suffix(b"\n").unwrap_or(whole);
+        let reason = match text.iter().find(|b| !b.is_ascii_whitespace()) {
+            None => continue,
+            Some(b'#') => "a comment".to_owned(),
+            Some(_) => match KeyLine::parse(text, rules) {
+                Ok(key) => {
+                    keys.push(PublishedKey::unbounded(key));
+                    continue;
+                }
+                Err(fault) => {
+                    left_out.push(LeftOut { line, reason: fault.to_string() });
+                    fault.to_string()
+                }
+            },
+        };
+        if !ended {
+            return Err(Refused::CutOff { line, reason });
+        }
+    }
+    if keys.is_empty() && left_out.is_empty() {
+        return Err(Refused::Empty);
+    }
+    Ok(bare(keys, left_out, bytes))
+}

@@ -1,0 +1,65 @@
+//! The brake before a new document reaches a file: too few keys, or too many gone at once, is more likely a mistake.
+
+use thiserror::Error;
+
+use crate::plan::{Desired, Plan};
+
+/// The policy's limits for one account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// The fewest published keys that must be in force; pinned keys do not count.
+    pub min_keys: usize,
+    /// The most keys that one document may take away; pinned keys do not count.
+    pub max_removals: Option<MaxRemovals>,
+}
+
+/// A limit on removals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxRemovals {
+    /// That many keys.
+    Keys(usize),
+    /// That share of the account's managed keys, from 0 to 100.
+    Percent(u8),
+}
+
+/// Why a document is refused for an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Held {
+    /// Under `min_keys`.
+    #[error(
+        "the document has {found} keys in force for this account, [policy] min_keys asks for {least}; publish more, or lower min_keys"
+    )]
+    TooFew {
+        /// Published keys in force.
+        found: usize,
+        /// The policy's.
+        least: usize,
+    },
+    /// Over `max_removals`.
+    #[error(
+        "the document would take {removals} of {of} keys away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals"
+    )]
+    TooMany {
+        /// Keys taken away.
+        removals: usize,
+        /// Keys managed before.
+        of: usize,
+    },
+}
+
+impl Guard {
+    /// Judges what a document that is new to the account would do. Expiry and windows of an accepted one are not asked.
+    pub fn judge(&self, desired: &Desired, plan: &Plan) -> Result<(), Held> {
+        let found = desired.published();
+        if found < self.min_keys {
+            return Err(Held::TooFew { found, least: self.min_keys });
+        }
+        let (removals, of) = (plan.taken_away, plan.at_stake);
+        let too_many = match self.max_removals {
+            None => false,
+            Some(MaxRemovals::Keys(most)) => removals > most,
+            Some(MaxRemovals::Percent(most)) => removals * 100 > usize::from(most) * of,
+        };
+        if too_many { Err(Held::TooMany { removals, of }) } else { Ok(()) }
+    }
+}

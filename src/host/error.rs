@@ -1,0 +1,221 @@
+//! Why a step on the host failed: the operation, the path, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::user::BadUserName;
+
+/// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// NSS answered, and knows no such account.
+    #[error("there is no account {account}: create it, or take it out of the configuration")]
+    UnknownAccount {
+        /// The name or user id that was asked for.
+        account: String,
+    },
+    /// NSS did not answer; the account may well exist.
+    #[error("cannot look up account {account}: check nsswitch.conf and the directory service (`getent passwd`)")]
+    Lookup {
+        /// The name or user id that was asked for.
+        account: String,
+        /// What NSS said.
+        #[source]
+        source: io::Error,
+    },
+    /// NSS has a name that is not safe in a path or a log.
+    #[error("the account of uid {uid} has a name that cannot be managed")]
+    AccountName {
+        /// Whose name it is.
+        uid: u32,
+        /// What is wrong with it.
+        #[source]
+        source: BadUserName,
+    },
+    /// Only root can act for another account.
+    #[error("uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as {account}")]
+    NotPermitted {
+        /// Whose file was asked for.
+        account: String,
+        /// Its user id.
+        uid: u32,
+        /// Who runs authkeysd.
+        running: u32,
+    },
+    /// The kernel did not let the thread act as the account.
+    #[error("cannot take the {part} of account {account}: authkeysd needs CAP_SETUID and CAP_SETGID")]
+    Identity {
+        /// As whom it should have acted.
+        account: String,
+        /// Groups, gid or uid.
+        part: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A step did not end in time; its thread is left behind.
+    #[error("account {account}: no answer for {path} within {limit:?}: is it on a network file system that is down?")]
+    Hung {
+        /// Whose step it is.
+        account: String,
+        /// The file, or the home that was looked up.
+        path: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// An earlier step of the account hangs to this moment, so no other was begun.
+    #[error(
+        "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is begun before it ends"
+    )]
+    StillHung {
+        /// Whose step it is.
+        account: String,
+        /// The file of the step that hangs.
+        path: PathBuf,
+        /// How long ago that step began.
+        since: Duration,
+    },
+    /// A step's thread could not be started, or died.
+    #[error("account {account}: cannot run a step on {path}: check the limits on tasks and memory")]
+    Thread {
+        /// Whose step it is.
+        account: String,
+        /// The file of the step.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A path that is refused before anything is opened.
+    #[error("{path:?} is refused: {fault}")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What it must be.
+        fault: &'static str,
+    },
+    /// A symbolic link where none is followed.
+    #[error("{path} is a symbolic link and is not followed: replace it with the real {wanted}")]
+    Link {
+        /// The component that is a link.
+        path: PathBuf,
+        /// What must be there.
+        wanted: &'static str,
+    },
+    /// Something else than what must be there.
+    #[error("{path} is a {kind}, not a {wanted}: move it away")]
+    Kind {
+        /// The component.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+        /// What must be there.
+        wanted: &'static str,
+    },
+    /// A directory outside a home that others than root could change.
+    #[error("{path} is {fault}: whoever can change it could let anybody in; `{remedy}`")]
+    Untrusted {
+        /// The directory.
+        path: PathBuf,
+        /// Who can change it.
+        fault: String,
+        /// The command that repairs it.
+        remedy: String,
+    },
+    /// A file over the limit is never read into memory.
+    #[error("{path} has more than {limit} bytes: is it the right file?")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The account cannot read its own file.
+    #[error(
+        "{path} belongs to uid {uid} with mode {mode:04o}: uid {reader} cannot read it, and so sshd, which reads it \
+         as that account, could not either: `chown {reader} {path} && chmod 0600 {path}`"
+    )]
+    Unreadable {
+        /// The user id of the account that must be able to read it.
+        reader: u32,
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The immutable or append-only flag is set.
+    #[error("{path} carries the {flag} flag: `chattr {remedy} {path}`")]
+    Flagged {
+        /// The file or directory.
+        path: PathBuf,
+        /// Which flag.
+        flag: &'static str,
+        /// chattr's argument that clears it.
+        remedy: &'static str,
+    },
+    /// Another program held update-ssh-keys' lock all the time.
+    #[error("{path} was locked by another program for {waited:?}: does an update-ssh-keys hang?")]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The caller gave up on this step before it reached the rename, so it did not rename.
+    #[error("{path} was not replaced: the step took too long and had been given up")]
+    GivenUp {
+        /// The file.
+        path: PathBuf,
+    },
+    /// After the rename the file was not what had been written: another program writes it too.
+    #[error("{path} is not what was just written to it: find the other program that writes it")]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A system call failed.
+    #[error("cannot {operation} {path}: {remedy}")]
+    Io {
+        /// What was being done, as a verb.
+        operation: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What to do about it.
+        remedy: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HostError {
+    pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        let remedy = remedy(source.raw_os_error().map(Errno::from_raw_os_error)).to_owned();
+        Self::Io { operation, path: path.to_owned(), remedy, source }
+    }
+}
+
+/// What to do about an error of the kernel; its meaning itself is the cause's text.
+fn remedy(errno: Option<Errno>) -> &'static str {
+    match errno {
+        Some(Errno::NOSPC) => "the disk is full (blocks or inodes, `df`, `df -i`): free some space",
+        Some(Errno::DQUOT) => "the user's disk quota is used up: free some space or raise it",
+        Some(Errno::ROFS) => "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`)",
+        Some(Errno::PERM) => "look for an immutable or append-only flag (`lsattr`) or a security module's denial",
+        Some(Errno::ACCESS) => "check owner and mode of each directory (`namei -l`) and a security module's denials",
+        Some(Errno::NOENT) => "it does not exist: create it",
+        Some(Errno::LOOP) => "a symbolic link is in the way: replace it with what it points to",
+        Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
+        Some(Errno::STALE) => "the network file system lost it: mount it again",
+        Some(Errno::MFILE | Errno::NFILE) => "too many files are open: raise the limit",
+        _ => "see the cause",
+    }
+}

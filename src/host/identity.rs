@@ -1,0 +1,48 @@
+//! Acting as an account: file-system identity of one thread, which dies with it.
+//!
+//! Only the file-system ids change. With an effective or real uid of the account, its processes could signal or
+//! trace us; with the file-system uid alone they cannot. The kernel takes the capabilities that override file
+//! permissions (CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN) from the thread's effective set when that uid leaves 0.
+
+use std::ffi::CString;
+use std::io;
+
+use nix::unistd::{Gid, Uid, getgrouplist, setfsgid, setfsuid};
+
+use super::{Account, HostError};
+
+/// Whether this process may act for the account: as itself, or as root for anybody.
+pub(super) fn permit(account: &Account) -> Result<(), HostError> {
+    let running = Uid::effective();
+    if running.is_root() || running.as_raw() == account.uid {
+        return Ok(());
+    }
+    Err(HostError::NotPermitted { account: account.user.to_string(), uid: account.uid, running: running.as_raw() })
+}
+
+/// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the thread must end.
+pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
+    permit(account)?;
+    if Uid::effective().as_raw() == account.uid {
+        return Ok(());
+    }
+    let failed = |part, source| HostError::Identity { account: account.user.to_string(), part, source };
+
+    // NSS is asked before anything changes: its modules may need files that the account cannot read.
+    let name = CString::new(account.user.as_str()).map_err(|fault| failed("groups", fault.into()))?;
+    let groups = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|errno| failed("groups", errno.into()))?;
+    let groups: Vec<_> = groups.into_iter().map(|gid| rustix::thread::Gid::from_raw(gid.as_raw())).collect();
+    rustix::thread::set_thread_groups(&groups).map_err(|errno| failed("groups", errno.into()))?;
+
+    // These two calls report nothing but the previous id, so the second call of each is the check.
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    setfsgid(gid);
+    if setfsgid(gid) != gid {
+        return Err(failed("gid", io::Error::from(io::ErrorKind::PermissionDenied)));
+    }
+    setfsuid(uid);
+    if setfsuid(uid) != uid {
+        return Err(failed("uid", io::Error::from(io::ErrorKind::PermissionDenied)));
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The real node: each step on a thread of its own, as the account where the file is in its home.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::read::{self, Wanted};
+use super::replace::{self, Gate};
+use super::temporary::sweep;
+use super::walk::{self, Absent, Directory, file_name};
+use super::worker::{Awaited, Workers};
+use super::{
+    Account, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, identity, lock, sshd,
+};
+use crate::user::UserName;
+
+/// The node that authkeysd runs on.
+#[derive(Debug)]
+pub struct Node {
+    /// The longest that one call may take, 10 s: a home on a dead network file system costs only its own account.
+    pub limit: Duration,
+    /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
+    pub lock_wait: Duration,
+    workers: Workers,
+    sshd_version: OnceLock<Option<(u32, u32)>>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            limit: Duration::from_secs(10),
+            lock_wait: Duration::from_secs(5),
+            workers: Workers::default(),
+            sshd_version: OnceLock::new(),
+        }
+    }
+}
+
+impl Node {
+    fn step<T: Send + 'static>(
+        &self,
+        target: &Target,
+        work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let (user, path) = (target.account.user.clone(), target.path());
+        let target = target.clone();
+        self.workers.run(user.as_str(), &path, self.limit, move |awaited| {
+            if let Place::Home { .. } = target.place {
+                identity::become_account(&target.account)?;
+            }
+            work(&target, awaited)
+        })
+    }
+}
+
+impl Host for Node {
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+        let asked = user.cloned();
+        let name = user.map_or_else(|| "that runs authkeysd".to_owned(), UserName::to_string);
+        self.workers.run(&name, Path::new("its NSS entry"), self.limit, move |_| account::look_up(asked.as_ref()))
+    }
+
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+        self.step(target, |target, _| {
+            let place = Located::find(target, Absent::Leave)?;
+            let Some(directory) = place.directory else {
+                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent() });
+            };
+            sweep(&directory, &place.name);
+            read::file(&directory, &place.name, &place.wanted)
+        })
+    }
+
+    fn sshd_version(&self) -> Option<(u32, u32)> {
+        *self.sshd_version.get_or_init(sshd::version)
+    }
+
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+        let (seen, content, lock_wait) = (seen.clone(), content.to_vec(), self.lock_wait);
+        self.step(target, move |target, awaited| {
+            let place = Located::find(target, Absent::Make)?;
+            let Some(directory) = place.directory else { return Ok(Replaced::ChangedMeanwhile) };
+            let name = &place.name;
+            replace::file(&directory, name, &place.wanted, &content, || {
+                let lock = match target.place {
+                    Place::Home { .. } => lock::take(&target.account, lock_wait)?,
+                    Place::System { .. } => None,
+                };
+                if read::current_stamp(&directory, name)? != seen {
+                    return Ok(Gate::Changed);
+                }
+                awaited.still(&target.path())?;
+                Ok(Gate::Open(lock))
+            })
+        })
+    }
+}
+
+/// A target's directory, if there is one, and what its file must be like.
+struct Located {
+    directory: Option<Directory>,
+    name: OsString,
+    wanted: Wanted,
+}
+
+impl Located {
+    fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
+        // The name is judged first: nothing is made on the way to a file that cannot be.
+        Ok(match &target.place {
+            Place::Home { below } => {
+                let Account { uid, gid, .. } = target.account;
+                let wanted = Wanted { uid, gid, mode: 0o600, limit: MAX_FILE };
+                let name = file_name(below)?.to_owned();
+                Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted }
+            }
+            Place::System { path } => {
+                let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+                let wanted = Wanted { uid, gid, mode: 0o644, limit: MAX_FILE };
+                let name = file_name(path)?.to_owned();
+                Self { name, directory: walk::system(path, absent)?, wanted }
+            }
+        })
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading one file of an open directory: regular files only, bounded, never blocking.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::walk::{Directory, wrong_kind};
+use super::{HostError, Snapshot, Stamp, StampInner};
+
+/// What a file must be like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    /// The most bytes that are read.
+    pub(super) limit: u64,
+}
+
+/// Reads the file. Its group counts for nothing: with these modes it grants nothing.
+pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<Snapshot, HostError> {
+    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent() };
+    let Some(found) = directory.entry(name)? else { return Ok(absent) };
+    // Looked at before it is opened, for opening a device may already do something.
+    regular(directory, name, &found)?;
+    let fd = match open(directory, name) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(absent),
+        Err(Errno::ACCESS) => {
+            let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
+            return Err(HostError::Unreadable { reader: wanted.uid, path, uid: found.st_uid, mode });
+        }
+        Err(errno) => return Err(directory.failed("open", name, errno)),
+    };
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| directory.failed("look at", name, errno))?;
+    regular(directory, name, &stat)?;
+
+    let too_large = || HostError::TooLarge { path: directory.path.join(name), limit: wanted.limit };
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > wanted.limit) {
+        return Err(too_large());
+    }
+    // The stamp is from before the read: what changes meanwhile has another one, and the replace will see it.
+    let content = all(File::from(fd), wanted.limit)
+        .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
+        .ok_or_else(too_large)?;
+    let drifted = stat.st_uid != wanted.uid || stat.st_mode & 0o7777 != wanted.mode;
+    Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat) })
+}
+
+/// The stamp of what bears the name at this moment, whatever it is.
+pub(super) fn current_stamp(directory: &Directory, name: &OsStr) -> Result<Stamp, HostError> {
+    Ok(directory.entry(name)?.map_or_else(Stamp::absent, |stat| stamp(&stat)))
+}
+
+/// Opens an existing file for reading; never waits for a FIFO's writer, never takes a terminal.
+pub(super) fn open(directory: &Directory, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))
+}
+
+/// Everything up to the limit; `None` when there is more.
+pub(super) fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    let fits = u64::try_from(content.len()).is_ok_and(|length| length <= limit);
+    Ok(fits.then_some(content))
+}
+
+/// Refuses everything that is no regular file.
+pub(super) fn regular(directory: &Directory, name: &OsStr, stat: &Stat) -> Result<(), HostError> {
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        return Ok(());
+    }
+    Err(wrong_kind(directory.path.join(name), stat, "regular file"))
+}
+
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the fields have other widths on other architectures"
+)]
+fn stamp(stat: &Stat) -> Stamp {
+    Stamp(Some(StampInner {
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        size: stat.st_size as u64,
+        modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }))
+}

@@ -1,0 +1,120 @@
+//! The durable replace: at every instant, also after a kill or a loss of power, the file is the old one or the new one.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Gid, IFlags, Mode, Uid};
+use rustix::io::retry_on_intr;
+
+use super::read::{self, Wanted};
+use super::temporary::{Temporary, sweep};
+use super::walk::{Directory, file_name};
+use super::{HostError, Replaced};
+
+/// What holds between the last check and the rename.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// Go on, and keep the lock, if any, until the new file is durable.
+    Open(Option<OwnedFd>),
+    /// The file is not what it was decided upon.
+    Changed,
+}
+
+/// Writes a file of our own state, with the care of an account's file: owned by who runs authkeysd, `mode` set before
+/// it has its name. Links in the directory's path are followed. The caller holds the lock of the state directory.
+pub fn write_durable(directory: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), HostError> {
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let path = directory.join(name);
+    if path.parent() != Some(directory) {
+        return Err(HostError::Path { path, fault: "the name of a file must be one plain name" });
+    }
+    let directory = Directory::open(directory)?;
+    let name = file_name(&path)?;
+    sweep(&directory, name);
+    let wanted = Wanted { uid, gid, mode, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
+    file(&directory, name, &wanted, content, || Ok(Gate::Open(None)))?;
+    Ok(())
+}
+
+/// Replaces one file of an open directory. `gate` is passed when the new content is durable and has only to be named.
+pub(super) fn file(
+    directory: &Directory,
+    name: &OsStr,
+    wanted: &Wanted,
+    content: &[u8],
+    gate: impl FnOnce() -> Result<Gate, HostError>,
+) -> Result<Replaced, HostError> {
+    if u64::try_from(content.len()).map_or(true, |length| length > wanted.limit) {
+        return Err(HostError::TooLarge { path: directory.path.join(name), limit: wanted.limit });
+    }
+    let synced = directory.readable()?;
+    refuse_flags(directory, name, &synced)?;
+
+    let mut temporary = Temporary::create(directory, name)?;
+    prepare(directory, &temporary, wanted)?;
+    let failed = |operation, fault| HostError::io(operation, &directory.path.join(name), fault);
+    temporary.file.write_all(content).map_err(|fault| failed("write the new", fault))?;
+    // Without this a file system may order the rename before the data: an empty file after a hard reset (coreos/bugs#2350).
+    temporary.file.sync_all().map_err(|fault| failed("sync the new", fault))?;
+
+    let lock = match gate()? {
+        Gate::Open(lock) => lock,
+        Gate::Changed => return Ok(Replaced::ChangedMeanwhile),
+    };
+    temporary.publish(name)?;
+    // Without this a loss of power may bring the old file back, revoked keys and all, after we reported the new one.
+    retry_on_intr(|| rustix::fs::fsync(&synced))
+        .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
+    drop(lock);
+
+    let now = read::file(directory, name, wanted)?;
+    if now.content.as_deref() != Some(content) || now.drifted {
+        return Err(HostError::ReadBack { path: directory.path.join(name) });
+    }
+    Ok(Replaced::Done)
+}
+
+/// Owner and mode, before anybody can open the file under its final name: sshd refuses a file of a wrong owner.
+fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) -> Result<(), HostError> {
+    let (file, name) = (&temporary.file, &temporary.name);
+    let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
+    // A set-group-id directory gives its own group; and who is not root may not chown at all on some systems.
+    if (stat.st_uid, stat.st_gid) != (wanted.uid, wanted.gid) {
+        let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
+        retry_on_intr(|| rustix::fs::fchown(file, Some(uid), Some(gid)))
+            .map_err(|errno| directory.failed("set the owner of", name, errno))?;
+    }
+    // Always, for the umask had its say.
+    retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode)))
+        .map_err(|errno| directory.failed("set the mode of", name, errno))
+}
+
+/// Names the flags that make a rename fail, before anything is written: in an append-only directory a temporary file
+/// could be made at every cycle, but never removed.
+fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result<(), HostError> {
+    // File systems without flags answer with an error; a denial is then seen at the rename.
+    if let Ok(flags) = rustix::fs::ioctl_getflags(opened) {
+        refuse(flags, &directory.path)?;
+    }
+    let regular = directory.entry(name)?.is_some_and(|stat| read::regular(directory, name, &stat).is_ok());
+    if regular
+        && let Ok(fd) = read::open(directory, name)
+        && let Ok(flags) = rustix::fs::ioctl_getflags(&fd)
+    {
+        refuse(flags, &directory.path.join(name))?;
+    }
+    Ok(())
+}
+
+fn refuse(flags: IFlags, path: &Path) -> Result<(), HostError> {
+    let (flag, remedy) = if flags.contains(IFlags::IMMUTABLE) {
+        ("immutable", "-i")
+    } else if flags.contains(IFlags::APPEND) {
+        ("append-only", "-a")
+    } else {
+        return Ok(());
+    };
+    Err(HostError::Flagged { path: path.to_owned(), flag, remedy })
+}

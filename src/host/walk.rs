@@ -1,0 +1,207 @@
+//! The way to a file, by descriptor, component by component, no symbolic link followed.
+//!
+//! A path that is handed to the kernel whole can be turned round by whoever owns one of its directories
+//! (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is already open.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::Uid;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::{Account, HostError};
+
+/// A directory that is held open, and its path for messages.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) fd: OwnedFd,
+    pub(super) path: PathBuf,
+}
+
+/// What to do about a directory that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    Leave,
+    Make,
+}
+
+impl Directory {
+    /// Opens a directory of our own configuration, links followed: its path is the administrator's.
+    pub(super) fn open(path: &Path) -> Result<Self, HostError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
+            .map_err(|errno| HostError::io("open the directory", path, errno))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// The state of an entry, which itself may be a link; `None` when there is none.
+    pub(super) fn entry(&self, name: &OsStr) -> Result<Option<Stat>, HostError> {
+        match retry_on_intr(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.failed("look at", name, errno)),
+        }
+    }
+
+    /// The same directory for what a path descriptor cannot do: listing and fsync.
+    pub(super) fn readable(&self) -> Result<OwnedFd, HostError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        retry_on_intr(|| rustix::fs::openat(&self.fd, ".", flags, Mode::empty()))
+            .map_err(|errno| self.failed("open the directory", OsStr::new(""), errno))
+    }
+
+    /// An error about an entry (or, when the name is empty, the directory). A denial names who owns the directory.
+    pub(super) fn failed(&self, operation: &'static str, name: &OsStr, errno: Errno) -> HostError {
+        let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
+        let error = HostError::io(operation, &path, errno);
+        match (error, rustix::fs::fstat(&self.fd)) {
+            (HostError::Io { operation, path, source, .. }, Ok(stat)) if errno == Errno::ACCESS => {
+                let (directory, uid, mode) = (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
+                let remedy = format!(
+                    "its directory {directory} belongs to uid {uid} with mode {mode:04o}: give it to the account \
+                     (`chown`, `chmod 0700`)"
+                );
+                HostError::Io { operation, path, remedy, source }
+            }
+            (error, _) => error,
+        }
+    }
+
+    /// Opens a directory below this one; `None` when it is absent.
+    fn child(&self, name: &OsStr) -> Result<Option<Self>, HostError> {
+        let path = self.path.join(name);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
+            Ok(fd) => Ok(Some(Self { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            // With O_PATH the kernel reports a link as "not a directory".
+            Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => match self.entry(name)? {
+                Some(stat) => Err(wrong_kind(path, &stat, "directory")),
+                None => Err(self.failed("open the directory", name, errno)),
+            },
+            Err(errno) => Err(self.failed("open the directory", name, errno)),
+        }
+    }
+
+    /// Makes a directory below this one, durably, and opens it.
+    fn make(&self, name: &OsStr, mode: Mode) -> Result<Self, HostError> {
+        match rustix::fs::mkdirat(&self.fd, name, mode) {
+            Ok(()) => {
+                // The umask may have taken bits. Should the name be a link by now, then its owner made it one, and
+                // this thread can do no more than he can.
+                retry_on_intr(|| rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty()))
+                    .map_err(|errno| self.failed("set the mode of", name, errno))?;
+                let parent = self.readable()?;
+                retry_on_intr(|| rustix::fs::fsync(&parent))
+                    .map_err(|errno| self.failed("sync the directory", OsStr::new(""), errno))?;
+            }
+            // Somebody else was faster; it is judged like any other.
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(self.failed("make the directory", name, errno)),
+        }
+        self.child(name)?.ok_or_else(|| self.failed("open the directory", name, Errno::NOENT))
+    }
+}
+
+/// Walks from the account's home to the directory of its file, as the calling thread's identity.
+/// `None`: a directory on the way is absent. Home and directories that exist keep their owner and mode.
+pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
+    if !account.home.is_absolute() {
+        return Err(refused(&account.home, "a home must be an absolute path; repair the account"));
+    }
+    // Links in the way *to* the home are the administrator's (/home on another disk); below it they are the user's.
+    let home = fs::canonicalize(&account.home).map_err(|fault| HostError::io("find the home", &account.home, fault))?;
+    let mut directory = Directory::open(&home)?;
+    let fault = "a path below the home must have plain names only, no `..`";
+    for name in names(below.parent().unwrap_or(below).components(), below, fault)? {
+        directory = match (directory.child(name)?, absent) {
+            (Some(child), _) => child,
+            (None, Absent::Leave) => return Ok(None),
+            (None, Absent::Make) => directory.make(name, Mode::RWXU)?,
+        };
+    }
+    Ok(Some(directory))
+}
+
+/// Walks from `/` to the directory of a file that root alone may change. Only the last directory is ever made.
+pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
+    let fault = "it must be an absolute path of plain names, no `..`";
+    let mut components = path.parent().unwrap_or(path).components();
+    if components.next() != Some(Component::RootDir) {
+        return Err(refused(path, fault));
+    }
+    let mut names = names(components, path, fault)?.into_iter().peekable();
+    let mut directory = Directory::open(Path::new("/"))?;
+    trusted(&directory)?;
+    while let Some(name) = names.next() {
+        let last = names.peek().is_none();
+        directory = match (directory.child(name)?, absent) {
+            (Some(child), _) => child,
+            (None, Absent::Leave) if last => return Ok(None),
+            (None, Absent::Make) if last => directory.make(name, Mode::from_raw_mode(0o755))?,
+            (None, _) => return Err(directory.failed("open the directory", name, Errno::NOENT)),
+        };
+        trusted(&directory)?;
+    }
+    Ok(Some(directory))
+}
+
+/// The file's own name, the last of a path.
+pub(super) fn file_name(path: &Path) -> Result<&OsStr, HostError> {
+    match path.components().next_back() {
+        Some(Component::Normal(name)) => Ok(name),
+        _ => Err(refused(path, "it must end in the name of a file")),
+    }
+}
+
+/// The error for an entry that is a link, or of another kind than `wanted`.
+pub(super) fn wrong_kind(path: PathBuf, stat: &Stat, wanted: &'static str) -> HostError {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => return HostError::Link { path, wanted },
+        FileType::RegularFile => "regular file",
+        FileType::Directory => "directory",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice => "character device",
+        FileType::BlockDevice => "block device",
+        FileType::Unknown => "file of unknown kind",
+    };
+    HostError::Kind { path, kind, wanted }
+}
+
+fn refused(path: &Path, fault: &'static str) -> HostError {
+    HostError::Path { path: path.to_owned(), fault }
+}
+
+fn names<'a>(
+    components: impl Iterator<Item = Component<'a>>,
+    path: &Path,
+    fault: &'static str,
+) -> Result<Vec<&'a OsStr>, HostError> {
+    components
+        .map(|component| match component {
+            Component::Normal(name) => Ok(name),
+            _ => Err(refused(path, fault)),
+        })
+        .collect()
+}
+
+/// Nobody but root (or, without root, the very user who runs this) may be able to change what the directory holds.
+fn trusted(directory: &Directory) -> Result<(), HostError> {
+    let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
+    let path = directory.path.clone();
+    if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
+        let remedy = format!("chown root {}", path.display());
+        return Err(HostError::Untrusted { path, fault: format!("owned by uid {}", stat.st_uid), remedy });
+    }
+    // In a sticky directory others can add names, but not take away or rename what is ours.
+    if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
+        let remedy = format!("chmod go-w {}", path.display());
+        let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
+        return Err(HostError::Untrusted { path, fault, remedy });
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
+
+use std::error::Error;
+use std::fmt::Display;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::document::{Digest, LeftOut, Name, Serial};
+use crate::key::{Fingerprint, KeyBlob};
+use crate::user::UserName;
+
+/// How a node, a source or an account stands; the order is that of gravity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything is as published.
+    Ok,
+    /// Source or document unusable; the last good set is in force.
+    Stale,
+    /// Some account or key could not be applied.
+    Degraded,
+    /// Nothing could be applied, or nothing is known.
+    Failed,
+}
+
+/// What one cycle did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// Version of this shape: fields may be added, never changed.
+    pub schema: u8,
+    /// Of authkeysd.
+    pub version: &'static str,
+    /// The gravest of all.
+    pub status: Status,
+    /// The first and gravest fault; empty when ok.
+    pub detail: String,
+    /// The EC2 instance, where it is known.
+    pub instance_id: Option<String>,
+    /// When the cycle began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// When a cycle last ended well, as far as this process knows.
+    pub last_success: Option<Timestamp>,
+    /// When the next one is due; `None` after `sync`.
+    pub next_cycle: Option<Timestamp>,
+    /// Each source once.
+    pub sources: Vec<SourceOutcome>,
+    /// In the configuration's order.
+    pub accounts: Vec<AccountOutcome>,
+    /// What went wrong, for stderr and the exit code.
+    #[serde(skip)]
+    pub faults: Vec<Fault>,
+}
+
+/// How a source answered, and which document of it is in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceOutcome {
+    /// Its URL.
+    pub source: String,
+    /// `ok`; `stale` when its last good document is in force; `failed` when there is none.
+    pub status: Status,
+    /// Why it is not ok.
+    pub detail: String,
+    /// Of the document in force.
+    pub name: Option<Name>,
+    /// Of the document in force.
+    pub serial: Option<Serial>,
+    /// Of the document in force, without its signature.
+    pub digest: Option<Digest>,
+    /// Of the document in force: VersionId, ETag, or a file's identity.
+    pub version: Option<String>,
+    /// When the document in force was fetched or last found unchanged.
+    pub fetched: Option<Timestamp>,
+    /// Who signed it.
+    pub signer: Option<String>,
+}
+
+/// What happened to one account's file.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountOutcome {
+    /// The account.
+    pub user: String,
+    /// Its file; empty when the account could not be looked up.
+    pub file: String,
+    /// How it stands.
+    pub status: Status,
+    /// Why it is not ok.
+    pub detail: String,
+    /// Whether the file was written (or, in a dry run, would be).
+    pub changed: bool,
+    /// The keys that authkeysd's lines let in.
+    pub in_force: Vec<KeyShown>,
+    /// Keys that the file did not have before.
+    pub added: Vec<KeyShown>,
+    /// Keys that it had before and has no more.
+    pub removed: Vec<KeyShown>,
+    /// Keys that stayed, but with other options or fewer copies.
+    pub updated: Vec<KeyShown>,
+    /// Published keys that were not good enough.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A key as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyShown {
+    /// As `ssh-keygen -l` prints it.
+    pub fingerprint: Fingerprint,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its comment.
+    pub comment: String,
+}
+
+/// One thing that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Decides the exit code.
+    pub class: FaultClass,
+    /// One line: what, where, and what to do.
+    pub text: String,
+}
+
+/// Classes of faults in the order in which they decide the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultClass {
+    /// Something failed or was refused.
+    Failed,
+    /// The source could not be reached.
+    Unreachable,
+    /// Not permitted.
+    Denied,
+}
+
+impl Fault {
+    /// A fault that an error explains.
+    pub fn new(class: FaultClass, error: &dyn Error) -> Self {
+        Self { class, text: chain(error) }
+    }
+
+    /// A fault of something that has a name.
+    pub fn at(class: FaultClass, place: &impl Display, text: &str) -> Self {
+        Self { class, text: format!("{place}: {text}") }
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl SourceOutcome {
+    /// A source of which no good document is known.
+    pub fn failed(source: String, detail: String) -> Self {
+        Self {
+            source,
+            status: Status::Failed,
+            detail,
+            name: None,
+            serial: None,
+            digest: None,
+            version: None,
+            fetched: None,
+            signer: None,
+        }
+    }
+}
+
+impl KeyShown {
+    /// Shows a key.
+    pub fn new(key: &KeyBlob, comment: &str) -> Self {
+        Self { fingerprint: key.fingerprint(), kind: key.kind().to_owned(), comment: comment.to_owned() }
+    }
+}
+
+impl AccountOutcome {
+    /// An account about which nothing is known yet.
+    pub fn new(user: Option<&UserName>) -> Self {
+        Self {
+            user: user.map(UserName::to_string).unwrap_or_default(),
+            file: String::new(),
+            status: Status::Ok,
+            detail: String::new(),
+            changed: false,
+            in_force: Vec::new(),
+            added: Vec::new(),
+            removed: Vec::new(),
+            updated: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Notes a fault; the gravest keeps the word.
+    pub fn fault(&mut self, status: Status, detail: String) {
+        if status > self.status {
+            self.status = status;
+            self.detail = detail;
+        }
+    }
+}
+
+impl Outcome {
+    /// The node's status: the gravest of its parts, but `failed` only when nothing at all could be applied.
+    pub fn overall(sources: &[SourceOutcome], accounts: &[AccountOutcome]) -> Status {
+        let all_failed = accounts.iter().all(|a| a.status == Status::Failed);
+        let parts = sources.iter().map(|s| s.status).chain(accounts.iter().map(|a| a.status));
+        match parts.max().unwrap_or(Status::Failed) {
+            Status::Failed if !all_failed => Status::Degraded,
+            gravest => gravest,
+        }
+    }
+
+    /// Whether any account's file was (or would be) changed.
+    pub fn changed(&self) -> bool {
+        self.accounts.iter().any(|account| account.changed)
+    }
+}

@@ -1,0 +1,95 @@
+//! Which keys an account must have at a moment, and which it must not have anywhere.
+
+use std::collections::{BTreeSet, HashSet};
+
+use jiff::Timestamp;
+
+use super::expiry::{ExpiryForm, Moment};
+use crate::document::{Document, PublishedKey};
+use crate::key::{Fingerprint, KeyBlob, KeyLine};
+use crate::user::UserName;
+
+/// A key that must be in the file, and the line that puts it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: KeyBlob,
+    /// Its comment.
+    pub comment: String,
+    /// The whole line, without LF.
+    pub line: String,
+}
+
+/// What one account's file must and must not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Desired {
+    /// The keys in force: the pinned first, then in the documents' order; each key once.
+    pub entries: Vec<Entry>,
+    /// This node's break-glass keys: never taken away.
+    pub pinned: HashSet<KeyBlob>,
+    /// Every key that the documents address to the account, in force or not.
+    pub addressed: HashSet<KeyBlob>,
+    /// Keys that no line may have.
+    pub revoked: BTreeSet<Fingerprint>,
+    /// When a window opens or closes next.
+    pub next_change: Option<Timestamp>,
+}
+
+/// Lays the documents (the more important first) and the pinned lines over each other for one account.
+pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at: &Moment, form: ExpiryForm) -> Desired {
+    let mut desired = Desired {
+        revoked: documents.iter().flat_map(|d| d.revoked.iter().copied()).collect(),
+        pinned: pinned.iter().map(|line| line.key.clone()).collect(),
+        ..Desired::default()
+    };
+    let mut seen: HashSet<KeyBlob> = HashSet::new();
+    for line in pinned {
+        if seen.insert(line.key.clone()) {
+            desired.entries.push(Entry::new(line, None, at, form).0);
+        }
+    }
+    let ours = |key: &&PublishedKey| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user));
+    for key in documents.iter().flat_map(|d| &d.keys).filter(ours) {
+        desired.addressed.insert(key.line.key.clone());
+        if !desired.revoked.is_empty() && desired.revoked.contains(&key.line.key.fingerprint()) {
+            continue;
+        }
+        let (entry, until) = Entry::new(&key.line, key.not_after, at, form);
+        let opened = key.not_before.is_none_or(|from| from <= at.now);
+        let closed = until.is_some_and(|until| until <= at.now);
+        let coming = [key.not_before, until].into_iter().flatten().filter(|change| *change > at.now);
+        desired.next_change = coming.chain(desired.next_change).min();
+        if opened && !closed && seen.insert(entry.key.clone()) {
+            desired.entries.push(entry);
+        }
+    }
+    desired
+}
+
+impl Desired {
+    /// How many keys are in force beside the pinned ones.
+    pub fn published(&self) -> usize {
+        self.entries.iter().filter(|entry| !self.pinned.contains(&entry.key)).count()
+    }
+}
+
+impl Entry {
+    /// The entry, and the instant up to which it is good: its window's end or its own option's, the earlier.
+    fn new(line: &KeyLine, not_after: Option<Timestamp>, at: &Moment, form: ExpiryForm) -> (Self, Option<Timestamp>) {
+        let mut line = line.clone();
+        let options = line.options.take_expiries();
+        let until = options.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(not_after).min();
+        let mut text = line.to_string();
+        if let Some(option) = until.and_then(|until| at.option(until, form)) {
+            let joint = if line.options.is_empty() { " " } else { "," };
+            text = if line.options.is_empty() {
+                format!("{option}{joint}{text}")
+            } else {
+                let options = line.options.to_string();
+                let rest = text.strip_prefix(&options).unwrap_or_default();
+                format!("{options}{joint}{option}{rest}")
+            };
+        }
+        (Self { key: line.key, comment: line.comment, line: text }, until)
+    }
+}

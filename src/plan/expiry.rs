@@ -1,0 +1,100 @@
+//! Points in time as sshd's `expiry-time` option reads and writes them.
+
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+use crate::key::Expiry;
+
+/// The time at which a plan is made, and the node's time zone.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The time.
+    pub now: Timestamp,
+    /// The zone in which the node's sshd reads a time without `Z`.
+    pub zone: TimeZone,
+}
+
+/// How the installed sshd understands `expiry-time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryForm {
+    /// OpenSSH 9.1 and later: `YYYYMMDDHHMMSSZ`.
+    Utc,
+    /// 7.7 to 9.0, which ignore a line with `Z`: local standard time, also in summer.
+    LocalStandard,
+    /// Before 7.7 the option kills the line: nothing is written, the agent removes the key on time.
+    Omit,
+}
+
+impl ExpiryForm {
+    /// The form for an OpenSSH of that major and minor version; unknown is taken for too old.
+    pub fn for_sshd(version: Option<(u32, u32)>) -> Self {
+        match version {
+            Some(version) if version >= (9, 1) => Self::Utc,
+            Some(version) if version >= (7, 7) => Self::LocalStandard,
+            _ => Self::Omit,
+        }
+    }
+}
+
+impl Moment {
+    /// The instant that an option names; local times are standard times, as sshd's `mktime` takes them.
+    pub(super) fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
+        let utc = Offset::UTC.to_timestamp(expiry.time).ok()?;
+        if expiry.utc { Some(utc) } else { self.standard_offset(utc).to_timestamp(expiry.time).ok() }
+    }
+
+    /// The option for an instant, or nothing where the installed sshd knows none.
+    pub(super) fn option(&self, until: Timestamp, form: ExpiryForm) -> Option<String> {
+        let (offset, suffix) = match form {
+            ExpiryForm::Utc => (Offset::UTC, "Z"),
+            ExpiryForm::LocalStandard => (self.standard_offset(until), ""),
+            ExpiryForm::Omit => return None,
+        };
+        Some(format!("expiry-time=\"{}{suffix}\"", offset.to_datetime(until).strftime("%Y%m%d%H%M%S")))
+    }
+
+    /// The zone's offset around that time as it is (or would be) without summer time.
+    fn standard_offset(&self, at: Timestamp) -> Offset {
+        let here = self.zone.to_offset_info(at);
+        if !here.dst().is_dst() {
+            return here.offset();
+        }
+        let before = self.zone.preceding(at).find(|t| !t.dst().is_dst()).map(|t| t.offset());
+        before
+            .or_else(|| self.zone.following(at).find(|t| !t.dst().is_dst()).map(|t| t.offset()))
+            .unwrap_or(here.offset())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn berlin() -> Moment {
+        // POSIX form, so that the test does not need the machine's zone files.
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone }
+    }
+
+    #[test]
+    fn f27_an_old_sshd_gets_standard_time_in_summer_too() {
+        let summer = "2026-07-01T12:00:00Z".parse().unwrap();
+        let winter = "2026-12-01T12:00:00Z".parse().unwrap();
+        let option = |at| berlin().option(at, ExpiryForm::LocalStandard).unwrap();
+        assert_eq!(option(summer), "expiry-time=\"20260701130000\"");
+        assert_eq!(option(winter), "expiry-time=\"20261201130000\"");
+        assert_eq!(berlin().option(summer, ExpiryForm::Utc).unwrap(), "expiry-time=\"20260701120000Z\"");
+        assert_eq!(berlin().option(summer, ExpiryForm::Omit), None);
+    }
+
+    #[test]
+    fn a_time_that_was_written_is_read_back_as_the_same_instant() {
+        for at in ["2026-07-01T12:00:00Z", "2026-12-01T12:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:30:00Z"] {
+            let at: Timestamp = at.parse().unwrap();
+            for form in [ExpiryForm::Utc, ExpiryForm::LocalStandard] {
+                let mut list = crate::key::OptionList::parse(&berlin().option(at, form).unwrap()).unwrap();
+                assert_eq!(berlin().resolve(list.take_expiries()[0]), Some(at), "{form:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The file's new text. In block mode every byte that is not ours is kept; revoked keys are not, wherever they stand.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::desired::Desired;
+use crate::key::{Fingerprint, Identified, KeyBlob, identify};
+use crate::outcome::KeyShown;
+
+const BEGIN: &str = "# BEGIN authkeysd";
+const END: &str = "# END authkeysd";
+
+/// How much of the file is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The lines between our markers, and no other line with a key of ours.
+    Block,
+    /// Every line.
+    Exclusive,
+}
+
+/// What must be done to one file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The whole new content; `None` when the present one is right.
+    pub content: Option<Vec<u8>>,
+    /// The keys that our lines let in afterwards.
+    pub in_force: Vec<KeyShown>,
+    /// Keys that no line of the file had.
+    pub added: Vec<KeyShown>,
+    /// Keys that no line has any more.
+    pub removed: Vec<KeyShown>,
+    /// Keys that stay, with other options or fewer copies.
+    pub updated: Vec<KeyShown>,
+    /// How many keys, pinned ones aside, were ours before or are taken away now.
+    pub at_stake: usize,
+    /// How many of them, pinned ones aside, are taken away.
+    pub taken_away: usize,
+}
+
+/// Plans one file. `installed` are the keys that authkeysd ever installed for the account.
+pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &BTreeSet<Fingerprint>) -> Plan {
+    let old = present.unwrap_or_default();
+    let lines = classify(old, mode);
+    let unwelcome = |key: &KeyBlob| {
+        if desired.pinned.contains(key) {
+            return false;
+        }
+        let fingerprint = key.fingerprint();
+        desired.addressed.contains(key) || desired.revoked.contains(&fingerprint) || installed.contains(&fingerprint)
+    };
+
+    let mut new = Vec::with_capacity(old.len() + 256 * desired.entries.len());
+    let mut after = Census::default();
+    let home = lines.iter().position(|line| line.is_home);
+    for (at, line) in lines.iter().enumerate() {
+        if Some(at) == home {
+            append_ours(&mut new, desired, mode);
+        }
+        if line.owner == Owner::Foreign && !line.found.as_ref().is_some_and(|found| unwelcome(&found.key)) {
+            append_line(&mut new, line.text);
+            after.count(line);
+        }
+    }
+    // Without a block there is nothing to say about an empty set, and a file is not touched to say it.
+    if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
+        append_ours(&mut new, desired, mode);
+    }
+
+    let mut plan = compare(&lines, after, desired);
+    if present != Some(new.as_slice()) && (present.is_some() || !new.is_empty()) {
+        plan.content = Some(new);
+    }
+    plan
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Ours,
+    Foreign,
+}
+
+struct Line<'a> {
+    text: &'a [u8],
+    owner: Owner,
+    found: Option<Identified>,
+    /// The new block goes before this line.
+    is_home: bool,
+}
+
+/// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them are foreign, so that
+/// none is lost; keys of ours among them go for being ours.
+fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    let mut open = None;
+    let (mut home, mut stray) = (None, None);
+    for text in old.split_inclusive(|b| *b == b'\n') {
+        let at = lines.len();
+        let is = |marker: &str| text.trim_ascii() == marker.as_bytes();
+        let marker = mode == Mode::Block && (is(BEGIN) || is(END));
+        let owner = if marker || mode == Mode::Exclusive { Owner::Ours } else { Owner::Foreign };
+        let bare = text.strip_suffix(b"\n").unwrap_or(text);
+        lines.push(Line { text, owner, found: identify(bare), is_home: false });
+        if !marker {
+            continue;
+        }
+        stray = stray.or(Some(at));
+        if is(BEGIN) {
+            open = Some(at);
+        } else if let Some(begin) = open.take() {
+            lines.iter_mut().skip(begin).for_each(|line| line.owner = Owner::Ours);
+            home = home.or(Some(begin));
+        }
+    }
+    if let Some(line) = home.or(stray).and_then(|at| lines.get_mut(at)) {
+        line.is_home = true;
+    }
+    lines
+}
+
+fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
+    let marker = |marker| if mode == Mode::Block { Some(marker) } else { None };
+    let entries = desired.entries.iter().map(|entry| entry.line.as_str());
+    for line in marker(BEGIN).into_iter().chain(entries).chain(marker(END)) {
+        append_line(new, line.as_bytes());
+    }
+}
+
+/// Every line ends in LF, also a foreign last one that had none: else the next writer would glue two keys together.
+fn append_line(new: &mut Vec<u8>, line: &[u8]) {
+    new.extend_from_slice(line);
+    if !line.ends_with(b"\n") {
+        new.push(b'\n');
+    }
+}
+
+/// The lines that each key has.
+#[derive(Default)]
+struct Census<'a>(HashMap<&'a KeyBlob, Vec<&'a [u8]>>);
+
+impl<'a> Census<'a> {
+    fn count(&mut self, line: &'a Line<'_>) {
+        if let Some(found) = &line.found {
+            self.0.entry(&found.key).or_default().push(line.text.trim_ascii());
+        }
+    }
+}
+
+fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desired) -> Plan {
+    let mut plan = Plan::default();
+    let mut before = Census::default();
+    lines.iter().for_each(|line| before.count(line));
+    for entry in &desired.entries {
+        after.0.entry(&entry.key).or_default().push(entry.line.as_bytes());
+    }
+    // Where a key's lines stand does not matter, only what they are.
+    before.0.values_mut().chain(after.0.values_mut()).for_each(|lines| lines.sort_unstable());
+    for entry in &desired.entries {
+        let shown = KeyShown::new(&entry.key, &entry.comment);
+        match before.0.get(&entry.key) {
+            None => plan.added.push(shown.clone()),
+            Some(lines) if Some(lines) != after.0.get(&entry.key) => plan.updated.push(shown.clone()),
+            Some(_) => {}
+        }
+        plan.in_force.push(shown);
+    }
+    let mut seen = HashSet::new();
+    let mut at_stake = HashSet::new();
+    for line in lines {
+        let Some(found) = &line.found else { continue };
+        let pinned = desired.pinned.contains(&found.key);
+        let stays = after.0.contains_key(&found.key);
+        if !pinned && (line.owner == Owner::Ours || !stays) {
+            at_stake.insert(&found.key);
+        }
+        if !stays && seen.insert(&found.key) {
+            plan.removed.push(KeyShown::new(&found.key, &found.comment));
+            plan.taken_away += usize::from(!pinned);
+        }
+    }
+    plan.at_stake = at_stake.len();
+    plan
+}

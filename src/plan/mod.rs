@@ -1,0 +1,9 @@
+//! What an account's file must become: the keys in force, laid over what is in the file now.
+
+pub use desired::{Desired, Entry, desired};
+pub use expiry::{ExpiryForm, Moment};
+pub use layout::{Mode, Plan, plan};
+
+mod desired;
+mod expiry;
+mod layout;

@@ -1,0 +1,105 @@
+//! What every call to AWS shares: configuration, HTTP client, time limits, the classing of failures.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use super::retry::Policy;
+
+pub(crate) mod fault;
+pub(crate) mod http;
+
+/// How long things may take. Every call has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request to the answer's head, and between two pieces of its body.
+    pub read: Duration,
+    /// One attempt, credentials and body included.
+    pub attempt: Duration,
+    /// The retry policy, with the limit for the whole operation.
+    pub retry: Policy,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            read: Duration::from_secs(10),
+            attempt: Duration::from_secs(15),
+            retry: Policy::default(),
+        }
+    }
+}
+
+/// The way to AWS. Nothing is read or set up before the first call.
+#[derive(Debug)]
+pub(crate) struct Aws {
+    pub(crate) limits: Limits,
+    http: SharedHttpClient,
+    /// One for each region that a URL names, and one for the environment's.
+    configs: Mutex<BTreeMap<Option<String>, SdkConfig>>,
+}
+
+impl Aws {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, http: http::client(), configs: Mutex::default() }
+    }
+
+    /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
+    /// Loaded once; but one without a region is not kept: at boot the metadata service may be late.
+    pub(crate) async fn config(&self, region: Option<&str>) -> SdkConfig {
+        let key = region.map(str::to_owned);
+        let kept = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(config) = kept {
+            return config;
+        }
+        let config = self.load(region).await;
+        if config.region().is_some() {
+            self.configs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
+        }
+        config
+    }
+
+    async fn load(&self, region: Option<&str>) -> SdkConfig {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.clone())
+            // There is one retry policy, and it is ours; the SDK's would multiply with it.
+            .retry_config(RetryConfig::standard().with_max_attempts(1))
+            .timeout_config(timeouts)
+            // Our own limits bound the body as well.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know no checksums.
+            .response_checksum_validation(aws_types::sdk_config::ResponseChecksumValidation::WhenRequired)
+            .request_checksum_calculation(aws_types::sdk_config::RequestChecksumCalculation::WhenRequired);
+        match region {
+            Some(region) => loader.region(Region::new(region.to_owned())).load().await,
+            None => loader.load().await,
+        }
+    }
+}
+
+/// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
+/// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
+pub(crate) fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service_id)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    config
+        .service_config()
+        .and_then(|service| service.load_config(key))
+        .or_else(|| config.endpoint_url().map(str::to_owned))
+}

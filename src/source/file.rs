@@ -1,0 +1,265 @@
+//! A document in a local file. The operator chose the path, so links are followed.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use tokio::time::timeout;
+
+use super::error::{Class, FetchError};
+use super::{Fetched, MAX_DOCUMENT, Version};
+
+/// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
+/// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent.
+pub(super) async fn fetch(path: &Path, known: Option<&Version>, limit: Duration) -> Result<Fetched, FetchError> {
+    let (path, known) = (path.to_owned(), known.cloned());
+    let shown = path.display().to_string();
+    let reading = tokio::task::spawn_blocking(move || brought(&path, known.as_ref(), || ()));
+    match timeout(limit, reading).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panicked)) => Err(transient(format!("reading {shown} ended early: {panicked}"), "report this as a bug")),
+        Err(_elapsed) => Err(transient(
+            format!("reading {shown} took longer than {limit:?}"),
+            "check the file system that it is on (a network mount whose server is away?)",
+        )),
+    }
+}
+
+/// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's hostile writer.
+fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> Result<Fetched, FetchError> {
+    let found = std::fs::metadata(path).map_err(|error| failed("stat", path, &error))?;
+    if known.is_some_and(|known| known.token == version(&found).token) {
+        return Ok(Fetched::Unchanged);
+    }
+    // Asked before opening as well: to open a device can have effects of its own.
+    regular(path, &found)?;
+    // Somebody who rewrites the file in place would have half of it read. Once more, then let the next cycle try.
+    for _ in 0..2 {
+        let mut file = OpenOptions::new()
+            .read(true)
+            // Without O_NONBLOCK a FIFO that took the file's place would hang us.
+            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+            .open(path)
+            .map_err(|error| failed("open", path, &error))?;
+        let stat = |file: &File| file.metadata().map_err(|error| failed("stat", path, &error));
+        let before = stat(&file)?;
+        regular(path, &before)?;
+        let bytes = bounded(path, &mut file)?;
+        between();
+        let after = stat(&file)?;
+        let whole = u64::try_from(bytes.len()).is_ok_and(|length| length == after.len());
+        if whole && version(&before) == version(&after) {
+            return Ok(Fetched::Document { bytes, version: version(&after) });
+        }
+    }
+    Err(transient(
+        format!("{} changed while it was read, twice", path.display()),
+        "write a new file beside it and rename that over it; writing in place can be read half done",
+    ))
+}
+
+fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(|error| failed("read", path, &error))?;
+    if bytes.len() > MAX_DOCUMENT {
+        return Err(FetchError {
+            class: Class::Invalid,
+            message: format!("{} is larger than 1 MiB", path.display()),
+            remedy: "is it a key set at all? publish one of at most 1 MiB".to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+fn version(metadata: &Metadata) -> Version {
+    let label = format!("{}.{:09}-{}-{}", metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.size());
+    Version { token: label.clone(), label }
+}
+
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let kind = if metadata.is_dir() { "a directory" } else { "no regular file" };
+    Err(FetchError {
+        class: Class::Invalid,
+        message: format!("{} is {kind}", path.display()),
+        remedy: "name a regular file in `source`".to_owned(),
+    })
+}
+
+fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
+    let message = format!("cannot {operation} {}: {error}", path.display());
+    let invalid = |remedy: &str| (Class::Invalid, remedy.to_owned());
+    let (class, remedy) = match error.kind() {
+        ErrorKind::NotFound => {
+            (Class::Missing, "put the key set there, or correct `source`; the keys in force stay".to_owned())
+        }
+        ErrorKind::PermissionDenied => (
+            Class::Denied,
+            format!("let authkeysd's user read it, and search {}", path.parent().unwrap_or(path).display()),
+        ),
+        ErrorKind::NotADirectory => invalid("a part of the path is no directory; correct `source`"),
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            invalid("its symbolic links go in a circle; correct them or `source`")
+        }
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
+            invalid("that cannot be a file's name; correct `source`")
+        }
+        _ => (Class::Transient, "check the file system and the disk that it is on".to_owned()),
+    };
+    FetchError { class, message, remedy }
+}
+
+fn transient(message: String, remedy: &str) -> FetchError {
+    FetchError { class: Class::Transient, message, remedy: remedy.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    use nix::sys::stat::Mode;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn write(path: &Path, content: &[u8]) {
+        File::create(path).unwrap().write_all(content).unwrap();
+    }
+
+    fn dir_with(content: &[u8]) -> (TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        write(&path, content);
+        (dir, path)
+    }
+
+    fn fetched(path: &Path, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        brought(path, known, || ())
+    }
+
+    fn document(outcome: Result<Fetched, FetchError>) -> (Vec<u8>, Version) {
+        match outcome {
+            Ok(Fetched::Document { bytes, version }) => (bytes, version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn class(outcome: Result<Fetched, FetchError>) -> (Class, String) {
+        let error = outcome.unwrap_err();
+        (error.class, error.to_string())
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_even_opened() {
+        let (dir, path) = dir_with(b"one");
+        let (bytes, version) = document(fetched(&path, None));
+        assert_eq!(bytes, b"one");
+        let metadata = std::fs::metadata(&path).unwrap();
+        let label = format!("{}.{:09}-{}-3", metadata.mtime(), metadata.mtime_nsec(), metadata.ino());
+        assert_eq!(version, Version { label: label.clone(), token: label });
+        let reads = std::cell::Cell::new(0);
+        let count = || reads.set(reads.get() + 1);
+        assert_eq!(brought(&path, Some(&version), count), Ok(Fetched::Unchanged));
+        assert_eq!(reads.get(), 0);
+
+        // The same length and content, but another file: renamed over it.
+        let next = dir.path().join("next");
+        write(&next, b"one");
+        std::fs::rename(&next, &path).unwrap();
+        assert_ne!(document(fetched(&path, Some(&version))).1, version);
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_document_and_a_link_is_followed() {
+        let (dir, path) = dir_with(b"");
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(document(fetched(&link, None)).0, b"");
+    }
+
+    #[test]
+    fn one_mebibyte_is_read_and_one_byte_more_is_refused() {
+        let (_dir, path) = dir_with(&vec![b'#'; MAX_DOCUMENT]);
+        assert_eq!(document(fetched(&path, None)).0.len(), MAX_DOCUMENT);
+        write(&path, &vec![b'#'; MAX_DOCUMENT + 1]);
+        let (class, message) = class(fetched(&path, None));
+        assert_eq!(class, Class::Invalid);
+        assert!(message.contains("larger than 1 MiB"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_never_waited_for() {
+        let (dir, _) = dir_with(b"");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+        let start = Instant::now();
+        for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero"), Path::new("/dev/tty")] {
+            let (class, message) = class(fetched(path, None));
+            assert_eq!(class, Class::Invalid, "{message}");
+            assert!(message.contains("regular file"), "{message}");
+        }
+        assert!(start.elapsed().as_secs() < 1);
+    }
+
+    #[test]
+    fn f36_a_file_that_is_away_or_closed_to_us_says_what_to_do() {
+        let (dir, path) = dir_with(b"");
+        let (missing, message) = class(fetched(&dir.path().join("none"), None));
+        assert_eq!(missing, Class::Missing);
+        assert!(message.contains("cannot stat") && message.contains("put the key set there"), "{message}");
+        assert_eq!(class(fetched(&path.join("below"), None)).0, Class::Invalid);
+        let circle = dir.path().join("circle");
+        symlink(&circle, &circle).unwrap();
+        let (invalid, message) = class(fetched(&circle, None));
+        assert_eq!(invalid, Class::Invalid);
+        assert!(message.contains("in a circle"), "{message}");
+        // Root reads everything: the classing alone is asked.
+        let denied = failed("open", &path, &std::io::Error::from(ErrorKind::PermissionDenied));
+        assert_eq!(denied.class, Class::Denied);
+        assert!(denied.remedy.contains(&dir.path().display().to_string()), "{denied}");
+        assert_eq!(failed("read", &path, &std::io::Error::from_raw_os_error(5)).class, Class::Transient);
+    }
+
+    #[test]
+    fn f35_a_file_that_is_rewritten_while_it_is_read_is_read_once_more() {
+        let (_dir, path) = dir_with(b"half");
+        let mut writes = 1;
+        let outcome = brought(&path, None, || {
+            if writes > 0 {
+                writes -= 1;
+                write(&path, b"the whole document");
+            }
+        });
+        assert_eq!(document(outcome).0, b"the whole document");
+    }
+
+    #[test]
+    fn f35_a_file_that_never_rests_is_a_transient_failure() {
+        let (_dir, path) = dir_with(b"half");
+        let mut length = 10;
+        let (class, message) = class(brought(&path, None, || {
+            length += 1;
+            write(&path, &vec![b'#'; length]);
+        }));
+        assert_eq!((class, length), (Class::Transient, 12));
+        assert!(message.contains("changed while it was read"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn the_asynchronous_face_gives_the_same() {
+        let (_dir, path) = dir_with(b"one");
+        let limit = Duration::from_secs(5);
+        let (bytes, version) = document(fetch(&path, None, limit).await);
+        assert_eq!(bytes, b"one");
+        assert_eq!(fetch(&path, Some(&version), limit).await, Ok(Fetched::Unchanged));
+    }
+}

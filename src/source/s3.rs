@@ -1,0 +1,152 @@
+//! A document in an S3 object: one conditional GetObject.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use super::aws::fault::{Call, chain, no_region, partition};
+use super::aws::{Aws, endpoint};
+use super::error::{Class, FetchError};
+use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
+
+/// One object, as a source URL names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Object<'a> {
+    pub(super) url: &'a SourceUrl,
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    pub(super) version_id: Option<&'a str>,
+    pub(super) region: Option<&'a str>,
+}
+
+/// The clients, one for each region that a URL names.
+#[derive(Debug, Default)]
+pub(super) struct S3 {
+    clients: Mutex<BTreeMap<Option<String>, Client>>,
+}
+
+impl S3 {
+    /// One attempt; its time limit covers credentials and body.
+    pub(super) async fn attempt(
+        &self,
+        aws: &Aws,
+        object: &Object<'_>,
+        known: Option<&Version>,
+    ) -> Result<Fetched, FetchError> {
+        timeout(aws.limits.attempt, self.unlimited(aws, object, known))
+            .await
+            .unwrap_or_else(|_elapsed| Err(object.call(None).timed_out(aws.limits.attempt)))
+    }
+
+    async fn unlimited(&self, aws: &Aws, object: &Object<'_>, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        let config = aws.config(object.region).await;
+        let call = object.call(Some(&config));
+        if config.region().is_none() {
+            return Err(no_region(&call));
+        }
+        let condition = known.map(|known| known.token.clone()).filter(|token| !token.is_empty());
+        let conditional = condition.is_some();
+        let answer = self
+            .client(object, &config)
+            .get_object()
+            .bucket(object.bucket)
+            .key(object.key)
+            .set_version_id(object.version_id.map(str::to_owned))
+            .set_if_none_match(condition)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => document(aws, &call, answer).await,
+            // The SDK takes every status but 2xx for an error.
+            Err(error) if conditional && error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => {
+                Ok(Fetched::Unchanged)
+            }
+            Err(error) => {
+                let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
+                Err(call.classed(&error, code, message))
+            }
+        }
+    }
+
+    fn client(&self, object: &Object<'_>, config: &SdkConfig) -> Client {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = clients.entry(object.region.map(str::to_owned)).or_insert_with(|| {
+            // An endpoint of one's own seldom has a DNS name for every bucket.
+            let path_style = endpoint(config, "S3").is_some();
+            Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
+        });
+        client.clone()
+    }
+}
+
+impl Object<'_> {
+    /// Without a configuration as long as none is loaded.
+    pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
+        let region = config.and_then(|config| config.region()).map(|region| region.to_string());
+        let endpoint = config.and_then(|config| endpoint(config, "S3"));
+        Call {
+            source: self.url.to_string(),
+            operation: "S3 GetObject",
+            action: if self.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" },
+            resource: format!("arn:{}:s3:::{}/{}", config.map_or("aws", partition), self.bucket, self.key),
+            or_else: ", or publish it: without s3:ListBucket a missing object looks the same",
+            endpoint: endpoint.unwrap_or_else(|| match region {
+                Some(region) => format!("S3 in {region}"),
+                None => "S3 (or the metadata service)".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Reads the body to its end, but never more than a document may have.
+async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result<Fetched, FetchError> {
+    let announced = answer.content_length.and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > MAX_DOCUMENT) {
+        return Err(too_large(call));
+    }
+    if answer.content_range.is_some() {
+        return Err(cut_off(call, "only a part of the object was sent"));
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let piece = match timeout(aws.limits.read, answer.body.next()).await {
+            Err(_elapsed) => return Err(call.timed_out(aws.limits.read)),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(cut_off(call, &chain(&error))),
+            Ok(Some(Ok(piece))) => piece,
+        };
+        if bytes.len() + piece.len() > MAX_DOCUMENT {
+            // The answer is dropped with the connection: the rest is not even transferred.
+            return Err(too_large(call));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if announced.is_some_and(|length| length != bytes.len()) {
+        return Err(cut_off(call, &format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
+    }
+    Ok(Fetched::Document { bytes, version: version(&answer) })
+}
+
+fn version(answer: &GetObjectOutput) -> Version {
+    let token = answer.e_tag.clone().unwrap_or_default();
+    // In a bucket that once had versioning the id of what was written since is "null".
+    let label = match answer.version_id.as_deref() {
+        None | Some("" | "null") => token.trim_start_matches("W/").trim_matches('"'),
+        Some(id) => id,
+    };
+    Version { label: label.to_owned(), token }
+}
+
+fn too_large(call: &Call) -> FetchError {
+    let remedy = "is it a key set at all? publish one of at most 1 MiB";
+    call.failed(Class::Invalid, "brought more than 1 MiB", remedy)
+}
+
+fn cut_off(call: &Call, how: &str) -> FetchError {
+    call.failed(Class::Transient, &format!("was cut off: {how}"), "nothing to do unless it lasts; it is tried again")
+}

@@ -1,0 +1,51 @@
+//! All sources behind the one seam.
+
+use super::aws::{Aws, Limits};
+use super::error::FetchError;
+use super::file;
+use super::retry::{Jitter, RandomJitter, retry};
+use super::s3::{Object, S3};
+use super::{Fetch, Fetched, SourceUrl, Version};
+
+/// The real sources. AWS configuration, credentials and connections are set up by the first fetch that needs them and
+/// kept. It must run in a tokio runtime with I/O and time enabled.
+#[derive(Debug)]
+pub struct Sources<J = RandomJitter> {
+    aws: Aws,
+    s3: S3,
+    jitter: J,
+}
+
+impl Sources {
+    /// With the usual limits.
+    pub fn new() -> Self {
+        Self::with(Limits::default(), RandomJitter)
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<J: Jitter> Sources<J> {
+    /// With limits and randomness of one's own.
+    pub fn with(limits: Limits, jitter: J) -> Self {
+        Self { aws: Aws::new(limits), s3: S3::default(), jitter }
+    }
+}
+
+impl<J: Jitter> Fetch for Sources<J> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        let policy = &self.aws.limits.retry;
+        match url {
+            SourceUrl::File { path } => file::fetch(path, known, policy.limit).await,
+            SourceUrl::S3 { bucket, key, version_id, region } => {
+                let object = Object { url, bucket, key, version_id: version_id.as_deref(), region: region.as_deref() };
+                let over = |limit| object.call(None).timed_out(limit);
+                retry(policy, &self.jitter, over, async || self.s3.attempt(&self.aws, &object, known).await).await
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What authkeysd must remember between cycles: the last good documents, the serials seen, the keys once installed.
+//!
+//! One file, `state.json`, replaced whole; the documents lie beside it under the SHA-256 of their bytes. Corrupt is not
+//! absent, and a state that a later version wrote is refused: both could bring a revoked key or an old document back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::document::Digest;
+use crate::host::{HostError, bounded, write_durable};
+use crate::key::Fingerprint;
+use crate::source::{MAX_DOCUMENT, Version};
+use crate::user::UserName;
+use crate::verify::Mark;
+
+/// The form of `state.json` that this version reads and writes.
+const SCHEMA: u32 = 1;
+/// The most bytes of `state.json` that are read: 64 MiB hold a million fingerprints.
+const MAX_STATE: u64 = 64 << 20;
+/// How long another cycle may take before this one gives up.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// Everything that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    schema: u32,
+    /// The document last accepted from each source, by the source's whole URL.
+    pub sources: BTreeMap<String, Accepted>,
+    /// The highest serial accepted, by the source's URL without its query. Never forgotten.
+    pub marks: BTreeMap<String, Mark>,
+    /// By account.
+    pub accounts: BTreeMap<UserName, AccountState>,
+    /// The pinned keys as they were last read.
+    pub pinned: Option<String>,
+}
+
+/// A document that was accepted from a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accepted {
+    /// Which published state it was.
+    pub version: Version,
+    /// Where it is kept, and what it is.
+    pub document: Kept,
+    /// When its bytes came.
+    pub fetched: Timestamp,
+}
+
+/// A document in the state directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Of the document as published, without its signature.
+    pub digest: Digest,
+    /// Of the bytes that were kept; the name of their file.
+    pub bytes: Digest,
+}
+
+/// What is remembered of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountState {
+    /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves every line.
+    pub installed: BTreeSet<Fingerprint>,
+    /// The document that the policy let through for this account, and the policy that did.
+    pub judged: Option<(Kept, String)>,
+    /// What stood in the file before `exclusive` first replaced it has been kept.
+    pub adopted: bool,
+}
+
+/// Why the state could not be read or written. Nothing on the node was changed.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The directory is not there and could not be made, or not be opened.
+    #[error("cannot use the state directory {path}: run as root, or set state_dir to a directory of your own")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody else could forge the state.
+    #[error("the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700")]
+    Untrusted(PathBuf),
+    /// Another cycle took too long.
+    #[error(
+        "another authkeysd has been running a cycle for more than {LOCK_WAIT:?} (it holds {0}): look what it waits for"
+    )]
+    Busy(PathBuf),
+    /// The file is damaged.
+    #[error(
+        "{path} is damaged: restore it, or move it away to start afresh (serials and once-installed keys are then forgotten)"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a later version.
+    #[error(
+        "{path} has schema {schema}, this authkeysd knows {SCHEMA}: it was written by a later version, upgrade again"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        schema: u32,
+    },
+    /// A read or write failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+/// The state directory, locked against other cycles as long as this lives.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    saved: State,
+    lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the directory, made 0700 when absent, and waits for its lock.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let failed = |source| StateError::Directory { path: directory.to_owned(), source };
+        let documents = directory.join("documents");
+        for path in [directory, &documents] {
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(failed(fault)),
+                _ => {}
+            }
+        }
+        check_owner(directory)?;
+        let path = directory.join("lock");
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                    thread::sleep(Duration::from_millis(20))
+                }
+                Err(TryLockError::WouldBlock) => return Err(StateError::Busy(path)),
+                Err(TryLockError::Error(fault)) => return Err(failed(fault)),
+            }
+        }
+        let saved = load(directory)?;
+        Ok(Self { directory: directory.to_owned(), saved, lock: Some(file) })
+    }
+
+    /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
+    pub fn peek(directory: &Path) -> Result<Self, StateError> {
+        if directory.exists() {
+            check_owner(directory)?;
+        }
+        Ok(Self { directory: directory.to_owned(), saved: load(directory)?, lock: None })
+    }
+
+    /// The state as it is on disk.
+    pub fn state(&self) -> &State {
+        &self.saved
+    }
+
+    /// Writes the state if it differs from what is on disk; durable when this returns.
+    pub fn save(&mut self, state: &State) -> Result<(), StateError> {
+        if self.lock.is_none() || *state == self.saved {
+            return Ok(());
+        }
+        let state = State { schema: SCHEMA, ..state.clone() };
+        let path = self.directory.join("state.json");
+        let bytes = serde_json::to_vec_pretty(&state).map_err(|source| StateError::Corrupt { path, source })?;
+        write_durable(&self.directory, "state.json", &bytes, 0o600)?;
+        self.saved = state;
+        self.sweep_documents();
+        Ok(())
+    }
+
+    /// Keeps a document's bytes, durably.
+    pub fn keep(&self, bytes: &[u8]) -> Result<Digest, StateError> {
+        let digest = Digest::of(bytes);
+        if self.lock.is_some() && self.document(digest).is_none() {
+            write_durable(&self.directory.join("documents"), &digest.hex(), bytes, 0o600)?;
+        }
+        Ok(digest)
+    }
+
+    /// A kept document's bytes; `None` when they are gone or not what they were.
+    pub fn document(&self, bytes: Digest) -> Option<Vec<u8>> {
+        let path = self.directory.join("documents").join(bytes.hex());
+        let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+        let content = bounded::read(&path, limit).ok()??.content;
+        (Digest::of(&content) == bytes).then_some(content)
+    }
+
+    /// Keeps what an account's file held before `exclusive` took it over. The first copy is never overwritten.
+    pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
+        let name = format!("replaced-{user}");
+        let path = self.directory.join(&name);
+        if self.lock.is_some() && !path.exists() {
+            write_durable(&self.directory, &name, content, 0o600)?;
+        }
+        Ok(path)
+    }
+
+    /// Removes documents that nothing refers to. One that stays behind does no harm.
+    fn sweep_documents(&self) {
+        let sources = self.saved.sources.values().map(|accepted| accepted.document.bytes);
+        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|(kept, _)| kept.bytes);
+        let wanted: BTreeSet<String> = sources.chain(judged).map(|digest| digest.hex()).collect();
+        let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_str().is_some_and(|name| wanted.contains(name)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn load(directory: &Path) -> Result<State, StateError> {
+    #[derive(Deserialize)]
+    struct Probe {
+        schema: u32,
+    }
+    let path = directory.join("state.json");
+    let Some(found) = bounded::read(&path, MAX_STATE)? else {
+        return Ok(State { schema: SCHEMA, ..State::default() });
+    };
+    let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
+    let Probe { schema } = serde_json::from_slice(&found.content).map_err(corrupt)?;
+    if schema != SCHEMA {
+        return Err(StateError::Newer { path, schema });
+    }
+    serde_json::from_slice(&found.content).map_err(corrupt)
+}
+
+fn check_owner(directory: &Path) -> Result<(), StateError> {
+    let found =
+        fs::metadata(directory).map_err(|source| StateError::Directory { path: directory.to_owned(), source })?;
+    let us = nix::unistd::geteuid().as_raw();
+    if found.uid() != us && found.uid() != 0 || found.mode() & 0o022 != 0 {
+        return Err(StateError::Untrusted(directory.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! A server that gives scripted answers, good and broken, and keeps what it was asked.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// One request, with its header names in lower case.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What follows the scripted bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The next request on the same connection.
+    Wait,
+    /// The end of the connection.
+    Close,
+    /// Bytes until the client goes.
+    Endless,
+    /// Silence.
+    Hang,
+}
+
+/// The bytes of one answer and what follows them.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    bytes: Vec<u8>,
+    then: Then,
+}
+
+impl Answer {
+    /// A whole answer; `headers` are lines without their ends.
+    pub(crate) fn whole(status: &str, headers: &[&str], body: &str) -> Self {
+        Self::raw(status, &[headers, &[&format!("Content-Length: {}", body.len())]].concat(), body, Then::Wait)
+    }
+
+    /// A head and a body that may not agree.
+    pub(crate) fn raw(status: &str, headers: &[&str], body: &str, then: Then) -> Self {
+        let head: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        Self { bytes: format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").into_bytes(), then }
+    }
+
+    /// An error as S3 words it.
+    pub(crate) fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        Self::whole(status, &[headers, &["x-amz-request-id: REQ42", "Content-Type: application/xml"]].concat(), &body)
+    }
+
+    pub(crate) fn silence() -> Self {
+        Self { bytes: Vec::new(), then: Then::Hang }
+    }
+}
+
+/// The server; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub(crate) struct Stub {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    answers: Mutex<VecDeque<Answer>>,
+    requests: Mutex<Vec<Request>>,
+    connections: AtomicUsize,
+    sent: AtomicUsize,
+}
+
+impl Stub {
+    /// Gives the answers in turn, the last one again and again.
+    pub(crate) fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = State {
+            answers: Mutex::new(answers.into_iter().collect()),
+            requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+        };
+        let stub = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let state = Arc::clone(&stub.state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&state);
+                state.connections.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || serve(&state, &stream));
+            }
+        });
+        stub
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.state.requests.lock().unwrap().clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes the clients took, or the system's buffers for them.
+    pub(crate) fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(state: &State, stream: &TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let mut lines = BufReader::new(stream);
+    while let Some(request) = read(&mut lines) {
+        state.requests.lock().unwrap().push(request);
+        let answer = {
+            let mut answers = state.answers.lock().unwrap();
+            if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
+        };
+        if !send(state, stream, &answer.bytes) {
+            return;
+        }
+        match answer.then {
+            Then::Wait => {}
+            Then::Close => return,
+            Then::Endless => {
+                while send(state, stream, &[b'#'; 4_096]) {}
+                return;
+            }
+            Then::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3_600));
+            },
+        }
+    }
+}
+
+fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
+    let sent = stream.write_all(bytes).is_ok();
+    state.sent.fetch_add(if sent { bytes.len() } else { 0 }, Ordering::SeqCst);
+    sent
+}
+
+fn read(lines: &mut impl BufRead) -> Option<Request> {
+    let mut line = || {
+        let mut line = String::new();
+        match lines.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(line.trim_end().to_owned()),
+            // The client went, or it speaks TLS.
+            Err(_) => None,
+        }
+    };
+    let first = line()?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let mut headers = Vec::new();
+    loop {
+        match line()?.split_once(':') {
+            Some((name, value)) => headers.push((name.to_lowercase(), value.trim().to_owned())),
+            None => return Some(Request { method, target, headers }),
+        }
+    }
+}
