@@ -1,0 +1,40 @@
+# The project's commands. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+SCRIPTS := .ci/run tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh
+
+.PHONY: help demo test bench setup lint unit deny
+
+help: ## list these commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 12
+
+demo: ## one key set from publishing to login and rotation, on this machine, with nothing left behind
+	@tests/demo/run.sh
+
+test: setup lint unit demo ## install what is needed (Debian, Ubuntu), then run everything
+
+bench: ## the benchmarks
+	$(CARGO) bench --locked
+
+setup: ## install the system packages that the tests need
+	@tests/lab/setup.sh test
+
+lint: setup deny ## format, clippy, shellcheck, documentation, licences and bans
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	shellcheck $(SCRIPTS)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --no-deps
+
+unit: setup ## all Rust tests: as root with logins on private machines, else without them
+	$(CARGO) test --locked
+
+deny: ## licences, bans and sources of the dependencies (cargo-deny; required where CI=true)
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	  $(CARGO) deny --locked check bans licenses sources; \
+	elif [ "$${CI:-}" = true ]; then \
+	  echo 'make: cargo-deny is missing' >&2; exit 1; \
+	else \
+	  echo 'SKIPPED: cargo-deny is not installed, licences and bans are not checked'; \
+	fi

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# enter.sh CMD...: runs CMD as root on a machine of its own: private mount, network, pid, uts and ipc namespaces, the
+# users alice and bob, empty /home, /run, /tmp and /var/lib, an /etc/ssh of its own, and a real sshd on 127.0.0.1:2222
+# that reads /etc/ssh/sshd_config, so that `sshd -T` inside tells the truth about it. All is gone when CMD ends. The
+# host's users and ports stay untouched, and its root file system is read-only in here, the checkout excepted.
+#
+# CMD finds: LAB=1, LAB_PORT, LAB_SSH (an ssh command without user and key), and below /run/lab the server's
+# configuration, log, host key and pid file. LAB_KEEP (directories, colon separated) names what is to stay visible and
+# writable beside the checkout, wherever it lies.
+#
+# Exit status: CMD's; 77 when this machine or user cannot have a lab.
+set -euo pipefail
+
+cannot() {
+  echo "lab: $*" >&2
+  exit 77
+}
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+
+if [ "${1:-}" != --inside ]; then
+  [ $# -gt 0 ] || { echo "usage: tests/lab/enter.sh CMD..." >&2; exit 64; }
+  [ "$(id -u)" = 0 ] || cannot "needs root"
+  for tool in sshd ssh ssh-keygen unshare mount ip; do
+    command -v "$tool" >/dev/null || cannot "$tool is missing: run tests/lab/setup.sh test"
+  done
+  namespaces=(--mount --net --pid --uts --ipc --fork --kill-child --mount-proc)
+  unshare "${namespaces[@]}" true 2>/dev/null || cannot "this machine does not permit private namespaces (unshare)"
+  exec unshare "${namespaces[@]}" "$here/enter.sh" --inside "$@"
+fi
+shift
+
+users=(alice bob)
+from=$PWD
+lab=/run/lab
+umask 022
+mount --make-rprivate /
+ip link set lo up
+echo lab >/proc/sys/kernel/hostname
+
+# The new /home and /tmp are built out of the way first, with the kept directories bound in, and then put in place.
+mount -t tmpfs -o mode=0755 tmpfs /run
+mkdir -p "$lab/home" "$lab/tmp" "$lab/root" /run/sshd /run/lock
+mount -t tmpfs -o mode=0755 tmpfs "$lab/home"
+mount -t tmpfs -o mode=1777 tmpfs "$lab/tmp"
+IFS=: read -r -a keep <<<"$(cd "$here/../.." && pwd -P):${LAB_KEEP:-}"
+for dir in "${keep[@]}"; do
+  [ -d "$dir" ] || cannot "$dir is to be kept, but is no directory, or lies below /run"
+  target=$dir
+  case $dir in
+    /home/* | /tmp/*) target=$lab$dir && mkdir -p "$target" ;;
+  esac
+  mount --rbind "$dir" "$target"
+done
+mount -o remount,bind,ro /
+mount --rbind "$lab/home" /home
+mount --rbind "$lab/tmp" /tmp
+mount -t tmpfs -o mode=0755 tmpfs /var/lib
+
+# Users: shadow '*', since sshd without PAM refuses an account whose field starts with '!'. No home below a directory
+# that everybody can write (StrictModes). root's home moves too, so that nothing in here can reach the real one's keys.
+sed 's|^\(root:[^:]*:0:0:[^:]*\):[^:]*:|\1:/run/lab/root:|' /etc/passwd >"$lab/passwd"
+cp -p /etc/group /etc/shadow "$lab/"
+grep -q '^sshd:' "$lab/passwd" || echo 'sshd:x:60000:65534::/run/sshd:/usr/sbin/nologin' >>"$lab/passwd"
+id=60001
+for user in "${users[@]}"; do
+  sed -i "/^$user:/d" "$lab/passwd" "$lab/group" "$lab/shadow"
+  echo "$user:x:$id:$id::/home/$user:/bin/sh" >>"$lab/passwd"
+  echo "$user:x:$id:" >>"$lab/group"
+  echo "$user:*:19000::::::" >>"$lab/shadow"
+  id=$((id + 1))
+done
+for file in passwd group shadow; do
+  mount --bind "$lab/$file" "/etc/$file"
+done
+for user in "${users[@]}"; do
+  install -d -o "$user" -g "$user" -m 0755 "/home/$user"
+  install -d -o "$user" -g "$user" -m 0700 "/home/$user/.ssh"
+done
+
+# sshd. The host's own keys are not taken along.
+mkdir "$lab/etc-ssh" "$lab/etc-ssh/authorized_keys.d"
+[ ! -e /etc/ssh/moduli ] || cp -p /etc/ssh/moduli "$lab/etc-ssh/"
+mount --bind "$lab/etc-ssh" /etc/ssh
+ssh-keygen -q -t ed25519 -N '' -C lab -f "$lab/host_key"
+LAB_PORT=2222
+cat >/etc/ssh/sshd_config <<END
+Port $LAB_PORT
+ListenAddress 127.0.0.1
+HostKey $lab/host_key
+PidFile $lab/sshd.pid
+LogLevel VERBOSE
+UsePAM no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 200
+AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /etc/ssh/authorized_keys.d/%u
+END
+ln -s /etc/ssh/sshd_config "$lab/sshd_config"
+sshd=$(command -v sshd)
+# Since 9.8 sshd shuts out an address after refusals; tests refuse on purpose.
+if "$sshd" -T | grep -q '^persourcepenalties'; then
+  echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config
+fi
+"$sshd" -E "$lab/sshd.log" || { cat "$lab/sshd.log" >&2; cannot "sshd does not start"; }
+
+export LAB=1 LAB_PORT HOME=$lab/root TMPDIR=/tmp
+# One fast key exchange instead of the default: a login takes a third of the time.
+export LAB_SSH="ssh -F none -p $LAB_PORT -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \
+-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR -o KexAlgorithms=curve25519-sha256"
+unset LAB_KEEP SSH_AUTH_SOCK
+cd "$from" 2>/dev/null || cd /
+
+# CMD is a child, not PID 1: PID 1 would ignore its own fatal signals. The namespace ends with this shell.
+status=0
+"$@" || status=$?
+exit "$status"

@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# setup.sh demo|test: has the system packages that the demo, or the tests, need (Debian, Ubuntu). Quick when nothing
+# is missing. Installs as root, or through a sudo that asks no password; else names what is missing and exits 1.
+set -euo pipefail
+
+usage() {
+  echo "usage: tests/lab/setup.sh demo|test" >&2
+  exit 64
+}
+
+# One line for each tool: how to tell that it is there, and the package that brings it.
+tools() {
+  cat <<'END'
+demo command sshd openssh-server
+demo command ssh openssh-client
+demo command ssh-keygen openssh-client
+demo command python3 python3
+test command unshare util-linux
+test command mount mount
+test command ip iproute2
+test command strace strace
+test command mkfs.ext4 e2fsprogs
+test command chattr e2fsprogs
+test command mkfs.xfs xfsprogs
+test command fusermount3 fuse3
+test command shellcheck shellcheck
+test command cc gcc
+test command git git
+test module ensurepip python3-venv
+END
+}
+
+missing() {
+  local mode=$1 for_mode kind name package
+  tools | while read -r for_mode kind name package; do
+    [ "$mode" = test ] || [ "$for_mode" = demo ] || continue
+    case $kind in
+      command) command -v "$name" >/dev/null || echo "$package" ;;
+      module) python3 -c "import $name" 2>/dev/null || echo "$package" ;;
+    esac
+  done | sort -u
+}
+
+# Installing openssh-server must not give this machine an SSH server: none is started now, none at the next boot.
+install() {
+  local policy=/usr/sbin/policy-rc.d with_sshd=no package
+  for package in "$@"; do
+    [ "$package" != openssh-server ] || with_sshd=yes
+  done
+  exec 9>/run/lock/authkeysd-setup.lock
+  flock 9
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    trap 'exit 130' INT TERM HUP
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 0755 "$policy"
+  fi
+  export DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes
+  apt-get -qq -o DPkg::Lock::Timeout=300 update
+  apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@" >/dev/null
+  if [ "$with_sshd" = yes ] && command -v systemctl >/dev/null; then
+    systemctl --quiet disable ssh.service ssh.socket 2>/dev/null || true
+  fi
+}
+
+main() {
+  local mode=${1:-} packages
+  case $mode in
+    demo | test) [ $# = 1 ] || usage ;;
+    install)
+      shift
+      install "$@"
+      return
+      ;;
+    *) usage ;;
+  esac
+  # Daemons and file-system tools live in sbin, which an ordinary user's PATH lacks on Debian.
+  PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+  mapfile -t packages < <(missing "$mode")
+  [ ${#packages[@]} -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "setup: missing what these Debian packages hold: ${packages[*]}" >&2
+    exit 1
+  fi
+  if [ "$(id -u)" = 0 ]; then
+    echo "setup: installing ${packages[*]}"
+    install "${packages[@]}"
+  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    echo "setup: installing ${packages[*]} (sudo)"
+    sudo -n "$0" install "${packages[@]}"
+  else
+    echo "setup: missing packages; run: sudo apt-get install ${packages[*]}" >&2
+    exit 1
+  fi
+  mapfile -t packages < <(missing "$mode")
+  if [ ${#packages[@]} -gt 0 ]; then
+    echo "setup: still missing after the installation: ${packages[*]}" >&2
+    exit 1
+  fi
+}
+
+main "$@"

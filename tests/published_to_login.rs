@@ -1,0 +1,67 @@
+//! From a published key set to a login that sshd accepts, and back: the built program, a real sshd, no cloud.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use support::{Key, Setup, authorized_keys, install, lab, login};
+
+#[test]
+fn a_published_key_logs_in_and_a_revoked_one_no_more() {
+    lab("a_published_key_logs_in_and_a_revoked_one_no_more", || {
+        let (old, new, own) = (Key::new("old"), Key::new("new"), Key::new("own"));
+        install("alice", format!("{}\n{}\n", own.line, old.line).as_bytes());
+        let setup = Setup::for_user("alice").account("bob", "layout = \"system\"");
+
+        setup.publish(document(1, &old, &[]));
+        let run = setup.run(["sync"]);
+        assert_eq!(run.status, 0, "{run:?}");
+        assert!(login("alice", &old) && login("alice", &own) && login("bob", &old));
+        assert!(!login("alice", &new) && !login("bob", &own));
+
+        setup.publish(document(2, &new, &[&old]));
+        let run = setup.run(["sync", "--dry-run"]);
+        assert_eq!(run.status, 3, "{run:?}");
+        assert!(login("alice", &old), "a dry run changes nothing");
+        let run = setup.run(["sync"]);
+        assert_eq!(run.status, 0, "{run:?}");
+        assert!(login("alice", &new) && login("alice", &own) && login("bob", &new));
+        assert!(!login("alice", &old) && !login("bob", &old));
+        let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
+        assert!(!text.contains(old.base64()), "{text}");
+
+        let run = setup.run(["sync"]);
+        assert_eq!(
+            (run.status, std::fs::read_to_string(authorized_keys("alice")).unwrap()),
+            (0, text),
+            "{}",
+            run.stderr
+        );
+    });
+}
+
+#[test]
+fn an_empty_document_locks_nobody_out() {
+    lab("an_empty_document_locks_nobody_out", || {
+        let key = Key::new("k");
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", key.line));
+        assert_eq!(setup.run(["sync"]).status, 0);
+        for nothing in ["", "\n", "<html><body>Sign in</body></html>\n"] {
+            setup.publish(nothing);
+            let run = setup.run(["sync"]);
+            assert_eq!(run.status, 1, "{nothing:?}: {run:?}");
+            assert!(login("alice", &key), "{nothing:?}");
+        }
+    });
+}
+
+fn document(serial: u32, key: &Key, revoked: &[&Key]) -> String {
+    let revoked: Vec<String> = revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect();
+    format!(
+        r#"{{"version": 1, "name": "test", "serial": {serial}, "keys": [{{"public_key": "{}"}}], "revoked": [{}]}}"#,
+        key.line,
+        revoked.join(", ")
+    )
+}

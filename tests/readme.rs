@@ -1,0 +1,67 @@
+//! The README tells the truth: its configurations are good, its make targets and paths exist.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use std::path::Path;
+
+const README: &str = include_str!("../README.md");
+const MAKEFILE: &str = include_str!("../Makefile");
+
+#[test]
+fn each_configuration_in_the_readme_is_good() {
+    let blocks = blocks("toml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        assert_config_is_good(&block);
+    }
+}
+
+/// By the program itself. The accounts need not exist here, so only the words about the configuration count: exit
+/// status 78 for a fault in it, 64 for a command that is none.
+fn assert_config_is_good(text: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, text).unwrap();
+    let run = support::authkeysd(["--config", config.to_str().unwrap(), "check"]);
+    assert!(![64, 78, -1].contains(&run.status), "{}{}\nof:\n{text}", run.stdout, run.stderr);
+}
+
+#[test]
+fn each_make_target_that_is_named_exists() {
+    let targets: Vec<&str> = named("make ").collect();
+    assert!(targets.contains(&"demo") && targets.contains(&"test"), "{targets:?}");
+    for target in targets {
+        assert!(MAKEFILE.lines().any(|line| line.starts_with(&format!("{target}:"))), "make {target}");
+    }
+}
+
+#[test]
+fn each_path_that_is_named_exists() {
+    let table = README.split("## Where things are").nth(1).unwrap();
+    let paths: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(paths.len() > 5, "{paths:?}");
+    for path in paths {
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
+    }
+}
+
+/// The fenced blocks of this language.
+fn blocks(language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    README.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The words that follow `command` where it starts a line or a code span.
+fn named(command: &str) -> impl Iterator<Item = &'static str> {
+    README
+        .match_indices(command)
+        .filter(|(at, _)| {
+            README.as_bytes().get(at.wrapping_sub(1)).is_some_and(|before| matches!(before, b'`' | b'\n'))
+        })
+        .filter_map(move |(at, _)| {
+            README.get(at + command.len()..)?.split(|sign: char| !sign.is_ascii_lowercase()).next()
+        })
+}

@@ -1,0 +1,105 @@
+//! The private machine (tests/lab/enter.sh), seen from a test, and logins to its sshd.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::Key;
+
+const CANNOT: i32 = 77;
+
+/// Runs `body` as root on a private machine with the users alice and bob and a real sshd. `test_name` is the calling
+/// test's own path: the test binary is run again inside, for that one test. Without root (or the tools) the test is
+/// skipped with a word on standard error; where CI=true that is a failure.
+pub fn lab(test_name: &str, body: impl FnOnce()) {
+    if inside() {
+        return body();
+    }
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/enter.sh"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test_name, "--nocapture", "--test-threads=1"])
+        .env("LAB_KEEP", kept_directories())
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/lab/enter.sh runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(CANNOT) && std::env::var("CI").as_deref() != Ok("true") {
+        // Not by a print macro: what those say in a passing test is not shown.
+        std::io::stderr().write_all(format!("SKIPPED {test_name}: {}\n", stderr.trim()).as_bytes()).unwrap();
+        return;
+    }
+    // A misspelt name would run no test, and pass.
+    let ran = stdout.contains("test result: ok. 1 passed;");
+    assert!(output.status.success() && ran, "in the lab ({}):\n{stdout}{stderr}", output.status);
+}
+
+/// True in the test binary that `lab` started on the private machine.
+pub fn inside() -> bool {
+    std::env::var_os("LAB").is_some()
+}
+
+/// The directories of the test binary and of the built program, wherever the target directory lies.
+fn kept_directories() -> String {
+    let test = std::env::current_exe().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_authkeysd"));
+    [test.as_path(), program].map(|path| path.parent().unwrap().display().to_string()).join(":")
+}
+
+/// Whether the lab's sshd lets `user` in with `key`. Panics when the answer is neither yes nor no.
+pub fn login(user: &str, key: &Key) -> bool {
+    login_and_run(user, key, "true").is_some()
+}
+
+/// Logs in and runs `command`: its output, or `None` when sshd refuses the key.
+pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
+    assert!(inside(), "logins need the lab");
+    let ssh = std::env::var("LAB_SSH").unwrap();
+    let mut words = ssh.split_whitespace();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .arg("-i")
+        .arg(key.private())
+        .arg(format!("{user}@127.0.0.1"))
+        .arg(command)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh runs");
+    // 255 is ssh's own word; everything else comes from the command, so the key was good.
+    if output.status.code().is_some_and(|code| code != 255) {
+        return Some(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("Permission denied"), "ssh neither logs in nor is refused: {stderr}\n{}", sshd_log());
+    None
+}
+
+/// What the lab's sshd has written so far.
+pub fn sshd_log() -> String {
+    std::fs::read_to_string("/run/lab/sshd.log").unwrap_or_default()
+}
+
+/// The path of a lab user's `authorized_keys`.
+pub fn authorized_keys(user: &str) -> PathBuf {
+    PathBuf::from(format!("/home/{user}/.ssh/authorized_keys"))
+}
+
+/// Puts `content` into a lab user's `authorized_keys`, 0600 and his own.
+pub fn install(user: &str, content: &[u8]) {
+    let path = authorized_keys(user);
+    std::fs::write(&path, content).unwrap();
+    set_owner_and_mode(&path, user, "0600");
+}
+
+/// The oracle: whether the lab's sshd lets alice in with `key` when `line` (any bytes, also several lines) is all that
+/// her `authorized_keys` holds.
+pub fn sshd_accepts(line: &[u8], key: &Key) -> bool {
+    install("alice", line);
+    login("alice", key)
+}
+
+fn set_owner_and_mode(path: &Path, user: &str, mode: &str) {
+    for (tool, argument) in [("chown", format!("{user}:{user}")), ("chmod", mode.to_owned())] {
+        let status = Command::new(tool).arg(argument).arg(path).status().unwrap();
+        assert!(status.success(), "{tool} {}: {status}", path.display());
+    }
+}

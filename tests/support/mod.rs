@@ -1,0 +1,14 @@
+//! Helpers of the black-box tests: a private machine for each test (`lab`), real keys, real logins, and the built
+//! binary with a clean environment.
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "each test file uses its own part of this")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod keys;
+mod lab;
+mod setup;
+
+pub use keys::{Key, KeyType, ssh_keygen_lists};
+pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
+pub use setup::{Account, Run, Setup, authkeysd, clean_command};

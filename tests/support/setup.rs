@@ -1,0 +1,162 @@
+//! A configured `authkeysd` in a temporary directory, and its run with a clean environment.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// How one run of the program ended.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit status; -1 when a signal ended it.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A command for the built program that sees nothing of the caller's environment: no AWS credentials, regions or
+/// endpoints, no metadata service, no colour settings, no state directory of a service.
+pub fn clean_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_authkeysd"));
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/nonexistent")
+        .env("LC_ALL", "C.UTF-8")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs the program with `arguments` in a clean environment.
+pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
+    let mut command = clean_command();
+    command.args(arguments);
+    run(&mut command)
+}
+
+fn run(command: &mut Command) -> Run {
+    let output = command.output().expect("authkeysd runs");
+    Run {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// One `[[account]]` of a `Setup`; `extra` holds further lines of its table.
+#[derive(Clone, Debug)]
+pub struct Account {
+    pub user: String,
+    pub extra: String,
+}
+
+/// A configuration, a key set published in a file, and the state and runtime directories, all below one temporary
+/// directory. Changes to the fields count from the next `run` on.
+#[derive(Debug)]
+pub struct Setup {
+    dir: TempDir,
+    /// The source URL; at first the file that `publish` writes.
+    pub source: String,
+    /// Further top-level lines of the configuration.
+    pub top: String,
+    pub accounts: Vec<Account>,
+    /// Further tables, after the accounts.
+    pub tables: String,
+    /// Environment of the program beyond the clean one.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// With one account, nothing published yet.
+    pub fn for_user(user: &str) -> Self {
+        Self::new().account(user, "")
+    }
+
+    /// Without an account.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("authkeysd-test-").tempdir().unwrap();
+        let source = format!("file:{}", dir.path().join("published").display());
+        Self { dir, source, top: String::new(), accounts: Vec::new(), tables: String::new(), environment: Vec::new() }
+    }
+
+    /// Adds an account; `extra` holds further lines of its table, such as `mode = "exclusive"`.
+    pub fn account(mut self, user: &str, extra: &str) -> Self {
+        self.accounts.push(Account { user: user.to_owned(), extra: extra.to_owned() });
+        self
+    }
+
+    /// Adds further tables, such as `[policy]`.
+    pub fn tables(mut self, text: &str) -> Self {
+        self.tables.push_str(text);
+        self
+    }
+
+    /// A path below the temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.path("run")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    /// Publishes `document` in the file that the source names at first.
+    pub fn publish(&self, document: impl AsRef<[u8]>) {
+        // A new file each time, as a publisher would: never a half-written one under the reader.
+        let new = self.path("published.new");
+        std::fs::write(&new, document).unwrap();
+        std::fs::rename(new, self.path("published")).unwrap();
+    }
+
+    /// Runs `authkeysd --config ... ARGUMENTS`.
+    pub fn run<const N: usize>(&self, arguments: [&str; N]) -> Run {
+        let mut command = self.command();
+        command.args(arguments);
+        run(&mut command)
+    }
+
+    /// The program with its configuration written and named, for callers that add arguments, limits or a tracer.
+    pub fn command(&self) -> Command {
+        self.write_config();
+        let mut command = clean_command();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(self.config());
+        command
+    }
+
+    /// Writes the configuration, which `run` does by itself.
+    pub fn write_config(&self) {
+        let mut text = format!("source = {}\n", quoted(Path::new(&self.source)));
+        text.push_str(&format!("state_dir = {}\n", quoted(&self.state_dir())));
+        text.push_str(&format!("runtime_dir = {}\n{}\n", quoted(&self.runtime_dir()), self.top));
+        for account in &self.accounts {
+            text.push_str(&format!("\n[[account]]\nuser = {}\n{}\n", quoted(Path::new(&account.user)), account.extra));
+        }
+        text.push_str(&self.tables);
+        for dir in [self.state_dir(), self.runtime_dir()] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        std::fs::write(self.config(), text).unwrap();
+    }
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A TOML basic string.
+fn quoted(value: &Path) -> String {
+    format!("\"{}\"", value.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+}
