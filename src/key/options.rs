@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 
 use jiff::civil;
 use thiserror::Error;
@@ -251,10 +252,14 @@ fn dequote(text: &str) -> Option<(String, &str)> {
 
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
-        "from" if value.trim().is_empty() => Err("names no host, so that nobody could log in"),
+        "from" => value.split(',').try_for_each(check_from),
         "expiry-time" => expiry(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
         "environment" => match value.split_once('=') {
-            Some((variable, _)) if variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => Ok(()),
+            Some((variable, _))
+                if !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+            {
+                Ok(())
+            }
             _ => Err("must be NAME=VALUE"),
         },
         "permitopen" => check_permit(value),
@@ -267,6 +272,26 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
         },
         _ => Ok(()),
     }
+}
+
+/// One pattern of a `from` list. sshd does not ignore a line for a bad one: it lets nobody in by it, at every login anew.
+fn check_from(pattern: &str) -> Result<(), &'static str> {
+    let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
+    let Some((address, length)) = pattern.split_once('/') else {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:*?%[]".contains(&b);
+        let good = !pattern.is_empty() && pattern.bytes().all(plain);
+        return if good { Ok(()) } else { Err("must be a list of host patterns and networks without blanks") };
+    };
+    let host_bits = match (address.parse::<IpAddr>(), length.parse::<u32>()) {
+        (Ok(IpAddr::V4(address)), Ok(length @ 0..=32)) => {
+            address.to_bits() & u32::MAX.checked_shr(length).unwrap_or(0) != 0
+        }
+        (Ok(IpAddr::V6(address)), Ok(length @ 0..=128)) => {
+            address.to_bits() & u128::MAX.checked_shr(length).unwrap_or(0) != 0
+        }
+        _ => return Err("holds a network that is none: write ADDRESS/BITS"),
+    };
+    if host_bits { Err("holds a network with host bits set, which sshd takes for an error") } else { Ok(()) }
 }
 
 /// `host:port`, `[address]:port` or with `*` for either.

@@ -177,7 +177,8 @@ fn private_keys_are_refused_in_every_form() {
 
 #[test]
 fn a_rotation_secret_is_its_public_half() {
-    let secret = format!("{{\"PublicKey\":\"{} me\\n\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----\"}}", ed(1));
+    let secret =
+        format!("{{\"PublicKey\":\"{} me\\n\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----\"}}", ed(1));
     let allowed = Rules { line: rules(), allow_private_key: true };
     let document = document::parse(secret.as_bytes(), &allowed).unwrap();
     assert_eq!(document.keys[0].line.to_string(), format!("{} me", ed(1)));

@@ -58,6 +58,11 @@ fn what_sshd_refuses_is_not_installed() {
         format!("expiry-time=\"2026\" {key}"),
         format!("command=\"a\",command=\"b\" {key}"),
         format!("from=\"a\",from=\"b\" {key}"),
+        format!("from=\"\" {key}"),
+        format!("from=\"10.0.0.1/8\" {key}"),
+        format!("from=\"10.0.0.0/33\" {key}"),
+        format!("from=\"a, b\" {key}"),
+        format!("from=\"a,,b\" {key}"),
         format!("permitopen=\"host\" {key}"),
         format!("permitopen=\"host:0\" {key}"),
         format!("permitlisten=\"99999\" {key}"),
@@ -92,15 +97,15 @@ fn control_characters_make_a_key_bad_and_are_never_stripped() {
     assert!(matches!(fault(&format!("command=\"a\tb\" {key}")), BadLine::Option(BadOption::NotAscii)));
     assert!(matches!(fault(&format!("command=\"ü\" {key}")), BadLine::Option(BadOption::NotAscii)));
     line(&format!("{key} Jürgen"));
+    line(&format!("from=\"10.0.0.0/8,!10.1.1.1,::/0,0.0.0.0/0,fe80::1/128,*.example.org,192.0.2.?\" {key}"));
     assert!(matches!(KeyLine::parse(&[key.as_bytes(), b" \xff"].concat(), &rules()), Err(BadLine::NotUtf8)));
 }
 
 #[test]
 fn the_allow_list_of_the_configuration_replaces_the_default() {
     let names = |names: &[&str]| OptionPolicy::Only(names.iter().map(|n| (*n).to_owned()).collect());
-    let judge = |text: &str, options| {
-        KeyLine::parse(text.as_bytes(), &LineRules { min_rsa_bits: 2_048, options }).is_ok()
-    };
+    let judge =
+        |text: &str, options| KeyLine::parse(text.as_bytes(), &LineRules { min_rsa_bits: 2_048, options }).is_ok();
     assert!(judge(&format!("environment=\"A=b\",pty {}", ed(1)), names(&["environment", "pty"])));
     assert!(!judge(&format!("restrict {}", ed(1)), names(&["pty"])));
     assert!(judge(&format!("no-pty {}", ed(1)), names(&["no-*"])));
@@ -118,10 +123,7 @@ fn json_options_are_single_options() {
     for bad in [&["restrict,pty"][..], &[""], &["restrict "], &[",restrict"], &["restrict", "from=\"a\" ssh-ed25519"]] {
         assert!(parts(bad).is_err(), "{bad:?}");
     }
-    assert!(matches!(
-        KeyLine::from_parts(&format!("restrict {}", ed(1)), &[], &rules()),
-        Err(BadLine::OptionsInKey)
-    ));
+    assert!(matches!(KeyLine::from_parts(&format!("restrict {}", ed(1)), &[], &rules()), Err(BadLine::OptionsInKey)));
     assert!(KeyLine::from_parts(&format!("{}\n{}", ed(1), ed(2)), &[], &rules()).is_err());
 }
 

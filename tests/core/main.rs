@@ -1,5 +1,8 @@
 //! The pure core and the agent's cycle, without network, root or real files of accounts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
+
 mod config;
 mod cycles;
 mod documents;

@@ -1,0 +1,111 @@
+//! The configuration: every fault at once, each with its line.
+
+use authkeysd::config::{Config, Schedule};
+use authkeysd::guard::MaxRemovals;
+use authkeysd::plan::Mode;
+
+const GOOD: &str = r#"
+source   = "s3://acme-ssh-keys/prod/workers.json"
+schedule = "60s"
+
+[[account]]
+user = "ubuntu"
+
+[[account]]
+user   = "deploy"
+source = "file:/srv/keys"
+mode   = "exclusive"
+
+[policy]
+min_keys = 2
+max_removals = "50%"
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    let faults = Config::parse(text).expect_err(text);
+    faults.iter().map(|fault| format!("{}: {fault}", fault.line)).collect()
+}
+
+#[test]
+fn the_example_of_the_contract_parses() {
+    let config = Config::parse(GOOD).unwrap();
+    assert_eq!(config.accounts.len(), 2);
+    assert_eq!(config.accounts[0].mode, Mode::Block);
+    assert_eq!(config.accounts[1].mode, Mode::Exclusive);
+    assert_eq!(config.accounts[1].source.to_string(), "file:/srv/keys");
+    assert_eq!((config.guard.min_keys, config.guard.max_removals), (2, Some(MaxRemovals::Percent(50))));
+    let system = Config::parse("source = \"file:/k\"\n[[account]]\nlayout = \"system\"").unwrap();
+    assert_eq!(system.accounts[0].mode, Mode::Exclusive);
+    let cron = Config::parse(&GOOD.replace("60s", "0 */5 * * * *")).unwrap();
+    assert_eq!(cron.schedule, Schedule::Cron("0 */5 * * * *".to_owned()));
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_line_and_key() {
+    let found = faults(
+        "sorce = \"x\"\nschedule = \"0s\"\n[[account]]\nuser = \"../x\"\nmode = \"blok\"\n[policy]\nmin_keys = -1\nfoo = 1\n",
+    );
+    let starts = [
+        "1: sorce: unknown key",
+        "2: schedule: ",
+        "3: account.source: no source",
+        "4: account.user: ",
+        "5: account.mode: \"blok\"",
+        "7: policy.min_keys: ",
+        "8: policy.foo: unknown key",
+    ];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for (fault, start) in found.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault} should start with {start}");
+    }
+}
+
+#[test]
+fn f24_accounts_do_not_share_a_file() {
+    let two = |file: &str| {
+        format!(
+            "source = \"file:/k\"\n[[account]]\nuser = \"a\"\nfile = \"{file}\"\n[[account]]\nuser = \"b\"\nfile = \"{file}\"\n"
+        )
+    };
+    assert!(faults(&two("/etc/ssh/shared"))[0].contains("another account has the same file"));
+    assert!(faults(&two("/etc/ssh/100%%u"))[0].contains("another account has the same file"));
+    Config::parse(&two("/etc/ssh/%u")).unwrap();
+}
+
+#[test]
+fn slips_are_faults() {
+    let with = |top: &str, account: &str| faults(&format!("source = \"file:/k\"\n{top}\n[[account]]\n{account}\n"));
+    for (top, account) in [
+        ("state_dir = \"relative\"", ""),
+        ("schedule = 60", ""),
+        ("schedule = \"soon\"", ""),
+        ("expiry_time = \"maybe\"", ""),
+        ("pinned_keys = \"../x\"", ""),
+        ("account = 1", ""),
+        ("", "file = \"keys\""),
+        ("", "file = \"/a\"\nlayout = \"home\""),
+        ("", "layout = \"coreos2\""),
+        ("", "allow_private_key = true"),
+        ("", "source = \"ftp://x\""),
+        ("", "[[account]]"),
+        ("", "[policy]\nallow_options = [\"frob\"]"),
+        ("", "[policy]\nmax_removals = \"200%\""),
+        ("", "[policy]\nmin_rsa_bits = 512"),
+        ("", "[trust]\naudience = \"has blank\""),
+        ("", "[trust]\nallowed_signers = \"/x\""),
+        ("", "[[policy]]\nmin_keys = 1"),
+        ("", "user = 5"),
+        ("", "= broken"),
+    ] {
+        with(top, account);
+    }
+    assert!(faults("source = \"file:/k\"\n")[0].contains("no account to manage"));
+    assert!(faults("source = \"file:/k\"\nsource = \"file:/k\"\n[[account]]\n")[0].contains("duplicate key"));
+}
+
+#[test]
+fn a_source_has_one_answer_about_private_keys() {
+    let text = "source = \"file:/k\"\nallow_private_key = true\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/k\"\n";
+    assert!(faults(text)[0].contains("another allow_private_key"));
+    assert!(Config::parse(&format!("{text}allow_private_key = true\n")).unwrap().accounts[1].allow_private_key);
+}

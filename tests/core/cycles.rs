@@ -1,0 +1,453 @@
+//! Whole cycles on a host and a source made of memory, with the real state directory.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use authkeysd::agent::{Agent, Intent};
+use authkeysd::config::Config;
+use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
+use authkeysd::state::Store;
+use authkeysd::user::UserName;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::keys::{ed, print};
+
+/// A source that says what the test wants; unchanged when the version is known.
+#[derive(Default)]
+struct Published(RefCell<BTreeMap<String, Answer>>);
+
+/// Version and text, or an error of a class.
+type Answer = Result<(String, String), Class>;
+
+impl Fetch for &Published {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        match self.0.borrow().get(&url.to_string()) {
+            Some(Ok((version, _))) if known.is_some_and(|known| known.token == *version) => Ok(Fetched::Unchanged),
+            Some(Ok((version, bytes))) => Ok(Fetched::Document {
+                bytes: bytes.clone().into_bytes(),
+                version: Version { label: version.clone(), token: version.clone() },
+            }),
+            Some(Err(class)) => {
+                Err(FetchError { class: *class, message: format!("{url}: injected"), remedy: "none".to_owned() })
+            }
+            None => Err(FetchError { class: Class::Missing, message: format!("{url}: none"), remedy: String::new() }),
+        }
+    }
+}
+
+/// A host whose files are a map; `meddle` runs before each replace, as another writer would.
+#[derive(Default)]
+struct Memory {
+    files: RefCell<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
+    broken: RefCell<Vec<PathBuf>>,
+    meddle: RefCell<Vec<(PathBuf, Vec<u8>)>>,
+    writes: RefCell<usize>,
+}
+
+impl Memory {
+    fn set(&self, path: &str, content: &str) {
+        let mut files = self.files.borrow_mut();
+        let version = files.get(&PathBuf::from(path)).map_or(0, |(version, _)| *version) + 1;
+        files.insert(path.into(), (version, content.as_bytes().to_vec()));
+    }
+
+    fn text(&self, path: &str) -> String {
+        self.files
+            .borrow()
+            .get(&PathBuf::from(path))
+            .map(|(_, c)| String::from_utf8(c.clone()).unwrap())
+            .unwrap_or_default()
+    }
+}
+
+impl Host for &Memory {
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+        let user = user.cloned().unwrap_or_else(|| UserName::parse("me").unwrap());
+        if user.as_str() == "ghost" {
+            return Err(HostError::UnknownAccount { account: user.to_string() });
+        }
+        let home = PathBuf::from("/home").join(if user.as_str() == "twin" { "a" } else { user.as_str() });
+        Ok(Account { user, uid: 1, gid: 1, home })
+    }
+
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+        let path = target.path();
+        if self.broken.borrow().contains(&path) {
+            return Err(HostError::Path { path, fault: "injected" });
+        }
+        let files = self.files.borrow();
+        let found = files.get(&path);
+        Ok(Snapshot {
+            content: found.map(|(_, content)| content.clone()),
+            drifted: false,
+            stamp: found.map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version)),
+        })
+    }
+
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+        let path = target.path();
+        if let Some((path, content)) = self.meddle.borrow_mut().pop() {
+            self.set(path.to_str().unwrap(), std::str::from_utf8(&content).unwrap());
+        }
+        let stamp =
+            self.files.borrow().get(&path).map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version));
+        if stamp != *seen {
+            return Ok(Replaced::ChangedMeanwhile);
+        }
+        self.set(path.to_str().unwrap(), std::str::from_utf8(content).unwrap());
+        *self.writes.borrow_mut() += 1;
+        Ok(Replaced::Done)
+    }
+
+    fn sshd_version(&self) -> Option<(u32, u32)> {
+        Some((9, 2))
+    }
+}
+
+struct World {
+    published: Published,
+    host: Memory,
+    state: tempfile::TempDir,
+    config: String,
+    now: RefCell<Timestamp>,
+}
+
+const A: &str = "/home/a/.ssh/authorized_keys";
+const B: &str = "/home/b/.ssh/authorized_keys";
+
+impl World {
+    fn new(config: &str) -> Self {
+        Self {
+            published: Published::default(),
+            host: Memory::default(),
+            state: tempfile::tempdir().unwrap(),
+            config: config.to_owned(),
+            now: RefCell::new("2026-11-22T00:00:00Z".parse().unwrap()),
+        }
+    }
+
+    fn publish(&self, url: &str, version: &str, text: &str) {
+        self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
+    }
+
+    fn fail(&self, url: &str, class: Class) {
+        self.published.0.borrow_mut().insert(url.to_owned(), Err(class));
+    }
+
+    fn cycle_as(&self, intent: Intent) -> Outcome {
+        let config = Config::parse(&self.config).unwrap();
+        let path = self.state.path();
+        let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
+        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(agent.cycle(&mut store, intent, || *self.now.borrow())).unwrap()
+    }
+
+    fn cycle(&self) -> Outcome {
+        self.cycle_as(Intent::default())
+    }
+}
+
+fn block(keys: &[&str]) -> String {
+    format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
+}
+
+fn classes(outcome: &Outcome) -> Vec<FaultClass> {
+    outcome.faults.iter().map(|Fault { class, .. }| *class).collect()
+}
+
+const TWO: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\n";
+
+#[test]
+fn the_published_set_reaches_every_account_and_then_nothing_is_written() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), ed(2)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.accounts[0].added.len(), outcome.changed()), (Status::Ok, 2, true));
+    assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1), &ed(2)]), block(&[&ed(1), &ed(2)])));
+    let state = std::fs::metadata(world.state.path().join("state.json")).unwrap();
+    let again = world.cycle();
+    assert_eq!((again.status, again.changed(), *world.host.writes.borrow()), (Status::Ok, false, 2));
+    let same = std::fs::metadata(world.state.path().join("state.json")).unwrap();
+    assert_eq!(state.modified().unwrap(), same.modified().unwrap(), "an unchanged poll writes no state either");
+}
+
+#[test]
+fn f07_a_source_that_fails_changes_nothing_and_is_told_by_class() {
+    let world = World::new(TWO);
+    world.host.set(A, &format!("{} theirs\n", ed(9)));
+    for (class, expected) in [
+        (Class::Transient, FaultClass::Unreachable),
+        (Class::Denied, FaultClass::Denied),
+        (Class::Missing, FaultClass::Failed),
+        (Class::Invalid, FaultClass::Failed),
+    ] {
+        world.fail("file:/k", class);
+        let outcome = world.cycle();
+        assert_eq!((outcome.status, classes(&outcome)), (Status::Failed, vec![expected]));
+        assert_eq!(world.host.text(A), format!("{} theirs\n", ed(9)));
+    }
+    assert_eq!(*world.host.writes.borrow(), 0);
+}
+
+#[test]
+fn f34_f35_a_bad_document_leaves_the_last_good_set_in_force_and_repairs_go_on() {
+    let world = World::new(TWO);
+    let good = format!("{}\n{}\n", ed(1), ed(2));
+    world.publish("file:/k", "1", &good);
+    world.cycle();
+    for bad in ["", "<html>login</html>\n", "# nothing\n", &good[..good.len() - 6], "{\"version\":1,\"keys\":["] {
+        world.publish("file:/k", bad, bad);
+        let outcome = world.cycle();
+        assert_eq!((outcome.status, classes(&outcome)), (Status::Stale, vec![FaultClass::Failed]), "{bad}");
+        assert_eq!(outcome.sources[0].version.as_deref(), Some("1"));
+        assert_eq!(world.host.text(A), block(&[&ed(1), &ed(2)]));
+    }
+    world.host.set(A, "");
+    assert_eq!(world.cycle().accounts[0].status, Status::Ok);
+    assert_eq!(world.host.text(A), block(&[&ed(1), &ed(2)]));
+}
+
+#[test]
+fn windows_go_on_while_the_source_is_away() {
+    let world = World::new(TWO);
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_after":"2026-11-22T10:00:00Z"}},{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}]}}"#,
+        ed(1),
+        ed(2)
+    );
+    world.publish("file:/k", "1", &json);
+    world.cycle();
+    assert!(world.host.text(A).contains(&format!("expiry-time=\"20261122100000Z\" {}", ed(1))));
+    world.fail("file:/k", Class::Transient);
+    *world.now.borrow_mut() = "2026-11-22T10:00:00Z".parse().unwrap();
+    assert_eq!(world.cycle().status, Status::Stale);
+    assert_eq!(world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn f38_a_rollback_is_refused_across_restarts_until_it_is_asked_for() {
+    let world = World::new(TWO);
+    let json = |serial: u8, key: u16| {
+        format!("{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{}\"}}]}}", ed(key))
+    };
+    world.publish("file:/k", "1", &json(17, 1));
+    assert_eq!(world.cycle().status, Status::Ok);
+    world.publish("file:/k", "2", &json(16, 2));
+    let outcome = world.cycle();
+    assert_eq!(outcome.status, Status::Stale);
+    assert!(outcome.detail.contains("--accept-rollback"), "{}", outcome.detail);
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    let preview = world.cycle_as(Intent { dry_run: true, accept_rollback: true });
+    assert!(preview.changed());
+    assert_eq!(world.cycle().status, Status::Stale, "a dry run resets nothing");
+    let outcome = world.cycle_as(Intent { dry_run: false, accept_rollback: true });
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(2)])));
+    world.publish("file:/k", "3", &json(17, 3));
+    assert_eq!(world.cycle().status, Status::Ok, "counting goes on from there");
+}
+
+#[test]
+fn the_guard_holds_a_document_for_one_account_and_the_last_one_stays_in_force() {
+    let config = format!("{TWO}[policy]\nmin_keys = 2\n");
+    let world = World::new(&config);
+    let two = |first: u16| {
+        format!(
+            r#"{{"version":1,"keys":[{{"public_key":"{}","accounts":["a"]}},{{"public_key":"{}","accounts":["a"]}},{{"public_key":"{}"}},{{"public_key":"{}"}}]}}"#,
+            ed(first),
+            ed(first + 1),
+            ed(40),
+            ed(41)
+        )
+    };
+    world.publish("file:/k", "1", &two(1));
+    assert_eq!(world.cycle().status, Status::Ok);
+    let only_a = two(5).replace(&format!("\"{}\"}}", ed(40)), &format!("\"{}\",\"accounts\":[\"a\"]}}", ed(40)));
+    world.publish("file:/k", "2", &only_a);
+    let outcome = world.cycle();
+    assert_eq!(world.host.text(A), block(&[&ed(5), &ed(6), &ed(40), &ed(41)]));
+    assert_eq!(world.host.text(B), block(&[&ed(40), &ed(41)]));
+    assert_eq!(outcome.accounts[1].status, Status::Stale);
+    assert!(outcome.faults[0].text.contains("account b") && outcome.faults[0].text.contains("min_keys"));
+    world.host.set(B, "");
+    world.cycle();
+    assert_eq!(world.host.text(B), block(&[&ed(40), &ed(41)]), "repairs go on under the last accepted document");
+}
+
+#[test]
+fn the_guard_never_blocks_an_expiry_under_an_accepted_document() {
+    let world = World::new(TWO);
+    let json = format!(r#"{{"version":1,"keys":[{{"public_key":"{}","not_after":"2026-11-22T10:00:00Z"}}]}}"#, ed(1));
+    world.publish("file:/k", "1", &json);
+    world.cycle();
+    *world.now.borrow_mut() = "2026-11-22T10:00:00Z".parse().unwrap();
+    assert_eq!(world.cycle().status, Status::Ok);
+    assert_eq!(world.host.text(A), block(&[]));
+}
+
+#[test]
+fn one_account_that_fails_stops_nobody_else() {
+    let world = World::new(&format!("{TWO}[[account]]\nuser = \"ghost\"\n"));
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.host.broken.borrow_mut().push(A.into());
+    let outcome = world.cycle();
+    assert_eq!(outcome.status, Status::Degraded);
+    assert_eq!(
+        outcome.accounts.iter().map(|a| a.status).collect::<Vec<_>>(),
+        [Status::Failed, Status::Ok, Status::Failed]
+    );
+    assert_eq!(world.host.text(B), block(&[&ed(1)]));
+    assert!(outcome.faults[1].text.contains("no account ghost"));
+}
+
+#[test]
+fn f22_a_file_that_changes_under_us_is_read_again_and_nothing_is_lost() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.host.meddle.borrow_mut().push((A.into(), format!("{} added meanwhile\n", ed(9)).into_bytes()));
+    assert_eq!(world.cycle().status, Status::Ok);
+    assert_eq!(world.host.text(A), format!("{} added meanwhile\n{}", ed(9), block(&[&ed(1)])));
+    let storm = (0..9).map(|n| (A.into(), format!("{} {n}\n", ed(9)).into_bytes())).collect();
+    *world.host.meddle.borrow_mut() = storm;
+    world.publish("file:/k", "2", &format!("{}\n", ed(2)));
+    let outcome = world.cycle();
+    assert!(outcome.faults[0].text.contains("keeps writing it"), "{:?}", outcome.faults);
+}
+
+#[test]
+fn f24_accounts_that_come_to_the_same_file_are_both_left_alone() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"twin\"\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, *world.host.writes.borrow()), (Status::Failed, 0));
+    assert!(outcome.faults[0].text.contains("several accounts share this file"));
+}
+
+#[test]
+fn what_will_be_installed_is_remembered_before_it_is() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.host.broken.borrow_mut().push(A.into());
+    world.cycle();
+    let state = String::from_utf8(std::fs::read(world.state.path().join("state.json")).unwrap()).unwrap();
+    assert!(state.contains(&print(&ed(1))));
+}
+
+#[test]
+fn exclusive_keeps_once_what_it_replaces() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\nmode = \"exclusive\"\n");
+    world.host.set(A, "# theirs\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    world.publish("file:/k", "2", &format!("{}\n", ed(2)));
+    world.cycle();
+    assert_eq!(world.host.text(A), format!("{}\n", ed(2)));
+    assert_eq!(std::fs::read(world.state.path().join("replaced-a")).unwrap(), b"# theirs\n");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_at_all() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let outcome = world.cycle_as(Intent { dry_run: true, accept_rollback: false });
+    assert!(outcome.changed() && outcome.accounts[0].added.len() == 1);
+    assert_eq!(*world.host.writes.borrow(), 0);
+    assert_eq!(std::fs::read_dir(world.state.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_changed_policy_judges_the_kept_document_again() {
+    let mut world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), super::keys::rsa(2_048, 3)));
+    assert_eq!(world.cycle().status, Status::Ok);
+    world.config = format!("{TWO}[policy]\nmin_rsa_bits = 3072\n");
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.accounts[0].left_out.len()), (Status::Degraded, 1));
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    world.config = format!("{TWO}[trust]\naudience = \"prod\"\n");
+    let outcome = world.cycle();
+    assert_eq!(outcome.status, Status::Failed);
+    assert_eq!(world.host.text(A), block(&[&ed(1)]), "fail static");
+}
+
+#[test]
+fn an_expired_document_is_stale_and_its_keys_stay() {
+    let world = World::new(TWO);
+    let json = format!(r#"{{"version":1,"expires":"2026-11-01T00:00:00Z","keys":[{{"public_key":"{}"}}]}}"#, ed(1));
+    world.publish("file:/k", "1", &json);
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(1)])));
+    assert!(outcome.detail.contains("expired"));
+}
+
+#[test]
+fn a_kept_document_that_was_damaged_is_fetched_again() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    for entry in std::fs::read_dir(world.state.path().join("documents")).unwrap() {
+        std::fs::OpenOptions::new().append(true).open(entry.unwrap().path()).unwrap().set_len(3).unwrap();
+    }
+    assert_eq!(world.cycle().status, Status::Ok);
+}
+
+#[test]
+fn a_private_key_never_reaches_the_disk() {
+    let world = World::new("source = \"file:/k\"\nallow_private_key = true\n[[account]]\nuser = \"a\"\n");
+    let secret =
+        format!("{{\"PublicKey\":\"{}\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----SECRET\"}}", ed(1));
+    world.publish("file:/k", "1", &secret);
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+    let digest = outcome.sources[0].digest;
+    let files = ["", "documents"].map(|dir| std::fs::read_dir(world.state.path().join(dir)).unwrap());
+    for entry in files.into_iter().flatten().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        assert!(!bytes.windows(6).any(|w| w == b"SECRET"), "{:?}", entry.path());
+    }
+    world.fail("file:/k", Class::Transient);
+    assert_eq!(
+        world.cycle().sources[0].digest,
+        digest,
+        "the digest is the published document's, also from the kept half"
+    );
+}
+
+#[test]
+fn pinned_keys_survive_everything_and_their_file_too() {
+    let pins = tempfile::tempdir().unwrap();
+    let path = pins.path().join("pinned");
+    let write = |text: &str| authkeysd::host::write_durable(pins.path(), "pinned", text.as_bytes(), 0o600).unwrap();
+    write(&format!("{} break glass\n", ed(7)));
+    let world = World::new(&format!("pinned_keys = \"{}\"\n{TWO}", path.display()));
+    let json = format!(r#"{{"version":1,"keys":[{{"public_key":"{}"}}],"revoked":["{}"]}}"#, ed(1), print(&ed(7)));
+    world.publish("file:/k", "1", &json);
+    let pinned = format!("{} break glass", ed(7));
+    assert_eq!(world.cycle().status, Status::Ok);
+    for text in ["", "garbage\n"] {
+        write(text);
+        let outcome = world.cycle();
+        assert_eq!(outcome.status, Status::Degraded, "{text:?}");
+        assert_eq!(world.host.text(A), block(&[&pinned, &ed(1)]));
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(world.cycle().status, Status::Degraded);
+    assert_eq!(world.host.text(A), block(&[&pinned, &ed(1)]));
+}
+
+#[test]
+fn a_damaged_or_newer_state_is_refused_and_nothing_is_begun() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    for (text, word) in [("{", "damaged"), ("{\"schema\":2,\"new\":1}", "later version"), ("{\"schema\":1}", "damaged")]
+    {
+        authkeysd::host::write_durable(world.state.path(), "state.json", text.as_bytes(), 0o600).unwrap();
+        let fault = Store::open(world.state.path()).unwrap_err().to_string();
+        assert!(fault.contains(word), "{fault}");
+    }
+}

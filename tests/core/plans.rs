@@ -1,0 +1,293 @@
+//! Plans and the guard: what a file becomes, and what is held back.
+
+use std::collections::BTreeSet;
+
+use authkeysd::document::{self, Document, Rules};
+use authkeysd::guard::{Guard, Held, MaxRemovals};
+use authkeysd::key::{Fingerprint, identify};
+use authkeysd::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
+use authkeysd::user::UserName;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+
+use super::keys::{ed, line, print, rsa, rules, wire};
+
+fn document(text: &str) -> Document {
+    document::parse(text.as_bytes(), &Rules { line: rules(), allow_private_key: false }).unwrap()
+}
+
+fn at(now: &str) -> Moment {
+    Moment { now: now.parse().unwrap(), zone: TimeZone::UTC }
+}
+
+fn wanted(text: &str, pinned: &[String]) -> Desired {
+    let pinned: Vec<_> = pinned.iter().map(|text| line(text)).collect();
+    let user = UserName::parse("ubuntu").unwrap();
+    desired(&[&document(text)], &pinned, &user, &at("2026-11-22T00:00:00Z"), ExpiryForm::Utc)
+}
+
+fn prints(texts: &[&str]) -> BTreeSet<Fingerprint> {
+    texts.iter().map(|text| Fingerprint::parse(&print(text)).unwrap()).collect()
+}
+
+/// The file after a plan in block mode.
+fn block(desired: &Desired, present: &str, installed: &BTreeSet<Fingerprint>) -> String {
+    after(plan(desired, Mode::Block, Some(present.as_bytes()), installed), present)
+}
+
+fn after(plan: Plan, present: &str) -> String {
+    plan.content.map_or_else(|| present.to_owned(), |content| String::from_utf8(content).unwrap())
+}
+
+fn managed(keys: &[&str]) -> String {
+    format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
+}
+
+#[test]
+fn f03_a_foreign_last_line_without_a_line_feed_gets_one() {
+    let present = format!("{} theirs", ed(9));
+    let text = block(&wanted(&format!("{}\n", ed(1)), &[]), &present, &BTreeSet::new());
+    assert_eq!(text, format!("{present}\n{}", managed(&[&ed(1)])));
+}
+
+#[test]
+fn f05_foreign_lines_are_kept_byte_for_byte() {
+    let present = format!(
+        "# my keys\r\n\n  from=\"10.0.0.1\" {} spaced  out\t\r\nssh-future@x AAAA\n\u{fe}bytes\n{}",
+        ed(9),
+        managed(&[&ed(2)])
+    );
+    let text = block(&wanted(&format!("{}\n", ed(1)), &[]), &present, &BTreeSet::new());
+    let (theirs, ours) = present.split_at(present.find("# BEGIN").unwrap());
+    assert_eq!(text, format!("{theirs}{}", ours.replace(&ed(2), &ed(1))));
+}
+
+#[test]
+fn f09_every_other_copy_of_a_published_key_goes_and_strangers_stay() {
+    let plain = ed(1);
+    let copies = format!("{plain} copy\nexpiry-time=\"20200101\" {plain}\n{plain}\n").repeat(100);
+    let present = format!("{copies}{} theirs\n", ed(9));
+    let desired = wanted(&format!("from=\"10.0.0.0/8\" {plain} published\n"), &[]);
+    let text = block(&desired, &present, &BTreeSet::new());
+    assert_eq!(text, format!("{} theirs\n{}", ed(9), managed(&[&format!("from=\"10.0.0.0/8\" {plain} published")])));
+}
+
+#[test]
+fn f09_a_key_that_was_installed_once_and_left_the_set_leaves_every_line() {
+    let present = format!("{} put back by cron\n{} theirs\n{}", ed(1), ed(9), managed(&[&ed(1), &ed(2)]));
+    let desired = wanted(&format!("{}\n", ed(2)), &[]);
+    let text = block(&desired, &present, &prints(&[&ed(1), &ed(2)]));
+    assert_eq!(text, format!("{} theirs\n{}", ed(9), managed(&[&ed(2)])));
+    let plan = plan(&desired, Mode::Block, Some(present.as_bytes()), &prints(&[&ed(1)]));
+    assert_eq!(plan.removed.iter().map(|key| key.fingerprint.to_string()).collect::<Vec<_>>(), [print(&ed(1))]);
+}
+
+#[test]
+fn f09_a_revoked_key_goes_although_it_was_never_ours_and_in_whatever_coat() {
+    let plain = rsa(2_048, 3);
+    let (_, blob) = plain.split_once(' ').unwrap();
+    let spelled = wire(&[b"RSA", &[0, 1, 0, 1], &[vec![0, 0], super::keys::modulus(2_048, 3)].concat()]);
+    let present = format!(
+        "rsa-sha2-256 {blob}\nbogus=\"x y\" ssh-rsa {spelled} hidden\n{plain}\r\n{} theirs\n# {plain}\n",
+        ed(9)
+    );
+    let json =
+        format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}],\"revoked\":[\"{}\"]}}", ed(1), print(&plain));
+    let text = block(&wanted(&json, &[]), &present, &BTreeSet::new());
+    assert_eq!(text, format!("{} theirs\n# {plain}\n{}", ed(9), managed(&[&ed(1)])));
+}
+
+#[test]
+fn f11_identity_is_the_blob_not_the_comment() {
+    let present = format!("{} rotation-17\n{} rotation-1\n", ed(8), ed(9));
+    let desired = wanted(&format!("{} rotation-1\n", ed(1)), &[]);
+    assert_eq!(
+        block(&desired, &present, &prints(&[&ed(2)])),
+        format!("{present}{}", managed(&[&format!("{} rotation-1", ed(1))]))
+    );
+}
+
+#[test]
+fn pinned_keys_come_first_win_and_are_never_revoked() {
+    let json = format!(
+        "{{\"version\":1,\"keys\":[{{\"public_key\":\"{0}\",\"options\":[\"restrict\"]}},{{\"public_key\":\"{1}\"}}],\"revoked\":[\"{2}\"]}}",
+        ed(1),
+        ed(2),
+        print(&ed(1))
+    );
+    let desired = wanted(&json, &[format!("{} break glass", ed(1))]);
+    let text = block(&desired, &format!("{} by hand\n", ed(1)), &prints(&[&ed(1)]));
+    assert_eq!(text, format!("{} by hand\n{}", ed(1), managed(&[&format!("{} break glass", ed(1)), &ed(2)])));
+    assert_eq!(desired.published(), 1);
+}
+
+#[test]
+fn damaged_markers_are_repaired_and_lose_no_line() {
+    let desired = wanted(&format!("{}\n", ed(1)), &[]);
+    let installed = prints(&[&ed(1), &ed(2)]);
+    let (ours, old, theirs) = (ed(1), ed(2), format!("{} theirs", ed(9)));
+    let good = managed(&[&ours]);
+    for (present, expected) in [
+        (format!("# BEGIN authkeysd\n{ours}\n{old}\n{theirs}\n"), format!("{good}{theirs}\n")),
+        (format!("{ours}\n{old}\n# END authkeysd\n{theirs}\n"), format!("{good}{theirs}\n")),
+        (
+            format!("# BEGIN authkeysd\n{theirs}\n# BEGIN authkeysd\n{old}\n# END authkeysd\n"),
+            format!("{theirs}\n{good}"),
+        ),
+        (format!("{good}{theirs}\n{good}"), format!("{good}{theirs}\n")),
+        (format!("# END authkeysd\n{theirs}\n# BEGIN authkeysd\n"), format!("{good}{theirs}\n")),
+        (format!("  # BEGIN authkeysd \r\n{old}\r\n# END authkeysd\t"), good.clone()),
+    ] {
+        let text = block(&desired, &present, &installed);
+        assert_eq!(text, expected, "{present}");
+        assert_eq!(block(&desired, &text, &installed), text, "stable");
+    }
+}
+
+#[test]
+fn exclusive_owns_every_line() {
+    let desired = wanted(&format!("{}\n", ed(1)), &[]);
+    let present = format!("# mine\n{} theirs\n", ed(9));
+    let plan = plan(&desired, Mode::Exclusive, Some(present.as_bytes()), &BTreeSet::new());
+    assert_eq!(plan.removed.len(), 1);
+    assert_eq!(after(plan, &present), format!("{}\n", ed(1)));
+}
+
+#[test]
+fn an_empty_set_makes_no_file_and_empties_the_block() {
+    let desired = wanted("{\"version\":1,\"keys\":[]}", &[]);
+    assert_eq!(plan(&desired, Mode::Block, None, &BTreeSet::new()).content, None);
+    assert_eq!(plan(&desired, Mode::Exclusive, None, &BTreeSet::new()).content, None);
+    assert_eq!(block(&desired, &managed(&[&ed(1)]), &BTreeSet::new()), managed(&[]));
+    assert_eq!(block(&desired, "# theirs\n", &BTreeSet::new()), "# theirs\n");
+}
+
+#[test]
+fn windows_open_and_close_at_their_instants_and_keys_end_by_themselves() {
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}},
+            {{"public_key":"{}","not_after":"2026-11-22T10:00:00Z","options":["restrict"]}},
+            {{"public_key":"{}","options":["expiry-time=\"20261122110000Z\""]}},
+            {{"public_key":"{}","accounts":["other"]}}]}}"#,
+        ed(1),
+        ed(2),
+        ed(3),
+        ed(4)
+    );
+    let user = UserName::parse("ubuntu").unwrap();
+    let lines = |now: &str| -> (Vec<String>, Option<Timestamp>) {
+        let desired = desired(&[&document(&json)], &[], &user, &at(now), ExpiryForm::Utc);
+        (desired.entries.iter().map(|entry| entry.line.clone()).collect(), desired.next_change)
+    };
+    let (two, three) = (
+        format!("restrict,expiry-time=\"20261122100000Z\" {}", ed(2)),
+        format!("expiry-time=\"20261122110000Z\" {}", ed(3)),
+    );
+    let change = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    assert_eq!(lines("2026-11-22T09:59:59.999Z"), (vec![two, three.clone()], change("2026-11-22T10:00:00Z")));
+    assert_eq!(lines("2026-11-22T10:00:00Z"), (vec![ed(1), three], change("2026-11-22T11:00:00Z")));
+    assert_eq!(lines("2026-11-22T11:00:00Z"), (vec![ed(1)], None));
+}
+
+#[test]
+fn a_copy_of_a_key_that_is_not_in_force_goes_too() {
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2027-01-01T00:00:00Z"}},{{"public_key":"{}"}}]}}"#,
+        ed(1),
+        ed(2)
+    );
+    let text = block(&wanted(&json, &[]), &format!("{} early\n", ed(1)), &BTreeSet::new());
+    assert_eq!(text, managed(&[&ed(2)]));
+}
+
+#[test]
+fn of_two_lines_with_one_key_the_first_in_force_wins() {
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{0} past","not_after":"2026-01-01T00:00:00Z"}},{{"public_key":"{0} first"}},{{"public_key":"{0} second"}}]}}"#,
+        ed(1)
+    );
+    let desired = wanted(&json, &[]);
+    assert_eq!(desired.entries.iter().map(|e| e.comment.as_str()).collect::<Vec<_>>(), ["first"]);
+}
+
+#[test]
+fn the_guard_counts_published_keys_and_removals_without_pinned_ones() {
+    let judge = |guard: Guard, desired: &Desired, present: &str| {
+        guard.judge(desired, &plan(desired, Mode::Block, Some(present.as_bytes()), &BTreeSet::new()))
+    };
+    let one = wanted(&format!("{}\n", ed(1)), &[ed(7)]);
+    let least = |min_keys| Guard { min_keys, max_removals: None };
+    assert_eq!(judge(least(1), &one, ""), Ok(()));
+    assert_eq!(judge(least(2), &one, ""), Err(Held::TooFew { found: 1, least: 2 }));
+    assert_eq!(judge(least(0), &wanted("{\"version\":1,\"keys\":[]}", &[]), ""), Ok(()));
+    let present = managed(&[&ed(1), &ed(2), &ed(3), &ed(4), &ed(7)]);
+    let most = |max| Guard { min_keys: 1, max_removals: Some(max) };
+    assert_eq!(judge(most(MaxRemovals::Keys(3)), &one, &present), Ok(()));
+    assert_eq!(judge(most(MaxRemovals::Keys(2)), &one, &present), Err(Held::TooMany { removals: 3, of: 4 }));
+    assert_eq!(judge(most(MaxRemovals::Percent(75)), &one, &present), Ok(()));
+    assert!(judge(most(MaxRemovals::Percent(74)), &one, &present).is_err());
+    let strangers: String = (20..60).map(|n| format!("{}\n", ed(n))).collect();
+    assert!(judge(most(MaxRemovals::Percent(74)), &one, &(strangers + &present)).is_err(), "strangers do not count");
+}
+
+fn any_file() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        (0_u16..12).prop_map(|n| format!("{}\n", ed(n))),
+        (0_u16..12).prop_map(|n| format!("restrict {} c\r\n", ed(n))),
+        Just("# BEGIN authkeysd\n".to_owned()),
+        Just("# END authkeysd\n".to_owned()),
+        Just("# a comment\n".to_owned()),
+        Just("\n".to_owned()),
+        "[ -~]{0,12}\n",
+    ];
+    (proptest::collection::vec(piece, 0..14), any::<bool>()).prop_map(|(pieces, cut)| {
+        let mut text = pieces.concat();
+        if cut {
+            text.pop();
+        }
+        text
+    })
+}
+
+proptest! {
+    #[test]
+    fn planning_after_applying_is_empty_and_no_stranger_is_lost(
+        present in any_file(),
+        published in proptest::collection::btree_set(0_u16..8, 1..5),
+        once in proptest::collection::btree_set(0_u16..8, 0..4),
+        exclusive in any::<bool>(),
+    ) {
+        let text: String = published.iter().map(|n| format!("{}\n", ed(*n))).collect();
+        let desired = wanted(&text, &[]);
+        let once: Vec<String> = once.iter().map(|n| ed(*n)).collect();
+        let mut installed = prints(&once.iter().map(String::as_str).collect::<Vec<_>>());
+        let mode = if exclusive { Mode::Exclusive } else { Mode::Block };
+        let first = after(plan(&desired, mode, Some(present.as_bytes()), &installed), &present);
+        installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
+        let again = plan(&desired, mode, Some(first.as_bytes()), &installed);
+        prop_assert_eq!(&again.content, &None, "{}", first);
+        prop_assert!(again.added.is_empty() && again.removed.is_empty() && again.updated.is_empty());
+        prop_assert!(first.ends_with('\n'));
+
+        let count = |text: &str, n: u16| {
+            let key = line(&ed(n)).key;
+            text.lines().filter(|l| identify(l.as_bytes()).is_some_and(|found| found.key == key)).count()
+        };
+        for n in 0..12 {
+            let expected = if published.contains(&n) { Some(1) } else if once.contains(&ed(n)) || exclusive { Some(0) } else { None };
+            if let Some(expected) = expected {
+                prop_assert_eq!(count(&first, n), expected, "key {} in {}", n, first);
+            }
+        }
+        // What stands outside of intact blocks and is no key of ours is kept, in its order.
+        if !exclusive && !present.contains("authkeysd") {
+            let foreign = |text: &str| -> Vec<String> {
+                text.split_inclusive('\n').map(|l| l.strip_suffix('\n').unwrap_or(l)).filter(|l| !l.contains("authkeysd")).filter(|l| identify(l.as_bytes()).is_none_or(|found| {
+                    !installed.contains(&found.key.fingerprint())
+                })).map(str::to_owned).collect()
+            };
+            prop_assert_eq!(foreign(&present), foreign(&first));
+        }
+    }
+}
