@@ -21,7 +21,7 @@ const TRIES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Prepared {
     outcome: AccountOutcome,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     work: Option<Work>,
 }
 
@@ -40,7 +40,7 @@ struct Work {
 #[derive(Debug)]
 pub(super) struct Carried {
     pub(super) outcome: AccountOutcome,
-    pub(super) fault: Option<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -93,7 +93,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let Some((document, kept)) = acquired.and_then(|got| got.document.as_ref()) else {
             // The source's own fault is reported where it belongs.
             outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
-            return Prepared { outcome, fault: None, work: None };
+            return Prepared { outcome, faults: Vec::new(), work: None };
         };
         let snapshot = match self.host.read(&target) {
             Ok(snapshot) => snapshot,
@@ -111,11 +111,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let policy = format!("{:?}", self.config.guard);
         let known = mine.judged.as_ref().is_some_and(|(judged, by)| judged.digest == kept.digest && *by == policy);
         let (mut desired, mut plan) = draw(document);
-        let mut fault = None;
+        let mut faults = Vec::new();
         let mut judged = (!known).then_some(*kept);
         if !known && let Err(held) = self.config.guard.judge(&desired, &plan) {
             let text = format!("account {}: {held}", outcome.user);
-            fault = Some(Fault { class: FaultClass::Failed, text: text.clone() });
+            faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
             judged = None;
             // The document that passed last goes on being enforced: its windows, and repairs.
             let rules = self.config.rules(account);
@@ -131,22 +131,18 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             outcome.fault(Status::Degraded, format!("line {} was left out: {}", bad.line, bad.reason));
             outcome.left_out.push(bad.clone());
         }
-        if let (Some(bad), None) = (document.left_out.first(), &fault) {
-            let text = format!("{}: line {} was left out: {}", account.source, bad.line, bad.reason);
-            fault = Some(Fault { class: FaultClass::Failed, text });
-        }
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         let work = Work { target, mode: account.mode, desired, snapshot, plan, judged };
-        Prepared { outcome, fault, work: Some(work) }
+        Prepared { outcome, faults, work: Some(work) }
     }
 
     /// Makes the file what was decided. When it changed since, it is read and planned again.
     pub(super) fn carry_out(&self, prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
-        let Prepared { mut outcome, mut fault, work } = prepared;
+        let Prepared { mut outcome, mut faults, work } = prepared;
         let Some(mut work) = work else {
-            return Carried { outcome, fault };
+            return Carried { outcome, faults };
         };
         let user = work.target.account.user.clone();
         match self.settle(&mut work, cycle) {
@@ -162,10 +158,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
             Err(failed) => {
                 outcome.fault(Status::Failed, failed.text.clone());
-                fault = Some(failed);
+                faults.push(failed);
             }
         }
-        Carried { outcome, fault }
+        Carried { outcome, faults }
     }
 
     /// Returns whether the file was changed, or would be.
@@ -221,7 +217,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 impl Prepared {
     fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
         outcome.fault(Status::Failed, fault.text.clone());
-        Self { outcome, fault: Some(fault), work: None }
+        Self { outcome, faults: vec![fault], work: None }
     }
 }
 

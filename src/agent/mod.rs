@@ -68,7 +68,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
                 let got = self.acquire(account, &mut cycle).await?;
-                faults.extend(got.fault.clone());
+                faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
@@ -86,8 +86,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.store.save(&cycle.state)?;
         let mut accounts = Vec::new();
         for one in prepared {
-            let Carried { outcome, fault } = self.carry_out(one, &mut cycle);
-            faults.extend(fault);
+            let Carried { outcome, faults: found } = self.carry_out(one, &mut cycle);
+            faults.extend(found);
             accounts.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
