@@ -17,6 +17,7 @@ pub mod key;
 pub mod outcome;
 pub mod plan;
 pub mod report;
+pub mod schedule;
 pub mod source;
 pub mod state;
 pub mod user;

@@ -3,23 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
 use crate::document::{Name, Rules};
 use crate::guard::{Guard, MaxRemovals};
 use crate::key::{LineRules, OptionPolicy, is_option_name};
 use crate::plan::{ExpiryForm, Mode};
+use crate::schedule::{Schedule, Splay};
 use crate::source::SourceUrl;
 use crate::user::UserName;
 use crate::verify::Trust;
 
 pub use path::{FileTemplate, Placed};
 pub use reader::ConfigFault;
-pub use schedule::Schedule;
 
 mod path;
 mod reader;
-mod schedule;
 
 use reader::{Faults, Found, Section, boolean, number, string, word};
 
@@ -30,6 +30,10 @@ pub struct Config {
     pub accounts: Vec<AccountConfig>,
     /// When the service runs a cycle.
     pub schedule: Schedule,
+    /// How far a cron expression's times are spread over the fleet.
+    pub splay: Splay,
+    /// How long a source may stay away before the node counts as failed.
+    pub max_stale: Option<SignedDuration>,
     /// This node's break-glass keys.
     pub pinned_keys: Option<PathBuf>,
     /// Where state is kept, unless the default.
@@ -100,6 +104,11 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     }
     let shared = source.map(|s| (s.value, allow_private_key.is_some_and(|allow| allow.value)));
     let schedule = top.take(faults, "schedule", string(Schedule::parse));
+    let splay = top.take(faults, "splay", string(Splay::parse));
+    if let (Some(splay), Some(Schedule::Every(_)) | None) = (&splay, schedule.as_ref().map(|found| &found.value)) {
+        let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
+        faults.add(splay.at, "splay", message);
+    }
     let pinned_keys = top.take(faults, "pinned_keys", string(path::absolute));
     let state_dir = top.take(faults, "state_dir", string(path::absolute));
     let runtime_dir = top.take(faults, "runtime_dir", string(path::absolute));
@@ -128,17 +137,21 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         section.finish(faults);
     }
     let mut guard = Guard { min_keys: 1, max_removals: None };
+    let mut max_stale = None;
     let mut line_rules = LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting };
     for mut section in top.tables(faults, "policy", false) {
         set(&mut guard.min_keys, section.take(faults, "min_keys", number(0..4_097)));
         set(&mut guard.max_removals, section.take(faults, "max_removals", max_removals));
         set(&mut line_rules.min_rsa_bits, section.take(faults, "min_rsa_bits", number(1_024..16_385)));
+        max_stale = section.take(faults, "max_stale", string(max_stale_time)).map(|found| found.value);
         set(&mut line_rules.options, section.take(faults, "allow_options", allow_options));
         section.finish(faults);
     }
     Config {
         accounts: accounts.into_iter().map(|found| found.value).collect(),
         schedule: schedule.map(|f| f.value).unwrap_or_default(),
+        splay: splay.map(|f| f.value).unwrap_or_default(),
+        max_stale,
         pinned_keys: pinned_keys.map(|f| f.value),
         state_dir: state_dir.map(|f| f.value),
         runtime_dir: runtime_dir.map(|f| f.value),
@@ -226,6 +239,11 @@ fn max_removals(value: &DeValue<'_>) -> Result<Option<MaxRemovals>, String> {
             .map(|keys| Some(MaxRemovals::Keys(keys)))
             .map_err(|_| "must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned()),
     }
+}
+
+fn max_stale_time(text: &str) -> Result<SignedDuration, String> {
+    let time = text.parse::<SignedDuration>().ok().filter(|time| *time >= SignedDuration::from_secs(1));
+    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" up, such as \"24h\""))
 }
 
 fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {

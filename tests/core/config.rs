@@ -1,8 +1,10 @@
 //! The configuration: every fault at once, each with its line.
 
-use authkeysd::config::{Config, Schedule};
+use authkeysd::config::Config;
 use authkeysd::guard::MaxRemovals;
 use authkeysd::plan::Mode;
+use authkeysd::schedule::{Schedule, Splay};
+use jiff::SignedDuration;
 
 const GOOD: &str = r#"
 source   = "s3://acme-ssh-keys/prod/workers.json"
@@ -37,7 +39,12 @@ fn the_example_of_the_contract_parses() {
     let system = Config::parse("source = \"file:/k\"\n[[account]]\nlayout = \"system\"").unwrap();
     assert_eq!(system.accounts[0].mode, Mode::Exclusive);
     let cron = Config::parse(&GOOD.replace("60s", "0 */5 * * * *")).unwrap();
-    assert_eq!(cron.schedule, Schedule::Cron("0 */5 * * * *".to_owned()));
+    assert!(matches!(&cron.schedule, Schedule::Cron(cron) if cron.to_string() == "0 */5 * * * *"), "{cron:?}");
+    assert_eq!((cron.splay, cron.max_stale), (Splay::Percent(10), None));
+    let text = GOOD.replace("\"60s\"", "\"0 0 3 * * *\"\nsplay = \"30m\"") + "max_stale = \"24h\"\n";
+    let config = Config::parse(&text).unwrap();
+    assert_eq!(config.splay, Splay::Fixed(SignedDuration::from_mins(30)));
+    assert_eq!(config.max_stale, Some(SignedDuration::from_hours(24)));
 }
 
 #[test]
@@ -79,6 +86,12 @@ fn slips_are_faults() {
         ("state_dir = \"relative\"", ""),
         ("schedule = 60", ""),
         ("schedule = \"soon\"", ""),
+        ("schedule = \"0 0 3 * *\"", ""),
+        ("schedule = \"0 0 25 * * *\"", ""),
+        ("schedule = \"0 0 0 30 2 *\"", ""),
+        ("splay = \"10%\"", ""),
+        ("schedule = \"0 0 3 * * *\"\nsplay = \"lots\"", ""),
+        ("", "[policy]\nmax_stale = \"0s\""),
         ("expiry_time = \"maybe\"", ""),
         ("pinned_keys = \"../x\"", ""),
         ("account = 1", ""),

@@ -10,4 +10,5 @@ mod key_lines;
 mod keys;
 mod plans;
 mod purity;
+mod schedules;
 mod verify;

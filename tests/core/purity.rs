@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "src/key",
     "src/document",
     "src/plan",
     "src/config",
+    "src/schedule",
     "src/verify.rs",
     "src/guard.rs",
     "src/outcome.rs",

@@ -1,0 +1,35 @@
+//! A clock that stands wrong opens no window and closes none.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// How far a clock may fall back before it is called wrong: time servers step clocks by less.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the node's clock says, and the time before which it cannot be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What the clock says.
+    pub wall: Timestamp,
+    /// The build of the program, or the last time that was recorded, whichever is later.
+    pub earliest: Timestamp,
+}
+
+impl Clock {
+    /// The time for which windows are judged: while the clock is wrong, it stands still.
+    pub fn effective(self) -> Timestamp {
+        self.wall.max(self.earliest)
+    }
+
+    /// Why the clock cannot be right.
+    pub fn fault(self) -> Option<String> {
+        let behind = self.earliest.duration_since(self.wall);
+        (behind > TOLERANCE).then(|| {
+            format!(
+                "the clock says {}, but it has been {} already: no key's window opens or closes until that is right; \
+                 set the clock (chrony, systemd-timesyncd), or if it was ahead before and is right now, run \
+                 `authkeysd sync --accept-rollback`",
+                self.wall, self.earliest
+            )
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens or closes.
+
+use jiff::Timestamp;
+
+use super::Timing;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A whole cycle.
+    Fetch,
+    /// A cycle on the kept documents: a window opens or closes.
+    Replan,
+}
+
+/// How a cycle ended, as far as the schedule is concerned. `change` is when a window opens or closes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Well, or with a fault that only the next publication, or a person, can cure.
+    Settled {
+        /// The next change.
+        change: Option<Timestamp>,
+    },
+    /// A source could not be reached; that may pass by itself.
+    Transient {
+        /// The next change.
+        change: Option<Timestamp>,
+    },
+    /// The state could not be opened or written: nothing was decided.
+    NotBegun,
+}
+
+/// Plans one node's cycles.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    timing: Timing,
+    failures: u32,
+    fetch: Timestamp,
+    change: Option<Timestamp>,
+}
+
+impl Planner {
+    /// The first cycle is due at once.
+    pub fn new(timing: Timing, now: Timestamp) -> Self {
+        Self { timing, failures: 0, fetch: now, change: None }
+    }
+
+    /// What is due now, if anything. Also to be asked after the clock was set: no time that was planned on a wrong
+    /// clock keeps the node waiting longer than its schedule.
+    pub fn due(&mut self, now: Timestamp) -> Option<Act> {
+        if self.fetch <= now {
+            return Some(Act::Fetch);
+        }
+        self.fetch = self.fetch.min(self.timing.next(now));
+        self.change.is_some_and(|change| change <= now).then_some(Act::Replan)
+    }
+
+    /// The next time at which something is due.
+    pub fn wake(&self) -> Timestamp {
+        self.change.map_or(self.fetch, |change| change.min(self.fetch))
+    }
+
+    /// Notes how a fetch or a replan ended at `now`; `random` is even from 0 to 1.
+    pub fn ended(&mut self, act: Act, ended: Ended, now: Timestamp, random: f64) {
+        self.change = match ended {
+            // A change that came while the cycle ran is due at once.
+            Ended::Settled { change } | Ended::Transient { change } => change,
+            // One that could not be made waits for the retry, lest it be tried without end.
+            Ended::NotBegun => self.change.filter(|change| *change > now),
+        };
+        let slot = self.timing.next(now);
+        match (act, ended) {
+            // What the last fetch said stands, and so does its retry.
+            (Act::Replan, Ended::Settled { .. } | Ended::Transient { .. }) => self.fetch = self.fetch.min(slot),
+            (Act::Fetch, Ended::Settled { .. }) => {
+                self.failures = 0;
+                self.fetch = slot;
+            }
+            (Act::Fetch, Ended::Transient { .. }) | (_, Ended::NotBegun) => {
+                self.failures = self.failures.saturating_add(1);
+                self.fetch = self.timing.retry(self.failures, now, random).unwrap_or(slot);
+            }
+        }
+    }
+
+    /// Another schedule, or a demand to run now.
+    pub fn restart(&mut self, timing: Timing, now: Timestamp) {
+        self.timing = timing;
+        self.failures = 0;
+        self.fetch = now;
+    }
+}

@@ -1,0 +1,116 @@
+//! The times at which one node of a fleet fetches: spread evenly over the fleet, always the same for the node.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use super::{CronExpression, Schedule, Splay};
+
+/// The longest backoff beside a cron expression.
+const CRON_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
+/// No retry comes sooner.
+const SHORTEST_BACKOFF: SignedDuration = SignedDuration::from_secs(1);
+/// When an expression has no further occurrence within the calendar's bounds.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Where a node stands among those with the same source: the same number at every start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node(u64);
+
+impl Node {
+    /// `identity` is the instance id, or the machine id.
+    pub fn new(identity: &str, source: &str) -> Self {
+        let hash = Sha256::new().chain_update(identity).chain_update([0]).chain_update(source).finalize();
+        Self(hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    /// This node's part of a span of milliseconds, from 0 up to the span itself.
+    fn share(self, span: i64) -> i64 {
+        // The upper 64 of the product's 128 bits: as even as the hash, also for spans that are no power of two.
+        let product = u128::from(self.0) * u128::from(span.max(0).unsigned_abs());
+        i64::try_from(product >> 64).unwrap_or_default()
+    }
+}
+
+/// A schedule as one node keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    /// The fleet's schedule.
+    pub schedule: Schedule,
+    /// How far a cron expression is spread.
+    pub splay: Splay,
+    /// Which node.
+    pub node: Node,
+}
+
+impl Timing {
+    /// The node's first time of its schedule after `now`.
+    pub fn next(&self, now: Timestamp) -> Timestamp {
+        match &self.schedule {
+            Schedule::Every(interval) => {
+                let interval = milliseconds(*interval).max(1);
+                let phase = self.node.share(interval);
+                let past = now.as_millisecond().saturating_sub(phase).rem_euclid(interval);
+                let next = now.as_millisecond().saturating_add(interval - past);
+                Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
+            }
+            Schedule::Cron(cron) => {
+                // The occurrence before may have its splayed time still to come.
+                let before = cron.previous(now).map(|at| self.splayed(cron, at));
+                let after = cron.next(now).map(|at| self.splayed(cron, at));
+                let coming = [before, after].into_iter().flatten().filter(|at| *at > now).min();
+                coming.unwrap_or_else(|| now.saturating_add(A_DAY).unwrap_or(Timestamp::MAX))
+            }
+        }
+    }
+
+    fn splayed(&self, cron: &CronExpression, at: Timestamp) -> Timestamp {
+        let gap = cron.next(at).map_or(A_DAY, |next| next.duration_since(at));
+        let most = match self.splay {
+            Splay::Fixed(most) => most.min(gap),
+            Splay::Percent(percent) => gap / 100 * i32::from(percent),
+        };
+        at.saturating_add(SignedDuration::from_millis(self.node.share(milliseconds(most)))).unwrap_or(Timestamp::MAX)
+    }
+
+    /// When to try again after `failures` transient failures in a row, by full jitter: `random` is even from 0 to 1.
+    /// `None` once the backoff has grown to the schedule's own pace, which is never left behind.
+    pub(super) fn retry(&self, failures: u32, now: Timestamp, random: f64) -> Option<Timestamp> {
+        let slot = self.next(now);
+        let (period, longest) = match &self.schedule {
+            Schedule::Every(interval) => (*interval, *interval),
+            Schedule::Cron(_) => (self.next(slot).duration_since(slot), CRON_BACKOFF),
+        };
+        let ceiling = SignedDuration::from_secs(1 << failures.clamp(1, 32)).min(longest);
+        if ceiling >= period {
+            return None;
+        }
+        let spread = ceiling.saturating_sub(SHORTEST_BACKOFF).mul_f64(random.clamp(0.0, 1.0));
+        let wait = SHORTEST_BACKOFF.saturating_add(spread);
+        now.saturating_add(wait).ok().filter(|at| *at < slot)
+    }
+}
+
+impl CronExpression {
+    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        instant(self.0.find_next_occurrence(&utc(after), false).ok()?)
+    }
+
+    /// At `until`, or the last one before.
+    fn previous(&self, until: Timestamp) -> Option<Timestamp> {
+        instant(self.0.find_previous_occurrence(&utc(until), true).ok()?)
+    }
+}
+
+fn utc(at: Timestamp) -> DateTime {
+    TimeZone::UTC.to_datetime(at)
+}
+
+fn instant(at: DateTime) -> Option<Timestamp> {
+    TimeZone::UTC.to_timestamp(at).ok()
+}
+
+fn milliseconds(duration: SignedDuration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
