@@ -4,14 +4,14 @@ use std::error::Error;
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, LeftOut, Name, Serial};
 use crate::key::{Fingerprint, KeyBlob};
 use crate::user::UserName;
 
 /// How a node, a source or an account stands; the order is that of gravity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything is as published.
@@ -25,12 +25,12 @@ pub enum Status {
 }
 
 /// What one cycle did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// Version of this shape: fields may be added, never changed.
     pub schema: u8,
     /// Of authkeysd.
-    pub version: &'static str,
+    pub version: String,
     /// The gravest of all.
     pub status: Status,
     /// The first and gravest fault; empty when ok.
@@ -45,6 +45,8 @@ pub struct Outcome {
     pub last_success: Option<Timestamp>,
     /// When the next one is due; `None` after `sync`.
     pub next_cycle: Option<Timestamp>,
+    /// When a key's window opens or closes next.
+    pub next_change: Option<Timestamp>,
     /// Each source once.
     pub sources: Vec<SourceOutcome>,
     /// In the configuration's order.
@@ -55,7 +57,7 @@ pub struct Outcome {
 }
 
 /// How a source answered, and which document of it is in force.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SourceOutcome {
     /// Its URL.
     pub source: String,
@@ -63,6 +65,8 @@ pub struct SourceOutcome {
     pub status: Status,
     /// Why it is not ok.
     pub detail: String,
+    /// The same in one word.
+    pub problem: Option<Problem>,
     /// Of the document in force.
     pub name: Option<Name>,
     /// Of the document in force.
@@ -77,8 +81,26 @@ pub struct SourceOutcome {
     pub signer: Option<String>,
 }
 
+/// What is wrong with a source or its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Problem {
+    /// It could not be reached; that may pass by itself.
+    Unreachable,
+    /// It did not permit the fetch.
+    Denied,
+    /// There is nothing at its place.
+    Missing,
+    /// Its answer makes no sense.
+    Invalid,
+    /// The document that it holds is not taken.
+    Refused,
+    /// The document in force is past its time.
+    Expired,
+}
+
 /// What happened to one account's file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccountOutcome {
     /// The account.
     pub user: String,
@@ -88,6 +110,14 @@ pub struct AccountOutcome {
     pub status: Status,
     /// Why it is not ok.
     pub detail: String,
+    /// Of the document that the file follows.
+    pub name: Option<Name>,
+    /// Of the document that the file follows.
+    pub serial: Option<Serial>,
+    /// Of the document that the file follows.
+    pub digest: Option<Digest>,
+    /// How often in a row what somebody else had changed in the file was put right.
+    pub repairs: u32,
     /// Whether the file was written (or, in a dry run, would be).
     pub changed: bool,
     /// The keys that authkeysd's lines let in.
@@ -100,10 +130,12 @@ pub struct AccountOutcome {
     pub updated: Vec<KeyShown>,
     /// Published keys that were not good enough.
     pub left_out: Vec<LeftOut>,
+    /// When one of its keys' windows opens or closes next.
+    pub next_change: Option<Timestamp>,
 }
 
 /// A key as people see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyShown {
     /// As `ssh-keygen -l` prints it.
     pub fingerprint: Fingerprint,
@@ -158,6 +190,17 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+impl Problem {
+    /// How it counts for the exit code.
+    pub fn class(self) -> FaultClass {
+        match self {
+            Self::Unreachable => FaultClass::Unreachable,
+            Self::Denied => FaultClass::Denied,
+            Self::Missing | Self::Invalid | Self::Refused | Self::Expired => FaultClass::Failed,
+        }
+    }
+}
+
 impl SourceOutcome {
     /// A source of which no good document is known.
     pub fn failed(source: String, detail: String) -> Self {
@@ -165,6 +208,7 @@ impl SourceOutcome {
             source,
             status: Status::Failed,
             detail,
+            problem: None,
             name: None,
             serial: None,
             digest: None,
@@ -190,12 +234,17 @@ impl AccountOutcome {
             file: String::new(),
             status: Status::Ok,
             detail: String::new(),
+            name: None,
+            serial: None,
+            digest: None,
+            repairs: 0,
             changed: false,
             in_force: Vec::new(),
             added: Vec::new(),
             removed: Vec::new(),
             updated: Vec::new(),
             left_out: Vec::new(),
+            next_change: None,
         }
     }
 
@@ -209,12 +258,22 @@ impl AccountOutcome {
 }
 
 impl Outcome {
-    /// The node's status: the gravest of its parts, but `failed` only when nothing at all could be applied.
-    pub fn overall(sources: &[SourceOutcome], accounts: &[AccountOutcome]) -> Status {
-        let all_failed = accounts.iter().all(|a| a.status == Status::Failed);
-        let parts = sources.iter().map(|s| s.status).chain(accounts.iter().map(|a| a.status));
+    /// Derives the node's status and its one line from sources, accounts and faults.
+    pub fn summarise(&mut self) {
+        self.status = self.derived();
+        self.detail =
+            self.faults.iter().rev().max_by_key(|fault| fault.class).map(|f| f.text.clone()).unwrap_or_default();
+    }
+
+    /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
+    fn derived(&self) -> Status {
+        // A document is in force and its source counts as failed: it was away for longer than max_stale.
+        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.digest.is_some());
+        let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
+        let parts = self.sources.iter().map(|s| s.status).chain(self.accounts.iter().map(|a| a.status));
         match parts.max().unwrap_or(Status::Failed) {
-            Status::Failed if !all_failed => Status::Degraded,
+            Status::Failed if !all_failed && !too_long => Status::Degraded,
+            Status::Ok if !self.faults.is_empty() => Status::Degraded,
             gravest => gravest,
         }
     }

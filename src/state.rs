@@ -42,6 +42,9 @@ pub struct State {
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
     pub pinned: Option<String>,
+    /// The latest time that was recorded: a clock that stands before it is wrong.
+    #[serde(default)]
+    pub clock: Option<Timestamp>,
 }
 
 /// A document that was accepted from a source.
@@ -129,6 +132,7 @@ pub enum StateError {
 pub struct Store {
     directory: PathBuf,
     saved: State,
+    not_before: Timestamp,
     lock: Option<File>,
 }
 
@@ -159,7 +163,7 @@ impl Store {
             }
         }
         let saved = load(directory)?;
-        Ok(Self { directory: directory.to_owned(), saved, lock: Some(file) })
+        Ok(Self { directory: directory.to_owned(), saved, not_before: Timestamp::UNIX_EPOCH, lock: Some(file) })
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
@@ -167,7 +171,18 @@ impl Store {
         if directory.exists() {
             check_owner(directory)?;
         }
-        Ok(Self { directory: directory.to_owned(), saved: load(directory)?, lock: None })
+        let saved = load(directory)?;
+        Ok(Self { directory: directory.to_owned(), saved, not_before: Timestamp::UNIX_EPOCH, lock: None })
+    }
+
+    /// Names a time before which no clock is right: that of the program's build.
+    pub fn not_before(self, not_before: Timestamp) -> Self {
+        Self { not_before, ..self }
+    }
+
+    /// The time before which no clock is right; with `forget`, whatever was recorded.
+    pub fn earliest(&self, forget: bool) -> Timestamp {
+        self.saved.clock.filter(|_| !forget).map_or(self.not_before, |clock| clock.max(self.not_before))
     }
 
     /// The state as it is on disk.

@@ -113,20 +113,26 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (mut desired, mut plan) = draw(document);
         let mut faults = Vec::new();
         let mut judged = (!known).then_some(*kept);
+        let mut follows = document;
+        let last;
         if !known && let Err(held) = self.config.guard.judge(&desired, &plan) {
             let text = format!("account {}: {held}", outcome.user);
             faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
             judged = None;
             // The document that passed last goes on being enforced: its windows, and repairs.
             let rules = self.config.rules(account);
-            match mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules)) {
-                Some(last) => {
-                    outcome.fault(Status::Stale, text);
-                    (desired, plan) = draw(&last);
-                }
-                None => return Prepared::failed(outcome, Fault { class: FaultClass::Failed, text }),
-            }
+            last = mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules));
+            let Some(last) = &last else {
+                return Prepared::failed(outcome, Fault { class: FaultClass::Failed, text });
+            };
+            outcome.fault(Status::Stale, text);
+            (desired, plan) = draw(last);
+            follows = last;
         }
+        outcome.name = follows.name.clone();
+        outcome.serial = follows.serial;
+        outcome.digest = Some(follows.digest);
+        outcome.next_change = desired.next_change;
         for bad in &document.left_out {
             outcome.fault(Status::Degraded, format!("line {} was left out: {}", bad.line, bad.reason));
             outcome.left_out.push(bad.clone());

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::{Agent, Cycle};
+use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
 use crate::document::{self, Document, Rules};
 use crate::host::Host;
-use crate::outcome::{Fault, FaultClass, SourceOutcome, Status, chain};
+use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, Status, chain};
 use crate::source::{Class, Fetch, Fetched, SourceUrl, Version};
 use crate::state::{Accepted, Kept, StateError, Store};
 use crate::verify::verify;
@@ -26,48 +26,65 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     pub(super) async fn acquire(&self, account: &AccountConfig, cycle: &mut Cycle<'_>) -> Result<Acquired, StateError> {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
-        // The kept bytes are judged again each time: trust or policy may have changed since.
-        let last = cycle.state.sources.get(&name).and_then(|accepted| {
-            let document = load(cycle.store, accepted.document, &rules)?;
-            let trusted = verify(&document, &self.config.trust, None).is_ok();
-            trusted.then(|| (document, accepted.clone()))
-        });
+        let last = self.kept(account, cycle);
         let known = last.as_ref().map(|(_, accepted)| &accepted.version);
-        let refused = match self.fetch.fetch(url, known).await {
+        let (problem, text) = match self.fetch.fetch(url, known).await {
             Ok(Fetched::Unchanged) => match last {
-                Some((document, accepted)) => return Ok(in_force(name, document, accepted, cycle.now, cycle.now)),
-                None => Fault::at(FaultClass::Failed, url, "it says \"unchanged\" although nothing is known of it"),
+                Some((document, mut accepted)) => {
+                    // Rarely: `max_stale` must not count from the day when the bytes came.
+                    if cycle.now.duration_since(accepted.fetched) >= RECORD_EVERY {
+                        accepted.fetched = cycle.now;
+                        cycle.state.sources.insert(name.clone(), accepted.clone());
+                    }
+                    return Ok(in_force(name, document, accepted, cycle.now, cycle.now));
+                }
+                None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
             Ok(Fetched::Document { bytes, version }) => {
                 match self.judge(url, Zeroizing::new(bytes), version, &rules, cycle)? {
                     Ok((document, accepted)) => return Ok(in_force(name, document, accepted, cycle.now, cycle.now)),
-                    Err(fault) => fault,
+                    Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
                 }
             }
             Err(error) => {
-                let class = match error.class {
-                    Class::Transient => FaultClass::Unreachable,
-                    Class::Denied => FaultClass::Denied,
-                    Class::Missing | Class::Invalid => FaultClass::Failed,
+                let problem = match error.class {
+                    Class::Transient => Problem::Unreachable,
+                    Class::Denied => Problem::Denied,
+                    Class::Missing => Problem::Missing,
+                    Class::Invalid => Problem::Invalid,
                 };
-                Fault { class, text: error.to_string() }
+                (problem, error.to_string())
             }
         };
-        Ok(match last {
-            Some((document, accepted)) => {
-                let fetched = accepted.fetched;
-                let mut acquired = in_force(name, document, accepted, fetched, cycle.now);
-                acquired.outcome.status = Status::Stale;
-                acquired.outcome.detail = refused.text.clone();
-                acquired.faults.push(refused);
-                acquired
+        Ok(last_good(name, last, problem, text, cycle.now))
+    }
+
+    /// What is kept of a source, with what `before` said of it.
+    pub(super) fn acquire_kept(&self, account: &AccountConfig, before: &Outcome, cycle: &Cycle<'_>) -> Acquired {
+        let name = account.source.to_string();
+        let said = before.sources.iter().find(|source| source.source == name);
+        let fetched = said.and_then(|source| source.fetched);
+        let kept = self.kept(account, cycle);
+        match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
+            // Whether the document has expired is looked at again.
+            (None | Some((Problem::Expired, _)), Some((document, accepted))) => {
+                let fetched = fetched.unwrap_or(accepted.fetched);
+                in_force(name, document, accepted, fetched, cycle.now)
             }
-            None => Acquired {
-                document: None,
-                outcome: SourceOutcome::failed(name, refused.text.clone()),
-                faults: vec![refused],
-            },
-        })
+            (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.now),
+            (None, None) => {
+                let text = format!("{name}: nothing of it is kept; the next fetch brings it");
+                last_good(name, None, Problem::Missing, text, cycle.now)
+            }
+        }
+    }
+
+    /// The last good document. It is judged again each time: trust or policy may have changed since.
+    fn kept(&self, account: &AccountConfig, cycle: &Cycle<'_>) -> Option<(Document, Accepted)> {
+        let accepted = cycle.state.sources.get(&account.source.to_string())?;
+        let document = load(cycle.store, accepted.document, &self.config.rules(account))?;
+        let trusted = verify(&document, &self.config.trust, None).is_ok();
+        trusted.then(|| (document, accepted.clone()))
     }
 
     /// Parses, verifies and keeps what came. The inner error is why the document is refused.
@@ -78,14 +95,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         version: Version,
         rules: &Rules,
         cycle: &mut Cycle<'_>,
-    ) -> Result<Result<(Document, Accepted), Fault>, StateError> {
+    ) -> Result<Result<(Document, Accepted), String>, StateError> {
         let document = match document::parse(&bytes, rules) {
             Ok(document) => document,
-            Err(refused) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&refused)))),
+            Err(refused) => return Ok(Err(chain(&refused))),
         };
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
         match verify(&document, &self.config.trust, mark) {
-            Err(distrust) => return Ok(Err(Fault::at(FaultClass::Failed, url, &chain(&distrust)))),
+            Err(distrust) => return Ok(Err(chain(&distrust))),
             Ok(Some(mark)) => drop(cycle.state.marks.insert(url.mark(), mark)),
             Ok(None) => drop(cycle.state.marks.remove(&url.mark())),
         }
@@ -95,6 +112,33 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let accepted = Accepted { version, document: kept, fetched: cycle.now };
         cycle.state.sources.insert(url.to_string(), accepted.clone());
         Ok(Ok((document, accepted)))
+    }
+}
+
+/// The last good document stays in force where there is one.
+fn last_good(
+    name: String,
+    last: Option<(Document, Accepted)>,
+    problem: Problem,
+    text: String,
+    now: Timestamp,
+) -> Acquired {
+    let fault = Fault { class: problem.class(), text: text.clone() };
+    match last {
+        Some((document, accepted)) => {
+            let fetched = accepted.fetched;
+            let mut acquired = in_force(name, document, accepted, fetched, now);
+            acquired.outcome.status = Status::Stale;
+            acquired.outcome.detail = text;
+            acquired.outcome.problem = Some(problem);
+            acquired.faults.push(fault);
+            acquired
+        }
+        None => {
+            let mut outcome = SourceOutcome::failed(name, text);
+            outcome.problem = Some(problem);
+            Acquired { document: None, outcome, faults: vec![fault] }
+        }
     }
 }
 
@@ -110,6 +154,7 @@ fn in_force(name: String, document: Document, accepted: Accepted, fetched: Times
         source: name,
         status: Status::Ok,
         detail: String::new(),
+        problem: None,
         name: document.name.clone(),
         serial: document.serial,
         digest: Some(document.digest),
@@ -125,6 +170,7 @@ fn in_force(name: String, document: Document, accepted: Accepted, fetched: Times
     if let Some(fault) = &expired {
         outcome.status = Status::Stale;
         outcome.detail = fault.text.clone();
+        outcome.problem = Some(Problem::Expired);
     }
     // Named here, once for each document, and beside every account that it is left out of.
     let bad = document.left_out.iter().map(|bad| Fault {

@@ -6,19 +6,23 @@ mod pinned;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Config;
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Status};
-use crate::source::Fetch;
+use crate::schedule::Clock;
+use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, StateError, Store};
 
 use account::{Carried, Prepared};
 use acquire::Acquired;
 
 pub use pinned::read_pinned;
+
+/// How often the time, and that a source still says "unchanged", is recorded when nothing else is.
+const RECORD_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The parts that a cycle works with. The composition root names the concrete ones.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub struct Agent<F, H> {
 pub struct Intent {
     /// Write nothing, neither to accounts nor to the state.
     pub dry_run: bool,
-    /// Take a document with a lower serial (or none) on purpose, and count from there.
+    /// Take a document with a lower serial (or none) on purpose, and count from there; take an earlier time as well.
     pub accept_rollback: bool,
 }
 
@@ -52,6 +56,16 @@ struct Cycle<'s> {
     now: Timestamp,
 }
 
+/// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
+#[derive(Debug)]
+pub struct Gathered {
+    state: State,
+    intent: Intent,
+    clock: Clock,
+    acquired: BTreeMap<SourceUrl, Acquired>,
+    faults: Vec<Fault>,
+}
+
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at its begin and end. An error means that nothing was begun.
     pub async fn cycle(
@@ -60,11 +74,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         intent: Intent,
         clock: impl Fn() -> Timestamp,
     ) -> Result<Outcome, StateError> {
-        let started = clock();
-        let mut cycle = Cycle { state: store.state().clone(), store, intent, now: started };
-        let mut faults = Vec::new();
+        let gathered = self.gather(store, intent, clock()).await?;
+        self.install(store, gathered, clock)
+    }
 
-        let mut acquired: BTreeMap<_, Acquired> = BTreeMap::new();
+    /// The first half of a cycle: fetches from every source. Writes nothing but documents that are good.
+    pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Result<Gathered, StateError> {
+        let clock = Clock { wall: now, earliest: store.earliest(intent.accept_rollback) };
+        let mut cycle = Cycle { state: store.state().clone(), store, intent, now: clock.effective() };
+        let (mut acquired, mut faults) = (BTreeMap::new(), Vec::new());
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
                 let got = self.acquire(account, &mut cycle).await?;
@@ -73,6 +91,36 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
         }
         cycle.state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
+        Ok(Gathered { state: cycle.state, intent, clock, acquired, faults })
+    }
+
+    /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
+    /// or closes.
+    pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
+        let intent = Intent::default();
+        let clock = Clock { wall: now, earliest: store.earliest(false) };
+        let cycle = Cycle { state: store.state().clone(), store, intent, now: clock.effective() };
+        let (mut acquired, mut faults) = (BTreeMap::new(), Vec::new());
+        for account in &self.config.accounts {
+            if !acquired.contains_key(&account.source) {
+                let got = self.acquire_kept(account, last, &cycle);
+                faults.extend(got.faults.clone());
+                acquired.insert(account.source.clone(), got);
+            }
+        }
+        Gathered { state: cycle.state, intent, clock, acquired, faults }
+    }
+
+    /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
+    pub fn install(
+        &self,
+        store: &mut Store,
+        gathered: Gathered,
+        clock: impl Fn() -> Timestamp,
+    ) -> Result<Outcome, StateError> {
+        let Gathered { state, intent, clock: begun, acquired, mut faults } = gathered;
+        let mut cycle = Cycle { store, state, intent, now: begun.effective() };
+        faults.extend(begun.fault().map(|text| Fault { class: FaultClass::Failed, text }));
         let pinned = self.pinned(&mut cycle.state);
         faults.extend(pinned.fault.clone());
 
@@ -83,6 +131,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let got = acquired.get(&account.source);
             prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
         }
+        cycle.record_time();
         cycle.store.save(&cycle.state)?;
         let mut accounts = Vec::new();
         for one in prepared {
@@ -95,25 +144,33 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             faults.push(Fault::new(FaultClass::Failed, &fault));
         }
 
-        let sources: Vec<_> = acquired.into_values().map(|got| got.outcome).collect();
-        let mut status = Outcome::overall(&sources, &accounts);
-        if !faults.is_empty() && status == Status::Ok {
-            status = Status::Degraded;
-        }
-        let finished = clock();
-        Ok(Outcome {
+        let mut outcome = Outcome {
             schema: 1,
-            version: env!("CARGO_PKG_VERSION"),
-            status,
-            detail: faults.iter().rev().max_by_key(|f| f.class).map(|f| f.text.clone()).unwrap_or_default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            status: Status::Ok,
+            detail: String::new(),
             instance_id: None,
-            started,
-            finished,
-            last_success: (status == Status::Ok).then_some(finished),
+            started: begun.wall,
+            finished: clock(),
+            last_success: None,
             next_cycle: None,
-            sources,
+            next_change: accounts.iter().filter_map(|account| account.next_change).min(),
+            sources: acquired.into_values().map(|got| got.outcome).collect(),
             accounts,
             faults,
-        })
+        };
+        outcome.summarise();
+        outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
+        Ok(outcome)
+    }
+}
+
+impl Cycle<'_> {
+    /// Rarely, so that an unchanged poll writes nothing: with other changes, and every hour.
+    fn record_time(&mut self) {
+        let old = self.state.clock.is_none_or(|last| self.now.duration_since(last) >= RECORD_EVERY);
+        if old || self.intent.accept_rollback || self.state != *self.store.state() {
+            self.state.clock = Some(self.now);
+        }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::{Exit, complain};
 use crate::config::{Config, ConfigFault};
 use crate::host::bounded;
 use crate::outcome::chain;
+use crate::service::Setup;
 
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -42,11 +45,30 @@ pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     })
 }
 
+/// The configuration with the places that it and the environment name.
+pub(super) fn setup(config: Config) -> Setup {
+    let (state, runtime) = (state_directory(&config), runtime_directory(&config));
+    Setup { config, state, runtime }
+}
+
 /// Where state is kept: the configuration's, systemd's, or the default.
 pub(super) fn state_directory(config: &Config) -> PathBuf {
-    let systemd = || {
-        let list = std::env::var("STATE_DIRECTORY").ok()?;
-        list.split(':').next().filter(|path| !path.is_empty()).map(PathBuf::from)
-    };
-    config.state_dir.clone().or_else(systemd).unwrap_or_else(|| PathBuf::from("/var/lib/authkeysd"))
+    config.state_dir.clone().unwrap_or_else(|| systemd("STATE_DIRECTORY", "/var/lib/authkeysd"))
+}
+
+/// Where the status goes: the configuration's, systemd's, or the default.
+fn runtime_directory(config: &Config) -> PathBuf {
+    config.runtime_dir.clone().unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", "/run/authkeysd"))
+}
+
+/// The first of the directories that systemd names.
+fn systemd(variable: &str, default: &str) -> PathBuf {
+    let list = std::env::var(variable).unwrap_or_default();
+    PathBuf::from(list.split(':').next().filter(|path| !path.is_empty()).unwrap_or(default))
+}
+
+/// When the program was built.
+pub(super) fn built() -> Timestamp {
+    let built = env!("AUTHKEYSD_BUILT").parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    built.unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 
 use crate::report::text::Colour;
 
 mod check;
 mod load;
+mod run;
+mod status;
 mod sync;
 
 /// Keeps authorized_keys on this node equal to one published key set.
@@ -43,10 +46,14 @@ Of several: 78, 77, 75, 1, 3 in this order.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The service: run cycles by the schedule until SIGTERM; SIGHUP reads the configuration again
+    Run,
     /// Run one cycle now: fetch the key set, make every account's file equal to it, print what changed
     Sync(Sync),
     /// The doctor: is the configuration good, and does sshd really read the files that are written?
     Check(Check),
+    /// Show what the last cycle did; exit 0 only if it was lately and all is well
+    Status(Status),
 }
 
 #[derive(Debug, Args)]
@@ -70,6 +77,16 @@ struct Check {
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Status {
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+    /// How old the last cycle may be [default: 10m, or as long as the next one is not overdue]
+    #[arg(long, value_name = "TIME", value_parser = status::max_age)]
+    max_age: Option<SignedDuration>,
 }
 
 /// The exit codes, which are part of the contract (DESIGN section 6).
@@ -111,6 +128,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     match cli.command {
         Command::Sync(options) => sync::run(&cli.config, &options),
         Command::Check(options) => check::run(&cli.config, &options),
+        Command::Run => run::run(&cli.config),
+        Command::Status(options) => status::run(&cli.config, &options),
     }
 }
 

@@ -3,14 +3,17 @@
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Exit, Sync, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
+use crate::history::History;
 use crate::host::Node;
 use crate::outcome::{FaultClass, Outcome, chain};
-use crate::report::text;
+use crate::report::entries::entries;
+use crate::report::{journal, status_file, text};
+use crate::service::Setup;
 use crate::source::Sources;
 use crate::state::{StateError, Store};
 
@@ -20,8 +23,10 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let directory = load::state_directory(&config);
-    let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
+    let Setup { config, state, runtime: directory } = load::setup(config);
+    let max_stale = config.max_stale;
+    let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
+    let store = store.map(|store| store.not_before(load::built()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match (store, runtime) {
         (Ok(mut store), Ok(runtime)) => {
@@ -36,12 +41,26 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         }
     };
     match outcome {
-        Ok(outcome) => show(&outcome, options),
+        Ok(outcome) if options.dry_run => show(&outcome, options),
+        Ok(outcome) => show(&report(outcome, &directory, max_stale), options),
         Err(fault) => {
             complain(&chain(&fault));
             denied(&fault)
         }
     }
+}
+
+/// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
+fn report(outcome: Outcome, directory: &Path, max_stale: Option<SignedDuration>) -> Outcome {
+    let history = &mut History::new(status_file::read(directory).unwrap_or_default());
+    let outcome = history.complete(outcome, max_stale);
+    if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
+        entries(history.last(), &outcome, false).iter().for_each(journal::tell);
+    }
+    if let Err(fault) = status_file::write(directory, &outcome) {
+        complain(&chain(&fault));
+    }
+    outcome
 }
 
 fn show(outcome: &Outcome, options: &Sync) -> Exit {

@@ -61,7 +61,7 @@ pub struct PublishedKey {
 }
 
 /// A key that was not good enough to be installed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// The line of the document where it stands, from 1.
     pub line: usize,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
 
 /// Whether colours may be used.
@@ -26,6 +28,38 @@ impl Colour {
 const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
+
+/// The status of the last cycle in one line.
+pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
+    let (code, word) = match outcome.status {
+        Status::Ok => (GREEN, "ok"),
+        Status::Stale => (YELLOW, "stale"),
+        Status::Degraded => (YELLOW, "degraded"),
+        Status::Failed => (RED, "failed"),
+    };
+    let mut line = format!("{}, {} ago", colour.paint(code, word), span(now.duration_since(outcome.finished)));
+    if !fresh {
+        line.push_str(&colour.paint(RED, " (too long ago)"));
+    }
+    if let Some(next) = outcome.next_cycle {
+        let wait = next.duration_since(now);
+        let when = if wait.is_negative() { "was due" } else { "next" };
+        let _ = write!(line, ", {when} at {next:.0}");
+    }
+    match outcome.last_success {
+        Some(last) if outcome.status != Status::Ok => {
+            let _ = write!(line, ", last ok at {last:.0}");
+        }
+        _ => {}
+    }
+    line + "\n"
+}
+
+/// A duration as people say it, to the second.
+pub fn span(duration: SignedDuration) -> String {
+    let rounded = SignedDuration::from_secs(duration.as_secs().max(0));
+    format!("{rounded:#}")
+}
 
 /// Renders sources, then accounts with their `+` and `-` lines. Faults are not repeated here: they go to stderr.
 pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {

@@ -1,0 +1,84 @@
+//! `authkeysd run`: the service.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Exit, complain, load, sync};
+use crate::host::{Node, bounded};
+use crate::report::journal;
+use crate::service::{Notify, Parts, Service};
+use crate::source::Sources;
+
+/// Runs the command.
+pub(super) fn run(path: &Path) -> Exit {
+    let setup = match load::config_or_exit(path) {
+        Ok(config) => load::setup(config),
+        Err(exit) => return exit,
+    };
+    let under_journal = journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
+    if !(under_journal && journal::to_journal()) {
+        journal::to_stderr();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Its threads end soon after their work: they would hold memory, and wake up to end.
+        .thread_keep_alive(Duration::from_millis(50))
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(fault) => {
+            complain(&format!("cannot start: {fault}"));
+            return Exit::Failed;
+        }
+    };
+    let parts = Parts {
+        fetch: Sources::default(),
+        host: Node::default(),
+        load: || {
+            let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
+            load::config(path).map(load::setup).map_err(|faults| lines(faults).join("; "))
+        },
+        clock: sync::clock,
+        not_before: load::built(),
+        identity: identity(),
+        notify: notify(),
+    };
+    let ended = runtime.block_on(Service::new(parts, setup).run());
+    // An account that hangs must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => Exit::Good,
+        Err(fault) => {
+            complain(&format!("the service ended: {fault}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// What tells this node from others: the machine id, else the host name.
+fn identity() -> String {
+    let machine = bounded::read(Path::new("/etc/machine-id"), 256).ok().flatten();
+    let machine = machine.and_then(|found| String::from_utf8(found.content).ok()).unwrap_or_default();
+    match machine.trim() {
+        "" | "uninitialized" => {
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        }
+        id => id.to_owned(),
+    }
+}
+
+fn notify() -> Notify {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else {
+        return Notify::nobody();
+    };
+    match Notify::connect(&socket) {
+        Ok(notify) => {
+            let [usec, pid] = ["WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| std::env::var(name).ok());
+            notify.with_watchdog(usec.as_deref(), pid.as_deref())
+        }
+        Err(fault) => {
+            complain(&format!("cannot reach the service manager at {}: {fault}", socket.display()));
+            Notify::nobody()
+        }
+    }
+}

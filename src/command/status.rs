@@ -1,0 +1,71 @@
+//! `authkeysd status`: what the last cycle did. It exits with 0 only if that was lately, and good.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Exit, Status as Options, colour, complain, load, print, sync};
+use crate::outcome::{Outcome, Status, chain};
+use crate::report::{status_file, text};
+
+/// How old an outcome may be when nothing else is asked for and no next cycle is due.
+const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
+/// How long a cycle that is due may take before it counts as missed.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Runs the command.
+pub(super) fn run(path: &Path, options: &Options) -> Exit {
+    let directory = match load::config_or_exit(path) {
+        Ok(config) => load::setup(config).runtime,
+        Err(exit) => return exit,
+    };
+    let outcome = match status_file::read(&directory) {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => {
+            let file = status_file::path(&directory);
+            complain(&format!(
+                "there is no {}: no cycle has ended yet; start the service, or run `authkeysd sync`",
+                file.display()
+            ));
+            return Exit::Failed;
+        }
+        Err(fault) => {
+            complain(&chain(&fault));
+            return Exit::Failed;
+        }
+    };
+    let now = sync::clock();
+    let age = now.duration_since(outcome.finished);
+    let fresh = match options.max_age {
+        Some(most) => age <= most,
+        None => age <= MAX_AGE || outcome.next_cycle.is_some_and(|next| now.duration_since(next) <= OVERDUE),
+    };
+    if options.json {
+        match serde_json::to_string_pretty(&outcome) {
+            Ok(json) => print(&(json + "\n")),
+            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+        }
+    } else {
+        print(&text::headline(&outcome, now, fresh, colour()));
+        print(&text::render(&outcome, false, colour()));
+    }
+    verdict(&outcome, fresh, now)
+}
+
+fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
+    if !fresh {
+        let finished = outcome.finished;
+        let age = text::span(now.duration_since(finished));
+        complain(&format!("the last cycle ended {age} ago, at {finished}: is the service running?"));
+    }
+    if outcome.status != Status::Ok {
+        complain(&outcome.detail);
+    }
+    if fresh && outcome.status == Status::Ok { Exit::Good } else { Exit::Failed }
+}
+
+/// Reads the option `--max-age`.
+pub(super) fn max_age(text: &str) -> Result<SignedDuration, String> {
+    let age = text.parse::<SignedDuration>().ok().filter(|age| !age.is_negative());
+    age.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
+}

@@ -1,0 +1,161 @@
+//! What a cycle means after the cycles before it: how long the node has been stale, and who keeps undoing its work.
+//! Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
+
+/// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
+const IN_A_ROW: SignedDuration = SignedDuration::from_hours(25);
+/// From this many repairs in a row on, the other writer is named.
+const RIVALRY: u32 = 3;
+/// The shortest time for which he stays named after his last write.
+const NAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// What is remembered from one cycle to the next.
+#[derive(Debug, Default)]
+pub struct History {
+    last: Option<Outcome>,
+    rivals: BTreeMap<String, Rival>,
+    /// The last outcome came of another configuration, so that a change of a file proves nothing about others.
+    other_config: bool,
+}
+
+/// Repairs of one account's file that followed each other.
+#[derive(Debug, Clone, Copy)]
+struct Rival {
+    repairs: u32,
+    last: Timestamp,
+    gap: SignedDuration,
+}
+
+impl History {
+    /// Begins with what the status file of an earlier process tells.
+    pub fn new(last: Option<Outcome>) -> Self {
+        Self { last, rivals: BTreeMap::new(), other_config: true }
+    }
+
+    /// The last outcome.
+    pub fn last(&self) -> Option<&Outcome> {
+        self.last.as_ref()
+    }
+
+    /// The next cycle runs with another configuration.
+    pub fn config_changed(&mut self) {
+        self.other_config = true;
+    }
+
+    /// Completes an outcome by what only several cycles show, and derives its status anew.
+    pub fn complete(&mut self, mut outcome: Outcome, max_stale: Option<SignedDuration>) -> Outcome {
+        let now = outcome.finished;
+        for source in &mut outcome.sources {
+            source.fetched = source.fetched.max(self.last_fetched(source));
+            let overdue = max_stale.filter(|most| {
+                let age = source.fetched.map(|fetched| now.duration_since(fetched));
+                source.status == Status::Stale && age.is_some_and(|age| age > *most)
+            });
+            if let (Some(most), Some(fetched)) = (overdue, source.fetched) {
+                source.status = Status::Failed;
+                source.detail = format!(
+                    "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay ({})",
+                    source.source, source.detail
+                );
+                outcome.faults.push(Fault { class: FaultClass::Failed, text: source.detail.clone() });
+            }
+        }
+        for account in &mut outcome.accounts {
+            let repaired = account.changed && !self.other_config && self.same_set(account);
+            self.count_repair(account, repaired, now);
+            if let Some(text) = self.rivalry(account, now) {
+                account.fault(Status::Degraded, text.clone());
+                outcome.faults.push(Fault { class: FaultClass::Failed, text });
+            }
+        }
+        outcome.summarise();
+        let before = self.last.as_ref().and_then(|last| last.last_success);
+        outcome.last_success = if outcome.status == Status::Ok { Some(now) } else { before };
+        outcome
+    }
+
+    /// A cycle that could not even begin: the accounts are as they were, and that is all that is known.
+    pub fn not_begun(&self, detail: String, started: Timestamp, finished: Timestamp) -> Outcome {
+        let last = self.last.as_ref();
+        let mut accounts = last.map(|last| last.accounts.clone()).unwrap_or_default();
+        for account in &mut accounts {
+            account.changed = false;
+            account.added.clear();
+            account.removed.clear();
+            account.updated.clear();
+        }
+        Outcome {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            status: Status::Failed,
+            detail: detail.clone(),
+            instance_id: last.and_then(|last| last.instance_id.clone()),
+            started,
+            finished,
+            last_success: last.and_then(|last| last.last_success),
+            next_cycle: None,
+            next_change: last.and_then(|last| last.next_change),
+            sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
+            accounts,
+            faults: vec![Fault { class: FaultClass::Failed, text: detail }],
+        }
+    }
+
+    /// Remembers an outcome.
+    pub fn remember(&mut self, outcome: Outcome) {
+        self.last = Some(outcome);
+        self.other_config = false;
+    }
+
+    fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {
+        let same = |last: &&SourceOutcome| last.source == source.source && last.digest == source.digest;
+        self.last.as_ref()?.sources.iter().find(same)?.fetched
+    }
+
+    /// The account should have had the same keys, by the same document, already after the last cycle.
+    fn same_set(&self, account: &AccountOutcome) -> bool {
+        let same = |last: &AccountOutcome| {
+            (&last.user, &last.file, last.digest, &last.in_force)
+                == (&account.user, &account.file, account.digest, &account.in_force)
+                && last.status != Status::Failed
+        };
+        self.last.as_ref().is_some_and(|last| last.accounts.iter().any(same))
+    }
+
+    fn count_repair(&mut self, account: &mut AccountOutcome, repaired: bool, now: Timestamp) {
+        let rival = self.rivals.get(&account.user).copied();
+        match rival.filter(|rival| now.duration_since(rival.last) <= IN_A_ROW) {
+            Some(mut rival) if repaired => {
+                rival.gap = now.duration_since(rival.last);
+                rival.repairs = rival.repairs.saturating_add(1);
+                rival.last = now;
+                account.repairs = rival.repairs;
+                self.rivals.insert(account.user.clone(), rival);
+            }
+            Some(rival) if !account.changed => account.repairs = rival.repairs,
+            _ if repaired => {
+                account.repairs = 1;
+                let rival = Rival { repairs: 1, last: now, gap: SignedDuration::ZERO };
+                self.rivals.insert(account.user.clone(), rival);
+            }
+            _ => drop(self.rivals.remove(&account.user)),
+        }
+    }
+
+    fn rivalry(&self, account: &AccountOutcome, now: Timestamp) -> Option<String> {
+        let rival = self.rivals.get(&account.user).filter(|rival| rival.repairs >= RIVALRY)?;
+        let named_for = NAMED_FOR.max(rival.gap.saturating_mul(3));
+        (now.duration_since(rival.last) <= named_for).then(|| {
+            format!(
+                "{}: something else writes this file too, {} repairs in a row, last at {}; stop it (a cron job that \
+                 pulls keys? a configuration tool?), or take account {} out of the configuration",
+                account.file, rival.repairs, rival.last, account.user
+            )
+        })
+    }
+}

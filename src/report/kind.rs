@@ -1,0 +1,129 @@
+//! The kinds of journal entries and their MESSAGE_IDs, which never change (docs/journal.md lists them).
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The service began.
+    Started,
+    /// The service ends.
+    Stopping,
+    /// Another configuration is in force.
+    Reloaded,
+    /// The new configuration is faulty; the old one stays in force.
+    ReloadRefused,
+    /// A new document is in force.
+    DocumentAccepted,
+    /// A document, for all accounts or for one, is not taken.
+    DocumentRefused,
+    /// The document in force is past its time.
+    DocumentExpired,
+    /// A source gives no answer, or no good one.
+    SourceFailed,
+    /// It does again.
+    SourceRecovered,
+    /// A file has a key that it had not.
+    KeyAdded,
+    /// A file has a key no more.
+    KeyRemoved,
+    /// A key has other options, another comment or fewer copies.
+    KeyUpdated,
+    /// All keys of an account.
+    KeysInForce,
+    /// Somebody else's change of a file was undone.
+    DriftRepaired,
+    /// Somebody else keeps changing it.
+    RivalWriter,
+    /// An account's file is not as it must be.
+    AccountFailed,
+    /// It is again.
+    AccountRecovered,
+    /// Something else is wrong with the node.
+    Fault,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Started,
+        Self::Stopping,
+        Self::Reloaded,
+        Self::ReloadRefused,
+        Self::DocumentAccepted,
+        Self::DocumentRefused,
+        Self::DocumentExpired,
+        Self::SourceFailed,
+        Self::SourceRecovered,
+        Self::KeyAdded,
+        Self::KeyRemoved,
+        Self::KeyUpdated,
+        Self::KeysInForce,
+        Self::DriftRepaired,
+        Self::RivalWriter,
+        Self::AccountFailed,
+        Self::AccountRecovered,
+        Self::Fault,
+    ];
+
+    /// What `journalctl MESSAGE_ID=` finds it by.
+    pub fn message_id(self) -> &'static str {
+        match self {
+            Self::Started => "067a0e58aaa246559485965c52949fb4",
+            Self::Stopping => "c0c18d20b27a4f11baa13067e8ca8912",
+            Self::Reloaded => "49a48a3e79db4069b28546c02c2ff39a",
+            Self::ReloadRefused => "beea11fbc6fa4b6eb2fd27689ab377af",
+            Self::DocumentAccepted => "793a4b617e6f492aaa065ccdc0ff62af",
+            Self::DocumentRefused => "202d0301f54d4632be4b2601e8af0859",
+            Self::DocumentExpired => "5212fb96908244429b319fde1bbedb15",
+            Self::SourceFailed => "2ad9c011b15d486ead9c234a68086c7a",
+            Self::SourceRecovered => "6e6192654b7340708e30dc558bbdeff1",
+            Self::KeyAdded => "4e87d06e879e478188eee4c27d8ab59c",
+            Self::KeyRemoved => "c0a438d12f754d2caac931e93fe2d3a8",
+            Self::KeyUpdated => "33be961a1ed8486c8f859ea2432d0cfe",
+            Self::KeysInForce => "7bfefc2f3191453682f32f4d59db3b32",
+            Self::DriftRepaired => "e900498a826c4175b4ada289c599c306",
+            Self::RivalWriter => "e5f842166497476db36215ecbcb8e501",
+            Self::AccountFailed => "d2aba209e0914d9ba34aec453a1ba0e4",
+            Self::AccountRecovered => "db3375d314144e67a49c0eff7d456fff",
+            Self::Fault => "0f13c04e53be4965af87db5d3b8c0f6c",
+        }
+    }
+
+    /// The same for people; the messages begin with it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Stopping => "stopping",
+            Self::Reloaded => "configuration reloaded",
+            Self::ReloadRefused => "configuration refused",
+            Self::DocumentAccepted => "document accepted",
+            Self::DocumentRefused => "document refused",
+            Self::DocumentExpired => "document expired",
+            Self::SourceFailed => "source failed",
+            Self::SourceRecovered => "source is good again",
+            Self::KeyAdded => "key added",
+            Self::KeyRemoved => "key removed",
+            Self::KeyUpdated => "key updated",
+            Self::KeysInForce => "keys in force",
+            Self::DriftRepaired => "drift repaired",
+            Self::RivalWriter => "rival writer",
+            Self::AccountFailed => "account failed",
+            Self::AccountRecovered => "account is good again",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// Somebody should look at it.
+    pub fn is_warning(self) -> bool {
+        matches!(
+            self,
+            Self::ReloadRefused
+                | Self::DocumentRefused
+                | Self::DocumentExpired
+                | Self::SourceFailed
+                | Self::DriftRepaired
+                | Self::RivalWriter
+                | Self::AccountFailed
+                | Self::Fault
+        )
+    }
+}

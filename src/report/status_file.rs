@@ -1,0 +1,80 @@
+//! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::host::{HostError, bounded};
+use crate::outcome::Outcome;
+
+const NAME: &str = "status.json";
+/// The most that is read, 64 MiB: hundreds of accounts with thousands of keys each.
+const MAX_STATUS: u64 = 64 << 20;
+
+/// Why the status file could not be read or written.
+#[derive(Debug, Error)]
+pub enum StatusFileError {
+    /// The directory is not to be written, or the disk is full.
+    #[error("cannot write {path}: make the directory writable for authkeysd, or set runtime_dir")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] HostError),
+    /// It holds something else, or what a later version wrote.
+    #[error("{path} is not the status of this version of authkeysd; the next cycle writes it anew")]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Where the status file of a runtime directory is.
+pub fn path(directory: &Path) -> PathBuf {
+    directory.join(NAME)
+}
+
+/// Reads the last outcome; `None` when there is no file.
+pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
+    let path = path(directory);
+    let Some(found) = bounded::read(&path, MAX_STATUS)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&found.content).map(Some).map_err(|source| StatusFileError::Unknown { path, source })
+}
+
+/// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written anew after the boot.
+pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError> {
+    let path = path(directory);
+    replace(directory, &path, outcome).map_err(|source| StatusFileError::Write { path, source })
+}
+
+fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(directory) {
+        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
+        _ => {}
+    }
+    // `sync` may write at the same time as the service.
+    let new = directory.join(format!(".{NAME}.{}", std::process::id()));
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
+        // Monitors are not root, whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        let mut bytes = serde_json::to_vec_pretty(outcome)?;
+        bytes.push(b'\n');
+        file.write_all(&bytes)?;
+        fs::rename(&new, path)
+    };
+    written().inspect_err(|_| drop(fs::remove_file(&new)))
+}

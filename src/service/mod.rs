@@ -1,0 +1,306 @@
+//! `authkeysd run`: the loop that waits for the schedule, for signals and for the end of the cycle that runs.
+
+mod alarm;
+mod cycle;
+mod notify;
+mod progress;
+
+use std::future::{Future, pending};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::history::History;
+use crate::host::Host;
+use crate::outcome::{FaultClass, Outcome, Status, chain};
+use crate::report::entries::{Entry, entries};
+use crate::report::kind::Kind;
+use crate::report::{journal, status_file};
+use crate::schedule::{Act, Ended, Node, Planner, Timing};
+use crate::source::Fetch;
+
+use alarm::Alarm;
+use cycle::Cycle;
+use progress::{Noted, Phase, Progress};
+
+pub use notify::Notify;
+
+/// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must not wait for a source.
+const READY_AFTER: Duration = Duration::from_secs(30);
+/// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
+const FINISH: Duration = Duration::from_millis(1_500);
+
+/// A configuration, and the places that it and the environment name.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What to do.
+    pub config: Config,
+    /// The state directory.
+    pub state: PathBuf,
+    /// The runtime directory.
+    pub runtime: PathBuf,
+}
+
+/// What the service is made of. The composition root names the concrete parts.
+#[derive(Debug)]
+pub struct Parts<F, H, L> {
+    /// The network.
+    pub fetch: F,
+    /// The node.
+    pub host: H,
+    /// Reads the configuration; the error is one line.
+    pub load: L,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+    /// A time before which no clock is right.
+    pub not_before: Timestamp,
+    /// What tells this node from the fleet's others.
+    pub identity: String,
+    /// The service manager.
+    pub notify: Notify,
+}
+
+/// A cycle that runs, and what it is for.
+type Running = (Act, Pin<Box<dyn Future<Output = Result<Outcome, String>>>>);
+
+/// The running service.
+#[derive(Debug)]
+pub struct Service<F, H, L> {
+    setup: Setup,
+    agent: Arc<Agent<Noted<F>, Noted<H>>>,
+    load: L,
+    clock: fn() -> Timestamp,
+    not_before: Timestamp,
+    identity: String,
+    notify: Notify,
+    progress: Progress,
+    planner: Planner,
+    history: History,
+    /// A cycle has ended in this process.
+    begun: bool,
+    ready: bool,
+    /// Why the last reload was refused.
+    refused: Option<String>,
+    /// The status file could not be written last time.
+    unwritten: bool,
+}
+
+impl<F, H, L> Service<F, H, L>
+where
+    F: Fetch + Send + Sync + 'static,
+    H: Host + Send + Sync + 'static,
+    L: Fn() -> Result<Setup, String>,
+{
+    /// Sets everything up; nothing is done yet.
+    pub fn new(parts: Parts<F, H, L>, setup: Setup) -> Self {
+        let Parts { fetch, host, load, clock, not_before, identity, notify } = parts;
+        let progress = Progress::new();
+        let (fetch, host) = (Noted::new(fetch, &progress), Noted::new(host, &progress));
+        let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone: TimeZone::system() });
+        let planner = Planner::new(timing(&setup.config, &identity), clock());
+        // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
+        let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
+        Self {
+            setup,
+            agent,
+            load,
+            clock,
+            not_before,
+            identity,
+            notify,
+            progress,
+            planner,
+            history,
+            begun: false,
+            ready: false,
+            refused: None,
+            unwritten: false,
+        }
+    }
+
+    /// Runs until SIGTERM or SIGINT. An error means that the system refuses signals or timers.
+    pub async fn run(mut self) -> io::Result<()> {
+        let [mut hangup, mut terminate, mut interrupt] = signals()?;
+        let alarm = Alarm::new()?;
+        let ready_by = tokio::time::Instant::now() + READY_AFTER;
+        let period = self.notify.watchdog_period();
+        // Without a watchdog it is never asked, and never wakes anybody.
+        let pulse = period.unwrap_or(READY_AFTER);
+        let mut pulse = interval_at(tokio::time::Instant::now() + pulse, pulse);
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
+        self.notify.status("first cycle");
+
+        let mut cycle: Option<Running> = None;
+        loop {
+            if cycle.is_none() {
+                match self.planner.due((self.clock)()) {
+                    Some(act) => cycle = Some(self.begin(act)),
+                    None => alarm.set(self.planner.wake())?,
+                }
+            }
+            tokio::select! {
+                result = ending(&mut cycle) => {
+                    if let Some((act, _)) = cycle.take() {
+                        self.ended(act, result);
+                    }
+                }
+                rung = alarm.rings(), if cycle.is_none() => rung?,
+                _ = hangup.recv() => {
+                    self.settle(&mut cycle).await;
+                    self.reload();
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = sleep_until(ready_by), if !self.ready => self.say_ready(),
+                _ = pulse.tick(), if period.is_some() => {
+                    if self.progress.goes_on() {
+                        self.notify.alive();
+                    }
+                }
+            }
+        }
+        self.notify.stopping();
+        let _ = timeout(FINISH, self.settle(&mut cycle)).await;
+        journal::tell(&Entry::new(Kind::Stopping, "stopping; the keys stay as they are"));
+        Ok(())
+    }
+
+    fn begin(&self, act: Act) -> Running {
+        let cycle = Cycle {
+            agent: Arc::clone(&self.agent),
+            state: self.setup.state.clone(),
+            not_before: self.not_before,
+            clock: self.clock,
+            progress: self.progress.clone(),
+            last: self.history.last().filter(|_| act == Act::Replan).cloned(),
+        };
+        (act, Box::pin(cycle.run(act)))
+    }
+
+    /// Brings the running cycle to an end: one that only gathers is given up, one that writes is waited for.
+    async fn settle(&mut self, cycle: &mut Option<Running>) {
+        if let Some((act, running)) = cycle.as_mut().filter(|_| self.progress.is_installing()) {
+            let (act, result) = (*act, running.await);
+            self.ended(act, result);
+        }
+        *cycle = None;
+        self.progress.enter(Phase::Idle);
+    }
+
+    fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
+        self.progress.enter(Phase::Idle);
+        let now = (self.clock)();
+        let random = RandomState::new().hash_one(0_u8) >> 11;
+        let random = random as f64 / (1_u64 << 53) as f64;
+        let (mut outcome, ended) = match result {
+            Ok(outcome) => {
+                let outcome = self.history.complete(outcome, self.setup.config.max_stale);
+                let change = outcome.next_change;
+                let away = outcome.faults.iter().any(|fault| fault.class == FaultClass::Unreachable);
+                (outcome, if away { Ended::Transient { change } } else { Ended::Settled { change } })
+            }
+            Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
+        };
+        self.planner.ended(act, ended, now, random);
+        outcome.next_cycle = Some(self.planner.wake());
+        entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
+        self.begun = true;
+        let written = status_file::write(&self.setup.runtime, &outcome);
+        if let (Err(fault), false) = (&written, self.unwritten) {
+            journal::tell(&Entry::new(Kind::Fault, chain(fault)));
+        }
+        self.unwritten = written.is_err();
+        self.history.remember(outcome);
+        self.show_status();
+        if !self.ready {
+            self.say_ready();
+        }
+    }
+
+    /// Reads the configuration again, and has a cycle run either way.
+    fn reload(&mut self) {
+        self.notify.reloading();
+        match (self.load)() {
+            Ok(setup) => {
+                let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
+                let config = setup.config.clone();
+                self.agent = Arc::new(Agent { config, fetch, host, zone: TimeZone::system() });
+                self.setup = setup;
+                self.history.config_changed();
+                self.refused = None;
+                journal::tell(&Entry::new(Kind::Reloaded, "configuration reloaded"));
+            }
+            Err(fault) => {
+                let message = format!("configuration refused, the old one stays in force: {fault}");
+                journal::tell(&Entry::new(Kind::ReloadRefused, message));
+                self.refused = Some(fault);
+            }
+        }
+        self.planner.restart(timing(&self.setup.config, &self.identity), (self.clock)());
+        self.show_status();
+        if self.ready {
+            self.notify.ready();
+        }
+    }
+
+    fn say_ready(&mut self) {
+        self.ready = true;
+        self.notify.ready();
+    }
+
+    fn show_status(&self) {
+        let mut text = self.history.last().map(status_line).unwrap_or_default();
+        if let Some(fault) = &self.refused {
+            text = format!("configuration refused, the old one stays in force: {fault}; {text}");
+        }
+        self.notify.status(&text);
+    }
+}
+
+async fn ending(cycle: &mut Option<Running>) -> Result<Outcome, String> {
+    match cycle {
+        Some((_, running)) => running.await,
+        None => pending().await,
+    }
+}
+
+fn signals() -> io::Result<[Signal; 3]> {
+    Ok([signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+}
+
+fn timing(config: &Config, identity: &str) -> Timing {
+    let source = config.accounts.first().map(|account| account.source.to_string()).unwrap_or_default();
+    Timing { schedule: config.schedule.clone(), splay: config.splay, node: Node::new(identity, &source) }
+}
+
+fn status_line(outcome: &Outcome) -> String {
+    let word = match outcome.status {
+        Status::Ok => "ok",
+        Status::Stale => "stale",
+        Status::Degraded => "degraded",
+        Status::Failed => "failed",
+    };
+    let sets: Vec<String> = outcome
+        .sources
+        .iter()
+        .filter_map(|source| match (&source.name, source.serial, &source.version) {
+            (Some(name), Some(serial), _) => Some(format!("{name}/{serial}")),
+            (Some(name), None, _) => Some(name.to_string()),
+            (None, _, version) => version.clone(),
+        })
+        .collect();
+    let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
+    let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
+    format!("{word}, {} accounts, {}{next}{detail}", outcome.accounts.len(), sets.join(" "))
+}

@@ -1,0 +1,84 @@
+//! systemd's notify protocol: datagrams to `$NOTIFY_SOCKET`. Without it every word goes nowhere.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The service manager, if there is one.
+#[derive(Debug)]
+pub struct Notify {
+    socket: Option<UnixDatagram>,
+    watchdog: Option<Duration>,
+}
+
+impl Notify {
+    /// Nobody to be told.
+    pub fn nobody() -> Self {
+        Self { socket: None, watchdog: None }
+    }
+
+    /// Connects to a socket by its path, or with `@` by its abstract name.
+    pub fn connect(socket: &OsStr) -> io::Result<Self> {
+        let address = match socket.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(socket)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address)?;
+        // A manager that does not read must not stop us.
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: Some(socket), watchdog: None })
+    }
+
+    /// Takes the watchdog's demand, unless it is meant for another process.
+    pub fn with_watchdog(self, usec: Option<&str>, pid: Option<&str>) -> Self {
+        let ours = pid.is_none_or(|pid| pid == std::process::id().to_string());
+        let limit = usec.and_then(|usec| usec.parse().ok()).filter(|usec| *usec > 0 && ours);
+        Self { watchdog: limit.map(Duration::from_micros), ..self }
+    }
+
+    /// How often the watchdog wants a sign of life: twice within its limit.
+    pub fn watchdog_period(&self) -> Option<Duration> {
+        self.watchdog.filter(|_| self.socket.is_some()).map(|limit| limit / 2)
+    }
+
+    /// The first cycle is over.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// The loop makes progress.
+    pub fn alive(&self) {
+        self.send("WATCHDOG=1");
+    }
+
+    /// The configuration is being read again; ends with the next `ready`.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let usec = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
+    }
+
+    /// The service ends.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// The line that `systemctl status` shows.
+    pub fn status(&self, text: &str) {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        self.send(&format!("STATUS={line}"));
+    }
+
+    fn send(&self, text: &str) {
+        if let Some(socket) = &self.socket {
+            // There is nobody else to be told that it failed.
+            let _ = socket.send(text.as_bytes());
+        }
+    }
+}
