@@ -31,12 +31,7 @@ const YELLOW: u8 = 33;
 
 /// The status of the last cycle in one line.
 pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
-    let (code, word) = match outcome.status {
-        Status::Ok => (GREEN, "ok"),
-        Status::Stale => (YELLOW, "stale"),
-        Status::Degraded => (YELLOW, "degraded"),
-        Status::Failed => (RED, "failed"),
-    };
+    let (code, word) = word(outcome.status);
     let mut line = format!("{}, {} ago", colour.paint(code, word), span(now.duration_since(outcome.finished)));
     if !fresh {
         line.push_str(&colour.paint(RED, " (too long ago)"));
@@ -53,6 +48,34 @@ pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) 
         _ => {}
     }
     line + "\n"
+}
+
+fn word(status: Status) -> (u8, &'static str) {
+    match status {
+        Status::Ok => (GREEN, "ok"),
+        Status::Stale => (YELLOW, "stale"),
+        Status::Degraded => (YELLOW, "degraded"),
+        Status::Failed => (RED, "failed"),
+    }
+}
+
+/// The line that `systemctl status` shows.
+pub fn service_line(outcome: &Outcome) -> String {
+    let (_, word) = word(outcome.status);
+    let sets: Vec<String> = outcome
+        .sources
+        .iter()
+        .filter_map(|source| match (&source.name, source.serial, &source.version) {
+            (Some(name), Some(serial), _) => Some(format!("{name}/{serial}")),
+            (Some(name), None, _) => Some(name.to_string()),
+            (None, _, version) => version.clone(),
+        })
+        .collect();
+    let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
+    let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
+    let accounts = outcome.accounts.len();
+    let accounts = format!("{accounts} account{}", if accounts == 1 { "" } else { "s" });
+    format!("{word}, {accounts}, {}{next}{detail}", sets.join(" "))
 }
 
 /// A duration as people say it, to the second.

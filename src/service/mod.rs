@@ -22,10 +22,10 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::history::History;
 use crate::host::Host;
-use crate::outcome::{FaultClass, Outcome, Status, chain};
+use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::entries::{Entry, entries};
 use crate::report::kind::Kind;
-use crate::report::{journal, status_file};
+use crate::report::{journal, status_file, text};
 use crate::schedule::{Act, Ended, Node, Planner, Timing};
 use crate::source::Fetch;
 
@@ -260,11 +260,11 @@ where
     }
 
     fn show_status(&self) {
-        let mut text = self.history.last().map(status_line).unwrap_or_default();
+        let mut line = self.history.last().map(text::service_line).unwrap_or_default();
         if let Some(fault) = &self.refused {
-            text = format!("configuration refused, the old one stays in force: {fault}; {text}");
+            line = format!("configuration refused, the old one stays in force: {fault}; {line}");
         }
-        self.notify.status(&text);
+        self.notify.status(&line);
     }
 }
 
@@ -282,25 +282,4 @@ fn signals() -> io::Result<[Signal; 3]> {
 fn timing(config: &Config, identity: &str) -> Timing {
     let source = config.accounts.first().map(|account| account.source.to_string()).unwrap_or_default();
     Timing { schedule: config.schedule.clone(), splay: config.splay, node: Node::new(identity, &source) }
-}
-
-fn status_line(outcome: &Outcome) -> String {
-    let word = match outcome.status {
-        Status::Ok => "ok",
-        Status::Stale => "stale",
-        Status::Degraded => "degraded",
-        Status::Failed => "failed",
-    };
-    let sets: Vec<String> = outcome
-        .sources
-        .iter()
-        .filter_map(|source| match (&source.name, source.serial, &source.version) {
-            (Some(name), Some(serial), _) => Some(format!("{name}/{serial}")),
-            (Some(name), None, _) => Some(name.to_string()),
-            (None, _, version) => version.clone(),
-        })
-        .collect();
-    let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
-    let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
-    format!("{word}, {} accounts, {}{next}{detail}", outcome.accounts.len(), sets.join(" "))
 }

@@ -18,7 +18,7 @@ use super::keys::{ed, print};
 
 /// A source that says what the test wants; unchanged when the version is known.
 #[derive(Default)]
-struct Published(RefCell<BTreeMap<String, Answer>>);
+pub(super) struct Published(RefCell<BTreeMap<String, Answer>>);
 
 /// Version and text, or an error of a class.
 type Answer = Result<(String, String), Class>;
@@ -41,21 +41,21 @@ impl Fetch for &Published {
 
 /// A host whose files are a map; `meddle` runs before each replace, as another writer would.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     files: RefCell<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
-    broken: RefCell<Vec<PathBuf>>,
+    pub(super) broken: RefCell<Vec<PathBuf>>,
     meddle: RefCell<Vec<(PathBuf, Vec<u8>)>>,
-    writes: RefCell<usize>,
+    pub(super) writes: RefCell<usize>,
 }
 
 impl Memory {
-    fn set(&self, path: &str, content: &str) {
+    pub(super) fn set(&self, path: &str, content: &str) {
         let mut files = self.files.borrow_mut();
         let version = files.get(&PathBuf::from(path)).map_or(0, |(version, _)| *version) + 1;
         files.insert(path.into(), (version, content.as_bytes().to_vec()));
     }
 
-    fn text(&self, path: &str) -> String {
+    pub(super) fn text(&self, path: &str) -> String {
         self.files
             .borrow()
             .get(&PathBuf::from(path))
@@ -108,19 +108,19 @@ impl Host for &Memory {
     }
 }
 
-struct World {
-    published: Published,
-    host: Memory,
-    state: tempfile::TempDir,
-    config: String,
-    now: RefCell<Timestamp>,
+pub(super) struct World {
+    pub(super) published: Published,
+    pub(super) host: Memory,
+    pub(super) state: tempfile::TempDir,
+    pub(super) config: String,
+    pub(super) now: RefCell<Timestamp>,
 }
 
-const A: &str = "/home/a/.ssh/authorized_keys";
+pub(super) const A: &str = "/home/a/.ssh/authorized_keys";
 const B: &str = "/home/b/.ssh/authorized_keys";
 
 impl World {
-    fn new(config: &str) -> Self {
+    pub(super) fn new(config: &str) -> Self {
         Self {
             published: Published::default(),
             host: Memory::default(),
@@ -130,15 +130,15 @@ impl World {
         }
     }
 
-    fn publish(&self, url: &str, version: &str, text: &str) {
+    pub(super) fn publish(&self, url: &str, version: &str, text: &str) {
         self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
     }
 
-    fn fail(&self, url: &str, class: Class) {
+    pub(super) fn fail(&self, url: &str, class: Class) {
         self.published.0.borrow_mut().insert(url.to_owned(), Err(class));
     }
 
-    fn cycle_as(&self, intent: Intent) -> Outcome {
+    pub(super) fn cycle_as(&self, intent: Intent) -> Outcome {
         let config = Config::parse(&self.config).unwrap();
         let path = self.state.path();
         let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
@@ -147,12 +147,21 @@ impl World {
         runtime.block_on(agent.cycle(&mut store, intent, || *self.now.borrow())).unwrap()
     }
 
-    fn cycle(&self) -> Outcome {
+    /// A cycle that asks no source.
+    pub(super) fn cycle_kept(&self, last: &Outcome, now: Timestamp) -> Outcome {
+        let config = Config::parse(&self.config).unwrap();
+        let mut store = Store::open(self.state.path()).unwrap();
+        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC };
+        let gathered = agent.gather_kept(&mut store, last, now);
+        agent.install(&mut store, gathered, || now).unwrap()
+    }
+
+    pub(super) fn cycle(&self) -> Outcome {
         self.cycle_as(Intent::default())
     }
 }
 
-fn block(keys: &[&str]) -> String {
+pub(super) fn block(keys: &[&str]) -> String {
     format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
 }
 
@@ -160,7 +169,7 @@ fn classes(outcome: &Outcome) -> Vec<FaultClass> {
     outcome.faults.iter().map(|Fault { class, .. }| *class).collect()
 }
 
-const TWO: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\n";
+pub(super) const TWO: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\n";
 
 #[test]
 fn the_published_set_reaches_every_account_and_then_nothing_is_written() {

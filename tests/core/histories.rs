@@ -1,0 +1,272 @@
+//! What many cycles in a row mean, and what of it reaches the journal: months on a fake clock.
+
+use authkeysd::config::Config;
+use authkeysd::history::History;
+use authkeysd::outcome::{Outcome, Status};
+use authkeysd::report::entries::{Entry, entries};
+use authkeysd::report::kind::Kind;
+use authkeysd::source::Class;
+use authkeysd::state::Store;
+use jiff::{SignedDuration, Timestamp};
+
+use super::cycles::{A, TWO, World, block};
+use super::keys::{ed, print};
+
+const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
+/// A service without its loop: cycles with a history, and what they tell.
+struct Running {
+    world: World,
+    history: History,
+    begun: bool,
+}
+
+impl Running {
+    fn new(config: &str) -> Self {
+        Self { world: World::new(config), history: History::default(), begun: false }
+    }
+
+    fn pass(&self, time: SignedDuration) {
+        let later = *self.world.now.borrow() + time;
+        *self.world.now.borrow_mut() = later;
+    }
+
+    fn cycle(&mut self) -> (Outcome, Vec<Entry>) {
+        let max_stale = Config::parse(&self.world.config).unwrap().max_stale;
+        let outcome = self.history.complete(self.world.cycle(), max_stale);
+        let told = entries(self.history.last(), &outcome, !self.begun);
+        self.begun = true;
+        self.history.remember(outcome.clone());
+        (outcome, told)
+    }
+
+    /// A cycle, a minute later, and the kinds of what it told.
+    fn next(&mut self) -> (Outcome, Vec<Kind>) {
+        self.pass(MINUTE);
+        let (outcome, told) = self.cycle();
+        (outcome, told.iter().map(|entry| entry.kind).collect())
+    }
+}
+
+#[test]
+fn each_key_is_told_with_account_path_fingerprint_comment_document_and_serial() {
+    let mut node = Running::new(ONE);
+    let json = format!(r#"{{"version":1,"name":"set","serial":3,"keys":[{{"public_key":"{} ops"}}]}}"#, ed(1));
+    node.world.publish("file:/k", "1", &json);
+    let (_, told) = node.cycle();
+    assert_eq!(
+        told.iter().map(|e| e.kind).collect::<Vec<_>>(),
+        [Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeysInForce]
+    );
+    let key = &told[1];
+    assert_eq!((key.account.as_deref(), key.path.as_deref()), (Some("a"), Some(A)));
+    assert_eq!((key.fingerprint.clone(), key.comment.as_deref()), (Some(print(&ed(1))), Some("ops")));
+    assert_eq!((key.document.as_deref(), key.serial.as_deref()), (Some("set"), Some("3")));
+    assert_eq!(told[2].keys, Some(format!("{} ssh-ed25519 ops", print(&ed(1)))));
+    assert!(told.iter().all(|entry| entry.message.starts_with(entry.kind.words())), "{told:?}");
+}
+
+#[test]
+fn f32_a_state_that_lasts_is_told_once_whatever_it_is() {
+    let mut node = Running::new(TWO);
+    assert_eq!(node.next().1, [Kind::SourceFailed, Kind::AccountFailed, Kind::AccountFailed]);
+    let quiet = |node: &mut Running| (0..50).all(|_| node.next().1.is_empty());
+    assert!(quiet(&mut node));
+    node.world.publish("file:/k", "1", &format!("{}\nssh-dss AAAA bad\n", ed(1)));
+    assert!(node.next().1.contains(&Kind::KeyAdded));
+    assert!(quiet(&mut node));
+    node.world.fail("file:/k", Class::Transient);
+    assert_eq!(node.next().1, [Kind::SourceFailed]);
+    assert!(quiet(&mut node));
+    node.world.publish("file:/k", "2", "<html>");
+    assert_eq!(node.next().1, [Kind::DocumentRefused]);
+    assert!(quiet(&mut node));
+    node.world.host.broken.borrow_mut().push(A.into());
+    assert_eq!(node.next().1, [Kind::AccountFailed]);
+    assert!(quiet(&mut node));
+    node.world.host.broken.borrow_mut().clear();
+    node.world.publish("file:/k", "3", &format!("{}\n", ed(2)));
+    let (outcome, told) = node.next();
+    assert_eq!(outcome.status, Status::Ok);
+    for kind in
+        [Kind::SourceRecovered, Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeyRemoved, Kind::AccountRecovered]
+    {
+        assert!(told.contains(&kind), "{kind:?} of {told:?}");
+    }
+    assert!(quiet(&mut node));
+}
+
+#[test]
+fn what_an_outcome_told_before_a_restart_is_not_told_again_but_who_can_log_in_is() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let (outcome, _) = node.cycle();
+    let written = serde_json::to_string(&outcome).unwrap();
+    node.history = History::new(Some(serde_json::from_str(&written).unwrap()));
+    node.begun = false;
+    assert_eq!(node.next().1, [Kind::KeysInForce]);
+}
+
+#[test]
+fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
+    let mut node = Running::new(&format!("{ONE}[policy]\nmax_stale = \"24h\"\n"));
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    // Found unchanged for a month: the age of the bytes does not count.
+    for _ in 0..30 * 24 {
+        node.pass(SignedDuration::from_hours(1));
+        assert_eq!(node.cycle().0.status, Status::Ok);
+    }
+    let good = *node.world.now.borrow();
+    node.world.fail("file:/k", Class::Transient);
+    for hour in 1..48 {
+        node.pass(SignedDuration::from_hours(1));
+        // Also for a process that just started, without a status file.
+        if hour == 30 {
+            node.history = History::default();
+        }
+        let (outcome, told) = node.cycle();
+        let expected = if hour <= 24 { Status::Stale } else { Status::Failed };
+        assert_eq!((outcome.status, outcome.sources[0].fetched), (expected, Some(good)), "hour {hour}");
+        assert_eq!(told.is_empty(), ![1, 25, 30].contains(&hour), "hour {hour}: {told:?}");
+        assert_eq!(outcome.last_success.is_some(), hour < 30);
+    }
+    assert_eq!(node.world.host.text(A), block(&[&ed(1)]));
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    assert_eq!(node.next().0.status, Status::Ok);
+}
+
+#[test]
+fn drift_is_told_apart_from_what_was_published() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    node.world.publish("file:/k", "2", &format!("{}\n{}\n", ed(1), ed(2)));
+    assert!(!node.next().1.contains(&Kind::DriftRepaired));
+    node.world.host.set(A, &block(&[&ed(1), &ed(9)]));
+    let (outcome, told) = node.next();
+    assert_eq!((outcome.status, outcome.accounts[0].repairs), (Status::Ok, 1));
+    assert_eq!(told, [Kind::DriftRepaired, Kind::KeyAdded, Kind::KeyRemoved]);
+    // The first cycle with another configuration proves nothing about others.
+    node.history.config_changed();
+    node.world.host.set(A, "");
+    assert_eq!(node.next().1, [Kind::KeyAdded, Kind::KeyAdded]);
+}
+
+#[test]
+fn a_rival_writer_is_named_after_the_third_repair_in_a_row_until_he_rests() {
+    // The cron job that this node forgot, every 20 minutes, under a schedule of one.
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    for minute in 1..=70 {
+        if minute % 20 == 0 {
+            node.world.host.set(A, &format!("{} old\n", ed(9)));
+        }
+        let (outcome, told) = node.next();
+        let named = told.contains(&Kind::RivalWriter);
+        assert_eq!(named, minute == 60, "minute {minute}: {told:?}");
+        assert_eq!(outcome.status, if minute < 60 { Status::Ok } else { Status::Degraded }, "minute {minute}");
+    }
+    let (last, _) = (0..60).map(|_| node.next()).last().unwrap();
+    assert_eq!(last.status, Status::Ok, "he rests");
+}
+
+#[test]
+fn a_human_who_edits_now_and_then_is_no_rival() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    for _ in 0..6 {
+        node.pass(SignedDuration::from_hours(50));
+        node.world.host.set(A, "");
+        let (outcome, told) = node.next();
+        assert_eq!(outcome.status, Status::Ok);
+        assert!(told.contains(&Kind::DriftRepaired));
+    }
+}
+
+#[test]
+fn windows_cut_over_without_a_fetch_and_keep_what_was_said_of_the_source() {
+    let mut node = Running::new(ONE);
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_after":"2026-11-22T10:00:00Z"}},{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}]}}"#,
+        ed(1),
+        ed(2)
+    );
+    let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    node.world.publish("file:/k", "1", &json);
+    assert_eq!(node.cycle().0.next_change, Some(opens));
+    node.world.fail("file:/k", Class::Denied);
+    let (before, _) = node.next();
+    // A source that would answer: it must not be asked.
+    node.world.publish("file:/k", "2", &format!("{}\n", ed(3)));
+    let after = node.world.cycle_kept(&before, opens);
+    assert_eq!((after.status, after.next_change), (Status::Stale, None));
+    assert_eq!(
+        (after.sources[0].problem, after.sources[0].fetched),
+        (before.sources[0].problem, before.sources[0].fetched)
+    );
+    assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
+    let mut node = Running::new(ONE);
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}},{{"public_key":"{}","not_after":"2026-11-22T12:00:00Z"}}]}}"#,
+        ed(1),
+        ed(2)
+    );
+    node.world.publish("file:/k", "1", &json);
+    *node.world.now.borrow_mut() = "2026-11-22T11:00:00Z".parse().unwrap();
+    node.cycle();
+    let right = node.world.host.text(A);
+    assert!(right.contains(&ed(1)) && right.contains(&ed(2)));
+    // Set back, also to where the first window was not open yet; and at boot, in 1970.
+    for wrong in ["2026-11-22T09:00:00Z", "1970-01-01T00:00:05Z"] {
+        *node.world.now.borrow_mut() = wrong.parse().unwrap();
+        let (outcome, told) = node.cycle();
+        assert_eq!((outcome.status, node.world.host.text(A)), (Status::Degraded, right.clone()), "{wrong}");
+        assert!(outcome.detail.contains("the clock says"), "{}", outcome.detail);
+        assert_eq!(told.len(), usize::from(wrong.starts_with("2026")), "told once: {told:?}");
+    }
+    *node.world.now.borrow_mut() = "2026-11-22T12:00:00Z".parse().unwrap();
+    let (outcome, _) = node.cycle();
+    assert_eq!((outcome.status, node.world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+}
+
+#[test]
+fn f39_time_is_recorded_rarely_and_survives_restarts() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    let state = node.world.state.path().join("state.json");
+    let mut writes = 0;
+    let mut last = std::fs::read(&state).unwrap();
+    for _ in 0..600 {
+        node.next();
+        let now = std::fs::read(&state).unwrap();
+        writes += usize::from(now != last);
+        last = now;
+    }
+    assert_eq!(writes, 10, "ten hours");
+    let store = Store::open(node.world.state.path()).unwrap();
+    let age = node.world.now.borrow().duration_since(store.earliest(false));
+    assert!(age < SignedDuration::from_hours(1), "{age}");
+    assert_eq!(store.earliest(true), Timestamp::UNIX_EPOCH);
+}
+
+#[test]
+fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let (good, _) = node.cycle();
+    let outcome = node.history.not_begun("the disk is gone".to_owned(), good.finished, good.finished);
+    assert_eq!((outcome.status, outcome.accounts[0].in_force.len(), outcome.changed()), (Status::Failed, 1, false));
+    let told = entries(node.history.last(), &outcome, false);
+    assert_eq!(told.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Fault]);
+    node.history.remember(outcome.clone());
+    assert!(entries(node.history.last(), &outcome, false).is_empty());
+}

@@ -1,0 +1,239 @@
+//! The service as its manager sees it: readiness, status line, watchdog, signals, the lock, the status file.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{Key, Manager, Service, Setup, authorized_keys, eventually, lab};
+
+const TWO_SECONDS: Duration = Duration::from_secs(2);
+
+/// One account, of the user who runs the tests, whose file is in the setup's directory; a schedule of one second.
+fn setup() -> (Setup, PathBuf) {
+    let mut setup = Setup::new();
+    setup.top = "schedule = \"1s\"".to_owned();
+    let file = setup.path("authorized_keys");
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    let setup = setup.account(&user, &format!("file = \"{}\"", file.display()));
+    (setup, file)
+}
+
+fn status(setup: &Setup) -> Value {
+    serde_json::from_slice(&std::fs::read(setup.runtime_dir().join("status.json")).unwrap()).unwrap()
+}
+
+fn holds(file: &Path, key: &Key) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.contains(key.base64())
+}
+
+fn talk(manager: &Manager, setup: &Setup) {
+    let good = std::fs::read(setup.config()).unwrap();
+    let service = Service::start(setup, |command| {
+        command.env("NOTIFY_SOCKET", &manager.name).env("WATCHDOG_USEC", "400000");
+    });
+    assert!(manager.hear().starts_with("STATUS="));
+    let status = manager.hear();
+    assert!(status.starts_with("STATUS=ok, 1 account, ") && status.contains("next at"), "{status}");
+    assert_eq!(manager.hear(), "READY=1");
+    for _ in 0..3 {
+        manager.hear_until("WATCHDOG=1");
+    }
+    std::fs::write(setup.config(), "sorce = 1\n").unwrap();
+    service.signal(Signal::SIGHUP);
+    let reloading = manager.hear_until("RELOADING=1");
+    assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+    let refused = manager.hear_until("STATUS=");
+    assert!(refused.contains("configuration refused") && refused.contains("sorce"), "{refused}");
+    manager.hear_until("READY=1");
+    // It stays to be seen, while cycles go on.
+    assert!(manager.hear_until("STATUS=").contains("configuration refused"));
+    std::fs::write(setup.config(), good).unwrap();
+    service.signal(Signal::SIGHUP);
+    manager.hear_until("RELOADING=1");
+    manager.hear_until("READY=1");
+    assert!(manager.hear_until("STATUS=").starts_with("STATUS=ok"));
+    let log = service.log();
+    assert!(log.contains("configuration refused") && log.contains("configuration reloaded"), "{log}");
+    let (code, took) = service.end(Signal::SIGTERM);
+    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    manager.hear_until("STOPPING=1");
+}
+
+#[test]
+fn the_manager_hears_all_on_a_path_and_on_an_abstract_name() {
+    let (setup, _) = setup();
+    setup.publish(Key::new("test").bare() + "\n");
+    setup.write_config();
+    talk(&Manager::at(&setup.path("notify")), &setup);
+    talk(&Manager::named(&format!("authkeysd-test-{}", std::process::id())), &setup);
+}
+
+#[test]
+fn without_a_manager_a_missing_socket_or_a_faulty_configuration_are_no_riddles() {
+    let (setup, file) = setup();
+    let key = Key::new("test");
+    setup.publish(key.bare() + "\n");
+    let gone = setup.path("gone");
+    let service = Service::start(&setup, |command| {
+        command.env("NOTIFY_SOCKET", gone);
+    });
+    eventually("the key", || holds(&file, &key));
+    assert!(service.log().contains("cannot reach the service manager"), "{}", service.log());
+    assert_eq!(service.end(Signal::SIGINT).0, Some(0));
+    std::fs::write(setup.config(), "sorce = 1\n").unwrap();
+    let run = support::authkeysd(["--config", setup.config().to_str().unwrap(), "run"]);
+    assert_eq!(run.status, 78, "{}", run.stderr);
+}
+
+#[test]
+fn ready_is_said_after_a_first_cycle_that_failed_too() {
+    let (setup, _) = setup();
+    let manager = Manager::at(&setup.path("notify"));
+    let service = Service::start(&setup, |command| {
+        command.env("NOTIFY_SOCKET", &manager.name);
+    });
+    manager.hear_until("STATUS=failed");
+    assert_eq!(manager.hear(), "READY=1");
+    drop(service);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_source_that_hangs_nor_does_a_reload() {
+    let (mut setup, file) = setup();
+    // It takes connections and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    setup.source = "s3://keys/k?region=eu-central-1".to_owned();
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", format!("http://{}", listener.local_addr().unwrap())),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
+    ] {
+        setup.environment.push((name.to_owned(), value));
+    }
+    let service = Service::start(&setup, |_| {});
+    drop(listener.accept().unwrap());
+    let asked = listener.accept().unwrap();
+    let (code, took) = service.end(Signal::SIGTERM);
+    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    drop(asked);
+
+    let service = Service::start(&setup, |_| {});
+    let _asked = listener.accept().unwrap();
+    let key = Key::new("test");
+    setup.source = format!("file:{}", setup.path("published").display());
+    setup.publish(key.bare() + "\n");
+    setup.write_config();
+    let begun = Instant::now();
+    service.signal(Signal::SIGHUP);
+    eventually("the key from the new source", || holds(&file, &key));
+    assert!(begun.elapsed() < TWO_SECONDS, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn f37_a_stop_does_not_wait_for_an_account_that_hangs() {
+    lab("f37_a_stop_does_not_wait_for_an_account_that_hangs", || {
+        let mut setup = Setup::for_user("alice").account("bob", "");
+        setup.top = "schedule = \"1s\"".to_owned();
+        let key = Key::new("test");
+        setup.publish(key.bare() + "\n");
+        // The write waits for this lock, for 5 s at most.
+        let path = "/home/alice/.authorized_keys.d.lock";
+        let lock = File::create(path).unwrap();
+        let alice = nix::unistd::User::from_name("alice").unwrap().unwrap();
+        std::os::unix::fs::chown(path, Some(alice.uid.as_raw()), Some(alice.gid.as_raw())).unwrap();
+        lock.lock().unwrap();
+        let service = Service::start(&setup, |_| {});
+        std::thread::sleep(Duration::from_millis(700));
+        let (code, took) = service.end(Signal::SIGTERM);
+        assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+        assert!(!authorized_keys("alice").exists());
+
+        // Left alone it costs its limit, and the other account has its key then.
+        let service = Service::start(&setup, |_| {});
+        eventually("bob's key", || holds(&authorized_keys("bob"), &key));
+        eventually("the status", || setup.runtime_dir().join("status.json").exists());
+        assert_eq!(status(&setup)["status"], "degraded");
+        lock.unlock().unwrap();
+        eventually("alice's key", || holds(&authorized_keys("alice"), &key));
+        drop(service);
+    });
+}
+
+#[test]
+fn run_and_sync_take_turns() {
+    let (setup, file) = setup();
+    let key = Key::new("test");
+    setup.publish(key.bare() + "\n");
+    setup.write_config();
+    let lock = setup.state_dir().join("lock");
+    let held = File::create(&lock).unwrap();
+    held.lock().unwrap();
+    std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let service = Service::start(&setup, |_| {});
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!file.exists(), "it wrote although another cycle ran");
+    held.unlock().unwrap();
+    eventually("the key", || holds(&file, &key));
+    for _ in 0..20 {
+        let run = setup.run(["sync"]);
+        assert_eq!(run.status, 0, "{}", run.stderr);
+    }
+    assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
+}
+
+#[test]
+fn a_window_opens_on_the_second_under_a_schedule_of_hours() {
+    let (mut setup, file) = setup();
+    setup.top = "schedule = \"6h\"".to_owned();
+    let [old, new] = [Key::new("test"), Key::new("test")];
+    let at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 3).unwrap();
+    setup.publish(format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_after":"{at}"}},{{"public_key":"{}","not_before":"{at}"}}]}}"#,
+        old.bare(),
+        new.bare()
+    ));
+    let service = Service::start(&setup, |_| {});
+    eventually("the old key", || holds(&file, &old));
+    assert!(!holds(&file, &new));
+    eventually("the new key", || holds(&file, &new));
+    let late = jiff::Timestamp::now().duration_since(at);
+    assert!(!late.is_negative() && late.as_millis() < 500, "{late:#}");
+    assert!(!holds(&file, &old));
+    drop(service);
+}
+
+#[test]
+fn status_is_good_only_when_fresh_and_ok() {
+    let (setup, _) = setup();
+    let run = setup.run(["status"]);
+    assert_eq!((run.status, run.stderr.lines().count()), (1, 1), "{}", run.stderr);
+    assert!(run.stderr.contains("no cycle has ended yet"), "{}", run.stderr);
+    let key = Key::new("test");
+    setup.publish(key.bare() + "\n");
+    assert_eq!(setup.run(["sync"]).status, 0);
+    let run = setup.run(["status"]);
+    assert!(run.status == 0 && run.stdout.starts_with("ok, ") && run.stderr.is_empty(), "{run:?}");
+    let json: Value = serde_json::from_str(&setup.run(["status", "--json"]).stdout).unwrap();
+    assert_eq!(json, status(&setup));
+    assert_eq!(json["accounts"][0]["in_force"][0]["fingerprint"], key.fingerprint());
+    std::thread::sleep(Duration::from_millis(20));
+    let run = setup.run(["status", "--max-age", "0s"]);
+    assert!(run.status == 1 && run.stderr.contains("is the service running?"), "{run:?}");
+    setup.publish("nothing good");
+    assert_eq!(setup.run(["sync"]).status, 1);
+    let run = setup.run(["status"]);
+    assert!(run.status == 1 && run.stdout.starts_with("stale, ") && run.stdout.contains("last ok at"), "{run:?}");
+    let before = status(&setup);
+    setup.run(["sync", "--dry-run"]);
+    assert_eq!(status(&setup), before, "a dry run leaves no trace");
+    assert_eq!(setup.run(["status", "--max-age", "soon"]).status, 64);
+}
