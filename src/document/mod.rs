@@ -154,7 +154,8 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
 /// What is kept of a document on disk, where that is not the document itself: of a rotation secret, which may hold a
 /// private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
-    rotation::is_rotation(bytes).then(|| rotation::public_half(bytes).unwrap_or_default())
+    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
+    rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
 }
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.

@@ -31,6 +31,8 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
 pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> {
     if !rules.allow_private_key {
         private::refuse(payload)?;
+        // Every other field is ignored, so what cannot be searched could hide one.
+        private::searchable(payload).map_err(|e| Refused::Json(e.to_string()))?;
     }
     let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(e.to_string()))?;
     private::refuse(secret.public_key.as_bytes())?;

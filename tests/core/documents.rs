@@ -167,12 +167,33 @@ fn private_keys_are_refused_in_every_form() {
         format!("{{\"PublicKey\":\"{public}\",\"PrivateKey\":\"x\"}}"),
         format!("{{\"PublicKey\":\"{public}\",\"private_key\":\"x\"}}"),
         format!("{{\"PublicKey\":\"{public}\",\"note\":\"-----BEGIN PRIVATE\\u0020KEY-----\"}}"),
+        format!("{{\"PublicKey\":\"{public}\",\"note\":\"{{ PRIVATE\\u0020KEY----- }}\"}}"),
+        format!("{{\"PublicKey\":\"{public}\",\"before\":\"{{\\\"PrivateKey\\\":\\\"x\\\"}}\"}}"),
         format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{public}\"}}],\"PrivateKey\":\"x\"}}"),
     ] {
         let text = refusal(&secret);
         assert!(text.contains("it holds a private key") && text.contains("ssh-keygen -y"), "{secret}: {text}");
         assert!(!text.contains("b3Bl"), "the secret itself is not repeated");
     }
+}
+
+#[test]
+fn a_private_key_does_not_hide_behind_what_cannot_be_searched() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for screen in [&deep, "1e999", "\"\\ud800\""] {
+        let text = refusal(format!("{{\"PublicKey\":\"{}\",\"x\":{screen},\"PrivateKey\":\"x\"}}", ed(1)));
+        assert!(text.contains("its JSON is wrong"), "{screen}: {text}");
+    }
+}
+
+#[test]
+fn of_a_signed_rotation_secret_only_the_public_half_is_kept_too() {
+    let armor = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n";
+    let secret = format!("{{\"PublicKey\":\"{}\",\"PrivateKey\":\"the secret\"}}\n{armor}", ed(1));
+    let allowed = Rules { line: rules(), allow_private_key: true };
+    assert_eq!(document::parse(secret.as_bytes(), &allowed).unwrap().keys.len(), 1);
+    let kept = document::public_half(secret.as_bytes()).expect("not the document itself");
+    assert!(!String::from_utf8(kept).unwrap().contains("the secret"));
 }
 
 #[test]
