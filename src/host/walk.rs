@@ -79,8 +79,11 @@ impl Directory {
             Err(Errno::NOENT) => Ok(None),
             // With O_PATH the kernel reports a link as "not a directory".
             Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => match self.entry(name)? {
-                Some(stat) => Err(wrong_kind(path, &stat, "directory")),
-                None => Err(self.failed("open the directory", name, errno)),
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+                    Err(wrong_kind(path, &stat, "directory"))
+                }
+                // Somebody exchanged it between the two looks.
+                _ => Err(self.failed("open the directory", name, errno)),
             },
             Err(errno) => Err(self.failed("open the directory", name, errno)),
         }
