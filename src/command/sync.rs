@@ -6,9 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Exit, Sync, colour, complain, load, print};
+use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
-use crate::host::Node;
+use crate::host::{HostError, Node};
 use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::text;
 use crate::source::Sources;
@@ -22,22 +22,18 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     };
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match (store, runtime) {
-        (Ok(mut store), Ok(runtime)) => {
-            let agent = Agent { config, fetch: Sources::default(), host: Node::default(), zone: TimeZone::system() };
-            let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-            runtime.block_on(agent.cycle(&mut store, intent, clock))
-        }
-        (Err(fault), _) => Err(fault),
-        (_, Err(fault)) => {
-            complain(&format!("cannot start: {fault}"));
-            return Exit::Failed;
-        }
-    };
+    let outcome = store.map(|mut store| {
+        let agent = Agent { config, fetch: Sources::default(), host: Node::default(), zone: TimeZone::system() };
+        let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
+        block_on(agent.cycle(&mut store, intent, clock))
+    });
     match outcome {
-        Ok(outcome) => show(&outcome, options),
-        Err(fault) => {
+        Ok(Ok(Ok(outcome))) => show(&outcome, options),
+        Ok(Err(fault)) => {
+            complain(&format!("cannot start: {fault}"));
+            Exit::Failed
+        }
+        Err(fault) | Ok(Ok(Err(fault))) => {
             complain(&chain(&fault));
             denied(&fault)
         }
@@ -65,7 +61,11 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
 
 fn denied(fault: &StateError) -> Exit {
     match fault {
-        StateError::Directory { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Denied,
+        StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Exit::Denied
+        }
         _ => Exit::Failed,
     }
 }
