@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::key::is_hidden;
 use crate::report::text::Colour;
 
 mod check;
@@ -125,7 +126,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 
 /// One line on stderr. Nothing that a document or a server said may break out of it.
 fn complain(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect();
     let _ = writeln!(std::io::stderr(), "authkeysd: {line}");
 }
 

@@ -204,7 +204,7 @@ fn check_text(text: &str) -> Result<(), BadLine> {
 }
 
 /// Invisible characters that reorder or hide what a person sees.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

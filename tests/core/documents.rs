@@ -4,7 +4,7 @@ use authkeysd::document::{self, Document, Refused, Rules};
 use authkeysd::key::Fingerprint;
 use proptest::prelude::*;
 
-use super::keys::{ed, print, rules};
+use super::keys::{ed, print, rules, wire};
 
 fn parse(bytes: impl AsRef<[u8]>) -> Result<Document, Refused> {
     document::parse(bytes.as_ref(), &Rules { line: rules(), allow_private_key: false })
@@ -129,6 +129,28 @@ fn a_slip_in_json_never_grants_more_than_was_meant() {
     assert!(refusal("{\"version\":1}").contains("missing field `keys`"));
     assert!(refusal("{\"version\":1,\"keys\":[]} trailing").contains("trailing"));
     assert!(refusal(format!("[{{\"public_key\":\"{}\"}}]", ed(1))).contains("no good key"));
+}
+
+#[test]
+fn a_refusal_repeats_little_of_the_document_and_nothing_hidden() {
+    let (key, long) = (ed(1), "[".repeat(500_000));
+    let blob = wire(&["ssh-\u{202e}x".as_bytes(), &[1; 32]]);
+    for hostile in [
+        format!("{{\"version\":{long}{}}}", "]".repeat(500_000)),
+        format!("{{\"version\":1,\"keys\":[],\"{}\":1}}", "x".repeat(500_000)),
+        format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{key}\",\"\\u001b[31m\\u202e\":1}}]}}"),
+        format!(
+            "{{\"version\":1,\"keys\":[{{\"public_key\":\"{key}\",\"accounts\":[\"a b{}\"]}}]}}",
+            "x".repeat(500_000)
+        ),
+        format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{key}\",\"options\":[\"{}\"]}}]}}", "x".repeat(500_000)),
+        format!("{} {key}\n", "x".repeat(8_000)),
+        format!("ssh-ed25519 {blob}\n"),
+    ] {
+        let text = refusal(&hostile);
+        assert!(text.len() < 500, "{}", text.len());
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
 }
 
 #[test]
