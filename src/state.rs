@@ -42,6 +42,9 @@ pub struct State {
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
     pub pinned: Option<String>,
+    /// When an account's file was last changed, by a clock that was believed.
+    #[serde(default)]
+    pub changed: Option<Timestamp>,
 }
 
 /// A document that was accepted from a source.

@@ -23,7 +23,8 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
     let outcome = store.map(|mut store| {
-        let agent = Agent { config, fetch: Sources::default(), host: Node::default(), zone: TimeZone::system() };
+        let (fetch, host, zone, built) = (Sources::default(), Node::default(), TimeZone::system(), built());
+        let agent = Agent { config, fetch, host, zone, built };
         let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
         block_on(agent.cycle(&mut store, intent, clock))
     });
@@ -68,6 +69,12 @@ fn denied(fault: &StateError) -> Exit {
         }
         _ => Exit::Failed,
     }
+}
+
+/// When this program was built.
+pub(super) fn built() -> Timestamp {
+    let seconds = env!("AUTHKEYSD_BUILT").parse().unwrap_or_default();
+    Timestamp::from_second(seconds).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]
