@@ -9,7 +9,7 @@ use authkeysd::config::Config;
 use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
-use authkeysd::state::Store;
+use authkeysd::state::{StateError, Store};
 use authkeysd::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -472,4 +472,16 @@ fn a_damaged_or_newer_state_is_refused_and_nothing_is_begun() {
         let fault = Store::open(world.state.path()).unwrap_err().to_string();
         assert!(fault.contains(word), "{fault}");
     }
+}
+
+#[test]
+fn a_state_too_large_to_be_read_again_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let mut state = store.state().clone();
+    state.pinned = Some("x".repeat(65 << 20));
+    let error = store.save(&state).unwrap_err();
+    assert!(matches!(error, StateError::TooLarge(_)), "{error}");
+    drop(store);
+    assert!(Store::open(directory.path()).is_ok());
 }
