@@ -48,3 +48,19 @@ fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
         assert!(run.stdout.contains("authorized_keys2, which holds 1 key"), "{}", run.stdout);
     });
 }
+
+#[test]
+fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command() {
+    lab("f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command", || {
+        let mut setup = Setup::for_user("alice");
+        setup.top = "expiry_time = \"local\"".to_owned();
+        let key = Key::new("k").line;
+        setup.publish(format!(
+            r#"{{"version": 1, "keys": [{{"public_key": "{key}", "not_after": "2099-01-01T00:00:00Z"}}]}}"#
+        ));
+        assert_eq!(setup.run(["sync"]).status, 0);
+        setup.environment.push(("TZ".to_owned(), "XXX-9".to_owned()));
+        let run = setup.run(["sync", "--dry-run"]);
+        assert_eq!(run.status, 0, "{run:?}");
+    });
+}

@@ -8,11 +8,14 @@ use jiff::tz::TimeZone;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
-use crate::host::{HostError, Node};
+use crate::host::{HostError, Node, bounded};
 use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::text;
 use crate::source::Sources;
 use crate::state::{StateError, Store};
+
+/// The most bytes of a zone's description; the longest have some 4 KB.
+const MAX_ZONE: u64 = 1 << 16;
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Sync) -> Exit {
@@ -23,7 +26,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
     let outcome = store.map(|mut store| {
-        let (fetch, host, zone, built) = (Sources::default(), Node::default(), TimeZone::system(), built());
+        let (fetch, host, zone, built) = (Sources::default(), Node::default(), sshd_zone(), built());
         let agent = Agent { config, fetch, host, zone, built };
         let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
         block_on(agent.cycle(&mut store, intent, clock))
@@ -69,6 +72,12 @@ fn denied(fault: &StateError) -> Exit {
         }
         _ => Exit::Failed,
     }
+}
+
+/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
+fn sshd_zone() -> TimeZone {
+    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
+    file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
 }
 
 /// When this program was built.
