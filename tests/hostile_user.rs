@@ -64,3 +64,25 @@ fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_comma
         assert_eq!(run.status, 0, "{run:?}");
     });
 }
+
+#[test]
+fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
+    lab("f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic", || {
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        let _ = setup.command();
+        set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
+        for path in [setup.config(), setup.state_dir()] {
+            chown(path, Some(ALICE), None).unwrap();
+        }
+        // The program itself is the one task that he may have.
+        let script = "ulimit -u 1 && exec \"$@\"";
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "bash"]).arg(env!("CARGO_BIN_EXE_authkeysd"));
+        command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
+        let run = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(75), "{run:?}");
+        assert!(stderr.contains("check the limits on tasks") && !stderr.contains("panicked"), "{stderr}");
+    });
+}

@@ -4,10 +4,12 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::error::{Class, FetchError};
@@ -18,10 +20,19 @@ use super::{Fetched, MAX_DOCUMENT, Version};
 pub(super) async fn fetch(path: &Path, known: Option<&Version>, limit: Duration) -> Result<Fetched, FetchError> {
     let (path, known) = (path.to_owned(), known.cloned());
     let shown = path.display().to_string();
-    let reading = tokio::task::spawn_blocking(move || brought(&path, known.as_ref(), || ()));
+    let (sender, reading) = oneshot::channel();
+    // Not tokio's own threads: it panics where the system lets no further one begin.
+    let begun = thread::Builder::new().name("source".to_owned()).spawn(move || {
+        // Nobody receives it when the caller gave up.
+        let _ = sender.send(brought(&path, known.as_ref(), || ()));
+    });
+    if let Err(error) = begun {
+        let message = format!("cannot begin to read {shown}: {error}");
+        return Err(transient(message, "check the limits on tasks and memory"));
+    }
     match timeout(limit, reading).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(panicked)) => Err(transient(format!("reading {shown} ended early: {panicked}"), "report this as a bug")),
+        Ok(Err(_died)) => Err(transient(format!("reading {shown} ended early"), "report this as a bug")),
         Err(_elapsed) => Err(transient(
             format!("reading {shown} took longer than {limit:?}"),
             "check the file system that it is on (a network mount whose server is away?)",
