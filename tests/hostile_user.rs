@@ -86,3 +86,17 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
         assert!(stderr.contains("check the limits on tasks") && !stderr.contains("panicked"), "{stderr}");
     });
 }
+
+#[test]
+fn output_that_did_not_arrive_is_a_failure() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    lab("output_that_did_not_arrive_is_a_failure", || {
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        for arguments in [&["sync", "--json"][..], &["sync"], &["check", "--json"]] {
+            let mut command = setup.command();
+            command.args(arguments);
+            assert_eq!(command.stdout(full()).output().unwrap().status.code(), Some(1), "{arguments:?}");
+        }
+    });
+}

@@ -130,9 +130,16 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "authkeysd: {line}");
 }
 
-/// Data on stdout. A reader that went away (`| head`) is no fault of ours.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.
+fn print(text: &str) -> bool {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {fault}"));
+            false
+        }
+        _ => true,
+    }
 }
 
 fn colour() -> Colour {

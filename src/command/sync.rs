@@ -45,19 +45,23 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
 }
 
 fn show(outcome: &Outcome, options: &Sync) -> Exit {
-    if options.json {
+    let printed = if options.json {
         match serde_json::to_string_pretty(outcome) {
             Ok(json) => print(&(json + "\n")),
-            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+            Err(fault) => {
+                complain(&format!("cannot write JSON: {fault}"));
+                false
+            }
         }
     } else {
-        print(&text::render(outcome, options.dry_run, colour()));
-    }
+        print(&text::render(outcome, options.dry_run, colour()))
+    };
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {
         Some(FaultClass::Denied) => Exit::Denied,
         Some(FaultClass::Unreachable) => Exit::Unreachable,
         Some(FaultClass::Failed) => Exit::Failed,
+        None if !printed => Exit::Failed,
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
     }

@@ -75,16 +75,21 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         }
     };
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
-    if options.json {
+    let printed = if options.json {
         let report = Report { schema: 1, version: env!("CARGO_PKG_VERSION"), status: worst, findings: &findings };
         match serde_json::to_string_pretty(&report) {
             Ok(json) => print(&(json + "\n")),
-            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+            Err(fault) => {
+                complain(&format!("cannot write JSON: {fault}"));
+                false
+            }
         }
     } else {
-        findings.iter().for_each(|finding| print(&line(finding, colour())));
-    }
-    findings.iter().map(|finding| finding.exit).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
+        print(&findings.iter().map(|finding| line(finding, colour())).collect::<String>())
+    };
+    let unprinted = if printed { Exit::Good } else { Exit::Failed };
+    let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);
+    exits.max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
 }
 
 fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
