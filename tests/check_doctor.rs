@@ -254,7 +254,7 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
         let mut setup = good_node();
         let run = setup.run(["check", "--online"]);
         run.succeeds();
-        assert!(run.stdout.contains("1 good key"), "{}", run.stdout);
+        assert!(run.stdout.contains("1 good key,"), "{}", run.stdout);
         setup.publish("");
         assert_eq!(setup.run(["check"]).status, 0, "without --online no source is asked");
         let run = setup.run(["check", "--online"]);
@@ -271,7 +271,7 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
             (Answer::error("403 Forbidden", "AccessDenied", "no", &[]), 77, "allow s3:GetObject"),
             (Answer::error("404 Not Found", "NoSuchKey", "no", &[]), 1, "publish it"),
             (Answer::error("503 Slow Down", "SlowDown", "no", &[]), 75, "tried again"),
-            (Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line)), 0, "1 good key"),
+            (Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line)), 0, "1 good key,"),
         ] {
             let stub = Stub::start([answer]);
             let environment = [
