@@ -1,6 +1,6 @@
 //! The program as a person or a script meets it: exit codes, streams, output that nobody can break, two at once.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;

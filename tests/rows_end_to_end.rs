@@ -1,7 +1,7 @@
 //! Rows of the failure list, end to end: the built program as root, alice in trouble, bob served all the same, and a
 //! real sshd that says who gets in.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;

@@ -1,6 +1,6 @@
 //! Further rows of the failure list, end to end: who an account is, who else writes its file, and what policy holds.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;
@@ -88,7 +88,7 @@ fn f22_no_line_of_another_writer_is_lost() {
             let before = std::fs::read_to_string(authorized_keys("alice")).unwrap();
             let run = setup.run(["sync"]);
             let after = std::fs::read_to_string(authorized_keys("alice")).unwrap();
-            let complete = &before[..before.rfind('\n').unwrap() + 1];
+            let (complete, _) = before.rsplit_once('\n').unwrap();
             for line in complete.lines().filter(|line| line.ends_with("of alice")) {
                 assert!(after.lines().any(|found| found == line), "{line:?} was lost in turn {turn}");
             }

@@ -1,6 +1,6 @@
 //! The built program and an S3: what it writes, and that no answer that is no key set ever writes anything.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;
@@ -191,14 +191,14 @@ fn f34_f35_an_empty_body_or_a_page_changes_nothing() {
 #[test]
 fn f35_a_document_that_was_cut_off_changes_nothing() {
     let whole = document(&[&Key::new("new")]);
-    let half = &whole[..whole.len() / 2];
+    let (half, _) = whole.split_at(whole.len() / 2);
     let length = format!("Content-Length: {}", whole.len());
     let lie = Answer::raw("200 OK", &[TAGGED, &[&length]].concat(), half, Then::Close);
     changes_nothing(lie, 75, &["was cut off", "unless it lasts"]);
     changes_nothing(Answer::whole("200 OK", TAGGED, half), 1, &["JSON", "publish"]);
     changes_nothing(Answer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')), 1, &["JSON", "publish"]);
     let (one, two) = (Key::new("one"), Key::new("two"));
-    let text = format!("{}\n{}", one.line, &two.line[..40]);
+    let text = format!("{}\n{}", one.line, two.line.split_at(40).0);
     changes_nothing(Answer::whole("200 OK", TAGGED, &text), 1, &["cut off: line 2", "publish"]);
 }
 
