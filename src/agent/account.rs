@@ -10,7 +10,7 @@ use crate::config::{AccountConfig, Placed};
 use crate::document::Document;
 use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
+use crate::plan::{self, Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
 use crate::source::Fetch;
 use crate::state::Kept;
 
@@ -113,18 +113,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (mut desired, mut plan) = draw(document);
         let mut faults = Vec::new();
         let mut judged = (!known).then_some(*kept);
-        if !known && let Err(held) = self.config.guard.judge(&desired, &plan) {
-            let text = format!("account {}: {held}", outcome.user);
-            faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
-            judged = None;
-            // The document that passed last goes on being enforced: its windows, and repairs.
+        if !known {
             let rules = self.config.rules(account);
-            match mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules)) {
-                Some(last) => {
-                    outcome.fault(Status::Stale, text);
-                    (desired, plan) = draw(&last);
-                }
-                None => return Prepared::failed(outcome, Fault { class: FaultClass::Failed, text }),
+            let last = mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules));
+            let last = last.map(|last| draw(&last));
+            // A document takes away from the set in force, not from what is left of it in a file that was emptied.
+            let counted = last.as_ref().map(|(_, repaired)| {
+                let present = repaired.content.as_deref().or(snapshot.content.as_deref());
+                plan::plan(&desired, account.mode, present, &mine.installed)
+            });
+            if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
+                let text = format!("account {}: {held}", outcome.user);
+                let held = Fault { class: FaultClass::Failed, text: text.clone() };
+                // The document that passed last goes on being enforced: its windows, and repairs.
+                let Some(last) = last else { return Prepared::failed(outcome, held) };
+                outcome.fault(Status::Stale, text);
+                (desired, plan) = last;
+                faults.push(held);
+                judged = None;
             }
         }
         for bad in &document.left_out {

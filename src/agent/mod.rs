@@ -4,7 +4,7 @@ mod account;
 mod acquire;
 mod pinned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -94,6 +94,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             // The files are right; only the judgement of the document is forgotten and will be made again.
             faults.push(Fault::new(FaultClass::Failed, &fault));
         }
+
+        // Accounts that share a document share its faults.
+        let mut told = BTreeSet::new();
+        faults.retain(|fault| told.insert(fault.text.clone()));
 
         let sources: Vec<_> = acquired.into_values().map(|got| got.outcome).collect();
         let mut status = Outcome::overall(&sources, &accounts);

@@ -25,7 +25,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match (store, runtime) {
         (Ok(mut store), Ok(runtime)) => {
-            let agent = Agent { config, fetch: Sources::default(), host: Node::default(), zone: TimeZone::system() };
+            let mut host = Node::default();
+            host.sweeps = !options.dry_run;
+            let agent = Agent { config, fetch: Sources::default(), host, zone: TimeZone::system() };
             let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
             runtime.block_on(agent.cycle(&mut store, intent, clock))
         }
