@@ -42,6 +42,9 @@ pub struct State {
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
     pub pinned: Option<String>,
+    /// When an account's file was last changed, by a clock that was believed.
+    #[serde(default)]
+    pub changed: Option<Timestamp>,
 }
 
 /// A document that was accepted from a source.
@@ -109,6 +112,11 @@ pub enum StateError {
         #[source]
         source: serde_json::Error,
     },
+    /// What would be written could not be read again.
+    #[error(
+        "{0} would become larger than {MAX_STATE} bytes, for every key ever installed is remembered: correct the document, or move the state away to start afresh (serials and once-installed keys are then forgotten)"
+    )]
+    TooLarge(PathBuf),
     /// Written by a later version.
     #[error(
         "{path} has schema {schema}, this authkeysd knows {SCHEMA}: it was written by a later version, upgrade again"
@@ -184,7 +192,11 @@ impl Store {
         }
         let state = State { schema: SCHEMA, ..state.clone() };
         let path = self.directory.join("state.json");
-        let bytes = serde_json::to_vec_pretty(&state).map_err(|source| StateError::Corrupt { path, source })?;
+        let bytes = match serde_json::to_vec_pretty(&state) {
+            Ok(bytes) if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_STATE) => bytes,
+            Ok(_) => return Err(StateError::TooLarge(path)),
+            Err(source) => return Err(StateError::Corrupt { path, source }),
+        };
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
         self.sweep_documents();

@@ -154,6 +154,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         match self.settle(&mut work, cycle) {
             Ok(changed) => {
                 outcome.changed = changed;
+                if changed && !cycle.intent.dry_run {
+                    cycle.state.changed = Some(cycle.now);
+                }
                 outcome.in_force = work.plan.in_force;
                 (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
                 outcome.updated = work.plan.updated;

@@ -31,6 +31,8 @@ pub struct Agent<F, H> {
     pub host: H,
     /// The zone in which an old sshd reads times.
     pub zone: TimeZone,
+    /// When authkeysd was built: a clock that stands before that is not believed.
+    pub built: Timestamp,
 }
 
 /// What a cycle is for.
@@ -61,8 +63,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         clock: impl Fn() -> Timestamp,
     ) -> Result<Outcome, StateError> {
         let started = clock();
-        let mut cycle = Cycle { state: store.state().clone(), store, intent, now: started };
-        let mut faults = Vec::new();
+        let state = store.state().clone();
+        let (now, clock_fault) = self.believed(started, &state);
+        let mut cycle = Cycle { state, store, intent, now };
+        let mut faults = Vec::from_iter(clock_fault);
 
         let mut acquired: BTreeMap<_, Acquired> = BTreeMap::new();
         for account in &self.config.accounts {
@@ -119,5 +123,18 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             accounts,
             faults,
         })
+    }
+
+    /// The time that windows are judged by. A node that wakes up in 1970 must not close what has opened since: then the
+    /// time counts at which a file was last changed, or the build.
+    fn believed(&self, clock: Timestamp, state: &State) -> (Timestamp, Option<Fault>) {
+        if clock >= self.built {
+            return (clock, None);
+        }
+        let now = state.changed.map_or(self.built, |changed| changed.max(self.built));
+        let text = format!(
+            "the clock stands at {clock}, before authkeysd was built: no window opens or closes until it is set (chrony, systemd-timesyncd)"
+        );
+        (now, Some(Fault { class: FaultClass::Failed, text }))
     }
 }

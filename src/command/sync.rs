@@ -6,13 +6,16 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{Exit, Sync, colour, complain, load, print};
+use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
-use crate::host::Node;
+use crate::host::{HostError, Node, bounded};
 use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::text;
 use crate::source::Sources;
 use crate::state::{StateError, Store};
+
+/// The most bytes of a zone's description; the longest have some 4 KB.
+const MAX_ZONE: u64 = 1 << 16;
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Sync) -> Exit {
@@ -22,24 +25,21 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     };
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match (store, runtime) {
-        (Ok(mut store), Ok(runtime)) => {
-            let mut host = Node::default();
-            host.sweeps = !options.dry_run;
-            let agent = Agent { config, fetch: Sources::default(), host, zone: TimeZone::system() };
-            let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-            runtime.block_on(agent.cycle(&mut store, intent, clock))
-        }
-        (Err(fault), _) => Err(fault),
-        (_, Err(fault)) => {
-            complain(&format!("cannot start: {fault}"));
-            return Exit::Failed;
-        }
-    };
+    let outcome = store.map(|mut store| {
+        let mut host = Node::default();
+        host.sweeps = !options.dry_run;
+        let (fetch, zone, built) = (Sources::default(), sshd_zone(), built());
+        let agent = Agent { config, fetch, host, zone, built };
+        let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
+        block_on(agent.cycle(&mut store, intent, clock))
+    });
     match outcome {
-        Ok(outcome) => show(&outcome, options),
-        Err(fault) => {
+        Ok(Ok(Ok(outcome))) => show(&outcome, options),
+        Ok(Err(fault)) => {
+            complain(&format!("cannot start: {fault}"));
+            Exit::Failed
+        }
+        Err(fault) | Ok(Ok(Err(fault))) => {
             complain(&chain(&fault));
             denied(&fault)
         }
@@ -67,9 +67,25 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
 
 fn denied(fault: &StateError) -> Exit {
     match fault {
-        StateError::Directory { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Denied,
+        StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Exit::Denied
+        }
         _ => Exit::Failed,
     }
+}
+
+/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
+fn sshd_zone() -> TimeZone {
+    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
+    file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
+}
+
+/// When this program was built.
+pub(super) fn built() -> Timestamp {
+    let seconds = env!("AUTHKEYSD_BUILT").parse().unwrap_or_default();
+    Timestamp::from_second(seconds).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]

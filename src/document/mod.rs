@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::key::{Fingerprint, KeyLine, LineRules, identify};
+use crate::key::{Fingerprint, KeyLine, LineRules, identify, is_hidden};
 use crate::user::UserName;
 
 pub use envelope::Envelope;
@@ -22,6 +22,9 @@ mod json;
 mod private;
 mod rotation;
 mod text;
+
+/// The most characters of a document's own words in a message.
+const MAX_WORDS: usize = 300;
 
 /// The most keys of one document.
 pub const MAX_KEYS: usize = 4_096;
@@ -156,7 +159,19 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
 /// What is kept of a document on disk, where that is not the document itself: of a rotation secret, which may hold a
 /// private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
-    rotation::is_rotation(bytes).then(|| rotation::public_half(bytes).unwrap_or_default())
+    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
+    rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
+}
+
+/// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it, and not long.
+fn told(fault: impl fmt::Display) -> String {
+    let text = fault.to_string();
+    let mut words: String =
+        text.chars().take(MAX_WORDS).map(|c| if c.is_control() || is_hidden(c) { '?' } else { c }).collect();
+    if words.len() < text.len() && text.chars().nth(MAX_WORDS).is_some() {
+        words.push_str("...");
+    }
+    words
 }
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.

@@ -9,7 +9,7 @@ use authkeysd::config::Config;
 use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
-use authkeysd::state::Store;
+use authkeysd::state::{StateError, Store};
 use authkeysd::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -142,7 +142,8 @@ impl World {
         let config = Config::parse(&self.config).unwrap();
         let path = self.state.path();
         let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
-        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC };
+        let built = "2026-01-01T00:00:00Z".parse().unwrap();
+        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC, built };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(agent.cycle(&mut store, intent, || *self.now.borrow())).unwrap()
     }
@@ -227,6 +228,27 @@ fn windows_go_on_while_the_source_is_away() {
     *world.now.borrow_mut() = "2026-11-22T10:00:00Z".parse().unwrap();
     assert_eq!(world.cycle().status, Status::Stale);
     assert_eq!(world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn f39_a_clock_at_1970_closes_no_window_and_opens_none() {
+    let world = World::new(TWO);
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2026-11-01T00:00:00Z"}},{{"public_key":"{}","not_before":"2026-12-01T00:00:00Z"}},{{"public_key":"{}","not_after":"2026-11-01T00:00:00Z"}}]}}"#,
+        ed(1),
+        ed(2),
+        ed(3)
+    );
+    world.publish("file:/k", "1", &json);
+    world.cycle();
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    *world.now.borrow_mut() = Timestamp::UNIX_EPOCH;
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, classes(&outcome)), (Status::Degraded, vec![FaultClass::Failed]));
+    assert!(outcome.detail.contains("clock"), "{}", outcome.detail);
+    assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false));
+    *world.now.borrow_mut() = "2026-12-01T00:00:00Z".parse().unwrap();
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(2)])));
 }
 
 #[test]
@@ -450,4 +472,16 @@ fn a_damaged_or_newer_state_is_refused_and_nothing_is_begun() {
         let fault = Store::open(world.state.path()).unwrap_err().to_string();
         assert!(fault.contains(word), "{fault}");
     }
+}
+
+#[test]
+fn a_state_too_large_to_be_read_again_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let mut state = store.state().clone();
+    state.pinned = Some("x".repeat(65 << 20));
+    let error = store.save(&state).unwrap_err();
+    assert!(matches!(error, StateError::TooLarge(_)), "{error}");
+    drop(store);
+    assert!(Store::open(directory.path()).is_ok());
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Check, Exit, colour, complain, load, print};
@@ -109,17 +108,13 @@ fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
 }
 
 fn clock() -> Finding {
-    let built = env!("AUTHKEYSD_BUILT").parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let now = super::sync::clock();
-    match built {
-        Some(built) if now < built => {
-            let message = format!(
-                "it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)"
-            );
-            Finding::new(Level::Failed, "clock", "clock", message)
-        }
-        _ => Finding::new(Level::Ok, "clock", "clock", format!("{now}")),
+    let (built, now) = (super::sync::built(), super::sync::clock());
+    if now >= built {
+        return Finding::new(Level::Ok, "clock", "clock", format!("{now}"));
     }
+    let message =
+        format!("it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)");
+    Finding::new(Level::Failed, "clock", "clock", message)
 }
 
 fn state(config: &Config) -> Finding {
