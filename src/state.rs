@@ -166,8 +166,10 @@ impl Store {
                 Err(TryLockError::Error(fault)) => return Err(failed(fault)),
             }
         }
-        let saved = load(directory)?;
-        Ok(Self { directory: directory.to_owned(), saved, lock: Some(file) })
+        let store = Self { directory: directory.to_owned(), saved: load(directory)?, lock: Some(file) };
+        // A run that was killed after its last save did not come to this.
+        store.sweep_documents();
+        Ok(store)
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.

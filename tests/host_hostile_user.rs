@@ -270,6 +270,10 @@ fn f13_a_system_path_through_a_directory_that_others_can_change_is_refused() {
     symlink(good.parent().unwrap(), root.join("link")).unwrap();
     assert!(matches!(sync(&file(&root.join("link/stranger")), KEYS), Err(HostError::Link { .. })));
     if is_root() {
+        chown(&good, Some(STRANGER), None).unwrap();
+        assert!(Node::default().read(&file(&good)).unwrap().drifted, "a stranger owns a file that grants access");
+        assert_eq!(sync(&file(&good), KEYS).unwrap(), Replaced::Done);
+        assert_eq!(fs::metadata(&good).unwrap().uid(), 0);
         let result = sync(&file(&home.outside.join("stranger")), KEYS);
         assert!(matches!(result, Err(HostError::Untrusted { .. })), "{result:?}");
     }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
+#[path = "support/ours.rs"]
+mod ours;
 mod support;
 
 use std::fmt::Write as _;
@@ -27,6 +29,12 @@ fn measure(key: &Key, rows: &[Row]) {
         }
         if accepted && ssh_keygen_lists(line).is_empty() {
             writeln!(wrong, "{name}: not listed by ssh-keygen").unwrap();
+        }
+        if accepted && !ours::recognised(line, key) {
+            writeln!(wrong, "{name}: lets the key in, but we would not find it to revoke it").unwrap();
+        }
+        if !accepted && ours::installable(line) && !ours::depends_on_host_or_time(line) {
+            writeln!(wrong, "{name}: we would install a line that lets nobody in").unwrap();
         }
     }
     assert!(wrong.is_empty(), "sshd differs from the table:\n{wrong}");

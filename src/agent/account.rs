@@ -10,7 +10,7 @@ use crate::config::{AccountConfig, Placed};
 use crate::document::Document;
 use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
+use crate::plan::{self, Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
 use crate::source::Fetch;
 use crate::state::Kept;
 
@@ -21,7 +21,7 @@ const TRIES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Prepared {
     outcome: AccountOutcome,
-    fault: Option<Fault>,
+    faults: Vec<Fault>,
     work: Option<Work>,
 }
 
@@ -40,7 +40,7 @@ struct Work {
 #[derive(Debug)]
 pub(super) struct Carried {
     pub(super) outcome: AccountOutcome,
-    pub(super) fault: Option<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -93,7 +93,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let Some((document, kept)) = acquired.and_then(|got| got.document.as_ref()) else {
             // The source's own fault is reported where it belongs.
             outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
-            return Prepared { outcome, fault: None, work: None };
+            return Prepared { outcome, faults: Vec::new(), work: None };
         };
         let snapshot = match self.host.read(&target) {
             Ok(snapshot) => snapshot,
@@ -111,42 +111,44 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let policy = format!("{:?}", self.config.guard);
         let known = mine.judged.as_ref().is_some_and(|(judged, by)| judged.digest == kept.digest && *by == policy);
         let (mut desired, mut plan) = draw(document);
-        let mut fault = None;
+        let mut faults = Vec::new();
         let mut judged = (!known).then_some(*kept);
-        if !known && let Err(held) = self.config.guard.judge(&desired, &plan) {
-            let text = format!("account {}: {held}", outcome.user);
-            fault = Some(Fault { class: FaultClass::Failed, text: text.clone() });
-            judged = None;
-            // The document that passed last goes on being enforced: its windows, and repairs.
+        if !known {
             let rules = self.config.rules(account);
-            match mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules)) {
-                Some(last) => {
-                    outcome.fault(Status::Stale, text);
-                    (desired, plan) = draw(&last);
-                }
-                None => return Prepared::failed(outcome, Fault { class: FaultClass::Failed, text }),
+            let last = mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules));
+            let last = last.map(|last| draw(&last));
+            // A document takes away from the set in force, not from what is left of it in a file that was emptied.
+            let counted = last.as_ref().map(|(_, repaired)| {
+                let present = repaired.content.as_deref().or(snapshot.content.as_deref());
+                plan::plan(&desired, account.mode, present, &mine.installed)
+            });
+            if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
+                let text = format!("account {}: {held}", outcome.user);
+                let held = Fault { class: FaultClass::Failed, text: text.clone() };
+                // The document that passed last goes on being enforced: its windows, and repairs.
+                let Some(last) = last else { return Prepared::failed(outcome, held) };
+                outcome.fault(Status::Stale, text);
+                (desired, plan) = last;
+                faults.push(held);
+                judged = None;
             }
         }
         for bad in &document.left_out {
             outcome.fault(Status::Degraded, format!("line {} was left out: {}", bad.line, bad.reason));
             outcome.left_out.push(bad.clone());
         }
-        if let (Some(bad), None) = (document.left_out.first(), &fault) {
-            let text = format!("{}: line {} was left out: {}", account.source, bad.line, bad.reason);
-            fault = Some(Fault { class: FaultClass::Failed, text });
-        }
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         let work = Work { target, mode: account.mode, desired, snapshot, plan, judged };
-        Prepared { outcome, fault, work: Some(work) }
+        Prepared { outcome, faults, work: Some(work) }
     }
 
     /// Makes the file what was decided. When it changed since, it is read and planned again.
     pub(super) fn carry_out(&self, prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
-        let Prepared { mut outcome, mut fault, work } = prepared;
+        let Prepared { mut outcome, mut faults, work } = prepared;
         let Some(mut work) = work else {
-            return Carried { outcome, fault };
+            return Carried { outcome, faults };
         };
         let user = work.target.account.user.clone();
         match self.settle(&mut work, cycle) {
@@ -165,10 +167,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
             Err(failed) => {
                 outcome.fault(Status::Failed, failed.text.clone());
-                fault = Some(failed);
+                faults.push(failed);
             }
         }
-        Carried { outcome, fault }
+        Carried { outcome, faults }
     }
 
     /// Returns whether the file was changed, or would be.
@@ -224,7 +226,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 impl Prepared {
     fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
         outcome.fault(Status::Failed, fault.text.clone());
-        Self { outcome, fault: Some(fault), work: None }
+        Self { outcome, faults: vec![fault], work: None }
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Acquired {
     /// The document in force, and where it is kept; `None` when no good one was ever seen.
     pub(super) document: Option<(Document, Kept)>,
     pub(super) outcome: SourceOutcome,
-    pub(super) fault: Option<Fault>,
+    pub(super) faults: Vec<Fault>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -59,13 +59,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 let mut acquired = in_force(name, document, accepted, fetched, cycle.now);
                 acquired.outcome.status = Status::Stale;
                 acquired.outcome.detail = refused.text.clone();
-                acquired.fault = Some(refused);
+                acquired.faults.push(refused);
                 acquired
             }
             None => Acquired {
                 document: None,
                 outcome: SourceOutcome::failed(name, refused.text.clone()),
-                fault: Some(refused),
+                faults: vec![refused],
             },
         })
     }
@@ -126,5 +126,11 @@ fn in_force(name: String, document: Document, accepted: Accepted, fetched: Times
         outcome.status = Status::Stale;
         outcome.detail = fault.text.clone();
     }
-    Acquired { document: Some((document, accepted.document)), outcome, fault: expired }
+    // Named here, once for each document, and beside every account that it is left out of.
+    let bad = document.left_out.iter().map(|bad| Fault {
+        class: FaultClass::Failed,
+        text: format!("{}: line {} was left out: {}", outcome.source, bad.line, bad.reason),
+    });
+    let faults = expired.into_iter().chain(bad).collect();
+    Acquired { document: Some((document, accepted.document)), outcome, faults }
 }

@@ -4,7 +4,7 @@ mod account;
 mod acquire;
 mod pinned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -72,7 +72,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
                 let got = self.acquire(account, &mut cycle).await?;
-                faults.extend(got.fault.clone());
+                faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
@@ -90,14 +90,18 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.store.save(&cycle.state)?;
         let mut accounts = Vec::new();
         for one in prepared {
-            let Carried { outcome, fault } = self.carry_out(one, &mut cycle);
-            faults.extend(fault);
+            let Carried { outcome, faults: found } = self.carry_out(one, &mut cycle);
+            faults.extend(found);
             accounts.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
             faults.push(Fault::new(FaultClass::Failed, &fault));
         }
+
+        // Accounts that share a document share its faults.
+        let mut told = BTreeSet::new();
+        faults.retain(|fault| told.insert(fault.text.clone()));
 
         let sources: Vec<_> = acquired.into_values().map(|got| got.outcome).collect();
         let mut status = Outcome::overall(&sources, &accounts);

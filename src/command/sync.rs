@@ -26,7 +26,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
     let outcome = store.map(|mut store| {
-        let (fetch, host, zone, built) = (Sources::default(), Node::default(), sshd_zone(), built());
+        let mut host = Node::default();
+        host.sweeps = !options.dry_run;
+        let (fetch, zone, built) = (Sources::default(), sshd_zone(), built());
         let agent = Agent { config, fetch, host, zone, built };
         let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
         block_on(agent.cycle(&mut store, intent, clock))

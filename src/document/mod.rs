@@ -88,10 +88,12 @@ pub enum Refused {
     #[error("it is empty; publish the key set, or a JSON document with an empty `keys` to mean no key")]
     Empty,
     /// Too large.
-    #[error("it has {0} keys; at most {MAX_KEYS} are read")]
+    #[error("it has {0} keys, more than the {MAX_KEYS} that are read; publish fewer")]
     TooManyKeys(usize),
     /// It ends in the middle of a line.
-    #[error("it was cut off: line {line}, the last one, has no line feed and no good key ({reason})")]
+    #[error(
+        "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); publish it again, whole"
+    )]
     CutOff {
         /// The last line.
         line: usize,
@@ -99,16 +101,16 @@ pub enum Refused {
         reason: String,
     },
     /// None of its keys can be installed.
-    #[error("no good key in it; {first}")]
+    #[error("no good key in it ({first}); publish one with at least one key that sshd takes")]
     NoGoodKey {
         /// The first fault.
         first: String,
     },
     /// Not the JSON that was agreed on.
-    #[error("its JSON is wrong: {0}")]
+    #[error("its JSON is wrong: {0}; publish it again, whole and corrected")]
     Json(String),
     /// A value that its field cannot have.
-    #[error("line {line}: {fault}")]
+    #[error("line {line}: {fault}; publish it again, corrected")]
     Value {
         /// Where it stands, from 1.
         line: usize,
@@ -119,7 +121,7 @@ pub enum Refused {
     #[error(transparent)]
     PrivateKey(#[from] PrivateKeyFound),
     /// A signature without an end or with something behind it.
-    #[error("its signature is damaged: {0}")]
+    #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
 }
 

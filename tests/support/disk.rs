@@ -177,6 +177,8 @@ pub(crate) fn lose_power(
         run("umount", &[root.to_str().unwrap()]);
     }
     drop(session);
+    // The loop device may let go of the disk a moment late, and the session then leaves its mount: nothing may stay.
+    let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(&fuse).status();
     let events = std::mem::take(&mut disk.lock().unwrap().events);
     replay(kind, &events, start, &image, &root, judge)
 }

@@ -142,6 +142,10 @@ fn line(finding: &Finding, colour: Colour) -> String {
     format!("{} {:<12} {}: {text}\n", colour.paint(code, word), finding.check, finding.subject)
 }
 
+fn good_keys(count: usize) -> String {
+    format!("{count} good key{}", if count == 1 { "" } else { "s" })
+}
+
 /// Of several exit codes the first of 78, 77, 75, 1 counts.
 fn rank(exit: Exit) -> u8 {
     if exit == Exit::Good { 0 } else { exit as u8 }

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Finding, Level, source_exit, sources};
+use super::{Finding, Level, good_keys, source_exit, sources};
 use crate::command::block_on;
 use crate::config::Config;
 use crate::document;
@@ -32,7 +32,8 @@ async fn examine_all(config: &Config) -> Vec<Finding> {
                     Ok(document) => match verify(&document, &config.trust, None) {
                         Err(distrust) => finding(Level::Failed, chain(&distrust)),
                         Ok(_) if document.left_out.is_empty() => {
-                            finding(Level::Ok, format!("{} good keys, version {}", document.keys.len(), version.label))
+                            let keys = good_keys(document.keys.len());
+                            finding(Level::Ok, format!("{keys}, version {}", version.label))
                         }
                         Ok(_) => {
                             let bad: Vec<String> = document
