@@ -318,7 +318,7 @@ fn f20_flagged_files_and_read_only_homes_are_named_with_their_remedy() {
         for (flag, word) in flagged {
             // tmpfs has the flags since Linux 6.6.
             if !tool("chattr", &[&format!("+{flag}"), path]) {
-                eprintln!("SKIPPED: no flags on this kernel's tmpfs");
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "no flags on this kernel's tmpfs");
                 break;
             }
             publish(&setup, &[&other]);

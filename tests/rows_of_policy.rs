@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -65,7 +66,9 @@ fn f21_the_home_is_where_the_directory_service_says() {
 
         let setup = setup.account("no-such-account", "");
         std::fs::remove_file(authorized_keys("bob")).unwrap();
-        setup.run(["sync"]).fails(1, &[&["no-such-account", "create it, or take it out"]]);
+        let run = setup.run(["sync"]);
+        run.fails(1, &[&["no-such-account", "create it, or take it out"]]);
+        assert!(run.stdout.contains("\nno-such-account: failed"), "{}", run.stdout);
         assert!(login("bob", &key), "he goes on");
         move_home("bob", "/home/bob/gone");
         setup.run(["sync"]).fails(1, &[&["/home/bob/gone", "create it"], &["no-such-account"]]);
@@ -94,6 +97,8 @@ fn f22_no_line_of_another_writer_is_lost() {
             }
             match run.status {
                 0 => done += 1,
+                // Again and again before the rename, or just behind it.
+                _ if run.stderr.contains("not what was just written") => run.fails(1, &[&["find the other program"]]),
                 _ => run.fails(1, &[&["somebody else keeps writing it", "stop the other writer"]]),
             }
         }
@@ -126,6 +131,20 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
         assert!(!Path::new("/home/alice/held").exists(), "it waited for the other program's end");
         assert!(login("alice", &one));
         drop(holder);
+
+        // What the holder of the lock wrote while we waited, the file already read, is not overwritten.
+        let (own, holder) = (Key::new("own"), hold("1"));
+        publish(&setup, &[&two]);
+        let run = setup.command().arg("sync").stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(Path::new("/home/alice/held").exists());
+        let mut file = std::fs::File::options().append(true).open(authorized_keys("alice")).unwrap();
+        file.write_all(format!("{}\n", own.line).as_bytes()).unwrap();
+        assert!(Ended(run).0.wait().unwrap().success());
+        assert!(login("alice", &own) && login("alice", &two) && !login("alice", &one));
+        drop(holder);
+        publish(&setup, &[&one]);
+        setup.run(["sync"]).succeeds();
 
         let holder = hold("60");
         publish(&setup, &[&two]);

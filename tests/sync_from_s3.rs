@@ -255,7 +255,7 @@ fn f07_an_answer_that_never_comes_ends_and_changes_nothing() {
 #[test]
 fn windows_open_and_close_while_the_source_is_away() {
     let (leaving, coming) = (Key::new("leaving"), Key::new("coming"));
-    let change = jiff_second(4);
+    let change = whole_second(8);
     let document = format!(
         "{{\"version\": 1, \"keys\": [{{\"public_key\": \"{}\", \"not_after\": \"{change}\"}},\
          {{\"public_key\": \"{}\", \"not_before\": \"{change}\"}}]}}",
@@ -284,6 +284,6 @@ fn now() -> Timestamp {
 }
 
 /// A whole second, `seconds` from now.
-fn jiff_second(seconds: i64) -> Timestamp {
+fn whole_second(seconds: i64) -> Timestamp {
     Timestamp::from_second((now() + SignedDuration::from_secs(seconds)).as_second()).unwrap()
 }
