@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::Digest;
+use crate::guard::Guard;
 use crate::host::{HostError, bounded, write_durable};
 use crate::key::Fingerprint;
 use crate::source::{MAX_DOCUMENT, Version};
@@ -75,10 +76,20 @@ pub struct Kept {
 pub struct AccountState {
     /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves every line.
     pub installed: BTreeSet<Fingerprint>,
-    /// The document that the policy let through for this account, and the policy that did.
-    pub judged: Option<(Kept, String)>,
+    /// The document that the policy let through for this account.
+    pub judged: Option<Judged>,
     /// What stood in the file before `exclusive` first replaced it has been kept.
     pub adopted: bool,
+}
+
+/// A document that passed the guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// The document.
+    pub document: Kept,
+    /// The limits that let it through; under others it is judged anew.
+    pub guard: Guard,
 }
 
 /// Why the state could not be read or written. Nothing on the node was changed.
@@ -204,12 +215,12 @@ impl Store {
     }
 
     /// Keeps a document's bytes, durably.
-    pub fn keep(&self, bytes: &[u8]) -> Result<Digest, StateError> {
+    pub fn keep(&self, bytes: &[u8]) -> Result<(), StateError> {
         let digest = Digest::of(bytes);
         if self.lock.is_some() && self.document(digest).is_none() {
             write_durable(&self.directory.join("documents"), &digest.hex(), bytes, 0o600)?;
         }
-        Ok(digest)
+        Ok(())
     }
 
     /// A kept document's bytes; `None` when they are gone or not what they were.
@@ -233,7 +244,7 @@ impl Store {
     /// Removes documents that nothing refers to. One that stays behind does no harm.
     fn sweep_documents(&self) {
         let sources = self.saved.sources.values().map(|accepted| accepted.document.bytes);
-        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|(kept, _)| kept.bytes);
+        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|judged| judged.document.bytes);
         let wanted: BTreeSet<String> = sources.chain(judged).map(|digest| digest.hex()).collect();
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;

@@ -13,9 +13,9 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Status};
 use crate::source::Fetch;
-use crate::state::{State, StateError, Store};
+use crate::state::{State, Store};
 
-use account::{Carried, Prepared};
+use account::{Carried, Prepared, refuse_shared};
 use acquire::Acquired;
 
 pub use pinned::read_pinned;
@@ -29,8 +29,8 @@ pub struct Agent<F, H> {
     pub fetch: F,
     /// The node.
     pub host: H,
-    /// The zone in which an old sshd reads times.
-    pub zone: TimeZone,
+    /// Tells the zone in which an old sshd reads times; to find it costs many system calls, so it is asked only then.
+    pub zone: fn() -> TimeZone,
     /// When authkeysd was built: a clock that stands before that is not believed.
     pub built: Timestamp,
 }
@@ -52,33 +52,28 @@ struct Cycle<'s> {
     state: State,
     intent: Intent,
     now: Timestamp,
+    faults: Vec<Fault>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Runs one cycle. `clock` is read at its begin and end. An error means that nothing was begun.
-    pub async fn cycle(
-        &self,
-        store: &mut Store,
-        intent: Intent,
-        clock: impl Fn() -> Timestamp,
-    ) -> Result<Outcome, StateError> {
+    /// Runs one cycle. `clock` is read at its begin and end.
+    pub async fn cycle(&self, store: &mut Store, intent: Intent, clock: impl Fn() -> Timestamp) -> Outcome {
         let started = clock();
         let state = store.state().clone();
         let (now, clock_fault) = self.believed(started, &state);
-        let mut cycle = Cycle { state, store, intent, now };
-        let mut faults = Vec::from_iter(clock_fault);
+        let mut cycle = Cycle { state, store, intent, now, faults: Vec::from_iter(clock_fault) };
 
         let mut acquired: BTreeMap<_, Acquired> = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
-                let got = self.acquire(account, &mut cycle).await?;
-                faults.extend(got.faults.clone());
+                let got = self.acquire(account, &mut cycle).await;
+                cycle.faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
         cycle.state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
         let pinned = self.pinned(&mut cycle.state);
-        faults.extend(pinned.fault.clone());
+        cycle.faults.extend(pinned.fault.clone());
 
         // Everything is decided before anything is written: what will be installed is remembered first, so that no
         // crash can leave a key behind that nobody would revoke.
@@ -87,20 +82,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let got = acquired.get(&account.source);
             prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
         }
-        cycle.store.save(&cycle.state)?;
+        let mut prepared = refuse_shared(prepared);
+        if let Err(fault) = cycle.store.save(&cycle.state) {
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            prepared = prepared.into_iter().map(|one| one.without_memory(cycle.store.state())).collect();
+        }
         let mut accounts = Vec::new();
         for one in prepared {
             let Carried { outcome, faults: found } = self.carry_out(one, &mut cycle);
-            faults.extend(found);
+            cycle.faults.extend(found);
             accounts.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
-            faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
 
         // Accounts that share a document share its faults.
         let mut told = BTreeSet::new();
+        let mut faults = cycle.faults;
         faults.retain(|fault| told.insert(fault.text.clone()));
 
         let sources: Vec<_> = acquired.into_values().map(|got| got.outcome).collect();
@@ -109,7 +109,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             status = Status::Degraded;
         }
         let finished = clock();
-        Ok(Outcome {
+        Outcome {
             schema: 1,
             version: env!("CARGO_PKG_VERSION"),
             status,
@@ -122,7 +122,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             sources,
             accounts,
             faults,
-        })
+        }
     }
 
     /// The time that windows are judged by. A node that wakes up in 1970 must not close what has opened since: then the

@@ -1,5 +1,6 @@
 //! `authkeysd sync`: one cycle, with the diff printed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
+use crate::config::Config;
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::text;
@@ -25,24 +27,35 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     };
     let directory = load::state_directory(&config);
     let store = if options.dry_run { Store::peek(&directory) } else { Store::open(&directory) };
-    let outcome = store.map(|mut store| {
-        let mut host = Node::default();
-        host.sweeps = !options.dry_run;
-        let (fetch, zone, built) = (Sources::default(), sshd_zone(), built());
-        let agent = Agent { config, fetch, host, zone, built };
-        let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-        block_on(agent.cycle(&mut store, intent, clock))
-    });
-    match outcome {
-        Ok(Ok(Ok(outcome))) => show(&outcome, options),
-        Ok(Err(fault)) => {
+    let mut store = match store {
+        Ok(store) => store,
+        Err(fault) => {
+            complain(&chain(&fault));
+            return denied(&fault);
+        }
+    };
+    warn_of_private_keys(&config);
+    let mut host = Node::default();
+    host.sweeps = !options.dry_run;
+    let agent = Agent { config, fetch: Sources::default(), host, zone: sshd_zone, built: built() };
+    let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
+    match block_on(agent.cycle(&mut store, intent, clock)) {
+        Ok(outcome) => show(&outcome, options),
+        Err(fault) => {
             complain(&format!("cannot start: {fault}"));
             Exit::Failed
         }
-        Err(fault) | Ok(Ok(Err(fault))) => {
-            complain(&chain(&fault));
-            denied(&fault)
-        }
+    }
+}
+
+/// The operator chose it, and is told at every start what it means.
+fn warn_of_private_keys(config: &Config) {
+    let sources: BTreeSet<_> = config.accounts.iter().filter(|a| a.allow_private_key).map(|a| &a.source).collect();
+    for source in sources {
+        complain(&format!(
+            "warning: {source}: allow_private_key lets every node read a private key that opens every other node; \
+             publish the public half alone"
+        ));
     }
 }
 

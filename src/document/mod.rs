@@ -106,6 +106,11 @@ pub enum Refused {
         /// The first fault.
         first: String,
     },
+    /// What proxies and captive portals answer in the place of the source.
+    #[error(
+        "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
+    )]
+    WebPage,
     /// Not the JSON that was agreed on.
     #[error("its JSON is wrong: {0}; publish it again, whole and corrected")]
     Json(String),
@@ -149,6 +154,7 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
         return Err(Refused::TooManyKeys(all));
     }
     match document.left_out.first() {
+        Some(_) if document.keys.is_empty() && *first == b'<' => Err(Refused::WebPage),
         Some(bad) if document.keys.is_empty() => {
             Err(Refused::NoGoodKey { first: format!("line {}: {}", bad.line, bad.reason) })
         }

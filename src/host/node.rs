@@ -69,7 +69,7 @@ impl Host for Node {
         self.step(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
             let Some(directory) = place.directory else {
-                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent() });
+                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None });
             };
             if sweeps {
                 sweep(&directory, &place.name);

@@ -11,3 +11,4 @@ mod keys;
 mod plans;
 mod purity;
 mod verify;
+mod world;
