@@ -1,11 +1,13 @@
 //! The brake before a new document reaches a file: too few keys, or too many gone at once, is more likely a mistake.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::plan::{Desired, Plan};
 
 /// The policy's limits for one account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Guard {
     /// The fewest published keys that must be in force; pinned keys do not count.
     pub min_keys: usize,
@@ -14,7 +16,8 @@ pub struct Guard {
 }
 
 /// A limit on removals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MaxRemovals {
     /// That many keys.
     Keys(usize),

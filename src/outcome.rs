@@ -6,7 +6,7 @@ use std::fmt::Display;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Digest, LeftOut, Name, Serial};
+use crate::document::{Digest, Document, LeftOut, Name, Serial};
 use crate::key::{Fingerprint, KeyBlob};
 use crate::user::UserName;
 
@@ -246,6 +246,13 @@ impl AccountOutcome {
             left_out: Vec::new(),
             next_change: None,
         }
+    }
+
+    /// Notes which document the file follows.
+    pub fn follow(&mut self, document: &Document) {
+        self.name = document.name.clone();
+        self.serial = document.serial;
+        self.digest = Some(document.digest);
     }
 
     /// Notes a fault; the gravest keeps the word.

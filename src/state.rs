@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::Digest;
+use crate::guard::Guard;
 use crate::host::{HostError, bounded, write_durable};
 use crate::key::Fingerprint;
 use crate::source::{MAX_DOCUMENT, Version};
@@ -75,10 +76,20 @@ pub struct Kept {
 pub struct AccountState {
     /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves every line.
     pub installed: BTreeSet<Fingerprint>,
-    /// The document that the policy let through for this account, and the policy that did.
-    pub judged: Option<(Kept, String)>,
+    /// The document that the policy let through for this account.
+    pub judged: Option<Judged>,
     /// What stood in the file before `exclusive` first replaced it has been kept.
     pub adopted: bool,
+}
+
+/// A document that passed the guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// The document.
+    pub document: Kept,
+    /// The limits that let it through; under others it is judged anew.
+    pub guard: Guard,
 }
 
 /// Why the state could not be read or written. Nothing on the node was changed.
@@ -112,6 +123,11 @@ pub enum StateError {
         #[source]
         source: serde_json::Error,
     },
+    /// What would be written could not be read again.
+    #[error(
+        "{0} would become larger than {MAX_STATE} bytes, for every key ever installed is remembered: correct the document, or move the state away to start afresh (serials and once-installed keys are then forgotten)"
+    )]
+    TooLarge(PathBuf),
     /// Written by a later version.
     #[error(
         "{path} has schema {schema}, this authkeysd knows {SCHEMA}: it was written by a later version, upgrade again"
@@ -132,7 +148,6 @@ pub enum StateError {
 pub struct Store {
     directory: PathBuf,
     saved: State,
-    not_before: Timestamp,
     lock: Option<File>,
 }
 
@@ -162,8 +177,10 @@ impl Store {
                 Err(TryLockError::Error(fault)) => return Err(failed(fault)),
             }
         }
-        let saved = load(directory)?;
-        Ok(Self { directory: directory.to_owned(), saved, not_before: Timestamp::UNIX_EPOCH, lock: Some(file) })
+        let store = Self { directory: directory.to_owned(), saved: load(directory)?, lock: Some(file) };
+        // A run that was killed after its last save did not come to this.
+        store.sweep_documents();
+        Ok(store)
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
@@ -171,18 +188,7 @@ impl Store {
         if directory.exists() {
             check_owner(directory)?;
         }
-        let saved = load(directory)?;
-        Ok(Self { directory: directory.to_owned(), saved, not_before: Timestamp::UNIX_EPOCH, lock: None })
-    }
-
-    /// Names a time before which no clock is right: that of the program's build.
-    pub fn not_before(self, not_before: Timestamp) -> Self {
-        Self { not_before, ..self }
-    }
-
-    /// The time before which no clock is right; with `forget`, whatever was recorded.
-    pub fn earliest(&self, forget: bool) -> Timestamp {
-        self.saved.clock.filter(|_| !forget).map_or(self.not_before, |clock| clock.max(self.not_before))
+        Ok(Self { directory: directory.to_owned(), saved: load(directory)?, lock: None })
     }
 
     /// The state as it is on disk.
@@ -197,7 +203,11 @@ impl Store {
         }
         let state = State { schema: SCHEMA, ..state.clone() };
         let path = self.directory.join("state.json");
-        let bytes = serde_json::to_vec_pretty(&state).map_err(|source| StateError::Corrupt { path, source })?;
+        let bytes = match serde_json::to_vec_pretty(&state) {
+            Ok(bytes) if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_STATE) => bytes,
+            Ok(_) => return Err(StateError::TooLarge(path)),
+            Err(source) => return Err(StateError::Corrupt { path, source }),
+        };
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
         self.sweep_documents();
@@ -205,12 +215,12 @@ impl Store {
     }
 
     /// Keeps a document's bytes, durably.
-    pub fn keep(&self, bytes: &[u8]) -> Result<Digest, StateError> {
+    pub fn keep(&self, bytes: &[u8]) -> Result<(), StateError> {
         let digest = Digest::of(bytes);
         if self.lock.is_some() && self.document(digest).is_none() {
             write_durable(&self.directory.join("documents"), &digest.hex(), bytes, 0o600)?;
         }
-        Ok(digest)
+        Ok(())
     }
 
     /// A kept document's bytes; `None` when they are gone or not what they were.
@@ -234,7 +244,7 @@ impl Store {
     /// Removes documents that nothing refers to. One that stays behind does no harm.
     fn sweep_documents(&self) {
         let sources = self.saved.sources.values().map(|accepted| accepted.document.bytes);
-        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|(kept, _)| kept.bytes);
+        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|judged| judged.document.bytes);
         let wanted: BTreeSet<String> = sources.chain(judged).map(|digest| digest.hex()).collect();
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;

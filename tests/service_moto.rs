@@ -1,10 +1,11 @@
 //! The service against an S3 that keeps state: publish, change, revoke, outage, recovery.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;
 
+#[allow(dead_code, reason = "not all of it is used here")]
 #[path = "support/moto.rs"]
 mod moto;
 

@@ -38,7 +38,12 @@ impl Host for &Memory {
 
     fn read(&self, _: &Target) -> Result<Snapshot, HostError> {
         let (version, content) = self.0.lock().unwrap().clone();
-        Ok(Snapshot { content: Some(content), drifted: false, stamp: Stamp::of_version(version) })
+        Ok(Snapshot {
+            content: Some(content),
+            drifted: false,
+            stamp: Stamp::of_version(version),
+            directory: Some((1, 1)),
+        })
     }
 
     fn replace(&self, _: &Target, _: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
@@ -88,7 +93,7 @@ fn f32_ten_thousand_cycles_with_changes_drift_and_outages_need_no_more_memory_th
     let directory = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() }.unwrap();
     let (published, host) = (Published::default(), Memory::default());
     let config = Config::parse("source = \"file:/k\"\n[[account]]\nuser = \"me\"\n").unwrap();
-    let agent = Agent { config, fetch: &published, host: &host, zone: TimeZone::UTC };
+    let agent = Agent { config, fetch: &published, host: &host, zone: || TimeZone::UTC, built: Timestamp::UNIX_EPOCH };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut history = History::default();
     let mut now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
@@ -102,7 +107,7 @@ fn f32_ten_thousand_cycles_with_changes_drift_and_outages_need_no_more_memory_th
         }
         now += SignedDuration::from_secs(60);
         let mut store = Store::open(directory.path()).unwrap();
-        let outcome = runtime.block_on(agent.cycle(&mut store, Intent::default(), || now)).unwrap();
+        let outcome = runtime.block_on(agent.cycle(&mut store, Intent::default(), || now));
         let outcome = history.complete(outcome, None);
         told += entries(history.last(), &outcome, false).len();
         status_file::write(directory.path(), &outcome).unwrap();

@@ -1,7 +1,11 @@
 //! One account of a cycle: what its file must become, and making it so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
 use super::pinned::Pinned;
@@ -9,10 +13,11 @@ use super::{Agent, Cycle};
 use crate::config::{AccountConfig, Placed};
 use crate::document::Document;
 use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
+use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
+use crate::plan::{self, Desired, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
 use crate::source::Fetch;
-use crate::state::Kept;
+use crate::state::{Judged, Kept, State};
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
@@ -32,9 +37,13 @@ struct Work {
     desired: Desired,
     snapshot: Snapshot,
     plan: Plan,
+    /// What made the plan, and makes it again when the file changes under us.
+    planner: Planner,
     /// The document that passed the guard.
     judged: Option<Kept>,
 }
+
+type Planner = fn(&Desired, Mode, Option<&[u8]>, &BTreeSet<Fingerprint>) -> Plan;
 
 /// An account after its turn.
 #[derive(Debug)]
@@ -90,48 +99,53 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         outcome.user = target.account.user.to_string();
         outcome.file = target.path().display().to_string();
-        let Some((document, kept)) = acquired.and_then(|got| got.document.as_ref()) else {
-            // The source's own fault is reported where it belongs.
-            outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
-            return Prepared { outcome, faults: Vec::new(), work: None };
-        };
         let snapshot = match self.host.read(&target) {
             Ok(snapshot) => snapshot,
             Err(error) => return Prepared::failed(outcome, host_fault(&error)),
         };
+        let Some((document, kept)) = acquired.and_then(|got| got.document.as_ref()) else {
+            // The source's own fault is reported where it belongs.
+            outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
+            return self.only_pinned(account, target, snapshot, outcome, pinned, cycle);
+        };
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
-        let moment = Moment { now: cycle.now, zone: self.zone.clone() };
         let draw = |document: &Document| {
-            let form = self.expiry_form(document, pinned);
-            let desired = desired(&[document], &pinned.lines, &target.account.user, &moment, form);
+            let desired = self.desired(&[document], pinned, &target, cycle.now);
             let plan = plan(&desired, account.mode, snapshot.content.as_deref(), &mine.installed);
             (desired, plan)
         };
 
-        let policy = format!("{:?}", self.config.guard);
-        let known = mine.judged.as_ref().is_some_and(|(judged, by)| judged.digest == kept.digest && *by == policy);
+        let guard = self.config.guard;
+        let known = mine.judged.as_ref().is_some_and(|j| j.document.digest == kept.digest && j.guard == guard);
         let (mut desired, mut plan) = draw(document);
         let mut faults = Vec::new();
         let mut judged = (!known).then_some(*kept);
-        let mut follows = document;
-        let last;
-        if !known && let Err(held) = self.config.guard.judge(&desired, &plan) {
-            let text = format!("account {}: {held}", outcome.user);
-            faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
-            judged = None;
-            // The document that passed last goes on being enforced: its windows, and repairs.
+        let mut held_to = None;
+        if !known {
             let rules = self.config.rules(account);
-            last = mine.judged.as_ref().and_then(|(judged, _)| load(cycle.store, *judged, &rules));
-            let Some(last) = &last else {
-                return Prepared::failed(outcome, Fault { class: FaultClass::Failed, text });
-            };
-            outcome.fault(Status::Stale, text);
-            (desired, plan) = draw(last);
-            follows = last;
+            let last = mine.judged.as_ref().and_then(|judged| load(cycle.store, judged.document, &rules));
+            let last = last.map(|last| (draw(&last), last));
+            // A document takes away from the set in force, not from what is left of it in a file that was emptied.
+            let counted = last.as_ref().map(|((_, repaired), _)| {
+                let present = repaired.content.as_deref().or(snapshot.content.as_deref());
+                plan::plan(&desired, account.mode, present, &mine.installed)
+            });
+            if let Err(held) = guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
+                let text = format!("account {}: {held}", outcome.user);
+                faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
+                // The document that passed last goes on being enforced: its windows, and repairs.
+                let Some((drawn, last)) = last else {
+                    outcome.fault(Status::Failed, text);
+                    let pinned = self.only_pinned(account, target, snapshot, outcome, pinned, cycle);
+                    return Prepared { faults, ..pinned };
+                };
+                outcome.fault(Status::Stale, text);
+                (desired, plan) = drawn;
+                held_to = Some(last);
+                judged = None;
+            }
         }
-        outcome.name = follows.name.clone();
-        outcome.serial = follows.serial;
-        outcome.digest = Some(follows.digest);
+        outcome.follow(held_to.as_ref().unwrap_or(document));
         outcome.next_change = desired.next_change;
         for bad in &document.left_out {
             outcome.fault(Status::Degraded, format!("line {} was left out: {}", bad.line, bad.reason));
@@ -140,8 +154,42 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
-        let work = Work { target, mode: account.mode, desired, snapshot, plan, judged };
+        let work = Work { target, mode: account.mode, desired, snapshot, plan, planner: plan::plan, judged };
         Prepared { outcome, faults, work: Some(work) }
+    }
+
+    /// Break-glass keys are installed also where no key set may be: everything else stays as it is.
+    fn only_pinned(
+        &self,
+        account: &AccountConfig,
+        target: Target,
+        snapshot: Snapshot,
+        outcome: AccountOutcome,
+        pinned: &Pinned,
+        cycle: &mut Cycle<'_>,
+    ) -> Prepared {
+        let desired = self.desired(&[], pinned, &target, cycle.now);
+        let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
+        let plan = add_pinned(&desired, account.mode, snapshot.content.as_deref(), &mine.installed);
+        let work = plan.content.is_some().then(|| {
+            mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
+            Work { target, mode: account.mode, desired, snapshot, plan, planner: add_pinned, judged: None }
+        });
+        Prepared { outcome, faults: Vec::new(), work }
+    }
+
+    fn desired(&self, documents: &[&Document], pinned: &Pinned, target: &Target, now: Timestamp) -> Desired {
+        let published = || documents.iter().flat_map(|document| &document.keys);
+        let timed = published().any(|key| key.not_after.is_some())
+            || published().map(|key| &key.line).chain(&pinned.lines).any(|line| line.options.has("expiry-time"));
+        // The installed sshd and its time zone are asked for only when there is a time to be written.
+        let (zone, form) = if timed {
+            let form = self.config.expiry_form.unwrap_or_else(|| ExpiryForm::for_sshd(self.host.sshd_version()));
+            ((self.zone)(), form)
+        } else {
+            (TimeZone::UTC, ExpiryForm::Omit)
+        };
+        desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone }, form)
     }
 
     /// Makes the file what was decided. When it changed since, it is read and planned again.
@@ -158,8 +206,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
                 outcome.updated = work.plan.updated;
                 if let (Some(kept), false) = (work.judged, cycle.intent.dry_run) {
-                    cycle.state.accounts.entry(user).or_default().judged =
-                        Some((kept, format!("{:?}", self.config.guard)));
+                    let judged = Judged { document: kept, guard: self.config.guard };
+                    cycle.state.accounts.entry(user).or_default().judged = Some(judged);
                 }
             }
             Err(failed) => {
@@ -197,7 +245,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Replaced::ChangedMeanwhile => {
                     work.snapshot = self.host.read(&work.target).map_err(|error| host_fault(&error))?;
                     let present = work.snapshot.content.as_deref();
-                    work.plan = plan(&work.desired, work.mode, present, &mine.installed);
+                    work.plan = (work.planner)(&work.desired, work.mode, present, &mine.installed);
                 }
             }
         }
@@ -206,21 +254,44 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
         Err(Fault { class: FaultClass::Failed, text })
     }
+}
 
-    /// The installed sshd is asked only when there is a time to be written.
-    fn expiry_form(&self, document: &Document, pinned: &Pinned) -> ExpiryForm {
-        let lines = document.keys.iter().map(|key| &key.line).chain(&pinned.lines);
-        let timed = document.keys.iter().any(|key| key.not_after.is_some())
-            || lines.into_iter().any(|line| line.options.has("expiry-time"));
-        match self.config.expiry_form {
-            Some(form) => form,
-            None if timed => ExpiryForm::for_sshd(self.host.sshd_version()),
-            None => ExpiryForm::Omit,
-        }
-    }
+/// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in.
+pub(super) fn refuse_shared(prepared: Vec<Prepared>) -> Vec<Prepared> {
+    let mut users = BTreeMap::new();
+    prepared.iter().filter_map(Prepared::place).for_each(|place| *users.entry(place).or_insert(0_usize) += 1);
+    let shared = |one: &Prepared| one.place().is_some_and(|place| users.get(&place).is_some_and(|users| *users > 1));
+    let refuse = |one: Prepared| {
+        let text = format!("{}: several accounts share this file; give each its own", one.outcome.file);
+        if shared(&one) { Prepared::failed(one.outcome, Fault { class: FaultClass::Failed, text }) } else { one }
+    };
+    prepared.into_iter().map(refuse).collect()
 }
 
 impl Prepared {
+    /// The directory and name that the account's file really has.
+    fn place(&self) -> Option<((u64, u64), OsString)> {
+        let work = self.work.as_ref()?;
+        Some((work.snapshot.directory?, work.target.path().file_name()?.to_owned()))
+    }
+
+    /// Gives up on an account that needs a key which cannot be remembered: nobody could revoke it later. What only takes
+    /// keys away goes on.
+    pub(super) fn without_memory(self, saved: &State) -> Self {
+        let known = |work: &Work| {
+            let installed = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
+            work.desired.entries.iter().all(|e| installed.is_some_and(|keys| keys.contains(&e.key.fingerprint())))
+        };
+        if self.work.as_ref().is_none_or(known) {
+            return self;
+        }
+        let text = format!(
+            "account {}: no key is installed that cannot be remembered; the state must be writable",
+            self.outcome.user
+        );
+        Self::failed(self.outcome, Fault { class: FaultClass::Failed, text })
+    }
+
     fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
         outcome.fault(Status::Failed, fault.text.clone());
         Self { outcome, faults: vec![fault], work: None }

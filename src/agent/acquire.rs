@@ -1,15 +1,17 @@
 //! From a source to the document that is to be in force: the new one, or the last good one with the reason.
 
+use std::error::Error;
+
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
-use crate::document::{self, Document, Rules};
+use crate::document::{self, Digest, Document, Rules};
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, Status, chain};
 use crate::source::{Class, Fetch, Fetched, SourceUrl, Version};
-use crate::state::{Accepted, Kept, StateError, Store};
+use crate::state::{Accepted, Kept, Store};
 use crate::verify::verify;
 
 /// What a source gave.
@@ -22,8 +24,8 @@ pub(super) struct Acquired {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Fetches, judges and keeps. Only an unusable state directory is an error; a bad source or document is an outcome.
-    pub(super) async fn acquire(&self, account: &AccountConfig, cycle: &mut Cycle<'_>) -> Result<Acquired, StateError> {
+    /// Fetches, judges and keeps. A bad source or document is an outcome, not an error.
+    pub(super) async fn acquire(&self, account: &AccountConfig, cycle: &mut Cycle<'_>) -> Acquired {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
         let last = self.kept(account, cycle);
@@ -36,13 +38,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                         accepted.fetched = cycle.now;
                         cycle.state.sources.insert(name.clone(), accepted.clone());
                     }
-                    return Ok(in_force(name, document, accepted, cycle.now, cycle.now));
+                    return in_force(name, document, accepted, cycle.now, cycle.now);
                 }
                 None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
             Ok(Fetched::Document { bytes, version }) => {
-                match self.judge(url, Zeroizing::new(bytes), version, &rules, cycle)? {
-                    Ok((document, accepted)) => return Ok(in_force(name, document, accepted, cycle.now, cycle.now)),
+                match self.judge(url, Zeroizing::new(bytes), version, &rules, cycle) {
+                    Ok((document, accepted)) => return in_force(name, document, accepted, cycle.now, cycle.now),
                     Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
                 }
             }
@@ -56,7 +58,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 (problem, error.to_string())
             }
         };
-        Ok(last_good(name, last, problem, text, cycle.now))
+        last_good(name, last, problem, text, cycle.now)
     }
 
     /// What is kept of a source, with what `before` said of it.
@@ -87,7 +89,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         trusted.then(|| (document, accepted.clone()))
     }
 
-    /// Parses, verifies and keeps what came. The inner error is why the document is refused.
+    /// Parses, verifies and keeps what came; the error is why the document is refused.
     fn judge(
         &self,
         url: &SourceUrl,
@@ -95,23 +97,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         version: Version,
         rules: &Rules,
         cycle: &mut Cycle<'_>,
-    ) -> Result<Result<(Document, Accepted), String>, StateError> {
-        let document = match document::parse(&bytes, rules) {
-            Ok(document) => document,
-            Err(refused) => return Ok(Err(chain(&refused))),
-        };
+    ) -> Result<(Document, Accepted), String> {
+        let refused = |error: &dyn Error| chain(error);
+        let document = document::parse(&bytes, rules).map_err(|error| refused(&error))?;
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
-        match verify(&document, &self.config.trust, mark) {
-            Err(distrust) => return Ok(Err(chain(&distrust))),
-            Ok(Some(mark)) => drop(cycle.state.marks.insert(url.mark(), mark)),
-            Ok(None) => drop(cycle.state.marks.remove(&url.mark())),
+        match verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))? {
+            Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
+            None => drop(cycle.state.marks.remove(&url.mark())),
         }
         let public = document::public_half(&bytes);
-        let kept = cycle.store.keep(public.as_deref().unwrap_or(&bytes))?;
-        let kept = Kept { digest: document.digest, bytes: kept };
+        let bytes = public.as_deref().unwrap_or(&bytes);
+        if let Err(fault) = cycle.store.keep(bytes) {
+            // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+        }
+        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
         let accepted = Accepted { version, document: kept, fetched: cycle.now };
         cycle.state.sources.insert(url.to_string(), accepted.clone());
-        Ok(Ok((document, accepted)))
+        Ok((document, accepted))
     }
 }
 

@@ -4,7 +4,7 @@ mod account;
 mod acquire;
 mod pinned;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,9 +14,9 @@ use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Status};
 use crate::schedule::Clock;
 use crate::source::{Fetch, SourceUrl};
-use crate::state::{State, StateError, Store};
+use crate::state::{State, Store};
 
-use account::{Carried, Prepared};
+use account::{Carried, Prepared, refuse_shared};
 use acquire::Acquired;
 
 pub use pinned::read_pinned;
@@ -33,8 +33,10 @@ pub struct Agent<F, H> {
     pub fetch: F,
     /// The node.
     pub host: H,
-    /// The zone in which an old sshd reads times.
-    pub zone: TimeZone,
+    /// Tells the zone in which an old sshd reads times; to find it costs many system calls, so it is asked only then.
+    pub zone: fn() -> TimeZone,
+    /// When authkeysd was built: a clock that stands before that is not believed.
+    pub built: Timestamp,
 }
 
 /// What a cycle is for.
@@ -54,6 +56,7 @@ struct Cycle<'s> {
     state: State,
     intent: Intent,
     now: Timestamp,
+    faults: Vec<Fault>,
 }
 
 /// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
@@ -67,62 +70,57 @@ pub struct Gathered {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Runs one cycle. `clock` is read at its begin and end. An error means that nothing was begun.
-    pub async fn cycle(
-        &self,
-        store: &mut Store,
-        intent: Intent,
-        clock: impl Fn() -> Timestamp,
-    ) -> Result<Outcome, StateError> {
-        let gathered = self.gather(store, intent, clock()).await?;
+    /// Runs one cycle. `clock` is read at its begin and end.
+    pub async fn cycle(&self, store: &mut Store, intent: Intent, clock: impl Fn() -> Timestamp) -> Outcome {
+        let gathered = self.gather(store, intent, clock()).await;
         self.install(store, gathered, clock)
     }
 
     /// The first half of a cycle: fetches from every source. Writes nothing but documents that are good.
-    pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Result<Gathered, StateError> {
-        let clock = Clock { wall: now, earliest: store.earliest(intent.accept_rollback) };
-        let mut cycle = Cycle { state: store.state().clone(), store, intent, now: clock.effective() };
-        let (mut acquired, mut faults) = (BTreeMap::new(), Vec::new());
+    pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
+        let (clock, mut cycle) = self.begin(store, intent, now);
+        let mut acquired = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
-                let got = self.acquire(account, &mut cycle).await?;
-                faults.extend(got.faults.clone());
+                let got = self.acquire(account, &mut cycle).await;
+                cycle.faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
         cycle.state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
-        Ok(Gathered { state: cycle.state, intent, clock, acquired, faults })
+        Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
     }
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
     /// or closes.
     pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
         let intent = Intent::default();
-        let clock = Clock { wall: now, earliest: store.earliest(false) };
-        let cycle = Cycle { state: store.state().clone(), store, intent, now: clock.effective() };
-        let (mut acquired, mut faults) = (BTreeMap::new(), Vec::new());
+        let (clock, mut cycle) = self.begin(store, intent, now);
+        let mut acquired = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
                 let got = self.acquire_kept(account, last, &cycle);
-                faults.extend(got.faults.clone());
+                cycle.faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
         }
-        Gathered { state: cycle.state, intent, clock, acquired, faults }
+        Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
+    }
+
+    fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> (Clock, Cycle<'s>) {
+        let state = store.state().clone();
+        let recorded = state.clock.filter(|_| !intent.accept_rollback);
+        let clock = Clock { wall: now, earliest: recorded.map_or(self.built, |clock| clock.max(self.built)) };
+        let faults = clock.fault().map(|text| Fault { class: FaultClass::Failed, text });
+        (clock, Cycle { state, store, intent, now: clock.effective(), faults: Vec::from_iter(faults) })
     }
 
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
-    pub fn install(
-        &self,
-        store: &mut Store,
-        gathered: Gathered,
-        clock: impl Fn() -> Timestamp,
-    ) -> Result<Outcome, StateError> {
-        let Gathered { state, intent, clock: begun, acquired, mut faults } = gathered;
-        let mut cycle = Cycle { store, state, intent, now: begun.effective() };
-        faults.extend(begun.fault().map(|text| Fault { class: FaultClass::Failed, text }));
+    pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
+        let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
+        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults };
         let pinned = self.pinned(&mut cycle.state);
-        faults.extend(pinned.fault.clone());
+        cycle.faults.extend(pinned.fault.clone());
 
         // Everything is decided before anything is written: what will be installed is remembered first, so that no
         // crash can leave a key behind that nobody would revoke.
@@ -131,18 +129,27 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let got = acquired.get(&account.source);
             prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
         }
+        let mut prepared = refuse_shared(prepared);
         cycle.record_time();
-        cycle.store.save(&cycle.state)?;
+        if let Err(fault) = cycle.store.save(&cycle.state) {
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            prepared = prepared.into_iter().map(|one| one.without_memory(cycle.store.state())).collect();
+        }
         let mut accounts = Vec::new();
         for one in prepared {
             let Carried { outcome, faults: found } = self.carry_out(one, &mut cycle);
-            faults.extend(found);
+            cycle.faults.extend(found);
             accounts.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
-            faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
+
+        // Accounts that share a document share its faults.
+        let mut told = BTreeSet::new();
+        let mut faults = cycle.faults;
+        faults.retain(|fault| told.insert(fault.text.clone()));
 
         let mut outcome = Outcome {
             schema: 1,
@@ -161,7 +168,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
-        Ok(outcome)
+        outcome
     }
 }
 

@@ -50,7 +50,7 @@ pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), Str
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let found = bounded::read(path, limit).map_err(|fault| chain(&fault))?.ok_or("there is no such file")?;
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
-        return Err("others can write it: chown it to root and chmod it 0600".to_owned());
+        return Err("others can write it or its directory: chown both to root and chmod go-w".to_owned());
     }
     let text = String::from_utf8(found.content).map_err(|_| "it is not UTF-8".to_owned())?;
     if text.trim_start().starts_with('{') {

@@ -22,7 +22,8 @@ pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
         Err(fault) => return Err(whole(chain(&fault))),
     };
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
-        let fault = "others can write it, and so decide who may log in; chown it to root and chmod it 0644";
+        let fault =
+            "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
         return Err(whole(fault.to_owned()));
     }
     let text = String::from_utf8(found.content).map_err(|_| whole("it is not UTF-8".to_owned()))?;

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use crate::key::is_hidden;
 use crate::report::text::Colour;
 
 mod check;
@@ -133,18 +134,54 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     }
 }
 
+/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file
+/// system, a name server without an answer) was given up already and is not waited for.
+fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
 /// One line on stderr. Nothing that a document or a server said may break out of it.
 fn complain(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect();
     let _ = writeln!(std::io::stderr(), "authkeysd: {line}");
 }
 
-/// Data on stdout. A reader that went away (`| head`) is no fault of ours.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.
+fn print(text: &str) -> bool {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {fault}"));
+            false
+        }
+        _ => true,
+    }
 }
 
 fn colour() -> Colour {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted && std::io::stdout().is_terminal() { Colour::Yes } else { Colour::No }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn f37_what_hangs_beside_the_work_does_not_keep_the_command_from_ending() {
+        let (begun, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
+        let work = async move {
+            let hung = tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
+            tokio::time::timeout(Duration::from_millis(20), hung).await.is_err()
+        };
+        assert!(block_on(work).unwrap());
+        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+        drop(wake);
+    }
 }

@@ -31,6 +31,7 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Failed;
         }
     };
+    sync::warn_of_private_keys(&setup.config);
     let parts = Parts {
         fetch: Sources::default(),
         host: Node::default(),
@@ -39,7 +40,8 @@ pub(super) fn run(path: &Path) -> Exit {
             load::config(path).map(load::setup).map_err(|faults| lines(faults).join("; "))
         },
         clock: sync::clock,
-        not_before: load::built(),
+        zone: sync::sshd_zone,
+        built: load::built(),
         identity: identity(),
         notify: notify(),
     };

@@ -40,16 +40,21 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         Some(most) => age <= most,
         None => age <= MAX_AGE || outcome.next_cycle.is_some_and(|next| now.duration_since(next) <= OVERDUE),
     };
-    if options.json {
+    let printed = if options.json {
         match serde_json::to_string_pretty(&outcome) {
             Ok(json) => print(&(json + "\n")),
-            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+            Err(fault) => {
+                complain(&format!("cannot write JSON: {fault}"));
+                false
+            }
         }
     } else {
-        print(&text::headline(&outcome, now, fresh, colour()));
-        print(&text::render(&outcome, false, colour()));
+        print(&(text::headline(&outcome, now, fresh, colour()) + &text::render(&outcome, false, colour())))
+    };
+    match verdict(&outcome, fresh, now) {
+        Exit::Good if !printed => Exit::Failed,
+        exit => exit,
     }
-    verdict(&outcome, fresh, now)
 }
 
 fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {

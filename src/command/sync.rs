@@ -1,15 +1,17 @@
 //! `authkeysd sync`: one cycle, with the diff printed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Exit, Sync, colour, complain, load, print};
+use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
+use crate::config::Config;
 use crate::history::History;
-use crate::host::Node;
+use crate::host::{HostError, Node, bounded};
 use crate::outcome::{FaultClass, Outcome, chain};
 use crate::report::entries::entries;
 use crate::report::{journal, status_file, text};
@@ -17,36 +19,48 @@ use crate::service::Setup;
 use crate::source::Sources;
 use crate::state::{StateError, Store};
 
+/// The most bytes of a zone's description; the longest have some 4 KB.
+const MAX_ZONE: u64 = 1 << 16;
+
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let config = match load::config_or_exit(path) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let Setup { config, state, runtime: directory } = load::setup(config);
+    let Setup { config, state, runtime } = load::setup(config);
     let max_stale = config.max_stale;
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
-    let store = store.map(|store| store.not_before(load::built()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match (store, runtime) {
-        (Ok(mut store), Ok(runtime)) => {
-            let agent = Agent { config, fetch: Sources::default(), host: Node::default(), zone: TimeZone::system() };
-            let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-            runtime.block_on(agent.cycle(&mut store, intent, clock))
-        }
-        (Err(fault), _) => Err(fault),
-        (_, Err(fault)) => {
-            complain(&format!("cannot start: {fault}"));
-            return Exit::Failed;
-        }
-    };
-    match outcome {
-        Ok(outcome) if options.dry_run => show(&outcome, options),
-        Ok(outcome) => show(&report(outcome, &directory, max_stale), options),
+    let mut store = match store {
+        Ok(store) => store,
         Err(fault) => {
             complain(&chain(&fault));
-            denied(&fault)
+            return denied(&fault);
         }
+    };
+    warn_of_private_keys(&config);
+    let mut host = Node::default();
+    host.sweeps = !options.dry_run;
+    let agent = Agent { config, fetch: Sources::default(), host, zone: sshd_zone, built: load::built() };
+    let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
+    match block_on(agent.cycle(&mut store, intent, clock)) {
+        Ok(outcome) if options.dry_run => show(&outcome, options),
+        Ok(outcome) => show(&report(outcome, &runtime, max_stale), options),
+        Err(fault) => {
+            complain(&format!("cannot start: {fault}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// The operator chose it, and is told at every start what it means.
+pub(super) fn warn_of_private_keys(config: &Config) {
+    let sources: BTreeSet<_> = config.accounts.iter().filter(|a| a.allow_private_key).map(|a| &a.source).collect();
+    for source in sources {
+        complain(&format!(
+            "warning: {source}: allow_private_key lets every node read a private key that opens every other node; \
+             publish the public half alone"
+        ));
     }
 }
 
@@ -64,19 +78,23 @@ fn report(outcome: Outcome, directory: &Path, max_stale: Option<SignedDuration>)
 }
 
 fn show(outcome: &Outcome, options: &Sync) -> Exit {
-    if options.json {
+    let printed = if options.json {
         match serde_json::to_string_pretty(outcome) {
             Ok(json) => print(&(json + "\n")),
-            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+            Err(fault) => {
+                complain(&format!("cannot write JSON: {fault}"));
+                false
+            }
         }
     } else {
-        print(&text::render(outcome, options.dry_run, colour()));
-    }
+        print(&text::render(outcome, options.dry_run, colour()))
+    };
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {
         Some(FaultClass::Denied) => Exit::Denied,
         Some(FaultClass::Unreachable) => Exit::Unreachable,
         Some(FaultClass::Failed) => Exit::Failed,
+        None if !printed => Exit::Failed,
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
     }
@@ -84,9 +102,19 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
 
 fn denied(fault: &StateError) -> Exit {
     match fault {
-        StateError::Directory { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Exit::Denied,
+        StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            Exit::Denied
+        }
         _ => Exit::Failed,
     }
+}
+
+/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
+pub(super) fn sshd_zone() -> TimeZone {
+    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
+    file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]

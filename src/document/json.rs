@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial};
+use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, told};
 use crate::key::{Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
 
@@ -77,11 +77,14 @@ impl TryFrom<String> for Time {
 /// Reads a document of version 1.
 pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refused> {
     let json = std::str::from_utf8(payload).map_err(|_| Refused::Json("it is not UTF-8".to_owned()))?;
-    let wrong = |e: serde_json::Error| Refused::Json(e.to_string());
+    let wrong = |e: serde_json::Error| Refused::Json(told(e));
     match serde_json::from_str::<Probe<'_>>(json).map_err(wrong)?.version.map(RawValue::get) {
         Some("1") => {}
         Some(other) => {
-            return Err(Refused::Json(format!("version {other} is not known to this authkeysd; it reads version 1")));
+            return Err(Refused::Json(format!(
+                "version {} is not known to this authkeysd; it reads version 1",
+                told(other)
+            )));
         }
         None => return Err(Refused::Json("it has neither `version` nor `PublicKey`".to_owned())),
     }
@@ -115,7 +118,7 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
 
 /// A well-formed entry may still be no key that can be installed.
 fn published(key: Key, rules: &LineRules) -> Result<PublishedKey, String> {
-    let line = KeyLine::from_parts(&key.public_key, &key.options, rules).map_err(|fault| fault.to_string())?;
+    let line = KeyLine::from_parts(&key.public_key, &key.options, rules).map_err(told)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
@@ -142,7 +145,7 @@ impl Place<'_> {
             let inside = e.line().saturating_sub(1);
             let message = e.to_string();
             let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-            Refused::Value { line: self.line(raw) + inside, fault: format!("{field}: {message}") }
+            Refused::Value { line: self.line(raw) + inside, fault: told(format_args!("{field}: {message}")) }
         })
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::key::{Fingerprint, KeyLine, LineRules, identify};
+use crate::key::{Fingerprint, KeyLine, LineRules, identify, is_hidden};
 use crate::user::UserName;
 
 pub use envelope::Envelope;
@@ -22,6 +22,9 @@ mod json;
 mod private;
 mod rotation;
 mod text;
+
+/// The most characters of a document's own words in a message.
+const MAX_WORDS: usize = 300;
 
 /// The most keys of one document.
 pub const MAX_KEYS: usize = 4_096;
@@ -85,10 +88,12 @@ pub enum Refused {
     #[error("it is empty; publish the key set, or a JSON document with an empty `keys` to mean no key")]
     Empty,
     /// Too large.
-    #[error("it has {0} keys; at most {MAX_KEYS} are read")]
+    #[error("it has {0} keys, more than the {MAX_KEYS} that are read; publish fewer")]
     TooManyKeys(usize),
     /// It ends in the middle of a line.
-    #[error("it was cut off: line {line}, the last one, has no line feed and no good key ({reason})")]
+    #[error(
+        "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); publish it again, whole"
+    )]
     CutOff {
         /// The last line.
         line: usize,
@@ -96,16 +101,21 @@ pub enum Refused {
         reason: String,
     },
     /// None of its keys can be installed.
-    #[error("no good key in it; {first}")]
+    #[error("no good key in it ({first}); publish one with at least one key that sshd takes")]
     NoGoodKey {
         /// The first fault.
         first: String,
     },
+    /// What proxies and captive portals answer in the place of the source.
+    #[error(
+        "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
+    )]
+    WebPage,
     /// Not the JSON that was agreed on.
-    #[error("its JSON is wrong: {0}")]
+    #[error("its JSON is wrong: {0}; publish it again, whole and corrected")]
     Json(String),
     /// A value that its field cannot have.
-    #[error("line {line}: {fault}")]
+    #[error("line {line}: {fault}; publish it again, corrected")]
     Value {
         /// Where it stands, from 1.
         line: usize,
@@ -116,7 +126,7 @@ pub enum Refused {
     #[error(transparent)]
     PrivateKey(#[from] PrivateKeyFound),
     /// A signature without an end or with something behind it.
-    #[error("its signature is damaged: {0}")]
+    #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
 }
 
@@ -144,6 +154,7 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
         return Err(Refused::TooManyKeys(all));
     }
     match document.left_out.first() {
+        Some(_) if document.keys.is_empty() && *first == b'<' => Err(Refused::WebPage),
         Some(bad) if document.keys.is_empty() => {
             Err(Refused::NoGoodKey { first: format!("line {}: {}", bad.line, bad.reason) })
         }
@@ -154,7 +165,19 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
 /// What is kept of a document on disk, where that is not the document itself: of a rotation secret, which may hold a
 /// private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
-    rotation::is_rotation(bytes).then(|| rotation::public_half(bytes).unwrap_or_default())
+    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
+    rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
+}
+
+/// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it, and not long.
+fn told(fault: impl fmt::Display) -> String {
+    let text = fault.to_string();
+    let mut words: String =
+        text.chars().take(MAX_WORDS).map(|c| if c.is_control() || is_hidden(c) { '?' } else { c }).collect();
+    if words.len() < text.len() && text.chars().nth(MAX_WORDS).is_some() {
+        words.push_str("...");
+    }
+    words
 }
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.

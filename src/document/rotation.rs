@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private};
+use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private, told};
 use crate::key::KeyLine;
 
 /// What tells a rotation secret from a JSON document.
@@ -31,13 +31,15 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
 pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> {
     if !rules.allow_private_key {
         private::refuse(payload)?;
+        // Every other field is ignored, so what cannot be searched could hide one.
+        private::searchable(payload).map_err(|e| Refused::Json(told(e)))?;
     }
-    let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(e.to_string()))?;
+    let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(told(e)))?;
     private::refuse(secret.public_key.as_bytes())?;
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     match KeyLine::from_parts(secret.public_key.trim_end_matches(['\r', '\n']), &[], &rules.line) {
         Ok(line) => keys.push(PublishedKey::unbounded(line)),
-        Err(fault) => left_out.push(LeftOut { line: 1, reason: fault.to_string() }),
+        Err(fault) => left_out.push(LeftOut { line: 1, reason: told(fault) }),
     }
     Ok(bare(keys, left_out, payload))
 }

@@ -1,6 +1,6 @@
 //! authorized_keys text: one key a line, for every account that uses the source.
 
-use super::{Document, LeftOut, PublishedKey, Refused, bare};
+use super::{Document, LeftOut, PublishedKey, Refused, bare, told};
 use crate::key::{KeyLine, LineRules};
 
 /// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
@@ -19,8 +19,9 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
                     continue;
                 }
                 Err(fault) => {
-                    left_out.push(LeftOut { line, reason: fault.to_string() });
-                    fault.to_string()
+                    let reason = told(fault);
+                    left_out.push(LeftOut { line, reason: reason.clone() });
+                    reason
                 }
             },
         };

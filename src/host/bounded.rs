@@ -20,12 +20,18 @@ pub struct Bounded {
     pub gid: u32,
     /// Its permission bits, `0o7777`.
     pub mode: u32,
+    /// Owner and permission bits of the directory it is in; who can write that can put another file in its place.
+    pub directory: (u32, u32),
 }
 
 impl Bounded {
-    /// Others than root and `user` can change the file.
+    /// Others than root and `user` can change the file, or put another in its place.
     pub fn writable_by_others(&self, user: u32) -> bool {
-        self.mode & 0o022 != 0 || (self.uid != 0 && self.uid != user)
+        let foreign = |uid: u32| uid != 0 && uid != user;
+        let (owner, mode) = self.directory;
+        // In a sticky directory others can add names, but not take away or rename what is not theirs.
+        let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
+        self.mode & 0o022 != 0 || foreign(self.uid) || open
     }
 }
 
@@ -52,7 +58,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, HostError> {
         return Err(too_large());
     }
     let content = read::all(file, limit).map_err(|fault| HostError::io("read", path, fault))?.ok_or_else(too_large)?;
-    Ok(Some(Bounded { content, uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 }))
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory.metadata().map_err(|fault| HostError::io("look at", directory, fault))?;
+    let directory = (directory.uid(), directory.mode() & 0o7777);
+    Ok(Some(Bounded { content, uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, directory }))
 }
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ pub struct Snapshot {
     pub drifted: bool,
     /// Proof of what was read: device, inode, size and times.
     pub stamp: Stamp,
+    /// Device and inode of the directory that the file is in, by whatever path; `None` when there is none yet.
+    pub directory: Option<(u64, u64)>,
 }
 
 /// Identity of a file's state between reading it and replacing it.

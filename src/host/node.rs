@@ -22,6 +22,8 @@ pub struct Node {
     pub limit: Duration,
     /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
     pub lock_wait: Duration,
+    /// Whether a read removes what killed runs left beside the file; not when nothing may be written.
+    pub sweeps: bool,
     workers: Workers,
     sshd_version: OnceLock<Option<(u32, u32)>>,
 }
@@ -31,6 +33,7 @@ impl Default for Node {
         Self {
             limit: Duration::from_secs(10),
             lock_wait: Duration::from_secs(5),
+            sweeps: true,
             workers: Workers::default(),
             sshd_version: OnceLock::new(),
         }
@@ -62,12 +65,15 @@ impl Host for Node {
     }
 
     fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
-        self.step(target, |target, _| {
+        let sweeps = self.sweeps;
+        self.step(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
             let Some(directory) = place.directory else {
-                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent() });
+                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None });
             };
-            sweep(&directory, &place.name);
+            if sweeps {
+                sweep(&directory, &place.name);
+            }
             read::file(&directory, &place.name, &place.wanted)
         })
     }

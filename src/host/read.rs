@@ -23,7 +23,10 @@ pub(super) struct Wanted {
 
 /// Reads the file. Its group counts for nothing: with these modes it grants nothing.
 pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<Snapshot, HostError> {
-    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent() };
+    let within =
+        rustix::fs::fstat(&directory.fd).map_err(|errno| directory.failed("look at", OsStr::new(""), errno))?;
+    let within = Some((widened(within.st_dev), widened(within.st_ino)));
+    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: within };
     let Some(found) = directory.entry(name)? else { return Ok(absent) };
     // Looked at before it is opened, for opening a device may already do something.
     regular(directory, name, &found)?;
@@ -48,7 +51,7 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Resu
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
     let drifted = stat.st_uid != wanted.uid || stat.st_mode & 0o7777 != wanted.mode;
-    Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat) })
+    Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
 }
 
 /// The stamp of what bears the name at this moment, whatever it is.
@@ -85,10 +88,15 @@ pub(super) fn regular(directory: &Directory, name: &OsStr, stat: &Stat) -> Resul
 )]
 fn stamp(stat: &Stat) -> Stamp {
     Stamp(Some(StampInner {
-        device: stat.st_dev as u64,
-        inode: stat.st_ino as u64,
+        device: widened(stat.st_dev),
+        inode: widened(stat.st_ino),
         size: stat.st_size as u64,
         modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
         changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
     }))
+}
+
+/// The fields have other widths on other architectures.
+fn widened(number: impl Into<u64>) -> u64 {
+    number.into()
 }

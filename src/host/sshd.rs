@@ -55,10 +55,11 @@ fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
         .ok()?;
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
     let begun = Instant::now();
+    let readable = stdout.is_some() && stderr.is_some();
     let good = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status.success(),
-            Ok(None) if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(2)),
+            Ok(None) if readable && begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(2)),
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -66,16 +67,18 @@ fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
             }
         }
     };
-    Some(Answer { good, stdout: stdout.join().ok()?, stderr: stderr.join().ok()? })
+    Some(Answer { good, stdout: stdout?.join().ok()?, stderr: stderr?.join().ok()? })
 }
 
-fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
+/// `None` where the system lets no further thread begin.
+fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> Option<thread::JoinHandle<String>> {
+    let read = move || {
         let mut text = Vec::new();
         // Bounded: `sshd -T` prints some 6 KB.
         let _ = pipe.map(|pipe| pipe.take(1 << 16).read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
-    })
+    };
+    thread::Builder::new().spawn(read).ok()
 }
 
 /// Finds `OpenSSH_9.2p1` in what `-V` prints; an sshd without `-V` prints it with its usage.

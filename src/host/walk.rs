@@ -79,8 +79,11 @@ impl Directory {
             Err(Errno::NOENT) => Ok(None),
             // With O_PATH the kernel reports a link as "not a directory".
             Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => match self.entry(name)? {
-                Some(stat) => Err(wrong_kind(path, &stat, "directory")),
-                None => Err(self.failed("open the directory", name, errno)),
+                Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
+                    Err(wrong_kind(path, &stat, "directory"))
+                }
+                // Somebody exchanged it between the two looks.
+                _ => Err(self.failed("open the directory", name, errno)),
             },
             Err(errno) => Err(self.failed("open the directory", name, errno)),
         }
@@ -135,7 +138,7 @@ pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, H
     }
     let mut names = names(components, path, fault)?.into_iter().peekable();
     let mut directory = Directory::open(Path::new("/"))?;
-    trusted(&directory)?;
+    trusted(&directory, names.peek().is_none())?;
     while let Some(name) = names.next() {
         let last = names.peek().is_none();
         directory = match (directory.child(name)?, absent) {
@@ -144,7 +147,7 @@ pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, H
             (None, Absent::Make) if last => directory.make(name, Mode::from_raw_mode(0o755))?,
             (None, _) => return Err(directory.failed("open the directory", name, Errno::NOENT)),
         };
-        trusted(&directory)?;
+        trusted(&directory, last)?;
     }
     Ok(Some(directory))
 }
@@ -190,15 +193,16 @@ fn names<'a>(
 }
 
 /// Nobody but root (or, without root, the very user who runs this) may be able to change what the directory holds.
-fn trusted(directory: &Directory) -> Result<(), HostError> {
+fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let path = directory.path.clone();
     if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
         let remedy = format!("chown root {}", path.display());
         return Err(HostError::Untrusted { path, fault: format!("owned by uid {}", stat.st_uid), remedy });
     }
-    // In a sticky directory others can add names, but not take away or rename what is ours.
-    if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
+    // In a sticky directory others can add names, but not take away or rename what is ours. The file itself must not lie
+    // in one: somebody else's lines could be there first, and sshd would not read it (StrictModes).
+    if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
         let remedy = format!("chmod go-w {}", path.display());
         let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
         return Err(HostError::Untrusted { path, fault, remedy });

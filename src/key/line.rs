@@ -137,7 +137,10 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     if line.first().is_none_or(|b| *b == b'#') {
         return None;
     }
-    key_at(line).or_else(|| key_at(skip_blanks(past_options(line)?)))
+    // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes on to.
+    let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
+    let bare = if first.contains(&b'"') { None } else { key_at(line) };
+    bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -194,16 +197,14 @@ fn check_text(text: &str) -> Result<(), BadLine> {
         return Err(BadLine::ByteOrderMark);
     }
     // Tabs are judged where they stand. Invisible characters that reorder what a person sees are control characters too.
-    let hidden =
-        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    match text.chars().find(|c| c.is_control() && *c != '\t' || hidden(*c)) {
+    match text.chars().find(|c| c.is_control() && *c != '\t' || is_hidden(*c)) {
         Some(control) => Err(BadLine::Control(control.into())),
         None => Ok(()),
     }
 }
 
 /// Invisible characters that reorder or hide what a person sees.
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

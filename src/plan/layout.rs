@@ -73,6 +73,36 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
     plan
 }
 
+/// Plans a file of which no key set is known: nothing is taken away, the pinned keys that no line has are added.
+pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _installed: &BTreeSet<Fingerprint>) -> Plan {
+    let old = present.unwrap_or_default();
+    let lines = classify(old, mode);
+    let there: HashSet<&KeyBlob> =
+        lines.iter().filter_map(|line| line.found.as_ref()).map(|found| &found.key).collect();
+    let mut missing = desired.clone();
+    missing.entries.retain(|entry| !there.contains(&entry.key));
+    let in_force = desired.entries.iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect();
+    if missing.entries.is_empty() {
+        return Plan { in_force, ..Plan::default() };
+    }
+    // Between the markers of a whole block, for the next plan to find them there; else in a block of their own.
+    let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
+    let ended = |at: usize| lines.get(at + 1).is_some_and(|next| next.owner == Owner::Ours);
+    let begin = lines.iter().position(whole).filter(|at| mode == Mode::Block && ended(*at));
+    let mut new = Vec::with_capacity(old.len() + 1_024);
+    for (at, line) in lines.iter().enumerate() {
+        append_line(&mut new, line.text);
+        if Some(at) == begin {
+            missing.entries.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+        }
+    }
+    if begin.is_none() {
+        append_ours(&mut new, &missing, mode);
+    }
+    let added = missing.entries.iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect();
+    Plan { content: Some(new), in_force, added, ..Plan::default() }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Ours,
@@ -95,8 +125,7 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
     let (mut home, mut stray) = (None, None);
     for text in old.split_inclusive(|b| *b == b'\n') {
         let at = lines.len();
-        let is = |marker: &str| text.trim_ascii() == marker.as_bytes();
-        let marker = mode == Mode::Block && (is(BEGIN) || is(END));
+        let marker = mode == Mode::Block && (is_marker(text, BEGIN) || is_marker(text, END));
         let owner = if marker || mode == Mode::Exclusive { Owner::Ours } else { Owner::Foreign };
         let bare = text.strip_suffix(b"\n").unwrap_or(text);
         lines.push(Line { text, owner, found: identify(bare), is_home: false });
@@ -104,7 +133,7 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
             continue;
         }
         stray = stray.or(Some(at));
-        if is(BEGIN) {
+        if is_marker(text, BEGIN) {
             open = Some(at);
         } else if let Some(begin) = open.take() {
             lines.iter_mut().skip(begin).for_each(|line| line.owner = Owner::Ours);
@@ -115,6 +144,10 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
         line.is_home = true;
     }
     lines
+}
+
+fn is_marker(line: &[u8], marker: &str) -> bool {
+    line.trim_ascii() == marker.as_bytes()
 }
 
 fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {

@@ -2,7 +2,7 @@
 
 pub use desired::{Desired, Entry, desired};
 pub use expiry::{ExpiryForm, Moment};
-pub use layout::{Mode, Plan, plan};
+pub use layout::{Mode, Plan, add_pinned, plan};
 
 mod desired;
 mod expiry;

@@ -128,9 +128,14 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
 
 fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> String {
     let who = if account.user.is_empty() { "(unknown account)" } else { &account.user };
-    let mut line = format!("{} {}: ", colour.paint(1, who), account.file);
+    let mut line = colour.paint(1, who);
+    if !account.file.is_empty() {
+        line.extend([" ", &account.file]);
+    }
+    line.push_str(": ");
     match (account.status, account.changed) {
-        (Status::Failed, _) => line.push_str(&colour.paint(RED, "failed, left as it is")),
+        (Status::Failed, true) => line.push_str(&colour.paint(RED, "failed, only pinned keys are added")),
+        (Status::Failed, false) => line.push_str(&colour.paint(RED, "failed, left as it is")),
         (_, true) if dry_run => line.push_str("would be changed, "),
         (_, true) => line.push_str("changed, "),
         (_, false) => line.push_str("unchanged, "),

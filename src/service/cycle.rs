@@ -19,7 +19,6 @@ use crate::state::Store;
 pub(super) struct Cycle<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
     pub(super) state: PathBuf,
-    pub(super) not_before: Timestamp,
     pub(super) clock: fn() -> Timestamp,
     pub(super) progress: Progress,
     /// The last outcome, for a cycle that asks no source.
@@ -33,20 +32,17 @@ where
 {
     /// Runs it. The error is one line: nothing was begun.
     pub(super) async fn run(self, act: Act) -> Result<Outcome, String> {
-        let Self { agent, state, not_before, clock, progress, last } = self;
+        let Self { agent, state, clock, progress, last } = self;
         progress.enter(Phase::Gathering);
         // What blocks, the lock of another cycle or an account on a dead file system, keeps no signal waiting.
-        let open = spawn_blocking(move || Store::open(&state).map(|store| store.not_before(not_before)));
+        let open = spawn_blocking(move || Store::open(&state));
         let mut store = open.await.map_err(|fault| chain(&fault))?.map_err(|fault| chain(&fault))?;
         let gathered = match (act, &last) {
             (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, clock()),
-            (Act::Fetch, _) | (Act::Replan, None) => {
-                let gathered = agent.gather(&mut store, Intent::default(), clock()).await;
-                gathered.map_err(|fault| chain(&fault))?
-            }
+            (Act::Fetch, _) | (Act::Replan, None) => agent.gather(&mut store, Intent::default(), clock()).await,
         };
         progress.enter(Phase::Installing);
         let install = spawn_blocking(move || agent.install(&mut store, gathered, clock));
-        install.await.map_err(|fault| chain(&fault))?.map_err(|fault| chain(&fault))
+        install.await.map_err(|fault| chain(&fault))
     }
 }

@@ -62,8 +62,10 @@ pub struct Parts<F, H, L> {
     pub load: L,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
-    /// A time before which no clock is right.
-    pub not_before: Timestamp,
+    /// The zone in which an old sshd reads times.
+    pub zone: fn() -> TimeZone,
+    /// When the program was built.
+    pub built: Timestamp,
     /// What tells this node from the fleet's others.
     pub identity: String,
     /// The service manager.
@@ -80,7 +82,6 @@ pub struct Service<F, H, L> {
     agent: Arc<Agent<Noted<F>, Noted<H>>>,
     load: L,
     clock: fn() -> Timestamp,
-    not_before: Timestamp,
     identity: String,
     notify: Notify,
     progress: Progress,
@@ -103,10 +104,10 @@ where
 {
     /// Sets everything up; nothing is done yet.
     pub fn new(parts: Parts<F, H, L>, setup: Setup) -> Self {
-        let Parts { fetch, host, load, clock, not_before, identity, notify } = parts;
+        let Parts { fetch, host, load, clock, zone, built, identity, notify } = parts;
         let progress = Progress::new();
         let (fetch, host) = (Noted::new(fetch, &progress), Noted::new(host, &progress));
-        let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone: TimeZone::system() });
+        let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone, built });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
         // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
         let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
@@ -115,7 +116,6 @@ where
             agent,
             load,
             clock,
-            not_before,
             identity,
             notify,
             progress,
@@ -180,7 +180,6 @@ where
         let cycle = Cycle {
             agent: Arc::clone(&self.agent),
             state: self.setup.state.clone(),
-            not_before: self.not_before,
             clock: self.clock,
             progress: self.progress.clone(),
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
@@ -235,7 +234,7 @@ where
             Ok(setup) => {
                 let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
                 let config = setup.config.clone();
-                self.agent = Arc::new(Agent { config, fetch, host, zone: TimeZone::system() });
+                self.agent = Arc::new(Agent { config, fetch, host, zone: self.agent.zone, built: self.agent.built });
                 self.setup = setup;
                 self.history.config_changed();
                 self.refused = None;

@@ -4,10 +4,12 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::error::{Class, FetchError};
@@ -18,10 +20,19 @@ use super::{Fetched, MAX_DOCUMENT, Version};
 pub(super) async fn fetch(path: &Path, known: Option<&Version>, limit: Duration) -> Result<Fetched, FetchError> {
     let (path, known) = (path.to_owned(), known.cloned());
     let shown = path.display().to_string();
-    let reading = tokio::task::spawn_blocking(move || brought(&path, known.as_ref(), || ()));
+    let (sender, reading) = oneshot::channel();
+    // Not tokio's own threads: it panics where the system lets no further one begin.
+    let begun = thread::Builder::new().name("source".to_owned()).spawn(move || {
+        // Nobody receives it when the caller gave up.
+        let _ = sender.send(brought(&path, known.as_ref(), || ()));
+    });
+    if let Err(error) = begun {
+        let message = format!("cannot begin to read {shown}: {error}");
+        return Err(transient(message, "check the limits on tasks and memory"));
+    }
     match timeout(limit, reading).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(panicked)) => Err(transient(format!("reading {shown} ended early: {panicked}"), "report this as a bug")),
+        Ok(Err(_died)) => Err(transient(format!("reading {shown} ended early"), "report this as a bug")),
         Err(_elapsed) => Err(transient(
             format!("reading {shown} took longer than {limit:?}"),
             "check the file system that it is on (a network mount whose server is away?)",
@@ -78,7 +89,9 @@ fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
 
 fn version(metadata: &Metadata) -> Version {
     let label = format!("{}.{:09}-{}-{}", metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.size());
-    Version { token: label.clone(), label }
+    // Image builders and `cp -p` set the modification time, and keys of one type have one length; nobody sets the change time.
+    let token = format!("{label}-{}.{:09}", metadata.ctime(), metadata.ctime_nsec());
+    Version { label, token }
 }
 
 fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
@@ -165,7 +178,7 @@ mod tests {
         assert_eq!(bytes, b"one");
         let metadata = std::fs::metadata(&path).unwrap();
         let label = format!("{}.{:09}-{}-3", metadata.mtime(), metadata.mtime_nsec(), metadata.ino());
-        assert_eq!(version, Version { label: label.clone(), token: label });
+        assert_eq!(version.label, label);
         let reads = std::cell::Cell::new(0);
         let count = || reads.set(reads.get() + 1);
         assert_eq!(brought(&path, Some(&version), count), Ok(Fetched::Unchanged));
@@ -176,6 +189,20 @@ mod tests {
         write(&next, b"one");
         std::fs::rename(&next, &path).unwrap();
         assert_ne!(document(fetched(&path, Some(&version))).1, version);
+    }
+
+    #[test]
+    fn other_content_of_the_same_length_with_the_time_put_back_is_not_unchanged() {
+        let (_dir, path) = dir_with(b"one");
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1);
+        let set_back = || File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        set_back();
+        let (_, version) = document(fetched(&path, None));
+        // The clock of files ticks coarsely.
+        std::thread::sleep(Duration::from_millis(30));
+        write(&path, b"two");
+        set_back();
+        assert_eq!(document(fetched(&path, Some(&version))).0, b"two");
     }
 
     #[test]

@@ -1,165 +1,13 @@
 //! Whole cycles on a host and a source made of memory, with the real state directory.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use authkeysd::agent::{Agent, Intent};
-use authkeysd::config::Config;
-use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use authkeysd::agent::Intent;
 use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
-use authkeysd::state::Store;
-use authkeysd::user::UserName;
+use authkeysd::source::Class;
+use authkeysd::state::{StateError, Store};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use super::keys::{ed, print};
-
-/// A source that says what the test wants; unchanged when the version is known.
-#[derive(Default)]
-pub(super) struct Published(RefCell<BTreeMap<String, Answer>>);
-
-/// Version and text, or an error of a class.
-type Answer = Result<(String, String), Class>;
-
-impl Fetch for &Published {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        match self.0.borrow().get(&url.to_string()) {
-            Some(Ok((version, _))) if known.is_some_and(|known| known.token == *version) => Ok(Fetched::Unchanged),
-            Some(Ok((version, bytes))) => Ok(Fetched::Document {
-                bytes: bytes.clone().into_bytes(),
-                version: Version { label: version.clone(), token: version.clone() },
-            }),
-            Some(Err(class)) => {
-                Err(FetchError { class: *class, message: format!("{url}: injected"), remedy: "none".to_owned() })
-            }
-            None => Err(FetchError { class: Class::Missing, message: format!("{url}: none"), remedy: String::new() }),
-        }
-    }
-}
-
-/// A host whose files are a map; `meddle` runs before each replace, as another writer would.
-#[derive(Default)]
-pub(super) struct Memory {
-    files: RefCell<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
-    pub(super) broken: RefCell<Vec<PathBuf>>,
-    meddle: RefCell<Vec<(PathBuf, Vec<u8>)>>,
-    pub(super) writes: RefCell<usize>,
-}
-
-impl Memory {
-    pub(super) fn set(&self, path: &str, content: &str) {
-        let mut files = self.files.borrow_mut();
-        let version = files.get(&PathBuf::from(path)).map_or(0, |(version, _)| *version) + 1;
-        files.insert(path.into(), (version, content.as_bytes().to_vec()));
-    }
-
-    pub(super) fn text(&self, path: &str) -> String {
-        self.files
-            .borrow()
-            .get(&PathBuf::from(path))
-            .map(|(_, c)| String::from_utf8(c.clone()).unwrap())
-            .unwrap_or_default()
-    }
-}
-
-impl Host for &Memory {
-    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        let user = user.cloned().unwrap_or_else(|| UserName::parse("me").unwrap());
-        if user.as_str() == "ghost" {
-            return Err(HostError::UnknownAccount { account: user.to_string() });
-        }
-        let home = PathBuf::from("/home").join(if user.as_str() == "twin" { "a" } else { user.as_str() });
-        Ok(Account { user, uid: 1, gid: 1, home })
-    }
-
-    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
-        let path = target.path();
-        if self.broken.borrow().contains(&path) {
-            return Err(HostError::Path { path, fault: "injected" });
-        }
-        let files = self.files.borrow();
-        let found = files.get(&path);
-        Ok(Snapshot {
-            content: found.map(|(_, content)| content.clone()),
-            drifted: false,
-            stamp: found.map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version)),
-        })
-    }
-
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
-        let path = target.path();
-        if let Some((path, content)) = self.meddle.borrow_mut().pop() {
-            self.set(path.to_str().unwrap(), std::str::from_utf8(&content).unwrap());
-        }
-        let stamp =
-            self.files.borrow().get(&path).map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version));
-        if stamp != *seen {
-            return Ok(Replaced::ChangedMeanwhile);
-        }
-        self.set(path.to_str().unwrap(), std::str::from_utf8(content).unwrap());
-        *self.writes.borrow_mut() += 1;
-        Ok(Replaced::Done)
-    }
-
-    fn sshd_version(&self) -> Option<(u32, u32)> {
-        Some((9, 2))
-    }
-}
-
-pub(super) struct World {
-    pub(super) published: Published,
-    pub(super) host: Memory,
-    pub(super) state: tempfile::TempDir,
-    pub(super) config: String,
-    pub(super) now: RefCell<Timestamp>,
-}
-
-pub(super) const A: &str = "/home/a/.ssh/authorized_keys";
-const B: &str = "/home/b/.ssh/authorized_keys";
-
-impl World {
-    pub(super) fn new(config: &str) -> Self {
-        Self {
-            published: Published::default(),
-            host: Memory::default(),
-            state: tempfile::tempdir().unwrap(),
-            config: config.to_owned(),
-            now: RefCell::new("2026-11-22T00:00:00Z".parse().unwrap()),
-        }
-    }
-
-    pub(super) fn publish(&self, url: &str, version: &str, text: &str) {
-        self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
-    }
-
-    pub(super) fn fail(&self, url: &str, class: Class) {
-        self.published.0.borrow_mut().insert(url.to_owned(), Err(class));
-    }
-
-    pub(super) fn cycle_as(&self, intent: Intent) -> Outcome {
-        let config = Config::parse(&self.config).unwrap();
-        let path = self.state.path();
-        let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
-        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(agent.cycle(&mut store, intent, || *self.now.borrow())).unwrap()
-    }
-
-    /// A cycle that asks no source.
-    pub(super) fn cycle_kept(&self, last: &Outcome, now: Timestamp) -> Outcome {
-        let config = Config::parse(&self.config).unwrap();
-        let mut store = Store::open(self.state.path()).unwrap();
-        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: TimeZone::UTC };
-        let gathered = agent.gather_kept(&mut store, last, now);
-        agent.install(&mut store, gathered, || now).unwrap()
-    }
-
-    pub(super) fn cycle(&self) -> Outcome {
-        self.cycle_as(Intent::default())
-    }
-}
+use super::world::{A, B, World};
 
 pub(super) fn block(keys: &[&str]) -> String {
     format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
@@ -236,6 +84,27 @@ fn windows_go_on_while_the_source_is_away() {
     *world.now.borrow_mut() = "2026-11-22T10:00:00Z".parse().unwrap();
     assert_eq!(world.cycle().status, Status::Stale);
     assert_eq!(world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn f39_a_clock_at_1970_closes_no_window_and_opens_none() {
+    let world = World::new(TWO);
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2026-11-01T00:00:00Z"}},{{"public_key":"{}","not_before":"2026-12-01T00:00:00Z"}},{{"public_key":"{}","not_after":"2026-11-01T00:00:00Z"}}]}}"#,
+        ed(1),
+        ed(2),
+        ed(3)
+    );
+    world.publish("file:/k", "1", &json);
+    world.cycle();
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    *world.now.borrow_mut() = Timestamp::UNIX_EPOCH;
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, classes(&outcome)), (Status::Degraded, vec![FaultClass::Failed]));
+    assert!(outcome.detail.contains("clock"), "{}", outcome.detail);
+    assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false));
+    *world.now.borrow_mut() = "2026-12-01T00:00:00Z".parse().unwrap();
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(2)])));
 }
 
 #[test]
@@ -334,6 +203,72 @@ fn f24_accounts_that_come_to_the_same_file_are_both_left_alone() {
     let outcome = world.cycle();
     assert_eq!((outcome.status, *world.host.writes.borrow()), (Status::Failed, 0));
     assert!(outcome.faults[0].text.contains("several accounts share this file"));
+}
+
+#[test]
+fn f24_accounts_that_come_to_one_file_by_different_paths_are_left_alone() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"link\"\n");
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, *world.host.writes.borrow()), (Status::Failed, 0));
+    assert!(outcome.faults[1].text.contains("/home/link/.ssh/authorized_keys: several accounts share this file"));
+}
+
+#[test]
+fn pinned_keys_are_installed_also_while_no_key_set_is_known() {
+    let pins = tempfile::tempdir().unwrap();
+    let pinned = format!("{} break glass", ed(7));
+    authkeysd::host::write_durable(pins.path(), "pinned", format!("{pinned}\n").as_bytes(), 0o600).unwrap();
+    let top = format!("pinned_keys = \"{}\"\n", pins.path().join("pinned").display());
+    let theirs = format!("{} theirs\n", ed(9));
+    for (mode, before, after) in [
+        ("block", theirs.clone(), format!("{theirs}{}", block(&[&pinned]))),
+        ("block", theirs.clone() + &block(&[&ed(1)]), theirs.clone() + &block(&[&pinned, &ed(1)])),
+        (
+            "block",
+            format!("{theirs}# BEGIN authkeysd\n{}", ed(1)),
+            format!("{theirs}# BEGIN authkeysd\n{}\n{}", ed(1), block(&[&pinned])),
+        ),
+        ("block", format!("{} by hand", ed(7)), format!("{} by hand", ed(7))),
+        ("exclusive", theirs.clone(), format!("{theirs}{pinned}\n")),
+    ] {
+        let world = World::new(&format!("{top}source = \"file:/k\"\n[[account]]\nuser = \"a\"\nmode = \"{mode}\"\n"));
+        world.host.set(A, &before);
+        world.fail("file:/k", Class::Transient);
+        let outcome = world.cycle();
+        assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, after.clone()), "{before}");
+        assert!(!world.cycle().accounts[0].changed);
+        assert_eq!(world.host.text(A), after);
+        world.publish("file:/k", "1", "{\"version\":1,\"keys\":[]}");
+        assert_eq!(world.cycle().status, Status::Failed, "held by min_keys");
+        assert_eq!(world.host.text(A), after);
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_written_stops_new_keys_and_no_revocation() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), ed(2)));
+    world.cycle();
+    let with_broken_state = || {
+        let mut store = Store::open(world.state.path()).unwrap();
+        let file = world.state.path().join("state.json");
+        let kept = world.state.path().join("kept");
+        std::fs::rename(&file, &kept).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let outcome = world.cycle_in(&mut store, Intent::default());
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::rename(&kept, &file).unwrap();
+        outcome
+    };
+    world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    let outcome = with_broken_state();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(1)])), "{:?}", outcome.faults);
+    assert!(outcome.faults[0].text.contains("state.json"), "{:?}", outcome.faults);
+    world.publish("file:/k", "3", &format!("{}\n{}\n", ed(1), ed(3)));
+    let outcome = with_broken_state();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, block(&[&ed(1)])));
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(3)])));
 }
 
 #[test]
@@ -459,4 +394,16 @@ fn a_damaged_or_newer_state_is_refused_and_nothing_is_begun() {
         let fault = Store::open(world.state.path()).unwrap_err().to_string();
         assert!(fault.contains(word), "{fault}");
     }
+}
+
+#[test]
+fn a_state_too_large_to_be_read_again_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::open(directory.path()).unwrap();
+    let mut state = store.state().clone();
+    state.pinned = Some("x".repeat(65 << 20));
+    let error = store.save(&state).unwrap_err();
+    assert!(matches!(error, StateError::TooLarge(_)), "{error}");
+    drop(store);
+    assert!(Store::open(directory.path()).is_ok());
 }

@@ -146,6 +146,9 @@ fn a_key_is_recognised_in_every_coat_in_which_sshd_takes_it() {
         format!("expiry-time=\"20200101\" {plain}"),
         format!("bogus-option,no-pty\t{plain}"),
         format!("command=\"a \\\" b # c\" {plain}"),
+        // Bait: a whole blob in a quoted option, where a reader that splits at blanks would take it for the key.
+        format!("command=\"x {} y\" {plain}", ed(9).split_once(' ').unwrap().1),
+        format!("no-pty,environment=\"A=b\t{}\" {plain}", ed(9).split_once(' ').unwrap().1),
         format!("ssh-rsa {}\r{}", &blob[..8], &blob[8..]),
         format!("ssh-rsa {}\x0b\x0c{}", &blob[..8], &blob[8..]),
     ] {

@@ -13,3 +13,4 @@ mod plans;
 mod purity;
 mod schedules;
 mod verify;
+mod world;

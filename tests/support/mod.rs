@@ -9,8 +9,10 @@ mod keys;
 mod lab;
 mod service;
 mod setup;
+mod tree;
 
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
 pub use service::{Manager, Service, eventually};
-pub use setup::{Account, Run, Setup, authkeysd, clean_command};
+pub use setup::{Account, Run, Setup, authkeysd, clean_command, outcome_of};
+pub use tree::{Entry, contents, tree};

@@ -14,6 +14,28 @@ pub struct Run {
     pub stderr: String,
 }
 
+impl Run {
+    /// Asserts the exit status and that stderr holds exactly these lines, told by words that each must have.
+    #[track_caller]
+    pub fn fails(&self, status: i32, faults: &[&[&str]]) {
+        assert_eq!(self.status, status, "{self:#?}");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert_eq!(lines.len(), faults.len(), "one line for each fault: {self:#?}");
+        for (line, words) in lines.iter().zip(faults) {
+            assert!(line.starts_with("authkeysd: "), "{line:?}");
+            for word in *words {
+                assert!(line.contains(word), "{word:?} is not in {line:?}");
+            }
+        }
+    }
+
+    /// Asserts the exit status 0 and silence on stderr.
+    #[track_caller]
+    pub fn succeeds(&self) {
+        assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{self:#?}");
+    }
+}
+
 /// A command for the built program that sees nothing of the caller's environment: no AWS credentials, regions or
 /// endpoints, no metadata service, no colour settings, no state directory of a service.
 pub fn clean_command() -> Command {
@@ -34,10 +56,11 @@ pub fn clean_command() -> Command {
 pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
     let mut command = clean_command();
     command.args(arguments);
-    run(&mut command)
+    outcome_of(&mut command)
 }
 
-fn run(command: &mut Command) -> Run {
+/// Runs a command to its end.
+pub fn outcome_of(command: &mut Command) -> Run {
     let output = command.output().expect("authkeysd runs");
     Run {
         status: output.status.code().unwrap_or(-1),
@@ -123,7 +146,7 @@ impl Setup {
     pub fn run<const N: usize>(&self, arguments: [&str; N]) -> Run {
         let mut command = self.command();
         command.args(arguments);
-        run(&mut command)
+        outcome_of(&mut command)
     }
 
     /// The program with its configuration written and named, for callers that add arguments, limits or a tracer.

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Level};
 use crate::config::{AccountConfig, Config, Placed};
 use crate::document::{self, Rules};
-use crate::host::{Account, Host as _, Node, bounded, sshd, strict};
+use crate::host::{Account, Host as _, Node, Place, Target, sshd, strict};
 use crate::outcome::chain;
-use crate::source::MAX_DOCUMENT;
 
 /// What sshd says about a login of one account.
 struct Settings {
@@ -39,7 +38,7 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
                     findings.push(Finding::new(Level::Failed, "account", found.user.as_str(), message));
                 }
                 files.push((file.clone(), found.user.to_string()));
-                examine(&found, &file, &mut findings);
+                examine(&node, &found, &file, &mut findings);
             }
             Err(message) => {
                 let who = account.user.as_ref().map_or("the running user", |user| user.as_str());
@@ -56,7 +55,7 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
-            Finding::new(Level::Ok, "pinned_keys", &subject, format!("{} good keys", document.keys.len()))
+            Finding::new(Level::Ok, "pinned_keys", &subject, super::good_keys(document.keys.len()))
         }
         Ok((document, _)) => {
             let bad = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason));
@@ -75,7 +74,7 @@ fn locate(node: &Node, account: &AccountConfig) -> Result<(Account, PathBuf), St
     Ok((found, file))
 }
 
-fn examine(account: &Account, file: &Path, findings: &mut Vec<Finding>) {
+fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Finding>) {
     let user = account.user.as_str();
     let settings = match sshd::effective_settings(user) {
         Ok(text) => Settings { text },
@@ -112,22 +111,40 @@ fn examine(account: &Account, file: &Path, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(level, "strict_modes", user, fault.to_string()));
         }
     }
-    bypasses(account, file, &read, &settings, findings);
+    bypasses(node, account, file, &read, &settings, findings);
 }
 
 /// Other ways in, which no revocation here would close.
-fn bypasses(account: &Account, file: &Path, read: &[PathBuf], settings: &Settings, findings: &mut Vec<Finding>) {
+fn bypasses(
+    node: &Node,
+    account: &Account,
+    file: &Path,
+    read: &[PathBuf],
+    settings: &Settings,
+    findings: &mut Vec<Finding>,
+) {
     let user = account.user.as_str();
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
-    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-    for other in read.iter().filter(|path| !same(path, file)) {
-        let keys = bounded::read(other, limit).ok().flatten().map_or(0, |found| document::count_keys(&found.content));
-        if keys > 0 {
-            let plural = if keys == 1 { "" } else { "s" };
-            warn(format!(
-                "sshd also reads {}, which holds {keys} key{plural} that authkeysd does not manage",
-                other.display()
-            ));
+    for other in read.iter().filter(|path| !same(path, file) && path.symlink_metadata().is_ok()) {
+        let place = match other.strip_prefix(&account.home) {
+            Ok(below) if account.home != Path::new("/") => Place::Home { below: below.to_owned() },
+            _ => Place::System { path: other.clone() },
+        };
+        // As the account and through no link: what a user put there, a device perhaps, is not for root to open.
+        match node.read(&Target { account: account.clone(), place }) {
+            Ok(found) => {
+                let keys = found.content.map_or(0, |content| document::count_keys(&content));
+                if keys > 0 {
+                    let plural = if keys == 1 { "" } else { "s" };
+                    warn(format!(
+                        "sshd also reads {}, which holds {keys} key{plural} that authkeysd does not manage",
+                        other.display()
+                    ));
+                }
+            }
+            Err(error) => {
+                warn(format!("sshd also reads {}, which cannot be looked at: {}", other.display(), chain(&error)));
+            }
         }
     }
     for command in settings.all("authorizedkeyscommand").into_iter().filter(|command| *command != "none").take(1) {

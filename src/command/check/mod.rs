@@ -75,16 +75,21 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         }
     };
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
-    if options.json {
+    let printed = if options.json {
         let report = Report { schema: 1, version: env!("CARGO_PKG_VERSION"), status: worst, findings: &findings };
         match serde_json::to_string_pretty(&report) {
             Ok(json) => print(&(json + "\n")),
-            Err(fault) => complain(&format!("cannot write JSON: {fault}")),
+            Err(fault) => {
+                complain(&format!("cannot write JSON: {fault}"));
+                false
+            }
         }
     } else {
-        findings.iter().for_each(|finding| print(&line(finding, colour())));
-    }
-    findings.iter().map(|finding| finding.exit).max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
+        print(&findings.iter().map(|finding| line(finding, colour())).collect::<String>())
+    };
+    let unprinted = if printed { Exit::Good } else { Exit::Failed };
+    let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);
+    exits.max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
 }
 
 fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
@@ -109,15 +114,12 @@ fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
 
 fn clock() -> Finding {
     let (built, now) = (load::built(), super::sync::clock());
-    match now < built {
-        true => {
-            let message = format!(
-                "it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)"
-            );
-            Finding::new(Level::Failed, "clock", "clock", message)
-        }
-        false => Finding::new(Level::Ok, "clock", "clock", format!("{now}")),
+    if now >= built {
+        return Finding::new(Level::Ok, "clock", "clock", format!("{now}"));
     }
+    let message =
+        format!("it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)");
+    Finding::new(Level::Failed, "clock", "clock", message)
 }
 
 fn state(config: &Config) -> Finding {
@@ -138,6 +140,10 @@ fn line(finding: &Finding, colour: Colour) -> String {
     };
     let text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("{} {:<12} {}: {text}\n", colour.paint(code, word), finding.check, finding.subject)
+}
+
+fn good_keys(count: usize) -> String {
+    format!("{count} good key{}", if count == 1 { "" } else { "s" })
 }
 
 /// Of several exit codes the first of 78, 77, 75, 1 counts.

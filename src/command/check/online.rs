@@ -2,7 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::{Finding, Level, source_exit, sources};
+use super::{Finding, Level, good_keys, source_exit, sources};
+use crate::command::block_on;
 use crate::config::Config;
 use crate::document;
 use crate::outcome::chain;
@@ -10,16 +11,17 @@ use crate::source::{Fetch as _, Fetched, Sources};
 use crate::verify::verify;
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(fault) => return vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))],
-    };
+    block_on(examine_all(config))
+        .unwrap_or_else(|fault| vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))])
+}
+
+async fn examine_all(config: &Config) -> Vec<Finding> {
     let fetch = Sources::default();
     let mut findings = Vec::new();
     for (url, account) in sources(config) {
         let subject = url.to_string();
         let finding = |level, message: String| Finding::new(level, "source", &subject, message);
-        findings.push(match runtime.block_on(fetch.fetch(url, None)) {
+        findings.push(match fetch.fetch(url, None).await {
             Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
             Ok(Fetched::Unchanged) => {
                 finding(Level::Failed, "it says \"unchanged\" although nothing was known".to_owned())
@@ -30,7 +32,8 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
                     Ok(document) => match verify(&document, &config.trust, None) {
                         Err(distrust) => finding(Level::Failed, chain(&distrust)),
                         Ok(_) if document.left_out.is_empty() => {
-                            finding(Level::Ok, format!("{} good keys, version {}", document.keys.len(), version.label))
+                            let keys = good_keys(document.keys.len());
+                            finding(Level::Ok, format!("{keys}, version {}", version.label))
                         }
                         Ok(_) => {
                             let bad: Vec<String> = document

@@ -1,0 +1,290 @@
+//! `authkeysd check` on a private machine: good where it is good, and each trap named before it snaps.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+#[path = "support/s3_stub.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod s3_stub;
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use s3_stub::{Answer, Stub};
+use serde_json::Value;
+use support::{Key, Run, Setup, install, lab, tree};
+
+const SSHD: &str = "/etc/ssh/sshd_config";
+const GOOD_FILES: &str = "AuthorizedKeysFile .ssh/authorized_keys";
+
+/// alice's and bob's homes, and an sshd that reads what is written there, and nothing else.
+fn good_node() -> Setup {
+    sshd(GOOD_FILES);
+    let setup = Setup::for_user("alice").account("bob", "");
+    setup.publish(format!("{}\n", Key::new("k").line));
+    setup
+}
+
+/// Gives sshd these lines instead of its AuthorizedKeysFile.
+fn sshd(lines: &str) {
+    let text = std::fs::read_to_string(SSHD).unwrap();
+    let kept: Vec<_> =
+        text.lines().filter(|line| !line.starts_with("AuthorizedKeysFile") && !line.contains("# test")).collect();
+    let lines: String = lines.lines().map(|line| format!("{line}\n")).collect();
+    std::fs::write(SSHD, format!("{lines}{}\n", kept.join("\n"))).unwrap();
+}
+
+fn mode(path: &str, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Runs `check --json` and gives the findings that are not ok: level, check, subject, message.
+fn troubles(setup: &Setup, status: i32) -> Vec<[String; 4]> {
+    let run = setup.run(["check", "--json"]);
+    assert_eq!((run.status, run.stderr.as_str()), (status, ""), "{run:#?}");
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .filter(|finding| finding["level"] != "ok")
+        .map(|finding| ["level", "check", "subject", "message"].map(|field| text(finding, field)))
+        .collect()
+}
+
+/// Exactly one trouble, of alice, with these words; bob is well.
+#[track_caller]
+fn only_trouble(setup: &Setup, status: i32, level: &str, check: &str, words: &[&str]) {
+    let found = troubles(setup, status);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!([&found[0][0], &found[0][1], &found[0][2]], [level, check, "alice"], "{found:#?}");
+    words.iter().for_each(|word| assert!(found[0][3].contains(word), "{word}: {found:#?}"));
+}
+
+#[test]
+fn a_good_node_is_called_good_and_nothing_is_written() {
+    lab("a_good_node_is_called_good_and_nothing_is_written", || {
+        let setup = good_node();
+        let fresh = tree(&setup.path("state"));
+        for _ in 0..2 {
+            let run = setup.run(["check"]);
+            run.succeeds();
+            for word in
+                ["config", "good, 2 accounts", "clock", "state", "reads /home/alice/.ssh/authorized_keys", "bob"]
+            {
+                assert!(run.stdout.contains(word), "{word}: {}", run.stdout);
+            }
+            assert!(!run.stdout.contains("warning") && !run.stdout.contains("FAILED"), "{}", run.stdout);
+            assert!(!run.stdout.contains('\u{1b}'));
+            assert_eq!(troubles(&setup, 0), Vec::<[String; 4]>::new());
+            setup.run(["sync"]).succeeds();
+        }
+        assert_ne!(tree(&setup.path("state")), fresh);
+        let before = [tree(&setup.path("")), tree(Path::new("/home"))];
+        let check = || support::outcome_of(support::clean_command().arg("--config").arg(setup.config()).arg("check"));
+        check().succeeds();
+        assert_eq!([tree(&setup.path("")), tree(Path::new("/home"))], before);
+        std::fs::remove_dir_all(setup.path("state")).unwrap();
+        let run = check();
+        run.succeeds();
+        assert!(run.stdout.contains("will be made by the first sync") && !setup.path("state").exists(), "{run:?}");
+    });
+}
+
+#[test]
+fn f23_an_sshd_that_reads_another_file_is_named() {
+    lab("f23_an_sshd_that_reads_another_file_is_named", || {
+        let setup = good_node();
+        sshd("AuthorizedKeysFile /etc/ssh/keys/%u");
+        let found = troubles(&setup, 1);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        for (trouble, user) in found.iter().zip(["alice", "bob"]) {
+            assert_eq!([&trouble[0], &trouble[1], &trouble[2]], ["failed", "sshd", user]);
+            let read = format!("reads /etc/ssh/keys/{user}, not /home/{user}/.ssh/authorized_keys");
+            assert!(trouble[3].contains(&read) && trouble[3].contains("drop-in that sorts first"), "{trouble:?}");
+        }
+        let run = setup.run(["check"]);
+        assert_eq!((run.status, run.stdout.matches("FAILED").count()), (1, 2), "{run:?}");
+        sshd("AuthorizedKeysFile none");
+        assert!(troubles(&setup, 1)[0][3].contains("reads no file"));
+    });
+}
+
+#[test]
+fn f23_of_two_drop_ins_the_first_one_counts() {
+    lab("f23_of_two_drop_ins_the_first_one_counts", || {
+        let setup = good_node();
+        std::fs::create_dir("/etc/ssh/sshd_config.d").unwrap();
+        sshd("Include /etc/ssh/sshd_config.d/*.conf");
+        std::fs::write("/etc/ssh/sshd_config.d/50-authkeysd.conf", format!("{GOOD_FILES}\n")).unwrap();
+        assert_eq!(troubles(&setup, 0).len(), 0);
+        // What a cloud image brings along sorts first and wins.
+        std::fs::write("/etc/ssh/sshd_config.d/10-cloud.conf", "AuthorizedKeysFile /etc/ssh/cloud/%u\n").unwrap();
+        assert_eq!(troubles(&setup, 1).len(), 2);
+        std::fs::remove_file("/etc/ssh/sshd_config.d/10-cloud.conf").unwrap();
+        // Only alice's logins are affected by a Match block.
+        let text = std::fs::read_to_string(SSHD).unwrap();
+        std::fs::write(SSHD, format!("{text}Match User alice\nAuthorizedKeysFile /etc/ssh/alice\n")).unwrap();
+        std::fs::remove_file("/etc/ssh/sshd_config.d/50-authkeysd.conf").unwrap();
+        only_trouble(&setup, 1, "failed", "sshd", &["reads /etc/ssh/alice, not /home/alice/.ssh/authorized_keys"]);
+    });
+}
+
+#[test]
+fn f19_what_strict_modes_would_refuse_is_named_with_its_repair() {
+    lab("f19_what_strict_modes_would_refuse_is_named_with_its_repair", || {
+        let setup = good_node();
+        setup.run(["sync"]).succeeds();
+        mode("/home/alice", 0o757);
+        only_trouble(&setup, 1, "failed", "strict_modes", &["/home/alice ", "written by others", "chmod go-w"]);
+        mode("/home/alice", 0o775);
+        if Path::new("/etc/debian_version").exists() {
+            only_trouble(&setup, 0, "warning", "strict_modes", &["/home/alice ", "private group", "chmod g-w"]);
+        }
+        chown("/home/alice", None, Some(60_002)).unwrap();
+        only_trouble(&setup, 1, "failed", "strict_modes", &["/home/alice ", "chmod go-w"]);
+        mode("/home/alice", 0o755);
+        assert_eq!(troubles(&setup, 0).len(), 0);
+        chown("/home/alice/.ssh", Some(60_002), None).unwrap();
+        only_trouble(&setup, 1, "failed", "strict_modes", &["/home/alice/.ssh ", "uid 60002", "chown it to alice"]);
+        chown("/home/alice/.ssh", Some(60_001), None).unwrap();
+        mode("/home/alice/.ssh/authorized_keys", 0o622);
+        only_trouble(&setup, 1, "failed", "strict_modes", &["authorized_keys can be written", "chmod go-w"]);
+        let text = std::fs::read_to_string(SSHD).unwrap();
+        std::fs::write(SSHD, format!("StrictModes no\n{text}")).unwrap();
+        assert_eq!(troubles(&setup, 0).len(), 0, "an sshd that does not ask is not told to");
+    });
+}
+
+#[test]
+fn ways_in_beside_the_managed_file_are_named() {
+    lab("ways_in_beside_the_managed_file_are_named", || {
+        let setup = good_node();
+        sshd("AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2");
+        assert_eq!(troubles(&setup, 0).len(), 0, "a second file without keys");
+        let second = "/home/alice/.ssh/authorized_keys2";
+        let line = Key::new("old").line;
+        std::fs::write(second, format!("{line}\n# comment\nfrom=\"10.0.0.0/8\" {line}\n")).unwrap();
+        only_trouble(&setup, 0, "warning", "bypass", &[second, "2 keys"]);
+        std::fs::remove_file(second).unwrap();
+        sshd(&format!(
+            "{GOOD_FILES}\nAuthorizedKeysCommand /usr/bin/ask # test\nAuthorizedKeysCommandUser nobody # test"
+        ));
+        let found = troubles(&setup, 0);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(
+            found.iter().all(|f| f[1] == "bypass" && f[3].contains("AuthorizedKeysCommand /usr/bin/ask")),
+            "{found:#?}"
+        );
+        std::fs::write("/etc/ssh/ca.pub", format!("{line}\n")).unwrap();
+        sshd(&format!("{GOOD_FILES}\nTrustedUserCAKeys /etc/ssh/ca.pub # test"));
+        let found = troubles(&setup, 0);
+        assert!(
+            found.len() == 2 && found.iter().all(|f| f[3].contains("TrustedUserCAKeys /etc/ssh/ca.pub")),
+            "{found:#?}"
+        );
+        sshd(&format!("{GOOD_FILES}\nPubkeyAuthentication no # test"));
+        let found = troubles(&setup, 1);
+        assert!(
+            found.len() == 2 && found.iter().all(|f| f[0] == "failed" && f[3].contains("no key can log in")),
+            "{found:#?}"
+        );
+    });
+}
+
+#[test]
+fn the_system_layout_is_good_where_sshd_is_told_so() {
+    lab("the_system_layout_is_good_where_sshd_is_told_so", || {
+        let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "layout = \"system\"");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
+        assert_eq!(troubles(&setup, 0).len(), 0, "before the first sync");
+        setup.run(["sync"]).succeeds();
+        assert_eq!(troubles(&setup, 0).len(), 0);
+        // The home's file is then a bypass, if sshd still reads it.
+        sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys");
+        install("alice", format!("{}\n", Key::new("own").line).as_bytes());
+        only_trouble(&setup, 0, "warning", "bypass", &["/home/alice/.ssh/authorized_keys", "1 key "]);
+        sshd(GOOD_FILES);
+        assert_eq!(troubles(&setup, 1).len(), 2 + 1, "not read, twice, and the bypass");
+        mode("/etc/ssh/authorized_keys.d", 0o777);
+        sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
+        let found = troubles(&setup, 1);
+        assert!(
+            found.iter().all(|f| f[1] == "strict_modes" && f[3].contains("/etc/ssh/authorized_keys.d ")),
+            "{found:#?}"
+        );
+    });
+}
+
+#[test]
+fn json_has_its_shape_and_configuration_faults_are_in_it() {
+    lab("json_has_its_shape_and_configuration_faults_are_in_it", || {
+        let mut setup = good_node();
+        let json = |run: &Run| -> Value { serde_json::from_str(&run.stdout).unwrap() };
+        let run = setup.run(["check", "--json"]);
+        let report = json(&run);
+        assert_eq!((&report["schema"], &report["status"]), (&Value::from(1), &Value::from("ok")), "{report:#}");
+        assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+        for finding in report["findings"].as_array().unwrap() {
+            for field in ["level", "check", "subject", "message"] {
+                assert!(finding[field].is_string(), "{finding}");
+            }
+        }
+        setup.top = "nonsense = 1\n".to_owned();
+        let run = setup.run(["check", "--json"]);
+        assert_eq!((run.status, run.stderr.as_str()), (78, ""), "{run:?}");
+        let report = json(&run);
+        assert_eq!((&report["status"], &report["findings"][0]["line"]), (&Value::from("failed"), &Value::from(4)));
+        assert!(report["findings"][0]["message"].as_str().unwrap().contains("nonsense"));
+        setup.top = "pinned_keys = \"/etc/ssh/none\"\n".to_owned();
+        let found = troubles(&setup, 1);
+        assert!(found.len() == 1 && found[0][1] == "pinned_keys" && found[0][3].contains("no such file"), "{found:?}");
+        setup.top.clear();
+        setup = setup.account("nobody-at-all", "");
+        let found = troubles(&setup, 1);
+        assert!(found.len() == 1 && found[0][1] == "account" && found[0][3].contains("nobody-at-all"), "{found:?}");
+    });
+}
+
+#[test]
+fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
+    lab("online_tells_good_denied_missing_and_unreachable_sources_apart", || {
+        let mut setup = good_node();
+        let run = setup.run(["check", "--online"]);
+        run.succeeds();
+        assert!(run.stdout.contains("1 good key,"), "{}", run.stdout);
+        setup.publish("");
+        assert_eq!(setup.run(["check"]).status, 0, "without --online no source is asked");
+        let run = setup.run(["check", "--online"]);
+        assert!(run.status == 1 && run.stdout.contains("it is empty"), "{run:?}");
+        setup.publish(format!("{}\nssh-dss AAAA\n", Key::new("k").line));
+        let run = setup.run(["check", "--online"]);
+        assert!(run.status == 1 && run.stdout.contains("line 2: "), "{run:?}");
+        std::fs::remove_file(setup.path("published")).unwrap();
+        let run = setup.run(["check", "--online"]);
+        assert!(run.status == 1 && run.stdout.contains("put the key set there"), "{run:?}");
+
+        setup.source = "s3://b/k".to_owned();
+        for (answer, status, word) in [
+            (Answer::error("403 Forbidden", "AccessDenied", "no", &[]), 77, "allow s3:GetObject"),
+            (Answer::error("404 Not Found", "NoSuchKey", "no", &[]), 1, "publish it"),
+            (Answer::error("503 Slow Down", "SlowDown", "no", &[]), 75, "tried again"),
+            (Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line)), 0, "1 good key,"),
+        ] {
+            let stub = Stub::start([answer]);
+            let environment = [
+                ("AWS_ENDPOINT_URL", stub.endpoint()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
+            ];
+            setup.environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+            let before = [tree(&setup.state_dir()), tree(Path::new("/home"))];
+            let run = setup.run(["check", "--online"]);
+            assert!(run.status == status && run.stdout.contains(word) && run.stdout.contains("s3://b/k"), "{run:?}");
+            assert_eq!([tree(&setup.state_dir()), tree(Path::new("/home"))], before);
+        }
+    });
+}

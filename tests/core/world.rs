@@ -1,0 +1,172 @@
+//! A host and a source made of memory, and an agent between them, with a real state directory.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use authkeysd::agent::{Agent, Intent};
+use authkeysd::config::Config;
+use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use authkeysd::outcome::Outcome;
+use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
+use authkeysd::state::Store;
+use authkeysd::user::UserName;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// A source that says what the test wants; unchanged when the version is known.
+#[derive(Default)]
+pub(crate) struct Published(pub(crate) RefCell<BTreeMap<String, Answer>>);
+
+/// Version and text, or an error of a class.
+pub(crate) type Answer = Result<(String, String), Class>;
+
+impl Fetch for &Published {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        match self.0.borrow().get(&url.to_string()) {
+            Some(Ok((version, _))) if known.is_some_and(|known| known.token == *version) => Ok(Fetched::Unchanged),
+            Some(Ok((version, bytes))) => Ok(Fetched::Document {
+                bytes: bytes.clone().into_bytes(),
+                version: Version { label: version.clone(), token: version.clone() },
+            }),
+            Some(Err(class)) => {
+                Err(FetchError { class: *class, message: format!("{url}: injected"), remedy: "none".to_owned() })
+            }
+            None => Err(FetchError { class: Class::Missing, message: format!("{url}: none"), remedy: String::new() }),
+        }
+    }
+}
+
+/// A host whose files are a map; `meddle` runs before each replace, as another writer would.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) files: RefCell<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
+    pub(crate) broken: RefCell<Vec<PathBuf>>,
+    pub(crate) meddle: RefCell<Vec<(PathBuf, Vec<u8>)>>,
+    pub(crate) writes: RefCell<usize>,
+}
+
+impl Memory {
+    pub(crate) fn set(&self, path: &str, content: &str) {
+        let mut files = self.files.borrow_mut();
+        let version = files.get(&PathBuf::from(path)).map_or(0, |(version, _)| *version) + 1;
+        files.insert(path.into(), (version, content.as_bytes().to_vec()));
+    }
+
+    pub(crate) fn text(&self, path: &str) -> String {
+        self.files
+            .borrow()
+            .get(&PathBuf::from(path))
+            .map(|(_, c)| String::from_utf8(c.clone()).unwrap())
+            .unwrap_or_default()
+    }
+}
+
+impl Host for &Memory {
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+        let user = user.cloned().unwrap_or_else(|| UserName::parse("me").unwrap());
+        if user.as_str() == "ghost" {
+            return Err(HostError::UnknownAccount { account: user.to_string() });
+        }
+        let home = PathBuf::from("/home").join(if user.as_str() == "twin" { "a" } else { user.as_str() });
+        Ok(Account { user, uid: 1, gid: 1, home })
+    }
+
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+        let path = target.path();
+        if self.broken.borrow().contains(&path) {
+            return Err(HostError::Path { path, fault: "injected" });
+        }
+        let files = self.files.borrow();
+        let found = files.get(&path);
+        Ok(Snapshot {
+            content: found.map(|(_, content)| content.clone()),
+            drifted: false,
+            stamp: found.map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version)),
+            // The homes of `link` and `a` are the same directory.
+            directory: Some((
+                1,
+                if path.starts_with("/home/link") { b'a' } else { path.as_os_str().as_bytes()[6] }.into(),
+            )),
+        })
+    }
+
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+        let path = target.path();
+        if let Some((path, content)) = self.meddle.borrow_mut().pop() {
+            self.set(path.to_str().unwrap(), std::str::from_utf8(&content).unwrap());
+        }
+        let stamp =
+            self.files.borrow().get(&path).map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version));
+        if stamp != *seen {
+            return Ok(Replaced::ChangedMeanwhile);
+        }
+        self.set(path.to_str().unwrap(), std::str::from_utf8(content).unwrap());
+        *self.writes.borrow_mut() += 1;
+        Ok(Replaced::Done)
+    }
+
+    fn sshd_version(&self) -> Option<(u32, u32)> {
+        Some((9, 2))
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) published: Published,
+    pub(crate) host: Memory,
+    pub(crate) state: tempfile::TempDir,
+    pub(crate) config: String,
+    pub(crate) now: RefCell<Timestamp>,
+}
+
+pub(crate) const A: &str = "/home/a/.ssh/authorized_keys";
+pub(crate) const B: &str = "/home/b/.ssh/authorized_keys";
+
+impl World {
+    pub(crate) fn new(config: &str) -> Self {
+        Self {
+            published: Published::default(),
+            host: Memory::default(),
+            state: tempfile::tempdir().unwrap(),
+            config: config.to_owned(),
+            now: RefCell::new("2026-11-22T00:00:00Z".parse().unwrap()),
+        }
+    }
+
+    pub(crate) fn publish(&self, url: &str, version: &str, text: &str) {
+        self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
+    }
+
+    pub(crate) fn fail(&self, url: &str, class: Class) {
+        self.published.0.borrow_mut().insert(url.to_owned(), Err(class));
+    }
+
+    pub(crate) fn cycle_as(&self, intent: Intent) -> Outcome {
+        let path = self.state.path();
+        let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
+        self.cycle_in(&mut store, intent)
+    }
+
+    pub(crate) fn cycle_in(&self, store: &mut Store, intent: Intent) -> Outcome {
+        let config = Config::parse(&self.config).unwrap();
+        let built = "2026-01-01T00:00:00Z".parse().unwrap();
+        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: || TimeZone::UTC, built };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(agent.cycle(store, intent, || *self.now.borrow()))
+    }
+
+    /// A cycle that asks no source.
+    pub(crate) fn cycle_kept(&self, last: &Outcome, now: Timestamp) -> Outcome {
+        let config = Config::parse(&self.config).unwrap();
+        let built = "2026-01-01T00:00:00Z".parse().unwrap();
+        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: || TimeZone::UTC, built };
+        let mut store = Store::open(self.state.path()).unwrap();
+        let gathered = agent.gather_kept(&mut store, last, now);
+        agent.install(&mut store, gathered, || now)
+    }
+
+    pub(crate) fn cycle(&self) -> Outcome {
+        self.cycle_as(Intent::default())
+    }
+}

@@ -1,0 +1,102 @@
+//! What a hostile or an ordinary user does to the commands, with the built program on a private machine.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::process::CommandExt as _;
+
+use support::{Key, Setup, authorized_keys, lab};
+
+const ALICE: u32 = 60_001;
+
+#[test]
+fn a_state_that_only_root_may_read_ends_with_77() {
+    lab("a_state_that_only_root_may_read_ends_with_77", || {
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        assert_eq!(setup.run(["sync"]).status, 0);
+        set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
+        let mut command = setup.command();
+        chown(setup.config(), Some(ALICE), None).unwrap();
+        let run = command.args(["sync", "--dry-run"]).uid(ALICE).gid(ALICE).output().unwrap();
+        assert_eq!(run.status.code(), Some(77), "{run:?}");
+    });
+}
+
+#[test]
+fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
+    lab("f13_the_doctor_opens_nothing_that_a_user_points_it_at", || {
+        // Only root can read it; a device in its place would be started by the mere opening.
+        let target = std::path::Path::new("/run/lab/root/roots-own");
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::write(target, format!("{}\n", Key::new("k").line)).unwrap();
+        set_permissions(target, Permissions::from_mode(0o600)).unwrap();
+        let second = authorized_keys("alice").with_file_name("authorized_keys2");
+        symlink(target, &second).unwrap();
+        let setup = Setup::for_user("alice");
+        let run = setup.run(["check"]);
+        assert!(!run.stdout.contains("holds 1 key"), "{}", run.stdout);
+        assert!(run.stdout.contains("authorized_keys2 is a symbolic link"), "{}", run.stdout);
+
+        std::fs::remove_file(&second).unwrap();
+        std::fs::write(&second, format!("{}\n", Key::new("k").line)).unwrap();
+        let run = setup.run(["check"]);
+        assert!(run.stdout.contains("authorized_keys2, which holds 1 key"), "{}", run.stdout);
+    });
+}
+
+#[test]
+fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command() {
+    lab("f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command", || {
+        let mut setup = Setup::for_user("alice");
+        setup.top = "expiry_time = \"local\"".to_owned();
+        let key = Key::new("k").line;
+        setup.publish(format!(
+            r#"{{"version": 1, "keys": [{{"public_key": "{key}", "not_after": "2099-01-01T00:00:00Z"}}]}}"#
+        ));
+        assert_eq!(setup.run(["sync"]).status, 0);
+        setup.environment.push(("TZ".to_owned(), "XXX-9".to_owned()));
+        let run = setup.run(["sync", "--dry-run"]);
+        assert_eq!(run.status, 0, "{run:?}");
+    });
+}
+
+#[test]
+fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
+    lab("f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic", || {
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        let _ = setup.command();
+        set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
+        for path in [setup.config(), setup.state_dir()] {
+            chown(path, Some(ALICE), None).unwrap();
+        }
+        // The program itself is the one task that he may have.
+        let script = "ulimit -u 1 && exec \"$@\"";
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "bash"]).arg(env!("CARGO_BIN_EXE_authkeysd"));
+        command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
+        let run = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&run.stderr);
+        assert_eq!(run.status.code(), Some(75), "{run:?}");
+        assert!(stderr.contains("check the limits on tasks") && !stderr.contains("panicked"), "{stderr}");
+    });
+}
+
+#[test]
+fn output_that_did_not_arrive_is_a_failure() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    lab("output_that_did_not_arrive_is_a_failure", || {
+        let setup = Setup::for_user("alice");
+        setup.publish(format!("{}\n", Key::new("k").line));
+        for arguments in [&["sync", "--json"][..], &["sync"], &["check", "--json"]] {
+            let mut command = setup.command();
+            command.args(arguments);
+            assert_eq!(command.stdout(full()).output().unwrap().status.code(), Some(1), "{arguments:?}");
+        }
+    });
+}
