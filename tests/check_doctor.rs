@@ -23,7 +23,7 @@ const GOOD_FILES: &str = "AuthorizedKeysFile .ssh/authorized_keys";
 fn good_node() -> Setup {
     sshd(GOOD_FILES);
     let setup = Setup::for_user("alice").account("bob", "");
-    setup.publish(format!("{}\n", Key::new("k").line));
+    setup.publish_keys(&[&Key::new("k")]);
     setup
 }
 
@@ -197,7 +197,7 @@ fn ways_in_beside_the_managed_file_are_named() {
 fn the_system_layout_is_good_where_sshd_is_told_so() {
     lab("the_system_layout_is_good_where_sshd_is_told_so", || {
         let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "layout = \"system\"");
-        setup.publish(format!("{}\n", Key::new("k").line));
+        setup.publish_keys(&[&Key::new("k")]);
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
         assert_eq!(troubles(&setup, 0).len(), 0, "before the first sync");
         setup.run(["sync"]).succeeds();
@@ -274,13 +274,7 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
             (Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line)), 0, "1 good key,"),
         ] {
             let stub = Stub::start([answer]);
-            let environment = [
-                ("AWS_ENDPOINT_URL", stub.endpoint()),
-                ("AWS_REGION", "us-east-1".to_owned()),
-                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-                ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
-            ];
-            setup.environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+            setup.use_s3_at(&stub.endpoint());
             let before = [tree(&setup.state_dir()), tree(Path::new("/home"))];
             let run = setup.run(["check", "--online"]);
             assert!(run.status == status && run.stdout.contains(word) && run.stdout.contains("s3://b/k"), "{run:?}");

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use moto::Moto;
 use s3_stub::{Answer, Stub, Then};
-use support::{Key, Setup, contents, tree};
+use support::{Key, Setup, contents, me, somebody_else, tree};
 
 const SOURCE: &str = "s3://keys/prod/workers.json";
 const TAGGED: &[&str] = &["ETag: \"new\""];
@@ -32,19 +32,11 @@ struct Node {
 
 impl Node {
     fn new(endpoint: &str) -> Self {
-        let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-        let other = if me == "nobody" { "daemon" } else { "nobody" };
         let mut setup = Setup::new();
         let file = format!("file = \"{}/%u\"", setup.path("keys").display());
-        setup = setup.account(&me, &file).account(other, &file);
+        setup = setup.account(&me(), &file).account(somebody_else(), &file);
         setup.source = SOURCE.to_owned();
-        let environment = [
-            ("AWS_ENDPOINT_URL", endpoint),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
-        ];
-        setup.environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        setup.use_s3_at(endpoint);
         let node = Self { setup, own: Key::new("own") };
         std::fs::create_dir(node.setup.path("keys")).unwrap();
         std::fs::write(node.files()[0].clone(), format!("{}\n", node.own.line)).unwrap();
