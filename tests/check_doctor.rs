@@ -219,6 +219,25 @@ fn the_system_layout_is_good_where_sshd_is_told_so() {
 }
 
 #[test]
+fn the_drop_ins_of_the_guide_make_the_system_layout_good() {
+    lab("the_drop_ins_of_the_guide_make_the_system_layout_good", || {
+        let key = Key::new("k");
+        let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "");
+        setup.publish_keys(&[&key]);
+        setup.run(["sync"]).succeeds();
+        std::fs::create_dir("/etc/ssh/sshd_config.d").unwrap();
+        sshd(&format!("Include /etc/ssh/sshd_config.d/*.conf\n{GOOD_FILES}"));
+        only_trouble(&setup, 1, "failed", "sshd", &["not /etc/ssh/authorized_keys.d/alice"]);
+        let drop_ins: Vec<String> = support::blocks(include_str!("../docs/operate.md"), "sshd_config").collect();
+        assert_eq!(drop_ins.len(), 2);
+        for lines in drop_ins {
+            std::fs::write("/etc/ssh/sshd_config.d/10-authkeysd.conf", lines.replace("deploy", "alice")).unwrap();
+            assert_eq!(troubles(&setup, 0).len(), 0, "{lines}");
+        }
+    });
+}
+
+#[test]
 fn json_has_its_shape_and_configuration_faults_are_in_it() {
     lab("json_has_its_shape_and_configuration_faults_are_in_it", || {
         let mut setup = good_node();
