@@ -327,6 +327,18 @@ fn one_bad_key_for_two_accounts_is_one_fault() {
 }
 
 #[test]
+fn a_private_key_that_is_allowed_is_warned_of_at_every_start() {
+    let mut setup = with_file();
+    setup.top = "allow_private_key = true\n".to_owned();
+    let key = Key::new("k");
+    setup.publish(serde_json::json!({ "PublicKey": key.line, "PrivateKey": "-----BEGIN" }).to_string());
+    for _ in 0..2 {
+        setup.run(["sync"]).fails(0, &[&["warning: file:", "allow_private_key", "publish the public half alone"]]);
+    }
+    assert!(std::fs::read_to_string(file(&setup)).unwrap().contains(&key.line));
+}
+
+#[test]
 fn two_syncs_at_once_both_end_well() {
     let setup = with_file();
     let key = Key::new("k");
