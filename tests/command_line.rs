@@ -424,6 +424,7 @@ fn without_root_ones_own_account_is_served_and_no_other() {
         std::fs::remove_file(authorized_keys("alice")).unwrap();
         let before = tree(&PathBuf::from("/home/bob"));
         as_alice("sync").fails(77, &[&["bob", "run authkeysd as root"]]);
+        assert_eq!(as_alice("check").status, 77);
         assert!(login("alice", &key) && !login("bob", &key), "her own is served all the same");
         assert_eq!(tree(&PathBuf::from("/home/bob")), before);
 

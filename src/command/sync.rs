@@ -82,7 +82,7 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
     }
 }
 
-fn denied(fault: &StateError) -> Exit {
+pub(super) fn denied(fault: &StateError) -> Exit {
     match fault {
         StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
             if source.kind() == io::ErrorKind::PermissionDenied =>
