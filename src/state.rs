@@ -37,7 +37,8 @@ pub struct State {
     schema: u32,
     /// The document last accepted from each source, by the source's whole URL.
     pub sources: BTreeMap<String, Accepted>,
-    /// The highest serial accepted, by the source's URL without its query. Never forgotten.
+    /// The highest serial accepted, by the source's URL without its query. It outlives the source in the configuration;
+    /// only a rollback that was asked for lowers or removes it.
     pub marks: BTreeMap<String, Mark>,
     /// By account.
     pub accounts: BTreeMap<UserName, AccountState>,
@@ -96,7 +97,9 @@ pub struct Judged {
 #[derive(Debug, Error)]
 pub enum StateError {
     /// The directory is not there and could not be made, or not be opened.
-    #[error("cannot use the state directory {path}: run as root, or set state_dir to a directory of your own")]
+    #[error(
+        "cannot use the state directory {path}: run as root, or set state_dir to a directory of your own, in one that exists"
+    )]
     Directory {
         /// The directory.
         path: PathBuf,

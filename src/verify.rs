@@ -1,6 +1,6 @@
 //! Whether a good document may be taken for the truth: is it meant for us, and is it not older than what we have seen?
 //!
-//! Signatures are checked here as well, once they are.
+//! Signatures are not checked yet: `document::Envelope` only sets them apart. This is where they will be.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

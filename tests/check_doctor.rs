@@ -23,7 +23,7 @@ const GOOD_FILES: &str = "AuthorizedKeysFile .ssh/authorized_keys";
 fn good_node() -> Setup {
     sshd(GOOD_FILES);
     let setup = Setup::for_user("alice").account("bob", "");
-    setup.publish(format!("{}\n", Key::new("k").line));
+    setup.publish_keys(&[&Key::new("k")]);
     setup
 }
 
@@ -147,7 +147,16 @@ fn f19_what_strict_modes_would_refuse_is_named_with_its_repair() {
         mode("/home/alice", 0o755);
         assert_eq!(troubles(&setup, 0).len(), 0);
         chown("/home/alice/.ssh", Some(60_002), None).unwrap();
-        only_trouble(&setup, 1, "failed", "strict_modes", &["/home/alice/.ssh ", "uid 60002", "chown it to alice"]);
+        let found = troubles(&setup, 1);
+        assert!(
+            found
+                .iter()
+                .any(|f| f[1] == "strict_modes" && f[3].contains("uid 60002: sshd refuses it; chown it to alice"))
+        );
+        assert!(
+            found.iter().any(|f| f[1] == "account" && f[3].contains("/home/alice/.ssh belongs to uid 60002")),
+            "{found:#?}"
+        );
         chown("/home/alice/.ssh", Some(60_001), None).unwrap();
         mode("/home/alice/.ssh/authorized_keys", 0o622);
         only_trouble(&setup, 1, "failed", "strict_modes", &["authorized_keys can be written", "chmod go-w"]);
@@ -197,7 +206,7 @@ fn ways_in_beside_the_managed_file_are_named() {
 fn the_system_layout_is_good_where_sshd_is_told_so() {
     lab("the_system_layout_is_good_where_sshd_is_told_so", || {
         let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "layout = \"system\"");
-        setup.publish(format!("{}\n", Key::new("k").line));
+        setup.publish_keys(&[&Key::new("k")]);
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
         assert_eq!(troubles(&setup, 0).len(), 0, "before the first sync");
         setup.run(["sync"]).succeeds();
@@ -212,9 +221,29 @@ fn the_system_layout_is_good_where_sshd_is_told_so() {
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
         let found = troubles(&setup, 1);
         assert!(
-            found.iter().all(|f| f[1] == "strict_modes" && f[3].contains("/etc/ssh/authorized_keys.d ")),
+            found.iter().all(|f| ["account", "strict_modes"].contains(&f[1].as_str())
+                && f[3].contains("/etc/ssh/authorized_keys.d ")),
             "{found:#?}"
         );
+    });
+}
+
+#[test]
+fn the_drop_ins_of_the_guide_make_the_system_layout_good() {
+    lab("the_drop_ins_of_the_guide_make_the_system_layout_good", || {
+        let key = Key::new("k");
+        let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "");
+        setup.publish_keys(&[&key]);
+        setup.run(["sync"]).succeeds();
+        std::fs::create_dir("/etc/ssh/sshd_config.d").unwrap();
+        sshd(&format!("Include /etc/ssh/sshd_config.d/*.conf\n{GOOD_FILES}"));
+        only_trouble(&setup, 1, "failed", "sshd", &["not /etc/ssh/authorized_keys.d/alice"]);
+        let drop_ins: Vec<String> = support::blocks(include_str!("../docs/operate.md"), "sshd_config").collect();
+        assert_eq!(drop_ins.len(), 2);
+        for lines in drop_ins {
+            std::fs::write("/etc/ssh/sshd_config.d/10-authkeysd.conf", lines.replace("deploy", "alice")).unwrap();
+            assert_eq!(troubles(&setup, 0).len(), 0, "{lines}");
+        }
     });
 }
 
@@ -274,13 +303,7 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
             (Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line)), 0, "1 good key,"),
         ] {
             let stub = Stub::start([answer]);
-            let environment = [
-                ("AWS_ENDPOINT_URL", stub.endpoint()),
-                ("AWS_REGION", "us-east-1".to_owned()),
-                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-                ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
-            ];
-            setup.environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+            setup.use_s3_at(&stub.endpoint());
             let before = [tree(&setup.state_dir()), tree(Path::new("/home"))];
             let run = setup.run(["check", "--online"]);
             assert!(run.status == status && run.stdout.contains(word) && run.stdout.contains("s3://b/k"), "{run:?}");

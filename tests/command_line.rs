@@ -16,17 +16,16 @@ use std::time::{Duration, Instant};
 
 use s3_stub::{Answer, Stub};
 use serde_json::Value;
-use support::{Key, Run, Setup, authkeysd, authorized_keys, clean_command, contents, lab, login, outcome_of, tree};
+use support::{
+    Key, Run, Setup, authkeysd, authorized_keys, clean_command, contents, lab, login, me, outcome_of, somebody_else,
+    tree,
+};
 
 /// An account whose file lies below the temporary directory; nobody in particular has to run it.
 fn with_file() -> Setup {
     let setup = Setup::new();
     let file = format!("file = \"{}/%u\"", setup.path("keys").display());
     setup.account(&me(), &file)
-}
-
-fn me() -> String {
-    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
 }
 
 fn file(setup: &Setup) -> PathBuf {
@@ -87,7 +86,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_file_line_and_key() {
 fn a_configuration_that_is_missing_or_open_to_others_is_refused() {
     let setup = with_file();
     let key = Key::new("k");
-    setup.publish(format!("{}\n", key.line));
+    setup.publish_keys(&[&key]);
     let run = authkeysd(["sync", "--config", "/nonexistent/config.toml"]);
     run.fails(78, &[&["/nonexistent/config.toml", "--config"]]);
     outcome_of(clean_command().env("AUTHKEYSD_CONFIG", "/nonexistent/other.toml").arg("sync"))
@@ -108,7 +107,7 @@ fn a_configuration_that_is_missing_or_open_to_others_is_refused() {
 fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anything_to_do() {
     let setup = with_file();
     let (one, two) = (Key::new("one"), Key::new("two"));
-    setup.publish(format!("{}\n", one.line));
+    setup.publish_keys(&[&one]);
     setup.write_config();
     std::fs::create_dir(setup.path("keys")).unwrap();
     // What a killed run left behind is the next real run's to sweep.
@@ -125,7 +124,7 @@ fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anythi
     look(3, &["would be changed", &format!("+ {}", one.fingerprint())]);
     sync();
     look(0, &["unchanged, 1 key in force"]);
-    setup.publish(format!("{}\n", two.line));
+    setup.publish_keys(&[&two]);
     look(3, &[&format!("- {}", one.fingerprint()), &format!("+ {}", two.fingerprint())]);
     sync();
     look(0, &["unchanged"]);
@@ -232,7 +231,7 @@ fn no_words_of_a_document_break_out_of_their_line() {
         setup.publish(format!("{bad}\n"));
         judge(&setup.run(["sync"]), 2);
     }
-    setup.publish(format!("{}\n", key.line));
+    setup.publish_keys(&[&key]);
     setup.run(["sync"]).succeeds();
     for (at, json) in [
         "{\"version\": 1, \"keys\": [], \"a\\u001b[31m\\nb\": 1}".to_owned(),
@@ -251,7 +250,7 @@ fn no_words_of_a_document_break_out_of_their_line() {
         judge(&setup.run(["check", "--online"]), 0);
     }
     // A hostile comment in the user's own file, of a key that goes.
-    setup.publish(format!("{}\n", key.line));
+    setup.publish_keys(&[&key]);
     std::fs::write(file(&setup), format!("{} \u{1b}[31m\u{202e}\u{85}\n", key.bare())).unwrap();
     judge(&setup.run(["sync"]), 0);
 }
@@ -259,7 +258,7 @@ fn no_words_of_a_document_break_out_of_their_line() {
 #[test]
 fn colour_is_for_terminals_that_want_it() {
     let setup = with_file();
-    setup.publish(format!("{}\n", Key::new("k").line));
+    setup.publish_keys(&[&Key::new("k")]);
     assert!(!setup.run(["sync", "--dry-run"]).stdout.contains('\u{1b}'));
     if !std::path::Path::new("/usr/bin/script").exists() {
         assert!(
@@ -312,15 +311,8 @@ fn two_sources(stub: &Stub) -> Setup {
     let mut setup = Setup::new();
     let file = format!("file = \"{}/%u\"", setup.path("keys").display());
     setup = setup.account(&me(), &format!("{file}\nsource = \"s3://b/one\""));
-    setup =
-        setup.account(if me() == "nobody" { "daemon" } else { "nobody" }, &format!("{file}\nsource = \"s3://b/two\""));
-    let environment = [
-        ("AWS_ENDPOINT_URL", stub.endpoint()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
-    ];
-    setup.environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    setup = setup.account(somebody_else(), &format!("{file}\nsource = \"s3://b/two\""));
+    setup.use_s3_at(&stub.endpoint());
     setup
 }
 
@@ -328,10 +320,22 @@ fn two_sources(stub: &Stub) -> Setup {
 fn one_bad_key_for_two_accounts_is_one_fault() {
     let setup = with_file();
     let file = setup.accounts[0].extra.clone();
-    let setup = setup.account(if me() == "nobody" { "daemon" } else { "nobody" }, &file);
+    let setup = setup.account(somebody_else(), &file);
     let key = Key::new("k");
     setup.publish(format!("{}\nssh-dss {}\n", key.line, key.base64()));
     setup.run(["sync"]).fails(1, &[&["line 2 was left out"]]);
+}
+
+#[test]
+fn a_private_key_that_is_allowed_is_warned_of_at_every_start() {
+    let mut setup = with_file();
+    setup.top = "allow_private_key = true\n".to_owned();
+    let key = Key::new("k");
+    setup.publish(serde_json::json!({ "PublicKey": key.line, "PrivateKey": "-----BEGIN" }).to_string());
+    for _ in 0..2 {
+        setup.run(["sync"]).fails(0, &[&["warning: file:", "allow_private_key", "publish the public half alone"]]);
+    }
+    assert!(std::fs::read_to_string(file(&setup)).unwrap().contains(&key.line));
 }
 
 #[test]
@@ -359,7 +363,7 @@ fn two_syncs_at_once_both_end_well() {
 #[test]
 fn a_sync_waits_for_the_one_that_runs() {
     let setup = with_file();
-    setup.publish(format!("{}\n", Key::new("k").line));
+    setup.publish_keys(&[&Key::new("k")]);
     setup.run(["sync"]).succeeds();
     let lock = std::fs::File::options().write(true).open(setup.state_dir().join("lock")).unwrap();
     lock.lock().unwrap();
@@ -420,6 +424,7 @@ fn without_root_ones_own_account_is_served_and_no_other() {
         std::fs::remove_file(authorized_keys("alice")).unwrap();
         let before = tree(&PathBuf::from("/home/bob"));
         as_alice("sync").fails(77, &[&["bob", "run authkeysd as root"]]);
+        assert_eq!(as_alice("check").status, 77);
         assert!(login("alice", &key) && !login("bob", &key), "her own is served all the same");
         assert_eq!(tree(&PathBuf::from("/home/bob")), before);
 

@@ -1,10 +1,13 @@
 //! Version, changelog, example and reference agree with the program.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::string_slice, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "reads its own source")]
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use authkeysd::config::Config;
 use serde_json::Value;
@@ -12,6 +15,7 @@ use support::Setup;
 
 const EXAMPLE: &str = include_str!("../examples/config.toml");
 const OUTPUT: &str = include_str!("../docs/output.md");
+const OPERATE: &str = include_str!("../docs/operate.md");
 const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 
 #[test]
@@ -59,6 +63,74 @@ fn every_field_of_the_json_output_is_documented() {
             [format!("`{name}`"), format!(".{name}`"), format!("{name}[]`")].iter().any(|told| OUTPUT.contains(told));
         assert!(told, "docs/output.md does not name {name}");
     }
+}
+
+#[test]
+fn what_the_guide_for_operators_names_exists() {
+    let source = program_text(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    for message in first_cells("## Messages").filter_map(|cell| cell.strip_prefix('`')?.strip_suffix('`')) {
+        assert!(source.contains(message), "no message has {message:?}");
+    }
+    assert!(first_cells("## Messages").count() > 20);
+    for name in first_cells("## The state directory").map(|cell| cell.trim_matches('`').replace("USER", "{user}")) {
+        assert!(source.contains(&format!("\"{name}\"")), "the state directory has no {name}");
+    }
+
+    let help = ["--help", "sync --help", "check --help"]
+        .map(|line| support::outcome_of(support::clean_command().args(line.split(' '))).stdout)
+        .concat();
+    let told: BTreeSet<&str> = first_cells("## What to do at each exit status").collect();
+    let (_, codes) = help.split_once("Exit codes:").unwrap();
+    let known = codes.lines().skip(1).map_while(|line| line.split_whitespace().next()?.parse::<u8>().ok());
+    assert_eq!(told, known.map(|code| code.to_string()).collect::<BTreeSet<_>>().iter().map(String::as_str).collect());
+
+    let (_, synopses) = help.split_once("Commands:").unwrap();
+    let commands = OPERATE.match_indices("`authkeysd ").map(|(at, _)| OPERATE[at + 1..].split('`').next().unwrap());
+    let commands: Vec<&str> = commands.collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for word in commands.iter().flat_map(|command| command.split_whitespace().skip(1)).filter(|w| !w.contains('/')) {
+        let known =
+            synopses.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '-').any(|known| known == word);
+        assert!(known, "authkeysd knows no {word}: {commands:?}");
+    }
+
+    for path in ["/var/lib/authkeysd", "/etc/ssh/authorized_keys.d", "/etc/authkeysd", "STATE_DIRECTORY"] {
+        assert!(OPERATE.contains(path) && (source.contains(path) || help.contains(path)), "{path}");
+    }
+    for key in ["state_dir", "schedule", "runtime_dir", "min_keys", "max_removals", "mode", "layout", "file", "[trust]"]
+    {
+        assert!(OPERATE.contains(&format!("`{key}")) && EXAMPLE.contains(key), "{key}");
+    }
+    let configs: Vec<String> = support::blocks(OPERATE, "toml").collect();
+    assert!(!configs.is_empty());
+    configs.iter().for_each(|config| drop(Config::parse(config).unwrap()));
+    for policy in support::blocks(OPERATE, "json") {
+        serde_json::from_str::<Value>(&policy).unwrap();
+    }
+}
+
+/// The first cells of the table's rows below a heading.
+fn first_cells(heading: &str) -> impl Iterator<Item = &'static str> {
+    let (_, section) = OPERATE.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
+    let section = section.split("\n## ").next().unwrap();
+    section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).skip(1)
+}
+
+/// The sources, their texts as the compiler sees them.
+fn program_text(directory: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &program_text(&path);
+            continue;
+        }
+        let file = fs::read_to_string(path).unwrap();
+        let mut pieces = file.split("\\\n");
+        text += pieces.next().unwrap();
+        pieces.for_each(|piece| text += piece.trim_start());
+    }
+    text
 }
 
 fn collect(json: &Value, names: &mut BTreeSet<String>) {

@@ -17,7 +17,7 @@ const ALICE: u32 = 60_001;
 fn a_state_that_only_root_may_read_ends_with_77() {
     lab("a_state_that_only_root_may_read_ends_with_77", || {
         let setup = Setup::for_user("alice");
-        setup.publish(format!("{}\n", Key::new("k").line));
+        setup.publish_keys(&[&Key::new("k")]);
         assert_eq!(setup.run(["sync"]).status, 0);
         set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
         let mut command = setup.command();
@@ -69,7 +69,7 @@ fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_comma
 fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
     lab("f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic", || {
         let setup = Setup::for_user("alice");
-        setup.publish(format!("{}\n", Key::new("k").line));
+        setup.publish_keys(&[&Key::new("k")]);
         let _ = setup.command();
         set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
         for path in [setup.config(), setup.state_dir()] {
@@ -92,7 +92,7 @@ fn output_that_did_not_arrive_is_a_failure() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     lab("output_that_did_not_arrive_is_a_failure", || {
         let setup = Setup::for_user("alice");
-        setup.publish(format!("{}\n", Key::new("k").line));
+        setup.publish_keys(&[&Key::new("k")]);
         for arguments in [&["sync", "--json"][..], &["sync"], &["check", "--json"]] {
             let mut command = setup.command();
             command.args(arguments);

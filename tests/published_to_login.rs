@@ -46,7 +46,7 @@ fn an_empty_document_locks_nobody_out() {
     lab("an_empty_document_locks_nobody_out", || {
         let key = Key::new("k");
         let setup = Setup::for_user("alice");
-        setup.publish(format!("{}\n", key.line));
+        setup.publish_keys(&[&key]);
         assert_eq!(setup.run(["sync"]).status, 0);
         for nothing in ["", "\n", "<html><body>Sign in</body></html>\n"] {
             setup.publish(nothing);

@@ -12,7 +12,7 @@ const MAKEFILE: &str = include_str!("../Makefile");
 
 #[test]
 fn each_configuration_in_the_readme_is_good() {
-    let blocks = blocks("toml");
+    let blocks: Vec<String> = support::blocks(README, "toml").collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         assert_config_is_good(&block);
@@ -46,12 +46,6 @@ fn each_path_that_is_named_exists() {
     for path in paths {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
     }
-}
-
-/// The fenced blocks of this language.
-fn blocks(language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    README.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
 /// The words that follow `command` where it starts a line or a code span.

@@ -18,17 +18,6 @@ use support::{Key, KeyType, Setup, authorized_keys, install, lab, login, sshd_ac
 const ALICE: u32 = 60_001;
 const BOB: u32 = 60_002;
 
-fn alice_and_bob(keys: &[&Key]) -> Setup {
-    let setup = Setup::for_user("alice").account("bob", "");
-    publish(&setup, keys);
-    setup
-}
-
-fn publish(setup: &Setup, keys: &[&Key]) {
-    let lines: Vec<_> = keys.iter().map(|key| format!("{}\n", key.line)).collect();
-    setup.publish(lines.concat());
-}
-
 /// alice cannot be served: exit 1 and one line with these words. bob gets the key. All of it in reasonable time.
 #[track_caller]
 fn only_alice_fails(setup: &Setup, key: &Key, words: &[&str]) {
@@ -57,14 +46,14 @@ fn f02_a_full_disk_keeps_the_old_keys_and_heals() {
     lab("f02_a_full_disk_keeps_the_old_keys_and_heals", || {
         let (old, new) = (Key::new("old"), Key::new("new"));
         assert!(tool("mount", &["-t", "tmpfs", "-o", "size=64k,mode=755,uid=60001,gid=60001", "tmpfs", "/home/alice"]));
-        let setup = alice_and_bob(&[&old]);
+        let setup = Setup::for_alice_and_bob(&[&old]);
         setup.run(["sync"]).succeeds();
         assert!(login("alice", &old));
         // Fills the last byte.
         let _ = std::fs::write("/home/alice/filler", vec![b'x'; 1 << 20]);
         let before = tree(Path::new("/home/alice"));
 
-        publish(&setup, &[&new]);
+        setup.publish_keys(&[&new]);
         only_alice_fails(&setup, &new, &["/home/alice/.ssh/", "disk is full", "No space left on device"]);
         let after = tree(Path::new("/home/alice"));
         let file = authorized_keys("alice");
@@ -83,7 +72,7 @@ fn f03_a_last_line_without_a_line_feed_is_not_glued_to_ours() {
     lab("f03_a_last_line_without_a_line_feed_is_not_glued_to_ours", || {
         let (own, new) = (Key::new("own"), Key::new("new"));
         install("alice", own.line.as_bytes());
-        let setup = alice_and_bob(&[&new]);
+        let setup = Setup::for_alice_and_bob(&[&new]);
         setup.run(["sync"]).succeeds();
         assert!(login("alice", &own) && login("alice", &new) && login("bob", &new));
         assert!(read("alice").starts_with(&format!("{}\n# BEGIN", own.line)));
@@ -100,7 +89,7 @@ fn f05_lines_of_the_users_own_keep_their_bytes_and_their_restrictions() {
         );
         install("alice", foreign.as_bytes());
         assert!(login("alice", &here) && !login("alice", &away));
-        let setup = alice_and_bob(&[&new]);
+        let setup = Setup::for_alice_and_bob(&[&new]);
         for _ in 0..2 {
             setup.run(["sync"]).succeeds();
             assert!(read("alice").starts_with(&format!("{foreign}# BEGIN authkeysd\n")), "{}", read("alice"));
@@ -119,7 +108,7 @@ fn f05_lines_of_the_users_own_keep_their_bytes_and_their_restrictions() {
 fn f06_every_type_of_key_logs_in() {
     lab("f06_every_type_of_key_logs_in", || {
         let keys = KeyType::ALL.map(|key_type| Key::of_type(key_type, "k"));
-        let setup = alice_and_bob(&keys.each_ref());
+        let setup = Setup::for_alice_and_bob(&keys.each_ref());
         setup.run(["sync"]).succeeds();
         for key in &keys {
             assert!(login("alice", key) && login("bob", key), "{}", key.type_word());
@@ -159,7 +148,7 @@ fn f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat() {
         let taken = coats(&rsa).iter().filter(|coat| sshd_accepts(coat, &rsa)).count();
         assert!(taken >= 3, "only {taken} of the coats mean anything to this sshd");
 
-        let setup = alice_and_bob(&[&ours]);
+        let setup = Setup::for_alice_and_bob(&[&ours]);
         setup.run(["sync"]).succeeds();
         let mut text = format!("{}\n", own.line).into_bytes();
         for at in 0..300 {
@@ -195,9 +184,9 @@ fn f11_a_key_is_known_by_its_blob_and_no_copy_of_the_file_stays() {
     lab("f11_a_key_is_known_by_its_blob_and_no_copy_of_the_file_stays", || {
         let (own, old, new) = (Key::new("rotation"), Key::new("rotation"), Key::new("rotation"));
         install("alice", format!("{}\n", own.line).as_bytes());
-        let setup = alice_and_bob(&[&old]);
+        let setup = Setup::for_alice_and_bob(&[&old]);
         setup.run(["sync"]).succeeds();
-        publish(&setup, &[&new]);
+        setup.publish_keys(&[&new]);
         setup.run(["sync"]).succeeds();
         assert!(login("alice", &own) && login("alice", &new) && !login("alice", &old) && login("bob", &new));
         let left = tree(Path::new("/home/alice"));
@@ -210,7 +199,7 @@ fn f13_f14_no_link_of_the_user_is_followed() {
     lab("f13_f14_no_link_of_the_user_is_followed", || {
         let (key, bobs) = (Key::new("k"), Key::new("bobs"));
         let file = authorized_keys("alice");
-        let setup = alice_and_bob(&[&key]);
+        let setup = Setup::for_alice_and_bob(&[&key]);
         install("bob", format!("{}\n", bobs.line).as_bytes());
         let victims = Path::new("/etc/ssh/victims");
         std::fs::create_dir(victims).unwrap();
@@ -248,7 +237,7 @@ fn f15_f16_a_fifo_a_directory_and_a_giant_are_named_at_once() {
     lab("f15_f16_a_fifo_a_directory_and_a_giant_are_named_at_once", || {
         let key = Key::new("k");
         let (file, path) = (authorized_keys("alice"), "/home/alice/.ssh/authorized_keys");
-        let setup = alice_and_bob(&[&key]);
+        let setup = Setup::for_alice_and_bob(&[&key]);
         assert!(tool("mkfifo", &[path]));
         only_alice_fails(&setup, &key, &[path, "is a FIFO", "move it away"]);
         std::fs::remove_file(&file).unwrap();
@@ -280,7 +269,7 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
         };
         let paths = ["/home/alice", "/home/alice/.ssh", "/home/bob"];
         let before = paths.map(state);
-        let setup = alice_and_bob(&[&one]);
+        let setup = Setup::for_alice_and_bob(&[&one]);
         setup.run(["sync"]).succeeds();
         assert_eq!(paths.map(state), before);
         assert_eq!(state("/home/alice/.ssh/authorized_keys"), (ALICE, ALICE, 0o600));
@@ -295,7 +284,7 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
         assert!(run.stdout.contains("alice /home/alice/.ssh/authorized_keys: changed"), "{}", run.stdout);
         assert!(login("alice", &one) && paths.map(state) == before);
         chown(authorized_keys("alice"), Some(0), Some(0)).unwrap();
-        publish(&setup, &[&two]);
+        setup.publish_keys(&[&two]);
         only_alice_fails(
             &setup,
             &two,
@@ -312,7 +301,7 @@ fn f20_flagged_files_and_read_only_homes_are_named_with_their_remedy() {
     lab("f20_flagged_files_and_read_only_homes_are_named_with_their_remedy", || {
         let [first, other] = ["first", "other"].map(Key::new);
         let path = "/home/alice/.ssh/authorized_keys";
-        let setup = alice_and_bob(&[&first]);
+        let setup = Setup::for_alice_and_bob(&[&first]);
         setup.run(["sync"]).succeeds();
         let flagged: &[(&str, &str)] = &[("i", "immutable"), ("a", "append-only")];
         for (flag, word) in flagged {
@@ -321,7 +310,7 @@ fn f20_flagged_files_and_read_only_homes_are_named_with_their_remedy() {
                 assert!(std::env::var("CI").as_deref() != Ok("true"), "no flags on this kernel's tmpfs");
                 break;
             }
-            publish(&setup, &[&other]);
+            setup.publish_keys(&[&other]);
             let before = tree(Path::new("/home/alice"));
             only_alice_fails(&setup, &other, &[path, word, &format!("chattr -{flag} {path}")]);
             assert_eq!(tree(Path::new("/home/alice")), before);
@@ -329,12 +318,12 @@ fn f20_flagged_files_and_read_only_homes_are_named_with_their_remedy() {
             assert!(tool("chattr", &[&format!("-{flag}"), path]));
             setup.run(["sync"]).succeeds();
             assert!(login("alice", &other) && !login("alice", &first));
-            publish(&setup, &[&first]);
+            setup.publish_keys(&[&first]);
             setup.run(["sync"]).succeeds();
         }
         assert!(tool("mount", &["--bind", "/home/alice", "/home/alice"]));
         assert!(tool("mount", &["-o", "remount,bind,ro", "/home/alice"]));
-        publish(&setup, &[&other]);
+        setup.publish_keys(&[&other]);
         only_alice_fails(&setup, &other, &["/home/alice/.ssh", "Read-only file system", "remount it"]);
         assert!(login("alice", &first));
         assert!(tool("umount", &["/home/alice"]));

@@ -13,17 +13,6 @@ use std::time::{Duration, Instant};
 
 use support::{Key, Setup, authorized_keys, install, lab, login, tree};
 
-fn alice_and_bob(keys: &[&Key]) -> Setup {
-    let setup = Setup::for_user("alice").account("bob", "");
-    publish(&setup, keys);
-    setup
-}
-
-fn publish(setup: &Setup, keys: &[&Key]) {
-    let lines: Vec<_> = keys.iter().map(|key| format!("{}\n", key.line)).collect();
-    setup.publish(lines.concat());
-}
-
 /// Gives an account of the lab another home, as a directory service might.
 fn move_home(user: &str, home: &str) {
     let text = std::fs::read_to_string("/etc/passwd").unwrap();
@@ -57,7 +46,7 @@ fn f21_the_home_is_where_the_directory_service_says() {
         std::fs::create_dir_all(home).unwrap();
         chown(home, Some(60_001), Some(60_001)).unwrap();
         move_home("alice", home);
-        let setup = alice_and_bob(&[&key]);
+        let setup = Setup::for_alice_and_bob(&[&key]);
         let before = tree(Path::new("/home/alice"));
         setup.run(["sync"]).succeeds();
         assert!(Path::new(home).join(".ssh/authorized_keys").exists() && login("alice", &key) && login("bob", &key));
@@ -80,14 +69,14 @@ fn f21_the_home_is_where_the_directory_service_says() {
 fn f22_no_line_of_another_writer_is_lost() {
     lab("f22_no_line_of_another_writer_is_lost", || {
         let keys = [Key::new("even"), Key::new("odd")];
-        let setup = alice_and_bob(&[&keys[0]]);
+        let setup = Setup::for_alice_and_bob(&[&keys[0]]);
         setup.run(["sync"]).succeeds();
         let appender = as_alice(
             "i=0; while :; do i=$((i+1)); echo \"# line $i of alice\" >> /home/alice/.ssh/authorized_keys; sleep 0.01; done",
         );
         let mut done = 0;
         for turn in 0..40 {
-            publish(&setup, &[&keys[turn % 2]]);
+            setup.publish_keys(&[&keys[turn % 2]]);
             let before = std::fs::read_to_string(authorized_keys("alice")).unwrap();
             let run = setup.run(["sync"]);
             let after = std::fs::read_to_string(authorized_keys("alice")).unwrap();
@@ -113,7 +102,7 @@ fn f22_no_line_of_another_writer_is_lost() {
 fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
     lab("f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever", || {
         let (one, two) = (Key::new("one"), Key::new("two"));
-        let setup = alice_and_bob(&[&one]);
+        let setup = Setup::for_alice_and_bob(&[&one]);
         let hold = |seconds: &str| {
             let holder = as_alice(&format!(
                 "exec flock /home/alice/.authorized_keys.d.lock sh -c 'touch /home/alice/held; sleep {seconds}; \
@@ -134,7 +123,7 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
 
         // What the holder of the lock wrote while we waited, the file already read, is not overwritten.
         let (own, holder) = (Key::new("own"), hold("1"));
-        publish(&setup, &[&two]);
+        setup.publish_keys(&[&two]);
         let run = setup.command().arg("sync").stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(500));
         assert!(Path::new("/home/alice/held").exists());
@@ -143,11 +132,11 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
         assert!(Ended(run).0.wait().unwrap().success());
         assert!(login("alice", &own) && login("alice", &two) && !login("alice", &one));
         drop(holder);
-        publish(&setup, &[&one]);
+        setup.publish_keys(&[&one]);
         setup.run(["sync"]).succeeds();
 
         let holder = hold("60");
-        publish(&setup, &[&two]);
+        setup.publish_keys(&[&two]);
         let begun = Instant::now();
         setup.run(["sync"]).fails(1, &[&["/home/alice/.authorized_keys.d.lock", "locked", "update-ssh-keys"]]);
         assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
@@ -161,7 +150,7 @@ fn f24_no_two_accounts_share_a_file() {
     lab("f24_no_two_accounts_share_a_file", || {
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice").account("bob", "");
-        publish(&setup, &[&key]);
+        setup.publish_keys(&[&key]);
         for account in &mut setup.accounts {
             account.extra = "file = \"/etc/ssh/everybody\"".to_owned();
         }
@@ -185,10 +174,10 @@ fn f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_sma
     lab("f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_small", || {
         let keys = [Key::new("a"), Key::new("b"), Key::new("c"), Key::new("d")];
         let all: Vec<&Key> = keys.iter().collect();
-        let setup = alice_and_bob(&all).tables("[policy]\nmin_keys = 2\nmax_removals = \"30%\"\n");
+        let setup = Setup::for_alice_and_bob(&all).tables("[policy]\nmin_keys = 2\nmax_removals = \"30%\"\n");
         setup.run(["sync"]).succeeds();
         let before = tree(Path::new("/home"));
-        publish(&setup, &all[..2]);
+        setup.publish_keys(&all[..2]);
         let held =
             [&["account alice", "2 of 4 keys", "max_removals"][..], &["account bob", "2 of 4 keys", "max_removals"]];
         let run = setup.run(["sync"]);
@@ -200,9 +189,9 @@ fn f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_sma
         setup.run(["sync"]).fails(1, &held);
         assert!(all.iter().all(|key| login("alice", key) && login("bob", key)));
 
-        publish(&setup, &all[..1]);
+        setup.publish_keys(&all[..1]);
         setup.run(["sync"]).fails(1, &[&["account alice", "min_keys asks for 2"], &["account bob", "min_keys"]]);
-        publish(&setup, &all[..3]);
+        setup.publish_keys(&all[..3]);
         setup.run(["sync"]).succeeds();
         assert!(!login("alice", all[3]) && !login("bob", all[3]) && login("bob", all[2]));
     });
@@ -215,11 +204,11 @@ fn f35_a_fresh_node_is_held_by_min_keys_too() {
         install("alice", format!("{}\n", own.line).as_bytes());
         let setup = Setup::new().account("alice", "mode = \"exclusive\"").account("bob", "");
         let setup = setup.tables("[policy]\nmin_keys = 2\n");
-        publish(&setup, &[&key]);
+        setup.publish_keys(&[&key]);
         let before = tree(Path::new("/home"));
         setup.run(["sync"]).fails(1, &[&["account alice", "min_keys"], &["account bob", "min_keys"]]);
         assert_eq!(tree(Path::new("/home")), before);
-        publish(&setup, &[&key, &Key::new("l")]);
+        setup.publish_keys(&[&key, &Key::new("l")]);
         setup.run(["sync"]).succeeds();
         assert!(login("alice", &key) && !login("alice", &own));
         let kept = setup.state_dir().join(PathBuf::from("replaced-alice"));

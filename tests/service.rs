@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Key, Manager, Service, Setup, authorized_keys, eventually, lab};
+use support::{Key, Manager, Service, Setup, authorized_keys, eventually, lab, me};
 
 const TWO_SECONDS: Duration = Duration::from_secs(2);
 
@@ -21,8 +21,7 @@ fn setup() -> (Setup, PathBuf) {
     let mut setup = Setup::new();
     setup.top = "schedule = \"1s\"".to_owned();
     let file = setup.path("authorized_keys");
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-    let setup = setup.account(&user, &format!("file = \"{}\"", file.display()));
+    let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
     (setup, file)
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use moto::Moto;
 use nix::sys::signal::Signal;
-use support::{Key, Service, Setup, eventually};
+use support::{Key, Service, Setup, eventually, me};
 
 fn holds(file: &Path, key: &Key) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -43,8 +43,7 @@ fn publish_change_revoke_outage_recovery_and_stop() {
     setup.top = "schedule = \"1s\"".to_owned();
     setup.source = "s3://keys/prod.json?region=us-east-1".to_owned();
     let file = setup.path("authorized_keys");
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
-    let setup = setup.account(&user, &format!("file = \"{}\"", file.display()));
+    let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
     let service = Service::start(&setup, |command| {
         command
             .env("AWS_ENDPOINT_URL", moto.endpoint())

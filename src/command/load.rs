@@ -10,6 +10,8 @@ use crate::host::bounded;
 use crate::outcome::chain;
 use crate::service::Setup;
 
+/// Where the status goes when nobody says otherwise.
+pub(super) const RUNTIME: &str = "/run/authkeysd";
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -59,7 +61,7 @@ pub(super) fn state_directory(config: &Config) -> PathBuf {
 
 /// Where the status goes: the configuration's, systemd's, or the default.
 fn runtime_directory(config: &Config) -> PathBuf {
-    config.runtime_dir.clone().unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", "/run/authkeysd"))
+    config.runtime_dir.clone().unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", RUNTIME))
 }
 
 /// The first of the directories that systemd names.

@@ -8,8 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
-use crate::key::is_hidden;
-use crate::report::text::Colour;
+use crate::report::text::{self, Colour};
 
 mod check;
 mod load;
@@ -145,8 +144,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 
 /// One line on stderr. Nothing that a document or a server said may break out of it.
 fn complain(text: &str) {
-    let line: String = text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect();
-    let _ = writeln!(std::io::stderr(), "authkeysd: {line}");
+    let _ = writeln!(std::io::stderr(), "authkeysd: {}", text::one_line(text));
 }
 
 /// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.

@@ -5,11 +5,13 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// A document that holds private key material.
+/// A document that holds private key material. Of a rotation secret the public half can be told from the private one;
+/// elsewhere `allow_private_key` has nothing to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "it holds a private key ({0}), which every node that reads it could misuse; publish the public half alone \
-     (ssh-keygen -y -f KEY prints it) and replace the key, or set allow_private_key = true beside the source"
+     (ssh-keygen -y -f KEY prints it) and replace the key, or, for a rotation secret (an object with PublicKey), \
+     set allow_private_key = true beside the source"
 )]
 pub struct PrivateKeyFound(pub(super) &'static str);
 

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 
 use super::entries::Entry;
+use super::text::one_line;
 
 /// The target of our own entries; what libraries say is not ours to publish.
 const TARGET: &str = "authkeysd";
@@ -86,11 +87,6 @@ pub fn tell(entry: &Entry) {
             keys = entry.keys.as_deref(),
         );
     }
-}
-
-/// Nothing that a document or a server said may break out of its line.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Prints the messages.

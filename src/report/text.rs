@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::key::is_hidden;
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
 
 /// Whether colours may be used.
@@ -152,4 +153,9 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
 
 fn key_line(sign: char, key: &KeyShown) -> String {
     format!("  {sign} {} {} {}", key.fingerprint, key.kind, key.comment).trim_end().to_owned()
+}
+
+/// A text that stays in its line, whatever a document or a server said.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect()
 }

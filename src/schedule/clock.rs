@@ -25,7 +25,7 @@ impl Clock {
         let behind = self.earliest.duration_since(self.wall);
         (behind > TOLERANCE).then(|| {
             format!(
-                "the clock says {}, but it has been {} already: no key's window opens or closes until that is right; \
+                "the clock stands at {}, but it has been {} already: no key's window opens or closes until that is right; \
                  set the clock (chrony, systemd-timesyncd), or if it was ahead before and is right now, run \
                  `authkeysd sync --accept-rollback`",
                 self.wall, self.earliest

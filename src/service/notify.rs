@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::report::text::one_line;
+
 /// The service manager, if there is one.
 #[derive(Debug)]
 pub struct Notify {
@@ -71,8 +73,7 @@ impl Notify {
 
     /// The line that `systemctl status` shows.
     pub fn status(&self, text: &str) {
-        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.send(&format!("STATUS={line}"));
+        self.send(&format!("STATUS={}", one_line(text)));
     }
 
     fn send(&self, text: &str) {

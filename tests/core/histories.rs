@@ -230,7 +230,7 @@ fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
         *node.world.now.borrow_mut() = wrong.parse().unwrap();
         let (outcome, told) = node.cycle();
         assert_eq!((outcome.status, node.world.host.text(A)), (Status::Degraded, right.clone()), "{wrong}");
-        assert!(outcome.detail.contains("the clock says"), "{}", outcome.detail);
+        assert!(outcome.detail.contains("the clock stands at"), "{}", outcome.detail);
         assert_eq!(told.len(), usize::from(wrong.starts_with("2026")), "told once: {told:?}");
     }
     *node.world.now.borrow_mut() = "2026-11-22T12:00:00Z".parse().unwrap();

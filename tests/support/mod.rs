@@ -14,5 +14,12 @@ mod tree;
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
 pub use service::{Manager, Service, eventually};
-pub use setup::{Account, Run, Setup, authkeysd, clean_command, outcome_of};
+pub use setup::{Account, Run, Setup, authkeysd, clean_command, me, outcome_of, somebody_else};
 pub use tree::{Entry, contents, tree};
+
+/// The fenced blocks of one language in a document.
+pub fn blocks(document: &str, language: &str) -> impl Iterator<Item = String> {
+    let fence = format!("```{language}\n");
+    let rests: Vec<&str> = document.split(fence.as_str()).skip(1).collect();
+    rests.into_iter().map(|rest| rest.split("```").next().unwrap().to_owned())
+}

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::Key;
+
 /// How one run of the program ended.
 #[derive(Debug)]
 pub struct Run {
@@ -59,6 +61,16 @@ pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
     outcome_of(&mut command)
 }
 
+/// The account that runs the tests.
+pub fn me() -> String {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+}
+
+/// An account that every machine has, and that is not `me`.
+pub fn somebody_else() -> &'static str {
+    if me() == "nobody" { "daemon" } else { "nobody" }
+}
+
 /// Runs a command to its end.
 pub fn outcome_of(command: &mut Command) -> Run {
     let output = command.output().expect("authkeysd runs");
@@ -96,6 +108,13 @@ impl Setup {
     /// With one account, nothing published yet.
     pub fn for_user(user: &str) -> Self {
         Self::new().account(user, "")
+    }
+
+    /// With the lab's two accounts, and these keys published for both.
+    pub fn for_alice_and_bob(keys: &[&Key]) -> Self {
+        let setup = Self::for_user("alice").account("bob", "");
+        setup.publish_keys(keys);
+        setup
     }
 
     /// Without an account.
@@ -140,6 +159,22 @@ impl Setup {
         let new = self.path("published.new");
         std::fs::write(&new, document).unwrap();
         std::fs::rename(new, self.path("published")).unwrap();
+    }
+
+    /// Publishes these keys as authorized_keys text.
+    pub fn publish_keys(&self, keys: &[&Key]) {
+        self.publish(keys.iter().map(|key| format!("{}\n", key.line)).collect::<String>());
+    }
+
+    /// Lets the program take this endpoint for S3, with credentials that are none.
+    pub fn use_s3_at(&mut self, endpoint: &str) {
+        let environment = [
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
+        ];
+        self.environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     }
 
     /// Runs `authkeysd --config ... ARGUMENTS`.

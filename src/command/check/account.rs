@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Level};
+use super::{Exit, Finding, Level};
 use crate::config::{AccountConfig, Config, Placed};
 use crate::document::{self, Rules};
-use crate::host::{Account, Host as _, Node, Place, Target, sshd, strict};
+use crate::host::{Account, Host as _, HostError, Node, Place, Target, sshd, strict};
 use crate::outcome::chain;
 
 /// What sshd says about a login of one account.
@@ -27,18 +27,21 @@ impl Settings {
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
-    let node = Node::default();
+    let mut node = Node::default();
+    node.sweeps = false;
     let mut findings = Vec::new();
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for account in &config.accounts {
         match locate(&node, account) {
-            Ok((found, file)) => {
+            Ok(target) => {
+                let (found, file) = (&target.account, target.path());
                 if let Some((_, other)) = files.iter().find(|(path, _)| *path == file) {
                     let message = format!("{other} has the same file {}; give each its own", file.display());
                     findings.push(Finding::new(Level::Failed, "account", found.user.as_str(), message));
                 }
                 files.push((file.clone(), found.user.to_string()));
-                examine(&node, &found, &file, &mut findings);
+                findings.push(reachable(&node, &target));
+                examine(&node, found, &file, &mut findings);
             }
             Err(message) => {
                 let who = account.user.as_ref().map_or("the running user", |user| user.as_str());
@@ -65,13 +68,26 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     }
 }
 
-fn locate(node: &Node, account: &AccountConfig) -> Result<(Account, PathBuf), String> {
+fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
     let found = node.account(account.user.as_ref()).map_err(|error| chain(&error))?;
-    let file = match account.file.place(found.user.as_str(), found.uid, &found.home)? {
-        Placed::BelowHome(below) => found.home.join(below),
-        Placed::Elsewhere(path) => path,
+    let place = match account.file.place(found.user.as_str(), found.uid, &found.home)? {
+        Placed::BelowHome(below) => Place::Home { below },
+        Placed::Elsewhere(path) => Place::System { path },
     };
-    Ok((found, file))
+    Ok(Target { account: found, place })
+}
+
+/// The same walk and read as a cycle's.
+fn reachable(node: &Node, target: &Target) -> Finding {
+    let user = target.account.user.as_str();
+    match node.read(target) {
+        Ok(_) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
+        Err(error) => {
+            let denied = matches!(error, HostError::NotPermitted { .. });
+            let exit = if denied { Exit::Denied } else { Exit::Failed };
+            Finding { exit, ..Finding::new(Level::Failed, "account", user, chain(&error)) }
+        }
+    }
 }
 
 fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Finding>) {
@@ -79,7 +95,8 @@ fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Findi
     let settings = match sshd::effective_settings(user) {
         Ok(text) => Settings { text },
         Err(why) => {
-            let message = format!("cannot ask sshd which files it reads ({why}); run as root on a node with sshd");
+            let message =
+                format!("cannot ask sshd which files it reads ({why}); run as root where sshd has been started once");
             findings.push(Finding::new(Level::Warning, "sshd", user, message));
             return;
         }

@@ -128,7 +128,10 @@ fn state(config: &Config) -> Finding {
     match Store::peek(&directory) {
         Ok(_) if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
         Ok(_) => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
-        Err(fault) => Finding::new(Level::Failed, "state", &subject, chain(&fault)),
+        Err(fault) => {
+            let exit = super::sync::denied(&fault);
+            Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(&fault)) }
+        }
     }
 }
 
