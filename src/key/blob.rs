@@ -5,6 +5,7 @@
 //! brought to the canonical form before they are compared; only canonical blobs are ever written.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,10 +31,18 @@ const MLDSA: &str = "ssh-mldsa44-ed25519@openssh.com";
 const MAX_RSA_BITS: usize = 16_384;
 
 /// A public key, identified by its canonical wire form (RFC 4253, section 6.6).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyBlob {
+    fingerprint: Fingerprint,
     kind: String,
     bytes: Vec<u8>,
+}
+
+/// A fingerprint is a hash already: plans look keys up by the thousand.
+impl Hash for KeyBlob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.0.first_chunk::<8>().map(|first| u64::from_ne_bytes(*first)).hash(state);
+    }
 }
 
 /// Why a blob is no key that may be installed.
@@ -109,6 +118,10 @@ impl KeyBlob {
         canonical(&STANDARD.decode(packed).ok()?)
     }
 
+    fn new(kind: String, bytes: Vec<u8>) -> Self {
+        Self { fingerprint: Fingerprint(Sha256::digest(&bytes).into()), kind, bytes }
+    }
+
     /// The key's type, as it stands before the blob: `ssh-ed25519`.
     pub fn kind(&self) -> &str {
         &self.kind
@@ -121,7 +134,7 @@ impl KeyBlob {
 
     /// The key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(Sha256::digest(&self.bytes).into())
+        self.fingerprint
     }
 
     fn check_material(&self, min_rsa_bits: usize) -> Result<(), BadBlob> {
@@ -254,7 +267,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
                 reader.string()?;
                 any = true;
             }
-            return any.then(|| KeyBlob { kind, bytes: bytes.to_vec() });
+            return any.then(|| KeyBlob::new(kind, bytes.to_vec()));
         }
     }
     if !reader.0.is_empty() {
@@ -265,7 +278,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
         canonical.extend_from_slice(&u32::try_from(field.len()).ok()?.to_be_bytes());
         canonical.extend_from_slice(field);
     }
-    Some(KeyBlob { kind, bytes: canonical })
+    Some(KeyBlob::new(kind, canonical))
 }
 
 /// Reads RFC 4251 strings off the front of a slice.
