@@ -4,6 +4,7 @@
 //! spare leading zeros, for the same key. A revoked key must not survive in such a coat, so foreign blobs are
 //! brought to the canonical form before they are compared; only canonical blobs are ever written.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -34,14 +35,13 @@ const MAX_RSA_BITS: usize = 16_384;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyBlob {
     fingerprint: Fingerprint,
-    kind: String,
+    kind: Cow<'static, str>,
     bytes: Vec<u8>,
 }
 
-/// A fingerprint is a hash already: plans look keys up by the thousand.
 impl Hash for KeyBlob {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.fingerprint.0.first_chunk::<8>().map(|first| u64::from_ne_bytes(*first)).hash(state);
+        self.fingerprint.hash(state);
     }
 }
 
@@ -119,6 +119,8 @@ impl KeyBlob {
     }
 
     fn new(kind: String, bytes: Vec<u8>) -> Self {
+        let known = KNOWN.iter().find(|known| **known == kind);
+        let kind = known.map_or(Cow::Owned(kind), |known| Cow::Borrowed(*known));
         Self { fingerprint: Fingerprint(Sha256::digest(&bytes).into()), kind, bytes }
     }
 
@@ -140,7 +142,7 @@ impl KeyBlob {
     fn check_material(&self, min_rsa_bits: usize) -> Result<(), BadBlob> {
         let mut reader = Reader(&self.bytes);
         let _kind = reader.string();
-        let on_curve = match self.kind.as_str() {
+        let on_curve = match self.kind() {
             "ssh-rsa" => {
                 let bits = reader.string().and_then(|_exponent| reader.string()).map_or(0, bit_length);
                 return if (min_rsa_bits..=MAX_RSA_BITS).contains(&bits) {
@@ -167,9 +169,16 @@ impl fmt::Debug for KeyBlob {
 }
 
 /// A key's SHA-256 fingerprint: `SHA256:` and 43 characters of unpadded base64.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 32]);
+
+/// It is a hash already, and plans look keys up by the thousand: a part of it will do.
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.first_chunk::<8>().map_or(0, |first| u64::from_ne_bytes(*first)));
+    }
+}
 
 /// Why a text is no fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -26,9 +26,9 @@ pub struct Desired {
     /// The keys in force: the pinned first, then in the documents' order; each key once.
     pub entries: Vec<Entry>,
     /// This node's break-glass keys: never taken away.
-    pub pinned: HashSet<KeyBlob>,
+    pub pinned: HashSet<Fingerprint>,
     /// Every key that the documents address to the account, in force or not.
-    pub addressed: HashSet<KeyBlob>,
+    pub addressed: HashSet<Fingerprint>,
     /// Keys that no line may have.
     pub revoked: BTreeSet<Fingerprint>,
     /// When a window opens or closes next.
@@ -39,18 +39,18 @@ pub struct Desired {
 pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at: &Moment, form: ExpiryForm) -> Desired {
     let mut desired = Desired {
         revoked: documents.iter().flat_map(|d| d.revoked.iter().copied()).collect(),
-        pinned: pinned.iter().map(|line| line.key.clone()).collect(),
+        pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
-    let mut seen: HashSet<KeyBlob> = HashSet::new();
+    let mut seen: HashSet<Fingerprint> = HashSet::new();
     for line in pinned {
-        if seen.insert(line.key.clone()) {
+        if seen.insert(line.key.fingerprint()) {
             desired.entries.push(Entry::new(line, None, at, form).0);
         }
     }
     let ours = |key: &&PublishedKey| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user));
     for key in documents.iter().flat_map(|d| &d.keys).filter(ours) {
-        desired.addressed.insert(key.line.key.clone());
+        desired.addressed.insert(key.line.key.fingerprint());
         if !desired.revoked.is_empty() && desired.revoked.contains(&key.line.key.fingerprint()) {
             continue;
         }
@@ -59,7 +59,7 @@ pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at:
         let closed = until.is_some_and(|until| until <= at.now);
         let coming = [key.not_before, until].into_iter().flatten().filter(|change| *change > at.now);
         desired.next_change = coming.chain(desired.next_change).min();
-        if opened && !closed && seen.insert(entry.key.clone()) {
+        if opened && !closed && seen.insert(entry.key.fingerprint()) {
             desired.entries.push(entry);
         }
     }
@@ -69,27 +69,25 @@ pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at:
 impl Desired {
     /// How many keys are in force beside the pinned ones.
     pub fn published(&self) -> usize {
-        self.entries.iter().filter(|entry| !self.pinned.contains(&entry.key)).count()
+        self.entries.iter().filter(|entry| !self.pinned.contains(&entry.key.fingerprint())).count()
     }
 }
 
 impl Entry {
     /// The entry, and the instant up to which it is good: its window's end or its own option's, the earlier.
     fn new(line: &KeyLine, not_after: Option<Timestamp>, at: &Moment, form: ExpiryForm) -> (Self, Option<Timestamp>) {
-        let mut line = line.clone();
-        let options = line.options.take_expiries();
-        let until = options.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(not_after).min();
-        let mut text = line.to_string();
-        if let Some(option) = until.and_then(|until| at.option(until, form)) {
-            let joint = if line.options.is_empty() { " " } else { "," };
-            text = if line.options.is_empty() {
-                format!("{option}{joint}{text}")
-            } else {
-                let options = line.options.to_string();
-                let rest = text.strip_prefix(&options).unwrap_or_default();
-                format!("{options}{joint}{option}{rest}")
-            };
+        let mut options = line.options.clone();
+        let expiries = options.take_expiries();
+        let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(not_after).min();
+        let expiry = until.and_then(|until| at.option(until, form)).unwrap_or_default();
+        let comma = if options.is_empty() || expiry.is_empty() { "" } else { "," };
+        let blank = if options.is_empty() && expiry.is_empty() { "" } else { " " };
+        let (kind, base64) = (line.key.kind(), line.key.base64());
+        let mut text = format!("{options}{comma}{expiry}{blank}{kind} {base64}");
+        if !line.comment.is_empty() {
+            text.push(' ');
+            text.push_str(&line.comment);
         }
-        (Self { key: line.key, comment: line.comment, line: text }, until)
+        (Self { key: line.key.clone(), comment: line.comment.clone(), line: text }, until)
     }
 }

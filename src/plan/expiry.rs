@@ -50,7 +50,10 @@ impl Moment {
             ExpiryForm::LocalStandard => (self.standard_offset(until), ""),
             ExpiryForm::Omit => return None,
         };
-        Some(format!("expiry-time=\"{}{suffix}\"", offset.to_datetime(until).strftime("%Y%m%d%H%M%S")))
+        let time = offset.to_datetime(until);
+        let (year, month, day) = (time.year(), time.month(), time.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        Some(format!("expiry-time=\"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{suffix}\""))
     }
 
     /// The zone's offset around that time as it is (or would be) without summer time.

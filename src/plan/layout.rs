@@ -42,11 +42,13 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
     let unwelcome = |key: &KeyBlob| {
-        if desired.pinned.contains(key) {
+        let fingerprint = key.fingerprint();
+        if desired.pinned.contains(&fingerprint) {
             return false;
         }
-        let fingerprint = key.fingerprint();
-        desired.addressed.contains(key) || desired.revoked.contains(&fingerprint) || installed.contains(&fingerprint)
+        desired.addressed.contains(&fingerprint)
+            || desired.revoked.contains(&fingerprint)
+            || installed.contains(&fingerprint)
     };
 
     let mut new = Vec::with_capacity(old.len() + 256 * desired.entries.len());
@@ -200,7 +202,7 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
     let mut at_stake = HashSet::new();
     for line in lines {
         let Some(found) = &line.found else { continue };
-        let pinned = desired.pinned.contains(&found.key);
+        let pinned = desired.pinned.contains(&found.key.fingerprint());
         let stays = after.0.contains_key(&found.key);
         if !pinned && (line.owner == Owner::Ours || !stays) {
             at_stake.insert(&found.key);
