@@ -12,11 +12,13 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use support::{Key, KeyType, inside, lab, ssh_keygen_lists, sshd_accepts};
 
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() })
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    // The same shapes of lines at every run, around fresh keys: what fails here can be run again.
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
 
 /// Good options, bad ones, and good ones with something wrong about them.
@@ -202,7 +204,10 @@ fn f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise() {
                 installed.set(installed.get() + 1);
                 let ours = sshd_accepts(format!("{canonical}\n").as_bytes(), key);
                 prop_assert_eq!(ours, logs_in, "our form {} of it differs", canonical);
-                prop_assert!(logs_in || ours::depends_on_host_or_time(line.as_bytes()), "we would install a dead line");
+                // A last character cut off and another put behind it make a good line of somebody else's key.
+                let same = ours::recognised(line.as_bytes(), key);
+                let depends = ours::depends_on_host_or_time(line.as_bytes());
+                prop_assert!(logs_in || !same || depends, "we would install a dead line");
             }
             Ok(())
         });
