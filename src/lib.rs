@@ -8,6 +8,7 @@
 //! ```
 
 pub mod agent;
+pub mod aws;
 pub mod command;
 pub mod config;
 pub mod document;

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use authkeysd::source::retry::{Jitter, Policy};
+use authkeysd::aws::retry::{Jitter, Policy};
 use authkeysd::source::{Class, Fetch, FetchError, Fetched, Limits, MAX_DOCUMENT, SourceUrl, Sources, Version};
 
 use isolated::{isolated, set_profile};

@@ -4,15 +4,13 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-pub use aws::Limits;
+pub use crate::aws::Limits;
 pub use error::{Class, FetchError};
 pub use sources::Sources;
 pub use url::{BadSourceUrl, SourceUrl};
 
-mod aws;
 pub mod error;
 mod file;
-pub mod retry;
 mod s3;
 mod sources;
 pub mod url;

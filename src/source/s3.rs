@@ -9,10 +9,10 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::aws::fault::{Call, chain, no_region, partition};
-use super::aws::{Aws, endpoint};
 use super::error::{Class, FetchError};
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
+use crate::aws::fault::{Call, chain, no_region, partition};
+use crate::aws::{Aws, endpoint};
 
 /// One object, as a source URL names it.
 #[derive(Debug, Clone, Copy)]

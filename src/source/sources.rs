@@ -1,11 +1,11 @@
 //! All sources behind the one seam.
 
-use super::aws::{Aws, Limits};
 use super::error::FetchError;
 use super::file;
-use super::retry::{Jitter, RandomJitter, retry};
 use super::s3::{Object, S3};
 use super::{Fetch, Fetched, SourceUrl, Version};
+use crate::aws::retry::{Jitter, RandomJitter, retry};
+use crate::aws::{Aws, Limits};
 
 /// The real sources. AWS configuration, credentials and connections are set up by the first fetch that needs them and
 /// kept. It must run in a tokio runtime with I/O and time enabled.

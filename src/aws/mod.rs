@@ -11,10 +11,11 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::ServiceConfigKey;
 
-use super::retry::Policy;
+use retry::Policy;
 
 pub(crate) mod fault;
 pub(crate) mod http;
+pub mod retry;
 
 /// How long things may take. Every call has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::{Class, FetchError};
+use crate::source::error::{Class, FetchError};
 
 /// How often and for how long an operation is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
