@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, Document, LeftOut, Name, Serial};
 use crate::key::{Fingerprint, KeyBlob};
+use crate::source::Stage;
 use crate::user::UserName;
 
 /// How a node, a source or an account stands; the order is that of gravity.
@@ -79,6 +80,24 @@ pub struct SourceOutcome {
     pub fetched: Option<Timestamp>,
     /// Who signed it.
     pub signer: Option<String>,
+    /// Of a secret: each document in force with the stage that it stands on, the one above first.
+    #[serde(default)]
+    pub stages: Vec<StageOutcome>,
+}
+
+/// A document in force that stands on one of a secret's stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageOutcome {
+    /// The stage.
+    pub stage: Stage,
+    /// Of its document.
+    pub name: Option<Name>,
+    /// Of its document.
+    pub serial: Option<Serial>,
+    /// Of its document, without its signature.
+    pub digest: Digest,
+    /// Of its document: the VersionId.
+    pub version: String,
 }
 
 /// What is wrong with a source or its document.
@@ -215,6 +234,7 @@ impl SourceOutcome {
             version: None,
             fetched: None,
             signer: None,
+            stages: Vec::new(),
         }
     }
 }

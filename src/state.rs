@@ -19,7 +19,7 @@ use crate::document::Digest;
 use crate::guard::Guard;
 use crate::host::{HostError, bounded, write_durable};
 use crate::key::Fingerprint;
-use crate::source::{MAX_DOCUMENT, Version};
+use crate::source::{MAX_DOCUMENT, Stage, Version};
 use crate::user::UserName;
 use crate::verify::Mark;
 
@@ -59,6 +59,21 @@ pub struct Accepted {
     pub document: Kept,
     /// When its bytes came.
     pub fetched: Timestamp,
+    /// The documents of a secret's further stages that were accepted beside it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub further: BTreeMap<Stage, AcceptedStage>,
+}
+
+/// A document of one of a secret's further stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptedStage {
+    /// Which published state it was.
+    pub version: Version,
+    /// When that was made, as far as it is known.
+    pub created: Option<Timestamp>,
+    /// Where it is kept, and what it is.
+    pub document: Kept,
 }
 
 /// A document in the state directory.
@@ -83,14 +98,36 @@ pub struct AccountState {
     pub adopted: bool,
 }
 
-/// A document that passed the guard.
+/// A document, with those of further stages, that passed the guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
     /// The document.
     pub document: Kept,
+    /// Those of a secret's further stages, in the order of their importance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Kept>,
     /// The limits that let it through; under others it is judged anew.
     pub guard: Guard,
+}
+
+impl Accepted {
+    /// All documents, the most important first.
+    pub fn documents(&self) -> impl Iterator<Item = Kept> {
+        std::iter::once(self.document).chain(self.further.values().map(|stage| stage.document))
+    }
+}
+
+impl Judged {
+    /// Whether the same documents passed the same limits.
+    pub fn same(&self, other: &Self) -> bool {
+        self.guard == other.guard && self.documents().map(|k| k.digest).eq(other.documents().map(|k| k.digest))
+    }
+
+    /// All documents, the most important first.
+    pub fn documents(&self) -> impl Iterator<Item = Kept> {
+        std::iter::once(self.document).chain(self.further.iter().copied())
+    }
 }
 
 /// Why the state could not be read or written. Nothing on the node was changed.
@@ -246,9 +283,9 @@ impl Store {
 
     /// Removes documents that nothing refers to. One that stays behind does no harm.
     fn sweep_documents(&self) {
-        let sources = self.saved.sources.values().map(|accepted| accepted.document.bytes);
-        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).map(|judged| judged.document.bytes);
-        let wanted: BTreeSet<String> = sources.chain(judged).map(|digest| digest.hex()).collect();
+        let sources = self.saved.sources.values().flat_map(Accepted::documents);
+        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).flat_map(Judged::documents);
+        let wanted: BTreeSet<String> = sources.chain(judged).map(|kept| kept.bytes.hex()).collect();
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;
         };

@@ -58,6 +58,13 @@ pub enum Distrust {
     NoSerial(Serial),
 }
 
+/// Whether the document of one of a secret's further stages counts beside the current one. A pending one does so only
+/// when its serial says that it is the newer: its stage is often left behind on what was current long ago.
+pub fn counts_beside(pending: bool, document: &Document, current: &Document) -> bool {
+    let without = document.serial.is_none() && current.serial.is_none();
+    !pending || without || document.serial > current.serial
+}
+
 /// Judges a document; `mark` is `None` where nothing was accepted yet or a rollback was asked for.
 pub fn verify(document: &Document, trust: &Trust, mark: Option<&Mark>) -> Result<Option<Mark>, Distrust> {
     if document.audience != trust.audience {

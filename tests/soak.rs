@@ -13,7 +13,7 @@ use authkeysd::history::History;
 use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use authkeysd::report::entries::entries;
 use authkeysd::report::status_file;
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
+use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
 use authkeysd::state::Store;
 use authkeysd::user::UserName;
 use jiff::tz::TimeZone;
@@ -62,7 +62,7 @@ impl Host for &Memory {
 struct Published(Mutex<u64>);
 
 impl Fetch for &Published {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
         let mut asked = self.0.lock().unwrap();
         *asked += 1;
         if *asked % 500 > 480 {
@@ -71,11 +71,11 @@ impl Fetch for &Published {
         }
         let number = *asked / 500;
         let version = Version { label: number.to_string(), token: number.to_string() };
-        if known == Some(&version) {
+        if known.is_some_and(|known| known.current == version) {
             return Ok(Fetched::Unchanged);
         }
         let bytes = KEYS[usize::try_from(number % 2).unwrap()].as_bytes().to_vec();
-        Ok(Fetched::Document { bytes, version })
+        Ok(Fetched::document(bytes, version))
     }
 }
 

@@ -13,7 +13,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use authkeysd::aws::retry::{Jitter, Policy};
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, Limits, MAX_DOCUMENT, SourceUrl, Sources, Version};
+use authkeysd::source::{
+    Class, Fetch, FetchError, Fetched, Limits, MAX_DOCUMENT, Part, SourceUrl, Sources, Version, Versions,
+};
 
 use isolated::{isolated, set_profile};
 use s3_stub::{Answer, Stub, Then};
@@ -61,7 +63,8 @@ fn fetch_from(stub: &Stub, home: &Path, url: &str, known: Option<&Version>) -> R
 
 fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
     let sources = Sources::with(short_limits(), Short::default());
-    block_on(sources.fetch(&SourceUrl::parse(url).unwrap(), known))
+    let known = known.cloned().map(Versions::from);
+    block_on(sources.fetch(&SourceUrl::parse(url).unwrap(), known.as_ref()))
 }
 
 /// Fetches once from a server with these answers; its failure must be one clean line with all these parts.
@@ -91,7 +94,7 @@ fn a_document_is_brought_with_its_version_by_one_plain_request() {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG, "x-amz-version-id: V2"], "keys")]);
         let outcome = fetch_from(&stub, home, URL, None);
         let version = Version { label: "V2".to_owned(), token: "\"abc123\"".to_owned() };
-        assert_eq!(outcome, Ok(Fetched::Document { bytes: b"keys".to_vec(), version }));
+        assert_eq!(outcome, Ok(Fetched::document(b"keys".to_vec(), version)));
         let [request] = &stub.requests()[..] else { panic!("{:?}", stub.requests()) };
         assert_eq!(request.method, "GET");
         assert_eq!(request.target, "/acme-keys/prod/workers.json?x-id=GetObject");
@@ -119,8 +122,8 @@ fn without_a_version_id_the_etag_is_the_label() {
     isolated("without_a_version_id_the_etag_is_the_label", &[], |home| {
         for header in ["x-amz-version-id: null", "X-Other: 1"] {
             let stub = Stub::start([Answer::whole("200 OK", &[ETAG, header], "keys")]);
-            let Ok(Fetched::Document { version, .. }) = fetch_from(&stub, home, URL, None) else { panic!("{header}") };
-            assert_eq!(version, Version { label: "abc123".to_owned(), token: "\"abc123\"".to_owned() });
+            let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else { panic!("{header}") };
+            assert_eq!(current.version, Version { label: "abc123".to_owned(), token: "\"abc123\"".to_owned() });
         }
     });
 }
@@ -167,11 +170,11 @@ fn polls_reuse_one_connection() {
         let (sources, url) = (Sources::new(), SourceUrl::parse(URL).unwrap());
         let start = Instant::now();
         block_on(async {
-            sources.fetch(&url, Some(&known())).await.unwrap();
+            sources.fetch(&url, Some(&known().into())).await.unwrap();
             println!("first poll, SDK set up: {:?}", start.elapsed());
             let start = Instant::now();
             for _ in 0..100 {
-                assert_eq!(sources.fetch(&url, Some(&known())).await, Ok(Fetched::Unchanged));
+                assert_eq!(sources.fetch(&url, Some(&known().into())).await, Ok(Fetched::Unchanged));
             }
             println!("unchanged poll: {:?}", start.elapsed() / 100);
         });
@@ -215,8 +218,8 @@ fn a_document_that_is_too_large_is_not_transferred() {
 fn one_mebibyte_is_not_too_large() {
     isolated("one_mebibyte_is_not_too_large", &[], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], &"#".repeat(MAX_DOCUMENT))]);
-        let Ok(Fetched::Document { bytes, .. }) = fetch_from(&stub, home, URL, None) else { panic!() };
-        assert_eq!(bytes.len(), MAX_DOCUMENT);
+        let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else { panic!() };
+        assert_eq!(current.bytes.len(), MAX_DOCUMENT);
     });
 }
 
@@ -225,8 +228,11 @@ fn f34_a_captive_portals_page_is_brought_as_it_is() {
     isolated("f34_a_captive_portals_page_is_brought_as_it_is", &[], |home| {
         let page = "<html>Please log in</html>";
         let stub = Stub::start([Answer::whole("200 OK", &["Content-Type: text/html"], page)]);
-        let Ok(Fetched::Document { bytes, version }) = fetch_from(&stub, home, URL, None) else { panic!() };
-        assert_eq!(bytes, page.as_bytes());
+        let Ok(Fetched::Documents { current: Part { bytes, version, .. }, .. }) = fetch_from(&stub, home, URL, None)
+        else {
+            panic!()
+        };
+        assert_eq!(*bytes, page.as_bytes());
         assert_eq!(version.token, "");
         // A version without an ETag asks for nothing conditional.
         fetch_from(&stub, home, URL, Some(&version)).unwrap();
@@ -317,7 +323,7 @@ fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
         let slow_down = Answer::error("503 Slow Down", "SlowDown", "Reduce.", &[]);
         let good = Answer::whole("200 OK", &[ETAG], "keys");
         let stub = Stub::start([slow_down.clone(), good]);
-        assert!(matches!(fetch_from(&stub, home, URL, None), Ok(Fetched::Document { .. })));
+        assert!(matches!(fetch_from(&stub, home, URL, None), Ok(Fetched::Documents { .. })));
         assert_eq!(stub.requests().len(), 2);
 
         fails(home, &[slow_down], 3, Class::Transient, &["503 SlowDown, request id REQ42", "(3 attempts)"]);

@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Sources, Version};
+use authkeysd::source::{Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Sources, Version, Versions};
 
 use isolated::{isolated, set_profile};
 use moto::Moto;
@@ -43,13 +43,14 @@ fn with_lab(test: &str, body: impl FnOnce(&Lab)) {
 
 impl Lab {
     fn fetch(&self, url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        self.runtime.block_on(self.sources.fetch(&SourceUrl::parse(url).unwrap(), known))
+        let known = known.cloned().map(Versions::from);
+        self.runtime.block_on(self.sources.fetch(&SourceUrl::parse(url).unwrap(), known.as_ref()))
     }
 
     #[track_caller]
     fn document(&self, url: &str, known: Option<&Version>) -> (Vec<u8>, Version) {
         match self.fetch(url, known) {
-            Ok(Fetched::Document { bytes, version }) => (bytes, version),
+            Ok(Fetched::Documents { current, .. }) => (current.bytes.to_vec(), current.version),
             other => panic!("{url}: {other:?}"),
         }
     }

@@ -11,13 +11,13 @@ use super::acquire::{Acquired, load};
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::config::{AccountConfig, Placed};
-use crate::document::Document;
+use crate::document::{Document, LeftOut, Rules};
 use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use crate::plan::{self, Desired, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
-use crate::source::Fetch;
-use crate::state::{Judged, Kept, State};
+use crate::source::{Fetch, Stage};
+use crate::state::{Judged, State, Store};
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
@@ -39,8 +39,8 @@ struct Work {
     plan: Plan,
     /// What made the plan, and makes it again when the file changes under us.
     planner: Planner,
-    /// The document that passed the guard.
-    judged: Option<Kept>,
+    /// The documents that passed the guard.
+    judged: Option<Judged>,
 }
 
 type Planner = fn(&Desired, Mode, Option<&[u8]>, &BTreeSet<Fingerprint>) -> Plan;
@@ -103,34 +103,36 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Ok(snapshot) => snapshot,
             Err(error) => return Prepared::failed(outcome, host_fault(&error)),
         };
-        let Some((document, kept)) = acquired.and_then(|got| got.document.as_ref()) else {
+        let Some(in_force) = acquired.and_then(|got| got.in_force.as_ref()) else {
             // The source's own fault is reported where it belongs.
             outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
             return self.only_pinned(account, target, snapshot, outcome, pinned, cycle);
         };
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
-        let draw = |document: &Document| {
-            let desired = self.desired(&[document], pinned, &target, cycle.now);
+        let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
+        let draw = |documents: &[&Document]| {
+            let desired = self.desired(documents, pinned, &target, cycle.now);
             let plan = plan(&desired, account.mode, snapshot.content.as_deref(), &mine.installed);
             (desired, plan)
         };
 
-        let guard = self.config.guard;
-        let known = mine.judged.as_ref().is_some_and(|j| j.document.digest == kept.digest && j.guard == guard);
-        let (mut desired, mut plan) = draw(document);
+        let further = in_force.further.values().map(|one| one.kept).collect();
+        let candidate = Judged { document: in_force.current.kept, further, guard: self.config.guard };
+        let known = mine.judged.as_ref().is_some_and(|judged| judged.same(&candidate));
+        let (mut desired, mut plan) = draw(&documents);
         let mut faults = Vec::new();
-        let mut judged = (!known).then_some(*kept);
+        let mut judged = (!known).then_some(candidate);
         let mut held_to = None;
         if !known {
             let rules = self.config.rules(account);
-            let last = mine.judged.as_ref().and_then(|judged| load(cycle.store, judged.document, &rules));
-            let last = last.map(|last| (draw(&last), last));
+            let last = mine.judged.as_ref().and_then(|judged| load_all(cycle.store, judged, &rules));
+            let last = last.map(|last| (draw(&last.iter().collect::<Vec<_>>()), last));
             // A document takes away from the set in force, not from what is left of it in a file that was emptied.
             let counted = last.as_ref().map(|((_, repaired), _)| {
                 let present = repaired.content.as_deref().or(snapshot.content.as_deref());
                 plan::plan(&desired, account.mode, present, &mine.installed)
             });
-            if let Err(held) = guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
+            if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
                 let text = format!("account {}: {held}", outcome.user);
                 faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
                 // The document that passed last goes on being enforced: its windows, and repairs.
@@ -145,11 +147,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 judged = None;
             }
         }
-        outcome.follow(held_to.as_ref().unwrap_or(document));
+        outcome.follow(held_to.as_ref().and_then(|last| last.first()).unwrap_or(&in_force.current.document));
         outcome.next_change = desired.next_change;
-        for bad in &document.left_out {
-            outcome.fault(Status::Degraded, format!("line {} was left out: {}", bad.line, bad.reason));
-            outcome.left_out.push(bad.clone());
+        for (stage, one) in in_force.all() {
+            for bad in &one.document.left_out {
+                let reason = match stage {
+                    Stage::Current => bad.reason.clone(),
+                    further => format!("{further}: {}", bad.reason),
+                };
+                outcome.fault(Status::Degraded, format!("line {} was left out: {reason}", bad.line));
+                outcome.left_out.push(LeftOut { line: bad.line, reason });
+            }
         }
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
@@ -205,8 +213,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 outcome.in_force = work.plan.in_force;
                 (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
                 outcome.updated = work.plan.updated;
-                if let (Some(kept), false) = (work.judged, cycle.intent.dry_run) {
-                    let judged = Judged { document: kept, guard: self.config.guard };
+                if let (Some(judged), false) = (work.judged, cycle.intent.dry_run) {
                     cycle.state.accounts.entry(user).or_default().judged = Some(judged);
                 }
             }
@@ -254,6 +261,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
         Err(Fault { class: FaultClass::Failed, text })
     }
+}
+
+/// The documents that passed the guard last, under the rules of today; all of them, or none.
+fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
+    judged.documents().map(|kept| load(store, kept, rules)).collect()
 }
 
 /// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in.

@@ -1,26 +1,67 @@
-//! From a source to the document that is to be in force: the new one, or the last good one with the reason.
+//! From a source to the documents that are to be in force: the new ones, or the last good ones with the reason.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
 use crate::document::{self, Digest, Document, Rules};
 use crate::host::Host;
-use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, Status, chain};
-use crate::source::{Class, Fetch, Fetched, SourceUrl, Version};
-use crate::state::{Accepted, Kept, Store};
-use crate::verify::verify;
+use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
+use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use crate::state::{Accepted, AcceptedStage, Kept, Store};
+use crate::verify::{Mark, counts_beside, verify};
 
 /// What a source gave.
 #[derive(Debug)]
 pub(super) struct Acquired {
-    /// The document in force, and where it is kept; `None` when no good one was ever seen.
-    pub(super) document: Option<(Document, Kept)>,
+    /// The documents in force; `None` when no good one was ever seen.
+    pub(super) in_force: Option<InForce>,
     pub(super) outcome: SourceOutcome,
     pub(super) faults: Vec<Fault>,
+}
+
+/// A source's documents that are in force together.
+#[derive(Debug)]
+pub(super) struct InForce {
+    /// The one that counts.
+    pub(super) current: Standing,
+    /// Those of a secret's further stages.
+    pub(super) further: BTreeMap<Stage, Standing>,
+}
+
+/// A document, and where it came from and is kept.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) document: Document,
+    pub(super) kept: Kept,
+    version: Version,
+    created: Option<Timestamp>,
+}
+
+impl InForce {
+    /// The most important first.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Stage, &Standing)> {
+        std::iter::once((Stage::Current, &self.current)).chain(self.further.iter().map(|(stage, one)| (*stage, one)))
+    }
+
+    fn versions(&self) -> Versions {
+        let further = self.further.iter().map(|(stage, one)| (*stage, one.version.clone())).collect();
+        Versions { current: self.current.version.clone(), further }
+    }
+
+    fn accepted(&self, fetched: Timestamp) -> Accepted {
+        let stage =
+            |one: &Standing| AcceptedStage { version: one.version.clone(), created: one.created, document: one.kept };
+        Accepted {
+            version: self.current.version.clone(),
+            document: self.current.kept,
+            fetched,
+            further: self.further.iter().map(|(name, one)| (*name, stage(one))).collect(),
+        }
+    }
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -29,25 +70,30 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
         let last = self.kept(account, cycle);
-        let known = last.as_ref().map(|(_, accepted)| &accepted.version);
-        let (problem, text) = match self.fetch.fetch(url, known).await {
+        let known = last.as_ref().map(|(last, _)| last.versions());
+        let (problem, text) = match self.fetch.fetch(url, known.as_ref()).await {
             Ok(Fetched::Unchanged) => match last {
-                Some((document, mut accepted)) => {
-                    // Rarely: `max_stale` must not count from the day when the bytes came.
-                    if cycle.now.duration_since(accepted.fetched) >= RECORD_EVERY {
-                        accepted.fetched = cycle.now;
-                        cycle.state.sources.insert(name.clone(), accepted.clone());
-                    }
-                    return in_force(name, document, accepted, cycle.now, cycle.now);
+                Some((last, _)) => {
+                    cycle.accept(&name, &last);
+                    return in_force(name, last, cycle.now, cycle.now);
                 }
                 None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
-            Ok(Fetched::Document { bytes, version }) => {
-                match self.judge(url, Zeroizing::new(bytes), version, &rules, cycle) {
-                    Ok((document, accepted)) => return in_force(name, document, accepted, cycle.now, cycle.now),
-                    Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
+            Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, cycle) {
+                Ok(current) => {
+                    let last = last.map(|(last, _)| last.further).unwrap_or_default();
+                    let (further, refused) = self.judge_further(&current, further, last, &rules, cycle);
+                    let now_in_force = InForce { current, further };
+                    cycle.accept(&name, &now_in_force);
+                    let mut acquired = in_force(name, now_in_force, cycle.now, cycle.now);
+                    for text in refused {
+                        let text = format!("{url}: {text}");
+                        acquired.is_stale(Problem::Refused, text);
+                    }
+                    return acquired;
                 }
-            }
+                Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
+            },
             Err(error) => {
                 let problem = match error.class {
                     Class::Transient => Problem::Unreachable,
@@ -69,9 +115,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let kept = self.kept(account, cycle);
         match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
             // Whether the document has expired is looked at again.
-            (None | Some((Problem::Expired, _)), Some((document, accepted))) => {
-                let fetched = fetched.unwrap_or(accepted.fetched);
-                in_force(name, document, accepted, fetched, cycle.now)
+            (None | Some((Problem::Expired, _)), Some((last, accepted))) => {
+                in_force(name, last, fetched.unwrap_or(accepted), cycle.now)
             }
             (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.now),
             (None, None) => {
@@ -81,66 +126,123 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// The last good document. It is judged again each time: trust or policy may have changed since.
-    fn kept(&self, account: &AccountConfig, cycle: &Cycle<'_>) -> Option<(Document, Accepted)> {
+    /// The last good documents, and when they were fetched. They are judged again each time: trust or policy may have
+    /// changed since.
+    fn kept(&self, account: &AccountConfig, cycle: &Cycle<'_>) -> Option<(InForce, Timestamp)> {
         let accepted = cycle.state.sources.get(&account.source.to_string())?;
-        let document = load(cycle.store, accepted.document, &self.config.rules(account))?;
-        let trusted = verify(&document, &self.config.trust, None).is_ok();
-        trusted.then(|| (document, accepted.clone()))
+        let rules = self.config.rules(account);
+        let standing = |version: &Version, created, kept| {
+            let document = load(cycle.store, kept, &rules)?;
+            let trusted = verify(&document, &self.config.trust, None).is_ok();
+            trusted.then(|| Standing { document, kept, version: version.clone(), created })
+        };
+        let current = standing(&accepted.version, None, accepted.document)?;
+        // One that is good no more is not known either: its stage is judged as if it were new.
+        let stages = accepted.further.iter();
+        let further =
+            stages.filter_map(|(stage, one)| Some((*stage, standing(&one.version, one.created, one.document)?)));
+        Some((InForce { current, further: further.collect() }, accepted.fetched))
     }
 
-    /// Parses, verifies and keeps what came; the error is why the document is refused.
-    fn judge(
-        &self,
-        url: &SourceUrl,
-        bytes: Zeroizing<Vec<u8>>,
-        version: Version,
-        rules: &Rules,
-        cycle: &mut Cycle<'_>,
-    ) -> Result<(Document, Accepted), String> {
-        let refused = |error: &dyn Error| chain(error);
-        let document = document::parse(&bytes, rules).map_err(|error| refused(&error))?;
+    /// Judges and keeps the document that counts, and counts its serial; the error is why it is refused.
+    fn judge(&self, url: &SourceUrl, part: Part, rules: &Rules, cycle: &mut Cycle<'_>) -> Result<Standing, String> {
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
-        match verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))? {
+        let (document, mark) = self.read(&part, rules, mark)?;
+        match mark {
             Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
             None => drop(cycle.state.marks.remove(&url.mark())),
         }
-        let public = document::public_half(&bytes);
-        let bytes = public.as_deref().unwrap_or(&bytes);
-        if let Err(fault) = cycle.store.keep(bytes) {
-            // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+        Ok(cycle.keep(document, part))
+    }
+
+    /// Judges the documents of further stages. None can hurt the current one: a bad one changes nothing, so that the
+    /// last good one of its stage stays, and is told.
+    fn judge_further(
+        &self,
+        current: &Standing,
+        parts: BTreeMap<Stage, Part>,
+        mut last: BTreeMap<Stage, Standing>,
+        rules: &Rules,
+        cycle: &mut Cycle<'_>,
+    ) -> (BTreeMap<Stage, Standing>, Vec<String>) {
+        let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
+        let (mut further, mut refused) = (BTreeMap::new(), Vec::new());
+        for (stage, part) in parts {
+            let standing = match self.read(&part, rules, None) {
+                Ok((document, _)) => Some(document).filter(|one| counts(stage, one)).map(|one| cycle.keep(one, part)),
+                Err(fault) => {
+                    refused.push(format!("{stage} (version {}): {fault}", part.version.label));
+                    // What became current has left its stage; it must not come back as pending.
+                    last.remove(&stage).filter(|one| counts(stage, &one.document) && one.version != current.version)
+                }
+            };
+            further.extend(standing.map(|standing| (stage, standing)));
         }
-        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
-        let accepted = Accepted { version, document: kept, fetched: cycle.now };
-        cycle.state.sources.insert(url.to_string(), accepted.clone());
-        Ok((document, accepted))
+        (further, refused)
+    }
+
+    /// Parses and verifies what came.
+    fn read(&self, part: &Part, rules: &Rules, mark: Option<&Mark>) -> Result<(Document, Option<Mark>), String> {
+        let refused = |error: &dyn Error| chain(error);
+        let document = document::parse(&part.bytes, rules).map_err(|error| refused(&error))?;
+        let mark = verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))?;
+        Ok((document, mark))
     }
 }
 
-/// The last good document stays in force where there is one.
+impl Cycle<'_> {
+    /// Keeps a good document's public bytes.
+    fn keep(&mut self, document: Document, part: Part) -> Standing {
+        let public = document::public_half(&part.bytes);
+        let bytes = public.as_deref().unwrap_or(&part.bytes);
+        if let Err(fault) = self.store.keep(bytes) {
+            // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
+            self.faults.push(Fault::new(FaultClass::Failed, &fault));
+        }
+        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
+        Standing { document, kept, version: part.version, created: part.created }
+    }
+
+    /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count from the day when the
+    /// bytes came, but an unchanged poll writes nothing.
+    fn accept(&mut self, source: &str, documents: &InForce) {
+        let before = self.state.sources.get(source).map(|before| before.fetched);
+        let recent = before.filter(|fetched| self.now.duration_since(*fetched) < RECORD_EVERY);
+        let unchanged = recent.map(|fetched| documents.accepted(fetched));
+        if unchanged.is_none() || unchanged.as_ref() != self.state.sources.get(source) {
+            self.state.sources.insert(source.to_owned(), documents.accepted(self.now));
+        }
+    }
+}
+
+impl Acquired {
+    fn is_stale(&mut self, problem: Problem, text: String) {
+        self.outcome.status = Status::Stale;
+        self.outcome.detail.clone_from(&text);
+        self.outcome.problem = Some(problem);
+        self.faults.push(Fault { class: problem.class(), text });
+    }
+}
+
+/// The last good documents stay in force where there are any.
 fn last_good(
     name: String,
-    last: Option<(Document, Accepted)>,
+    last: Option<(InForce, Timestamp)>,
     problem: Problem,
     text: String,
     now: Timestamp,
 ) -> Acquired {
-    let fault = Fault { class: problem.class(), text: text.clone() };
     match last {
-        Some((document, accepted)) => {
-            let fetched = accepted.fetched;
-            let mut acquired = in_force(name, document, accepted, fetched, now);
-            acquired.outcome.status = Status::Stale;
-            acquired.outcome.detail = text;
-            acquired.outcome.problem = Some(problem);
-            acquired.faults.push(fault);
+        Some((last, fetched)) => {
+            let mut acquired = in_force(name, last, fetched, now);
+            acquired.is_stale(problem, text);
             acquired
         }
         None => {
+            let fault = Fault { class: problem.class(), text: text.clone() };
             let mut outcome = SourceOutcome::failed(name, text);
             outcome.problem = Some(problem);
-            Acquired { document: None, outcome, faults: vec![fault] }
+            Acquired { in_force: None, outcome, faults: vec![fault] }
         }
     }
 }
@@ -152,34 +254,49 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<Document>
     Some(document)
 }
 
-fn in_force(name: String, document: Document, accepted: Accepted, fetched: Timestamp, now: Timestamp) -> Acquired {
-    let mut outcome = SourceOutcome {
+fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp) -> Acquired {
+    let current = &documents.current;
+    let outcome = SourceOutcome {
         source: name,
         status: Status::Ok,
         detail: String::new(),
         problem: None,
-        name: document.name.clone(),
-        serial: document.serial,
-        digest: Some(document.digest),
-        version: Some(accepted.version.label),
+        name: current.document.name.clone(),
+        serial: current.document.serial,
+        digest: Some(current.document.digest),
+        version: Some(current.version.label.clone()),
         fetched: Some(fetched),
         signer: None,
+        stages: Vec::new(),
     };
-    // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
-    let expired = document.expires.filter(|expires| *expires <= now).map(|expires| {
-        let text = format!("{}: the document expired at {expires}, its keys stay; publish a new one", outcome.source);
-        Fault { class: FaultClass::Failed, text }
-    });
-    if let Some(fault) = &expired {
-        outcome.status = Status::Stale;
-        outcome.detail = fault.text.clone();
-        outcome.problem = Some(Problem::Expired);
+    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new() };
+    for (stage, one) in documents.all() {
+        let place = match stage {
+            Stage::Current => acquired.outcome.source.clone(),
+            further => format!("{}: {further}", acquired.outcome.source),
+        };
+        // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
+        if let Some(expires) = one.document.expires.filter(|expires| *expires <= now) {
+            let text = format!("{place}: the document expired at {expires}, its keys stay; publish a new one");
+            acquired.is_stale(Problem::Expired, text);
+        }
+        // Named here, once for each document, and beside every account that it is left out of.
+        acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {
+            class: FaultClass::Failed,
+            text: format!("{place}: line {} was left out: {}", bad.line, bad.reason),
+        }));
+        acquired.outcome.stages.push(StageOutcome {
+            stage,
+            name: one.document.name.clone(),
+            serial: one.document.serial,
+            digest: one.document.digest,
+            version: one.version.label.clone(),
+        });
     }
-    // Named here, once for each document, and beside every account that it is left out of.
-    let bad = document.left_out.iter().map(|bad| Fault {
-        class: FaultClass::Failed,
-        text: format!("{}: line {} was left out: {}", outcome.source, bad.line, bad.reason),
-    });
-    let faults = expired.into_iter().chain(bad).collect();
-    Acquired { document: Some((document, accepted.document)), outcome, faults }
+    // What has no stages does not speak of them.
+    if documents.further.is_empty() {
+        acquired.outcome.stages.clear();
+    }
+    acquired.in_force = Some(documents);
+    acquired
 }

@@ -35,10 +35,11 @@ pub struct Desired {
     pub next_change: Option<Timestamp>,
 }
 
-/// Lays the documents (the more important first) and the pinned lines over each other for one account.
+/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned lines over each other for one account.
 pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at: &Moment, form: ExpiryForm) -> Desired {
     let mut desired = Desired {
-        revoked: documents.iter().flat_map(|d| d.revoked.iter().copied()).collect(),
+        // What a pending document revokes may be the key that is current until it is promoted.
+        revoked: documents.first().map(|current| current.revoked.clone()).unwrap_or_default(),
         pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
@@ -49,9 +50,11 @@ pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at:
         }
     }
     let ours = |key: &&PublishedKey| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user));
-    for key in documents.iter().flat_map(|d| &d.keys).filter(ours) {
+    let keys = documents.iter().flat_map(|document| document.keys.iter().map(|key| (key, &document.revoked)));
+    for (key, revoked_beside) in keys.filter(|(key, _)| ours(key)) {
         desired.addressed.insert(key.line.key.fingerprint());
-        if !desired.revoked.is_empty() && desired.revoked.contains(&key.line.key.fingerprint()) {
+        let revoked = |by: &BTreeSet<_>| !by.is_empty() && by.contains(&key.line.key.fingerprint());
+        if revoked(&desired.revoked) || revoked(revoked_beside) {
             continue;
         }
         let (entry, until) = Entry::new(&key.line, key.not_after, at, form);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
-use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Version};
+use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 use crate::user::UserName;
 
 /// Longer than any single step may take: 30 s for a fetch or for the state's lock.
@@ -85,7 +85,7 @@ impl<T> Clone for Noted<T> {
 }
 
 impl<F: Fetch> Fetch for Noted<F> {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
         self.step().fetch(url, known).await
     }
 }

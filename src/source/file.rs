@@ -64,7 +64,7 @@ fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> R
         let after = stat(&file)?;
         let whole = u64::try_from(bytes.len()).is_ok_and(|length| length == after.len());
         if whole && version(&before) == version(&after) {
-            return Ok(Fetched::Document { bytes, version: version(&after) });
+            return Ok(Fetched::document(bytes, version(&after)));
         }
     }
     Err(transient(
@@ -161,7 +161,7 @@ mod tests {
 
     fn document(outcome: Result<Fetched, FetchError>) -> (Vec<u8>, Version) {
         match outcome {
-            Ok(Fetched::Document { bytes, version }) => (bytes, version),
+            Ok(Fetched::Documents { current, .. }) => (current.bytes.to_vec(), current.version),
             other => panic!("{other:?}"),
         }
     }

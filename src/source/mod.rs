@@ -1,8 +1,12 @@
 //! Where a key set is published: brings bytes and a version, and never parses what it brought.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::Future;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 pub use crate::aws::Limits;
 pub use error::{Class, FetchError};
@@ -27,22 +31,87 @@ pub struct Version {
     pub token: String,
 }
 
+/// Which of a source's documents one is, in the order of their importance. Only a secret has more than the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// `AWSCURRENT`, and the one document of every other kind of source.
+    #[serde(rename = "AWSCURRENT")]
+    Current,
+    /// `AWSPENDING`: about to become current.
+    #[serde(rename = "AWSPENDING")]
+    Pending,
+    /// `AWSPREVIOUS`: was current before.
+    #[serde(rename = "AWSPREVIOUS")]
+    Previous,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Current => "AWSCURRENT",
+            Self::Pending => "AWSPENDING",
+            Self::Previous => "AWSPREVIOUS",
+        })
+    }
+}
+
+/// One document as published. Its bytes are wiped when it is dropped, for a secret may hold a private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The version of these bytes.
+    pub version: Version,
+    /// When that version was made, where the source tells it.
+    pub created: Option<Timestamp>,
+    /// The whole document, at most [`MAX_DOCUMENT`] bytes.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Never the bytes.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({:?}, {:?}, {} bytes)", self.version, self.created, self.bytes.len())
+    }
+}
+
+/// The versions of a source's documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the current document.
+    pub current: Version,
+    /// Of the documents of a secret's further stages.
+    pub further: BTreeMap<Stage, Version>,
+}
+
+impl From<Version> for Versions {
+    fn from(current: Version) -> Self {
+        Self { current, further: BTreeMap::new() }
+    }
+}
+
 /// A source's good answer. Failure is [`FetchError`]; there is no third way, and none of them is "empty".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// Nothing newer than the version that was asked about.
+    /// Nothing but the versions that were asked about.
     Unchanged,
-    /// The whole document, at most [`MAX_DOCUMENT`] bytes.
-    Document {
-        /// The document as published.
-        bytes: Vec<u8>,
-        /// The version of these bytes.
-        version: Version,
+    /// All documents that the source has now.
+    Documents {
+        /// The one that counts: the others come beside it.
+        current: Part,
+        /// Those of a secret's further stages; one version under two stages is there once.
+        further: BTreeMap<Stage, Part>,
     },
+}
+
+impl Fetched {
+    /// The answer of a source that has one document.
+    pub fn document(bytes: Vec<u8>, version: Version) -> Self {
+        let current = Part { version, created: None, bytes: Zeroizing::new(bytes) };
+        Self::Documents { current, further: BTreeMap::new() }
+    }
 }
 
 /// The seam to the network: one call is one complete answer or one classed error, within bounded time.
 pub trait Fetch {
-    /// Fetches what `url` names; with `known`, only if it differs from that version.
-    fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> impl Future<Output = Result<Fetched, FetchError>>;
+    /// Fetches what `url` names; with `known`, only if it differs from those versions.
+    fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> impl Future<Output = Result<Fetched, FetchError>>;
 }

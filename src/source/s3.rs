@@ -129,7 +129,7 @@ async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result
     if announced.is_some_and(|length| length != bytes.len()) {
         return Err(cut_off(call, &format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
     }
-    Ok(Fetched::Document { bytes, version: version(&answer) })
+    Ok(Fetched::document(bytes, version(&answer)))
 }
 
 fn version(answer: &GetObjectOutput) -> Version {

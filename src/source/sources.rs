@@ -3,7 +3,7 @@
 use super::error::FetchError;
 use super::file;
 use super::s3::{Object, S3};
-use super::{Fetch, Fetched, SourceUrl, Version};
+use super::{Fetch, Fetched, SourceUrl, Versions};
 use crate::aws::retry::{Jitter, RandomJitter, retry};
 use crate::aws::{Aws, Limits};
 
@@ -37,14 +37,15 @@ impl<J: Jitter> Sources<J> {
 }
 
 impl<J: Jitter> Fetch for Sources<J> {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let current = known.map(|known| &known.current);
         let policy = &self.aws.limits.retry;
         match url {
-            SourceUrl::File { path } => file::fetch(path, known, policy.limit).await,
+            SourceUrl::File { path } => file::fetch(path, current, policy.limit).await,
             SourceUrl::S3 { bucket, key, version_id, region } => {
                 let object = Object { url, bucket, key, version_id: version_id.as_deref(), region: region.as_deref() };
                 let over = |limit| object.call(None).timed_out(limit);
-                retry(policy, &self.jitter, over, async || self.s3.attempt(&self.aws, &object, known).await).await
+                retry(policy, &self.jitter, over, async || self.s3.attempt(&self.aws, &object, current).await).await
             }
         }
     }

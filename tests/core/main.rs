@@ -12,5 +12,6 @@ mod keys;
 mod plans;
 mod purity;
 mod schedules;
+mod stages;
 mod verify;
 mod world;

@@ -54,8 +54,8 @@ fn the_core_names_nothing_that_acts() {
     for file in PURE.iter().flat_map(|path| files(&root.join(path))) {
         let text = fs::read_to_string(&file).unwrap();
         for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-            // The type of a source's URL is data; what fetches it is not.
-            let line = line.replace("crate::source::SourceUrl", "");
+            // A source's URL and a secret's stages are data; what fetches them is not.
+            let line = line.replace("crate::source::SourceUrl", "").replace("crate::source::Stage", "");
             let found = BANNED.iter().chain(&["crate::source"]).find(|banned| line.contains(**banned));
             assert_eq!(found, None, "{}:{}: {line}", file.display(), at + 1);
         }

@@ -9,33 +9,45 @@ use authkeysd::agent::{Agent, Intent};
 use authkeysd::config::Config;
 use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use authkeysd::outcome::Outcome;
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version};
+use authkeysd::source::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use authkeysd::state::Store;
 use authkeysd::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A source that says what the test wants; unchanged when the version is known.
+/// A source that says what the test wants; unchanged when the versions are known.
 #[derive(Default)]
-pub(crate) struct Published(pub(crate) RefCell<BTreeMap<String, Answer>>);
+pub(crate) struct Published(
+    pub(crate) RefCell<BTreeMap<String, Answer>>,
+    /// The documents of further stages.
+    pub(crate) RefCell<BTreeMap<String, BTreeMap<Stage, Part>>>,
+);
 
 /// Version and text, or an error of a class.
 pub(crate) type Answer = Result<(String, String), Class>;
 
 impl Fetch for &Published {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Version>) -> Result<Fetched, FetchError> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let further = self.1.borrow().get(&url.to_string()).cloned().unwrap_or_default();
         match self.0.borrow().get(&url.to_string()) {
-            Some(Ok((version, _))) if known.is_some_and(|known| known.token == *version) => Ok(Fetched::Unchanged),
-            Some(Ok((version, bytes))) => Ok(Fetched::Document {
-                bytes: bytes.clone().into_bytes(),
-                version: Version { label: version.clone(), token: version.clone() },
-            }),
+            Some(Ok((version, bytes))) => {
+                let current = part(version, None, bytes);
+                let versions = further.iter().map(|(stage, part)| (*stage, part.version.clone())).collect();
+                let versions = Versions { current: current.version.clone(), further: versions };
+                let known = known.is_some_and(|known| *known == versions);
+                Ok(if known { Fetched::Unchanged } else { Fetched::Documents { current, further } })
+            }
             Some(Err(class)) => {
                 Err(FetchError { class: *class, message: format!("{url}: injected"), remedy: "none".to_owned() })
             }
             None => Err(FetchError { class: Class::Missing, message: format!("{url}: none"), remedy: String::new() }),
         }
     }
+}
+
+fn part(version: &str, created: Option<Timestamp>, text: &str) -> Part {
+    let version = Version { label: version.to_owned(), token: version.to_owned() };
+    Part { version, created, bytes: text.as_bytes().to_vec().into() }
 }
 
 /// A host whose files are a map; `meddle` runs before each replace, as another writer would.
@@ -136,6 +148,16 @@ impl World {
 
     pub(crate) fn publish(&self, url: &str, version: &str, text: &str) {
         self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
+    }
+
+    /// Puts a further stage on a version, which is made now.
+    pub(crate) fn stage(&self, url: &str, stage: Stage, version: &str, text: &str) {
+        let part = part(version, Some(*self.now.borrow()), text);
+        self.published.1.borrow_mut().entry(url.to_owned()).or_default().insert(stage, part);
+    }
+
+    pub(crate) fn unstage(&self, url: &str, stage: Stage) {
+        self.published.1.borrow_mut().entry(url.to_owned()).or_default().remove(&stage);
     }
 
     pub(crate) fn fail(&self, url: &str, class: Class) {

@@ -1,14 +1,12 @@
 //! `check --online`: fetches each source and judges its document, as a cycle would, and writes nothing.
 
-use zeroize::Zeroizing;
-
 use super::{Finding, Level, good_keys, source_exit, sources};
 use crate::command::block_on;
 use crate::config::Config;
-use crate::document;
+use crate::document::{self, Rules};
 use crate::outcome::chain;
-use crate::source::{Fetch as _, Fetched, Sources};
-use crate::verify::verify;
+use crate::source::{Fetch as _, Fetched, Part, Sources, Stage};
+use crate::verify::{Trust, verify};
 
 pub(super) fn examine(config: &Config) -> Vec<Finding> {
     block_on(examine_all(config))
@@ -21,32 +19,38 @@ async fn examine_all(config: &Config) -> Vec<Finding> {
     for (url, account) in sources(config) {
         let subject = url.to_string();
         let finding = |level, message: String| Finding::new(level, "source", &subject, message);
-        findings.push(match fetch.fetch(url, None).await {
-            Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
-            Ok(Fetched::Unchanged) => {
-                finding(Level::Failed, "it says \"unchanged\" although nothing was known".to_owned())
+        match fetch.fetch(url, None).await {
+            Err(error) => {
+                let exit = source_exit(error.class);
+                findings.push(Finding { exit, ..finding(Level::Failed, error.to_string()) });
             }
-            Ok(Fetched::Document { bytes, version }) => {
-                match document::parse(&Zeroizing::new(bytes), &config.rules(account)) {
-                    Err(refused) => finding(Level::Failed, chain(&refused)),
-                    Ok(document) => match verify(&document, &config.trust, None) {
-                        Err(distrust) => finding(Level::Failed, chain(&distrust)),
-                        Ok(_) if document.left_out.is_empty() => {
-                            let keys = good_keys(document.keys.len());
-                            finding(Level::Ok, format!("{keys}, version {}", version.label))
-                        }
-                        Ok(_) => {
-                            let bad: Vec<String> = document
-                                .left_out
-                                .iter()
-                                .map(|bad| format!("line {}: {}", bad.line, bad.reason))
-                                .collect();
-                            finding(Level::Failed, format!("bad keys would be left out: {}", bad.join("; ")))
-                        }
-                    },
+            Ok(Fetched::Unchanged) => {
+                findings.push(finding(Level::Failed, "it says \"unchanged\" although nothing was known".to_owned()));
+            }
+            Ok(Fetched::Documents { current, further }) => {
+                let staged = !further.is_empty();
+                for (stage, part) in std::iter::once((Stage::Current, current)).chain(further) {
+                    let (level, message) = judged(&part, &config.rules(account), &config.trust);
+                    let message = if staged { format!("{stage}: {message}") } else { message };
+                    findings.push(finding(level, message));
                 }
             }
-        });
+        }
     }
     findings
+}
+
+fn judged(part: &Part, rules: &Rules, trust: &Trust) -> (Level, String) {
+    let document = match document::parse(&part.bytes, rules) {
+        Ok(document) => document,
+        Err(refused) => return (Level::Failed, chain(&refused)),
+    };
+    if let Err(distrust) = verify(&document, trust, None) {
+        return (Level::Failed, chain(&distrust));
+    }
+    if document.left_out.is_empty() {
+        return (Level::Ok, format!("{}, version {}", good_keys(document.keys.len()), part.version.label));
+    }
+    let bad: Vec<String> = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason)).collect();
+    (Level::Failed, format!("bad keys would be left out: {}", bad.join("; ")))
 }
