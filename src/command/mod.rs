@@ -1,20 +1,23 @@
 //! The commands: the composition root, which alone names concrete sources, hosts and clocks.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
-use crate::report::text::{self, Colour};
+pub use crate::terminal::Exit;
+use crate::terminal::{self, block_on, colour};
 
 mod check;
 mod load;
 mod run;
 mod status;
 mod sync;
+
+pub(crate) use sync::clock;
+
+const PROGRAM: &str = "authkeysd";
 
 /// Keeps authorized_keys on this node equal to one published key set.
 #[derive(Debug, Parser)]
@@ -89,41 +92,11 @@ struct Status {
     max_age: Option<SignedDuration>,
 }
 
-/// The exit codes, which are part of the contract (DESIGN section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Good.
-    Good = 0,
-    /// Something failed.
-    Failed = 1,
-    /// A dry run found changes to make.
-    Changes = 3,
-    /// The command line makes no sense.
-    Usage = 64,
-    /// The source could not be reached.
-    Unreachable = 75,
-    /// Not permitted.
-    Denied = 77,
-    /// The configuration is wrong.
-    Config = 78,
-}
-
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match terminal::parse(PROGRAM, arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-            if help || !error.use_stderr() {
-                let _ = error.print();
-                return if help { Exit::Usage } else { Exit::Good };
-            }
-            let text = error.render().to_string();
-            let first = text.lines().next().unwrap_or_default();
-            complain(&format!("{}; see `authkeysd --help`", first.strip_prefix("error: ").unwrap_or(first)));
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     match cli.command {
         Command::Sync(options) => sync::run(&cli.config, &options),
@@ -133,53 +106,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file
-/// system, a name server without an answer) was given up already and is not waited for.
-fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(work);
-    runtime.shutdown_background();
-    Ok(done)
-}
-
-/// One line on stderr. Nothing that a document or a server said may break out of it.
+/// One line on stderr.
 fn complain(text: &str) {
-    let _ = writeln!(std::io::stderr(), "authkeysd: {}", text::one_line(text));
+    terminal::complain(PROGRAM, text);
 }
 
-/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.
+/// Data on stdout; whether it arrived.
 fn print(text: &str) -> bool {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(fault) if fault.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(&format!("cannot write to standard output: {fault}"));
-            false
-        }
-        _ => true,
-    }
-}
-
-fn colour() -> Colour {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted && std::io::stdout().is_terminal() { Colour::Yes } else { Colour::No }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    #[test]
-    fn f37_what_hangs_beside_the_work_does_not_keep_the_command_from_ending() {
-        let (begun, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
-        let work = async move {
-            let hung = tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
-            tokio::time::timeout(Duration::from_millis(20), hung).await.is_err()
-        };
-        assert!(block_on(work).unwrap());
-        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-        drop(wake);
-    }
+    terminal::print(PROGRAM, text.as_bytes())
 }

@@ -121,7 +121,7 @@ pub(super) fn sshd_zone() -> TimeZone {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]
-pub(super) fn clock() -> Timestamp {
+pub(crate) fn clock() -> Timestamp {
     // Milliseconds are what people and the status file need.
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)

@@ -81,6 +81,17 @@ pub struct Rules {
     pub allow_private_key: bool,
 }
 
+/// How a key set is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// authorized_keys text.
+    Text,
+    /// JSON, version 1.
+    Json,
+    /// A rotation secret: an object with `PublicKey`.
+    RotationSecret,
+}
+
 /// Why bytes are no document that could be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refused {
@@ -128,6 +139,15 @@ pub enum Refused {
     /// A signature without an end or with something behind it.
     #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
+}
+
+/// A document's form, by its first byte that is not white space and by the fields of its object.
+pub fn form(bytes: &[u8]) -> Form {
+    if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return Form::Text;
+    }
+    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
+    if rotation::is_rotation(payload) { Form::RotationSecret } else { Form::Json }
 }
 
 /// Tells a document's form by its first byte that is not white space, and reads it.

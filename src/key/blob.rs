@@ -142,18 +142,22 @@ impl KeyBlob {
         self.fingerprint
     }
 
+    /// The bits of an RSA key's modulus; `None` for other types.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        let mut reader = Reader(&self.bytes);
+        let _kind = reader.string();
+        let modulus = (self.kind() == "ssh-rsa").then(|| reader.string().and_then(|_exponent| reader.string()))?;
+        Some(modulus.map_or(0, bit_length))
+    }
+
     fn check_material(&self, min_rsa_bits: usize) -> Result<(), BadBlob> {
         let mut reader = Reader(&self.bytes);
         let _kind = reader.string();
+        if let Some(bits) = self.rsa_bits() {
+            let good = (min_rsa_bits..=MAX_RSA_BITS).contains(&bits);
+            return if good { Ok(()) } else { Err(BadBlob::RsaBits { bits, min: min_rsa_bits }) };
+        }
         let on_curve = match self.kind() {
-            "ssh-rsa" => {
-                let bits = reader.string().and_then(|_exponent| reader.string()).map_or(0, bit_length);
-                return if (min_rsa_bits..=MAX_RSA_BITS).contains(&bits) {
-                    Ok(())
-                } else {
-                    Err(BadBlob::RsaBits { bits, min: min_rsa_bits })
-                };
-            }
             "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
                 reader.point().is_some_and(|p| p256::PublicKey::from_sec1_bytes(p).is_ok())
             }

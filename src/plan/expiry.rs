@@ -38,7 +38,7 @@ impl ExpiryForm {
 
 impl Moment {
     /// The instant that an option names; local times are standard times, as sshd's `mktime` takes them.
-    pub(super) fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
+    pub fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
         let utc = Offset::UTC.to_timestamp(expiry.time).ok()?;
         if expiry.utc { Some(utc) } else { self.standard_offset(utc).to_timestamp(expiry.time).ok() }
     }

@@ -6,6 +6,7 @@
 mod config;
 mod cycles;
 mod documents;
+mod findings;
 mod histories;
 mod key_lines;
 mod keys;

@@ -14,7 +14,7 @@ mod tree;
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
 pub use service::{Manager, Service, eventually};
-pub use setup::{Account, Run, Setup, authkeysd, clean_command, me, outcome_of, somebody_else};
+pub use setup::{Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, somebody_else};
 pub use tree::{Entry, contents, tree};
 
 /// The fenced blocks of one language in a document.

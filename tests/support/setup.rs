@@ -24,7 +24,7 @@ impl Run {
         let lines: Vec<&str> = self.stderr.lines().collect();
         assert_eq!(lines.len(), faults.len(), "one line for each fault: {self:#?}");
         for (line, words) in lines.iter().zip(faults) {
-            assert!(line.starts_with("authkeysd: "), "{line:?}");
+            assert!(["authkeysd: ", "authkeysctl: "].iter().any(|name| line.starts_with(name)), "{line:?}");
             for word in *words {
                 assert!(line.contains(word), "{word:?} is not in {line:?}");
             }
@@ -41,7 +41,16 @@ impl Run {
 /// A command for the built program that sees nothing of the caller's environment: no AWS credentials, regions or
 /// endpoints, no metadata service, no colour settings, no state directory of a service.
 pub fn clean_command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_authkeysd"));
+    clean(env!("CARGO_BIN_EXE_authkeysd"))
+}
+
+/// The same for the companion, `authkeysctl`.
+pub fn clean_ctl() -> Command {
+    clean(env!("CARGO_BIN_EXE_authkeysctl"))
+}
+
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -59,6 +68,11 @@ pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
     let mut command = clean_command();
     command.args(arguments);
     outcome_of(&mut command)
+}
+
+/// Runs the companion with `arguments` in a clean environment.
+pub fn authkeysctl<const N: usize>(arguments: [&str; N]) -> Run {
+    outcome_of(clean_ctl().args(arguments))
 }
 
 /// The account that runs the tests.

@@ -1,0 +1,339 @@
+//! What can be told of a document before any node has seen it: what nodes would hold against it, and what an operator
+//! may not have meant. Pure: time comes in as a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::document::{Document, Form, PublishedKey};
+use crate::key::Fingerprint;
+use crate::plan::Moment;
+use crate::user::UserName;
+
+/// An end that is nearer than this is worth a word.
+const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Likewise, when after it nobody could log in.
+const LOCK_OUT_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Of one sort of warning no more than these are told.
+const MANY: usize = 10;
+/// What NIST SP 800-57 asks of RSA beyond 2030.
+const STRONG_RSA: usize = 3_072;
+
+/// Whether a key lets anybody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Now.
+    InForce,
+    /// Its window opens later.
+    NotYet,
+    /// Its window is over.
+    Over,
+    /// The document revokes it.
+    Revoked,
+}
+
+/// A key of a document at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// The key.
+    pub key: &'a PublishedKey,
+    /// When it ends: by `not_after` or by its own `expiry-time`, the earlier.
+    pub until: Option<Timestamp>,
+    /// Whether it lets anybody in.
+    pub state: State,
+}
+
+/// Looks at each key as a node in UTC would.
+pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
+    let at = Moment { now, zone: TimeZone::UTC };
+    let judged = document.keys.iter().map(|key| {
+        let expiries = key.line.options.clone().take_expiries();
+        let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(key.not_after).min();
+        let state = if document.revoked.contains(&key.line.key.fingerprint()) {
+            State::Revoked
+        } else if key.not_before.is_some_and(|from| from > now) {
+            State::NotYet
+        } else if until.is_some_and(|until| until <= now) {
+            State::Over
+        } else {
+            State::InForce
+        };
+        Judged { key, until, state }
+    });
+    judged.collect()
+}
+
+/// Why nodes that ask for `min_keys` would not apply a document that is good in itself.
+pub fn faults(document: &Document, keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
+    let mut faults = Vec::new();
+    if let Some(expires) = document.expires.filter(|expires| *expires <= now) {
+        faults.push(format!("it expired at {}: nodes would call it stale; set a later `expires`", when(expires, now)));
+    }
+    let most = Access::of(keys).in_force(now).map(|(_, found)| found).max().unwrap_or(0);
+    if most < min_keys {
+        faults.push(format!(
+            "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; publish more, or lower \
+             min_keys there",
+            counted(most, "key")
+        ));
+    }
+    faults
+}
+
+/// What an operator may not have meant.
+pub fn warnings(
+    document: &Document,
+    form: Form,
+    signed: bool,
+    keys: &[Judged<'_>],
+    min_keys: usize,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if form == Form::Json && document.serial.is_none() {
+        warnings.push(
+            "it has no serial: nodes cannot tell an old document from a new one; `authkeysctl publish` gives it one"
+                .to_owned(),
+        );
+    }
+    match document.expires {
+        Some(expires) if expires > now && expires.duration_since(now) < SOON => {
+            warnings.push(format!(
+                "it expires at {}: nodes then call it stale, unless another follows",
+                when(expires, now)
+            ));
+        }
+        None if signed => warnings.push(
+            "it has no `expires`: who can write to the bucket could keep a newer one from the nodes, unseen".to_owned(),
+        ),
+        _ => {}
+    }
+    for found in [
+        windows(keys, now),
+        local_times(keys),
+        without_keys(keys, min_keys, now),
+        twice(keys),
+        revoked(keys),
+        strength(keys),
+        old_servers(keys),
+    ] {
+        let more = found.len().saturating_sub(MANY);
+        let what = found.get(MANY).cloned();
+        warnings.extend(found.into_iter().take(MANY));
+        if let (Some(what), 1..) = (what, more) {
+            warnings.push(format!("{what}; and {more} more like it"));
+        }
+    }
+    warnings
+}
+
+fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
+    let told = keys.iter().filter_map(|Judged { key, until, state }| match (state, until) {
+        (State::Over, Some(until)) => Some(format!("{}: its window ended at {}", name(key), when(*until, now))),
+        (State::InForce, Some(until)) if until.duration_since(now) < SOON => {
+            Some(format!("{}: its window ends at {}", name(key), when(*until, now)))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
+    let local = |key: &PublishedKey| key.line.options.clone().take_expiries().iter().any(|expiry| !expiry.utc);
+    let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, or add the Z";
+    keys.iter().filter(|judged| local(judged.key)).map(|judged| format!("{}: {text}", name(judged.key))).collect()
+}
+
+/// Accounts that have too few keys already, or will have none before long.
+fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
+    let who = |account: Option<&UserName>| match account {
+        Some(user) => format!("account {user}"),
+        None => "accounts that no key names".to_owned(),
+    };
+    let access = Access::of(keys);
+    let few = access.in_force(now).filter(|(_, found)| *found < min_keys).map(|(account, found)| {
+        let found = counted(found, "key");
+        format!("{}: {found} in force, [policy] min_keys asks for {min_keys}: refused there", who(account))
+    });
+    let soon = access.ends(now).filter(|(_, end)| *end > now && end.duration_since(now) < LOCK_OUT_SOON);
+    few.chain(
+        soon.map(|(account, end)| {
+            format!("{}: the last key ends at {}, and none follows", who(account), when(end, now))
+        }),
+    )
+    .collect()
+}
+
+fn twice(keys: &[Judged<'_>]) -> Vec<String> {
+    let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
+    let mut told = Vec::new();
+    for judged in keys {
+        let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
+        if earlier.iter().any(|other| overlap(other, judged)) {
+            let text =
+                "it is listed twice for one account; while both windows are open the first counts, else the other";
+            told.push(format!("{}: {text}", name(judged.key)));
+        }
+        earlier.push(judged);
+    }
+    told
+}
+
+/// Whether both could be in force for one account at one time.
+fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
+    let accounts = match (&one.key.accounts, &other.key.accounts) {
+        (Some(one), Some(other)) => !one.is_disjoint(other),
+        _ => true,
+    };
+    let before = |first: &Judged<'_>, second: &Judged<'_>| {
+        first.until.zip(second.key.not_before).is_some_and(|(until, from)| until <= from)
+    };
+    accounts && !before(one, other) && !before(other, one)
+}
+
+fn revoked(keys: &[Judged<'_>]) -> Vec<String> {
+    let revoked = keys.iter().filter(|judged| judged.state == State::Revoked);
+    revoked.map(|judged| format!("{}: it is listed and revoked; revoked wins", name(judged.key))).collect()
+}
+
+fn strength(keys: &[Judged<'_>]) -> Vec<String> {
+    let weak = |judged: &&Judged<'_>| judged.key.line.key.rsa_bits().is_some_and(|bits| bits < STRONG_RSA);
+    let weak: BTreeSet<_> = keys.iter().filter(weak).map(|judged| judged.key.line.key.fingerprint()).collect();
+    let told = format!("{} under 3072 bits: prefer ssh-ed25519, or longer ones", counted(weak.len(), "RSA key"));
+    if weak.is_empty() { Vec::new() } else { vec![told] }
+}
+
+/// What an older sshd does not know makes it ignore the whole line. `expiry-time` is not among it: nodes write it as
+/// their own sshd understands it, or not at all.
+fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
+    let mut told = Vec::new();
+    for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
+        if keys.iter().any(|judged| judged.key.line.options.has(option)) {
+            told.push(format!("option {option}: an sshd before OpenSSH {since} ignores the whole line"));
+        }
+    }
+    if keys.iter().any(|judged| judged.key.line.key.kind().starts_with("sk-")) {
+        told.push("security keys (sk-...): an sshd before OpenSSH 8.2 ignores the line".to_owned());
+    }
+    told
+}
+
+/// Who may log in by which keys; the keys for everybody stand once, however many accounts there are.
+struct Access<'a> {
+    everybody: Vec<&'a Judged<'a>>,
+    named: BTreeMap<&'a UserName, Vec<&'a Judged<'a>>>,
+}
+
+impl<'a> Access<'a> {
+    fn of(keys: &'a [Judged<'a>]) -> Self {
+        let mut access = Self { everybody: Vec::new(), named: BTreeMap::new() };
+        for judged in keys {
+            match &judged.key.accounts {
+                None => access.everybody.push(judged),
+                Some(accounts) => {
+                    accounts.iter().for_each(|user| access.named.entry(user).or_default().push(judged));
+                }
+            }
+        }
+        access
+    }
+
+    /// Each account that a key names, and `None` for all others where a key is for everybody, with its keys beside those.
+    fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
+        let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
+        self.named.iter().map(|(user, keys)| (Some(*user), keys.as_slice())).chain(others)
+    }
+
+    /// How many keys each account has now.
+    fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
+        let good = move |judged: &&&Judged<'_>| {
+            judged.state != State::Revoked
+                && judged.key.not_before.is_none_or(|from| from <= now)
+                && judged.until.is_none_or(|until| until > now)
+        };
+        let print = |judged: &&Judged<'_>| judged.key.line.key.fingerprint();
+        let shared: BTreeSet<Fingerprint> = self.everybody.iter().filter(good).map(print).collect();
+        self.accounts().map(move |(user, own)| {
+            let own: BTreeSet<Fingerprint> = own.iter().filter(good).map(print).collect();
+            (user, shared.len() + own.difference(&shared).count())
+        })
+    }
+
+    /// For each account the first moment from `now` on at which it has no key; accounts that always have one are left out.
+    fn ends(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, Timestamp)> {
+        let shared = spans(&self.everybody);
+        self.accounts().filter_map(move |(user, own)| {
+            let own = spans(own);
+            let (mut shared, mut own) = (shared.iter().peekable(), own.iter().peekable());
+            let mut covered = now;
+            loop {
+                let starts = |span: &&&(Timestamp, Timestamp)| span.0 <= covered;
+                let next = if shared.peek().is_some_and(|span| starts(&span)) { shared.next() } else { None };
+                let next =
+                    next.or_else(|| if own.peek().is_some_and(|span| starts(&span)) { own.next() } else { None });
+                match next {
+                    Some((_, until)) if *until == Timestamp::MAX => return None,
+                    Some((_, until)) => covered = covered.max(*until),
+                    None => return Some((user, covered)),
+                }
+            }
+        })
+    }
+}
+
+/// When keys let in, by their beginnings.
+fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
+    let good = keys.iter().filter(|judged| judged.state != State::Revoked);
+    let span = |judged: &&Judged<'_>| {
+        (judged.key.not_before.unwrap_or(Timestamp::MIN), judged.until.unwrap_or(Timestamp::MAX))
+    };
+    let mut spans: Vec<_> = good.map(span).collect();
+    spans.sort_unstable();
+    spans
+}
+
+fn name(key: &PublishedKey) -> String {
+    format!("{} {}", key.line.key.fingerprint(), key.line.comment).trim_end().to_owned()
+}
+
+/// `1 key`, `2 keys`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A time and how far it is away: `2026-12-21T00:00:00Z (in 26 days)`.
+pub fn when(at: Timestamp, now: Timestamp) -> String {
+    let distance = at.duration_since(now);
+    let seconds = distance.unsigned_abs().as_secs();
+    let (count, unit) = match seconds {
+        0..120 => (seconds, "second"),
+        120..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let far = counted(usize::try_from(count).unwrap_or(usize::MAX), unit);
+    if distance.is_negative() { format!("{at} ({far} ago)") } else { format!("{at} (in {far})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_people_say_them() {
+        let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
+        for (at, told) in [
+            ("2026-11-24T00:00:01Z", "in 1 second"),
+            ("2026-11-24T00:01:59Z", "in 119 seconds"),
+            ("2026-11-24T00:59:00Z", "in 59 minutes"),
+            ("2026-11-25T12:00:00Z", "in 36 hours"),
+            ("2026-12-21T00:00:00Z", "in 27 days"),
+            ("2026-11-21T00:00:00Z", "3 days ago"),
+        ] {
+            assert_eq!(when(at.parse().unwrap(), now), format!("{at} ({told})"));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `authkeysctl lint`: what a node would say of a document.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::findings::{self, Judged, State, counted, when};
+use super::input::{self, shown};
+use super::{Exit, Lint, complain, print};
+use crate::command::clock;
+use crate::config::Config;
+use crate::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
+use crate::guard::Guard;
+use crate::host::bounded;
+use crate::key::{Fingerprint, LineRules, OptionPolicy};
+use crate::outcome::chain;
+use crate::report::text::Colour;
+use crate::terminal::colour;
+use crate::user::UserName;
+use crate::verify::{Trust, verify};
+
+/// The most bytes of a configuration file that are read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// How a node judges documents: by its configuration, or as authkeysd does where nothing is configured.
+pub(super) struct Judge {
+    rules: Rules,
+    guard: Guard,
+    /// `None`: whatever audience the document names is taken for the node's.
+    audience: Option<Option<Name>>,
+}
+
+/// What lint found, in the shape that `--json` prints (docs/output.md).
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema: u8,
+    version: &'static str,
+    document: String,
+    status: Verdict,
+    form: &'static str,
+    bytes: usize,
+    name: Option<Name>,
+    serial: Option<Serial>,
+    audience: Option<Name>,
+    expires: Option<Timestamp>,
+    digest: Option<Digest>,
+    signed: bool,
+    keys: Vec<KeyFound>,
+    revoked: Vec<Fingerprint>,
+    left_out: Vec<LeftOut>,
+    /// Why it is not `ok`.
+    pub(super) faults: Vec<String>,
+    /// What may not be meant.
+    pub(super) warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Degraded,
+    Refused,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyFound {
+    fingerprint: Fingerprint,
+    #[serde(rename = "type")]
+    kind: String,
+    comment: String,
+    options: String,
+    accounts: Option<Vec<UserName>>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    state: State,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
+    let judge = Judge::new(options.config.as_deref(), options.audience.as_ref())?;
+    let bytes = input::read(&options.document)?;
+    let now = clock();
+    let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
+    let text = if options.json {
+        serde_json::to_string_pretty(&report).map(|json| json + "\n").map_err(|fault| {
+            complain(&format!("cannot write JSON: {fault}"));
+            Exit::Failed
+        })?
+    } else {
+        report.render(now, colour())
+    };
+    let printed = print(&text);
+    report.tell();
+    Ok(if report.faults.is_empty() && printed { Exit::Good } else { Exit::Failed })
+}
+
+impl Judge {
+    /// The judge that a configuration describes; without one, the defaults. Its faults are told.
+    pub(super) fn new(config: Option<&Path>, audience: Option<&Name>) -> Result<Self, Exit> {
+        let mut judge = Self {
+            rules: Rules {
+                line: LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting },
+                allow_private_key: false,
+            },
+            guard: Guard { min_keys: 1, max_removals: None },
+            audience: None,
+        };
+        if let Some(path) = config {
+            let config = read_config(path)?;
+            // Where only some accounts' sources take private keys, a document for all of them must not have one.
+            let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
+            judge.rules = Rules { line: config.line_rules, allow_private_key };
+            judge.guard = config.guard;
+            judge.audience = Some(config.trust.audience);
+        }
+        if audience.is_some() {
+            judge.audience = Some(audience.cloned());
+        }
+        Ok(judge)
+    }
+
+    /// Judges a document; with it what it holds, where that can be read.
+    pub(super) fn examine(&self, name: &str, bytes: &[u8], now: Timestamp) -> (Report, Option<Document>) {
+        let form = document::form(bytes);
+        let signed = form != Form::Text && Envelope::split(bytes).is_ok_and(|e| e.signature.is_some());
+        let mut report = Report::new(name, form, bytes.len(), signed);
+        match document::parse(bytes, &self.rules) {
+            Err(fault) => {
+                report.status = Verdict::Refused;
+                report.faults.push(chain(&fault));
+                (report, None)
+            }
+            Ok(document) => {
+                self.judge(&mut report, &document, form, now);
+                (report, Some(document))
+            }
+        }
+    }
+
+    fn judge(&self, report: &mut Report, document: &Document, form: Form, now: Timestamp) {
+        let keys = findings::judge(document, now);
+        let min_keys = self.guard.min_keys;
+        report
+            .faults
+            .extend(document.left_out.iter().map(|bad| format!("line {} is left out: {}", bad.line, bad.reason)));
+        if !document.left_out.is_empty() {
+            report.status = Verdict::Degraded;
+        }
+        let audience = self.audience.clone().unwrap_or_else(|| document.audience.clone());
+        let distrust = verify(document, &Trust { audience }, None).err().map(|fault| chain(&fault));
+        let refused: Vec<_> = distrust.into_iter().chain(findings::faults(document, &keys, min_keys, now)).collect();
+        if !refused.is_empty() {
+            report.status = Verdict::Refused;
+        }
+        report.faults.extend(refused);
+        report.warnings = findings::warnings(document, form, report.signed, &keys, min_keys, now);
+        report.name.clone_from(&document.name);
+        report.serial = document.serial;
+        report.audience.clone_from(&document.audience);
+        report.expires = document.expires;
+        report.digest = Some(document.digest);
+        report.keys = keys.iter().map(KeyFound::new).collect();
+        report.revoked = document.revoked.iter().copied().collect();
+        report.left_out.clone_from(&document.left_out);
+    }
+}
+
+/// A configuration that somebody wants to know more about may lie anywhere and belong to anybody, unlike a node's own.
+fn read_config(path: &Path) -> Result<Config, Exit> {
+    let failed = |why: &str| {
+        complain(&format!("{}: {why}", path.display()));
+        Exit::Config
+    };
+    let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&chain(&fault)))?;
+    let found = found.ok_or_else(|| failed("there is no such file; name a node's configuration with --config"))?;
+    let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;
+    Config::parse(&text).map_err(|faults| {
+        faults.iter().for_each(|fault| complain(&format!("{}:{}: {fault}", path.display(), fault.line)));
+        Exit::Config
+    })
+}
+
+impl Report {
+    fn new(name: &str, form: Form, bytes: usize, signed: bool) -> Self {
+        Self {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            document: name.to_owned(),
+            status: Verdict::Ok,
+            form: match form {
+                Form::Text => "text",
+                Form::Json => "json",
+                Form::RotationSecret => "rotation-secret",
+            },
+            bytes,
+            name: None,
+            serial: None,
+            audience: None,
+            expires: None,
+            digest: None,
+            signed,
+            keys: Vec::new(),
+            revoked: Vec::new(),
+            left_out: Vec::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Faults and warnings on stderr, a line each.
+    pub(super) fn tell(&self) {
+        self.faults.iter().for_each(|fault| complain(&format!("{}: {fault}", self.document)));
+        self.warnings.iter().for_each(|warning| complain(&format!("warning: {}: {warning}", self.document)));
+    }
+
+    fn render(&self, now: Timestamp, colour: Colour) -> String {
+        let mut text = String::new();
+        let (code, verdict) = match self.status {
+            Verdict::Ok => (GREEN, "good"),
+            Verdict::Degraded => (YELLOW, "nodes leave keys out"),
+            Verdict::Refused => (RED, "nodes refuse it"),
+        };
+        let _ = writeln!(text, "{}: {}", self.document, colour.paint(code, verdict));
+        let Some(digest) = self.digest else { return text };
+        let form = match self.form {
+            "json" => "JSON",
+            "text" => "authorized_keys text",
+            _ => "rotation secret",
+        };
+        let signed = if self.signed { ", signed (authkeysctl verify tells by whom)" } else { "" };
+        let _ = writeln!(text, "  form      {form}, {}{signed}", counted(self.bytes, "byte"));
+        let facts = [
+            ("name", self.name.as_ref().map(Name::to_string)),
+            ("serial", self.serial.map(|serial| serial.to_string())),
+            ("audience", self.audience.as_ref().map(Name::to_string)),
+            ("expires", self.expires.map(|expires| when(expires, now))),
+            ("digest", Some(digest.to_string())),
+        ];
+        for (fact, value) in facts {
+            if let Some(value) = value {
+                let _ = writeln!(text, "  {fact:<9} {value}");
+            }
+        }
+        let _ = writeln!(text, "{}", colour.paint(BOLD, &counted(self.keys.len(), "key")));
+        for key in &self.keys {
+            key.render(&mut text, now, colour);
+        }
+        if !self.revoked.is_empty() {
+            let _ = writeln!(text, "{}", colour.paint(BOLD, &format!("{} revoked", self.revoked.len())));
+        }
+        for revoked in &self.revoked {
+            let _ = writeln!(text, "  {}", colour.paint(RED, &format!("- {revoked}")));
+        }
+        for bad in &self.left_out {
+            let line = format!("  ! line {} left out: {}", bad.line, bad.reason);
+            let _ = writeln!(text, "{}", colour.paint(YELLOW, &line));
+        }
+        text
+    }
+}
+
+const BOLD: u8 = 1;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+impl KeyFound {
+    fn new(judged: &Judged<'_>) -> Self {
+        let line = &judged.key.line;
+        Self {
+            fingerprint: line.key.fingerprint(),
+            kind: line.key.kind().to_owned(),
+            comment: line.comment.clone(),
+            options: line.options.to_string(),
+            accounts: judged.key.accounts.as_ref().map(|accounts| accounts.iter().cloned().collect()),
+            not_before: judged.key.not_before,
+            not_after: judged.until,
+            state: judged.state,
+        }
+    }
+
+    fn render(&self, text: &mut String, now: Timestamp, colour: Colour) {
+        let (sign, code, word) = match self.state {
+            State::InForce => ('+', GREEN, "in force"),
+            State::NotYet => ('.', YELLOW, "not yet in force"),
+            State::Over => ('-', YELLOW, "over"),
+            State::Revoked => ('-', RED, "revoked"),
+        };
+        let line = format!("{sign} {} {} {}", self.fingerprint, self.kind, self.comment);
+        let _ = writeln!(text, "  {}", colour.paint(code, line.trim_end()));
+        let mut facts = vec![word.to_owned()];
+        facts.extend(self.not_before.map(|from| format!("from {}", when(from, now))));
+        facts.extend(self.not_after.map(|until| format!("until {}", when(until, now))));
+        facts.extend(self.accounts.as_ref().map(|accounts| {
+            let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
+            if names.is_empty() { "for no account".to_owned() } else { format!("for {}", names.join(", ")) }
+        }));
+        if !self.options.is_empty() {
+            facts.push(format!("options {}", self.options));
+        }
+        let _ = writeln!(text, "      {}", facts.join("; "));
+    }
+}

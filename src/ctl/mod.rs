@@ -1,0 +1,77 @@
+//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line, and one file for each command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::document::Name;
+use crate::terminal::{self, Exit};
+
+pub mod findings;
+mod input;
+mod lint;
+
+const PROGRAM: &str = "authkeysctl";
+
+/// Checks, signs and publishes the key sets that authkeysd keeps nodes equal to.
+#[derive(Debug, Parser)]
+#[command(name = "authkeysctl", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  good
+   1  something failed, or a document is not good (named on stderr)
+  64  usage
+  75  AWS could not be reached
+  77  not permitted
+  78  configuration
+AWS credentials, region and endpoints come from where the AWS CLI finds them: AWS_PROFILE, AWS_REGION and so on.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What a node would say of a document: its keys, windows and faults, and what may not be meant
+    Lint(Lint),
+}
+
+#[derive(Debug, Args)]
+struct Lint {
+    /// The document's file, or - for standard input
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    /// Judge by [policy] and [trust] of a node's configuration instead of by the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The audience of the nodes that it is meant for
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    audience: Option<Name>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs one command line and returns how the process must end.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let cli: Cli = match terminal::parse(PROGRAM, arguments) {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    let done = match cli.command {
+        Command::Lint(options) => lint::run(&options),
+    };
+    done.unwrap_or_else(|exit| exit)
+}
+
+/// One line on stderr.
+fn complain(text: &str) {
+    terminal::complain(PROGRAM, text);
+}
+
+/// Data on stdout; whether it arrived.
+fn print(text: &str) -> bool {
+    terminal::print(PROGRAM, text.as_bytes())
+}
