@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
-SCRIPTS := .ci/run tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh
+SCRIPTS := .ci/run tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh
 
 .PHONY: help demo test bench setup lint unit deny
 

@@ -26,6 +26,8 @@ test command fusermount3 fuse3
 test command shellcheck shellcheck
 test command cc gcc
 test command git git
+test command mmdebstrap mmdebstrap
+test command systemd-nspawn systemd-container
 test module ensurepip python3-venv
 END
 }

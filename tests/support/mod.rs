@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
+mod booted;
 mod keys;
 mod lab;
 mod service;
 mod setup;
 mod tree;
 
+pub use booted::{Machine, booted};
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
 pub use service::{Manager, Service, eventually};
