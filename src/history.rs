@@ -106,6 +106,13 @@ impl History {
         }
     }
 
+    /// The last outcome gets the instance that it was told of too late.
+    pub fn name_instance(&mut self, id: &str) -> Option<&Outcome> {
+        let last = self.last.as_mut().filter(|last| last.instance_id.as_deref() != Some(id))?;
+        last.instance_id = Some(id.to_owned());
+        Some(last)
+    }
+
     /// Remembers an outcome.
     pub fn remember(&mut self, outcome: Outcome) {
         self.last = Some(outcome);

@@ -13,6 +13,7 @@ pub mod command;
 pub mod config;
 pub mod ctl;
 pub mod document;
+pub mod ec2;
 pub mod guard;
 pub mod history;
 pub mod host;

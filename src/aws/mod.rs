@@ -11,10 +11,12 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::ServiceConfigKey;
 
+use instance::Metadata;
 use retry::Policy;
 
 pub(crate) mod fault;
 pub(crate) mod http;
+pub(crate) mod instance;
 pub mod retry;
 
 /// How long things may take. Every call has all of them.
@@ -45,6 +47,7 @@ impl Default for Limits {
 #[derive(Debug)]
 pub(crate) struct Aws {
     pub(crate) limits: Limits,
+    pub(crate) metadata: Metadata,
     http: SharedHttpClient,
     /// One for each region that a URL names, and one for the environment's.
     configs: Mutex<BTreeMap<Option<String>, SdkConfig>>,
@@ -52,7 +55,8 @@ pub(crate) struct Aws {
 
 impl Aws {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, http: http::client(), configs: Mutex::default() }
+        let http = http::client();
+        Self { limits, metadata: Metadata::new(http.clone()), http, configs: Mutex::default() }
     }
 
     /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.

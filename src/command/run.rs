@@ -1,12 +1,13 @@
 //! `authkeysd run`: the service.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Exit, complain, load, sync};
 use crate::host::{Node, bounded};
 use crate::report::journal;
-use crate::service::{Notify, Parts, Service};
+use crate::service::{Identify, Notify, Parts, Service};
 use crate::source::Sources;
 
 /// Runs the command.
@@ -32,8 +33,10 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     sync::warn_of_private_keys(&setup.config);
+    let sources = Sources::default();
+    let aws = Arc::clone(sources.aws());
     let parts = Parts {
-        fetch: Sources::default(),
+        fetch: sources,
         host: Node::default(),
         load: || {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
@@ -43,6 +46,9 @@ pub(super) fn run(path: &Path) -> Exit {
         zone: sync::sshd_zone,
         built: load::built(),
         identity: identity(),
+        identify: Identify::by(async move {
+            aws.metadata.wait_for_instance().await.map(|instance| instance.id.as_str().to_owned())
+        }),
         notify: notify(),
     };
     let ended = runtime.block_on(Service::new(parts, setup).run());
@@ -57,7 +63,7 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// What tells this node from others: the machine id, else the host name.
+/// What tells this node from others as long as no instance is known: the machine id, else the host name.
 fn identity() -> String {
     let machine = bounded::read(Path::new("/etc/machine-id"), 256).ok().flatten();
     let machine = machine.and_then(|found| String::from_utf8(found.content).ok()).unwrap_or_default();

@@ -3,12 +3,17 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print};
 use crate::agent::{Agent, Intent};
+use crate::aws::{Aws, instance};
 use crate::config::Config;
 use crate::history::History;
 use crate::host::{HostError, Node, bounded};
@@ -21,6 +26,9 @@ use crate::state::{StateError, Store};
 
 /// The most bytes of a zone's description; the longest have some 4 KB.
 const MAX_ZONE: u64 = 1 << 16;
+/// How long a metadata service that there must be is waited for when all is done, and one that there may be.
+const GRACE: Duration = Duration::from_secs(1);
+const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Sync) -> Exit {
@@ -41,9 +49,11 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     warn_of_private_keys(&config);
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
-    let agent = Agent { config, fetch: Sources::default(), host, zone: sshd_zone, built: load::built() };
+    let sources = Sources::default();
+    let aws = Arc::clone(sources.aws());
+    let agent = Agent { config, fetch: sources, host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-    match block_on(agent.cycle(&mut store, intent, clock)) {
+    match block_on(with_instance(&aws, agent.cycle(&mut store, intent, clock))) {
         Ok(outcome) if options.dry_run => show(&outcome, options),
         Ok(outcome) => show(&report(outcome, &runtime, max_stale), options),
         Err(fault) => {
@@ -62,6 +72,25 @@ pub(super) fn warn_of_private_keys(config: &Config) {
              publish the public half alone"
         ));
     }
+}
+
+/// Runs a cycle, and finds out beside it which instance this is.
+async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outcome {
+    let (mut cycle, mut asking) = (pin!(cycle), pin!(aws.metadata.instance()));
+    let mut answer = None;
+    let mut outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut cycle => break outcome,
+            instance = &mut asking, if answer.is_none() => answer = Some(instance),
+        }
+    };
+    if answer.is_none() {
+        let grace = if instance::somewhere() { GRACE } else { SHORT_GRACE };
+        answer = timeout(grace, asking).await.ok();
+    }
+    outcome.instance_id = answer.and_then(Result::ok).map(|instance| instance.id.as_str().to_owned());
+    outcome
 }
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Timing;
+use super::{Node, Timing};
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,15 @@ impl Planner {
                 self.failures = self.failures.saturating_add(1);
                 self.fetch = self.timing.retry(self.failures, now, random).unwrap_or(slot);
             }
+        }
+    }
+
+    /// The node's place in the schedule is known better now. A retry stays where it is.
+    pub fn replace_node(&mut self, node: Node, now: Timestamp) {
+        let slot = self.timing.next(now);
+        self.timing.node = node;
+        if self.fetch == slot {
+            self.fetch = self.timing.next(now);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod cycle;
+mod identify;
 mod notify;
 mod progress;
 
@@ -33,6 +34,7 @@ use alarm::Alarm;
 use cycle::Cycle;
 use progress::{Noted, Phase, Progress};
 
+pub use identify::Identify;
 pub use notify::Notify;
 
 /// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must not wait for a source.
@@ -66,8 +68,10 @@ pub struct Parts<F, H, L> {
     pub zone: fn() -> TimeZone,
     /// When the program was built.
     pub built: Timestamp,
-    /// What tells this node from the fleet's others.
+    /// What tells this node from the fleet's others, until the instance is known.
     pub identity: String,
+    /// Finds out which instance this is.
+    pub identify: Identify,
     /// The service manager.
     pub notify: Notify,
 }
@@ -83,6 +87,9 @@ pub struct Service<F, H, L> {
     load: L,
     clock: fn() -> Timestamp,
     identity: String,
+    identify: Identify,
+    /// The instance, once it is known.
+    instance: Option<String>,
     notify: Notify,
     progress: Progress,
     planner: Planner,
@@ -104,19 +111,24 @@ where
 {
     /// Sets everything up; nothing is done yet.
     pub fn new(parts: Parts<F, H, L>, setup: Setup) -> Self {
-        let Parts { fetch, host, load, clock, zone, built, identity, notify } = parts;
+        let Parts { fetch, host, load, clock, zone, built, identity, identify, notify } = parts;
+        // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
+        let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
+        // What an earlier process found out since the boot holds until the metadata service says it again.
+        let instance = history.last().and_then(|last| last.instance_id.clone());
+        let identity = instance.clone().unwrap_or(identity);
         let progress = Progress::new();
         let (fetch, host) = (Noted::new(fetch, &progress), Noted::new(host, &progress));
         let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone, built });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
-        // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
-        let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
         Self {
             setup,
             agent,
             load,
             clock,
             identity,
+            identify,
+            instance,
             notify,
             progress,
             planner,
@@ -155,6 +167,8 @@ where
                         self.ended(act, result);
                     }
                 }
+                // Beside the first cycle, which neither waits for it nor needs it.
+                instance = self.identify.found() => self.found(instance),
                 rung = alarm.rings(), if cycle.is_none() => rung?,
                 _ = hangup.recv() => {
                     self.settle(&mut cycle).await;
@@ -213,18 +227,36 @@ where
         };
         self.planner.ended(act, ended, now, random);
         outcome.next_cycle = Some(self.planner.wake());
+        outcome.instance_id = self.instance.clone();
         entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
         self.begun = true;
-        let written = status_file::write(&self.setup.runtime, &outcome);
-        if let (Err(fault), false) = (&written, self.unwritten) {
-            journal::tell(&Entry::new(Kind::Fault, chain(fault)));
-        }
-        self.unwritten = written.is_err();
         self.history.remember(outcome);
+        self.write_status();
         self.show_status();
         if !self.ready {
             self.say_ready();
         }
+    }
+
+    /// The instance's id takes the machine id's place: images are copied with their machine id, and then every node
+    /// would have the same phase.
+    fn found(&mut self, instance: String) {
+        self.identity.clone_from(&instance);
+        self.planner.replace_node(timing(&self.setup.config, &self.identity).node, (self.clock)());
+        let begun = self.begun && self.history.name_instance(&instance).is_some();
+        self.instance = Some(instance);
+        if begun {
+            self.write_status();
+        }
+    }
+
+    fn write_status(&mut self) {
+        let Some(outcome) = self.history.last() else { return };
+        let written = status_file::write(&self.setup.runtime, outcome);
+        if let (Err(fault), false) = (&written, self.unwritten) {
+            journal::tell(&Entry::new(Kind::Fault, chain(fault)));
+        }
+        self.unwritten = written.is_err();
     }
 
     /// Reads the configuration again, and has a cycle run either way.

@@ -1,5 +1,7 @@
 //! All sources behind the one seam.
 
+use std::sync::Arc;
+
 use super::error::FetchError;
 use super::file;
 use super::s3::{Object, S3};
@@ -11,7 +13,7 @@ use crate::aws::{Aws, Limits};
 /// kept. It must run in a tokio runtime with I/O and time enabled.
 #[derive(Debug)]
 pub struct Sources<J = RandomJitter> {
-    aws: Aws,
+    aws: Arc<Aws>,
     s3: S3,
     jitter: J,
 }
@@ -32,7 +34,12 @@ impl Default for Sources {
 impl<J: Jitter> Sources<J> {
     /// With limits and randomness of one's own.
     pub fn with(limits: Limits, jitter: J) -> Self {
-        Self { aws: Aws::new(limits), s3: S3::default(), jitter }
+        Self { aws: Arc::new(Aws::new(limits)), s3: S3::default(), jitter }
+    }
+
+    /// The way to AWS, for others who go it.
+    pub(crate) fn aws(&self) -> &Arc<Aws> {
+        &self.aws
     }
 }
 

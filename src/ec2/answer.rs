@@ -1,0 +1,190 @@
+//! EC2's answers, which are XML.
+
+use std::collections::BTreeMap;
+
+use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
+use jiff::Timestamp;
+
+/// One instance, as DescribeInstances tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Instance {
+    /// `i-...`.
+    pub id: String,
+    /// `running`, `stopped`, and so on.
+    pub state: String,
+    /// When it was last started.
+    pub launched: Option<Timestamp>,
+    /// All of its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One page of DescribeInstances: the instances, and the next page's token.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Page {
+    pub(super) instances: Vec<Instance>,
+    pub(super) next: Option<String>,
+}
+
+/// What an error answer says.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(super) struct Refusal {
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) request_id: String,
+}
+
+pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
+    let mut page = Page::default();
+    let mut document = Document::new(body);
+    let mut root = document.root_element()?;
+    if root.start_el().local() != "DescribeInstancesResponse" {
+        return Err(XmlDecodeError::custom("it is no DescribeInstancesResponse"));
+    }
+    while let Some(mut part) = root.next_tag() {
+        match part.start_el().local() {
+            "reservationSet" => each(&mut part, "item", |mut reservation| {
+                each(&mut reservation, "instancesSet", |mut set| {
+                    each(&mut set, "item", |item| {
+                        page.instances.push(instance(item)?);
+                        Ok(())
+                    })
+                })
+            })?,
+            "nextToken" => page.next = Some(try_data(&mut part)?.into_owned()).filter(|token| !token.is_empty()),
+            _ => {}
+        }
+    }
+    Ok(page)
+}
+
+fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError> {
+    let mut instance = Instance::default();
+    while let Some(mut part) = item.next_tag() {
+        match part.start_el().local() {
+            "instanceId" => instance.id = try_data(&mut part)?.into_owned(),
+            "launchTime" => instance.launched = try_data(&mut part)?.parse().ok(),
+            "instanceState" => each(&mut part, "name", |mut name| {
+                instance.state = try_data(&mut name)?.into_owned();
+                Ok(())
+            })?,
+            "tagSet" => each(&mut part, "item", |tag| {
+                let (key, value) = pair(tag)?;
+                instance.tags.insert(key, value);
+                Ok(())
+            })?,
+            _ => {}
+        }
+    }
+    Ok(instance)
+}
+
+fn pair(mut tag: ScopedDecoder<'_, '_>) -> Result<(String, String), XmlDecodeError> {
+    let (mut key, mut value) = (String::new(), String::new());
+    while let Some(mut part) = tag.next_tag() {
+        match part.start_el().local() {
+            "key" => key = try_data(&mut part)?.into_owned(),
+            "value" => value = try_data(&mut part)?.into_owned(),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+/// Reads an error as well as it can be read: a proxy's web page has none of it.
+pub(super) fn refusal(body: &str) -> Refusal {
+    let mut refusal = Refusal::default();
+    // What was read before something went wrong stands.
+    let _ = read_refusal(body, &mut refusal);
+    refusal
+}
+
+fn read_refusal(body: &str, refusal: &mut Refusal) -> Result<(), XmlDecodeError> {
+    let mut document = Document::new(body);
+    let mut root = document.root_element()?;
+    while let Some(mut part) = root.next_tag() {
+        match part.start_el().local() {
+            "Errors" => each(&mut part, "Error", |mut error| {
+                while let Some(mut part) = error.next_tag() {
+                    match part.start_el().local() {
+                        "Code" => refusal.code = try_data(&mut part)?.into_owned(),
+                        "Message" => refusal.message = try_data(&mut part)?.into_owned(),
+                        _ => {}
+                    }
+                }
+                Ok(())
+            })?,
+            "RequestID" | "RequestId" => refusal.request_id = try_data(&mut part)?.into_owned(),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Hands every child of that name to `take`.
+fn each<'inp>(
+    parent: &mut ScopedDecoder<'inp, '_>,
+    name: &str,
+    mut take: impl FnMut(ScopedDecoder<'inp, '_>) -> Result<(), XmlDecodeError>,
+) -> Result<(), XmlDecodeError> {
+    while let Some(child) = parent.next_tag() {
+        if child.start_el().local() == name {
+            take(child)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+  <requestId>r</requestId>
+  <reservationSet>
+    <item><reservationId>r-1</reservationId><groupSet/><instancesSet>
+      <item><instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name></instanceState>
+        <launchTime>2026-11-21T10:00:00.000Z</launchTime>
+        <networkInterfaceSet><item><tagSet><item><key>not</key><value>ours</value></item></tagSet></item></networkInterfaceSet>
+        <tagSet><item><key>a&amp;b</key><value>&#x3C;1&gt;</value></item><item><key>empty</key><value/></item></tagSet></item>
+      <item><instanceId>i-2</instanceId><instanceState><name>stopped</name></instanceState></item>
+    </instancesSet></item>
+    <item><instancesSet><item><instanceId>i-3</instanceId></item></instancesSet></item>
+  </reservationSet>
+  <nextToken>eyJ2==</nextToken>
+</DescribeInstancesResponse>"#;
+
+    #[test]
+    fn a_page_has_its_instances_and_their_own_tags() {
+        let page = page(PAGE).unwrap();
+        assert_eq!(page.next.as_deref(), Some("eyJ2=="));
+        let ids: Vec<_> = page.instances.iter().map(|i| (i.id.as_str(), i.state.as_str())).collect();
+        assert_eq!(ids, [("i-1", "running"), ("i-2", "stopped"), ("i-3", "")]);
+        let tags = [("a&b", "<1>"), ("empty", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(page.instances[0].tags, BTreeMap::from(tags));
+        assert_eq!(page.instances[0].launched, Some("2026-11-21T10:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_page_is_an_error_and_never_an_empty_fleet() {
+        let cut = |at: usize| page(&PAGE[..at]);
+        for at in PAGE.char_indices().map(|(at, _)| at).filter(|at| *at < PAGE.len() - 1) {
+            if let Ok(page) = cut(at) {
+                panic!("cut at {at}: {page:?}");
+            }
+        }
+        for body in ["", "<html>Please log in</html>", "<Response><Errors/></Response>", "{}"] {
+            assert!(page(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_as_well_as_it_can_be() {
+        let body = "<?xml version=\"1.0\"?><Response><Errors><Error><Code>UnauthorizedOperation</Code>\
+                    <Message>You are not &lt;authorized&gt;</Message></Error></Errors><RequestID>R1</RequestID></Response>";
+        let refusal = refusal(body);
+        assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("UnauthorizedOperation", "R1"));
+        assert_eq!(refusal.message, "You are not <authorized>");
+        assert_eq!(super::refusal("<html>503"), Refusal::default());
+    }
+}

@@ -1,0 +1,67 @@
+//! Where EC2 is: by region and partition, FIPS and dual-stack.
+
+/// What the hosts of one partition end in.
+struct Partition {
+    /// What its regions' names begin with.
+    regions: &'static str,
+    suffix: &'static str,
+    /// `None` where there are no dual-stack hosts.
+    dual_stack: Option<&'static str>,
+}
+
+/// All but the first, which has every region that no other one claims.
+const PARTITIONS: [Partition; 7] = [
+    Partition { regions: "cn-", suffix: "amazonaws.com.cn", dual_stack: Some("api.amazonwebservices.com.cn") },
+    Partition { regions: "us-gov-", suffix: "amazonaws.com", dual_stack: Some("api.aws") },
+    Partition { regions: "eusc-", suffix: "amazonaws.eu", dual_stack: Some("api.amazonwebservices.eu") },
+    Partition { regions: "us-iso-", suffix: "c2s.ic.gov", dual_stack: None },
+    Partition { regions: "us-isob-", suffix: "sc2s.sgov.gov", dual_stack: None },
+    Partition { regions: "eu-isoe-", suffix: "cloud.adc-e.uk", dual_stack: None },
+    Partition { regions: "us-isof-", suffix: "csp.hci.ic.gov", dual_stack: None },
+];
+const COMMERCIAL: Partition = Partition { regions: "", suffix: "amazonaws.com", dual_stack: Some("api.aws") };
+
+/// The URL of EC2 in a region; the error is what is wrong with the demand.
+pub(super) fn endpoint(region: &str, fips: bool, dual_stack: bool) -> Result<String, String> {
+    let in_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if region.is_empty() || region.len() > 63 || !region.chars().all(in_region) {
+        return Err("the region's name is none".to_owned());
+    }
+    let partition = PARTITIONS.iter().find(|known| region.starts_with(known.regions)).unwrap_or(&COMMERCIAL);
+    let suffix = match (dual_stack, partition.dual_stack) {
+        (false, _) => partition.suffix,
+        (true, Some(suffix)) => suffix,
+        (true, None) => return Err(format!("{region} has no dual-stack endpoints")),
+    };
+    // In us-gov the usual hosts are FIPS hosts already.
+    let service = if fips && (dual_stack || partition.regions != "us-gov-") { "ec2-fips" } else { "ec2" };
+    Ok(format!("https://{service}.{region}.{suffix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_its_hosts() {
+        for (region, fips, dual_stack, host) in [
+            ("eu-central-1", false, false, "ec2.eu-central-1.amazonaws.com"),
+            ("us-east-1", true, false, "ec2-fips.us-east-1.amazonaws.com"),
+            ("us-east-1", false, true, "ec2.us-east-1.api.aws"),
+            ("us-east-1", true, true, "ec2-fips.us-east-1.api.aws"),
+            ("cn-north-1", false, false, "ec2.cn-north-1.amazonaws.com.cn"),
+            ("cn-north-1", false, true, "ec2.cn-north-1.api.amazonwebservices.com.cn"),
+            ("us-gov-west-1", false, false, "ec2.us-gov-west-1.amazonaws.com"),
+            ("us-gov-west-1", true, false, "ec2.us-gov-west-1.amazonaws.com"),
+            ("us-gov-west-1", true, true, "ec2-fips.us-gov-west-1.api.aws"),
+            ("us-iso-east-1", false, false, "ec2.us-iso-east-1.c2s.ic.gov"),
+            ("us-isob-east-1", false, false, "ec2.us-isob-east-1.sc2s.sgov.gov"),
+            ("eusc-de-east-1", false, false, "ec2.eusc-de-east-1.amazonaws.eu"),
+        ] {
+            assert_eq!(endpoint(region, fips, dual_stack).unwrap(), format!("https://{host}"));
+        }
+        for (region, dual_stack) in [("us-iso-east-1", true), ("", false), ("evil.example/", false), ("A", false)] {
+            assert!(endpoint(region, false, dual_stack).is_err(), "{region}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which instance this is: found out by the metadata service, without anybody waiting for it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/imds.rs"]
+mod imds;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use authkeysd::schedule::{Node, Schedule, Splay, Timing};
+use imds::Imds;
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{Key, Manager, Service, Setup, eventually, me};
+
+const ID: &str = "i-0e2e0000000000001";
+
+/// One account, one published key, and this metadata service.
+fn setup(environment: &[(String, String)], schedule: &str) -> Setup {
+    let mut setup = Setup::new();
+    setup.top = format!("schedule = \"{schedule}\"");
+    setup.environment = environment.to_vec();
+    let file = setup.path("authorized_keys");
+    let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
+    setup.publish(Key::new("test").bare() + "\n");
+    setup
+}
+
+fn status(setup: &Setup) -> Value {
+    let file = std::fs::read(setup.runtime_dir().join("status.json"));
+    file.ok().and_then(|file| serde_json::from_slice(&file).ok()).unwrap_or_default()
+}
+
+#[test]
+fn sync_tells_the_instance() {
+    let imds = Imds::start(ID);
+    let run = setup(&imds.environment(), "60s").run(["sync", "--json"]);
+    run.succeeds();
+    assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["instance_id"], ID);
+    // No credentials were needed: nothing but the token and the document was asked for.
+    assert_eq!(imds.requests(), ["PUT /latest/api/token", "GET /latest/dynamic/instance-identity/document"]);
+}
+
+#[test]
+fn nobody_waits_for_a_metadata_service_that_is_away_or_is_none() {
+    let imds = Imds::start(ID);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), format!("http://{closed}"));
+    let cases: [(&str, Vec<(String, String)>, &dyn Fn()); 5] = [
+        ("hop limit", imds.environment().to_vec(), &|| imds.change(|manner| manner.hop_limit = true)),
+        ("switched off", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(403))),
+        ("another cloud", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(404))),
+        ("failing", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(503))),
+        ("nobody there", vec![imds.environment()[0].clone(), nobody], &|| {}),
+    ];
+    for (what, environment, begin) in cases {
+        begin();
+        let begun = Instant::now();
+        let run = setup(&environment, "60s").run(["sync", "--json"]);
+        run.succeeds();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
+        assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["instance_id"], Value::Null, "{what}");
+        imds.change(|manner| (manner.hop_limit, manner.fails) = (false, None));
+    }
+}
+
+#[test]
+fn where_it_is_disabled_it_is_not_asked() {
+    let imds = Imds::start(ID);
+    let mut environment = imds.environment().to_vec();
+    environment[0].1 = "true".to_owned();
+    let setup = setup(&environment, "60s");
+    setup.run(["sync"]).succeeds();
+    assert_eq!((imds.requests().len(), &status(&setup)["instance_id"]), (0, &Value::Null));
+}
+
+#[test]
+fn the_service_is_ready_before_a_late_metadata_service_and_takes_its_word_then() {
+    let imds = Imds::start(ID);
+    imds.change(|manner| manner.hop_limit = true);
+    let setup = setup(&imds.environment(), "1h");
+    let manager = Manager::at(&setup.path("notify"));
+    let begun = Instant::now();
+    let service = Service::start(&setup, |command| {
+        command.env("NOTIFY_SOCKET", &manager.name);
+    });
+    manager.hear_until("READY=1");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(status(&setup)["instance_id"], Value::Null);
+    imds.change(|manner| manner.hop_limit = false);
+    eventually("the instance", || status(&setup)["instance_id"] == ID);
+    assert_eq!(status(&setup)["status"], "ok");
+    assert!(!service.log().contains("metadata"), "no noise: {}", service.log());
+    assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
+
+    // A restart knows it at once, also without the metadata service.
+    imds.change(|manner| manner.hop_limit = true);
+    let again = Service::start(&setup, |_| {});
+    eventually("a further cycle", || again.log().contains("keys in force"));
+    assert_eq!(status(&setup)["instance_id"], ID);
+}
+
+#[test]
+fn f08_the_phase_in_the_interval_is_the_instances_own() {
+    let imds = Imds::start(ID);
+    let setup = setup(&imds.environment(), "1h");
+    let service = Service::start(&setup, |_| {});
+    eventually("the instance", || status(&setup)["instance_id"] == ID);
+    let now = Timestamp::now();
+    service.signal(Signal::SIGHUP);
+    let next = || status(&setup)["next_cycle"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    let schedule = Schedule::Every(SignedDuration::from_hours(1));
+    let timing = Timing { schedule, splay: Splay::default(), node: Node::new(ID, &setup.source) };
+    eventually("its own phase", || next() == Some(timing.next(now)));
+}
