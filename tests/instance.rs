@@ -52,21 +52,21 @@ fn nobody_waits_for_a_metadata_service_that_is_away_or_is_none() {
     let imds = Imds::start(ID);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), format!("http://{closed}"));
-    let cases: [(&str, Vec<(String, String)>, &dyn Fn()); 5] = [
-        ("hop limit", imds.environment().to_vec(), &|| imds.change(|manner| manner.hop_limit = true)),
-        ("switched off", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(403))),
-        ("another cloud", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(404))),
-        ("failing", imds.environment().to_vec(), &|| imds.change(|manner| manner.fails = Some(503))),
-        ("nobody there", vec![imds.environment()[0].clone(), nobody], &|| {}),
-    ];
-    for (what, environment, begin) in cases {
-        begin();
+    let there = imds.environment().to_vec();
+    let away = vec![there[0].clone(), nobody];
+    for (what, environment, hop_limit, fails) in [
+        ("hop limit", &there, true, None),
+        ("switched off", &there, false, Some(403)),
+        ("another cloud", &there, false, Some(404)),
+        ("failing", &there, false, Some(503)),
+        ("nobody there", &away, false, None),
+    ] {
+        imds.change(|manner| (manner.hop_limit, manner.fails) = (hop_limit, fails));
         let begun = Instant::now();
-        let run = setup(&environment, "60s").run(["sync", "--json"]);
+        let run = setup(environment, "60s").run(["sync", "--json"]);
         run.succeeds();
         assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
         assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["instance_id"], Value::Null, "{what}");
-        imds.change(|manner| (manner.hop_limit, manner.fails) = (false, None));
     }
 }
 

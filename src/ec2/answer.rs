@@ -34,12 +34,15 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
+    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was cut off would be a
+    // short one.
+    Document::new(body).find_map(Result::err).map_or(Ok(()), Err)?;
+    if !body.trim_end().ends_with("</DescribeInstancesResponse>") {
+        return Err(XmlDecodeError::custom("it is no whole DescribeInstancesResponse"));
+    }
     let mut page = Page::default();
     let mut document = Document::new(body);
     let mut root = document.root_element()?;
-    if root.start_el().local() != "DescribeInstancesResponse" {
-        return Err(XmlDecodeError::custom("it is no DescribeInstancesResponse"));
-    }
     while let Some(mut part) = root.next_tag() {
         match part.start_el().local() {
             "reservationSet" => each(&mut part, "item", |mut reservation| {
@@ -167,13 +170,12 @@ mod tests {
 
     #[test]
     fn what_is_no_page_is_an_error_and_never_an_empty_fleet() {
-        let cut = |at: usize| page(&PAGE[..at]);
-        for at in PAGE.char_indices().map(|(at, _)| at).filter(|at| *at < PAGE.len() - 1) {
-            if let Ok(page) = cut(at) {
-                panic!("cut at {at}: {page:?}");
-            }
+        for at in 0..PAGE.len() {
+            let cut = std::str::from_utf8(&PAGE.as_bytes()[..at]).unwrap();
+            assert!(page(cut).is_err(), "cut at {at}");
         }
-        for body in ["", "<html>Please log in</html>", "<Response><Errors/></Response>", "{}"] {
+        let broken = PAGE.replacen("<item>", "<it<em>", 1);
+        for body in ["", "<html>Please log in</html>", "<Response><Errors/></Response>", "{}", &broken] {
             assert!(page(body).is_err(), "{body}");
         }
     }

@@ -97,6 +97,32 @@ impl Moto {
         self.good("DELETE", &format!("/{bucket}/{key}"), b"");
     }
 
+    /// Starts instances of the default image, and gives their ids.
+    pub(crate) fn run_instances(&self, count: usize) -> Vec<String> {
+        let form =
+            format!("Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={count}&MaxCount={count}");
+        let answer = self.query("ec2", "eu-central-1", &form);
+        answer.split("<instanceId>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+    }
+
+    /// One call in the query protocol; gives the answer's body.
+    pub(crate) fn query(&self, service: &str, region: &str, form: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (host, length) = (self.address, form.len());
+        write!(
+            stream,
+            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{form}: {answer}");
+        answer
+    }
+
     /// One request without a signature, which moto does not ask for; gives the answer's head.
     fn good(&self, method: &str, target: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
