@@ -16,6 +16,7 @@ use moto::Moto;
 
 #[path = "support/isolated.rs"]
 mod isolated;
+#[allow(dead_code, reason = "not all of it is used here")]
 #[path = "support/moto.rs"]
 mod moto;
 
