@@ -121,6 +121,11 @@ impl KeyBlob {
         canonical(&STANDARD.decode(packed).ok()?)
     }
 
+    /// The key in these bytes, in whatever spelling sshd would take it; `None` when they are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        canonical(bytes)
+    }
+
     fn new(kind: String, bytes: Vec<u8>) -> Self {
         let known = KNOWN.iter().find(|known| **known == kind);
         let kind = known.map_or(Cow::Owned(kind), |known| Cow::Borrowed(*known));
@@ -130,6 +135,11 @@ impl KeyBlob {
     /// The key's type, as it stands before the blob: `ssh-ed25519`.
     pub fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// The canonical wire form.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The blob in base64.
@@ -142,12 +152,18 @@ impl KeyBlob {
         self.fingerprint
     }
 
+    /// An RSA key's exponent and modulus, big-endian and without leading zeros; `None` for other types.
+    pub(crate) fn rsa(&self) -> Option<(&[u8], &[u8])> {
+        let mut reader = Reader(&self.bytes);
+        if reader.text()? != "ssh-rsa" {
+            return None;
+        }
+        Some((digits(reader.string()?), digits(reader.string()?)))
+    }
+
     /// The bits of an RSA key's modulus; `None` for other types.
     pub fn rsa_bits(&self) -> Option<usize> {
-        let mut reader = Reader(&self.bytes);
-        let _kind = reader.string();
-        let modulus = (self.kind() == "ssh-rsa").then(|| reader.string().and_then(|_exponent| reader.string()))?;
-        Some(modulus.map_or(0, bit_length))
+        self.rsa().map(|(_, modulus)| bit_length(modulus))
     }
 
     fn check_material(&self, min_rsa_bits: usize) -> Result<(), BadBlob> {
@@ -302,17 +318,17 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
 }
 
 /// Reads RFC 4251 strings off the front of a slice.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn string(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn string(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
         let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         self.0 = rest;
         Some(string)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(crate) fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.string()?).ok().filter(|text| !text.is_empty() && text.len() <= 256)
     }
 
@@ -338,8 +354,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A positive integer without its leading zeros.
+fn digits(mpint: &[u8]) -> &[u8] {
+    mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default()
+}
+
 fn bit_length(mpint: &[u8]) -> usize {
-    let digits = mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default();
+    let digits = digits(mpint);
     digits.first().map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
 }
 

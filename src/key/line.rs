@@ -173,23 +173,23 @@ fn past_options(line: &[u8]) -> Option<&[u8]> {
     if quoted { None } else { Some(&[]) }
 }
 
-fn cut_options(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn cut_options(text: &str) -> Option<(&str, &str)> {
     let rest = past_options(text.as_bytes())?;
     let (options, rest) = text.split_at_checked(text.len() - rest.len())?;
     Some((options, rest.trim_start_matches(BLANKS)))
 }
 
-fn cut_word(text: &str) -> (&str, &str) {
+pub(crate) fn cut_word(text: &str) -> (&str, &str) {
     text.split_once(BLANKS).map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(BLANKS)))
 }
 
 /// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
-fn looks_like_type(word: &str) -> bool {
+pub(crate) fn looks_like_type(word: &str) -> bool {
     let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-"].iter().any(|prefix| word.starts_with(prefix));
     prefixed && !word.contains(['"', '=', ','])
 }
 
-fn check_text(text: &str) -> Result<(), BadLine> {
+pub(crate) fn check_text(text: &str) -> Result<(), BadLine> {
     if text.len() > MAX_LINE {
         return Err(BadLine::TooLong);
     }

@@ -1,10 +1,15 @@
 //! Keys and the lines that carry them: what sshd reads, and what authkeysd is willing to write.
 
+pub(crate) use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
-pub(crate) use line::is_hidden;
 pub use line::{BadLine, Identified, KeyLine, LineRules, identify};
-pub use options::{BadOption, Expiry, OptionList, OptionPolicy, is_option_name};
+pub(crate) use line::{check_text, cut_options, cut_word, is_hidden, looks_like_type};
+pub(crate) use options::dequote;
+pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
+pub use time::Expiry;
+pub(crate) use time::standard_offset;
 
 pub mod blob;
 pub mod line;
 pub mod options;
+pub mod time;

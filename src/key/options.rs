@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use jiff::civil;
 use thiserror::Error;
+
+use super::time::Expiry;
 
 /// Options without a value that may carry `no-` before them.
 const SWITCHES: [&str; 7] =
@@ -29,15 +30,6 @@ pub struct KeyOption {
 /// The options of one line, in their order: `restrict,pty` and `pty,restrict` differ.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OptionList(Vec<KeyOption>);
-
-/// A point in time as an `expiry-time` option names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Expiry {
-    /// Year to second.
-    pub time: civil::DateTime,
-    /// Written with `Z`; without it the time is the node's own standard time.
-    pub utc: bool,
-}
 
 /// Which options a published line may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -200,7 +192,7 @@ impl OptionList {
     pub fn take_expiries(&mut self) -> Vec<Expiry> {
         let (expiries, kept) = std::mem::take(&mut self.0).into_iter().partition(|o| o.name == "expiry-time");
         self.0 = kept;
-        expiries.iter().filter_map(|o: &KeyOption| expiry(o.value.as_deref()?)).collect()
+        expiries.iter().filter_map(|o: &KeyOption| Expiry::parse(o.value.as_deref()?)).collect()
     }
 
     /// Whether there are none.
@@ -235,7 +227,7 @@ pub fn is_option_name(name: &str) -> bool {
 }
 
 /// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows the closing quote.
-fn dequote(text: &str) -> Option<(String, &str)> {
+pub(crate) fn dequote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut rest = text.chars();
     loop {
@@ -253,7 +245,7 @@ fn dequote(text: &str) -> Option<(String, &str)> {
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
         "from" => value.split(',').try_for_each(check_from),
-        "expiry-time" => expiry(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+        "expiry-time" => Expiry::parse(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
         "environment" => match value.split_once('=') {
             Some((variable, _))
                 if !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
@@ -313,26 +305,4 @@ fn check_port(port: &str) -> Result<(), &'static str> {
         Ok(1..) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
         _ => Err("must end in a port from 1 to 65535, or *"),
     }
-}
-
-/// sshd's `parse_absolute_time`: 8, 12 or 14 digits; `Z` (or `UTC`) after them means UTC.
-fn expiry(text: &str) -> Option<Expiry> {
-    let upper = text.to_ascii_uppercase();
-    let local = upper.strip_suffix('Z').or_else(|| upper.strip_suffix("UTC"));
-    let digits = local.unwrap_or(&upper);
-    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let field = |from: usize, to: usize| digits.get(from..to).map_or(Some(0), |d| d.parse::<i16>().ok());
-    let small = |from, to| field(from, to).and_then(|n| i8::try_from(n).ok());
-    let time = civil::DateTime::new(
-        field(0, 4)?,
-        small(4, 6)?,
-        small(6, 8)?,
-        small(8, 10)?,
-        small(10, 12)?,
-        small(12, 14)?,
-        0,
-    );
-    Some(Expiry { time: time.ok()?, utc: local.is_some() })
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use crate::key::Expiry;
+use crate::key::{Expiry, standard_offset};
 
 /// The time at which a plan is made, and the node's time zone.
 #[derive(Debug, Clone)]
@@ -37,35 +37,22 @@ impl ExpiryForm {
 }
 
 impl Moment {
-    /// The instant that an option names; local times are standard times, as sshd's `mktime` takes them.
+    /// The instant that an option names.
     pub fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
-        let utc = Offset::UTC.to_timestamp(expiry.time).ok()?;
-        if expiry.utc { Some(utc) } else { self.standard_offset(utc).to_timestamp(expiry.time).ok() }
+        expiry.instant(&self.zone)
     }
 
     /// The option for an instant, or nothing where the installed sshd knows none.
     pub(super) fn option(&self, until: Timestamp, form: ExpiryForm) -> Option<String> {
         let (offset, suffix) = match form {
             ExpiryForm::Utc => (Offset::UTC, "Z"),
-            ExpiryForm::LocalStandard => (self.standard_offset(until), ""),
+            ExpiryForm::LocalStandard => (standard_offset(&self.zone, until), ""),
             ExpiryForm::Omit => return None,
         };
         let time = offset.to_datetime(until);
         let (year, month, day) = (time.year(), time.month(), time.day());
         let (hour, minute, second) = (time.hour(), time.minute(), time.second());
         Some(format!("expiry-time=\"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{suffix}\""))
-    }
-
-    /// The zone's offset around that time as it is (or would be) without summer time.
-    fn standard_offset(&self, at: Timestamp) -> Offset {
-        let here = self.zone.to_offset_info(at);
-        if !here.dst().is_dst() {
-            return here.offset();
-        }
-        let before = self.zone.preceding(at).find(|t| !t.dst().is_dst()).map(|t| t.offset());
-        before
-            .or_else(|| self.zone.following(at).find(|t| !t.dst().is_dst()).map(|t| t.offset()))
-            .unwrap_or(here.offset())
     }
 }
 
