@@ -1,11 +1,17 @@
 //! Whether a good document may be taken for the truth: is it meant for us, and is it not older than what we have seen?
-//!
-//! Signatures are not checked yet: `document::Envelope` only sets them apart. This is where they will be.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::{Digest, Document, Name, Serial};
+
+pub use pattern::Patterns;
+pub use signature::{BadSignature, NAMESPACE, signed_by, verify_signature};
+pub use signers::{NotAllowed, Signer, SignerRules, Signers, SignersFault};
+
+mod pattern;
+mod signature;
+mod signers;
 
 /// What a document must prove.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -13,6 +13,7 @@ mod keys;
 mod plans;
 mod purity;
 mod schedules;
+mod signers;
 mod stages;
 mod verify;
 mod world;

@@ -9,7 +9,7 @@ const PURE: [&str; 12] = [
     "src/plan",
     "src/config",
     "src/schedule",
-    "src/verify.rs",
+    "src/verify",
     "src/guard.rs",
     "src/history.rs",
     "src/report/entries.rs",

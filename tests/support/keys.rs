@@ -44,11 +44,20 @@ impl Key {
     }
 
     pub fn of_type(key_type: KeyType, comment: &str) -> Self {
+        Self::generate(&key_type.arguments(), comment)
+    }
+
+    /// An RSA pair of that many bits.
+    pub fn rsa(bits: u16, comment: &str) -> Self {
+        Self::generate(&["-t", "rsa", "-b", &bits.to_string()], comment)
+    }
+
+    fn generate(arguments: &[&str], comment: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("key");
         let output = Command::new("ssh-keygen")
             .args(["-q", "-N", "", "-C", comment])
-            .args(key_type.arguments())
+            .args(arguments)
             .arg("-f")
             .arg(&file)
             .stdin(Stdio::null())

@@ -1,0 +1,116 @@
+//! Lists of patterns as OpenSSH matches them (`match_pattern_list` in match.c): `*` and `?`, and `!` before what is excluded.
+
+use std::fmt;
+
+/// OpenSSH's buffer for one pattern; a longer one it takes for "matches nothing".
+const MAX_PATTERN: usize = 1_022;
+
+/// A comma-separated list of patterns of which some text can match at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patterns(String);
+
+impl Patterns {
+    /// Takes a list; the error is what is wrong with it.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        if text.split(',').any(|pattern| pattern.len() > MAX_PATTERN) {
+            return Err("has a pattern that is too long");
+        }
+        let list = Self(text.to_owned());
+        // What a pattern may stand for: enough to see that everything it lets in is excluded again.
+        let sample = |pattern: &str| pattern.replace('*', "somebody").replace('?', "s");
+        let matched =
+            list.each().any(|(negated, pattern)| !negated && !pattern.is_empty() && list.matches(&sample(pattern)));
+        if matched { Ok(list) } else { Err("names nobody") }
+    }
+
+    /// Whether the text matches a pattern, and none that is negated.
+    pub fn matches(&self, text: &str) -> bool {
+        let hits = |wanted: bool| {
+            self.each().any(|(negated, pattern)| negated == wanted && fits(text.as_bytes(), pattern.as_bytes()))
+        };
+        hits(false) && !hits(true)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (bool, &str)> {
+        self.0.split(',').map(|pattern| match pattern.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, pattern),
+        })
+    }
+}
+
+/// As written.
+impl fmt::Display for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `*` is any number of bytes, `?` exactly one. In time that is the product of the lengths at the worst.
+fn fits(text: &[u8], pattern: &[u8]) -> bool {
+    let (mut at, mut with) = (0, 0);
+    // Where the last `*` stands, and up to where it has swallowed the text.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(at) {
+        match pattern.get(with) {
+            Some(b'*') => {
+                star = Some((with, at));
+                with += 1;
+            }
+            Some(wanted) if *wanted == b'?' || wanted == byte => {
+                at += 1;
+                with += 1;
+            }
+            _ => match star {
+                Some((place, swallowed)) => {
+                    star = Some((place, swallowed + 1));
+                    (at, with) = (swallowed + 1, place + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.iter().skip(with).all(|rest| *rest == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_match_as_in_openssh() {
+        for (list, text, expected) in [
+            ("ops@acme", "ops@acme", true),
+            ("ops@acme", "ops@acme.com", false),
+            ("ops@acme", "OPS@acme", false),
+            ("*@acme,!evil@acme", "ops@acme", true),
+            ("*@acme,!evil@acme", "evil@acme", false),
+            ("!evil@acme,*@acme", "evil@acme", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("a*b*c", "aXXbXbXc", true),
+            ("a*b*c", "aXXbXbX", false),
+            ("**", "x", true),
+            ("x,,y", "y", true),
+            ("*", "!x", true),
+        ] {
+            assert_eq!(Patterns::parse(list).unwrap().matches(text), expected, "{text:?} against {list:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_nothing_can_match_is_seen() {
+        for list in ["", ",", "!a", "a,!a", "a*,!*", "*,!*"] {
+            assert_eq!(Patterns::parse(list), Err("names nobody"), "{list:?}");
+        }
+        Patterns::parse("*,!a*").unwrap();
+        assert!(Patterns::parse(&"x".repeat(1_023)).is_err());
+    }
+
+    #[test]
+    fn a_pattern_of_many_stars_costs_no_more_than_the_product_of_lengths() {
+        let list = Patterns::parse(&("a*".repeat(500) + "c")).unwrap();
+        assert!(!list.matches(&"a".repeat(4_000)));
+        assert!(list.matches(&("a".repeat(4_000) + "c")));
+    }
+}

@@ -1,0 +1,188 @@
+//! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig), checked in this process: no other
+//! program's upgrade can lock anybody out (FAILURES 31).
+//!
+//! The frame is read here, to the letter of OpenSSH's sshsig.c; what is inside is checked by well-kept crates. RSA goes
+//! through ring, which is there for TLS anyway: `ssh-key` knows no RSA above 4,096 bits, and its `rsa` crate has an
+//! advisory that nobody has mended (RUSTSEC-2023-0071).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use ring::signature::{
+    RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+    RsaPublicKeyComponents,
+};
+use sha2::{Digest as _, Sha256, Sha512};
+use signature::Verifier as _;
+use ssh_key::{Algorithm, PublicKey, Signature};
+use thiserror::Error;
+
+use super::signers::{NotAllowed, Signers};
+use crate::key::{KeyBlob, Reader};
+
+/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
+pub const NAMESPACE: &str = "authkeysd";
+
+/// The largest RSA modulus whose signatures are checked; ring's limit.
+pub(super) const MAX_RSA_BITS: usize = 8_192;
+
+const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
+const END: &[u8] = b"\n-----END SSH SIGNATURE-----";
+const MAGIC: &[u8] = b"SSHSIG";
+/// The only version of the frame there is; OpenSSH takes lower ones too.
+const VERSION: u32 = 1;
+
+/// Why a signature is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadSignature {
+    /// No signature of OpenSSH's.
+    #[error("its signature is damaged ({0}); sign it again")]
+    Damaged(&'static str),
+    /// A form that is not checked here.
+    #[error("its signature cannot be checked: {0}; sign it with another key or program")]
+    Unsupported(String),
+    /// Made for something else.
+    #[error("its signature is for the namespace {0:?}; sign it with `ssh-keygen -Y sign -n {NAMESPACE}`")]
+    Namespace(String),
+    /// Made of other bytes, or by another key than it says.
+    #[error(
+        "its signature does not fit: not one byte may change after signing, line ends included; sign it again as it is to be published"
+    )]
+    Wrong,
+    /// It fits, but who made it may not.
+    #[error("{0}; have it signed by one who may, or correct [trust]")]
+    NotAllowed(#[from] NotAllowed),
+}
+
+/// Checks an armored signature over `payload` and tells whose it is.
+pub fn verify_signature(
+    payload: &[u8],
+    armored: &[u8],
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<String, BadSignature> {
+    let key = signed_by(payload, armored)?;
+    Ok(signers.admit(&key, now)?)
+}
+
+/// The key that made an armored signature over `payload`; whether it may is another question.
+pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature> {
+    let bytes = dearmor(armored)?;
+    let frame = Frame::parse(&bytes)?;
+    if frame.namespace != NAMESPACE.as_bytes() {
+        return Err(BadSignature::Namespace(shown(frame.namespace)));
+    }
+    let hash = match frame.hash {
+        b"sha256" => Sha256::digest(payload).to_vec(),
+        b"sha512" => Sha512::digest(payload).to_vec(),
+        other => return Err(BadSignature::Unsupported(format!("hash algorithm {:?}", shown(other)))),
+    };
+    let mut signed = MAGIC.to_vec();
+    for field in [NAMESPACE.as_bytes(), b"", frame.hash, &hash] {
+        signed.extend_from_slice(&u32::try_from(field.len()).unwrap_or_default().to_be_bytes());
+        signed.extend_from_slice(field);
+    }
+    check(&frame.key, frame.signature, &signed)?;
+    Ok(frame.key)
+}
+
+/// What the base64 holds.
+struct Frame<'a> {
+    key: KeyBlob,
+    namespace: &'a [u8],
+    hash: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, BadSignature> {
+        let cut = || BadSignature::Damaged("its frame is cut off");
+        let rest = bytes.strip_prefix(MAGIC).ok_or(BadSignature::Damaged("its frame does not begin with SSHSIG"))?;
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let version = u32::from_be_bytes(*version);
+        if version > VERSION {
+            return Err(BadSignature::Unsupported(format!("version {version} of the frame")));
+        }
+        let mut reader = Reader(rest);
+        let key = reader.string().ok_or_else(cut)?;
+        let namespace = reader.string().ok_or_else(cut)?;
+        // For later; OpenSSH neither looks at it nor lets it into what is signed.
+        let _reserved = reader.string().ok_or_else(cut)?;
+        let hash = reader.string().ok_or_else(cut)?;
+        let signature = reader.string().ok_or_else(cut)?;
+        if !reader.0.is_empty() {
+            return Err(BadSignature::Damaged("something follows its frame"));
+        }
+        let key = KeyBlob::from_bytes(key).ok_or(BadSignature::Damaged("its key is none"))?;
+        Ok(Self { key, namespace, hash, signature })
+    }
+}
+
+/// Checks the innermost signature: `algorithm`, bytes, and for security keys flags and counter.
+fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+    let cut = || BadSignature::Damaged("it is cut off");
+    let mut reader = Reader(signature);
+    let algorithm = reader.text().ok_or_else(cut)?;
+    let bytes = reader.string().ok_or_else(cut)?;
+    // RFC 8332: an RSA key's signatures are named for their hash; SHA-1 (`ssh-rsa`) is not taken, as in OpenSSH.
+    let fits = match key.kind() {
+        "ssh-rsa" => matches!(algorithm, "rsa-sha2-256" | "rsa-sha2-512"),
+        kind => algorithm == kind,
+    };
+    if !fits {
+        return Err(BadSignature::Unsupported(format!(
+            "{} made by a key of type {}",
+            shown(algorithm.as_bytes()),
+            key.kind()
+        )));
+    }
+    let trailer = if key.kind().starts_with("sk-") { 5 } else { 0 };
+    if reader.0.len() != trailer {
+        return Err(BadSignature::Damaged("it has another length than it says"));
+    }
+    if key.kind() == "ssh-rsa" {
+        return check_rsa(key, algorithm, bytes, signed);
+    }
+    let unsupported = || BadSignature::Unsupported(format!("key type {}", shown(key.kind().as_bytes())));
+    let algorithm = Algorithm::new(algorithm).map_err(|_| unsupported())?;
+    let public = PublicKey::from_bytes(key.bytes()).map_err(|_| BadSignature::Damaged("its key is none"))?;
+    if matches!(public.algorithm(), Algorithm::Other(_) | Algorithm::Dsa) {
+        return Err(unsupported());
+    }
+    let signature = Signature::new(algorithm, [bytes, reader.0].concat())
+        .map_err(|_| BadSignature::Damaged("it has another length than it says"))?;
+    public.key_data().verify(signed, &signature).map_err(|_| BadSignature::Wrong)
+}
+
+fn check_rsa(key: &KeyBlob, algorithm: &str, bytes: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+    let (e, n) = key.rsa().ok_or(BadSignature::Damaged("its key is none"))?;
+    // Small keys are the policy's affair, which has judged the signers' keys already.
+    let hash = match algorithm {
+        "rsa-sha2-256" => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+        _ => &RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+    };
+    // OpenSSH takes signatures that some program stripped of their leading zeros.
+    let missing = n.len().saturating_sub(bytes.len());
+    let padded: Vec<u8> = std::iter::repeat_n(0, missing).chain(bytes.iter().copied()).collect();
+    RsaPublicKeyComponents { n, e }.verify(hash, signed, &padded).map_err(|_| BadSignature::Wrong)
+}
+
+/// OpenSSH's `sshsig_dearmor`.
+fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
+    let body = match armored.strip_prefix(BEGIN) {
+        Some([b'\n', ..]) => armored.get(BEGIN.len()..).unwrap_or_default(),
+        Some([b'\r', b'\n', ..]) => return Err(BadSignature::Damaged("its lines end in CR and LF instead of LF")),
+        _ => return Err(BadSignature::Damaged("its BEGIN line holds something else")),
+    };
+    let end = body.windows(END.len()).position(|window| window == END);
+    let base64 = end.and_then(|end| body.get(..end)).ok_or(BadSignature::Damaged("its END line is missing"))?;
+    // As `isspace` counts; \x0b is the vertical tab.
+    let packed: Vec<u8> = base64.iter().copied().filter(|b| !(b.is_ascii_whitespace() || *b == 0x0b)).collect();
+    STANDARD.decode(packed).map_err(|_| BadSignature::Damaged("its base64 is broken or cut off"))
+}
+
+/// A signature's own words, fit for a message.
+fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|c| if c.is_control() || crate::key::is_hidden(c) { '?' } else { c }).take(64).collect()
+}
