@@ -14,6 +14,7 @@ pub mod config;
 pub mod ctl;
 pub mod document;
 pub mod ec2;
+pub mod fleet;
 pub mod guard;
 pub mod history;
 pub mod host;

@@ -8,6 +8,7 @@ const PURE: [&str; 12] = [
     "src/document",
     "src/plan",
     "src/config",
+    "src/fleet",
     "src/schedule",
     "src/verify",
     "src/guard.rs",

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# setup.sh demo|test: has the system packages that the demo, or the tests, need (Debian, Ubuntu). Quick when nothing
-# is missing. Installs as root, or through a sudo that asks no password; else names what is missing and exits 1.
+# setup.sh demo|test|browser: has the system packages that the demo, the tests, or those in a browser need (Debian;
+# Ubuntu but for the browser). Quick when nothing is missing. Installs as root, or through a sudo that asks no password;
+# else names what is missing and exits 1.
 set -euo pipefail
 
 usage() {
-  echo "usage: tests/lab/setup.sh demo|test" >&2
+  echo "usage: tests/lab/setup.sh demo|test|browser" >&2
   exit 64
 }
 
@@ -29,15 +30,18 @@ test command git git
 test command mmdebstrap mmdebstrap
 test command systemd-nspawn systemd-container
 test module ensurepip python3-venv
+browser command chromium-headless-shell chromium-headless-shell
+browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 END
 }
 
 missing() {
   local mode=$1 for_mode kind name package
   tools | while read -r for_mode kind name package; do
-    [ "$mode" = test ] || [ "$for_mode" = demo ] || continue
+    case $mode/$for_mode in test/demo) ;; *) [ "$mode" = "$for_mode" ] || continue ;; esac
     case $kind in
       command) command -v "$name" >/dev/null || echo "$package" ;;
+      file) [ -e "$name" ] || echo "$package" ;;
       module) python3 -c "import $name" 2>/dev/null || echo "$package" ;;
     esac
   done | sort -u
@@ -68,7 +72,7 @@ install() {
 main() {
   local mode=${1:-} packages
   case $mode in
-    demo | test) [ $# = 1 ] || usage ;;
+    demo | test | browser) [ $# = 1 ] || usage ;;
     install)
       shift
       install "$@"

@@ -1,0 +1,48 @@
+//! Which nodes are meant: `tag:KEY=VALUE`, as the AWS CLI writes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and any character.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Filter {
+    key: String,
+    value: String,
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let told = || format!("{text:?} is no filter: write tag:KEY=VALUE");
+        let (key, value) = text.strip_prefix("tag:").and_then(|rest| rest.split_once('=')).ok_or_else(told)?;
+        let bounded = (1..=127).contains(&key.chars().count()) && value.chars().count() <= 255;
+        if !bounded || text.chars().any(char::is_control) {
+            return Err(told());
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tag:{}={}", self.key, self.value)
+    }
+}
+
+impl Filter {
+    /// EC2's form: one filter for each key with all its values. A node must meet each filter, with one of its values.
+    pub fn grouped(filters: &[Self]) -> BTreeMap<String, Vec<String>> {
+        let mut grouped = BTreeMap::<String, Vec<String>>::new();
+        for Self { key, value } in filters {
+            grouped.entry(format!("tag:{key}")).or_default().push(value.clone());
+        }
+        grouped
+    }
+
+    /// All of them, for a message.
+    pub fn shown(filters: &[Self]) -> String {
+        filters.iter().map(Self::to_string).collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,263 @@
+//! The fleet for a browser: one page that asks for nothing beyond itself.
+//!
+//! Tags are written by the nodes, and a hostile one may put anything into them. Every text is escaped; and should that
+//! ever fail, the page's own policy lets no script and no style run but the two whose hashes it names, and no request out.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use super::node::{KeySet, ShortDigest};
+use super::table::{ago, grouped};
+use super::view::{Fleet, Held, Row, State};
+use crate::report::text::one_line;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// Of one reason that many nodes are named above the list, which has them all.
+const NAMED: usize = 8;
+/// That many reasons are told, and key sets drawn, one by one.
+const SECTIONS: usize = 24;
+/// From so many nodes on they are drawn small.
+const DENSE: usize = 1_000;
+
+/// The page.
+pub fn render(fleet: &Fleet) -> String {
+    let mut page = String::new();
+    head(&mut page, fleet);
+    summary(&mut page, fleet);
+    reasons(&mut page, fleet);
+    picture(&mut page, fleet);
+    list(&mut page, fleet);
+    let _ = write!(page, "<script>{SCRIPT}</script>\n</body>\n</html>\n");
+    page
+}
+
+fn head(page: &mut String, fleet: &Fleet) {
+    let [style, script] = [STYLE, SCRIPT].map(|text| STANDARD.encode(Sha256::digest(text)));
+    let _ = write!(
+        page,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; form-action 'none'; \
+         style-src 'sha256-{style}'; script-src 'sha256-{script}'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
+        escaped(&title(fleet))
+    );
+}
+
+fn title(fleet: &Fleet) -> String {
+    let (all, done) = (fleet.rows.len(), fleet.done());
+    match &fleet.view.wanted {
+        Some(wanted) => format!("{} of {} nodes have {wanted}", grouped(done), grouped(all)),
+        None if done == all => format!("{}: all is well", nodes(all)),
+        None => format!("{} of {} nodes need attention", grouped(all - done), grouped(all)),
+    }
+}
+
+fn summary(page: &mut String, fleet: &Fleet) {
+    let at = fleet.view.at;
+    let _ = write!(
+        page,
+        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as reported by the nodes until <time datetime=\"{at}\">{}</time></p>\n</header>\n\
+         <div class=\"counts\">\n",
+        escaped(&title(fleet)),
+        at.strftime("%F %T UTC")
+    );
+    for state in State::ALL {
+        let (count, word) = (fleet.count(state), state.word());
+        let off = if count == 0 { " disabled" } else { "" };
+        let _ = writeln!(
+            page,
+            "<button type=\"button\" class=\"{word}\" aria-pressed=\"false\"{off}><b>{}</b>{word}</button>",
+            grouped(count)
+        );
+    }
+    page.push_str("</div>\n");
+    for remark in fleet.remarks() {
+        let _ = writeln!(page, "<p class=\"soft\">{}</p>", escaped(&remark));
+    }
+}
+
+fn reasons(page: &mut String, fleet: &Fleet) {
+    let reasons: Vec<_> = fleet.reasons(|row| row.state != State::Ok);
+    if reasons.is_empty() {
+        return;
+    }
+    page.push_str("<section>\n<h2>What needs attention</h2>\n<ul class=\"reasons\">\n");
+    for reason in reasons.iter().take(SECTIONS) {
+        let word = reason.state.word();
+        let _ = write!(
+            page,
+            "<li class=\"{word}\"><span class=\"badge\">{word}</span> <b>{}</b> {}<br><small>",
+            nodes(reason.rows.len()),
+            escaped(reason.why)
+        );
+        for (at, (number, row)) in reason.rows.iter().take(NAMED).enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let _ = write!(page, "{comma}<a href=\"#n{number}\">{}</a>", escaped(&called(row)));
+        }
+        if reason.rows.len() > NAMED {
+            let _ = write!(page, " and {} more", grouped(reason.rows.len() - NAMED));
+        }
+        page.push_str("</small></li>\n");
+    }
+    page.push_str("</ul>\n");
+    if reasons.len() > SECTIONS {
+        let more: usize = reasons.iter().skip(SECTIONS).map(|reason| reason.rows.len()).sum();
+        let _ = writeln!(page, "<p class=\"soft\">and {} for other reasons, in the list below</p>", nodes(more));
+    }
+    page.push_str("</section>\n");
+}
+
+fn picture(page: &mut String, fleet: &Fleet) {
+    let dense = if fleet.rows.len() >= DENSE { " class=\"dense\"" } else { "" };
+    let _ = write!(page, "<section{dense}>\n<h2>Who has which key set</h2>\n<ul class=\"legend\">\n");
+    for state in State::ALL.into_iter().filter(|state| fleet.count(*state) > 0) {
+        let word = state.word();
+        let _ = writeln!(page, "<li class=\"{word}\"><i>{}</i>{word}</li>", letter(state));
+    }
+    page.push_str("</ul>\n");
+    let of = |row: &Row| row.node.report().map(|report| (report.key_set.clone(), report.digest));
+    let groups = fleet.grouped_by(of);
+    for (group, rows) in drawn_in_order(&groups, fleet.held()) {
+        set(page, fleet, group, rows);
+    }
+    page.push_str("</section>\n");
+}
+
+/// What stands above a group of squares: a key set, or what is left.
+enum Group<'a> {
+    Held(&'a Held),
+    Unknown,
+    Others,
+}
+
+type Of = Option<(Option<KeySet>, Option<ShortDigest>)>;
+type Numbered<'a> = (usize, &'a Row);
+
+fn drawn_in_order<'a>(
+    groups: &'a std::collections::BTreeMap<Of, Vec<Numbered<'a>>>,
+    held: &'a [Held],
+) -> Vec<(Group<'a>, Vec<Numbered<'a>>)> {
+    let rows = |of: &Of| groups.get(of).cloned().unwrap_or_default();
+    let of = |held: &Held| Some((held.key_set.clone(), held.digest));
+    let mut drawn: Vec<_> = held.iter().take(SECTIONS).map(|held| (Group::Held(held), rows(&of(held)))).collect();
+    drawn.push((Group::Others, held.iter().skip(SECTIONS).flat_map(|held| rows(&of(held))).collect()));
+    drawn.push((Group::Unknown, rows(&None)));
+    drawn.retain(|(_, rows)| !rows.is_empty());
+    drawn
+}
+
+fn set(page: &mut String, fleet: &Fleet, group: Group<'_>, rows: Vec<Numbered<'_>>) {
+    let (name, digest, word) = match group {
+        Group::Held(held) => {
+            let name = held.key_set.as_ref().map_or_else(|| "no key set in force".to_owned(), ToString::to_string);
+            let word = if held.newest == Some(true) { "newest" } else { "" };
+            (name, held.digest.map(|digest| format!(" <code class=\"soft\">{digest}</code>")).unwrap_or_default(), word)
+        }
+        Group::Others => ("other key sets".to_owned(), String::new(), ""),
+        Group::Unknown => ("nothing is known".to_owned(), String::new(), ""),
+    };
+    let share = 100.0 * rows.len() as f64 / fleet.rows.len().max(1) as f64;
+    let _ = write!(
+        page,
+        "<div class=\"set\">\n<h3><span>{}</span>{digest} <span>{}</span> \
+         <span class=\"soft\">{word}</span></h3>\n\
+         <svg class=\"share\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{share:.1} %\">\
+         <rect width=\"{share:.3}\" height=\"1\"/></svg>\n<div class=\"nodes\">",
+        escaped(&name),
+        nodes(rows.len())
+    );
+    for (number, row) in rows {
+        let word = row.state.word();
+        let why = if row.why.is_empty() { String::new() } else { format!(": {}", row.why) };
+        let _ = write!(
+            page,
+            "<a class=\"{word}\" href=\"#n{number}\" title=\"{}\">{}</a>",
+            escaped(&format!("{}, {word}{why}", called(row))),
+            letter(row.state)
+        );
+    }
+    page.push_str("</div>\n</div>\n");
+}
+
+fn list(page: &mut String, fleet: &Fleet) {
+    page.push_str(
+        "<section>\n<h2>All nodes</h2>\n<div class=\"find\" hidden><input type=\"search\" aria-label=\"filter\" \
+         placeholder=\"filter by any words: a state, a name, a key set, a reason\"><output class=\"soft\"></output></div>\n\
+         <table>\n<thead><tr><th>state</th><th>node</th><th>key set</th><th>last word</th><th>why</th></tr></thead>\n<tbody>\n",
+    );
+    for (number, row) in fleet.rows.iter().enumerate() {
+        let word = row.state.word();
+        let _ = write!(
+            page,
+            "<tr id=\"n{number}\" class=\"{word}\"><td><span class=\"badge\">{word}</span></td><td>{}<span class=\"id\">{}</span></td>",
+            match row.node.name.as_str() {
+                "" => String::new(),
+                name => format!("<span>{}</span> ", escaped(name)),
+            },
+            escaped(&row.node.id)
+        );
+        match row.node.report() {
+            Some(report) => {
+                let digest = report.digest.map(|digest| format!(" <small class=\"id\">{digest}</small>"));
+                let _ = write!(
+                    page,
+                    "<td>{}{}</td><td><time datetime=\"{}\">{}</time></td>",
+                    report.key_set.as_ref().map(|set| escaped(&set.to_string())).unwrap_or_default(),
+                    digest.unwrap_or_default(),
+                    report.synced,
+                    ago(fleet.view.at.duration_since(report.synced))
+                );
+            }
+            None => page.push_str("<td></td><td></td>"),
+        }
+        let _ = writeln!(page, "<td>{}</td></tr>", escaped(&row.why));
+    }
+    page.push_str("</tbody>\n</table>\n</section>\n");
+}
+
+/// Colour alone would not do.
+fn letter(state: State) -> &'static str {
+    match state {
+        State::Failed => "F",
+        State::Silent => "S",
+        State::Unreported => "U",
+        State::Degraded => "D",
+        State::Stale => "T",
+        State::Behind => "B",
+        State::Ok => "",
+    }
+}
+
+fn called(row: &Row) -> String {
+    match row.node.name.as_str() {
+        "" => row.node.id.clone(),
+        name => format!("{name} ({})", row.node.id),
+    }
+}
+
+fn nodes(number: usize) -> String {
+    format!("{} node{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// A text for any place between tags or within quotes, without what would turn the text around it.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for sign in one_line(text).chars() {
+        match sign {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            sign => safe.push(sign),
+        }
+    }
+    safe
+}

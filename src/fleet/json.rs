@@ -1,0 +1,96 @@
+//! The fleet for programs (docs/output.md): fields may be added, never changed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::node::{KeySet, Report, ShortDigest, Word};
+use super::view::{Fleet, Row, State};
+use crate::document::{Name, Serial};
+use crate::outcome::Status;
+
+#[derive(Serialize)]
+struct Shape<'a> {
+    schema: u8,
+    version: &'static str,
+    at: Timestamp,
+    document: Option<String>,
+    nodes_total: usize,
+    nodes_done: usize,
+    states: BTreeMap<&'static str, usize>,
+    key_sets: Vec<HeldShape>,
+    nodes: Vec<NodeShape<'a>>,
+}
+
+#[derive(Serialize)]
+struct HeldShape {
+    key_set: Option<String>,
+    digest: Option<ShortDigest>,
+    nodes: usize,
+    newest: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct NodeShape<'a> {
+    instance_id: &'a str,
+    name: &'a str,
+    state: State,
+    detail: &'a str,
+    behind: bool,
+    status: Option<Status>,
+    key_set: Option<String>,
+    key_set_name: Option<&'a Name>,
+    serial: Option<Serial>,
+    digest: Option<ShortDigest>,
+    synced: Option<Timestamp>,
+}
+
+/// The fleet as JSON, with a line feed at its end.
+pub fn render(fleet: &Fleet) -> serde_json::Result<String> {
+    let shape = Shape {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        at: fleet.view.at,
+        document: fleet.view.wanted.as_ref().map(ToString::to_string),
+        nodes_total: fleet.rows.len(),
+        nodes_done: fleet.done(),
+        states: State::ALL.iter().map(|state| (state.word(), fleet.count(*state))).collect(),
+        key_sets: fleet
+            .held()
+            .iter()
+            .map(|held| HeldShape {
+                key_set: held.key_set.as_ref().map(ToString::to_string),
+                digest: held.digest,
+                nodes: held.nodes,
+                newest: held.newest,
+            })
+            .collect(),
+        nodes: fleet.rows.iter().map(node).collect(),
+    };
+    Ok(serde_json::to_string_pretty(&shape)? + "\n")
+}
+
+fn node(row: &Row) -> NodeShape<'_> {
+    let report: Option<&Report> = match &row.node.word {
+        Word::Report(report) => Some(report),
+        Word::None | Word::Garbled(_) => None,
+    };
+    let numbered = report.and_then(|report| match &report.key_set {
+        Some(KeySet::Numbered { name, serial }) => Some((name, *serial)),
+        _ => None,
+    });
+    NodeShape {
+        instance_id: &row.node.id,
+        name: &row.node.name,
+        state: row.state,
+        detail: &row.why,
+        behind: row.behind,
+        status: report.map(|report| report.status),
+        key_set: report.and_then(|report| report.key_set.as_ref().map(ToString::to_string)),
+        key_set_name: numbered.map(|(name, _)| name),
+        serial: numbered.map(|(_, serial)| serial),
+        digest: report.and_then(|report| report.digest),
+        synced: report.map(|report| report.synced),
+    }
+}

@@ -1,0 +1,21 @@
+//! Which nodes have which key set, as the nodes themselves tell: a pure model of their reports, and its three renderings
+//! for a terminal, a program and a browser. Nothing here asks anybody anything.
+//!
+//! What a node says is its own word: a compromised one can claim any state and any key set.
+
+pub use filter::Filter;
+pub use node::{KeySet, Node, Report, ShortDigest, Word};
+pub use tags::TagNames;
+pub use view::{Fleet, Held, Row, State, View};
+pub use wanted::Wanted;
+
+pub mod filter;
+pub mod html;
+pub mod json;
+pub mod node;
+pub mod progress;
+pub mod sets;
+pub mod table;
+pub mod tags;
+pub mod view;
+pub mod wanted;

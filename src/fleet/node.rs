@@ -1,0 +1,146 @@
+//! One node and its last word about itself.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::document::{Digest, Name, Serial};
+use crate::outcome::Status;
+
+/// A running instance, or a machine that reports without being one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The instance id, or what stands for it.
+    pub id: String,
+    /// What people call it: its `Name` tag; else empty.
+    pub name: String,
+    /// What it last said.
+    pub word: Word,
+}
+
+/// What a node last said. "Nothing", "nothing that makes sense" and a report are three things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It has never reported.
+    None,
+    /// Its report makes no sense, and why.
+    Garbled(String),
+    /// Its report.
+    Report(Report),
+}
+
+/// What one node reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The node's own verdict.
+    pub status: Status,
+    /// The key set in force; `None` when it has none.
+    pub key_set: Option<KeySet>,
+    /// Of the document in force.
+    pub digest: Option<ShortDigest>,
+    /// When it said so.
+    pub synced: Timestamp,
+    /// Why it is not ok; else empty.
+    pub detail: String,
+    /// Where the key set comes from, where that is reported: one source has one newest key set, whatever it is called.
+    pub source: Option<String>,
+}
+
+/// How a node names the key set that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeySet {
+    /// `NAME/SERIAL`: of two with one name it is told which is newer.
+    Numbered {
+        /// The document's name.
+        name: Name,
+        /// Its serial.
+        serial: Serial,
+    },
+    /// A version id, which has no order.
+    Version(String),
+}
+
+impl KeySet {
+    /// Reads a key set's name. A name may itself have slashes: the serial is what follows the last one.
+    pub fn parse(text: &str) -> Self {
+        let numbered = text.rsplit_once('/').and_then(|(name, serial)| {
+            // What `str::parse` takes beyond digits ("+17") is no serial.
+            let serial = Some(serial).filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?.parse::<u64>().ok()?;
+            Some((Name::parse(name).ok()?, Serial::try_from(serial).ok()?))
+        });
+        match numbered {
+            Some((name, serial)) => Self::Numbered { name, serial },
+            None => Self::Version(text.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Numbered { name, serial } => write!(f, "{name}/{serial}"),
+            Self::Version(version) => f.write_str(version),
+        }
+    }
+}
+
+/// The first 16 hex digits of a document's digest, as tags carry them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortDigest(u64);
+
+impl ShortDigest {
+    /// Reads 16 hex digits, or a whole `sha256:` digest.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fault = || format!("{text:?} is no digest: 16 hex digits, or sha256: and 64");
+        let hex = match text.strip_prefix("sha256:") {
+            Some(_) => Digest::try_from(text.to_ascii_lowercase()).map_err(|_| fault())?.hex(),
+            None if text.len() == 64 => return Self::parse(&format!("sha256:{text}")).map_err(|_| fault()),
+            None => text.to_owned(),
+        };
+        let short = hex.get(..16).filter(|short| short.bytes().all(|b| b.is_ascii_hexdigit()));
+        match short.filter(|_| hex.len() == 16 || hex.len() == 64) {
+            Some(short) => u64::from_str_radix(short, 16).map(Self).map_err(|_| fault()),
+            None => Err(fault()),
+        }
+    }
+}
+
+impl fmt::Display for ShortDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for ShortDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ShortDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Node {
+    /// Its report, where it has made one that makes sense.
+    pub fn report(&self) -> Option<&Report> {
+        match &self.word {
+            Word::Report(report) => Some(report),
+            Word::None | Word::Garbled(_) => None,
+        }
+    }
+}
+
+/// The status of that name.
+pub(super) fn status_named(word: &str) -> Option<Status> {
+    match word {
+        "ok" => Some(Status::Ok),
+        "stale" => Some(Status::Stale),
+        "degraded" => Some(Status::Degraded),
+        "failed" => Some(Status::Failed),
+        _ => None,
+    }
+}

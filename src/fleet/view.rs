@@ -1,0 +1,268 @@
+//! What the nodes' words come to: a state for each, what needs attention first, and the counts.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::node::{Node, Report, Word};
+use super::sets::{Sets, Standing};
+use super::wanted::Wanted;
+use crate::outcome::Status;
+
+pub use super::sets::Held;
+
+/// How far into the future a node's time may lie before its word counts for nothing.
+const AHEAD: SignedDuration = SignedDuration::from_mins(10);
+
+/// How a node stands; the order is that of attention, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// By its own word: nothing could be applied, or nothing is known.
+    Failed,
+    /// Its last word, whatever it was, is older than two heartbeats.
+    Silent,
+    /// It runs and has never said anything that makes sense.
+    Unreported,
+    /// By its own word: some account or key could not be applied.
+    Degraded,
+    /// By its own word: source or document unusable, the last good key set is in force.
+    Stale,
+    /// All is well but for the key set, which is not the newest, or not the one asked for.
+    Behind,
+    /// All is well.
+    Ok,
+}
+
+impl State {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Failed, Self::Silent, Self::Unreported, Self::Degraded, Self::Stale, Self::Behind, Self::Ok];
+
+    /// Its name in tables, JSON and style sheets.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+            Self::Unreported => "unreported",
+            Self::Degraded => "degraded",
+            Self::Stale => "stale",
+            Self::Behind => "behind",
+            Self::Ok => "ok",
+        }
+    }
+}
+
+/// One node as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The node.
+    pub node: Node,
+    /// How it stands.
+    pub state: State,
+    /// Whether its key set is not the newest, or not the one asked for, whatever else it suffers from.
+    pub behind: bool,
+    /// Why it is not ok; else empty.
+    pub why: String,
+}
+
+/// What the nodes are judged by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// Now.
+    pub at: Timestamp,
+    /// How often a node speaks although nothing has changed: `[report] heartbeat`.
+    pub heartbeat: SignedDuration,
+    /// The document that all shall have; without it, the newest that any has.
+    pub wanted: Option<Wanted>,
+}
+
+/// The whole fleet, judged.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// By what.
+    pub view: View,
+    /// What needs attention first.
+    pub rows: Vec<Row>,
+    sets: Sets,
+}
+
+/// Nodes that stand alike for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason<'a> {
+    /// How they stand.
+    pub state: State,
+    /// Why.
+    pub why: &'a str,
+    /// They themselves, each with its number in the fleet.
+    pub rows: Vec<(usize, &'a Row)>,
+}
+
+impl View {
+    /// Judges each node.
+    pub fn judge(self, nodes: Vec<Node>) -> Fleet {
+        let sets = Sets::of(nodes.iter().filter_map(Node::report));
+        let mut rows: Vec<Row> = nodes.into_iter().map(|node| self.row(node, &sets)).collect();
+        rows.sort_by(|a, b| {
+            let names = || natural(&a.node.name, &b.node.name).then_with(|| a.node.id.cmp(&b.node.id));
+            (a.state, &a.why).cmp(&(b.state, &b.why)).then_with(names)
+        });
+        Fleet { view: self, rows, sets }
+    }
+
+    fn row(&self, node: Node, sets: &Sets) -> Row {
+        let (state, behind, why) = match &node.word {
+            Word::None => (State::Unreported, self.wanted.is_some(), "runs, but has never reported".to_owned()),
+            Word::Garbled(fault) => {
+                (State::Unreported, self.wanted.is_some(), format!("its report makes no sense: {fault}"))
+            }
+            Word::Report(report) => {
+                let lag = self.lag(report, sets);
+                let (state, why) = self.verdict(report, lag.clone());
+                (state, lag.is_some(), why)
+            }
+        };
+        Row { node, state, behind, why }
+    }
+
+    fn verdict(&self, report: &Report, lag: Option<String>) -> (State, String) {
+        let age = self.at.duration_since(report.synced);
+        let most = self.heartbeat.saturating_mul(2);
+        let own = match report.status {
+            Status::Failed => Some(State::Failed),
+            Status::Degraded => Some(State::Degraded),
+            Status::Stale => Some(State::Stale),
+            Status::Ok => None,
+        };
+        match (own, lag) {
+            _ if age > most => (State::Silent, format!("no word for more than {most:#}: does authkeysd run there?")),
+            _ if age < -AHEAD => {
+                (State::Silent, "its last word is dated in the future: is its clock right?".to_owned())
+            }
+            (Some(state), _) if report.detail.is_empty() => (state, "it does not say why".to_owned()),
+            (Some(state), _) => (state, report.detail.clone()),
+            (None, Some(lag)) => (State::Behind, lag),
+            (None, None) => (State::Ok, String::new()),
+        }
+    }
+
+    /// Why a node's key set will not do.
+    fn lag(&self, report: &Report, sets: &Sets) -> Option<String> {
+        if let Some(wanted) = &self.wanted {
+            return (!wanted.is_followed(report)).then(|| format!("does not have {wanted}"));
+        }
+        match sets.standing(report) {
+            Standing::Newest => None,
+            Standing::Older(newest) => Some(format!("the newest is {}/{}", newest.name, newest.serial)),
+            Standing::Differs(newest) => {
+                Some(format!("another content under {}/{} than most nodes have", newest.name, newest.serial))
+            }
+        }
+    }
+}
+
+impl Fleet {
+    /// Each key set that a node has, with their number.
+    pub fn held(&self) -> &[Held] {
+        self.sets.held()
+    }
+
+    /// How many nodes are in that state.
+    pub fn count(&self, state: State) -> usize {
+        self.rows.iter().filter(|row| row.state == state).count()
+    }
+
+    /// How many nodes have what is asked for in force; without a wish, how many are ok.
+    pub fn done(&self) -> usize {
+        self.rows.iter().filter(|row| self.is_done(row)).count()
+    }
+
+    /// Whether this node has what is asked for in force; without a wish, whether it is ok.
+    pub fn is_done(&self, row: &Row) -> bool {
+        match &self.view.wanted {
+            Some(wanted) => row.node.report().is_some_and(|report| wanted.is_met(report)),
+            None => row.state == State::Ok,
+        }
+    }
+
+    /// The nodes that are meant by state and reason: gravest first, then by the number of nodes.
+    pub fn reasons(&self, meant: impl Fn(&Row) -> bool) -> Vec<Reason<'_>> {
+        let mut reasons: Vec<Reason<'_>> = Vec::new();
+        for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| meant(row)) {
+            match reasons.last_mut().filter(|last| (last.state, last.why) == (row.state, row.why.as_str())) {
+                Some(last) => last.rows.push((number, row)),
+                None => reasons.push(Reason { state: row.state, why: &row.why, rows: vec![(number, row)] }),
+            }
+        }
+        reasons.sort_by_key(|reason| (reason.state, Reverse(reason.rows.len())));
+        reasons
+    }
+
+    /// The nodes by what they have in common, each with its number.
+    pub fn grouped_by<K: Ord>(&self, key: impl Fn(&Row) -> K) -> BTreeMap<K, Vec<(usize, &Row)>> {
+        let mut groups = BTreeMap::<K, Vec<_>>::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            groups.entry(key(row)).or_default().push((number, row));
+        }
+        groups
+    }
+
+    /// What the reader of the counts must know, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.view.wanted.is_some() {
+            return remarks;
+        }
+        if self.sets.groups() > 1 {
+            remarks.push(format!(
+                "{} key sets are followed here: behind means not the newest of one's own; --document names one for all",
+                self.sets.groups()
+            ));
+        }
+        let unnumbered = self.held().iter().filter(|held| held.key_set.is_some() && held.newest.is_none()).count();
+        if unnumbered > 1 {
+            remarks.push(
+                "key sets without a serial have no order: --document DIGEST tells who has not the right one".to_owned(),
+            );
+        }
+        remarks
+    }
+}
+
+/// The order in which people count: web-9 comes before web-10.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let (text_a, text_b) = (until(&mut a, |c| c.is_ascii_digit()), until(&mut b, |c| c.is_ascii_digit()));
+        let (digits_a, digits_b) = (until(&mut a, |c| !c.is_ascii_digit()), until(&mut b, |c| !c.is_ascii_digit()));
+        // Of two numbers without leading zeros the longer one is the greater.
+        let [number_a, number_b] = [digits_a, digits_b].map(|digits| digits.trim_start_matches('0'));
+        let numbers = number_a.len().cmp(&number_b.len()).then_with(|| number_a.cmp(number_b));
+        match text_a.cmp(text_b).then(numbers).then_with(|| digits_a.len().cmp(&digits_b.len())) {
+            Ordering::Equal if a.is_empty() && b.is_empty() => return Ordering::Equal,
+            Ordering::Equal => {}
+            order => return order,
+        }
+    }
+}
+
+/// Takes what stands before the first sign of that kind.
+fn until<'a>(text: &mut &'a str, kind: impl Fn(char) -> bool) -> &'a str {
+    let (before, rest) = text.split_at(text.find(kind).unwrap_or(text.len()));
+    *text = rest;
+    before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_are_counted() {
+        let mut names = ["web-10", "web", "web-9", "", "9", "db-1-2", "db-1-10", "web-09", "web-9b", "10"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["", "9", "10", "db-1-2", "db-1-10", "web", "web-9", "web-9b", "web-09", "web-10"]);
+    }
+}
