@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PURE: [&str; 12] = [
+const PURE: &[&str] = &[
     "src/key",
     "src/document",
     "src/plan",
