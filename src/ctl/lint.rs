@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::findings::{self, Judged, State, counted, when};
 use super::input::{self, shown};
-use super::{Exit, Lint, complain, print};
+use super::{Exit, Judging, Lint, complain, print};
 use crate::command::clock;
 use crate::config::Config;
 use crate::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
@@ -79,7 +79,7 @@ struct KeyFound {
 
 /// Runs the command.
 pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
-    let judge = Judge::new(options.config.as_deref(), options.audience.as_ref())?;
+    let judge = Judge::new(&options.judging)?;
     let bytes = input::read(&options.document)?;
     let now = clock();
     let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
@@ -98,7 +98,7 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
 
 impl Judge {
     /// The judge that a configuration describes; without one, the defaults. Its faults are told.
-    pub(super) fn new(config: Option<&Path>, audience: Option<&Name>) -> Result<Self, Exit> {
+    pub(super) fn new(options: &Judging) -> Result<Self, Exit> {
         let mut judge = Self {
             rules: Rules {
                 line: LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting },
@@ -107,7 +107,7 @@ impl Judge {
             guard: Guard { min_keys: 1, max_removals: None },
             audience: None,
         };
-        if let Some(path) = config {
+        if let Some(path) = &options.config {
             let config = read_config(path)?;
             // Where only some accounts' sources take private keys, a document for all of them must not have one.
             let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
@@ -115,8 +115,8 @@ impl Judge {
             judge.guard = config.guard;
             judge.audience = Some(config.trust.audience);
         }
-        if audience.is_some() {
-            judge.audience = Some(audience.cloned());
+        if options.audience.is_some() {
+            judge.audience = Some(options.audience.clone());
         }
         Ok(judge)
     }
@@ -207,6 +207,11 @@ impl Report {
             faults: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Whether nodes would not take it at all.
+    pub(super) fn refused(&self) -> bool {
+        self.status == Verdict::Refused
     }
 
     /// Faults and warnings on stderr, a line each.

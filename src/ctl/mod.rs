@@ -11,6 +11,7 @@ use crate::terminal::{self, Exit};
 pub mod findings;
 mod input;
 mod lint;
+mod sign;
 
 const PROGRAM: &str = "authkeysctl";
 
@@ -36,6 +37,19 @@ AWS credentials, region and endpoints come from where the AWS CLI finds them: AW
 enum Command {
     /// What a node would say of a document: its keys, windows and faults, and what may not be meant
     Lint(Lint),
+    /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would refuse it anyway
+    Sign(Sign),
+}
+
+/// How a document is judged before anything is done with it.
+#[derive(Debug, Args)]
+struct Judging {
+    /// Judge by [policy] and [trust] of a node's configuration instead of by the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The audience of the nodes that it is meant for
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    audience: Option<Name>,
 }
 
 #[derive(Debug, Args)]
@@ -43,15 +57,26 @@ struct Lint {
     /// The document's file, or - for standard input
     #[arg(value_name = "DOC")]
     document: PathBuf,
-    /// Judge by [policy] and [trust] of a node's configuration instead of by the defaults
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The audience of the nodes that it is meant for
-    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
-    audience: Option<Name>,
+    #[command(flatten)]
+    judging: Judging,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Sign {
+    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and tokens too)
+    #[arg(long, value_name = "KEY")]
+    key: PathBuf,
+    /// The document's file, or - for standard input; a signature that it has is replaced
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    /// Where the signed document goes, instead of to standard output; it may be DOC itself
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
 }
 
 /// Runs one command line and returns how the process must end.
@@ -62,6 +87,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     };
     let done = match cli.command {
         Command::Lint(options) => lint::run(&options),
+        Command::Sign(options) => sign::run(&options),
     };
     done.unwrap_or_else(|exit| exit)
 }
@@ -72,6 +98,6 @@ fn complain(text: &str) {
 }
 
 /// Data on stdout; whether it arrived.
-fn print(text: &str) -> bool {
-    terminal::print(PROGRAM, text.as_bytes())
+fn print(bytes: impl AsRef<[u8]>) -> bool {
+    terminal::print(PROGRAM, bytes.as_ref())
 }
