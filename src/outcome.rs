@@ -116,6 +116,8 @@ pub enum Problem {
     Refused,
     /// The document in force is past its time.
     Expired,
+    /// Whoever signed the document in force may no more, or it cannot be told who may.
+    Untrusted,
 }
 
 /// What happened to one account's file.
@@ -215,7 +217,7 @@ impl Problem {
         match self {
             Self::Unreachable => FaultClass::Unreachable,
             Self::Denied => FaultClass::Denied,
-            Self::Missing | Self::Invalid | Self::Refused | Self::Expired => FaultClass::Failed,
+            Self::Missing | Self::Invalid | Self::Refused | Self::Expired | Self::Untrusted => FaultClass::Failed,
         }
     }
 }

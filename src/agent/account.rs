@@ -265,7 +265,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.
 fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
-    judged.documents().map(|kept| load(store, kept, rules)).collect()
+    judged.documents().map(|kept| load(store, kept, rules).map(|(document, _)| document)).collect()
 }
 
 /// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in.

@@ -5,6 +5,7 @@ use std::error::Error;
 
 use jiff::Timestamp;
 
+use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
 use crate::document::{self, Digest, Document, Rules};
@@ -12,7 +13,7 @@ use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
 use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
-use crate::verify::{Mark, counts_beside, verify};
+use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 
 /// What a source gave.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Standing {
     pub(super) kept: Kept,
     version: Version,
     created: Option<Timestamp>,
+    /// Who signed it, or why his signature counts no more. That takes no key away.
+    signer: Result<Option<String>, Distrust>,
 }
 
 impl InForce {
@@ -66,10 +69,20 @@ impl InForce {
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Fetches, judges and keeps. A bad source or document is an outcome, not an error.
-    pub(super) async fn acquire(&self, account: &AccountConfig, cycle: &mut Cycle<'_>) -> Acquired {
+    pub(super) async fn acquire(
+        &self,
+        account: &AccountConfig,
+        authority: &Authority,
+        cycle: &mut Cycle<'_>,
+    ) -> Acquired {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
-        let last = self.kept(account, cycle);
+        let signers = match authority {
+            Ok(signers) => signers.as_ref(),
+            // What came could not be judged.
+            Err(fault) => return self.without_authority(account, fault, cycle),
+        };
+        let last = self.kept(account, signers, cycle);
         let known = last.as_ref().map(|(last, _)| last.versions());
         let (problem, text) = match self.fetch.fetch(url, known.as_ref()).await {
             Ok(Fetched::Unchanged) => match last {
@@ -79,10 +92,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 }
                 None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
-            Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, cycle) {
+            Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, signers, cycle) {
                 Ok(current) => {
                     let last = last.map(|(last, _)| last.further).unwrap_or_default();
-                    let (further, refused) = self.judge_further(&current, further, last, &rules, cycle);
+                    let (further, refused) = self.judge_further(&current, further, last, (&rules, signers), cycle);
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.now);
@@ -108,14 +121,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// What is kept of a source, with what `before` said of it.
-    pub(super) fn acquire_kept(&self, account: &AccountConfig, before: &Outcome, cycle: &Cycle<'_>) -> Acquired {
+    pub(super) fn acquire_kept(
+        &self,
+        account: &AccountConfig,
+        authority: &Authority,
+        before: &Outcome,
+        cycle: &Cycle<'_>,
+    ) -> Acquired {
+        let signers = match authority {
+            Ok(signers) => signers.as_ref(),
+            Err(fault) => return self.without_authority(account, fault, cycle),
+        };
         let name = account.source.to_string();
         let said = before.sources.iter().find(|source| source.source == name);
         let fetched = said.and_then(|source| source.fetched);
-        let kept = self.kept(account, cycle);
+        let kept = self.kept(account, signers, cycle);
         match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
-            // Whether the document has expired is looked at again.
-            (None | Some((Problem::Expired, _)), Some((last, accepted))) => {
+            // Whether the document has expired, or is trusted no more, is looked at again.
+            (None | Some((Problem::Expired | Problem::Untrusted, _)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.now)
             }
             (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.now),
@@ -126,15 +149,28 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
+    /// What is kept of a source while nobody can say who may sign.
+    fn without_authority(&self, account: &AccountConfig, fault: &str, cycle: &Cycle<'_>) -> Acquired {
+        let name = account.source.to_string();
+        let text = format!("{name}: {fault}");
+        last_good(name, self.kept(account, None, cycle), Problem::Untrusted, text, cycle.now)
+    }
+
     /// The last good documents, and when they were fetched. They are judged again each time: trust or policy may have
     /// changed since.
-    fn kept(&self, account: &AccountConfig, cycle: &Cycle<'_>) -> Option<(InForce, Timestamp)> {
+    fn kept(
+        &self,
+        account: &AccountConfig,
+        signers: Option<&Signers>,
+        cycle: &Cycle<'_>,
+    ) -> Option<(InForce, Timestamp)> {
         let accepted = cycle.state.sources.get(&account.source.to_string())?;
         let rules = self.config.rules(account);
         let standing = |version: &Version, created, kept| {
-            let document = load(cycle.store, kept, &rules)?;
+            let (document, bytes) = load(cycle.store, kept, &rules)?;
             let trusted = verify(&document, &self.config.trust, None).is_ok();
-            trusted.then(|| Standing { document, kept, version: version.clone(), created })
+            let signer = verify_signer(&document, &bytes, signers, cycle.now);
+            trusted.then(|| Standing { document, kept, version: version.clone(), created, signer })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
         // One that is good no more is not known either: its stage is judged as if it were new.
@@ -145,14 +181,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Judges and keeps the document that counts, and counts its serial; the error is why it is refused.
-    fn judge(&self, url: &SourceUrl, part: Part, rules: &Rules, cycle: &mut Cycle<'_>) -> Result<Standing, String> {
+    fn judge(
+        &self,
+        url: &SourceUrl,
+        part: Part,
+        rules: &Rules,
+        signers: Option<&Signers>,
+        cycle: &mut Cycle<'_>,
+    ) -> Result<Standing, String> {
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
-        let (document, mark) = self.read(&part, rules, mark)?;
+        let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.now)?;
         match mark {
             Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
             None => drop(cycle.state.marks.remove(&url.mark())),
         }
-        Ok(cycle.keep(document, part))
+        Ok(cycle.keep(document, signer, part))
     }
 
     /// Judges the documents of further stages. None can hurt the current one: a bad one changes nothing, so that the
@@ -162,14 +205,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         current: &Standing,
         parts: BTreeMap<Stage, Part>,
         mut last: BTreeMap<Stage, Standing>,
-        rules: &Rules,
+        (rules, signers): (&Rules, Option<&Signers>),
         cycle: &mut Cycle<'_>,
     ) -> (BTreeMap<Stage, Standing>, Vec<String>) {
         let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused) = (BTreeMap::new(), Vec::new());
         for (stage, part) in parts {
-            let standing = match self.read(&part, rules, None) {
-                Ok((document, _)) => Some(document).filter(|one| counts(stage, one)).map(|one| cycle.keep(one, part)),
+            let standing = match self.read(&part, rules, signers, None, cycle.now) {
+                Ok(Read { document, signer, .. }) => {
+                    counts(stage, &document).then(|| cycle.keep(document, signer, part))
+                }
                 Err(fault) => {
                     refused.push(format!("{stage} (version {}): {fault}", part.version.label));
                     // What became current has left its stage; it must not come back as pending.
@@ -182,17 +227,32 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Parses and verifies what came.
-    fn read(&self, part: &Part, rules: &Rules, mark: Option<&Mark>) -> Result<(Document, Option<Mark>), String> {
+    fn read(
+        &self,
+        part: &Part,
+        rules: &Rules,
+        signers: Option<&Signers>,
+        mark: Option<&Mark>,
+        now: Timestamp,
+    ) -> Result<Read, String> {
         let refused = |error: &dyn Error| chain(error);
         let document = document::parse(&part.bytes, rules).map_err(|error| refused(&error))?;
+        let signer = verify_signer(&document, &part.bytes, signers, now).map_err(|error| refused(&error))?;
         let mark = verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))?;
-        Ok((document, mark))
+        Ok(Read { document, signer, mark })
     }
+}
+
+/// A document that was found good.
+struct Read {
+    document: Document,
+    signer: Option<String>,
+    mark: Option<Mark>,
 }
 
 impl Cycle<'_> {
     /// Keeps a good document's public bytes.
-    fn keep(&mut self, document: Document, part: Part) -> Standing {
+    fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> Standing {
         let public = document::public_half(&part.bytes);
         let bytes = public.as_deref().unwrap_or(&part.bytes);
         if let Err(fault) = self.store.keep(bytes) {
@@ -200,7 +260,7 @@ impl Cycle<'_> {
             self.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
         let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
-        Standing { document, kept, version: part.version, created: part.created }
+        Standing { document, kept, version: part.version, created: part.created, signer: Ok(signer) }
     }
 
     /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count from the day when the
@@ -247,11 +307,12 @@ fn last_good(
     }
 }
 
-/// Reads a kept document under the rules of today.
-pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<Document> {
-    let mut document = document::parse(&store.document(kept.bytes)?, rules).ok()?;
+/// Reads a kept document under the rules of today; with it its bytes, signature included.
+pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>)> {
+    let bytes = store.document(kept.bytes)?;
+    let mut document = document::parse(&bytes, rules).ok()?;
     document.digest = kept.digest;
-    Some(document)
+    Some((document, bytes))
 }
 
 fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp) -> Acquired {
@@ -266,7 +327,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
         digest: Some(current.document.digest),
         version: Some(current.version.label.clone()),
         fetched: Some(fetched),
-        signer: None,
+        signer: current.signer.clone().unwrap_or_default(),
         stages: Vec::new(),
     };
     let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new() };
@@ -279,6 +340,10 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
         if let Some(expires) = one.document.expires.filter(|expires| *expires <= now) {
             let text = format!("{place}: the document expired at {expires}, its keys stay; publish a new one");
             acquired.is_stale(Problem::Expired, text);
+        }
+        if let Err(distrust) = &one.signer {
+            let text = format!("{place}: the document in force is trusted no more, its keys stay: {distrust}");
+            acquired.is_stale(Problem::Untrusted, text);
         }
         // Named here, once for each document, and beside every account that it is left out of.
         acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {

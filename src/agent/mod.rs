@@ -3,6 +3,7 @@
 mod account;
 mod acquire;
 mod pinned;
+mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ use account::{Carried, Prepared, refuse_shared};
 use acquire::Acquired;
 
 pub use pinned::read_pinned;
+pub use signers::read_signers;
 
 /// How often the time, and that a source still says "unchanged", is recorded when nothing else is.
 const RECORD_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -79,10 +81,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The first half of a cycle: fetches from every source. Writes nothing but documents that are good.
     pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
         let (clock, mut cycle) = self.begin(store, intent, now);
+        let authority = self.authority();
         let mut acquired = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
-                let got = self.acquire(account, &mut cycle).await;
+                let got = self.acquire(account, &authority, &mut cycle).await;
                 cycle.faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }
@@ -96,10 +99,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
         let intent = Intent::default();
         let (clock, mut cycle) = self.begin(store, intent, now);
+        let authority = self.authority();
         let mut acquired = BTreeMap::new();
         for account in &self.config.accounts {
             if !acquired.contains_key(&account.source) {
-                let got = self.acquire_kept(account, last, &cycle);
+                let got = self.acquire_kept(account, &authority, last, &cycle);
                 cycle.faults.extend(got.faults.clone());
                 acquired.insert(account.source.clone(), got);
             }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::{Exit, complain};
+use crate::agent::read_signers;
 use crate::config::{Config, ConfigFault};
 use crate::host::bounded;
 use crate::outcome::chain;
 use crate::service::Setup;
+use crate::verify::Signers;
 
 /// Where the status goes when nobody says otherwise.
 pub(super) const RUNTIME: &str = "/run/authkeysd";
@@ -46,6 +48,20 @@ pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
         faults.iter().for_each(|fault| complain(&fault_line(path, fault)));
         Exit::Config
     })
+}
+
+/// Complains about every fault in the file of signers that the configuration names.
+pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
+    signers(config).map(drop).map_err(|faults| {
+        faults.iter().for_each(|fault| complain(fault));
+        Exit::Config
+    })
+}
+
+/// Reads the file of signers, where the configuration names one; each fault is one line.
+pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
+    let path = config.signers.as_ref().map(|signers| signers.path.display().to_string()).unwrap_or_default();
+    read_signers(config, super::sync::sshd_zone).map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
 }
 
 /// The configuration with the places that it and the environment name.

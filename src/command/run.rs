@@ -16,6 +16,9 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(config) => load::setup(config),
         Err(exit) => return exit,
     };
+    if let Err(exit) = load::signers_or_exit(&setup.config) {
+        return exit;
+    }
     let under_journal = journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref());
     if !(under_journal && journal::to_journal()) {
         journal::to_stderr();
@@ -40,7 +43,9 @@ pub(super) fn run(path: &Path) -> Exit {
         host: Node::default(),
         load: || {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
-            load::config(path).map(load::setup).map_err(|faults| lines(faults).join("; "))
+            let config = load::config(path).map_err(|faults| lines(faults).join("; "))?;
+            load::signers(&config).map_err(|faults| faults.join("; "))?;
+            Ok(load::setup(config))
         },
         clock: sync::clock,
         zone: sync::sshd_zone,

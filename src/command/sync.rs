@@ -36,6 +36,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
+    if let Err(exit) = load::signers_or_exit(&config) {
+        return exit;
+    }
     let Setup { config, state, runtime } = load::setup(config);
     let max_stale = config.max_stale;
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };

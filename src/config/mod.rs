@@ -17,9 +17,11 @@ use crate::verify::Trust;
 
 pub use path::{FileTemplate, Placed};
 pub use reader::ConfigFault;
+pub use signers::SignersConfig;
 
 mod path;
 mod reader;
+mod signers;
 
 use reader::{Faults, Found, Section, boolean, number, string, word};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub expiry_form: Option<ExpiryForm>,
     /// What a document must prove.
     pub trust: Trust,
+    /// By whom documents must be signed; `None`: by nobody.
+    pub signers: Option<SignersConfig>,
     /// What a new document may do to an account.
     pub guard: Guard,
     /// What a key line must keep to.
@@ -131,9 +135,10 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     }
     check_together(&accounts, faults);
 
-    let mut trust = Trust::default();
+    let (mut trust, mut signers) = (Trust::default(), None);
     for mut section in top.tables(faults, "trust", false) {
         trust.audience = section.take(faults, "audience", string(Name::parse)).map(|f| f.value);
+        signers = signers::read(&mut section, faults);
         section.finish(faults);
     }
     let mut guard = Guard { min_keys: 1, max_removals: None };
@@ -157,6 +162,7 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         runtime_dir: runtime_dir.map(|f| f.value),
         expiry_form: expiry_form.and_then(|f| f.value),
         trust,
+        signers,
         guard,
         line_rules,
     }

@@ -18,6 +18,9 @@ impl<'a> Envelope<'a> {
     /// Splits at the first line that begins a signature. Only white space may follow the END line.
     pub fn split(bytes: &'a [u8]) -> Result<Self, Refused> {
         let Some(begin) = line_starting(bytes, BEGIN) else {
+            if line_starting(bytes, END).is_some() {
+                return Err(Refused::Signature("its BEGIN line does not start a line: end the JSON in a line feed"));
+            }
             return Ok(Self { payload: bytes, signature: None });
         };
         let (payload, rest) = bytes.split_at_checked(begin).unwrap_or((bytes, &[]));

@@ -115,12 +115,13 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
     let news = was != source.problem
         || before.is_some_and(|before| {
             before.status != source.status
-                || source.problem == Some(Problem::Refused) && !alike(&before.detail, &source.detail)
+                || matches!(source.problem, Some(Problem::Refused | Problem::Untrusted))
+                    && !alike(&before.detail, &source.detail)
         });
     match source.problem {
         Some(problem) if news => {
             let kind = match problem {
-                Problem::Refused => Kind::DocumentRefused,
+                Problem::Refused | Problem::Untrusted => Kind::DocumentRefused,
                 Problem::Expired => Kind::DocumentExpired,
                 _ => Kind::SourceFailed,
             };

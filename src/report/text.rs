@@ -120,6 +120,9 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     if let Some(version) = &source.version {
         let _ = write!(line, ", version {version}");
     }
+    if let Some(signer) = &source.signer {
+        let _ = write!(line, ", signed by {signer}");
+    }
     match source.status {
         Status::Ok | Status::Degraded => line,
         Status::Stale => line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)"),

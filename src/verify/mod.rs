@@ -1,9 +1,10 @@
 //! Whether a good document may be taken for the truth: is it meant for us, and is it not older than what we have seen?
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::document::{Digest, Document, Name, Serial};
+use crate::document::{self, Digest, Document, Envelope, Form, Name, Serial};
 
 pub use pattern::Patterns;
 pub use signature::{BadSignature, NAMESPACE, signed_by, verify_signature};
@@ -32,6 +33,22 @@ pub struct Mark {
 /// Why a good document is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Distrust {
+    /// Nobody answers for it.
+    #[error(
+        "it is not signed, and [trust] allowed_signers asks for a signature; sign it (`ssh-keygen -Y sign -n {NAMESPACE}`) and publish it together with its signature"
+    )]
+    Unsigned,
+    /// Nobody can.
+    #[error(
+        "{0} cannot be signed, and [trust] allowed_signers asks for a signature; publish the key set as JSON, signed"
+    )]
+    Unsignable(&'static str),
+    /// The signature is bad, or whose it is.
+    #[error(transparent)]
+    Signature(#[from] BadSignature),
+    /// A signature is good for ever, so that an old document could be put back.
+    #[error("it is signed but has no serial, and could be put back when it is old; publish it with a `serial`, signed")]
+    SerialNeeded,
     /// Staging's documents do not pass in production.
     #[error(
         "its audience is {theirs}, this node's [trust] audience is {ours}; publish the document that is meant for this node, or correct the configuration"
@@ -69,6 +86,31 @@ pub enum Distrust {
 pub fn counts_beside(pending: bool, document: &Document, current: &Document) -> bool {
     let without = document.serial.is_none() && current.serial.is_none();
     !pending || without || document.serial > current.serial
+}
+
+/// Tells who signed a good document, given its bytes; `None` where `signers` is: nobody's signature is asked for, and one
+/// that is there is set aside.
+pub fn verify_signer(
+    document: &Document,
+    bytes: &[u8],
+    signers: Option<&Signers>,
+    now: Timestamp,
+) -> Result<Option<String>, Distrust> {
+    let Some(signers) = signers else {
+        return Ok(None);
+    };
+    match document::form(bytes) {
+        Form::Json => {}
+        Form::Text => return Err(Distrust::Unsignable("authorized_keys text")),
+        Form::RotationSecret => return Err(Distrust::Unsignable("a rotation secret")),
+    }
+    let envelope = Envelope::split(bytes).map_err(|_| Distrust::Unsigned)?;
+    let signature = envelope.signature.ok_or(Distrust::Unsigned)?;
+    let signer = verify_signature(envelope.payload, signature, signers, now)?;
+    if document.serial.is_none() {
+        return Err(Distrust::SerialNeeded);
+    }
+    Ok(Some(signer))
 }
 
 /// Judges a document; `mark` is `None` where nothing was accepted yet or a rollback was asked for.

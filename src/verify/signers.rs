@@ -92,6 +92,16 @@ pub enum NotAllowed {
     },
 }
 
+impl SignersFault {
+    /// As compilers print theirs: `FILE:LINE: message`.
+    pub fn at(&self, file: &str) -> String {
+        match self.line {
+            0 => format!("{file}: {self}"),
+            line => format!("{file}:{line}: {self}"),
+        }
+    }
+}
+
 impl Signers {
     /// Reads the file, or tells every fault in it.
     pub fn parse(file: &[u8], rules: &SignerRules<'_>) -> Result<Self, Vec<SignersFault>> {

@@ -16,6 +16,7 @@ mod keys;
 mod plans;
 mod purity;
 mod schedules;
+mod signed;
 mod signers;
 mod stages;
 mod verify;

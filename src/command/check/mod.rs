@@ -10,9 +10,11 @@ use crate::outcome::chain;
 use crate::report::text::Colour;
 use crate::source::{Class, SourceUrl};
 use crate::state::Store;
+use crate::verify::Signers;
 
 mod account;
 mod online;
+mod signers;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,7 +29,8 @@ enum Level {
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `strict_modes`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `source`.
+    /// What was looked at: `config`, `sshd`, `strict_modes`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
+    /// `source`.
     check: &'static str,
     /// The account, file or source that it is about.
     subject: String,
@@ -60,7 +63,20 @@ impl Finding {
 pub(super) fn run(path: &Path, options: &Check) -> Exit {
     let subject = path.display().to_string();
     let findings = match load::config(path) {
-        Ok(config) => examine(&config, &subject, options.online),
+        Ok(config) => match load::signers(&config) {
+            Ok(signers) => examine(&config, signers.as_ref(), &subject, options.online),
+            Err(faults) => {
+                if !options.json {
+                    faults.iter().for_each(|fault| complain(fault));
+                    return Exit::Config;
+                }
+                let finding = |fault: &String| Finding {
+                    exit: Exit::Config,
+                    ..Finding::new(Level::Failed, "signers", &subject, fault)
+                };
+                faults.iter().map(finding).collect()
+            }
+        },
         Err(faults) => {
             if !options.json {
                 faults.iter().for_each(|fault| complain(&load::fault_line(path, fault)));
@@ -92,7 +108,7 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     exits.max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
 }
 
-fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
+fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
     let accounts = config.accounts.len();
     let mut findings = vec![Finding::new(
         Level::Ok,
@@ -105,9 +121,10 @@ fn examine(config: &Config, path: &str, online: bool) -> Vec<Finding> {
     if let Some(pinned) = &config.pinned_keys {
         findings.push(account::pinned_keys(config, pinned));
     }
+    findings.extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, super::sync::clock())));
     findings.extend(account::examine_all(config));
     if online {
-        findings.extend(online::examine(config));
+        findings.extend(online::examine(config, signers));
     }
     findings
 }

@@ -6,14 +6,14 @@ use crate::config::Config;
 use crate::document::{self, Rules};
 use crate::outcome::chain;
 use crate::source::{Fetch as _, Fetched, Part, Sources, Stage};
-use crate::verify::{Trust, verify};
+use crate::verify::{Signers, Trust, verify, verify_signer};
 
-pub(super) fn examine(config: &Config) -> Vec<Finding> {
-    block_on(examine_all(config))
+pub(super) fn examine(config: &Config, signers: Option<&Signers>) -> Vec<Finding> {
+    block_on(examine_all(config, signers))
         .unwrap_or_else(|fault| vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))])
 }
 
-async fn examine_all(config: &Config) -> Vec<Finding> {
+async fn examine_all(config: &Config, signers: Option<&Signers>) -> Vec<Finding> {
     let fetch = Sources::default();
     let mut findings = Vec::new();
     for (url, account) in sources(config) {
@@ -30,7 +30,7 @@ async fn examine_all(config: &Config) -> Vec<Finding> {
             Ok(Fetched::Documents { current, further }) => {
                 let staged = !further.is_empty();
                 for (stage, part) in std::iter::once((Stage::Current, current)).chain(further) {
-                    let (level, message) = judged(&part, &config.rules(account), &config.trust);
+                    let (level, message) = judged(&part, &config.rules(account), &config.trust, signers);
                     let message = if staged { format!("{stage}: {message}") } else { message };
                     findings.push(finding(level, message));
                 }
@@ -40,16 +40,18 @@ async fn examine_all(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn judged(part: &Part, rules: &Rules, trust: &Trust) -> (Level, String) {
+fn judged(part: &Part, rules: &Rules, trust: &Trust, signers: Option<&Signers>) -> (Level, String) {
     let document = match document::parse(&part.bytes, rules) {
         Ok(document) => document,
         Err(refused) => return (Level::Failed, chain(&refused)),
     };
-    if let Err(distrust) = verify(&document, trust, None) {
-        return (Level::Failed, chain(&distrust));
-    }
+    let signer = verify_signer(&document, &part.bytes, signers, crate::command::sync::clock());
+    let signer = match signer.and_then(|signer| verify(&document, trust, None).map(|_| signer)) {
+        Ok(signer) => signer.map(|who| format!(", signed by {who}")).unwrap_or_default(),
+        Err(distrust) => return (Level::Failed, chain(&distrust)),
+    };
     if document.left_out.is_empty() {
-        return (Level::Ok, format!("{}, version {}", good_keys(document.keys.len()), part.version.label));
+        return (Level::Ok, format!("{}, version {}{signer}", good_keys(document.keys.len()), part.version.label));
     }
     let bad: Vec<String> = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason)).collect();
     (Level::Failed, format!("bad keys would be left out: {}", bad.join("; ")))

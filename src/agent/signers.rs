@@ -1,0 +1,46 @@
+//! The file of those who may sign. It is read at every cycle: who is taken out of it signs nothing from then on.
+
+use jiff::tz::TimeZone;
+
+use super::Agent;
+use crate::config::Config;
+use crate::host::{Host, bounded};
+use crate::outcome::chain;
+use crate::source::{Fetch, MAX_DOCUMENT};
+use crate::verify::{SignerRules, Signers, SignersFault};
+
+/// Whose signatures count in this cycle: `None` when nobody's are asked for; the error, one line, when that cannot be told.
+pub(super) type Authority = Result<Option<Signers>, String>;
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Reads the file, where there is one.
+    pub(super) fn authority(&self) -> Authority {
+        read_signers(&self.config, self.zone).map_err(|faults| {
+            let path = self.config.signers.as_ref().map(|signers| signers.path.display().to_string());
+            let path = path.unwrap_or_default();
+            let faults: Vec<String> = faults.iter().map(|fault| fault.at(&path)).collect();
+            format!("nobody's signature can be checked: {}", faults.join("; "))
+        })
+    }
+}
+
+/// Reads the file that `[trust] allowed_signers` names, or tells every fault in it. One that others can write would let
+/// them say whose keys are installed.
+pub fn read_signers(config: &Config, zone: fn() -> TimeZone) -> Result<Option<Signers>, Vec<SignersFault>> {
+    let Some(signers) = &config.signers else {
+        return Ok(None);
+    };
+    let whole = |message: String| vec![SignersFault { line: 0, message }];
+    let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
+    let found = bounded::read(&signers.path, limit)
+        .map_err(|fault| whole(chain(&fault)))?
+        .ok_or_else(|| whole("there is no such file; [trust] allowed_signers names it".to_owned()))?;
+    if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
+        let fault = "others can write it or its directory, and so decide who signs; chown both to root and chmod go-w";
+        return Err(whole(fault.to_owned()));
+    }
+    let zone = zone();
+    let principals = signers.principals.as_deref();
+    let rules = SignerRules { principals, zone: &zone, min_rsa_bits: config.line_rules.min_rsa_bits };
+    Signers::parse(&found.content, &rules).map(Some)
+}
