@@ -10,7 +10,7 @@ use std::time::Instant;
 use authkeysd::agent::{Agent, Intent};
 use authkeysd::config::Config;
 use authkeysd::history::History;
-use authkeysd::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use authkeysd::host::{Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use authkeysd::report::entries::entries;
 use authkeysd::report::status_file;
 use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
@@ -54,6 +54,14 @@ impl Host for &Memory {
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
         None
+    }
+
+    fn fragments(&self, _: &Target) -> Result<FoundFragments, HostError> {
+        unreachable!("its one account has one file")
+    }
+
+    fn refresh(&self, _: &Target) -> Result<(), HostError> {
+        unreachable!("its one account has one file")
     }
 }
 

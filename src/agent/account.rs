@@ -8,14 +8,16 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
+use super::files::{Files, Planner};
+use super::fragments::Settled;
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::config::{AccountConfig, Placed};
 use crate::document::{Document, LeftOut, Rules};
-use crate::host::{Host, HostError, Place, Replaced, Snapshot, Target};
+use crate::host::{Account, Host, HostError, Place, Replaced, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{self, Desired, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
+use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired};
 use crate::source::{Fetch, Stage};
 use crate::state::{Judged, State, Store};
 
@@ -31,19 +33,19 @@ pub(super) struct Prepared {
 }
 
 #[derive(Debug)]
-struct Work {
-    target: Target,
-    mode: Mode,
-    desired: Desired,
-    snapshot: Snapshot,
-    plan: Plan,
+pub(super) struct Work {
+    pub(super) target: Target,
+    pub(super) mode: Mode,
+    pub(super) desired: Desired,
+    pub(super) files: Files,
+    pub(super) plan: Plan,
     /// What made the plan, and makes it again when the file changes under us.
-    planner: Planner,
+    pub(super) planner: Planner,
+    /// The keys that may go for having been ours.
+    pub(super) installed: BTreeSet<Fingerprint>,
     /// The documents that passed the guard.
     judged: Option<Judged>,
 }
-
-type Planner = fn(&Desired, Mode, Option<&[u8]>, &BTreeSet<Fingerprint>) -> Plan;
 
 /// An account after its turn.
 #[derive(Debug)]
@@ -72,15 +74,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     fn target(&self, account: &AccountConfig) -> Result<Target, Fault> {
         let found = self.host.account(account.user.as_ref()).map_err(|error| host_fault(&error))?;
-        let placed = account
-            .file
-            .place(found.user.as_str(), found.uid, &found.home)
-            .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {}: {fault}", found.user) })?;
-        let place = match placed {
-            Placed::BelowHome(below) => Place::Home { below },
-            Placed::Elsewhere(path) => Place::System { path },
-        };
-        Ok(Target { account: found, place })
+        let user = found.user.clone();
+        target(account, found)
+            .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {user}: {fault}") })
     }
 
     /// Decides what the account's file must become and notes in `state` what will be installed. Writes nothing.
@@ -99,20 +95,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         outcome.user = target.account.user.to_string();
         outcome.file = target.path().display().to_string();
-        let snapshot = match self.host.read(&target) {
-            Ok(snapshot) => snapshot,
+        let files = match Files::read(&self.host, &target) {
+            Ok(files) => files,
             Err(error) => return Prepared::failed(outcome, host_fault(&error)),
         };
         let Some(in_force) = acquired.and_then(|got| got.in_force.as_ref()) else {
             // The source's own fault is reported where it belongs.
             outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
-            return self.only_pinned(account, target, snapshot, outcome, pinned, cycle);
+            return self.only_pinned(account, target, files, outcome, pinned, cycle);
         };
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
         let draw = |documents: &[&Document]| {
             let desired = self.desired(documents, pinned, &target, cycle.now);
-            let plan = plan(&desired, account.mode, snapshot.content.as_deref(), &mine.installed);
+            let plan = files.plan(&desired, account.mode, &mine.installed);
             (desired, plan)
         };
 
@@ -128,17 +124,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let last = mine.judged.as_ref().and_then(|judged| load_all(cycle.store, judged, &rules));
             let last = last.map(|last| (draw(&last.iter().collect::<Vec<_>>()), last));
             // A document takes away from the set in force, not from what is left of it in a file that was emptied.
-            let counted = last.as_ref().map(|((_, repaired), _)| {
-                let present = repaired.content.as_deref().or(snapshot.content.as_deref());
-                plan::plan(&desired, account.mode, present, &mine.installed)
-            });
+            let after = |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
+            let counted = last.as_ref().map(|((_, repaired), _)| after(repaired));
             if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
                 let text = format!("account {}: {held}", outcome.user);
                 faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
                 // The document that passed last goes on being enforced: its windows, and repairs.
                 let Some((drawn, last)) = last else {
                     outcome.fault(Status::Failed, text);
-                    let pinned = self.only_pinned(account, target, snapshot, outcome, pinned, cycle);
+                    let pinned = self.only_pinned(account, target, files, outcome, pinned, cycle);
                     return Prepared { faults, ..pinned };
                 };
                 outcome.fault(Status::Stale, text);
@@ -162,7 +156,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
-        let work = Work { target, mode: account.mode, desired, snapshot, plan, planner: plan::plan, judged };
+        let (mode, installed) = (account.mode, mine.installed.clone());
+        let work = Work { target, mode, desired, files, plan, planner: Files::plan, installed, judged };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -171,17 +166,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         account: &AccountConfig,
         target: Target,
-        snapshot: Snapshot,
+        files: Files,
         outcome: AccountOutcome,
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
         let desired = self.desired(&[], pinned, &target, cycle.now);
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
-        let plan = add_pinned(&desired, account.mode, snapshot.content.as_deref(), &mine.installed);
-        let work = plan.content.is_some().then(|| {
+        let plan = files.add_pinned(&desired, account.mode, &mine.installed);
+        let several = matches!(files, Files::Several(..)) && !desired.entries.is_empty();
+        let work = (plan.content.is_some() || several).then(|| {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
-            Work { target, mode: account.mode, desired, snapshot, plan, planner: add_pinned, judged: None }
+            let (mode, installed) = (account.mode, BTreeSet::new());
+            Work { target, mode, desired, files, plan, planner: Files::add_pinned, installed, judged: None }
         });
         Prepared { outcome, faults: Vec::new(), work }
     }
@@ -208,7 +205,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let user = work.target.account.user.clone();
         match self.settle(&mut work, cycle) {
-            Ok(changed) => {
+            Ok(Settled { changed, faults: named }) => {
+                for text in named {
+                    outcome.fault(Status::Degraded, text.clone());
+                    faults.push(Fault { class: FaultClass::Failed, text });
+                }
                 outcome.changed = changed;
                 outcome.in_force = work.plan.in_force;
                 (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
@@ -225,17 +226,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Carried { outcome, faults }
     }
 
-    /// Returns whether the file was changed, or would be.
-    fn settle(&self, work: &mut Work, cycle: &mut Cycle<'_>) -> Result<bool, Fault> {
+    fn settle(&self, work: &mut Work, cycle: &mut Cycle<'_>) -> Result<Settled, Fault> {
         for _ in 0..TRIES {
-            let old = work.snapshot.content.as_deref();
+            let Files::One(snapshot) = &work.files else { return self.settle_fragments(work, cycle) };
+            let old = snapshot.content.as_deref();
             let content = match (&work.plan.content, old) {
                 (Some(new), _) => new.as_slice(),
-                (None, Some(old)) if work.snapshot.drifted => old,
-                _ => return Ok(false),
+                (None, Some(old)) if snapshot.drifted => old,
+                _ => return Ok(Settled::default()),
             };
             if cycle.intent.dry_run {
-                return Ok(true);
+                return Ok(Settled { changed: true, ..Settled::default() });
             }
             let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
             if let (Mode::Exclusive, false, Some(old)) = (work.mode, mine.adopted, old) {
@@ -244,15 +245,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     .keep_replaced(&work.target.account.user, old)
                     .map_err(|error| Fault::new(FaultClass::Failed, &error))?;
             }
-            match self.host.replace(&work.target, &work.snapshot.stamp, content).map_err(|error| host_fault(&error))? {
+            match self.host.replace(&work.target, &snapshot.stamp, content).map_err(|error| host_fault(&error))? {
                 Replaced::Done => {
                     mine.adopted |= work.mode == Mode::Exclusive;
-                    return Ok(true);
+                    return Ok(Settled { changed: true, ..Settled::default() });
                 }
                 Replaced::ChangedMeanwhile => {
-                    work.snapshot = self.host.read(&work.target).map_err(|error| host_fault(&error))?;
-                    let present = work.snapshot.content.as_deref();
-                    work.plan = (work.planner)(&work.desired, work.mode, present, &mine.installed);
+                    work.files = Files::read(&self.host, &work.target).map_err(|error| host_fault(&error))?;
+                    work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
                 }
             }
         }
@@ -266,6 +266,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 /// The documents that passed the guard last, under the rules of today; all of them, or none.
 fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
     judged.documents().map(|kept| load(store, kept, rules).map(|(document, _)| document)).collect()
+}
+
+/// Where the configuration puts the account's keys.
+pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
+    let place = match (account.file.place(found.user.as_str(), found.uid, &found.home)?, &account.fragment) {
+        (Placed::BelowHome(_), Some(name)) => Place::Fragment { name: name.to_string() },
+        (Placed::Elsewhere(_), Some(_)) => {
+            return Err("`layout = \"coreos\"` needs a home of the account's own".to_owned());
+        }
+        (Placed::BelowHome(below), None) => Place::Home { below },
+        (Placed::Elsewhere(path), None) => Place::System { path },
+    };
+    Ok(Target { account: found, place })
 }
 
 /// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in.
@@ -283,8 +296,7 @@ pub(super) fn refuse_shared(prepared: Vec<Prepared>) -> Vec<Prepared> {
 impl Prepared {
     /// The directory and name that the account's file really has.
     fn place(&self) -> Option<((u64, u64), OsString)> {
-        let work = self.work.as_ref()?;
-        Some((work.snapshot.directory?, work.target.path().file_name()?.to_owned()))
+        self.work.as_ref().and_then(|work| work.files.place(&work.target))
     }
 
     /// Gives up on an account that needs a key which cannot be remembered: nobody could revoke it later. What only takes
@@ -310,7 +322,7 @@ impl Prepared {
     }
 }
 
-fn host_fault(error: &HostError) -> Fault {
+pub(super) fn host_fault(error: &HostError) -> Fault {
     let class = match error {
         HostError::NotPermitted { .. } => FaultClass::Denied,
         _ => FaultClass::Failed,

@@ -2,6 +2,8 @@
 
 mod account;
 mod acquire;
+mod files;
+mod fragments;
 mod pinned;
 mod signers;
 
@@ -20,6 +22,7 @@ use crate::state::{State, Store};
 use account::{Carried, Prepared, refuse_shared};
 use acquire::Acquired;
 
+pub use account::target;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 

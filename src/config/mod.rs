@@ -15,7 +15,7 @@ use crate::source::SourceUrl;
 use crate::user::UserName;
 use crate::verify::Trust;
 
-pub use path::{FileTemplate, Placed};
+pub use path::{FileTemplate, FragmentName, Placed};
 pub use reader::ConfigFault;
 pub use signers::SignersConfig;
 
@@ -67,12 +67,15 @@ pub struct AccountConfig {
     pub mode: Mode,
     /// Where the file is.
     pub file: FileTemplate,
+    /// With `layout = "coreos"`: the file's name among those of which update-ssh-keys makes `authorized_keys`.
+    pub fragment: Option<FragmentName>,
 }
 
 #[derive(Clone, Copy)]
 enum Layout {
     Home,
     System,
+    CoreOs,
 }
 
 impl Config {
@@ -178,7 +181,9 @@ fn read_account(
     let own = section.take(faults, "source", string(SourceUrl::parse));
     let allow = section.take(faults, "allow_private_key", boolean);
     let mode = section.take(faults, "mode", word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]));
-    let layout = section.take(faults, "layout", word(&[("home", Layout::Home), ("system", Layout::System)]));
+    let layouts = &[("home", Layout::Home), ("system", Layout::System), ("coreos", Layout::CoreOs)];
+    let layout = section.take(faults, "layout", word(layouts));
+    let fragment = section.take(faults, "fragment", string(FragmentName::parse));
     let file = section.take(faults, "file", string(FileTemplate::parse));
     if let (Some(allow), None) = (&allow, &own) {
         faults.add(
@@ -190,15 +195,21 @@ fn read_account(
     if let (Some(file), Some(_)) = (&file, &layout) {
         faults.add(file.at, &section.name("file"), "`file` and `layout` exclude each other; keep one of them");
     }
+    let layout = layout.map_or(Layout::Home, |found| found.value);
+    if let (Some(fragment), false) = (&fragment, matches!(layout, Layout::CoreOs)) {
+        faults.add(fragment.at, &section.name("fragment"), "only `layout = \"coreos\"` has fragments");
+    }
     let source = own.map(|own| (own.value, allow.is_some_and(|allow| allow.value))).or_else(|| shared.cloned());
     if source.is_none() {
         faults.add(at, &section.name("source"), "no source; set `source` here or at the top of the file");
     }
     section.finish(faults);
     let (source, allow_private_key) = source?;
-    let (default_mode, default_file) = match layout.map_or(Layout::Home, |f| f.value) {
-        Layout::Home => (Mode::Block, FileTemplate::home()),
-        Layout::System => (Mode::Exclusive, FileTemplate::system()),
+    let fragment = fragment.map(|found| found.value).unwrap_or_default();
+    let (default_mode, default_file, fragment) = match layout {
+        Layout::Home => (Mode::Block, FileTemplate::home(), None),
+        Layout::System => (Mode::Exclusive, FileTemplate::system(), None),
+        Layout::CoreOs => (Mode::Exclusive, FileTemplate::fragment(&fragment), Some(fragment)),
     };
     Some(AccountConfig {
         user: user.map(|f| f.value),
@@ -206,6 +217,7 @@ fn read_account(
         allow_private_key,
         mode: mode.map_or(default_mode, |f| f.value),
         file: file.map_or(default_file, |f| f.value),
+        fragment,
     })
 }
 

@@ -1,10 +1,44 @@
 //! Paths in the configuration, with sshd's tokens.
 
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
+
+/// The name of a key set in `~/.ssh/authorized_keys.d`: a plain one, for some readers of that directory skip dotfiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FragmentName(String);
+
+impl FragmentName {
+    /// Parses 1 to 128 of `[A-Za-z0-9._@+-]`, no `.` or `-` in front.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
+        if (1..=128).contains(&text.len()) && plain && !text.starts_with(['.', '-']) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is no name of a fragment: use letters, digits, and ._@+- after the first"))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for FragmentName {
+    fn default() -> Self {
+        Self("authkeysd".to_owned())
+    }
+}
+
+impl fmt::Display for FragmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A template with an account's values in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +58,11 @@ impl FileTemplate {
     /// `layout = "system"`.
     pub(super) fn system() -> Self {
         Self("/etc/ssh/authorized_keys.d/%u".to_owned())
+    }
+
+    /// `layout = "coreos"`.
+    pub(super) fn fragment(name: &FragmentName) -> Self {
+        Self(format!("%h/.ssh/authorized_keys.d/{name}"))
     }
 
     /// Parses a path that is absolute or begins with `%h/`.

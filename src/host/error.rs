@@ -180,6 +180,24 @@ pub enum HostError {
         /// The file.
         path: PathBuf,
     },
+    /// Something in `authorized_keys.d` that update-ssh-keys would fail on.
+    #[error("{path} {fault}: move it away")]
+    Obstacle {
+        /// The entry, or the directory itself.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// Another program did not do what it was asked for.
+    #[error("{program} failed for {account}: {said}")]
+    Program {
+        /// Which one.
+        program: &'static str,
+        /// For whom, or for what.
+        account: String,
+        /// Its last word, and how it ended.
+        said: String,
+    },
     /// A system call failed.
     #[error("cannot {operation} {path}: {remedy}")]
     Io {

@@ -15,16 +15,20 @@ use super::{Account, HostError, read};
 const NAME: &str = ".authorized_keys.d.lock";
 const POLL: Duration = Duration::from_millis(20);
 
-/// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is never made: it is
-/// a sign of a program that is not installed everywhere.
-pub(super) fn take(account: &Account, wait: Duration) -> Result<Option<OwnedFd>, HostError> {
+/// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is made only where the
+/// program is installed that would make it: it is a sign of it.
+pub(super) fn take(account: &Account, wait: Duration, absent: Absent) -> Result<Option<OwnedFd>, HostError> {
     let name = OsStr::new(NAME);
     let Some(home) = below_home(account, Path::new(NAME), Absent::Leave)? else { return Ok(None) };
-    let Some(found) = home.entry(name)? else { return Ok(None) };
-    read::regular(&home, name, &found)?;
     // Network file systems lock exclusively only what is open for writing.
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = match retry_on_intr(|| rustix::fs::openat(&home.fd, name, flags, Mode::empty())) {
+    let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match (home.entry(name)?, absent) {
+        (Some(found), _) => read::regular(&home, name, &found)?,
+        (None, Absent::Leave) => return Ok(None),
+        (None, Absent::Make) => flags |= OFlags::CREATE,
+    }
+    let mode = Mode::RUSR | Mode::WUSR;
+    let fd = match retry_on_intr(|| rustix::fs::openat(&home.fd, name, flags, mode)) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(home.failed("open the lock", name, errno)),

@@ -4,10 +4,13 @@ pub mod bounded;
 
 mod account;
 mod error;
+mod fragments;
 mod identity;
 mod lock;
 mod node;
+mod program;
 mod read;
+mod refresh;
 mod replace;
 pub mod sshd;
 pub mod strict;
@@ -20,6 +23,7 @@ use std::path::PathBuf;
 use crate::user::UserName;
 
 pub use error::HostError;
+pub use fragments::FoundFragments;
 pub use node::Node;
 pub use replace::write_durable;
 
@@ -53,8 +57,14 @@ impl Target {
     pub fn path(&self) -> PathBuf {
         match &self.place {
             Place::Home { below } => self.account.home.join(below),
+            Place::Fragment { name } => self.account.home.join(fragments::DIRECTORY).join(name),
             Place::System { path } => path.clone(),
         }
+    }
+
+    /// The file that update-ssh-keys makes of the account's fragments.
+    pub fn made(&self) -> Self {
+        Self { account: self.account.clone(), place: Place::Home { below: fragments::MADE.into() } }
     }
 }
 
@@ -65,6 +75,11 @@ pub enum Place {
     Home {
         /// Relative to the home; only plain names, at least one.
         below: PathBuf,
+    },
+    /// One of the files of which update-ssh-keys makes `authorized_keys`: written as the account, 0600, by way of `.ssh`.
+    Fragment {
+        /// A plain name.
+        name: String,
     },
     /// Outside the home: written as whoever runs authkeysd, 0644; its last directory is made 0755 when absent.
     System {
@@ -131,4 +146,9 @@ pub trait Host {
     fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
+    /// Reads a target that is a fragment, the fragments beside it, and `authorized_keys`, as `read` does.
+    fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError>;
+    /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error is what it said, and a
+    /// good end proves nothing: what it made is to be read.
+    fn refresh(&self, target: &Target) -> Result<(), HostError>;
 }

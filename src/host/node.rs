@@ -1,6 +1,6 @@
 //! The real node: each step on a thread of its own, as the account where the file is in its home.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::temporary::sweep;
 use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Workers};
 use super::{
-    Account, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, identity, lock, sshd,
+    Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, fragments,
+    identity, lock, refresh, sshd,
 };
 use crate::user::UserName;
 
@@ -22,6 +23,8 @@ pub struct Node {
     pub limit: Duration,
     /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
     pub lock_wait: Duration,
+    /// The longest that update-ssh-keys may run, 5 s; to be less than `limit`.
+    pub refresh_limit: Duration,
     /// Whether a read removes what killed runs left beside the file; not when nothing may be written.
     pub sweeps: bool,
     workers: Workers,
@@ -33,6 +36,7 @@ impl Default for Node {
         Self {
             limit: Duration::from_secs(10),
             lock_wait: Duration::from_secs(5),
+            refresh_limit: Duration::from_secs(5),
             sweeps: true,
             workers: Workers::default(),
             sshd_version: OnceLock::new(),
@@ -49,7 +53,7 @@ impl Node {
         let (user, path) = (target.account.user.clone(), target.path());
         let target = target.clone();
         self.workers.run(user.as_str(), &path, self.limit, move |awaited| {
-            if let Place::Home { .. } = target.place {
+            if let Place::Home { .. } | Place::Fragment { .. } = target.place {
                 identity::become_account(&target.account)?;
             }
             work(&target, awaited)
@@ -68,13 +72,13 @@ impl Host for Node {
         let sweeps = self.sweeps;
         self.step(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
-            let Some(directory) = place.directory else {
+            let Some(directory) = &place.directory else {
                 return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None });
             };
             if sweeps {
-                sweep(&directory, &place.name);
+                sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
             }
-            read::file(&directory, &place.name, &place.wanted)
+            read::file(directory, &place.name, &place.wanted)
         })
     }
 
@@ -86,19 +90,45 @@ impl Host for Node {
         let (seen, content, lock_wait) = (seen.clone(), content.to_vec(), self.lock_wait);
         self.step(target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
-            let Some(directory) = place.directory else { return Ok(Replaced::ChangedMeanwhile) };
+            let Some(directory) = &place.directory else { return Ok(Replaced::ChangedMeanwhile) };
             let name = &place.name;
-            replace::file(&directory, name, &place.wanted, &content, || {
+            let staging = (place.staging.as_ref().unwrap_or(directory), place.staged_as());
+            replace::file_by_way_of(staging, directory, name, &place.wanted, &content, || {
                 let lock = match target.place {
-                    Place::Home { .. } => lock::take(&target.account, lock_wait)?,
+                    Place::Home { .. } => lock::take(&target.account, lock_wait, Absent::Leave)?,
+                    Place::Fragment { .. } if refresh::installed().is_some() => {
+                        lock::take(&target.account, lock_wait, Absent::Make)?
+                    }
+                    Place::Fragment { .. } => lock::take(&target.account, lock_wait, Absent::Leave)?,
                     Place::System { .. } => None,
                 };
-                if read::current_stamp(&directory, name)? != seen {
+                if read::current_stamp(directory, name)? != seen {
                     return Ok(Gate::Changed);
                 }
                 awaited.still(&target.path())?;
                 Ok(Gate::Open(lock))
             })
+        })
+    }
+
+    fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
+        let sweeps = self.sweeps;
+        self.step(target, move |target, _| match &target.place {
+            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps),
+            _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
+        })
+    }
+
+    fn refresh(&self, target: &Target) -> Result<(), HostError> {
+        let (account, limit) = (target.account.clone(), self.refresh_limit);
+        let name = file_name(&target.path())?.to_owned();
+        // The program gets all of the account's ids; the thread takes its file-system identity after it, to sync.
+        self.workers.run(target.account.user.as_str(), &target.path(), self.limit, move |_| {
+            identity::permit(&account)?;
+            let ran = refresh::run(&account, limit);
+            identity::become_account(&account)?;
+            refresh::make_durable(&account, &name)?;
+            ran
         })
     }
 }
@@ -108,23 +138,37 @@ struct Located {
     directory: Option<Directory>,
     name: OsString,
     wanted: Wanted,
+    /// Where new content is written before it gets its place, if not in `directory`.
+    staging: Option<Directory>,
 }
 
 impl Located {
+    /// After what the temporary file is named.
+    fn staged_as(&self) -> &OsStr {
+        if self.staging.is_some() { OsStr::new(fragments::STAGED_AS) } else { &self.name }
+    }
+
     fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
         // The name is judged first: nothing is made on the way to a file that cannot be.
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;
-                let wanted = Wanted { uid, gid, mode: 0o600, limit: MAX_FILE };
+                let wanted = Wanted { uid, gid, mode: 0o600, tolerated: 0, limit: MAX_FILE };
                 let name = file_name(below)?.to_owned();
-                Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted }
+                Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted, staging: None }
+            }
+            Place::Fragment { name } => {
+                let below = Path::new(fragments::DIRECTORY).join(name);
+                let name = file_name(&below)?.to_owned();
+                let directory = walk::below_home(&target.account, &below, absent)?;
+                let staging = walk::below_home(&target.account, Path::new(fragments::MADE), Absent::Leave)?;
+                Self { name, directory, wanted: fragments::wanted(&target.account), staging }
             }
             Place::System { path } => {
                 let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-                let wanted = Wanted { uid, gid, mode: 0o644, limit: MAX_FILE };
+                let wanted = Wanted { uid, gid, mode: 0o644, tolerated: 0, limit: MAX_FILE };
                 let name = file_name(path)?.to_owned();
-                Self { name, directory: walk::system(path, absent)?, wanted }
+                Self { name, directory: walk::system(path, absent)?, wanted, staging: None }
             }
         })
     }

@@ -17,6 +17,8 @@ pub(super) struct Wanted {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: u32,
+    /// Permissions that others may have beyond that without harm.
+    pub(super) tolerated: u32,
     /// The most bytes that are read.
     pub(super) limit: u64,
 }
@@ -50,7 +52,7 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Resu
     let content = all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
-    let drifted = stat.st_uid != wanted.uid || stat.st_mode & 0o7777 != wanted.mode;
+    let drifted = stat.st_uid != wanted.uid || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
     Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
 }
 

@@ -33,7 +33,7 @@ pub fn write_durable(directory: &Path, name: &str, content: &[u8], mode: u32) ->
     let directory = Directory::open(directory)?;
     let name = file_name(&path)?;
     sweep(&directory, name);
-    let wanted = Wanted { uid, gid, mode, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
+    let wanted = Wanted { uid, gid, mode, tolerated: 0, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
     file(&directory, name, &wanted, content, || Ok(Gate::Open(None)))?;
     Ok(())
 }
@@ -46,14 +46,27 @@ pub(super) fn file(
     content: &[u8],
     gate: impl FnOnce() -> Result<Gate, HostError>,
 ) -> Result<Replaced, HostError> {
+    file_by_way_of((directory, name), directory, name, wanted, content, gate)
+}
+
+/// The same, with the temporary file in another directory of the same file system, and named after another file.
+pub(super) fn file_by_way_of(
+    (staging, staged_as): (&Directory, &OsStr),
+    directory: &Directory,
+    name: &OsStr,
+    wanted: &Wanted,
+    content: &[u8],
+    gate: impl FnOnce() -> Result<Gate, HostError>,
+) -> Result<Replaced, HostError> {
     if u64::try_from(content.len()).map_or(true, |length| length > wanted.limit) {
         return Err(HostError::TooLarge { path: directory.path.join(name), limit: wanted.limit });
     }
     let synced = directory.readable()?;
     refuse_flags(directory, name, &synced)?;
+    refuse_flags(staging, staged_as, &staging.readable()?)?;
 
-    let mut temporary = Temporary::create(directory, name)?;
-    prepare(directory, &temporary, wanted)?;
+    let mut temporary = Temporary::create(staging, staged_as)?;
+    prepare(staging, &temporary, wanted)?;
     let failed = |operation, fault| HostError::io(operation, &directory.path.join(name), fault);
     temporary.file.write_all(content).map_err(|fault| failed("write the new", fault))?;
     // Without this a file system may order the rename before the data: an empty file after a hard reset (coreos/bugs#2350).
@@ -63,7 +76,7 @@ pub(super) fn file(
         Gate::Open(lock) => lock,
         Gate::Changed => return Ok(Replaced::ChangedMeanwhile),
     };
-    temporary.publish(name)?;
+    temporary.publish(directory, name)?;
     // Without this a loss of power may bring the old file back, revoked keys and all, after we reported the new one.
     retry_on_intr(|| rustix::fs::fsync(&synced))
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;

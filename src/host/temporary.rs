@@ -44,11 +44,10 @@ impl<'a> Temporary<'a> {
         Ok(Self { file: File::from(fd), name, directory, published: false })
     }
 
-    /// Gives the file its final name, over whatever bears it.
-    pub(super) fn publish(mut self, target: &OsStr) -> Result<(), HostError> {
-        let fd = &self.directory.fd;
-        rustix::fs::renameat(fd, &self.name, fd, target)
-            .map_err(|errno| self.directory.failed("rename the new file to", target, errno))?;
+    /// Gives the file its final place and name, over whatever bears it.
+    pub(super) fn publish(mut self, directory: &Directory, target: &OsStr) -> Result<(), HostError> {
+        rustix::fs::renameat(&self.directory.fd, &self.name, &directory.fd, target)
+            .map_err(|errno| directory.failed("rename the new file to", target, errno))?;
         self.published = true;
         Ok(())
     }

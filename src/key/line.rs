@@ -143,6 +143,17 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
 }
 
+/// The key and the options that sshd reads from a line, whatever their spelling; `None` where a stock sshd would refuse
+/// the line, so that a line which nearly says the same as ours never passes for ours.
+pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
+    let found = identify(line)?;
+    let text = std::str::from_utf8(line).ok()?;
+    let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(BLANKS);
+    let (options, rest) = if looks_like_type(cut_word(text).0) { ("", text) } else { cut_options(text)? };
+    let options = OptionList::parse(options).ok()?;
+    (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
+}
+
 const BLANKS: [char; 2] = [' ', '\t'];
 
 fn key_at(line: &[u8]) -> Option<Identified> {

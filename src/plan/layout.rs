@@ -6,8 +6,8 @@ use super::desired::Desired;
 use crate::key::{Fingerprint, Identified, KeyBlob, identify};
 use crate::outcome::KeyShown;
 
-const BEGIN: &str = "# BEGIN authkeysd";
-const END: &str = "# END authkeysd";
+pub(super) const BEGIN: &str = "# BEGIN authkeysd";
+pub(super) const END: &str = "# END authkeysd";
 
 /// How much of the file is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub struct Plan {
     pub at_stake: usize,
     /// How many of them, pinned ones aside, are taken away.
     pub taken_away: usize,
+    /// With `layout = "coreos"`: other fragments' new contents, by their names.
+    pub others: Vec<(String, Vec<u8>)>,
+    /// With `layout = "coreos"`: update-ssh-keys has to run.
+    pub refresh: bool,
 }
 
 /// Plans one file. `installed` are the keys that authkeysd ever installed for the account.
@@ -148,7 +152,7 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
     lines
 }
 
-fn is_marker(line: &[u8], marker: &str) -> bool {
+pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
     line.trim_ascii() == marker.as_bytes()
 }
 
@@ -161,7 +165,7 @@ fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
 }
 
 /// Every line ends in LF, also a foreign last one that had none: else the next writer would glue two keys together.
-fn append_line(new: &mut Vec<u8>, line: &[u8]) {
+pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
     new.extend_from_slice(line);
     if !line.ends_with(b"\n") {
         new.push(b'\n');

@@ -2,8 +2,10 @@
 
 pub use desired::{Desired, Entry, desired};
 pub use expiry::{ExpiryForm, Moment};
+pub use fragments::{Fragments, Maker, add_pinned_fragment, dropped, plan_fragments, put_right};
 pub use layout::{Mode, Plan, add_pinned, plan};
 
 mod desired;
 mod expiry;
+mod fragments;
 mod layout;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::host::{Account, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target};
 use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 use crate::user::UserName;
 
@@ -105,5 +105,13 @@ impl<H: Host> Host for Noted<H> {
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
         self.step().replace(target, seen, content)
+    }
+
+    fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
+        self.step().fragments(target)
+    }
+
+    fn refresh(&self, target: &Target) -> Result<(), HostError> {
+        self.step().refresh(target)
     }
 }

@@ -10,6 +10,7 @@ mod findings;
 mod fleet;
 mod fleet_fixture;
 mod fleet_shown;
+mod fragments;
 mod histories;
 mod key_lines;
 mod keys;

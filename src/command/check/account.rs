@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Exit, Finding, Level};
-use crate::config::{AccountConfig, Config, Placed};
+use crate::config::{AccountConfig, Config};
 use crate::document::{self, Rules};
 use crate::host::{Account, Host as _, HostError, Node, Place, Target, sshd, strict};
 use crate::outcome::chain;
@@ -70,11 +70,7 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
 
 fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
     let found = node.account(account.user.as_ref()).map_err(|error| chain(&error))?;
-    let place = match account.file.place(found.user.as_str(), found.uid, &found.home)? {
-        Placed::BelowHome(below) => Place::Home { below },
-        Placed::Elsewhere(path) => Place::System { path },
-    };
-    Ok(Target { account: found, place })
+    crate::agent::target(account, found)
 }
 
 /// The same walk and read as a cycle's.

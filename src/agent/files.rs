@@ -1,0 +1,105 @@
+//! What stands on the node where an account's keys go: one file, or the several of which update-ssh-keys makes one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+
+use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
+use crate::key::Fingerprint;
+use crate::plan::{Desired, Fragments, Maker, Mode, Plan, add_pinned, add_pinned_fragment, plan, plan_fragments};
+
+/// What was read.
+#[derive(Debug)]
+pub(super) enum Files {
+    /// One file.
+    One(Snapshot),
+    /// Fragments: what the host found, and the same as plans are made of.
+    Several(FoundFragments, Fragments),
+}
+
+/// Makes a plan of what stands there: [`Files::plan`] or [`Files::add_pinned`].
+pub(super) type Planner = fn(&Files, &Desired, Mode, &BTreeSet<Fingerprint>) -> Plan;
+
+impl Files {
+    /// Reads all that belongs to the target.
+    pub(super) fn read(host: &impl Host, target: &Target) -> Result<Self, HostError> {
+        match target.place {
+            Place::Fragment { .. } => host.fragments(target).map(Self::of_fragments),
+            Place::Home { .. } | Place::System { .. } => host.read(target).map(Self::One),
+        }
+    }
+
+    fn of_fragments(found: FoundFragments) -> Self {
+        let maker = match (found.installed, found.obstacles.is_empty()) {
+            (false, _) => Maker::Nobody,
+            (true, true) => Maker::Program,
+            (true, false) => Maker::Blocked,
+        };
+        let content = |snapshot: &Snapshot| snapshot.content.clone().unwrap_or_default();
+        let fragments = Fragments {
+            ours: found.ours.content.clone(),
+            others: found.others.iter().map(|(name, snapshot)| (name.clone(), content(snapshot))).collect(),
+            made: found.made.content.clone(),
+            maker,
+            unborn: !found.exists,
+        };
+        Self::Several(found, fragments)
+    }
+
+    /// Plans what a key set makes of it.
+    pub(super) fn plan(&self, desired: &Desired, mode: Mode, installed: &BTreeSet<Fingerprint>) -> Plan {
+        match self {
+            Self::One(snapshot) => plan(desired, mode, snapshot.content.as_deref(), installed),
+            Self::Several(_, fragments) => plan_fragments(desired, mode, fragments, installed),
+        }
+    }
+
+    /// Plans for an account of which no key set is known.
+    pub(super) fn add_pinned(&self, desired: &Desired, mode: Mode, installed: &BTreeSet<Fingerprint>) -> Plan {
+        match self {
+            Self::One(snapshot) => add_pinned(desired, mode, snapshot.content.as_deref(), installed),
+            Self::Several(_, fragments) => add_pinned_fragment(desired, mode, fragments, installed),
+        }
+    }
+
+    /// Plans what it would be after an earlier plan.
+    pub(super) fn plan_after(
+        &self,
+        earlier: &Plan,
+        desired: &Desired,
+        mode: Mode,
+        installed: &BTreeSet<Fingerprint>,
+    ) -> Plan {
+        match self {
+            Self::One(snapshot) => {
+                let present = earlier.content.as_deref().or(snapshot.content.as_deref());
+                plan(desired, mode, present, installed)
+            }
+            Self::Several(_, fragments) => plan_fragments(desired, mode, &fragments.after(earlier), installed),
+        }
+    }
+
+    /// Directory and name of the file that sshd reads in the end: no two accounts may have the same.
+    pub(super) fn place(&self, target: &Target) -> Option<((u64, u64), OsString)> {
+        let (snapshot, path) = match self {
+            Self::One(snapshot) => (snapshot, target.path()),
+            Self::Several(found, _) => (&found.made, target.made().path()),
+        };
+        Some((snapshot.directory?, path.file_name()?.to_owned()))
+    }
+
+    /// All that it holds, for whoever wants it back.
+    pub(super) fn whole(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::One(snapshot) => snapshot.content.clone(),
+            Self::Several(found, fragments) => {
+                let ours = fragments.ours.as_ref().map(|content| ("our fragment", content));
+                let made = fragments.made.as_ref().map(|content| ("authorized_keys", content));
+                let others: BTreeMap<_, _> = fragments.others.iter().collect();
+                let all = ours.into_iter().chain(others.into_iter().map(|(name, content)| (name.as_str(), content)));
+                let texts = all.chain(made).map(|(name, content)| [format!("# {name}\n").as_bytes(), content].concat());
+                let whole = texts.collect::<Vec<_>>().join(&b'\n');
+                (found.exists || found.made.content.is_some()).then_some(whole)
+            }
+        }
+    }
+}

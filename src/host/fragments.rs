@@ -1,0 +1,113 @@
+//! Reading `~/.ssh/authorized_keys.d`, in which any user can put anything: each entry is looked at before it is opened,
+//! and what update-ssh-keys would fail or hang on is named.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::Dir;
+
+use super::read::{self, Wanted};
+use super::temporary::sweep;
+use super::walk::{Absent, Directory, below_home};
+use super::{Account, HostError, MAX_FILE, Snapshot, Stamp, refresh};
+
+/// The directory of fragments, and `authorized_keys` beside it.
+pub(super) const DIRECTORY: &str = ".ssh/authorized_keys.d";
+pub(super) const MADE: &str = ".ssh/authorized_keys";
+/// After which temporary files are named: they lie in `.ssh`, for update-ssh-keys takes everything in the directory itself
+/// for keys, leftovers too.
+pub(super) const STAGED_AS: &str = "authorized_keys.d";
+/// A node's usual number is three.
+const MAX_ENTRIES: usize = 128;
+/// The most bytes that all entries together may have.
+const MAX_ALL: u64 = 4 << 20;
+
+/// What was found in an account's `authorized_keys.d` and beside it.
+#[derive(Debug)]
+pub struct FoundFragments {
+    /// The fragment of the target.
+    pub ours: Snapshot,
+    /// The others that can be read, by their names.
+    pub others: Vec<(String, Snapshot)>,
+    /// `authorized_keys`.
+    pub made: Snapshot,
+    /// What stands in the directory's way: update-ssh-keys would fail or hang on it.
+    pub obstacles: Vec<HostError>,
+    /// There is such a directory.
+    pub exists: bool,
+    /// update-ssh-keys is installed.
+    pub installed: bool,
+}
+
+/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so others may read it.
+pub(super) fn wanted(account: &Account) -> Wanted {
+    Wanted { uid: account.uid, gid: account.gid, mode: 0o600, tolerated: 0o044, limit: MAX_FILE }
+}
+
+/// Reads all of it as the calling thread's identity.
+pub(super) fn read_all(account: &Account, fragment: &str, sweeps: bool) -> Result<FoundFragments, HostError> {
+    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None };
+    let mut found = FoundFragments {
+        ours: absent.clone(),
+        others: Vec::new(),
+        made: absent,
+        obstacles: Vec::new(),
+        exists: false,
+        installed: refresh::installed().is_some(),
+    };
+    let wanted = wanted(account);
+    let Some(ssh) = below_home(account, Path::new(MADE), Absent::Leave)? else { return Ok(found) };
+    if sweeps {
+        sweep(&ssh, OsStr::new(STAGED_AS));
+        sweep(&ssh, OsStr::new("authorized_keys"));
+    }
+    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted)?;
+    let below = Path::new(DIRECTORY).join(fragment);
+    let Some(directory) = below_home(account, &below, Absent::Leave)? else { return Ok(found) };
+    found.exists = true;
+    found.ours = read::file(&directory, OsStr::new(fragment), &wanted)?;
+    let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
+    for name in names(&directory)?.into_iter().filter(|name| name != fragment) {
+        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted))) {
+            Ok((text, Ok(snapshot))) => {
+                let content = snapshot.content.as_deref().unwrap_or_default();
+                total += content.len();
+                if std::str::from_utf8(content).is_err() {
+                    found.obstacles.push(obstacle(&directory, &name, "is no UTF-8 text"));
+                }
+                found.others.push((text.to_owned(), snapshot));
+            }
+            Ok((_, Err(fault))) => found.obstacles.push(fault),
+            Err(()) => found.obstacles.push(obstacle(&directory, &name, "has a name that is no UTF-8 text")),
+        }
+        if u64::try_from(total).map_or(true, |total| total > MAX_ALL) {
+            return Err(HostError::TooLarge { path: directory.path.clone(), limit: MAX_ALL });
+        }
+    }
+    found.others.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(found)
+}
+
+fn names(directory: &Directory) -> Result<Vec<OsString>, HostError> {
+    let failed = |errno| directory.failed("list", OsStr::new(""), errno);
+    let mut names = Vec::new();
+    for entry in Dir::new(directory.readable()?).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        if names.len() == MAX_ENTRIES {
+            return Err(obstacle(directory, OsStr::new(""), "has more than 128 entries"));
+        }
+        names.push(name.to_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn obstacle(directory: &Directory, name: &OsStr, fault: &'static str) -> HostError {
+    let path = if name.is_empty() { directory.path.clone() } else { directory.path.join(name) };
+    HostError::Obstacle { path, fault }
+}

@@ -1,0 +1,188 @@
+//! Other programs: nothing on their standard input, a time limit, and no process of theirs left behind (FAILURES 33).
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, Uid};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::Account;
+
+/// Where the programs are that ours start; a service's own PATH is not always that of a system.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// The most bytes of an answer that are kept; `sshd -T` prints some 6 KB.
+const MAX_ANSWER: usize = 1 << 16;
+const POLL: Duration = Duration::from_millis(2);
+/// How long a killed program may take to die.
+const DYING: Duration = Duration::from_secs(1);
+
+/// What a program said, and how it ended.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl Answer {
+    /// Its last word on standard error, else on standard output.
+    pub(super) fn last_line(&self) -> &str {
+        let last = |text: &'_ str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::len);
+        let text = if last(&self.stderr).is_some() { &self.stderr } else { &self.stdout };
+        text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing").trim()
+    }
+}
+
+/// A command with a small environment that is the same for everybody.
+pub(super) fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
+    command
+}
+
+/// Lets the command run as the account with all its ids and no privilege; of its groups only the primary one, which is
+/// enough in its own home. By whoever is no root it runs as who he is.
+pub(super) fn as_account(command: &mut Command, account: &Account) {
+    if Uid::effective().is_root() && account.uid != 0 {
+        command.uid(account.uid).gid(account.gid);
+    }
+    command.env("HOME", &account.home).env("USER", account.user.as_str()).env("LOGNAME", account.user.as_str());
+}
+
+/// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its group. `account` is
+/// the one it runs as, if it is not ours.
+pub(super) fn run(command: &mut Command, limit: Duration, account: Option<&Account>) -> io::Result<Answer> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let mut stdout = Drain::new(child.stdout.take())?;
+    let mut stderr = Drain::new(child.stderr.take())?;
+    let begun = Instant::now();
+    loop {
+        let ended = child.try_wait();
+        // What it left in the pipes is read after its end; a grandchild that keeps them open is not waited for.
+        stdout.read();
+        stderr.read();
+        match ended {
+            Ok(Some(status)) => return Ok(Answer { status, stdout: stdout.text(), stderr: stderr.text() }),
+            Ok(None) if begun.elapsed() < limit => thread::sleep(POLL),
+            Ok(None) => break,
+            Err(fault) => return Err(fault),
+        }
+    }
+    kill(&mut child, account)?;
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?} and was killed")))
+}
+
+/// Kills the child and everything in its group.
+fn kill(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
+    let group = i32::try_from(child.id()).map_err(io::Error::other)?;
+    match (killpg(Pid::from_raw(group), Signal::SIGKILL), account) {
+        // Root without CAP_KILL, as in a sandbox, may not; the account itself may.
+        (Err(Errno::EPERM), Some(account)) => {
+            let mut helper = command("/bin/sh");
+            as_account(&mut helper, account);
+            helper.args(["-c", &format!("kill -KILL -{group}")]).stdin(Stdio::null()).stderr(Stdio::null());
+            helper.process_group(0).status()?;
+        }
+        (Err(Errno::ESRCH) | Ok(()), _) => {}
+        (Err(fault), _) => return Err(fault.into()),
+    }
+    let begun = Instant::now();
+    while child.try_wait()?.is_none() {
+        if begun.elapsed() > DYING {
+            return Err(io::Error::other("it hangs and cannot be killed; authkeysd may need CAP_KILL"));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// One pipe of a program, read as far as there is something.
+struct Drain<R> {
+    pipe: Option<R>,
+    kept: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Drain<R> {
+    fn new(pipe: Option<R>) -> io::Result<Self> {
+        if let Some(pipe) = &pipe {
+            fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { pipe, kept: Vec::new() })
+    }
+
+    fn read(&mut self) {
+        let mut piece = [0; 4_096];
+        // Bounded, for a program could write faster than we read.
+        for _ in 0..MAX_ANSWER / piece.len() {
+            match self.pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
+                Some(Ok(length @ 1..)) => {
+                    let room = MAX_ANSWER.saturating_sub(self.kept.len());
+                    self.kept.extend_from_slice(piece.get(..length.min(room)).unwrap_or_default());
+                }
+                Some(Err(fault)) if fault.kind() == io::ErrorKind::Interrupted => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn text(self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str, limit: u64) -> io::Result<Answer> {
+        run(command("/bin/sh").args(["-c", script]), Duration::from_millis(limit), None)
+    }
+
+    #[test]
+    fn what_it_says_and_how_it_ends_are_told() {
+        let answer = sh("echo one; echo two >&2; echo >&2; exit 3", 5_000).unwrap();
+        assert_eq!((answer.status.code(), answer.stdout.as_str(), answer.last_line()), (Some(3), "one\n", "two"));
+        assert_eq!(sh("cat", 5_000).unwrap().last_line(), "nothing");
+        assert!(sh("yes | head -c 1000000", 5_000).unwrap().stdout.len() == MAX_ANSWER);
+        let begun = Instant::now();
+        assert_eq!(sh("sleep 5 & echo gone", 4_000).unwrap().stdout, "gone\n", "a pipe that stays open");
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
+    #[test]
+    fn f33_a_program_that_hangs_is_killed_with_all_that_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pid");
+        let begun = Instant::now();
+        let script = format!("trap '' TERM INT; sleep 60 & echo $! > {}; wait; sleep 60", file.display());
+        let fault = sh(&script, 200).unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+        let pid: i32 = super::super::bounded::read(&file, 64)
+            .unwrap()
+            .map(|found| String::from_utf8(found.content).unwrap().trim().parse().unwrap())
+            .unwrap();
+        let begun = Instant::now();
+        // Its new parent may take a moment to reap it.
+        let dead = |pid| {
+            let state = bounded_state(pid);
+            state.is_none_or(|state| state == 'Z')
+        };
+        while !dead(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(3), "the grandchild lives");
+            thread::sleep(POLL);
+        }
+    }
+
+    fn bounded_state(pid: i32) -> Option<char> {
+        let stat = super::super::bounded::read(format!("/proc/{pid}/stat").as_ref(), 4_096).ok()??;
+        String::from_utf8_lossy(&stat.content).rsplit_once(") ")?.1.chars().next()
+    }
+}

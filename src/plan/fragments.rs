@@ -1,0 +1,301 @@
+//! Accounts whose `authorized_keys` update-ssh-keys makes of the files in `~/.ssh/authorized_keys.d` (CoreOS, Flatcar).
+//!
+//! The program writes every file again when it runs: in another order, without comments, with whatever mode. So
+//! nothing here compares bytes: a line is right when sshd reads the same key with the same options from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::desired::{Desired, Entry};
+use super::layout::{BEGIN, END, Mode, Plan, append_line, is_marker};
+use crate::key::{Fingerprint, OptionList, granted, identify};
+use crate::outcome::KeyShown;
+
+/// The fragment to which update-ssh-keys takes over, at its first run, what was in `authorized_keys`.
+const IMPORTED: &str = "old_authorized_keys";
+/// What every vendor's type of key ends in or holds; update-ssh-keys 0.7.0 knows none of them and leaves them out.
+const VENDOR: char = '@';
+
+/// Who makes `authorized_keys` of the fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// update-ssh-keys is not installed: sshd must read the fragments themselves.
+    Nobody,
+    /// update-ssh-keys.
+    Program,
+    /// update-ssh-keys is installed, but would fail or hang on something in the directory: it is not run.
+    Blocked,
+}
+
+/// What stands in the account's `.ssh`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragments {
+    /// Our fragment; `None` when there is none.
+    pub ours: Option<Vec<u8>>,
+    /// The others, by their names.
+    pub others: BTreeMap<String, Vec<u8>>,
+    /// `authorized_keys`; `None` when there is none.
+    pub made: Option<Vec<u8>>,
+    /// Who makes it.
+    pub maker: Maker,
+    /// There is no `authorized_keys.d` yet: were it made by us, update-ssh-keys would drop what `authorized_keys` holds.
+    pub unborn: bool,
+}
+
+impl Fragments {
+    /// As after a plan's writes.
+    pub fn after(&self, plan: &Plan) -> Self {
+        let mut after = self.clone();
+        after.ours = plan.content.clone().or(after.ours);
+        after.others.extend(plan.others.iter().cloned());
+        after
+    }
+
+    /// update-ssh-keys has to run before anything is written, to import what it will otherwise drop.
+    pub fn to_be_imported(&self) -> bool {
+        self.unborn && self.maker == Maker::Program
+    }
+
+    fn all(&self) -> impl Iterator<Item = &[u8]> {
+        let fragments = self.ours.iter().chain(self.others.values());
+        fragments.chain(&self.made).flat_map(|content| lines(content))
+    }
+}
+
+/// Plans our fragment, takes keys out of the others, and tells whether update-ssh-keys has to run.
+pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, installed: &BTreeSet<Fingerprint>) -> Plan {
+    let rules = Rules::new(desired, installed);
+    let mut plan = Plan::default();
+    let mut others = present.others.clone();
+    if let (true, Some(made)) = (present.to_be_imported(), &present.made) {
+        others.insert(IMPORTED.to_owned(), made.clone());
+    }
+    for (name, content) in &others {
+        let kept = rules.keep(content, |fingerprint, _| !rules.unwelcome(fingerprint));
+        if kept != *content {
+            plan.others.push((name.clone(), kept));
+        }
+    }
+
+    let ours = present.ours.as_deref().unwrap_or_default();
+    let mut new = match mode {
+        Mode::Exclusive => Vec::new(),
+        Mode::Block => {
+            rules.keep(ours, |fingerprint, line| !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line))
+        }
+    };
+    let ours_before = lines(ours).filter_map(identify).map(|found| found.key.fingerprint()).collect::<HashSet<_>>();
+    let foreign = lines(&new).filter_map(identify).map(|found| found.key.fingerprint()).collect::<HashSet<_>>();
+    let complete = rules.missing(ours).is_empty();
+    let nothing_else = lines(ours).filter(|line| identify(line).is_some()).all(|line| {
+        let stranger = identify(line).is_some_and(|found| foreign.contains(&found.key.fingerprint()));
+        rules.grants_as_wanted(line) || stranger
+    });
+    if !new.is_empty() && !new.ends_with(b"\n") {
+        new.push(b'\n');
+    }
+    desired.entries.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+    if !(complete && nothing_else) {
+        plan.content = Some(new);
+    }
+
+    // What only its own lines and no block of ours would repair is for update-ssh-keys to do.
+    let made = present.made.as_deref().unwrap_or_default();
+    let undone = || rules.missing(&without_block(made)).iter().any(|entry| !entry.key.kind().contains(VENDOR));
+    let wrong = || lines(made).any(|line| rules.is_wrong(line));
+    let written = plan.content.is_some() || !plan.others.is_empty();
+    plan.refresh = present.maker == Maker::Program && (written || present.to_be_imported() || undone() || wrong());
+    summarise(&mut plan, &rules, present, others, &ours_before);
+    plan
+}
+
+/// Plans the fragments of an account of which no key set is known: the pinned keys are added, nothing is taken away.
+pub fn add_pinned_fragment(
+    desired: &Desired,
+    _mode: Mode,
+    present: &Fragments,
+    _installed: &BTreeSet<Fingerprint>,
+) -> Plan {
+    plan_fragments(desired, Mode::Block, present, &BTreeSet::new())
+}
+
+/// What `authorized_keys` must become where the program that makes it did not do all of its work; `None` when it is
+/// right. Keys that must not be there leave it, and keys that it lacks are put between our markers: those whom the program
+/// does not serve log in all the same, and the markers keep the fault from being forgotten. Where nobody makes the file,
+/// nothing is added to it: sshd reads our fragment.
+pub fn put_right(desired: &Desired, present: &Fragments, installed: &BTreeSet<Fingerprint>) -> Option<Vec<u8>> {
+    let rules = Rules::new(desired, installed);
+    let old = present.made.as_deref();
+    if old.is_none() && present.maker == Maker::Nobody {
+        return None;
+    }
+    let mut new = Vec::new();
+    let mut there = HashSet::new();
+    for line in without_block(old.unwrap_or_default()).split_inclusive(|b| *b == b'\n') {
+        let Some(found) = identify(bare(line)) else {
+            append_line(&mut new, line);
+            continue;
+        };
+        let fingerprint = found.key.fingerprint();
+        if !rules.unwelcome(&fingerprint) || rules.grants_as_wanted(bare(line)) {
+            append_line(&mut new, line);
+            there.extend(rules.grants_as_wanted(bare(line)).then_some(fingerprint));
+        } else if let (Some((entry, _)), Maker::Nobody) = (rules.wanted.get(&fingerprint), present.maker) {
+            // Taken away, it would lock out whose sshd does not read fragments; as it is, it defeats our options.
+            if there.insert(fingerprint) {
+                append_line(&mut new, entry.line.as_bytes());
+            }
+        }
+    }
+    let missing: Vec<&Entry> =
+        desired.entries.iter().filter(|entry| !there.contains(&entry.key.fingerprint())).collect();
+    if present.maker != Maker::Nobody && !missing.is_empty() {
+        append_line(&mut new, BEGIN.as_bytes());
+        missing.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+        append_line(&mut new, END.as_bytes());
+    }
+    (old.unwrap_or_default() != new).then_some(new)
+}
+
+/// The keys that the program's own lines of `authorized_keys` lack.
+pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
+    let nothing = BTreeSet::new();
+    let rules = Rules::new(desired, &nothing);
+    let made = without_block(present.made.as_deref().unwrap_or_default());
+    rules.missing(&made).iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
+}
+
+/// What may stand in a line, and what must.
+struct Rules<'a> {
+    desired: &'a Desired,
+    installed: &'a BTreeSet<Fingerprint>,
+    wanted: HashMap<Fingerprint, (&'a Entry, OptionList)>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
+        let options = |entry: &Entry| granted(entry.line.as_bytes()).map(|(_, options)| options).unwrap_or_default();
+        let wanted = desired.entries.iter().map(|entry| (entry.key.fingerprint(), (entry, options(entry))));
+        Self { desired, installed, wanted: wanted.collect() }
+    }
+
+    /// No line but ours may have it.
+    fn unwelcome(&self, fingerprint: &Fingerprint) -> bool {
+        let Desired { pinned, addressed, revoked, .. } = self.desired;
+        !pinned.contains(fingerprint)
+            && (addressed.contains(fingerprint)
+                || revoked.contains(fingerprint)
+                || self.installed.contains(fingerprint))
+    }
+
+    /// The line lets a key that is in force in, with just its options.
+    fn grants_as_wanted(&self, line: &[u8]) -> bool {
+        let found = granted(line);
+        found.is_some_and(|(key, options)| self.wanted.get(&key.fingerprint()).is_some_and(|(_, own)| *own == options))
+    }
+
+    fn is_wrong(&self, line: &[u8]) -> bool {
+        identify(line).is_some_and(|found| self.unwelcome(&found.key.fingerprint())) && !self.grants_as_wanted(line)
+    }
+
+    /// The keys in force that no line lets in as they must be.
+    fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
+        let there: HashSet<Fingerprint> = lines(content)
+            .filter(|line| self.grants_as_wanted(line))
+            .filter_map(identify)
+            .map(|found| found.key.fingerprint())
+            .collect();
+        self.desired.entries.iter().filter(|entry| !there.contains(&entry.key.fingerprint())).collect()
+    }
+
+    /// The content without the lines of keys that are not kept; other lines stay byte for byte.
+    fn keep(&self, content: &[u8], kept: impl Fn(&Fingerprint, &[u8]) -> bool) -> Vec<u8> {
+        let mut new = Vec::with_capacity(content.len());
+        let mut all = true;
+        for line in content.split_inclusive(|b| *b == b'\n') {
+            if identify(bare(line)).is_none_or(|found| kept(&found.key.fingerprint(), bare(line))) {
+                append_line(&mut new, line);
+            } else {
+                all = false;
+            }
+        }
+        // A file that is none of ours is not rewritten for a line feed.
+        if all { content.to_vec() } else { new }
+    }
+}
+
+/// Fills in what people are told: which keys came and went, over all files.
+fn summarise(
+    plan: &mut Plan,
+    rules: &Rules<'_>,
+    present: &Fragments,
+    others: BTreeMap<String, Vec<u8>>,
+    ours_before: &HashSet<Fingerprint>,
+) {
+    let mut after = Fragments { others, ..present.clone() }.after(plan);
+    if plan.refresh {
+        // All of it comes from the fragments, or from us.
+        after.made = None;
+    } else {
+        after.made = put_right(rules.desired, present, rules.installed).or(after.made);
+    }
+    let (before, after) = (meanings(present.all()), meanings(after.all()));
+    for entry in &rules.desired.entries {
+        let shown = KeyShown::new(&entry.key, &entry.comment);
+        match before.get(&entry.key.fingerprint()) {
+            None => plan.added.push(shown.clone()),
+            Some((_, found)) if after.get(&entry.key.fingerprint()).is_some_and(|(_, then)| found != then) => {
+                plan.updated.push(shown.clone());
+            }
+            Some(_) => {}
+        }
+        plan.in_force.push(shown);
+    }
+    for (fingerprint, (shown, _)) in &before {
+        let pinned = rules.desired.pinned.contains(fingerprint);
+        let stays = after.contains_key(fingerprint);
+        plan.at_stake += usize::from(!pinned && (ours_before.contains(fingerprint) || !stays));
+        if !stays {
+            plan.removed.push(shown.clone());
+            plan.taken_away += usize::from(!pinned);
+        }
+    }
+}
+
+/// Each key that lines let in, as people see it, and the options with which they do.
+fn meanings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> BTreeMap<Fingerprint, (KeyShown, BTreeSet<String>)> {
+    let mut found = BTreeMap::new();
+    for line in lines {
+        let Some(identified) = identify(line) else { continue };
+        let options = granted(line).map_or_else(|| "?".to_owned(), |(_, options)| options.to_string());
+        let shown = || (KeyShown::new(&identified.key, &identified.comment), BTreeSet::new());
+        found.entry(identified.key.fingerprint()).or_insert_with(shown).1.insert(options);
+    }
+    found
+}
+
+fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    content.split(|b| *b == b'\n')
+}
+
+fn bare(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
+}
+
+/// `authorized_keys` without what stands between our markers; a marker without its partner bounds nothing.
+fn without_block(content: &[u8]) -> Vec<u8> {
+    let mut new = Vec::with_capacity(content.len());
+    let mut open: Option<Vec<&[u8]>> = None;
+    for line in content.split_inclusive(|b| *b == b'\n') {
+        if is_marker(line, BEGIN) {
+            open.replace(Vec::new()).into_iter().flatten().for_each(|line| new.extend_from_slice(line));
+        } else if is_marker(line, END) {
+            open = None;
+        } else if let Some(inside) = &mut open {
+            inside.push(line);
+        } else {
+            new.extend_from_slice(line);
+        }
+    }
+    open.into_iter().flatten().for_each(|line| new.extend_from_slice(line));
+    new
+}
