@@ -10,7 +10,7 @@ use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
 const IN_A_ROW: SignedDuration = SignedDuration::from_hours(25);
 /// From this many repairs in a row on, the other writer is named.
-const RIVALRY: u32 = 3;
+pub const RIVALRY: u32 = 3;
 /// The shortest time for which he stays named after his last write.
 const NAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
 

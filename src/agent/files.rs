@@ -13,7 +13,7 @@ pub(super) enum Files {
     /// One file.
     One(Snapshot),
     /// Fragments: what the host found, and the same as plans are made of.
-    Several(FoundFragments, Fragments),
+    Several(Box<FoundFragments>, Fragments),
 }
 
 /// Makes a plan of what stands there: [`Files::plan`] or [`Files::add_pinned`].
@@ -42,7 +42,7 @@ impl Files {
             maker,
             unborn: !found.exists,
         };
-        Self::Several(found, fragments)
+        Self::Several(Box::new(found), fragments)
     }
 
     /// Plans what a key set makes of it.

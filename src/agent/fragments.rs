@@ -77,7 +77,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 let is_right = put_right(&work.desired, now, &installed).is_none();
                 progress.settled.changed |= progress.ran && was_wrong && is_right;
                 // Born by the import: what is written now is for another run.
-                progress.ran &= !(import && !now.unborn);
+                progress.ran &= !import || now.unborn;
             }
         }
         let path = target.path();

@@ -1,6 +1,7 @@
 //! Which journal entries an outcome is worth: what differs from the outcome before, and nothing twice. Pure.
 
 use super::kind::Kind;
+use crate::history::RIVALRY;
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, Status};
 
 /// One entry. docs/journal.md tells the fields.
@@ -162,10 +163,11 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
     let kind = match account.status {
         Status::Failed => Kind::AccountFailed,
         Status::Stale => Kind::DocumentRefused,
-        Status::Degraded if account.left_out.is_empty() => Kind::RivalWriter,
+        Status::Degraded if account.repairs >= RIVALRY => Kind::RivalWriter,
+        Status::Degraded if account.left_out.is_empty() => Kind::AccountDegraded,
         // Named once for the document.
         Status::Degraded => return,
-        Status::Ok if before.is_some_and(|before| before.status == Status::Failed) => Kind::AccountRecovered,
+        Status::Ok if before.is_some_and(was_bad) => Kind::AccountRecovered,
         Status::Ok => return,
     };
     if news {
@@ -176,6 +178,12 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
         };
         entries.push(Entry::of_account(kind, account, message));
     }
+}
+
+/// An entry has told of it.
+fn was_bad(before: &AccountOutcome) -> bool {
+    let degraded = before.status == Status::Degraded && before.left_out.is_empty() && before.repairs < RIVALRY;
+    before.status == Status::Failed || degraded
 }
 
 /// The same text, but for numbers: times, durations and counts go on.

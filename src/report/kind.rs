@@ -35,6 +35,8 @@ pub enum Kind {
     RivalWriter,
     /// An account's file is not as it must be.
     AccountFailed,
+    /// An account's keys are in force, but not all is as it should be.
+    AccountDegraded,
     /// It is again.
     AccountRecovered,
     /// Something else is wrong with the node.
@@ -43,7 +45,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Started,
         Self::Stopping,
         Self::Reloaded,
@@ -60,6 +62,7 @@ impl Kind {
         Self::DriftRepaired,
         Self::RivalWriter,
         Self::AccountFailed,
+        Self::AccountDegraded,
         Self::AccountRecovered,
         Self::Fault,
     ];
@@ -83,6 +86,7 @@ impl Kind {
             Self::DriftRepaired => "e900498a826c4175b4ada289c599c306",
             Self::RivalWriter => "e5f842166497476db36215ecbcb8e501",
             Self::AccountFailed => "d2aba209e0914d9ba34aec453a1ba0e4",
+            Self::AccountDegraded => "26ba7edc271d4d9fbcc43c5513669d90",
             Self::AccountRecovered => "db3375d314144e67a49c0eff7d456fff",
             Self::Fault => "0f13c04e53be4965af87db5d3b8c0f6c",
         }
@@ -107,6 +111,7 @@ impl Kind {
             Self::DriftRepaired => "drift repaired",
             Self::RivalWriter => "rival writer",
             Self::AccountFailed => "account failed",
+            Self::AccountDegraded => "account degraded",
             Self::AccountRecovered => "account is good again",
             Self::Fault => "fault",
         }
@@ -123,6 +128,7 @@ impl Kind {
                 | Self::DriftRepaired
                 | Self::RivalWriter
                 | Self::AccountFailed
+                | Self::AccountDegraded
                 | Self::Fault
         )
     }

@@ -38,11 +38,13 @@ pub fn inside() -> bool {
     std::env::var_os("LAB").is_some()
 }
 
-/// The directories of the test binary and of the built program, wherever the target directory lies.
+/// The directories of the test binary, of the built program and of installed tools, wherever the target directory lies.
 fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_authkeysd"));
-    [test.as_path(), program].map(|path| path.parent().unwrap().display().to_string()).join(":")
+    let tools = super::tools::root().join("bin");
+    let kept = [test.parent(), program.parent(), Some(tools.as_path()).filter(|path| path.is_dir())];
+    kept.into_iter().flatten().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 /// Whether the lab's sshd lets `user` in with `key`. Panics when the answer is neither yes nor no.
