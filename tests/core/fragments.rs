@@ -76,7 +76,7 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
         assert_eq!((account.added.len(), account.updated.len(), account.removed.len()), (0, 1, 1), "{account:#?}");
         assert_eq!(account.removed[0].fingerprint.to_string(), print(&old));
     }
-    assert_eq!(keys(&world.host.text(OLD)), [own.clone()]);
+    assert_eq!(keys(&world.host.text(OLD)), std::slice::from_ref(&own));
     assert_eq!(keys(&world.host.text(OURS)), [format!("restrict,pty {new}")]);
     assert_eq!(keys(&world.host.text(MADE)), sorted(&[&format!("restrict,pty {new}"), &own]));
     assert_eq!(*world.host.runs.borrow(), 2, "to import, and to make the file");
@@ -94,7 +94,7 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     world.host.set(IGNITION, &format!("{old}\n{own}\n"));
     let outcome = world.cycle();
     assert_eq!((outcome.status, outcome.changed()), (Status::Ok, true));
-    assert_eq!(keys(&world.host.text(IGNITION)), [own.clone()]);
+    assert_eq!(keys(&world.host.text(IGNITION)), std::slice::from_ref(&own));
     assert_eq!(keys(&world.host.text(MADE)), sorted(&[&format!("restrict,pty {new}"), &own, &own]));
 }
 
