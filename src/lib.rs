@@ -29,3 +29,4 @@ pub mod state;
 mod terminal;
 pub mod user;
 pub mod verify;
+mod words;

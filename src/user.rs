@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::words::brief;
+
 /// An account's name as NSS knows it: 1 to 256 bytes that are safe in a path and in one line of a log.
 ///
 /// A directory service may well hand out `DOMAIN\jo` or `jo@example.org`, so this is not POSIX' narrow set.
@@ -31,7 +33,7 @@ impl UserName {
         } else {
             return Ok(Self(name.to_owned()));
         };
-        Err(BadUserName(name.to_owned(), fault))
+        Err(BadUserName(brief(name), fault))
     }
 
     /// The name as text.

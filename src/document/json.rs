@@ -1,14 +1,23 @@
 //! JSON documents, version 1. Unknown and repeated fields are errors: a mistyped `not_after` must not grant access for ever.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use jiff::Timestamp;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, told};
-use crate::key::{Fingerprint, KeyLine, LineRules};
+use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
+use crate::words::brief;
+
+/// More than 1 MiB can hold of them.
+const MAX_REVOKED: usize = 20_000;
+
+/// The most bytes of the options of one key in JSON. A line has at most 8 KiB; each byte may be written as `\\u0041`.
+const MAX_OPTIONS: usize = 64 * 1_024;
 
 /// Read first and leniently, so that a future version is named as such rather than by its first unknown field.
 #[derive(Deserialize)]
@@ -23,7 +32,7 @@ struct Top<'a> {
     #[serde(rename = "version")]
     _version: u8,
     #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
+    keys: Entries<'a, MAX_KEYS>,
     #[serde(borrow, default, deserialize_with = "not_null")]
     name: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "not_null")]
@@ -33,17 +42,49 @@ struct Top<'a> {
     #[serde(borrow, default, deserialize_with = "not_null")]
     expires: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    revoked: Vec<&'a RawValue>,
+    revoked: Entries<'a, MAX_REVOKED>,
+}
+
+/// The elements of an array, of which only the first `MOST` are kept: a hostile document shall not cost many times its
+/// size.
+#[derive(Default)]
+struct Entries<'a, const MOST: usize> {
+    kept: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a, const MOST: usize> Deserialize<'de> for Entries<'a, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self::default())
+    }
+}
+
+impl<'de: 'a, 'a, const MOST: usize> Visitor<'de> for Entries<'a, MOST> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
+        while let Some(element) = elements.next_element()? {
+            self.count += 1;
+            if self.count <= MOST {
+                self.kept.push(element);
+            }
+        }
+        Ok(self)
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key {
+struct Key<'a> {
     public_key: String,
-    #[serde(default)]
-    options: Vec<String>,
+    #[serde(borrow, default, deserialize_with = "not_null")]
+    options: Option<&'a RawValue>,
     #[serde(default, deserialize_with = "not_null")]
-    accounts: Option<Vec<UserName>>,
+    accounts: Option<BTreeSet<UserName>>,
     #[serde(default, deserialize_with = "not_null")]
     not_before: Option<Time>,
     #[serde(default, deserialize_with = "not_null")]
@@ -65,13 +106,25 @@ impl TryFrom<String> for Time {
 
     fn try_from(text: String) -> Result<Self, String> {
         // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants access is strict.
-        let shape =
-            text.len() >= 20 && text.is_ascii() && text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
         match text.parse::<Timestamp>() {
-            Ok(time) if shape => Ok(Self(time)),
-            _ => Err(format!("{text:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z")),
+            Ok(time) if is_rfc_3339(&text) => Ok(Self(time)),
+            _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(&text))),
         }
     }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS`, perhaps a fraction, and `Z` or `+HH:MM`.
+fn is_rfc_3339(text: &str) -> bool {
+    let like = |text: &str, form: &str| {
+        let alike = |(c, f): (u8, u8)| if f == b'0' { c.is_ascii_digit() } else { c == f };
+        text.len() == form.len() && text.bytes().zip(form.bytes()).all(alike)
+    };
+    let Some((time, rest)) = text.split_at_checked(19) else { return false };
+    let offset = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let fraction = rest.len() - offset.len() != 1;
+    like(time, "0000-00-00T00:00:00")
+        && fraction
+        && (matches!(offset, "Z" | "z") || like(offset, "+00:00") || like(offset, "-00:00"))
 }
 
 /// Reads a document of version 1.
@@ -89,8 +142,14 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
         None => return Err(Refused::Json("it has neither `version` nor `PublicKey`".to_owned())),
     }
     let top: Top<'_> = serde_json::from_str(json).map_err(wrong)?;
-    if top.keys.len() > MAX_KEYS {
-        return Err(Refused::TooManyKeys(top.keys.len()));
+    if top.keys.count > MAX_KEYS {
+        return Err(Refused::TooManyKeys(top.keys.count));
+    }
+    if top.revoked.count > MAX_REVOKED {
+        return Err(Refused::Json(format!(
+            "it revokes {} keys, more than the {MAX_REVOKED} that are read",
+            top.revoked.count
+        )));
     }
     let place = Place { json, lines: Lines::of(payload) };
     let mut document = Document {
@@ -98,17 +157,22 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
         serial: place.optional::<Serial>("serial", top.serial)?,
         audience: place.optional::<Name>("audience", top.audience)?,
         expires: place.optional::<Time>("expires", top.expires)?.map(|time| time.0),
-        keys: Vec::with_capacity(top.keys.len()),
+        keys: Vec::with_capacity(top.keys.count),
         revoked: BTreeSet::new(),
         left_out: Vec::new(),
         digest: Digest::of(payload),
     };
-    for raw in top.revoked {
+    for raw in top.revoked.kept {
         document.revoked.insert(place.value::<Fingerprint>("revoked", raw)?);
     }
-    for raw in top.keys {
-        let key = place.value::<Key>("keys", raw)?;
-        match published(key, rules) {
+    for raw in top.keys.kept {
+        let key = place.value::<Key<'_>>("keys", raw)?;
+        let options = match key.options {
+            None => Ok(Vec::new()),
+            Some(raw) if raw.get().len() > MAX_OPTIONS => Err(BadLine::TooLong.to_string()),
+            Some(raw) => Ok(place.value::<Vec<String>>("keys", raw)?),
+        };
+        match options.and_then(|options| published(key, &options, rules)) {
             Ok(key) => document.keys.push(key),
             Err(reason) => document.left_out.push(LeftOut { line: place.line(raw), reason }),
         }
@@ -117,21 +181,21 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
 }
 
 /// A well-formed entry may still be no key that can be installed.
-fn published(key: Key, rules: &LineRules) -> Result<PublishedKey, String> {
-    let line = KeyLine::from_parts(&key.public_key, &key.options, rules).map_err(told)?;
+fn published(key: Key<'_>, options: &[String], rules: &LineRules) -> Result<PublishedKey, String> {
+    let line = KeyLine::from_parts(&key.public_key, options, rules).map_err(told)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
     {
         return Err(format!("its window is empty: not_before {from} is not before not_after {until}"));
     }
-    Ok(PublishedKey { line, accounts: key.accounts.map(BTreeSet::from_iter), not_before, not_after })
+    Ok(PublishedKey { line, accounts: key.accounts, not_before, not_after })
 }
 
 /// Finds the line in which a part of the document stands.
 struct Place<'a> {
     json: &'a str,
-    lines: Lines,
+    lines: Lines<'a>,
 }
 
 impl Place<'_> {
@@ -140,7 +204,7 @@ impl Place<'_> {
         self.lines.at((raw.get().as_ptr() as usize).saturating_sub(self.json.as_ptr() as usize))
     }
 
-    fn value<T: for<'de> Deserialize<'de>>(&self, field: &str, raw: &RawValue) -> Result<T, Refused> {
+    fn value<'r, T: Deserialize<'r>>(&self, field: &str, raw: &'r RawValue) -> Result<T, Refused> {
         serde_json::from_str(raw.get()).map_err(|e| {
             let inside = e.line().saturating_sub(1);
             let message = e.to_string();

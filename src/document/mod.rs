@@ -3,7 +3,8 @@
 //! Three forms (DESIGN section 3): authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
 //! A document is good or refused as a whole; inside a good one, single keys may be left out by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 use crate::key::{Fingerprint, KeyLine, LineRules, identify, is_hidden};
 use crate::user::UserName;
+use crate::words::brief;
 
 pub use envelope::Envelope;
 pub use private::PrivateKeyFound;
@@ -217,7 +219,7 @@ impl Name {
         if (1..=128).contains(&text.len()) && text.bytes().all(good) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("{text:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -"))
+            Err(format!("{:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -", brief(text)))
         }
     }
 }
@@ -339,16 +341,22 @@ impl PublishedKey {
     }
 }
 
-/// Line numbers from byte offsets, in one pass over the document.
-struct Lines(BTreeMap<usize, usize>);
+/// Line numbers from byte offsets, by counting on from the last one asked for: mostly they are asked for in order.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    last: Cell<(usize, usize)>,
+}
 
-impl Lines {
-    fn of(bytes: &[u8]) -> Self {
-        let starts = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
-        Self(std::iter::once(0).chain(starts).enumerate().map(|(line, start)| (start, line + 1)).collect())
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, last: Cell::new((0, 1)) }
     }
 
     fn at(&self, offset: usize) -> usize {
-        self.0.range(..=offset).next_back().map_or(1, |(_, line)| *line)
+        let (from, line) = Some(self.last.get()).filter(|(last, _)| *last <= offset).unwrap_or((0, 1));
+        let passed = self.bytes.get(from..offset).unwrap_or_default();
+        let line = line + passed.iter().filter(|b| **b == b'\n').count();
+        self.last.set((offset, line));
+        line
     }
 }

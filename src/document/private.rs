@@ -2,8 +2,12 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
+
+/// How often a string of JSON may hold JSON in turn and still be taken apart. It can be told linearly in the nesting, so
+/// without a limit 1 MiB nests hundreds of times, each with a copy of the rest and a stack of its own.
+const MAX_NESTING: u8 = 3;
 
 /// A document that holds private key material. Of a rotation secret the public half can be told from the private one;
 /// elsewhere `allow_private_key` has nothing to keep.
@@ -17,6 +21,10 @@ pub struct PrivateKeyFound(pub(super) &'static str);
 
 /// Looks for private key material in any form that ssh tools write.
 pub(super) fn find(bytes: &[u8]) -> Option<PrivateKeyFound> {
+    find_nested(bytes, 0)
+}
+
+fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
     if holds(b"PRIVATE KEY-----") {
         return Some(PrivateKeyFound("a PRIVATE KEY block"));
@@ -28,10 +36,8 @@ pub(super) fn find(bytes: &[u8]) -> Option<PrivateKeyFound> {
         return Some(PrivateKeyFound("an SSH1 key file"));
     }
     // A backslash may hide any of these in a JSON string, and the field's name tells by itself: look at what it decodes to.
-    if bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
-        return serde_json::from_slice::<Scan>(bytes).ok().and_then(|scan| scan.0);
-    }
-    None
+    let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    if object && nesting <= MAX_NESTING { scan(bytes, nesting).ok().flatten() } else { None }
 }
 
 /// Refuses a document that holds private key material.
@@ -41,68 +47,76 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), PrivateKeyFound> {
 
 /// Whether the whole of a JSON value can be searched: no deeper, and with no other strings and numbers, than we read.
 pub(super) fn searchable(json: &[u8]) -> serde_json::Result<()> {
-    serde_json::from_slice::<Scan>(json).map(drop)
+    scan(json, 0).map(drop)
+}
+
+fn scan(json: &[u8], nesting: u8) -> serde_json::Result<Option<PrivateKeyFound>> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let found = Scan { nesting }.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| found)
 }
 
 /// Visits every string of a JSON value without building the value: a hostile document shall not cost many times its size.
-struct Scan(Option<PrivateKeyFound>);
+#[derive(Clone, Copy)]
+struct Scan {
+    nesting: u8,
+}
 
-impl<'de> Deserialize<'de> for Scan {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScanVisitor)
+impl<'de> DeserializeSeed<'de> for Scan {
+    type Value = Option<PrivateKeyFound>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ScanVisitor;
-
-impl<'de> Visitor<'de> for ScanVisitor {
-    type Value = Scan;
+impl<'de> Visitor<'de> for Scan {
+    type Value = Option<PrivateKeyFound>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Scan, E> {
-        // JSON inside a string is searched too; each level doubles the backslashes, so that there are few.
-        Ok(Scan(find(text.as_bytes())))
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(find_nested(text.as_bytes(), self.nesting + 1))
     }
 
-    fn visit_unit<E>(self) -> Result<Scan, E> {
-        Ok(Scan(None))
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Scan, E> {
-        Ok(Scan(None))
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Scan, E> {
-        Ok(Scan(None))
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Scan, E> {
-        Ok(Scan(None))
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Scan, E> {
-        Ok(Scan(None))
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Scan, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(Scan(inside)) = values.next_element()? {
+        while let Some(inside) = values.next_element_seed(self)? {
             found = found.or(inside);
         }
-        Ok(Scan(found))
+        Ok(found)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Scan, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(name) = fields.next_key::<String>()? {
             let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
             let named = plain.eq_ignore_ascii_case("privatekey").then_some(PrivateKeyFound("a field PrivateKey"));
-            let Scan(inside) = fields.next_value()?;
+            let inside = fields.next_value_seed(self)?;
             found = found.or(named).or(inside);
         }
-        Ok(Scan(found))
+        Ok(found)
     }
 }

@@ -1,11 +1,12 @@
 //! authorized_keys text: one key a line, for every account that uses the source.
 
-use super::{Document, LeftOut, PublishedKey, Refused, bare, told};
+use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
 use crate::key::{KeyLine, LineRules};
 
 /// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
 pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused> {
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    let mut count = 0;
     for (at, whole) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         let line = at + 1;
         let ended = whole.ends_with(b"\n");
@@ -13,21 +14,32 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
         let reason = match text.iter().find(|b| !b.is_ascii_whitespace()) {
             None => continue,
             Some(b'#') => "a comment".to_owned(),
-            Some(_) => match KeyLine::parse(text, rules) {
-                Ok(key) => {
-                    keys.push(PublishedKey::unbounded(key));
-                    continue;
+            // Refused in the end; 1 MiB of short lines shall not cost a reason each.
+            Some(_) if count >= MAX_KEYS => {
+                count += 1;
+                continue;
+            }
+            Some(_) => {
+                count += 1;
+                match KeyLine::parse(text, rules) {
+                    Ok(key) => {
+                        keys.push(PublishedKey::unbounded(key));
+                        continue;
+                    }
+                    Err(fault) => {
+                        let reason = told(fault);
+                        left_out.push(LeftOut { line, reason: reason.clone() });
+                        reason
+                    }
                 }
-                Err(fault) => {
-                    let reason = told(fault);
-                    left_out.push(LeftOut { line, reason: reason.clone() });
-                    reason
-                }
-            },
+            }
         };
         if !ended {
             return Err(Refused::CutOff { line, reason });
         }
+    }
+    if count > MAX_KEYS {
+        return Err(Refused::TooManyKeys(count));
     }
     if keys.is_empty() && left_out.is_empty() {
         return Err(Refused::Empty);

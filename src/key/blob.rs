@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::words::brief;
+
 /// Key types that sshd knows for plain keys; these may be installed.
 const KNOWN: [&str; 7] = [
     "ssh-ed25519",
@@ -30,6 +32,10 @@ const MLDSA: &str = "ssh-mldsa44-ed25519@openssh.com";
 
 /// What every Ed25519 blob in canonical form begins with; 32 bytes follow.
 const ED25519: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+
+/// A blob with fewer bytes is no key: the shortest that any sshd takes is an Ed25519 key, of 32 bytes and its name. Else a
+/// user could fill his file with 70,000 "keys".
+const MIN_BLOB: usize = 40;
 
 /// sshd refuses longer moduli (OPENSSL_RSA_MAX_MODULUS_BITS).
 const MAX_RSA_BITS: usize = 16_384;
@@ -118,7 +124,7 @@ impl KeyBlob {
     pub fn recognise(base64: &[u8]) -> Option<Self> {
         // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the word before.
         let packed: Vec<u8> = base64.iter().copied().filter(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c')).collect();
-        canonical(&STANDARD.decode(packed).ok()?)
+        STANDARD.decode(packed).ok().filter(|bytes| bytes.len() >= MIN_BLOB).and_then(|bytes| canonical(&bytes))
     }
 
     /// The key in these bytes, in whatever spelling sshd would take it; `None` when they are none.
@@ -215,7 +221,7 @@ impl Fingerprint {
             .and_then(|b| base64::engine::general_purpose::STANDARD_NO_PAD.decode(b).ok())
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
-            .ok_or_else(|| BadFingerprint(text.to_owned()))
+            .ok_or_else(|| BadFingerprint(brief(text)))
     }
 }
 

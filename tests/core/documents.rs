@@ -100,6 +100,12 @@ fn a_slip_in_json_never_grants_more_than_was_meant() {
         "\"not_after\":\"2027-01-01\"",
         "\"not_after\":\"2027-01-01T00:00:00\"",
         "\"not_after\":\"2027-01-01 00:00:00Z\"",
+        "\"not_after\":\"2027-01-01T00:00:00+01\"",
+        "\"not_after\":\"2027-01-01T00:00:00+0100\"",
+        "\"not_after\":\"2027-01-01T00:00:00,5Z\"",
+        "\"not_after\":\"2027-01-01T000000.00000Z\"",
+        "\"not_after\":\"2027-01-01T00:00:00.Z\"",
+        "\"not_after\":\"2027-01-01T00:00:00Z[UTC]\"",
         "\"not_after\":1798761600",
         "\"accounts\":null",
         "\"accounts\":\"ubuntu\"",
@@ -205,6 +211,22 @@ fn a_private_key_does_not_hide_behind_what_cannot_be_searched() {
     for screen in [&deep, "1e999", "\"\\ud800\""] {
         let text = refusal(format!("{{\"PublicKey\":\"{}\",\"x\":{screen},\"PrivateKey\":\"x\"}}", ed(1)));
         assert!(text.contains("its JSON is wrong"), "{screen}: {text}");
+    }
+}
+
+#[test]
+fn f04_json_in_strings_of_json_does_not_exhaust_the_stack_and_a_mislaid_key_is_still_found() {
+    let embed = |inner: &str| inner.replace('\\', "\\u005c").replace('"', "\\u0022");
+    let (open, close) = ("[".repeat(100), "]".repeat(100));
+    let mut nested = "{\"PrivateKey\":1}".to_owned();
+    for depth in 0..100 {
+        let document = format!("{{\"PublicKey\":\"{}\",\"x\":{open}\"{}\"{close}}}", ed(1), embed(&nested));
+        // Nobody mislays a key deeper than that.
+        assert!(depth > 2 || refusal(&document).contains("a field PrivateKey"), "{depth}");
+        if depth % 33 == 0 {
+            let _ = parse(&document);
+        }
+        nested = format!("{{\"\":{open}\"{}\"{close}}}", embed(&nested));
     }
 }
 
