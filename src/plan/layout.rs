@@ -115,10 +115,12 @@ enum Owner {
     Foreign,
 }
 
+/// One line, or several in a row without a key and marker: 1 MiB of blank lines shall not cost many times its size.
 struct Line<'a> {
     text: &'a [u8],
     owner: Owner,
-    found: Option<Identified>,
+    /// Boxed, since most lines have none.
+    found: Option<Box<Identified>>,
     /// The new block goes before this line.
     is_home: bool,
 }
@@ -129,12 +131,24 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut open = None;
     let (mut home, mut stray) = (None, None);
+    // Where the lines without a key that came last begin, and where the line ends.
+    let (mut keyless, mut end) = (None, 0);
     for text in old.split_inclusive(|b| *b == b'\n') {
         let at = lines.len();
+        let begin = end;
+        end += text.len();
         let marker = mode == Mode::Block && (is_marker(text, BEGIN) || is_marker(text, END));
         let owner = if marker || mode == Mode::Exclusive { Owner::Ours } else { Owner::Foreign };
-        let bare = text.strip_suffix(b"\n").unwrap_or(text);
-        lines.push(Line { text, owner, found: identify(bare), is_home: false });
+        let found = identify(text.strip_suffix(b"\n").unwrap_or(text)).map(Box::new);
+        if marker || found.is_some() {
+            keyless = None;
+        } else if let (Some(begin), Some(last)) = (keyless, lines.last_mut()) {
+            last.text = old.get(begin..end).unwrap_or(text);
+            continue;
+        } else {
+            keyless = Some(begin);
+        }
+        lines.push(Line { text, owner, found, is_home: false });
         if !marker {
             continue;
         }
