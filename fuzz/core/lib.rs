@@ -1,0 +1,24 @@
+//! The pure stages of authkeysd, without what fetches, writes and reports.
+
+#[path = "../../src/document/mod.rs"]
+pub mod document;
+#[path = "../../src/guard.rs"]
+pub mod guard;
+#[path = "../../src/key/mod.rs"]
+pub mod key;
+#[path = "../../src/outcome.rs"]
+pub mod outcome;
+#[path = "../../src/plan/mod.rs"]
+pub mod plan;
+#[path = "../../src/user.rs"]
+pub mod user;
+#[path = "../../src/verify/mod.rs"]
+pub mod verify;
+#[path = "../../src/words.rs"]
+mod words;
+
+/// What outcomes name of the sources.
+pub mod source {
+    /// Stands for the program's own type.
+    pub type Stage = String;
+}

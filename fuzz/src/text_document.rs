@@ -1,0 +1,36 @@
+//! authorized_keys text as a document. A NUL ends it; what follows is the file that is there already.
+
+use super::rules::{generous, strict, usual};
+use super::{key_set, plans};
+
+/// Reads the text by either policy; the same keys as JSON, and the same text with other line ends, say the same.
+/// Whether it is a good document.
+pub fn check(input: &[u8]) -> bool {
+    let (text, present) = key_set::split(input);
+    if text.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
+    let mut good = false;
+    for rules in [usual(), generous()] {
+        let rules = strict(rules);
+        let Some(parsed) = key_set::parse(text, &rules) else { continue };
+        key_set::check(&parsed, &rules.line);
+        plans::check(&parsed, present);
+        good = true;
+
+        let lines = text
+            .split(|b| *b == b'\n')
+            .filter(|line| line.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|first| *first != b'#'));
+        assert_eq!(parsed.keys.len() + parsed.left_out.len(), lines.count(), "each line is a key or left out by name");
+        let canonical: String = parsed.keys.iter().map(|key| format!("{}\n", key.line)).collect();
+        if let Some(again) = key_set::parse(canonical.as_bytes(), &rules) {
+            assert_eq!((&again.keys, again.left_out.len()), (&parsed.keys, 0));
+        }
+        if !text.contains(&b'\r') {
+            let crlf = text.split(|b| *b == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+            let again = key_set::parse(&crlf, &rules).map(|again| again.keys);
+            assert!(again.is_none_or(|keys| keys == parsed.keys), "LF and CRLF say the same");
+        }
+    }
+    good
+}

@@ -1,0 +1,48 @@
+//! The properties of the fuzz targets (fuzz/src), over the committed seeds: what `make fuzz` starts from.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, unreachable_pub, reason = "test code")]
+
+use std::path::Path;
+
+#[path = "../fuzz/src/lib.rs"]
+mod properties;
+
+/// Runs one target's property over its seeds, of which `least` are good, and over each seed cut short and spoilt in a few places.
+fn run(target: &str, least: usize, check: fn(&[u8]) -> bool) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let (mut count, mut good) = (0, 0);
+    for entry in std::fs::read_dir(&seeds).unwrap() {
+        let seed = std::fs::read(entry.unwrap().path()).unwrap();
+        good += usize::from(check(&seed));
+        for part in 1..8 {
+            let at = seed.len() * part / 8;
+            check(&seed[..at]);
+            let mut spoilt = seed.clone();
+            spoilt[at] ^= 1 << part;
+            check(&spoilt);
+        }
+        count += 1;
+    }
+    assert!(good >= least && good < count, "{good} of {count} seeds in {} are good", seeds.display());
+}
+
+#[test]
+fn key_line_seeds() {
+    run("key_line", 12, properties::key_line::check);
+}
+
+#[test]
+fn text_document_seeds() {
+    run("text_document", 8, properties::text_document::check);
+}
+
+#[test]
+fn json_document_seeds() {
+    run("json_document", 12, properties::json_document::check);
+}
+
+#[test]
+fn signed_envelope_seeds() {
+    run("signed_envelope", 3, properties::signed_envelope::check);
+}
