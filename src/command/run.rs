@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Exit, complain, load, sync};
+use super::{Exit, check, complain, load, sync};
 use crate::host::{Node, bounded};
 use crate::report::journal;
 use crate::service::{Identify, Notify, Parts, Service};
@@ -36,6 +36,7 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     sync::warn_of_private_keys(&setup.config);
+    check::warn_of_unread(&setup.config);
     let sources = Sources::default();
     let aws = Arc::clone(sources.aws());
     let parts = Parts {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::selinux;
 use crate::user::BadUserName;
 
 /// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
@@ -216,7 +217,9 @@ pub enum HostError {
 impl HostError {
     pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
-        let remedy = remedy(source.raw_os_error().map(Errno::from_raw_os_error)).to_owned();
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        let denied = matches!(errno, Some(Errno::ACCESS | Errno::PERM));
+        let remedy = format!("{}{}", remedy(errno), if denied { selinux::hint() } else { "" });
         Self::Io { operation, path: path.to_owned(), remedy, source }
     }
 }

@@ -12,6 +12,7 @@ mod program;
 mod read;
 mod refresh;
 mod replace;
+pub mod selinux;
 pub mod sshd;
 pub mod strict;
 mod temporary;

@@ -45,6 +45,11 @@ impl Default for Node {
 }
 
 impl Node {
+    /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
+    pub fn makes_fragments() -> bool {
+        refresh::installed().is_some()
+    }
+
     fn step<T: Send + 'static>(
         &self,
         target: &Target,

@@ -12,7 +12,7 @@ use nix::unistd::Uid;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Account, HostError};
+use super::{Account, HostError, selinux};
 
 /// A directory that is held open, and its path for messages.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl Directory {
                 let (directory, uid, mode) = (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
                 let remedy = format!(
                     "its directory {directory} belongs to uid {uid} with mode {mode:04o}: give it to the account \
-                     (`chown`, `chmod 0700`)"
+                     (`chown`, `chmod 0700`){}",
+                    selinux::hint()
                 );
                 HostError::Io { operation, path, remedy, source }
             }
@@ -89,14 +90,19 @@ impl Directory {
         }
     }
 
-    /// Makes a directory below this one, durably, and opens it.
-    fn make(&self, name: &OsStr, mode: Mode) -> Result<Self, HostError> {
+    /// Makes a directory below this one, durably, and opens it. `account` is whose it is, if it is not ours.
+    fn make(&self, name: &OsStr, mode: Mode, account: Option<&Account>) -> Result<Self, HostError> {
         match rustix::fs::mkdirat(&self.fd, name, mode) {
             Ok(()) => {
                 // The umask may have taken bits. Should the name be a link by now, then its owner made it one, and
                 // this thread can do no more than he can.
                 retry_on_intr(|| rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty()))
                     .map_err(|errno| self.failed("set the mode of", name, errno))?;
+                if let Err(fault) = selinux::restore(&self.path.join(name), account) {
+                    // Else the next cycle would find it, take it for somebody's and leave its label.
+                    let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
+                    return Err(fault);
+                }
                 let parent = self.readable()?;
                 retry_on_intr(|| rustix::fs::fsync(&parent))
                     .map_err(|errno| self.failed("sync the directory", OsStr::new(""), errno))?;
@@ -123,7 +129,7 @@ pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Res
         directory = match (directory.child(name)?, absent) {
             (Some(child), _) => child,
             (None, Absent::Leave) => return Ok(None),
-            (None, Absent::Make) => directory.make(name, Mode::RWXU)?,
+            (None, Absent::Make) => directory.make(name, Mode::RWXU, Some(account))?,
         };
     }
     Ok(Some(directory))
@@ -144,7 +150,7 @@ pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, H
         directory = match (directory.child(name)?, absent) {
             (Some(child), _) => child,
             (None, Absent::Leave) if last => return Ok(None),
-            (None, Absent::Make) if last => directory.make(name, Mode::from_raw_mode(0o755))?,
+            (None, Absent::Make) if last => directory.make(name, Mode::from_raw_mode(0o755), None)?,
             (None, _) => return Err(directory.failed("open the directory", name, Errno::NOENT)),
         };
         trusted(&directory, last)?;

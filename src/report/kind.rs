@@ -39,13 +39,15 @@ pub enum Kind {
     AccountDegraded,
     /// It is again.
     AccountRecovered,
+    /// sshd reads other files than the one that is written.
+    NotRead,
     /// Something else is wrong with the node.
     Fault,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Started,
         Self::Stopping,
         Self::Reloaded,
@@ -64,6 +66,7 @@ impl Kind {
         Self::AccountFailed,
         Self::AccountDegraded,
         Self::AccountRecovered,
+        Self::NotRead,
         Self::Fault,
     ];
 
@@ -88,6 +91,7 @@ impl Kind {
             Self::AccountFailed => "d2aba209e0914d9ba34aec453a1ba0e4",
             Self::AccountDegraded => "26ba7edc271d4d9fbcc43c5513669d90",
             Self::AccountRecovered => "db3375d314144e67a49c0eff7d456fff",
+            Self::NotRead => "ba0e8c8f93a94f2f9d1d54a2c2a2c5d7",
             Self::Fault => "0f13c04e53be4965af87db5d3b8c0f6c",
         }
     }
@@ -113,6 +117,7 @@ impl Kind {
             Self::AccountFailed => "account failed",
             Self::AccountDegraded => "account degraded",
             Self::AccountRecovered => "account is good again",
+            Self::NotRead => "not read by sshd",
             Self::Fault => "fault",
         }
     }
@@ -129,6 +134,7 @@ impl Kind {
                 | Self::RivalWriter
                 | Self::AccountFailed
                 | Self::AccountDegraded
+                | Self::NotRead
                 | Self::Fault
         )
     }

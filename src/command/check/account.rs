@@ -2,28 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Exit, Finding, Level};
 use crate::config::{AccountConfig, Config};
 use crate::document::{self, Rules};
-use crate::host::{Account, Host as _, HostError, Node, Place, Target, sshd, strict};
+use crate::host::{Host as _, HostError, Node, Place, Target, selinux, strict};
 use crate::outcome::chain;
-
-/// What sshd says about a login of one account.
-struct Settings {
-    text: String,
-}
-
-impl Settings {
-    /// The values of a setting; sshd prints keywords in lower case.
-    fn all(&self, keyword: &str) -> Vec<&str> {
-        let lines = self.text.lines().filter_map(|line| line.split_once(' '));
-        lines.filter(|(key, _)| *key == keyword).flat_map(|(_, values)| values.split_whitespace()).collect()
-    }
-
-    fn is(&self, keyword: &str, value: &str) -> bool {
-        self.all(keyword).first() == Some(&value)
-    }
-}
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
@@ -41,7 +25,7 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
                 }
                 files.push((file.clone(), found.user.to_string()));
                 findings.push(reachable(&node, &target));
-                examine(&node, found, &file, &mut findings);
+                examine(&node, &target, &mut findings);
             }
             Err(message) => {
                 let who = account.user.as_ref().map_or("the running user", |user| user.as_str());
@@ -68,7 +52,7 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     }
 }
 
-fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
+pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
     let found = node.account(account.user.as_ref()).map_err(|error| chain(&error))?;
     crate::agent::target(account, found)
 }
@@ -86,10 +70,11 @@ fn reachable(node: &Node, target: &Target) -> Finding {
     }
 }
 
-fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Finding>) {
+fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
+    let (account, file) = (&target.account, &target.path());
     let user = account.user.as_str();
-    let settings = match sshd::effective_settings(user) {
-        Ok(text) => Settings { text },
+    let settings = match Settings::of(user) {
+        Ok(settings) => settings,
         Err(why) => {
             let message =
                 format!("cannot ask sshd which files it reads ({why}); run as root where sshd has been started once");
@@ -101,18 +86,21 @@ fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Findi
         let message = "sshd has PubkeyAuthentication no: no key can log in";
         findings.push(Finding::new(Level::Failed, "sshd", user, message));
     }
-    let read: Vec<PathBuf> =
-        settings.all("authorizedkeysfile").into_iter().filter(|f| *f != "none").map(|f| expand(f, account)).collect();
     let shown = file.display();
-    if read.iter().any(|path| same(path, file)) {
-        findings.push(Finding::new(Level::Ok, "sshd", user, format!("reads {shown}")));
-    } else {
-        let names: Vec<String> = read.iter().map(|path| path.display().to_string()).collect();
-        let names = if names.is_empty() { "no file".to_owned() } else { names.join(" ") };
-        let message = format!(
-            "sshd reads {names}, not {shown}: set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d, or `file` here"
-        );
-        findings.push(Finding::new(Level::Failed, "sshd", user, message));
+    match settings.reading(target) {
+        Reading::Itself => findings.push(Finding::new(Level::Ok, "sshd", user, format!("reads {shown}"))),
+        Reading::Made => {
+            let made = target.made().path();
+            let message = format!("reads {}, which update-ssh-keys makes of {shown}", made.display());
+            findings.push(Finding::new(Level::Ok, "sshd", user, message));
+        }
+        Reading::Command => {
+            let message = format!("asks {} for {shown}", settings.command().unwrap_or_default());
+            findings.push(Finding::new(Level::Ok, "sshd", user, message));
+        }
+        Reading::Others(read) => {
+            findings.push(Finding::new(Level::Failed, "sshd", user, unread(target, &read)));
+        }
     }
     if settings.is("strictmodes", "yes") {
         let faults = strict::faults(file, account);
@@ -124,21 +112,34 @@ fn examine(node: &Node, account: &Account, file: &Path, findings: &mut Vec<Findi
             findings.push(Finding::new(level, "strict_modes", user, fault.to_string()));
         }
     }
-    bypasses(node, account, file, &read, &settings, findings);
+    findings.extend(label(user, file));
+    bypasses(node, target, &settings, findings);
+}
+
+/// Would SELinux let sshd read it?
+fn label(user: &str, file: &Path) -> Option<Finding> {
+    let enforced = selinux::enforced()?;
+    let finding = |level, message: String| Some(Finding::new(level, "selinux", user, message));
+    match selinux::check(file) {
+        Ok(None) => finding(Level::Ok, format!("{} has the label of its path", file.display())),
+        Ok(Some(wrong)) => {
+            let level = if enforced { Level::Failed } else { Level::Warning };
+            let path = wrong.path.display();
+            finding(level, format!("{path} is {}, not {}: `restorecon -RFv {path}`", wrong.is, wrong.wanted))
+        }
+        Err(why) => finding(Level::Warning, format!("cannot judge the label: {why}")),
+    }
 }
 
 /// Other ways in, which no revocation here would close.
-fn bypasses(
-    node: &Node,
-    account: &Account,
-    file: &Path,
-    read: &[PathBuf],
-    settings: &Settings,
-    findings: &mut Vec<Finding>,
-) {
+fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Vec<Finding>) {
+    let (account, file) = (&target.account, &target.path());
     let user = account.user.as_str();
+    let fragments = matches!(target.place, Place::Fragment { .. });
+    // Cycles keep it free of what must not be there.
+    let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
-    for other in read.iter().filter(|path| !same(path, file) && path.symlink_metadata().is_ok()) {
+    for other in settings.files(account).iter().filter(|path| !ours(path) && path.symlink_metadata().is_ok()) {
         let place = match other.strip_prefix(&account.home) {
             Ok(below) if account.home != Path::new("/") => Place::Home { below: below.to_owned() },
             _ => Place::System { path: other.clone() },
@@ -160,35 +161,10 @@ fn bypasses(
             }
         }
     }
-    for command in settings.all("authorizedkeyscommand").into_iter().filter(|command| *command != "none").take(1) {
+    if let Some(command) = settings.command().filter(|command| !(fragments && is_ssh_key_dir(command))) {
         warn(format!("sshd also asks AuthorizedKeysCommand {command} for keys"));
     }
     for authority in settings.all("trustedusercakeys").into_iter().filter(|file| *file != "none").take(1) {
         warn(format!("sshd also lets certificates in (TrustedUserCAKeys {authority})"));
     }
-}
-
-/// sshd's tokens; a relative path is below the home.
-fn expand(pattern: &str, account: &Account) -> PathBuf {
-    let mut text = String::new();
-    let mut rest = pattern.chars();
-    while let Some(c) = rest.next() {
-        match (c, if c == '%' { rest.next() } else { None }) {
-            ('%', Some('h')) => text.push_str(&account.home.to_string_lossy()),
-            ('%', Some('u')) => text.push_str(account.user.as_str()),
-            ('%', Some('U')) => text.push_str(&account.uid.to_string()),
-            ('%', Some(other)) => text.push(other),
-            (other, _) => text.push(other),
-        }
-    }
-    account.home.join(text)
-}
-
-/// The same file, also when one of the paths has links in it.
-fn same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| {
-        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-        parent.zip(path.file_name()).map(|(parent, name)| parent.join(name))
-    };
-    one == other || real(one).is_some_and(|path| Some(path) == real(other))
 }

@@ -15,6 +15,9 @@ use crate::verify::Signers;
 mod account;
 mod online;
 mod signers;
+mod sshd;
+
+pub(super) use sshd::warn_of_unread;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,7 +32,7 @@ enum Level {
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `strict_modes`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
+    /// What was looked at: `config`, `sshd`, `strict_modes`, `selinux`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
     /// `source`.
     check: &'static str,
     /// The account, file or source that it is about.

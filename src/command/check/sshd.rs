@@ -1,0 +1,178 @@
+//! Which files sshd reads for an account, by its own word.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::host::{Account, Node, Place, Target, sshd};
+use crate::report::entries::Entry;
+use crate::report::journal;
+use crate::report::kind::Kind;
+
+/// What sshd says about a login of one account.
+pub(super) struct Settings {
+    text: String,
+}
+
+/// How the keys that are written come to sshd.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It reads the file.
+    Itself,
+    /// It reads the file that update-ssh-keys makes of it.
+    Made,
+    /// Its AuthorizedKeysCommand prints the fragments.
+    Command,
+    /// It reads other files, these, or none.
+    Others(Vec<PathBuf>),
+}
+
+impl Settings {
+    /// Asks sshd.
+    pub(super) fn of(user: &str) -> Result<Self, String> {
+        sshd::effective_settings(user).map(|text| Self { text })
+    }
+
+    /// The values of a setting; sshd prints keywords in lower case.
+    pub(super) fn all(&self, keyword: &str) -> Vec<&str> {
+        let lines = self.text.lines().filter_map(|line| line.split_once(' '));
+        lines.filter(|(key, _)| *key == keyword).flat_map(|(_, values)| values.split_whitespace()).collect()
+    }
+
+    pub(super) fn is(&self, keyword: &str, value: &str) -> bool {
+        self.all(keyword).first() == Some(&value)
+    }
+
+    /// The files that it reads for the account; one may be a pattern (from OpenSSH 10.0 on).
+    pub(super) fn files(&self, account: &Account) -> Vec<PathBuf> {
+        let named = self.all("authorizedkeysfile").into_iter().filter(|file| *file != "none");
+        named.map(|file| expand(file, account)).collect()
+    }
+
+    /// The program that it asks for keys.
+    pub(super) fn command(&self) -> Option<&str> {
+        self.all("authorizedkeyscommand").into_iter().next().filter(|command| *command != "none")
+    }
+
+    /// How the target's keys come to sshd.
+    pub(super) fn reading(&self, target: &Target) -> Reading {
+        let (files, path) = (self.files(&target.account), target.path());
+        if files.iter().any(|file| reads(file, &path)) {
+            return Reading::Itself;
+        }
+        if let Place::Fragment { .. } = target.place {
+            if Node::makes_fragments() && files.iter().any(|file| reads(file, &target.made().path())) {
+                return Reading::Made;
+            }
+            if self.command().is_some_and(is_ssh_key_dir) {
+                return Reading::Command;
+            }
+        }
+        Reading::Others(files)
+    }
+}
+
+/// Fedora CoreOS' program, which prints all fragments.
+pub(super) fn is_ssh_key_dir(command: &str) -> bool {
+    Path::new(command).file_name().is_some_and(|name| name == "ssh-key-dir")
+}
+
+/// One line about a file that sshd does not read, with the remedy.
+pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
+    let names: Vec<String> = read.iter().map(|path| path.display().to_string()).collect();
+    let names = if names.is_empty() { "no file".to_owned() } else { names.join(" ") };
+    let remedy = match target.place {
+        Place::Fragment { .. } => {
+            "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
+             .ssh/authorized_keys.d/* in AuthorizedKeysFile"
+        }
+        Place::Home { .. } | Place::System { .. } => {
+            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d, or `file` here"
+        }
+    };
+    format!("sshd reads {names}, not {}: {remedy}", target.path().display())
+}
+
+/// Warns of accounts whose keys sshd does not read, from a thread that nobody waits for: no cycle may be late for it.
+pub(in crate::command) fn warn_of_unread(config: &Config) {
+    let config = config.clone();
+    let look = move || {
+        let node = Node::default();
+        for account in &config.accounts {
+            let Ok(target) = super::account::locate(&node, account) else { continue };
+            let user = target.account.user.as_str();
+            // Who is no root may not ask, and every other trouble is `check`'s.
+            if let Ok(Reading::Others(read)) = Settings::of(user).map(|settings| settings.reading(&target)) {
+                let words = Kind::NotRead.words();
+                let entry = Entry::new(Kind::NotRead, format!("{words}: {user}: {}", unread(&target, &read)));
+                let path = Some(target.path().display().to_string());
+                journal::tell(&Entry { account: Some(user.to_owned()), path, ..entry });
+            }
+        }
+    };
+    // Without room for a thread there is worse to report, by the cycle itself.
+    let _ = std::thread::Builder::new().name("sshd".to_owned()).spawn(look);
+}
+
+/// sshd's tokens; a relative path is below the home.
+fn expand(pattern: &str, account: &Account) -> PathBuf {
+    let mut text = String::new();
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        match (c, if c == '%' { rest.next() } else { None }) {
+            ('%', Some('h')) => text.push_str(&account.home.to_string_lossy()),
+            ('%', Some('u')) => text.push_str(account.user.as_str()),
+            ('%', Some('U')) => text.push_str(&account.uid.to_string()),
+            ('%', Some(other)) => text.push(other),
+            (other, _) => text.push(other),
+        }
+    }
+    account.home.join(text)
+}
+
+/// Whether a file that sshd is told to read is this one. Of patterns only a last `*` is understood, which is what takes
+/// all fragments in.
+fn reads(file: &Path, path: &Path) -> bool {
+    let all = file.file_name().is_some_and(|name| name == "*");
+    if all { path.file_name().is_some_and(|name| same(&file.with_file_name(name), path)) } else { same(file, path) }
+}
+
+/// The same file, also when one of the paths has links in it.
+pub(super) fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        parent.zip(path.file_name()).map(|(parent, name)| parent.join(name))
+    };
+    one == other || real(one).is_some_and(|path| Some(path) == real(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::UserName;
+
+    fn reading(settings: &str) -> Reading {
+        let user = UserName::parse("nobody-there").unwrap();
+        let account = Account { user, uid: 60_001, gid: 60_001, home: "/home/nobody-there".into() };
+        let target = Target { account, place: Place::Fragment { name: "authkeysd".to_owned() } };
+        Settings { text: settings.to_owned() }.reading(&target)
+    }
+
+    #[test]
+    fn fragments_come_to_sshd_in_three_ways() {
+        for glob in
+            [".ssh/authorized_keys.d/*", "%h/.ssh/authorized_keys.d/*", "/home/%u/.ssh/authorized_keys.d/authkeysd"]
+        {
+            assert_eq!(
+                reading(&format!("authorizedkeysfile .ssh/authorized_keys {glob}\n")),
+                Reading::Itself,
+                "{glob}"
+            );
+        }
+        let stock = "authorizedkeysfile none\nauthorizedkeyscommand";
+        assert_eq!(reading(&format!("{stock} /usr/libexec/ssh-key-dir %u\n")), Reading::Command);
+        assert_eq!(reading(&format!("{stock} /usr/bin/other %u\n")), Reading::Others(Vec::new()));
+        assert_eq!(reading(&format!("{stock} none\n")), Reading::Others(Vec::new()));
+        let elsewhere = reading("authorizedkeysfile /etc/ssh/keys/* .ssh/authorized_keys.d/*/x\n");
+        assert!(matches!(elsewhere, Reading::Others(files) if files.len() == 2));
+    }
+}

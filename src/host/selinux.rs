@@ -1,0 +1,98 @@
+//! SELinux labels: a directory that we make gets the one that the policy has for its path, or sshd may not read it.
+//!
+//! Files need nothing: they get their label from the directory that they are made in.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::lgetxattr;
+
+use super::{Account, HostError, bounded, program};
+
+/// Is there when the kernel has a policy; holds 1 when it denies and 0 when it only logs.
+const ENFORCE: &str = "/sys/fs/selinux/enforce";
+const RESTORECON: [&str; 3] = ["/usr/sbin/restorecon", "/sbin/restorecon", "/usr/local/sbin/restorecon"];
+const MATCHPATHCON: [&str; 3] = ["/usr/sbin/matchpathcon", "/sbin/matchpathcon", "/usr/local/sbin/matchpathcon"];
+/// They read a policy's file contexts, some megabytes.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Whether SELinux has a policy loaded, and if so, whether it is enforced.
+pub fn enforced() -> Option<bool> {
+    let found = bounded::read(Path::new(ENFORCE), 16).ok().flatten()?;
+    Some(found.content.first() == Some(&b'1'))
+}
+
+/// What a denial by SELinux looks like: the kernel says only "permission denied".
+pub(super) fn hint() -> &'static str {
+    if enforced() == Some(true) { "; SELinux is enforcing: `ausearch -m avc -ts recent`" } else { "" }
+}
+
+/// Gives a directory that was just made the label of its path. It runs as the account where the directory is his:
+/// through a link that he puts in its place it can do no more than he.
+pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), HostError> {
+    let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else { return Ok(()) };
+    let mut command = program::command(restorecon);
+    if let Some(account) = account {
+        program::as_account(&mut command, account);
+    }
+    command.arg("-F").arg(path);
+    let failed = |said| HostError::Program { program: restorecon, account: path.display().to_string(), said };
+    match program::run(&mut command, PATIENCE, account) {
+        Ok(answer) if answer.status.success() => Ok(()),
+        Ok(answer) => Err(failed(format!("{} ({})", answer.last_line(), answer.status))),
+        Err(fault) => Err(failed(fault.to_string())),
+    }
+}
+
+/// A label that is not the policy's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mislabelled {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Its type.
+    pub is: String,
+    /// The type that the policy has for its path.
+    pub wanted: String,
+}
+
+/// Compares the label of the file, or of the nearest directory above it that there is, with the policy's for its path;
+/// `Err` says why that could not be done. Only types count: users and ranges keep no sshd out.
+pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
+    let path = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path);
+    let mut label = [0; 512];
+    let length = lgetxattr(path, "security.selinux", &mut label)
+        .map_err(|errno| format!("{} has no label ({errno}); `restorecon -v {0}`", path.display()))?;
+    let label = String::from_utf8_lossy(label.get(..length).unwrap_or_default()).into_owned();
+    let tool = installed(MATCHPATHCON)
+        .ok_or("matchpathcon is not installed (libselinux-utils), which knows what the label must be")?;
+    let answer = program::run(program::command(tool).arg("-n").arg(path), PATIENCE, None)
+        .map_err(|fault| format!("{tool}: {fault}"))?;
+    let (is, wanted) = (kind(&label), kind(&answer.stdout));
+    if !answer.status.success() || wanted.is_empty() {
+        return Err(format!("{tool}: {}", answer.last_line()));
+    }
+    let wrong = wanted != "<<none>>" && is != wanted;
+    Ok(wrong.then(|| Mislabelled { path: path.to_owned(), is: is.to_owned(), wanted: wanted.to_owned() }))
+}
+
+fn installed(paths: [&'static str; 3]) -> Option<&'static str> {
+    paths.into_iter().find(|program| Path::new(program).is_file())
+}
+
+/// The type in `user:role:type:range`; a text of another form stays as it is.
+fn kind(label: &str) -> &str {
+    let label = label.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    label.split(':').nth(2).unwrap_or(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_is_the_third_part() {
+        assert_eq!(kind("unconfined_u:object_r:ssh_home_t:s0\0"), "ssh_home_t");
+        assert_eq!(kind("system_u:object_r:ssh_home_t:s0-s0:c0.c1023\n"), "ssh_home_t");
+        assert_eq!(kind("<<none>>\n"), "<<none>>");
+    }
+}
