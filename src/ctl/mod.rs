@@ -9,6 +9,7 @@ use crate::document::Name;
 use crate::terminal::{self, Exit};
 
 pub mod findings;
+mod fleet;
 mod input;
 mod lint;
 mod sign;
@@ -39,6 +40,8 @@ enum Command {
     Lint(Lint),
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would refuse it anyway
     Sign(Sign),
+    /// Which nodes have which key set, and which need attention; with --wait, until all have one
+    Fleet(Box<fleet::Options>),
 }
 
 /// How a document is judged before anything is done with it.
@@ -88,6 +91,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let done = match cli.command {
         Command::Lint(options) => lint::run(&options),
         Command::Sign(options) => sign::run(&options),
+        Command::Fleet(options) => fleet::run(&options),
     };
     done.unwrap_or_else(|exit| exit)
 }

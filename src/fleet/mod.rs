@@ -13,6 +13,7 @@ pub mod filter;
 pub mod html;
 pub mod json;
 pub mod node;
+pub mod object;
 pub mod progress;
 pub mod sets;
 pub mod table;

@@ -134,13 +134,37 @@ impl Node {
     }
 }
 
-/// The status of that name.
-pub(super) fn status_named(word: &str) -> Option<Status> {
-    match word {
-        "ok" => Some(Status::Ok),
-        "stale" => Some(Status::Stale),
-        "degraded" => Some(Status::Degraded),
-        "failed" => Some(Status::Failed),
-        _ => None,
+/// A report's texts as they came; an empty one is one that is not there.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told<'a> {
+    pub(super) status: &'a str,
+    pub(super) key_set: &'a str,
+    pub(super) digest: &'a str,
+    pub(super) synced: &'a str,
+    pub(super) detail: &'a str,
+}
+
+impl Told<'_> {
+    /// What the texts say; the error is the clause that follows "its report makes no sense".
+    pub(super) fn report(self) -> Result<Report, String> {
+        let some = |text: &'_ str| !text.is_empty();
+        if !some(self.status) || !some(self.synced) {
+            return Err(format!("it has no {}", if some(self.status) { "time" } else { "status" }));
+        }
+        let status = match self.status {
+            "ok" => Status::Ok,
+            "stale" => Status::Stale,
+            "degraded" => Status::Degraded,
+            "failed" => Status::Failed,
+            other => return Err(format!("it has the unknown status {other:?}")),
+        };
+        Ok(Report {
+            status,
+            key_set: some(self.key_set).then(|| KeySet::parse(self.key_set)),
+            digest: some(self.digest).then(|| ShortDigest::parse(self.digest)).transpose()?,
+            synced: self.synced.parse().map_err(|_| format!("{:?} is no time", self.synced))?,
+            detail: self.detail.to_owned(),
+            source: None,
+        })
     }
 }

@@ -58,10 +58,10 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
     sections(fleet, layout, |row| !fleet.is_done(row))
 }
 
-/// The counts by state in one line, without what there is none of: "46 ok, 2 behind".
-pub fn counts(fleet: &Fleet) -> String {
+/// The states of the nodes that do not have what all shall have, gravest last: "2 behind, 1 failed".
+pub fn undone(fleet: &Fleet) -> String {
     let told = State::ALL.iter().rev().filter_map(|&state| {
-        let nodes = fleet.count(state);
+        let nodes = fleet.rows.iter().filter(|row| row.state == state && !fleet.is_done(row)).count();
         (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
     });
     told.collect::<Vec<_>>().join(", ")

@@ -186,3 +186,27 @@ fn filters_are_those_of_ec2() {
         assert!(fault.contains("write tag:KEY=VALUE") && !fault.contains('\n'), "{fault}");
     }
 }
+
+#[test]
+fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
+    let object = |id: &str, keyset: &str, source: &str| {
+        let text = format!(
+            r#"{{"schema":1,"node":"{id}","host":"web-1","status":"ok","detail":"","keyset":"{keyset}","digest":"{NEW}",
+               "synced":"2026-11-24T11:59:00Z","stale_cycles":0,"later":[1],"sources":[{{"source":"file:/x","digest":null}},
+               {{"source":"{source}?region=eu-west-1","digest":"sha256:{NEW}{NEW}{NEW}{NEW}"}}]}}"#
+        );
+        authkeysd::fleet::object::node(id, text.as_bytes())
+    };
+    let fleet = judged(vec![
+        object("a", "rotation-16/16", "s3://keys/prod.json"),
+        object("b", "rotation-17/17", "s3://keys/prod.json"),
+        object("c", "rotation-9/9", "s3://keys/staging.json"),
+    ]);
+    // One source has one newest key set, whatever it is called.
+    assert_eq!(states(&fleet), [("a", State::Behind), ("b", State::Ok), ("c", State::Ok)]);
+    assert_eq!(fleet.rows[0].node.name, "web-1");
+    for bad in ["", "[]", "{}", "{\"status\":1}", "<html>", "{\"status\":\"ok\",\"synced\":\"\"}"] {
+        let node = authkeysd::fleet::object::node("a", bad.as_bytes());
+        assert!(matches!(node.word, Word::Garbled(_)), "{bad}: {node:?}");
+    }
+}

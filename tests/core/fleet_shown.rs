@@ -154,9 +154,9 @@ fn the_bar_fills_and_is_full_only_at_the_end() {
         let fleet = view(Some(NEW)).judge(nodes.collect());
         progress::bar(&fleet, "w/1", SignedDuration::from_secs(12), "", width, Colour::No)
     };
-    assert_eq!(bar(0, 60), format!("[{}] 0 of 50 w/1 12s", "░".repeat(40)), "there is no room for more");
-    assert_eq!(bar(49, 100), format!("[{}░] 49 of 50 w/1 12s  49 ok, 1 behind", "█".repeat(39)));
-    assert_eq!(bar(50, 100), format!("[{}] 50 of 50 w/1 12s  50 ok", "█".repeat(40)));
+    assert_eq!(bar(0, 60), format!("[{}] 0 of 50 w/1 12s  50 behind", "░".repeat(30)));
+    assert_eq!(bar(49, 100), format!("[{}░] 49 of 50 w/1 12s  1 behind", "█".repeat(39)));
+    assert_eq!(bar(50, 100), format!("[{}] 50 of 50 w/1 12s", "█".repeat(40)));
     for width in 1..120 {
         assert!(bar(25, width).width() < width.max(2), "{width}: {}", bar(25, width));
     }

@@ -1,0 +1,212 @@
+//! The nodes' report objects in S3: listed at each look, and read only when they have changed since the last one.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
+
+use crate::aws::fault::{Call, chain, no_region, partition};
+use crate::aws::retry::{RandomJitter, retry};
+use crate::aws::{Aws, endpoint};
+use crate::fleet::{Node, object};
+use crate::source::{Class, FetchError, SourceUrl};
+
+/// What a report object's name ends in.
+const SUFFIX: &str = ".json";
+/// So many are read at the same time.
+const AT_ONCE: usize = 32;
+/// The most bytes of an object; a report has a few thousand.
+const MAX_OBJECT: usize = 1 << 18;
+/// More pages than the largest fleet has: a server that never ends is not followed for ever.
+const MAX_PAGES: usize = 1_000;
+
+/// `s3://BUCKET/PREFIX/[?region=R]`: below it each node has one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    bucket: String,
+    prefix: String,
+    region: Option<String>,
+}
+
+/// The objects of one place, with what is known of them.
+#[derive(Debug)]
+pub(super) struct Objects {
+    aws: Arc<Aws>,
+    place: Place,
+    client: Option<Client>,
+    /// By key: the ETag, and the node that the object told of.
+    known: BTreeMap<String, (String, Node)>,
+}
+
+impl Place {
+    /// Parses the URL by the rules of sources' URLs.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let (place, query) = url.split_once('?').map_or((url, String::new()), |(at, query)| (at, format!("?{query}")));
+        let slash = if place.ends_with('/') { "" } else { "/" };
+        match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
+            Ok(SourceUrl::S3 { bucket, key, version_id: None, region }) => {
+                Ok(Self { bucket, prefix: key.strip_suffix("NODE").unwrap_or_default().to_owned(), region })
+            }
+            _ => Err("write s3://BUCKET/PREFIX/, with ?region=REGION if need be".to_owned()),
+        }
+    }
+
+    fn call(&self, operation: &'static str, action: &'static str, partition: &str) -> Call {
+        let whole = if action == "s3:ListBucket" { String::new() } else { format!("/{}*", self.prefix) };
+        Call {
+            source: self.to_string(),
+            operation,
+            action,
+            resource: format!("arn:{partition}:s3:::{}{whole}", self.bucket),
+            or_else: "",
+            endpoint: "S3".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.prefix)
+    }
+}
+
+impl Objects {
+    pub(super) fn new(aws: Arc<Aws>, place: Place) -> Self {
+        Self { aws, place, client: None, known: BTreeMap::new() }
+    }
+
+    /// The nodes that have an object now.
+    pub(super) async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
+        // Readers run beside each other on this one thread.
+        LocalSet::new().run_until(self.read()).await?;
+        Ok(self.known.values().map(|(_, node)| node.clone()).collect())
+    }
+
+    async fn read(&mut self) -> Result<(), FetchError> {
+        let config = self.aws.config(self.place.region.as_deref()).await;
+        let list = self.place.call("S3 ListObjectsV2", "s3:ListBucket", partition(&config));
+        if config.region().is_none() {
+            return Err(no_region(&list));
+        }
+        let client = self.client.get_or_insert_with(|| {
+            // An endpoint of one's own seldom has a DNS name for every bucket.
+            let path_style = endpoint(&config, "S3").is_some();
+            Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build())
+        });
+        let client = client.clone();
+        let listed = self.listed(&client, &list).await?;
+        self.known.retain(|key, _| listed.contains_key(key));
+        let get = Arc::new(self.place.call("S3 GetObject", "s3:GetObject", partition(&config)));
+        let mut changed = listed;
+        changed.retain(|key, tag| self.known.get(key).is_none_or(|(known, _)| known != tag));
+        let mut reading = JoinSet::new();
+        loop {
+            while reading.len() < AT_ONCE
+                && let Some((key, tag)) = changed.pop_first()
+            {
+                reading.spawn_local(self.reader(&client, &get, key, tag));
+            }
+            match reading.join_next().await {
+                None => break,
+                // A task ends early only when all of this does.
+                Some(Err(_cancelled)) => {}
+                Some(Ok(read)) => match read? {
+                    (key, tag, Some(node)) => drop(self.known.insert(key, (tag, node))),
+                    // Deleted since it was listed.
+                    (key, _, None) => drop(self.known.remove(&key)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Every object's key and ETag, of all pages.
+    async fn listed(&self, client: &Client, call: &Call) -> Result<BTreeMap<String, String>, FetchError> {
+        let mut listed = BTreeMap::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let limit = self.aws.limits.attempt;
+            let request = client.list_objects_v2().bucket(&self.place.bucket).prefix(&self.place.prefix).delimiter("/");
+            let over = |limit| call.timed_out(limit);
+            let page = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+                match timeout(limit, request.clone().set_continuation_token(next.clone()).send()).await {
+                    Err(_elapsed) => Err(call.timed_out(limit)),
+                    Ok(answer) => answer.map_err(|error| failed(call, &error)),
+                }
+            });
+            let page = page.await?;
+            for object in page.contents() {
+                let Some(key) = object.key().filter(|key| key.ends_with(SUFFIX)) else { continue };
+                listed.insert(key.to_owned(), object.e_tag().unwrap_or_default().to_owned());
+            }
+            match page.next_continuation_token.filter(|_| page.is_truncated == Some(true)) {
+                None => return Ok(listed),
+                token => next = token,
+            }
+        }
+        Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
+    }
+
+    /// Reads one object: the key, its ETag, and the node, unless the object is gone.
+    fn reader(
+        &self,
+        client: &Client,
+        call: &Arc<Call>,
+        key: String,
+        tag: String,
+    ) -> impl Future<Output = Result<(String, String, Option<Node>), FetchError>> + 'static {
+        let (client, call, limits) = (client.clone(), Arc::clone(call), self.aws.limits);
+        let (bucket, prefix) = (self.place.bucket.clone(), self.place.prefix.len());
+        async move {
+            let id = key.get(prefix..).unwrap_or_default().trim_end_matches(SUFFIX).to_owned();
+            let over = |limit| call.timed_out(limit);
+            let read = retry(&limits.retry, &RandomJitter, over, async || {
+                let sent = client.get_object().bucket(&bucket).key(&key).send();
+                match timeout(limits.attempt, sent).await {
+                    Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+                    Ok(Ok(answer)) => bytes(&call, answer, limits.read).await.map(Some),
+                    Ok(Err(error)) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => Ok(None),
+                    Ok(Err(error)) => Err(failed(&call, &error)),
+                }
+            });
+            let node = read.await?.map(|bytes| object::node(&id, &bytes));
+            Ok((key, tag, node))
+        }
+    }
+}
+
+fn failed<E: ProvideErrorMetadata + Error + 'static>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError {
+    let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
+    let failed = call.classed(error, code, message);
+    match failed.class {
+        // What is said there is about key sets.
+        Class::Missing => FetchError { remedy: "check the bucket's name and region".to_owned(), ..failed },
+        _ => failed,
+    }
+}
+
+/// The body up to its limit: one that is larger is cut, and then it is no report any more.
+async fn bytes(call: &Call, mut answer: GetObjectOutput, limit: Duration) -> Result<Vec<u8>, FetchError> {
+    let mut bytes = Vec::new();
+    while bytes.len() <= MAX_OBJECT {
+        match timeout(limit, answer.body.next()).await {
+            Err(_elapsed) => return Err(call.timed_out(limit)),
+            Ok(None) => break,
+            Ok(Some(Ok(piece))) => bytes.extend_from_slice(&piece),
+            Ok(Some(Err(error))) => {
+                let how = format!("was cut off: {}", chain(&error));
+                return Err(call.failed(Class::Transient, &how, "nothing to do unless it lasts; it is tried again"));
+            }
+        }
+    }
+    bytes.truncate(MAX_OBJECT);
+    Ok(bytes)
+}

@@ -1,0 +1,54 @@
+//! A node's report as an object of its own carries it (docs/output.md).
+
+use serde::Deserialize;
+
+use super::node::{Node, Told, Word};
+
+/// The fields that a fleet's picture needs; later versions may add others.
+#[derive(Deserialize)]
+struct Object {
+    status: String,
+    synced: String,
+    #[serde(default)]
+    keyset: String,
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    detail: String,
+    host: Option<String>,
+    #[serde(default)]
+    sources: Vec<Source>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    source: String,
+    digest: Option<String>,
+}
+
+/// The node whose object this is. Its id is the object's name: what the node writes into it may be anything.
+pub fn node(id: &str, bytes: &[u8]) -> Node {
+    let (name, word) = match serde_json::from_slice::<Object>(bytes) {
+        Ok(object) => (object.host.clone().unwrap_or_default(), word(&object)),
+        // The document's own words stay out of it: nodes with one fault are told together.
+        Err(fault) => (String::new(), Word::Garbled(format!("its object is no report ({:?} fault)", fault.classify()))),
+    };
+    Node { id: id.to_owned(), name, word }
+}
+
+fn word(object: &Object) -> Word {
+    let Object { status, synced, keyset, digest, detail, sources, .. } = object;
+    let told = Told { status, key_set: keyset, digest, synced, detail };
+    let source = sources.iter().find(|source| {
+        let whole = source.digest.as_deref().unwrap_or_default();
+        !digest.is_empty() && whole.trim_start_matches("sha256:").starts_with(digest.as_str())
+    });
+    match told.report() {
+        Ok(mut report) => {
+            // Regions and versions in the query do not make it another source.
+            report.source = source.and_then(|found| found.source.split('?').next()).map(str::to_owned);
+            Word::Report(report)
+        }
+        Err(fault) => Word::Garbled(fault),
+    }
+}
