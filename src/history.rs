@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, ReportOutcome, SourceOutcome, Status};
 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
 const IN_A_ROW: SignedDuration = SignedDuration::from_hours(25);
@@ -74,6 +74,9 @@ impl History {
             }
         }
         outcome.summarise();
+        if outcome.status == Status::Stale {
+            outcome.stale_cycles = self.last.as_ref().map_or(0, |last| last.stale_cycles).saturating_add(1);
+        }
         let before = self.last.as_ref().and_then(|last| last.last_success);
         outcome.last_success = if outcome.status == Status::Ok { Some(now) } else { before };
         outcome
@@ -100,8 +103,10 @@ impl History {
             last_success: last.and_then(|last| last.last_success),
             next_cycle: None,
             next_change: last.and_then(|last| last.next_change),
+            stale_cycles: 0,
             sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
             accounts,
+            reports: Vec::new(),
             faults: vec![Fault { class: FaultClass::Failed, text: detail }],
         }
     }
@@ -111,6 +116,13 @@ impl History {
         let last = self.last.as_mut().filter(|last| last.instance_id.as_deref() != Some(id))?;
         last.instance_id = Some(id.to_owned());
         Some(last)
+    }
+
+    /// How the reports of the last outcome fare.
+    pub fn note_reports(&mut self, reports: Vec<ReportOutcome>) {
+        if let Some(last) = &mut self.last {
+            last.reports = reports;
+        }
     }
 
     /// Remembers an outcome.

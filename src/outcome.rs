@@ -48,13 +48,34 @@ pub struct Outcome {
     pub next_cycle: Option<Timestamp>,
     /// When a key's window opens or closes next.
     pub next_change: Option<Timestamp>,
+    /// How many cycles in a row have been stale by now.
+    #[serde(default)]
+    pub stale_cycles: u32,
     /// Each source once.
     pub sources: Vec<SourceOutcome>,
     /// In the configuration's order.
     pub accounts: Vec<AccountOutcome>,
+    /// Whether those who are to be told know it.
+    #[serde(default)]
+    pub reports: Vec<ReportOutcome>,
     /// What went wrong, for stderr and the exit code.
     #[serde(skip)]
     pub faults: Vec<Fault>,
+}
+
+/// How the reports to one place fare. None of them counts for the node's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportOutcome {
+    /// `ec2_tags`, `s3` or `prometheus`.
+    pub report: String,
+    /// Whether the last one arrived; `None` before the first one.
+    pub delivered: Option<bool>,
+    /// Why it did not.
+    pub detail: String,
+    /// How often in a row it did not.
+    pub failures: u32,
+    /// When one arrived last.
+    pub last_success: Option<Timestamp>,
 }
 
 /// How a source answered, and which document of it is in force.
@@ -219,6 +240,14 @@ impl Problem {
             Self::Denied => FaultClass::Denied,
             Self::Missing | Self::Invalid | Self::Refused | Self::Expired | Self::Untrusted => FaultClass::Failed,
         }
+    }
+}
+
+impl ReportOutcome {
+    /// Nothing was reported yet.
+    pub fn new(report: &str) -> Self {
+        let report = report.to_owned();
+        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None }
     }
 }
 

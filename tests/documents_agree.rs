@@ -22,7 +22,7 @@ const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 fn the_example_is_good_and_shows_every_key() {
     Config::parse(EXAMPLE).unwrap();
     // The program itself lists its keys when it meets one that it does not know.
-    let unknown = "zz = 1\n[[account]]\nzz = 1\n[trust]\nzz = 1\n[policy]\nzz = 1\n";
+    let unknown = "zz = 1\n[[account]]\nzz = 1\n[trust]\nzz = 1\n[policy]\nzz = 1\n[report]\nzz = 1\n";
     let faults = Config::parse(unknown).unwrap_err();
     let known: BTreeSet<String> = faults
         .iter()

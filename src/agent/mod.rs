@@ -169,8 +169,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             last_success: None,
             next_cycle: None,
             next_change: accounts.iter().filter_map(|account| account.next_change).min(),
+            stale_cycles: 0,
             sources: acquired.into_values().map(|got| got.outcome).collect(),
             accounts,
+            reports: Vec::new(),
             faults,
         };
         outcome.summarise();

@@ -14,6 +14,7 @@ mod load;
 mod run;
 mod status;
 mod sync;
+mod tell;
 
 pub(crate) use sync::clock;
 
@@ -74,7 +75,7 @@ struct Sync {
 
 #[derive(Debug, Args)]
 struct Check {
-    /// Also fetch each source and judge its document (nothing is written)
+    /// Also fetch each source and judge its document, and ask whether the tags may be written (nothing is)
     #[arg(long)]
     online: bool,
     /// Print the findings as JSON

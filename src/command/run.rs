@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{Exit, check, complain, load, sync};
 use crate::host::{Node, bounded};
-use crate::report::journal;
+use crate::report::deliver::Remote;
+use crate::report::{journal, object};
 use crate::service::{Identify, Notify, Parts, Service};
 use crate::source::Sources;
 
@@ -42,6 +43,7 @@ pub(super) fn run(path: &Path) -> Exit {
     let parts = Parts {
         fetch: sources,
         host: Node::default(),
+        deliver: Remote::new(Arc::clone(&aws), host()),
         load: || {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
             let config = load::config(path).map_err(|faults| lines(faults).join("; "))?;
@@ -69,16 +71,23 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
+/// What this node is called in reports when it is no instance.
+pub(super) fn host() -> object::Node {
+    object::Node::host(&identity(), &host_name())
+}
+
 /// What tells this node from others as long as no instance is known: the machine id, else the host name.
 fn identity() -> String {
     let machine = bounded::read(Path::new("/etc/machine-id"), 256).ok().flatten();
     let machine = machine.and_then(|found| String::from_utf8(found.content).ok()).unwrap_or_default();
     match machine.trim() {
-        "" | "uninitialized" => {
-            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-        }
+        "" | "uninitialized" => host_name(),
         id => id.to_owned(),
     }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn notify() -> Notify {

@@ -49,7 +49,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             }
         }
     } else {
-        print(&(text::headline(&outcome, now, fresh, colour()) + &text::render(&outcome, false, colour())))
+        let headline = text::headline(&outcome, now, fresh, colour());
+        let parts = [text::render(&outcome, false, colour()), text::failed_reports(&outcome, colour())];
+        print(&(headline + &parts.concat()))
     };
     match verdict(&outcome, fresh, now) {
         Exit::Good if !printed => Exit::Failed,

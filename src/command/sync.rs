@@ -11,10 +11,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use super::{Exit, Sync, block_on, colour, complain, load, print};
+use super::{Exit, Sync, block_on, colour, complain, load, print, tell};
 use crate::agent::{Agent, Intent};
 use crate::aws::{Aws, instance};
-use crate::config::Config;
+use crate::config::{Config, Report};
 use crate::history::History;
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{FaultClass, Outcome, chain};
@@ -40,7 +40,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         return exit;
     }
     let Setup { config, state, runtime } = load::setup(config);
-    let max_stale = config.max_stale;
+    let (max_stale, reports) = (config.max_stale, config.report.clone());
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
     let mut store = match store {
         Ok(store) => store,
@@ -56,9 +56,20 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let aws = Arc::clone(sources.aws());
     let agent = Agent { config, fetch: sources, host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
-    match block_on(with_instance(&aws, agent.cycle(&mut store, intent, clock))) {
-        Ok(outcome) if options.dry_run => show(&outcome, options),
-        Ok(outcome) => show(&report(outcome, &runtime, max_stale), options),
+    let work = async {
+        let outcome = with_instance(&aws, agent.cycle(&mut store, intent, clock)).await;
+        if options.dry_run {
+            return outcome;
+        }
+        let mut outcome = record(outcome, &runtime, max_stale);
+        if reports != Report::default() {
+            tell::tell(&aws, &reports, &mut outcome).await;
+            write_status(&runtime, &outcome);
+        }
+        outcome
+    };
+    match block_on(work) {
+        Ok(outcome) => show(&outcome, options),
         Err(fault) => {
             complain(&format!("cannot start: {fault}"));
             Exit::Failed
@@ -97,19 +108,23 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 }
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
-fn report(outcome: Outcome, directory: &Path, max_stale: Option<SignedDuration>) -> Outcome {
+fn record(outcome: Outcome, directory: &Path, max_stale: Option<SignedDuration>) -> Outcome {
     let history = &mut History::new(status_file::read(directory).unwrap_or_default());
     let outcome = history.complete(outcome, max_stale);
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
         entries(history.last(), &outcome, false).iter().for_each(journal::tell);
     }
-    if let Err(fault) = status_file::write(directory, &outcome) {
+    write_status(directory, &outcome);
+    outcome
+}
+
+fn write_status(directory: &Path, outcome: &Outcome) {
+    if let Err(fault) = status_file::write(directory, outcome) {
         // Who serves only his own account did not ask for a file in a place that is root's.
         if nix::unistd::geteuid().is_root() || directory != Path::new(load::RUNTIME) {
             complain(&chain(&fault));
         }
     }
-    outcome
 }
 
 fn show(outcome: &Outcome, options: &Sync) -> Exit {

@@ -17,10 +17,12 @@ use crate::verify::Trust;
 
 pub use path::{FileTemplate, FragmentName, Placed};
 pub use reader::ConfigFault;
+pub use report::{Report, ReportPrefix};
 pub use signers::SignersConfig;
 
 mod path;
 mod reader;
+mod report;
 mod signers;
 
 use reader::{Faults, Found, Section, boolean, number, string, word};
@@ -52,6 +54,8 @@ pub struct Config {
     pub guard: Guard,
     /// What a key line must keep to.
     pub line_rules: LineRules,
+    /// Who is told how the node stands.
+    pub report: Report,
 }
 
 /// One account.
@@ -155,6 +159,8 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         set(&mut line_rules.options, section.take(faults, "allow_options", allow_options));
         section.finish(faults);
     }
+    let report = top.tables(faults, "report", false).into_iter().next();
+    let report = report.map(|section| report::read(section, faults)).unwrap_or_default();
     Config {
         accounts: accounts.into_iter().map(|found| found.value).collect(),
         schedule: schedule.map(|f| f.value).unwrap_or_default(),
@@ -168,6 +174,7 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         signers,
         guard,
         line_rules,
+        report,
     }
 }
 

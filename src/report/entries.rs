@@ -187,7 +187,7 @@ fn was_bad(before: &AccountOutcome) -> bool {
 }
 
 /// The same text, but for numbers: times, durations and counts go on.
-fn alike(one: &str, other: &str) -> bool {
+pub(crate) fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
     words(one) == words(other)
 }

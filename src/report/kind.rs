@@ -41,13 +41,17 @@ pub enum Kind {
     AccountRecovered,
     /// sshd reads other files than the one that is written.
     NotRead,
+    /// A report of how the node stands did not arrive.
+    ReportFailed,
+    /// It does again.
+    ReportRecovered,
     /// Something else is wrong with the node.
     Fault,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Started,
         Self::Stopping,
         Self::Reloaded,
@@ -67,6 +71,8 @@ impl Kind {
         Self::AccountDegraded,
         Self::AccountRecovered,
         Self::NotRead,
+        Self::ReportFailed,
+        Self::ReportRecovered,
         Self::Fault,
     ];
 
@@ -92,6 +98,8 @@ impl Kind {
             Self::AccountDegraded => "26ba7edc271d4d9fbcc43c5513669d90",
             Self::AccountRecovered => "db3375d314144e67a49c0eff7d456fff",
             Self::NotRead => "ba0e8c8f93a94f2f9d1d54a2c2a2c5d7",
+            Self::ReportFailed => "5c1f0b7e9d2a4f6c8e3b7a41d60f92b8",
+            Self::ReportRecovered => "e87d3a52c4b94c0fa6b1f2d9037c5e14",
             Self::Fault => "0f13c04e53be4965af87db5d3b8c0f6c",
         }
     }
@@ -118,6 +126,8 @@ impl Kind {
             Self::AccountDegraded => "account degraded",
             Self::AccountRecovered => "account is good again",
             Self::NotRead => "not read by sshd",
+            Self::ReportFailed => "report failed",
+            Self::ReportRecovered => "report arrives again",
             Self::Fault => "fault",
         }
     }
@@ -135,6 +145,7 @@ impl Kind {
                 | Self::AccountFailed
                 | Self::AccountDegraded
                 | Self::NotRead
+                | Self::ReportFailed
                 | Self::Fault
         )
     }

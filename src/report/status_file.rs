@@ -1,12 +1,13 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::file;
 use crate::host::{HostError, bounded};
 use crate::outcome::Outcome;
 
@@ -65,16 +66,7 @@ fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
         Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
         _ => {}
     }
-    // `sync` may write at the same time as the service.
-    let new = directory.join(format!(".{NAME}.{}", std::process::id()));
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&new)?;
-        // Monitors are not root, whatever the umask is.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        let mut bytes = serde_json::to_vec_pretty(outcome)?;
-        bytes.push(b'\n');
-        file.write_all(&bytes)?;
-        fs::rename(&new, path)
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&new)))
+    let mut bytes = serde_json::to_vec_pretty(outcome)?;
+    bytes.push(b'\n');
+    file::replace(path, &bytes)
 }

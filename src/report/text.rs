@@ -108,6 +108,17 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     text
 }
 
+/// The reports that do not arrive, a line for each.
+pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
+    let mut text = String::new();
+    for report in outcome.reports.iter().filter(|report| report.delivered == Some(false)) {
+        let last = report.last_success.map(|last| format!(", last good at {last:.0}")).unwrap_or_default();
+        let line = format!("report {}: failed {} in a row{last}: {}", report.report, report.failures, report.detail);
+        let _ = writeln!(text, "{}", colour.paint(YELLOW, &one_line(&line)));
+    }
+    text
+}
+
 fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     let mut line = format!("source {}", source.source);
     let set = match (&source.name, source.serial) {

@@ -3,6 +3,7 @@
 
 mod clock;
 mod planner;
+mod reports;
 mod timing;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use jiff::civil::DateTime;
 
 pub use clock::Clock;
 pub use planner::{Act, Ended, Planner};
+pub use reports::{Pace, Reports};
 pub use timing::{Node, Timing};
 
 /// How often a cycle runs.

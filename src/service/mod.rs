@@ -5,9 +5,9 @@ mod cycle;
 mod identify;
 mod notify;
 mod progress;
+mod reporter;
 
 use std::future::{Future, pending};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::history::History;
 use crate::host::Host;
 use crate::outcome::{FaultClass, Outcome, chain};
+use crate::report::deliver::Deliver;
 use crate::report::entries::{Entry, entries};
 use crate::report::kind::Kind;
 use crate::report::{journal, status_file, text};
@@ -33,6 +34,7 @@ use crate::source::Fetch;
 use alarm::Alarm;
 use cycle::Cycle;
 use progress::{Noted, Phase, Progress};
+use reporter::{Reporter, random};
 
 pub use identify::Identify;
 pub use notify::Notify;
@@ -55,11 +57,13 @@ pub struct Setup {
 
 /// What the service is made of. The composition root names the concrete parts.
 #[derive(Debug)]
-pub struct Parts<F, H, L> {
+pub struct Parts<F, H, D, L> {
     /// The network.
     pub fetch: F,
     /// The node.
     pub host: H,
+    /// Brings reports to where the fleet is seen.
+    pub deliver: D,
     /// Reads the configuration; the error is one line.
     pub load: L,
     /// The wall clock.
@@ -81,7 +85,7 @@ type Running = (Act, Pin<Box<dyn Future<Output = Result<Outcome, String>>>>);
 
 /// The running service.
 #[derive(Debug)]
-pub struct Service<F, H, L> {
+pub struct Service<F, H, D, L> {
     setup: Setup,
     agent: Arc<Agent<Noted<F>, Noted<H>>>,
     load: L,
@@ -92,6 +96,7 @@ pub struct Service<F, H, L> {
     instance: Option<String>,
     notify: Notify,
     progress: Progress,
+    reporter: Reporter<D>,
     planner: Planner,
     history: History,
     /// A cycle has ended in this process.
@@ -103,15 +108,16 @@ pub struct Service<F, H, L> {
     unwritten: bool,
 }
 
-impl<F, H, L> Service<F, H, L>
+impl<F, H, D, L> Service<F, H, D, L>
 where
     F: Fetch + Send + Sync + 'static,
     H: Host + Send + Sync + 'static,
+    D: Deliver + 'static,
     L: Fn() -> Result<Setup, String>,
 {
     /// Sets everything up; nothing is done yet.
-    pub fn new(parts: Parts<F, H, L>, setup: Setup) -> Self {
-        let Parts { fetch, host, load, clock, zone, built, identity, identify, notify } = parts;
+    pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
+        let Parts { fetch, host, deliver, load, clock, zone, built, identity, identify, notify } = parts;
         // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
         let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
         // What an earlier process found out since the boot holds until the metadata service says it again.
@@ -121,6 +127,7 @@ where
         let (fetch, host) = (Noted::new(fetch, &progress), Noted::new(host, &progress));
         let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone, built });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
+        let reporter = Reporter::new(deliver, &setup.config.report);
         Self {
             setup,
             agent,
@@ -131,6 +138,7 @@ where
             instance,
             notify,
             progress,
+            reporter,
             planner,
             history,
             begun: false,
@@ -169,6 +177,7 @@ where
                 }
                 // Beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
+                entry = self.reporter.step(self.clock) => self.reported(entry),
                 rung = alarm.rings(), if cycle.is_none() => rung?,
                 _ = hangup.recv() => {
                     self.settle(&mut cycle).await;
@@ -214,8 +223,6 @@ where
     fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
         self.progress.enter(Phase::Idle);
         let now = (self.clock)();
-        let random = RandomState::new().hash_one(0_u8) >> 11;
-        let random = random as f64 / (1_u64 << 53) as f64;
         let (mut outcome, ended) = match result {
             Ok(outcome) => {
                 let outcome = self.history.complete(outcome, self.setup.config.max_stale);
@@ -225,11 +232,12 @@ where
             }
             Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
         };
-        self.planner.ended(act, ended, now, random);
+        self.planner.ended(act, ended, now, random());
         outcome.next_cycle = Some(self.planner.wake());
         outcome.instance_id = self.instance.clone();
         entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
         self.begun = true;
+        self.reporter.cycle_ended(&outcome);
         self.history.remember(outcome);
         self.write_status();
         self.show_status();
@@ -250,7 +258,16 @@ where
         }
     }
 
+    /// A report arrived, or did not.
+    fn reported(&mut self, entry: Option<Entry>) {
+        entry.iter().for_each(journal::tell);
+        self.write_status();
+    }
+
     fn write_status(&mut self) {
+        let Some(outcome) = self.history.last() else { return };
+        self.reporter.write_metrics(outcome, (self.clock)()).iter().for_each(journal::tell);
+        self.history.note_reports(self.reporter.outcomes());
         let Some(outcome) = self.history.last() else { return };
         let written = status_file::write(&self.setup.runtime, outcome);
         if let (Err(fault), false) = (&written, self.unwritten) {
@@ -267,6 +284,9 @@ where
                 let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
                 let config = setup.config.clone();
                 self.agent = Arc::new(Agent { config, fetch, host, zone: self.agent.zone, built: self.agent.built });
+                if setup.config.report != self.setup.config.report {
+                    self.reporter.configure(&setup.config.report);
+                }
                 self.setup = setup;
                 self.history.config_changed();
                 self.refused = None;

@@ -16,6 +16,7 @@ mod key_lines;
 mod keys;
 mod plans;
 mod purity;
+mod reports;
 mod schedules;
 mod signed;
 mod signers;

@@ -14,6 +14,11 @@ const PURE: &[&str] = &[
     "src/guard.rs",
     "src/history.rs",
     "src/report/entries.rs",
+    "src/report/metrics.rs",
+    "src/report/object.rs",
+    "src/report/scrub.rs",
+    "src/report/summary.rs",
+    "src/report/tags.rs",
     "src/outcome.rs",
     "src/ctl/findings.rs",
     "src/user.rs",
@@ -22,7 +27,8 @@ const PURE: &[&str] = &[
 
 const BANNED: &[&str] = &[
     "tokio",
-    "aws",
+    "aws_",
+    "::aws",
     "nix::",
     "rustix",
     "tracing",

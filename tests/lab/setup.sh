@@ -29,6 +29,7 @@ test command cc gcc
 test command git git
 test command mmdebstrap mmdebstrap
 test command systemd-nspawn systemd-container
+test command promtool prometheus
 test module ensurepip python3-venv
 browser command chromium-headless-shell chromium-headless-shell
 browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core

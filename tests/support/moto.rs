@@ -97,6 +97,31 @@ impl Moto {
         self.good("DELETE", &format!("/{bucket}/{key}"), b"");
     }
 
+    /// An object's content.
+    pub(crate) fn object(&self, bucket: &str, key: &str) -> String {
+        self.get(&format!("/{bucket}/{key}"))
+    }
+
+    /// The keys of a bucket.
+    pub(crate) fn list(&self, bucket: &str) -> Vec<String> {
+        let answer = self.get(&format!("/{bucket}?list-type=2"));
+        answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+    }
+
+    fn get(&self, target: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let host = self.address;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope}\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{target}: {answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
     /// Starts instances of the default image, and gives their ids.
     pub(crate) fn run_instances(&self, count: usize) -> Vec<String> {
         let form =

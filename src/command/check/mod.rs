@@ -14,6 +14,7 @@ use crate::verify::Signers;
 
 mod account;
 mod online;
+mod report;
 mod signers;
 mod sshd;
 
@@ -33,7 +34,7 @@ enum Level {
 struct Finding {
     level: Level,
     /// What was looked at: `config`, `sshd`, `strict_modes`, `selinux`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
-    /// `source`.
+    /// `source`, `report`.
     check: &'static str,
     /// The account, file or source that it is about.
     subject: String,
@@ -126,6 +127,7 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     }
     findings.extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, super::sync::clock())));
     findings.extend(account::examine_all(config));
+    findings.extend(report::examine(&config.report));
     if online {
         findings.extend(online::examine(config, signers));
     }

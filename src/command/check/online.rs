@@ -1,6 +1,6 @@
 //! `check --online`: fetches each source and judges its document, as a cycle would, and writes nothing.
 
-use super::{Finding, Level, good_keys, source_exit, sources};
+use super::{Finding, Level, good_keys, report, source_exit, sources};
 use crate::command::block_on;
 use crate::config::Config;
 use crate::document::{self, Rules};
@@ -37,6 +37,7 @@ async fn examine_all(config: &Config, signers: Option<&Signers>) -> Vec<Finding>
             }
         }
     }
+    findings.extend(report::examine_online(&config.report, fetch.aws()).await);
     findings
 }
 

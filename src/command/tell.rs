@@ -1,0 +1,55 @@
+//! What `sync` tells the fleet, at once: it waits a little for it, and nothing depends on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{complain, run, sync};
+use crate::aws::Aws;
+use crate::aws::retry::{Policy, RandomJitter, retry};
+use crate::config::Report;
+use crate::outcome::{Outcome, ReportOutcome, chain};
+use crate::report::deliver::{Deliver as _, Remote, Sink, Told};
+use crate::report::metrics_file;
+use crate::source::{Class, FetchError};
+
+/// How long one report may take, with its retries.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Brings the outcome to every place that is configured, and notes in it how that went.
+pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome) {
+    let remote = Remote::new(Arc::clone(aws), run::host());
+    let policy = Policy { limit: LIMIT, ..Policy::default() };
+    // While it is not decided whether the node is stale, what was told before stands.
+    let told = Told::of(outcome);
+    for sink in Sink::all(report) {
+        let Some(told) = &told else {
+            outcome.reports.push(ReportOutcome::new(sink.name()));
+            continue;
+        };
+        let over = |limit| FetchError {
+            class: Class::Transient,
+            message: format!("{}: no answer within {limit:?}", sink.name()),
+            remedy: "the next `sync` tells it".to_owned(),
+        };
+        let result = retry(&policy, &RandomJitter, over, async || remote.deliver(&sink, told).await).await;
+        outcome.reports.push(noted(sink.name(), result.map_err(|fault| fault.to_string())));
+    }
+    if let Some(path) = &report.prometheus {
+        let result = metrics_file::write(path, outcome, None).map_err(|fault| chain(&fault));
+        outcome.reports.push(noted("prometheus", result));
+    }
+}
+
+fn noted(report: &str, result: Result<(), String>) -> ReportOutcome {
+    let mut outcome = ReportOutcome::new(report);
+    outcome.delivered = Some(result.is_ok());
+    match result {
+        Ok(()) => outcome.last_success = Some(sync::clock()),
+        Err(fault) => {
+            complain(&format!("warning: report failed, the keys are not concerned: {fault}"));
+            outcome.failures = 1;
+            outcome.detail = fault;
+        }
+    }
+    outcome
+}

@@ -1,0 +1,147 @@
+//! Brings reports to where the fleet is seen: tags on the node's own instance, and an object for each node.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::primitives::ByteStream;
+use tokio::time::timeout;
+
+use super::object::{self, Node};
+use super::summary::Summary;
+use super::tags::{TagNames, tags};
+use crate::aws::fault::{Call, partition};
+use crate::aws::instance::NoInstance;
+use crate::aws::{Aws, endpoint};
+use crate::config::{Report, ReportPrefix};
+use crate::ec2::Ec2;
+use crate::outcome::Outcome;
+use crate::source::error::{Class, FetchError};
+
+/// One place that reports go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sink {
+    /// Tags on the own instance.
+    Tags(TagNames),
+    /// One object below a prefix.
+    Object(ReportPrefix),
+}
+
+/// One thing to be told.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// In a few words.
+    pub summary: Summary,
+    /// In full.
+    pub outcome: Outcome,
+}
+
+/// The seam to the network: one call is one attempt, within bounded time.
+pub trait Deliver {
+    /// Brings it there.
+    fn deliver(&self, sink: &Sink, told: &Told) -> impl Future<Output = Result<(), FetchError>>;
+}
+
+impl Sink {
+    /// The places that a configuration names.
+    pub fn all(report: &Report) -> Vec<Self> {
+        let tags = report.ec2_tags.then(|| Self::Tags(report.tag_names.clone()));
+        tags.into_iter().chain(report.s3.clone().map(Self::Object)).collect()
+    }
+
+    /// As the configuration's key is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Tags(_) => "ec2_tags",
+            Self::Object(_) => "s3",
+        }
+    }
+}
+
+impl Told {
+    /// `None` while it is not decided how the node stands.
+    pub fn of(outcome: &Outcome) -> Option<Self> {
+        Some(Self { summary: Summary::of(outcome)?, outcome: outcome.clone() })
+    }
+}
+
+/// AWS.
+#[derive(Debug)]
+pub struct Remote {
+    aws: Arc<Aws>,
+    /// What a node is called that is no EC2 instance.
+    host: Node,
+}
+
+impl Remote {
+    /// Over connections that exist; `host` names the node where there is no instance.
+    pub(crate) fn new(aws: Arc<Aws>, host: Node) -> Self {
+        Self { aws, host }
+    }
+
+    async fn tag(&self, names: &TagNames, told: &Told) -> Result<(), FetchError> {
+        let instance = self.aws.metadata.instance().await.map_err(|why| unknown("tags", why))?;
+        // The instance's own region, whatever the environment says about the sources.
+        let ec2 = Ec2::over(Arc::clone(&self.aws), Some(&instance.region));
+        ec2.create_tags(instance.id.as_str(), &tags(&told.summary, names)).await
+    }
+
+    async fn put(&self, prefix: &ReportPrefix, told: &Told) -> Result<(), FetchError> {
+        let node = match self.aws.metadata.instance().await {
+            Ok(instance) => Node::instance(instance.id.as_str(), &instance.region, &instance.account),
+            Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => self.host.clone(),
+            // An instance must not have two objects.
+            Err(why @ NoInstance::Unreachable { .. }) => return Err(unknown("report object", why)),
+        };
+        let config = self.aws.config(prefix.region.as_deref()).await;
+        let key = format!("{}{}.json", prefix.prefix, node.name);
+        let own = endpoint(&config, "S3");
+        let call = Call {
+            source: prefix.url(),
+            operation: "S3 PutObject",
+            action: "s3:PutObject",
+            resource: format!("arn:{}:s3:::{}/{key}", partition(&config), prefix.bucket),
+            or_else: "",
+            endpoint: own.clone().unwrap_or_else(|| "S3".to_owned()),
+        };
+        if config.region().is_none() {
+            let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
+            return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
+        }
+        let client = aws_sdk_s3::config::Builder::from(&config).force_path_style(own.is_some()).build();
+        let request = Client::from_conf(client).put_object().bucket(&prefix.bucket).key(key);
+        let body = ByteStream::from(object::render(told, &node));
+        let sent = request.content_type("application/json").body(body).send();
+        match timeout(self.aws.limits.attempt, sent).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                let [code, message] = [error.code(), error.message()].map(|text| text.unwrap_or_default().to_owned());
+                let mut failed = call.classed(&error, &code, &message);
+                if matches!(failed.class, Class::Missing | Class::Invalid) {
+                    "correct [report] s3, or the endpoint".clone_into(&mut failed.remedy);
+                }
+                Err(failed)
+            }
+            Err(_elapsed) => Err(call.timed_out(self.aws.limits.attempt)),
+        }
+    }
+}
+
+impl Deliver for Remote {
+    async fn deliver(&self, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+        match sink {
+            Sink::Tags(names) => self.tag(names, told).await,
+            Sink::Object(prefix) => self.put(prefix, told).await,
+        }
+    }
+}
+
+fn unknown(what: &str, why: NoInstance) -> FetchError {
+    let (class, remedy) = match &why {
+        NoInstance::Unreachable { .. } => (Class::Transient, "it is tried again"),
+        NoInstance::Disabled => (Class::Invalid, "unset that, or take `ec2_tags` out of [report]"),
+        NoInstance::NotOnEc2 { .. } => (Class::Invalid, "take `ec2_tags` out of [report]"),
+    };
+    FetchError { class, message: format!("{what}: not written, for {why}"), remedy: remedy.to_owned() }
+}

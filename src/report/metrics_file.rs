@@ -1,0 +1,25 @@
+//! Writes the metrics where node_exporter's textfile collector reads them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::file;
+use super::metrics::{Counters, render};
+use crate::outcome::Outcome;
+
+/// Why the metrics could not be written.
+#[derive(Debug, Error)]
+#[error("cannot write {path}: make its directory, or correct [report] prometheus")]
+pub struct MetricsFileError {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Replaces the file; the directory must exist. `counters` are the service's.
+pub fn write(path: &Path, outcome: &Outcome, counters: Option<&Counters>) -> Result<(), MetricsFileError> {
+    let text = render(outcome, counters);
+    file::replace(path, text.as_bytes()).map_err(|source| MetricsFileError { path: path.to_owned(), source })
+}

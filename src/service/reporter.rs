@@ -1,0 +1,163 @@
+//! Tells the fleet, beside the cycles: one report at a time, each with its own plan. No cycle waits for one.
+
+use std::future::{Future, pending};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::Report;
+use crate::outcome::{Outcome, ReportOutcome, chain};
+use crate::report::deliver::{Deliver, Sink, Told};
+use crate::report::entries::{Entry, alike};
+use crate::report::kind::Kind;
+use crate::report::metrics::Counters;
+use crate::report::metrics_file;
+use crate::schedule::Reports;
+use crate::source::FetchError;
+
+type Running = Pin<Box<dyn Future<Output = Result<(), FetchError>>>>;
+
+/// The reporter of one node.
+pub(super) struct Reporter<D> {
+    deliver: Arc<D>,
+    origin: Instant,
+    places: Vec<Place>,
+    /// The place, what it is being told, and the delivery.
+    running: Option<(usize, String, Running)>,
+    counters: Counters,
+    metrics: Option<(PathBuf, ReportOutcome)>,
+}
+
+struct Place {
+    sink: Sink,
+    plan: Reports,
+    latest: Option<Told>,
+    outcome: ReportOutcome,
+}
+
+impl<D: Deliver + 'static> Reporter<D> {
+    pub(super) fn new(deliver: D, report: &Report) -> Self {
+        let mut reporter = Self {
+            deliver: Arc::new(deliver),
+            origin: Instant::now(),
+            places: Vec::new(),
+            running: None,
+            counters: Counters::default(),
+            metrics: None,
+        };
+        reporter.configure(report);
+        reporter
+    }
+
+    /// Another configuration: everybody is told anew.
+    pub(super) fn configure(&mut self, report: &Report) {
+        let place = |sink: Sink| Place {
+            outcome: ReportOutcome::new(sink.name()),
+            sink,
+            plan: Reports::new(report.pace),
+            latest: None,
+        };
+        self.running = None;
+        self.places = Sink::all(report).into_iter().map(place).collect();
+        self.metrics = report.prometheus.clone().map(|path| (path, ReportOutcome::new("prometheus")));
+    }
+
+    /// A cycle has ended.
+    pub(super) fn cycle_ended(&mut self, outcome: &Outcome) {
+        self.counters.cycle(outcome);
+        let Some(told) = Told::of(outcome) else { return };
+        let now = self.now();
+        for place in &mut self.places {
+            place.plan.say(&told.summary.news(), now, random());
+            place.latest = Some(told.clone());
+        }
+    }
+
+    /// Waits for the next report that is due, and for its end. To be asked again; may be given up at any time.
+    pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
+        loop {
+            if let Some((at, news, running)) = &mut self.running {
+                let (at, result) = (*at, running.await);
+                let news = std::mem::take(news);
+                self.running = None;
+                return self.ended(at, &news, result, clock());
+            }
+            let dues = self.places.iter().enumerate().filter_map(|(at, place)| Some((place.plan.due()?, at)));
+            let Some((due, at)) = dues.min() else { return pending().await };
+            sleep_until(self.origin + due.unsigned_abs()).await;
+            self.begin(at);
+        }
+    }
+
+    /// How the reports fare.
+    pub(super) fn outcomes(&self) -> Vec<ReportOutcome> {
+        let metrics = self.metrics.iter().map(|(_, outcome)| outcome.clone());
+        self.places.iter().map(|place| place.outcome.clone()).chain(metrics).collect()
+    }
+
+    /// Writes the metrics' file, at every change of the status file.
+    pub(super) fn write_metrics(&mut self, outcome: &Outcome, now: Timestamp) -> Option<Entry> {
+        let (path, known) = self.metrics.as_mut()?;
+        let result = metrics_file::write(path, outcome, Some(&self.counters)).map_err(|fault| chain(&fault));
+        note(known, result, now)
+    }
+
+    fn begin(&mut self, at: usize) {
+        let Some(place) = self.places.get(at) else { return };
+        let Some(told) = place.latest.clone() else { return };
+        let (deliver, sink) = (Arc::clone(&self.deliver), place.sink.clone());
+        let news = told.summary.news();
+        self.running = Some((at, news, Box::pin(async move { deliver.deliver(&sink, &told).await })));
+    }
+
+    fn ended(&mut self, at: usize, news: &str, result: Result<(), FetchError>, now: Timestamp) -> Option<Entry> {
+        let elapsed = self.now();
+        let place = self.places.get_mut(at)?;
+        match &result {
+            Ok(()) => place.plan.delivered(news, elapsed, random()),
+            Err(_) => place.plan.failed(elapsed, random()),
+        }
+        self.counters.report(place.sink.name(), result.is_ok());
+        note(&mut place.outcome, result.map_err(|fault| fault.to_string()), now)
+    }
+
+    fn now(&self) -> SignedDuration {
+        SignedDuration::try_from(self.origin.elapsed()).unwrap_or(SignedDuration::MAX)
+    }
+}
+
+/// Notes a result; what is news of it goes to the journal.
+fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -> Option<Entry> {
+    let name = known.report.clone();
+    match result {
+        Ok(()) => {
+            let again = known.failures > 0;
+            *known = ReportOutcome { delivered: Some(true), last_success: Some(now), ..ReportOutcome::new(&name) };
+            again.then(|| Entry::new(Kind::ReportRecovered, format!("report arrives again: {name}")))
+        }
+        Err(fault) => {
+            let news = known.failures == 0 || !alike(&known.detail, &fault);
+            known.delivered = Some(false);
+            known.failures = known.failures.saturating_add(1);
+            known.detail.clone_from(&fault);
+            news.then(|| Entry::new(Kind::ReportFailed, format!("report failed, the keys are not concerned: {fault}")))
+        }
+    }
+}
+
+/// Even from 0 to 1.
+pub(super) fn random() -> f64 {
+    let random = RandomState::new().hash_one(0_u8) >> 11;
+    random as f64 / (1_u64 << 53) as f64
+}
+
+impl<D> std::fmt::Debug for Reporter<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let outcomes = self.places.iter().map(|place| &place.outcome);
+        f.debug_list().entries(outcomes).finish()
+    }
+}
