@@ -83,7 +83,8 @@ fn every_refusal_has_its_class_and_its_remedy() {
             (400, "TagLimitExceeded", Class::Invalid, "remove some"),
             (400, "InvalidInstanceID.NotFound", Class::Missing, "is the region right"),
             (400, "RequestExpired", Class::Transient, "clock is wrong"),
-            (400, "InvalidParameterValue", Class::Invalid, "check the region and the endpoint http://127.0.0.1"),
+            (400, "InvalidParameterValue", Class::Invalid, "`tag_prefix` and `key_name_tag`"),
+            (400, "SomethingElse", Class::Invalid, "check the region and the endpoint http://127.0.0.1"),
             (404, "InvalidAction", Class::Invalid, "check the region and the endpoint"),
         ];
         for (status, code, class, remedy) in all {

@@ -206,6 +206,27 @@ fn check_online_tells_whether_the_tags_may_be_written() {
 }
 
 #[test]
+fn motos_ec2_has_the_tags_of_the_node_and_none_of_its_others_is_gone() {
+    if !Moto::prepare() {
+        return;
+    }
+    let moto = Moto::start();
+    let run = "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
+               &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=env&TagSpecification.1.Tag.1.Value=prod";
+    let answer = moto.query("ec2", "eu-west-1", run);
+    let id = answer.split_once("<instanceId>").unwrap().1.split('<').next().unwrap();
+    let imds = Imds::start(id);
+    let setup = setup(&imds, &moto.endpoint(), SLOW);
+    let _service = Service::start(&setup, |_| {});
+    let tags = || moto.query("ec2", "eu-west-1", "Action=DescribeTags&Version=2016-11-15");
+    eventually("the tags", || tags().contains("<value>workers/1</value>"));
+    let tags = tags();
+    for key in ["env", "EC2KeyName", "authkeysd:status", "authkeysd:synced", "authkeysd:detail", "authkeysd:digest"] {
+        assert!(tags.contains(&format!("<key>{key}</key>")), "{key}: {tags}");
+    }
+}
+
+#[test]
 fn a_report_object_is_small_and_names_no_key() {
     if !Moto::prepare() {
         return;

@@ -52,8 +52,9 @@ fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
         "TagLimitExceeded" => {
             (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
         }
-        "ResourceCountExceeded" | "TagPolicyViolation" | "InvalidTagKey.Malformed" => {
-            (Class::Invalid, "correct `tag_prefix` and `key_name_tag` in [report]".to_owned())
+        // Where the metadata service shows tags, their keys may hold neither a slash nor a space.
+        "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {
+            (Class::Invalid, "correct what the message names; `tag_prefix` and `key_name_tag` in [report]?".to_owned())
         }
         "InvalidInstanceID.NotFound" | "InvalidID" | "InvalidInstanceID.Malformed" => (
             Class::Missing,

@@ -35,7 +35,7 @@ pub(super) struct Reporter<D> {
 struct Place {
     sink: Sink,
     plan: Reports,
-    latest: Option<Told>,
+    latest: Option<Arc<Told>>,
     outcome: ReportOutcome,
 }
 
@@ -69,11 +69,14 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// A cycle has ended.
     pub(super) fn cycle_ended(&mut self, outcome: &Outcome) {
         self.counters.cycle(outcome);
-        let Some(told) = Told::of(outcome) else { return };
+        if self.places.is_empty() {
+            return;
+        }
+        let Some(told) = Told::of(outcome).map(Arc::new) else { return };
         let now = self.now();
         for place in &mut self.places {
             place.plan.say(&told.summary.news(), now, random());
-            place.latest = Some(told.clone());
+            place.latest = Some(Arc::clone(&told));
         }
     }
 

@@ -1,0 +1,233 @@
+# What authkeysd needs: a bucket for key sets, an instance profile for nodes that may read one key set and tag themselves,
+# and policies for those who publish key sets and those who watch the fleet.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+  }
+}
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+
+locals {
+  tag_keys = concat(
+    [for part in ["detail", "digest", "keyset", "status", "synced"] : "${var.tag_prefix}${part}"],
+    [var.key_name_tag],
+  )
+  reports = var.report_prefix == "" ? [] : [var.report_prefix]
+}
+
+# The keys of every node: versioned, encrypted, for nobody outside, and not to be lost by mistake.
+resource "aws_s3_bucket" "keys" {
+  bucket = var.bucket
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_s3_bucket_versioning" "keys" {
+  bucket = aws_s3_bucket.keys.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "keys" {
+  bucket = aws_s3_bucket.keys.id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "keys" {
+  bucket                  = aws_s3_bucket.keys.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_ownership_controls" "keys" {
+  bucket = aws_s3_bucket.keys.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+data "aws_iam_policy_document" "tls_only" {
+  statement {
+    sid       = "TlsOnly"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.keys.arn, "${aws_s3_bucket.keys.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}
+
+resource "aws_s3_bucket_policy" "keys" {
+  bucket     = aws_s3_bucket.keys.id
+  policy     = data.aws_iam_policy_document.tls_only.json
+  depends_on = [aws_s3_bucket_public_access_block.keys]
+}
+
+data "aws_iam_policy_document" "node" {
+  statement {
+    sid       = "ReadTheKeySet"
+    actions   = ["s3:GetObject"]
+    resources = ["${aws_s3_bucket.keys.arn}/${var.key_set}"]
+  }
+
+  statement {
+    sid       = "TagItself"
+    actions   = ["ec2:CreateTags"]
+    resources = ["arn:${data.aws_partition.current.partition}:ec2:*:${data.aws_caller_identity.current.account_id}:instance/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ARN"
+      values   = ["&{ec2:SourceInstanceARN}"]
+    }
+
+    condition {
+      test     = "ForAllValues:StringEquals"
+      variable = "aws:TagKeys"
+      values   = local.tag_keys
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.reports
+
+    content {
+      sid       = "WriteReportObjects"
+      actions   = ["s3:PutObject"]
+      resources = ["${aws_s3_bucket.keys.arn}/${statement.value}*"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "ec2" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+resource "aws_iam_policy" "node" {
+  name        = "${var.name}-node"
+  description = "Read one key set, tag the own instance"
+  policy      = data.aws_iam_policy_document.node.json
+}
+
+resource "aws_iam_role" "node" {
+  name               = "${var.name}-node"
+  description        = "Nodes whose keys authkeysd keeps"
+  assume_role_policy = data.aws_iam_policy_document.ec2.json
+}
+
+resource "aws_iam_role_policy_attachment" "node" {
+  role       = aws_iam_role.node.name
+  policy_arn = aws_iam_policy.node.arn
+}
+
+resource "aws_iam_instance_profile" "node" {
+  name = "${var.name}-node"
+  role = aws_iam_role.node.name
+}
+
+data "aws_iam_policy_document" "publisher" {
+  statement {
+    sid       = "ReadAndReplaceTheObject"
+    actions   = ["s3:GetObject", "s3:PutObject"]
+    resources = ["${aws_s3_bucket.keys.arn}/${var.key_set}"]
+  }
+
+  statement {
+    sid       = "TellMissingFromDenied"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.keys.arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "s3:prefix"
+      values   = [var.key_set]
+    }
+  }
+
+  statement {
+    sid       = "WatchTheFleet"
+    actions   = ["ec2:DescribeInstances"]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_policy" "publisher" {
+  name        = "${var.name}-publisher"
+  description = "Replace the key set, watch the fleet take it"
+  policy      = data.aws_iam_policy_document.publisher.json
+}
+
+data "aws_iam_policy_document" "watcher" {
+  statement {
+    sid       = "SeeInstancesAndTheirTags"
+    actions   = ["ec2:DescribeInstances"]
+    resources = ["*"]
+  }
+
+  dynamic "statement" {
+    for_each = local.reports
+
+    content {
+      sid       = "ReadReportObjects"
+      actions   = ["s3:GetObject"]
+      resources = ["${aws_s3_bucket.keys.arn}/${statement.value}*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.reports
+
+    content {
+      sid       = "ListReportObjects"
+      actions   = ["s3:ListBucket"]
+      resources = [aws_s3_bucket.keys.arn]
+
+      condition {
+        test     = "StringLike"
+        variable = "s3:prefix"
+        values   = ["${statement.value}*"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_policy" "watcher" {
+  name        = "${var.name}-watcher"
+  description = "See which node has which key set"
+  policy      = data.aws_iam_policy_document.watcher.json
+}
