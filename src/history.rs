@@ -73,6 +73,7 @@ impl History {
                 outcome.faults.push(Fault { class: FaultClass::Failed, text });
             }
         }
+        outcome.faults.extend(self.forgotten(&outcome));
         outcome.summarise();
         if outcome.status == Status::Stale {
             outcome.stale_cycles = self.last.as_ref().map_or(0, |last| last.stale_cycles).saturating_add(1);
@@ -108,6 +109,7 @@ impl History {
             accounts,
             reports: Vec::new(),
             faults: vec![Fault { class: FaultClass::Failed, text: detail }],
+            first: false,
         }
     }
 
@@ -129,6 +131,20 @@ impl History {
     pub fn remember(&mut self, outcome: Outcome) {
         self.last = Some(outcome);
         self.other_config = false;
+    }
+
+    /// The status file outlives a state directory that was lost. Another configuration's status proves nothing: it must
+    /// tell of the same file.
+    fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
+        let last = self.last.as_ref().filter(|_| outcome.first)?;
+        let followed = |now: &AccountOutcome, before: &AccountOutcome| {
+            (&before.user, &before.file) == (&now.user, &now.file) && before.digest.is_some()
+        };
+        let before =
+            outcome.accounts.iter().find_map(|now| last.accounts.iter().find(|before| followed(now, before)))?;
+        let serial = before.serial.map(|serial| format!(" with serial {serial}")).unwrap_or_default();
+        let at = last.finished;
+        Some(Fault::forgotten(&format!("{} followed a document{serial} at {at:.0}", before.file)))
     }
 
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {

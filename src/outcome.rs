@@ -61,6 +61,9 @@ pub struct Outcome {
     /// What went wrong, for stderr and the exit code.
     #[serde(skip)]
     pub faults: Vec<Fault>,
+    /// Nothing was remembered of any cycle before this one.
+    #[serde(skip)]
+    pub first: bool,
 }
 
 /// How the reports to one place fare. None of them counts for the node's status.
@@ -212,6 +215,15 @@ impl Fault {
     /// A fault that an error explains.
     pub fn new(class: FaultClass, error: &dyn Error) -> Self {
         Self { class, text: chain(error) }
+    }
+
+    /// There is proof of an earlier cycle that is not remembered.
+    pub fn forgotten(proof: &str) -> Self {
+        let text = format!(
+            "{proof}, but the state directory knows of no cycle before this one: it was lost, emptied or moved, and an \
+             older document would have been taken; compare the serial with the one published last"
+        );
+        Self { class: FaultClass::Failed, text }
     }
 
     /// A fault of something that has a name.

@@ -189,6 +189,8 @@ pub struct Store {
     directory: PathBuf,
     saved: State,
     lock: Option<File>,
+    /// Nothing has ever been saved there.
+    new: bool,
 }
 
 impl Store {
@@ -217,7 +219,7 @@ impl Store {
                 Err(TryLockError::Error(fault)) => return Err(failed(fault)),
             }
         }
-        let store = Self { directory: directory.to_owned(), saved: load(directory)?, lock: Some(file) };
+        let store = Self::load(directory, Some(file))?;
         // A run that was killed after its last save did not come to this.
         store.sweep_documents();
         Ok(store)
@@ -228,7 +230,19 @@ impl Store {
         if directory.exists() {
             check_owner(directory)?;
         }
-        Ok(Self { directory: directory.to_owned(), saved: load(directory)?, lock: None })
+        Self::load(directory, None)
+    }
+
+    fn load(directory: &Path, lock: Option<File>) -> Result<Self, StateError> {
+        let found = load(directory)?;
+        let new = found.is_none();
+        let saved = found.unwrap_or_else(|| State { schema: SCHEMA, ..State::default() });
+        Ok(Self { directory: directory.to_owned(), saved, lock, new })
+    }
+
+    /// Whether nothing has ever been saved there: this is the node's first cycle, or its memory was lost.
+    pub fn is_new(&self) -> bool {
+        self.new
     }
 
     /// The state as it is on disk.
@@ -250,6 +264,7 @@ impl Store {
         };
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
+        self.new = false;
         self.sweep_documents();
         Ok(())
     }
@@ -297,21 +312,22 @@ impl Store {
     }
 }
 
-fn load(directory: &Path) -> Result<State, StateError> {
+/// `None` when there is no file.
+fn load(directory: &Path) -> Result<Option<State>, StateError> {
     #[derive(Deserialize)]
     struct Probe {
         schema: u32,
     }
     let path = directory.join("state.json");
     let Some(found) = bounded::read(&path, MAX_STATE)? else {
-        return Ok(State { schema: SCHEMA, ..State::default() });
+        return Ok(None);
     };
     let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
     let Probe { schema } = serde_json::from_slice(&found.content).map_err(corrupt)?;
     if schema != SCHEMA {
         return Err(StateError::Newer { path, schema });
     }
-    serde_json::from_slice(&found.content).map_err(corrupt)
+    serde_json::from_slice(&found.content).map(Some).map_err(corrupt)
 }
 
 fn check_owner(directory: &Path) -> Result<(), StateError> {

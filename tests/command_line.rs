@@ -128,9 +128,12 @@ fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anythi
     look(3, &[&format!("- {}", one.fingerprint()), &format!("+ {}", two.fingerprint())]);
     sync();
     look(0, &["unchanged"]);
-    // A state directory that is not there yet is not made either.
+    // A state directory that is not there is not made either.
     std::fs::remove_dir_all(setup.state_dir()).unwrap();
-    look(0, &["unchanged"]);
+    let before = tree(&root);
+    let run = outcome_of(clean_command().arg("--config").arg(setup.config()).args(["sync", "--dry-run"]));
+    run.fails(1, &[&["holds keys between our markers", "lost, emptied or moved"]]);
+    assert!(run.stdout.contains("unchanged") && tree(&root) == before, "{run:?}");
 }
 
 #[test]

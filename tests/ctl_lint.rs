@@ -193,7 +193,9 @@ fn what_lint_calls_good_a_node_takes_and_what_it_refuses_a_node_refuses() {
         format!("{{\"PublicKey\": \"{}\"}}", key.line),
         format!("{{\"PublicKey\": \"{}\", \"PrivateKey\": \"x\"}}", key.line),
     ] {
-        let _ = fs::remove_dir_all(setup.state_dir());
+        for directory in [setup.state_dir(), setup.runtime_dir(), setup.path("keys")] {
+            let _ = fs::remove_dir_all(directory);
+        }
         setup.publish(&document);
         let node = outcome_of(setup.command().arg("sync").stdin(Stdio::null()));
         assert_eq!(lint_stdin(document.as_bytes(), &[]).status, node.status, "{document}: {node:?}");

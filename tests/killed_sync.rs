@@ -59,6 +59,8 @@ impl Victim {
         let state = self.setup.state_dir();
         std::fs::remove_dir_all(&state).unwrap();
         std::fs::create_dir(&state).unwrap();
+        // It would tell of a cycle that the state does not know.
+        let _ = std::fs::remove_file(self.setup.runtime_dir().join("status.json"));
         for (path, content) in before {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();

@@ -13,6 +13,7 @@ use authkeysd::document::Envelope;
 use authkeysd::verify::{SignerRules, Signers, verify_signature};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use proptest::prelude::*;
 use signing::{Oracle, frame, frame_of, sk_ecdsa, sk_ed25519};
 use support::{Key, KeyType};
 
@@ -21,6 +22,7 @@ const DOCUMENT: &str = "{\"version\": 1, \"serial\": 1, \"keys\": []}\n";
 const WHO: &str = "ops@acme";
 
 static ED: LazyLock<Key> = LazyLock::new(|| Key::new("ops"));
+static SIGNED: LazyLock<String> = LazyLock::new(|| signing::sign(DOCUMENT, &ED));
 static OTHER: LazyLock<Key> = LazyLock::new(|| Key::new("other"));
 
 fn bare(key: &Key) -> String {
@@ -65,6 +67,14 @@ fn every_type_of_key_and_both_hash_algorithms() {
             agree("altered", &bare(key), altered, false);
         }
     }
+}
+
+#[test]
+fn the_largest_rsa_keys() {
+    // Made once, for it takes minutes: the private halves are gone.
+    let (signers, signed) = (include_str!("signatures/rsa-8192.signers"), include_str!("signatures/rsa-8192.signed"));
+    agree("8192 bits", signers, signed, true);
+    agree("altered", signers, signed.replacen("serial", "Serial", 1), false);
 }
 
 #[test]
@@ -221,6 +231,18 @@ fn lines_of_the_signers_file() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_list_of_patterns(principals in "[os@?*!,]{1,6}", namespaces in "(a|d|authkeysd|[*?!,]){1,5}", who in "[os@]{1,3}") {
+        let signed = LazyLock::force(&SIGNED);
+        let signers = format!("{principals} namespaces=\"{namespaces}\" {}\n", ED.bare());
+        let ours = ours(&signers, signed.as_bytes(), &who);
+        prop_assert_eq!(ours.is_ok(), theirs(&signers, signed.as_bytes(), &who).is_ok(), "{:?}", ours);
+    }
+}
+
 #[test]
 fn times_without_z_are_read_as_the_local_standard_time_also_in_summer() {
     let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
@@ -265,7 +287,10 @@ fn where_we_are_stricter_than_ssh_keygen() {
     let commas = format!("{WHO} ,namespaces=\"authkeysd\",,valid-before=\"20270101\" {ed}\n");
     let control = format!("{WHO} {ed} \u{1b}[31m\n");
     let plain = bare(&ED);
+    // No crate that is fit for it checks RSA signatures of more than 8,192 bits.
+    let (huge, by_huge) = (include_str!("signatures/rsa-16384.signers"), include_str!("signatures/rsa-16384.signed"));
     for (signers, document, words) in [
+        (&huge.to_owned(), &by_huge.to_owned(), "more than 8192 bits are not supported"),
         (&plain, &twice, "something follows its END line"),
         (&plain, &trailing, "something follows its END line"),
         (&faulty, &signed, "the key's bytes are damaged"),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use signing::{sign, sign_with};
-use support::{Key, Run, Setup, me};
+use support::{Key, Run, Service, Setup, eventually, me};
 
 struct Node {
     setup: Setup,
@@ -116,6 +116,35 @@ fn f38_a_signed_document_that_is_older_is_refused_after_a_restart_too() {
 }
 
 #[test]
+fn f38_a_state_directory_that_was_lost_is_told_by_the_file_and_by_the_status() {
+    let mut node = Node::new();
+    for mode in ["block", "exclusive"] {
+        node.setup.accounts[0].extra = format!("file = \"{}\"\nmode = \"{mode}\"", node.file().display());
+        let _ = fs::remove_file(node.file());
+        for directory in [node.setup.state_dir(), node.setup.runtime_dir()] {
+            let _ = fs::remove_dir_all(directory);
+        }
+        node.setup.publish(sign(&node.document(17, &node.login), &node.ops));
+        node.setup.run(["sync"]).succeeds();
+        fs::remove_dir_all(node.setup.state_dir()).unwrap();
+        // It cannot be known that it is old, only that something was forgotten.
+        node.setup.publish(sign(&node.document(16, &node.ops), &node.ops));
+        let file = node.file().display().to_string();
+        let by_file: &[&str] = &[&file, "holds keys between our markers", "lost, emptied or moved"];
+        let by_status: &[&str] = &[&file, "followed a document with serial 17", "compare the serial"];
+        let faults = if mode == "block" { vec![by_file, by_status] } else { vec![by_status] };
+        node.setup.run(["sync"]).fails(1, &faults);
+        node.setup.run(["sync"]).succeeds();
+        // After a boot the status is gone too.
+        for directory in [node.setup.state_dir(), node.setup.runtime_dir()] {
+            fs::remove_dir_all(directory).unwrap();
+        }
+        let run = node.setup.run(["sync"]);
+        if mode == "block" { run.fails(1, &[by_file]) } else { run.succeeds() }
+    }
+}
+
+#[test]
 fn a_signer_who_is_taken_out_takes_no_key_away_and_it_is_told() {
     let node = Node::new();
     node.setup.publish(sign(&node.document(1, &node.login), &node.ops));
@@ -213,6 +242,33 @@ fn every_fault_of_the_signers_file_is_a_configuration_error() {
     fs::set_permissions(&file, open).unwrap();
     node.setup.run(["sync"]).fails(78, &[&[&file, "others can write it"]]);
     assert!(!node.file().exists());
+}
+
+#[test]
+fn a_running_service_reads_the_signers_at_every_cycle_and_stands_still_while_they_are_faulty() {
+    let mut node = Node::new();
+    node.setup.top = "schedule = \"1s\"".to_owned();
+    node.setup.publish(sign(&node.document(1, &node.login), &node.ops));
+    let service = Service::start(&node.setup, |_| {});
+    let source = || {
+        let text = fs::read_to_string(node.setup.runtime_dir().join("status.json")).unwrap_or_default();
+        serde_json::from_str::<Value>(&text).map_or(Value::Null, |status| status["sources"][0].clone())
+    };
+    eventually("the first document", || node.keys().contains(&node.login.line));
+    node.write_signers(&format!("ops@acme {}\nops@acme frob {}\n", node.ops.bare(), node.ops.bare()));
+    eventually("the fault", || source()["problem"] == "untrusted");
+    let detail = source()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("/allowed_signers:2: option \"frob\" is not known"), "{detail}");
+    let next = Key::new("next");
+    node.setup.publish(sign(&node.document(2, &next), &next));
+    fs::write(node.file(), "").unwrap();
+    eventually("the repair", || node.keys().contains(&node.login.line));
+    node.allow(&[("next@acme", "", &next)]);
+    eventually("the next document", || node.keys().contains(&next.line) && source()["signer"] == "next@acme");
+    assert!(!node.keys().contains(&node.login.line));
+    let log = service.log();
+    assert_eq!(log.matches("document refused, the last good key set stays").count(), 1, "{log}");
+    service.end(nix::sys::signal::Signal::SIGTERM);
 }
 
 #[test]

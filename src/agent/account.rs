@@ -17,7 +17,7 @@ use crate::document::{Document, LeftOut, Rules};
 use crate::host::{Account, Host, HostError, Place, Replaced, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired};
+use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, holds_our_block};
 use crate::source::{Fetch, Stage};
 use crate::state::{Judged, State, Store};
 
@@ -297,6 +297,19 @@ impl Prepared {
     /// The directory and name that the account's file really has.
     fn place(&self) -> Option<((u64, u64), OsString)> {
         self.work.as_ref().and_then(|work| work.files.place(&work.target))
+    }
+
+    /// Whether an earlier cycle, by what the file holds, wrote it.
+    pub(super) fn was_written(&self) -> bool {
+        let work = self.work.as_ref().filter(|work| work.mode == Mode::Block);
+        match work.map(|work| &work.files) {
+            Some(Files::One(snapshot)) => snapshot.content.as_deref().is_some_and(holds_our_block),
+            _ => false,
+        }
+    }
+
+    pub(super) fn file(&self) -> &str {
+        &self.outcome.file
     }
 
     /// Gives up on an account that needs a key which cannot be remembered: nobody could revoke it later. What only takes

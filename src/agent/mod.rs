@@ -137,6 +137,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
         }
         let mut prepared = refuse_shared(prepared);
+        let first = cycle.store.is_new();
+        if let Some(written) = prepared.iter().find(|one| first && one.was_written()) {
+            cycle.faults.push(Fault::forgotten(&format!("{} holds keys between our markers", written.file())));
+        }
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {
             cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
@@ -174,6 +178,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             accounts,
             reports: Vec::new(),
             faults,
+            first,
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);

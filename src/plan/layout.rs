@@ -79,6 +79,11 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
     plan
 }
 
+/// Whether there are keys between our markers: authkeysd wrote this file before.
+pub fn holds_our_block(present: &[u8]) -> bool {
+    classify(present, Mode::Block).iter().any(|line| line.owner == Owner::Ours && line.found.is_some())
+}
+
 /// Plans a file of which no key set is known: nothing is taken away, the pinned keys that no line has are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _installed: &BTreeSet<Fingerprint>) -> Plan {
     let old = present.unwrap_or_default();

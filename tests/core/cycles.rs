@@ -130,6 +130,21 @@ fn f38_a_rollback_is_refused_across_restarts_until_it_is_asked_for() {
 }
 
 #[test]
+fn f38_a_state_that_was_lost_is_told_once_and_takes_no_key_away() {
+    let mut world = World::new(TWO);
+    world.host.set(A, &format!("{} theirs\n", ed(9)));
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    assert_eq!(world.cycle().status, Status::Ok, "the first cycle of a node has lost nothing");
+    world.state = tempfile::tempdir().unwrap();
+    world.publish("file:/k", "2", &format!("{}\n", ed(2)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, classes(&outcome)), (Status::Degraded, vec![FaultClass::Failed]));
+    assert!(outcome.detail.starts_with(A) && outcome.detail.contains("lost, emptied or moved"), "{}", outcome.detail);
+    assert!(world.host.text(A).ends_with(&block(&[&ed(2)])));
+    assert_eq!(world.cycle().status, Status::Ok);
+}
+
+#[test]
 fn the_guard_holds_a_document_for_one_account_and_the_last_one_stays_in_force() {
     let config = format!("{TWO}[policy]\nmin_keys = 2\n");
     let world = World::new(&config);
