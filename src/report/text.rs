@@ -113,7 +113,9 @@ pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
     let mut text = String::new();
     for report in outcome.reports.iter().filter(|report| report.delivered == Some(false)) {
         let last = report.last_success.map(|last| format!(", last good at {last:.0}")).unwrap_or_default();
-        let line = format!("report {}: failed {} in a row{last}: {}", report.report, report.failures, report.detail);
+        let times =
+            if report.failures == 1 { "once".to_owned() } else { format!("{} times in a row", report.failures) };
+        let line = format!("report {}: failed {times}{last}: {}", report.report, report.detail);
         let _ = writeln!(text, "{}", colour.paint(YELLOW, &one_line(&line)));
     }
     text
