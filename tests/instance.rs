@@ -10,6 +10,7 @@ mod support;
 mod imds;
 
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use authkeysd::schedule::{Node, Schedule, Splay, Timing};
@@ -17,7 +18,7 @@ use imds::Imds;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Key, Manager, Service, Setup, eventually, me};
+use support::{Key, Manager, Service, Setup, eventually, lab, me};
 
 const ID: &str = "i-0e2e0000000000001";
 
@@ -68,6 +69,37 @@ fn nobody_waits_for_a_metadata_service_that_is_away_or_is_none() {
         assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
         assert_eq!(serde_json::from_str::<Value>(&run.stdout).unwrap()["instance_id"], Value::Null, "{what}");
     }
+}
+
+#[test]
+fn it_is_found_at_its_usual_address_and_where_nobody_is_nobody_waits() {
+    lab("it_is_found_at_its_usual_address_and_where_nobody_is_nobody_waits", || {
+        let ip = |arguments: &str| assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
+        let timed = || {
+            let begun = Instant::now();
+            let setup = setup(&[("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned())], "60s");
+            let run = setup.run(["sync", "--json"]);
+            run.succeeds();
+            (serde_json::from_str::<Value>(&run.stdout).unwrap()["instance_id"].clone(), begun.elapsed())
+        };
+        // No route there at all.
+        let (instance, took) = timed();
+        assert!(instance == Value::Null && took < Duration::from_secs(1), "{instance} after {took:?}");
+        // Whatever is sent there is lost.
+        ip("link add name hole type veth peer name end");
+        ip("addr add 198.51.100.1/24 dev hole");
+        ip("link set hole up");
+        ip("link set end up");
+        ip("route add 169.254.0.0/16 dev hole");
+        ip("neigh add 169.254.169.254 lladdr 02:00:00:00:00:01 dev hole");
+        let (instance, took) = timed();
+        assert!(instance == Value::Null && took < Duration::from_secs(2), "{instance} after {took:?}");
+        ip("link delete hole");
+        ip("addr add 169.254.169.254/32 dev lo");
+        let imds = Imds::start_at("169.254.169.254:80", ID);
+        assert_eq!(timed().0, ID);
+        assert_eq!(imds.requests().len(), 2);
+    });
 }
 
 #[test]

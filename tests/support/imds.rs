@@ -37,7 +37,12 @@ struct State {
 
 impl Imds {
     pub(crate) fn start(instance: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0", instance)
+    }
+
+    /// At an address that only a network namespace of the test's own may have.
+    pub(crate) fn start_at(address: &str, instance: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let manner = Manner {
             instance: instance.to_owned(),
             fails: None,
