@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SCRIPTS := .ci/run tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh
 
-.PHONY: help demo test bench setup lint unit deny
+.PHONY: help demo test bench fuzz setup lint unit deny
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 12
@@ -17,6 +17,20 @@ test: setup lint unit demo ## install what is needed (Debian, Ubuntu), then run 
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked
+
+FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers
+fuzz: SECONDS ?= 600
+fuzz: ## each fuzz target for SECONDS=600 seconds, from its seeds on (cargo-fuzz is installed below target when missing)
+	@export PATH=$$PWD/target/tools/bin:$$PATH; \
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet cargo-fuzz --version 0.13.2 --locked --debug \
+	  --root target/tools --target-dir target/tools/build; \
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/{corpus,artifacts}/$$target; \
+	  $(CARGO) fuzz run --sanitizer none --target-dir target/fuzz/build $$target \
+	    target/fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -max_len=6000 -timeout=20 \
+	    -rss_limit_mb=1024 -dict=fuzz/dictionaries/$$target.dict -artifact_prefix=target/fuzz/artifacts/$$target/ \
+	    -print_final_stats=1 -verbosity=0; \
+	done
 
 setup: ## install the system packages that the tests need
 	@tests/lab/setup.sh test

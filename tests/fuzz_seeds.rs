@@ -19,7 +19,7 @@ fn run(target: &str, least: usize, check: fn(&[u8]) -> bool) {
             let at = seed.len() * part / 8;
             check(&seed[..at]);
             let mut spoilt = seed.clone();
-            spoilt[at] ^= 1 << part;
+            spoilt.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << part);
             check(&spoilt);
         }
         count += 1;
@@ -44,5 +44,10 @@ fn json_document_seeds() {
 
 #[test]
 fn signed_envelope_seeds() {
-    run("signed_envelope", 3, properties::signed_envelope::check);
+    run("signed_envelope", 5, properties::signed_envelope::check);
+}
+
+#[test]
+fn allowed_signers_seeds() {
+    run("allowed_signers", 7, properties::allowed_signers::check);
 }

@@ -26,11 +26,13 @@ test command mkfs.xfs xfsprogs
 test command fusermount3 fuse3
 test command shellcheck shellcheck
 test command cc gcc
+test command c++ g++
 test command git git
 test command mmdebstrap mmdebstrap
 test command systemd-nspawn systemd-container
 test command promtool prometheus
 test module ensurepip python3-venv
+test file /usr/share/zoneinfo/Pacific/Auckland tzdata
 browser command chromium-headless-shell chromium-headless-shell
 browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 END
