@@ -42,6 +42,6 @@ pub(crate) fn strict(line: LineRules) -> Rules {
 
 /// Nothing that would break a line, move a cursor or hide itself.
 pub(crate) fn assert_clean(text: &str) {
-    let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0020}'..='\u{e007f}');
     assert!(!text.contains(|c: char| c.is_control() || hidden(c)), "not clean: {text:?}");
 }

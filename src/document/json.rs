@@ -108,6 +108,8 @@ impl TryFrom<String> for Time {
         // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants access is strict.
         match text.parse::<Timestamp>() {
             Ok(time) if is_rfc_3339(&text) => Ok(Self(time)),
+            // What publishers write for "never" may lie some hours behind the last instant that is counted.
+            Err(_) if is_rfc_3339(&text) && text.starts_with("9999-12-31T23:59:59") => Ok(Self(Timestamp::MAX)),
             _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(&text))),
         }
     }

@@ -280,7 +280,7 @@ fn cut_option(text: &str) -> Result<(String, Option<String>, &str), String> {
         None => Ok((name, None, rest)),
         Some(quoted) => {
             let value = quoted.strip_prefix('"').and_then(dequote);
-            let (value, rest) = value.ok_or_else(|| format!("option {name} needs a value in double quotes"))?;
+            let (value, rest) = value.ok_or_else(|| format!("option {name:?} needs a value in double quotes"))?;
             Ok((name, Some(value), rest))
         }
     }

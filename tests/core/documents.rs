@@ -167,6 +167,16 @@ fn an_empty_list_of_keys_is_said_on_purpose_and_left_to_policy() {
 }
 
 #[test]
+fn the_last_second_of_the_calendar_means_never() {
+    for never in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-08:00"] {
+        let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\",\"not_after\":\"{never}\"}}]}}", ed(1));
+        assert_eq!(parse(json).unwrap().keys[0].not_after.unwrap().to_string()[..4], *"9999", "{never}");
+    }
+    let wrong = format!("{{\"version\":1,\"keys\":[],\"expires\":\"9999-12-31T23:59:61Z\"}}");
+    assert!(refusal(wrong).contains("no RFC 3339 time"));
+}
+
+#[test]
 fn an_empty_window_is_a_bad_key() {
     let json = format!(
         "{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}},{{\"public_key\":\"{}\",\"not_before\":\"2027-01-01T00:00:00Z\",\"not_after\":\"2027-01-01T00:00:00Z\"}}]}}",

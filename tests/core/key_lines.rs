@@ -90,7 +90,23 @@ fn the_reason_is_told_precisely() {
 #[test]
 fn control_characters_make_a_key_bad_and_are_never_stripped() {
     let key = ed(1);
-    for control in ['\0', '\x07', '\x0b', '\x0c', '\x1b', '\x7f', '\u{85}', '\u{202e}', '\u{2028}', '\r'] {
+    for control in [
+        '\0',
+        '\x07',
+        '\x0b',
+        '\x0c',
+        '\x1b',
+        '\x7f',
+        '\u{85}',
+        '\u{202e}',
+        '\u{2028}',
+        '\r',
+        '\u{ad}',
+        '\u{61c}',
+        '\u{180e}',
+        '\u{fffa}',
+        '\u{e0041}',
+    ] {
         assert!(matches!(fault(&format!("{key} a{control}b")), BadLine::Control(_)), "{control:?}");
     }
     assert!(matches!(fault(&format!("{key} tab\tin comment")), BadLine::Control(9)));
