@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use authkeysd::document::Document;
+use authkeysd::document::{self, Document};
 use authkeysd::key::{Fingerprint, KeyLine, identify};
-use authkeysd::plan::{Desired, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
+use authkeysd::plan::{Desired, Entry, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
 use authkeysd::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use super::rules::{assert_clean, generous};
+use super::rules::{assert_clean, generous, strict};
 
 const FORMS: [ExpiryForm; 3] = [ExpiryForm::Utc, ExpiryForm::LocalStandard, ExpiryForm::Omit];
 
@@ -30,6 +30,16 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
                 check_file(&wanted, present);
             }
         }
+    }
+    // A secret's pending document beside the current one: what either revokes is revoked, the first line of a key wins.
+    if let Ok(pending) = document::parse(present, &strict(generous())) {
+        let at = Moment { now: usual, zone: zone.clone() };
+        let wanted = desired(&[document, &pending], &[], &user, &at, ExpiryForm::Utc);
+        let alone = desired(&[document], &[], &user, &at, ExpiryForm::Utc);
+        let revoked = |entry: &&Entry| pending.revoked.contains(&entry.key.fingerprint());
+        let kept: Vec<&Entry> = alone.entries.iter().filter(|entry| !revoked(entry)).collect();
+        assert!(wanted.entries.iter().take(kept.len()).eq(kept), "the more important document comes first, as it is");
+        check_file(&wanted, present);
     }
     let pinned: Vec<KeyLine> = document.keys.iter().rev().take(2).map(|key| key.line.clone()).collect();
     let at = Moment { now: usual, zone };

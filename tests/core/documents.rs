@@ -172,7 +172,7 @@ fn the_last_second_of_the_calendar_means_never() {
         let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\",\"not_after\":\"{never}\"}}]}}", ed(1));
         assert_eq!(parse(json).unwrap().keys[0].not_after.unwrap().to_string()[..4], *"9999", "{never}");
     }
-    let wrong = format!("{{\"version\":1,\"keys\":[],\"expires\":\"9999-12-31T23:59:61Z\"}}");
+    let wrong = "{\"version\":1,\"keys\":[],\"expires\":\"9999-12-31T23:59:61Z\"}";
     assert!(refusal(wrong).contains("no RFC 3339 time"));
 }
 
