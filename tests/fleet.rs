@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use moto::Moto;
-use moto_ec2::{run_instances, tag, terminate};
+use moto_ec2::{REGION, run_instances, tag, terminate};
 use support::{Run, clean_ctl, outcome_of};
 
 const NEW: &str = "9f86d081884c7d65";
@@ -27,7 +27,7 @@ fn ctl(moto: &Moto, arguments: &[&str]) -> Command {
     let mut command = clean_ctl();
     command
         .env("AWS_ENDPOINT_URL", moto.endpoint())
-        .env("AWS_REGION", "us-east-1")
+        .env("AWS_REGION", REGION)
         .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
         .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
         .args(arguments);

@@ -7,6 +7,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::moto::Moto;
 
+/// Where they run: the region that the metadata service's stand-in tells.
+pub(crate) const REGION: &str = "eu-west-1";
+
 /// Runs so many instances with these tags; gives their ids.
 pub(crate) fn run_instances(moto: &Moto, count: usize, tags: &[(&str, &str)]) -> Vec<String> {
     let count = count.to_string();
@@ -37,7 +40,8 @@ fn call(moto: &Moto, action: &str, form: &[(&str, &str)], tags: &[(&str, &str)],
     let address = moto.endpoint().replace("http://", "");
     let mut stream = TcpStream::connect(&address).unwrap();
     // moto tells the service from the credential's scope; it does not check the signature.
-    let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/ec2/aws4_request, SignedHeaders=host, Signature=0";
+    let scope =
+        format!("AWS4-HMAC-SHA256 Credential=moto/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0");
     let length = body.len();
     write!(
         stream,
