@@ -171,7 +171,7 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
 
     fleet(&moto, &["--from", "s3://reports/nowhere/"]).fails(1, &[&["no report object below s3://reports/nowhere/"]]);
     fleet(&moto, &["--from", "s3://absent/"]).fails(1, &[&["NoSuchBucket"]]);
-    fleet(&moto, &["--from", "reports"]).fails(64, &[&["write s3://BUCKET/PREFIX/"]]);
+    fleet(&moto, &["--from", "reports"]).fails(64, &[&["s3://BUCKET/PREFIX/"]]);
 
     let wait = ["--wait", "--from", "s3://reports/prod/", "--filter", "tag:Role=worker", "--document", NEW];
     let mut waiting = ctl(&moto, &["fleet"]).args(wait).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::node::{Node, Told, Word};
+use crate::report::scrub::scrub;
 
 /// The fields that a fleet's picture needs; later versions may add others.
 #[derive(Deserialize)]
@@ -30,7 +31,7 @@ struct Source {
 pub fn node(id: &str, bytes: &[u8]) -> Node {
     let (name, word) = match serde_json::from_slice::<Object>(bytes) {
         Ok(object) => (object.host.clone().unwrap_or_default(), word(&object)),
-        // The document's own words stay out of it: nodes with one fault are told together.
+        // The object's own words stay out of it, for the same reason as in a detail.
         Err(fault) => (String::new(), Word::Garbled(format!("its object is no report ({:?} fault)", fault.classify()))),
     };
     Node { id: id.to_owned(), name, word }
@@ -38,7 +39,8 @@ pub fn node(id: &str, bytes: &[u8]) -> Node {
 
 fn word(object: &Object) -> Word {
     let Object { status, synced, keyset, digest, detail, sources, .. } = object;
-    let told = Told { status, key_set: keyset, digest, synced, detail };
+    // Without request ids, as tags have it: nodes with one fault are told together.
+    let told = Told { status, key_set: keyset, digest, synced, detail: &scrub(detail) };
     let source = sources.iter().find(|source| {
         let whole = source.digest.as_deref().unwrap_or_default();
         !digest.is_empty() && whole.trim_start_matches("sha256:").starts_with(digest.as_str())

@@ -8,7 +8,7 @@ pub mod kind;
 pub mod metrics;
 pub mod metrics_file;
 pub mod object;
-mod scrub;
+pub(crate) mod scrub;
 pub mod status_file;
 pub mod summary;
 pub mod tags;

@@ -7,7 +7,7 @@ const GONE: &str = "...";
 const LONG: usize = 16;
 
 /// The text without ids, in words that a tag may hold.
-pub(super) fn scrub(text: &str) -> String {
+pub(crate) fn scrub(text: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let word: String = word.chars().filter(|c| !"`\"'()[]{}<>,;".contains(*c)).collect();

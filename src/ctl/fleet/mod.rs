@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Exit, complain, print};
 use crate::aws::retry::RandomJitter;
 use crate::command::clock;
+use crate::config::ReportPrefix;
 use crate::fleet::{Filter, Fleet, Node, TagNames, View, Wanted, html, json, table};
 use crate::host::write_durable;
 use crate::outcome::chain;
+use crate::report;
 use crate::source::{Class, FetchError};
 use crate::terminal::block_on;
-use objects::Place;
 use screen::Screen;
 use wait::Ended;
 use watch::Watcher;
@@ -31,8 +32,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "tag:KEY=VALUE")]
     filter: Vec<Filter>,
     /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not asked at all
-    #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = Place::parse)]
-    from: Option<Place>,
+    #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = ReportPrefix::parse)]
+    from: Option<ReportPrefix>,
     /// Where the instances are, instead of where the AWS CLI would look
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
@@ -176,7 +177,7 @@ fn failed(fault: &FetchError) -> Exit {
 /// No node at all is never "all nodes".
 fn nobody(options: &Options) {
     let place = match (&options.from, options.filter.as_slice()) {
-        (Some(place), []) => format!("there is no report object below {place}; check the place"),
+        (Some(place), []) => format!("there is no report object below {}; check the place", place.url()),
         (_, []) => "no instance runs here; check the region and the account".to_owned(),
         (_, filters) => format!(
             "no running instance matches {}; check the filters, the region and the account",
@@ -191,11 +192,6 @@ fn time(text: &str) -> Result<SignedDuration, String> {
     time.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
 }
 
-/// A prefix as `[report] tag_prefix` takes it: one that ends in a letter or digit gets a colon.
 fn prefix(text: &str) -> Result<TagNames, String> {
-    let colon = if text.ends_with(|c: char| c.is_alphanumeric()) { ":" } else { "" };
-    match text {
-        "" => Err("it is empty".to_owned()),
-        _ => Ok(TagNames { prefix: format!("{text}{colon}") }),
-    }
+    report::tags::TagNames::parse_prefix(text).map(|prefix| TagNames { prefix })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use tokio::time::timeout;
 use crate::aws::fault::{Call, chain, no_region, partition};
 use crate::aws::retry::{RandomJitter, retry};
 use crate::aws::{Aws, endpoint};
+use crate::config::ReportPrefix;
 use crate::fleet::{Node, object};
-use crate::source::{Class, FetchError, SourceUrl};
+use crate::source::{Class, FetchError};
 
 /// What a report object's name ends in.
 const SUFFIX: &str = ".json";
@@ -28,58 +28,18 @@ const MAX_OBJECT: usize = 1 << 18;
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 1_000;
 
-/// `s3://BUCKET/PREFIX/[?region=R]`: below it each node has one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    bucket: String,
-    prefix: String,
-    region: Option<String>,
-}
-
 /// The objects of one place, with what is known of them.
 #[derive(Debug)]
 pub(super) struct Objects {
     aws: Arc<Aws>,
-    place: Place,
+    place: ReportPrefix,
     client: Option<Client>,
     /// By key: the ETag, and the node that the object told of.
     known: BTreeMap<String, (String, Node)>,
 }
 
-impl Place {
-    /// Parses the URL by the rules of sources' URLs.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let (place, query) = url.split_once('?').map_or((url, String::new()), |(at, query)| (at, format!("?{query}")));
-        let slash = if place.ends_with('/') { "" } else { "/" };
-        match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
-            Ok(SourceUrl::S3 { bucket, key, version_id: None, region }) => {
-                Ok(Self { bucket, prefix: key.strip_suffix("NODE").unwrap_or_default().to_owned(), region })
-            }
-            _ => Err("write s3://BUCKET/PREFIX/, with ?region=REGION if need be".to_owned()),
-        }
-    }
-
-    fn call(&self, operation: &'static str, action: &'static str, partition: &str) -> Call {
-        let whole = if action == "s3:ListBucket" { String::new() } else { format!("/{}*", self.prefix) };
-        Call {
-            source: self.to_string(),
-            operation,
-            action,
-            resource: format!("arn:{partition}:s3:::{}{whole}", self.bucket),
-            or_else: "",
-            endpoint: "S3".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.prefix)
-    }
-}
-
 impl Objects {
-    pub(super) fn new(aws: Arc<Aws>, place: Place) -> Self {
+    pub(super) fn new(aws: Arc<Aws>, place: ReportPrefix) -> Self {
         Self { aws, place, client: None, known: BTreeMap::new() }
     }
 
@@ -92,7 +52,7 @@ impl Objects {
 
     async fn read(&mut self) -> Result<(), FetchError> {
         let config = self.aws.config(self.place.region.as_deref()).await;
-        let list = self.place.call("S3 ListObjectsV2", "s3:ListBucket", partition(&config));
+        let list = call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", partition(&config));
         if config.region().is_none() {
             return Err(no_region(&list));
         }
@@ -104,7 +64,7 @@ impl Objects {
         let client = client.clone();
         let listed = self.listed(&client, &list).await?;
         self.known.retain(|key, _| listed.contains_key(key));
-        let get = Arc::new(self.place.call("S3 GetObject", "s3:GetObject", partition(&config)));
+        let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", partition(&config)));
         let mut changed = listed;
         changed.retain(|key, tag| self.known.get(key).is_none_or(|(known, _)| known != tag));
         let mut reading = JoinSet::new();
@@ -180,6 +140,18 @@ impl Objects {
             let node = read.await?.map(|bytes| object::node(&id, &bytes));
             Ok((key, tag, node))
         }
+    }
+}
+
+fn call(place: &ReportPrefix, operation: &'static str, action: &'static str, partition: &str) -> Call {
+    let whole = if action == "s3:ListBucket" { String::new() } else { format!("/{}*", place.prefix) };
+    Call {
+        source: place.url(),
+        operation,
+        action,
+        resource: format!("arn:{partition}:s3:::{}{whole}", place.bucket),
+        or_else: "",
+        endpoint: "S3".to_owned(),
     }
 }
 
