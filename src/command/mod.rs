@@ -78,6 +78,10 @@ struct Check {
     /// Also fetch each source and judge its document, and ask whether the tags may be written (nothing is)
     #[arg(long)]
     online: bool,
+    /// For moving in: which of the present keys the key set knows, what the first sync would do in each mode, and who else
+    /// fetches keys here (nothing is written)
+    #[arg(long)]
+    adopt: bool,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,

@@ -6,7 +6,7 @@ use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Exit, Finding, Level};
 use crate::config::{AccountConfig, Config};
 use crate::document::{self, Rules};
-use crate::host::{Host as _, HostError, Node, Place, Target, selinux, strict};
+use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
 use crate::outcome::chain;
 
 /// Examines every account.
@@ -55,6 +55,14 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
 pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
     let found = node.account(account.user.as_ref()).map_err(|error| chain(&error))?;
     crate::agent::target(account, found)
+}
+
+/// Where a file that sshd reads for the account is.
+pub(super) fn place(account: &Account, file: &Path) -> Place {
+    match file.strip_prefix(&account.home) {
+        Ok(below) if account.home != Path::new("/") => Place::Home { below: below.to_owned() },
+        _ => Place::System { path: file.to_owned() },
+    }
 }
 
 /// The same walk and read as a cycle's.
@@ -140,12 +148,8 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
     let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
     for other in settings.files(account).iter().filter(|path| !ours(path) && path.symlink_metadata().is_ok()) {
-        let place = match other.strip_prefix(&account.home) {
-            Ok(below) if account.home != Path::new("/") => Place::Home { below: below.to_owned() },
-            _ => Place::System { path: other.clone() },
-        };
         // As the account and through no link: what a user put there, a device perhaps, is not for root to open.
-        match node.read(&Target { account: account.clone(), place }) {
+        match node.read(&Target { account: account.clone(), place: place(account, other) }) {
             Ok(found) => {
                 let keys = found.content.map_or(0, |content| document::count_keys(&content));
                 if keys > 0 {

@@ -13,7 +13,9 @@ use crate::state::Store;
 use crate::verify::Signers;
 
 mod account;
+mod adopt;
 mod online;
+mod pullers;
 mod report;
 mod signers;
 mod sshd;
@@ -33,7 +35,7 @@ enum Level {
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `strict_modes`, `selinux`, `bypass`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
+    /// What was looked at: `config`, `sshd`, `strict_modes`, `selinux`, `bypass`, `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
     /// `source`, `report`.
     check: &'static str,
     /// The account, file or source that it is about.
@@ -54,6 +56,9 @@ struct Report<'a> {
     version: &'static str,
     status: Level,
     findings: &'a [Finding],
+    /// Only with `--adopt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adoption: Option<&'a adopt::Adoption>,
 }
 
 impl Finding {
@@ -66,9 +71,18 @@ impl Finding {
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Check) -> Exit {
     let subject = path.display().to_string();
+    let mut adoption = None;
     let findings = match load::config(path) {
         Ok(config) => match load::signers(&config) {
-            Ok(signers) => examine(&config, signers.as_ref(), &subject, options.online),
+            Ok(signers) => {
+                let mut findings = examine(&config, signers.as_ref(), &subject, options.online);
+                if options.adopt {
+                    let (found, more) = adopt::examine(&config);
+                    findings.extend(more);
+                    adoption = found;
+                }
+                findings
+            }
             Err(faults) => {
                 if !options.json {
                     faults.iter().for_each(|fault| complain(fault));
@@ -96,7 +110,13 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     };
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
     let printed = if options.json {
-        let report = Report { schema: 1, version: env!("CARGO_PKG_VERSION"), status: worst, findings: &findings };
+        let report = Report {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            status: worst,
+            findings: &findings,
+            adoption: adoption.as_ref(),
+        };
         match serde_json::to_string_pretty(&report) {
             Ok(json) => print(&(json + "\n")),
             Err(fault) => {
@@ -105,7 +125,9 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             }
         }
     } else {
-        print(&findings.iter().map(|finding| line(finding, colour())).collect::<String>())
+        let mut text: String = findings.iter().map(|finding| line(finding, colour())).collect();
+        text.extend(adoption.map(|adoption| adopt::render(&adoption, colour())));
+        print(&text)
     };
     let unprinted = if printed { Exit::Good } else { Exit::Failed };
     let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);

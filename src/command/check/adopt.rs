@@ -1,0 +1,227 @@
+//! `check --adopt`: what moving in would mean for a node that somebody else served so far. Nothing is written.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::account::{locate, place};
+use super::pullers::{self, Puller};
+use super::sshd::{Settings, same};
+use super::{Exit, Finding, Level, load};
+use crate::agent::{Agent, Intent};
+use crate::command::{block_on, sync};
+use crate::config::Config;
+use crate::host::{Account, Host as _, Node, Place, Target};
+use crate::key::{Fingerprint, identify};
+use crate::outcome::{AccountOutcome, FaultClass, KeyShown, Outcome, Status, chain};
+use crate::plan::Mode;
+use crate::report::text::{Colour, one_line};
+use crate::source::Sources;
+use crate::state::Store;
+
+/// What `check --adopt --json` adds to the findings.
+#[derive(Debug, Serialize)]
+pub(super) struct Adoption {
+    accounts: Vec<Adopted>,
+    pullers: Vec<Puller>,
+}
+
+/// One account.
+#[derive(Debug, Serialize)]
+struct Adopted {
+    user: String,
+    /// The file that is to be managed.
+    file: String,
+    /// The mode that the configuration gives it.
+    mode: &'static str,
+    /// The keys in every file that sshd reads for the account, and in the managed one.
+    keys: Vec<Present>,
+    /// What the first sync would do in each mode.
+    block: First,
+    exclusive: First,
+}
+
+/// A key that is there now.
+#[derive(Debug, Serialize)]
+struct Present {
+    file: PathBuf,
+    line: usize,
+    #[serde(flatten)]
+    key: KeyShown,
+    known: Known,
+    /// Whether the line's key is still in that file after a first sync in this mode.
+    block: bool,
+    exclusive: bool,
+}
+
+/// What the key set says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Known {
+    /// It is in force for the account.
+    InForce,
+    /// It is published or revoked, and not in force.
+    Withdrawn,
+    /// It does not speak of it.
+    Unknown,
+}
+
+/// The difference that a first sync would make.
+#[derive(Debug, Serialize)]
+struct First {
+    status: Status,
+    detail: String,
+    added: Vec<KeyShown>,
+    updated: Vec<KeyShown>,
+    removed: Vec<KeyShown>,
+}
+
+/// Looks at everything; the findings say what to do, and carry the exit code.
+pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let pullers = pullers::find(Path::new("/"));
+    for one in &pullers {
+        let starts = one.script.as_ref().map(|script| format!(" (see {script})")).unwrap_or_default();
+        let message = format!(
+            "fetches keys{starts}: {}; take it out once authkeysd is in charge, for the two would undo each other",
+            one.text
+        );
+        let subject = format!("{}:{}", one.file.display(), one.line);
+        findings.push(Finding::new(Level::Warning, "puller", &subject, message));
+    }
+    let [block, exclusive] = match [Mode::Block, Mode::Exclusive].map(|mode| first_sync(config, mode)) {
+        [Ok(block), Ok(exclusive)] => [block, exclusive],
+        [Err(fault), _] | [_, Err(fault)] => {
+            findings.push(Finding::new(Level::Failed, "adopt", "all", fault));
+            return (None, findings);
+        }
+    };
+    for fault in &block.faults {
+        let exit = match fault.class {
+            FaultClass::Failed => Exit::Failed,
+            FaultClass::Unreachable => Exit::Unreachable,
+            FaultClass::Denied => Exit::Denied,
+        };
+        findings.push(Finding { exit, ..Finding::new(Level::Failed, "adopt", "first sync", fault.text.clone()) });
+    }
+    let mut node = Node::default();
+    node.sweeps = false;
+    let mut accounts = Vec::new();
+    for ((account, block), exclusive) in config.accounts.iter().zip(block.accounts).zip(exclusive.accounts) {
+        // Who cannot be looked up is among the faults.
+        let Ok(target) = locate(&node, account) else { continue };
+        let mode = if account.mode == Mode::Block { "block" } else { "exclusive" };
+        accounts.push(adopted(&node, &target, mode, block, exclusive));
+    }
+    (Some(Adoption { accounts, pullers }), findings)
+}
+
+/// A cycle that writes nothing, with every account in that mode.
+fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
+    let mut config = config.clone();
+    config.accounts.iter_mut().for_each(|account| account.mode = mode);
+    let mut store = Store::peek(&load::state_directory(&config)).map_err(|fault| chain(&fault))?;
+    let mut host = Node::default();
+    host.sweeps = false;
+    let agent = Agent { config, fetch: Sources::default(), host, zone: sync::sshd_zone, built: load::built() };
+    let intent = Intent { dry_run: true, accept_rollback: false };
+    block_on(agent.cycle(&mut store, intent, sync::clock)).map_err(|fault| format!("cannot start: {fault}"))
+}
+
+fn adopted(
+    node: &Node,
+    target: &Target,
+    mode: &'static str,
+    block: AccountOutcome,
+    exclusive: AccountOutcome,
+) -> Adopted {
+    let prints = |keys: &[KeyShown]| keys.iter().map(|key| key.fingerprint).collect::<BTreeSet<Fingerprint>>();
+    let (in_force, withdrawn) = (prints(&block.in_force), prints(&block.removed));
+    let gone_from = |outcome: &AccountOutcome| prints(&outcome.removed);
+    let (gone, all_gone) = (gone_from(&block), gone_from(&exclusive));
+    let managed = target.path();
+    let mut keys = Vec::new();
+    for file in files(node, target) {
+        let ours = same(&file, &managed) || matches!(target.place, Place::Fragment { .. });
+        for (line, key) in present(node, &target.account, &file) {
+            let fingerprint = key.fingerprint;
+            let known = match () {
+                () if in_force.contains(&fingerprint) => Known::InForce,
+                () if withdrawn.contains(&fingerprint) => Known::Withdrawn,
+                () => Known::Unknown,
+            };
+            let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
+            let (block, exclusive) = (stays(&gone), stays(&all_gone));
+            keys.push(Present { file: file.clone(), line, key, known, block, exclusive });
+        }
+    }
+    let user = target.account.user.to_string();
+    Adopted { user, file: managed.display().to_string(), mode, keys, block: block.into(), exclusive: exclusive.into() }
+}
+
+/// The managed file, those that sshd reads, and the one that it reads where nothing is set.
+fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
+    let mut files = vec![target.path(), target.made().path()];
+    if let (Place::Fragment { .. }, Ok(found)) = (&target.place, node.fragments(target)) {
+        files.extend(found.others.iter().map(|(name, _)| target.path().with_file_name(name)));
+    }
+    if let Ok(settings) = Settings::of(target.account.user.as_str()) {
+        files.extend(settings.files(&target.account));
+    }
+    let mut once: Vec<PathBuf> = Vec::new();
+    for file in files {
+        if !once.iter().any(|other| same(other, &file)) {
+            once.push(file);
+        }
+    }
+    once
+}
+
+/// The keys of a file, with their lines; read as a cycle reads, so through no link.
+fn present(node: &Node, account: &Account, file: &Path) -> Vec<(usize, KeyShown)> {
+    let place = place(account, file);
+    let content = node.read(&Target { account: account.clone(), place }).ok().and_then(|found| found.content);
+    let content = content.unwrap_or_default();
+    let lines = content.split(|b| *b == b'\n').enumerate();
+    lines.filter_map(|(at, line)| identify(line).map(|f| (at + 1, KeyShown::new(&f.key, &f.comment)))).collect()
+}
+
+impl From<AccountOutcome> for First {
+    fn from(outcome: AccountOutcome) -> Self {
+        let AccountOutcome { status, detail, added, updated, removed, .. } = outcome;
+        Self { status, detail, added, updated, removed }
+    }
+}
+
+/// The same for people.
+pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
+    let mut text = String::new();
+    for account in &adoption.accounts {
+        let _ = writeln!(text, "\n{} {} (mode {})", colour.paint(1, &account.user), account.file, account.mode);
+        for present in &account.keys {
+            let (code, word) = match present.known {
+                Known::InForce => (32, "in force "),
+                Known::Withdrawn => (31, "withdrawn"),
+                Known::Unknown => (33, "unknown  "),
+            };
+            let fate = match (present.block, present.exclusive) {
+                (true, true) => "stays",
+                (true, false) => "stays in block, goes in exclusive",
+                (false, _) => "goes",
+            };
+            let KeyShown { fingerprint, kind, comment } = &present.key;
+            let line = format!("{fingerprint} {kind} {comment}");
+            let place = format!("{}:{}", present.file.display(), present.line);
+            let _ = writeln!(text, "  {} {} ({place}): {fate}", colour.paint(code, word), one_line(line.trim_end()));
+        }
+        for (mode, first) in [("block", &account.block), ("exclusive", &account.exclusive)] {
+            let (added, updated, removed) = (first.added.len(), first.updated.len(), first.removed.len());
+            let counts = format!("adds {added}, changes {updated}, takes {removed} away");
+            let what = if first.status == Status::Failed { one_line(&first.detail) } else { counts };
+            let _ = writeln!(text, "  first sync in {mode}: {what}");
+        }
+    }
+    text
+}
