@@ -2,20 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
 #![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
 
+#[path = "support/dead.rs"]
+mod dead;
 #[path = "support/faults.rs"]
 mod faults;
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use authkeysd::host::{Host, HostError, Node, Replaced};
+use dead::{Dead, UpAtTheEnd};
 use faults::*;
-use fuser::{FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyEntry, Request};
-use rustix::io::Errno;
+use fuser::MountOption;
 
 const LIMIT: Duration = Duration::from_millis(300);
 const OLD: &[u8] = b"ssh-ed25519 AAAA old\n";
@@ -25,59 +25,6 @@ fn node() -> Node {
     let mut node = Node::default();
     node.limit = LIMIT;
     node
-}
-
-/// A file system like one on a server that is down: its root is there, and whoever looks below it waits until it is up.
-#[derive(Clone, Default)]
-struct Dead(Arc<Mutex<(bool, Vec<ReplyEntry>)>>);
-
-impl Dead {
-    fn come_up(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.0 = true;
-        state.1.drain(..).for_each(|reply| reply.error(Errno::NOENT.raw_os_error()));
-    }
-}
-
-/// Brings the server up at the end, also of a test that fails: nothing waits for it for ever.
-struct UpAtTheEnd(Dead);
-
-impl Drop for UpAtTheEnd {
-    fn drop(&mut self) {
-        self.0.come_up();
-    }
-}
-
-impl Filesystem for Dead {
-    fn lookup(&mut self, _: &Request<'_>, _: u64, _: &OsStr, reply: ReplyEntry) {
-        let mut state = self.0.lock().unwrap();
-        match state.0 {
-            true => reply.error(Errno::NOENT.raw_os_error()),
-            false => state.1.push(reply),
-        }
-    }
-
-    fn getattr(&mut self, _: &Request<'_>, _: u64, _: Option<u64>, reply: ReplyAttr) {
-        let time = SystemTime::UNIX_EPOCH;
-        let root = FileAttr {
-            ino: 1,
-            size: 0,
-            blocks: 0,
-            atime: time,
-            mtime: time,
-            ctime: time,
-            crtime: time,
-            kind: FileType::Directory,
-            perm: 0o755,
-            nlink: 2,
-            uid: STRANGER,
-            gid: STRANGER,
-            rdev: 0,
-            blksize: 4_096,
-            flags: 0,
-        };
-        reply.attr(&Duration::from_secs(3_600), &root);
-    }
 }
 
 #[test]

@@ -1,104 +1,91 @@
-//! One account of a cycle: what its file must become, and making it so.
+//! One account of a cycle: what its file must become.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
-use super::files::{Files, Planner};
-use super::fragments::Settled;
+use super::apply::Work;
+use super::files::Files;
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::config::{AccountConfig, Placed};
 use crate::document::{Document, LeftOut, Rules};
-use crate::host::{Account, Host, HostError, Place, Replaced, Target};
-use crate::key::Fingerprint;
+use crate::host::{Account, Host, HostError, Place, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, holds_our_block};
+use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
 use crate::source::{Fetch, Stage};
 use crate::state::{Judged, State, Store};
-
-/// How often a file that somebody else keeps changing is read again before we give up for this cycle.
-const TRIES: usize = 5;
 
 /// An account whose fate is decided.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    outcome: AccountOutcome,
-    faults: Vec<Fault>,
-    work: Option<Work>,
-}
-
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) target: Target,
-    pub(super) mode: Mode,
-    pub(super) desired: Desired,
-    pub(super) files: Files,
-    pub(super) plan: Plan,
-    /// What made the plan, and makes it again when the file changes under us.
-    pub(super) planner: Planner,
-    /// The keys that may go for having been ours.
-    pub(super) installed: BTreeSet<Fingerprint>,
-    /// The documents that passed the guard.
-    judged: Option<Judged>,
-}
-
-/// An account after its turn.
-#[derive(Debug)]
-pub(super) struct Carried {
     pub(super) outcome: AccountOutcome,
     pub(super) faults: Vec<Fault>,
+    pub(super) work: Option<Work>,
 }
 
+/// What stands where an account's keys go, or an account that cannot be served.
+pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
+
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Looks every account up. Two accounts with one file are a fault of both: each would let the other's keys in.
-    pub(super) fn targets(&self) -> Vec<(&AccountConfig, Result<Target, Fault>)> {
-        let mut targets: Vec<_> = self.config.accounts.iter().map(|account| (account, self.target(account))).collect();
+    /// Looks every account up and reads its file, in the configuration's order. `None` is an account that takes its time:
+    /// the others are served first. Two accounts with one file are a fault of both: each would let the other's keys in.
+    pub(super) fn find(&self) -> Vec<Option<Found>> {
+        let names: Vec<_> = self.config.accounts.iter().map(|account| account.user.as_ref()).collect();
+        let looked_up = self.config.accounts.iter().zip(self.host.accounts(&names));
+        let mut targets: Vec<_> = looked_up.map(|(account, found)| Some(located(account, found?))).collect();
+        // What sshd reads in the end.
+        let read_by_sshd = |target: &Target| match target.place {
+            Place::Fragment { .. } => target.made().path(),
+            Place::Home { .. } | Place::System { .. } => target.path(),
+        };
         let mut users: BTreeMap<PathBuf, usize> = BTreeMap::new();
-        for target in targets.iter().filter_map(|(_, target)| target.as_ref().ok()) {
-            *users.entry(target.path()).or_default() += 1;
+        for target in targets.iter().flatten().flatten() {
+            *users.entry(read_by_sshd(target)).or_default() += 1;
         }
-        for (_, target) in &mut targets {
-            let path = target.as_ref().map(Target::path).unwrap_or_default();
+        for target in targets.iter_mut().flatten() {
+            let path = target.as_ref().map(read_by_sshd).unwrap_or_default();
             if users.get(&path).is_some_and(|users| *users > 1) {
-                let text = format!("{}: several accounts share this file; give each its own", path.display());
-                *target = Err(Fault { class: FaultClass::Failed, text });
+                *target = Err(shared_file(&path.display()));
             }
         }
-        targets
+        // Fragments are several files, with a program that has to run: they take their time.
+        let alone = |target: &&Target| !matches!(target.place, Place::Fragment { .. });
+        let known: Vec<&Target> = targets.iter().flatten().flatten().filter(alone).collect();
+        let mut snapshots = self.host.read_all(&known).into_iter();
+        let accounts = self.config.accounts.iter().zip(targets);
+        accounts
+            .map(|(account, target)| match target? {
+                Ok(target) if alone(&&target) => Some(read(target, snapshots.next()??.map(Files::One))),
+                Ok(_) => None,
+                Err(fault) => Some(Err(unknown(account, fault))),
+            })
+            .collect()
     }
 
-    fn target(&self, account: &AccountConfig) -> Result<Target, Fault> {
-        let found = self.host.account(account.user.as_ref()).map_err(|error| host_fault(&error))?;
-        let user = found.user.clone();
-        target(account, found)
-            .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {user}: {fault}") })
+    /// The same for an account that takes its time; waits for it, but not longer than the host's limit.
+    pub(super) fn find_late(&self, account: &AccountConfig) -> Found {
+        let target = located(account, self.host.account(account.user.as_ref()));
+        let target = target.map_err(|fault| unknown(account, fault))?;
+        let files = Files::read(&self.host, &target);
+        read(target, files)
     }
 
     /// Decides what the account's file must become and notes in `state` what will be installed. Writes nothing.
     pub(super) fn prepare(
         &self,
         account: &AccountConfig,
-        target: Result<Target, Fault>,
+        (target, files): (Target, Files),
         acquired: Option<&Acquired>,
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let mut outcome = AccountOutcome::new(account.user.as_ref());
-        let target = match target {
-            Ok(target) => target,
-            Err(fault) => return Prepared::failed(outcome, fault),
-        };
-        outcome.user = target.account.user.to_string();
-        outcome.file = target.path().display().to_string();
-        let files = match Files::read(&self.host, &target) {
-            Ok(files) => files,
-            Err(error) => return Prepared::failed(outcome, host_fault(&error)),
-        };
+        let mut outcome = outcome_of(&target);
         let Some(in_force) = acquired.and_then(|got| got.in_force.as_ref()) else {
             // The source's own fault is reported where it belongs.
             outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
@@ -157,7 +144,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         let (mode, installed) = (account.mode, mine.installed.clone());
-        let work = Work { target, mode, desired, files, plan, planner: Files::plan, installed, judged };
+        let work = Work { target, mode, desired, files, plan, planner: Files::plan, installed, judged, settled: None };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -178,7 +165,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let work = (plan.content.is_some() || several).then(|| {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, BTreeSet::new());
-            Work { target, mode, desired, files, plan, planner: Files::add_pinned, installed, judged: None }
+            let planner = Files::add_pinned;
+            Work { target, mode, desired, files, plan, planner, installed, judged: None, settled: None }
         });
         Prepared { outcome, faults: Vec::new(), work }
     }
@@ -195,71 +183,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
         desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone }, form)
-    }
-
-    /// Makes the file what was decided. When it changed since, it is read and planned again.
-    pub(super) fn carry_out(&self, prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
-        let Prepared { mut outcome, mut faults, work } = prepared;
-        let Some(mut work) = work else {
-            return Carried { outcome, faults };
-        };
-        let user = work.target.account.user.clone();
-        match self.settle(&mut work, cycle) {
-            Ok(Settled { changed, faults: named }) => {
-                for text in named {
-                    outcome.fault(Status::Degraded, text.clone());
-                    faults.push(Fault { class: FaultClass::Failed, text });
-                }
-                outcome.changed = changed;
-                outcome.in_force = work.plan.in_force;
-                (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
-                outcome.updated = work.plan.updated;
-                if let (Some(judged), false) = (work.judged, cycle.intent.dry_run) {
-                    cycle.state.accounts.entry(user).or_default().judged = Some(judged);
-                }
-            }
-            Err(failed) => {
-                outcome.fault(Status::Failed, failed.text.clone());
-                faults.push(failed);
-            }
-        }
-        Carried { outcome, faults }
-    }
-
-    fn settle(&self, work: &mut Work, cycle: &mut Cycle<'_>) -> Result<Settled, Fault> {
-        for _ in 0..TRIES {
-            let Files::One(snapshot) = &work.files else { return self.settle_fragments(work, cycle) };
-            let old = snapshot.content.as_deref();
-            let content = match (&work.plan.content, old) {
-                (Some(new), _) => new.as_slice(),
-                (None, Some(old)) if snapshot.drifted => old,
-                _ => return Ok(Settled::default()),
-            };
-            if cycle.intent.dry_run {
-                return Ok(Settled { changed: true, ..Settled::default() });
-            }
-            let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
-            if let (Mode::Exclusive, false, Some(old)) = (work.mode, mine.adopted, old) {
-                cycle
-                    .store
-                    .keep_replaced(&work.target.account.user, old)
-                    .map_err(|error| Fault::new(FaultClass::Failed, &error))?;
-            }
-            match self.host.replace(&work.target, &snapshot.stamp, content).map_err(|error| host_fault(&error))? {
-                Replaced::Done => {
-                    mine.adopted |= work.mode == Mode::Exclusive;
-                    return Ok(Settled { changed: true, ..Settled::default() });
-                }
-                Replaced::ChangedMeanwhile => {
-                    work.files = Files::read(&self.host, &work.target).map_err(|error| host_fault(&error))?;
-                    work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
-                }
-            }
-        }
-        let path = work.target.path();
-        let text =
-            format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
-        Err(Fault { class: FaultClass::Failed, text })
     }
 }
 
@@ -281,21 +204,50 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
     Ok(Target { account: found, place })
 }
 
-/// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in.
-pub(super) fn refuse_shared(prepared: Vec<Prepared>) -> Vec<Prepared> {
-    let mut users = BTreeMap::new();
-    prepared.iter().filter_map(Prepared::place).for_each(|place| *users.entry(place).or_insert(0_usize) += 1);
-    let shared = |one: &Prepared| one.place().is_some_and(|place| users.get(&place).is_some_and(|users| *users > 1));
+/// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in. `users`
+/// counts who uses each file, in this cycle.
+pub(super) fn refuse_shared(prepared: Vec<Prepared>, users: &mut BTreeMap<Location, usize>) -> Vec<Prepared> {
+    prepared.iter().filter_map(Prepared::location).for_each(|place| *users.entry(place).or_default() += 1);
+    let shared = |one: &Prepared| one.location().is_some_and(|place| users.get(&place).is_some_and(|users| *users > 1));
     let refuse = |one: Prepared| {
-        let text = format!("{}: several accounts share this file; give each its own", one.outcome.file);
-        if shared(&one) { Prepared::failed(one.outcome, Fault { class: FaultClass::Failed, text }) } else { one }
+        let fault = shared_file(&one.outcome.file);
+        if shared(&one) { Prepared::failed(one.outcome, fault) } else { one }
     };
     prepared.into_iter().map(refuse).collect()
 }
 
+/// The directory and name that a file really has.
+pub(super) type Location = ((u64, u64), OsString);
+
+fn located(account: &AccountConfig, found: Result<Account, HostError>) -> Result<Target, Fault> {
+    let found = found.map_err(|error| host_fault(&error))?;
+    let user = found.user.clone();
+    target(account, found)
+        .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {user}: {fault}") })
+}
+
+fn read(target: Target, files: Result<Files, HostError>) -> Found {
+    match files {
+        Ok(files) => Ok((target, files)),
+        Err(error) => Err(Box::new(Prepared::failed(outcome_of(&target), host_fault(&error)))),
+    }
+}
+
+/// An account of which nothing but its name is known.
+fn unknown(account: &AccountConfig, fault: Fault) -> Box<Prepared> {
+    Box::new(Prepared::failed(AccountOutcome::new(account.user.as_ref()), fault))
+}
+
+fn outcome_of(target: &Target) -> AccountOutcome {
+    AccountOutcome { file: target.path().display().to_string(), ..AccountOutcome::new(Some(&target.account.user)) }
+}
+
+fn shared_file(path: &impl Display) -> Fault {
+    Fault::at(FaultClass::Failed, path, "several accounts share this file; give each its own")
+}
+
 impl Prepared {
-    /// The directory and name that the account's file really has.
-    fn place(&self) -> Option<((u64, u64), OsString)> {
+    fn location(&self) -> Option<Location> {
         self.work.as_ref().and_then(|work| work.files.place(&work.target))
     }
 

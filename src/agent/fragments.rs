@@ -1,6 +1,7 @@
 //! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what it did not do.
 
-use super::account::{Work, host_fault};
+use super::account::host_fault;
+use super::apply::Work;
 use super::files::Files;
 use super::{Agent, Cycle};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};

@@ -2,6 +2,7 @@
 
 mod account;
 mod acquire;
+mod apply;
 mod files;
 mod fragments;
 mod pinned;
@@ -12,15 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::Config;
+use crate::config::{AccountConfig, Config};
 use crate::host::Host;
-use crate::outcome::{Fault, FaultClass, Outcome, Status};
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
 use crate::schedule::Clock;
 use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, Store};
 
-use account::{Carried, Prepared, refuse_shared};
+use account::{Found, Location, Prepared, refuse_shared};
 use acquire::Acquired;
+use apply::Carried;
+use pinned::Pinned;
 
 pub use account::target;
 pub use pinned::read_pinned;
@@ -62,6 +65,8 @@ struct Cycle<'s> {
     intent: Intent,
     now: Timestamp,
     faults: Vec<Fault>,
+    /// How many accounts have come to each file.
+    users: BTreeMap<Location, usize>,
 }
 
 /// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
@@ -119,43 +124,42 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let recorded = state.clock.filter(|_| !intent.accept_rollback);
         let clock = Clock { wall: now, earliest: recorded.map_or(self.built, |clock| clock.max(self.built)) };
         let faults = clock.fault().map(|text| Fault { class: FaultClass::Failed, text });
-        (clock, Cycle { state, store, intent, now: clock.effective(), faults: Vec::from_iter(faults) })
+        (
+            clock,
+            Cycle {
+                state,
+                store,
+                intent,
+                now: clock.effective(),
+                faults: Vec::from_iter(faults),
+                users: BTreeMap::new(),
+            },
+        )
     }
 
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
-        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults };
+        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, users: BTreeMap::new() };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
-        // Everything is decided before anything is written: what will be installed is remembered first, so that no
-        // crash can leave a key behind that nobody would revoke.
-        let mut prepared: Vec<Prepared> = Vec::new();
-        for (account, target) in self.targets() {
-            let got = acquired.get(&account.source);
-            prepared.push(self.prepare(account, target, got, &pinned, &mut cycle));
-        }
-        let mut prepared = refuse_shared(prepared);
         let first = cycle.store.is_new();
-        if let Some(written) = prepared.iter().find(|one| first && one.was_written()) {
-            cycle.faults.push(Fault::forgotten(&format!("{} holds keys between our markers", written.file())));
+        let mut accounts: BTreeMap<usize, AccountOutcome> = BTreeMap::new();
+        let (mut prompt, mut late) = (Vec::new(), Vec::new());
+        for ((at, account), found) in self.config.accounts.iter().enumerate().zip(self.find()) {
+            match found {
+                Some(found) => prompt.push((at, account, found)),
+                None => late.push((at, account)),
+            }
         }
-        cycle.record_time();
-        if let Err(fault) = cycle.store.save(&cycle.state) {
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
-            prepared = prepared.into_iter().map(|one| one.without_memory(cycle.store.state())).collect();
+        accounts.extend(self.serve(prompt, &acquired, &pinned, &mut cycle));
+        if !late.is_empty() {
+            // A dead file system costs its own account time, and only then.
+            let found = late.into_iter().map(|(at, account)| (at, account, self.find_late(account))).collect();
+            accounts.extend(self.serve(found, &acquired, &pinned, &mut cycle));
         }
-        let mut accounts = Vec::new();
-        for one in prepared {
-            let Carried { outcome, faults: found } = self.carry_out(one, &mut cycle);
-            cycle.faults.extend(found);
-            accounts.push(outcome);
-        }
-        if let Err(fault) = cycle.store.save(&cycle.state) {
-            // The files are right; only the judgement of the document is forgotten and will be made again.
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
-        }
+        let accounts: Vec<AccountOutcome> = accounts.into_values().collect();
 
         // Accounts that share a document share its faults.
         let mut told = BTreeSet::new();
@@ -183,6 +187,44 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
         outcome
+    }
+
+    /// Decides for some of the accounts and writes their files; gives each with its place in the configuration.
+    fn serve(
+        &self,
+        found: Vec<(usize, &AccountConfig, Found)>,
+        acquired: &BTreeMap<SourceUrl, Acquired>,
+        pinned: &Pinned,
+        cycle: &mut Cycle<'_>,
+    ) -> Vec<(usize, AccountOutcome)> {
+        // Everything is decided before anything is written: what will be installed is remembered first, so that no
+        // crash can leave a key behind that nobody would revoke.
+        let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
+        let prepare = |(_, account, found): (usize, &AccountConfig, Found)| match found {
+            Ok(found) => self.prepare(account, found, acquired.get(&account.source), pinned, cycle),
+            Err(failed) => *failed,
+        };
+        let prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
+        let mut prepared = refuse_shared(prepared, &mut cycle.users);
+        let first = cycle.store.is_new();
+        if let Some(written) = prepared.iter().find(|one| first && one.was_written()) {
+            cycle.faults.push(Fault::forgotten(&format!("{} holds keys between our markers", written.file())));
+        }
+        cycle.record_time();
+        if let Err(fault) = cycle.store.save(&cycle.state) {
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            prepared = prepared.into_iter().map(|one| one.without_memory(cycle.store.state())).collect();
+        }
+        let mut outcomes = Vec::new();
+        for Carried { outcome, faults } in self.carry_out(prepared, cycle) {
+            cycle.faults.extend(faults);
+            outcomes.push(outcome);
+        }
+        if let Err(fault) = cycle.store.save(&cycle.state) {
+            // The files are right; only the judgement of the document is forgotten and will be made again.
+            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+        }
+        places.into_iter().zip(outcomes).collect()
     }
 }
 

@@ -137,7 +137,20 @@ pub enum Replaced {
     ChangedMeanwhile,
 }
 
-/// The seam to the node's accounts and files.
+/// One file that is to be replaced.
+#[derive(Debug, Clone, Copy)]
+pub struct Replacement<'a> {
+    /// Whose file.
+    pub target: &'a Target,
+    /// What it was when the content was decided.
+    pub seen: &'a Stamp,
+    /// What it must hold.
+    pub content: &'a [u8],
+}
+
+/// The seam to the node's accounts and files. The steps for many accounts give an answer for each, in their order; a host
+/// on which a step may hang takes them at the same time, and gives `None` for what takes longer than the others need to
+/// wait: the step for one account then waits for the one that was begun.
 pub trait Host {
     /// Looks an account up through NSS; `None` is the user who runs authkeysd.
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
@@ -152,4 +165,19 @@ pub trait Host {
     /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error is what it said, and a
     /// good end proves nothing: what it made is to be read.
     fn refresh(&self, target: &Target) -> Result<(), HostError>;
+
+    /// Looks many accounts up.
+    fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
+        users.iter().map(|user| Some(self.account(*user))).collect()
+    }
+
+    /// Reads many files.
+    fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
+        targets.iter().map(|target| Some(self.read(target))).collect()
+    }
+
+    /// Replaces many files; waits for all of them.
+    fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
+        files.iter().map(|file| self.replace(file.target, file.seen, file.content)).collect()
+    }
 }

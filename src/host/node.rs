@@ -1,7 +1,7 @@
 //! The real node: each step on a thread of its own, as the account where the file is in its home.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,12 +9,15 @@ use super::read::{self, Wanted};
 use super::replace::{self, Gate};
 use super::temporary::sweep;
 use super::walk::{self, Absent, Directory, file_name};
-use super::worker::{Awaited, Workers};
+use super::worker::{Awaited, Late, Step, Workers};
 use super::{
-    Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Snapshot, Stamp, Target, account, fragments,
-    identity, lock, refresh, sshd,
+    Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
+    fragments, identity, lock, refresh, sshd,
 };
 use crate::user::UserName;
+
+/// How long the accounts of a cycle wait for the slowest among them before they go ahead.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The node that authkeysd runs on.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Node {
     /// Whether a read removes what killed runs left beside the file; not when nothing may be written.
     pub sweeps: bool,
     workers: Workers,
+    late_accounts: Late<Account>,
+    late_reads: Late<Snapshot>,
     sshd_version: OnceLock<Option<(u32, u32)>>,
 }
 
@@ -39,6 +44,8 @@ impl Default for Node {
             refresh_limit: Duration::from_secs(5),
             sweeps: true,
             workers: Workers::default(),
+            late_accounts: Late::default(),
+            late_reads: Late::default(),
             sshd_version: OnceLock::new(),
         }
     }
@@ -50,32 +57,15 @@ impl Node {
         refresh::installed().is_some()
     }
 
-    fn step<T: Send + 'static>(
-        &self,
-        target: &Target,
-        work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
-    ) -> Result<T, HostError> {
-        let (user, path) = (target.account.user.clone(), target.path());
-        let target = target.clone();
-        self.workers.run(user.as_str(), &path, self.limit, move |awaited| {
-            if let Place::Home { .. } | Place::Fragment { .. } = target.place {
-                identity::become_account(&target.account)?;
-            }
-            work(&target, awaited)
-        })
-    }
-}
-
-impl Host for Node {
-    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+    fn look_up(user: Option<&UserName>) -> Step<Account> {
         let asked = user.cloned();
         let name = user.map_or_else(|| "that runs authkeysd".to_owned(), UserName::to_string);
-        self.workers.run(&name, Path::new("its NSS entry"), self.limit, move |_| account::look_up(asked.as_ref()))
+        Step::new(name, PathBuf::from("its NSS entry"), move |_| account::look_up(asked.as_ref()))
     }
 
-    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+    fn reading(&self, target: &Target) -> Step<Snapshot> {
         let sweeps = self.sweeps;
-        self.step(target, move |target, _| {
+        as_owner(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
             let Some(directory) = &place.directory else {
                 return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None });
@@ -87,13 +77,9 @@ impl Host for Node {
         })
     }
 
-    fn sshd_version(&self) -> Option<(u32, u32)> {
-        *self.sshd_version.get_or_init(sshd::version)
-    }
-
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
-        let (seen, content, lock_wait) = (seen.clone(), content.to_vec(), self.lock_wait);
-        self.step(target, move |target, awaited| {
+    fn replacing(&self, file: &Replacement<'_>) -> Step<Replaced> {
+        let (seen, content, lock_wait) = (file.seen.clone(), file.content.to_vec(), self.lock_wait);
+        as_owner(file.target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
             let Some(directory) = &place.directory else { return Ok(Replaced::ChangedMeanwhile) };
             let name = &place.name;
@@ -115,26 +101,77 @@ impl Host for Node {
             })
         })
     }
+}
+
+/// A step with the file-system identity of the account where the file is in its home.
+fn as_owner<T>(
+    target: &Target,
+    work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
+) -> Step<T> {
+    let (account, path, target) = (target.account.user.to_string(), target.path(), target.clone());
+    Step::new(account, path, move |awaited| {
+        if let Place::Home { .. } | Place::Fragment { .. } = target.place {
+            identity::become_account(&target.account)?;
+        }
+        work(&target, awaited)
+    })
+}
+
+impl Host for Node {
+    fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
+        self.workers.run(Self::look_up(user), self.limit, &self.late_accounts)
+    }
+
+    fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
+        self.workers.run(self.reading(target), self.limit, &self.late_reads)
+    }
+
+    fn sshd_version(&self) -> Option<(u32, u32)> {
+        *self.sshd_version.get_or_init(sshd::version)
+    }
+
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+        self.workers.run(self.replacing(&Replacement { target, seen, content }), self.limit, &Late::default())
+    }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
         let sweeps = self.sweeps;
-        self.step(target, move |target, _| match &target.place {
+        let step = as_owner(target, move |target, _| match &target.place {
             Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps),
             _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
-        })
+        });
+        self.workers.run(step, self.limit, &Late::default())
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         let (account, limit) = (target.account.clone(), self.refresh_limit);
         let name = file_name(&target.path())?.to_owned();
         // The program gets all of the account's ids; the thread takes its file-system identity after it, to sync.
-        self.workers.run(target.account.user.as_str(), &target.path(), self.limit, move |_| {
+        let step = Step::new(target.account.user.to_string(), target.path(), move |_: &Awaited| {
             identity::permit(&account)?;
             let ran = refresh::run(&account, limit);
             identity::become_account(&account)?;
             refresh::make_durable(&account, &name)?;
             ran
-        })
+        });
+        self.workers.run(step, self.limit, &Late::default())
+    }
+
+    fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
+        let steps = users.iter().map(|user| Self::look_up(*user));
+        self.workers.run_all(steps, PATIENCE.min(self.limit), &self.late_accounts)
+    }
+
+    fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
+        let steps = targets.iter().map(|target| self.reading(target));
+        self.workers.run_all(steps, PATIENCE.min(self.limit), &self.late_reads)
+    }
+
+    fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
+        let late = Late::default();
+        let begun = self.workers.run_all(files.iter().map(|file| self.replacing(file)), self.limit, &late);
+        let wait = |file: &Replacement<'_>| self.workers.run(self.replacing(file), self.limit, &late);
+        files.iter().zip(begun).map(|(file, ended)| ended.unwrap_or_else(|| wait(file))).collect()
     }
 }
 

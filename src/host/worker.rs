@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::HostError;
+
+/// The most steps that run at the same time.
+const AT_ONCE: usize = 32;
 
 /// Whether the caller still waits for a step. One that wakes up after hours must not publish what was right then.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +35,71 @@ struct Stuck {
     begun: Instant,
 }
 
+/// One step of one account.
+pub(super) struct Step<T> {
+    account: String,
+    path: PathBuf,
+    work: Box<Work<T>>,
+}
+
+type Work<T> = dyn FnOnce(&Awaited) -> Result<T, HostError> + Send;
+
+impl<T> Step<T> {
+    /// `path` is what the step is about, for messages.
+    pub(super) fn new(
+        account: String,
+        path: PathBuf,
+        work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static,
+    ) -> Self {
+        Self { account, path, work: Box::new(work) }
+    }
+}
+
+/// A step that runs.
+#[derive(Debug)]
+struct Begun<T> {
+    account: String,
+    path: PathBuf,
+    at: Instant,
+    awaited: Awaited,
+    thread: JoinHandle<()>,
+    receiver: Receiver<Result<T, HostError>>,
+}
+
+impl<T> Begun<T> {
+    /// The result, if it comes within `limit` from the begin; else the step goes on.
+    fn within(self, limit: Duration) -> Result<Result<T, HostError>, Self> {
+        match self.receiver.recv_timeout(limit.saturating_sub(self.at.elapsed())) {
+            Ok(result) => {
+                // Nothing of the step, neither descriptor nor identity, outlives this call.
+                let _ = self.thread.join();
+                Ok(result)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let source = io::Error::other("the thread died");
+                Ok(Err(HostError::Thread { account: self.account, path: self.path, source }))
+            }
+            Err(RecvTimeoutError::Timeout) => Err(self),
+        }
+    }
+}
+
+/// Steps that take longer than those beside them can wait, by account.
+#[derive(Debug)]
+pub(super) struct Late<T>(Mutex<HashMap<String, Begun<T>>>);
+
+impl<T> Default for Late<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Late<T> {
+    fn steps(&self) -> MutexGuard<'_, HashMap<String, Begun<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Starts the steps and remembers those that hang.
 #[derive(Debug, Default)]
 pub(super) struct Workers {
@@ -39,40 +107,65 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Runs one step of the account, or refuses when an earlier one of the same account hangs.
+    /// Runs one step, or waits for the one of the same account that is late; refuses when an earlier one hangs.
     pub(super) fn run<T: Send + 'static>(
         &self,
-        account: &str,
-        path: &Path,
+        step: Step<T>,
         limit: Duration,
-        step: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static,
+        late: &Late<T>,
     ) -> Result<T, HostError> {
-        self.refuse_if_stuck(account)?;
-        let broken = |source| HostError::Thread { account: account.to_owned(), path: path.to_owned(), source };
-        let begun = Instant::now();
-        let awaited = Awaited::default();
+        let begun = late.steps().remove(&step.account);
+        let begun = begun.map_or_else(|| self.begin(step), Ok)?;
+        begun.within(limit).unwrap_or_else(|begun| {
+            let Begun { account, path, at, awaited, thread, .. } = begun;
+            awaited.0.store(true, Ordering::SeqCst);
+            let stuck = Stuck { thread, path: path.clone(), begun: at };
+            self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), stuck);
+            Err(HostError::Hung { account, path, limit })
+        })
+    }
+
+    /// Runs steps of different accounts at the same time. What has not ended when `patience` is over is late, and its
+    /// result `None`: one that hangs must not hold the others up.
+    pub(super) fn run_all<T: Send + 'static>(
+        &self,
+        steps: impl IntoIterator<Item = Step<T>>,
+        patience: Duration,
+        late: &Late<T>,
+    ) -> Vec<Option<Result<T, HostError>>> {
+        let mut steps = steps.into_iter();
+        let mut results = Vec::new();
+        loop {
+            let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin(step)).collect();
+            if begun.is_empty() {
+                return results;
+            }
+            let wait = |begun: Begun<T>| match begun.within(patience) {
+                Ok(result) => Some(result),
+                Err(begun) => {
+                    late.steps().insert(begun.account.clone(), begun);
+                    None
+                }
+            };
+            results.extend(begun.into_iter().map(|begun| begun.map_or_else(|refused| Some(Err(refused)), wait)));
+        }
+    }
+
+    fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<Begun<T>, HostError> {
+        let Step { account, path, work } = step;
+        self.refuse_if_stuck(&account)?;
+        let (at, awaited) = (Instant::now(), Awaited::default());
         let (sender, receiver) = mpsc::sync_channel(1);
         let thread = {
             let awaited = awaited.clone();
             thread::Builder::new().name("account".to_owned()).spawn(move || {
                 // Nobody receives it when the caller gave up.
-                let _ = sender.send(step(&awaited));
+                let _ = sender.send(work(&awaited));
             })
-        }
-        .map_err(broken)?;
-        match receiver.recv_timeout(limit) {
-            Ok(result) => {
-                // Nothing of the step, neither descriptor nor identity, outlives this call.
-                let _ = thread.join();
-                result
-            }
-            Err(RecvTimeoutError::Disconnected) => Err(broken(io::Error::other("the thread died"))),
-            Err(RecvTimeoutError::Timeout) => {
-                awaited.0.store(true, Ordering::SeqCst);
-                let stuck = Stuck { thread, path: path.to_owned(), begun };
-                self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(account.to_owned(), stuck);
-                Err(HostError::Hung { account: account.to_owned(), path: path.to_owned(), limit })
-            }
+        };
+        match thread {
+            Ok(thread) => Ok(Begun { account, path, at, awaited, thread, receiver }),
+            Err(source) => Err(HostError::Thread { account, path, source }),
         }
     }
 
@@ -94,31 +187,79 @@ impl Workers {
 mod tests {
     use super::*;
 
+    fn step<T>(account: &str, work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static) -> Step<T> {
+        Step::new(account.to_owned(), Path::new("/home").join(account).join(".ssh/authorized_keys"), work)
+    }
+
     #[test]
     fn f37_a_step_that_hangs_is_named_blocks_only_its_account_and_publishes_nothing_late() {
         let workers = Workers::default();
         let limit = Duration::from_millis(50);
         let (wake, sleep) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
-        let path = Path::new("/home/hung/.ssh/authorized_keys");
 
-        let hung = workers.run("hung", path, limit, move |awaited| {
+        let hung = step("hung", move |awaited| {
             let _ = sleep.recv();
             tell.send(awaited.still(Path::new("/x")).is_err()).unwrap();
             Ok(())
         });
+        let hung = workers.run(hung, limit, &Late::default());
         assert!(matches!(hung, Err(HostError::Hung { .. })), "{hung:?}");
         let text = hung.unwrap_err().to_string();
         assert!(text.contains("account hung") && text.contains("/home/hung") && text.contains("50ms"), "{text}");
 
-        let again = workers.run("hung", path, limit, |_| -> Result<(), _> { panic!("must not be begun") });
+        let again =
+            workers.run(step("hung", |_| -> Result<(), _> { panic!("must not be begun") }), limit, &Late::default());
         assert!(matches!(again, Err(HostError::StillHung { .. })), "{again:?}");
-        assert!(workers.run("other", path, limit, |_| Ok(1)).is_ok());
+        assert!(workers.run(step("other", |_| Ok(1)), limit, &Late::default()).is_ok());
 
         wake.send(()).unwrap();
         assert!(told.recv().unwrap(), "the late step knew that it had been given up");
-        while workers.run("hung", path, limit, |_| Ok(())).is_err() {
+        while workers.run(step("hung", |_| Ok(())), limit, &Late::default()).is_err() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn f37_accounts_that_hang_hold_nobody_up_and_cost_one_limit_together() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (patience, limit) = (Duration::from_millis(100), Duration::from_millis(500));
+        let (wake, sleep) = mpsc::channel::<()>();
+        let sleep = Arc::new(Mutex::new(sleep));
+        let begun = Instant::now();
+        let hang = |number: usize| {
+            let sleep = Arc::clone(&sleep);
+            step(&format!("a{number}"), move |_| {
+                if number < 10 {
+                    let _ = sleep.lock().map(|sleep| sleep.recv());
+                }
+                Ok(number)
+            })
+        };
+        let results = workers.run_all((0..20).map(hang), patience, &late);
+        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        for (number, result) in results.iter().enumerate() {
+            match result {
+                Some(result) => assert!(number >= 10 && result.as_ref().is_ok_and(|told| *told == number), "{number}"),
+                None => assert!(number < 10, "{number}"),
+            }
+        }
+        for number in 0..10 {
+            let ended = workers.run(hang(number), limit, &late);
+            assert!(matches!(ended, Err(HostError::Hung { .. })), "{number}: {ended:?}");
+        }
+        assert!(begun.elapsed() < 2 * limit, "their limits run at the same time: {:?}", begun.elapsed());
+        drop(wake);
+    }
+
+    #[test]
+    fn a_step_that_is_only_slow_is_waited_for() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (wake, sleep) = mpsc::channel::<()>();
+        let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
+        assert!(matches!(workers.run_all([slow], Duration::ZERO, &late)[..], [None]));
+        wake.send(()).unwrap();
+        let again = step("slow", |_| -> Result<bool, _> { panic!("must not be begun twice") });
+        assert!(workers.run(again, Duration::from_secs(9), &late).unwrap());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target};
 use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 use crate::user::UserName;
 
@@ -113,5 +113,17 @@ impl<H: Host> Host for Noted<H> {
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         self.step().refresh(target)
+    }
+
+    fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
+        self.step().accounts(users)
+    }
+
+    fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
+        self.step().read_all(targets)
+    }
+
+    fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
+        self.step().replace_all(files)
     }
 }

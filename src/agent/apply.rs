@@ -1,0 +1,147 @@
+//! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
+
+use std::collections::BTreeSet;
+
+use super::account::{Prepared, host_fault};
+use super::files::{Files, Planner};
+use super::fragments::Settled;
+use super::{Agent, Cycle};
+use crate::host::{Host, Replaced, Replacement, Target};
+use crate::key::Fingerprint;
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
+use crate::plan::{Desired, Mode, Plan};
+use crate::source::Fetch;
+use crate::state::Judged;
+
+/// How often a file that somebody else keeps changing is read again before we give up for this cycle.
+const TRIES: usize = 5;
+
+/// What is to be done to one account's file.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) target: Target,
+    pub(super) mode: Mode,
+    pub(super) desired: Desired,
+    pub(super) files: Files,
+    pub(super) plan: Plan,
+    /// What made the plan, and makes it again when the file changes under us.
+    pub(super) planner: Planner,
+    /// The keys that may go for having been ours.
+    pub(super) installed: BTreeSet<Fingerprint>,
+    /// The documents that passed the guard.
+    pub(super) judged: Option<Judged>,
+    /// What became of it, or why nothing could; `None` as long as it is not settled.
+    pub(super) settled: Option<Result<Settled, Fault>>,
+}
+
+/// An account after its turn.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) outcome: AccountOutcome,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Makes the files what was decided. One that changed since is read and planned again.
+    pub(super) fn carry_out(&self, mut prepared: Vec<Prepared>, cycle: &mut Cycle<'_>) -> Vec<Carried> {
+        for _ in 0..TRIES {
+            let works = prepared.iter_mut().filter_map(|one| one.work.as_mut());
+            self.step(works.filter(|work| work.settled.is_none()).collect(), cycle);
+        }
+        prepared.into_iter().map(|one| carried(one, cycle)).collect()
+    }
+
+    /// One replace of each file that is not yet what it must be.
+    fn step(&self, mut works: Vec<&mut Work>, cycle: &mut Cycle<'_>) {
+        for work in &mut works {
+            work.settled = match work.files {
+                Files::One(_) => work.before_replace(cycle).transpose(),
+                Files::Several(..) => Some(self.settle_fragments(work, cycle)),
+            };
+        }
+        works.retain(|work| work.settled.is_none());
+        let replacements: Vec<Replacement<'_>> = works.iter().filter_map(|work| work.replacement()).collect();
+        let replaced = self.host.replace_all(&replacements);
+        let mut changed = Vec::new();
+        for (work, replaced) in works.into_iter().zip(replaced) {
+            match replaced {
+                Ok(Replaced::Done) => {
+                    let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
+                    mine.adopted |= work.mode == Mode::Exclusive;
+                    work.settled = Some(Ok(Settled { changed: true, ..Settled::default() }));
+                }
+                Ok(Replaced::ChangedMeanwhile) => changed.push(work),
+                Err(error) => work.settled = Some(Err(host_fault(&error))),
+            }
+        }
+        for work in changed {
+            match Files::read(&self.host, &work.target) {
+                Ok(files) => work.plan_again(files),
+                Err(error) => work.settled = Some(Err(host_fault(&error))),
+            }
+        }
+    }
+}
+
+impl Work {
+    /// What the file must hold, if a write is needed at all, in place of what was found.
+    fn replacement(&self) -> Option<Replacement<'_>> {
+        let Files::One(snapshot) = &self.files else { return None };
+        let drifted = snapshot.content.as_deref().filter(|_| snapshot.drifted);
+        let content = self.plan.content.as_deref().or(drifted)?;
+        Some(Replacement { target: &self.target, seen: &snapshot.stamp, content })
+    }
+
+    /// Settles what needs no write, and keeps what an exclusive file replaces.
+    fn before_replace(&self, cycle: &Cycle<'_>) -> Result<Option<Settled>, Fault> {
+        let settled = |changed| Ok(Some(Settled { changed, ..Settled::default() }));
+        if self.replacement().is_none() {
+            return settled(false);
+        }
+        if cycle.intent.dry_run {
+            return settled(true);
+        }
+        let user = &self.target.account.user;
+        let adopted = cycle.state.accounts.get(user).is_some_and(|mine| mine.adopted);
+        if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
+            cycle.store.keep_replaced(user, &old).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
+        }
+        Ok(None)
+    }
+
+    fn plan_again(&mut self, files: Files) {
+        self.plan = (self.planner)(&files, &self.desired, self.mode, &self.installed);
+        self.files = files;
+    }
+}
+
+fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
+    let Prepared { mut outcome, mut faults, work } = prepared;
+    let Some(work) = work else {
+        return Carried { outcome, faults };
+    };
+    let kept_writing = || {
+        let text = "somebody else keeps writing it, it was left alone; stop the other writer";
+        Err(Fault::at(FaultClass::Failed, &work.target.path().display(), text))
+    };
+    match work.settled.unwrap_or_else(kept_writing) {
+        Ok(Settled { changed, faults: named }) => {
+            for text in named {
+                outcome.fault(Status::Degraded, text.clone());
+                faults.push(Fault { class: FaultClass::Failed, text });
+            }
+            outcome.changed = changed;
+            outcome.in_force = work.plan.in_force;
+            (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
+            outcome.updated = work.plan.updated;
+            if let (Some(judged), false) = (work.judged, cycle.intent.dry_run) {
+                cycle.state.accounts.entry(work.target.account.user).or_default().judged = Some(judged);
+            }
+        }
+        Err(failed) => {
+            outcome.fault(Status::Failed, failed.text.clone());
+            faults.push(failed);
+        }
+    }
+    Carried { outcome, faults }
+}

@@ -1,0 +1,48 @@
+//! An account whose home is on a dead server costs its own time limit, and nobody else's.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+#[path = "support/dead.rs"]
+mod dead;
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dead::{Dead, UpAtTheEnd};
+use fuser::MountOption;
+use support::{Key, Setup, authorized_keys, eventually, lab, login, outcome_of};
+
+#[test]
+fn f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit() {
+    lab("f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit", || {
+        assert!(Path::new("/dev/fuse").exists(), "it needs FUSE");
+        let key = Key::new("published");
+        // The dead one stands first.
+        let setup = Setup::for_user("bob").account("alice", "");
+        setup.publish_keys(&[&key]);
+        let server = Dead::default();
+        let session = fuser::spawn_mount2(server.clone(), "/home/bob", &[MountOption::AllowOther]).unwrap();
+        let up = UpAtTheEnd(server.clone());
+
+        let begun = Instant::now();
+        let mut command = setup.command();
+        let sync = std::thread::spawn(move || outcome_of(command.arg("sync")));
+        eventually("alice's key", || authorized_keys("alice").exists());
+        assert!(begun.elapsed() < Duration::from_secs(5), "she waited {:?}", begun.elapsed());
+        assert!(login("alice", &key));
+        let status = setup.runtime_dir().join("status.json");
+        eventually("the end of the cycle", || status.exists());
+        assert!((9..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+        // FUSE, unlike NFS, lets nobody go who waits for it, not even at the end of his process.
+        server.come_up();
+        let run = sync.join().unwrap();
+        run.fails(1, &[&["account bob", "/home/bob/.ssh/authorized_keys", "10s"]]);
+        let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains("/home/")).collect();
+        assert!(lines[0].starts_with("bob ") && lines[0].contains("failed"), "in the configuration's order: {run:#?}");
+        assert!(lines[1].starts_with("alice ") && lines[1].contains("changed, 1 key in force"), "{run:#?}");
+        drop(up);
+        drop(session);
+    });
+}
