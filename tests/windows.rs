@@ -107,9 +107,9 @@ fn happens(time: Timestamp, done: impl Fn() -> bool) -> bool {
 fn a_key_dies_on_time_although_the_agent_was_killed() {
     lab("a_key_dies_on_time_although_the_agent_was_killed", || {
         set_zone("Pacific/Auckland");
+        let mut setup = Setup::for_user("alice");
         for form in ["auto", "local"] {
             let (always, key) = (Key::new("always"), Key::new("dies"));
-            let mut setup = Setup::for_user("alice");
             setup.top = format!("schedule = \"1s\"\nexpiry_time = \"{form}\"");
             at_some_pace(|lead| {
                 let until = in_seconds(lead);
@@ -140,11 +140,11 @@ fn f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_
     lab("f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_time_now", || {
         // South of the equator in winter, north of it in summer; by half an hour; and the wrong way round.
         let zones = ["Australia/Sydney", "Europe/Berlin", "Australia/Lord_Howe", "Europe/Dublin", "Asia/Kathmandu"];
+        let mut setup = Setup::for_user("alice");
+        setup.top = "expiry_time = \"local\"".to_owned();
         for zone in zones {
             set_zone(zone);
             let (always, key) = (Key::new("always"), Key::new("dies"));
-            let mut setup = Setup::for_user("alice");
-            setup.top = "expiry_time = \"local\"".to_owned();
             at_some_pace(|lead| {
                 let until = in_seconds(lead);
                 publish(&setup, &[entry(&always, ""), entry(&key, &format!(", \"not_after\": \"{until}\""))]);
