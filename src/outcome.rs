@@ -107,6 +107,9 @@ pub struct SourceOutcome {
     /// Of a secret: each document in force with the stage that it stands on, the one above first.
     #[serde(default)]
     pub stages: Vec<StageOutcome>,
+    /// What somebody should look at although all is as published.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A document in force that stands on one of a secret's stages.
@@ -278,6 +281,7 @@ impl SourceOutcome {
             fetched: None,
             signer: None,
             stages: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -7,85 +7,35 @@
     reason = "a test's helpers may fail the test; clippy knows only the test functions themselves"
 )]
 
-use std::cell::RefCell;
-use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use authkeysd::aws::retry::{Jitter, Policy};
-use authkeysd::source::{
-    Class, Fetch, FetchError, Fetched, Limits, MAX_DOCUMENT, Part, SourceUrl, Sources, Version, Versions,
-};
+use authkeysd::source::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Sources, Version};
 
+use fetching::{block_on, fails_at, fetch, fetch_from};
 use isolated::{isolated, set_profile};
 use s3_stub::{Answer, Stub, Then};
 
+#[path = "support/fetching.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod fetching;
 #[path = "support/isolated.rs"]
 mod isolated;
 #[path = "support/s3_stub.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod s3_stub;
 
 const URL: &str = "s3://acme-keys/prod/workers.json";
 const ETAG: &str = "ETag: \"abc123\"";
 
-/// Waits as long as a hundredth of what is allowed, and counts.
-#[derive(Debug, Default)]
-struct Short(RefCell<Vec<Duration>>);
-
-impl Jitter for Short {
-    fn pick(&self, most: Duration) -> Duration {
-        self.0.borrow_mut().push(most);
-        most / 100
-    }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-fn short_limits() -> Limits {
-    Limits {
-        connect: Duration::from_millis(300),
-        read: Duration::from_millis(300),
-        attempt: Duration::from_millis(500),
-        retry: Policy { limit: Duration::from_secs(5), ..Policy::default() },
-    }
-}
-
 fn known() -> Version {
     Version { label: "V1".to_owned(), token: "\"abc123\"".to_owned() }
-}
-
-fn fetch_from(stub: &Stub, home: &Path, url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
-    set_profile(home, &format!("endpoint_url = {}", stub.endpoint()));
-    fetch(url, known)
-}
-
-fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
-    let sources = Sources::with(short_limits(), Short::default());
-    let known = known.cloned().map(Versions::from);
-    block_on(sources.fetch(&SourceUrl::parse(url).unwrap(), known.as_ref()))
 }
 
 /// Fetches once from a server with these answers; its failure must be one clean line with all these parts.
 #[track_caller]
 fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
     fails_at(home, URL, answers, requests, class, parts);
-}
-
-#[track_caller]
-fn fails_at(home: &Path, url: &str, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
-    let stub = Stub::start(answers.iter().cloned());
-    let error = fetch_from(&stub, home, url, None).unwrap_err();
-    let text = error.to_string();
-    println!("{text}");
-    assert_eq!(error.class, class, "{text}");
-    assert_eq!(stub.requests().len(), requests, "{text}");
-    assert!(!text.contains(char::is_control) && text.len() < 900, "{text:?}");
-    assert!(text.starts_with(url), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in: {text}");
-    }
 }
 
 #[test]
@@ -338,7 +288,7 @@ fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
 fn f36_an_answer_that_does_not_come_or_not_end_is_given_up() {
     isolated("f36_an_answer_that_does_not_come_or_not_end_is_given_up", &[], |home| {
         let start = Instant::now();
-        fails(home, &[Answer::silence()], 3, Class::Transient, &["127.0.0.1", "check DNS"]);
+        fails(home, &[Answer::silence()], 3, Class::Transient, &["127.0.0.1", "check routes, security groups"]);
         let stalled = Answer::raw("200 OK", &[ETAG, "Content-Length: 9"], "keys", Then::Hang);
         fails(home, &[stalled], 3, Class::Transient, &["no complete answer from http://127.0.0.1", "within 300ms"]);
         assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());

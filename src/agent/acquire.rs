@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
@@ -14,6 +14,9 @@ use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOu
 use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
+
+/// A rotation takes minutes; one that lies for longer than this was left unfinished.
+const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a source gave.
 #[derive(Debug)]
@@ -329,6 +332,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
         fetched: Some(fetched),
         signer: current.signer.clone().unwrap_or_default(),
         stages: Vec::new(),
+        warnings: Vec::new(),
     };
     let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new() };
     for (stage, one) in documents.all() {
@@ -344,6 +348,14 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
         if let Err(distrust) = &one.signer {
             let text = format!("{place}: the document in force is trusted no more, its keys stay: {distrust}");
             acquired.is_stale(Problem::Untrusted, text);
+        }
+        let lies = one.created.map(|created| now.duration_since(created)).filter(|_| stage == Stage::Pending);
+        if lies.is_some_and(|lies| lies >= PENDING_LIES) {
+            acquired.outcome.warnings.push(format!(
+                "{place}: version {} is pending since {}, its keys let in; finish that rotation, or take the stage away",
+                one.version.label,
+                one.created.map(|created| created.to_string()).unwrap_or_default()
+            ));
         }
         // Named here, once for each document, and beside every account that it is left out of.
         acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {

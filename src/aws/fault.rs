@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::time::Duration;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::SdkConfig;
+use http_body_util::LengthLimitError;
 
-use super::http::PlainHttp;
+use super::reach::{REACH, unanswered};
+use super::verdict::{LATER, verdict};
+pub(crate) use super::words::chain;
+use super::words::{element, find, words};
 use crate::source::error::{Class, FetchError};
-
-/// The most characters of a service's or a library's words that are passed on.
-const WORDS: usize = 200;
 
 /// One call, as its failures are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,7 @@ impl Call {
         message: &str,
     ) -> FetchError {
         match error.raw_response() {
+            Some(response) if response.status().is_success() => self.unread(error, response),
             Some(response) => {
                 let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
                 let header = |name| response.headers().get(name).unwrap_or_default();
@@ -78,19 +79,46 @@ impl Call {
                     status: response.status().as_u16(),
                     code: &text(code, "Code"),
                     message: &text(message, "Message"),
-                    request_id: header("x-amz-request-id"),
+                    request_id: [header("x-amz-request-id"), header("x-amzn-requestid")].concat().as_str(),
                     region: region.or_else(|| element(&body, "Region")).unwrap_or_default(),
                     clocks: element(&body, "ServerTime").or(date).zip(element(&body, "RequestTime")),
                     delete_marker: header("x-amz-delete-marker") == "true",
                 })
             }
-            None => self.unanswered(error),
+            None => {
+                let not_made = matches!(error, SdkError::ConstructionFailure(_));
+                let (class, what, remedy) = unanswered(error, not_made, &self.endpoint);
+                self.failed(class, &what, remedy)
+            }
         }
+    }
+
+    /// A good answer that could not be read to its end, or is not what the service answers.
+    fn unread<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>, response: &HttpResponse) -> FetchError {
+        if find::<LengthLimitError>(error).is_some() {
+            return self.too_large();
+        }
+        // What was read to its end lies in memory.
+        if response.body().bytes().is_none() {
+            return self.cut_off(&chain(error.source().unwrap_or(error)));
+        }
+        self.answered(&Answer { status: response.status().as_u16(), ..Answer::default() })
+    }
+
+    /// An answer that is larger than any document may be.
+    pub(crate) fn too_large(&self) -> FetchError {
+        let remedy = "is it a key set at all? publish one of at most 1 MiB";
+        self.failed(Class::Invalid, "brought more than 1 MiB", remedy)
+    }
+
+    /// An answer that ended too early.
+    pub(crate) fn cut_off(&self, how: &str) -> FetchError {
+        self.failed(Class::Transient, &format!("was cut off: {how}"), LATER)
     }
 
     /// Classes an answer by its code, else by its status.
     pub(crate) fn answered(&self, answer: &Answer<'_>) -> FetchError {
-        let (class, remedy) = self.verdict(answer);
+        let (class, remedy) = verdict(self, answer);
         let mut what = format!("answered {}", answer.status);
         for (before, text) in [(" ", answer.code), (", request id ", answer.request_id), (": ", answer.message)] {
             if !text.is_empty() {
@@ -100,101 +128,16 @@ impl Call {
         self.failed(class, &what, remedy)
     }
 
-    fn verdict(&self, answer: &Answer<'_>) -> (Class, String) {
-        let told = |class, remedy: &str| (class, remedy.to_owned());
-        match answer.code {
-            "NoSuchBucket" => told(Class::Missing, "create the bucket, or correct its name in `source`"),
-            "NoSuchVersion" => told(Class::Missing, "correct `version_id` in `source`, or leave it out"),
-            "InvalidObjectState" => {
-                told(Class::Invalid, "the object is archived: publish it again in the storage class STANDARD")
-            }
-            "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch"
-            | "InvalidSignatureException"
-            | "InvalidToken"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException"
-            | "InvalidSecurity"
-            | "AuthFailure"
-            | "MissingAuthenticationToken" => told(
-                Class::Denied,
-                "the credentials are wrong: correct the keys in the environment or the profile, or use an instance profile",
-            ),
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => told(
-                Class::Denied,
-                "the credentials have expired: renew them, or use an instance profile, which renews its own",
-            ),
-            "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => (Class::Transient, skew(answer)),
-            code if code.starts_with("KMS.") => told(
-                Class::Denied,
-                "enable the KMS key that the object is encrypted with, or publish it again under another one",
-            ),
-            code if code.starts_with("AccessDenied") && answer.message.contains("kms:") => {
-                told(Class::Denied, "allow kms:Decrypt on the object's KMS key, in the key's policy and in the role's")
-            }
-            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-                (Class::Invalid, elsewhere(answer))
-            }
-            "SlowDown" | "RequestTimeout" | "RequestLimitExceeded" | "TemporaryRedirect" | "OperationAborted" => {
-                told(Class::Transient, LATER)
-            }
-            code if code.contains("Throttl") || code.starts_with("TooManyRequests") => told(Class::Transient, LATER),
-            _ => self.verdict_of_status(answer),
-        }
-    }
-
-    fn verdict_of_status(&self, answer: &Answer<'_>) -> (Class, String) {
-        match answer.status {
-            404 | 405 if answer.delete_marker => (
-                Class::Missing,
-                "it was deleted (a delete marker is in its place): publish again; the keys in force stay".to_owned(),
-            ),
-            404 | 410 => (Class::Missing, "publish it, or correct `source`; the keys in force stay".to_owned()),
-            401 | 403 => (Class::Denied, format!("allow {} on {}{}", self.action, self.resource, self.or_else)),
-            301 | 308 => (Class::Invalid, elsewhere(answer)),
-            408 | 429 | 302 | 307 | 500..=599 => (Class::Transient, LATER.to_owned()),
-            _ => (Class::Invalid, format!("check `source` and the endpoint {}", self.endpoint)),
-        }
-    }
-
-    fn unanswered<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> FetchError {
-        if let Some(PlainHttp { host }) = find(error) {
-            return self.failed(
-                Class::Invalid,
-                &format!("was not made: it would go to {} in the clear", words(host)),
-                "give the endpoint an https:// URL; http:// is for loopback addresses only",
-            );
-        }
-        match find(error) {
-            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => self.failed(
-                Class::Transient,
-                &format!("was not made, the credentials cannot be had: {}", chain(error)),
-                format!("if this lasts: {CREDENTIALS}"),
-            ),
-            Some(CredentialsError::InvalidConfiguration(_)) => self.failed(
-                Class::Invalid,
-                &format!("was not made, the credentials' configuration is wrong: {}", chain(error)),
-                "correct the AWS profile or the environment",
-            ),
-            Some(_) => self.failed(Class::Denied, "was not made: there are no credentials", CREDENTIALS),
-            None if matches!(error, SdkError::ConstructionFailure(_)) => self.failed(
-                Class::Invalid,
-                &format!("was not made: {}", chain(error)),
-                "check `source`, the region and the endpoint",
-            ),
-            // The outermost link says no more than that the dispatch failed.
-            None => {
-                let cause = chain(error.source().unwrap_or(error));
-                self.failed(Class::Transient, &format!("did not reach {}: {cause}", self.endpoint), REACH)
-            }
+    /// What the message calls the resource.
+    pub(super) fn thing(&self) -> &'static str {
+        match self.action.split(':').next() {
+            Some("s3") => "object",
+            Some("secretsmanager") => "secret",
+            Some("ssm") => "parameter",
+            _ => "resource",
         }
     }
 }
-
-const LATER: &str = "nothing to do unless it lasts; it is tried again";
-const REACH: &str = "if it lasts, check DNS, routes, security groups, proxy and certificates on the way there";
-const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
-     limit must be at least 2";
 
 /// What to do when there is no region; `service` is for the message.
 pub(crate) fn no_region(call: &Call) -> FetchError {
@@ -211,86 +154,18 @@ pub(crate) fn partition(config: &SdkConfig) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",
         _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ if region.starts_with("us-iso-") => "aws-iso",
+        _ if region.starts_with("us-isob-") => "aws-iso-b",
+        _ if region.starts_with("us-isof-") => "aws-iso-f",
+        _ if region.starts_with("eu-isoe-") => "aws-iso-e",
+        _ if region.starts_with("eusc-") => "aws-eusc",
         _ => "aws",
     }
 }
 
-fn elsewhere(answer: &Answer<'_>) -> String {
-    let in_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    match answer.region {
-        "" => "the bucket is in another region: add `?region=REGION` to `source`".to_owned(),
-        region if region.len() > 63 || !region.chars().all(in_region) => {
-            "correct the region or the endpoint".to_owned()
-        }
-        region => format!("the bucket is in {region}: add `?region={region}` to `source`"),
-    }
-}
-
-fn skew(answer: &Answer<'_>) -> String {
-    let Some((server, ours)) = answer.clocks else {
-        return "this node's clock is wrong: start or mend its time service (chronyd, systemd-timesyncd)".to_owned();
-    };
-    let offset = instant(server).zip(instant(ours)).map(|(server, ours)| server.duration_since(ours).as_secs());
-    let by = match offset {
-        Some(seconds) => format!("{} s {}", seconds.abs(), if seconds < 0 { "ahead" } else { "behind" }),
-        None => format!("{} here, {} there", words(ours), words(server)),
-    };
-    format!("this node's clock is wrong ({by}): start or mend its time service (chronyd, systemd-timesyncd)")
-}
-
-/// A time as S3's errors and HTTP's headers write it.
-fn instant(text: &str) -> Option<jiff::Timestamp> {
-    let signed =
-        || jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    let rfc = || jiff::fmt::rfc2822::parse(text).ok();
-    text.parse().ok().or_else(|| signed().or_else(rfc).map(|zoned| zoned.timestamp()))
-}
-
-/// The text of the first XML element of that name.
-fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = body.split_once(&format!("<{name}>"))?;
-    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
-}
-
-/// A server's words, fit for one line of a log or a terminal.
-fn words(text: &str) -> String {
-    let mut plain = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        if !plain.is_empty() {
-            plain.push(' ');
-        }
-        plain.extend(word.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }));
-        if plain.len() > WORDS {
-            // All ASCII by now: every byte is a boundary.
-            plain.truncate(WORDS);
-            plain.push_str("...");
-            break;
-        }
-    }
-    plain
-}
-
-fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    links(error).find_map(|link| link.downcast_ref())
-}
-
-/// The chain of causes in one line; a cause that its effect already told is left out.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut told: Vec<String> = Vec::new();
-    for link in links(error).map(ToString::to_string) {
-        if !told.iter().any(|before| before.contains(&link)) {
-            told.push(link);
-        }
-    }
-    words(&told.join(": "))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::words::WORDS;
     use super::*;
 
     fn verdict(answer: Answer<'_>) -> FetchError {

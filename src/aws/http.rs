@@ -1,18 +1,27 @@
 //! The one HTTP client of all AWS calls, those for credentials and metadata included.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use http_body_util::Limited;
 use thiserror::Error;
+
+use super::bundle::{self, BadBundle};
+
+/// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of it escaped.
+const MAX_BODY: usize = 8 << 20;
 
 /// A request that would send a key set, or credentials, in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -22,45 +31,93 @@ pub(crate) struct PlainHttp {
 }
 
 /// The shared client. Its connections live as long as it does.
-pub(crate) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(ByScheme { plain: plain(), tls: tls() })
-}
+#[derive(Debug, Clone)]
+pub(crate) struct Http(Arc<ByScheme>);
 
 /// Sets TLS up only when the first https request is made: to read and parse the system's root certificates costs
 /// more than all the rest of a fetch, and the SDK's own client would do it for every client that is built from it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct ByScheme {
     plain: SharedHttpClient,
-    tls: SharedHttpClient,
+    tls: OnceLock<SharedHttpClient>,
+    /// Whose certificates are trusted instead of the system's.
+    bundle: Mutex<Option<PathBuf>>,
+    /// Hosts that may be spoken to in the clear although they are other machines.
+    plain_hosts: Vec<String>,
 }
 
-impl HttpClient for ByScheme {
+impl Http {
+    /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without ports.
+    pub(crate) fn new(plain_hosts: &str) -> Self {
+        let plain_hosts = plain_hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
+        Self(Arc::new(ByScheme {
+            plain: plain(),
+            tls: OnceLock::new(),
+            bundle: Mutex::default(),
+            plain_hosts: plain_hosts.filter(|host| !host.is_empty()).collect(),
+        }))
+    }
+
+    /// As the SDK takes it.
+    pub(crate) fn shared(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// From the first https request on, the certificates in this file are trusted instead of the system's.
+    pub(crate) fn trust(&self, bundle: Option<PathBuf>) {
+        *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
+    }
+}
+
+impl ByScheme {
+    fn may_be_plain(&self, host: &str) -> bool {
+        may_be_plain(host) || self.plain_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    }
+
+    fn tls(&self) -> Result<&SharedHttpClient, BadBundle> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        // What cannot be read now may be there next time: that is not kept.
+        let path = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
+        Ok(self.tls.get_or_init(|| tls(store)))
+    }
+}
+
+impl HttpClient for Http {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
         let (settings, components) = (settings.clone(), Arc::new(components.clone()));
-        SharedHttpConnector::new(Choice { clients: self.clone(), settings, components })
+        SharedHttpConnector::new(Choice { clients: Arc::clone(&self.0), settings, components })
     }
 }
 
 #[derive(Debug)]
 struct Choice {
-    clients: ByScheme,
+    clients: Arc<ByScheme>,
     settings: HttpConnectorSettings,
     components: Arc<RuntimeComponents>,
 }
 
 impl HttpConnector for Choice {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let refused = |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
         let client = if request.uri().starts_with("https:") {
-            &self.clients.tls
+            match self.clients.tls() {
+                Ok(tls) => tls,
+                Err(bundle) => return refused(bundle.into()),
+            }
         } else {
             let host = host(request.uri());
-            if !may_be_plain(host) {
-                let refused = PlainHttp { host: host.to_owned() };
-                return HttpConnectorFuture::ready(Err(ConnectorError::user(refused.into())));
+            if !self.clients.may_be_plain(host) {
+                return refused(PlainHttp { host: host.to_owned() }.into());
             }
             &self.clients.plain
         };
-        client.http_connector(&self.settings, &self.components).call(request)
+        let answer = client.http_connector(&self.settings, &self.components).call(request);
+        // The SDK collects errors and JSON in memory, however much of them comes.
+        let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_BODY));
+        HttpConnectorFuture::new(async move { Ok(answer.await?.map(bounded)) })
     }
 }
 
@@ -69,9 +126,14 @@ fn plain() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, _components| builder(settings).build_http())
 }
 
-fn tls() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, _components| {
-        builder(settings).proxy_config(ProxyConfig::from_env()).tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+fn tls(store: TrustStore) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, _components| {
+        let context = TlsContext::builder().with_trust_store(store.clone()).build().unwrap_or_default();
+        builder(settings)
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build()
     })
 }
 

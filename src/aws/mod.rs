@@ -1,23 +1,29 @@
 //! What every call to AWS shares: configuration, HTTP client, time limits, the classing of failures.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::ServiceConfigKey;
 
+use http::Http;
 use instance::Metadata;
 use retry::Policy;
 
+mod bundle;
+pub(crate) mod clients;
 pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod instance;
+mod reach;
 pub mod retry;
+mod verdict;
+mod words;
 
 /// How long things may take. Every call has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +54,15 @@ impl Default for Limits {
 pub(crate) struct Aws {
     pub(crate) limits: Limits,
     pub(crate) metadata: Metadata,
-    http: SharedHttpClient,
+    http: Http,
     /// One for each region that a URL names, and one for the environment's.
     configs: Mutex<BTreeMap<Option<String>, SdkConfig>>,
 }
 
 impl Aws {
     pub(crate) fn new(limits: Limits) -> Self {
-        let http = http::client();
-        Self { limits, metadata: Metadata::new(http.clone()), http, configs: Mutex::default() }
+        let http = Http::new(&std::env::var("AUTHKEYSD_PLAIN_HTTP").unwrap_or_default());
+        Self { limits, metadata: Metadata::new(http.shared()), http, configs: Mutex::default() }
     }
 
     /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
@@ -78,7 +84,7 @@ impl Aws {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(self.http.clone())
+            .http_client(self.http.shared())
             // There is one retry policy, and it is ours; the SDK's would multiply with it.
             .retry_config(RetryConfig::standard().with_max_attempts(1))
             .timeout_config(timeouts)
@@ -87,24 +93,39 @@ impl Aws {
             // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know no checksums.
             .response_checksum_validation(aws_types::sdk_config::ResponseChecksumValidation::WhenRequired)
             .request_checksum_calculation(aws_types::sdk_config::RequestChecksumCalculation::WhenRequired);
-        match region {
+        let config = match region {
             Some(region) => loader.region(Region::new(region.to_owned())).load().await,
             None => loader.load().await,
-        }
+        };
+        // Nothing was asked by https so far.
+        self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
+        config
+    }
+
+    /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.
+    pub(crate) fn forget(&self) {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 /// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
 /// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
 pub(crate) fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id(service_id)
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build()
-        .ok()?;
-    config
-        .service_config()
-        .and_then(|service| service.load_config(key))
-        .or_else(|| config.endpoint_url().map(str::to_owned))
+    setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url").or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+/// The same for messages, else the service in its region; without a configuration as long as none is loaded.
+pub(crate) fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
+    let region = config.and_then(SdkConfig::region);
+    match (config.and_then(|config| endpoint(config, service_id)), region) {
+        (Some(endpoint), _) => endpoint,
+        (None, Some(region)) => format!("{name} in {region}"),
+        (None, None) => format!("{name} (or the metadata service)"),
+    }
+}
+
+/// What the environment or the profile says, for one service or for all.
+fn setting(config: &SdkConfig, service_id: &str, env: &str, profile: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service_id).env(env).profile(profile).build().ok()?;
+    config.service_config()?.load_config(key).filter(|value| !value.is_empty())
 }

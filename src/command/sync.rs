@@ -139,6 +139,8 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
     } else {
         print(&text::render(outcome, options.dry_run, colour()))
     };
+    let warnings = outcome.sources.iter().flat_map(|source| &source.warnings);
+    warnings.for_each(|text| complain(&format!("warning: {text}")));
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {
         Some(FaultClass::Denied) => Exit::Denied,

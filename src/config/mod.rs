@@ -11,7 +11,7 @@ use crate::guard::{Guard, MaxRemovals};
 use crate::key::{LineRules, OptionPolicy, is_option_name};
 use crate::plan::{ExpiryForm, Mode};
 use crate::schedule::{Schedule, Splay};
-use crate::source::SourceUrl;
+use crate::source::{SourceUrl, Stage};
 use crate::user::UserName;
 use crate::verify::Trust;
 
@@ -143,10 +143,21 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     check_together(&accounts, faults);
 
     let (mut trust, mut signers) = (Trust::default(), None);
+    let mut trusting = None;
     for mut section in top.tables(faults, "trust", false) {
+        trusting = Some(section.at());
         trust.audience = section.take(faults, "audience", string(Name::parse)).map(|f| f.value);
         signers = signers::read(&mut section, faults);
         section.finish(faults);
+    }
+    let previous = accounts.iter().find(|account| account.value.source.stages().contains(&Stage::Previous));
+    if let (Some(trust), Some(account)) = (trusting, previous) {
+        let message = format!(
+            "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
+             or leave [trust] out",
+            account.value.source
+        );
+        faults.add(trust, "trust", message);
     }
     let mut guard = Guard { min_keys: 1, max_removals: None };
     let mut max_stale = None;

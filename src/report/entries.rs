@@ -1,8 +1,10 @@
 //! Which journal entries an outcome is worth: what differs from the outcome before, and nothing twice. Pure.
 
 use super::kind::Kind;
+use crate::document::{Name, Serial};
 use crate::history::RIVALRY;
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, Status};
+use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
+use crate::source::Stage;
 
 /// One entry. docs/journal.md tells the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +113,16 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
         let message = format!("document accepted: {}", document(source));
         entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
     }
+    let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
+    for stage in source.stages.iter().filter(|one| one.stage != Stage::Current && !known(one)) {
+        let message = format!("document accepted: {}", document_of(&source.source, stage));
+        entries.push(Entry {
+            document: stage.name.as_ref().map(ToString::to_string),
+            serial: stage.serial.map(|serial| serial.to_string()),
+            digest: Some(stage.digest.to_string()),
+            ..Entry::of_source(Kind::DocumentAccepted, source, message)
+        });
+    }
     let was = before.and_then(|before| before.problem);
     // Other words for the same problem are no news: request ids and addresses change each time.
     let news = was != source.problem
@@ -119,6 +131,10 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
                 || matches!(source.problem, Some(Problem::Refused | Problem::Untrusted))
                     && !alike(&before.detail, &source.detail)
         });
+    let warned = |text: &str| before.is_some_and(|before| before.warnings.iter().any(|known| known == text));
+    for text in source.warnings.iter().filter(|text| !warned(text)) {
+        entries.push(Entry::of_source(Kind::Warning, source, format!("warning: {text}")));
+    }
     match source.problem {
         Some(problem) if news => {
             let kind = match problem {
@@ -193,10 +209,19 @@ pub(crate) fn alike(one: &str, other: &str) -> bool {
 }
 
 fn document(source: &SourceOutcome) -> String {
-    let name = source.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let serial = source.serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
-    let version = source.version.as_ref().map(|version| format!(" version {version}")).unwrap_or_default();
-    format!("{}{name}{serial}{version}", source.source)
+    described(&source.source, source.name.as_ref(), source.serial, source.version.as_deref())
+}
+
+fn document_of(source: &str, stage: &StageOutcome) -> String {
+    let place = format!("{source} {}", stage.stage);
+    described(&place, stage.name.as_ref(), stage.serial, Some(&stage.version))
+}
+
+fn described(place: &str, name: Option<&Name>, serial: Option<Serial>, version: Option<&str>) -> String {
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let serial = serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
+    let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+    format!("{place}{name}{serial}{version}")
 }
 
 fn line(key: &KeyShown) -> String {

@@ -47,11 +47,13 @@ pub enum Kind {
     ReportRecovered,
     /// Something else is wrong with the node.
     Fault,
+    /// All is as published, and yet somebody should look.
+    Warning,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::Stopping,
         Self::Reloaded,
@@ -74,6 +76,7 @@ impl Kind {
         Self::ReportFailed,
         Self::ReportRecovered,
         Self::Fault,
+        Self::Warning,
     ];
 
     /// What `journalctl MESSAGE_ID=` finds it by.
@@ -101,6 +104,7 @@ impl Kind {
             Self::ReportFailed => "5c1f0b7e9d2a4f6c8e3b7a41d60f92b8",
             Self::ReportRecovered => "e87d3a52c4b94c0fa6b1f2d9037c5e14",
             Self::Fault => "0f13c04e53be4965af87db5d3b8c0f6c",
+            Self::Warning => "5b8e3a94d1f74c0bb6c2f09d7e41a836",
         }
     }
 
@@ -129,6 +133,7 @@ impl Kind {
             Self::ReportFailed => "report failed",
             Self::ReportRecovered => "report arrives again",
             Self::Fault => "fault",
+            Self::Warning => "warning",
         }
     }
 
@@ -147,6 +152,7 @@ impl Kind {
                 | Self::NotRead
                 | Self::ReportFailed
                 | Self::Fault
+                | Self::Warning
         )
     }
 }

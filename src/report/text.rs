@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::document::{Name, Serial};
 use crate::key::is_hidden;
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
+use crate::source::Stage;
 
 /// Whether colours may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +92,10 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     let mut text = String::new();
     for source in &outcome.sources {
         let _ = writeln!(text, "{}", source_line(source, colour));
+        for stage in source.stages.iter().filter(|one| one.stage != Stage::Current) {
+            let set = set(stage.name.as_ref(), stage.serial);
+            let _ = writeln!(text, "  and {}{set}, version {}", stage.stage, stage.version);
+        }
     }
     for account in &outcome.accounts {
         let _ = writeln!(text, "{}", account_line(account, dry_run, colour));
@@ -123,13 +129,7 @@ pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
 
 fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     let mut line = format!("source {}", source.source);
-    let set = match (&source.name, source.serial) {
-        (Some(name), Some(serial)) => format!(": {name}/{serial}"),
-        (Some(name), None) => format!(": {name}"),
-        (None, Some(serial)) => format!(": serial {serial}"),
-        (None, None) => String::new(),
-    };
-    line.push_str(&set);
+    line.push_str(&set(source.name.as_ref(), source.serial));
     if let Some(version) = &source.version {
         let _ = write!(line, ", version {version}");
     }
@@ -140,6 +140,15 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
         Status::Ok | Status::Degraded => line,
         Status::Stale => line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)"),
         Status::Failed => line + &colour.paint(RED, " (failed: no good key set is known)"),
+    }
+}
+
+fn set(name: Option<&Name>, serial: Option<Serial>) -> String {
+    match (name, serial) {
+        (Some(name), Some(serial)) => format!(": {name}/{serial}"),
+        (Some(name), None) => format!(": {name}"),
+        (None, Some(serial)) => format!(": serial {serial}"),
+        (None, None) => String::new(),
     }
 }
 

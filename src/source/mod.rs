@@ -13,10 +13,14 @@ pub use error::{Class, FetchError};
 pub use sources::Sources;
 pub use url::{BadSourceUrl, SourceUrl};
 
+mod arn;
 pub mod error;
 mod file;
+mod parameter;
 mod s3;
+mod secret;
 mod sources;
+mod stages;
 pub mod url;
 
 /// The most bytes of one document that are ever read, 1 MiB; a source stops the transfer there.

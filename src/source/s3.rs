@@ -1,18 +1,16 @@
 //! A document in an S3 object: one conditional GetObject.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::error::{Class, FetchError};
+use super::error::FetchError;
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
+use crate::aws::clients::Clients;
 use crate::aws::fault::{Call, chain, no_region, partition};
-use crate::aws::{Aws, endpoint};
+use crate::aws::{Aws, endpoint, service_endpoint};
 
 /// One object, as a source URL names it.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +19,12 @@ pub(super) struct Object<'a> {
     pub(super) bucket: &'a str,
     pub(super) key: &'a str,
     pub(super) version_id: Option<&'a str>,
-    pub(super) region: Option<&'a str>,
 }
 
-/// The clients, one for each region that a URL names.
+/// The way to all objects.
 #[derive(Debug, Default)]
 pub(super) struct S3 {
-    clients: Mutex<BTreeMap<Option<String>, Client>>,
+    pub(super) clients: Clients<Client>,
 }
 
 impl S3 {
@@ -44,7 +41,7 @@ impl S3 {
     }
 
     async fn unlimited(&self, aws: &Aws, object: &Object<'_>, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        let config = aws.config(object.region).await;
+        let config = aws.config(object.url.region()).await;
         let call = object.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));
@@ -74,31 +71,24 @@ impl S3 {
     }
 
     fn client(&self, object: &Object<'_>, config: &SdkConfig) -> Client {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(object.region.map(str::to_owned)).or_insert_with(|| {
+        self.clients.of(object.url.region(), || {
             // An endpoint of one's own seldom has a DNS name for every bucket.
             let path_style = endpoint(config, "S3").is_some();
             Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
-        });
-        client.clone()
+        })
     }
 }
 
 impl Object<'_> {
     /// Without a configuration as long as none is loaded.
     pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
-        let region = config.and_then(|config| config.region()).map(|region| region.to_string());
-        let endpoint = config.and_then(|config| endpoint(config, "S3"));
         Call {
             source: self.url.to_string(),
             operation: "S3 GetObject",
             action: if self.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" },
             resource: format!("arn:{}:s3:::{}/{}", config.map_or("aws", partition), self.bucket, self.key),
             or_else: ", or publish it: without s3:ListBucket a missing object looks the same",
-            endpoint: endpoint.unwrap_or_else(|| match region {
-                Some(region) => format!("S3 in {region}"),
-                None => "S3 (or the metadata service)".to_owned(),
-            }),
+            endpoint: service_endpoint(config, "S3", "S3"),
         }
     }
 }
@@ -107,27 +97,27 @@ impl Object<'_> {
 async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result<Fetched, FetchError> {
     let announced = answer.content_length.and_then(|length| usize::try_from(length).ok());
     if announced.is_some_and(|length| length > MAX_DOCUMENT) {
-        return Err(too_large(call));
+        return Err(call.too_large());
     }
     if answer.content_range.is_some() {
-        return Err(cut_off(call, "only a part of the object was sent"));
+        return Err(call.cut_off("only a part of the object was sent"));
     }
     let mut bytes = Vec::new();
     loop {
         let piece = match timeout(aws.limits.read, answer.body.next()).await {
             Err(_elapsed) => return Err(call.timed_out(aws.limits.read)),
             Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(cut_off(call, &chain(&error))),
+            Ok(Some(Err(error))) => return Err(call.cut_off(&chain(&error))),
             Ok(Some(Ok(piece))) => piece,
         };
         if bytes.len() + piece.len() > MAX_DOCUMENT {
             // The answer is dropped with the connection: the rest is not even transferred.
-            return Err(too_large(call));
+            return Err(call.too_large());
         }
         bytes.extend_from_slice(&piece);
     }
     if announced.is_some_and(|length| length != bytes.len()) {
-        return Err(cut_off(call, &format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
+        return Err(call.cut_off(&format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
     }
     Ok(Fetched::document(bytes, version(&answer)))
 }
@@ -140,13 +130,4 @@ fn version(answer: &GetObjectOutput) -> Version {
         Some(id) => id,
     };
     Version { label: label.to_owned(), token }
-}
-
-fn too_large(call: &Call) -> FetchError {
-    let remedy = "is it a key set at all? publish one of at most 1 MiB";
-    call.failed(Class::Invalid, "brought more than 1 MiB", remedy)
-}
-
-fn cut_off(call: &Call, how: &str) -> FetchError {
-    call.failed(Class::Transient, &format!("was cut off: {how}"), "nothing to do unless it lasts; it is tried again")
 }

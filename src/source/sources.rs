@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::error::FetchError;
+use super::error::{Class, FetchError};
 use super::file;
+use super::parameter::{Parameter, Parameters};
 use super::s3::{Object, S3};
-use super::{Fetch, Fetched, SourceUrl, Versions};
+use super::secret::{Secret, Secrets};
+use super::{Fetch, Fetched, SourceUrl, Stage, Versions};
 use crate::aws::retry::{Jitter, RandomJitter, retry};
 use crate::aws::{Aws, Limits};
 
@@ -15,6 +17,8 @@ use crate::aws::{Aws, Limits};
 pub struct Sources<J = RandomJitter> {
     aws: Arc<Aws>,
     s3: S3,
+    secrets: Secrets,
+    parameters: Parameters,
     jitter: J,
 }
 
@@ -34,7 +38,8 @@ impl Default for Sources {
 impl<J: Jitter> Sources<J> {
     /// With limits and randomness of one's own.
     pub fn with(limits: Limits, jitter: J) -> Self {
-        Self { aws: Arc::new(Aws::new(limits)), s3: S3::default(), jitter }
+        let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
+        Self { aws: Arc::new(Aws::new(limits)), s3, secrets, parameters, jitter }
     }
 
     /// The way to AWS, for others who go it.
@@ -45,14 +50,38 @@ impl<J: Jitter> Sources<J> {
 
 impl<J: Jitter> Fetch for Sources<J> {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let answer = self.ask(url, known).await;
+        // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
+        if answer.as_ref().is_err_and(|error| error.class == Class::Denied) {
+            self.aws.forget();
+            self.s3.clients.forget();
+            self.secrets.clients.forget();
+            self.parameters.clients.forget();
+        }
+        answer
+    }
+}
+
+impl<J: Jitter> Sources<J> {
+    async fn ask(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let (policy, jitter, aws) = (&self.aws.limits.retry, &self.jitter, &self.aws);
         let current = known.map(|known| &known.current);
-        let policy = &self.aws.limits.retry;
         match url {
             SourceUrl::File { path } => file::fetch(path, current, policy.limit).await,
-            SourceUrl::S3 { bucket, key, version_id, region } => {
-                let object = Object { url, bucket, key, version_id: version_id.as_deref(), region: region.as_deref() };
+            SourceUrl::S3 { bucket, key, version_id, .. } => {
+                let object = Object { url, bucket, key, version_id: version_id.as_deref() };
                 let over = |limit| object.call(None).timed_out(limit);
-                retry(policy, &self.jitter, over, async || self.s3.attempt(&self.aws, &object, current).await).await
+                retry(policy, jitter, over, async || self.s3.attempt(aws, &object, current).await).await
+            }
+            SourceUrl::Secret { id, stages, .. } => {
+                let secret = Secret { url, id, stages };
+                let over = |limit| secret.call(None, Stage::Current).timed_out(limit);
+                retry(policy, jitter, over, async || self.secrets.attempt(aws, &secret, known).await).await
+            }
+            SourceUrl::Parameter { id, .. } => {
+                let parameter = Parameter { url, id };
+                let over = |limit| parameter.call(None).timed_out(limit);
+                retry(policy, jitter, over, async || self.parameters.attempt(aws, &parameter, current).await).await
             }
         }
     }

@@ -1,17 +1,24 @@
 //! The URL of a source, parsed once.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use thiserror::Error;
+
+use super::Stage;
+use super::arn::Arn;
+
+mod parse;
 
 /// What a name may show as it is in a canonical URL: RFC 3986's unreserved characters, the slash, and a few that
 /// keys are full of and that mean nothing before the query.
 const IN_PATH: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'=').remove(b':');
+/// The same for secrets and parameters, with all that their names may have.
+const IN_NAME: &AsciiSet = &IN_PATH.remove(b'+').remove(b'@');
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where a key set is published.
@@ -33,6 +40,22 @@ pub enum SourceUrl {
         /// The bucket's region; else the environment's, else IMDSv2's.
         region: Option<String>,
     },
+    /// `secretsmanager:NAME-OR-ARN[?stages=...][&region=R]`.
+    Secret {
+        /// The secret's name or ARN, percent-decoded.
+        id: String,
+        /// The stages whose documents are in force together; AWSCURRENT is among them.
+        stages: BTreeSet<Stage>,
+        /// The secret's region; else the ARN's, the environment's, IMDSv2's.
+        region: Option<String>,
+    },
+    /// `ssm:NAME-OR-ARN[:VERSION-OR-LABEL][?region=R]`.
+    Parameter {
+        /// The parameter's name or ARN with what selects a version, percent-decoded.
+        id: String,
+        /// The parameter's region; else the ARN's, the environment's, IMDSv2's.
+        region: Option<String>,
+    },
 }
 
 /// Why a text is no source URL, with what to write instead.
@@ -46,7 +69,7 @@ pub struct BadSourceUrl {
 impl SourceUrl {
     /// Parses a source URL. Names are percent-decoded once; unknown query parameters are errors.
     pub fn parse(url: &str) -> Result<Self, BadSourceUrl> {
-        parse(url).map_err(|fault| BadSourceUrl { url: url.to_owned(), fault })
+        parse::parse(url).map_err(|fault| BadSourceUrl { url: url.to_owned(), fault })
     }
 
     /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to.
@@ -62,18 +85,43 @@ impl SourceUrl {
                 let [bucket, key] = [bucket, key].map(|name| percent_encode(name.as_bytes(), IN_PATH));
                 format!("s3://{bucket}/{key}")
             }
+            Self::Secret { id, .. } => format!("secretsmanager:{}", percent_encode(id.as_bytes(), IN_NAME)),
+            Self::Parameter { id, .. } => format!("ssm:{}", percent_encode(id.as_bytes(), IN_NAME)),
         }
     }
 
-    fn query(&self) -> Vec<(&'static str, &str)> {
-        let (version_id, region) = match self {
-            Self::File { .. } => (None, None),
-            Self::S3 { version_id, region, .. } => (version_id.as_deref(), region.as_deref()),
+    /// The region that is to be asked, where the URL tells it.
+    pub fn region(&self) -> Option<&str> {
+        let (region, arn) = match self {
+            Self::File { .. } => return None,
+            Self::S3 { region, .. } => (region, None),
+            Self::Secret { id, region, .. } => (region, Arn::parse(id, "secretsmanager")),
+            Self::Parameter { id, region } => (region, Arn::parse(id, "ssm")),
         };
-        [version_id.map(|value| ("version_id", value)), region.map(|value| ("region", value))]
-            .into_iter()
-            .flatten()
-            .collect()
+        region.as_deref().or_else(|| Some(arn?.ok()?.region))
+    }
+
+    /// The stages whose documents are in force together; of a source without stages only the current one.
+    pub fn stages(&self) -> BTreeSet<Stage> {
+        match self {
+            Self::Secret { stages, .. } => stages.clone(),
+            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => BTreeSet::from([Stage::Current]),
+        }
+    }
+
+    fn query(&self) -> Vec<String> {
+        let encoded = |name: &str, value: &str| format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY));
+        let (first, region) = match self {
+            Self::File { .. } => return Vec::new(),
+            Self::S3 { version_id, region, .. } => (version_id.as_deref().map(|id| encoded("version_id", id)), region),
+            Self::Secret { stages, region, .. } if *stages == parse::DEFAULT_STAGES.into() => (None, region),
+            Self::Secret { stages, region, .. } => {
+                let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
+                (Some(format!("stages={}", stages.join(","))), region)
+            }
+            Self::Parameter { region, .. } => (None, region),
+        };
+        first.into_iter().chain(region.as_deref().map(|region| encoded("region", region))).collect()
     }
 }
 
@@ -81,141 +129,18 @@ impl SourceUrl {
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mark())?;
-        for (at, (name, value)) in self.query().into_iter().enumerate() {
-            let mark = if at == 0 { '?' } else { '&' };
-            write!(f, "{mark}{name}={}", percent_encode(value.as_bytes(), IN_QUERY))?;
+        for (at, parameter) in self.query().iter().enumerate() {
+            write!(f, "{}{parameter}", if at == 0 { '?' } else { '&' })?;
         }
         Ok(())
     }
 }
 
-fn parse(url: &str) -> Result<SourceUrl, String> {
-    if url.chars().any(char::is_control) {
-        return Err("it has a control character".to_owned());
-    }
-    let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(match url.strip_prefix('/') {
-            Some(path) => format!("a file is written `file:/{path}`"),
-            None => "write `s3://BUCKET/KEY` or `file:/PATH`".to_owned(),
-        });
-    };
-    match scheme {
-        "file" => file(rest),
-        "s3" => s3(rest),
-        "secretsmanager" | "ssm" => {
-            Err(format!("this version does not know `{scheme}:` yet; write `s3://BUCKET/KEY` or `file:/PATH`"))
-        }
-        "http" | "https" => {
-            Err("web addresses are no sources; for a bucket's address write `s3://BUCKET/KEY`".to_owned())
-        }
-        _ => Err("this scheme is not known; write `s3://BUCKET/KEY` or `file:/PATH`".to_owned()),
-    }
-}
-
-fn file(rest: &str) -> Result<SourceUrl, String> {
-    if rest.contains('?') {
-        return Err("a file has no parameters; write `file:/PATH`, and `%3F` for a question mark in a name".to_owned());
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    let Some(path) = path.strip_prefix('/') else {
-        return Err("the path must be absolute; write `file:/PATH`".to_owned());
-    };
-    let path = decoded(path)?;
-    let leading = path.iter().take_while(|&&byte| byte == b'/').count();
-    let path = path.get(leading..).unwrap_or_default();
-    if path.is_empty() {
-        return Err("it names no file; write `file:/PATH`".to_owned());
-    }
-    let path = [b"/", path].concat();
-    Ok(SourceUrl::File { path: PathBuf::from(OsString::from_vec(path)) })
-}
-
-fn s3(rest: &str) -> Result<SourceUrl, String> {
-    const WRITE: &str = "write `s3://BUCKET/KEY`";
-    let Some(rest) = rest.strip_prefix("//") else { return Err(WRITE.to_owned()) };
-    let (names, query) = match rest.split_once('?') {
-        Some((names, query)) => (names, Some(query)),
-        None => (rest, None),
-    };
-    let (bucket, key) = names.split_once('/').unwrap_or((names, ""));
-    let bucket = decoded_text(bucket)?;
-    if bucket.is_empty() {
-        return Err(format!("the bucket is missing; {WRITE}"));
-    }
-    // The name becomes part of a host name or a path: what no bucket has, no request shall have.
-    let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if bucket.len() > 255 || !bucket.chars().all(in_name) || bucket.chars().all(|c| c == '.') {
-        return Err(
-            "a bucket's name (or an access point's alias) has only letters, digits, `-`, `.` and `_`".to_owned()
-        );
-    }
-    let key = decoded_text(key)?;
-    if key.is_empty() {
-        return Err(format!("the key is missing; {WRITE}"));
-    }
-    if key.len() > 1_024 {
-        return Err("a key has at most 1,024 bytes".to_owned());
-    }
-    let [version_id, region] = parameters(query, ["version_id", "region"])?;
-    // It becomes part of a host name, and credentials are signed for it.
-    let in_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if region.as_ref().is_some_and(|region| region.len() > 63 || !region.chars().all(in_region)) {
-        return Err("that is no region; write it as in `region=eu-central-1`".to_owned());
-    }
-    Ok(SourceUrl::S3 { bucket, key, version_id, region })
-}
-
-/// The values of a query, in the order of their `known` names.
-fn parameters<const N: usize>(query: Option<&str>, known: [&str; N]) -> Result<[Option<String>; N], String> {
-    let mut values = [const { None }; N];
-    let Some(query) = query else { return Ok(values) };
-    for parameter in query.split('&') {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let slot = known.iter().zip(&mut values).find_map(|(&known, slot)| (known == name).then_some(slot));
-        let Some(slot) = slot else {
-            let known = known.map(|name| format!("`{name}=`")).join(" and ");
-            return Err(format!(
-                "the parameter {name:?} is not known, only {known} are; write `%3F` for a question mark in a name"
-            ));
-        };
-        if value.is_empty() {
-            return Err(format!("`{name}=` has no value; give it one or leave it out"));
-        }
-        if slot.replace(decoded_text(value)?).is_some() {
-            return Err(format!("`{name}=` is there twice; leave one out"));
-        }
-    }
-    Ok(values)
-}
-
-fn decoded_text(text: &str) -> Result<String, String> {
-    let text = String::from_utf8(decoded(text)?)
-        .map_err(|_not_utf8| "what its %-escapes stand for is not UTF-8".to_owned())?;
-    // Beyond ASCII there are more of them, which `decoded` cannot tell in bytes.
-    if text.chars().any(char::is_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
-    }
-    Ok(text)
-}
-
-fn decoded(text: &str) -> Result<Vec<u8>, String> {
-    let escaped = |after: &str| {
-        let mut digits = after.bytes();
-        [digits.next(), digits.next()].into_iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
-    };
-    // A lone `%` taken as itself would make `100%.json` and `100%25.json` one key, and hide a slip.
-    if !text.split('%').skip(1).all(escaped) {
-        return Err("a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign".to_owned());
-    }
-    let bytes: Vec<u8> = percent_decode_str(text).collect();
-    if bytes.iter().any(u8::is_ascii_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -257,10 +182,52 @@ mod tests {
     }
 
     #[test]
+    fn secrets_and_parameters_are_named_by_name_or_arn() {
+        let secret = "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:prod/ssh-AbC123";
+        let parameter = "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys:3";
+        let cases = [
+            ("secretsmanager:prod/ssh", "secretsmanager:prod/ssh", None, "AWSCURRENT AWSPENDING"),
+            ("secretsmanager:a_b+c=d.e@f-g", "secretsmanager:a_b+c=d.e@f-g", None, "AWSCURRENT AWSPENDING"),
+            ("secretsmanager:prod%2Fssh%2B", "secretsmanager:prod/ssh+", None, "AWSCURRENT AWSPENDING"),
+            ("secretsmanager:/k?stages=AWSCURRENT", "secretsmanager:/k?stages=AWSCURRENT", None, "AWSCURRENT"),
+            ("secretsmanager:k?stages=AWSPENDING,AWSCURRENT", "secretsmanager:k", None, "AWSCURRENT AWSPENDING"),
+            (
+                "secretsmanager:k?region=eu-west-1&stages=AWSPREVIOUS%2CAWSCURRENT",
+                "secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS&region=eu-west-1",
+                Some("eu-west-1"),
+                "AWSCURRENT AWSPREVIOUS",
+            ),
+            (
+                &format!("secretsmanager:{secret}"),
+                &format!("secretsmanager:{secret}"),
+                Some("us-gov-west-1"),
+                "AWSCURRENT AWSPENDING",
+            ),
+            (
+                &format!("secretsmanager:{secret}?region=us-gov-east-1"),
+                &format!("secretsmanager:{secret}?region=us-gov-east-1"),
+                Some("us-gov-east-1"),
+                "AWSCURRENT AWSPENDING",
+            ),
+            ("ssm:/prod/keys", "ssm:/prod/keys", None, "AWSCURRENT"),
+            ("ssm:keys:12", "ssm:keys:12", None, "AWSCURRENT"),
+            ("ssm:%2Fkeys%3Alive?region=eu-west-1", "ssm:/keys:live?region=eu-west-1", Some("eu-west-1"), "AWSCURRENT"),
+            (&format!("ssm:{parameter}"), &format!("ssm:{parameter}"), Some("eu-west-1"), "AWSCURRENT"),
+        ];
+        for (text, canonical, region, stages) in cases {
+            let url = SourceUrl::parse(text).unwrap();
+            assert_eq!((url.to_string().as_str(), url.region()), (canonical, region));
+            assert_eq!(SourceUrl::parse(canonical).as_ref(), Ok(&url));
+            assert_eq!(url.mark(), canonical.split('?').next().unwrap());
+            assert_eq!(url.stages().iter().map(Stage::to_string).collect::<Vec<_>>().join(" "), stages);
+        }
+    }
+
+    #[test]
     fn bad_urls_say_what_to_write() {
         let cases = [
-            ("", "write `s3://BUCKET/KEY` or `file:/PATH`"),
-            ("keys.json", "write `s3://BUCKET/KEY` or `file:/PATH`"),
+            ("", "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`"),
+            ("keys.json", "`ssm:/NAME` or `file:/PATH`"),
             ("/etc/keys", "a file is written `file:/etc/keys`"),
             ("file:keys", "must be absolute"),
             ("file://host/keys", "must be absolute"),
@@ -285,14 +252,32 @@ mod tests {
             ("s3://b/k%C2%85", "control character"),
             ("s3://b/k%ff", "not UTF-8"),
             ("s3://b/k?", "the parameter \"\" is not known"),
-            ("s3://b/k?versionId=1", "only `version_id=` and `region=` are"),
+            ("s3://b/k?versionId=1", "only `version_id=` and `region=`"),
             ("s3://b/k?region=", "`region=` has no value"),
             ("s3://b/k?version_id", "`version_id=` has no value"),
             ("s3://b/k?region=a&region=a", "`region=` is there twice"),
             ("s3://b/k?region=a.evil.example%2F", "that is no region"),
             ("s3://b/k?region=a&", "the parameter \"\" is not known"),
-            ("secretsmanager:prod/keys", "does not know `secretsmanager:` yet"),
-            ("ssm:/keys", "does not know `ssm:` yet"),
+            ("secretsmanager:", "a secret's name has"),
+            ("secretsmanager://prod/keys", "write `secretsmanager:NAME`"),
+            ("secretsmanager:prod:keys", "a secret's name has"),
+            ("secretsmanager:prod%20keys", "a secret's name has"),
+            ("secretsmanager:arn:aws:ssm:eu-west-1:123456789012:parameter/x", "not of secretsmanager"),
+            ("secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:policy:x", "of no secret"),
+            ("secretsmanager:k?stages=AWSPENDING", "AWSCURRENT must be among"),
+            ("secretsmanager:k?stages=AWSCURRENT,awspending", "\"awspending\" is no stage"),
+            ("secretsmanager:k?stages=AWSCURRENT,", "\"\" is no stage"),
+            ("secretsmanager:k?stages=AWSCURRENT,AWSCURRENT", "twice"),
+            ("secretsmanager:k?stage=AWSCURRENT", "only `stages=` and `region=`"),
+            ("secretsmanager:k?region=a.b", "that is no region"),
+            ("ssm:", "a parameter's name has"),
+            ("ssm:/", "a parameter's name has"),
+            ("ssm://keys", "a parameter's name has"),
+            ("ssm:/a//b", "a parameter's name has"),
+            ("ssm:/keys:", "may stand `:VERSION`"),
+            ("ssm:/keys:1:2", "may stand `:VERSION`"),
+            ("ssm:/keys?version=1", "only `region=`"),
+            ("ssm:arn:aws:ssm:eu-west-1:123456789012:document/x", "of no parameter"),
             ("https://b.s3.amazonaws.com/k", "write `s3://BUCKET/KEY`"),
             ("gs://b/k", "scheme is not known"),
         ];
@@ -332,7 +317,7 @@ mod tests {
         }
 
         #[test]
-        fn what_parses_is_stable_and_nothing_panics(text in "(s3://|file:/|)\\PC{0,40}") {
+        fn what_parses_is_stable_and_nothing_panics(text in "(s3://|file:/|secretsmanager:|ssm:|)\\PC{0,40}") {
             if let Ok(url) = SourceUrl::parse(&text) {
                 prop_assert_eq!(SourceUrl::parse(&url.to_string()), Ok(url));
             }

@@ -126,3 +126,16 @@ fn a_source_has_one_answer_about_private_keys() {
     assert!(faults(text)[0].contains("another allow_private_key"));
     assert!(Config::parse(&format!("{text}allow_private_key = true\n")).unwrap().accounts[1].allow_private_key);
 }
+
+#[test]
+fn f38_a_previous_document_and_trust_exclude_each_other() {
+    let config =
+        "source = \"secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS\"\n[[account]]\n[trust]\naudience = \"prod\"\n";
+    let found = faults(config);
+    assert!(
+        found[0].starts_with("3: trust: secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS has AWSPREVIOUS"),
+        "{found:?}"
+    );
+    assert!(Config::parse(&config.replace(",AWSPREVIOUS", ",AWSPENDING")).is_ok());
+    assert!(Config::parse(config.split("[trust]").next().unwrap()).is_ok());
+}

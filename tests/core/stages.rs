@@ -4,6 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use authkeysd::agent::Intent;
 use authkeysd::outcome::{Outcome, Problem, Status};
+use authkeysd::report::entries::entries;
+use authkeysd::report::kind::Kind;
 use authkeysd::source::Stage::{Pending, Previous};
 
 use super::cycles::{TWO, block};
@@ -217,4 +219,41 @@ fn a_state_from_before_there_were_stages_is_read() {
     assert_eq!((world.cycle().status, world.host.text(A)), (Status::Stale, block(&[&ed(1)])));
     world.publish(URL, "v2", &json(6, 1, &[]));
     assert_eq!(world.cycle_as(Intent::default()).sources[0].problem, Some(Problem::Refused), "the mark is known");
+}
+
+#[test]
+fn a_rotation_that_lies_for_a_day_is_a_warning_and_no_fault_and_a_finished_one_is_none() {
+    let world = World::new(TWO);
+    world.publish(URL, "v1", &line(1));
+    world.stage(URL, Pending, "v2", &line(2));
+    world.cycle();
+    *world.now.borrow_mut() = "2026-11-22T23:59:59Z".parse().unwrap();
+    let young = world.cycle();
+    assert!(young.sources[0].warnings.is_empty());
+    *world.now.borrow_mut() = "2026-11-23T00:00:00Z".parse().unwrap();
+    let old = world.cycle();
+    assert_eq!((old.status, old.faults.len(), old.sources[0].warnings.len()), (Status::Ok, 0, 1));
+    let text = &old.sources[0].warnings[0];
+    assert!(text.starts_with("file:/k: AWSPENDING: version v2 is pending since 2026-11-22T00:00:00Z"), "{text}");
+    let kinds = |before: &Outcome, now: &Outcome| -> Vec<Kind> {
+        entries(Some(before), now, false).into_iter().map(|entry| entry.kind).collect()
+    };
+    assert_eq!((kinds(&young, &old), kinds(&old, &world.cycle())), (vec![Kind::Warning], vec![]), "told once");
+    world.publish(URL, "v2", &line(2));
+    world.unstage(URL, Pending);
+    assert!(world.cycle().sources[0].warnings.is_empty());
+}
+
+#[test]
+fn a_pending_document_is_told_when_it_comes() {
+    let world = World::new(TWO);
+    world.publish(URL, "v1", &line(1));
+    let before = world.cycle();
+    world.stage(URL, Pending, "v2", &line(2));
+    let now = world.cycle();
+    let told = entries(Some(&before), &now, false);
+    assert_eq!(told[0].message, "document accepted: file:/k AWSPENDING version v2");
+    assert_eq!(told[0].digest, Some(now.sources[0].stages[1].digest.to_string()));
+    let text = authkeysd::report::text::render(&now, false, authkeysd::report::text::Colour::No);
+    assert!(text.starts_with("source file:/k, version v1\n  and AWSPENDING, version v2\n"), "{text}");
 }

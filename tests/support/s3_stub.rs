@@ -1,7 +1,7 @@
 //! A server that gives scripted answers, good and broken, and keeps what it was asked.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Request {
@@ -57,6 +58,17 @@ impl Answer {
     pub(crate) fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
         let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
         Self::whole(status, &[headers, &["x-amz-request-id: REQ42", "Content-Type: application/xml"]].concat(), &body)
+    }
+
+    /// An answer as Secrets Manager and Systems Manager give it.
+    pub(crate) fn json(body: &str) -> Self {
+        Self::whole("200 OK", &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], body)
+    }
+
+    /// An error as they word it.
+    pub(crate) fn json_error(status: &str, code: &str, message: &str) -> Self {
+        let body = format!("{{\"__type\":\"com.amazonaws#{code}\",\"Message\":\"{message}\"}}");
+        Self::whole(status, &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], &body)
     }
 
     pub(crate) fn silence() -> Self {
@@ -151,7 +163,8 @@ fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     sent
 }
 
-fn read(lines: &mut impl BufRead) -> Option<Request> {
+pub(crate) fn read(reader: &mut impl BufRead) -> Option<Request> {
+    let lines = &mut *reader;
     let mut line = || {
         let mut line = String::new();
         match lines.read_line(&mut line) {
@@ -165,10 +178,12 @@ fn read(lines: &mut impl BufRead) -> Option<Request> {
     let mut words = first.split(' ').map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
     let mut headers = Vec::new();
-    loop {
-        match line()?.split_once(':') {
-            Some((name, value)) => headers.push((name.to_lowercase(), value.trim().to_owned())),
-            None => return Some(Request { method, target, headers }),
-        }
+    while let Some((name, value)) = line()?.split_once(':') {
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
+    let mut request = Request { method, target, headers, body: String::new() };
+    if let Some(length) = request.header("content-length").and_then(|length| length.parse().ok()) {
+        reader.take(length).read_to_string(&mut request.body).ok()?;
+    }
+    Some(request)
 }

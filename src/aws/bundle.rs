@@ -1,0 +1,62 @@
+//! The private CA of `AWS_CA_BUNDLE`, or of the profile's `ca_bundle`, which the SDK does not read.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use aws_smithy_http_client::tls::TrustStore;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use thiserror::Error;
+
+/// The most bytes of a bundle: those of the systems have some 250 KB.
+const MAX_BUNDLE: u64 = 4 << 20;
+
+/// A bundle of certificates that cannot be used. Nothing else is trusted in its place.
+#[derive(Debug, Error)]
+#[error("the CA bundle {path} {fault}")]
+pub(crate) struct BadBundle {
+    path: PathBuf,
+    fault: &'static str,
+    #[source]
+    source: Option<io::Error>,
+}
+
+/// What is trusted: the certificates in the file and no others, as the AWS CLI does it.
+pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
+    let bad = |fault, source| BadBundle { path: path.to_owned(), fault, source };
+    let mut pem = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BUNDLE).read_to_end(&mut pem))
+        .map_err(|fault| bad("cannot be read", Some(fault)))?;
+    // What the SDK cannot parse it panics at, so it gets only what is known to be good; systems' bundles hold odd ones.
+    let mut roots = RootCertStore::empty();
+    let mut store = TrustStore::empty();
+    for der in CertificateDer::pem_slice_iter(&pem).flatten() {
+        if roots.add(der.clone()).is_ok() {
+            let body = BASE64_STANDARD.encode(&der);
+            store.add_pem_certificate(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"));
+        }
+    }
+    if roots.is_empty() { Err(bad("holds no certificate in PEM form", None)) } else { Ok(store) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_bundle_is_refused_and_never_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(trust(&path).unwrap_err().to_string().contains("cannot be read"));
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for content in ["", "text", broken, "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n"] {
+            io::Write::write_all(&mut File::create(&path).unwrap(), content.as_bytes()).unwrap();
+            assert!(trust(&path).unwrap_err().to_string().contains("holds no certificate"), "{content}");
+        }
+    }
+}
