@@ -17,6 +17,8 @@ pub(super) const REACH: &str =
 const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
      limit must be at least 2";
 
+const BROKEN_TLS: &str = "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
+
 /// The class, what happened, and the remedy of a request that got no answer from `endpoint`.
 pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint: &str) -> (Class, String, String) {
     if let Some(PlainHttp { host }) = find(error) {
@@ -58,7 +60,7 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
 fn remedy(error: &(dyn Error + 'static)) -> &'static str {
     match find(error) {
         Some(rustls::Error::InvalidCertificate(fault)) => return of_certificate(fault),
-        Some(_) => return "does a proxy or firewall break TLS on the way there? let it through",
+        Some(_) => return BROKEN_TLS,
         None => {}
     }
     let text = links(error).map(|link| format!("{link}\n")).collect::<String>().to_lowercase();
@@ -66,11 +68,13 @@ fn remedy(error: &(dyn Error + 'static)) -> &'static str {
     if text.contains("dns error") {
         "its name has no address here: check the region and the endpoint, the node's DNS (resolv.conf, the VPC's DNS \
          settings), and without a way to the internet an interface endpoint in the VPC"
+    } else if kind == Some(io::ErrorKind::ConnectionRefused) {
+        "nothing listens there: check the endpoint and its port, or the proxy of HTTPS_PROXY"
     } else if text.contains("tunnel") || text.contains("proxy") {
         "the proxy of HTTPS_PROXY does not let it through: correct it, let the proxy permit the host, or name the host \
          in NO_PROXY"
-    } else if kind == Some(io::ErrorKind::ConnectionRefused) {
-        "nothing listens there: check the endpoint and its port, or the proxy of HTTPS_PROXY"
+    } else if text.contains("tls handshake") {
+        BROKEN_TLS
     } else if text.contains("timed out") || text.contains("timeout") || kind == Some(io::ErrorKind::TimedOut) {
         "no answer: check routes, security groups, the NAT gateway or the VPC's interface endpoint"
     } else {

@@ -148,6 +148,24 @@ impl Moto {
         answer
     }
 
+    /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's body.
+    pub(crate) fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (host, length) = (self.address, body.len());
+        write!(
+            stream,
+            "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \
+             SignedHeaders=host, Signature=0\r\nX-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{target} {body}: {answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
     /// One request without a signature, which moto does not ask for; gives the answer's head.
     fn good(&self, method: &str, target: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
