@@ -78,7 +78,8 @@ pub fn service_line(outcome: &Outcome) -> String {
     let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
     let accounts = outcome.accounts.len();
     let accounts = format!("{accounts} account{}", if accounts == 1 { "" } else { "s" });
-    format!("{word}, {accounts}, {}{next}{detail}", sets.join(" "))
+    let sets = if sets.is_empty() { "no key set".to_owned() } else { sets.join(" ") };
+    format!("{word}, {accounts}, {sets}{next}{detail}")
 }
 
 /// A duration as people say it, to the second.

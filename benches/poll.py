@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""poll.py [POLLS]: what an unchanged poll of S3 costs, side by side with `aws s3 cp` from cron on the same endpoint.
+
+Prints the service's memory at rest and CPU per poll, the CPU of one `aws s3 cp`, and their ratio (DESIGN section 9). Needs a
+release build; installs the AWS CLI into target/bench when it is not there.
+"""
+
+import http.server
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+AUTHKEYSD = pathlib.Path(os.environ.get("AUTHKEYSD", TARGET / "release" / "authkeysd"))
+KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh bench\n"
+ETAG = '"0123456789abcdef0123456789abcdef"'
+CALLS = []
+
+
+class S3(http.server.BaseHTTPRequestHandler):
+    """One object, for whoever asks, on connections that stay open as S3's do."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.answer(200, head=True)
+
+    def do_GET(self):
+        unchanged = self.headers.get("If-None-Match") == ETAG
+        CALLS.append(unchanged)
+        self.answer(304 if unchanged else 200, head=unchanged)
+
+    def answer(self, status, head):
+        self.send_response(status)
+        self.send_header("ETag", ETAG)
+        if status == 200:
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 10:00:00 GMT")
+            self.send_header("Content-Length", str(len(KEY)))
+        self.end_headers()
+        if not head:
+            self.wfile.write(KEY)
+
+    def log_message(self, *_):
+        pass
+
+
+def aws():
+    """The AWS CLI, installed once."""
+    cli = TARGET / "bench" / "bin" / "aws"
+    if not cli.exists():
+        subprocess.run([sys.executable, "-m", "venv", TARGET / "bench"], check=True)
+        subprocess.run([TARGET / "bench" / "bin" / "python", "-m", "pip", "install", "--quiet", "awscli"], check=True)
+    return cli
+
+
+def seconds_of(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pss(pid):
+    lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def main():
+    polls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), S3)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as directory:
+        place = pathlib.Path(directory)
+        for name in ("state", "run"):
+            (place / name).mkdir()
+        (place / "config.toml").write_text(
+            f'source = "s3://keys/prod.keys"\nschedule = "1s"\nstate_dir = "{place}/state"\nruntime_dir = "{place}/run"\n'
+            f'[[account]]\nfile = "{place}/authorized_keys"\n'
+        )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": directory,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # What the unit sets.
+            "MALLOC_ARENA_MAX": "1",
+        }
+        service = subprocess.Popen(
+            [AUTHKEYSD, "--config", place / "config.toml", "run"], env=environment, stderr=subprocess.DEVNULL
+        )
+        try:
+            while len(CALLS) < 5:
+                time.sleep(0.1)
+            begun, cpu = len(CALLS), seconds_of(service.pid)
+            while len(CALLS) < begun + polls:
+                time.sleep(0.1)
+            cpu = (seconds_of(service.pid) - cpu) / (len(CALLS) - begun)
+            assert all(CALLS[1:]), "not every poll was answered by 304"
+            memory = pss(service.pid)
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.wait()
+        runs, cli = 5, aws()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        for _ in range(runs):
+            command = [cli, "s3", "cp", "--quiet", "s3://keys/prod.keys", place / "copy"]
+            subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        copy = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
+    print(f"memory at rest after {polls} polls (PSS)  {memory / 1024:.1f} MiB")
+    print(f"CPU of an unchanged poll              {cpu * 1000:.2f} ms")
+    print(f"CPU of one aws s3 cp                  {copy * 1000:.0f} ms")
+    print(f"ratio                                 1/{copy / cpu:.0f}")
+
+
+if __name__ == "__main__":
+    main()
