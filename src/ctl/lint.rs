@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::findings::{self, Judged, State, counted, when};
 use super::input::{self, shown};
+use super::verify::{read_signers, signer, signing_key};
 use super::{Exit, Judging, Lint, complain, print};
 use crate::command::clock;
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::outcome::chain;
 use crate::report::text::Colour;
 use crate::terminal::colour;
 use crate::user::UserName;
-use crate::verify::{Trust, verify};
+use crate::verify::{Signers, Trust, verify};
 
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -30,6 +31,8 @@ pub(super) struct Judge {
     guard: Guard,
     /// `None`: whatever audience the document names is taken for the node's.
     audience: Option<Option<Name>>,
+    /// Whose signatures count; `None`: an unsigned document will do.
+    signers: Option<Signers>,
 }
 
 /// What lint found, in the shape that `--json` prints (docs/output.md).
@@ -47,6 +50,9 @@ pub(super) struct Report {
     expires: Option<Timestamp>,
     digest: Option<Digest>,
     signed: bool,
+    /// The key that signed it, and whose that is where allowed signers are named.
+    signing_key: Option<Fingerprint>,
+    signer: Option<String>,
     keys: Vec<KeyFound>,
     revoked: Vec<Fingerprint>,
     left_out: Vec<LeftOut>,
@@ -79,7 +85,7 @@ struct KeyFound {
 
 /// Runs the command.
 pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
-    let judge = Judge::new(&options.judging)?;
+    let judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
     let bytes = input::read(&options.document)?;
     let now = clock();
     let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
@@ -98,8 +104,9 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
 
 impl Judge {
     /// The judge that a configuration describes; without one, the defaults. Its faults are told.
-    pub(super) fn new(options: &Judging) -> Result<Self, Exit> {
+    pub(super) fn new(options: &Judging, allowed_signers: Option<&Path>) -> Result<Self, Exit> {
         let mut judge = Self {
+            signers: allowed_signers.map(read_signers).transpose()?,
             rules: Rules {
                 line: LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting },
                 allow_private_key: false,
@@ -134,6 +141,7 @@ impl Judge {
             }
             Ok(document) => {
                 self.judge(&mut report, &document, form, now);
+                self.judge_signature(&mut report, &document, bytes, now);
                 (report, Some(document))
             }
         }
@@ -164,6 +172,29 @@ impl Judge {
         report.keys = keys.iter().map(KeyFound::new).collect();
         report.revoked = document.revoked.iter().copied().collect();
         report.left_out.clone_from(&document.left_out);
+    }
+}
+
+impl Judge {
+    /// A signature that does not fit is a fault, also where no signature is asked for.
+    fn judge_signature(&self, report: &mut Report, document: &Document, bytes: &[u8], now: Timestamp) {
+        let found = match &self.signers {
+            None => signing_key(bytes).map(|key| key.map(|key| (None, key))),
+            Some(_) if document.serial.is_none() => {
+                Err("it has no serial, and who asks for a signature asks for a serial too".to_owned())
+            }
+            Some(signers) => signer(bytes, signers, now).map(|(who, key)| Some((Some(who), key))),
+        };
+        match found {
+            Ok(found) => {
+                report.signing_key = found.as_ref().map(|(_, key)| key.fingerprint());
+                report.signer = found.and_then(|(who, _)| who);
+            }
+            Err(fault) => {
+                report.status = Verdict::Refused;
+                report.faults.push(fault);
+            }
+        }
     }
 }
 
@@ -201,6 +232,8 @@ impl Report {
             expires: None,
             digest: None,
             signed,
+            signing_key: None,
+            signer: None,
             keys: Vec::new(),
             revoked: Vec::new(),
             left_out: Vec::new(),
@@ -234,14 +267,18 @@ impl Report {
             "text" => "authorized_keys text",
             _ => "rotation secret",
         };
-        let signed = if self.signed { ", signed (authkeysctl verify tells by whom)" } else { "" };
-        let _ = writeln!(text, "  form      {form}, {}{signed}", counted(self.bytes, "byte"));
+        let _ = writeln!(text, "  form      {form}, {}", counted(self.bytes, "byte"));
+        let signed = self.signing_key.map(|key| match &self.signer {
+            Some(who) => format!("by {who}, {key}"),
+            None => format!("by {key}; whose that is --allowed-signers would tell"),
+        });
         let facts = [
             ("name", self.name.as_ref().map(Name::to_string)),
             ("serial", self.serial.map(|serial| serial.to_string())),
             ("audience", self.audience.as_ref().map(Name::to_string)),
             ("expires", self.expires.map(|expires| when(expires, now))),
             ("digest", Some(digest.to_string())),
+            ("signed", signed),
         ];
         for (fact, value) in facts {
             if let Some(value) = value {

@@ -13,6 +13,7 @@ mod fleet;
 mod input;
 mod lint;
 mod sign;
+mod verify;
 
 const PROGRAM: &str = "authkeysctl";
 
@@ -42,6 +43,8 @@ enum Command {
     Sign(Sign),
     /// Which nodes have which key set, and which need attention; with --wait, until all have one
     Fleet(Box<fleet::Options>),
+    /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y verify` would say
+    Verify(Verify),
 }
 
 /// How a document is judged before anything is done with it.
@@ -62,6 +65,9 @@ struct Lint {
     document: PathBuf,
     #[command(flatten)]
     judging: Judging,
+    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -82,6 +88,16 @@ struct Sign {
     judging: Judging,
 }
 
+#[derive(Debug, Args)]
+struct Verify {
+    /// Who may sign, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: PathBuf,
+    /// The document's file, or - for standard input
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+}
+
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let cli: Cli = match terminal::parse(PROGRAM, arguments) {
@@ -92,6 +108,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Lint(options) => lint::run(&options),
         Command::Sign(options) => sign::run(&options),
         Command::Fleet(options) => fleet::run(&options),
+        Command::Verify(options) => verify::run(&options),
     };
     done.unwrap_or_else(|exit| exit)
 }

@@ -14,9 +14,8 @@ use super::{Exit, Sign, complain, print};
 use crate::command::clock;
 use crate::document::{self, Envelope, Form};
 use crate::outcome::chain;
+use crate::verify::NAMESPACE;
 
-/// What keeps our signatures and those of files, commits and the like from being taken for each other.
-const NAMESPACE: &str = "authkeysd";
 /// The most bytes of an armored signature; RSA of 16,384 bits makes some 6 KB.
 const MAX_SIGNATURE: u64 = 1 << 16;
 
@@ -58,7 +57,7 @@ pub(super) enum SignError {
 
 /// Runs the command.
 pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
-    let judge = Judge::new(&options.judging)?;
+    let judge = Judge::new(&options.judging, None)?;
     let bytes = input::read(&options.document)?;
     let name = shown(&options.document);
     // A signature that is there is to be replaced, whatever it is worth.

@@ -1,0 +1,165 @@
+//! `authkeysctl verify` and `lint --allowed-signers`: the verdict of the stock `ssh-keygen -Y verify`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::{Key, KeyType, Run, clean_ctl, outcome_of};
+use tempfile::TempDir;
+
+struct Desk {
+    directory: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A document signed for a namespace by the stock program.
+    fn signed(&self, signer: &Key, namespace: &str) -> String {
+        let text = format!("{{\"version\": 1, \"serial\": 17, \"keys\": [{{\"public_key\": \"{}\"}}]}}\n", signer.line);
+        let path = self.file("payload", &text);
+        let _ = fs::remove_file(path.with_extension("sig"));
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-Y", "sign", "-n", namespace, "-f"]).arg(signer.private()).arg(&path);
+        assert!(keygen.stdin(Stdio::null()).status().unwrap().success());
+        text + &fs::read_to_string(path.with_extension("sig")).unwrap()
+    }
+}
+
+fn verify(allowed: &Path, document: &Path) -> Run {
+    outcome_of(clean_ctl().arg("verify").arg("--allowed-signers").arg(allowed).arg(document))
+}
+
+/// `find-principals` and `verify`, as a script would do it by hand.
+fn stock(allowed: &Path, document: &Path, desk: &Desk) -> bool {
+    let bytes = fs::read(document).unwrap();
+    let marker = b"-----BEGIN SSH SIGNATURE-----";
+    let Some(at) = bytes.windows(marker.len()).position(|window| window == marker) else { return false };
+    let (payload, signature) = (desk.file("p", &bytes[..at]), desk.file("s", &bytes[at..]));
+    let mut find = Command::new("ssh-keygen");
+    find.args(["-Y", "find-principals", "-f"]).arg(allowed).arg("-s").arg(&signature).stdin(Stdio::null());
+    let found = find.output().unwrap();
+    let principal = String::from_utf8(found.stdout).unwrap();
+    let Some(principal) = principal.lines().next().filter(|_| found.status.success()) else { return false };
+    let mut check = Command::new("ssh-keygen");
+    check.args(["-Y", "verify", "-n", "authkeysd", "-I", principal, "-f"]).arg(allowed).arg("-s").arg(&signature);
+    check
+        .stdin(fs::File::open(payload).unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[test]
+fn the_verdict_is_the_stock_programs() {
+    let desk = Desk::new();
+    let (ops, other) = (Key::new("ops"), Key::new("other"));
+    let good = desk.signed(&ops, "authkeysd");
+    let names = |options: &str, key: &Key| desk.file("allowed", format!("ops@acme {options}{}\n", key.bare()));
+    let (mut takes, mut refuses) = (0, 0);
+    for options in [
+        "",
+        "namespaces=\"authkeysd\" ",
+        "namespaces=\"git,authkeysd\" ",
+        "valid-after=\"20200101Z\" ",
+        "valid-before=\"20200101Z\" ",
+    ] {
+        for key in [&ops, &other] {
+            for document in [
+                good.clone(),
+                good.clone() + "\n \n",
+                good.replacen("17", "18", 1),
+                good.replacen("{", " {", 1),
+                desk.signed(&ops, "file"),
+                good.replacen("U1NIU0lH", "U1NIU0lI", 1),
+            ] {
+                let (allowed, path) = (names(options, key), desk.file("keys.json", &document));
+                let (ours, theirs) = (verify(&allowed, &path), stock(&allowed, &path, &desk));
+                assert_eq!(ours.status == 0, theirs, "{options}: {document}: {ours:?}");
+                if theirs { takes += 1 } else { refuses += 1 }
+            }
+        }
+    }
+    assert_eq!((takes, refuses), (8, 52));
+}
+
+#[test]
+fn who_signed_is_told_for_every_type_of_key() {
+    let desk = Desk::new();
+    for key_type in KeyType::ALL {
+        let ops = Key::of_type(key_type, "ops");
+        let path = desk.file("keys.json", desk.signed(&ops, "authkeysd"));
+        let run = verify(&desk.file("allowed", format!("ops@acme {}\n", ops.bare())), &path);
+        run.succeeds();
+        let told =
+            format!("{}: good signature by ops@acme, {} {}\n", path.display(), ops.type_word(), ops.fingerprint());
+        assert_eq!(run.stdout, told);
+    }
+}
+
+#[test]
+fn what_is_not_signed_or_by_a_stranger_is_one_line_and_1_and_a_bad_list_is_78() {
+    let desk = Desk::new();
+    let (ops, other) = (Key::new("ops"), Key::new("other"));
+    let allowed = desk.file("allowed", format!("ops@acme {}\n", ops.bare()));
+    let unsigned = format!("{{\"version\": 1, \"serial\": 1, \"keys\": [{{\"public_key\": \"{}\"}}]}}\n", ops.line);
+    verify(&allowed, &desk.file("a", unsigned)).fails(1, &[&["it is not signed", "authkeysctl sign"]]);
+    verify(&allowed, &desk.file("a", format!("{}\n", ops.line))).fails(1, &[&["not signed; only JSON"]]);
+    verify(&allowed, &desk.file("a", desk.signed(&other, "authkeysd"))).fails(1, &[&[&other.fingerprint()]]);
+    verify(&allowed, &desk.file("a", desk.signed(&ops, "file"))).fails(1, &[&["namespace"]]);
+    let cut = desk.signed(&ops, "authkeysd").replace("-----END SSH SIGNATURE-----", "");
+    verify(&allowed, &desk.file("a", cut)).fails(1, &[&["END line is missing"]]);
+
+    let good = desk.file("a", desk.signed(&ops, "authkeysd"));
+    verify(Path::new("/nonexistent/allowed"), &good).fails(78, &[&["/nonexistent/allowed", "no such file"]]);
+    let bad = desk.file("bad", format!("ops@acme {}\nops@acme cert-authority {}\n", ops.bare(), ops.bare()));
+    verify(&bad, &good).fails(78, &[&["bad:2: ", "cert-authority"]]);
+    verify(&desk.file("bad", ""), &good).fails(78, &[&["it names no signer"]]);
+    outcome_of(clean_ctl().arg("verify").arg(&good)).fails(64, &[&["--allowed-signers"]]);
+}
+
+#[test]
+fn lint_tells_who_signed_and_asks_for_it_where_signers_are_named() {
+    let desk = Desk::new();
+    let (ops, other) = (Key::new("ops"), Key::new("other"));
+    let lint = |document: &str, more: &[&str]| {
+        let path = desk.file("keys.json", document);
+        outcome_of(clean_ctl().arg("lint").arg(path).args(more))
+    };
+    let signed = desk.signed(&ops, "authkeysd");
+    let allowed = desk.file("allowed", format!("ops@acme {}\n", ops.bare()));
+    let allowed = allowed.to_str().unwrap();
+    let plain = lint(&signed, &[]);
+    assert!(
+        plain.status == 0 && plain.stdout.contains(&format!("signed    by {}; whose", ops.fingerprint())),
+        "{plain:?}"
+    );
+    let json: Value = serde_json::from_str(&lint(&signed, &["--json", "--allowed-signers", allowed]).stdout).unwrap();
+    assert_eq!((&json["signer"], &json["signing_key"]), (&"ops@acme".into(), &ops.fingerprint().into()));
+    // Everybody sees a signature that does not fit; whose it is counts only where it is asked for.
+    let changed = lint(&signed.replacen("17", "18", 1), &[]);
+    assert!(changed.status == 1 && changed.stderr.contains("not one byte may change"), "{changed:?}");
+    let stranger = desk.signed(&other, "authkeysd");
+    assert_eq!(lint(&stranger, &[]).status, 0);
+    let run = lint(&stranger, &["--allowed-signers", allowed]);
+    assert!(run.status == 1 && run.stderr.contains(&other.fingerprint()), "{run:?}");
+    let unsigned = signed.split("-----BEGIN").next().unwrap();
+    let run = lint(unsigned, &["--allowed-signers", allowed]);
+    run.fails(1, &[&["it is not signed"]]);
+}
