@@ -222,13 +222,13 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
 }
 
 /// Who may log in by which keys; the keys for everybody stand once, however many accounts there are.
-struct Access<'a> {
+pub(super) struct Access<'a> {
     everybody: Vec<&'a Judged<'a>>,
     named: BTreeMap<&'a UserName, Vec<&'a Judged<'a>>>,
 }
 
 impl<'a> Access<'a> {
-    fn of(keys: &'a [Judged<'a>]) -> Self {
+    pub(super) fn of(keys: &'a [Judged<'a>]) -> Self {
         let mut access = Self { everybody: Vec::new(), named: BTreeMap::new() };
         for judged in keys {
             match &judged.key.accounts {
@@ -242,24 +242,21 @@ impl<'a> Access<'a> {
     }
 
     /// Each account that a key names, and `None` for all others where a key is for everybody, with its keys beside those.
-    fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
         let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
         self.named.iter().map(|(user, keys)| (Some(*user), keys.as_slice())).chain(others)
     }
 
     /// How many keys each account has now.
     fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
-        let good = move |judged: &&&Judged<'_>| {
-            judged.state != State::Revoked
-                && judged.key.not_before.is_none_or(|from| from <= now)
-                && judged.until.is_none_or(|until| until > now)
-        };
-        let print = |judged: &&Judged<'_>| judged.key.line.key.fingerprint();
-        let shared: BTreeSet<Fingerprint> = self.everybody.iter().filter(good).map(print).collect();
-        self.accounts().map(move |(user, own)| {
-            let own: BTreeSet<Fingerprint> = own.iter().filter(good).map(print).collect();
-            (user, shared.len() + own.difference(&shared).count())
-        })
+        let shared = good(&self.everybody, now);
+        self.accounts().map(move |(user, own)| (user, shared.len() + good(own, now).difference(&shared).count()))
+    }
+
+    /// The keys that an account has now; `None` is an account that no key names.
+    pub(super) fn keys_of(&self, user: Option<&UserName>, now: Timestamp) -> BTreeSet<Fingerprint> {
+        let own = user.and_then(|user| self.named.get(user)).map_or(&[][..], Vec::as_slice);
+        good(&self.everybody, now).union(&good(own, now)).copied().collect()
     }
 
     /// For each account the first moment from `now` on at which it has no key; accounts that always have one are left out.
@@ -282,6 +279,16 @@ impl<'a> Access<'a> {
             }
         })
     }
+}
+
+/// Those that let in now.
+fn good(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
+    let good = |judged: &&&Judged<'_>| {
+        judged.state != State::Revoked
+            && judged.key.not_before.is_none_or(|from| from <= now)
+            && judged.until.is_none_or(|until| until > now)
+    };
+    keys.iter().filter(good).map(|judged| judged.key.line.key.fingerprint()).collect()
 }
 
 /// When keys let in, by their beginnings.

@@ -128,6 +128,21 @@ impl Judge {
         Ok(judge)
     }
 
+    /// Whatever the configuration lets nodes take.
+    pub(super) fn refuse_private_keys(&mut self) {
+        self.rules.allow_private_key = false;
+    }
+
+    /// The same judge before a document is signed.
+    pub(super) fn without_signers(&self) -> Self {
+        Self { rules: self.rules.clone(), guard: self.guard, audience: self.audience.clone(), signers: None }
+    }
+
+    /// How documents are read.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Judges a document; with it what it holds, where that can be read.
     pub(super) fn examine(&self, name: &str, bytes: &[u8], now: Timestamp) -> (Report, Option<Document>) {
         let form = document::form(bytes);

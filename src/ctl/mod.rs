@@ -8,11 +8,15 @@ use clap::{Args, Parser, Subcommand};
 use crate::document::Name;
 use crate::terminal::{self, Exit};
 
+pub mod diff;
+pub mod edit;
 pub mod findings;
 mod fleet;
 mod input;
 mod lint;
+mod publish;
 mod sign;
+mod target;
 mod verify;
 
 const PROGRAM: &str = "authkeysctl";
@@ -41,10 +45,13 @@ enum Command {
     Lint(Lint),
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would refuse it anyway
     Sign(Sign),
-    /// Which nodes have which key set, and which need attention; with --wait, until all have one
-    Fleet(Box<fleet::Options>),
     /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y verify` would say
     Verify(Verify),
+    /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
+    #[command(after_help = PUBLISHING)]
+    Publish(Publish),
+    /// Which nodes have which key set, and which need attention; with --wait, until all have one
+    Fleet(Box<fleet::Options>),
 }
 
 /// How a document is judged before anything is done with it.
@@ -98,6 +105,36 @@ struct Verify {
     document: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Publish {
+    /// The document's file, or - for standard input; it stays as it is, the serial that is published included
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    /// A source's URL: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME, with ?region=REGION where it needs one
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nothing, and publish in spite of warnings about lock-outs
+    #[arg(long)]
+    yes: bool,
+}
+
+const PUBLISHING: &str = "\
+The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
+it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
+gone) or nodes could refuse it; that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
+status 1, and nothing of the other's is lost.";
+
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let cli: Cli = match terminal::parse(PROGRAM, arguments) {
@@ -109,6 +146,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Sign(options) => sign::run(&options),
         Command::Fleet(options) => fleet::run(&options),
         Command::Verify(options) => verify::run(&options),
+        Command::Publish(options) => publish::run(&options),
     };
     done.unwrap_or_else(|exit| exit)
 }

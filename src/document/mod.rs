@@ -249,6 +249,13 @@ impl From<Name> for String {
 #[serde(try_from = "u64")]
 pub struct Serial(u64);
 
+impl Serial {
+    /// The one after it, if there is one.
+    pub fn next(self) -> Option<Self> {
+        Self::try_from(self.0 + 1).ok()
+    }
+}
+
 impl TryFrom<u64> for Serial {
     type Error = String;
 

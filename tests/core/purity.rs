@@ -20,6 +20,8 @@ const PURE: &[&str] = &[
     "src/report/summary.rs",
     "src/report/tags.rs",
     "src/outcome.rs",
+    "src/ctl/diff.rs",
+    "src/ctl/edit.rs",
     "src/ctl/findings.rs",
     "src/user.rs",
     "src/words.rs",

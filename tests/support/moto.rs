@@ -18,7 +18,12 @@ def end():
     sys.stdin.buffer.read()
     os._exit(0)
 threading.Thread(target=end, daemon=True).start()
-server = make_server('127.0.0.1', 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+moto, one = DomainDispatcherApplication(create_backend_app), threading.Lock()
+def app(environ, start):
+    # One request at a time: moto looks at a condition and then writes, and lets others in between.
+    with one:
+        return list(moto(environ, start))
+server = make_server('127.0.0.1', 0, app, threaded=True)
 print(server.server_port, flush=True)
 server.serve_forever()
 ";

@@ -1,0 +1,204 @@
+//! What a new document changes against the one that is published, key by key, and what of that could lock people out.
+//! Pure: time comes in as a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::findings::{Access, counted, judge};
+use crate::document::{Document, Name, PublishedKey};
+use crate::key::Fingerprint;
+use crate::report::text::Colour;
+use crate::user::UserName;
+
+/// The difference between two documents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diff {
+    /// Keys that only the new one has, then those that both have but not alike, then those that only the old one has.
+    pub keys: Vec<(Change, Shown)>,
+    /// Other fields: name, old value, new value.
+    pub fields: Vec<(&'static str, String, String)>,
+}
+
+/// What happens to a key or a fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It comes.
+    Added,
+    /// It stays, but not as it was.
+    Changed,
+    /// It goes.
+    Removed,
+}
+
+/// A key as the diff shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Fingerprint, type, comment.
+    pub line: String,
+    /// Whom and when it lets in, and how that was before where it changed.
+    pub terms: Vec<String>,
+}
+
+impl Diff {
+    /// Compares the documents; `old` is what is published, if anything is.
+    pub fn of(old: &Document, new: &Document) -> Self {
+        let (before, after) = (by_key(old), by_key(new));
+        let mut diff = Self::default();
+        let mut changed = Vec::new();
+        for (fingerprint, keys) in in_order(new, &after) {
+            match before.get(&fingerprint) {
+                None => diff.keys.push((Change::Added, Shown::one(&keys))),
+                Some(earlier) if described(earlier) != described(&keys) => {
+                    changed.push((Change::Changed, Shown::two(earlier, &keys)));
+                }
+                Some(_) => {}
+            }
+        }
+        diff.keys.append(&mut changed);
+        for (fingerprint, keys) in in_order(old, &before) {
+            if !after.contains_key(&fingerprint) {
+                diff.keys.push((Change::Removed, Shown::one(&keys)));
+            }
+        }
+        let name = |name: &Option<Name>| name.as_ref().map(Name::to_string).unwrap_or_default();
+        let expires = |document: &Document| document.expires.map(|at| at.to_string()).unwrap_or_default();
+        for (field, before, after) in [
+            ("name", name(&old.name), name(&new.name)),
+            ("audience", name(&old.audience), name(&new.audience)),
+            ("expires", expires(old), expires(new)),
+        ] {
+            if before != after {
+                diff.fields.push((field, before, after));
+            }
+        }
+        for revoked in new.revoked.difference(&old.revoked) {
+            diff.fields.push(("revoked", String::new(), revoked.to_string()));
+        }
+        for revoked in old.revoked.difference(&new.revoked) {
+            diff.fields.push(("revoked", revoked.to_string(), String::new()));
+        }
+        diff
+    }
+
+    /// Whether nothing but the serial differs, as far as nodes care.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.fields.is_empty()
+    }
+
+    /// One line for each key and field, signed as `authkeysd sync` signs them.
+    pub fn render(&self, colour: Colour) -> String {
+        let mut text = String::new();
+        for (change, shown) in &self.keys {
+            let (sign, code) = match change {
+                Change::Added => ('+', 32),
+                Change::Changed => ('~', 33),
+                Change::Removed => ('-', 31),
+            };
+            let _ = writeln!(text, "{}", colour.paint(code, &format!("  {sign} {}", shown.line)));
+            for terms in &shown.terms {
+                let _ = writeln!(text, "      {terms}");
+            }
+        }
+        for (field, before, after) in &self.fields {
+            let (sign, code, value) = match (before.is_empty(), after.is_empty()) {
+                (true, _) => ('+', 32, after.clone()),
+                (false, true) => ('-', 31, before.clone()),
+                (false, false) => ('~', 33, format!("{before} -> {after}")),
+            };
+            let _ = writeln!(text, "{}", colour.paint(code, &format!("  {sign} {field} {value}")));
+        }
+        text
+    }
+}
+
+/// What of the change could lock somebody out at once: a rotation gives the new key first and takes the old one when it
+/// was seen to work (FAILURES 10).
+pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
+    let (before, after) = (judge(old, now), judge(new, now));
+    let (before, after) = (Access::of(&before), Access::of(&after));
+    let mut told = Vec::new();
+    let mut accounts: BTreeSet<Option<&UserName>> = before.accounts().map(|(user, _)| user).collect();
+    accounts.extend(after.accounts().map(|(user, _)| user));
+    for user in accounts {
+        let (had, has) = (before.keys_of(user, now), after.keys_of(user, now));
+        if had.is_empty() || !had.is_disjoint(&has) {
+            continue;
+        }
+        let who = user.map_or("accounts that no key names".to_owned(), |user| format!("account {user}"));
+        told.push(match has.len() {
+            0 => format!("{who}: all of its keys go ({})", counted(had.len(), "key")),
+            _ => format!(
+                "{who}: all of its keys are replaced at once ({} by {}); whose new key does not work is locked out: \
+                 publish both for a while",
+                had.len(),
+                has.len()
+            ),
+        });
+    }
+    told
+}
+
+impl Shown {
+    fn one(keys: &[&PublishedKey]) -> Self {
+        let terms = keys.iter().map(|key| terms(key)).filter(|terms| *terms != EVERYBODY).collect();
+        Self { line: line(keys), terms }
+    }
+
+    /// The lines that went, then those that came.
+    fn two(before: &[&PublishedKey], after: &[&PublishedKey]) -> Self {
+        let (was, is) = (described(before), described(after));
+        let gone = was.iter().filter(|line| !is.contains(line)).map(|line| format!("- {line}"));
+        let come = is.iter().filter(|line| !was.contains(line)).map(|line| format!("+ {line}"));
+        let mut terms: Vec<String> = gone.chain(come).collect();
+        if terms.is_empty() {
+            terms.push("its lines in another order or number".to_owned());
+        }
+        Self { line: line(after), terms }
+    }
+}
+
+fn line(keys: &[&PublishedKey]) -> String {
+    let Some(first) = keys.first() else { return String::new() };
+    let key = &first.line.key;
+    format!("{} {} {}", key.fingerprint(), key.kind(), first.line.comment).trim_end().to_owned()
+}
+
+/// All that a document says of a key, line by line.
+fn described(keys: &[&PublishedKey]) -> Vec<String> {
+    keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key))).collect()
+}
+
+const EVERYBODY: &str = "every account";
+
+/// Whom and when a line lets in.
+fn terms(key: &PublishedKey) -> String {
+    let mut terms = vec![key.accounts.as_ref().map_or(EVERYBODY.to_owned(), |accounts| {
+        let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
+        if names.is_empty() { "no account".to_owned() } else { names.join(", ") }
+    })];
+    terms.extend(key.not_before.map(|from| format!("from {from}")));
+    terms.extend(key.not_after.map(|until| format!("until {until}")));
+    if !key.line.options.is_empty() {
+        terms.push(format!("options {}", key.line.options));
+    }
+    terms.join("; ")
+}
+
+fn by_key(document: &Document) -> BTreeMap<Fingerprint, Vec<&PublishedKey>> {
+    let mut keys: BTreeMap<Fingerprint, Vec<&PublishedKey>> = BTreeMap::new();
+    document.keys.iter().for_each(|key| keys.entry(key.line.key.fingerprint()).or_default().push(key));
+    keys
+}
+
+/// Each key once, in the order in which the document names it first.
+fn in_order<'a>(
+    document: &'a Document,
+    keys: &'a BTreeMap<Fingerprint, Vec<&'a PublishedKey>>,
+) -> impl Iterator<Item = (Fingerprint, Vec<&'a PublishedKey>)> {
+    let mut seen = BTreeSet::new();
+    let each = document.keys.iter().map(|key| key.line.key.fingerprint());
+    let first = each.filter(move |fingerprint| seen.insert(*fingerprint));
+    first.map(|fingerprint| (fingerprint, keys.get(&fingerprint).cloned().unwrap_or_default()))
+}

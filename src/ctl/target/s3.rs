@@ -1,0 +1,67 @@
+//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use super::{NotWritten, Published, Target, Written, place};
+use crate::aws::endpoint;
+use crate::aws::fault::{Call, partition};
+use crate::aws::retry::{RandomJitter, retry};
+use crate::source::FetchError;
+
+/// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
+/// the caller sees by what is there that the first one counted.
+pub(super) async fn write(
+    target: &Target,
+    bucket: &str,
+    key: &str,
+    region: Option<&str>,
+    text: &str,
+    over: Option<&Published>,
+) -> Result<Written, NotWritten> {
+    let call = |config: Option<&SdkConfig>| Call {
+        source: target.to_string(),
+        operation: "S3 PutObject",
+        action: "s3:PutObject",
+        resource: format!("arn:{}:s3:::{bucket}/{key}", config.map_or("aws", partition)),
+        or_else: "",
+        endpoint: place(config, "S3", "S3"),
+    };
+    let config = target.config(region, call).await?;
+    let call = call(Some(&config));
+    let path_style = endpoint(&config, "S3").is_some();
+    let client = Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build());
+    let limits = &target.aws().limits;
+    let put = async || {
+        let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
+        let json = text.trim_start().starts_with('{');
+        let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
+        let request = match over {
+            Some(published) => request.if_match(&published.version.token),
+            None => request.if_none_match("*"),
+        };
+        let answer =
+            timeout(limits.attempt, request.send()).await.map_err(|_elapsed| call.timed_out(limits.attempt))?;
+        match answer {
+            Ok(answer) => {
+                let id = answer.version_id.filter(|id| !id.is_empty() && id != "null");
+                let tag = answer.e_tag.unwrap_or_default();
+                let version = id.unwrap_or_else(|| tag.trim_matches('"').to_owned());
+                Ok(Some(Written { version, overwrote: None }))
+            }
+            Err(error) => {
+                let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+                let code = error.code().unwrap_or_default();
+                // 409: another write was under way; 404: what was read is gone.
+                let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
+                if lost { Ok(None) } else { Err(call.classed(&error, code, error.message().unwrap_or_default())) }
+            }
+        }
+    };
+    let done: Result<Option<Written>, FetchError> =
+        retry(&limits.retry, &RandomJitter, |limit| call.timed_out(limit), put).await;
+    done?.ok_or(NotWritten::Lost)
+}

@@ -1,0 +1,299 @@
+//! `authkeysctl publish` to S3: what it shows and refuses, the serial it takes, and two publishers at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+#[path = "support/desk.rs"]
+mod desk;
+#[path = "support/moto.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod moto;
+#[path = "support/s3_stub.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod s3_stub;
+
+use std::process::Stdio;
+
+use desk::{Desk, document, serial};
+use moto::Moto;
+use s3_stub::{Answer, Stub};
+use support::{Key, Setup, me};
+
+const TARGET: &str = "s3://keys/prod/workers.json";
+
+struct Bucket {
+    moto: Moto,
+    desk: Desk,
+}
+
+impl Bucket {
+    fn new() -> Option<Self> {
+        if !Moto::prepare() {
+            return None;
+        }
+        let moto = Moto::start();
+        moto.make_bucket("keys");
+        let desk = Desk::new(&moto.endpoint());
+        Some(Self { moto, desk })
+    }
+
+    fn published(&self) -> String {
+        self.moto.object("keys", "prod/workers.json")
+    }
+}
+
+#[test]
+fn a_publication_takes_the_next_serial_and_changes_no_other_byte() {
+    let Some(bucket) = Bucket::new() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    bucket.desk.file("a", document(None, &[&one]));
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    assert_eq!(run.status, 0, "{run:?}");
+    let first = format!(
+        "{TARGET}: nothing is published there yet; this makes workers/1\n  + {} ssh-ed25519 one\n",
+        one.fingerprint()
+    );
+    assert!(run.stdout.starts_with(&first), "{run:?}");
+    assert!(run.stdout.contains(&format!("published workers/1 at {TARGET}, version ")), "{run:?}");
+    assert_eq!(
+        bucket.published(),
+        document(None, &[&one]).replacen("\"version\": 1,", "\"version\": 1,\n  \"serial\": 1,", 1)
+    );
+
+    bucket.desk.file("a", document(Some(1), &[&one, &two]));
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    run.succeeds();
+    let change = format!("{TARGET}: workers/1 -> workers/2\n  + {} ssh-ed25519 two\n", two.fingerprint());
+    assert!(run.stdout.starts_with(&change), "{run:?}");
+    assert_eq!(bucket.published(), document(Some(2), &[&one, &two]));
+    assert!(run.stdout.contains("sha256:"), "{run:?}");
+
+    // The file keeps its serial: the next one is counted from what is published.
+    bucket.desk.file("a", document(Some(1), &[&two]));
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains(&format!("\n  - {} ssh-ed25519 one\n", one.fingerprint())), "{run:?}");
+    assert_eq!(bucket.published(), document(Some(3), &[&two]));
+    // One's own number, where that is higher.
+    bucket.desk.file("a", document(Some(40), &[&two]));
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains("workers/3 -> workers/40\n  no key changes\n"), "{run:?}");
+    assert_eq!(serial(&bucket.published()), 40);
+}
+
+#[test]
+fn a_dry_run_shows_and_writes_nothing() {
+    let Some(bucket) = Bucket::new() else { return };
+    let key = Key::new("k");
+    bucket.moto.put_object("keys", "prod/workers.json", document(Some(5), &[&key]).as_bytes());
+    let changed =
+        document(Some(5), &[&key]).replace("}\n  ]", ", \"options\": [\"restrict\"], \"accounts\": [\"jo\"]}\n  ]");
+    bucket.desk.file("a", &changed);
+    let run = bucket.desk.publish("a", TARGET, &["--dry-run"]);
+    run.fails(0, &[&["warning: ", "accounts that no key names: all of its keys go"]]);
+    for line in [
+        &format!("  ~ {} ssh-ed25519 k\n", key.fingerprint()),
+        "      - k: every account\n",
+        "      + k: jo; options restrict\n",
+        "nothing was written: --dry-run\n",
+    ] {
+        assert!(run.stdout.contains(line), "{line}: {run:?}");
+    }
+    assert_eq!(bucket.published(), document(Some(5), &[&key]));
+}
+
+#[test]
+fn what_nodes_would_refuse_is_not_published() {
+    let Some(bucket) = Bucket::new() else { return };
+    let key = Key::new("k");
+    bucket.moto.put_object("keys", "prod/workers.json", document(Some(5), &[&key]).as_bytes());
+    let private = std::fs::read_to_string(key.private()).unwrap();
+    let rotation = serde_json::json!({"PublicKey": key.line, "PrivateKey": private}).to_string();
+    for (text, word) in [
+        (String::new(), "it is empty"),
+        (private, "private key"),
+        (rotation, "private key"),
+        (document(Some(6), &[]), "0 keys in force"),
+        (document(Some(6), &[&key]).replace("keys", "kyes"), "kyes"),
+        (format!("{}\n", key.line), "after that nodes take no document without one"),
+        (document(Some((1 << 53) + 1), &[&key]), "over 2^53"),
+    ] {
+        bucket.desk.file("a", &text);
+        for more in [&[][..], &["--yes"]] {
+            let run = bucket.desk.publish("a", TARGET, more);
+            assert!(run.status == 1 && run.stderr.contains(word), "{word}: {run:?}");
+            assert!(run.stderr.contains("is not published: "), "{run:?}");
+        }
+    }
+    assert_eq!(bucket.published(), document(Some(5), &[&key]));
+}
+
+#[test]
+fn f10_who_would_replace_every_key_at_once_is_warned_and_asked() {
+    let Some(bucket) = Bucket::new() else { return };
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    bucket.desk.file("old", document(None, &[&old]));
+    bucket.desk.file("both", document(None, &[&old, &new]));
+    bucket.desk.file("new", document(None, &[&new]));
+    let publish = |name: &str, more: &[&str]| bucket.desk.publish(name, TARGET, more);
+    publish("old", &[]).succeeds();
+    publish("new", &[]).fails(
+        1,
+        &[
+            &["warning: ", "all of its keys are replaced at once", "publish both for a while"],
+            &["nothing was written", "--yes"],
+        ],
+    );
+    assert_eq!(serial(&bucket.published()), 1);
+    // As a rotation should go.
+    publish("both", &[]).succeeds();
+    publish("new", &[]).succeeds();
+    // On purpose.
+    publish("old", &["--yes"]).fails(0, &[&["warning: ", "replaced at once"]]);
+    assert_eq!(serial(&bucket.published()), 4);
+}
+
+#[test]
+fn it_signs_and_does_not_replace_a_signed_document_by_an_unsigned_one_unasked() {
+    let Some(bucket) = Bucket::new() else { return };
+    let (ops, other, key) = (Key::new("ops"), Key::new("other"), Key::new("k"));
+    let allowed = bucket.desk.file("allowed", format!("ops@acme {}\n", ops.bare()));
+    let (allowed, ops_key, other_key) = (allowed.display().to_string(), ops.private(), other.private());
+    let (ops_key, other_key) = (ops_key.to_str().unwrap(), other_key.to_str().unwrap());
+    bucket.desk.file("a", document(None, &[&key]));
+    assert_eq!(bucket.desk.publish("a", TARGET, &["--sign", ops_key, "--allowed-signers", &allowed]).status, 0);
+    let published = bucket.published();
+    assert!(serial(&published) == 1 && published.ends_with("-----END SSH SIGNATURE-----\n"), "{published}");
+
+    // A node that asks for signatures takes it.
+    let node = Setup::new();
+    let file = format!("file = \"{}/%u\"", node.path("keys").display());
+    let mut node = node.account(&me(), &file).tables(&format!("[trust]\nallowed_signers = \"{allowed}\"\n"));
+    node.source = TARGET.to_owned();
+    node.use_s3_at(&bucket.moto.endpoint());
+    node.run(["sync"]).succeeds();
+
+    let refused = bucket.desk.publish("a", TARGET, &["--sign", other_key, "--allowed-signers", &allowed, "--yes"]);
+    assert!(refused.status == 1 && refused.stderr.contains("is not published: "), "{refused:?}");
+    let unsigned = bucket.desk.publish("a", TARGET, &[]);
+    unsigned.fails(1, &[&["what is published is signed, this is not"], &["--yes"]]);
+    assert_eq!(bucket.published(), published);
+    // What was signed elsewhere goes out as it is, and only with a serial that nodes will take.
+    bucket.desk.file("a", &published);
+    let again = bucket.desk.publish("a", TARGET, &[]);
+    assert!(again.status == 0 && again.stdout.contains("this is what is published already"), "{again:?}");
+    bucket.moto.put_object("keys", "prod/workers.json", document(Some(7), &[&key]).as_bytes());
+    let late = bucket.desk.publish("a", TARGET, &[]);
+    assert!(late.status == 1 && late.stderr.contains("must be 8 or higher"), "{late:?}");
+    node.run(["sync"]).fails(1, &[&["it is not signed"]]);
+}
+
+#[test]
+fn of_two_publishers_at_once_none_is_lost() {
+    let Some(bucket) = Bucket::new() else { return };
+    bucket.moto.switch_versions_on("keys");
+    let keys = [Key::new("both"), Key::new("a"), Key::new("b")];
+    bucket.desk.file("a", document(None, &[&keys[0], &keys[1]]));
+    bucket.desk.file("b", document(None, &[&keys[0], &keys[2]]));
+    let (mut successes, mut losses) = (0, 0);
+    for _ in 0..12 {
+        let runs = ["a", "b"].map(|name| {
+            let mut command = bucket.desk.command(name, TARGET, &[]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            match output.status.code() {
+                Some(0) => successes += 1,
+                Some(1) => {
+                    losses += 1;
+                    assert!(stderr.contains("somebody else published meanwhile (now serial "), "{stderr}");
+                    assert!(stderr.contains("nothing was overwritten"), "{stderr}");
+                }
+                other => panic!("{other:?}: {stderr}"),
+            }
+        }
+    }
+    // Each success is one step of the serial: none went over another.
+    assert_eq!(serial(&bucket.published()), successes);
+    assert!(successes >= 12 && losses > 0, "{successes} and {losses}: they never met");
+}
+
+#[test]
+fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
+    let key = Key::new("k");
+    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
+    let stub = Stub::start([found, lost, newer]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&key]));
+    desk.publish("a", TARGET, &[]).fails(1, &[&["somebody else published meanwhile (now serial 6, version e2)"]]);
+    let requests = stub.requests();
+    assert_eq!((requests[1].method.as_str(), requests[1].header("if-match")), ("PUT", Some("\"e1\"")));
+
+    let missing = Answer::error("404 Not Found", "NoSuchKey", "no", &[]);
+    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(1), &[&Key::new("another")]));
+    let stub = Stub::start([missing, lost, newer]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&key]));
+    assert_eq!(desk.publish("a", TARGET, &[]).status, 1);
+    assert_eq!(stub.requests()[1].header("if-none-match"), Some("*"));
+}
+
+#[test]
+fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
+    let key = Key::new("k");
+    let ours = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
+    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let error = Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let stub = Stub::start([found, error, lost, ours]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(Some(5), &[&key]));
+    let run = desk.publish("a", TARGET, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains("published workers/6"), "{run:?}");
+}
+
+#[test]
+fn failures_name_the_call_the_resource_and_what_to_do() {
+    let key = Key::new("k");
+    let found = || Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let denied = || Answer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
+    for (answers, status, words) in [
+        (vec![denied()], 77, &["S3 GetObject", "allow s3:GetObject on arn:aws:s3:::keys/prod/workers.json"][..]),
+        (
+            vec![found(), denied(), found()],
+            77,
+            &["S3 PutObject", "AccessDenied", "allow s3:PutObject on arn:aws:s3:::keys/prod/workers.json"],
+        ),
+        (vec![Answer::error("503 Slow Down", "SlowDown", "no", &[])], 75, &["SlowDown", "(3 attempts)"]),
+        (
+            vec![Answer::error("404 Not Found", "NoSuchBucket", "no", &[])],
+            1,
+            &["S3 PutObject", "NoSuchBucket", "create the bucket, or correct its name in the target"],
+        ),
+    ] {
+        let stub = Stub::start(answers);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(Some(5), &[&key]));
+        desk.publish("a", TARGET, &[]).fails(status, &[words]);
+    }
+    let stub = Stub::start([Answer::silence()]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(Some(5), &[&key]));
+    for (target, word) in [
+        ("prod/workers.json", "is no source"),
+        ("file:/etc/keys", "is no target"),
+        ("s3://keys/a?version_id=1", "leave `version_id=` out"),
+    ] {
+        desk.publish("a", target, &[]).fails(64, &[&[word, "authkeysctl publish --help"]]);
+    }
+    assert_eq!(stub.connections(), 0);
+}

@@ -1,0 +1,59 @@
+//! A publisher's desk: documents in a temporary directory, and `authkeysctl` with an endpoint in place of AWS.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::support::{Key, Run, clean_ctl, outcome_of};
+
+pub(crate) struct Desk {
+    directory: TempDir,
+    endpoint: String,
+}
+
+impl Desk {
+    pub(crate) fn new(endpoint: &str) -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), endpoint: endpoint.to_owned() }
+    }
+
+    /// Writes a file; gives its path.
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `authkeysctl publish` with the document and the target as the last arguments.
+    pub(crate) fn command(&self, document: &str, target: &str, more: &[&str]) -> Command {
+        let mut command = clean_ctl();
+        command
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+            .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+            .arg("publish")
+            .args(more)
+            .arg(self.directory.path().join(document))
+            .arg(target)
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn publish(&self, document: &str, target: &str, more: &[&str]) -> Run {
+        outcome_of(&mut self.command(document, target, more))
+    }
+}
+
+/// A document with these keys, and a serial if there is one.
+pub(crate) fn document(serial: Option<u64>, keys: &[&Key]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("    {{\"public_key\": \"{}\"}}", key.line)).collect();
+    let serial = serial.map_or(String::new(), |serial| format!("  \"serial\": {serial},\n"));
+    format!("{{\n  \"version\": 1,\n  \"name\": \"workers\",\n{serial}  \"keys\": [\n{}\n  ]\n}}\n", keys.join(",\n"))
+}
+
+/// The serial in a document's text.
+pub(crate) fn serial(text: &str) -> u64 {
+    let rest = text.split_once("\"serial\": ").unwrap_or_else(|| panic!("{text}")).1;
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
