@@ -6,6 +6,7 @@
 mod support;
 
 #[path = "support/desk.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod desk;
 #[path = "support/moto.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]

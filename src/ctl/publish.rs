@@ -133,7 +133,14 @@ async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> 
         // Also where the answer to our own write was lost on the way: what is there now decides.
         _ if ours => {}
         Err(NotWritten::Lost) => {
-            let what = found.ok().flatten().map_or(String::new(), |found| format!(" (now {})", described(&found)));
+            let found = found.ok().flatten();
+            let same =
+                found.as_ref().zip(before.published.as_ref()).is_some_and(|(now, then)| now.version == then.version);
+            if same {
+                complain(&format!("{target}: the write was refused, although nothing changed there; publish again"));
+                return Err(Exit::Failed);
+            }
+            let what = found.map_or(String::new(), |found| format!(" (now {})", described(&found)));
             complain(&format!(
                 "{target}: somebody else published meanwhile{what}; nothing was overwritten: look at it, then publish again"
             ));
@@ -147,13 +154,17 @@ async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> 
             }
             Ok(found) => {
                 let what = found.as_ref().map_or("nothing".to_owned(), described);
-                let later = found
-                    .and_then(|found| serial_of(&found.bytes))
-                    .is_some_and(|serial| Some(serial) > draft.document.serial);
-                complain(&format!("{target}: version {version} was written, and {what} is there now"));
-                if !later {
+                let serial = found.and_then(|found| serial_of(&found.bytes));
+                if serial.is_none_or(|serial| Some(serial) <= draft.document.serial) {
+                    complain(&format!(
+                        "{target}: version {version} was written, but {what} is there now: somebody else wrote over it; \
+                         look at both, then publish again"
+                    ));
                     return Err(Exit::Failed);
                 }
+                complain(&format!(
+                    "{target}: version {version} was written, and {what} of somebody else followed at once"
+                ));
             }
         },
     }

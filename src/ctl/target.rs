@@ -8,13 +8,17 @@ use zeroize::Zeroizing;
 
 use crate::aws::fault::{Call, no_region};
 use crate::aws::{Aws, endpoint};
-use crate::source::{Class, Fetch as _, FetchError, Fetched, SourceUrl, Sources, Version};
+use crate::source::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Sources, Stage, Version};
 
+mod parameter;
 mod s3;
+mod secret;
 
 /// A place to publish at.
 #[derive(Debug)]
 pub(super) struct Target {
+    /// As people wrote it.
+    name: String,
     url: SourceUrl,
     sources: Sources,
 }
@@ -57,21 +61,28 @@ impl Target {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let url = SourceUrl::parse(text).map_err(|fault| fault.to_string())?;
         let fault = match &url {
-            SourceUrl::S3 { version_id: None, .. } => None,
-            SourceUrl::S3 { .. } => Some("a version that is there already cannot be written; leave `version_id=` out"),
-            _ => {
-                Some("this version publishes to s3://BUCKET/KEY; a file is published by copying it there (cp, then mv)")
+            SourceUrl::File { .. } => Some("a file is published by copying it there (cp, then mv)"),
+            SourceUrl::S3 { version_id: Some(_), .. } => {
+                Some("a version that is there already cannot be written; leave `version_id=` out")
             }
+            SourceUrl::Parameter { id, .. } if selects(id) => {
+                Some("a version that is there already cannot be written; leave what follows the name out")
+            }
+            SourceUrl::S3 { .. } | SourceUrl::Secret { .. } | SourceUrl::Parameter { .. } => None,
         };
         match fault {
             Some(fault) => Err(format!("{text:?} is no target: {fault}")),
-            None => Ok(Self { url, sources: Sources::new() }),
+            None => Ok(Self { name: url.to_string(), url: current(url), sources: Sources::new() }),
         }
     }
 
     /// The most bytes that a document may have there, and what to do when it has more.
     pub(super) fn limit(&self) -> (usize, &'static str) {
-        (crate::source::MAX_DOCUMENT, "which no node reads")
+        match &self.url {
+            SourceUrl::Secret { .. } => (65_536, "the most of a secret; publish it in S3"),
+            SourceUrl::Parameter { .. } => (8_192, "the most of a parameter; publish it in S3"),
+            SourceUrl::S3 { .. } | SourceUrl::File { .. } => (MAX_DOCUMENT, "which no node reads; publish fewer keys"),
+        }
     }
 
     /// What is published there; `None` when nothing is.
@@ -89,8 +100,14 @@ impl Target {
     /// Writes a document over what was read there, or where nothing was.
     pub(super) async fn write(&self, bytes: &[u8], over: Option<&Published>) -> Result<Written, NotWritten> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        let SourceUrl::S3 { bucket, key, region, .. } = &self.url else { return Err(NotWritten::Lost) };
-        s3::write(self, bucket, key, region.as_deref(), text, over).await
+        let region = self.url.region();
+        match &self.url {
+            SourceUrl::S3 { bucket, key, .. } => s3::write(self, bucket, key, region, text, over).await,
+            SourceUrl::Secret { id, .. } => secret::write(self, id, region, text, over).await,
+            SourceUrl::Parameter { id, .. } => parameter::write(self, id, region, text, over).await,
+            // None is parsed.
+            SourceUrl::File { .. } => Err(NotWritten::Lost),
+        }
     }
 
     fn aws(&self) -> &Arc<Aws> {
@@ -107,10 +124,24 @@ impl Target {
     }
 }
 
-/// The URL.
+/// Of a secret's stages only the current one is published.
+fn current(url: SourceUrl) -> SourceUrl {
+    match url {
+        SourceUrl::Secret { id, region, .. } => SourceUrl::Secret { id, region, stages: [Stage::Current].into() },
+        other => other,
+    }
+}
+
+/// Whether a parameter's name goes on with a version or a label.
+fn selects(id: &str) -> bool {
+    let name = if id.starts_with("arn:") { id.splitn(6, ':').nth(5).unwrap_or_default() } else { id };
+    name.contains(':')
+}
+
+/// Its URL.
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.url.fmt(f)
+        f.write_str(&self.name)
     }
 }
 

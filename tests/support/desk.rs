@@ -1,7 +1,10 @@
 //! A publisher's desk: documents in a temporary directory, and `authkeysctl` with an endpoint in place of AWS.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -43,6 +46,25 @@ impl Desk {
     pub(crate) fn publish(&self, document: &str, target: &str, more: &[&str]) -> Run {
         outcome_of(&mut self.command(document, target, more))
     }
+}
+
+/// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's scope.
+pub(crate) fn aws_json(endpoint: &str, service: &str, call: &str, body: &serde_json::Value) -> serde_json::Value {
+    let host = endpoint.trim_start_matches("http://");
+    let (mut stream, body) = (TcpStream::connect(host).unwrap(), body.to_string());
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: {call}\r\nContent-Type: application/x-amz-json-1.1\r\n\
+         Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, \
+         Signature=0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{call}: {answer}");
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 /// A document with these keys, and a serial if there is one.

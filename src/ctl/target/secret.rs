@@ -1,0 +1,202 @@
+//! A Secrets Manager secret. The new version comes in under a label of its own that no node reads; then AWSCURRENT is
+//! moved to it from the version that was read, and from no other: Secrets Manager refuses the move when somebody else
+//! was faster. The label goes in either case.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use super::{NotWritten, Published, Target, Written, place};
+use crate::aws::fault::{Call, partition};
+use crate::aws::retry::{RandomJitter, retry};
+use crate::source::{Class, FetchError};
+
+const CURRENT: &str = "AWSCURRENT";
+const NOT_FOUND: &str = "ResourceNotFoundException";
+
+/// What every call needs.
+struct Secret<'a> {
+    target: &'a Target,
+    id: &'a str,
+    text: &'a str,
+    config: SdkConfig,
+    client: Client,
+    /// The new version's id, and what makes a call that is made twice count once.
+    token: String,
+    /// The label under which it comes in.
+    label: String,
+}
+
+/// Writes a new version, and makes it the current one.
+pub(super) async fn write(
+    target: &Target,
+    id: &str,
+    region: Option<&str>,
+    text: &str,
+    over: Option<&Published>,
+) -> Result<Written, NotWritten> {
+    let call = |config: Option<&SdkConfig>| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
+    let config = target.config(region, call).await?;
+    let token = token().map_err(|fault| call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written"))?;
+    let label = format!("authkeysctl-{token}");
+    let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
+    if over.is_none() && secret.create().await? {
+        return Ok(secret.written());
+    }
+    let labels = secret.put().await?;
+    // The first version of all becomes the current one by itself.
+    let first = over.is_none() && labels.iter().any(|label| label == CURRENT);
+    let moved = if first { Ok(true) } else { secret.make_current(over).await };
+    let cleared = secret.clear().await;
+    if !moved? {
+        return Err(NotWritten::Lost);
+    }
+    // It is published all the same.
+    if let Err(fault) = cleared {
+        super::super::complain(&format!("warning: the label {} stays on the version: {fault}", secret.label));
+    }
+    Ok(secret.written())
+}
+
+impl Secret<'_> {
+    fn written(&self) -> Written {
+        Written { version: self.token.clone(), overwrote: None }
+    }
+
+    fn call(&self, operation: &'static str, action: &'static str) -> Call {
+        call(self.target, self.id, Some(&self.config), operation, action)
+    }
+
+    /// Makes the secret; `false` when it is there, but without a value.
+    async fn create(&self) -> Result<bool, NotWritten> {
+        let call = self.call("CreateSecret", "secretsmanager:CreateSecret");
+        if self.id.starts_with("arn:") {
+            return Ok(false);
+        }
+        let create = async || {
+            let request = self.client.create_secret().name(self.id).secret_string(self.text);
+            let request = request.client_request_token(&self.token);
+            match self.limited(&call, request.send()).await? {
+                Ok(_) => Ok(true),
+                Err(error) if error.code() == Some("ResourceExistsException") => Ok(false),
+                Err(error) => Err(classed(&call, &error)),
+            }
+        };
+        if self.tried(&call, create).await? {
+            return Ok(true);
+        }
+        // Either it was there before, without a value, or somebody has just made it, with one.
+        match self.target.read().await? {
+            None => Ok(false),
+            Some(_) => Err(NotWritten::Lost),
+        }
+    }
+
+    /// Brings the new version in; gives the labels that it has then.
+    async fn put(&self) -> Result<Vec<String>, NotWritten> {
+        let call = self.call("PutSecretValue", "secretsmanager:PutSecretValue");
+        let put = async || {
+            let request = self.client.put_secret_value().secret_id(self.id).secret_string(self.text);
+            let request = request.client_request_token(&self.token).version_stages(&self.label);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.version_stages.unwrap_or_default()),
+                Err(error) => Err(classed(&call, &error)),
+            }
+        };
+        Ok(self.tried(&call, put).await?)
+    }
+
+    /// Moves AWSCURRENT from what was read; `false` when it is no longer there.
+    async fn make_current(&self, over: Option<&Published>) -> Result<bool, NotWritten> {
+        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let from = over.map(|published| published.version.label.clone());
+        let make = async || {
+            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(CURRENT);
+            let request = request.move_to_version_id(&self.token).set_remove_from_version_id(from.clone());
+            match self.limited(&call, request.send()).await? {
+                Ok(_) => Ok(true),
+                Err(error) => match error.code() {
+                    Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => Ok(false),
+                    _ => Err(classed(&call, &error)),
+                },
+            }
+        };
+        Ok(self.tried(&call, make).await?)
+    }
+
+    /// Takes the label off. A version without any is no longer kept by Secrets Manager.
+    async fn clear(&self) -> Result<(), FetchError> {
+        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let clear = async || {
+            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(&self.label);
+            match self.limited(&call, request.remove_from_version_id(&self.token).send()).await? {
+                Ok(_) => Ok(()),
+                Err(error) => Err(classed(&call, &error)),
+            }
+        };
+        self.tried(&call, clear).await
+    }
+
+    async fn limited<T>(&self, call: &Call, request: impl Future<Output = T>) -> Result<T, FetchError> {
+        let limit = self.target.aws().limits.attempt;
+        timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
+    }
+
+    /// A call that was made twice counts once: by its token, or because the move then finds nothing to move.
+    async fn tried<T>(
+        &self,
+        call: &Call,
+        attempt: impl AsyncFnMut() -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        retry(&self.target.aws().limits.retry, &RandomJitter, |limit| call.timed_out(limit), attempt).await
+    }
+}
+
+fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
+    let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
+    let resource = if id.starts_with("arn:") {
+        id.to_owned()
+    } else {
+        // As policies name a secret whose random suffix nobody knows.
+        format!("arn:{}:secretsmanager:{region}:*:secret:{id}-??????", config.map_or("aws", partition))
+    };
+    Call {
+        source: target.to_string(),
+        operation: match operation {
+            "CreateSecret" => "Secrets Manager CreateSecret",
+            "PutSecretValue" => "Secrets Manager PutSecretValue",
+            _ => "Secrets Manager UpdateSecretVersionStage",
+        },
+        action,
+        resource,
+        or_else: "",
+        endpoint: place(config, "Secrets Manager", "Secrets Manager"),
+    }
+}
+
+fn classed<E>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError
+where
+    E: Error + ProvideErrorMetadata + 'static,
+{
+    let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
+    call.classed(error, code, message)
+}
+
+/// 32 hexadecimal digits that nobody else has.
+fn token() -> Result<String, String> {
+    let mut random = [0; 16];
+    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(16) => Ok(random.iter().fold(String::new(), |mut token, byte| {
+            let _ = write!(token, "{byte:02x}");
+            token
+        })),
+        _ => Err("was not made: the system has no randomness".to_owned()),
+    }
+}

@@ -1,0 +1,197 @@
+//! `authkeysctl publish` to Secrets Manager and Parameter Store: nodes see the old document or the new one, and of two
+//! publishers at once none is lost unseen.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+#[path = "support/desk.rs"]
+mod desk;
+#[path = "support/moto.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod moto;
+
+use std::process::Stdio;
+
+use desk::{Desk, aws_json, document, serial};
+use moto::Moto;
+use serde_json::{Value, json};
+use support::{Key, Setup, me};
+
+const SECRET: &str = "secretsmanager:prod/keys";
+const PARAMETER: &str = "ssm:/prod/keys";
+
+fn start() -> Option<(Moto, Desk)> {
+    if !Moto::prepare() {
+        return None;
+    }
+    let moto = Moto::start();
+    let desk = Desk::new(&moto.endpoint());
+    Some((moto, desk))
+}
+
+fn secrets(moto: &Moto, call: &str, body: &Value) -> Value {
+    aws_json(&moto.endpoint(), "secretsmanager", &format!("secretsmanager.{call}"), body)
+}
+
+fn parameters(moto: &Moto, call: &str, body: &Value) -> Value {
+    aws_json(&moto.endpoint(), "ssm", &format!("AmazonSSM.{call}"), body)
+}
+
+fn current(moto: &Moto) -> String {
+    let found = secrets(moto, "GetSecretValue", &json!({"SecretId": "prod/keys", "VersionStage": "AWSCURRENT"}));
+    found["SecretString"].as_str().unwrap().to_owned()
+}
+
+/// The labels of all versions.
+fn labels(moto: &Moto) -> Vec<String> {
+    let found = secrets(moto, "DescribeSecret", &json!({"SecretId": "prod/keys"}));
+    let stages = found["VersionIdsToStages"].as_object().unwrap().values();
+    let mut labels: Vec<String> =
+        stages.flat_map(|stages| stages.as_array().unwrap()).map(|label| label.as_str().unwrap().to_owned()).collect();
+    labels.sort();
+    labels
+}
+
+/// A node that follows `source` takes what is published.
+fn node_takes(moto: &Moto, source: &str, keys: &[&Key]) {
+    let setup = Setup::new();
+    let path = setup.path("keys").join(me());
+    let file = format!("file = \"{}/%u\"", setup.path("keys").display());
+    let mut setup = setup.account(&me(), &file);
+    setup.source = source.to_owned();
+    setup.use_s3_at(&moto.endpoint());
+    setup.run(["sync"]).succeeds();
+    let found = std::fs::read_to_string(path).unwrap();
+    let lines: String = keys.iter().map(|key| format!("{}\n", key.line)).collect();
+    assert_eq!(found, format!("# BEGIN authkeysd\n{lines}# END authkeysd\n"));
+}
+
+#[test]
+fn a_secret_is_made_and_then_followed_version_by_version() {
+    let Some((moto, desk)) = start() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    desk.file("a", document(None, &[&one]));
+    let run = desk.publish("a", SECRET, &[]);
+    run.succeeds();
+    assert!(run.stdout.starts_with(&format!("{SECRET}: nothing is published there yet")), "{run:?}");
+    assert_eq!(labels(&moto), ["AWSCURRENT"]);
+    node_takes(&moto, SECRET, &[&one]);
+
+    desk.file("a", document(None, &[&one, &two]));
+    let run = desk.publish("a", SECRET, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains(": workers/1 -> workers/2\n"), "{run:?}");
+    assert_eq!(serial(&current(&moto)), 2);
+    assert_eq!(labels(&moto), ["AWSCURRENT", "AWSPREVIOUS"], "its own label is gone");
+    node_takes(&moto, SECRET, &[&one, &two]);
+    let version = run.stdout.split("version ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let found = secrets(&moto, "GetSecretValue", &json!({"SecretId": "prod/keys", "VersionStage": "AWSCURRENT"}));
+    assert_eq!(found["VersionId"], version);
+}
+
+#[test]
+fn a_secret_without_a_value_gets_its_first_one() {
+    let Some((moto, desk)) = start() else { return };
+    let key = Key::new("k");
+    secrets(&moto, "CreateSecret", &json!({"Name": "prod/keys", "ClientRequestToken": "0".repeat(32)}));
+    desk.file("a", document(None, &[&key]));
+    desk.publish("a", SECRET, &[]).succeeds();
+    assert_eq!((serial(&current(&moto)), labels(&moto)), (1, vec!["AWSCURRENT".to_owned()]));
+    node_takes(&moto, SECRET, &[&key]);
+}
+
+#[test]
+fn of_two_publishers_of_a_secret_at_once_none_is_lost() {
+    let Some((moto, desk)) = start() else { return };
+    let (successes, losses) = race(&desk, SECRET, "nothing was overwritten");
+    assert_eq!(serial(&current(&moto)), successes);
+    assert!(losses > 0, "{successes}: they never met");
+    let labels = labels(&moto);
+    assert!(labels.iter().all(|label| label.starts_with("AWS")), "{labels:?}");
+}
+
+#[test]
+fn a_parameter_is_made_and_then_followed_version_by_version() {
+    let Some((moto, desk)) = start() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    desk.file("a", document(None, &[&one]));
+    let run = desk.publish("a", PARAMETER, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains(&format!("published workers/1 at {PARAMETER}, version 1,")), "{run:?}");
+    node_takes(&moto, PARAMETER, &[&one]);
+    desk.file("a", document(None, &[&one, &two]));
+    let run = desk.publish("a", PARAMETER, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains("version 2,"), "{run:?}");
+    node_takes(&moto, PARAMETER, &[&one, &two]);
+
+    let large: Vec<Key> = (0..8).map(|at| Key::new(&format!("{at}-{}", "x".repeat(950)))).collect();
+    let large: Vec<&Key> = large.iter().chain([&one]).collect();
+    desk.file("a", document(None, &large));
+    let run = desk.publish("a", PARAMETER, &[]);
+    run.fails(1, &[&["more than 8192, the most of a parameter; publish it in S3"]]);
+    desk.file("a", document(None, &large[4..]));
+    desk.publish("a", PARAMETER, &[]).succeeds();
+    desk.publish("a", "ssm:/prod/keys:1", &[]).fails(64, &[&["is no target", "leave what follows the name out"]]);
+}
+
+#[test]
+fn an_encrypted_parameter_keeps_its_type_and_its_key() {
+    let Some((moto, desk)) = start() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let text = document(Some(4), &[&one]);
+    let put = json!({"Name": "/prod/keys", "Value": text, "Type": "SecureString", "KeyId": "alias/ours"});
+    parameters(&moto, "PutParameter", &put);
+    desk.file("a", document(None, &[&one, &two]));
+    desk.publish("a", PARAMETER, &[]).succeeds();
+    let found = parameters(&moto, "DescribeParameters", &json!({}));
+    assert_eq!(
+        (&found["Parameters"][0]["Type"], &found["Parameters"][0]["KeyId"]),
+        (&"SecureString".into(), &"alias/ours".into())
+    );
+    node_takes(&moto, PARAMETER, &[&one, &two]);
+}
+
+#[test]
+fn of_two_publishers_of_a_parameter_at_once_each_that_lost_something_is_told() {
+    let Some((moto, desk)) = start() else { return };
+    let (successes, losses) = race(&desk, PARAMETER, "publish again");
+    // Each write is one version. One that went over another's has its serial.
+    let history = parameters(&moto, "GetParameterHistory", &json!({"Name": "/prod/keys"}));
+    let versions = history["Parameters"].as_array().unwrap().iter();
+    let serials: Vec<u64> = versions.map(|version| serial(version["Value"].as_str().unwrap())).collect();
+    let mut distinct = serials.clone();
+    distinct.dedup();
+    let (distinct, repeated) = (distinct.len() as u64, (serials.len() - distinct.len()) as u64);
+    assert!(successes <= distinct, "a success was lost: {successes} of {serials:?}");
+    assert!(losses >= repeated && losses > 0, "somebody was not told: {losses} of {serials:?}");
+}
+
+/// Rounds of two publishers that start together: how often one got through, and how often one did not.
+fn race(desk: &Desk, target: &str, words: &str) -> (u64, u64) {
+    let keys = [Key::new("both"), Key::new("a"), Key::new("b")];
+    desk.file("a", document(None, &[&keys[0], &keys[1]]));
+    desk.file("b", document(None, &[&keys[0], &keys[2]]));
+    let (mut successes, mut losses) = (0, 0);
+    for _ in 0..10 {
+        let runs = ["a", "b"].map(|name| {
+            let mut command = desk.command(name, target, &[]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            match output.status.code() {
+                Some(0) => successes += 1,
+                Some(1) => {
+                    losses += 1;
+                    assert!(stderr.contains("somebody else") && stderr.contains(words), "{stderr}");
+                }
+                other => panic!("{other:?}: {stderr}"),
+            }
+        }
+    }
+    (successes, losses)
+}
