@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jiff::SignedDuration;
 
 pub use crate::terminal::Exit;
@@ -95,6 +95,11 @@ struct Status {
     /// How old the last cycle may be [default: 10m, or as long as the next one is not overdue]
     #[arg(long, value_name = "TIME", value_parser = status::max_age)]
     max_age: Option<SignedDuration>,
+}
+
+/// The table of the command line, for the man page and the shells.
+pub fn table() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs one command line and returns how the process must end.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::document::Name;
 use crate::terminal::{self, Exit};
@@ -134,6 +134,11 @@ The serial becomes that of what is published plus one, unless the document's own
 it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
 gone) or nodes could refuse it; that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
 status 1, and nothing of the other's is lost.";
+
+/// The table of the command line, for the man page and the shells.
+pub fn table() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {

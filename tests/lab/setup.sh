@@ -31,6 +31,9 @@ test command git git
 test command mmdebstrap mmdebstrap
 test command systemd-nspawn systemd-container
 test command promtool prometheus
+test command mandoc mandoc
+test command zsh zsh
+test command fish fish
 test module ensurepip python3-venv
 test file /usr/share/zoneinfo/Pacific/Auckland tzdata
 browser command chromium-headless-shell chromium-headless-shell
