@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
-SCRIPTS := .ci/run tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh
+SCRIPTS := .ci/run tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
+  .ci/tool deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
 
-.PHONY: help demo test bench fuzz setup lint unit deny
+.PHONY: help demo test bench fuzz deb rpm setup lint unit deny
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 12
@@ -13,7 +14,7 @@ help: ## list these commands
 demo: ## one key set from publishing to login and rotation, on this machine, with nothing left behind
 	@tests/demo/run.sh
 
-test: setup lint unit demo ## install what is needed (Debian, Ubuntu), then run everything
+test: setup lint deb rpm unit demo ## install what is needed (Debian, Ubuntu), then run everything
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked
@@ -31,6 +32,13 @@ fuzz: ## each fuzz target for SECONDS=600 seconds, from its seeds on (cargo-fuzz
 	    -rss_limit_mb=1024 -dict=fuzz/dictionaries/$$target.dict -artifact_prefix=target/fuzz/artifacts/$$target/ \
 	    -print_final_stats=1 -verbosity=0; \
 	done
+
+# TARGET=aarch64-unknown-linux-gnu builds for the other kind of machine.
+deb: ## the Debian packages authkeysd and authkeysctl, into target/packages
+	@deb/package.sh deb $(TARGET)
+
+rpm: ## the rpm packages authkeysd and authkeysctl, into target/packages
+	@deb/package.sh rpm $(TARGET)
 
 setup: ## install the system packages that the tests need
 	@tests/lab/setup.sh test

@@ -90,7 +90,8 @@ fn each_command_option_and_exit_code_of_the_help_is_in_the_man_page_and_in_each_
                 assert!(own.contains(option.as_str()), "{option} is not in {name}({section}) under {command}: {own}");
                 for shell in &shells {
                     // fish names long options without their hyphens.
-                    let named = shell.contains(option.as_str()) || shell.contains(&format!("-l {}", &option[2..]));
+                    let named = shell.contains(option.as_str())
+                        || shell.contains(&format!("-l {}", option.trim_start_matches('-')));
                     assert!(named, "{name} {command} {option}: {shell}");
                 }
             }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# setup.sh demo|test|browser: has the system packages that the demo, the tests, or those in a browser need (Debian;
-# Ubuntu but for the browser). Quick when nothing is missing. Installs as root, or through a sudo that asks no password;
+# setup.sh demo|package|test|browser: has the system packages that the demo, the packages, the tests, or those in a browser
+# need (Debian; Ubuntu but for the browser). Quick when nothing is missing. Installs as root, or through a sudo that asks no password;
 # else names what is missing and exits 1.
 set -euo pipefail
 
 usage() {
-  echo "usage: tests/lab/setup.sh demo|test|browser" >&2
+  echo "usage: tests/lab/setup.sh demo|package|test|browser" >&2
   exit 64
 }
 
@@ -36,6 +36,14 @@ test command zsh zsh
 test command fish fish
 test module ensurepip python3-venv
 test file /usr/share/zoneinfo/Pacific/Auckland tzdata
+package command cc gcc
+package command git git
+package command xz xz-utils
+package module ensurepip python3-venv
+test command lintian lintian
+test command rpm rpm
+test command rpmlint rpmlint
+test command objdump binutils
 browser command chromium-headless-shell chromium-headless-shell
 browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 END
@@ -44,7 +52,7 @@ END
 missing() {
   local mode=$1 for_mode kind name package
   tools | while read -r for_mode kind name package; do
-    case $mode/$for_mode in test/demo) ;; *) [ "$mode" = "$for_mode" ] || continue ;; esac
+    case $mode/$for_mode in test/demo | test/package) ;; *) [ "$mode" = "$for_mode" ] || continue ;; esac
     case $kind in
       command) command -v "$name" >/dev/null || echo "$package" ;;
       file) [ -e "$name" ] || echo "$package" ;;
@@ -78,7 +86,7 @@ install() {
 main() {
   local mode=${1:-} packages
   case $mode in
-    demo | test | browser) [ $# = 1 ] || usage ;;
+    demo | package | test | browser) [ $# = 1 ] || usage ;;
     install)
       shift
       install "$@"

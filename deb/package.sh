@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# package.sh deb|rpm [TARGET]: the packages authkeysd and authkeysctl of that kind, into target/packages. TARGET is
+# x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's is the default. The programs are built for C libraries
+# from 2.26 (Amazon Linux 2) on, and lie in target/TARGET/release. The tools that it takes go below target/tools.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+glibc=2.26
+tools=$PWD/target/tools
+
+# The linker, with the headers and symbol lists of old C libraries.
+linker() {
+  local pins
+  pins=$(sha256sum <deb/requirements.txt)
+  if [ "$(cat "$tools/zig/done" 2>/dev/null)" != "$pins" ]; then
+    echo "installing cargo-zigbuild and zig below target/tools"
+    python3 -m venv --clear "$tools/zig"
+    "$tools/zig/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r deb/requirements.txt
+    echo "$pins" >"$tools/zig/done"
+  fi
+}
+
+programs() {
+  echo "building the programs for $1, C library $glibc"
+  PATH=$tools/zig/bin:$PATH cargo zigbuild --quiet --release --locked --bins --target "$1.$glibc"
+}
+
+# Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
+texts() {
+  local version maintainer page
+  cargo run --quiet --locked --example manual -- target/manual
+  for page in target/manual/*.[158]; do
+    gzip -9 --no-name --force --keep "$page"
+  done
+  version=$(sed -nE 's/^version = "(.*)"/\1/p' Cargo.toml | head -n 1)
+  maintainer=$(sed -nE 's/^maintainer = "(.*)"/\1/p' Cargo.toml)
+  cat >target/manual/changelog.Debian <<END
+authkeysd ($version-1) unstable; urgency=medium
+
+  * Version $version. What changed for users is in changelog.gz.
+
+ -- $maintainer  $(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")
+END
+}
+
+debs() {
+  .ci/tool cargo-deb 3.8.0 --no-default-features
+  "$tools/bin/cargo-deb" --quiet --no-build --no-strip --compress-system --target "$1" --variant "$2" --output target/packages/
+}
+
+# Every rpm reads xz, and it is the smallest. What is required stands in Cargo.toml, whatever this machine has installed.
+rpms() {
+  .ci/tool cargo-generate-rpm 0.21.1
+  "$tools/bin/cargo-generate-rpm" generate-rpm --target "$1" --variant "$2" --payload-compress xz --auto-req disabled \
+    --output target/packages/
+}
+
+main() {
+  local kind=${1:-} target=${2:-$(uname -m)-unknown-linux-gnu} variant
+  case $kind in
+    deb | rpm) ;;
+    *)
+      echo 'usage: deb/package.sh deb|rpm [TARGET]' >&2
+      exit 64
+      ;;
+  esac
+  tests/lab/setup.sh package
+  # The same commit gives the same packages.
+  SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+  export SOURCE_DATE_EPOCH
+  linker
+  programs "$target"
+  texts
+  mkdir -p target/packages
+  for variant in node operator; do
+    "${kind}s" "$target" "$variant"
+  done
+  ls -l target/packages/*."$kind"
+}
+
+main "$@"
