@@ -37,7 +37,8 @@ impl<'a> Temporary<'a> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, &name, flags, mode))
-            .map_err(|errno| directory.failed("create", &name, errno))?;
+            // Without the random name: an unchanged fault is told in unchanged words, and so only once.
+            .map_err(|errno| directory.failed("create a new file beside", target, errno))?;
         // Tells a sweep by another process that this one is in use. Without locks (some network file systems) the
         // sweep may take it, the rename then fails, and the next cycle repeats it.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);

@@ -20,16 +20,16 @@ cannot() {
   exit 77
 }
 
-PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-client,iproute2,procps,e2fsprogs,ca-certificates
+PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-client,iproute2,procps,e2fsprogs,ca-certificates,rpm
 
 tree() {
   local suite=$1 dir=$2
-  [ ! -x "$dir/lib/systemd/systemd" ] || return 0
+  ! have "$dir" || return 0
   # Two tests may want the same tree; the second waits. What an interrupted run left is no tree.
   mkdir -p "$(dirname "$dir")"
   exec 9>"$dir.lock"
   flock 9
-  [ ! -x "$dir/lib/systemd/systemd" ] || return 0
+  ! have "$dir" || return 0
   rm -rf "$dir" "$dir.new"
   # shellcheck disable=SC2016 # mmdebstrap's hook expands it
   mmdebstrap --quiet --variant=apt --include="$PACKAGES" \
@@ -38,6 +38,12 @@ tree() {
     --customize-hook='mkdir -p "$1/var/log/journal"; : >"$1/etc/machine-id"' \
     "$suite" "$dir.new" >&2
   mv "$dir.new" "$dir"
+  echo "$PACKAGES" >"$dir.packages"
+}
+
+# Whether a tree is there, with the packages of today.
+have() {
+  [ -x "$1/lib/systemd/systemd" ] && [ "$(cat "$1.packages" 2>/dev/null)" = "$PACKAGES" ]
 }
 
 # The unified hierarchy, also where the machine has the old ones beside it.

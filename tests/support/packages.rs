@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
+use super::support::{Key, Machine};
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -54,4 +56,36 @@ pub(crate) fn output(command: &mut Command) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
+}
+/// Copies a file into a booted machine.
+pub(crate) fn put(machine: &Machine, file: &Path, inside: &str) {
+    std::fs::copy(file, machine.path(inside)).unwrap();
+}
+
+/// A document with these keys for every account.
+pub(crate) fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
+    let list = |items: Vec<String>| items.join(", ");
+    let keys = list(keys.iter().map(|key| format!("{{\"public_key\": \"{}\"}}", key.line)).collect());
+    let revoked = list(revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect());
+    format!(
+        "{{\"version\": 1, \"name\": \"workers\", \"serial\": {serial}, \"keys\": [{keys}], \"revoked\": [{revoked}]}}\n"
+    )
+}
+
+/// authkeysd's rpm under an older version, made of the same programs.
+pub(crate) fn older_rpm(into: &Path) -> PathBuf {
+    let file = into.join("older.rpm");
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut command = Command::new(Path::new(ROOT).join("target/tools/bin/cargo-generate-rpm"));
+    command.current_dir(ROOT).args([
+        "generate-rpm",
+        "--variant",
+        "node",
+        "--auto-req",
+        "disabled",
+        "--target",
+        &target,
+    ]);
+    output(command.args(["--set-metadata", "version = \"0.0.9\"", "--output"]).arg(&file));
+    file
 }
