@@ -18,6 +18,8 @@ test: setup lint deb rpm unit demo ## install what is needed (Debian, Ubuntu), t
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked
+	$(CARGO) build --release --locked --bin authkeysd
+	benches/poll.py
 
 FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers
 fuzz: SECONDS ?= 600
