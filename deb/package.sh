@@ -20,16 +20,9 @@ linker() {
   fi
 }
 
-# A panic aborts, so nothing ever unwinds: the tables for it, a tenth of each program, are left out.
 programs() {
-  local objcopy=objcopy program
-  [ "${1%%-*}" = "$(uname -m)" ] || objcopy=${1%%-*}-linux-gnu-objcopy
-  command -v "$objcopy" >/dev/null || { echo "deb/package.sh: $objcopy is missing: install its binutils" >&2; exit 1; }
   echo "building the programs for $1, C library $glibc"
   PATH=$tools/zig/bin:$PATH cargo zigbuild --quiet --release --locked --bins --target "$1.$glibc"
-  for program in authkeysd authkeysctl; do
-    "$objcopy" --remove-section=.eh_frame --remove-section=.eh_frame_hdr "target/$1/release/$program"
-  done
 }
 
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.

@@ -239,7 +239,7 @@ fn f07_a_source_that_cannot_be_reached_changes_nothing() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let before = [tree(&node.setup.path("keys")), tree(&node.setup.state_dir())];
     node.setup.environment[0].1 = format!("http://{address}");
-    node.setup.run(["sync"]).fails(75, &[&[SOURCE, "refused", "if it lasts, check"]]);
+    node.setup.run(["sync"]).fails(75, &[&[SOURCE, "refused", "nothing listens there: check the endpoint"]]);
     node.setup.environment[0].1 = "http://authkeysd.invalid".to_owned();
     let run = node.setup.run(["sync"]);
     assert!([1, 75].contains(&run.status) && run.stderr.lines().count() == 1, "{run:?}");

@@ -38,12 +38,12 @@ test module ensurepip python3-venv
 test file /usr/share/zoneinfo/Pacific/Auckland tzdata
 package command cc gcc
 package command git git
-package command objcopy binutils
 package command xz xz-utils
 package module ensurepip python3-venv
 test command lintian lintian
 test command rpm rpm
 test command rpmlint rpmlint
+test command objdump binutils
 browser command chromium-headless-shell chromium-headless-shell
 browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 END
