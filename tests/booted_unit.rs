@@ -115,7 +115,7 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
         }
         for place in [
             "/home/alice/.ssh",
-            "/root/.ssh",
+            "~root/.ssh",
             "/srv/homes/carol/.ssh",
             "/etc/ssh/authorized_keys.d",
             "/var/lib/authkeysd",
