@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use support::{Key, Run, Setup, UPDATE_SSH_KEYS, authorized_keys, install, lab, login};
 
 const ALICE: u32 = 60_001;
+const BOB: u32 = 60_002;
 const PROGRAM: &str = "/usr/local/bin/update-ssh-keys";
 const HOME: &str = "/home/alice";
 
@@ -250,6 +251,30 @@ fn f33_a_program_that_hangs_costs_seconds_and_leaves_no_process() {
         assert!(run.status == 1 && run.stderr.contains("was killed"), "{run:?}");
         assert!(login("alice", &old) && !login("alice", &new));
         assert!(!as_alice("cat /proc/*/cmdline").stdout.contains("4711"));
+    });
+}
+
+#[test]
+fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
+    coreos("f37_a_program_that_hangs_for_one_account_delays_no_other", || {
+        let key = Key::new("published");
+        // bob's comes first, and waits for a lock that bob holds.
+        let setup = Setup::new().account("bob", "layout = \"coreos\"").account("alice", "layout = \"coreos\"");
+        setup.publish_keys(&[&key]);
+        let lock = "/home/bob/.authorized_keys.d.lock";
+        fs::write(lock, "").unwrap();
+        chown(lock, Some(BOB), Some(BOB)).unwrap();
+        let mut holder = Command::new("flock").args([lock, "sleep", "8"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        let mut command = setup.command();
+        let sync = std::thread::spawn(move || support::outcome_of(command.arg("sync")));
+        support::eventually("alice's login", || authorized_keys("alice").exists() && login("alice", &key));
+        assert!(begun.elapsed() < Duration::from_secs(3), "she waited {:?}", begun.elapsed());
+        let run = sync.join().unwrap();
+        run.fails(1, &[&["account bob", "update-ssh-keys"]]);
+        assert!(begun.elapsed() > Duration::from_secs(4), "bob's hung {:?}", begun.elapsed());
+        holder.wait().unwrap();
     });
 }
 

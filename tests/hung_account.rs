@@ -17,32 +17,49 @@ use support::{Key, Setup, authorized_keys, eventually, lab, login, outcome_of};
 #[test]
 fn f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit() {
     lab("f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit", || {
-        assert!(Path::new("/dev/fuse").exists(), "it needs FUSE");
         let key = Key::new("published");
-        // The dead one stands first.
-        let setup = Setup::for_user("bob").account("alice", "");
-        setup.publish_keys(&[&key]);
-        let server = Dead::default();
-        let session = fuser::spawn_mount2(server.clone(), "/home/bob", &[MountOption::AllowOther]).unwrap();
-        let up = UpAtTheEnd(server.clone());
-
-        let begun = Instant::now();
-        let mut command = setup.command();
-        let sync = std::thread::spawn(move || outcome_of(command.arg("sync")));
-        eventually("alice's key", || authorized_keys("alice").exists());
-        assert!(begun.elapsed() < Duration::from_secs(5), "she waited {:?}", begun.elapsed());
+        hold_bob_up("", &authorized_keys("bob"), &key);
         assert!(login("alice", &key));
-        let status = setup.runtime_dir().join("status.json");
-        eventually("the end of the cycle", || status.exists());
-        assert!((9..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-        // FUSE, unlike NFS, lets nobody go who waits for it, not even at the end of his process.
-        server.come_up();
-        let run = sync.join().unwrap();
-        run.fails(1, &[&["account bob", "/home/bob/.ssh/authorized_keys", "10s"]]);
-        let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains("/home/")).collect();
-        assert!(lines[0].starts_with("bob ") && lines[0].contains("failed"), "in the configuration's order: {run:#?}");
-        assert!(lines[1].starts_with("alice ") && lines[1].contains("changed, 1 key in force"), "{run:#?}");
-        drop(up);
-        drop(session);
     });
+}
+
+#[test]
+fn f37_nor_does_a_dead_home_with_fragments_delay_other_fragments() {
+    lab("f37_nor_does_a_dead_home_with_fragments_delay_other_fragments", || {
+        hold_bob_up(
+            "layout = \"coreos\"",
+            Path::new("/home/bob/.ssh/authorized_keys.d/authkeysd"),
+            &Key::new("published"),
+        );
+    });
+}
+
+/// A cycle in which bob's home hangs, and alice's does not; her keys are there when it ends.
+fn hold_bob_up(account: &str, his: &Path, key: &Key) {
+    assert!(Path::new("/dev/fuse").exists(), "it needs FUSE");
+    // The dead one stands first.
+    let setup = Setup::new().account("bob", account).account("alice", account);
+    setup.publish_keys(&[key]);
+    let server = Dead::default();
+    let session = fuser::spawn_mount2(server.clone(), "/home/bob", &[MountOption::AllowOther]).unwrap();
+    let up = UpAtTheEnd(server.clone());
+
+    let begun = Instant::now();
+    let mut command = setup.command();
+    let sync = std::thread::spawn(move || outcome_of(command.arg("sync")));
+    let hers = Path::new("/home/alice").join(his.strip_prefix("/home/bob").unwrap());
+    eventually("alice's key", || hers.exists());
+    assert!(begun.elapsed() < Duration::from_secs(5), "she waited {:?}", begun.elapsed());
+    let status = setup.runtime_dir().join("status.json");
+    eventually("the end of the cycle", || status.exists());
+    assert!((9..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // FUSE, unlike NFS, lets nobody go who waits for it, not even at the end of his process.
+    server.come_up();
+    let run = sync.join().unwrap();
+    run.fails(1, &[&["account bob", &his.display().to_string(), "10s"]]);
+    let lines: Vec<&str> = run.stdout.lines().filter(|line| line.contains("/home/")).collect();
+    assert!(lines[0].starts_with("bob ") && lines[0].contains("failed"), "in the configuration's order: {run:#?}");
+    assert!(lines[1].starts_with("alice ") && lines[1].contains("changed, 1 key in force"), "{run:#?}");
+    drop(up);
+    drop(session);
 }

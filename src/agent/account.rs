@@ -33,47 +33,39 @@ pub(super) struct Prepared {
 pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Looks every account up and reads its file, in the configuration's order. `None` is an account that takes its time:
-    /// the others are served first. Two accounts with one file are a fault of both: each would let the other's keys in.
-    pub(super) fn find(&self) -> Vec<Option<Found>> {
-        let names: Vec<_> = self.config.accounts.iter().map(|account| account.user.as_ref()).collect();
-        let looked_up = self.config.accounts.iter().zip(self.host.accounts(&names));
-        let mut targets: Vec<_> = looked_up.map(|(account, found)| Some(located(account, found?))).collect();
-        // What sshd reads in the end.
-        let read_by_sshd = |target: &Target| match target.place {
-            Place::Fragment { .. } => target.made().path(),
-            Place::Home { .. } | Place::System { .. } => target.path(),
-        };
-        let mut users: BTreeMap<PathBuf, usize> = BTreeMap::new();
-        for target in targets.iter().flatten().flatten() {
-            *users.entry(read_by_sshd(target)).or_default() += 1;
+    /// Looks accounts up and reads their files; `waiting` gives each with its place in the configuration. `None` is an
+    /// account that takes its time: it is to be asked for again when the others have been served.
+    pub(super) fn find(&self, waiting: &[(usize, &AccountConfig)], shared: &mut Shared) -> Vec<Option<Found>> {
+        let names: Vec<_> = waiting.iter().map(|(_, account)| account.user.as_ref()).collect();
+        let looked_up = waiting.iter().zip(self.host.accounts(&names));
+        let mut targets: Vec<_> = looked_up.map(|((_, account), found)| Some(located(account, found?))).collect();
+        for ((at, _), target) in waiting.iter().zip(&targets) {
+            target.iter().flatten().for_each(|target| shared.note(*at, target));
         }
         for target in targets.iter_mut().flatten() {
-            let path = target.as_ref().map(read_by_sshd).unwrap_or_default();
-            if users.get(&path).is_some_and(|users| *users > 1) {
-                *target = Err(shared_file(&path.display()));
+            if let Some(fault) = target.as_ref().ok().and_then(|target| shared.by_path(target)) {
+                *target = Err(fault);
             }
         }
-        // Fragments are several files, with a program that has to run: they take their time.
-        let alone = |target: &&Target| !matches!(target.place, Place::Fragment { .. });
-        let known: Vec<&Target> = targets.iter().flatten().flatten().filter(alone).collect();
-        let mut snapshots = self.host.read_all(&known).into_iter();
-        let accounts = self.config.accounts.iter().zip(targets);
+        let known = targets.iter().flatten().flatten();
+        let (several, one): (Vec<&Target>, Vec<&Target>) = known.partition(|target| target.is_fragment());
+        let mut several = self.host.all_fragments(&several).into_iter();
+        let mut one = self.host.read_all(&one).into_iter();
+        let mut read = |target: Target| {
+            let files = match target.is_fragment() {
+                true => several.next()??.map(Files::of_fragments),
+                false => one.next()??.map(Files::One),
+            };
+            let failed = |error| Box::new(Prepared::failed(outcome_of(&target), host_fault(&error)));
+            Some(files.map_err(failed).map(|files| (target, files)))
+        };
+        let accounts = waiting.iter().zip(targets);
         accounts
-            .map(|(account, target)| match target? {
-                Ok(target) if alone(&&target) => Some(read(target, snapshots.next()??.map(Files::One))),
-                Ok(_) => None,
+            .map(|((_, account), target)| match target? {
+                Ok(target) => read(target),
                 Err(fault) => Some(Err(unknown(account, fault))),
             })
             .collect()
-    }
-
-    /// The same for an account that takes its time; waits for it, but not longer than the host's limit.
-    pub(super) fn find_late(&self, account: &AccountConfig) -> Found {
-        let target = located(account, self.host.account(account.user.as_ref()));
-        let target = target.map_err(|fault| unknown(account, fault))?;
-        let files = Files::read(&self.host, &target);
-        read(target, files)
     }
 
     /// Decides what the account's file must become and notes in `state` what will be installed. Writes nothing.
@@ -204,33 +196,48 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
     Ok(Target { account: found, place })
 }
 
-/// Accounts that come to the same file by whatever path are a fault of each: it would let the others' keys in. `users`
-/// counts who uses each file, in this cycle.
-pub(super) fn refuse_shared(prepared: Vec<Prepared>, users: &mut BTreeMap<Location, usize>) -> Vec<Prepared> {
-    prepared.iter().filter_map(Prepared::location).for_each(|place| *users.entry(place).or_default() += 1);
-    let shared = |one: &Prepared| one.location().is_some_and(|place| users.get(&place).is_some_and(|users| *users > 1));
-    let refuse = |one: Prepared| {
-        let fault = shared_file(&one.outcome.file);
-        if shared(&one) { Prepared::failed(one.outcome, fault) } else { one }
-    };
-    prepared.into_iter().map(refuse).collect()
+/// Who has come to which file in this cycle. Accounts that come to the same one by whatever path are a fault of each: it
+/// would let the others' keys in.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Places in the configuration, by the path that sshd reads in the end.
+    paths: BTreeMap<PathBuf, BTreeSet<usize>>,
+    /// How many, by the directory and name that the file really has.
+    files: BTreeMap<((u64, u64), OsString), usize>,
 }
 
-/// The directory and name that a file really has.
-pub(super) type Location = ((u64, u64), OsString);
+impl Shared {
+    fn note(&mut self, at: usize, target: &Target) {
+        self.paths.entry(read_by_sshd(target)).or_default().insert(at);
+    }
+
+    fn by_path(&self, target: &Target) -> Option<Fault> {
+        let path = read_by_sshd(target);
+        self.paths.get(&path).filter(|users| users.len() > 1).map(|_| shared_file(&path.display()))
+    }
+
+    /// Refuses those whose files turn out to be the same.
+    pub(super) fn refuse(&mut self, prepared: Vec<Prepared>) -> Vec<Prepared> {
+        prepared.iter().filter_map(Prepared::location).for_each(|place| *self.files.entry(place).or_default() += 1);
+        let shared =
+            |one: &Prepared| one.location().and_then(|place| self.files.get(&place)).is_some_and(|users| *users > 1);
+        let refuse = |one: Prepared| {
+            let fault = shared_file(&one.outcome.file);
+            if shared(&one) { Prepared::failed(one.outcome, fault) } else { one }
+        };
+        prepared.into_iter().map(refuse).collect()
+    }
+}
+
+fn read_by_sshd(target: &Target) -> PathBuf {
+    if target.is_fragment() { target.made().path() } else { target.path() }
+}
 
 fn located(account: &AccountConfig, found: Result<Account, HostError>) -> Result<Target, Fault> {
     let found = found.map_err(|error| host_fault(&error))?;
     let user = found.user.clone();
     target(account, found)
         .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {user}: {fault}") })
-}
-
-fn read(target: Target, files: Result<Files, HostError>) -> Found {
-    match files {
-        Ok(files) => Ok((target, files)),
-        Err(error) => Err(Box::new(Prepared::failed(outcome_of(&target), host_fault(&error)))),
-    }
 }
 
 /// An account of which nothing but its name is known.
@@ -247,7 +254,7 @@ fn shared_file(path: &impl Display) -> Fault {
 }
 
 impl Prepared {
-    fn location(&self) -> Option<Location> {
+    fn location(&self) -> Option<((u64, u64), OsString)> {
         self.work.as_ref().and_then(|work| work.files.place(&work.target))
     }
 

@@ -1,10 +1,11 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
 use std::collections::BTreeSet;
+use std::thread;
 
 use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
-use super::fragments::Settled;
+use super::fragments::{Settled, before_settle, settle};
 use super::{Agent, Cycle};
 use crate::host::{Host, Replaced, Replacement, Target};
 use crate::key::Fingerprint;
@@ -15,6 +16,8 @@ use crate::state::Judged;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
+/// The most accounts whose fragments are served at the same time.
+const AT_ONCE: usize = 32;
 
 /// What is to be done to one account's file.
 #[derive(Debug)]
@@ -56,8 +59,19 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         for work in &mut works {
             work.settled = match work.files {
                 Files::One(_) => work.before_replace(cycle).transpose(),
-                Files::Several(..) => Some(self.settle_fragments(work, cycle)),
+                Files::Several(..) => before_settle(work, cycle).transpose(),
             };
+        }
+        // Fragments take many steps, and a program that each account can hold up: each has a thread.
+        let host = &self.host;
+        let unsettled = |work: &&mut &mut Work| work.settled.is_none() && work.target.is_fragment();
+        let mut fragments: Vec<_> = works.iter_mut().filter(unsettled).collect();
+        for fragments in fragments.chunks_mut(AT_ONCE) {
+            thread::scope(|scope| {
+                for work in fragments {
+                    scope.spawn(move || work.settled = Some(settle(host, work)));
+                }
+            });
         }
         works.retain(|work| work.settled.is_none());
         let replacements: Vec<Replacement<'_>> = works.iter().filter_map(|work| work.replacement()).collect();

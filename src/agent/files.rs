@@ -28,7 +28,7 @@ impl Files {
         }
     }
 
-    fn of_fragments(found: FoundFragments) -> Self {
+    pub(super) fn of_fragments(found: FoundFragments) -> Self {
         let maker = match (found.installed, found.obstacles.is_empty()) {
             (false, _) => Maker::Nobody,
             (true, true) => Maker::Program,

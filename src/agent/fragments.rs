@@ -1,13 +1,12 @@
 //! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what it did not do.
 
+use super::Cycle;
 use super::account::host_fault;
 use super::apply::Work;
 use super::files::Files;
-use super::{Agent, Cycle};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
 use crate::outcome::{Fault, FaultClass, KeyShown, chain};
 use crate::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
-use crate::source::Fetch;
 
 /// Import, write, run, put right and a last look, with room for other writers.
 const TRIES: usize = 8;
@@ -33,128 +32,146 @@ struct Progress {
     by_hand: bool,
 }
 
-impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Makes the fragments and `authorized_keys` what was decided.
-    pub(super) fn settle_fragments(&self, work: &mut Work, cycle: &mut Cycle<'_>) -> Result<Settled, Fault> {
-        let target = work.target.clone();
-        let installed = work.installed.clone();
-        let mut plan = work.plan.clone();
-        let mut progress = Progress::default();
-        for _ in 0..TRIES {
-            let Files::Several(found, present) = &work.files else { return Ok(Settled::default()) };
-            let import = present.to_be_imported();
-            // Nothing is written below a directory that update-ssh-keys did not make: it would never import again.
-            let writes = !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
-            let refresh = plan.refresh && !progress.ran;
-            let right = put_right(&work.desired, present, &installed);
-            if !writes && !refresh && right.is_none() {
-                return Ok(self.finish(work, progress));
+/// What is to be done next to an account's fragments.
+struct Next {
+    /// update-ssh-keys has to make the directory, of what stands in `authorized_keys`.
+    import: bool,
+    writes: bool,
+    refresh: bool,
+    /// What `authorized_keys` must be, if it is not.
+    right: Option<Vec<u8>>,
+}
+
+impl Next {
+    /// `None` when all is as it must be.
+    fn of(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
+        let Files::Several(found, present) = &work.files else { return None };
+        let import = present.to_be_imported();
+        // Nothing is written below a directory that update-ssh-keys did not make: it would never import again.
+        let writes = !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
+        let refresh = plan.refresh && !ran;
+        let right = put_right(&work.desired, present, &work.installed);
+        (writes || refresh || right.is_some()).then_some(Self { import, writes, refresh, right })
+    }
+}
+
+/// Settles what needs no write, and keeps what will be replaced.
+pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
+    let Some(next) = Next::of(work, &work.plan, false) else { return Ok(Some(finish(work, Progress::default()))) };
+    if cycle.intent.dry_run {
+        let faults = if next.refresh { named(work) } else { finish(work, Progress::default()).faults };
+        return Ok(Some(Settled { faults, changed: true }));
+    }
+    keep_replaced(work, cycle).map(|()| None)
+}
+
+/// Makes the fragments and `authorized_keys` what was decided.
+pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault> {
+    let target = work.target.clone();
+    let mut plan = work.plan.clone();
+    let mut progress = Progress::default();
+    for _ in 0..TRIES {
+        let Some(next) = Next::of(work, &plan, progress.ran) else { return Ok(finish(work, progress)) };
+        let Files::Several(found, present) = &work.files else { return Ok(Settled::default()) };
+        let Next { import, writes, refresh, right } = next;
+        let was_wrong = right.is_some();
+        if import && refresh {
+            progress.said = host.refresh(&target).err();
+            progress.ran = true;
+        } else if !writes && !refresh {
+            let content = right.unwrap_or_default();
+            let replaced = host.replace(&target.made(), &found.made.stamp, &content);
+            if replaced.map_err(|error| host_fault(&error))? == Replaced::Done {
+                (progress.by_hand, progress.settled.changed) = (true, true);
             }
-            if cycle.intent.dry_run {
-                let told = if refresh { named(work) } else { self.finish(work, Progress::default()).faults };
-                return Ok(Settled { faults: told, changed: true });
-            }
-            self.keep_replaced(work, cycle)?;
-            let was_wrong = right.is_some();
-            if import && refresh {
-                progress.said = self.host.refresh(&target).err();
+        } else if !writes || write(host, &target, found, present, &plan)? == Replaced::Done {
+            progress.settled.changed |= writes;
+            if plan.refresh {
+                progress.said = host.refresh(&target).err();
                 progress.ran = true;
-            } else if !writes && !refresh {
-                let content = right.unwrap_or_default();
-                let replaced = self.host.replace(&target.made(), &found.made.stamp, &content);
-                if replaced.map_err(|error| host_fault(&error))? == Replaced::Done {
-                    (progress.by_hand, progress.settled.changed) = (true, true);
-                }
-            } else if !writes || self.write(&target, found, present, &plan)? == Replaced::Done {
-                progress.settled.changed |= writes;
-                if plan.refresh {
-                    progress.said = self.host.refresh(&target).err();
-                    progress.ran = true;
-                }
-            }
-            work.files = Files::read(&self.host, &target).map_err(|error| host_fault(&error))?;
-            plan = (work.planner)(&work.files, &work.desired, work.mode, &installed);
-            if let Files::Several(_, now) = &work.files {
-                let is_right = put_right(&work.desired, now, &installed).is_none();
-                progress.settled.changed |= progress.ran && was_wrong && is_right;
-                // Born by the import: what is written now is for another run.
-                progress.ran &= !import || now.unborn;
             }
         }
-        let path = target.path();
-        let text =
-            format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
-        Err(Fault { class: FaultClass::Failed, text })
+        work.files = Files::read(host, &target).map_err(|error| host_fault(&error))?;
+        plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
+        if let Files::Several(_, now) = &work.files {
+            let is_right = put_right(&work.desired, now, &work.installed).is_none();
+            progress.settled.changed |= progress.ran && was_wrong && is_right;
+            // Born by the import: what is written now is for another run.
+            progress.ran &= !import || now.unborn;
+        }
     }
+    let path = target.path();
+    let text = format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
+    Err(Fault { class: FaultClass::Failed, text })
+}
 
-    /// Our fragment first: between the two steps a key may stand twice, but never nowhere.
-    fn write(
-        &self,
-        target: &Target,
-        found: &FoundFragments,
-        present: &Fragments,
-        plan: &Plan,
-    ) -> Result<Replaced, Fault> {
-        let drifted = present.ours.as_ref().filter(|_| found.ours.drifted);
-        let others = plan.others.iter().filter_map(|(name, content)| {
-            let snapshot = found.others.iter().find(|(other, _)| other == name).map(|(_, snapshot)| snapshot)?;
-            let place = Place::Fragment { name: name.clone() };
-            Some((Target { account: target.account.clone(), place }, &snapshot.stamp, content))
-        });
-        let ours = plan.content.as_ref().or(drifted).map(|content| (target.clone(), &found.ours.stamp, content));
-        for (target, stamp, content) in ours.into_iter().chain(others) {
-            let replaced = self.host.replace(&target, stamp, content).map_err(|error| host_fault(&error))?;
-            if replaced == Replaced::ChangedMeanwhile {
-                return Ok(replaced);
-            }
+/// Our fragment first: between the two steps a key may stand twice, but never nowhere.
+fn write(
+    host: &impl Host,
+    target: &Target,
+    found: &FoundFragments,
+    present: &Fragments,
+    plan: &Plan,
+) -> Result<Replaced, Fault> {
+    let drifted = present.ours.as_ref().filter(|_| found.ours.drifted);
+    let others = plan.others.iter().filter_map(|(name, content)| {
+        let snapshot = found.others.iter().find(|(other, _)| other == name).map(|(_, snapshot)| snapshot)?;
+        let place = Place::Fragment { name: name.clone() };
+        Some((Target { account: target.account.clone(), place }, &snapshot.stamp, content))
+    });
+    let ours = plan.content.as_ref().or(drifted).map(|content| (target.clone(), &found.ours.stamp, content));
+    for (target, stamp, content) in ours.into_iter().chain(others) {
+        let replaced = host.replace(&target, stamp, content).map_err(|error| host_fault(&error))?;
+        if replaced == Replaced::ChangedMeanwhile {
+            return Ok(replaced);
         }
-        Ok(Replaced::Done)
     }
+    Ok(Replaced::Done)
+}
 
-    /// What the account held before we first owned its fragment, once.
-    fn keep_replaced(&self, work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
-        let user = &work.target.account.user;
-        let mine = cycle.state.accounts.entry(user.clone()).or_default();
-        if work.mode == Mode::Exclusive && !mine.adopted {
-            if let Some(whole) = work.files.whole() {
-                cycle.store.keep_replaced(user, &whole).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
-            }
-            mine.adopted = true;
+/// What the account held before we first owned its fragment, once.
+fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
+    let user = &work.target.account.user;
+    let mine = cycle.state.accounts.entry(user.clone()).or_default();
+    if work.mode == Mode::Exclusive && !mine.adopted {
+        if let Some(whole) = work.files.whole() {
+            cycle.store.keep_replaced(user, &whole).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
         }
-        Ok(())
+        mine.adopted = true;
     }
+    Ok(())
+}
 
-    /// Names what update-ssh-keys did not do, for as long as it lasts.
-    fn finish(&self, work: &Work, progress: Progress) -> Settled {
-        let Progress { mut settled, said, by_hand, .. } = progress;
-        let Files::Several(_, present) = &work.files else { return settled };
-        let made = work.target.made().path();
-        let (who, made) = (&work.target.account.user, made.display());
-        settled.faults = named(work);
-        let dropped = if present.maker == Maker::Nobody { Vec::new() } else { dropped(&work.desired, present) };
-        let lacks = shown(&dropped);
-        match said {
-            // Without a key it refuses to work at all; what had to go is gone.
-            Some(_) if work.desired.entries.is_empty() => {}
-            Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(format!(
-                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and mend what it names",
-                chain(&fault)
-            )),
-            None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(format!(
-                "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} by itself until the \
-                 next run of update-ssh-keys; publish a key of another type"
-            )),
-            None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
-            None if by_hand && present.maker == Maker::Program && !work.desired.entries.is_empty() => {
-                settled.faults.push(format!(
-                    "account {who}: update-ssh-keys did not do its work although it said so; authkeysd wrote {made} by \
-                     itself: is it the real one?"
-                ));
-            }
-            _ => {}
+/// Names what update-ssh-keys did not do, for as long as it lasts.
+fn finish(work: &Work, progress: Progress) -> Settled {
+    let Progress { mut settled, said, by_hand, .. } = progress;
+    let Files::Several(_, present) = &work.files else { return settled };
+    let made = work.target.made().path();
+    let (who, made) = (&work.target.account.user, made.display());
+    settled.faults = named(work);
+    let dropped = if present.maker == Maker::Nobody { Vec::new() } else { dropped(&work.desired, present) };
+    let lacks = shown(&dropped);
+    match said {
+        // Without a key it refuses to work at all; what had to go is gone.
+        Some(_) if work.desired.entries.is_empty() => {}
+        Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(format!(
+            "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and mend what it names",
+            chain(&fault)
+        )),
+        None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(format!(
+            "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} by itself until the \
+             next run of update-ssh-keys; publish a key of another type"
+        )),
+        None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
+        None if by_hand && present.maker == Maker::Program && !work.desired.entries.is_empty() => {
+            settled.faults.push(format!(
+                "account {who}: update-ssh-keys did not do its work although it said so; authkeysd wrote {made} by \
+                 itself: is it the real one?"
+            ));
         }
-        settled
+        _ => {}
     }
+    settled
 }
 
 /// What stands in the directory's way.

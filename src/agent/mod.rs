@@ -20,7 +20,7 @@ use crate::schedule::Clock;
 use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, Store};
 
-use account::{Found, Location, Prepared, refuse_shared};
+use account::{Found, Prepared, Shared};
 use acquire::Acquired;
 use apply::Carried;
 use pinned::Pinned;
@@ -65,8 +65,7 @@ struct Cycle<'s> {
     intent: Intent,
     now: Timestamp,
     faults: Vec<Fault>,
-    /// How many accounts have come to each file.
-    users: BTreeMap<Location, usize>,
+    shared: Shared,
 }
 
 /// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
@@ -132,7 +131,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 intent,
                 now: clock.effective(),
                 faults: Vec::from_iter(faults),
-                users: BTreeMap::new(),
+                shared: Shared::default(),
             },
         )
     }
@@ -140,24 +139,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
-        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, users: BTreeMap::new() };
+        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, shared: Shared::default() };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
         let first = cycle.store.is_new();
         let mut accounts: BTreeMap<usize, AccountOutcome> = BTreeMap::new();
-        let (mut prompt, mut late) = (Vec::new(), Vec::new());
-        for ((at, account), found) in self.config.accounts.iter().enumerate().zip(self.find()) {
-            match found {
-                Some(found) => prompt.push((at, account, found)),
-                None => late.push((at, account)),
+        let mut waiting: Vec<(usize, &AccountConfig)> = self.config.accounts.iter().enumerate().collect();
+        while !waiting.is_empty() {
+            // A dead file system costs its own account time: whoever has been found is served meanwhile.
+            let all = self.find(&waiting, &mut cycle.shared);
+            let (mut found, mut late) = (Vec::new(), Vec::new());
+            for ((at, account), one) in waiting.into_iter().zip(all) {
+                match one {
+                    Some(one) => found.push((at, account, one)),
+                    None => late.push((at, account)),
+                }
             }
-        }
-        accounts.extend(self.serve(prompt, &acquired, &pinned, &mut cycle));
-        if !late.is_empty() {
-            // A dead file system costs its own account time, and only then.
-            let found = late.into_iter().map(|(at, account)| (at, account, self.find_late(account))).collect();
             accounts.extend(self.serve(found, &acquired, &pinned, &mut cycle));
+            waiting = late;
         }
         let accounts: Vec<AccountOutcome> = accounts.into_values().collect();
 
@@ -205,7 +205,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Err(failed) => *failed,
         };
         let prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
-        let mut prepared = refuse_shared(prepared, &mut cycle.users);
+        let mut prepared = cycle.shared.refuse(prepared);
         let first = cycle.store.is_new();
         if let Some(written) = prepared.iter().find(|one| first && one.was_written()) {
             cycle.faults.push(Fault::forgotten(&format!("{} holds keys between our markers", written.file())));

@@ -63,6 +63,11 @@ impl Target {
         }
     }
 
+    /// Whether it is one of the files of which update-ssh-keys makes one.
+    pub fn is_fragment(&self) -> bool {
+        matches!(self.place, Place::Fragment { .. })
+    }
+
     /// The file that update-ssh-keys makes of the account's fragments.
     pub fn made(&self) -> Self {
         Self { account: self.account.clone(), place: Place::Home { below: fragments::MADE.into() } }
@@ -150,8 +155,8 @@ pub struct Replacement<'a> {
 
 /// The seam to the node's accounts and files. The steps for many accounts give an answer for each, in their order; a host
 /// on which a step may hang takes them at the same time, and gives `None` for what takes longer than the others need to
-/// wait: the step for one account then waits for the one that was begun.
-pub trait Host {
+/// wait: the next call waits for the step that was begun, and at the host's limit the answer is an error.
+pub trait Host: Sync {
     /// Looks an account up through NSS; `None` is the user who runs authkeysd.
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
     /// Reads the file, bounded in size and time, following no link below the home.
@@ -174,6 +179,11 @@ pub trait Host {
     /// Reads many files.
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
         targets.iter().map(|target| Some(self.read(target))).collect()
+    }
+
+    /// Reads many fragments.
+    fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
+        targets.iter().map(|target| Some(self.fragments(target))).collect()
     }
 
     /// Replaces many files; waits for all of them.

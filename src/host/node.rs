@@ -33,6 +33,7 @@ pub struct Node {
     workers: Workers,
     late_accounts: Late<Account>,
     late_reads: Late<Snapshot>,
+    late_fragments: Late<FoundFragments>,
     sshd_version: OnceLock<Option<(u32, u32)>>,
 }
 
@@ -46,6 +47,7 @@ impl Default for Node {
             workers: Workers::default(),
             late_accounts: Late::default(),
             late_reads: Late::default(),
+            late_fragments: Late::default(),
             sshd_version: OnceLock::new(),
         }
     }
@@ -74,6 +76,14 @@ impl Node {
                 sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
             }
             read::file(directory, &place.name, &place.wanted)
+        })
+    }
+
+    fn reading_fragments(&self, target: &Target) -> Step<FoundFragments> {
+        let sweeps = self.sweeps;
+        as_owner(target, move |target, _| match &target.place {
+            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps),
+            _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
         })
     }
 
@@ -135,12 +145,7 @@ impl Host for Node {
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
-        let sweeps = self.sweeps;
-        let step = as_owner(target, move |target, _| match &target.place {
-            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps),
-            _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
-        });
-        self.workers.run(step, self.limit, &Late::default())
+        self.workers.run(self.reading_fragments(target), self.limit, &self.late_fragments)
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
@@ -159,17 +164,23 @@ impl Host for Node {
 
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
         let steps = users.iter().map(|user| Self::look_up(*user));
-        self.workers.run_all(steps, PATIENCE.min(self.limit), &self.late_accounts)
+        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_accounts)
     }
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
         let steps = targets.iter().map(|target| self.reading(target));
-        self.workers.run_all(steps, PATIENCE.min(self.limit), &self.late_reads)
+        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_reads)
+    }
+
+    fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
+        let steps = targets.iter().map(|target| self.reading_fragments(target));
+        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_fragments)
     }
 
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
         let late = Late::default();
-        let begun = self.workers.run_all(files.iter().map(|file| self.replacing(file)), self.limit, &late);
+        let steps = files.iter().map(|file| self.replacing(file));
+        let begun = self.workers.run_all(steps, self.limit, self.limit, &late);
         let wait = |file: &Replacement<'_>| self.workers.run(self.replacing(file), self.limit, &late);
         files.iter().zip(begun).map(|(file, ended)| ended.unwrap_or_else(|| wait(file))).collect()
     }

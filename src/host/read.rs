@@ -69,7 +69,8 @@ pub(super) fn open(directory: &Directory, name: &OsStr) -> Result<OwnedFd, Errno
 
 /// Everything up to the limit; `None` when there is more.
 pub(super) fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut content = Vec::new();
+    let expected = file.metadata().map_or(0, |found| found.len()).min(limit);
+    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
     file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
     let fits = u64::try_from(content.len()).is_ok_and(|length| length <= limit);
     Ok(fits.then_some(content))

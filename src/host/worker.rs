@@ -67,9 +67,9 @@ struct Begun<T> {
 }
 
 impl<T> Begun<T> {
-    /// The result, if it comes within `limit` from the begin; else the step goes on.
-    fn within(self, limit: Duration) -> Result<Result<T, HostError>, Self> {
-        match self.receiver.recv_timeout(limit.saturating_sub(self.at.elapsed())) {
+    /// The result, if it comes until then; else the step goes on.
+    fn until(self, then: Instant) -> Result<Result<T, HostError>, Self> {
+        match self.receiver.recv_timeout(then.saturating_duration_since(Instant::now())) {
             Ok(result) => {
                 // Nothing of the step, neither descriptor nor identity, outlives this call.
                 let _ = self.thread.join();
@@ -114,41 +114,56 @@ impl Workers {
         limit: Duration,
         late: &Late<T>,
     ) -> Result<T, HostError> {
-        let begun = late.steps().remove(&step.account);
-        let begun = begun.map_or_else(|| self.begin(step), Ok)?;
-        begun.within(limit).unwrap_or_else(|begun| {
-            let Begun { account, path, at, awaited, thread, .. } = begun;
-            awaited.0.store(true, Ordering::SeqCst);
-            let stuck = Stuck { thread, path: path.clone(), begun: at };
-            self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), stuck);
-            Err(HostError::Hung { account, path, limit })
-        })
+        let begun = self.begin_or_find(step, late)?;
+        let last = begun.at + limit;
+        begun.until(last).unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
     }
 
-    /// Runs steps of different accounts at the same time. What has not ended when `patience` is over is late, and its
-    /// result `None`: one that hangs must not hold the others up.
+    /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. What has not ended
+    /// when `patience` is over is late, and its result `None`: one that hangs must not hold the others up. After `limit`
+    /// it is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
         patience: Duration,
+        limit: Duration,
         late: &Late<T>,
     ) -> Vec<Option<Result<T, HostError>>> {
         let mut steps = steps.into_iter();
         let mut results = Vec::new();
         loop {
-            let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin(step)).collect();
+            let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin_or_find(step, late)).collect();
             if begun.is_empty() {
                 return results;
             }
-            let wait = |begun: Begun<T>| match begun.within(patience) {
-                Ok(result) => Some(result),
-                Err(begun) => {
-                    late.steps().insert(begun.account.clone(), begun);
-                    None
+            let patient = Instant::now() + patience;
+            let wait = |begun: Begun<T>| {
+                let last = begun.at + limit;
+                match begun.until(patient.min(last)) {
+                    Ok(result) => Some(result),
+                    Err(begun) if last <= patient => Some(Err(self.give_up(begun, limit))),
+                    Err(begun) => {
+                        late.steps().insert(begun.account.clone(), begun);
+                        None
+                    }
                 }
             };
             results.extend(begun.into_iter().map(|begun| begun.map_or_else(|refused| Some(Err(refused)), wait)));
         }
+    }
+
+    fn begin_or_find<T: Send + 'static>(&self, step: Step<T>, late: &Late<T>) -> Result<Begun<T>, HostError> {
+        let begun = late.steps().remove(&step.account);
+        begun.map_or_else(|| self.begin(step), Ok)
+    }
+
+    /// Remembers a step that hangs.
+    fn give_up<T>(&self, begun: Begun<T>, limit: Duration) -> HostError {
+        let Begun { account, path, at, awaited, thread, .. } = begun;
+        awaited.0.store(true, Ordering::SeqCst);
+        let stuck = Stuck { thread, path: path.clone(), begun: at };
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), stuck);
+        HostError::Hung { account, path, limit }
     }
 
     fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<Begun<T>, HostError> {
@@ -236,7 +251,7 @@ mod tests {
                 Ok(number)
             })
         };
-        let results = workers.run_all((0..20).map(hang), patience, &late);
+        let results = workers.run_all((0..20).map(hang), patience, limit, &late);
         assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
         for (number, result) in results.iter().enumerate() {
             match result {
@@ -244,10 +259,21 @@ mod tests {
                 None => assert!(number < 10, "{number}"),
             }
         }
-        for number in 0..10 {
-            let ended = workers.run(hang(number), limit, &late);
-            assert!(matches!(ended, Err(HostError::Hung { .. })), "{number}: {ended:?}");
+        // Those that are late are waited for again and again, and given up together.
+        let mut waiting: Vec<usize> = (0..10).collect();
+        let mut rounds = 0;
+        while !waiting.is_empty() {
+            let ended = workers.run_all(waiting.iter().map(|number| hang(*number)), patience, limit, &late);
+            let hung = ended.iter().flatten().all(|ended| matches!(ended, Err(HostError::Hung { .. })));
+            assert!(hung, "{ended:?}");
+            waiting = waiting
+                .into_iter()
+                .zip(ended)
+                .filter_map(|(number, ended)| ended.is_none().then_some(number))
+                .collect();
+            rounds += 1;
         }
+        assert!((4..8).contains(&rounds), "{rounds}");
         assert!(begun.elapsed() < 2 * limit, "their limits run at the same time: {:?}", begun.elapsed());
         drop(wake);
     }
@@ -257,7 +283,7 @@ mod tests {
         let (workers, late) = (Workers::default(), Late::default());
         let (wake, sleep) = mpsc::channel::<()>();
         let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
-        assert!(matches!(workers.run_all([slow], Duration::ZERO, &late)[..], [None]));
+        assert!(matches!(workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..], [None]));
         wake.send(()).unwrap();
         let again = step("slow", |_| -> Result<bool, _> { panic!("must not be begun twice") });
         assert!(workers.run(again, Duration::from_secs(9), &late).unwrap());

@@ -90,7 +90,7 @@ impl<F: Fetch> Fetch for Noted<F> {
     }
 }
 
-impl<H: Host> Host for Noted<H> {
+impl<H: Host + Send> Host for Noted<H> {
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
         self.step().account(user)
     }
@@ -121,6 +121,10 @@ impl<H: Host> Host for Noted<H> {
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
         self.step().read_all(targets)
+    }
+
+    fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
+        self.step().all_fragments(targets)
     }
 
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {

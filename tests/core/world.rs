@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use authkeysd::agent::{Agent, Intent};
 use authkeysd::config::Config;
@@ -50,15 +51,29 @@ fn part(version: &str, created: Option<Timestamp>, text: &str) -> Part {
     Part { version, created, bytes: text.as_bytes().to_vec().into() }
 }
 
+/// A cell that threads can share.
+#[derive(Default)]
+pub(crate) struct Shared<T>(RwLock<T>);
+
+impl<T> Shared<T> {
+    pub(crate) fn borrow(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap()
+    }
+
+    pub(crate) fn borrow_mut(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap()
+    }
+}
+
 /// A host whose files are a map; `meddle` runs before each replace, as another writer would.
 #[derive(Default)]
 pub(crate) struct Memory {
-    pub(crate) files: RefCell<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
-    pub(crate) broken: RefCell<Vec<PathBuf>>,
-    pub(crate) meddle: RefCell<Vec<(PathBuf, Vec<u8>)>>,
-    pub(crate) writes: RefCell<usize>,
-    pub(crate) program: RefCell<Program>,
-    pub(crate) runs: RefCell<usize>,
+    pub(crate) files: Shared<BTreeMap<PathBuf, (u64, Vec<u8>)>>,
+    pub(crate) broken: Shared<Vec<PathBuf>>,
+    pub(crate) meddle: Shared<Vec<(PathBuf, Vec<u8>)>>,
+    pub(crate) writes: Shared<usize>,
+    pub(crate) program: Shared<Program>,
+    pub(crate) runs: Shared<usize>,
 }
 
 /// What stands in for update-ssh-keys.
