@@ -26,8 +26,9 @@ pub(super) fn run(path: &Path) -> Exit {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Its threads end soon after their work: they would hold memory, and wake up to end.
-        .thread_keep_alive(Duration::from_millis(50))
+        // The one thread on which cycles block waits for the next: to start it for each costs more than the poll, and to
+        // have it end would be a wake-up.
+        .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
