@@ -167,32 +167,3 @@ fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     command.args(["sign", "--key"]).arg(open.private()).arg(&path).env("PATH", "/nonexistent");
     outcome_of(&mut command).fails(1, &[&["cannot run ssh-keygen", "OpenSSH client"]]);
 }
-
-#[test]
-fn a_key_in_the_agent_signs_for_its_public_half() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("agent");
-    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
-    let begun = std::time::Instant::now();
-    while !socket.exists() && begun.elapsed().as_secs() < 10 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let signer = Key::new("ops");
-    let add = Command::new("ssh-add")
-        .arg("-q")
-        .arg(signer.private())
-        .env("SSH_AUTH_SOCK", &socket)
-        .stdin(Stdio::null())
-        .status();
-    let public = directory.path().join("ops.pub");
-    fs::write(&public, format!("{}\n", signer.line)).unwrap();
-    let (_directory, path) = written(document(&Key::new("k"), 17));
-    let with = outcome_of(clean_ctl().args(["sign", "--key"]).arg(&public).arg(&path).env("SSH_AUTH_SOCK", &socket));
-    let without = sign(&public, &path);
-    agent.kill().unwrap();
-    agent.wait().unwrap();
-    assert!(add.unwrap().success());
-    with.succeeds();
-    assert_eq!(with.stdout, by_hand(&signer.private(), &path));
-    without.fails(1, &[&["ssh-keygen did not sign"]]);
-}

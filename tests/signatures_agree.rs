@@ -14,7 +14,7 @@ use authkeysd::verify::{SignerRules, Signers, verify_signature};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use signing::{Oracle, frame, frame_of, sk_ecdsa, sk_ed25519};
+use signing::{Oracle, Token, frame, frame_of, sk_signed};
 use support::{Key, KeyType};
 
 const NOW: &str = "20261122120000Z";
@@ -79,7 +79,8 @@ fn the_largest_rsa_keys() {
 
 #[test]
 fn security_keys() {
-    for (line, signed) in [sk_ed25519(DOCUMENT, "authkeysd"), sk_ecdsa(DOCUMENT, "authkeysd")] {
+    for token in Token::ALL {
+        let (line, signed) = (token.line(), sk_signed(DOCUMENT, "authkeysd", token));
         let signers = format!("{WHO} {line}\n");
         agree(&line, &signers, &signed, true);
         agree("altered", &signers, signed.replacen("serial", "Serial", 1), false);

@@ -107,41 +107,72 @@ pub fn pack(fields: &[&[u8]]) -> Vec<u8> {
 const APPLICATION: &[u8] = b"ssh:";
 const TRAILER: &[u8] = b"\x05\0\0\x01\x02";
 
-/// A document signed by a security key, and the key's line. There is no hardware here: what a token would sign is signed
-/// by a key in memory.
-pub fn sk_ed25519(document: &str, namespace: &str) -> (String, String) {
-    let kind = b"sk-ssh-ed25519@openssh.com";
-    let pair = Ed25519Keypair::from_seed(&[7; 32]);
-    let key = pack(&[kind, pair.public.as_ref(), APPLICATION]);
-    let signature = pair.try_sign(&challenge(document, namespace)).unwrap();
-    sk(document, namespace, kind, &key, signature.as_bytes())
+/// A security key. There is no hardware here: what a token would sign is signed by a key in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    Ed25519,
+    Ecdsa,
 }
 
-/// The same with the other type of security key.
-pub fn sk_ecdsa(document: &str, namespace: &str) -> (String, String) {
-    let kind = b"sk-ecdsa-sha2-nistp256@openssh.com";
-    let secret = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
-    let point = secret.verifying_key().to_encoded_point(false);
-    let key = pack(&[kind, b"nistp256", point.as_bytes(), APPLICATION]);
-    let signature: p256::ecdsa::Signature = secret.sign(&challenge(document, namespace));
-    let mpint = |bytes: &[u8]| {
-        let digits: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
-        if digits[0] & 0x80 == 0 { digits } else { [&[0], &digits[..]].concat() }
-    };
-    let (r, s) = signature.split_bytes();
-    sk(document, namespace, kind, &key, &pack(&[&mpint(&r), &mpint(&s)]))
+impl Token {
+    pub const ALL: [Self; 2] = [Self::Ed25519, Self::Ecdsa];
+
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "sk-ssh-ed25519@openssh.com",
+            Self::Ecdsa => "sk-ecdsa-sha2-nistp256@openssh.com",
+        }
+    }
+
+    /// The public key.
+    pub fn blob(self) -> Vec<u8> {
+        let kind = self.kind().as_bytes();
+        match self {
+            Self::Ed25519 => pack(&[kind, ed25519().public.as_ref(), APPLICATION]),
+            Self::Ecdsa => {
+                let point = ecdsa().verifying_key().to_encoded_point(false);
+                pack(&[kind, b"nistp256", point.as_bytes(), APPLICATION])
+            }
+        }
+    }
+
+    /// The same as a line, without a comment.
+    pub fn line(self) -> String {
+        format!("{} {}", self.kind(), STANDARD.encode(self.blob()))
+    }
+
+    /// A signature with its flags and counter: not of the data, but of what a token makes of them.
+    pub fn sign(self, data: &[u8]) -> Vec<u8> {
+        let challenge = [&Sha256::digest(APPLICATION)[..], TRAILER, &Sha256::digest(data)[..]].concat();
+        let signature = match self {
+            Self::Ed25519 => ed25519().try_sign(&challenge).unwrap().as_bytes().to_vec(),
+            Self::Ecdsa => {
+                let signature: p256::ecdsa::Signature = ecdsa().sign(&challenge);
+                let (r, s) = signature.split_bytes();
+                pack(&[&mpint(&r), &mpint(&s)])
+            }
+        };
+        [&pack(&[self.kind().as_bytes(), &signature]), TRAILER].concat()
+    }
 }
 
-fn sk(document: &str, namespace: &str, kind: &[u8], key: &[u8], signature: &[u8]) -> (String, String) {
-    let signature = [&pack(&[kind, signature]), TRAILER].concat();
-    let fields = [key, namespace.as_bytes(), b"", b"sha512", &signature].map(<[u8]>::to_vec);
-    let line = format!("{} {}", String::from_utf8_lossy(kind), STANDARD.encode(key));
-    (line, envelope(document, &assemble(&fields)))
+fn ed25519() -> Ed25519Keypair {
+    Ed25519Keypair::from_seed(&[7; 32])
 }
 
-/// What a token is asked to sign.
-fn challenge(document: &str, namespace: &str) -> Vec<u8> {
-    let fields = pack(&[namespace.as_bytes(), b"", b"sha512", &Sha512::digest(document)]);
-    let signed = [b"SSHSIG", &fields[..]].concat();
-    [&Sha256::digest(APPLICATION)[..], TRAILER, &Sha256::digest(signed)[..]].concat()
+fn ecdsa() -> p256::ecdsa::SigningKey {
+    p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap()
+}
+
+fn mpint(bytes: &[u8]) -> Vec<u8> {
+    let digits: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
+    if digits[0] & 0x80 == 0 { digits } else { [&[0], &digits[..]].concat() }
+}
+
+/// A document signed by a security key.
+pub fn sk_signed(document: &str, namespace: &str, token: Token) -> String {
+    let hashed = pack(&[namespace.as_bytes(), b"", b"sha512", &Sha512::digest(document)]);
+    let signature = token.sign(&[b"SSHSIG", &hashed[..]].concat());
+    let fields = [&token.blob(), namespace.as_bytes(), b"", b"sha512", &signature].map(<[u8]>::to_vec);
+    envelope(document, &assemble(&fields))
 }
