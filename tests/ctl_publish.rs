@@ -179,6 +179,11 @@ fn it_signs_and_does_not_replace_a_signed_document_by_an_unsigned_one_unasked() 
 
     let refused = bucket.desk.publish("a", TARGET, &["--sign", other_key, "--allowed-signers", &allowed, "--yes"]);
     assert!(refused.status == 1 && refused.stderr.contains("is not published: "), "{refused:?}");
+    for more in [&["--yes"][..], &["--dry-run"]] {
+        let unsigned = bucket.desk.publish("a", TARGET, &[&["--allowed-signers", &allowed], more].concat());
+        assert!(unsigned.status == 1 && unsigned.stderr.contains("it is not signed, and "), "{unsigned:?}");
+        assert_eq!(unsigned.stdout, "", "nothing is shown or asked that cannot be");
+    }
     let unsigned = bucket.desk.publish("a", TARGET, &[]);
     unsigned.fails(1, &[&["what is published is signed, this is not"], &["--yes"]]);
     assert_eq!(bucket.published(), published);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Key, KeyType, Run, clean_ctl, outcome_of};
+use support::{Key, KeyType, Run, Setup, clean_ctl, me, outcome_of};
 use tempfile::TempDir;
 
 struct Desk {
@@ -162,4 +162,63 @@ fn lint_tells_who_signed_and_asks_for_it_where_signers_are_named() {
     let unsigned = signed.split("-----BEGIN").next().unwrap();
     let run = lint(unsigned, &["--allowed-signers", allowed]);
     run.fails(1, &[&["it is not signed"]]);
+}
+
+#[test]
+fn lint_with_a_nodes_configuration_says_of_signatures_what_that_node_says() {
+    let desk = Desk::new();
+    let (ops, other, weak) = (Key::new("ops"), Key::new("other"), Key::of_type(KeyType::Rsa2048, "weak"));
+    let setup = Setup::new();
+    let file = format!("file = \"{}/%u\"", setup.path("keys").display());
+    let allowed = setup.path("allowed");
+    let line = |who: &str, key: &Key| format!("{who} {}\n", key.bare());
+    let lines = line("ops@acme", &ops) + &line("other@acme", &other);
+    std::fs::write(&allowed, &lines).unwrap();
+    let trust = format!(
+        "[trust]\nallowed_signers = \"{}\"\nprincipals = [\"ops@acme\"]\n[policy]\nmin_rsa_bits = 2049\n",
+        allowed.display()
+    );
+    let setup = setup.account(&me(), &file).tables(&trust);
+    let lint = |document: &Path, more: &[&str]| {
+        outcome_of(clean_ctl().arg("lint").arg(document).arg("--config").arg(setup.config()).args(more))
+    };
+    let signed = desk.signed(&ops, "authkeysd");
+    let unsigned = signed.split("-----BEGIN").next().unwrap().to_owned();
+    let strange = desk.signed(&Key::new("stranger"), "authkeysd");
+    for (good, document, words) in [
+        (true, signed.clone(), ""),
+        (false, unsigned.clone(), "it is not signed, and [trust] allowed_signers asks for a signature"),
+        (false, format!("{}\n", ops.line), "authorized_keys text cannot be signed"),
+        (false, signed.replacen("17", "18", 1), "not one byte may change"),
+        (false, strange, "is not in [trust] allowed_signers"),
+        (false, desk.signed(&other, "authkeysd"), "other@acme"),
+    ] {
+        for directory in [setup.state_dir(), setup.runtime_dir()] {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+        setup.publish(&document);
+        let node = setup.run(["sync"]);
+        let run = lint(&desk.file("keys.json", &document), &[]);
+        assert_eq!((node.status == 0, run.status == 0), (good, good), "{words}: {node:?} {run:?}");
+        assert!(node.stderr.contains(words) && run.stderr.contains(words), "{words}: {node:?} {run:?}");
+    }
+    assert!(lint(&desk.file("keys.json", &signed), &[]).stdout.contains("signed    by ops@acme, "));
+
+    // The configuration's limits count for a copy of the file too; and what it names may be absent here.
+    std::fs::remove_file(&allowed).unwrap();
+    let keys = desk.file("keys.json", &signed);
+    lint(&keys, &[]).fails(78, &[&[allowed.to_str().unwrap(), "there is no such file; --allowed-signers names one"]]);
+    let copy = desk.file("copy", lines.clone() + &line("weak@acme", &weak));
+    let with_copy = ["--allowed-signers", copy.to_str().unwrap()];
+    lint(&keys, &with_copy).fails(78, &[&["copy:3: ", "2049"]]);
+    desk.file("copy", &lines);
+    lint(&keys, &with_copy).fails(0, &[&["warning: ", "no `expires`"]]);
+    let others = desk.file("keys.json", desk.signed(&other, "authkeysd"));
+    assert_eq!(lint(&others, &with_copy).status, 1, "principals");
+    // A document that is yet to be signed is no fault of `sign`.
+    let payload = desk.file("keys.json", &unsigned);
+    let sign = outcome_of(
+        clean_ctl().args(["sign", "--key"]).arg(ops.private()).arg(&payload).arg("--config").arg(setup.config()),
+    );
+    assert!(sign.status == 0 && sign.stdout.starts_with(&unsigned), "{sign:?}");
 }

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::findings::{self, Judged, State, counted, when};
 use super::input::{self, shown};
-use super::verify::{read_signers, signer, signing_key};
+use super::verify::{read_signers, signing_key};
 use super::{Exit, Judging, Lint, complain, print};
 use crate::command::clock;
-use crate::config::Config;
+use crate::config::{Config, SignersConfig};
 use crate::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
 use crate::guard::Guard;
 use crate::host::bounded;
@@ -20,7 +20,7 @@ use crate::outcome::chain;
 use crate::report::text::Colour;
 use crate::terminal::colour;
 use crate::user::UserName;
-use crate::verify::{Signers, Trust, verify};
+use crate::verify::{Signers, Trust, verify, verify_signer};
 
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -103,29 +103,42 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
 }
 
 impl Judge {
-    /// The judge that a configuration describes; without one, the defaults. Its faults are told.
+    /// The judge that a configuration describes, with the signers that it names, or `allowed_signers` in their place;
+    /// without one, the defaults. Its faults are told.
     pub(super) fn new(options: &Judging, allowed_signers: Option<&Path>) -> Result<Self, Exit> {
-        let mut judge = Self {
-            signers: allowed_signers.map(read_signers).transpose()?,
-            rules: Rules {
-                line: LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting },
-                allow_private_key: false,
-            },
-            guard: Guard { min_keys: 1, max_removals: None },
-            audience: None,
+        let (mut judge, configured) = Self::configured(options)?;
+        let (principals, path) = match configured {
+            Some(SignersConfig { path, principals }) => (principals, Some(path)),
+            None => (None, None),
         };
-        if let Some(path) = &options.config {
-            let config = read_config(path)?;
-            // Where only some accounts' sources take private keys, a document for all of them must not have one.
-            let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
-            judge.rules = Rules { line: config.line_rules, allow_private_key };
-            judge.guard = config.guard;
-            judge.audience = Some(config.trust.audience);
-        }
-        if options.audience.is_some() {
-            judge.audience = Some(options.audience.clone());
-        }
+        let min_rsa_bits = options.config.as_ref().map(|_| judge.rules.line.min_rsa_bits);
+        // What the configuration names may lie on the node only, where this command does not run.
+        let path = allowed_signers.map(Path::to_owned).or(path);
+        judge.signers = path.map(|path| read_signers(&path, principals.as_deref(), min_rsa_bits)).transpose()?;
         Ok(judge)
+    }
+
+    /// The same for documents that are yet to be signed.
+    pub(super) fn before_signing(options: &Judging) -> Result<Self, Exit> {
+        Self::configured(options).map(|(judge, _)| judge)
+    }
+
+    fn configured(options: &Judging) -> Result<(Self, Option<SignersConfig>), Exit> {
+        let (rules, guard, configured, signers) = match options.config.as_deref().map(read_config).transpose()? {
+            Some(config) => {
+                // Where only some accounts' sources take private keys, a document for all of them must not have one.
+                let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
+                let rules = Rules { line: config.line_rules, allow_private_key };
+                (rules, config.guard, Some(config.trust.audience), config.signers)
+            }
+            None => {
+                let line = LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting };
+                let guard = Guard { min_keys: 1, max_removals: None };
+                (Rules { line, allow_private_key: false }, guard, None, None)
+            }
+        };
+        let audience = if options.audience.is_some() { Some(options.audience.clone()) } else { configured };
+        Ok((Self { rules, guard, audience, signers: None }, signers))
     }
 
     /// Whatever the configuration lets nodes take.
@@ -194,16 +207,16 @@ impl Judge {
     /// A signature that does not fit is a fault, also where no signature is asked for.
     fn judge_signature(&self, report: &mut Report, document: &Document, bytes: &[u8], now: Timestamp) {
         let found = match &self.signers {
-            None => signing_key(bytes).map(|key| key.map(|key| (None, key))),
-            Some(_) if document.serial.is_none() => {
-                Err("it has no serial, and who asks for a signature asks for a serial too".to_owned())
-            }
-            Some(signers) => signer(bytes, signers, now).map(|(who, key)| Some((Some(who), key))),
+            // In a node's own words.
+            Some(signers) => verify_signer(document, bytes, Some(signers), now)
+                .map_err(|fault| chain(&fault))
+                .and_then(|who| Ok((who, signing_key(bytes)?))),
+            None => signing_key(bytes).map(|key| (None, key)),
         };
         match found {
-            Ok(found) => {
-                report.signing_key = found.as_ref().map(|(_, key)| key.fingerprint());
-                report.signer = found.and_then(|(who, _)| who);
+            Ok((who, key)) => {
+                report.signing_key = key.map(|key| key.fingerprint());
+                report.signer = who;
             }
             Err(fault) => {
                 report.status = Verdict::Refused;

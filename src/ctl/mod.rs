@@ -57,7 +57,7 @@ enum Command {
 /// How a document is judged before anything is done with it.
 #[derive(Debug, Args)]
 struct Judging {
-    /// Judge by [policy] and [trust] of a node's configuration instead of by the defaults
+    /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included, instead of by the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The audience of the nodes that it is meant for
@@ -72,7 +72,8 @@ struct Lint {
     document: PathBuf,
     #[command(flatten)]
     judging: Judging,
-    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format
+    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format; with --config in place of
+    /// the file that it names
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     /// Print the findings as JSON

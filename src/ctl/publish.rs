@@ -61,12 +61,14 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     let now = clock();
     let name = shown(&options.document);
     let unsigned = judge.without_signers();
+    // What is not going to be signed here must be signed already, where that is asked for.
+    let reader = if options.sign.is_some() { &unsigned } else { judge };
     // With --sign a signature that is there is replaced, whatever it is worth.
     let split = Envelope::split(bytes).ok();
     let resign = options.sign.is_some();
     let given =
         split.filter(|_| resign && document::form(bytes) != Form::Text).map_or(bytes, |envelope| envelope.payload);
-    let (report, document) = unsigned.examine(&name, given, now);
+    let (report, document) = reader.examine(&name, given, now);
     let Some(document) = document.filter(|_| !report.refused()) else {
         report.tell();
         complain(&format!("{name} is not published: nodes would refuse it"));
@@ -85,7 +87,7 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
         return Ok(Exit::Good);
     }
     let text = renumbered(given, &document, &before, keep).map_err(refused)?;
-    let (report, document) = unsigned.examine(&name, &text, now);
+    let (report, document) = reader.examine(&name, &text, now);
     report.tell();
     let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
     let draft = Draft { name, text, document, now };

@@ -57,7 +57,7 @@ pub(super) enum SignError {
 
 /// Runs the command.
 pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
-    let judge = Judge::new(&options.judging, None)?;
+    let judge = Judge::before_signing(&options.judging)?;
     let bytes = input::read(&options.document)?;
     let name = shown(&options.document);
     // A signature that is there is to be replaced, whatever it is worth.

@@ -22,7 +22,7 @@ const MIN_RSA_BITS: usize = 1_024;
 
 /// Runs the command.
 pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
-    let signers = read_signers(&options.allowed_signers)?;
+    let signers = read_signers(&options.allowed_signers, None, None)?;
     let bytes = input::read(&options.document)?;
     let name = shown(&options.document);
     match signer(&bytes, &signers, clock()) {
@@ -37,17 +37,24 @@ pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
     }
 }
 
-/// Reads an allowed_signers file; its faults are told.
-pub(super) fn read_signers(path: &Path) -> Result<Signers, Exit> {
+/// Reads an allowed_signers file; its faults are told. A configuration may narrow whose signatures count, and ask for
+/// larger RSA keys.
+pub(super) fn read_signers(
+    path: &Path,
+    principals: Option<&[String]>,
+    min_rsa_bits: Option<usize>,
+) -> Result<Signers, Exit> {
     let failed = |why: &str| {
         complain(&format!("{}: {why}", path.display()));
         Exit::Config
     };
     let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&chain(&fault)))?;
-    let found =
-        found.ok_or_else(|| failed("there is no such file; name one in ssh-keygen's allowed_signers format"))?;
+    let found = found.ok_or_else(|| {
+        failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
+    })?;
     // ssh-keygen, too, reads a time without Z as this machine's.
-    let rules = SignerRules { principals: None, zone: &TimeZone::system(), min_rsa_bits: MIN_RSA_BITS };
+    let rules =
+        SignerRules { principals, zone: &TimeZone::system(), min_rsa_bits: min_rsa_bits.unwrap_or(MIN_RSA_BITS) };
     Signers::parse(&found.content, &rules).map_err(|faults| {
         for fault in faults {
             let line = if fault.line == 0 { String::new() } else { format!("{}:", fault.line) };
