@@ -103,6 +103,31 @@ fn a_secret_without_a_value_gets_its_first_one() {
 }
 
 #[test]
+fn the_label_that_a_killed_publisher_left_is_swept_by_the_next_one_and_no_other() {
+    let Some((moto, desk)) = start() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    desk.file("a", document(None, &[&one]));
+    desk.publish("a", SECRET, &[]).succeeds();
+    let put = |number: u8, stages: &[&str]| {
+        let id = format!("{number:032}");
+        let put =
+            json!({"SecretId": "prod/keys", "SecretString": "{}", "ClientRequestToken": id, "VersionStages": stages});
+        secrets(&moto, "PutSecretValue", &put);
+    };
+    // As it stands after a publisher was killed before he moved AWSCURRENT; and what looks like it but is not.
+    put(1, &["authkeysctl-00000000000000000000000000000001"]);
+    put(2, &["AWSPENDING", "authkeysctl-00000000000000000000000000000002"]);
+    put(3, &["their-authkeysctl-3", "canary"]);
+    // The stand-in counts in seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    desk.file("a", document(None, &[&one, &two]));
+    desk.publish("a", SECRET, &[]).succeeds();
+    let kept = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS", "authkeysctl-00000000000000000000000000000002", "canary"];
+    assert_eq!(labels(&moto), [&kept[..], &["their-authkeysctl-3"]].concat());
+    node_takes(&moto, "secretsmanager:prod/keys?stages=AWSCURRENT", &[&one, &two]);
+}
+
+#[test]
 fn of_two_publishers_of_a_secret_at_once_none_is_lost() {
     let Some((moto, desk)) = start() else { return };
     let (successes, losses) = race(&desk, SECRET, "nothing was overwritten");

@@ -11,7 +11,8 @@ const PACKAGE: &str = "moto[server,s3]==5.2.5";
 
 /// Serves on a port of its own, says which, and ends when its standard input does: also when the test was killed.
 const SERVER: &str = "
-import os, sys, threading
+import json, os, sys, threading
+from moto.secretsmanager.models import SecretsManagerBackend
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 def end():
@@ -23,6 +24,14 @@ def app(environ, start):
     # One request at a time: moto looks at a condition and then writes, and lets others in between.
     with one:
         return list(moto(environ, start))
+listed = SecretsManagerBackend.list_secret_version_ids
+def versions(self, secret_id):
+    # It says that each version came in just now, although it knows better.
+    answer = json.loads(listed(self, secret_id))
+    for version in answer['Versions']:
+        version['CreatedDate'] = self.secrets[secret_id].versions[version['VersionId']]['createdate']
+    return json.dumps(answer)
+SecretsManagerBackend.list_secret_version_ids = versions
 server = make_server('127.0.0.1', 0, app, threaded=True)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -1,12 +1,13 @@
 //! A Secrets Manager secret. The new version comes in under a label of its own that no node reads; then AWSCURRENT is
 //! moved to it from the version that was read, and from no other: Secrets Manager refuses the move when somebody else
-//! was faster. The label goes in either case.
+//! was faster. The label goes in either case; one that a killed publisher left goes with the next publication.
 
 use std::error::Error;
 use std::fmt::Write as _;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::SdkConfig;
@@ -19,6 +20,8 @@ use crate::source::{Class, FetchError};
 
 const CURRENT: &str = "AWSCURRENT";
 const NOT_FOUND: &str = "ResourceNotFoundException";
+/// What our own labels begin with.
+const OURS: &str = "authkeysctl-";
 
 /// What every call needs.
 struct Secret<'a> {
@@ -44,7 +47,7 @@ pub(super) async fn write(
     let call = |config: Option<&SdkConfig>| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
     let config = target.config(region, call).await?;
     let token = token().map_err(|fault| call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written"))?;
-    let label = format!("authkeysctl-{token}");
+    let label = format!("{OURS}{token}");
     let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
     if over.is_none() && secret.create().await? {
         return Ok(secret.written());
@@ -60,6 +63,9 @@ pub(super) async fn write(
     // It is published all the same.
     if let Err(fault) = cleared {
         super::super::complain(&format!("warning: the label {} stays on the version: {fault}", secret.label));
+    }
+    if let Err(fault) = secret.sweep().await {
+        super::super::complain(&format!("warning: labels of killed publishers may stay on old versions: {fault}"));
     }
     Ok(secret.written())
 }
@@ -130,12 +136,35 @@ impl Secret<'_> {
         Ok(self.tried(&call, make).await?)
     }
 
-    /// Takes the label off. A version without any is no longer kept by Secrets Manager.
+    /// Takes our label off.
     async fn clear(&self) -> Result<(), FetchError> {
+        self.unlabel(&self.token, &self.label).await
+    }
+
+    /// Takes the labels off that publishers left who were killed in between.
+    async fn sweep(&self) -> Result<(), FetchError> {
+        let call = self.call("ListSecretVersionIds", "secretsmanager:ListSecretVersionIds");
+        let list = async || {
+            let request = self.client.list_secret_version_ids().secret_id(self.id);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.versions.unwrap_or_default()),
+                Err(error) => Err(classed(&call, &error)),
+            }
+        };
+        // The first page: only versions with labels are listed, and a secret has no more than 20 of those.
+        let versions = self.tried(&call, list).await?;
+        for (version, label) in leftovers(&versions, &self.token) {
+            self.unlabel(version, label).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a label off. A version without any is no longer kept by Secrets Manager.
+    async fn unlabel(&self, version: &str, label: &str) -> Result<(), FetchError> {
         let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
         let clear = async || {
-            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(&self.label);
-            match self.limited(&call, request.remove_from_version_id(&self.token).send()).await? {
+            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(label);
+            match self.limited(&call, request.remove_from_version_id(version).send()).await? {
                 Ok(_) => Ok(()),
                 Err(error) => Err(classed(&call, &error)),
             }
@@ -158,6 +187,26 @@ impl Secret<'_> {
     }
 }
 
+/// The versions that publishers left behind, each with its label, now that `current` is the current one. What came in
+/// before it was to replace a version that is no longer the current one: even if its publisher is still at work, his move
+/// of AWSCURRENT will be refused. What has a stage of AWS is somebody's, and nobody else's label is ours to take.
+fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<(&'a str, &'a str)> {
+    let came_in = |id: &str| versions.iter().find(|entry| entry.version_id() == Some(id))?.created_date();
+    let Some(now) = came_in(current) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in versions {
+        let labels = entry.version_stages();
+        let older =
+            entry.created_date().is_some_and(|at| (at.secs(), at.subsec_nanos()) < (now.secs(), now.subsec_nanos()));
+        if let (true, Some(id), false) =
+            (older, entry.version_id(), labels.iter().any(|label| label.starts_with("AWS")))
+        {
+            found.extend(labels.iter().filter(|label| label.starts_with(OURS)).map(|label| (id, label.as_str())));
+        }
+    }
+    found
+}
+
 fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
     let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
     let resource = if id.starts_with("arn:") {
@@ -170,6 +219,7 @@ fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'stat
         source: target.to_string(),
         operation: match operation {
             "CreateSecret" => "Secrets Manager CreateSecret",
+            "ListSecretVersionIds" => "Secrets Manager ListSecretVersionIds",
             "PutSecretValue" => "Secrets Manager PutSecretValue",
             _ => "Secrets Manager UpdateSecretVersionStage",
         },
