@@ -1,10 +1,16 @@
 //! Which journal entries an outcome is worth: what differs from the outcome before, and nothing twice. Pure.
 
+use std::collections::HashSet;
+
 use super::kind::Kind;
 use crate::document::{Name, Serial};
 use crate::history::RIVALRY;
+use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
 use crate::source::Stage;
+
+/// Of the keys that were never ours that many are named when they go, for each account and cycle.
+const NAMED: usize = 100;
 
 /// One entry. docs/journal.md tells the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,13 +166,9 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
             let message = format!("drift repaired: {} {}: somebody else had changed it", account.user, account.file);
             entries.push(Entry::of_account(Kind::DriftRepaired, account, message));
         }
-        for (kind, keys) in [
-            (Kind::KeyAdded, &account.added),
-            (Kind::KeyRemoved, &account.removed),
-            (Kind::KeyUpdated, &account.updated),
-        ] {
-            entries.extend(keys.iter().map(|key| Entry::of_key(kind, account, key)));
-        }
+        entries.extend(account.added.iter().map(|key| Entry::of_key(Kind::KeyAdded, account, key)));
+        removed(before, account, entries);
+        entries.extend(account.updated.iter().map(|key| Entry::of_key(Kind::KeyUpdated, account, key)));
     }
     let good = account.status != Status::Failed;
     if good && (restate || before.is_none_or(|before| before.in_force != account.in_force)) {
@@ -193,6 +195,32 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
             _ => format!("{}: {who}: {}", kind.words(), account.detail),
         };
         entries.push(Entry::of_account(kind, account, message));
+    }
+}
+
+/// Keys that were in force are named one by one, and so are the first others. A user may fill his file with lines again
+/// and again, and must not be able to wash with them what happened before out of the journal.
+fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
+    let ours: HashSet<&Fingerprint> =
+        before.iter().flat_map(|before| &before.in_force).map(|key| &key.fingerprint).collect();
+    let mut others = 0;
+    for key in &account.removed {
+        if !ours.contains(&key.fingerprint) {
+            others += 1;
+            if others > NAMED {
+                continue;
+            }
+        }
+        entries.push(Entry::of_key(Kind::KeyRemoved, account, key));
+    }
+    if others > NAMED {
+        let what = Kind::KeysRemoved.words();
+        let (more, file) = (others - NAMED, &account.file);
+        let message = format!(
+            "{what}: {} {file}: {more} that were never ours; `authkeysd status --json` names them",
+            account.user
+        );
+        entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Kind {
     KeyAdded,
     /// A file has a key no more.
     KeyRemoved,
+    /// More keys than are worth an entry each.
+    KeysRemoved,
     /// A key has other options, another comment or fewer copies.
     KeyUpdated,
     /// All keys of an account.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Started,
         Self::Stopping,
         Self::Reloaded,
@@ -65,6 +67,7 @@ impl Kind {
         Self::SourceRecovered,
         Self::KeyAdded,
         Self::KeyRemoved,
+        Self::KeysRemoved,
         Self::KeyUpdated,
         Self::KeysInForce,
         Self::DriftRepaired,
@@ -93,6 +96,7 @@ impl Kind {
             Self::SourceRecovered => "6e6192654b7340708e30dc558bbdeff1",
             Self::KeyAdded => "4e87d06e879e478188eee4c27d8ab59c",
             Self::KeyRemoved => "c0a438d12f754d2caac931e93fe2d3a8",
+            Self::KeysRemoved => "dfd41c856baa4029aca685f140edb727",
             Self::KeyUpdated => "33be961a1ed8486c8f859ea2432d0cfe",
             Self::KeysInForce => "7bfefc2f3191453682f32f4d59db3b32",
             Self::DriftRepaired => "e900498a826c4175b4ada289c599c306",
@@ -122,6 +126,7 @@ impl Kind {
             Self::SourceRecovered => "source is good again",
             Self::KeyAdded => "key added",
             Self::KeyRemoved => "key removed",
+            Self::KeysRemoved => "more keys removed",
             Self::KeyUpdated => "key updated",
             Self::KeysInForce => "keys in force",
             Self::DriftRepaired => "drift repaired",

@@ -270,3 +270,29 @@ fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
     node.history.remember(outcome.clone());
     assert!(entries(node.history.last(), &outcome, false).is_empty());
 }
+
+#[test]
+fn a_file_that_is_filled_with_lines_does_not_fill_the_journal_too() {
+    let mut node = Running::new(&ONE.replace("user = \"a\"", "user = \"a\"\nmode = \"exclusive\""));
+    let two = format!("{}\n{}\n", ed(1), ed(2));
+    node.world.publish("file:/k", "1", &two);
+    node.cycle();
+    let count = |told: &[Kind], kind| told.iter().filter(|other| **other == kind).count();
+    for (lines, named, more) in [(100, 100, 0), (101, 100, 1), (1_000, 100, 1)] {
+        let fill: String = (1..=lines).map(|at| format!("{} {at}\n", ed(10 + at))).collect();
+        node.world.host.set(A, &(two.clone() + &fill));
+        let (outcome, told) = node.next();
+        assert_eq!((count(&told, Kind::KeyRemoved), count(&told, Kind::KeysRemoved)), (named, more), "{lines}");
+        assert_eq!(outcome.accounts[0].removed.len(), usize::from(lines), "the outcome has them all");
+    }
+    // What was in force is named in any flood, also behind it.
+    node.world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    let fill: String = (1..=1_000).map(|at| format!("{}\n", ed(10 + at))).collect();
+    node.world.host.set(A, &(fill + &two));
+    node.pass(MINUTE);
+    let (_, told) = node.cycle();
+    let gone = print(&ed(2));
+    assert!(told.iter().any(|e| e.kind == Kind::KeyRemoved && e.fingerprint.as_ref() == Some(&gone)));
+    let more: Vec<&str> = told.iter().filter(|e| e.kind == Kind::KeysRemoved).map(|e| e.message.as_str()).collect();
+    assert!(more.len() == 1 && more[0].contains(": 900 that were never ours"), "{more:?}");
+}
