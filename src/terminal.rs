@@ -28,21 +28,27 @@ pub enum Exit {
     Config = 78,
 }
 
-/// Reads a command line; help and version are printed, and a fault is told in one line.
-pub(crate) fn parse<C: Parser>(program: &str, arguments: impl Iterator<Item = OsString>) -> Result<C, Exit> {
-    C::try_parse_from(arguments).map_err(|error| {
-        let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-        if help || !error.use_stderr() {
-            let _ = error.print();
-            return if help { Exit::Usage } else { Exit::Good };
-        }
-        let text = error.render().to_string();
-        // What is missing stands in lines of its own, up to the first blank one.
-        let told: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let told = told.join(" ");
-        complain(program, &format!("{}; see `{program} --help`", told.strip_prefix("error: ").unwrap_or(&told)));
-        Exit::Usage
-    })
+/// Reads a command line and does what it says; help and version are printed, and a fault is told in one line.
+pub(crate) fn run<C: Parser>(
+    program: &str,
+    arguments: impl Iterator<Item = OsString>,
+    command: impl FnOnce(C) -> Exit,
+) -> Exit {
+    let error = match C::try_parse_from(arguments) {
+        Ok(read) => return command(read),
+        Err(error) => error,
+    };
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || !error.use_stderr() {
+        let _ = error.print();
+        return if help { Exit::Usage } else { Exit::Good };
+    }
+    let text = error.render().to_string();
+    // What is missing stands in lines of its own, up to the first blank one.
+    let told: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let told = told.join(" ");
+    complain(program, &format!("{}; see `{program} --help`", told.strip_prefix("error: ").unwrap_or(&told)));
+    Exit::Usage
 }
 
 /// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file

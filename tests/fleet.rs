@@ -12,30 +12,18 @@ mod moto;
 mod moto_ec2;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use moto::Moto;
-use moto_ec2::{REGION, run_instances, tag, terminate};
-use support::{Run, clean_ctl, outcome_of};
+use moto_ec2::{fleet_at, run_instances, tag, terminate};
+use support::{Run, clean_ctl, outcome_of, stand_in};
 
 const NEW: &str = "9f86d081884c7d65";
 const OLD: &str = "0a1b2c3d4e5f6789";
 
-/// The program at this server.
-fn ctl(moto: &Moto, arguments: &[&str]) -> Command {
-    let mut command = clean_ctl();
-    command
-        .env("AWS_ENDPOINT_URL", moto.endpoint())
-        .env("AWS_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
-        .args(arguments);
-    command
-}
-
 fn fleet(moto: &Moto, arguments: &[&str]) -> Run {
-    outcome_of(ctl(moto, &["fleet"]).args(arguments))
+    outcome_of(&mut fleet_at(moto, arguments))
 }
 
 fn now() -> String {
@@ -123,8 +111,7 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
     assert!(late.stdout.contains("failed  1 node  bob: cannot write\n"), "{}", late.stdout);
     assert!(late.stdout.contains("behind  2 nodes  does not have web/17\n"), "{}", late.stdout);
 
-    let mut waiting =
-        ctl(&moto, &["fleet"]).args(wanted).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut waiting = fleet_at(&moto, &wanted).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert_eq!(lines.next().unwrap(), "0 of 3 have web/17 after 0s; the others: 2 behind, 1 failed");
     report(&moto, &nodes[0], "ok", "web/17", NEW, "");
@@ -174,7 +161,7 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
     fleet(&moto, &["--from", "reports"]).fails(64, &[&["s3://BUCKET/PREFIX/"]]);
 
     let wait = ["--wait", "--from", "s3://reports/prod/", "--filter", "tag:Role=worker", "--document", NEW];
-    let mut waiting = ctl(&moto, &["fleet"]).args(wait).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut waiting = fleet_at(&moto, &wait).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.next().unwrap().starts_with("1 of 3 have "));
     for node in &nodes[1..] {
@@ -195,8 +182,7 @@ fn each_command_in_the_guide_is_one_that_the_program_takes() {
         let words: Vec<&str> = line.split_whitespace().skip(1).collect();
         let mut command = clean_ctl();
         // Nobody listens there: what is good of the command line ends in the attempt.
-        command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").env("AWS_REGION", "us-east-1");
-        command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "not-a-secret");
+        command.envs(stand_in("http://127.0.0.1:9"));
         outcome_of(command.args(words).current_dir(directory.path())).fails(75, &[&["did not reach"]]);
         seen += 1;
     }

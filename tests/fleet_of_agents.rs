@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use imds::Imds;
 use moto::Moto;
-use moto_ec2::{REGION, run_instances};
-use support::{Key, Run, Service, Setup, clean_ctl, me, outcome_of};
+use moto_ec2::{fleet_at, run_instances};
+use support::{Key, Run, Service, Setup, me, outcome_of};
 
 const AGENTS: usize = 50;
 
@@ -53,15 +53,7 @@ fn node(moto: &Moto, instance: &str) -> Node {
 }
 
 fn fleet(moto: &Moto, arguments: &[&str]) -> Run {
-    let mut command = clean_ctl();
-    command
-        .env("AWS_ENDPOINT_URL", moto.endpoint())
-        .env("AWS_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-        .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
-        .args(["fleet", "--filter", "tag:Role=web"])
-        .args(arguments);
-    outcome_of(&mut command)
+    outcome_of(fleet_at(moto, &["--filter", "tag:Role=web"]).args(arguments))
 }
 
 #[test]

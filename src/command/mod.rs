@@ -104,16 +104,12 @@ pub fn table() -> clap::Command {
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    let cli: Cli = match terminal::parse(PROGRAM, arguments) {
-        Ok(cli) => cli,
-        Err(exit) => return exit,
-    };
-    match cli.command {
+    terminal::run(PROGRAM, arguments, |cli: Cli| match cli.command {
         Command::Sync(options) => sync::run(&cli.config, &options),
         Command::Check(options) => check::run(&cli.config, &options),
         Command::Run => run::run(&cli.config),
         Command::Status(options) => status::run(&cli.config, &options),
-    }
+    })
 }
 
 /// One line on stderr.

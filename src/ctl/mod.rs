@@ -143,18 +143,16 @@ pub fn table() -> clap::Command {
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    let cli: Cli = match terminal::parse(PROGRAM, arguments) {
-        Ok(cli) => cli,
-        Err(exit) => return exit,
-    };
-    let done = match cli.command {
-        Command::Lint(options) => lint::run(&options),
-        Command::Sign(options) => sign::run(&options),
-        Command::Fleet(options) => fleet::run(&options),
-        Command::Verify(options) => verify::run(&options),
-        Command::Publish(options) => publish::run(&options),
-    };
-    done.unwrap_or_else(|exit| exit)
+    terminal::run(PROGRAM, arguments, |cli: Cli| {
+        let done = match cli.command {
+            Command::Lint(options) => lint::run(&options),
+            Command::Sign(options) => sign::run(&options),
+            Command::Fleet(options) => fleet::run(&options),
+            Command::Verify(options) => verify::run(&options),
+            Command::Publish(options) => publish::run(&options),
+        };
+        done.unwrap_or_else(|exit| exit)
+    })
 }
 
 /// One line on stderr.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Key, Run, clean_ctl, outcome_of};
+use crate::support::{Key, Run, clean_ctl, outcome_of, stand_in};
 
 pub(crate) struct Desk {
     directory: TempDir,
@@ -31,10 +31,7 @@ impl Desk {
     pub(crate) fn command(&self, document: &str, target: &str, more: &[&str]) -> Command {
         let mut command = clean_ctl();
         command
-            .env("AWS_ENDPOINT_URL", &self.endpoint)
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
-            .env("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+            .envs(stand_in(&self.endpoint))
             .arg("publish")
             .args(more)
             .arg(self.directory.path().join(document))

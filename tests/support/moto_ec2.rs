@@ -2,13 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::moto::Moto;
+use crate::support::{clean_ctl, stand_in};
 
 /// Where they run: the region that the metadata service's stand-in tells.
 pub(crate) const REGION: &str = "eu-west-1";
+
+/// `authkeysctl fleet` at this server.
+pub(crate) fn fleet_at(moto: &Moto, arguments: &[&str]) -> Command {
+    let mut command = clean_ctl();
+    command.envs(stand_in(&moto.endpoint())).env("AWS_REGION", REGION).arg("fleet").args(arguments);
+    command
+}
 
 /// Runs so many instances with these tags; gives their ids.
 pub(crate) fn run_instances(moto: &Moto, count: usize, tags: &[(&str, &str)]) -> Vec<String> {

@@ -63,6 +63,17 @@ fn clean(program: &str) -> Command {
     command
 }
 
+/// The environment in which this endpoint takes the place of AWS, with credentials that are none.
+pub fn stand_in(endpoint: &str) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+}
+
 /// Runs the program with `arguments` in a clean environment.
 pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
     let mut command = clean_command();
@@ -182,13 +193,7 @@ impl Setup {
 
     /// Lets the program take this endpoint for S3, with credentials that are none.
     pub fn use_s3_at(&mut self, endpoint: &str) {
-        let environment = [
-            ("AWS_ENDPOINT_URL", endpoint),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
-        ];
-        self.environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        self.environment = stand_in(endpoint).map(|(name, value)| (name.to_owned(), value)).to_vec();
     }
 
     /// Runs `authkeysd --config ... ARGUMENTS`.
