@@ -97,12 +97,14 @@ fn reasons(page: &mut String, fleet: &Fleet) {
             nodes(reason.rows.len()),
             escaped(reason.why)
         );
-        for (at, (number, row)) in reason.rows.iter().take(NAMED).enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            let _ = write!(page, "{comma}<a href=\"#n{number}\">{}</a>", escaped(&called(row)));
+        let named = reason.rows.len().min(NAMED);
+        for (at, (number, row)) in (1..).zip(reason.rows.iter().take(named)) {
+            // A comma stays with the name before it, and does not begin a line.
+            let comma = if at == named { "" } else { "," };
+            let _ = write!(page, "<span><a href=\"#n{number}\">{}</a>{comma}</span> ", escaped(&called(row)));
         }
-        if reason.rows.len() > NAMED {
-            let _ = write!(page, " and {} more", grouped(reason.rows.len() - NAMED));
+        if reason.rows.len() > named {
+            let _ = write!(page, "and {} more", grouped(reason.rows.len() - named));
         }
         page.push_str("</small></li>\n");
     }
