@@ -34,6 +34,9 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
+    // XML has no such signs. A server that sends a tag's as they are must not hide all nodes because of one.
+    let clean = body.contains(no_xml).then(|| body.replace(no_xml, "\u{fffd}"));
+    let body = clean.as_deref().unwrap_or(body);
     // The decoder takes a fault, or the end of the text, for the end of an element: a page that was cut off would be a
     // short one.
     Document::new(body).find_map(Result::err).map_or(Ok(()), Err)?;
@@ -58,6 +61,10 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
         }
     }
     Ok(page)
+}
+
+fn no_xml(sign: char) -> bool {
+    sign < ' ' && !matches!(sign, '\t' | '\n' | '\r') || matches!(sign, '\u{fffe}' | '\u{ffff}')
 }
 
 fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError> {
@@ -177,6 +184,21 @@ mod tests {
         let broken = PAGE.replacen("<item>", "<it<em>", 1);
         for body in ["", "<html>Please log in</html>", "<Response><Errors/></Response>", "{}", &broken] {
             assert!(page(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn signs_that_no_xml_may_have_in_one_nodes_tag_hide_no_node() {
+        for (sign, seen) in [
+            ("\u{1b}", "\u{fffd}"),
+            ("\u{0}", "\u{fffd}"),
+            ("\u{ffff}", "\u{fffd}"),
+            ("&#x1b;", "\u{1b}"),
+            ("\u{202e}", "\u{202e}"),
+        ] {
+            let body = PAGE.replacen("&#x3C;1&gt;", sign, 1);
+            let page = page(&body).unwrap_or_else(|fault| panic!("{sign:?}: {fault}"));
+            assert_eq!((page.instances.len(), page.instances[0].tags["a&b"].as_str()), (3, seen), "{sign:?}");
         }
     }
 
