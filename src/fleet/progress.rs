@@ -3,14 +3,18 @@
 use jiff::SignedDuration;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::table::{grouped, undone};
+use super::table::{grouped, short, undone};
 use super::view::Fleet;
-use crate::report::text::{Colour, one_line, span};
+use crate::report::text::{Colour, span};
 
 /// The longest bar.
 const BAR: usize = 40;
 /// The shortest one that is worth its room.
 const LEAST: usize = 10;
+/// What is kept free for the words behind it: "  12 behind, 1 failed".
+const WORDS: usize = 24;
+/// What is kept free for the time.
+const LONGEST_WAIT: &str = "10m 59s";
 
 /// A line for a log: "46 of 50 have workers/17 after 12s; the others: 3 behind, 1 failed".
 pub fn line(fleet: &Fleet, wanted: &str, passed: SignedDuration) -> String {
@@ -19,21 +23,24 @@ pub fn line(fleet: &Fleet, wanted: &str, passed: SignedDuration) -> String {
     format!("{} have {wanted} after {}{others}", of(fleet), span(passed))
 }
 
-/// A bar of at most so many columns, for a line that is written over and over.
+/// A bar of at most so many columns, for a line that is written over and over. How long it is depends on what does not
+/// change while one waits, so that it only fills.
 pub fn bar(fleet: &Fleet, wanted: &str, passed: SignedDuration, trouble: &str, width: usize, colour: Colour) -> String {
     let (done, all) = (fleet.done(), fleet.rows.len());
     let plain = format!(" {} {wanted} {}", of(fleet), span(passed));
-    let told = if trouble.is_empty() { undone(fleet) } else { one_line(trouble) };
-    let told = if told.is_empty() { told } else { format!("  {told}") };
+    let told = if trouble.is_empty() { undone(fleet) } else { trouble.to_owned() };
     // The last column stays free: some terminals begin a new line when it is filled.
     let width = width.saturating_sub(1);
     let room = width.saturating_sub(plain.width() + 2);
     if room < LEAST {
-        return plain.trim_start().chars().take(width).collect();
+        return short(plain.trim_start(), width);
     }
-    // Words that leave too little for the bar are cut.
-    let bar = room.saturating_sub(told.width()).clamp(LEAST, BAR);
-    let told: String = told.chars().take(room - bar.min(room)).collect();
+    let longest = format!(" {0} of {0} {wanted} {LONGEST_WAIT}", grouped(all)).width() + 2;
+    let bar = width.saturating_sub(longest + WORDS.max(told.width() + 2)).clamp(LEAST, BAR);
+    let told = match room - bar.min(room) {
+        left if left > 2 && !told.is_empty() => format!("  {}", short(&told, left - 2)),
+        _ => String::new(),
+    };
     // Full only when all have it.
     let full = (bar * done).checked_div(all).unwrap_or_default();
     let filled = colour.paint(32, &"█".repeat(full));

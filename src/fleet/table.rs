@@ -229,7 +229,7 @@ fn cells(row: &Row, fleet: &Fleet) -> [String; 4] {
 }
 
 /// A text of at most so many columns that stays in its line.
-fn short(text: &str, most: usize) -> String {
+pub(super) fn short(text: &str, most: usize) -> String {
     let text = one_line(text);
     if text.width() <= most {
         return text;

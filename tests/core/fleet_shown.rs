@@ -140,6 +140,7 @@ fn the_page_asks_for_nothing_beyond_itself_and_has_every_node() {
     assert_eq!(page.matches("<tr id=").count(), 200);
     assert_eq!(page.matches("title=\"web-").count(), 200, "each has its square");
     assert!(page.contains("<title>20 of 200 nodes need attention</title>"));
+    assert!(page.contains(">web-7 (i-00000000000000007)</a>,</span> <span><a"), "no line begins with a comma");
     let wanted = html::render(&view(Some("workers/17")).judge(many(100)));
     assert!(wanted.contains("<title>90 of 100 nodes have workers/17</title>"));
 }
@@ -154,11 +155,17 @@ fn the_bar_fills_and_is_full_only_at_the_end() {
         let fleet = view(Some(NEW)).judge(nodes.collect());
         progress::bar(&fleet, "w/1", SignedDuration::from_secs(12), "", width, Colour::No)
     };
-    assert_eq!(bar(0, 60), format!("[{}] 0 of 50 w/1 12s  50 behind", "░".repeat(30)));
+    assert_eq!(bar(0, 60), format!("[{}] 0 of 50 w/1 12s  50 behind", "░".repeat(12)));
     assert_eq!(bar(49, 100), format!("[{}░] 49 of 50 w/1 12s  1 behind", "█".repeat(39)));
     assert_eq!(bar(50, 100), format!("[{}] 50 of 50 w/1 12s", "█".repeat(40)));
     for width in 1..120 {
         assert!(bar(25, width).width() < width.max(2), "{width}: {}", bar(25, width));
+        let cells = |done| bar(done, width).matches(['█', '░']).count();
+        assert!((1..=50).all(|done| cells(done) == cells(0) || width < 50), "{width}: it only fills");
+        let fleet = view(Some(NEW)).judge(vec![said("i-1", "ok", "w/1", NEW, "")]);
+        let trouble = "編編 編編\u{1b}[2J\r\n".repeat(9);
+        let line = progress::bar(&fleet, "w/1", SignedDuration::from_secs(12), &trouble, width, Colour::No);
+        assert!(line.width() < width.max(2) && !line.contains(char::is_control), "{width}: {line}");
     }
 }
 

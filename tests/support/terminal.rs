@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 
@@ -49,7 +50,11 @@ impl Terminal {
 
     /// Waits until this is shown.
     pub(crate) fn shows(&self, words: &str) {
-        eventually(words, || self.shown().contains(words));
+        let begun = Instant::now();
+        while !self.shown().contains(words) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never {words:?}, but {:?}", self.shown());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Presses keys: `\u{3}` is Ctrl-C, `\u{4}` at a line's start the end of input.
