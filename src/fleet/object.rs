@@ -5,6 +5,11 @@ use serde::Deserialize;
 use super::node::{Node, Told, Word};
 use crate::report::scrub::scrub;
 
+/// As many signs as a tag may have.
+const SHORT: usize = 256;
+/// Room for a sentence with its remedy, or for a source's URL.
+const LONG: usize = 2_048;
+
 /// The fields that a fleet's picture needs; later versions may add others.
 #[derive(Deserialize)]
 struct Object {
@@ -30,7 +35,7 @@ struct Source {
 /// The node whose object this is. Its id is the object's name: what the node writes into it may be anything.
 pub fn node(id: &str, bytes: &[u8]) -> Node {
     let (name, word) = match serde_json::from_slice::<Object>(bytes) {
-        Ok(object) => (object.host.clone().unwrap_or_default(), word(&object)),
+        Ok(object) => (cut(object.host.as_deref().unwrap_or_default(), SHORT), word(&object)),
         // The object's own words stay out of it, for the same reason as in a detail.
         Err(fault) => (String::new(), Word::Garbled(format!("its object is no report ({:?} fault)", fault.classify()))),
     };
@@ -38,9 +43,12 @@ pub fn node(id: &str, bytes: &[u8]) -> Node {
 }
 
 fn word(object: &Object) -> Word {
-    let Object { status, synced, keyset, digest, detail, sources, .. } = object;
+    let Object { sources, .. } = object;
+    let [status, synced, keyset, digest] =
+        [&object.status, &object.synced, &object.keyset, &object.digest].map(|text| cut(text, SHORT));
     // Without request ids, as tags have it: nodes with one fault are told together.
-    let told = Told { status, key_set: keyset, digest, synced, detail: &scrub(detail) };
+    let detail = scrub(&cut(&object.detail, LONG));
+    let told = Told { status: &status, key_set: &keyset, digest: &digest, synced: &synced, detail: &detail };
     let source = sources.iter().find(|source| {
         let whole = source.digest.as_deref().unwrap_or_default();
         !digest.is_empty() && whole.trim_start_matches("sha256:").starts_with(digest.as_str())
@@ -48,9 +56,17 @@ fn word(object: &Object) -> Word {
     match told.report() {
         Ok(mut report) => {
             // Regions and versions in the query do not make it another source.
-            report.source = source.and_then(|found| found.source.split('?').next()).map(str::to_owned);
+            report.source = source.and_then(|found| found.source.split('?').next()).map(|source| cut(source, LONG));
             Word::Report(report)
         }
         Err(fault) => Word::Garbled(fault),
+    }
+}
+
+/// What a node writes into its object may be as long as the object: a hostile one must not fill the reader's screen.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most).and_then(|(at, _)| text.get(..at)) {
+        Some(start) => format!("{start}..."),
+        None => text.to_owned(),
     }
 }

@@ -1,6 +1,8 @@
 //! What nodes say of themselves, and what it comes to.
 
-use authkeysd::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, TagNames, Wanted, Word};
+use authkeysd::fleet::table::{self, Layout};
+use authkeysd::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, TagNames, Wanted, Word, html};
+use authkeysd::report::text::Colour;
 
 use crate::fleet_fixture::{NEW, OLD, judged, many, node, said, view};
 
@@ -209,4 +211,54 @@ fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
         let node = authkeysd::fleet::object::node("a", bad.as_bytes());
         assert!(matches!(node.word, Word::Garbled(_)), "{bad}: {node:?}");
     }
+}
+
+#[test]
+fn a_hostile_report_object_is_one_short_row_whatever_it_holds() {
+    let huge = "\u{1b}[2J編 x".repeat(20_000);
+    let object = |field: &str, value: &str| {
+        let mut object = serde_json::json!({
+            "schema": 1, "host": "web-1", "status": "failed", "keyset": "workers/17", "digest": NEW,
+            "synced": "2026-11-24T11:59:00Z", "detail": "no space left",
+            "sources": [{"source": "s3://k/w.json", "digest": format!("sha256:{NEW}")}],
+        });
+        match field {
+            "source" => object["sources"][0]["source"] = value.into(),
+            field => object[field] = value.into(),
+        }
+        object.to_string()
+    };
+    let deep = format!(
+        r#"{{"status":"ok","synced":"2026-11-24T11:59:00Z","x":{}{}}}"#,
+        "[".repeat(90_000),
+        "]".repeat(90_000)
+    );
+    let mut bad: Vec<String> = ["host", "status", "keyset", "digest", "synced", "detail", "source"]
+        .into_iter()
+        .map(|field| object(field, &huge))
+        .collect();
+    bad.extend([
+        deep,
+        "[".repeat(200_000),
+        object("schema", "x").replace("\"failed\"", "[\"failed\"]"),
+        format!("{{\"status\":\"ok\",{}\"synced\":1e999}}", "\"a\":1,".repeat(20_000)),
+        format!("{}{}", object("host", "a"), object("host", "b")),
+        "\"\\ud800\"".to_owned(),
+    ]);
+    let nodes = bad
+        .iter()
+        .zip(0..)
+        .map(|(text, at): (_, u32)| authkeysd::fleet::object::node(&format!("i-{at}"), text.as_bytes()));
+    let fleet = judged(nodes.collect());
+    // Only what is deep in a field that nobody reads is a report all the same.
+    assert_eq!(fleet.count(State::Ok), 1);
+    for layout in [
+        Layout { colour: Colour::No, width: Some(80), all: true },
+        Layout { colour: Colour::No, width: None, all: true },
+    ] {
+        let text = table::render(&fleet, &layout);
+        assert!(text.len() < 20_000 && !text.contains('\u{1b}'), "{} bytes", text.len());
+    }
+    let page = html::render(&fleet);
+    assert!(page.len() < 80_000, "{} bytes", page.len());
 }

@@ -105,6 +105,18 @@ fn hostile_tags_write_nothing_but_their_own_text() {
 }
 
 #[test]
+fn five_thousand_nodes_with_a_reason_and_a_key_set_each_still_fit_a_screen_or_two() {
+    let one =
+        |n: u32| said(&format!("i-{n}"), "failed", &format!("w{n}/1"), NEW, &format!("{n}: {}", "why ".repeat(50)));
+    let fleet = judged((0..5_000).map(one).collect());
+    let text = shown(&fleet, Layout { width: Some(80), ..WIDE });
+    assert!(text.lines().count() < 60, "{text}");
+    assert!(text.contains("failed  and 4,995 more for 4,995 other reasons (--all names them)"), "{text}");
+    let page = html::render(&fleet);
+    assert!(page.matches("class=\"set\"").count() <= 25 && page.matches("<li class=\"failed\">").count() <= 25);
+}
+
+#[test]
 fn the_json_is_as_it_is_documented() {
     let fleet = judged(many(100));
     let text = json::render(&fleet).unwrap();
