@@ -17,7 +17,7 @@ use std::process::Stdio;
 
 use desk::document;
 use moto::Moto;
-use support::{Key, authkeysctl, blocks, clean_ctl, outcome_of};
+use support::{Key, authkeysctl, blocks, clean_ctl, outcome_of, stand_in};
 
 const GUIDE: &str = include_str!("../docs/publish.md");
 
@@ -44,8 +44,7 @@ fn every_command_of_the_guide_does_what_it_says() {
         shell = std::process::Command::new("sh");
         shell.env_clear().envs(environment).arg("-c").arg(&line).current_dir(desk.path()).stdin(Stdio::null());
         shell.env("PATH", format!("{}:/usr/bin:/bin", program.display())).env("HOME", desk.path());
-        shell.env("AWS_ENDPOINT_URL", moto.endpoint()).env("AWS_REGION", "us-east-1");
-        shell.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "not-a-secret");
+        shell.envs(stand_in(&moto.endpoint()));
         let run = outcome_of(&mut shell);
         assert_eq!(run.status, 0, "{line}: {run:?}");
         ran += 1;
