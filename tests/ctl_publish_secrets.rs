@@ -11,11 +11,15 @@ mod desk;
 #[path = "support/moto.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod moto;
+#[path = "support/s3_stub.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod s3_stub;
 
 use std::process::Stdio;
 
 use desk::{Desk, aws_json, document, serial};
 use moto::Moto;
+use s3_stub::{Answer, Stub};
 use serde_json::{Value, json};
 use support::{Key, Setup, me};
 
@@ -125,6 +129,25 @@ fn the_label_that_a_killed_publisher_left_is_swept_by_the_next_one_and_no_other(
     let kept = ["AWSCURRENT", "AWSPENDING", "AWSPREVIOUS", "authkeysctl-00000000000000000000000000000002", "canary"];
     assert_eq!(labels(&moto), [&kept[..], &["their-authkeysctl-3"]].concat());
     node_takes(&moto, "secretsmanager:prod/keys?stages=AWSCURRENT", &[&one, &two]);
+}
+
+#[test]
+fn who_may_not_look_for_such_labels_publishes_all_the_same_and_is_told_what_to_allow() {
+    let key = Key::new("k");
+    let current = |id: &str, serial: u64| {
+        let text = document(Some(serial), &[&key]);
+        let answer = json!({"VersionId": id, "SecretString": text, "VersionStages": ["AWSCURRENT"]});
+        Answer::json(&answer.to_string())
+    };
+    let put = Answer::json(r#"{"VersionId": "2", "VersionStages": ["authkeysctl-2"]}"#);
+    let moved = || Answer::json("{}");
+    let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
+    let stub = Stub::start([current("1", 5), put, moved(), moved(), denied, current("2", 6)]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(Some(5), &[&key]));
+    let run = desk.publish("a", SECRET, &[]);
+    run.fails(0, &[&["warning: labels of killed publishers may stay", "allow secretsmanager:ListSecretVersionIds on"]]);
+    assert!(run.stdout.contains("published workers/6 at "), "{run:?}");
 }
 
 #[test]
