@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use http_body_util::Limited;
+use http_body_util::{BodyExt as _, Limited};
 use thiserror::Error;
 
 use super::bundle::{self, BadBundle};
@@ -30,7 +30,11 @@ pub(crate) struct PlainHttp {
     pub(crate) host: String,
 }
 
-/// The shared client. Its connections live as long as it does.
+/// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a document holds one is judged
+/// elsewhere, and better: what is missed here lies in a connection's buffer until another answer does.
+const PRIVATE: [&[u8]; 3] = [b"PRIVATE KEY", b"PrivateKey", b"Private-Lines"];
+
+/// The shared client. Its connections live as long as it does, but for those that brought a private key.
 #[derive(Debug, Clone)]
 pub(crate) struct Http(Arc<ByScheme>);
 
@@ -38,12 +42,18 @@ pub(crate) struct Http(Arc<ByScheme>);
 /// more than all the rest of a fetch, and the SDK's own client would do it for every client that is built from it.
 #[derive(Debug)]
 struct ByScheme {
-    plain: SharedHttpClient,
-    tls: OnceLock<SharedHttpClient>,
+    clients: Mutex<Clients>,
     /// Whose certificates are trusted instead of the system's.
     bundle: Mutex<Option<PathBuf>>,
     /// Hosts that may be spoken to in the clear although they are other machines.
     plain_hosts: Vec<String>,
+}
+
+/// The SDK's own clients, each with its connections; made when they are first needed.
+#[derive(Debug, Default)]
+struct Clients {
+    plain: Option<SharedHttpClient>,
+    tls: Option<SharedHttpClient>,
 }
 
 impl Http {
@@ -51,8 +61,7 @@ impl Http {
     pub(crate) fn new(plain_hosts: &str) -> Self {
         let plain_hosts = plain_hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
         Self(Arc::new(ByScheme {
-            plain: plain(),
-            tls: OnceLock::new(),
+            clients: Mutex::default(),
             bundle: Mutex::default(),
             plain_hosts: plain_hosts.filter(|host| !host.is_empty()).collect(),
         }))
@@ -74,14 +83,26 @@ impl ByScheme {
         may_be_plain(host) || self.plain_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 
-    fn tls(&self) -> Result<&SharedHttpClient, BadBundle> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls);
+    fn client(&self, https: bool) -> Result<SharedHttpClient, BadBundle> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if !https {
+            return Ok(clients.plain.get_or_insert_with(plain).clone());
+        }
+        if let Some(tls) = &clients.tls {
+            return Ok(tls.clone());
         }
         // What cannot be read now may be there next time: that is not kept.
         let path = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
-        Ok(self.tls.get_or_init(|| tls(store)))
+        Ok(clients.tls.insert(tls(store)).clone())
+    }
+
+    /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
+    /// client its connections go, those in use as soon as they have been read.
+    fn look_for_private_key(&self, piece: &[u8]) {
+        if PRIVATE.iter().any(|mark| piece.windows(mark.len()).any(|window| window == *mark)) {
+            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Clients::default();
+        }
     }
 }
 
@@ -102,22 +123,30 @@ struct Choice {
 impl HttpConnector for Choice {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let refused = |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
-        let client = if request.uri().starts_with("https:") {
-            match self.clients.tls() {
-                Ok(tls) => tls,
-                Err(bundle) => return refused(bundle.into()),
-            }
-        } else {
-            let host = host(request.uri());
-            if !self.clients.may_be_plain(host) {
-                return refused(PlainHttp { host: host.to_owned() }.into());
-            }
-            &self.clients.plain
+        let https = request.uri().starts_with("https:");
+        let host = host(request.uri());
+        if !https && !self.clients.may_be_plain(host) {
+            return refused(PlainHttp { host: host.to_owned() }.into());
+        }
+        let client = match self.clients.client(https) {
+            Ok(client) => client,
+            Err(bundle) => return refused(bundle.into()),
         };
         let answer = client.http_connector(&self.settings, &self.components).call(request);
-        // The SDK collects errors and JSON in memory, however much of them comes.
-        let bounded = |body| SdkBody::from_body_1_x(Limited::new(body, MAX_BODY));
-        HttpConnectorFuture::new(async move { Ok(answer.await?.map(bounded)) })
+        let clients = Arc::clone(&self.clients);
+        HttpConnectorFuture::new(async move {
+            // The SDK collects errors and JSON in memory, however much of them comes.
+            let bounded = |body: SdkBody| {
+                let clients = Arc::clone(&clients);
+                SdkBody::from_body_1_x(Limited::new(body, MAX_BODY).map_frame(move |frame| {
+                    if let Some(piece) = frame.data_ref() {
+                        clients.look_for_private_key(piece);
+                    }
+                    frame
+                }))
+            };
+            Ok(answer.await?.map(bounded))
+        })
     }
 }
 
