@@ -140,7 +140,7 @@ fn a_metadata_service_or_an_ec2_that_is_away_costs_nothing_but_the_tags() {
     let setup = setup(&imds, &ec2.endpoint(), QUICK);
     let service = Service::start(&setup, |_| {});
     let detail = || status(&setup)["reports"][0]["detail"].as_str().unwrap_or_default().to_owned();
-    eventually("it is told", || detail().contains("hop limit must be at least 2"));
+    eventually("it is told", || detail().contains("a hop limit of 1 in a container"));
     assert_eq!(status(&setup)["status"], "ok");
     imds.change(|manner| manner.hop_limit = false);
     eventually("the tags", || tag(&ec2, "authkeysd:status") == "ok");

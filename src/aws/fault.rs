@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::SdkConfig;
 use http_body_util::LengthLimitError;
 
-use super::reach::{REACH, unanswered};
+use super::reach::{REACH, REGION, unanswered};
 use super::verdict::{LATER, verdict};
 pub(crate) use super::words::chain;
 use super::words::{element, find, words};
@@ -139,13 +139,9 @@ impl Call {
     }
 }
 
-/// What to do when there is no region; `service` is for the message.
+/// The failure of a call for which there is no region.
 pub(crate) fn no_region(call: &Call) -> FetchError {
-    call.failed(
-        Class::Invalid,
-        "was not made: no region is known",
-        "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it",
-    )
+    call.failed(Class::Invalid, "was not made: no region is known", REGION)
 }
 
 /// The partition that ARNs of the configuration's region begin with.

@@ -185,15 +185,17 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
 }
 
 fn unanswered(what: String, must_be: bool) -> NoInstance {
-    match must_be {
-        true => NoInstance::Unreachable {
-            why: format!(
-                "{what}; in a container its hop limit must be at least 2 (`aws ec2 modify-instance-metadata-options \
-                 --http-put-response-hop-limit 2`), and no firewall may stand before 169.254.169.254"
-            ),
-        },
-        false => NoInstance::NotOnEc2 { why: format!("the metadata service {what}") },
+    if !must_be {
+        return NoInstance::NotOnEc2 { why: format!("the metadata service {what}") };
     }
+    // The connection came about, so that it is no firewall: the packets of this answer alone have a hop limit.
+    let remedy = if what.contains("read timeout") {
+        "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
+         (`aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`), or use the host's network"
+    } else {
+        "let no firewall or network policy stand before it, and no proxy"
+    };
+    NoInstance::Unreachable { why: format!("{what}; {remedy}") }
 }
 
 /// Other clouds have something else at the same address.

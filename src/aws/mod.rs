@@ -12,8 +12,10 @@ use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProt
 use aws_types::service_config::ServiceConfigKey;
 
 use http::Http;
-use instance::Metadata;
+use instance::{Metadata, NoInstance};
 use retry::Policy;
+
+use crate::source::FetchError;
 
 mod bundle;
 pub(crate) mod clients;
@@ -100,6 +102,17 @@ impl Aws {
         // Nothing was asked by https so far.
         self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
         config
+    }
+
+    /// On an instance without credentials or region its metadata service is asked what is wrong with it, and that becomes
+    /// the remedy.
+    pub(crate) async fn explain(&self, failure: &mut FetchError) {
+        if reach::lacks_metadata(&failure.remedy)
+            && instance::somewhere()
+            && let Err(why @ NoInstance::Unreachable { .. }) = self.metadata.instance().await
+        {
+            failure.remedy = why.to_string();
+        }
     }
 
     /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.

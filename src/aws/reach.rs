@@ -16,8 +16,16 @@ pub(super) const REACH: &str =
     "if it lasts, check DNS, routes, security groups, proxy and certificates on the way there";
 const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
      limit must be at least 2";
+/// What to do when there is no region.
+pub(super) const REGION: &str =
+    "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it";
 
 const BROKEN_TLS: &str = "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
+
+/// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for "there is none".
+pub(super) fn lacks_metadata(remedy: &str) -> bool {
+    remedy == REGION || remedy.ends_with(CREDENTIALS)
+}
 
 /// The class, what happened, and the remedy of a request that got no answer from `endpoint`.
 pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint: &str) -> (Class, String, String) {

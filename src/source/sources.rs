@@ -50,7 +50,10 @@ impl<J: Jitter> Sources<J> {
 
 impl<J: Jitter> Fetch for Sources<J> {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        let answer = self.ask(url, known).await;
+        let mut answer = self.ask(url, known).await;
+        if let Err(failure) = &mut answer {
+            self.aws.explain(failure).await;
+        }
         // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
         if answer.as_ref().is_err_and(|error| error.class == Class::Denied) {
             self.aws.forget();
