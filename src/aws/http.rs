@@ -31,8 +31,9 @@ pub(crate) struct PlainHttp {
 }
 
 /// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a document holds one is judged
-/// elsewhere, and better: what is missed here lies in a connection's buffer until another answer does.
-const PRIVATE: [&[u8]; 3] = [b"PRIVATE KEY", b"PrivateKey", b"Private-Lines"];
+/// elsewhere, and better: what is missed here lies in a connection's buffer until another answer does. Each begins with a P,
+/// left out here, and has no other.
+const PRIVATE: [&[u8]; 3] = [b"RIVATE KEY", b"rivateKey", b"rivate-Lines"];
 
 /// The shared client. Its connections live as long as it does, but for those that brought a private key.
 #[derive(Debug, Clone)]
@@ -100,7 +101,7 @@ impl ByScheme {
     /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
     /// client its connections go, those in use as soon as they have been read.
     fn look_for_private_key(&self, piece: &[u8]) {
-        if PRIVATE.iter().any(|mark| piece.windows(mark.len()).any(|window| window == *mark)) {
+        if piece.split(|b| *b == b'P').skip(1).any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark))) {
             *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Clients::default();
         }
     }
