@@ -246,8 +246,14 @@ fn f36_bad_credentials_and_a_disabled_kms_key_are_told_apart() {
             ("403 Forbidden", "SignatureDoesNotMatch", "m", Class::Denied, "credentials are wrong"),
             ("400 Bad Request", "InvalidToken", "m", Class::Denied, "credentials are wrong"),
             ("400 Bad Request", "ExpiredToken", "m", Class::Denied, "have expired"),
-            ("403 Forbidden", "AccessDenied", "not allowed kms:Decrypt", Class::Denied, "allow kms:Decrypt"),
-            ("400 Bad Request", "KMS.DisabledException", "m", Class::Denied, "enable the KMS key"),
+            (
+                "403 Forbidden",
+                "AccessDenied",
+                "not allowed kms:Decrypt",
+                Class::Denied,
+                "allow kms:Decrypt on the object's KMS key (`aws s3api head-object",
+            ),
+            ("400 Bad Request", "KMS.DisabledException", "m", Class::Denied, "enable the object's KMS key"),
             ("403 Forbidden", "InvalidObjectState", "m", Class::Invalid, "archived"),
             ("400 Bad Request", "InvalidRequest", "m", Class::Invalid, "check `source`"),
         ] {

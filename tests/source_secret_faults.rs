@@ -29,6 +29,15 @@ const SECRET: &str = "secretsmanager:prod/ssh";
 const CURRENT_ONLY: &str = "secretsmanager:prod/ssh?stages=AWSCURRENT";
 const PARAMETER: &str = "ssm:/prod/keys";
 
+/// What KMS says where the key is known.
+const NO_KMS: &str = "User: arn:aws:sts::123456789012:assumed-role/a-role-with-a-name-that-is-rather-long/i-0123456789abcdef0 \
+     is not authorized to perform: kms:Decrypt on resource: \
+     arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab because no identity-based policy allows \
+     the kms:Decrypt action";
+const KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab";
+const NAMED: &str = "allow kms:Decrypt on the KMS key arn:aws:kms:eu-central-1:123456789012:key/1b2c3d4e-0000-4000-8000-0123456789ab, \
+     in the key's own policy and in the role's";
+
 /// A version as GetSecretValue brings it; `labels` are the stages that it bears.
 fn value(version: &str, labels: &[&str], text: &str) -> Answer {
     let labels: Vec<String> = labels.iter().map(|label| format!("\"{label}\"")).collect();
@@ -170,15 +179,16 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
                 "AccessDeniedException",
                 "Access to KMS is not allowed",
                 Class::Denied,
-                "allow kms:Decrypt on the secret's KMS key",
+                "allow kms:Decrypt on the secret's KMS key (`aws secretsmanager describe-secret --query KmsKeyId` names it), in",
             ),
+            ("AccessDeniedException", NO_KMS, Class::Denied, NAMED),
             (
                 "DecryptionFailure",
                 "can't decrypt with the KMS key",
                 Class::Denied,
                 "must be there, enabled and not pending",
             ),
-            ("InvalidRequestException", "KMS key k is disabled.", Class::Denied, "enable the KMS key that the secret"),
+            ("InvalidRequestException", "KMS key k is disabled.", Class::Denied, "enable the secret's KMS key"),
             (
                 "KMSInvalidStateException",
                 "k is pending deletion.",
@@ -314,8 +324,10 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
             ("ParameterNotFound", "", Class::Missing, "create it in http://"),
             ("ParameterVersionNotFound", "m", Class::Missing, "correct the version or label"),
             ("AccessDeniedException", "not authorized to perform: ssm:GetParameter", Class::Denied, denied),
-            ("AccessDeniedException", no_kms, Class::Denied, "allow kms:Decrypt on the parameter's KMS key"),
-            ("InvalidKeyId", disabled, Class::Denied, "enable the KMS key that the parameter"),
+            ("AccessDeniedException", no_kms, Class::Denied, "allow kms:Decrypt on the parameter's KMS key (`aws ssm"),
+            ("AccessDeniedException", NO_KMS, Class::Denied, NAMED),
+            ("InvalidKeyId", &format!("{KEY} is disabled."), Class::Denied, &format!("enable the KMS key {KEY}, or")),
+            ("InvalidKeyId", disabled, Class::Denied, "enable the parameter's KMS key"),
             ("InvalidKeyId", pending, Class::Denied, "cancel that (aws kms cancel-key-deletion)"),
             ("ValidationException", "m", Class::Invalid, "check `source`"),
         ] {

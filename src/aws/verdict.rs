@@ -1,7 +1,7 @@
 //! What an answer that is an error means, and what to do: by its code, else by its status.
 
 use super::fault::{Answer, Call};
-use super::words::{instant, words};
+use super::words::{WORDS, instant, words};
 use crate::source::error::Class;
 
 pub(super) const LATER: &str = "nothing to do unless it lasts; it is tried again";
@@ -115,23 +115,37 @@ fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<String> {
     if !(code.starts_with("KMS.") || codes.contains(&code) || judged && spoken_of) {
         return None;
     }
-    let thing = call.thing();
     let says = |part: &str| message.contains(part) || code.contains(part);
+    let key = kms_key(call, message);
+    let everywhere = "in the key's own policy and in the role's";
     Some(if says("pending deletion") || says("PendingDeletion") {
         format!(
-            "the KMS key of the {thing} is to be deleted: cancel that (aws kms cancel-key-deletion) and enable it, or \
-             publish again under another one"
+            "{key} is to be deleted: cancel that (aws kms cancel-key-deletion) and enable it, or publish again under \
+             another one"
         )
     } else if says("disabled") || says("Disabled") {
-        format!("enable the KMS key that the {thing} is encrypted with, or publish it again under another one")
+        format!("enable {key}, or publish again under another one")
     } else if denied || says("AccessDenied") || says("not authorized") {
-        format!("allow kms:Decrypt on the {thing}'s KMS key, in the key's policy and in the role's")
+        format!("allow kms:Decrypt on {key}, {everywhere}")
     } else {
-        format!(
-            "the KMS key of the {thing} must be there, enabled and not pending deletion, and kms:Decrypt on it be \
-             allowed, in the key's policy and in the role's"
-        )
+        format!("{key} must be there, enabled and not pending deletion, and kms:Decrypt on it be allowed, {everywhere}")
     })
+}
+
+/// The key by the ARN that the service tells, which is where its words are cut off; else how to find it.
+fn kms_key(call: &Call, message: &str) -> String {
+    let in_arn = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
+    let arn = message.split(|c| !in_arn(c)).find(|word| word.starts_with("arn:") && word.contains(":kms:"));
+    if let Some(arn) = arn.filter(|arn| arn.len() <= WORDS) {
+        return format!("the KMS key {}", arn.trim_end_matches(':'));
+    }
+    let thing = call.thing();
+    let shows = match thing {
+        "secret" => "aws secretsmanager describe-secret --query KmsKeyId",
+        "parameter" => "aws ssm describe-parameters --query Parameters[].[Name,KeyId]",
+        _ => "aws s3api head-object --query SSEKMSKeyId",
+    };
+    format!("the {thing}'s KMS key (`{shows}` names it)")
 }
 
 fn elsewhere(answer: &Answer<'_>) -> String {
