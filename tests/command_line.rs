@@ -132,7 +132,7 @@ fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anythi
     std::fs::remove_dir_all(setup.state_dir()).unwrap();
     let before = tree(&root);
     let run = outcome_of(clean_command().arg("--config").arg(setup.config()).args(["sync", "--dry-run"]));
-    run.fails(1, &[&["holds keys between our markers", "lost, emptied or moved"]]);
+    run.fails(1, &[&["holds keys that authkeysd wrote", "lost, emptied or moved"]]);
     assert!(run.stdout.contains("unchanged") && tree(&root) == before, "{run:?}");
 }
 

@@ -355,6 +355,29 @@ fn f15_what_is_odd_in_the_directory_is_named_and_stops_nobody() {
 }
 
 #[test]
+fn f38_a_state_directory_that_was_lost_is_told_by_our_fragment_and_not_by_that_of_first_boot() {
+    coreos("f38_a_state_directory_that_was_lost_is_told_by_our_fragment_and_not_by_that_of_first_boot", || {
+        for (name, told) in [("authkeysd", true), ("coreos-ignition", false)] {
+            let setup = Setup::new().account("alice", &format!("layout = \"coreos\"\nfragment = \"{name}\""));
+            setup.publish_keys(&[&Key::new("a")]);
+            setup.run(["sync"]).succeeds();
+            // Lost, and the node was started anew.
+            for directory in [setup.state_dir(), setup.runtime_dir()] {
+                fs::remove_dir_all(directory).unwrap();
+            }
+            let run = setup.run(["sync"]);
+            let file = fragment(name).display().to_string();
+            match told {
+                true => run.fails(1, &[&[&file, "holds keys that authkeysd wrote", "lost, emptied or moved"]]),
+                false => run.succeeds(),
+            }
+            setup.run(["sync"]).succeeds();
+            fs::remove_file(fragment(name)).unwrap();
+        }
+    });
+}
+
+#[test]
 fn f13_f14_no_link_in_the_way_to_the_fragments_is_followed() {
     coreos("f13_f14_no_link_in_the_way_to_the_fragments_is_followed", || {
         let key = Key::new("k");

@@ -130,7 +130,7 @@ fn f38_a_state_directory_that_was_lost_is_told_by_the_file_and_by_the_status() {
         // It cannot be known that it is old, only that something was forgotten.
         node.setup.publish(sign(&node.document(16, &node.ops), &node.ops));
         let file = node.file().display().to_string();
-        let by_file: &[&str] = &[&file, "holds keys between our markers", "lost, emptied or moved"];
+        let by_file: &[&str] = &[&file, "holds keys that authkeysd wrote", "lost, emptied or moved"];
         let by_status: &[&str] = &[&file, "followed a document with serial 17", "compare the serial"];
         let faults = if mode == "block" { vec![by_file, by_status] } else { vec![by_status] };
         node.setup.run(["sync"]).fails(1, &faults);

@@ -13,11 +13,11 @@ use super::apply::Work;
 use super::files::Files;
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
-use crate::config::{AccountConfig, Placed};
-use crate::document::{Document, LeftOut, Rules};
+use crate::config::{AccountConfig, FragmentName, Placed};
+use crate::document::{Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
+use crate::plan::{Desired, ExpiryForm, Moment, desired, holds_our_block};
 use crate::source::{Fetch, Stage};
 use crate::state::{Judged, State, Store};
 
@@ -258,13 +258,15 @@ impl Prepared {
         self.work.as_ref().and_then(|work| work.files.place(&work.target))
     }
 
-    /// Whether an earlier cycle, by what the file holds, wrote it.
+    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
     pub(super) fn was_written(&self) -> bool {
-        let work = self.work.as_ref().filter(|work| work.mode == Mode::Block);
-        match work.map(|work| &work.files) {
-            Some(Files::One(snapshot)) => snapshot.content.as_deref().is_some_and(holds_our_block),
+        self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {
+            (Files::One(snapshot), _) => snapshot.content.as_deref().is_some_and(holds_our_block),
+            (Files::Several(_, present), Place::Fragment { name }) if name == FragmentName::default().as_str() => {
+                present.ours.as_deref().is_some_and(|content| count_keys(content) > 0)
+            }
             _ => false,
-        }
+        })
     }
 
     pub(super) fn file(&self) -> &str {

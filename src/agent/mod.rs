@@ -64,6 +64,8 @@ struct Cycle<'s> {
     state: State,
     intent: Intent,
     now: Timestamp,
+    /// Nothing was remembered when it began.
+    first: bool,
     faults: Vec<Fault>,
     shared: Shared,
 }
@@ -127,6 +129,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             clock,
             Cycle {
                 state,
+                first: store.is_new(),
                 store,
                 intent,
                 now: clock.effective(),
@@ -139,11 +142,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
-        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, shared: Shared::default() };
+        let first = store.is_new();
+        let shared = Shared::default();
+        let mut cycle = Cycle { store, state, intent, now: begun.effective(), first, faults, shared };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
-        let first = cycle.store.is_new();
         let mut accounts: BTreeMap<usize, AccountOutcome> = BTreeMap::new();
         let mut waiting: Vec<(usize, &AccountConfig)> = self.config.accounts.iter().enumerate().collect();
         while !waiting.is_empty() {
@@ -206,9 +210,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
         let mut prepared = cycle.shared.refuse(prepared);
-        let first = cycle.store.is_new();
-        if let Some(written) = prepared.iter().find(|one| first && one.was_written()) {
-            cycle.faults.push(Fault::forgotten(&format!("{} holds keys between our markers", written.file())));
+        if let Some(written) = prepared.iter().find(|one| cycle.first && one.was_written()) {
+            cycle.faults.push(Fault::forgotten(&format!("{} holds keys that authkeysd wrote", written.file())));
         }
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {
