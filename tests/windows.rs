@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -202,6 +203,39 @@ fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for
         let july = ", \"not_after\": \"2099-07-01T00:00:00Z\"";
         publish(&setup, &[entry(&key, july)]);
         assert_eq!(written("local", &mut setup, &key).as_deref(), Some("expiry-time=\"20990701100000\""));
+    });
+}
+
+/// Puts a program in sshd's place that says of itself what that version does, and no more.
+fn pretend_sshd(setup: &Setup, answer: &str) {
+    let script = setup.path("sshd");
+    std::fs::write(&script, format!("#!/bin/sh\n{answer}\n")).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(Command::new("mount").arg("--bind").arg(&script).arg("/usr/sbin/sshd").status().unwrap().success());
+}
+
+#[test]
+fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
+    lab("f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself", || {
+        set_zone("Australia/Sydney");
+        let key = Key::new("k");
+        let setup = Setup::for_user("alice");
+        publish(&setup, &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")]);
+        let usage = "echo 'unknown option -- V' >&2; echo 'OpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w' >&2; exit 1";
+        for (answer, time) in [
+            ("echo 'OpenSSH_9.1p1, OpenSSL 3.0.7' >&2", Some("20990101000000Z")),
+            ("echo 'OpenSSH_10.0p2 Debian-7' >&2", Some("20990101000000Z")),
+            ("echo 'OpenSSH_9.0p1, OpenSSL 3.0.2' >&2", Some("20990101100000")),
+            (usage, Some("20990101100000")),
+            ("echo 'OpenSSH_7.7p1, OpenSSL 1.0.2' >&2", Some("20990101100000")),
+            ("echo 'OpenSSH_7.6p1, OpenSSL 1.0.2' >&2", None),
+            ("echo 'OpenSSH_7.4p1, OpenSSL 1.0.2k-fips' >&2", None),
+        ] {
+            pretend_sshd(&setup, answer);
+            setup.run(["sync"]).succeeds();
+            let expected = time.map(|time| format!("expiry-time=\"{time}\" ")).unwrap_or_default() + &key.line;
+            assert_eq!(line_of(&key), Some(expected), "{answer}");
+        }
     });
 }
 
