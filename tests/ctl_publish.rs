@@ -15,8 +15,6 @@ mod moto;
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod s3_stub;
 
-use std::process::Stdio;
-
 use desk::{Desk, document, serial};
 use moto::Moto;
 use s3_stub::{Answer, Stub};
@@ -201,32 +199,14 @@ fn it_signs_and_does_not_replace_a_signed_document_by_an_unsigned_one_unasked() 
 fn of_two_publishers_at_once_none_is_lost() {
     let Some(bucket) = Bucket::new() else { return };
     bucket.moto.switch_versions_on("keys");
-    let keys = [Key::new("both"), Key::new("a"), Key::new("b")];
-    bucket.desk.file("a", document(None, &[&keys[0], &keys[1]]));
-    bucket.desk.file("b", document(None, &[&keys[0], &keys[2]]));
-    let (mut successes, mut losses) = (0, 0);
-    for _ in 0..12 {
-        let runs = ["a", "b"].map(|name| {
-            let mut command = bucket.desk.command(name, TARGET, &[]);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-        });
-        for run in runs {
-            let output = run.wait_with_output().unwrap();
-            let stderr = String::from_utf8(output.stderr).unwrap();
-            match output.status.code() {
-                Some(0) => successes += 1,
-                Some(1) => {
-                    losses += 1;
-                    assert!(stderr.contains("somebody else published meanwhile (now serial "), "{stderr}");
-                    assert!(stderr.contains("nothing was overwritten"), "{stderr}");
-                }
-                other => panic!("{other:?}: {stderr}"),
-            }
-        }
+    let (successes, losses) = bucket.desk.race(TARGET, 12);
+    for told in &losses {
+        assert!(told.contains("somebody else published meanwhile (now serial "), "{told}");
+        assert!(told.contains("nothing was overwritten"), "{told}");
     }
     // Each success is one step of the serial: none went over another.
     assert_eq!(serial(&bucket.published()), successes);
-    assert!(successes >= 12 && losses > 0, "{successes} and {losses}: they never met");
+    assert!(successes >= 12 && !losses.is_empty(), "{successes} and {losses:?}: they never met");
 }
 
 #[test]

@@ -12,18 +12,10 @@ use std::time::{Duration, Instant};
 
 use authkeysd::source::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Sources, Version};
 
-use fetching::{block_on, fails_at, fetch, fetch_from};
-use isolated::{isolated, set_profile};
-use s3_stub::{Answer, Stub, Then};
+use scripted::{Answer, Stub, Then, block_on, fails_at, fetch, fetch_from, isolated, set_profile};
 
-#[path = "support/fetching.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod fetching;
-#[path = "support/isolated.rs"]
-mod isolated;
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
+#[path = "support/scripted.rs"]
+mod scripted;
 
 const URL: &str = "s3://acme-keys/prod/workers.json";
 const ETAG: &str = "ETag: \"abc123\"";

@@ -43,6 +43,30 @@ impl Desk {
     pub(crate) fn publish(&self, document: &str, target: &str, more: &[&str]) -> Run {
         outcome_of(&mut self.command(document, target, more))
     }
+
+    /// Rounds of two publishers that start together: how many came through, and what those said that did not.
+    pub(crate) fn race(&self, target: &str, rounds: u64) -> (u64, Vec<String>) {
+        let keys = [Key::new("both"), Key::new("a"), Key::new("b")];
+        self.file("a", document(None, &[&keys[0], &keys[1]]));
+        self.file("b", document(None, &[&keys[0], &keys[2]]));
+        let (mut successes, mut losses) = (0, Vec::new());
+        for _ in 0..rounds {
+            let runs = ["a", "b"].map(|name| {
+                let mut command = self.command(name, target, &[]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            });
+            for run in runs {
+                let output = run.wait_with_output().unwrap();
+                let stderr = String::from_utf8(output.stderr).unwrap();
+                match output.status.code() {
+                    Some(0) => successes += 1,
+                    Some(1) => losses.push(stderr),
+                    other => panic!("{other:?}: {stderr}"),
+                }
+            }
+        }
+        (successes, losses)
+    }
 }
 
 /// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's scope.

@@ -8,8 +8,7 @@ use std::time::Duration;
 use authkeysd::aws::retry::{Jitter, Policy};
 use authkeysd::source::{Class, Fetch, FetchError, Fetched, Limits, SourceUrl, Sources, Version, Versions};
 
-use crate::isolated::set_profile;
-use crate::s3_stub::{Answer, Stub};
+use super::{Answer, Stub, set_profile};
 
 /// Waits as long as a hundredth of what is allowed, and counts.
 #[derive(Debug, Default)]

@@ -1,11 +1,13 @@
 //! A real moto server in a virtual environment that the tests make themselves, once, below `target/`.
 
-use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+#[path = "python.rs"]
+mod python;
 
 const PACKAGE: &str = "moto[server,s3]==5.2.5";
 
@@ -55,14 +57,7 @@ impl Moto {
     /// Makes the environment if there is none yet; `false`, after a loud word, where Python is missing. In CI that is a
     /// failure. To be called before a test leaves the user's environment, which may say where packages come from.
     pub(crate) fn prepare() -> bool {
-        match environment() {
-            Ok(_) => true,
-            Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("no moto server: {why}"),
-            Err(why) => {
-                eprintln!("SKIPPED: no moto server: {why}");
-                false
-            }
-        }
+        environment().is_some()
     }
 
     /// A server on a free port, without any state.
@@ -204,41 +199,6 @@ impl Moto {
     }
 }
 
-/// The environment's Python; made by whoever comes first, while the others wait for the lock.
-fn environment() -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    std::fs::create_dir_all(target).map_err(|error| error.to_string())?;
-    let home = target.join("moto");
-    let lock = OpenOptions::new().create(true).append(true).open(target.join("moto.lock"));
-    lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(|error| error.to_string()).and_then(|lock: File| {
-        let (python, done) = (home.join("bin/python"), home.join("done"));
-        // A mark in the end tells a complete environment from one whose making was interrupted, or another version's.
-        let made_of = std::fs::File::open(&done).and_then(std::io::read_to_string).unwrap_or_default();
-        if made_of != PACKAGE {
-            let start = Instant::now();
-            eprintln!("making a virtual environment with {PACKAGE} in {}", home.display());
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-            run(Command::new(&python).args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                PACKAGE,
-            ]))?;
-            let written = File::create(&done).and_then(|mut done| done.write_all(PACKAGE.as_bytes()));
-            written.map_err(|error| error.to_string())?;
-            eprintln!("made in {:?}", start.elapsed());
-        }
-        drop(lock);
-        Ok(python)
-    })
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
+fn environment() -> Option<PathBuf> {
+    python::environment("moto", PACKAGE)
 }
