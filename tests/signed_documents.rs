@@ -82,7 +82,9 @@ fn only_what_an_allowed_signer_signed_is_installed() {
         (sign(good.trim_end(), &node.ops), "its BEGIN line does not start a line"),
     ] {
         node.setup.publish(&document);
-        node.setup.run(["sync"]).fails(1, &[&[words]]);
+        let run = node.setup.run(["sync"]);
+        run.fails(1, &[&[words]]);
+        assert_eq!(run.stderr.matches(words).count(), 1, "told once: {run:?}");
         assert!(!node.file().exists(), "{words}");
     }
     node.setup.publish(sign(&good, &node.ops));

@@ -244,6 +244,10 @@ pub(crate) fn dequote(text: &str) -> Option<(String, &str)> {
 
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
+        // As with a bad pattern, such a key would count and never open.
+        "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => {
+            Err("only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else")
+        }
         "from" => value.split(',').try_for_each(check_from),
         "expiry-time" => Expiry::parse(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
         "environment" => match value.split_once('=') {

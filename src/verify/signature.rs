@@ -49,9 +49,9 @@ pub enum BadSignature {
         "its signature does not fit: not one byte may change after signing, line ends included; sign it again as it is to be published"
     )]
     Wrong,
-    /// It fits, but who made it may not.
+    /// It fits, but who made it may not. No cause of this error: it is told in the middle of its text.
     #[error("{0}; have it signed by one who may, or correct [trust]")]
-    NotAllowed(#[from] NotAllowed),
+    NotAllowed(NotAllowed),
 }
 
 /// Checks an armored signature over `payload` and tells whose it is.
@@ -62,7 +62,7 @@ pub fn verify_signature(
     now: Timestamp,
 ) -> Result<String, BadSignature> {
     let key = signed_by(payload, armored)?;
-    Ok(signers.admit(&key, now)?)
+    signers.admit(&key, now).map_err(BadSignature::NotAllowed)
 }
 
 /// The key that made an armored signature over `payload`; whether it may is another question.

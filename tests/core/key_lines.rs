@@ -63,6 +63,8 @@ fn what_sshd_refuses_is_not_installed() {
         format!("from=\"10.0.0.0/33\" {key}"),
         format!("from=\"a, b\" {key}"),
         format!("from=\"a,,b\" {key}"),
+        format!("from=\"!10.1.1.1\" {key}"),
+        format!("from=\"!10.0.0.0/8,!*.example.org\" {key}"),
         format!("permitopen=\"host\" {key}"),
         format!("permitopen=\"host:0\" {key}"),
         format!("permitlisten=\"99999\" {key}"),
