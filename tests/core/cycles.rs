@@ -309,6 +309,25 @@ fn exclusive_keeps_once_what_it_replaces() {
 }
 
 #[test]
+fn a_document_in_the_place_of_another_sources_opens_no_account_that_its_keys_do_not_name() {
+    let world = World::new(
+        "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/l\"\n",
+    );
+    let for_account = |user: &str, serial: u32, key: &str| {
+        format!(
+            "{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{key}\",\"accounts\":[\"{user}\"]}}]}}"
+        )
+    };
+    world.publish("file:/k", "1", &for_account("a", 1, &ed(1)));
+    world.publish("file:/l", "1", &for_account("b", 1, &ed(2)));
+    assert_eq!(world.cycle().status, Status::Ok);
+    world.publish("file:/l", "2", &for_account("a", 2, &ed(1)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.accounts[1].status), (Status::Stale, Status::Stale));
+    assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1)]), block(&[&ed(2)])));
+}
+
+#[test]
 fn a_dry_run_writes_nothing_at_all() {
     let world = World::new(TWO);
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
