@@ -120,6 +120,17 @@ fn a_stage_that_nothing_bears_or_without_a_value_is_passed_over() {
 }
 
 #[test]
+fn a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it() {
+    isolated("a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it", &[], |home| {
+        let answer = value("v1\\u001b[2J\\nWATCHDOG=trigger\\u202e", &["AWSCURRENT"], "one");
+        let stub = Stub::start([answer.clone(), answer]);
+        let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, CURRENT_ONLY, None) else { panic!() };
+        assert_eq!(current.version.label, "v1 [2J WATCHDOG=trigger?");
+        assert_eq!(fetch(CURRENT_ONLY, Some(&current.version)), Ok(Fetched::Unchanged));
+    });
+}
+
+#[test]
 fn any_other_error_of_any_stage_is_the_secrets() {
     isolated("any_other_error_of_any_stage_is_the_secrets", &[], |home| {
         let current = value("v1", &["AWSCURRENT"], "one");

@@ -10,8 +10,8 @@ use http_body_util::LengthLimitError;
 
 use super::reach::{REACH, REGION, unanswered};
 use super::verdict::{LATER, verdict};
-pub(crate) use super::words::chain;
-use super::words::{element, find, words};
+pub(crate) use super::words::{chain, words};
+use super::words::{element, find};
 use crate::source::error::{Class, FetchError};
 
 /// One call, as its failures are told.

@@ -20,7 +20,7 @@ pub(super) fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A server's words, fit for one line of a log or a terminal.
-pub(super) fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     let mut plain = String::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !plain.is_empty() {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::error::FetchError;
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 use crate::aws::clients::Clients;
-use crate::aws::fault::{Call, chain, no_region, partition};
+use crate::aws::fault::{Call, chain, no_region, partition, words};
 use crate::aws::{Aws, endpoint, service_endpoint};
 
 /// One object, as a source URL names it.
@@ -129,5 +129,5 @@ fn version(answer: &GetObjectOutput) -> Version {
         None | Some("" | "null") => token.trim_start_matches("W/").trim_matches('"'),
         Some(id) => id,
     };
-    Version { label: label.to_owned(), token }
+    Version { label: words(label), token }
 }

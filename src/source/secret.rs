@@ -14,7 +14,7 @@ use super::error::{Class, FetchError};
 use super::stages::{Read, together};
 use super::{Fetched, MAX_DOCUMENT, Part, SourceUrl, Stage, Version, Versions};
 use crate::aws::clients::Clients;
-use crate::aws::fault::{Call, no_region, partition};
+use crate::aws::fault::{Call, no_region, partition, words};
 use crate::aws::{Aws, service_endpoint};
 
 /// What Secrets Manager calls a stage that no version bears, a version that has no value, and a secret that is not there.
@@ -96,13 +96,14 @@ fn taken(call: &Call, answer: GetSecretValueOutput, stage: Stage) -> Result<Opti
     if bytes.len() > MAX_DOCUMENT {
         return Err(call.too_large());
     }
-    let Some(label) = answer.version_id.filter(|id| !id.is_empty()) else {
+    let Some(id) = answer.version_id.filter(|id| !id.is_empty()) else {
         let remedy = format!("is that Secrets Manager? check the endpoint {}", call.endpoint);
         return Err(call.failed(Class::Invalid, "answered without a VersionId", remedy));
     };
     // A version's value never changes, but a secret that was deleted and made again may use its name again.
-    let token = format!("{label} {}", created.map(|created| created.to_string()).unwrap_or_default());
-    let part = Part { version: Version { label, token }, created, bytes };
+    let token = format!("{id} {}", created.map(|created| created.to_string()).unwrap_or_default());
+    // Whoever writes the secret may choose the id, which goes to terminals, logs and the service manager.
+    let part = Part { version: Version { label: words(&id), token }, created, bytes };
     Ok(Some(Read { part, labels: answer.version_stages.unwrap_or_default() }))
 }
 
