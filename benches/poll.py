@@ -70,6 +70,13 @@ def pss(pid):
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
+def unit_environment():
+    """What the unit sets."""
+    lines = (ROOT / "systemd" / "authkeysd.service").read_text().splitlines()
+    settings = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
+    return dict(setting.split("=", 1) for setting in settings)
+
+
 def main():
     polls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), S3)
@@ -91,12 +98,9 @@ def main():
             "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "not-a-secret",
             "AWS_EC2_METADATA_DISABLED": "true",
-            # What the unit sets.
-            "MALLOC_ARENA_MAX": "1",
         }
-        service = subprocess.Popen(
-            [AUTHKEYSD, "--config", place / "config.toml", "run"], env=environment, stderr=subprocess.DEVNULL
-        )
+        command = [AUTHKEYSD, "--config", place / "config.toml", "run"]
+        service = subprocess.Popen(command, env=environment | unit_environment(), stderr=subprocess.DEVNULL)
         try:
             while len(CALLS) < 5:
                 time.sleep(0.1)
