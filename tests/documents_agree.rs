@@ -15,6 +15,7 @@ use support::Setup;
 
 const EXAMPLE: &str = include_str!("../examples/config.toml");
 const OUTPUT: &str = include_str!("../docs/output.md");
+const CONFIGURE: &str = include_str!("../docs/configure.md");
 const OPERATE: &str = include_str!("../docs/operate.md");
 const CHANGELOG: &str = include_str!("../CHANGELOG.md");
 
@@ -37,6 +38,129 @@ fn the_example_is_good_and_shows_every_key() {
             }
         });
         assert!(shown, "examples/config.toml does not show {key}");
+    }
+}
+
+/// One key of the configuration, as a row of docs/configure.md tells of it.
+struct Row {
+    section: String,
+    key: String,
+    example: String,
+    takes: String,
+    default: String,
+}
+
+fn rows() -> Vec<Row> {
+    let (mut section, mut rows) = (String::new(), Vec::new());
+    for line in CONFIGURE.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.trim_matches(['`', '[', ']']).to_owned();
+        }
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        if let [setting, takes, default, _] = cells.as_slice()
+            && let Some((key, example)) = setting.trim_matches('`').split_once(" = ")
+        {
+            let [key, example, takes, default] = [key, example, takes, default].map(|text| (*text).to_owned());
+            rows.push(Row { section: section.clone(), key, example, takes, default });
+        }
+    }
+    rows
+}
+
+impl Row {
+    /// A configuration with this value of the key, or without the key, and what else it needs beside it.
+    fn config(&self, value: Option<&str>) -> Result<Config, String> {
+        let line = value.map_or(String::new(), |value| format!("{} = {value}\n", self.key));
+        let beside = match (self.section.as_str(), self.key.as_str()) {
+            (_, "splay") => "schedule = \"0 */5 * * * *\"\n",
+            (_, "fragment") => "layout = \"coreos\"\n",
+            (_, "principals") => "allowed_signers = \"/x\"\n",
+            ("account", "allow_private_key") => "source = \"file:/own\"\n",
+            _ => "",
+        };
+        let source = if self.section == "At the top" && self.key == "source" { "" } else { "source = \"file:/k\"\n" };
+        let text = match self.section.as_str() {
+            "At the top" => format!("{source}{beside}{line}[[account]]\n"),
+            "account" => format!("{source}[[account]]\n{beside}{line}"),
+            section => format!("{source}[[account]]\n[{section}]\n{beside}{line}"),
+        };
+        Config::parse(&text).map_err(|faults| format!("{faults:?} in:\n{text}"))
+    }
+}
+
+/// The pieces of code in a cell that are values.
+fn values(cell: &str) -> impl Iterator<Item = &str> {
+    let code = cell.split('`').skip(1).step_by(2);
+    code.filter(|code| {
+        code.starts_with(|sign: char| sign == '"' || sign.is_ascii_digit()) || ["true", "false"].contains(code)
+    })
+}
+
+#[test]
+fn the_guide_to_the_configuration_has_every_key_with_values_that_are_good_and_defaults_that_are_true() {
+    let faults = Config::parse("zz = 1\n[[account]]\nzz = 1\n[trust]\nzz = 1\n[policy]\nzz = 1\n[report]\nzz = 1\n");
+    let mut known = BTreeSet::new();
+    for fault in faults.unwrap_err() {
+        let section = fault.key.split_once('.').map_or("At the top", |(section, _)| section);
+        let keys = fault.message.split_once("known here: ").into_iter().flat_map(|(_, keys)| keys.split(", "));
+        known.extend(keys.map(|key| (section.to_owned(), key.to_owned())));
+    }
+    for table in ["account", "trust", "policy", "report"] {
+        assert!(
+            known.remove(&("At the top".to_owned(), table.to_owned())) && CONFIGURE.contains(&format!("[{table}]"))
+        );
+    }
+    let rows = rows();
+    let told: BTreeSet<_> = rows.iter().map(|row| (row.section.clone(), row.key.clone())).collect();
+    assert_eq!(told, known);
+    for row in &rows {
+        for value in values(&row.takes).chain([row.example.as_str()]) {
+            row.config(Some(value)).unwrap();
+        }
+        if let Some(default) = row.default.strip_prefix('`').and_then(|code| code.strip_suffix('`'))
+            && !default.contains('`')
+        {
+            assert_eq!(row.config(Some(default)).unwrap(), row.config(None).unwrap(), "{}", row.key);
+        }
+    }
+    for config in support::blocks(CONFIGURE, "toml") {
+        Config::parse(&config).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_beyond_the_limits_that_the_guide_names_is_refused() {
+    let long = format!("\"{}\"", "x".repeat(129));
+    let long_name = format!("\"{}\"", "x".repeat(257));
+    let long_prefix = format!("\"{}/\"", "x".repeat(122));
+    let beyond = |key: &str| match key {
+        "source" => vec!["\"ftp://x\"", "\"file:x\""],
+        "allow_private_key" | "ec2_tags" => vec!["1", "\"true\""],
+        "schedule" => vec!["\"999ms\"", "60", "\"0 */5 * * *\""],
+        "splay" => vec!["\"101%\"", "\"-1s\""],
+        "pinned_keys" | "state_dir" | "runtime_dir" | "allowed_signers" => vec!["\"x\"", "\"/a/../b\""],
+        "expiry_time" | "mode" | "layout" => vec!["\"other\"", "true"],
+        "user" => vec!["\"\"", &long_name],
+        "file" => vec!["\"keys\"", "\"%h/%x\"", "\"/a/../b\""],
+        "fragment" => vec!["\".x\"", "\"-x\"", "\"\"", &long],
+        "audience" => vec!["\"\"", "\"a b\"", &long],
+        "principals" => vec!["[]", "[\"*@acme\"]"],
+        "min_keys" => vec!["-1", "4097"],
+        "max_removals" => vec!["-1", "4097", "\"101%\""],
+        "min_rsa_bits" => vec!["1023", "16385"],
+        "max_stale" | "heartbeat" => vec!["\"999ms\"", "\"1\""],
+        "allow_options" => vec!["[\"frob\"]", "\"from\""],
+        "tag_prefix" => vec!["\"aws:x\"", "\"a#\"", &long_prefix],
+        "key_name_tag" => vec!["\"aws:x\"", "\"authkeysd:status\"", &long],
+        "report_spread" => vec!["\"-1s\"", "\"86401s\""],
+        "s3" => vec!["\"file:/x\"", "\"s3://BUCKET/?version_id=1\""],
+        "prometheus" => vec!["\"x.prom\"", "\"/x\""],
+        key => panic!("what is beyond {key}'s limits?"),
+    };
+    for row in rows() {
+        for value in beyond(&row.key) {
+            assert!(row.config(Some(value)).is_err(), "{} = {value} is taken", row.key);
+        }
     }
 }
 

@@ -1,133 +1,86 @@
-//! authkeysd.toml(5), from the comments of examples/config.toml: a key that stands there is in the page.
+//! authkeysd.toml(5), from docs/configure.md: what stands there is in the page.
 
-use clap_mangen::roff::{bold, italic, roman};
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use crate::pages;
 
-const EXAMPLE: &str = include_str!("../config.toml");
-
-/// One key of the configuration, or several that share a text.
-#[derive(Debug, Default)]
-struct Setting {
-    /// As they stand in the file: a key and its value.
-    keys: Vec<(String, String)>,
-    text: String,
-    /// The text stood above the key, and may be meant for the keys below it too.
-    shared: bool,
-}
-
-/// One table of the configuration.
-#[derive(Debug)]
-struct Section {
-    /// `""` for the top of the file.
-    name: String,
-    text: String,
-    settings: Vec<Setting>,
-}
+const GUIDE: &str = include_str!("../../docs/configure.md");
 
 /// The page; `date` is the day of the build.
 pub(crate) fn page(date: &str) -> Vec<u8> {
-    let (about, sections) = read(EXAMPLE);
     let mut page = pages::title("authkeysd.toml", "5", "File formats", date);
     page.control("SH", ["NAME"]);
     page.text([roman("authkeysd.toml - what authkeysd keeps equal to which key set")]);
     page.control("SH", ["SYNOPSIS"]);
     page.text([italic("/etc/authkeysd/config.toml")]);
     page.control("SH", ["DESCRIPTION"]);
-    page.text([roman(about)]);
-    page.control("PP", []);
-    page.text([roman(
-        "The file is TOML. Unknown keys are errors; all faults are told at once, with line and key. The service reads it at its \
-         start and at each reload.",
-    )]);
-    for section in &sections {
-        let heading = if section.name.is_empty() { "AT THE TOP" } else { section.name.as_str() };
-        page.control("SH", [heading]);
-        if !section.text.is_empty() {
-            page.text([roman(section.text.as_str())]);
+    // The heading is the page's name.
+    let mut lines = GUIDE.lines().skip(1);
+    let (mut paragraph, mut after_heading) = (Vec::new(), true);
+    while let Some(line) = lines.next() {
+        let text = line.trim();
+        if !text.is_empty() && !text.starts_with(['#', '|', '`']) || (text.starts_with('`') && !text.starts_with("```"))
+        {
+            paragraph.push(text);
+            continue;
         }
-        for setting in &section.settings {
-            for (at, (key, value)) in setting.keys.iter().enumerate() {
-                page.control(if at == 0 { "TP" } else { "TQ" }, []);
-                page.text([bold(key.as_str()), roman(" = "), italic(value.as_str())]);
+        if !paragraph.is_empty() {
+            if !after_heading {
+                page.control("PP", []);
             }
-            page.text([roman(setting.text.as_str())]);
+            page.text(inline(&std::mem::take(&mut paragraph).join(" ")));
+            after_heading = false;
+        }
+        if let Some(heading) = text.strip_prefix("## ") {
+            page.control("SH", [heading.replace('`', "").as_str()]);
+            after_heading = true;
+        } else if text.starts_with("```") {
+            let code: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+            page.control("PP", []);
+            page.control("EX", []);
+            page.text([roman(code.join("\n"))]);
+            page.control("EE", []);
+        } else if text.starts_with('|') {
+            row(&mut page, text);
         }
     }
-    page.control("SH", ["EXAMPLE"]);
-    page.control("EX", []);
-    page.text([roman("source = \"s3://acme-ssh-keys/prod/workers.json\"\n\n[[account]]\nuser = \"ubuntu\"")]);
-    page.control("EE", []);
     pages::see_also(&mut page, &[("authkeysd", "8"), ("sshd_config", "5")]);
     page.render().into_bytes()
 }
 
-/// The comment that opens the file, and its tables in their order; a table that stands several times is one section.
-fn read(example: &str) -> (String, Vec<Section>) {
-    let mut sections = vec![Section { name: String::new(), text: String::new(), settings: Vec::new() }];
-    let (mut comment, mut about, mut here, mut adjacent) = (Vec::new(), String::new(), 0, false);
-    for line in example.lines().map(str::trim) {
-        if line.is_empty() {
-            // A comment that no key follows speaks of the whole.
-            about.push_str(&std::mem::take(&mut comment).join(" "));
-            adjacent = false;
-        } else if let Some((key, value, trailing)) = setting(line) {
-            let shared = trailing.is_none();
-            let text: Vec<String> = std::mem::take(&mut comment).into_iter().chain(trailing).collect();
-            let setting = Setting { keys: vec![(key, value)], text: text.join(" "), shared };
-            add(&mut sections, here, setting, adjacent);
-            adjacent = true;
-        } else if let Some(words) = line.strip_prefix('#') {
-            comment.push(words.trim().to_owned());
-        } else {
-            let text = std::mem::take(&mut comment).join(" ");
-            let known = sections.iter().position(|section| section.name == line);
-            here = known.unwrap_or_else(|| {
-                sections.push(Section { name: line.to_owned(), text, settings: Vec::new() });
-                sections.len() - 1
-            });
-            adjacent = false;
+/// A row of a table: of a key, or of a form of URL. The table's head says nothing here.
+fn row(page: &mut Roff, line: &str) {
+    let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+    match cells.as_slice() {
+        [setting, takes, default, means] => {
+            let Some((key, value)) = setting.trim_matches('`').split_once(" = ") else { return };
+            page.control("TP", []);
+            page.text([bold(key), roman(" = "), italic(value)]);
+            let (first, rest) = means.split_at(means.chars().next().map_or(0, char::len_utf8));
+            page.text(inline(&format!("{}{rest}.", first.to_uppercase())));
+            page.control("IP", []);
+            page.text(inline(&format!("Takes {takes}. Default: {default}.")));
         }
-    }
-    (about, sections)
-}
-
-/// `key = value  # text`, also where the whole line is commented out because it cannot stand beside the others.
-fn setting(line: &str) -> Option<(String, String, Option<String>)> {
-    let (key, rest) = line.trim_start_matches(['#', ' ']).split_once('=')?;
-    let key = key.trim();
-    if key.is_empty() || !key.chars().all(|sign| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_') {
-        return None;
-    }
-    let (value, text) = match rest.split_once(" #") {
-        Some((value, text)) => (value, Some(text.trim().to_owned())),
-        None => (rest, None),
-    };
-    Some((key.to_owned(), value.trim().to_owned(), text))
-}
-
-fn add(sections: &mut [Section], here: usize, mut setting: Setting, adjacent: bool) {
-    let Some((key, _)) = setting.keys.first() else { return };
-    let at_the_top = here > 0 && sections.first().is_some_and(|top| top.settings.iter().any(|other| other.has(key)));
-    let Some(section) = sections.get_mut(here) else { return };
-    if let Some(other) = section.settings.iter_mut().find(|other| other.has(key)) {
-        if other.text.is_empty() {
-            other.text = setting.text;
+        [term, means] if term.starts_with('`') => {
+            page.control("TP", []);
+            page.text(inline(term));
+            page.text(inline(&format!("is {means}.")));
         }
-        return;
-    }
-    if setting.text.is_empty() && at_the_top {
-        setting.text = "As at the top, for this account alone.".to_owned();
-    }
-    match section.settings.last_mut() {
-        // Keys that follow each other without a word of their own share the comment above them.
-        Some(before) if adjacent && before.shared && setting.text.is_empty() => before.keys.extend(setting.keys),
-        _ => section.settings.push(setting),
+        _ => {}
     }
 }
 
-impl Setting {
-    fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|(own, _)| own == key)
+/// Code becomes bold, a link its text.
+fn inline(text: &str) -> Vec<Inline> {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("](") {
+        let (name, end) = (before.rsplit_once('['), after.split_once(')'));
+        let (Some((before, name)), Some((_, after))) = (name, end) else { break };
+        plain.extend([before, name]);
+        rest = after;
     }
+    plain.push_str(rest);
+    let pieces = plain.split('`').enumerate().filter(|(_, piece)| !piece.is_empty());
+    pieces.map(|(at, piece)| if at % 2 == 1 { bold(piece) } else { roman(piece) }).collect()
 }
