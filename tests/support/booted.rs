@@ -102,7 +102,18 @@ impl Machine {
     /// Whether the machine's sshd lets `user` in with `key`.
     #[track_caller]
     pub fn login(&self, user: &str, key: &Key) -> bool {
-        let output = Command::new("ssh")
+        let output = self.ssh(user, key);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() || stderr.contains("Permission denied"),
+            "neither let in nor refused: {stderr}"
+        );
+        output.status.success()
+    }
+
+    /// One try to log in, also while nobody is there yet.
+    pub fn ssh(&self, user: &str, key: &Key) -> Output {
+        Command::new("ssh")
             .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
             .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"])
             .args(["-o", "KexAlgorithms=curve25519-sha256"])
@@ -112,13 +123,7 @@ impl Machine {
             .arg("true")
             .stdin(Stdio::null())
             .output()
-            .expect("ssh runs");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() || stderr.contains("Permission denied"),
-            "neither let in nor refused: {stderr}"
-        );
-        output.status.success()
+            .expect("ssh runs")
     }
 
     /// One property of a unit, as `systemctl show` has it.
