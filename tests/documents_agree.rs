@@ -15,6 +15,9 @@ use support::Setup;
 
 const EXAMPLE: &str = include_str!("../examples/config.toml");
 const OUTPUT: &str = include_str!("../docs/output.md");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
+const THREATS: &str = include_str!("../docs/threats.md");
 const CONFIGURE: &str = include_str!("../docs/configure.md");
 const OPERATE: &str = include_str!("../docs/operate.md");
 const CHANGELOG: &str = include_str!("../CHANGELOG.md");
@@ -162,6 +165,77 @@ fn what_lies_beyond_the_limits_that_the_guide_names_is_refused() {
             assert!(row.config(Some(value)).is_err(), "{} = {value} is taken", row.key);
         }
     }
+}
+
+/// The pieces of code in a text, in their order.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn each_claim_of_the_threat_model_names_a_test_that_exists() {
+    let mut claims = 0;
+    for row in THREATS.lines().filter(|line| line.starts_with("| ")) {
+        let attacked = row.trim_end_matches(" |").rsplit("| ").next().unwrap();
+        if attacked == "attacked by" {
+            continue;
+        }
+        let mut file = String::new();
+        for name in code(attacked) {
+            if name.ends_with(".rs") {
+                file =
+                    fs::read_to_string(Path::new(ROOT).join("tests").join(name)).unwrap_or_else(|_| panic!("{name}"));
+            } else {
+                assert!(file.contains(&format!("fn {name}(")), "{name} is not there: {row}");
+            }
+        }
+        assert!(!file.is_empty(), "nothing attacks it: {row}");
+        claims += 1;
+    }
+    assert!(claims > 25, "{claims}");
+}
+
+#[test]
+fn the_architecture_names_every_module_and_nothing_that_is_gone() {
+    let rows = ARCHITECTURE.lines().filter(|line| line.starts_with("| `src/"));
+    let told: BTreeSet<String> = rows
+        .flat_map(|row| code(row.split(" | ").next().unwrap()))
+        .map(|path| path.trim_start_matches("src/").trim_end_matches(".rs").to_owned())
+        .collect();
+    let modules = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).unwrap();
+    let modules =
+        modules.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.trim_end_matches(';').to_owned()));
+    // A word that only the others use.
+    assert_eq!(told, modules.filter(|module| module != "user").collect());
+    for path in code(ARCHITECTURE).filter(|code| ["src/", "tests/", "systemd/"].iter().any(|dir| code.starts_with(dir)))
+    {
+        assert!(Path::new(ROOT).join(path).exists(), "{path}");
+    }
+    for (name, file) in [("Fetch", "src/source/mod.rs"), ("Host", "src/host/mod.rs")] {
+        let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+        assert!(ARCHITECTURE.contains(&format!("`{name}` in `{file}`")) && text.contains(&format!("pub trait {name}")));
+    }
+}
+
+#[test]
+fn each_link_from_one_document_to_another_leads_somewhere() {
+    let mut links = 0;
+    let documents = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for document in documents.chain([Path::new(ROOT).join("README.md")]) {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let (file, part) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let file = if file.is_empty() { document.clone() } else { document.parent().unwrap().join(file) };
+            assert!(file.exists(), "{}: {target}", document.display());
+            let headings = fs::read_to_string(&file).unwrap_or_default().to_lowercase().replace(' ', "-");
+            assert!(part.is_empty() || headings.contains(&format!("#-{part}\n")), "{}: {target}", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 10, "{links}");
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! A bare booted system becomes a node by the lines of the README and nothing else; and the package is purged where an
+//! administrator had moved its directories.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+#[path = "support/faults.rs"]
+mod faults;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/moto.rs"]
+mod moto;
+#[path = "support/packages.rs"]
+mod packages;
+
+use moto::Moto;
+use packages::{Kind, built, put};
+use support::{Key, blocks, booted};
+
+const README: &str = include_str!("../README.md");
+const SUITE: &str = "bookworm";
+/// Where the README's lines find the package.
+const WORK: &str = "/root/authkeysd";
+
+/// The lines of the README's shell blocks that begin so.
+fn lines(starts: &[&str]) -> Vec<String> {
+    let lines = blocks(README, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>());
+    let lines = lines.map(|line| line.split(" #").next().unwrap().trim().to_owned());
+    lines.filter(|line| starts.iter().any(|start| line.starts_with(start))).collect()
+}
+
+#[test]
+fn the_lines_of_the_readme_lead_from_a_bare_system_to_a_login_with_a_published_key() {
+    let Some([package, _]) = built(Kind::Deb) else { return };
+    if !Moto::prepare() {
+        return;
+    }
+    booted(SUITE, |machine| {
+        machine.add_user("ubuntu");
+        machine.add_user("deploy");
+        let name = package.file_name().unwrap().to_str().unwrap();
+        machine.run(&format!("mkdir -p {WORK}/target/packages"));
+        put(machine, &package, &format!("{WORK}/target/packages/{name}"));
+        let install = lines(&["sudo apt-get install"]);
+        assert_eq!(install.len(), 1, "{install:?}");
+        machine.run(&format!(
+            "cd {WORK} && {}",
+            install[0].trim_start_matches("sudo ").replace("install", "install --yes")
+        ));
+
+        // What the README says to publish and to write, with a key of ours, and with its bucket in the stand-in.
+        let (moto, key) = (Moto::start(), Key::new("rotation-17"));
+        let document = blocks(README, "json").next().unwrap();
+        let shown = document.split("\"public_key\": \"").nth(1).unwrap().split('"').next().unwrap();
+        let document = document.replace(shown, &key.line).replace("2026-12-21", "2099-12-21");
+        moto.make_bucket("acme-ssh-keys");
+        moto.put_object("acme-ssh-keys", "prod/workers.json", document.as_bytes());
+        machine.write("/etc/authkeysd/config.toml", blocks(README, "toml").next().unwrap());
+        machine.write("/etc/authkeysd/deploy.keys", format!("{}\n", key.line));
+        let aws = format!(
+            "AWS_ENDPOINT_URL_S3={}\nAWS_REGION=eu-central-1\nAWS_EC2_METADATA_DISABLED=true\nAWS_ACCESS_KEY_ID=k\n\
+             AWS_SECRET_ACCESS_KEY=s\n",
+            moto.endpoint()
+        );
+        machine.write("/etc/default/authkeysd", aws);
+
+        assert!(!machine.login("ubuntu", &key));
+        let (mut told, mut commands) = (String::new(), 0);
+        for line in lines(&["authkeysd check", "authkeysd sync", "systemctl start authkeysd", "authkeysd status"]) {
+            let (said, good) = machine.tries(&format!("set -a; . /etc/default/authkeysd; {line}"));
+            // The doctor says that sshd must be told of `layout = "system"`; a dry run's status tells of changes.
+            let may_end_otherwise = line.ends_with("check") || line.ends_with("--dry-run");
+            assert!(good || may_end_otherwise, "{line}: {said}");
+            told += &said;
+            commands += 1;
+        }
+        assert_eq!(commands, 5);
+        assert!(told.contains("deploy") && told.contains(&key.fingerprint()), "{told}");
+        assert!(machine.login("ubuntu", &key));
+    });
+}
+
+#[test]
+fn a_purge_follows_no_link_and_deletes_nothing_outside() {
+    let Some([package, _]) = built(Kind::Deb) else { return };
+    booted(SUITE, |machine| {
+        machine.add_user("alice");
+        put(machine, &package, "/root/authkeysd.deb");
+        machine.run("dpkg -i /root/authkeysd.deb");
+        let key = Key::new("k");
+        machine.write("/srv/keys", format!("{}\n", key.line));
+        let config = "source = \"file:/srv/keys\"\nstate_dir = \"/home/alice/state\"\n[[account]]\nuser = \"alice\"\n";
+        machine.write("/etc/authkeysd/config.toml", config);
+        // The administrator moved directories, and a state_dir lies where a user could have put things.
+        machine.run(
+            "mkdir -m 0700 /home/alice/state && authkeysd sync && mkdir -p /var/lib/authkeysd /srv/moved \
+             && touch /var/lib/authkeysd/state.json && mv /var/lib/authkeysd /srv/moved/state \
+             && mv /etc/authkeysd /srv/moved/etc && ln -s /srv/moved/state /var/lib/authkeysd \
+             && ln -s /srv/moved/etc /etc/authkeysd",
+        );
+        machine.run("dpkg -i /root/authkeysd.deb && dpkg -P authkeysd");
+        machine.run(
+            "test -e /srv/moved/state/state.json -a -e /srv/moved/etc/config.toml -a -e /home/alice/state/state.json \
+             -a ! -L /var/lib/authkeysd -a ! -L /etc/authkeysd",
+        );
+        assert!(machine.login("alice", &key));
+    });
+}
