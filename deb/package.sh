@@ -25,6 +25,18 @@ programs() {
   PATH=$tools/zig/bin:$PATH cargo zigbuild --quiet --release --locked --bins --target "$1.$glibc"
 }
 
+# A symbol of a newer C library would let a program start nowhere on Amazon Linux 2. readelf reads programs of every machine.
+judge() {
+  local program highest
+  for program in authkeysd authkeysctl; do
+    highest=$(readelf --version-info --wide "target/$1/release/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+    if [ -z "$highest" ] || [ "$(printf '%s\n' "$highest" "GLIBC_$glibc" | sort -V | tail -n 1)" != "GLIBC_$glibc" ]; then
+      echo "package: $program for $1 needs ${highest:-no C library that can be told}, more than GLIBC_$glibc" >&2
+      exit 1
+    fi
+  done
+}
+
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
 texts() {
   local version maintainer page
@@ -70,6 +82,7 @@ main() {
   export SOURCE_DATE_EPOCH
   linker
   programs "$target"
+  judge "$target"
   texts
   mkdir -p target/packages
   for variant in node operator; do

@@ -113,6 +113,14 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
         for file in ["system-preset/50-authkeysd.preset", "man8/authkeysd.8.gz", "system/authkeysd.service"] {
             assert!(files.contains(file), "{file}: {files}");
         }
+        // By the names that Fedora, RHEL and Amazon Linux have; what rpm itself and the scripts need is everywhere.
+        for package in &packages {
+            let needs = query(&["--requires"], package);
+            let ours =
+                needs.lines().filter(|line| !["/bin/sh", "rpmlib(", "config("].iter().any(|own| line.starts_with(own)));
+            assert_eq!(ours.collect::<Vec<_>>(), ["ca-certificates", "glibc >= 2.26"], "{}", package.display());
+        }
+        assert_eq!(query(&["--recommends"], &packages[0]), "openssh-server\n");
         // The operators' package has neither scripts nor a service.
         assert_eq!(query(&["--scripts"], &packages[1]), "");
     }

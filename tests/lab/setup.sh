@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh demo|package|test|browser: has the system packages that the demo, the packages, the tests, or those in a browser
-# need (Debian; Ubuntu but for the browser). Quick when nothing is missing. Installs as root, or through a sudo that asks no password;
-# else names what is missing and exits 1.
+# need (Debian, Ubuntu; the browser on Ubuntu only where google-chrome is there). Quick when nothing is missing. Installs as root, or
+# through a sudo that asks no password; else names what is missing and exits 1.
 set -euo pipefail
 
 usage() {
@@ -9,7 +9,7 @@ usage() {
   exit 64
 }
 
-# One line for each tool: how to tell that it is there, and the package that brings it.
+# One line for each tool: how to tell that it is there (one of several will do), and the package that brings it.
 tools() {
   cat <<'END'
 demo command sshd openssh-server
@@ -38,15 +38,25 @@ test module ensurepip python3-venv
 test file /usr/share/zoneinfo/Pacific/Auckland tzdata
 package command cc gcc
 package command git git
+package command readelf binutils
 package command xz xz-utils
 package module ensurepip python3-venv
 test command lintian lintian
 test command rpm rpm
 test command rpmlint rpmlint
 test command objdump binutils
-browser command chromium-headless-shell chromium-headless-shell
+browser command chromium-headless-shell|chromium|google-chrome chromium-headless-shell
 browser file /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 END
+}
+
+any_of() {
+  local name names
+  IFS='|' read -ra names <<<"$1"
+  for name in "${names[@]}"; do
+    ! command -v "$name" >/dev/null || return 0
+  done
+  return 1
 }
 
 missing() {
@@ -54,7 +64,7 @@ missing() {
   tools | while read -r for_mode kind name package; do
     case $mode/$for_mode in test/demo | test/package) ;; *) [ "$mode" = "$for_mode" ] || continue ;; esac
     case $kind in
-      command) command -v "$name" >/dev/null || echo "$package" ;;
+      command) any_of "$name" || echo "$package" ;;
       file) [ -e "$name" ] || echo "$package" ;;
       module) python3 -c "import $name" 2>/dev/null || echo "$package" ;;
     esac
@@ -102,12 +112,13 @@ main() {
     echo "setup: missing what these Debian packages hold: ${packages[*]}" >&2
     exit 1
   fi
-  if [ "$(id -u)" = 0 ]; then
-    echo "setup: installing ${packages[*]}"
-    install "${packages[@]}"
-  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-    echo "setup: installing ${packages[*]} (sudo)"
-    sudo -n "$0" install "${packages[@]}"
+  local as=()
+  if [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && sudo -n true 2>/dev/null && as=(sudo -n); }; then
+    echo "setup: installing ${packages[*]} ${as[*]}"
+    if ! "${as[@]}" "$0" install "${packages[@]}"; then
+      [ "$mode" != browser ] || echo "setup: where a distribution has no chromium-headless-shell (Ubuntu), install google-chrome by hand" >&2
+      exit 1
+    fi
   else
     echo "setup: missing packages; run: sudo apt-get install ${packages[*]}" >&2
     exit 1
