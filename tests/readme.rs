@@ -46,6 +46,10 @@ fn each_path_that_is_named_exists() {
     for path in paths {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
     }
+    for document in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
+        let name = format!("`docs/{}`", document.unwrap().file_name().to_str().unwrap());
+        assert!(table.contains(&name), "{name} is not told of");
+    }
 }
 
 /// The words that follow `command` where it starts a line or a code span.

@@ -229,7 +229,10 @@ fn remedy(errno: Option<Errno>) -> &'static str {
     match errno {
         Some(Errno::NOSPC) => "the disk is full (blocks or inodes, `df`, `df -i`): free some space",
         Some(Errno::DQUOT) => "the user's disk quota is used up: free some space or raise it",
-        Some(Errno::ROFS) => "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`)",
+        Some(Errno::ROFS) => {
+            "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`); if it is writable elsewhere, the \
+             service's sandbox is what holds it: ReadWritePaths= in `systemctl edit authkeysd`"
+        }
         Some(Errno::PERM) => "look for an immutable or append-only flag (`lsattr`) or a security module's denial",
         Some(Errno::ACCESS) => "check owner and mode of each directory (`namei -l`) and a security module's denials",
         Some(Errno::NOENT) => "it does not exist: create it",
