@@ -94,6 +94,7 @@ fn f26_the_package_serves_a_node_from_the_installation_through_every_fault_to_a_
         machine.run("dpkg -i /root/authkeysd.deb");
         // Nothing is started before it is configured, and that is no failure; the service is enabled.
         assert_eq!(machine.property("authkeysd", "ActiveState"), "inactive");
+        assert_eq!(machine.property("authkeysd", "ProtectHome"), "tmpfs", "the generator leaves systemd 252 alone");
         assert_eq!(machine.run("systemctl is-enabled authkeysd"), "enabled");
         assert_eq!(machine.run("systemctl is-system-running --wait"), "running");
 
@@ -310,6 +311,7 @@ fn f26_the_units_sandbox_leaves_the_homes_writable_on_the_newest_debian() {
         put(machine, &package, "/root/authkeysd.deb");
         machine.run("dpkg -i /root/authkeysd.deb");
         assert_eq!(machine.run("systemd-analyze verify --man=no authkeysd.service 2>&1"), "");
+        assert_eq!(machine.property("authkeysd", "ProtectHome"), "no", "by the generator");
         let [first, second] = [(); 2].map(|()| Key::new("worker"));
         machine.write("/srv/keys.json", document(1, &[&first], &[]));
         machine.write(
