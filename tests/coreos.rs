@@ -1,102 +1,24 @@
-//! `layout = "coreos"` with the real update-ssh-keys, with programs that only pretend to be it, and with logins.
+//! `layout = "coreos"`: what becomes of the files, with the real update-ssh-keys and with logins.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
 
 mod support;
 
+#[path = "support/coreos.rs"]
+mod machine;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{Key, Run, Setup, UPDATE_SSH_KEYS, authorized_keys, install, lab, login};
-
-const ALICE: u32 = 60_001;
-const BOB: u32 = 60_002;
-const PROGRAM: &str = "/usr/local/bin/update-ssh-keys";
-const HOME: &str = "/home/alice";
+use machine::{ALICE, HOME, as_alice, coreos, degraded, document, fragment, names, put, setup, text, tool};
+use support::{Key, Setup, authorized_keys, install, login};
 
 /// A word of the message, and what makes the entry.
 type Odd = (&'static str, fn(&Path));
-
-/// Runs `body` in the lab, with the real program installed.
-fn coreos(test: &str, body: impl FnOnce()) {
-    if UPDATE_SSH_KEYS.prepare() {
-        lab(test, || {
-            tool("mount", &["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/usr/local/bin"]);
-            real_program();
-            body();
-        });
-    }
-}
-
-fn real_program() {
-    let _ = fs::remove_file(PROGRAM);
-    fs::copy(UPDATE_SSH_KEYS.path(), PROGRAM).unwrap();
-}
-
-/// Something else under the program's name.
-fn program(script: &str) {
-    let _ = fs::remove_file(PROGRAM);
-    fs::write(PROGRAM, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(PROGRAM, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn tool(name: &str, arguments: &[&str]) {
-    assert!(Command::new(name).args(arguments).status().unwrap().success(), "{name} {arguments:?}");
-}
-
-/// Runs something as alice, as her login shell would.
-fn as_alice(script: &str) -> Run {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=60001", "--regid=60001", "--clear-groups", "sh", "-c", script]);
-    support::outcome_of(command.env("HOME", HOME).current_dir(HOME).stdin(Stdio::null()))
-}
-
-fn setup() -> Setup {
-    Setup::new().account("alice", "layout = \"coreos\"").account("bob", "")
-}
-
-fn fragment(name: &str) -> PathBuf {
-    Path::new(HOME).join(".ssh/authorized_keys.d").join(name)
-}
-
-/// A fragment of alice's own.
-fn put(name: &str, content: &str) {
-    fs::write(fragment(name), content).unwrap();
-    chown(fragment(name), Some(ALICE), Some(ALICE)).unwrap();
-}
-
-fn text(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(path).unwrap()
-}
-
-fn names(directory: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    // What the program itself leaves behind.
-    names.retain(|name| name != ".authorized_keys.d.old");
-    names.sort();
-    names
-}
-
-/// A document with these keys that revokes that one.
-fn document(keys: &[&Key], revoked: &Key) -> String {
-    let keys: Vec<String> = keys.iter().map(|key| format!("{{\"public_key\": \"{}\"}}", key.line)).collect();
-    format!("{{\"version\": 1, \"keys\": [{}], \"revoked\": [\"{}\"]}}", keys.join(", "), revoked.fingerprint())
-}
-
-/// alice's account is degraded and says so with these words; what is published is in force all the same.
-#[track_caller]
-fn degraded(setup: &Setup, words: &[&str]) -> Run {
-    let run = setup.run(["sync", "--json"]);
-    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
-    assert_eq!((run.status, json["accounts"][0]["status"].as_str()), (1, Some("degraded")), "{run:?}");
-    words.iter().for_each(|word| assert!(run.stderr.contains(word), "{word}: {}", run.stderr));
-    run
-}
 
 #[test]
 fn f09_what_an_old_puller_left_is_revoked_also_in_the_fragment_that_the_first_run_makes() {
@@ -167,172 +89,6 @@ fn options_survive_the_programs_own_writing_and_expiry_is_sshds() {
         assert!(login("alice", &away));
         setup.run(["sync"]).succeeds();
         assert!(!login("alice", &away));
-    });
-}
-
-#[test]
-fn an_empty_set_on_purpose_empties_the_file_although_the_program_refuses_to() {
-    coreos("an_empty_set_on_purpose_empties_the_file_although_the_program_refuses_to", || {
-        let (one, stray) = (Key::new("one"), Key::new("stray"));
-        let mut setup = setup().tables("[policy]\nmin_keys = 0\n");
-        setup.publish_keys(&[&one]);
-        setup.run(["sync"]).succeeds();
-        setup.publish(r#"{"version": 1, "keys": []}"#);
-        setup.run(["sync"]).succeeds();
-        assert!(!login("alice", &one) && text(fragment("authkeysd")).is_empty());
-        // Without any fragment it fails, and leaves what it made before.
-        fs::remove_file(fragment("authkeysd")).unwrap();
-        install("alice", format!("{}\n", stray.line).as_bytes());
-        assert_eq!(as_alice("update-ssh-keys").status, 1);
-        assert!(login("alice", &stray));
-        setup.publish(format!(r#"{{"version": 1, "keys": [], "revoked": ["{}"]}}"#, stray.fingerprint()));
-        setup.run(["sync"]).succeeds();
-        assert!(!login("alice", &stray));
-        setup.tables.clear();
-        setup.publish_keys(&[&one]);
-        setup.run(["sync"]).succeeds();
-        assert!(login("alice", &one));
-    });
-}
-
-#[test]
-fn a_program_that_lies_fails_or_drops_keys_is_named_and_nobody_is_locked_out() {
-    coreos("a_program_that_lies_fails_or_drops_keys_is_named_and_nobody_is_locked_out", || {
-        let [old, own, new] = ["old", "own", "new"].map(Key::new);
-        let setup = setup();
-        for (script, words) in [
-            ("exit 0", ["although it said so", "leaves out"]),
-            ("echo no space >&2; exit 5", ["no space (exit status: 5)", "run it by hand"]),
-            ("echo '# auto-generated' > ~/.ssh/authorized_keys", ["although it said so", "leaves out"]),
-        ] {
-            real_program();
-            setup.publish_keys(&[&old]);
-            install("alice", format!("{}\n", own.line).as_bytes());
-            let _ = fs::remove_dir_all(fragment(""));
-            setup.run(["sync"]).succeeds();
-            assert!(login("alice", &old) && login("alice", &own));
-            program(script);
-            setup.publish_keys(&[&new]);
-            for _ in 0..2 {
-                let run = setup.run(["sync"]);
-                assert_eq!(run.status, 1, "{script}: {run:?}");
-                assert!(words.iter().any(|word| run.stderr.contains(word)), "{script}: {run:?}");
-                assert!(login("alice", &new) && !login("alice", &old) && login("bob", &new), "{script}");
-            }
-            real_program();
-            setup.run(["sync"]).succeeds();
-            assert!(login("alice", &new) && login("alice", &own) && !text(authorized_keys("alice")).contains("BEGIN"));
-        }
-    });
-}
-
-/// Flatcar's fork (0.4.2-alpha.0; all of this file was also run with it, built from its source) differs from 0.7.0 in this: it
-/// keeps `sk-*` keys. Both cut a comment after its first word, in the fragments too. It comes from no registry: this stands in.
-const FLATCARS_FORK: &str = r#"cd ~/.ssh && for fragment in authorized_keys.d/*; do
-    sed -E 's/(AAAA[^ ]+ [^ ]+) .*/\1/' "$fragment" >.authorized_keys.d.stage_file && mv .authorized_keys.d.stage_file "$fragment"
-done && { echo '# auto-generated by update-ssh-keys'; cat authorized_keys.d/*; } >.stage && mv .stage authorized_keys"#;
-
-#[test]
-fn flatcars_fork_keeps_security_keys_so_nothing_is_added_beside_it_and_a_cut_comment_is_no_drift() {
-    coreos("flatcars_fork_keeps_security_keys_so_nothing_is_added_beside_it_and_a_cut_comment_is_no_drift", || {
-        const TOKEN: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIEX/dQ0v4127bEo8eeG1EV0A\
-            pO2lWbSnN6RWusn/NjqIAAAABHNzaDo=";
-        let [old, new] = ["old", "new"].map(Key::new);
-        install("alice", format!("{}\n", old.line).as_bytes());
-        let setup = setup();
-        setup.publish_keys(&[&old]);
-        setup.run(["sync"]).succeeds();
-        program(FLATCARS_FORK);
-        setup.publish(format!("{} of three words\n{TOKEN} a security key\n", new.line));
-        for changed in ["changed, 2 keys", "unchanged, 2 keys", "unchanged, 2 keys"] {
-            let run = setup.run(["sync"]);
-            run.succeeds();
-            assert!(run.stdout.contains(changed), "{}", run.stdout);
-        }
-        let made = text(authorized_keys("alice"));
-        assert!(made.contains(&format!("{TOKEN} a\n")) && !made.contains("BEGIN authkeysd"), "{made}");
-        assert!(login("alice", &new) && !login("alice", &old));
-    });
-}
-
-#[test]
-fn f33_a_program_that_hangs_costs_seconds_and_leaves_no_process() {
-    coreos("f33_a_program_that_hangs_costs_seconds_and_leaves_no_process", || {
-        let [old, new] = ["old", "new"].map(Key::new);
-        let setup = setup();
-        setup.publish_keys(&[&old]);
-        setup.run(["sync"]).succeeds();
-        // It also waits for its standard input, and lets a child do the hanging.
-        program("trap '' TERM HUP; cat; sleep 4711 & wait; sleep 4711");
-        setup.publish_keys(&[&new]);
-        let begun = Instant::now();
-        let run = degraded(&setup, &["did not end within 5s and was killed", "update-ssh-keys failed for alice"]);
-        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}: {run:?}", begun.elapsed());
-        assert!(login("alice", &new) && !login("alice", &old) && login("bob", &new));
-        assert!(!as_alice("ps ax -o args 2>/dev/null || cat /proc/*/cmdline").stdout.contains("4711"));
-
-        // Root in a sandbox, without CAP_KILL, may not kill what runs as another; the account may.
-        setup.publish_keys(&[&old]);
-        let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(env!("CARGO_BIN_EXE_authkeysd"));
-        setup.write_config();
-        let run = support::outcome_of(command.arg("--config").arg(setup.config()).arg("sync").env_clear());
-        assert!(run.status == 1 && run.stderr.contains("was killed"), "{run:?}");
-        assert!(login("alice", &old) && !login("alice", &new));
-        assert!(!as_alice("cat /proc/*/cmdline").stdout.contains("4711"));
-    });
-}
-
-#[test]
-fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
-    coreos("f37_a_program_that_hangs_for_one_account_delays_no_other", || {
-        let key = Key::new("published");
-        // bob's comes first, and waits for a lock that bob holds.
-        let setup = Setup::new().account("bob", "layout = \"coreos\"").account("alice", "layout = \"coreos\"");
-        setup.publish_keys(&[&key]);
-        let lock = "/home/bob/.authorized_keys.d.lock";
-        fs::write(lock, "").unwrap();
-        chown(lock, Some(BOB), Some(BOB)).unwrap();
-        let mut holder = Command::new("flock").args([lock, "sleep", "8"]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        let begun = Instant::now();
-        let mut command = setup.command();
-        let sync = std::thread::spawn(move || support::outcome_of(command.arg("sync")));
-        support::eventually("alice's login", || authorized_keys("alice").exists() && login("alice", &key));
-        assert!(begun.elapsed() < Duration::from_secs(3), "she waited {:?}", begun.elapsed());
-        let run = sync.join().unwrap();
-        run.fails(1, &[&["account bob", "update-ssh-keys"]]);
-        assert!(begun.elapsed() > Duration::from_secs(4), "bob's hung {:?}", begun.elapsed());
-        holder.wait().unwrap();
-    });
-}
-
-#[test]
-fn the_program_runs_as_the_account_alone_with_nothing_of_roots() {
-    coreos("the_program_runs_as_the_account_alone_with_nothing_of_roots", || {
-        let setup = setup();
-        setup.publish_keys(&[&Key::new("k")]);
-        program(
-            "{ grep -E '^(Uid|Gid|Groups|Cap(Prm|Eff|Amb))' /proc/self/status; umask; env; echo \"$@\"; \
-                 ls -l /proc/self/fd; } > ~/seen; exit 1",
-        );
-        degraded(&setup, &[]);
-        let seen = text(format!("{HOME}/seen"));
-        for wanted in [
-            "Uid:\t60001\t60001\t60001\t60001",
-            "Gid:\t60001\t60001\t60001\t60001",
-            "Groups:\t \n",
-            "CapPrm:\t0000000000000000",
-            "CapEff:\t0000000000000000",
-            "CapAmb:\t0000000000000000",
-            "0077\n",
-            "HOME=/home/alice",
-            "-u alice\n",
-            "0 -> /dev/null",
-        ] {
-            assert!(seen.contains(wanted), "{wanted}: {seen}");
-        }
-        assert!(!seen.contains("LAB") && !seen.contains("state"), "{seen}");
     });
 }
 
@@ -436,44 +192,6 @@ fn f13_f14_no_link_in_the_way_to_the_fragments_is_followed() {
         }
         assert_eq!(support::tree(Path::new("/etc/ssh/victims")), before);
         setup.run(["sync"]).succeeds();
-    });
-}
-
-#[test]
-fn f22_other_runs_of_the_program_and_ours_do_not_undo_each_other() {
-    coreos("f22_other_runs_of_the_program_and_ours_do_not_undo_each_other", || {
-        let (own, keys) = (Key::new("own"), [0, 1, 2, 3].map(|n| Key::new(&format!("k{n}"))));
-        install("alice", format!("{}\n", own.line).as_bytes());
-        let setup = setup();
-        setup.publish_keys(&[&keys[3]]);
-        setup.run(["sync"]).succeeds();
-        // Somebody holds the lock for a while.
-        let begun = Instant::now();
-        setup.publish_keys(&[&keys[0]]);
-        let mut holder = Command::new("flock");
-        let mut holder = holder.args(["/home/alice/.authorized_keys.d.lock", "sleep", "1.5"]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        setup.run(["sync"]).succeeds();
-        assert!(begun.elapsed() > Duration::from_millis(1_400), "it waited: {:?}", begun.elapsed());
-        holder.wait().unwrap();
-        assert!(login("alice", &keys[0]) && !login("alice", &keys[3]));
-        // Somebody runs it all the time.
-        let script = "while [ ! -e stop ]; do update-ssh-keys >/dev/null; done";
-        let mut runner = Command::new("setpriv");
-        let runner = runner.args(["--reuid=60001", "--regid=60001", "--clear-groups", "sh", "-c", script]);
-        let mut runner = runner.current_dir(HOME).env("HOME", HOME).spawn().unwrap();
-        for round in 0..6 {
-            setup.publish_keys(&[&keys[round % 4]]);
-            let run = setup.run(["sync"]);
-            let lost = run.status == 1 && run.stderr.contains("somebody else keeps writing");
-            assert!(run.status == 0 || lost, "{run:?}");
-            assert!(login("alice", &own));
-        }
-        fs::write("/home/alice/stop", "").unwrap();
-        runner.wait().unwrap();
-        setup.publish_keys(&[&keys[1]]);
-        setup.run(["sync"]).succeeds();
-        assert!(login("alice", &keys[1]) && !login("alice", &keys[0]) && login("alice", &own));
     });
 }
 
