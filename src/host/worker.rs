@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::HostError;
 
-/// The most steps that run at the same time.
+/// The most steps that are begun at the same time; those that hang run beside them.
 const AT_ONCE: usize = 32;
 
 /// Whether the caller still waits for a step. One that wakes up after hours must not publish what was right then.
@@ -84,9 +84,9 @@ impl<T> Begun<T> {
     }
 }
 
-/// Steps that take longer than those beside them can wait, by account.
+/// Steps that take longer than those beside them can wait, by account and path: one is never taken for another.
 #[derive(Debug)]
-pub(super) struct Late<T>(Mutex<HashMap<String, Begun<T>>>);
+pub(super) struct Late<T>(Mutex<HashMap<(String, PathBuf), Begun<T>>>);
 
 impl<T> Default for Late<T> {
     fn default() -> Self {
@@ -95,7 +95,7 @@ impl<T> Default for Late<T> {
 }
 
 impl<T> Late<T> {
-    fn steps(&self) -> MutexGuard<'_, HashMap<String, Begun<T>>> {
+    fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), Begun<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,8 +120,8 @@ impl Workers {
     }
 
     /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. What has not ended
-    /// when `patience` is over is late, and its result `None`: one that hangs must not hold the others up. After `limit`
-    /// it is given up.
+    /// when `patience`, one for all of them, is over is late, and its result `None`: those that hang must not hold the
+    /// others up, however many they are. After `limit` a step is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
@@ -131,19 +131,19 @@ impl Workers {
     ) -> Vec<Option<Result<T, HostError>>> {
         let mut steps = steps.into_iter();
         let mut results = Vec::new();
+        let patient = Instant::now() + patience;
         loop {
             let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin_or_find(step, late)).collect();
             if begun.is_empty() {
                 return results;
             }
-            let patient = Instant::now() + patience;
             let wait = |begun: Begun<T>| {
                 let last = begun.at + limit;
                 match begun.until(patient.min(last)) {
                     Ok(result) => Some(result),
                     Err(begun) if last <= patient => Some(Err(self.give_up(begun, limit))),
                     Err(begun) => {
-                        late.steps().insert(begun.account.clone(), begun);
+                        late.steps().insert((begun.account.clone(), begun.path.clone()), begun);
                         None
                     }
                 }
@@ -153,7 +153,7 @@ impl Workers {
     }
 
     fn begin_or_find<T: Send + 'static>(&self, step: Step<T>, late: &Late<T>) -> Result<Begun<T>, HostError> {
-        let begun = late.steps().remove(&step.account);
+        let begun = late.steps().remove(&(step.account.clone(), step.path.clone()));
         begun.map_or_else(|| self.begin(step), Ok)
     }
 
@@ -275,6 +275,44 @@ mod tests {
         }
         assert!((4..8).contains(&rounds), "{rounds}");
         assert!(begun.elapsed() < 2 * limit, "their limits run at the same time: {:?}", begun.elapsed());
+        drop(wake);
+    }
+
+    #[test]
+    fn f37_hundreds_that_hang_before_an_account_cost_it_no_more_than_one() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (patience, limit) = (Duration::from_millis(200), Duration::from_secs(60));
+        let (wake, sleep) = mpsc::channel::<()>();
+        let sleep = Arc::new(Mutex::new(sleep));
+        let steps = || {
+            (0..201).map(|number| {
+                let sleep = Arc::clone(&sleep);
+                step(&format!("a{number}"), move |_| {
+                    if number < 200 {
+                        let _ = sleep.lock().map(|sleep| sleep.recv());
+                    }
+                    Ok(number)
+                })
+            })
+        };
+        let begun = Instant::now();
+        let mut rounds = 0;
+        // In the first round it may be too late to be begun and asked; in the second it has ended long ago.
+        while workers.run_all(steps(), patience, limit, &late).pop().unwrap().is_none() {
+            rounds += 1;
+        }
+        assert!(rounds < 2 && begun.elapsed() < 4 * patience, "{rounds} rounds, {:?}", begun.elapsed());
+        drop(wake);
+    }
+
+    #[test]
+    fn a_late_step_is_never_taken_for_another_of_its_account() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (wake, sleep) = mpsc::channel::<()>();
+        let slow = step("a", move |_| Ok(sleep.recv().is_ok()));
+        assert!(matches!(workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..], [None]));
+        let other = Step::new("a".to_owned(), PathBuf::from("/srv/keys/a"), |_| Ok(false));
+        assert!(!workers.run(other, Duration::from_secs(9), &late).unwrap());
         drop(wake);
     }
 
