@@ -7,6 +7,7 @@
 mod dead;
 mod support;
 
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,28 @@ fn f37_nor_does_a_dead_home_with_fragments_delay_other_fragments() {
             Path::new("/home/bob/.ssh/authorized_keys.d/authkeysd"),
             &Key::new("published"),
         );
+    });
+}
+
+#[test]
+fn f37_fragments_that_are_held_up_delay_no_other_layouts_write() {
+    lab("f37_fragments_that_are_held_up_delay_no_other_layouts_write", || {
+        let key = Key::new("published");
+        let setup = Setup::new().account("bob", "layout = \"coreos\"").account("alice", "");
+        setup.publish_keys(&[&key]);
+        // Whoever writes waits for this lock of update-ssh-keys, for 5 s at most.
+        let path = "/home/bob/.authorized_keys.d.lock";
+        let lock = File::create(path).unwrap();
+        let bob = nix::unistd::User::from_name("bob").unwrap().unwrap();
+        std::os::unix::fs::chown(path, Some(bob.uid.as_raw()), Some(bob.gid.as_raw())).unwrap();
+        lock.lock().unwrap();
+        let begun = Instant::now();
+        let mut command = setup.command();
+        let sync = std::thread::spawn(move || outcome_of(command.arg("sync")));
+        eventually("alice's key", || authorized_keys("alice").exists());
+        assert!(begun.elapsed() < Duration::from_secs(3), "she waited {:?}", begun.elapsed());
+        sync.join().unwrap().fails(1, &[&[path]]);
+        assert!(begun.elapsed() > Duration::from_secs(4), "bob's lock held nobody up");
     });
 }
 

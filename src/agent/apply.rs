@@ -1,13 +1,14 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
 use super::{Agent, Cycle};
-use crate::host::{Host, Replaced, Replacement, Target};
+use crate::host::{Host, HostError, Replaced, Replacement, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
 use crate::plan::{Desired, Mode, Plan};
@@ -62,20 +63,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Files::Several(..) => before_settle(work, cycle).transpose(),
             };
         }
-        // Fragments take many steps, and a program that each account can hold up: each has a thread.
-        let host = &self.host;
-        let unsettled = |work: &&mut &mut Work| work.settled.is_none() && work.target.is_fragment();
-        let mut fragments: Vec<_> = works.iter_mut().filter(unsettled).collect();
-        for fragments in fragments.chunks_mut(AT_ONCE) {
-            thread::scope(|scope| {
-                for work in fragments {
-                    scope.spawn(move || work.settled = Some(settle(host, work)));
-                }
-            });
-        }
-        works.retain(|work| work.settled.is_none());
+        let unsettled = works.into_iter().filter(|work| work.settled.is_none());
+        let (fragments, works): (Vec<_>, Vec<_>) = unsettled.partition(|work| work.target.is_fragment());
         let replacements: Vec<Replacement<'_>> = works.iter().filter_map(|work| work.replacement()).collect();
-        let replaced = self.host.replace_all(&replacements);
+        let replaced = self.replace_beside(fragments, &replacements);
         let mut changed = Vec::new();
         for (work, replaced) in works.into_iter().zip(replaced) {
             match replaced {
@@ -88,12 +79,35 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Err(error) => work.settled = Some(Err(host_fault(&error))),
             }
         }
-        for work in changed {
-            match Files::read(&self.host, &work.target) {
-                Ok(files) => work.plan_again(files),
+        let targets: Vec<&Target> = changed.iter().map(|work| &work.target).collect();
+        let read = self.host.read_all(&targets);
+        for (work, read) in changed.into_iter().zip(read) {
+            match read.unwrap_or_else(|| self.host.read(&work.target)) {
+                Ok(snapshot) => work.plan_again(Files::One(snapshot)),
                 Err(error) => work.settled = Some(Err(host_fault(&error))),
             }
         }
+    }
+
+    /// Replaces files, and settles fragments beside them: those take many steps, and a program that each account can
+    /// hold up. Where no thread can be started for them, this one takes them after the files.
+    fn replace_beside(&self, fragments: Vec<&mut Work>, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
+        let (host, most) = (&self.host, fragments.len().min(AT_ONCE));
+        let queue = Mutex::new(fragments.into_iter());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let serve = || {
+            while let Some(work) = next() {
+                work.settled = Some(settle(host, work));
+            }
+        };
+        thread::scope(|scope| {
+            let one =
+                |_: &usize| thread::Builder::new().name("fragments".to_owned()).spawn_scoped(scope, serve).is_ok();
+            let _begun = (0..most).take_while(one).count();
+            let replaced = host.replace_all(files);
+            serve();
+            replaced
+        })
     }
 }
 
