@@ -150,11 +150,18 @@ fn f37_a_stop_does_not_wait_for_an_account_that_hangs() {
         let alice = nix::unistd::User::from_name("alice").unwrap().unwrap();
         std::os::unix::fs::chown(path, Some(alice.uid.as_raw()), Some(alice.gid.as_raw())).unwrap();
         lock.lock().unwrap();
-        let service = Service::start(&setup, |_| {});
-        std::thread::sleep(Duration::from_millis(700));
-        let (code, took) = service.end(Signal::SIGTERM);
-        assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
-        assert!(!authorized_keys("alice").exists());
+        for reloads in [false, true] {
+            let service = Service::start(&setup, |_| {});
+            std::thread::sleep(Duration::from_millis(700));
+            if reloads {
+                // It has to wait for the account, and a stop must not wait for it.
+                service.signal(Signal::SIGHUP);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let (code, took) = service.end(Signal::SIGTERM);
+            assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+            assert!(!authorized_keys("alice").exists());
+        }
 
         // Left alone it costs its limit, and the other account has its key then.
         let service = Service::start(&setup, |_| {});

@@ -9,6 +9,7 @@ mod reporter;
 
 use std::future::{Future, pending};
 use std::io;
+use std::mem::take;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -162,8 +163,12 @@ where
         self.notify.status("first cycle");
 
         let mut cycle: Option<Running> = None;
+        let mut reload = false;
         loop {
             if cycle.is_none() {
+                if take(&mut reload) {
+                    self.reload();
+                }
                 match self.planner.due((self.clock)()) {
                     Some(act) => cycle = Some(self.begin(act)),
                     None => alarm.set(self.planner.wake())?,
@@ -180,8 +185,12 @@ where
                 entry = self.reporter.step(self.clock) => self.reported(entry),
                 rung = alarm.rings(), if cycle.is_none() => rung?,
                 _ = hangup.recv() => {
-                    self.settle(&mut cycle).await;
-                    self.reload();
+                    reload = true;
+                    // One that writes comes to its end, which other signals do not wait for.
+                    if !self.progress.is_installing() {
+                        cycle = None;
+                        self.progress.enter(Phase::Idle);
+                    }
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -194,7 +203,11 @@ where
             }
         }
         self.notify.stopping();
-        let _ = timeout(FINISH, self.settle(&mut cycle)).await;
+        if let Some((act, running)) = cycle.filter(|_| self.progress.is_installing())
+            && let Ok(result) = timeout(FINISH, running).await
+        {
+            self.ended(act, result);
+        }
         journal::tell(&Entry::new(Kind::Stopping, "stopping; the keys stay as they are"));
         Ok(())
     }
@@ -208,16 +221,6 @@ where
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
         };
         (act, Box::pin(cycle.run(act)))
-    }
-
-    /// Brings the running cycle to an end: one that only gathers is given up, one that writes is waited for.
-    async fn settle(&mut self, cycle: &mut Option<Running>) {
-        if let Some((act, running)) = cycle.as_mut().filter(|_| self.progress.is_installing()) {
-            let (act, result) = (*act, running.await);
-            self.ended(act, result);
-        }
-        *cycle = None;
-        self.progress.enter(Phase::Idle);
     }
 
     fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
