@@ -196,14 +196,14 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
     Ok(Target { account: found, place })
 }
 
-/// Who has come to which file in this cycle. Accounts that come to the same one by whatever path are a fault of each: it
-/// would let the others' keys in.
+/// Who has come to which file in this cycle, by his place in the configuration. Accounts that come to the same one by
+/// whatever path are a fault of each: it would let the others' keys in.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Places in the configuration, by the path that sshd reads in the end.
+    /// By the path that sshd reads in the end.
     paths: BTreeMap<PathBuf, BTreeSet<usize>>,
-    /// How many, by the directory and name that the file really has.
-    files: BTreeMap<((u64, u64), OsString), usize>,
+    /// By the directory and name that the file really has.
+    files: BTreeMap<((u64, u64), OsString), BTreeSet<usize>>,
 }
 
 impl Shared {
@@ -216,16 +216,36 @@ impl Shared {
         self.paths.get(&path).filter(|users| users.len() > 1).map(|_| shared_file(&path.display()))
     }
 
-    /// Refuses those whose files turn out to be the same.
-    pub(super) fn refuse(&mut self, prepared: Vec<Prepared>) -> Vec<Prepared> {
-        prepared.iter().filter_map(Prepared::location).for_each(|place| *self.files.entry(place).or_default() += 1);
-        let shared =
-            |one: &Prepared| one.location().and_then(|place| self.files.get(&place)).is_some_and(|users| *users > 1);
-        let refuse = |one: Prepared| {
-            let fault = shared_file(&one.outcome.file);
-            if shared(&one) { Prepared::failed(one.outcome, fault) } else { one }
-        };
-        prepared.into_iter().map(refuse).collect()
+    /// Refuses those whose files turn out to be the same, before anything is decided for them.
+    pub(super) fn refuse(&mut self, found: &mut [(usize, &AccountConfig, Found)]) {
+        let place = |one: &Found| one.as_ref().ok().and_then(|(target, files)| files.place(target));
+        for (at, _, one) in found.iter() {
+            if let Some(place) = place(one) {
+                self.files.entry(place).or_default().insert(*at);
+            }
+        }
+        for (_, _, one) in found {
+            let shared = place(one).and_then(|place| self.files.get(&place)).is_some_and(|users| users.len() > 1);
+            if let (true, Ok((target, _))) = (shared, &*one) {
+                let outcome = outcome_of(target);
+                let fault = shared_file(&outcome.file);
+                *one = Err(Box::new(Prepared::failed(outcome, fault)));
+            }
+        }
+    }
+
+    /// Names the fault also of those who had been served before another came to their file.
+    pub(super) fn name_the_others(&self, accounts: &mut BTreeMap<usize, AccountOutcome>) -> Vec<Fault> {
+        let several = self.paths.values().chain(self.files.values()).filter(|users| users.len() > 1);
+        let mut faults = Vec::new();
+        for at in several.flatten() {
+            if let Some(served) = accounts.get_mut(at).filter(|one| one.status != Status::Failed) {
+                let fault = shared_file(&served.file);
+                served.fault(Status::Failed, fault.text.clone());
+                faults.push(fault);
+            }
+        }
+        faults
     }
 }
 
@@ -254,10 +274,6 @@ fn shared_file(path: &impl Display) -> Fault {
 }
 
 impl Prepared {
-    fn location(&self) -> Option<((u64, u64), OsString)> {
-        self.work.as_ref().and_then(|work| work.files.place(&work.target))
-    }
-
     /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
     pub(super) fn was_written(&self) -> bool {
         self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {

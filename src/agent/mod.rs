@@ -64,10 +64,10 @@ struct Cycle<'s> {
     state: State,
     intent: Intent,
     now: Timestamp,
-    /// Nothing was remembered when it began.
-    first: bool,
     faults: Vec<Fault>,
     shared: Shared,
+    /// Nothing had been remembered when it began, and nobody has been told yet that something should have been.
+    new: bool,
 }
 
 /// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
@@ -129,7 +129,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             clock,
             Cycle {
                 state,
-                first: store.is_new(),
+                new: store.is_new(),
                 store,
                 intent,
                 now: clock.effective(),
@@ -142,9 +142,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
-        let first = store.is_new();
-        let shared = Shared::default();
-        let mut cycle = Cycle { store, state, intent, now: begun.effective(), first, faults, shared };
+        let (first, shared) = (store.is_new(), Shared::default());
+        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, shared, new: first };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
@@ -163,6 +162,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             accounts.extend(self.serve(found, &acquired, &pinned, &mut cycle));
             waiting = late;
         }
+        let faults = cycle.shared.name_the_others(&mut accounts);
+        cycle.faults.extend(faults);
         let accounts: Vec<AccountOutcome> = accounts.into_values().collect();
 
         // Accounts that share a document share its faults.
@@ -196,7 +197,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// Decides for some of the accounts and writes their files; gives each with its place in the configuration.
     fn serve(
         &self,
-        found: Vec<(usize, &AccountConfig, Found)>,
+        mut found: Vec<(usize, &AccountConfig, Found)>,
         acquired: &BTreeMap<SourceUrl, Acquired>,
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
@@ -204,14 +205,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // Everything is decided before anything is written: what will be installed is remembered first, so that no
         // crash can leave a key behind that nobody would revoke.
         let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
+        cycle.shared.refuse(&mut found);
         let prepare = |(_, account, found): (usize, &AccountConfig, Found)| match found {
             Ok(found) => self.prepare(account, found, acquired.get(&account.source), pinned, cycle),
             Err(failed) => *failed,
         };
-        let prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
-        let mut prepared = cycle.shared.refuse(prepared);
-        if let Some(written) = prepared.iter().find(|one| cycle.first && one.was_written()) {
+        let mut prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
+        if let Some(written) = prepared.iter().find(|one| cycle.new && one.was_written()) {
             cycle.faults.push(Fault::forgotten(&format!("{} holds keys that authkeysd wrote", written.file())));
+            cycle.new = false;
         }
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {

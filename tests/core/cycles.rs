@@ -1,5 +1,7 @@
 //! Whole cycles on a host and a source made of memory, with the real state directory.
 
+use std::path::Path;
+
 use authkeysd::agent::Intent;
 use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeysd::source::Class;
@@ -227,6 +229,57 @@ fn f24_accounts_that_come_to_one_file_by_different_paths_are_left_alone() {
     let outcome = world.cycle();
     assert_eq!((outcome.status, *world.host.writes.borrow()), (Status::Failed, 0));
     assert!(outcome.faults[1].text.contains("/home/link/.ssh/authorized_keys: several accounts share this file"));
+}
+
+#[test]
+fn f24_who_comes_late_to_the_file_of_one_who_has_been_served_adds_nothing_and_both_are_told() {
+    for other in ["twin", "link"] {
+        let world = World::new(&format!(
+            "[[account]]\nuser = \"a\"\nsource = \"file:/k\"\n[[account]]\nuser = \"{other}\"\nsource = \"file:/l\"\n"
+        ));
+        world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+        world.publish("file:/l", "1", &format!("{}\n", ed(2)));
+        world.host.late.borrow_mut().push("twin".to_owned());
+        world.host.late_files.borrow_mut().push("/home/link/.ssh/authorized_keys".into());
+        let outcome = world.cycle();
+        assert_eq!((world.host.text(A), *world.host.writes.borrow()), (block(&[&ed(1)]), 1), "{other}");
+        assert!(outcome.accounts.iter().all(|one| one.detail.contains("several accounts share")), "{outcome:#?}");
+        assert!(outcome.accounts[0].changed && outcome.status == Status::Failed, "{outcome:#?}");
+        // On time, both are left alone.
+        let outcome = world.cycle();
+        assert!(outcome.accounts.iter().all(|one| one.detail.contains("several accounts share")), "{outcome:#?}");
+        assert_eq!(*world.host.writes.borrow(), 1);
+    }
+}
+
+#[test]
+fn f24_nor_does_an_account_without_a_key_set_get_another_ones_keys() {
+    let world = World::new(
+        "[[account]]\nuser = \"a\"\nsource = \"file:/k\"\n[[account]]\nuser = \"link\"\nsource = \"file:/none\"\n",
+    );
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let outcome = world.cycle();
+    assert!(outcome.accounts.iter().all(|one| one.detail.contains("several accounts share")), "{outcome:#?}");
+    assert_eq!(*world.host.writes.borrow(), 0);
+}
+
+#[test]
+fn f37_an_account_that_comes_late_is_served_once_and_remembered_before_it_is_written() {
+    let world = World::new(TWO);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.host.late.borrow_mut().push("a".to_owned());
+    world.host.late_files.borrow_mut().push(A.into());
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, *world.host.writes.borrow()), (Status::Ok, 2), "{outcome:#?}");
+    assert!(outcome.accounts.iter().map(|one| one.user.as_str()).eq(["a", "b"]), "{outcome:#?}");
+    let store = Store::peek(world.state.path()).unwrap();
+    assert!(store.state().accounts.values().all(|one| one.installed.len() == 1 && one.judged.is_some()));
+    // Lost memory is told also when only he who comes late shows it.
+    std::fs::remove_file(world.state.path().join("state.json")).unwrap();
+    world.host.files.borrow_mut().remove(Path::new(B));
+    world.host.late_files.borrow_mut().push(A.into());
+    let outcome = world.cycle();
+    assert!(outcome.faults.iter().any(|fault| fault.text.contains(&format!("{A} holds keys"))), "{outcome:#?}");
 }
 
 #[test]
