@@ -80,7 +80,7 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
     );
     assert_eq!(json["nodes"][0]["instance_id"], nodes[3].as_str());
     let html = std::fs::read_to_string(&file).unwrap();
-    assert!(html.contains("<title>1 of 5 nodes need attention</title>") && html.contains("web &lt;1&gt;"));
+    assert!(html.contains("<title>1 of 5 nodes needs attention</title>") && html.contains("web &lt;1&gt;"));
     let names: Vec<_> = std::fs::read_dir(page.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["fleet.html"], "nothing else is left there");
 

@@ -53,9 +53,12 @@ fn head(page: &mut String, fleet: &Fleet) {
 fn title(fleet: &Fleet) -> String {
     let (all, done) = (fleet.rows.len(), fleet.done());
     match &fleet.view.wanted {
-        Some(wanted) => format!("{} of {} nodes have {wanted}", grouped(done), grouped(all)),
+        Some(wanted) => format!("{} of {} {} {wanted}", grouped(done), nodes(all), verb(done, "has", "have")),
         None if done == all => format!("{}: all is well", nodes(all)),
-        None => format!("{} of {} nodes need attention", grouped(all - done), grouped(all)),
+        None => {
+            let left = all - done;
+            format!("{} of {} {} attention", grouped(left), nodes(all), verb(left, "needs", "need"))
+        }
     }
 }
 
@@ -246,6 +249,10 @@ fn called(row: &Row) -> String {
 
 fn nodes(number: usize) -> String {
     format!("{} node{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+fn verb(number: usize, one: &'static str, several: &'static str) -> &'static str {
+    if number == 1 { one } else { several }
 }
 
 /// A text for any place between tags or within quotes, without what would turn the text around it.
