@@ -10,6 +10,8 @@ pub mod key;
 pub mod outcome;
 #[path = "../../src/plan/mod.rs"]
 pub mod plan;
+#[path = "../../src/source/stage.rs"]
+mod stage;
 #[path = "../../src/user.rs"]
 pub mod user;
 #[path = "../../src/verify/mod.rs"]
@@ -19,6 +21,5 @@ mod words;
 
 /// What outcomes name of the sources.
 pub mod source {
-    /// Stands for the program's own type.
-    pub type Stage = String;
+    pub use crate::stage::Stage;
 }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 pub use crate::aws::Limits;
 pub use error::{Class, FetchError};
 pub use sources::Sources;
+pub use stage::Stage;
 pub use url::{BadSourceUrl, SourceUrl};
 
 mod arn;
@@ -20,6 +21,7 @@ mod parameter;
 mod s3;
 mod secret;
 mod sources;
+mod stage;
 mod stages;
 pub mod url;
 
@@ -33,30 +35,6 @@ pub struct Version {
     pub label: String,
     /// What a conditional fetch sends or compares, meaningful only to the source that made it (S3: the ETag).
     pub token: String,
-}
-
-/// Which of a source's documents one is, in the order of their importance. Only a secret has more than the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Stage {
-    /// `AWSCURRENT`, and the one document of every other kind of source.
-    #[serde(rename = "AWSCURRENT")]
-    Current,
-    /// `AWSPENDING`: about to become current.
-    #[serde(rename = "AWSPENDING")]
-    Pending,
-    /// `AWSPREVIOUS`: was current before.
-    #[serde(rename = "AWSPREVIOUS")]
-    Previous,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Current => "AWSCURRENT",
-            Self::Pending => "AWSPENDING",
-            Self::Previous => "AWSPREVIOUS",
-        })
-    }
 }
 
 /// One document as published. Its bytes are wiped when it is dropped, for a secret may hold a private key.

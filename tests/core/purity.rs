@@ -23,6 +23,7 @@ const PURE: &[&str] = &[
     "src/ctl/diff.rs",
     "src/ctl/edit.rs",
     "src/ctl/findings.rs",
+    "src/source/stage.rs",
     "src/user.rs",
     "src/words.rs",
 ];
