@@ -234,6 +234,30 @@ fn f18_drift_of_owner_and_mode_is_seen_and_repaired() {
 }
 
 #[test]
+fn f18_a_file_that_its_own_account_cannot_read_is_mended_where_something_may_be_written() {
+    let home = Home::new().with_ssh();
+    for mode in [0o000, 0o200, 0o070, 0o4111] {
+        home.put(&home.file(), KEYS, mode);
+        let mut looking = Node::default();
+        looking.sweeps = false;
+        assert!(matches!(looking.read(&home.target()), Err(HostError::Unreadable { .. })), "{mode:o}");
+        home.assert_owned(&home.file(), mode);
+        let seen = Node::default().read(&home.target()).unwrap();
+        assert_eq!((seen.content.as_deref(), seen.drifted), (Some(KEYS), true), "{mode:o}");
+        home.assert_owned(&home.file(), 0o600);
+        fs::remove_file(home.file()).unwrap();
+    }
+    // Another name of the file is the same file, and somebody else's is not mended whatever its name.
+    if is_root() {
+        home.put(&home.file(), b"root's own\n", 0o000);
+        chown(home.file(), Some(0), Some(0)).unwrap();
+        assert!(matches!(Node::default().read(&home.target()), Err(HostError::Unreadable { .. })));
+        let found = fs::metadata(home.file()).unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0));
+    }
+}
+
+#[test]
 fn f19_a_file_that_sshd_could_not_read_as_the_user_is_named_with_its_repair() {
     if !has_root_and(&[]) {
         return;

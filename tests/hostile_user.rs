@@ -9,7 +9,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 
-use support::{Key, Setup, authorized_keys, lab};
+use support::{Key, Setup, authorized_keys, lab, login};
 
 const ALICE: u32 = 60_001;
 
@@ -24,6 +24,45 @@ fn a_state_that_only_root_may_read_ends_with_77() {
         chown(setup.config(), Some(ALICE), None).unwrap();
         let run = command.args(["sync", "--dry-run"]).uid(ALICE).gid(ALICE).output().unwrap();
         assert_eq!(run.status.code(), Some(77), "{run:?}");
+    });
+}
+
+#[test]
+fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_lines_are_a_failure() {
+    lab("f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_lines_are_a_failure", || {
+        let (key, file) = (Key::new("k"), authorized_keys("alice"));
+        let spoil = |owner: u32, mode: u32| {
+            chown(&file, Some(owner), None).unwrap();
+            set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        };
+        for mode in ["block", "exclusive"] {
+            let setup = Setup::new().account("alice", &format!("mode = \"{mode}\""));
+            setup.publish_keys(&[&key]);
+            std::fs::write(&file, format!("{}\n", Key::new("theirs").line)).unwrap();
+            spoil(ALICE, 0o600);
+            setup.run(["sync"]).succeeds();
+            let right = std::fs::read(&file).unwrap();
+            for unreadable in [0o000, 0o200] {
+                spoil(ALICE, unreadable);
+                let run = setup.run(["sync", "--json"]);
+                run.succeeds();
+                assert!(run.stdout.contains("\"changed\": true"), "{run:?}");
+                assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
+                assert!(login("alice", &key));
+            }
+            // What root's file holds is not told to alice; where no line of it can be anybody's, it need not be known.
+            spoil(0, 0o600);
+            let run = setup.run(["sync"]);
+            if mode == "block" {
+                run.fails(1, &[&["belongs to uid 0 with mode 0600", "chown 60001"]]);
+                assert!(!login("alice", &key));
+                spoil(ALICE, 0o600);
+            } else {
+                run.succeeds();
+                assert!(login("alice", &key));
+            }
+            assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
+        }
     });
 }
 

@@ -17,7 +17,7 @@ use crate::config::{AccountConfig, FragmentName, Placed};
 use crate::document::{Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Moment, desired, holds_our_block};
+use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
 use crate::source::{Fetch, Stage};
 use crate::state::{Judged, State, Store};
 
@@ -35,7 +35,8 @@ pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Looks accounts up and reads their files; `waiting` gives each with its place in the configuration. `None` is an
     /// account that takes its time: it is to be asked for again when the others have been served.
-    pub(super) fn find(&self, waiting: &[(usize, &AccountConfig)], shared: &mut Shared) -> Vec<Option<Found>> {
+    pub(super) fn find(&self, waiting: &[(usize, &AccountConfig)], cycle: &mut Cycle<'_>) -> Vec<Option<Found>> {
+        let Cycle { shared, state, .. } = cycle;
         let names: Vec<_> = waiting.iter().map(|(_, account)| account.user.as_ref()).collect();
         let looked_up = waiting.iter().zip(self.host.accounts(&names));
         let mut targets: Vec<_> = looked_up.map(|((_, account), found)| Some(located(account, found?))).collect();
@@ -51,10 +52,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (several, one): (Vec<&Target>, Vec<&Target>) = known.partition(|target| target.is_fragment());
         let mut several = self.host.all_fragments(&several).into_iter();
         let mut one = self.host.read_all(&one).into_iter();
-        let mut read = |target: Target| {
+        let mut read = |account: &AccountConfig, target: Target| {
+            let adopted = state.accounts.get(&target.account.user).is_some_and(|mine| mine.adopted);
             let files = match target.is_fragment() {
                 true => several.next()??.map(Files::of_fragments),
-                false => one.next()??.map(Files::One),
+                false => match one.next()?? {
+                    // All of it is ours, and the first content is kept: what stands there now need not be known.
+                    Err(HostError::Unreadable { unread, .. }) if adopted && account.mode == Mode::Exclusive => {
+                        Ok(Files::One(*unread))
+                    }
+                    read => read.map(Files::One),
+                },
             };
             let failed = |error| Box::new(Prepared::failed(outcome_of(&target), host_fault(&error)));
             Some(files.map_err(failed).map(|files| (target, files)))
@@ -62,7 +70,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let accounts = waiting.iter().zip(targets);
         accounts
             .map(|((_, account), target)| match target? {
-                Ok(target) => read(target),
+                Ok(target) => read(account, target),
                 Err(fault) => Some(Err(unknown(account, fault))),
             })
             .collect()

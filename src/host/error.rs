@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::selinux;
+use super::{Snapshot, selinux};
 use crate::user::BadUserName;
 
 /// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
@@ -150,6 +150,8 @@ pub enum HostError {
         uid: u32,
         /// Its permission bits.
         mode: u32,
+        /// It as if it were empty, for whoever need not know what it holds to replace it.
+        unread: Box<Snapshot>,
     },
     /// The immutable or append-only flag is set.
     #[error("{path} carries the {flag} flag: `chattr {remedy} {path}`")]

@@ -62,14 +62,14 @@ pub(super) fn read_all(account: &Account, fragment: &str, sweeps: bool) -> Resul
         sweep(&ssh, OsStr::new(STAGED_AS));
         sweep(&ssh, OsStr::new("authorized_keys"));
     }
-    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted)?;
+    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, sweeps)?;
     let below = Path::new(DIRECTORY).join(fragment);
     let Some(directory) = below_home(account, &below, Absent::Leave)? else { return Ok(found) };
     found.exists = true;
-    found.ours = read::file(&directory, OsStr::new(fragment), &wanted)?;
+    found.ours = read::file(&directory, OsStr::new(fragment), &wanted, sweeps)?;
     let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
     for name in names(&directory)?.into_iter().filter(|name| name != fragment) {
-        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted))) {
+        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted, sweeps))) {
             Ok((text, Ok(snapshot))) => {
                 let content = snapshot.content.as_deref().unwrap_or_default();
                 total += content.len();

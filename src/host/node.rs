@@ -28,7 +28,8 @@ pub struct Node {
     pub lock_wait: Duration,
     /// The longest that update-ssh-keys may run, 5 s; to be less than `limit`.
     pub refresh_limit: Duration,
-    /// Whether a read removes what killed runs left beside the file; not when nothing may be written.
+    /// Whether a read removes what killed runs left beside the file, and mends the mode of a file that its owner cannot
+    /// read; not when nothing may be written.
     pub sweeps: bool,
     workers: Workers,
     late_accounts: Late<Account>,
@@ -75,7 +76,7 @@ impl Node {
             if sweeps {
                 sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
             }
-            read::file(directory, &place.name, &place.wanted)
+            read::file(directory, &place.name, &place.wanted, sweeps)
         })
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
@@ -23,8 +23,9 @@ pub(super) struct Wanted {
     pub(super) limit: u64,
 }
 
-/// Reads the file. Its group counts for nothing: with these modes it grants nothing.
-pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<Snapshot, HostError> {
+/// Reads the file. Its group counts for nothing: with these modes it grants nothing. One that its owner cannot read gets
+/// the wanted mode first where `mends` is set.
+pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: bool) -> Result<Snapshot, HostError> {
     let within =
         rustix::fs::fstat(&directory.fd).map_err(|errno| directory.failed("look at", OsStr::new(""), errno))?;
     let within = Some((widened(within.st_dev), widened(within.st_ino)));
@@ -32,12 +33,22 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Resu
     let Some(found) = directory.entry(name)? else { return Ok(absent) };
     // Looked at before it is opened, for opening a device may already do something.
     regular(directory, name, &found)?;
-    let fd = match open(directory, name) {
+    let mut mended = false;
+    let mut opened = open(directory, name);
+    if opened.as_ref().err() == Some(&Errno::ACCESS) && mends && found.st_mode & 0o400 == 0 {
+        mended = make_readable(directory, name, wanted).is_ok();
+        opened = open(directory, name);
+    }
+    let fd = match opened {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(absent),
         Err(Errno::ACCESS) => {
             let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
-            return Err(HostError::Unreadable { reader: wanted.uid, path, uid: found.st_uid, mode });
+            // Not read by root for the account, either: whoever can name a root's file in his own directory, by a hard
+            // link, would be handed what it holds.
+            let unread = Snapshot { content: Some(Vec::new()), drifted: true, stamp: stamp(&found), directory: within };
+            let unread = Box::new(unread);
+            return Err(HostError::Unreadable { reader: wanted.uid, path, uid: found.st_uid, mode, unread });
         }
         Err(errno) => return Err(directory.failed("open", name, errno)),
     };
@@ -52,8 +63,22 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Resu
     let content = all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
-    let drifted = stat.st_uid != wanted.uid || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
+    let drifted = mended || stat.st_uid != wanted.uid || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
     Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
+}
+
+/// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed; and as the account, who
+/// could do it himself: the kernel refuses it on anybody else's file.
+fn make_readable(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if stat.st_uid != wanted.uid || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::PERM);
+    }
+    // A path descriptor takes no fchmod; this name of it is no link that anybody could turn round.
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    retry_on_intr(|| rustix::fs::chmod(path.as_str(), Mode::from_raw_mode(wanted.mode)))
 }
 
 /// The stamp of what bears the name at this moment, whatever it is.

@@ -82,7 +82,7 @@ pub(super) fn file_by_way_of(
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
     drop(lock);
 
-    let now = read::file(directory, name, wanted)?;
+    let now = read::file(directory, name, wanted, false)?;
     if now.content.as_deref() != Some(content) || now.drifted {
         return Err(HostError::ReadBack { path: directory.path.join(name) });
     }
