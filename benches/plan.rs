@@ -58,7 +58,7 @@ fn parser(bench: &mut Criterion) {
 fn planner(bench: &mut Criterion) {
     let mut group = bench.benchmark_group("plan");
     let user = UserName::parse("ubuntu").unwrap();
-    let at = Moment { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC };
+    let at = Moment { now: Timestamp::UNIX_EPOCH, zone: TimeZone::UTC, standing: None };
     for keys in SIZES {
         group.throughput(Throughput::Elements(keys.into()));
         let document = parsed(&json(keys));

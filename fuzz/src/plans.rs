@@ -21,7 +21,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
     let usual = "2026-11-22T00:00:00Z".parse().expect("a good time");
     let windows = document.keys.first().into_iter().flat_map(|key| [key.not_before, key.not_after]).flatten();
     for now in windows.chain([usual]) {
-        let at = Moment { now, zone: zone.clone() };
+        let at = Moment { now, zone: zone.clone(), standing: None };
         for (turn, form) in FORMS.into_iter().enumerate() {
             let wanted = desired(&[document], &[], &user, &at, form);
             check_desired(document, &wanted, &user, now, form);
@@ -33,7 +33,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
     }
     // A secret's pending document beside the current one: what either revokes is revoked, the first line of a key wins.
     if let Ok(pending) = document::parse(present, &strict(generous())) {
-        let at = Moment { now: usual, zone: zone.clone() };
+        let at = Moment { now: usual, zone: zone.clone(), standing: None };
         let wanted = desired(&[document, &pending], &[], &user, &at, ExpiryForm::Utc);
         let alone = desired(&[document], &[], &user, &at, ExpiryForm::Utc);
         let revoked = |entry: &&Entry| pending.revoked.contains(&entry.key.fingerprint());
@@ -42,7 +42,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
         check_file(&wanted, present);
     }
     let pinned: Vec<KeyLine> = document.keys.iter().rev().take(2).map(|key| key.line.clone()).collect();
-    let at = Moment { now: usual, zone };
+    let at = Moment { now: usual, zone, standing: None };
     let wanted = desired(&[document], &pinned, &user, &at, ExpiryForm::Utc);
     check_file(&wanted, present);
 }

@@ -1,6 +1,6 @@
 //! One account of a cycle: what its file must become.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use super::{Agent, Cycle};
 use crate::config::{AccountConfig, FragmentName, Placed};
 use crate::document::{Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
+use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
 use crate::source::{Fetch, Stage};
@@ -93,8 +94,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
+        let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
-            let desired = self.desired(documents, pinned, &target, cycle.now);
+            let desired = self.desired(documents, pinned, &target, (cycle.now, standing.clone()));
             let plan = files.plan(&desired, account.mode, &mine.installed);
             (desired, plan)
         };
@@ -158,7 +160,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let desired = self.desired(&[], pinned, &target, cycle.now);
+        let desired = self.desired(&[], pinned, &target, (cycle.now, None));
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let plan = files.add_pinned(&desired, account.mode, &mine.installed);
         let several = matches!(files, Files::Several(..)) && !desired.entries.is_empty();
@@ -171,7 +173,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Prepared { outcome, faults: Vec::new(), work }
     }
 
-    fn desired(&self, documents: &[&Document], pinned: &Pinned, target: &Target, now: Timestamp) -> Desired {
+    fn desired(
+        &self,
+        documents: &[&Document],
+        pinned: &Pinned,
+        target: &Target,
+        (now, standing): (Timestamp, Option<HashSet<Fingerprint>>),
+    ) -> Desired {
         let published = || documents.iter().flat_map(|document| &document.keys);
         let timed = published().any(|key| key.not_after.is_some())
             || published().map(|key| &key.line).chain(&pinned.lines).any(|line| line.options.has("expiry-time"));
@@ -182,7 +190,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         } else {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
-        desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone }, form)
+        desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone, standing }, form)
     }
 }
 

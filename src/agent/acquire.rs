@@ -11,6 +11,7 @@ use crate::config::AccountConfig;
 use crate::document::{self, Digest, Document, Rules};
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
+use crate::schedule::Clock;
 use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
@@ -91,7 +92,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Ok(Fetched::Unchanged) => match last {
                 Some((last, _)) => {
                     cycle.accept(&name, &last);
-                    return in_force(name, last, cycle.now, cycle.now);
+                    return in_force(name, last, cycle.now, cycle.clock.wall);
                 }
                 None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
@@ -101,7 +102,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     let (further, refused) = self.judge_further(&current, further, last, (&rules, signers), cycle);
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
-                    let mut acquired = in_force(name, now_in_force, cycle.now, cycle.now);
+                    let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
                     for text in refused {
                         let text = format!("{url}: {text}");
                         acquired.is_stale(Problem::Refused, text);
@@ -120,7 +121,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 (problem, error.to_string())
             }
         };
-        last_good(name, last, problem, text, cycle.now)
+        last_good(name, last, problem, text, cycle.clock.wall)
     }
 
     /// What is kept of a source, with what `before` said of it.
@@ -142,12 +143,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
             // Whether the document has expired, or is trusted no more, is looked at again.
             (None | Some((Problem::Expired | Problem::Untrusted, _)), Some((last, accepted))) => {
-                in_force(name, last, fetched.unwrap_or(accepted), cycle.now)
+                in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
             }
-            (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.now),
+            (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.clock.wall),
             (None, None) => {
                 let text = format!("{name}: nothing of it is kept; the next fetch brings it");
-                last_good(name, None, Problem::Missing, text, cycle.now)
+                last_good(name, None, Problem::Missing, text, cycle.clock.wall)
             }
         }
     }
@@ -156,7 +157,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn without_authority(&self, account: &AccountConfig, fault: &str, cycle: &Cycle<'_>) -> Acquired {
         let name = account.source.to_string();
         let text = format!("{name}: {fault}");
-        last_good(name, self.kept(account, None, cycle), Problem::Untrusted, text, cycle.now)
+        last_good(name, self.kept(account, None, cycle), Problem::Untrusted, text, cycle.clock.wall)
     }
 
     /// The last good documents, and when they were fetched. They are judged again each time: trust or policy may have
@@ -193,7 +194,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Result<Standing, String> {
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
-        let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.now)?;
+        let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.clock)?;
         match mark {
             Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
             None => drop(cycle.state.marks.remove(&url.mark())),
@@ -214,7 +215,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused) = (BTreeMap::new(), Vec::new());
         for (stage, part) in parts {
-            let standing = match self.read(&part, rules, signers, None, cycle.now) {
+            let standing = match self.read(&part, rules, signers, None, cycle.clock) {
                 Ok(Read { document, signer, .. }) => {
                     counts(stage, &document).then(|| cycle.keep(document, signer, part))
                 }
@@ -236,11 +237,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         rules: &Rules,
         signers: Option<&Signers>,
         mark: Option<&Mark>,
-        now: Timestamp,
+        clock: Clock,
     ) -> Result<Read, String> {
         let refused = |error: &dyn Error| chain(error);
         let document = document::parse(&part.bytes, rules).map_err(|error| refused(&error))?;
-        let signer = verify_signer(&document, &part.bytes, signers, now).map_err(|error| refused(&error))?;
+        let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(|error| refused(&error));
+        let signer = signed_at(clock.effective())?;
+        if clock.is_wrong() {
+            // Which of the two times is nearer the truth cannot be told; the signer's time must hold both.
+            signed_at(clock.wall)?;
+        }
         let mark = verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))?;
         Ok(Read { document, signer, mark })
     }
@@ -293,11 +299,11 @@ fn last_good(
     last: Option<(InForce, Timestamp)>,
     problem: Problem,
     text: String,
-    now: Timestamp,
+    wall: Timestamp,
 ) -> Acquired {
     match last {
         Some((last, fetched)) => {
-            let mut acquired = in_force(name, last, fetched, now);
+            let mut acquired = in_force(name, last, fetched, wall);
             acquired.is_stale(problem, text);
             acquired
         }
@@ -318,7 +324,9 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document
     Some((document, bytes))
 }
 
-fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp) -> Acquired {
+/// `wall` is what the clock says. One that is behind calls nothing expired that is not; the recorded time, which a clock
+/// that ran ahead may have left behind, does.
+fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestamp) -> Acquired {
     let current = &documents.current;
     let outcome = SourceOutcome {
         source: name,
@@ -341,7 +349,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
             further => format!("{}: {further}", acquired.outcome.source),
         };
         // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
-        if let Some(expires) = one.document.expires.filter(|expires| *expires <= now) {
+        if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
             let text = format!("{place}: the document expired at {expires}, its keys stay; publish a new one");
             acquired.is_stale(Problem::Expired, text);
         }
@@ -349,7 +357,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, now: Timestamp
             let text = format!("{place}: the document in force is trusted no more, its keys stay: {distrust}");
             acquired.is_stale(Problem::Untrusted, text);
         }
-        let lies = one.created.map(|created| now.duration_since(created)).filter(|_| stage == Stage::Pending);
+        let lies = one.created.map(|created| wall.duration_since(created)).filter(|_| stage == Stage::Pending);
         if lies.is_some_and(|lies| lies >= PENDING_LIES) {
             acquired.outcome.warnings.push(format!(
                 "{place}: version {} is pending since {}, its keys let in; finish that rotation, or take the stage away",

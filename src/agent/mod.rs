@@ -63,6 +63,8 @@ struct Cycle<'s> {
     /// Becomes the store's at the two points where it is saved.
     state: State,
     intent: Intent,
+    clock: Clock,
+    /// For which windows are judged.
     now: Timestamp,
     faults: Vec<Fault>,
     shared: Shared,
@@ -132,6 +134,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 new: store.is_new(),
                 store,
                 intent,
+                clock,
                 now: clock.effective(),
                 faults: Vec::from_iter(faults),
                 shared: Shared::default(),
@@ -143,7 +146,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
         let (first, shared) = (store.is_new(), Shared::default());
-        let mut cycle = Cycle { store, state, intent, now: begun.effective(), faults, shared, new: first };
+        let now = begun.effective();
+        let mut cycle = Cycle { store, state, intent, clock: begun, now, faults, shared, new: first };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 

@@ -48,7 +48,7 @@ pub struct Judged<'a> {
 
 /// Looks at each key as a node in UTC would.
 pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
-    let at = Moment { now, zone: TimeZone::UTC };
+    let at = Moment { now, zone: TimeZone::UTC, standing: None };
     let judged = document.keys.iter().map(|key| {
         let expiries = key.line.options.clone().take_expiries();
         let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(key.not_after).min();

@@ -60,9 +60,14 @@ pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at:
         let (entry, until) = Entry::new(&key.line, key.not_after, at, form);
         let opened = key.not_before.is_none_or(|from| from <= at.now);
         let closed = until.is_some_and(|until| until <= at.now);
+        let (by_time, timed) = (opened && !closed, key.not_before.is_some() || until.is_some());
+        let standing = at.standing.as_ref().filter(|_| timed);
+        let good = standing.map_or(by_time, |keys| keys.contains(&entry.key.fingerprint()));
+        // What is held back until the time can be believed is due when it can.
+        let held = (good != by_time).then_some(at.now);
         let coming = [key.not_before, until].into_iter().flatten().filter(|change| *change > at.now);
-        desired.next_change = coming.chain(desired.next_change).min();
-        if opened && !closed && seen.insert(entry.key.fingerprint()) {
+        desired.next_change = coming.chain(held).chain(desired.next_change).min();
+        if good && seen.insert(entry.key.fingerprint()) {
             desired.entries.push(entry);
         }
     }

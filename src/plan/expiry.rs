@@ -1,9 +1,11 @@
 //! Points in time as sshd's `expiry-time` option reads and writes them.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use crate::key::{Expiry, standard_offset};
+use crate::key::{Expiry, Fingerprint, standard_offset};
 
 /// The time at which a plan is made, and the node's time zone.
 #[derive(Debug, Clone)]
@@ -12,6 +14,9 @@ pub struct Moment {
     pub now: Timestamp,
     /// The zone in which the node's sshd reads a time without `Z`.
     pub zone: TimeZone,
+    /// Where the time is not to be believed: the keys that stand in the account's file. They say, and not the time, which
+    /// keys with a window are in force: none opens, and none closes.
+    pub standing: Option<HashSet<Fingerprint>>,
 }
 
 /// How the installed sshd understands `expiry-time`.
@@ -63,7 +68,7 @@ mod tests {
     fn berlin() -> Moment {
         // POSIX form, so that the test does not need the machine's zone files.
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone }
+        Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone, standing: None }
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Fragments {
         self.unborn && self.maker == Maker::Program
     }
 
-    fn all(&self) -> impl Iterator<Item = &[u8]> {
+    /// Each line of all of them.
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
         let fragments = self.ours.iter().chain(self.others.values());
         fragments.chain(&self.made).flat_map(|content| lines(content))
     }

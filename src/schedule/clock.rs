@@ -15,15 +15,20 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The time for which windows are judged: while the clock is wrong, it stands still.
+    /// The time for which windows are judged: it never goes back, not by the steps of a time server either.
     pub fn effective(self) -> Timestamp {
         self.wall.max(self.earliest)
     }
 
+    /// Whether it cannot be right: what is said of the time is then not to be believed, and neither is `effective`, which
+    /// a clock that once ran ahead may have left behind.
+    pub fn is_wrong(self) -> bool {
+        self.earliest.duration_since(self.wall) > TOLERANCE
+    }
+
     /// Why the clock cannot be right.
     pub fn fault(self) -> Option<String> {
-        let behind = self.earliest.duration_since(self.wall);
-        (behind > TOLERANCE).then(|| {
+        self.is_wrong().then(|| {
             format!(
                 "the clock stands at {}, but it has been {} already: no key's window opens or closes until that is right; \
                  set the clock (chrony, systemd-timesyncd), or if it was ahead before and is right now, run \

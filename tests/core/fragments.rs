@@ -240,7 +240,7 @@ fn two_accounts_of_one_home_are_refused_whatever_their_layouts() {
 
 fn wanted(text: &str) -> Desired {
     let document = document::parse(text.as_bytes(), &Rules { line: rules(), allow_private_key: false }).unwrap();
-    let at = Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC };
+    let at = Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC, standing: None };
     desired(&[&document], &[], &UserName::parse("a").unwrap(), &at, ExpiryForm::Utc)
 }
 

@@ -18,7 +18,7 @@ fn document(text: &str) -> Document {
 }
 
 fn at(now: &str) -> Moment {
-    Moment { now: now.parse().unwrap(), zone: TimeZone::UTC }
+    Moment { now: now.parse().unwrap(), zone: TimeZone::UTC, standing: None }
 }
 
 fn wanted(text: &str, pinned: &[String]) -> Desired {

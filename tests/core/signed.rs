@@ -125,6 +125,20 @@ fn a_signers_time_is_judged_by_the_clock_of_each_cycle() {
 }
 
 #[test]
+fn f39_a_signer_whose_time_a_wrong_clock_cannot_tell_brings_nothing_new() {
+    let one = Trusting::new();
+    one.publish("1", &signed(1, 1, 1, ""));
+    one.stands(&one.at("2027-01-01T00:00:00Z"), Status::Ok, None, &[1]);
+    for (serial, bound) in [(2, "valid-after=\"20261201Z\""), (3, "valid-before=\"20261201Z\"")] {
+        one.allow(&format!("ops@acme {bound} {}\n", public(1)));
+        one.publish(&serial.to_string(), &signed(1, serial, 2, ""));
+        let outcome = one.at("2026-11-22T00:00:00Z");
+        assert_eq!(outcome.sources[0].problem, Some(Problem::Refused), "{bound}: {:?}", outcome.faults);
+        one.stands(&outcome, Status::Stale, Some(Problem::Refused), &[1]);
+    }
+}
+
+#[test]
 fn windows_go_on_whoever_is_trusted() {
     let mut one = Trusting::new();
     one.world.config.push_str("[policy]\nmin_keys = 0\n");
