@@ -84,7 +84,7 @@ impl History {
     }
 
     /// A cycle that could not even begin: the accounts are as they were, and that is all that is known.
-    pub fn not_begun(&self, detail: String, started: Timestamp, finished: Timestamp) -> Outcome {
+    pub fn not_begun(&self, fault: Fault, started: Timestamp, finished: Timestamp) -> Outcome {
         let last = self.last.as_ref();
         let mut accounts = last.map(|last| last.accounts.clone()).unwrap_or_default();
         for account in &mut accounts {
@@ -97,7 +97,7 @@ impl History {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             status: Status::Failed,
-            detail: detail.clone(),
+            detail: fault.text.clone(),
             instance_id: last.and_then(|last| last.instance_id.clone()),
             started,
             finished,
@@ -108,7 +108,7 @@ impl History {
             sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
             accounts,
             reports: Vec::new(),
-            faults: vec![Fault { class: FaultClass::Failed, text: detail }],
+            faults: vec![fault],
             first: false,
         }
     }

@@ -5,8 +5,9 @@
 
 mod support;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -242,4 +243,40 @@ fn status_is_good_only_when_fresh_and_ok() {
     setup.run(["sync", "--dry-run"]);
     assert_eq!(status(&setup), before, "a dry run leaves no trace");
     assert_eq!(setup.run(["status", "--max-age", "soon"]).status, 64);
+}
+
+#[test]
+fn f10_a_state_that_sync_cannot_use_is_what_status_tells() {
+    let (setup, _) = setup();
+    setup.publish_keys(&[&Key::new("k")]);
+    setup.run(["sync"]).succeeds();
+    setup.run(["status"]).succeeds();
+    let (state, file) = (setup.state_dir(), setup.state_dir().join("state.json"));
+    let (good, mode) = (std::fs::read(&file).unwrap(), Permissions::from_mode);
+    let spoilt: [(&str, &dyn Fn()); 3] = [
+        ("damaged", &|| std::fs::write(&file, "{").unwrap()),
+        ("written by others", &|| std::fs::set_permissions(&state, mode(0o777)).unwrap()),
+        ("move it away", &|| {
+            std::fs::remove_file(&file).unwrap();
+            std::os::unix::fs::symlink("/dev/null", &file).unwrap();
+        }),
+    ];
+    for (word, spoil) in spoilt {
+        spoil();
+        // Nothing is written, so nothing is told either.
+        setup.run(["sync", "--dry-run"]).fails(1, &[&[word]]);
+        setup.run(["status"]).succeeds();
+        let run = setup.run(["sync", "--json"]);
+        run.fails(1, &[&[word]]);
+        let told: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(told["status"], "failed");
+        assert!(told["detail"].as_str().unwrap().contains(word), "{told}");
+        assert_eq!(told["accounts"][0]["in_force"].as_array().unwrap().len(), 1, "they are what they were");
+        setup.run(["status"]).fails(1, &[&[word]]);
+        std::fs::set_permissions(&state, mode(0o700)).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, &good).unwrap();
+        setup.run(["sync"]).succeeds();
+        setup.run(["status"]).succeeds();
+    }
 }

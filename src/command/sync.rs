@@ -7,8 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print, tell};
@@ -17,7 +17,7 @@ use crate::aws::{Aws, instance};
 use crate::config::{Config, Report};
 use crate::history::History;
 use crate::host::{HostError, Node, bounded};
-use crate::outcome::{FaultClass, Outcome, chain};
+use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::entries::entries;
 use crate::report::{journal, status_file, text};
 use crate::service::Setup;
@@ -42,14 +42,10 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let Setup { config, state, runtime } = load::setup(config);
     let (max_stale, reports) = (config.max_stale, config.report.clone());
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
-    let mut store = match store {
-        Ok(store) => store,
-        Err(fault) => {
-            complain(&chain(&fault));
-            return denied(&fault);
-        }
-    };
-    warn_of_private_keys(&config);
+    let mut store = store.map_err(|fault| Fault::new(denied(&fault), &fault));
+    if store.is_ok() {
+        warn_of_private_keys(&config);
+    }
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
     let sources = Sources::default();
@@ -57,11 +53,19 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let agent = Agent { config, fetch: sources, host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
-        let outcome = with_instance(&aws, agent.cycle(&mut store, intent, clock)).await;
-        if options.dry_run {
+        let mut history = History::new(status_file::read(&runtime).unwrap_or_default());
+        let mut outcome = match &mut store {
+            Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
+            Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
+        };
+        // Who may not even look at the state has learned nothing of the node.
+        if options.dry_run || store.as_ref().is_err_and(|fault| fault.class == FaultClass::Denied) {
             return outcome;
         }
-        let mut outcome = record(outcome, &runtime, max_stale);
+        if store.is_ok() {
+            outcome = history.complete(outcome, max_stale);
+        }
+        record(&history, &outcome, &runtime);
         if reports != Report::default() {
             tell::tell(&aws, &reports, &mut outcome).await;
             write_status(&runtime, &outcome);
@@ -69,7 +73,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         outcome
     };
     match block_on(work) {
-        Ok(outcome) => show(&outcome, options),
+        Ok(outcome) => show(&outcome, options, store.is_ok()),
         Err(fault) => {
             complain(&format!("cannot start: {fault}"));
             Exit::Failed
@@ -108,14 +112,11 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 }
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
-fn record(outcome: Outcome, directory: &Path, max_stale: Option<SignedDuration>) -> Outcome {
-    let history = &mut History::new(status_file::read(directory).unwrap_or_default());
-    let outcome = history.complete(outcome, max_stale);
+fn record(history: &History, outcome: &Outcome, directory: &Path) {
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
-        entries(history.last(), &outcome, false).iter().for_each(journal::tell);
+        entries(history.last(), outcome, false).iter().for_each(journal::tell);
     }
-    write_status(directory, &outcome);
-    outcome
+    write_status(directory, outcome);
 }
 
 fn write_status(directory: &Path, outcome: &Outcome) {
@@ -127,7 +128,8 @@ fn write_status(directory: &Path, outcome: &Outcome) {
     }
 }
 
-fn show(outcome: &Outcome, options: &Sync) -> Exit {
+/// Of a cycle that was not `begun` people are told the fault alone: the rest is what the cycle before it did.
+fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
         match serde_json::to_string_pretty(outcome) {
             Ok(json) => print(&(json + "\n")),
@@ -137,29 +139,37 @@ fn show(outcome: &Outcome, options: &Sync) -> Exit {
             }
         }
     } else {
-        print(&text::render(outcome, options.dry_run, colour()))
+        !begun || print(&text::render(outcome, options.dry_run, colour()))
     };
-    let warnings = outcome.sources.iter().flat_map(|source| &source.warnings);
+    let warnings = outcome.sources.iter().filter(|_| begun).flat_map(|source| &source.warnings);
     warnings.for_each(|text| complain(&format!("warning: {text}")));
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {
-        Some(FaultClass::Denied) => Exit::Denied,
-        Some(FaultClass::Unreachable) => Exit::Unreachable,
-        Some(FaultClass::Failed) => Exit::Failed,
+        Some(class) => exit(class),
         None if !printed => Exit::Failed,
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
     }
 }
 
-pub(super) fn denied(fault: &StateError) -> Exit {
+/// The exit code of a fault.
+pub(super) fn exit(class: FaultClass) -> Exit {
+    match class {
+        FaultClass::Denied => Exit::Denied,
+        FaultClass::Unreachable => Exit::Unreachable,
+        FaultClass::Failed => Exit::Failed,
+    }
+}
+
+/// Whether it takes somebody else to use the state.
+pub(super) fn denied(fault: &StateError) -> FaultClass {
     match fault {
         StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
-            Exit::Denied
+            FaultClass::Denied
         }
-        _ => Exit::Failed,
+        _ => FaultClass::Failed,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::history::History;
 use crate::host::Host;
-use crate::outcome::{FaultClass, Outcome, chain};
+use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::deliver::Deliver;
 use crate::report::entries::{Entry, entries};
 use crate::report::kind::Kind;
@@ -233,7 +233,10 @@ where
                 let away = outcome.faults.iter().any(|fault| fault.class == FaultClass::Unreachable);
                 (outcome, if away { Ended::Transient { change } } else { Ended::Settled { change } })
             }
-            Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
+            Err(text) => {
+                let fault = Fault { class: FaultClass::Failed, text };
+                (self.history.not_begun(fault, now, now), Ended::NotBegun)
+            }
         };
         self.planner.ended(act, ended, now, random());
         outcome.next_cycle = Some(self.planner.wake());

@@ -2,7 +2,7 @@
 
 use authkeysd::config::Config;
 use authkeysd::history::History;
-use authkeysd::outcome::{Outcome, Status};
+use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeysd::report::entries::{Entry, entries};
 use authkeysd::report::kind::Kind;
 use authkeysd::source::Class;
@@ -263,7 +263,8 @@ fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
     let mut node = Running::new(ONE);
     node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let (good, _) = node.cycle();
-    let outcome = node.history.not_begun("the disk is gone".to_owned(), good.finished, good.finished);
+    let gone = Fault { class: FaultClass::Failed, text: "the disk is gone".to_owned() };
+    let outcome = node.history.not_begun(gone, good.finished, good.finished);
     assert_eq!((outcome.status, outcome.accounts[0].in_force.len(), outcome.changed()), (Status::Failed, 1, false));
     let told = entries(node.history.last(), &outcome, false);
     assert_eq!(told.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Fault]);

@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::account::{locate, place};
 use super::pullers::{self, Puller};
 use super::sshd::{Settings, same};
-use super::{Exit, Finding, Level, load};
+use super::{Finding, Level, load};
 use crate::agent::{Agent, Intent};
 use crate::command::{block_on, sync};
 use crate::config::Config;
 use crate::host::{Account, Host as _, Node, Place, Target};
 use crate::key::{Fingerprint, identify};
-use crate::outcome::{AccountOutcome, FaultClass, KeyShown, Outcome, Status, chain};
+use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
 use crate::plan::Mode;
 use crate::report::text::{Colour, one_line};
 use crate::source::Sources;
@@ -99,11 +99,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         }
     };
     for fault in &block.faults {
-        let exit = match fault.class {
-            FaultClass::Failed => Exit::Failed,
-            FaultClass::Unreachable => Exit::Unreachable,
-            FaultClass::Denied => Exit::Denied,
-        };
+        let exit = sync::exit(fault.class);
         findings.push(Finding { exit, ..Finding::new(Level::Failed, "adopt", "first sync", fault.text.clone()) });
     }
     let mut node = Node::default();

@@ -173,7 +173,7 @@ fn state(config: &Config) -> Finding {
         Ok(_) if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
         Ok(_) => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
         Err(fault) => {
-            let exit = super::sync::denied(&fault);
+            let exit = super::sync::exit(super::sync::denied(&fault));
             Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(&fault)) }
         }
     }
