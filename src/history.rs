@@ -58,11 +58,16 @@ impl History {
             });
             if let (Some(most), Some(fetched)) = (overdue, source.fetched) {
                 source.status = Status::Failed;
-                source.detail = format!(
+                let text = format!(
                     "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay ({})",
                     source.source, source.detail
                 );
-                outcome.faults.push(Fault { class: FaultClass::Failed, text: source.detail.clone() });
+                // Said in one breath with what is wrong, which may be of a graver class.
+                match outcome.faults.iter_mut().find(|fault| fault.text == source.detail) {
+                    Some(fault) => fault.text.clone_from(&text),
+                    None => outcome.faults.push(Fault { class: FaultClass::Failed, text: text.clone() }),
+                }
+                source.detail = text;
             }
         }
         for account in &mut outcome.accounts {

@@ -46,7 +46,7 @@ pub struct Outcome {
     pub last_success: Option<Timestamp>,
     /// When the next one is due; `None` after `sync`.
     pub next_cycle: Option<Timestamp>,
-    /// When a key's window opens or closes next.
+    /// When a key's window opens or closes next, or a document in force expires.
     pub next_change: Option<Timestamp>,
     /// How many cycles in a row have been stale by now.
     #[serde(default)]

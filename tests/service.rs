@@ -246,6 +246,39 @@ fn status_is_good_only_when_fresh_and_ok() {
 }
 
 #[test]
+fn a_runtime_directory_that_is_made_is_readable_for_monitors_whatever_the_umask() {
+    let (setup, _) = setup();
+    setup.publish_keys(&[&Key::new("k")]);
+    let program = setup.command();
+    std::fs::remove_dir(setup.runtime_dir()).unwrap();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "umask 077 && exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .arg("sync");
+    assert!(command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").status().unwrap().success());
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    assert_eq!([mode(&setup.runtime_dir()), mode(&setup.runtime_dir().join("status.json"))], [0o755, 0o644]);
+}
+
+#[test]
+fn an_expiry_is_told_in_its_second_and_not_at_the_next_fetch() {
+    let (mut setup, _) = setup();
+    setup.top = "schedule = \"1h\"".to_owned();
+    let expires = jiff::Timestamp::now() + Duration::from_secs(3);
+    let key = Key::new("k").line;
+    setup.publish(format!("{{\"version\": 1, \"expires\": \"{expires}\", \"keys\": [{{\"public_key\": \"{key}\"}}]}}"));
+    setup.write_config();
+    let _service = Service::start(&setup, |_| {});
+    let written = || setup.runtime_dir().join("status.json").exists();
+    eventually("the expiry", || written() && status(&setup)["sources"][0]["problem"] == "expired");
+    let told: jiff::Timestamp = status(&setup)["started"].as_str().unwrap().parse().unwrap();
+    assert!(told >= expires && told.duration_since(expires) < jiff::SignedDuration::from_secs(2), "{told} {expires}");
+    assert_eq!(status(&setup)["status"], "stale");
+}
+
+#[test]
 fn f10_a_state_that_sync_cannot_use_is_what_status_tells() {
     let (setup, _) = setup();
     setup.publish_keys(&[&Key::new("k")]);

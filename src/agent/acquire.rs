@@ -26,6 +26,8 @@ pub(super) struct Acquired {
     pub(super) in_force: Option<InForce>,
     pub(super) outcome: SourceOutcome,
     pub(super) faults: Vec<Fault>,
+    /// When a document in force expires next.
+    pub(super) expires: Option<Timestamp>,
 }
 
 /// A source's documents that are in force together.
@@ -311,7 +313,7 @@ fn last_good(
             let fault = Fault { class: problem.class(), text: text.clone() };
             let mut outcome = SourceOutcome::failed(name, text);
             outcome.problem = Some(problem);
-            Acquired { in_force: None, outcome, faults: vec![fault] }
+            Acquired { in_force: None, outcome, faults: vec![fault], expires: None }
         }
     }
 }
@@ -342,7 +344,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         stages: Vec::new(),
         warnings: Vec::new(),
     };
-    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new() };
+    let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
+    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), expires };
     for (stage, one) in documents.all() {
         let place = match stage {
             Stage::Current => acquired.outcome.source.clone(),

@@ -106,7 +106,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
-    /// or closes.
+    /// or closes, and a document that expires.
     pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
         let intent = Intent::default();
         let (clock, mut cycle) = self.begin(store, intent, now);
@@ -175,6 +175,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut faults = cycle.faults;
         faults.retain(|fault| told.insert(fault.text.clone()));
 
+        let expiries = acquired.values().filter_map(|got| got.expires);
+        let changes = accounts.iter().filter_map(|account| account.next_change).chain(expiries);
         let mut outcome = Outcome {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -185,7 +187,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             finished: clock(),
             last_success: None,
             next_cycle: None,
-            next_change: accounts.iter().filter_map(|account| account.next_change).min(),
+            next_change: changes.min(),
             stale_cycles: 0,
             sources: acquired.into_values().map(|got| got.outcome).collect(),
             accounts,

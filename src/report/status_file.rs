@@ -1,8 +1,8 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -63,6 +63,8 @@ pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError>
 
 fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(directory) {
+        // Monitors are not root, whatever the umask is.
+        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o755))?,
         Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
         _ => {}
     }

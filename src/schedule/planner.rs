@@ -1,4 +1,5 @@
-//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens or closes.
+//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens or closes, or a document
+//! that expires.
 
 use jiff::Timestamp;
 
@@ -9,11 +10,11 @@ use super::{Node, Timing};
 pub enum Act {
     /// A whole cycle.
     Fetch,
-    /// A cycle on the kept documents: a window opens or closes.
+    /// A cycle on the kept documents: a window opens or closes, or one of them expires.
     Replan,
 }
 
-/// How a cycle ended, as far as the schedule is concerned. `change` is when a window opens or closes next.
+/// How a cycle ended, as far as the schedule is concerned. `change` is when a replan is due next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Well, or with a fault that only the next publication, or a person, can cure.

@@ -132,7 +132,7 @@ fn f39_a_time_that_a_clock_ahead_left_behind_opens_no_window_and_closes_none() {
     assert_eq!((outcome.status, classes(&outcome)), (Status::Degraded, vec![FaultClass::Failed]));
     assert_eq!((world.host.text(A), outcome.sources[0].status), (held.clone(), Status::Ok));
     // It is judged as soon as the time can be believed.
-    assert_eq!(outcome.next_change, Some("2027-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(outcome.accounts[0].next_change, Some("2027-01-01T00:00:00Z".parse().unwrap()));
     let kept = world.cycle_kept(&outcome, "2026-12-16T00:00:00Z".parse().unwrap());
     assert_eq!((kept.changed(), world.host.text(A)), (false, held));
     let kept = world.cycle_kept(&kept, "2026-12-20T00:00:00Z".parse().unwrap());

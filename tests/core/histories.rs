@@ -130,6 +130,9 @@ fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
         let (outcome, told) = node.cycle();
         let expected = if hour <= 24 { Status::Stale } else { Status::Failed };
         assert_eq!((outcome.status, outcome.sources[0].fetched), (expected, Some(good)), "hour {hour}");
+        let words = ["injected", "for longer than max_stale"].map(|words| outcome.detail.contains(words));
+        assert_eq!(words, [true, hour > 24], "hour {hour}: {}", outcome.detail);
+        assert_eq!(outcome.faults.len(), 1, "{:?}", outcome.faults);
         assert_eq!(told.is_empty(), ![1, 25, 30].contains(&hour), "hour {hour}: {told:?}");
         assert_eq!(outcome.last_success.is_some(), hour < 30);
     }
@@ -210,6 +213,20 @@ fn windows_cut_over_without_a_fetch_and_keep_what_was_said_of_the_source() {
         (before.sources[0].problem, before.sources[0].fetched)
     );
     assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn a_document_is_stale_from_the_moment_at_which_it_expires_and_nobody_is_asked() {
+    let mut node = Running::new(ONE);
+    let json = |more: &str| format!(r#"{{"version":1{more},"keys":[{{"public_key":"{}"}}]}}"#, ed(1));
+    let expires: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    node.world.publish("file:/k", "1", &json(r#","expires":"2026-11-22T10:00:00Z""#));
+    let (before, _) = node.cycle();
+    assert_eq!((before.status, before.next_change), (Status::Ok, Some(expires)));
+    node.world.publish("file:/k", "2", &json(""));
+    let after = node.world.cycle_kept(&before, expires);
+    assert_eq!((after.status, after.next_change, after.changed()), (Status::Stale, None, false));
+    assert!(after.detail.contains("expired at"), "{}", after.detail);
 }
 
 #[test]
