@@ -19,7 +19,7 @@ use crate::document::Digest;
 use crate::guard::Guard;
 use crate::host::{HostError, bounded, write_durable};
 use crate::key::Fingerprint;
-use crate::source::{MAX_DOCUMENT, Stage, Version};
+use crate::source::{MAX_DOCUMENT, SourceUrl, Stage, Version};
 use crate::user::UserName;
 use crate::verify::Mark;
 
@@ -109,6 +109,34 @@ pub struct Judged {
     pub further: Vec<Kept>,
     /// The limits that let it through; under others it is judged anew.
     pub guard: Guard,
+}
+
+impl State {
+    /// The document last accepted from a source; if none was, that of the same URL with another query: a region that was
+    /// added to it takes no key away.
+    pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
+        let mark = url.mark();
+        let same = || self.sources.iter().find(|(other, _)| without_query(other) == mark).map(|(_, accepted)| accepted);
+        self.sources.get(&url.to_string()).or_else(same)
+    }
+
+    /// Forgets the documents that none of these sources needs.
+    pub fn keep_sources<'a>(&mut self, sources: impl Iterator<Item = &'a SourceUrl>) {
+        let (mut names, mut marks) = (BTreeSet::new(), BTreeSet::new());
+        for url in sources {
+            let name = url.to_string();
+            if !self.sources.contains_key(&name) {
+                marks.insert(url.mark());
+            }
+            names.insert(name);
+        }
+        self.sources.retain(|name, _| names.contains(name) || marks.contains(without_query(name)));
+    }
+}
+
+/// What a canonical URL shows as `?` begins its query.
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(before, _)| before)
 }
 
 impl Accepted {

@@ -89,14 +89,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Err(fault) => return self.without_authority(account, fault, cycle),
         };
         let last = self.kept(account, signers, cycle);
-        let known = last.as_ref().map(|(last, _)| last.versions());
+        // What another query brought says nothing of what this one would.
+        let same = cycle.state.sources.contains_key(&name);
+        let known = last.as_ref().filter(|_| same).map(|(last, _)| last.versions());
         let (problem, text) = match self.fetch.fetch(url, known.as_ref()).await {
             Ok(Fetched::Unchanged) => match last {
-                Some((last, _)) => {
+                Some((last, _)) if same => {
                     cycle.accept(&name, &last);
                     return in_force(name, last, cycle.now, cycle.clock.wall);
                 }
-                None => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
+                _ => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
             Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, signers, cycle) {
                 Ok(current) => {
@@ -170,7 +172,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         signers: Option<&Signers>,
         cycle: &Cycle<'_>,
     ) -> Option<(InForce, Timestamp)> {
-        let accepted = cycle.state.sources.get(&account.source.to_string())?;
+        let accepted = cycle.state.accepted(&account.source)?;
         let rules = self.config.rules(account);
         let standing = |version: &Version, created, kept| {
             let (document, bytes) = load(cycle.store, kept, &rules)?;

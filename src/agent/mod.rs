@@ -101,7 +101,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 acquired.insert(account.source.clone(), got);
             }
         }
-        cycle.state.sources.retain(|url, _| acquired.keys().any(|source| source.to_string() == *url));
+        cycle.state.keep_sources(acquired.keys());
         Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
     }
 

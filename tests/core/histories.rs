@@ -230,6 +230,34 @@ fn a_document_is_stale_from_the_moment_at_which_it_expires_and_nobody_is_asked()
 }
 
 #[test]
+fn another_query_of_the_same_source_forgets_nothing_before_something_of_it_is_accepted() {
+    let (plain, other) = ("s3://b/k", "s3://b/k?region=eu-west-1");
+    let config = |url: &str| TWO.replace("file:/k", url);
+    let mut world = World::new(&config(plain));
+    for (before, after, key) in [(plain, other, 1), (other, plain, 2)] {
+        world.config = config(before);
+        world.publish(before, "1", &format!("{}\n", ed(key)));
+        assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(key)])));
+        world.config = config(after);
+        world.fail(after, Class::Transient);
+        for _ in 0..2 {
+            world.host.set(A, "");
+            let outcome = world.cycle();
+            assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(key)])), "{after}");
+            let again = world.cycle_kept(&outcome, *world.now.borrow());
+            assert_eq!((again.status, again.changed()), (Status::Stale, false));
+        }
+        // Of the same version, as far as its name tells: it is fetched all the same.
+        world.publish(after, "1", &format!("{}\n", ed(key + 1)));
+        assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(key + 1)])));
+        let store = Store::open(world.state.path()).unwrap();
+        assert_eq!(store.state().sources.keys().collect::<Vec<_>>(), [after]);
+    }
+    world.config = config("s3://b/another");
+    assert_eq!(world.cycle().sources[0].status, Status::Failed, "another object is another source");
+}
+
+#[test]
 fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
     let mut node = Running::new(ONE);
     let json = format!(
