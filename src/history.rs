@@ -58,10 +58,13 @@ impl History {
             });
             if let (Some(most), Some(fetched)) = (overdue, source.fetched) {
                 source.status = Status::Failed;
-                let text = format!(
-                    "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay ({})",
-                    source.source, source.detail
+                let overdue = format!(
+                    "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
+                    source.source
                 );
+                // A cycle that asks no source repeats what the last one said.
+                let said = source.detail.starts_with(&overdue);
+                let text = if said { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
                 // Said in one breath with what is wrong, which may be of a graver class.
                 match outcome.faults.iter_mut().find(|fault| fault.text == source.detail) {
                     Some(fault) => fault.text.clone_from(&text),

@@ -133,6 +133,9 @@ fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
         let words = ["injected", "for longer than max_stale"].map(|words| outcome.detail.contains(words));
         assert_eq!(words, [true, hour > 24], "hour {hour}: {}", outcome.detail);
         assert_eq!(outcome.faults.len(), 1, "{:?}", outcome.faults);
+        let again = node.world.cycle_kept(&outcome, *node.world.now.borrow());
+        let again = node.history.complete(again, Some(SignedDuration::from_hours(24)));
+        assert_eq!((again.status, &again.detail), (outcome.status, &outcome.detail), "hour {hour}: said once");
         assert_eq!(told.is_empty(), ![1, 25, 30].contains(&hour), "hour {hour}: {told:?}");
         assert_eq!(outcome.last_success.is_some(), hour < 30);
     }
