@@ -14,6 +14,7 @@ mod fragments;
 mod histories;
 mod key_lines;
 mod keys;
+mod memory;
 mod plans;
 mod purity;
 mod reports;
