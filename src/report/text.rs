@@ -144,7 +144,8 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     }
 }
 
-fn set(name: Option<&Name>, serial: Option<Serial>) -> String {
+/// A key set's name and serial, after a colon.
+pub fn set(name: Option<&Name>, serial: Option<Serial>) -> String {
     match (name, serial) {
         (Some(name), Some(serial)) => format!(": {name}/{serial}"),
         (Some(name), None) => format!(": {name}"),

@@ -9,9 +9,8 @@ use serde::Serialize;
 use super::account::{locate, place};
 use super::pullers::{self, Puller};
 use super::sshd::{Settings, same};
-use super::{Finding, Level, load};
-use crate::agent::{Agent, Intent};
-use crate::command::{block_on, sync};
+use super::{Finding, Level, fault_finding, online};
+use crate::command::block_on;
 use crate::config::Config;
 use crate::host::{Account, Host as _, Node, Place, Target};
 use crate::key::{Fingerprint, identify};
@@ -19,7 +18,6 @@ use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
 use crate::plan::Mode;
 use crate::report::text::{Colour, one_line};
 use crate::source::Sources;
-use crate::state::Store;
 
 /// What `check --adopt --json` adds to the findings.
 #[derive(Debug, Serialize)]
@@ -99,8 +97,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         }
     };
     for fault in &block.faults {
-        let exit = sync::exit(fault.class);
-        findings.push(Finding { exit, ..Finding::new(Level::Failed, "adopt", "first sync", fault.text.clone()) });
+        findings.push(fault_finding(fault.class, "adopt", "first sync", &fault.text));
     }
     let mut node = Node::default();
     node.sweeps = false;
@@ -118,12 +115,8 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
     config.accounts.iter_mut().for_each(|account| account.mode = mode);
-    let mut store = Store::peek(&load::state_directory(&config)).map_err(|fault| chain(&fault))?;
-    let mut host = Node::default();
-    host.sweeps = false;
-    let agent = Agent { config, fetch: Sources::default(), host, zone: sync::sshd_zone, built: load::built() };
-    let intent = Intent { dry_run: true, accept_rollback: false };
-    block_on(agent.cycle(&mut store, intent, sync::clock)).map_err(|fault| format!("cannot start: {fault}"))
+    let cycle = block_on(online::dry_run(config, Sources::default()));
+    cycle.map_err(|fault| format!("cannot start: {fault}"))?.map_err(|fault| chain(&fault))
 }
 
 fn adopted(

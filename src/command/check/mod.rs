@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{Check, Exit, colour, complain, load, print};
 use crate::config::Config;
-use crate::outcome::chain;
+use crate::outcome::{FaultClass, chain};
 use crate::report::text::Colour;
-use crate::source::{Class, SourceUrl};
+use crate::source::Class;
 use crate::state::Store;
 use crate::verify::Signers;
 
@@ -151,7 +151,7 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     findings.extend(account::examine_all(config));
     findings.extend(report::examine(&config.report));
     if online {
-        findings.extend(online::examine(config, signers));
+        findings.extend(online::examine(config, &findings));
     }
     findings
 }
@@ -207,10 +207,12 @@ fn source_exit(class: Class) -> Exit {
     }
 }
 
-/// Each source once, in the order of their URLs.
-fn sources(config: &Config) -> Vec<(&SourceUrl, &crate::config::AccountConfig)> {
-    let mut sources: Vec<_> = config.accounts.iter().map(|account| (&account.source, account)).collect();
-    sources.sort_by_key(|(url, _)| *url);
-    sources.dedup_by_key(|(url, _)| *url);
-    sources
+/// What a cycle that writes nothing found fault with.
+fn fault_finding(class: FaultClass, check: &'static str, subject: &str, text: &str) -> Finding {
+    let exit = match class {
+        FaultClass::Failed => Exit::Failed,
+        FaultClass::Unreachable => Exit::Unreachable,
+        FaultClass::Denied => Exit::Denied,
+    };
+    Finding { exit, ..Finding::new(Level::Failed, check, subject, text) }
 }

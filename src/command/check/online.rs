@@ -1,59 +1,97 @@
-//! `check --online`: fetches each source and judges its document, as a cycle would, and writes nothing.
+//! `check --online`: a cycle that writes nothing, so that sources and documents are judged as the next `sync` will judge
+//! them, with what this node remembers.
 
-use super::{Finding, Level, good_keys, report, source_exit, sources};
-use crate::command::block_on;
+use std::sync::Arc;
+
+use super::{Finding, Level, fault_finding, load, report};
+use crate::agent::{Agent, Intent};
+use crate::command::{block_on, sync};
 use crate::config::Config;
-use crate::document::{self, Rules};
-use crate::outcome::chain;
-use crate::source::{Fetch as _, Fetched, Part, Sources, Stage};
-use crate::verify::{Signers, Trust, verify, verify_signer};
+use crate::host::Node;
+use crate::outcome::{Outcome, SourceOutcome, Status};
+use crate::report::text;
+use crate::source::Sources;
+use crate::state::{StateError, Store};
 
-pub(super) fn examine(config: &Config, signers: Option<&Signers>) -> Vec<Finding> {
-    block_on(examine_all(config, signers))
+/// Looks at everything; what is `told` already is not told again.
+pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
+    block_on(examine_all(config, told))
         .unwrap_or_else(|fault| vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))])
 }
 
-async fn examine_all(config: &Config, signers: Option<&Signers>) -> Vec<Finding> {
-    let fetch = Sources::default();
-    let mut findings = Vec::new();
-    for (url, account) in sources(config) {
-        let subject = url.to_string();
-        let finding = |level, message: String| Finding::new(level, "source", &subject, message);
-        match fetch.fetch(url, None).await {
-            Err(error) => {
-                let exit = source_exit(error.class);
-                findings.push(Finding { exit, ..finding(Level::Failed, error.to_string()) });
-            }
-            Ok(Fetched::Unchanged) => {
-                findings.push(finding(Level::Failed, "it says \"unchanged\" although nothing was known".to_owned()));
-            }
-            Ok(Fetched::Documents { current, further }) => {
-                let staged = !further.is_empty();
-                for (stage, part) in std::iter::once((Stage::Current, current)).chain(further) {
-                    let (level, message) = judged(&part, &config.rules(account), &config.trust, signers);
-                    let message = if staged { format!("{stage}: {message}") } else { message };
-                    findings.push(finding(level, message));
-                }
-            }
-        }
-    }
-    findings.extend(report::examine_online(&config.report, fetch.aws()).await);
+async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
+    let sources = Sources::default();
+    let aws = Arc::clone(sources.aws());
+    // A state that cannot be read has been told of.
+    let mut findings = match dry_run(config.clone(), sources).await {
+        Ok(outcome) => judged(&outcome, told),
+        Err(_) => Vec::new(),
+    };
+    findings.extend(report::examine_online(&config.report, &aws).await);
     findings
 }
 
-fn judged(part: &Part, rules: &Rules, trust: &Trust, signers: Option<&Signers>) -> (Level, String) {
-    let document = match document::parse(&part.bytes, rules) {
-        Ok(document) => document,
-        Err(refused) => return (Level::Failed, chain(&refused)),
-    };
-    let signer = verify_signer(&document, &part.bytes, signers, crate::command::sync::clock());
-    let signer = match signer.and_then(|signer| verify(&document, trust, None).map(|_| signer)) {
-        Ok(signer) => signer.map(|who| format!(", signed by {who}")).unwrap_or_default(),
-        Err(distrust) => return (Level::Failed, chain(&distrust)),
-    };
-    if document.left_out.is_empty() {
-        return (Level::Ok, format!("{}, version {}{signer}", good_keys(document.keys.len()), part.version.label));
+/// A cycle that writes nothing.
+pub(super) async fn dry_run(config: Config, fetch: Sources) -> Result<Outcome, StateError> {
+    let mut store = Store::peek(&load::state_directory(&config))?;
+    let mut host = Node::default();
+    host.sweeps = false;
+    let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
+    let intent = Intent { dry_run: true, accept_rollback: false };
+    Ok(agent.cycle(&mut store, intent, sync::clock).await)
+}
+
+fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let of = |source: &SourceOutcome| format!("{}: ", source.source);
+    for source in &outcome.sources {
+        let subject = &source.source;
+        if !outcome.faults.iter().any(|fault| fault.text.starts_with(&of(source))) {
+            findings.push(Finding::new(Level::Ok, "source", subject, good(source)));
+        }
+        for text in &source.warnings {
+            let text = text.strip_prefix(&of(source)).unwrap_or(text);
+            findings.push(Finding::new(Level::Warning, "source", subject, text));
+        }
     }
-    let bad: Vec<String> = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason)).collect();
-    (Level::Failed, format!("bad keys would be left out: {}", bad.join("; ")))
+    for fault in &outcome.faults {
+        let source = outcome.sources.iter().find_map(|one| Some((one, fault.text.strip_prefix(&of(one))?)));
+        let account = outcome.accounts.iter().find(|account| account.detail == fault.text);
+        let (check, subject, text) = match (source, account) {
+            (Some((source, text)), _) => ("source", source.source.as_str(), text),
+            (None, Some(account)) => ("account", account.user.as_str(), fault.text.as_str()),
+            (None, None) => ("state", "this node", fault.text.as_str()),
+        };
+        // The account's file, the pinned keys and the clock have been looked at already.
+        let known = told.iter().any(|one| one.level == Level::Failed && fault.text.contains(&one.message));
+        if !known {
+            findings.push(fault_finding(fault.class, check, subject, text));
+        }
+    }
+    for account in outcome.accounts.iter().filter(|account| account.status == Status::Ok) {
+        let keys = account.in_force.len();
+        let plural = if keys == 1 { "" } else { "s" };
+        let (added, changed, taken) = (account.added.len(), account.updated.len(), account.removed.len());
+        let message = format!(
+            "`sync` would leave {keys} key{plural} in force: {added} added, {changed} changed, {taken} taken away"
+        );
+        findings.push(Finding::new(Level::Ok, "account", &account.user, message));
+    }
+    findings
+}
+
+fn good(source: &SourceOutcome) -> String {
+    let stages = source
+        .stages
+        .iter()
+        .map(|one| format!("{}{}, version {}", one.stage, text::set(one.name.as_ref(), one.serial), one.version));
+    let documents = match source.stages.is_empty() {
+        true => {
+            let version = source.version.as_deref().unwrap_or_default();
+            format!("its document is good{}, version {version}", text::set(source.name.as_ref(), source.serial))
+        }
+        false => format!("its documents are good: {}", stages.collect::<Vec<_>>().join("; ")),
+    };
+    let signer = source.signer.as_ref().map(|who| format!(", signed by {who}")).unwrap_or_default();
+    documents + &signer
 }
