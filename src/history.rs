@@ -1,8 +1,6 @@
 //! What a cycle means after the cycles before it: how long the node has been stale, and who keeps undoing its work.
 //! Pure.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, ReportOutcome, SourceOutcome, Status};
@@ -18,23 +16,12 @@ const NAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
 #[derive(Debug, Default)]
 pub struct History {
     last: Option<Outcome>,
-    rivals: BTreeMap<String, Rival>,
-    /// The last outcome came of another configuration, so that a change of a file proves nothing about others.
-    other_config: bool,
-}
-
-/// Repairs of one account's file that followed each other.
-#[derive(Debug, Clone, Copy)]
-struct Rival {
-    repairs: u32,
-    last: Timestamp,
-    gap: SignedDuration,
 }
 
 impl History {
     /// Begins with what the status file of an earlier process tells.
     pub fn new(last: Option<Outcome>) -> Self {
-        Self { last, rivals: BTreeMap::new(), other_config: true }
+        Self { last }
     }
 
     /// The last outcome.
@@ -42,13 +29,8 @@ impl History {
         self.last.as_ref()
     }
 
-    /// The next cycle runs with another configuration.
-    pub fn config_changed(&mut self) {
-        self.other_config = true;
-    }
-
     /// Completes an outcome by what only several cycles show, and derives its status anew.
-    pub fn complete(&mut self, mut outcome: Outcome, max_stale: Option<SignedDuration>) -> Outcome {
+    pub fn complete(&self, mut outcome: Outcome, max_stale: Option<SignedDuration>) -> Outcome {
         let now = outcome.finished;
         for source in &mut outcome.sources {
             source.fetched = source.fetched.max(self.last_fetched(source));
@@ -73,10 +55,12 @@ impl History {
                 source.detail = text;
             }
         }
+        // After another configuration, a change of a file proves nothing about others.
+        let same_config = self.last.as_ref().is_some_and(|last| last.config.is_some() && last.config == outcome.config);
         for account in &mut outcome.accounts {
-            let repaired = account.changed && !self.other_config && self.same_set(account);
+            let repaired = account.changed && same_config && self.same_set(account);
             self.count_repair(account, repaired, now);
-            if let Some(text) = self.rivalry(account, now) {
+            if let Some(text) = Self::rivalry(account, now) {
                 account.fault(Status::Degraded, text.clone());
                 outcome.faults.push(Fault { class: FaultClass::Failed, text });
             }
@@ -113,6 +97,7 @@ impl History {
             next_cycle: None,
             next_change: last.and_then(|last| last.next_change),
             stale_cycles: 0,
+            config: last.and_then(|last| last.config),
             sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
             accounts,
             reports: Vec::new(),
@@ -138,7 +123,6 @@ impl History {
     /// Remembers an outcome.
     pub fn remember(&mut self, outcome: Outcome) {
         self.last = Some(outcome);
-        self.other_config = false;
     }
 
     /// The status file outlives a state directory that was lost. Another configuration's status proves nothing: it must
@@ -170,34 +154,36 @@ impl History {
         self.last.as_ref().is_some_and(|last| last.accounts.iter().any(same))
     }
 
-    fn count_repair(&mut self, account: &mut AccountOutcome, repaired: bool, now: Timestamp) {
-        let rival = self.rivals.get(&account.user).copied();
-        match rival.filter(|rival| now.duration_since(rival.last) <= IN_A_ROW) {
-            Some(mut rival) if repaired => {
-                rival.gap = now.duration_since(rival.last);
-                rival.repairs = rival.repairs.saturating_add(1);
-                rival.last = now;
-                account.repairs = rival.repairs;
-                self.rivals.insert(account.user.clone(), rival);
+    fn count_repair(&self, account: &mut AccountOutcome, repaired: bool, now: Timestamp) {
+        let before = self.last.iter().flat_map(|last| &last.accounts).find(|before| before.user == account.user);
+        let row = before.and_then(|before| Some((before, before.last_repair?)));
+        match row.filter(|(_, last)| now.duration_since(*last) <= IN_A_ROW) {
+            Some((before, last)) if repaired => {
+                account.repairs = before.repairs.saturating_add(1);
+                account.last_repair = Some(now);
+                account.repair_gap = Some(now.duration_since(last));
             }
-            Some(rival) if !account.changed => account.repairs = rival.repairs,
+            Some((before, last)) if !account.changed => {
+                account.repairs = before.repairs;
+                account.last_repair = Some(last);
+                account.repair_gap = before.repair_gap;
+            }
             _ if repaired => {
                 account.repairs = 1;
-                let rival = Rival { repairs: 1, last: now, gap: SignedDuration::ZERO };
-                self.rivals.insert(account.user.clone(), rival);
+                account.last_repair = Some(now);
             }
-            _ => drop(self.rivals.remove(&account.user)),
+            _ => {}
         }
     }
 
-    fn rivalry(&self, account: &AccountOutcome, now: Timestamp) -> Option<String> {
-        let rival = self.rivals.get(&account.user).filter(|rival| rival.repairs >= RIVALRY)?;
-        let named_for = NAMED_FOR.max(rival.gap.saturating_mul(3));
-        (now.duration_since(rival.last) <= named_for).then(|| {
+    fn rivalry(account: &AccountOutcome, now: Timestamp) -> Option<String> {
+        let last = account.last_repair.filter(|_| account.repairs >= RIVALRY)?;
+        let named_for = NAMED_FOR.max(account.repair_gap.unwrap_or_default().saturating_mul(3));
+        (now.duration_since(last) <= named_for).then(|| {
             format!(
-                "{}: something else writes this file too, {} repairs in a row, last at {}; stop it (a cron job that \
+                "{}: something else writes this file too, {} repairs in a row, last at {last}; stop it (a cron job that \
                  pulls keys? a configuration tool?), or take account {} out of the configuration",
-                account.file, rival.repairs, rival.last, account.user
+                account.file, account.repairs, account.user
             )
         })
     }

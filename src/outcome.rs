@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, Document, LeftOut, Name, Serial};
@@ -51,6 +51,9 @@ pub struct Outcome {
     /// How many cycles in a row have been stale by now.
     #[serde(default)]
     pub stale_cycles: u32,
+    /// Of the configuration and the version of authkeysd that it came of: only the same ones can be compared.
+    #[serde(default)]
+    pub config: Option<Digest>,
     /// Each source once.
     pub sources: Vec<SourceOutcome>,
     /// In the configuration's order.
@@ -79,6 +82,9 @@ pub struct ReportOutcome {
     pub failures: u32,
     /// When one arrived last.
     pub last_success: Option<Timestamp>,
+    /// Tells what the last one said from other news; `None` when it is not certain what the other side has.
+    #[serde(default)]
+    pub said: Option<String>,
 }
 
 /// How a source answered, and which document of it is in force.
@@ -166,6 +172,12 @@ pub struct AccountOutcome {
     pub digest: Option<Digest>,
     /// How often in a row what somebody else had changed in the file was put right.
     pub repairs: u32,
+    /// When that was done last.
+    #[serde(default)]
+    pub last_repair: Option<Timestamp>,
+    /// How long after the repair before it.
+    #[serde(default)]
+    pub repair_gap: Option<SignedDuration>,
     /// Whether the file was written (or, in a dry run, would be).
     pub changed: bool,
     /// The keys that authkeysd's lines let in.
@@ -262,7 +274,7 @@ impl ReportOutcome {
     /// Nothing was reported yet.
     pub fn new(report: &str) -> Self {
         let report = report.to_owned();
-        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None }
+        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None, said: None }
     }
 }
 
@@ -305,6 +317,8 @@ impl AccountOutcome {
             serial: None,
             digest: None,
             repairs: 0,
+            last_repair: None,
+            repair_gap: None,
             changed: false,
             in_force: Vec::new(),
             added: Vec::new(),

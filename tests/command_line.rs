@@ -211,6 +211,28 @@ fn json_has_the_shape_of_the_contract() {
 }
 
 #[test]
+fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
+    let setup = with_file();
+    setup.publish_keys(&[&Key::new("one")]);
+    setup.run(["sync"]).succeeds();
+    let right = std::fs::read(file(&setup)).unwrap();
+    for repair in 1..=3 {
+        std::fs::write(file(&setup), "").unwrap();
+        let run = setup.run(["sync"]);
+        assert_eq!(std::fs::read(file(&setup)).unwrap(), right);
+        let drift: &[&str] = &["drift repaired", "somebody else had changed it"];
+        match repair {
+            3 => run.fails(1, &[drift, &["something else writes this file too, 3 repairs in a row"]]),
+            _ => run.fails(0, &[drift]),
+        }
+    }
+    // The first cycle with another configuration proves nothing about others.
+    let setup = setup.tables("[policy]\nmin_rsa_bits = 3072\n");
+    std::fs::write(file(&setup), "").unwrap();
+    setup.run(["sync"]).succeeds();
+}
+
+#[test]
 fn no_words_of_a_document_break_out_of_their_line() {
     let setup = with_file();
     let key = Key::new("k");

@@ -183,6 +183,36 @@ fn sync_reports_at_once_and_fails_for_no_report() {
 }
 
 #[test]
+fn sync_writes_tags_for_news_and_as_a_sign_of_life_only() {
+    let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
+    let mut setup = setup(&imds, &ec2.endpoint(), "[report]\nec2_tags = true\nheartbeat = \"1h\"\n");
+    let calls = |setup: &Setup| {
+        setup.run(["sync"]).succeeds();
+        ec2.calls().len()
+    };
+    assert_eq!([calls(&setup), calls(&setup), calls(&setup)], [1, 1, 1]);
+    let told = status(&setup)["reports"][0].clone();
+    assert!(told["delivered"] == true && told["last_success"].is_string(), "{told}");
+    publish(&setup, 2);
+    assert_eq!([calls(&setup), calls(&setup)], [2, 2]);
+    setup.tables = setup.tables.replace("1h", "1s");
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(calls(&setup), 3, "a sign of life");
+    setup.tables = setup.tables.replace("1s", "1h") + "tag_prefix = \"other\"\n";
+    assert_eq!([calls(&setup), calls(&setup)], [4, 4], "other tags");
+    // What was not delivered is tried again by the next one.
+    ec2.refuse(403, "UnauthorizedOperation");
+    publish(&setup, 3);
+    for failures in [1, 2] {
+        assert_eq!(setup.run(["sync"]).status, 0);
+        assert_eq!(status(&setup)["reports"][0]["failures"], failures);
+    }
+    ec2.be_good();
+    let before = ec2.calls().len();
+    assert_eq!([calls(&setup) - before, calls(&setup) - before], [1, 1]);
+}
+
+#[test]
 fn check_online_tells_whether_the_tags_may_be_written() {
     let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
     let setup = setup(&imds, &ec2.endpoint(), SLOW);

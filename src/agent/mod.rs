@@ -189,6 +189,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             next_cycle: None,
             next_change: changes.min(),
             stale_cycles: 0,
+            config: Some(self.config.digest()),
             sources: acquired.into_values().map(|got| got.outcome).collect(),
             accounts,
             reports: Vec::new(),

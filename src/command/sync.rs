@@ -19,6 +19,7 @@ use crate::history::History;
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::entries::entries;
+use crate::report::kind::Kind;
 use crate::report::{journal, status_file, text};
 use crate::service::Setup;
 use crate::source::Sources;
@@ -53,7 +54,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let agent = Agent { config, fetch: sources, host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
-        let mut history = History::new(status_file::read(&runtime).unwrap_or_default());
+        let history = History::new(status_file::read(&runtime).unwrap_or_default());
         let mut outcome = match &mut store {
             Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
@@ -65,8 +66,11 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         if store.is_ok() {
             outcome = history.complete(outcome, max_stale);
         }
+        // The reports of the last cycle stand until there are others.
+        let told = reports != Report::default();
+        outcome.reports = history.last().filter(|_| told).map(|last| last.reports.clone()).unwrap_or_default();
         record(&history, &outcome, &runtime);
-        if reports != Report::default() {
+        if told {
             tell::tell(&aws, &reports, &mut outcome).await;
             write_status(&runtime, &outcome);
         }
@@ -113,8 +117,12 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
+    let news = entries(history.last(), outcome, false);
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
-        entries(history.last(), outcome, false).iter().for_each(journal::tell);
+        news.iter().for_each(journal::tell);
+    } else {
+        // All else is printed, or a fault.
+        news.iter().filter(|entry| entry.kind == Kind::DriftRepaired).for_each(|entry| complain(&entry.message));
     }
     write_status(directory, outcome);
 }

@@ -1,4 +1,5 @@
-//! What `sync` tells the fleet, at once: it waits a little for it, and nothing depends on it.
+//! What `sync` tells the fleet, at once where it is news or a sign of life is due: it waits a little for it, and nothing
+//! depends on it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,33 +22,48 @@ pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome)
     let policy = Policy { limit: LIMIT, ..Policy::default() };
     // While it is not decided whether the node is stale, what was told before stands.
     let told = Told::of(outcome);
+    let before = std::mem::take(&mut outcome.reports);
+    let known =
+        |name: &str| before.iter().find(|one| one.report == name).cloned().unwrap_or_else(|| ReportOutcome::new(name));
+    let now = outcome.finished;
     for sink in Sink::all(report) {
+        let known = known(sink.name());
         let Some(told) = &told else {
-            outcome.reports.push(ReportOutcome::new(sink.name()));
+            outcome.reports.push(known);
             continue;
         };
+        let said = told.said(&sink);
+        let age = known.last_success.map(|last| now.duration_since(last));
+        let recent = age.is_some_and(|age| !age.is_negative() && age < report.pace.heartbeat);
+        if recent && known.said.as_ref() == Some(&said) {
+            outcome.reports.push(known);
+            continue;
+        }
         let over = |limit| FetchError {
             class: Class::Transient,
             message: format!("{}: no answer within {limit:?}", sink.name()),
             remedy: "the next `sync` tells it".to_owned(),
         };
         let result = retry(&policy, &RandomJitter, over, async || remote.deliver(&sink, told).await).await;
-        outcome.reports.push(noted(sink.name(), result.map_err(|fault| fault.to_string())));
+        outcome.reports.push(noted(known, Some(said), result.map_err(|fault| fault.to_string())));
     }
     if let Some(path) = &report.prometheus {
         let result = metrics_file::write(path, outcome, None).map_err(|fault| chain(&fault));
-        outcome.reports.push(noted("prometheus", result));
+        outcome.reports.push(noted(known("prometheus"), None, result));
     }
 }
 
-fn noted(report: &str, result: Result<(), String>) -> ReportOutcome {
-    let mut outcome = ReportOutcome::new(report);
-    outcome.delivered = Some(result.is_ok());
+fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>) -> ReportOutcome {
+    let mut outcome = ReportOutcome { delivered: Some(result.is_ok()), ..ReportOutcome::new(&before.report) };
     match result {
-        Ok(()) => outcome.last_success = Some(sync::clock()),
+        Ok(()) => {
+            outcome.last_success = Some(sync::clock());
+            outcome.said = said;
+        }
         Err(fault) => {
             complain(&format!("warning: report failed, the keys are not concerned: {fault}"));
-            outcome.failures = 1;
+            outcome.failures = before.failures.saturating_add(1);
+            outcome.last_success = before.last_success;
             outcome.detail = fault;
         }
     }

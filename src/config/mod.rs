@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
-use crate::document::{Name, Rules};
+use crate::document::{Digest, Name, Rules};
 use crate::guard::{Guard, MaxRemovals};
 use crate::key::{LineRules, OptionPolicy, is_option_name};
 use crate::plan::{ExpiryForm, Mode};
@@ -98,6 +98,11 @@ impl Config {
         top.finish(&mut faults);
         let faults = faults.into_sorted();
         if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// The same as long as the configuration means the same to this version.
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{} {self:?}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
 
     /// How documents of an account's source are judged.

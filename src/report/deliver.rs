@@ -15,6 +15,7 @@ use crate::aws::fault::{Call, partition};
 use crate::aws::instance::NoInstance;
 use crate::aws::{Aws, endpoint};
 use crate::config::{Report, ReportPrefix};
+use crate::document::Digest;
 use crate::ec2::Ec2;
 use crate::outcome::Outcome;
 use crate::source::error::{Class, FetchError};
@@ -63,6 +64,12 @@ impl Told {
     /// `None` while it is not decided how the node stands.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         Some(Self { summary: Summary::of(outcome)?, outcome: outcome.clone() })
+    }
+
+    /// Tells apart what was said of which node at which place; the same as long as nothing but times and wording differ.
+    pub fn said(&self, sink: &Sink) -> String {
+        let text = format!("{sink:?} {:?} {}", self.outcome.instance_id, self.summary.news());
+        Digest::of(text.as_bytes()).hex().chars().take(16).collect()
     }
 }
 

@@ -294,7 +294,6 @@ where
                     self.reporter.configure(&setup.config.report);
                 }
                 self.setup = setup;
-                self.history.config_changed();
                 self.refused = None;
                 journal::tell(&Entry::new(Kind::Reloaded, "configuration reloaded"));
             }

@@ -27,7 +27,7 @@ pub(super) struct Reporter<D> {
     origin: Instant,
     places: Vec<Place>,
     /// The place, what it is being told, and the delivery.
-    running: Option<(usize, String, Running)>,
+    running: Option<(usize, Arc<Told>, Running)>,
     counters: Counters,
     metrics: Option<(PathBuf, ReportOutcome)>,
 }
@@ -83,11 +83,10 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// Waits for the next report that is due, and for its end. To be asked again; may be given up at any time.
     pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
         loop {
-            if let Some((at, news, running)) = &mut self.running {
-                let (at, result) = (*at, running.await);
-                let news = std::mem::take(news);
+            if let Some((at, told, running)) = &mut self.running {
+                let (at, result, told) = (*at, running.await, Arc::clone(told));
                 self.running = None;
-                return self.ended(at, &news, result, clock());
+                return self.ended(at, &told, result, clock());
             }
             let dues = self.places.iter().enumerate().filter_map(|(at, place)| Some((place.plan.due()?, at)));
             let Some((due, at)) = dues.min() else { return pending().await };
@@ -112,20 +111,22 @@ impl<D: Deliver + 'static> Reporter<D> {
     fn begin(&mut self, at: usize) {
         let Some(place) = self.places.get(at) else { return };
         let Some(told) = place.latest.clone() else { return };
-        let (deliver, sink) = (Arc::clone(&self.deliver), place.sink.clone());
-        let news = told.summary.news();
-        self.running = Some((at, news, Box::pin(async move { deliver.deliver(&sink, &told).await })));
+        let (deliver, sink, news) = (Arc::clone(&self.deliver), place.sink.clone(), Arc::clone(&told));
+        self.running = Some((at, told, Box::pin(async move { deliver.deliver(&sink, &news).await })));
     }
 
-    fn ended(&mut self, at: usize, news: &str, result: Result<(), FetchError>, now: Timestamp) -> Option<Entry> {
+    fn ended(&mut self, at: usize, told: &Told, result: Result<(), FetchError>, now: Timestamp) -> Option<Entry> {
         let elapsed = self.now();
         let place = self.places.get_mut(at)?;
         match &result {
-            Ok(()) => place.plan.delivered(news, elapsed, random()),
+            Ok(()) => place.plan.delivered(&told.summary.news(), elapsed, random()),
             Err(_) => place.plan.failed(elapsed, random()),
         }
         self.counters.report(place.sink.name(), result.is_ok());
-        note(&mut place.outcome, result.map_err(|fault| fault.to_string()), now)
+        let said = result.is_ok().then(|| told.said(&place.sink));
+        let entry = note(&mut place.outcome, result.map_err(|fault| fault.to_string()), now);
+        place.outcome.said = said;
+        entry
     }
 
     fn now(&self) -> SignedDuration {

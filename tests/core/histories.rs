@@ -156,7 +156,7 @@ fn drift_is_told_apart_from_what_was_published() {
     assert_eq!((outcome.status, outcome.accounts[0].repairs), (Status::Ok, 1));
     assert_eq!(told, [Kind::DriftRepaired, Kind::KeyAdded, Kind::KeyRemoved]);
     // The first cycle with another configuration proves nothing about others.
-    node.history.config_changed();
+    node.world.config.push_str("[policy]\nmin_rsa_bits = 3072\n");
     node.world.host.set(A, "");
     assert_eq!(node.next().1, [Kind::KeyAdded, Kind::KeyAdded]);
 }
@@ -178,6 +178,23 @@ fn a_rival_writer_is_named_after_the_third_repair_in_a_row_until_he_rests() {
     }
     let (last, _) = (0..60).map(|_| node.next()).last().unwrap();
     assert_eq!(last.status, Status::Ok, "he rests");
+}
+
+#[test]
+fn a_rival_writer_is_named_also_where_each_cycle_is_a_process_of_its_own() {
+    let mut node = Running::new(ONE);
+    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    node.cycle();
+    for repair in 1..=4 {
+        let written = serde_json::to_string(node.history.last().unwrap()).unwrap();
+        node.history = History::new(Some(serde_json::from_str(&written).unwrap()));
+        node.world.host.set(A, &format!("{} old\n", ed(9)));
+        node.pass(MINUTE * 19);
+        let (outcome, told) = node.next();
+        assert!(told.contains(&Kind::DriftRepaired), "{told:?}");
+        assert_eq!(outcome.accounts[0].repairs, repair);
+        assert_eq!(outcome.status, if repair < 3 { Status::Ok } else { Status::Degraded });
+    }
 }
 
 #[test]
