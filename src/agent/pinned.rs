@@ -48,7 +48,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 /// Reads the file; one that others can write would let them in everywhere on this node.
 pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-    let found = bounded::read(path, limit).map_err(|fault| chain(&fault))?.ok_or("there is no such file")?;
+    let found = bounded::read(path, limit).map_err(|fault| fault.beside(path))?.ok_or("there is no such file")?;
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
         return Err("others can write it or its directory: chown both to root and chmod go-w".to_owned());
     }

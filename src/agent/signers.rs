@@ -5,7 +5,6 @@ use jiff::tz::TimeZone;
 use super::Agent;
 use crate::config::Config;
 use crate::host::{Host, bounded};
-use crate::outcome::chain;
 use crate::source::{Fetch, MAX_DOCUMENT};
 use crate::verify::{SignerRules, Signers, SignersFault};
 
@@ -33,7 +32,7 @@ pub fn read_signers(config: &Config, zone: fn() -> TimeZone) -> Result<Option<Si
     let whole = |message: String| vec![SignersFault { line: 0, message }];
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let found = bounded::read(&signers.path, limit)
-        .map_err(|fault| whole(chain(&fault)))?
+        .map_err(|fault| whole(fault.beside(&signers.path)))?
         .ok_or_else(|| whole("there is no such file; [trust] allowed_signers names it".to_owned()))?;
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
         let fault = "others can write it or its directory, and so decide who signs; chown both to root and chmod go-w";

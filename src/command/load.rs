@@ -8,7 +8,6 @@ use super::{Exit, complain};
 use crate::agent::read_signers;
 use crate::config::{Config, ConfigFault};
 use crate::host::bounded;
-use crate::outcome::chain;
 use crate::service::Setup;
 use crate::verify::Signers;
 
@@ -23,7 +22,7 @@ pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     let found = match bounded::read(path, MAX_CONFIG) {
         Ok(Some(found)) => found,
         Ok(None) => return Err(whole("there is no such file; write one, or name another with --config".to_owned())),
-        Err(fault) => return Err(whole(chain(&fault))),
+        Err(fault) => return Err(whole(fault.beside(path))),
     };
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
         let fault =

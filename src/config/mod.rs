@@ -113,7 +113,7 @@ impl Config {
 
 fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let source = top.take(faults, "source", string(SourceUrl::parse));
-    let named_source = source.is_some();
+    let named_source = top.has("source");
     let allow_private_key = top.take(faults, "allow_private_key", boolean);
     if let (Some(allow), false) = (&allow_private_key, named_source) {
         faults.add(allow.at, "allow_private_key", "stands beside no `source`");
@@ -223,7 +223,8 @@ fn read_account(
         faults.add(fragment.at, &section.name("fragment"), "only `layout = \"coreos\"` has fragments");
     }
     let source = own.map(|own| (own.value, allow.is_some_and(|allow| allow.value))).or_else(|| shared.cloned());
-    if source.is_none() {
+    // One that is there and wrong has been told.
+    if source.is_none() && !section.has("source") && !faults.about("source") {
         faults.add(at, &section.name("source"), "no source; set `source` here or at the top of the file");
     }
     section.finish(faults);

@@ -45,6 +45,11 @@ impl<'i> Faults<'i> {
         self.found.push(ConfigFault { line, key: key.to_owned(), message: message.into() });
     }
 
+    /// Whether something is wrong with that key.
+    pub(super) fn about(&self, key: &str) -> bool {
+        self.found.iter().any(|fault| fault.key == key)
+    }
+
     /// The faults in the file's order.
     pub(super) fn into_sorted(mut self) -> Vec<ConfigFault> {
         self.found.sort_by_key(|fault| fault.line);
@@ -74,6 +79,11 @@ impl<'t, 'i> Section<'t, 'i> {
     /// Where the section stands, for faults about something that is missing in it.
     pub(super) fn at(&self) -> usize {
         self.span.start
+    }
+
+    /// Whether the key is there, good or not.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
     }
 
     /// The full name of a key.

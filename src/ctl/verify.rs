@@ -11,7 +11,6 @@ use crate::command::clock;
 use crate::document::{self, Envelope, Form};
 use crate::host::bounded;
 use crate::key::KeyBlob;
-use crate::outcome::chain;
 use crate::report::text::one_line;
 use crate::verify::{SignerRules, Signers, signed_by};
 
@@ -48,7 +47,7 @@ pub(super) fn read_signers(
         complain(&format!("{}: {why}", path.display()));
         Exit::Config
     };
-    let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&chain(&fault)))?;
+    let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&fault.beside(path)))?;
     let found = found.ok_or_else(|| {
         failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
     })?;

@@ -1,5 +1,6 @@
 //! Why a step on the host failed: the operation, the path, and what to do about it.
 
+use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -217,6 +218,21 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// The error and its cause in one line, for whoever has named the file in front of it.
+    pub fn beside(&self, named: &Path) -> String {
+        let cause = self.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let text = format!("{self}{cause}");
+        let (before, path) = match self {
+            Self::Io { operation, path, .. } => (format!("cannot {operation} "), path),
+            Self::Kind { path, .. } | Self::TooLarge { path, .. } => (String::new(), path),
+            _ => return text,
+        };
+        match text.strip_prefix(&format!("{before}{}", path.display())) {
+            Some(rest) if path == named => format!("{before}it{rest}"),
+            _ => text,
+        }
+    }
+
     pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
