@@ -112,6 +112,25 @@ fn f23_an_sshd_that_reads_another_file_is_named() {
 }
 
 #[test]
+fn an_sshd_that_would_not_start_again_is_a_failure_and_one_that_cannot_be_asked_is_none() {
+    lab("an_sshd_that_would_not_start_again_is_a_failure_and_one_that_cannot_be_asked_is_none", || {
+        let setup = good_node();
+        sshd(&format!("{GOOD_FILES}\nBogusOption yes # test"));
+        let found = troubles(&setup, 1);
+        assert_eq!(found.len(), 2, "of both accounts: {found:#?}");
+        assert_eq!([&found[0][0], &found[0][1], &found[0][2]], ["failed", "sshd", "alice"]);
+        assert!(found[0][3].contains("Bad configuration option: BogusOption"), "{found:#?}");
+        assert!(found[0][3].contains("would not start again"), "{found:#?}");
+        sshd(GOOD_FILES);
+        assert_eq!(troubles(&setup, 0), Vec::<[String; 4]>::new());
+        std::fs::remove_dir("/run/sshd").unwrap();
+        let found = troubles(&setup, 0);
+        assert_eq!([&found[0][0], &found[0][1]], ["warning", "sshd"], "{found:#?}");
+        std::fs::create_dir("/run/sshd").unwrap();
+    });
+}
+
+#[test]
 fn f23_of_two_drop_ins_the_first_one_counts() {
     lab("f23_of_two_drop_ins_the_first_one_counts", || {
         let setup = good_node();

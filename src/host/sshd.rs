@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use thiserror::Error;
+
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
@@ -17,18 +19,42 @@ pub(super) fn version() -> Option<(u32, u32)> {
     SSHD.iter().find_map(|sshd| banner(sshd)).or_else(|| banner("ssh"))
 }
 
-/// The effective settings for a login of `user`, as lines of `keyword value`; `Err` says why sshd would not tell.
-pub fn effective_settings(user: &str) -> Result<String, String> {
+/// Why sshd did not tell its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoSettings {
+    /// It could not be asked, or not as it runs: that says nothing of it.
+    #[error("{0}")]
+    Unasked(String),
+    /// It does not take its own configuration, and so would not start again either.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// What `sshd -T` says where its configuration may be good all the same.
+const NOT_AS_IT_RUNS: [&str; 3] = ["privilege separation directory", "no hostkeys available", "Permission denied"];
+
+/// The effective settings for a login of `user`, as lines of `keyword value`.
+pub fn effective_settings(user: &str) -> Result<String, NoSettings> {
     let connection = format!("user={user},host=localhost,addr=127.0.0.1");
     let answer = SSHD
         .iter()
         .find_map(|sshd| run(sshd, &["-T", "-C", &connection]))
-        .ok_or_else(|| "no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned())?;
-    if answer.good {
-        return Ok(answer.stdout);
+        .ok_or_else(|| NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned()))?;
+    if answer.good { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+}
+
+fn no_settings(stderr: &str) -> NoSettings {
+    // The last line only counts the faults.
+    let mut lines = stderr.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let Some(said) = lines.find(|line| !line.contains(": terminating, ")) else {
+        return NoSettings::Unasked("`sshd -T` failed: no answer".to_owned());
+    };
+    let why = format!("`sshd -T` failed: {said}");
+    if NOT_AS_IT_RUNS.iter().any(|words| said.contains(words)) {
+        NoSettings::Unasked(why)
+    } else {
+        NoSettings::Wrong(why)
     }
-    let said = answer.stderr.lines().last().unwrap_or("no answer").trim().to_owned();
-    Err(format!("`sshd -T` failed: {said}"))
 }
 
 struct Answer {
@@ -94,6 +120,25 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_configuration_is_told_apart_from_an_sshd_that_cannot_be_asked() {
+        for (said, wrong) in [
+            (
+                "/etc/ssh/sshd_config: line 9: Bad configuration option: Bogus\n/etc/ssh/sshd_config: terminating, 1 bad configuration options\n",
+                true,
+            ),
+            ("/etc/ssh/sshd_config line 1: Badly formatted port number.\r\n", true),
+            ("Missing privilege separation directory: /run/sshd\n", false),
+            ("Unable to load host key: /etc/ssh/ssh_host_rsa_key\nsshd: no hostkeys available -- exiting.\n", false),
+            ("/etc/ssh/sshd_config: Permission denied\n", false),
+            ("", false),
+        ] {
+            let found = no_settings(said);
+            assert_eq!(matches!(found, NoSettings::Wrong(_)), wrong, "{found:?}");
+            assert!(!found.to_string().contains("terminating"), "{found:?}");
+        }
+    }
 
     #[test]
     fn versions_are_found_in_what_the_servers_print() {

@@ -6,6 +6,7 @@ use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Exit, Finding, Level};
 use crate::config::{AccountConfig, Config};
 use crate::document::{self, Rules};
+use crate::host::sshd::NoSettings;
 use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
 use crate::outcome::chain;
 
@@ -83,7 +84,14 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     let user = account.user.as_str();
     let settings = match Settings::of(user) {
         Ok(settings) => settings,
-        Err(why) => {
+        Err(NoSettings::Wrong(why)) => {
+            let message = format!(
+                "{why}; it would not start again, and nobody could log in: correct its configuration (`sshd -t`)"
+            );
+            findings.push(Finding::new(Level::Failed, "sshd", user, message));
+            return;
+        }
+        Err(NoSettings::Unasked(why)) => {
             let message =
                 format!("cannot ask sshd which files it reads ({why}); run as root where sshd has been started once");
             findings.push(Finding::new(Level::Warning, "sshd", user, message));

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::host::{Account, Node, Place, Target, sshd};
+use crate::host::sshd::{self, NoSettings};
+use crate::host::{Account, Node, Place, Target};
 use crate::report::entries::Entry;
 use crate::report::journal;
 use crate::report::kind::Kind;
@@ -28,7 +29,7 @@ pub(super) enum Reading {
 
 impl Settings {
     /// Asks sshd.
-    pub(super) fn of(user: &str) -> Result<Self, String> {
+    pub(super) fn of(user: &str) -> Result<Self, NoSettings> {
         sshd::effective_settings(user).map(|text| Self { text })
     }
 
