@@ -116,6 +116,9 @@ pub struct SourceOutcome {
     /// What somebody should look at although all is as published.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What is there and does not count, for who asks: it is often so for long, and harmless.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// A document in force that stands on one of a secret's stages.
@@ -294,6 +297,7 @@ impl SourceOutcome {
             signer: None,
             stages: Vec::new(),
             warnings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

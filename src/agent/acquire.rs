@@ -9,7 +9,7 @@ use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
 use crate::document::{self, Digest, Document, Rules};
-use crate::host::Host;
+use crate::host::{Host, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
 use crate::schedule::Clock;
 use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
@@ -18,6 +18,10 @@ use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signe
 
 /// A rotation takes minutes; one that lies for longer than this was left unfinished.
 const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a file is told that others can write.
+const OPEN: &str =
+    "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
 
 /// What a source gave.
 #[derive(Debug)]
@@ -92,26 +96,31 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // What another query brought says nothing of what this one would.
         let same = cycle.state.sources.contains_key(&name);
         let known = last.as_ref().filter(|_| same).map(|(last, _)| last.versions());
-        let (problem, text) = match self.fetch.fetch(url, known.as_ref()).await {
+        let fetched = self.fetch.fetch(url, known.as_ref()).await;
+        // A file system that has just answered does not hang.
+        let open = if fetched.is_ok() { open_to_others(url) } else { None };
+        let (problem, text) = match fetched {
             Ok(Fetched::Unchanged) => match last {
                 Some((last, _)) if same => {
                     cycle.accept(&name, &last);
-                    return in_force(name, last, cycle.now, cycle.clock.wall);
+                    return in_force(name, last, cycle.now, cycle.clock.wall).warned(open);
                 }
                 _ => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
             Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, signers, cycle) {
                 Ok(current) => {
                     let last = last.map(|(last, _)| last.further).unwrap_or_default();
-                    let (further, refused) = self.judge_further(&current, further, last, (&rules, signers), cycle);
+                    let (further, refused, notes) =
+                        self.judge_further(&current, further, last, (&rules, signers), cycle);
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
+                    acquired.outcome.notes = notes;
                     for text in refused {
                         let text = format!("{url}: {text}");
                         acquired.is_stale(Problem::Refused, text);
                     }
-                    return acquired;
+                    return acquired.warned(open);
                 }
                 Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
             },
@@ -125,7 +134,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 (problem, error.to_string())
             }
         };
-        last_good(name, last, problem, text, cycle.clock.wall)
+        last_good(name, last, problem, text, cycle.clock.wall).warned(open)
     }
 
     /// What is kept of a source, with what `before` said of it.
@@ -144,7 +153,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let said = before.sources.iter().find(|source| source.source == name);
         let fetched = said.and_then(|source| source.fetched);
         let kept = self.kept(account, signers, cycle);
-        match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
+        let open = said.and_then(|source| source.warnings.iter().find(|text| text.ends_with(OPEN)).cloned());
+        let acquired = match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
             // Whether the document has expired, or is trusted no more, is looked at again.
             (None | Some((Problem::Expired | Problem::Untrusted, _)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
@@ -154,7 +164,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 let text = format!("{name}: nothing of it is kept; the next fetch brings it");
                 last_good(name, None, Problem::Missing, text, cycle.clock.wall)
             }
-        }
+        };
+        acquired.warned(open)
     }
 
     /// What is kept of a source while nobody can say who may sign.
@@ -207,7 +218,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Judges the documents of further stages. None can hurt the current one: a bad one changes nothing, so that the
-    /// last good one of its stage stays, and is told.
+    /// last good one of its stage stays, and is told. With them the refusals, and what does not count.
     fn judge_further(
         &self,
         current: &Standing,
@@ -215,13 +226,22 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         mut last: BTreeMap<Stage, Standing>,
         (rules, signers): (&Rules, Option<&Signers>),
         cycle: &mut Cycle<'_>,
-    ) -> (BTreeMap<Stage, Standing>, Vec<String>) {
+    ) -> (BTreeMap<Stage, Standing>, Vec<String>, Vec<String>) {
         let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
-        let (mut further, mut refused) = (BTreeMap::new(), Vec::new());
+        let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stage, part) in parts {
             let standing = match self.read(&part, rules, signers, None, cycle.clock) {
-                Ok(Read { document, signer, .. }) => {
-                    counts(stage, &document).then(|| cycle.keep(document, signer, part))
+                Ok(Read { document, signer, .. }) if counts(stage, &document) => {
+                    Some(cycle.keep(document, signer, part))
+                }
+                Ok(_) => {
+                    notes.push(format!(
+                        "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
+                         {}'s; publish it with a higher one, or take the stage away",
+                        part.version.label,
+                        Stage::Current
+                    ));
+                    None
                 }
                 Err(fault) => {
                     refused.push(format!("{stage} (version {}): {fault}", part.version.label));
@@ -231,7 +251,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             };
             further.extend(standing.map(|standing| (stage, standing)));
         }
-        (further, refused)
+        (further, refused, notes)
     }
 
     /// Parses and verifies what came.
@@ -288,7 +308,19 @@ impl Cycle<'_> {
     }
 }
 
+/// A file that others can write lets them say who may log in. The contract leaves that to the operator: he is told.
+pub fn open_to_others(url: &SourceUrl) -> Option<String> {
+    let SourceUrl::File { path } = url else { return None };
+    let open = bounded::writable_by_others(path, nix::unistd::geteuid().as_raw());
+    open.then(|| format!("{url}: {OPEN}"))
+}
+
 impl Acquired {
+    fn warned(mut self, warning: Option<String>) -> Self {
+        self.outcome.warnings.extend(warning);
+        self
+    }
+
     fn is_stale(&mut self, problem: Problem, text: String) {
         self.outcome.status = Status::Stale;
         self.outcome.detail.clone_from(&text);
@@ -345,6 +377,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         signer: current.signer.clone().unwrap_or_default(),
         stages: Vec::new(),
         warnings: Vec::new(),
+        notes: Vec::new(),
     };
     let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
     let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), expires };

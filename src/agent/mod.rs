@@ -26,6 +26,7 @@ use apply::Carried;
 use pinned::Pinned;
 
 pub use account::target;
+pub use acquire::open_to_others;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 

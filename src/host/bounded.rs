@@ -27,12 +27,27 @@ pub struct Bounded {
 impl Bounded {
     /// Others than root and `user` can change the file, or put another in its place.
     pub fn writable_by_others(&self, user: u32) -> bool {
-        let foreign = |uid: u32| uid != 0 && uid != user;
-        let (owner, mode) = self.directory;
-        // In a sticky directory others can add names, but not take away or rename what is not theirs.
-        let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
-        self.mode & 0o022 != 0 || foreign(self.uid) || open
+        open_to_others((self.uid, self.mode), self.directory, user)
     }
+}
+
+fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
+    let foreign = |uid: u32| uid != 0 && uid != user;
+    let (owner, mode) = directory;
+    // In a sticky directory others can add names, but not take away or rename what is not theirs.
+    let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
+    file.1 & 0o022 != 0 || foreign(file.0) || open
+}
+
+/// The same of a file that is not read here; `false` also where that cannot be told.
+pub fn writable_by_others(path: &Path, user: u32) -> bool {
+    let owner = |path: &Path| path.metadata().ok().map(|found| (found.uid(), found.mode() & 0o7777));
+    let (file, directory) = (owner(path), owner(parent(path)));
+    file.zip(directory).is_some_and(|(file, directory)| open_to_others(file, directory, user))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such file.
@@ -58,7 +73,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, HostError> {
         return Err(too_large());
     }
     let content = read::all(file, limit).map_err(|fault| HostError::io("read", path, fault))?.ok_or_else(too_large)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = parent(path);
     let directory = directory.metadata().map_err(|fault| HostError::io("look at", directory, fault))?;
     let directory = (directory.uid(), directory.mode() & 0o7777);
     Ok(Some(Bounded { content, uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, directory }))

@@ -79,6 +79,24 @@ fn the_first_of_two_lines_with_one_key_is_that_of_the_more_important_stage() {
 }
 
 #[test]
+fn a_pending_document_that_does_not_count_is_noted() {
+    let world = World::new(TWO);
+    let document = |serial: u32, key: u8| {
+        format!(r#"{{"version":1,"serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#, ed(key.into()))
+    };
+    world.publish(URL, "v5", &document(5, 1));
+    world.stage(URL, Pending, "v3", &document(3, 2));
+    for _ in 0..2 {
+        let outcome = world.cycle();
+        assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+        let notes = &outcome.sources[0].notes;
+        assert!(notes.len() == 1 && notes[0].starts_with("AWSPENDING (version v3) does not count"), "{notes:?}");
+    }
+    world.stage(URL, Pending, "v6", &document(6, 2));
+    assert!(world.cycle().sources[0].notes.is_empty());
+}
+
+#[test]
 fn a_bad_pending_document_hurts_no_other_changes_nothing_and_is_told() {
     let world = World::new(TWO);
     world.publish(URL, "v1", &line(1));

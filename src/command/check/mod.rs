@@ -1,14 +1,16 @@
 //! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it does.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::{Check, Exit, colour, complain, load, print};
+use crate::agent::open_to_others;
 use crate::config::Config;
 use crate::outcome::{FaultClass, chain};
 use crate::report::text::Colour;
-use crate::source::Class;
+use crate::source::{Class, SourceUrl};
 use crate::state::Store;
 use crate::verify::Signers;
 
@@ -149,6 +151,7 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     }
     findings.extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, super::sync::clock())));
     findings.extend(account::examine_all(config));
+    findings.extend(open_sources(config));
     findings.extend(report::examine(&config.report));
     if online {
         findings.extend(online::examine(config, &findings));
@@ -164,6 +167,17 @@ fn clock() -> Finding {
     let message =
         format!("it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)");
     Finding::new(Level::Failed, "clock", "clock", message)
+}
+
+/// Each file that others can write, once.
+fn open_sources(config: &Config) -> Vec<Finding> {
+    let sources: BTreeSet<_> = config.accounts.iter().map(|account| &account.source).collect();
+    let finding = |url: &SourceUrl| {
+        let (subject, text) = (url.to_string(), open_to_others(url)?);
+        let message = text.strip_prefix(&format!("{subject}: ")).unwrap_or(&text);
+        Some(Finding::new(Level::Warning, "source", &subject, message))
+    };
+    sources.into_iter().filter_map(finding).collect()
 }
 
 fn state(config: &Config) -> Finding {

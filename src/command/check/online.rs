@@ -51,8 +51,13 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         }
         for text in &source.warnings {
             let text = text.strip_prefix(&of(source)).unwrap_or(text);
-            findings.push(Finding::new(Level::Warning, "source", subject, text));
+            if !told.iter().any(|one| one.message == text) {
+                findings.push(Finding::new(Level::Warning, "source", subject, text));
+            }
         }
+    }
+    for (source, note) in outcome.sources.iter().flat_map(|one| one.notes.iter().map(move |note| (one, note))) {
+        findings.push(Finding::new(Level::Warning, "source", &source.source, note));
     }
     for fault in &outcome.faults {
         let source = outcome.sources.iter().find_map(|one| Some((one, fault.text.strip_prefix(&of(one))?)));

@@ -1,0 +1,82 @@
+//! `sync` from cron or a timer: what it says of other writers, with what it remembers of the runs before.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::{Key, Setup, clean_command, me, outcome_of};
+
+fn with_file() -> Setup {
+    let setup = Setup::new();
+    let file = format!("file = \"{}/%u\"", setup.path("keys").display());
+    setup.account(&me(), &file)
+}
+
+fn file(setup: &Setup) -> PathBuf {
+    setup.path("keys").join(me())
+}
+
+#[test]
+fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
+    let setup = with_file();
+    setup.publish_keys(&[&Key::new("one")]);
+    setup.run(["sync"]).succeeds();
+    let right = std::fs::read(file(&setup)).unwrap();
+    for repair in 1..=3 {
+        std::fs::write(file(&setup), "").unwrap();
+        let run = setup.run(["sync"]);
+        assert_eq!(std::fs::read(file(&setup)).unwrap(), right);
+        let drift: &[&str] = &["drift repaired", "somebody else had changed it"];
+        match repair {
+            3 => run.fails(1, &[drift, &["something else writes this file too, 3 repairs in a row"]]),
+            _ => run.fails(0, &[drift]),
+        }
+    }
+    // The first cycle with another configuration proves nothing about others.
+    let setup = setup.tables("[policy]\nmin_rsa_bits = 3072\n");
+    std::fs::write(file(&setup), "").unwrap();
+    setup.run(["sync"]).succeeds();
+}
+
+#[test]
+fn a_file_that_others_can_write_is_warned_of_as_a_source() {
+    let setup = with_file();
+    setup.publish_keys(&[&Key::new("k")]);
+    let words: &[&str] = &["warning: file:", "others can write it or its directory", "chown both to root"];
+    let mode = |path: &str, mode| {
+        std::fs::set_permissions(setup.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (path, open, shut) in [("published", 0o646, 0o644), ("", 0o777, 0o700)] {
+        mode(path, open);
+        if path.is_empty() {
+            // The configuration lies there too.
+            let moved = tempfile::tempdir().unwrap();
+            let config = moved.path().join("config.toml");
+            setup.write_config();
+            std::fs::rename(setup.config(), &config).unwrap();
+            let run = outcome_of(clean_command().args(["sync", "--config"]).arg(config));
+            assert!(run.stderr.contains(words[1]), "{run:?}");
+        } else {
+            // Also where nothing is new.
+            for _ in 0..2 {
+                setup.run(["sync"]).fails(0, &[words]);
+            }
+            for command in [&["check", "--json"][..], &["check", "--online", "--json"]] {
+                let mut check = setup.command();
+                let run = outcome_of(check.args(command));
+                let found: Value = serde_json::from_str(&run.stdout).unwrap();
+                let open = |one: &&Value| one["message"].as_str().unwrap().contains(words[1]);
+                let found: Vec<&Value> = found["findings"].as_array().unwrap().iter().filter(open).collect();
+                assert_eq!(found.len(), 1, "{run:?}");
+                assert_eq!((&found[0]["level"], &found[0]["check"]), (&"warning".into(), &"source".into()));
+            }
+        }
+        mode(path, shut);
+        setup.run(["sync"]).succeeds();
+    }
+}
