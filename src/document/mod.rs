@@ -169,7 +169,10 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
         }
     } else {
         private::refuse(bytes)?;
-        text::parse(bytes, &rules.line)?
+        text::parse(bytes, &rules.line).map_err(|refused| match refused {
+            Refused::CutOff { .. } if *first == b'<' => Refused::WebPage,
+            other => other,
+        })?
     };
     let all = document.keys.len() + document.left_out.len();
     if all > MAX_KEYS {

@@ -30,6 +30,7 @@ fn f34_pages_and_emptiness_are_no_key_set() {
     }
     let page = "<html><head><title>Sign in to the network</title></head>\n<body>Please log in</body></html>\n";
     assert!(refusal(page).contains("web page"));
+    assert!(refusal(page.trim_end()).contains("web page"));
     assert!(refusal("{}").contains("neither `version` nor `PublicKey`"));
     assert!(refusal("{\"error\": \"login required\"}").contains("neither"));
     assert!(refusal([0_u8; 4_096]).contains("no good key"));
