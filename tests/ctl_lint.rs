@@ -123,13 +123,6 @@ fn what_nodes_leave_out_or_refuse_is_named_and_exits_1() {
         ("{\"version\": 1, \"keys\": []}".to_owned(), "0 keys in force"),
         ("{\"version\": 1, \"kyes\": []}".to_owned(), "kyes"),
         (key.line.get(..60).unwrap().to_owned(), "cut off"),
-        (
-            format!(
-                "{{\"version\": 1, \"serial\": 1, \"expires\": \"2001-01-01T00:00:00Z\", \"keys\": [{{\"public_key\": \"{}\"}}]}}",
-                key.line
-            ),
-            "it expired at",
-        ),
     ] {
         let run = lint_stdin(bytes.as_bytes(), &[]);
         assert_eq!(run.status, 1, "{run:?}");
@@ -139,6 +132,18 @@ fn what_nodes_leave_out_or_refuse_is_named_and_exits_1() {
         assert_eq!(json["status"], "refused");
         assert!(json["faults"][0].as_str().unwrap().contains(word));
     }
+}
+
+#[test]
+fn of_an_expired_document_it_says_what_nodes_do_with_it() {
+    let key = Key::new("k");
+    let (_directory, path) = written(format!(
+        "{{\"version\": 1, \"serial\": 1, \"expires\": \"2001-01-01T00:00:00Z\", \"keys\": [{{\"public_key\": \"{}\"}}]}}",
+        key.line
+    ));
+    let run = lint(&path);
+    run.fails(1, &[&["it expired at 2001", "nodes would call it stale"]]);
+    assert!(run.stdout.contains(": nodes take it and are stale\n"), "{run:?}");
 }
 
 #[test]

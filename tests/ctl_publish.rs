@@ -84,6 +84,37 @@ fn a_publication_takes_the_next_serial_and_changes_no_other_byte() {
 }
 
 #[test]
+fn what_is_published_already_is_not_published_again_with_another_serial() {
+    let Some(bucket) = Bucket::new() else { return };
+    let key = Key::new("k");
+    let already = |run: &support::Run, serial: u32| {
+        run.succeeds();
+        let words = format!("{TARGET}: this is what is published already, with serial {serial}\n");
+        assert_eq!(run.stdout, words);
+    };
+    for file in [document(None, &[&key]), document(Some(1), &[&key])] {
+        bucket.desk.file("a", &file);
+        bucket.desk.publish("a", TARGET, &[]);
+        let before = bucket.published();
+        let serial = u32::try_from(serial(&before)).unwrap();
+        for _ in 0..2 {
+            already(&bucket.desk.publish("a", TARGET, &[]), serial);
+        }
+        assert_eq!(bucket.published(), before);
+    }
+    // Signed by that key: the signature need not be renewed; by another one it is.
+    let (mine, other) = (Key::new("mine"), Key::new("other"));
+    let sign = |key: &Key| bucket.desk.publish("a", TARGET, &["--sign", key.private().to_str().unwrap()]);
+    sign(&mine).succeeds();
+    let before = bucket.published();
+    assert!(before.contains("SIGNATURE"), "{before}");
+    already(&sign(&mine), u32::try_from(serial(&before)).unwrap());
+    assert_eq!(bucket.published(), before);
+    sign(&other).succeeds();
+    assert_ne!(bucket.published(), before);
+}
+
+#[test]
 fn a_dry_run_shows_and_writes_nothing() {
     let Some(bucket) = Bucket::new() else { return };
     let key = Key::new("k");
@@ -236,7 +267,7 @@ fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
 fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
     let key = Key::new("k");
     let ours = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
-    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key, &Key::new("old")]));
     let error = Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
     let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
     let stub = Stub::start([found, error, lost, ours]);
@@ -250,7 +281,7 @@ fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
 #[test]
 fn failures_name_the_call_the_resource_and_what_to_do() {
     let key = Key::new("k");
-    let found = || Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let found = || Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key, &Key::new("old")]));
     let denied = || Answer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
     for (answers, status, words) in [
         (vec![denied()], 77, &["S3 GetObject", "allow s3:GetObject on arn:aws:s3:::keys/prod/workers.json"][..]),

@@ -142,7 +142,7 @@ fn who_may_not_look_for_such_labels_publishes_all_the_same_and_is_told_what_to_a
     let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
     let stub = Stub::start([current("1", 5), put, moved(), moved(), denied, current("2", 6)]);
     let desk = Desk::new(&stub.endpoint());
-    desk.file("a", document(Some(5), &[&key]));
+    desk.file("a", document(Some(6), &[&key]));
     let run = desk.publish("a", SECRET, &[]);
     run.fails(0, &[&["warning: labels of killed publishers may stay", "allow secretsmanager:ListSecretVersionIds on"]]);
     assert!(run.stdout.contains("published workers/6 at "), "{run:?}");

@@ -42,6 +42,9 @@ pub(super) struct Report {
     version: &'static str,
     document: String,
     status: Verdict,
+    /// It is past its `expires`.
+    #[serde(skip)]
+    expired: bool,
     form: &'static str,
     bytes: usize,
     name: Option<Name>,
@@ -67,6 +70,7 @@ pub(super) struct Report {
 enum Verdict {
     Ok,
     Degraded,
+    Stale,
     Refused,
 }
 
@@ -187,8 +191,11 @@ impl Judge {
         let audience = self.audience.clone().unwrap_or_else(|| document.audience.clone());
         let distrust = verify(document, &Trust { audience }, None).err().map(|fault| chain(&fault));
         let refused: Vec<_> = distrust.into_iter().chain(findings::faults(document, &keys, min_keys, now)).collect();
-        if !refused.is_empty() {
+        report.expired = document.expires.is_some_and(|expires| expires <= now);
+        if refused.len() > usize::from(report.expired) {
             report.status = Verdict::Refused;
+        } else if report.expired && report.status == Verdict::Ok {
+            report.status = Verdict::Stale;
         }
         report.faults.extend(refused);
         report.warnings = findings::warnings(document, form, report.signed, &keys, min_keys, now);
@@ -232,7 +239,7 @@ fn read_config(path: &Path) -> Result<Config, Exit> {
         complain(&format!("{}: {why}", path.display()));
         Exit::Config
     };
-    let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&chain(&fault)))?;
+    let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&fault.beside(path)))?;
     let found = found.ok_or_else(|| failed("there is no such file; name a node's configuration with --config"))?;
     let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;
     Config::parse(&text).map_err(|faults| {
@@ -248,6 +255,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             document: name.to_owned(),
             status: Verdict::Ok,
+            expired: false,
             form: match form {
                 Form::Text => "text",
                 Form::Json => "json",
@@ -270,9 +278,13 @@ impl Report {
         }
     }
 
-    /// Whether nodes would not take it at all.
-    pub(super) fn refused(&self) -> bool {
-        self.status == Verdict::Refused
+    /// Why nobody is to be helped to publish it.
+    pub(super) fn unfit(&self) -> Option<&'static str> {
+        match self.status {
+            Verdict::Refused => Some("nodes would refuse it"),
+            _ if self.expired => Some("nodes would be stale"),
+            _ => None,
+        }
     }
 
     /// Faults and warnings on stderr, a line each.
@@ -286,6 +298,7 @@ impl Report {
         let (code, verdict) = match self.status {
             Verdict::Ok => (GREEN, "good"),
             Verdict::Degraded => (YELLOW, "nodes leave keys out"),
+            Verdict::Stale => (YELLOW, "nodes take it and are stale"),
             Verdict::Refused => (RED, "nodes refuse it"),
         };
         let _ = writeln!(text, "{}: {}", self.document, colour.paint(code, verdict));

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::diff::{Diff, lock_outs};
 use super::edit::{next_serial, with_serial};
 use super::input::{self, shown};
 use super::lint::Judge;
-use super::sign::signed;
+use super::sign::{public_half, signed};
 use super::target::{NotWritten, Published, Target};
 use super::verify::signing_key;
 use super::{Exit, Publish, complain, print};
@@ -69,9 +70,10 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     let given =
         split.filter(|_| resign && document::form(bytes) != Form::Text).map_or(bytes, |envelope| envelope.payload);
     let (report, document) = reader.examine(&name, given, now);
-    let Some(document) = document.filter(|_| !report.refused()) else {
+    let unfit = report.unfit();
+    let Some(document) = document.filter(|_| unfit.is_none()) else {
         report.tell();
-        complain(&format!("{name} is not published: nodes would refuse it"));
+        complain(&format!("{name} is not published: {}", unfit.unwrap_or_default()));
         return Err(Exit::Failed);
     };
     let refused = |why: String| {
@@ -84,6 +86,10 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     let keep = !resign && document::form(given) == Form::Json && split.is_some_and(|e| e.signature.is_some());
     if keep && before.published.as_ref().is_some_and(|published| published.bytes.as_slice() == given) {
         print(format!("{target}: this is what is published already\n"));
+        return Ok(Exit::Good);
+    }
+    if !keep && before.is(given, &document, options.sign.as_deref()) {
+        print(format!("{target}: this is what is published already{}\n", before.numbered()));
         return Ok(Exit::Good);
     }
     let text = renumbered(given, &document, &before, keep).map_err(refused)?;
@@ -112,7 +118,7 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
         None => draft.text.clone(),
     };
     let (report, document) = judge.examine(&draft.name, &last, clock());
-    if report.refused() || document.is_none() {
+    if report.unfit().is_some() || document.is_none() {
         return Err(refused(report.faults.join("; ")));
     }
     let (limit, why) = target.limit();
@@ -209,6 +215,29 @@ impl Before {
         Self { published, document, serial, unreadable }
     }
 
+    /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
+    fn is(&self, given: &[u8], document: &Document, sign: Option<&Path>) -> bool {
+        let Some(published) = &self.published else { return false };
+        let payload = Envelope::split(&published.bytes).map_or(published.bytes.as_slice(), |e| e.payload);
+        // A number of one's own that is higher is meant.
+        if self.unreadable.is_some() || document.serial > self.serial {
+            return false;
+        }
+        let same = match self.serial {
+            Some(serial) => numbered(given, serial).is_ok_and(|text| text == payload),
+            None => given == payload && document::form(given) != Form::Json,
+        };
+        let signature = || signing_key(&published.bytes).ok().flatten();
+        same && match sign {
+            Some(key) => signature().is_some_and(|by| public_half(key) == Some(by)),
+            None => !self.signed(),
+        }
+    }
+
+    fn numbered(&self) -> String {
+        self.serial.map(|serial| format!(", with serial {serial}")).unwrap_or_default()
+    }
+
     fn signed(&self) -> bool {
         self.published.as_ref().is_some_and(|published| matches!(signing_key(&published.bytes), Ok(Some(_))))
     }
@@ -235,8 +264,13 @@ fn renumbered(given: &[u8], document: &Document, before: &Before, keep: bool) ->
             )),
         };
     }
+    numbered(given, next)
+}
+
+/// The JSON document with that serial, as it is published.
+fn numbered(given: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
     let text = std::str::from_utf8(given).map_err(|fault| fault.to_string())?;
-    let mut text = with_serial(text, next).ok_or("its serial could not be set")?;
+    let mut text = with_serial(text, serial).ok_or("its serial could not be set")?;
     // A signature has to begin a line.
     if !text.ends_with('\n') {
         text.push('\n');

@@ -13,6 +13,8 @@ use super::lint::Judge;
 use super::{Exit, Sign, complain, print};
 use crate::command::clock;
 use crate::document::{self, Envelope, Form};
+use crate::host::bounded;
+use crate::key::{KeyBlob, identify};
 use crate::outcome::chain;
 use crate::verify::NAMESPACE;
 
@@ -65,8 +67,9 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     let (report, document) = judge.examine(&name, payload, clock());
     // Keys that nodes leave out are told; they do not keep the others from being published.
     report.tell();
-    let Some(document) = document.filter(|_| !report.refused()) else {
-        complain(&format!("{name} is not signed: nodes would refuse it"));
+    let unfit = report.unfit();
+    let Some(document) = document.filter(|_| unfit.is_none()) else {
+        complain(&format!("{name} is not signed: {}", unfit.unwrap_or_default()));
         return Err(Exit::Failed);
     };
     let told = |fault: SignError| {
@@ -103,6 +106,16 @@ pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
     let found = File::open(directory.path().join("document.sig"));
     found.and_then(|found| found.take(MAX_SIGNATURE).read_to_end(&mut signature)).map_err(SignError::Temporary)?;
     Ok([payload, &signature].concat())
+}
+
+/// The public half of a key that signs, where it lies open: in the file itself, or beside it as `.pub`.
+pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
+    let mut beside = key.as_os_str().to_owned();
+    beside.push(".pub");
+    [key, Path::new(&beside)].into_iter().find_map(|path| {
+        let content = bounded::read(path, MAX_SIGNATURE).ok()??.content;
+        content.split(|b| *b == b'\n').find_map(|line| identify(line).map(|found| found.key))
+    })
 }
 
 /// Without a time limit: it may ask for a passphrase, a PIN or a touch. It asks on the terminal, also when our standard
