@@ -58,7 +58,7 @@ impl History {
         // After another configuration, a change of a file proves nothing about others.
         let same_config = self.last.as_ref().is_some_and(|last| last.config.is_some() && last.config == outcome.config);
         for account in &mut outcome.accounts {
-            let repaired = account.changed && same_config && self.same_set(account);
+            let repaired = account.changed && same_config && !outcome.news && self.same_set(account);
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
                 account.fault(Status::Degraded, text.clone());
@@ -103,6 +103,7 @@ impl History {
             reports: Vec::new(),
             faults: vec![fault],
             first: false,
+            news: false,
         }
     }
 
@@ -144,11 +145,12 @@ impl History {
         self.last.as_ref()?.sources.iter().find(same)?.fetched
     }
 
-    /// The account should have had the same keys, by the same document, already after the last cycle.
+    /// The account should have had the same lines, by the same document, already after the last cycle: an upgrade of sshd
+    /// may change how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
-            (&last.user, &last.file, last.digest, &last.in_force)
-                == (&account.user, &account.file, account.digest, &account.in_force)
+            (&last.user, &last.file, last.digest, &last.in_force, last.lines)
+                == (&account.user, &account.file, account.digest, &account.in_force, account.lines)
                 && last.status != Status::Failed
         };
         self.last.as_ref().is_some_and(|last| last.accounts.iter().any(same))

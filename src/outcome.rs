@@ -67,6 +67,9 @@ pub struct Outcome {
     /// Nothing was remembered of any cycle before this one.
     #[serde(skip)]
     pub first: bool,
+    /// Other documents are in force than were by the state, which knows of cycles that were killed too.
+    #[serde(skip)]
+    pub news: bool,
 }
 
 /// How the reports to one place fare. None of them counts for the node's status.
@@ -185,6 +188,9 @@ pub struct AccountOutcome {
     pub changed: bool,
     /// The keys that authkeysd's lines let in.
     pub in_force: Vec<KeyShown>,
+    /// Of the lines that the file must have for them, options and expiry included.
+    #[serde(default)]
+    pub lines: Option<Digest>,
     /// Keys that the file did not have before.
     pub added: Vec<KeyShown>,
     /// Keys that it had before and has no more.
@@ -325,6 +331,7 @@ impl AccountOutcome {
             repair_gap: None,
             changed: false,
             in_force: Vec::new(),
+            lines: None,
             added: Vec::new(),
             removed: Vec::new(),
             updated: Vec::new(),

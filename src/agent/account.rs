@@ -14,7 +14,7 @@ use super::files::Files;
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::config::{AccountConfig, FragmentName, Placed};
-use crate::document::{Document, LeftOut, Rules, count_keys};
+use crate::document::{Digest, Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
@@ -132,6 +132,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         outcome.follow(held_to.as_ref().and_then(|last| last.first()).unwrap_or(&in_force.current.document));
         outcome.next_change = desired.next_change;
+        let lines: Vec<&str> = desired.entries.iter().map(|entry| entry.line.as_str()).collect();
+        outcome.lines = Some(Digest::of(lines.join("\n").as_bytes()));
         for (stage, one) in in_force.all() {
             for bad in &one.document.left_out {
                 let reason = match stage {

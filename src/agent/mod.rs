@@ -147,6 +147,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
         let (first, shared) = (store.is_new(), Shared::default());
+        let documents = |state: &State| {
+            let of_each = state.sources.iter().map(|(url, one)| (url.clone(), one.documents().collect()));
+            of_each.collect::<Vec<(_, Vec<_>)>>()
+        };
+        let news = documents(&state) != documents(store.state());
         let now = begun.effective();
         let mut cycle = Cycle { store, state, intent, clock: begun, now, faults, shared, new: first };
         let pinned = self.pinned(&mut cycle.state);
@@ -196,6 +201,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             reports: Vec::new(),
             faults,
             first,
+            news,
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);

@@ -31,6 +31,12 @@ impl Run {
         }
     }
 
+    /// Asserts the exit status 0 and the one word of a file that somebody else had changed.
+    #[track_caller]
+    pub fn repairs(&self) {
+        self.fails(0, &[&["drift repaired: "]]);
+    }
+
     /// Asserts the exit status 0 and silence on stderr.
     #[track_caller]
     pub fn succeeds(&self) {
