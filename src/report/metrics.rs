@@ -67,10 +67,7 @@ pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
     page.samples(outcome.last_success.map(seconds));
     page.gauge("next_cycle_timestamp_seconds", "When the next cycle is due.");
     page.samples(outcome.next_cycle.map(seconds));
-    page.gauge(
-        "next_change_timestamp_seconds",
-        "When a key's window opens or closes next, or a document in force expires.",
-    );
+    page.gauge("next_change_timestamp_seconds", "When a key's window opens or closes next, or a document expires.");
     page.samples(outcome.next_change.map(seconds));
     page.gauge("stale_cycles", "How many cycles in a row were stale.");
     page.sample(&[], f64::from(outcome.stale_cycles));
