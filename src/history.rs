@@ -61,8 +61,8 @@ impl History {
             let repaired = account.changed && same_config && !outcome.news && self.same_set(account);
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
-                account.fault(Status::Degraded, text.clone());
-                outcome.faults.push(Fault { class: FaultClass::Failed, text });
+                // No fault of the cycle: all was applied.
+                account.fault(Status::Degraded, text);
             }
         }
         outcome.faults.extend(self.forgotten(&outcome));

@@ -15,7 +15,7 @@ use super::{Exit, Sync, block_on, colour, complain, load, print, tell};
 use crate::agent::{Agent, Intent};
 use crate::aws::{Aws, instance};
 use crate::config::{Config, Report};
-use crate::history::History;
+use crate::history::{History, RIVALRY};
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::entries::entries;
@@ -150,7 +150,9 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
         !begun || print(&text::render(outcome, options.dry_run, colour()))
     };
     let warnings = outcome.sources.iter().filter(|_| begun).flat_map(|source| &source.warnings);
-    warnings.for_each(|text| complain(&format!("warning: {text}")));
+    let rivals = outcome.accounts.iter().filter(|account| account.changed && account.repairs >= RIVALRY);
+    let rivals = rivals.map(|account| &account.detail);
+    warnings.chain(rivals).for_each(|text| complain(&format!("warning: {text}")));
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {
         Some(class) => exit(class),
