@@ -269,8 +269,7 @@ fn no_words_of_a_document_break_out_of_their_line() {
     // A hostile comment in the user's own file, of a key that goes.
     setup.publish_keys(&[&key]);
     std::fs::write(file(&setup), format!("{} \u{1b}[31m\u{202e}\u{85}\n", key.bare())).unwrap();
-    // One line, that of the drift.
-    judge(&setup.run(["sync"]), 1);
+    judge(&setup.run(["sync"]), 0);
 }
 
 #[test]

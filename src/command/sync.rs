@@ -19,7 +19,6 @@ use crate::history::{History, RIVALRY};
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::entries::entries;
-use crate::report::kind::Kind;
 use crate::report::{journal, status_file, text};
 use crate::service::Setup;
 use crate::source::Sources;
@@ -117,12 +116,8 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
-    let news = entries(history.last(), outcome, false);
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
-        news.iter().for_each(journal::tell);
-    } else {
-        // All else is printed, or a fault.
-        news.iter().filter(|entry| entry.kind == Kind::DriftRepaired).for_each(|entry| complain(&entry.message));
+        entries(history.last(), outcome, false).iter().for_each(journal::tell);
     }
     write_status(directory, outcome);
 }

@@ -172,6 +172,9 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
         let keys = account.in_force.len();
         let _ = write!(line, "{keys} {} in force", if keys == 1 { "key" } else { "keys" });
     }
+    if account.changed && account.repairs > 0 {
+        line.push_str(&colour.paint(YELLOW, ", drift repaired: somebody else had changed it"));
+    }
     if account.status == Status::Stale {
         line.push_str(&colour.paint(YELLOW, " (the new document was refused)"));
     }
