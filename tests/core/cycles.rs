@@ -15,7 +15,7 @@ pub(super) fn block(keys: &[&str]) -> String {
     format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
 }
 
-fn classes(outcome: &Outcome) -> Vec<FaultClass> {
+pub(super) fn classes(outcome: &Outcome) -> Vec<FaultClass> {
     outcome.faults.iter().map(|Fault { class, .. }| *class).collect()
 }
 

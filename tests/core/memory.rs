@@ -1,22 +1,13 @@
 //! What a cycle remembers, and what becomes of it.
 
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeysd::outcome::{FaultClass, Status};
 use authkeysd::source::Class;
 use authkeysd::state::{StateError, Store};
 
+use super::cycles::{TWO, block, classes};
 use super::keys::{ed, print};
 use super::world::{A, World};
-
-pub(super) fn block(keys: &[&str]) -> String {
-    format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
-}
-
-fn classes(outcome: &Outcome) -> Vec<FaultClass> {
-    outcome.faults.iter().map(|Fault { class, .. }| *class).collect()
-}
-
-pub(super) const TWO: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\n";
 
 #[test]
 fn f38_a_rollback_is_refused_across_restarts_until_it_is_asked_for() {
