@@ -21,17 +21,6 @@ use support::{
     tree,
 };
 
-/// An account whose file lies below the temporary directory; nobody in particular has to run it.
-fn with_file() -> Setup {
-    let setup = Setup::new();
-    let file = format!("file = \"{}/%u\"", setup.path("keys").display());
-    setup.account(&me(), &file)
-}
-
-fn file(setup: &Setup) -> PathBuf {
-    setup.path("keys").join(me())
-}
-
 #[test]
 fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
     let help = authkeysd(["--help"]);
@@ -62,7 +51,7 @@ fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
 
 #[test]
 fn every_fault_of_a_configuration_is_told_at_once_with_file_line_and_key() {
-    let mut setup = with_file();
+    let mut setup = Setup::with_file();
     setup.top = "schedul = \"60s\"\nstate_dir = \"relative\"\n".to_owned();
     setup.accounts[0].extra = "mode = \"blok\"\nfile = \"keys\"".to_owned();
     setup = setup.tables("[policy]\nmin_keys = -1\n");
@@ -84,7 +73,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_file_line_and_key() {
 
 #[test]
 fn a_source_that_is_wrong_is_told_once() {
-    let mut setup = with_file();
+    let mut setup = Setup::with_file();
     let good = std::mem::replace(&mut setup.source, "ftp://x".to_owned());
     setup.run(["sync"]).fails(78, &[&["config.toml:1: source: "]]);
     setup.source = good;
@@ -94,7 +83,7 @@ fn a_source_that_is_wrong_is_told_once() {
 
 #[test]
 fn a_configuration_that_is_missing_or_open_to_others_is_refused() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let key = Key::new("k");
     setup.publish_keys(&[&key]);
     let run = authkeysd(["sync", "--config", "/nonexistent/config.toml"]);
@@ -114,12 +103,12 @@ fn a_configuration_that_is_missing_or_open_to_others_is_refused() {
     let run = authkeysd(["sync", "--config", directory]);
     run.fails(78, &[&["it is a directory, not a regular file"]]);
     assert_eq!(run.stderr.matches(directory).count(), 1, "{}", run.stderr);
-    assert!(!file(&setup).exists());
+    assert!(!setup.file().exists());
 }
 
 #[test]
 fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anything_to_do() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let (one, two) = (Key::new("one"), Key::new("two"));
     setup.publish_keys(&[&one]);
     setup.write_config();
@@ -152,7 +141,7 @@ fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anythi
 
 #[test]
 fn json_has_the_shape_of_the_contract() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let (one, two) = (Key::new("one"), Key::new("two"));
     let document = |serial: u32, key: &Key| {
         format!(
@@ -190,7 +179,7 @@ fn json_has_the_shape_of_the_contract() {
     let account = &found["accounts"][0];
     assert_eq!(found["accounts"].as_array().unwrap().len(), 1);
     assert_eq!(account["user"], me().as_str());
-    assert_eq!(account["file"], file(&setup).to_str().unwrap());
+    assert_eq!(account["file"], setup.file().to_str().unwrap());
     assert_eq!((&account["status"], &account["changed"]), (&Value::from("degraded"), &Value::from(true)));
     assert!(account["detail"].as_str().unwrap().contains("left out"));
     let shown = |key: &Key| {
@@ -226,7 +215,7 @@ fn json_has_the_shape_of_the_contract() {
 
 #[test]
 fn no_words_of_a_document_break_out_of_their_line() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let key = Key::new("k");
     let hostile = [
         format!("{} \u{1b}[31mred", key.bare()),
@@ -268,13 +257,13 @@ fn no_words_of_a_document_break_out_of_their_line() {
     }
     // A hostile comment in the user's own file, of a key that goes.
     setup.publish_keys(&[&key]);
-    std::fs::write(file(&setup), format!("{} \u{1b}[31m\u{202e}\u{85}\n", key.bare())).unwrap();
+    std::fs::write(setup.file(), format!("{} \u{1b}[31m\u{202e}\u{85}\n", key.bare())).unwrap();
     judge(&setup.run(["sync"]), 0);
 }
 
 #[test]
 fn colour_is_for_terminals_that_want_it() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     setup.publish_keys(&[&Key::new("k")]);
     assert!(!setup.run(["sync", "--dry-run"]).stdout.contains('\u{1b}'));
     if !std::path::Path::new("/usr/bin/script").exists() {
@@ -335,7 +324,7 @@ fn two_sources(stub: &Stub) -> Setup {
 
 #[test]
 fn one_bad_key_for_two_accounts_is_one_fault() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let file = setup.accounts[0].extra.clone();
     let setup = setup.account(somebody_else(), &file);
     let key = Key::new("k");
@@ -345,19 +334,19 @@ fn one_bad_key_for_two_accounts_is_one_fault() {
 
 #[test]
 fn a_private_key_that_is_allowed_is_warned_of_at_every_start() {
-    let mut setup = with_file();
+    let mut setup = Setup::with_file();
     setup.top = "allow_private_key = true\n".to_owned();
     let key = Key::new("k");
     setup.publish(serde_json::json!({ "PublicKey": key.line, "PrivateKey": "-----BEGIN" }).to_string());
     for _ in 0..2 {
         setup.run(["sync"]).fails(0, &[&["warning: file:", "allow_private_key", "publish the public half alone"]]);
     }
-    assert!(std::fs::read_to_string(file(&setup)).unwrap().contains(&key.line));
+    assert!(std::fs::read_to_string(setup.file()).unwrap().contains(&key.line));
 }
 
 #[test]
 fn two_syncs_at_once_both_end_well() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let key = Key::new("k");
     let mut keys = format!("{}\n", key.line);
     (0..20).for_each(|at| keys.push_str(&format!("# filler {at}\n")));
@@ -379,7 +368,7 @@ fn two_syncs_at_once_both_end_well() {
 
 #[test]
 fn a_sync_waits_for_the_one_that_runs() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     setup.publish_keys(&[&Key::new("k")]);
     setup.run(["sync"]).succeeds();
     let lock = std::fs::File::options().write(true).open(setup.state_dir().join("lock")).unwrap();
@@ -395,7 +384,7 @@ fn a_sync_waits_for_the_one_that_runs() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_fault() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     let keys: Vec<_> = (0..3).map(|at| Key::new(&format!("k{at}")).line + "\n").collect();
     setup.publish(keys.concat());
     for arguments in [&["sync", "--dry-run"][..], &["check"], &["--help"], &["sync", "--json"]] {
@@ -408,7 +397,7 @@ fn a_reader_that_goes_away_is_no_fault() {
         let status = setup.command().args(arguments).stdout(Stdio::null()).stderr(writer).status().unwrap();
         assert!(status.code().is_some_and(|code| code != 101), "{arguments:?}: {status:?}");
     }
-    assert!(file(&setup).exists());
+    assert!(setup.file().exists());
 }
 
 #[test]

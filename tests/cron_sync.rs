@@ -6,31 +6,20 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use serde_json::Value;
-use support::{Key, Setup, clean_command, me, outcome_of};
-
-fn with_file() -> Setup {
-    let setup = Setup::new();
-    let file = format!("file = \"{}/%u\"", setup.path("keys").display());
-    setup.account(&me(), &file)
-}
-
-fn file(setup: &Setup) -> PathBuf {
-    setup.path("keys").join(me())
-}
+use support::{Key, Setup, clean_command, outcome_of};
 
 #[test]
 fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     setup.publish_keys(&[&Key::new("one")]);
     setup.run(["sync"]).succeeds();
-    let right = std::fs::read(file(&setup)).unwrap();
+    let right = std::fs::read(setup.file()).unwrap();
     for repair in 1..=3 {
-        std::fs::write(file(&setup), "").unwrap();
+        std::fs::write(setup.file(), "").unwrap();
         let run = setup.run(["sync"]);
-        assert_eq!(std::fs::read(file(&setup)).unwrap(), right);
+        assert_eq!(std::fs::read(setup.file()).unwrap(), right);
         assert!(run.stdout.contains("drift repaired: somebody else had changed it"), "{run:?}");
         match repair {
             3 => run.fails(0, &[&["warning: ", "something else writes this file too, 3 repairs in a row"]]),
@@ -39,13 +28,13 @@ fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
     }
     // The first cycle with another configuration proves nothing about others.
     let setup = setup.tables("[policy]\nmin_rsa_bits = 3072\n");
-    std::fs::write(file(&setup), "").unwrap();
+    std::fs::write(setup.file(), "").unwrap();
     setup.run(["sync"]).succeeds();
 }
 
 #[test]
 fn a_file_that_others_can_write_is_warned_of_as_a_source() {
-    let setup = with_file();
+    let setup = Setup::with_file();
     setup.publish_keys(&[&Key::new("k")]);
     let words: &[&str] = &["warning: file:", "others can write it or its directory", "chown both to root"];
     let mode = |path: &str, mode| {

@@ -165,6 +165,18 @@ impl Setup {
         self
     }
 
+    /// With an account whose file lies below the temporary directory; nobody in particular has to run it.
+    pub fn with_file() -> Self {
+        let setup = Self::new();
+        let file = format!("file = \"{}/%u\"", setup.path("keys").display());
+        setup.account(&super::me(), &file)
+    }
+
+    /// That file.
+    pub fn file(&self) -> PathBuf {
+        self.path("keys").join(super::me())
+    }
+
     /// Adds further tables, such as `[policy]`.
     pub fn tables(mut self, text: &str) -> Self {
         self.tables.push_str(text);
