@@ -22,6 +22,7 @@ bench: ## the benchmarks
 	benches/poll.py
 
 FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers
+# How far: for so long, or as CI does, the same inputs each time (RUNS=50000).
 fuzz: SECONDS ?= 600
 fuzz: ## each fuzz target for SECONDS=600 seconds, from its seeds on (cargo-fuzz is installed below target when missing)
 	@export PATH=$$PWD/target/tools/bin:$$PATH; \
@@ -30,7 +31,7 @@ fuzz: ## each fuzz target for SECONDS=600 seconds, from its seeds on (cargo-fuzz
 	for target in $(FUZZ_TARGETS); do \
 	  mkdir -p target/fuzz/{corpus,artifacts}/$$target; \
 	  $(CARGO) fuzz run --sanitizer none --target-dir target/fuzz/build $$target \
-	    target/fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -max_len=6000 -timeout=20 \
+	    target/fuzz/corpus/$$target fuzz/seeds/$$target -- $(if $(RUNS),-runs=$(RUNS) -seed=1,-max_total_time=$(SECONDS)) -max_len=6000 -timeout=20 \
 	    -rss_limit_mb=1024 -dict=fuzz/dictionaries/$$target.dict -artifact_prefix=target/fuzz/artifacts/$$target/ \
 	    -print_final_stats=1 -verbosity=0; \
 	done

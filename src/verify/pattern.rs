@@ -15,6 +15,10 @@ impl Patterns {
         if text.split(',').any(|pattern| pattern.len() > MAX_PATTERN) {
             return Err("has a pattern that is too long");
         }
+        // It is shown as written, in the journal and in tables.
+        if text.contains('\t') {
+            return Err("has a tab in it");
+        }
         let list = Self(text.to_owned());
         // What a pattern may stand for: enough to see that everything it lets in is excluded again.
         let sample = |pattern: &str| pattern.replace('*', "somebody").replace('?', "s");
@@ -105,6 +109,14 @@ mod tests {
         }
         Patterns::parse("*,!a*").unwrap();
         assert!(Patterns::parse(&"x".repeat(1_023)).is_err());
+    }
+
+    #[test]
+    fn a_name_that_would_move_what_is_shown_beside_it_is_refused() {
+        for list in ["a\tb", "x,a\t", "\t"] {
+            assert_eq!(Patterns::parse(list), Err("has a tab in it"), "{list:?}");
+        }
+        Patterns::parse("a b").unwrap();
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The allowed_signers file as `ssh-keygen -Y verify` reads it (ALLOWED SIGNERS in ssh-keygen(1), sshsig.c).
 //!
 //! ssh-keygen passes over a line that it cannot read. Here such a line is a fault: a signer who was mistyped, or an
-//! option that was meant to bound him, must be seen before it matters. Two things are left out on purpose: certificates
-//! (`cert-authority`), and other spellings of a key than the canonical one.
+//! option that was meant to bound him, must be seen before it matters. Three things are left out on purpose: certificates
+//! (`cert-authority`), other spellings of a key than the canonical one, and names with a tab in them.
 
 use std::fmt;
 

@@ -28,7 +28,8 @@ const NOW: &str = "2026-11-22T12:00:00Z";
 fn all_faults_are_told_at_once_with_their_lines() {
     let text = format!(
         "# ours\nops@acme {key}\nx@acme cert-authority {key}\n\ny@acme valid-befor=\"20270101\" {key}\nz@acme ssh-ed25519 AAAA\n\
-         w@acme {weak}\nv@acme {huge}\nu@acme ssh-dss AAAA\n\"t@acme {key}\n!s@acme {key}\n",
+         w@acme {weak}\nv@acme {huge}\nu@acme ssh-dss AAAA\n\"t@acme {key}\n!s@acme {key}\n\
+         \"r\t@acme\" {key}\n",
         key = ed(1),
         weak = rsa(1_024, 1),
         huge = rsa(16_384, 1),
@@ -42,6 +43,7 @@ fn all_faults_are_told_at_once_with_their_lines() {
         "9: DSA keys are refused",
         "10: a quote around the principals does not end",
         "11: the list of principals names nobody",
+        "12: the list of principals has a tab in it",
     ];
     let found = faults(&text, &[]);
     assert_eq!(found.len(), starts.len(), "{found:#?}");
