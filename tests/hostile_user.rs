@@ -67,6 +67,23 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
 }
 
 #[test]
+fn f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so() {
+    lab("f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so", || {
+        let (key, theirs) = (Key::new("k"), Key::new("theirs"));
+        let setup = Setup::for_user("alice");
+        std::fs::write(authorized_keys("alice"), format!("{}\n", theirs.line)).unwrap();
+        chown(authorized_keys("alice"), Some(ALICE), Some(ALICE)).unwrap();
+        set_permissions(authorized_keys("alice"), Permissions::from_mode(0o000)).unwrap();
+        setup.run(["sync"]).fails(1, &[&["cannot stat"], &["with mode 0000", "chmod"]]);
+        assert_eq!(std::fs::metadata(authorized_keys("alice")).unwrap().permissions().mode() & 0o7777, 0);
+        assert!(!login("alice", &theirs));
+        setup.publish_keys(&[&key]);
+        setup.run(["sync"]).succeeds();
+        assert!(login("alice", &key) && login("alice", &theirs));
+    });
+}
+
+#[test]
 fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
     lab("f13_the_doctor_opens_nothing_that_a_user_points_it_at", || {
         // Only root can read it; a device in its place would be started by the mere opening.

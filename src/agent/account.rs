@@ -19,7 +19,7 @@ use crate::host::{Account, Host, HostError, Place, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
-use crate::source::{Fetch, Stage};
+use crate::source::{Fetch, SourceUrl, Stage};
 use crate::state::{Judged, State, Store};
 
 /// An account whose fate is decided.
@@ -36,11 +36,20 @@ pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Looks accounts up and reads their files; `waiting` gives each with its place in the configuration. `None` is an
     /// account that takes its time: it is to be asked for again when the others have been served.
-    pub(super) fn find(&self, waiting: &[(usize, &AccountConfig)], cycle: &mut Cycle<'_>) -> Vec<Option<Found>> {
+    pub(super) fn find(
+        &self,
+        waiting: &[(usize, &AccountConfig)],
+        acquired: &BTreeMap<SourceUrl, Acquired>,
+        cycle: &mut Cycle<'_>,
+    ) -> Vec<Option<Found>> {
         let Cycle { shared, state, .. } = cycle;
         let names: Vec<_> = waiting.iter().map(|(_, account)| account.user.as_ref()).collect();
         let looked_up = waiting.iter().zip(self.host.accounts(&names));
         let mut targets: Vec<_> = looked_up.map(|((_, account), found)| Some(located(account, found?))).collect();
+        for ((_, account), target) in waiting.iter().zip(&mut targets) {
+            let known = acquired.get(&account.source).is_some_and(|got| got.in_force.is_some());
+            target.iter_mut().flatten().for_each(|target| target.mends = known);
+        }
         for ((at, _), target) in waiting.iter().zip(&targets) {
             target.iter().flatten().for_each(|target| shared.note(*at, target));
         }
@@ -211,7 +220,7 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
         (Placed::BelowHome(below), None) => Place::Home { below },
         (Placed::Elsewhere(path), None) => Place::System { path },
     };
-    Ok(Target { account: found, place })
+    Ok(Target { account: found, place, mends: false })
 }
 
 /// Who has come to which file in this cycle, by his place in the configuration. Accounts that come to the same one by

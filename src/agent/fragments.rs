@@ -117,7 +117,7 @@ fn write(
     let others = plan.others.iter().filter_map(|(name, content)| {
         let snapshot = found.others.iter().find(|(other, _)| other == name).map(|(_, snapshot)| snapshot)?;
         let place = Place::Fragment { name: name.clone() };
-        Some((Target { account: target.account.clone(), place }, &snapshot.stamp, content))
+        Some((Target { place, ..target.clone() }, &snapshot.stamp, content))
     });
     let ours = plan.content.as_ref().or(drifted).map(|content| (target.clone(), &found.ours.stamp, content));
     for (target, stamp, content) in ours.into_iter().chain(others) {

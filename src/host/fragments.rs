@@ -46,7 +46,13 @@ pub(super) fn wanted(account: &Account) -> Wanted {
 }
 
 /// Reads all of it as the calling thread's identity.
-pub(super) fn read_all(account: &Account, fragment: &str, sweeps: bool) -> Result<FoundFragments, HostError> {
+pub(super) fn read_all(
+    account: &Account,
+    fragment: &str,
+    sweeps: bool,
+    mends: bool,
+) -> Result<FoundFragments, HostError> {
+    let mends = sweeps && mends;
     let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None };
     let mut found = FoundFragments {
         ours: absent.clone(),
@@ -62,14 +68,14 @@ pub(super) fn read_all(account: &Account, fragment: &str, sweeps: bool) -> Resul
         sweep(&ssh, OsStr::new(STAGED_AS));
         sweep(&ssh, OsStr::new("authorized_keys"));
     }
-    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, sweeps)?;
+    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, mends)?;
     let below = Path::new(DIRECTORY).join(fragment);
     let Some(directory) = below_home(account, &below, Absent::Leave)? else { return Ok(found) };
     found.exists = true;
-    found.ours = read::file(&directory, OsStr::new(fragment), &wanted, sweeps)?;
+    found.ours = read::file(&directory, OsStr::new(fragment), &wanted, mends)?;
     let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
     for name in names(&directory)?.into_iter().filter(|name| name != fragment) {
-        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted, sweeps))) {
+        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted, mends))) {
             Ok((text, Ok(snapshot))) => {
                 let content = snapshot.content.as_deref().unwrap_or_default();
                 total += content.len();

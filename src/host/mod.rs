@@ -51,6 +51,9 @@ pub struct Target {
     pub account: Account,
     /// Where it is.
     pub place: Place,
+    /// Whether a read gives a file of the account's own that he cannot read its mode back: only where a key set is
+    /// known, for what it held counts again.
+    pub mends: bool,
 }
 
 impl Target {
@@ -70,7 +73,7 @@ impl Target {
 
     /// The file that update-ssh-keys makes of the account's fragments.
     pub fn made(&self) -> Self {
-        Self { account: self.account.clone(), place: Place::Home { below: fragments::MADE.into() } }
+        Self { place: Place::Home { below: fragments::MADE.into() }, ..self.clone() }
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Node {
     pub lock_wait: Duration,
     /// The longest that update-ssh-keys may run, 5 s; to be less than `limit`.
     pub refresh_limit: Duration,
-    /// Whether a read removes what killed runs left beside the file, and mends the mode of a file that its owner cannot
-    /// read; not when nothing may be written.
+    /// Whether a read removes what killed runs left beside the file, and mends the mode of one whose target says so; not
+    /// when nothing may be written.
     pub sweeps: bool,
     workers: Workers,
     late_accounts: Late<Account>,
@@ -76,14 +76,14 @@ impl Node {
             if sweeps {
                 sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
             }
-            read::file(directory, &place.name, &place.wanted, sweeps)
+            read::file(directory, &place.name, &place.wanted, sweeps && target.mends)
         })
     }
 
     fn reading_fragments(&self, target: &Target) -> Step<FoundFragments> {
         let sweeps = self.sweeps;
         as_owner(target, move |target, _| match &target.place {
-            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps),
+            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps, target.mends),
             _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
         })
     }

@@ -171,7 +171,7 @@ impl Host for &Memory {
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
         let snapshot = |path: PathBuf| {
             let place = Place::Home { below: path.strip_prefix(&target.account.home).unwrap().to_owned() };
-            self.read(&Target { account: target.account.clone(), place })
+            self.read(&Target { place, ..target.clone() })
         };
         let (path, made) = (target.path(), target.made().path());
         let directory = path.parent().unwrap();
