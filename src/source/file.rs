@@ -1,44 +1,73 @@
 //! A document in a local file. The operator chose the path, so links are followed.
 
+use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::timeout;
 
 use super::error::{Class, FetchError};
 use super::{Fetched, MAX_DOCUMENT, Version};
 
-/// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
-/// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent.
-pub(super) async fn fetch(path: &Path, known: Option<&Version>, limit: Duration) -> Result<Fetched, FetchError> {
-    let (path, known) = (path.to_owned(), known.cloned());
-    let shown = path.display().to_string();
-    let (sender, reading) = oneshot::channel();
-    // Not tokio's own threads: it panics where the system lets no further one begin.
-    let begun = thread::Builder::new().name("source".to_owned()).spawn(move || {
-        // Nobody receives it when the caller gave up.
-        let _ = sender.send(brought(&path, known.as_ref(), || ()));
-    });
-    if let Err(error) = begun {
-        let message = format!("cannot begin to read {shown}: {error}");
-        return Err(transient(message, "check the limits on tasks and memory"));
+/// What to do about a file that cannot be read to its end.
+const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
+
+/// Files as sources, and the reading of each that was begun last.
+#[derive(Debug, Default)]
+pub(super) struct Files(Mutex<HashMap<PathBuf, JoinHandle<()>>>);
+
+impl Files {
+    /// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
+    /// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent; and no second
+    /// one is begun beside one that hangs, or a mount that is dead for a day would leave no thread for anybody.
+    pub(super) async fn fetch(
+        &self,
+        path: &Path,
+        known: Option<&Version>,
+        limit: Duration,
+    ) -> Result<Fetched, FetchError> {
+        let shown = path.display();
+        let Ok(ended) = timeout(limit, self.begin(path, known)?).await else {
+            return Err(transient(format!("reading {shown} took longer than {limit:?}"), DEAD));
+        };
+        // It has said all that it had to say.
+        self.readings().remove(path).map(JoinHandle::join);
+        ended.unwrap_or_else(|_died| Err(transient(format!("reading {shown} ended early"), "report this as a bug")))
     }
-    match timeout(limit, reading).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_died)) => Err(transient(format!("reading {shown} ended early"), "report this as a bug")),
-        Err(_elapsed) => Err(transient(
-            format!("reading {shown} took longer than {limit:?}"),
-            "check the file system that it is on (a network mount whose server is away?)",
-        )),
+
+    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, JoinHandle<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
+        let mut readings = self.readings();
+        readings.retain(|_, reading| !reading.is_finished());
+        if readings.contains_key(path) {
+            return Err(transient(format!("an earlier reading of {} has not ended yet", path.display()), DEAD));
+        }
+        let (file, known) = (path.to_owned(), known.cloned());
+        let (sender, receiver) = oneshot::channel();
+        // Not tokio's own threads: it panics where the system lets no further one begin.
+        let reading = thread::Builder::new().name("source".to_owned()).spawn(move || {
+            // Nobody receives it when the caller gave up.
+            let _ = sender.send(brought(&file, known.as_ref(), || ()));
+        });
+        let refused = |error| format!("cannot begin to read {}: {error}", path.display());
+        let reading = reading.map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
+        readings.insert(path.to_owned(), reading);
+        Ok(receiver)
     }
 }
+
+type Answer = Result<Fetched, FetchError>;
 
 /// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's hostile writer.
 fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> Result<Fetched, FetchError> {
@@ -302,11 +331,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn f37_no_reading_is_begun_beside_one_that_hangs() {
+        let (_dir, path) = dir_with(b"one");
+        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (wake, sleep) = std::sync::mpsc::channel::<()>();
+        let hangs = thread::spawn(move || drop(sleep.recv()));
+        files.readings().insert(path.clone(), hangs);
+        let (class, message) = class(files.fetch(&path, None, limit).await);
+        assert_eq!(class, Class::Transient);
+        assert!(message.contains("an earlier reading of") && message.contains("network mount"), "{message}");
+        let (_dir, other) = dir_with(b"two");
+        assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
+        drop(wake);
+        while files.fetch(&path, None, limit).await.is_err() {
+            thread::yield_now();
+        }
+        assert!(files.readings().is_empty());
+    }
+
+    #[tokio::test]
     async fn the_asynchronous_face_gives_the_same() {
         let (_dir, path) = dir_with(b"one");
-        let limit = Duration::from_secs(5);
-        let (bytes, version) = document(fetch(&path, None, limit).await);
+        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (bytes, version) = document(files.fetch(&path, None, limit).await);
         assert_eq!(bytes, b"one");
-        assert_eq!(fetch(&path, Some(&version), limit).await, Ok(Fetched::Unchanged));
+        assert_eq!(files.fetch(&path, Some(&version), limit).await, Ok(Fetched::Unchanged));
     }
 }

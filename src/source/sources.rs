@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::{Class, FetchError};
-use super::file;
+use super::file::Files;
 use super::parameter::{Parameter, Parameters};
 use super::s3::{Object, S3};
 use super::secret::{Secret, Secrets};
@@ -16,6 +16,7 @@ use crate::aws::{Aws, Limits};
 #[derive(Debug)]
 pub struct Sources<J = RandomJitter> {
     aws: Arc<Aws>,
+    files: Files,
     s3: S3,
     secrets: Secrets,
     parameters: Parameters,
@@ -39,7 +40,8 @@ impl<J: Jitter> Sources<J> {
     /// With limits and randomness of one's own.
     pub fn with(limits: Limits, jitter: J) -> Self {
         let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
-        Self { aws: Arc::new(Aws::new(limits)), s3, secrets, parameters, jitter }
+        let (aws, files) = (Arc::new(Aws::new(limits)), Files::default());
+        Self { aws, files, s3, secrets, parameters, jitter }
     }
 
     /// The way to AWS, for others who go it.
@@ -70,7 +72,7 @@ impl<J: Jitter> Sources<J> {
         let (policy, jitter, aws) = (&self.aws.limits.retry, &self.jitter, &self.aws);
         let current = known.map(|known| &known.current);
         match url {
-            SourceUrl::File { path } => file::fetch(path, current, policy.limit).await,
+            SourceUrl::File { path } => self.files.fetch(path, current, policy.limit).await,
             SourceUrl::S3 { bucket, key, version_id, .. } => {
                 let object = Object { url, bucket, key, version_id: version_id.as_deref() };
                 let over = |limit| object.call(None).timed_out(limit);
