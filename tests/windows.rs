@@ -240,6 +240,22 @@ fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
 }
 
 #[test]
+fn f27_the_service_sees_that_another_sshd_was_installed() {
+    lab("f27_the_service_sees_that_another_sshd_was_installed", || {
+        let key = Key::new("k");
+        let mut setup = Setup::for_user("alice");
+        setup.top = "schedule = \"1s\"".to_owned();
+        publish(&setup, &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")]);
+        pretend_sshd(&setup, "echo 'OpenSSH_7.4p1, OpenSSL 1.0.2k-fips' >&2");
+        let _service = Service::start(&setup, |_| {});
+        eventually("the key without its end", || line_of(&key).as_ref() == Some(&key.line));
+        pretend_sshd(&setup, "echo 'OpenSSH_9.2p1 Debian-2' >&2");
+        let upgraded = format!("expiry-time=\"20990101000000Z\" {}", key.line);
+        eventually("its end in the new form", || line_of(&key).as_ref() == Some(&upgraded));
+    });
+}
+
+#[test]
 fn a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service() {
     lab("a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service", || {
         let (always, key) = (Key::new("always"), Key::new("goes"));

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::read::{self, Wanted};
@@ -35,7 +34,7 @@ pub struct Node {
     late_accounts: Late<Account>,
     late_reads: Late<Snapshot>,
     late_fragments: Late<FoundFragments>,
-    sshd_version: OnceLock<Option<(u32, u32)>>,
+    sshd: sshd::Version,
 }
 
 impl Default for Node {
@@ -49,7 +48,7 @@ impl Default for Node {
             late_accounts: Late::default(),
             late_reads: Late::default(),
             late_fragments: Late::default(),
-            sshd_version: OnceLock::new(),
+            sshd: sshd::Version::default(),
         }
     }
 }
@@ -138,7 +137,7 @@ impl Host for Node {
     }
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
-        *self.sshd_version.get_or_init(sshd::version)
+        self.sshd.told()
     }
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {

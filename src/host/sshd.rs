@@ -1,11 +1,12 @@
 //! The sshd that is installed here: what it says of itself. It reads the files; we only believe to know what it does.
 
-use std::io::Read as _;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
+
+use super::program::{self, Answer};
 
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
@@ -13,10 +14,38 @@ const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"]
 /// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang us (FAILURES 33).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The version of the installed server (else of the client, which comes from the same source), as major and minor.
-pub(super) fn version() -> Option<(u32, u32)> {
-    let banner = |program: &str| run(program, &["-V"]).and_then(|answer| parse_version(&answer.both()));
-    SSHD.iter().find_map(|sshd| banner(sshd)).or_else(|| banner("ssh"))
+/// A version, as major and minor.
+type Number = (u32, u32);
+
+/// What tells a program from the one that an upgrade puts into its place.
+type Identity = [i64; 5];
+
+/// The version of the installed server (else of the client, which comes from the same source). It is asked for again when
+/// another server is installed, and when none was told: a machine that boots may be too slow to answer.
+#[derive(Debug, Default)]
+pub(super) struct Version(Mutex<Option<(Option<Identity>, Number)>>);
+
+impl Version {
+    pub(super) fn told(&self) -> Option<Number> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let installed = SSHD.iter().find_map(|sshd| identity(sshd));
+        if let Some((_, number)) = known.filter(|(of, _)| *of == installed) {
+            return Some(number);
+        }
+        let banner = |program: &str| {
+            let Answer { stdout, stderr, .. } = run(program, &["-V"])?;
+            parse_version(&format!("{stderr}\n{stdout}"))
+        };
+        let number = SSHD.iter().find_map(|sshd| banner(sshd)).or_else(|| banner("ssh"));
+        *known = number.map(|number| (installed, number));
+        number
+    }
+}
+
+fn identity(program: &str) -> Option<Identity> {
+    let found = std::fs::metadata(program).ok()?;
+    let inode = i64::try_from(found.ino()).unwrap_or_default();
+    Some([inode, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
 }
 
 /// Why sshd did not tell its settings.
@@ -40,7 +69,7 @@ pub fn effective_settings(user: &str) -> Result<String, NoSettings> {
         .iter()
         .find_map(|sshd| run(sshd, &["-T", "-C", &connection]))
         .ok_or_else(|| NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned()))?;
-    if answer.good { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+    if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
 }
 
 fn no_settings(stderr: &str) -> NoSettings {
@@ -57,58 +86,13 @@ fn no_settings(stderr: &str) -> NoSettings {
     }
 }
 
-struct Answer {
-    good: bool,
-    stdout: String,
-    stderr: String,
-}
-
-impl Answer {
-    fn both(&self) -> String {
-        format!("{}\n{}", self.stderr, self.stdout)
-    }
-}
-
-/// Runs a program with nothing on standard input; `None` when it is not there or takes too long.
+/// Runs a program; `None` when it is not there or takes too long.
 fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .ok()?;
-    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let begun = Instant::now();
-    let readable = stdout.is_some() && stderr.is_some();
-    let good = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status.success(),
-            Ok(None) if readable && begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(2)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    };
-    Some(Answer { good, stdout: stdout?.join().ok()?, stderr: stderr?.join().ok()? })
-}
-
-/// `None` where the system lets no further thread begin.
-fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> Option<thread::JoinHandle<String>> {
-    let read = move || {
-        let mut text = Vec::new();
-        // Bounded: `sshd -T` prints some 6 KB.
-        let _ = pipe.map(|pipe| pipe.take(1 << 16).read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    };
-    thread::Builder::new().spawn(read).ok()
+    program::run(program::command(program).args(arguments), PATIENCE, None).ok()
 }
 
 /// Finds `OpenSSH_9.2p1` in what `-V` prints; an sshd without `-V` prints it with its usage.
-fn parse_version(text: &str) -> Option<(u32, u32)> {
+fn parse_version(text: &str) -> Option<Number> {
     let (_, after) = text.split_once("OpenSSH_")?;
     // Vendors put their name between: OpenSSH_for_Windows_9.5p1.
     let number = after.split_whitespace().next()?.split('_').next_back()?;
