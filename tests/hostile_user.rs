@@ -84,6 +84,27 @@ fn f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so() 
 }
 
 #[test]
+fn a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_set_is_known() {
+    lab("a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_set_is_known", || {
+        let (pinned, file) = (Key::new("break-glass"), authorized_keys("alice"));
+        let mut setup = Setup::for_user("alice");
+        let path = setup.path("pinned");
+        std::fs::write(&path, format!("{}\n", pinned.line)).unwrap();
+        setup.top = format!("pinned_keys = \"{}\"", path.display());
+        assert_eq!(setup.run(["sync"]).status, 1);
+        for mode in [0o666, 0o000] {
+            set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert!(!login("alice", &pinned));
+            let run = setup.run(["sync"]);
+            assert_eq!(run.status, 1, "{run:?}");
+            assert!(login("alice", &pinned), "{run:?}");
+        }
+        let status = setup.run(["status", "--json"]).stdout;
+        assert!(status.contains("\"comment\": \"break-glass\""), "{status}");
+    });
+}
+
+#[test]
 fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
     lab("f13_the_doctor_opens_nothing_that_a_user_points_it_at", || {
         // Only root can read it; a device in its place would be started by the mere opening.

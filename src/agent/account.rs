@@ -40,6 +40,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         waiting: &[(usize, &AccountConfig)],
         acquired: &BTreeMap<SourceUrl, Acquired>,
+        pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Vec<Option<Found>> {
         let Cycle { shared, state, .. } = cycle;
@@ -48,7 +49,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut targets: Vec<_> = looked_up.map(|((_, account), found)| Some(located(account, found?))).collect();
         for ((_, account), target) in waiting.iter().zip(&mut targets) {
             let known = acquired.get(&account.source).is_some_and(|got| got.in_force.is_some());
-            target.iter_mut().flatten().for_each(|target| target.mends = known);
+            let installs = known || !pinned.lines.is_empty();
+            target.iter_mut().flatten().for_each(|target| target.mends = installs);
         }
         for ((at, _), target) in waiting.iter().zip(&targets) {
             target.iter().flatten().for_each(|target| shared.note(*at, target));
@@ -114,6 +116,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let candidate = Judged { document: in_force.current.kept, further, guard: self.config.guard };
         let known = mine.judged.as_ref().is_some_and(|judged| judged.same(&candidate));
         let (mut desired, mut plan) = draw(&documents);
+        // A window may make good what is held back now.
+        outcome.next_change = desired.next_change;
         let mut faults = Vec::new();
         let mut judged = (!known).then_some(candidate);
         let mut held_to = None;
@@ -140,7 +144,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
         }
         outcome.follow(held_to.as_ref().and_then(|last| last.first()).unwrap_or(&in_force.current.document));
-        outcome.next_change = desired.next_change;
+        outcome.next_change = outcome.next_change.into_iter().chain(desired.next_change).min();
         let lines: Vec<&str> = desired.entries.iter().map(|entry| entry.line.as_str()).collect();
         outcome.lines = Some(Digest::of(lines.join("\n").as_bytes()));
         for (stage, one) in in_force.all() {
@@ -173,9 +177,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) -> Prepared {
         let desired = self.desired(&[], pinned, &target, (cycle.now, None));
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
-        let plan = files.add_pinned(&desired, account.mode, &mine.installed);
-        let several = matches!(files, Files::Several(..)) && !desired.entries.is_empty();
-        let work = (plan.content.is_some() || several).then(|| {
+        let work = (!desired.entries.is_empty()).then(|| {
+            let plan = files.add_pinned(&desired, account.mode, &mine.installed);
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, BTreeSet::new());
             let planner = Files::add_pinned;

@@ -161,7 +161,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut waiting: Vec<(usize, &AccountConfig)> = self.config.accounts.iter().enumerate().collect();
         while !waiting.is_empty() {
             // A dead file system costs its own account time: whoever has been found is served meanwhile.
-            let all = self.find(&waiting, &acquired, &mut cycle);
+            let all = self.find(&waiting, &acquired, &pinned, &mut cycle);
             let (mut found, mut late) = (Vec::new(), Vec::new());
             for ((at, account), one) in waiting.into_iter().zip(all) {
                 match one {

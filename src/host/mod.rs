@@ -51,8 +51,8 @@ pub struct Target {
     pub account: Account,
     /// Where it is.
     pub place: Place,
-    /// Whether a read gives a file of the account's own that he cannot read its mode back: only where a key set is
-    /// known, for what it held counts again.
+    /// Whether a read may restore the mode of a file that its owner cannot read: only where keys are to be installed, for
+    /// what it held counts again.
     pub mends: bool,
 }
 

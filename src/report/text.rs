@@ -162,7 +162,7 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
     }
     line.push_str(": ");
     match (account.status, account.changed) {
-        (Status::Failed, true) => line.push_str(&colour.paint(RED, "failed, only pinned keys are added")),
+        (Status::Failed, true) => line.push_str(&colour.paint(RED, "failed, only pinned keys are installed")),
         (Status::Failed, false) => line.push_str(&colour.paint(RED, "failed, left as it is")),
         (_, true) if dry_run => line.push_str("would be changed, "),
         (_, true) => line.push_str("changed, "),

@@ -301,7 +301,9 @@ fn pinned_keys_are_installed_also_while_no_key_set_is_known() {
         world.fail("file:/k", Class::Transient);
         let outcome = world.cycle();
         assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, after.clone()), "{before}");
-        assert!(!world.cycle().accounts[0].changed);
+        let again = &world.cycle().accounts[0];
+        assert!(!again.changed);
+        assert_eq!(again.in_force.len(), 1, "{before}");
         assert_eq!(world.host.text(A), after);
         world.publish("file:/k", "1", "{\"version\":1,\"keys\":[]}");
         assert_eq!(world.cycle().status, Status::Failed, "held by min_keys");

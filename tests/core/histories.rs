@@ -236,6 +236,28 @@ fn windows_cut_over_without_a_fetch_and_keep_what_was_said_of_the_source() {
 }
 
 #[test]
+fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_opens() {
+    let mut node = Running::new(ONE);
+    let coming = format!(r#"{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}"#, ed(2));
+    let json = format!(r#"{{"version":1,"keys":[{coming}]}}"#);
+    let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    for before in [None, Some(format!("{}\n", ed(1)))] {
+        if let Some(text) = &before {
+            node = Running::new(ONE);
+            node.world.publish("file:/k", "0", text);
+            assert_eq!(node.cycle().0.status, Status::Ok);
+        }
+        node.world.publish("file:/k", "1", &json);
+        let (held, _) = node.cycle();
+        assert!(held.status > Status::Ok && held.detail.contains("min_keys"), "{}", held.detail);
+        assert_eq!(held.next_change, Some(opens), "{before:?}");
+        let after = node.world.cycle_kept(&held, opens);
+        assert_eq!((after.status, after.next_change), (Status::Ok, None), "{before:?}");
+        assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
+    }
+}
+
+#[test]
 fn a_document_is_stale_from_the_moment_at_which_it_expires_and_nobody_is_asked() {
     let mut node = Running::new(ONE);
     let json = |more: &str| format!(r#"{{"version":1{more},"keys":[{{"public_key":"{}"}}]}}"#, ed(1));

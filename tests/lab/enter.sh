@@ -104,6 +104,12 @@ if "$sshd" -T | grep -q '^persourcepenalties'; then
   echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config
 fi
 "$sshd" -E "$lab/sshd.log" || { cat "$lab/sshd.log" >&2; cannot "sshd does not start"; }
+# It goes into the background before it listens, and writes its pid after.
+for _ in {1..500}; do
+  [ ! -s "$lab/sshd.pid" ] || break
+  sleep 0.02
+done
+[ -s "$lab/sshd.pid" ] || { cat "$lab/sshd.log" >&2; cannot "sshd does not listen"; }
 
 export LAB=1 LAB_PORT HOME=$lab/root TMPDIR=/tmp
 # One fast key exchange instead of the default: a login takes a third of the time.
