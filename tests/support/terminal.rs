@@ -28,8 +28,12 @@ impl Terminal {
         let words = words.map(|word| format!(" '{}'", word.to_str().unwrap().replace('\'', "'\\''")));
         let line = format!("stty cols {columns} rows 24; exec{}", words.collect::<String>());
         let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]).env_clear().envs(set);
+        // Whoever runs the tests in the background may have them ignore Ctrl-C, and that is inherited.
+        let mut script = Command::new("env");
+        script
+            .args(["--default-signal=INT", "script", "--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+            .env_clear()
+            .envs(set);
         script.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = script.spawn().expect("script of util-linux runs");
         let shown = Arc::new(Mutex::new(Vec::new()));
