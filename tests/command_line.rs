@@ -286,39 +286,39 @@ fn colour_is_for_terminals_that_want_it() {
 
 #[test]
 fn of_several_faults_the_gravest_decides_and_each_has_its_line() {
-    let throttled = Answer::error("503 Slow Down", "SlowDown", "no", &[]);
-    let denied = Answer::error("403 Forbidden", "AccessDenied", "no", &[]);
-    let good = Answer::whole("200 OK", &["ETag: \"1\""], &format!("{}\n", Key::new("k").line));
-    let empty = Answer::whole("200 OK", &["ETag: \"1\""], "");
-    // The sources are asked in the accounts' order; what is throttled is asked three times.
-    let three = |answer: &Answer| vec![answer.clone(), answer.clone(), answer.clone()];
+    let one = |body: &str| Answer::whole("200 OK", &["ETag: \"1\""], body);
+    let slow = Answer::error("503 Slow Down", "SlowDown", "no", &[]);
+    let two = |text: &str| {
+        let parameter = serde_json::json!({ "Parameter": { "Name": "/two", "Value": text, "Version": 1 } });
+        Answer::json(&parameter.to_string())
+    };
+    let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
     for (answers, status, faults) in [
-        (vec![empty.clone(), denied.clone()], 77, [&["empty"][..], &["AccessDenied"]]),
-        ([three(&throttled), vec![denied]].concat(), 77, [&["SlowDown"], &["AccessDenied"]]),
-        ([three(&throttled), vec![empty]].concat(), 75, [&["SlowDown"], &["empty"]]),
+        ((one(""), denied.clone()), 77, [&["empty"][..], &["AccessDenied"]]),
+        ((slow.clone(), denied), 77, [&["SlowDown"], &["AccessDenied"]]),
+        ((slow.clone(), two("nothing")), 75, [&["SlowDown"], &["no good key"]]),
     ] {
-        let stub = Stub::start(answers);
-        let setup = two_sources(&stub);
+        let setup = two_sources([&Stub::start([answers.0]), &Stub::start([answers.1])]);
         setup.run(["sync"]).fails(status, &faults);
-        assert_eq!(setup.run(["sync", "--dry-run"]).status, if status == 75 { 1 } else { 77 }, "the last answer's");
+        setup.run(["sync", "--dry-run"]).fails(status, &faults);
     }
-    let stub = Stub::start([good.clone(), good, throttled]);
-    let mut setup = two_sources(&stub);
-    let run = setup.run(["sync"]);
-    run.succeeds();
+    let key = format!("{}\n", Key::new("k").line);
+    let mut setup = two_sources([&Stub::start([one(&key), slow]), &Stub::start([two(&key)])]);
+    setup.run(["sync"]).succeeds();
     std::fs::remove_file(setup.path("keys").join(me())).unwrap();
     let run = setup.run(["sync", "--dry-run"]);
-    assert_eq!((run.status, run.stderr.lines().count()), (75, 2), "75 goes before 3: {run:?}");
+    assert_eq!((run.status, run.stderr.lines().count()), (75, 1), "75 goes before 3: {run:?}");
     setup.top = "nonsense = 1\n".to_owned();
     assert_eq!(setup.run(["sync"]).status, 78);
 }
 
-fn two_sources(stub: &Stub) -> Setup {
+fn two_sources([one, two]: [&Stub; 2]) -> Setup {
     let mut setup = Setup::new();
     let file = format!("file = \"{}/%u\"", setup.path("keys").display());
     setup = setup.account(&me(), &format!("{file}\nsource = \"s3://b/one\""));
-    setup = setup.account(somebody_else(), &format!("{file}\nsource = \"s3://b/two\""));
-    setup.use_s3_at(&stub.endpoint());
+    setup = setup.account(somebody_else(), &format!("{file}\nsource = \"ssm:/two\""));
+    setup.use_s3_at(&one.endpoint());
+    setup.environment.push(("AWS_ENDPOINT_URL_SSM".to_owned(), two.endpoint()));
     setup
 }
 

@@ -6,6 +6,10 @@
 
 mod support;
 
+#[path = "support/s3_stub.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod s3_stub;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +17,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
+use s3_stub::{Answer, Stub};
 use support::{Key, Service, Setup, authorized_keys, eventually, lab, login};
 
 /// A whole second that many seconds from now.
@@ -86,6 +91,39 @@ fn a_window_opens_and_closes_in_its_second_on_the_running_service_without_a_poll
             assert!(!login("alice", &new) && !login("alice", &old) && login("alice", &always));
             drop(service);
             cut_over && closed
+        });
+    });
+}
+
+#[test]
+fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
+    lab("a_window_opens_in_its_second_although_the_source_does_not_answer", || {
+        let [always, new, published] = ["always", "new", "published"].map(Key::new);
+        at_some_pace(|lead| {
+            let opens = in_seconds(lead);
+            let document = |keys: &[String]| {
+                let text = format!("{{\"version\": 1, \"keys\": [{}]}}", keys.join(", "));
+                Answer::whole("200 OK", &[&format!("ETag: \"{}\"", keys.len())], &text)
+            };
+            let mut keys = vec![entry(&always, ""), entry(&new, &format!(", \"not_before\": \"{opens}\""))];
+            let first = document(&keys);
+            keys.push(entry(&published, ""));
+            // Silent while the window opens; asked again after it, it answers.
+            let stub = Stub::start([first, Answer::silence(), document(&keys)]);
+            let mut setup = Setup::for_user("alice");
+            setup.top = "schedule = \"1s\"".to_owned();
+            setup.use_s3_at(&stub.endpoint());
+            let service = Service::start(&setup, |_| {});
+            eventually("the first cycle", || line_of(&always).is_some());
+            eventually("the second request", || stub.requests().len() == 2 || Timestamp::now() >= opens);
+            if Timestamp::now() >= opens {
+                return false;
+            }
+            let opened = happens(opens, || line_of(&new).is_some());
+            eventually("what was published meanwhile", || line_of(&published).is_some());
+            assert!(login("alice", &new) && login("alice", &published));
+            assert!(!service.log().contains("cannot"), "{}", service.log());
+            opened
         });
     });
 }

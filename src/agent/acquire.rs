@@ -12,7 +12,7 @@ use crate::document::{self, Digest, Document, Rules};
 use crate::host::{Host, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
 use crate::schedule::Clock;
-use crate::source::{Class, Fetch, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use crate::source::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 
@@ -41,6 +41,16 @@ pub(super) struct InForce {
     pub(super) current: Standing,
     /// Those of a secret's further stages.
     pub(super) further: BTreeMap<Stage, Standing>,
+}
+
+/// A source that is to be asked.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    signers: Option<&'a Signers>,
+    /// The documents that are kept, and since when.
+    last: Option<(InForce, Timestamp)>,
+    /// The versions that need not come again.
+    pub(super) known: Option<Versions>,
 }
 
 /// A document, and where it came from and is kept.
@@ -78,30 +88,37 @@ impl InForce {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Fetches, judges and keeps. A bad source or document is an outcome, not an error.
-    pub(super) async fn acquire(
+    /// What is kept of a source before it is asked; the error is that what comes could not be judged.
+    pub(super) fn before_fetch<'a>(
         &self,
         account: &AccountConfig,
-        authority: &Authority,
+        authority: &'a Authority,
+        cycle: &Cycle<'_>,
+    ) -> Result<Asked<'a>, Box<Acquired>> {
+        let signers =
+            authority.as_ref().map_err(|fault| Box::new(self.without_authority(account, fault, cycle)))?.as_ref();
+        let last = self.kept(account, signers, cycle);
+        // What another query brought says nothing of what this one would.
+        let same = cycle.state.sources.contains_key(&account.source.to_string());
+        let known = last.as_ref().filter(|_| same).map(|(last, _)| last.versions());
+        Ok(Asked { signers, last, known })
+    }
+
+    /// Judges and keeps what came. A bad source or document is an outcome, not an error.
+    pub(super) fn acquire(
+        &self,
+        account: &AccountConfig,
+        Asked { signers, last, known }: Asked<'_>,
+        fetched: Result<Fetched, FetchError>,
         cycle: &mut Cycle<'_>,
     ) -> Acquired {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
-        let signers = match authority {
-            Ok(signers) => signers.as_ref(),
-            // What came could not be judged.
-            Err(fault) => return self.without_authority(account, fault, cycle),
-        };
-        let last = self.kept(account, signers, cycle);
-        // What another query brought says nothing of what this one would.
-        let same = cycle.state.sources.contains_key(&name);
-        let known = last.as_ref().filter(|_| same).map(|(last, _)| last.versions());
-        let fetched = self.fetch.fetch(url, known.as_ref()).await;
         // A file system that has just answered does not hang.
         let open = if fetched.is_ok() { open_to_others(url) } else { None };
         let (problem, text) = match fetched {
             Ok(Fetched::Unchanged) => match last {
-                Some((last, _)) if same => {
+                Some((last, _)) if known.is_some() => {
                     cycle.accept(&name, &last);
                     return in_force(name, last, cycle.now, cycle.clock.wall).warned(open);
                 }

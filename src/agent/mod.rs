@@ -10,6 +10,7 @@ mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -90,20 +91,37 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         self.install(store, gathered, clock)
     }
 
-    /// The first half of a cycle: fetches from every source. Writes nothing but documents that are good.
+    /// The first half of a cycle: fetches from every source, from all at the same time, for one that hangs must not hold
+    /// up the others' accounts by more than its own limit. Writes nothing but documents that are good.
     pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
         let (clock, mut cycle) = self.begin(store, intent, now);
         let authority = self.authority();
-        let mut acquired = BTreeMap::new();
-        for account in &self.config.accounts {
-            if !acquired.contains_key(&account.source) {
-                let got = self.acquire(account, &authority, &mut cycle).await;
-                cycle.faults.extend(got.faults.clone());
-                acquired.insert(account.source.clone(), got);
+        let fetches = self.sources().map(|account| {
+            let asked = self.before_fetch(account, &authority, &cycle);
+            async move {
+                let asked = asked?;
+                let answer = self.fetch.fetch(&account.source, asked.known.as_ref()).await;
+                Ok((asked, answer))
             }
+        });
+        let fetched: Vec<Result<_, Box<_>>> = join_all(fetches).await;
+        let mut acquired = BTreeMap::new();
+        for (account, fetched) in self.sources().zip(fetched) {
+            let got = match fetched {
+                Ok((asked, answer)) => self.acquire(account, asked, answer, &mut cycle),
+                Err(unasked) => *unasked,
+            };
+            cycle.faults.extend(got.faults.clone());
+            acquired.insert(account.source.clone(), got);
         }
         cycle.state.keep_sources(acquired.keys());
         Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
+    }
+
+    /// The first account of each source.
+    fn sources(&self) -> impl Iterator<Item = &AccountConfig> {
+        let mut seen = BTreeSet::new();
+        self.config.accounts.iter().filter(move |account| seen.insert(&account.source))
     }
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
@@ -113,12 +131,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (clock, mut cycle) = self.begin(store, intent, now);
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
-        for account in &self.config.accounts {
-            if !acquired.contains_key(&account.source) {
-                let got = self.acquire_kept(account, &authority, last, &cycle);
-                cycle.faults.extend(got.faults.clone());
-                acquired.insert(account.source.clone(), got);
-            }
+        for account in self.sources() {
+            let got = self.acquire_kept(account, &authority, last, &cycle);
+            cycle.faults.extend(got.faults.clone());
+            acquired.insert(account.source.clone(), got);
         }
         Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
     }

@@ -49,11 +49,25 @@ impl Planner {
     /// What is due now, if anything. Also to be asked after the clock was set: no time that was planned on a wrong
     /// clock keeps the node waiting longer than its schedule.
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
+        // A change asks nobody, so nobody who does not answer can hold it up.
+        if self.changes(now) {
+            return Some(Act::Replan);
+        }
         if self.fetch <= now {
             return Some(Act::Fetch);
         }
         self.fetch = self.fetch.min(self.timing.next(now));
-        self.change.is_some_and(|change| change <= now).then_some(Act::Replan)
+        None
+    }
+
+    /// Whether a window opens or closes, or a document expires, also while a fetch goes on.
+    pub fn changes(&self, now: Timestamp) -> bool {
+        self.change.is_some_and(|change| change <= now)
+    }
+
+    /// When that is so next.
+    pub fn change(&self) -> Option<Timestamp> {
+        self.change
     }
 
     /// The next time at which something is due.
@@ -98,5 +112,7 @@ impl Planner {
         self.timing = timing;
         self.failures = 0;
         self.fetch = now;
+        // Another configuration may know of no change, or have nothing kept yet to make it of.
+        self.change = None;
     }
 }

@@ -164,33 +164,43 @@ where
 
         let mut cycle: Option<Running> = None;
         let mut reload = false;
+        // The fetch before was given up for a window; this one is not, or windows without end would keep new keys away.
+        let mut given_up = false;
         loop {
             if cycle.is_none() {
                 if take(&mut reload) {
                     self.reload();
                 }
-                match self.planner.due((self.clock)()) {
-                    Some(act) => cycle = Some(self.begin(act)),
-                    None => alarm.set(self.planner.wake())?,
-                }
+                let due = self.planner.due((self.clock)());
+                let wakes = match due {
+                    Some(Act::Fetch) => self.planner.change(),
+                    Some(Act::Replan) => None,
+                    None => Some(self.planner.wake()),
+                };
+                wakes.map_or(Ok(()), |at| alarm.set(at))?;
+                cycle = due.map(|act| self.begin(act));
             }
             tokio::select! {
                 result = ending(&mut cycle) => {
                     if let Some((act, _)) = cycle.take() {
+                        given_up &= act != Act::Fetch;
                         self.ended(act, result);
                     }
                 }
                 // Beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
                 entry = self.reporter.step(self.clock) => self.reported(entry),
-                rung = alarm.rings(), if cycle.is_none() => rung?,
+                rung = alarm.rings() => {
+                    rung?;
+                    // A window does not wait for a source that does not answer: it is asked again right after.
+                    let fetches = matches!(cycle, Some((Act::Fetch, _)));
+                    if fetches && !given_up && self.planner.changes((self.clock)()) {
+                        given_up = self.give_up(&mut cycle);
+                    }
+                }
                 _ = hangup.recv() => {
                     reload = true;
-                    // One that writes comes to its end, which other signals do not wait for.
-                    if !self.progress.is_installing() {
-                        cycle = None;
-                        self.progress.enter(Phase::Idle);
-                    }
+                    self.give_up(&mut cycle);
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
@@ -210,6 +220,16 @@ where
         }
         journal::tell(&Entry::new(Kind::Stopping, "stopping; the keys stay as they are"));
         Ok(())
+    }
+
+    /// Gives the cycle up, unless it writes: then it comes to its end, which other signals do not wait for.
+    fn give_up(&self, cycle: &mut Option<Running>) -> bool {
+        let gives_up = !self.progress.is_installing();
+        if gives_up {
+            *cycle = None;
+            self.progress.enter(Phase::Idle);
+        }
+        gives_up
     }
 
     fn begin(&self, act: Act) -> Running {

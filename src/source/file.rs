@@ -335,7 +335,7 @@ mod tests {
         let (_dir, path) = dir_with(b"one");
         let (files, limit) = (Files::default(), Duration::from_secs(5));
         let (wake, sleep) = std::sync::mpsc::channel::<()>();
-        let hangs = thread::spawn(move || drop(sleep.recv()));
+        let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
         files.readings().insert(path.clone(), hangs);
         let (class, message) = class(files.fetch(&path, None, limit).await);
         assert_eq!(class, Class::Transient);

@@ -36,6 +36,18 @@ fn the_published_set_reaches_every_account_and_then_nothing_is_written() {
 }
 
 #[test]
+fn f37_all_sources_are_asked_at_the_same_time_so_that_one_that_hangs_does_not_delay_the_others() {
+    let world = World::new(
+        "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/l\"\n",
+    );
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.publish("file:/l", "1", &format!("{}\n", ed(2)));
+    world.published.2.set(2);
+    assert_eq!(world.cycle().status, Status::Ok);
+    assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1)]), block(&[&ed(2)])));
+}
+
+#[test]
 fn f07_a_source_that_fails_changes_nothing_and_is_told_by_class() {
     let world = World::new(TWO);
     world.host.set(A, &format!("{} theirs\n", ed(9)));
