@@ -8,6 +8,7 @@ mod support;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use support::{Key, Setup, authorized_keys, lab, login};
 
@@ -105,6 +106,55 @@ fn a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_
 }
 
 #[test]
+fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach() {
+    lab("a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach", || {
+        let (stolen, next) = (Key::new("stolen"), Key::new("next"));
+        let as_alice = |script: &str| Command::new("sh").args(["-c", script]).uid(ALICE).gid(ALICE).status().unwrap();
+        // What docs/threats.md names, and how it is undone.
+        let ways = [
+            ("cd /home/alice/.ssh && mv authorized_keys kept && ln -s kept authorized_keys", "symbolic link", "rm -f"),
+            ("yes '# a comment' | head -c 1048576 >>/home/alice/.ssh/authorized_keys", "more than 1048576", "rm -f"),
+            ("chmod 500 /home/alice/.ssh", "mode 0500", "chmod 700 /home/alice/.ssh; rm -f"),
+            (
+                "mkdir /home/alice/.authorized_keys.d.lock",
+                "is a directory",
+                "rmdir ~alice/.authorized_keys.d.lock; rm -f",
+            ),
+        ];
+        for mode in ["block", "exclusive"] {
+            for (way, words, undone) in ways {
+                let setup = Setup::new().account("alice", &format!("mode = \"{mode}\""));
+                setup.publish_keys(&[&stolen, &next]);
+                setup.run(["sync"]).succeeds();
+                assert!(as_alice(way).success());
+                setup.publish_keys(&[&next]);
+                for _ in 0..2 {
+                    setup.run(["sync"]).fails(1, &[&["/home/alice/", words]]);
+                    assert!(setup.run(["status"]).stdout.starts_with("failed, "), "{mode}: {way}");
+                    assert!(login("alice", &stolen), "{mode}: {way}");
+                }
+                let undone = format!("{undone} /home/alice/.ssh/authorized_keys");
+                assert!(Command::new("sh").args(["-c", &undone]).status().unwrap().success());
+                setup.run(["sync"]).succeeds();
+                assert!(!login("alice", &stolen) && login("alice", &next), "{mode}: {way}");
+                std::fs::remove_file(authorized_keys("alice")).unwrap();
+            }
+        }
+        let setup = Setup::new().account("alice", "layout = \"system\"");
+        setup.publish_keys(&[&stolen]);
+        setup.run(["sync"]).succeeds();
+        assert!(login("alice", &stolen));
+        assert!(
+            !as_alice("chmod 600 /etc/ssh/authorized_keys.d/alice || rm -f /etc/ssh/authorized_keys.d/alice").success()
+        );
+        assert!(as_alice("chmod 500 /home/alice/.ssh && mkdir /home/alice/.authorized_keys.d.lock").success());
+        setup.publish_keys(&[&next]);
+        setup.run(["sync"]).succeeds();
+        assert!(!login("alice", &stolen) && login("alice", &next));
+    });
+}
+
+#[test]
 fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
     lab("f13_the_doctor_opens_nothing_that_a_user_points_it_at", || {
         // Only root can read it; a device in its place would be started by the mere opening.
@@ -154,7 +204,7 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
         }
         // The program itself is the one task that he may have.
         let script = "ulimit -u 1 && exec \"$@\"";
-        let mut command = std::process::Command::new("bash");
+        let mut command = Command::new("bash");
         command.args(["-c", script, "bash"]).arg(env!("CARGO_BIN_EXE_authkeysd"));
         command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
         let run = command.output().unwrap();
