@@ -68,7 +68,8 @@ struct Sync {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
-    /// Take a document with a lower serial on purpose, and count from there
+    /// Forget the recorded time and the serials of all sources, take also older documents, and count from there: look
+    /// first at what is published
     #[arg(long)]
     accept_rollback: bool,
 }
