@@ -49,35 +49,40 @@ fn the_lines_of_the_readme_lead_from_a_bare_system_to_a_login_with_a_published_k
             install[0].trim_start_matches("sudo ").replace("install", "install --yes")
         ));
 
-        // What the README says to publish and to write, with a key of ours, and with its bucket in the stand-in.
-        let (moto, key) = (Moto::start(), Key::new("rotation-17"));
-        let document = blocks(README, "json").next().unwrap();
-        let shown = document.split("\"public_key\": \"").nth(1).unwrap().split('"').next().unwrap();
-        let document = document.replace(shown, &key.line).replace("2026-12-21", "2099-12-21");
-        moto.make_bucket("acme-ssh-keys");
-        moto.put_object("acme-ssh-keys", "prod/workers.json", document.as_bytes());
-        machine.write("/etc/authkeysd/config.toml", blocks(README, "toml").next().unwrap());
-        machine.write("/etc/authkeysd/deploy.keys", format!("{}\n", key.line));
+        // The first configuration, and the lines below it.
+        let [first, key] = ["first", "rotation-17"].map(Key::new);
+        let configs: Vec<String> = blocks(README, "toml").collect();
+        let [begin, fleet] = configs.as_slice() else { panic!("{configs:?}") };
+        let moto = Moto::start();
         let aws = format!(
             "AWS_ENDPOINT_URL_S3={}\nAWS_REGION=eu-central-1\nAWS_EC2_METADATA_DISABLED=true\nAWS_ACCESS_KEY_ID=k\n\
              AWS_SECRET_ACCESS_KEY=s\n",
             moto.endpoint()
         );
         machine.write("/etc/default/authkeysd", aws);
-
-        assert!(!machine.login("ubuntu", &key));
-        let (mut told, mut commands) = (String::new(), 0);
-        for line in lines(&["authkeysd check", "authkeysd sync", "systemctl start authkeysd", "authkeysd status"]) {
-            let (said, good) = machine.tries(&format!("set -a; . /etc/default/authkeysd; {line}"));
-            // The doctor says that sshd must be told of `layout = "system"`; a dry run's status tells of changes.
-            let may_end_otherwise = line.ends_with("check") || line.ends_with("--dry-run");
-            assert!(good || may_end_otherwise, "{line}: {said}");
-            told += &said;
-            commands += 1;
+        machine.write("/etc/authkeysd/config.toml", begin);
+        machine.write("/etc/authkeysd/keys", format!("{}\n", first.line));
+        assert!(!machine.login("ubuntu", &first));
+        let lines = lines(&["authkeysd check", "authkeysd sync", "systemctl start authkeysd", "authkeysd status"]);
+        assert_eq!(lines.len(), 5);
+        for line in lines {
+            let (said, good) = machine.tries(&line);
+            assert!(good || line.ends_with("--dry-run"), "{line}: {said}");
         }
-        assert_eq!(commands, 5);
+        assert!(machine.login("ubuntu", &first));
+
+        // The one for a fleet: what it says to publish, with a key of ours, and with its bucket in the stand-in.
+        let document = blocks(README, "json").next().unwrap();
+        let shown = document.split("\"public_key\": \"").nth(1).unwrap().split('"').next().unwrap();
+        let document = document.replace(shown, &key.line).replace("2026-12-21", "2099-12-21");
+        moto.make_bucket("acme-ssh-keys");
+        moto.put_object("acme-ssh-keys", "prod/workers.json", document.as_bytes());
+        machine.write("/etc/authkeysd/config.toml", fleet);
+        machine.write("/etc/authkeysd/deploy.keys", format!("{}\n", key.line));
+        let told = machine.run("set -a; . /etc/default/authkeysd; authkeysd sync");
         assert!(told.contains("deploy") && told.contains(&key.fingerprint()), "{told}");
-        assert!(machine.login("ubuntu", &key));
+        machine.run("systemctl reload authkeysd");
+        assert!(machine.login("ubuntu", &key) && !machine.login("ubuntu", &first));
     });
 }
 
