@@ -3,8 +3,8 @@
 //! The data's way, stage by stage:
 //!
 //! ```text
-//! source ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ host ──▶ outcome ──▶ report
-//! (network)         (pure)       (pure)     (pure)   (pure)    (apply)              (stdout, files)
+//! source ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ apply ──▶ outcome ──▶ report
+//!  (network)        (pure)       (pure)     (pure)   (pure)    (host)                (journal, status, metrics, tags)
 //! ```
 
 pub mod agent;

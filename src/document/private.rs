@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// How often a string of JSON may hold JSON in turn and still be taken apart. It can be told linearly in the nesting, so
-/// without a limit 1 MiB nests hundreds of times, each with a copy of the rest and a stack of its own.
+/// How often a string of JSON may hold JSON in turn and still be taken apart. Nesting grows the text only linearly,
+/// so without a limit 1 MiB nests hundreds of times, each with a copy of the rest and a stack of its own.
 const MAX_NESTING: u8 = 3;
 
 /// A document that holds private key material. Of a rotation secret the public half can be told from the private one;

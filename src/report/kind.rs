@@ -19,7 +19,7 @@ pub enum Kind {
     DocumentExpired,
     /// A source gives no answer, or no good one.
     SourceFailed,
-    /// It does again.
+    /// The source answers again.
     SourceRecovered,
     /// A file has a key that it had not.
     KeyAdded,
@@ -39,13 +39,13 @@ pub enum Kind {
     AccountFailed,
     /// An account's keys are in force, but not all is as it should be.
     AccountDegraded,
-    /// It is again.
+    /// The account's file is again as it must be.
     AccountRecovered,
     /// sshd reads other files than the one that is written.
     NotRead,
     /// A report of how the node stands did not arrive.
     ReportFailed,
-    /// It does again.
+    /// Reports arrive again.
     ReportRecovered,
     /// Something else is wrong with the node.
     Fault,
