@@ -8,9 +8,8 @@ mod support;
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
 
-use support::{Key, Setup, authorized_keys, blocks, clean_command, clean_ctl, eventually, lab, login, outcome_of};
+use support::{Key, Setup, authorized_keys, blocks, booted, clean_command, clean_ctl, lab, login, outcome_of};
 
 const GUIDE: &str = include_str!("../docs/operate.md");
 
@@ -112,31 +111,53 @@ fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
     });
 }
 
+/// What the page says of systemd, journald and logind, where they are.
 #[test]
-fn a_revocation_ends_no_open_session() {
-    lab("a_revocation_ends_no_open_session", || {
+fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
+    booted("bookworm", |machine| {
         let (stolen, next) = (Key::new("stolen"), Key::new("next"));
-        let setup = Setup::for_user("alice");
-        setup.publish(document(1, &[&stolen], &[]));
-        setup.run(["sync"]).succeeds();
-        let ssh = std::env::var("LAB_SSH").unwrap();
-        let mut words = ssh.split(' ');
-        let mut session = Command::new(words.next().unwrap())
-            .args(words.filter(|word| !word.is_empty()))
-            .arg("-i")
-            .arg(stolen.private())
-            .args(["alice@127.0.0.1", "touch open; while [ ! -e end ]; do sleep 0.05; done; echo still here"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        eventually("the session is open", || std::path::Path::new("/home/alice/open").exists());
-        setup.publish(document(2, &[&next], &[&stolen]));
-        setup.run(["sync"]).succeeds();
-        assert!(!login("alice", &stolen));
-        assert!(session.try_wait().unwrap().is_none());
-        std::fs::write("/home/alice/end", "").unwrap();
-        let output = session.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "still here\n");
+        std::fs::copy(env!("CARGO_BIN_EXE_authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
+        let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/authkeysd.service");
+        machine.write("/etc/systemd/system/authkeysd.service", std::fs::read(unit).unwrap());
+        machine.add_user("alice");
+        machine.write("/srv/keys", document(1, &[&stolen], &[]));
+        let config = "source = \"file:/srv/keys\"\nschedule = \"1h\"\n[[account]]\nuser = \"alice\"\n";
+        machine.write("/etc/authkeysd/config.toml", config);
+        machine.run("systemctl daemon-reload && systemctl start authkeysd");
+        machine.write("/root/key", std::fs::read(stolen.private()).unwrap());
+        machine.run(
+            "chmod 600 /root/key && systemd-run --quiet --collect ssh -i /root/key -o StrictHostKeyChecking=no \
+             alice@127.0.0.1 'touch open; sleep 600'",
+        );
+        machine.eventually("test -e /home/alice/open");
+
+        // Refused, for nothing takes its place; and told.
+        machine.write("/srv/keys", document(2, &[], &[&stolen]));
+        machine.run("systemctl reload authkeysd");
+        let look: Vec<String> = blocks(page(), "sh").next().unwrap().lines().map(str::to_owned).collect();
+        machine.eventually("authkeysd status | grep -q '^stale'");
+        for (line, words) in look.iter().zip(["min_keys asks for 1", "min_keys asks for 1", "min_keys asks for 1"]) {
+            let (said, _) = machine.tries(line);
+            assert!(said.contains(words), "{line}: {said}");
+        }
+        assert_eq!(look.len(), 3);
+        assert!(machine.login("alice", &stolen));
+
+        machine.write("/srv/keys", document(3, &[&next], &[&stolen]));
+        machine.run("systemctl reload authkeysd");
+        machine.eventually("authkeysd status");
+        assert!(!machine.login("alice", &stolen) && machine.login("alice", &next));
+        // No revocation ends a session.
+        machine.run("pgrep -u alice sleep");
+        let shown = |start: &str| page().split('`').find(|code| code.starts_with(start)).unwrap();
+        let found = machine.run(&shown("journalctl -t").replace("SHA256:...", &stolen.fingerprint()));
+        assert!(found.contains("Accepted publickey for alice"), "{found}");
+        machine.run(&shown("loginctl ").replace("USER", "alice"));
+        machine.eventually("! pgrep -u alice sleep");
+
+        // Frozen: what is published changes nothing any more.
+        machine.run(shown("systemctl stop "));
+        machine.write("/srv/keys", document(4, &[&stolen], &[]));
+        assert!(machine.login("alice", &next) && !machine.login("alice", &stolen));
     });
 }
