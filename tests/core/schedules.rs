@@ -157,6 +157,23 @@ fn a_window_that_opens_while_a_cycle_runs_is_not_missed() {
 }
 
 #[test]
+fn a_window_goes_before_a_fetch_that_is_due_or_goes_on_but_not_under_another_configuration() {
+    let start = at("2026-11-22T00:00:00Z");
+    let change = Some(start + SignedDuration::from_secs(61));
+    let mut planner = Planner::new(timing("60s", 1), start);
+    planner.ended(Act::Fetch, Ended::Settled { change }, start, 0.5);
+    let now = start + SignedDuration::from_secs(60);
+    assert_eq!((planner.due(now), planner.changes(now)), (Some(Act::Fetch), false));
+    let now = start + SignedDuration::from_secs(61);
+    assert_eq!((planner.due(now), planner.changes(now)), (Some(Act::Replan), true));
+    let mut reloaded = planner.clone();
+    planner.ended(Act::Replan, Ended::Settled { change: None }, now, 0.5);
+    assert_eq!(planner.due(now), Some(Act::Fetch), "the fetch is still due");
+    reloaded.restart(timing("60s", 1), now);
+    assert_eq!((reloaded.due(now), reloaded.changes(now)), (Some(Act::Fetch), false));
+}
+
+#[test]
 fn a_window_under_an_outage_keeps_the_retry() {
     let start = at("2026-11-22T00:00:00Z");
     let mut planner = Planner::new(timing("1h", 1), start);
