@@ -70,6 +70,11 @@ impl InForce {
         std::iter::once((Stage::Current, &self.current)).chain(self.further.iter().map(|(stage, one)| (*stage, one)))
     }
 
+    /// One of them would be refused if it came today.
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.all().any(|(_, one)| one.signer.is_err())
+    }
+
     fn versions(&self) -> Versions {
         let further = self.further.iter().map(|(stage, one)| (*stage, one.version.clone())).collect();
         Versions { current: self.current.version.clone(), further }
@@ -204,9 +209,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let rules = self.config.rules(account);
         let standing = |version: &Version, created, kept| {
             let (document, bytes) = load(cycle.store, kept, &rules)?;
-            let trusted = verify(&document, &self.config.trust, None).is_ok();
-            let signer = verify_signer(&document, &bytes, signers, cycle.now);
-            trusted.then(|| Standing { document, kept, version: version.clone(), created, signer })
+            // Neither another audience nor a signer who was removed takes a key away.
+            let trusted = verify(&document, &self.config.trust, None);
+            let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
+            Some(Standing { document, kept, version: version.clone(), created, signer })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
         // One that is good no more is not known either: its stage is judged as if it were new.

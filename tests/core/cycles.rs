@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeysd::outcome::{Fault, FaultClass, Outcome, Problem, Status};
 use authkeysd::source::Class;
 use authkeysd::state::Store;
 use jiff::Timestamp;
@@ -374,9 +374,18 @@ fn a_changed_policy_judges_the_kept_document_again() {
     assert_eq!((outcome.status, outcome.accounts[0].left_out.len()), (Status::Degraded, 1));
     assert_eq!(world.host.text(A), block(&[&ed(1)]));
     world.config = format!("{TWO}[trust]\naudience = \"prod\"\n");
+    world.host.set(A, "");
     let outcome = world.cycle();
-    assert_eq!(outcome.status, Status::Failed);
-    assert_eq!(world.host.text(A), block(&[&ed(1)]), "fail static");
+    assert_eq!((outcome.status, outcome.sources[0].problem), (Status::Stale, Some(Problem::Untrusted)));
+    assert!(outcome.detail.contains("audience"), "{}", outcome.detail);
+    let both = block(&[&ed(1), &super::keys::rsa(2_048, 3)]);
+    assert_eq!(world.host.text(A), both, "it goes on being enforced");
+    // But nobody gets it who did not have it.
+    world.config.push_str("[[account]]\nuser = \"c\"\n");
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.accounts[2].status), (Status::Degraded, Status::Failed));
+    assert!(outcome.accounts[2].detail.contains("trusted no more"), "{}", outcome.accounts[2].detail);
+    assert_eq!(world.host.text("/home/c/.ssh/authorized_keys"), "");
 }
 
 #[test]
