@@ -65,6 +65,7 @@ impl History {
                 account.fault(Status::Degraded, text);
             }
         }
+        outcome.accounts.iter_mut().for_each(|account| self.go_on_following(account));
         outcome.faults.extend(self.forgotten(&outcome));
         outcome.summarise();
         if outcome.status == Status::Stale {
@@ -138,6 +139,16 @@ impl History {
         let serial = before.serial.map(|serial| format!(" with serial {serial}")).unwrap_or_default();
         let at = last.finished;
         Some(Fault::forgotten(&format!("{} followed a document{serial} at {at:.0}", before.file)))
+    }
+
+    /// An account to which nothing could be applied goes on as after the last cycle.
+    fn go_on_following(&self, account: &mut AccountOutcome) {
+        let same = |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
+        let last = self.last.iter().flat_map(|last| &last.accounts).find(same);
+        if let (Status::Failed, None, Some(last)) = (account.status, account.digest, last) {
+            (account.name, account.serial, account.digest) = (last.name.clone(), last.serial, last.digest);
+            (account.lines, account.in_force) = (last.lines, last.in_force.clone());
+        }
     }
 
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {

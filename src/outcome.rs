@@ -347,6 +347,12 @@ impl AccountOutcome {
         self.digest = Some(document.digest);
     }
 
+    /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
+    pub fn unfollow(&mut self) {
+        (self.name, self.serial, self.digest) = (None, None, None);
+        (self.lines, self.in_force) = (None, Vec::new());
+    }
+
     /// Notes a fault; the gravest keeps the word.
     pub fn fault(&mut self, status: Status, detail: String) {
         if status > self.status {
@@ -360,8 +366,10 @@ impl Outcome {
     /// Derives the node's status and its one line from sources, accounts and faults.
     pub fn summarise(&mut self) {
         self.status = self.derived();
-        self.detail =
-            self.faults.iter().rev().max_by_key(|fault| fault.class).map(|f| f.text.clone()).unwrap_or_default();
+        let fault = self.faults.iter().rev().max_by_key(|fault| fault.class).map(|fault| &fault.text);
+        // A rival writer is no fault of the cycle, but all there is to say.
+        let account = || self.accounts.iter().rev().max_by_key(|account| account.status).map(|account| &account.detail);
+        self.detail = fault.or_else(account).cloned().unwrap_or_default();
     }
 
     /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.

@@ -167,6 +167,7 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
             }
         }
         Err(failed) => {
+            outcome.unfollow();
             outcome.fault(Status::Failed, failed.text.clone());
             faults.push(failed);
         }
