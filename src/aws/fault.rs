@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::SdkConfig;
 use http_body_util::LengthLimitError;
 
@@ -57,12 +58,10 @@ impl Call {
     }
 
     /// Classes what the SDK made of a call that failed.
-    pub(crate) fn classed<E: Error + 'static>(
-        &self,
-        error: &SdkError<E, HttpResponse>,
-        code: &str,
-        message: &str,
-    ) -> FetchError {
+    pub(crate) fn classed<E>(&self, error: &SdkError<E, HttpResponse>) -> FetchError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         match error.raw_response() {
             Some(response) if response.status().is_success() => self.unread(error, response),
             Some(response) => {
@@ -70,27 +69,30 @@ impl Call {
                 let header = |name| response.headers().get(name).unwrap_or_default();
                 let region = Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
                 // The SDK gives up on an error that is not quite XML, such as one that quotes an escape sequence.
-                let text = |known: &str, name| match known {
+                let text = |known: Option<&str>, name| match known.unwrap_or_default() {
                     "" => element(&body, name).unwrap_or_default().to_owned(),
                     known => known.to_owned(),
                 };
                 let date = Some(header("date")).filter(|date| !date.is_empty());
                 self.answered(&Answer {
                     status: response.status().as_u16(),
-                    code: &text(code, "Code"),
-                    message: &text(message, "Message"),
+                    code: &text(error.code(), "Code"),
+                    message: &text(error.message(), "Message"),
                     request_id: [header("x-amz-request-id"), header("x-amzn-requestid")].concat().as_str(),
                     region: region.or_else(|| element(&body, "Region")).unwrap_or_default(),
                     clocks: element(&body, "ServerTime").or(date).zip(element(&body, "RequestTime")),
                     delete_marker: header("x-amz-delete-marker") == "true",
                 })
             }
-            None => {
-                let not_made = matches!(error, SdkError::ConstructionFailure(_));
-                let (class, what, remedy) = unanswered(error, not_made, &self.endpoint);
-                self.failed(class, &what, remedy)
-            }
+            None => self.unanswered(error),
         }
+    }
+
+    /// Classes a failure without an answer.
+    pub(crate) fn unanswered<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> FetchError {
+        let not_made = matches!(error, SdkError::ConstructionFailure(_));
+        let (class, what, remedy) = unanswered(error, not_made, &self.endpoint);
+        self.failed(class, &what, remedy)
     }
 
     /// A good answer that could not be read to its end, or is not what the service answers.

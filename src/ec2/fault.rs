@@ -18,7 +18,7 @@ pub(super) fn dry_run(error: &Failure) -> Option<Permitted> {
 /// Classes what became of a call.
 pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let Some(response) = error.raw_response() else {
-        return call.classed(error, "", "");
+        return call.unanswered(error);
     };
     let Refusal { code, message, request_id } = read(error).unwrap_or_default();
     let header = |name| response.headers().get(name).unwrap_or_default();

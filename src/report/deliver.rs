@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use tokio::time::timeout;
 
@@ -123,8 +122,7 @@ impl Remote {
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
-                let [code, message] = [error.code(), error.message()].map(|text| text.unwrap_or_default().to_owned());
-                let mut failed = call.classed(&error, &code, &message);
+                let mut failed = call.classed(&error);
                 if matches!(failed.class, Class::Missing | Class::Invalid) {
                     "correct [report] s3, or the endpoint".clone_into(&mut failed.remedy);
                 }

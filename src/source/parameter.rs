@@ -1,7 +1,6 @@
 //! A document in a parameter of Systems Manager: one GetParameter, with decryption.
 
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::ProvideErrorMetadata;
 use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
 use aws_sdk_ssm::types::ParameterType;
 use aws_types::SdkConfig;
@@ -54,10 +53,7 @@ impl Parameters {
         let client = self.clients.of(parameter.url.region(), || Client::new(&config));
         match client.get_parameter().name(parameter.id).with_decryption(true).send().await {
             Ok(answer) => taken(&call, answer, known),
-            Err(error) => {
-                let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-                Err(call.classed(&error, code, message))
-            }
+            Err(error) => Err(call.classed(&error)),
         }
     }
 }

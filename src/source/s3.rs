@@ -1,7 +1,6 @@
 //! A document in an S3 object: one conditional GetObject.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
@@ -63,10 +62,7 @@ impl S3 {
             Err(error) if conditional && error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => {
                 Ok(Fetched::Unchanged)
             }
-            Err(error) => {
-                let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-                Err(call.classed(&error, code, message))
-            }
+            Err(error) => Err(call.classed(&error)),
         }
     }
 

@@ -73,10 +73,7 @@ async fn read(client: &Client, secret: &Secret<'_>, call: &Call, stage: Stage) -
     match client.get_secret_value().secret_id(secret.id).version_stage(stage.to_string()).send().await {
         Ok(answer) => taken(call, answer, stage),
         Err(error) if stage != Stage::Current && error.code() == Some(NOT_FOUND) => Ok(None),
-        Err(error) => {
-            let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-            Err(call.classed(&error, code, message))
-        }
+        Err(error) => Err(call.classed(&error)),
     }
 }
 

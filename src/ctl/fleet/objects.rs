@@ -156,8 +156,7 @@ fn call(place: &ReportPrefix, operation: &'static str, action: &'static str, par
 }
 
 fn failed<E: ProvideErrorMetadata + Error + 'static>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError {
-    let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-    let failed = call.classed(error, code, message);
+    let failed = call.classed(error);
     match failed.class {
         // What is said there is about key sets.
         Class::Missing => FetchError { remedy: "check the bucket's name and region".to_owned(), ..failed },

@@ -1,13 +1,9 @@
 //! A parameter of Systems Manager. PutParameter knows no condition: that nobody was in between is seen by the version it
 //! gives, which must be the one after the version that was read.
 
-use std::error::Error;
-
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::error::ProvideErrorMetadata;
+use aws_sdk_ssm::error::ProvideErrorMetadata as _;
 use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
@@ -47,7 +43,7 @@ pub(super) async fn write(
             Ok(Written { version: answer.version.to_string(), overwrote })
         }
         Err(error) if error.code() == Some("ParameterAlreadyExists") => Err(NotWritten::Lost),
-        Err(error) => Err(classed(&call, &error).into()),
+        Err(error) => Err(call.classed(&error).into()),
     }
 }
 
@@ -61,7 +57,7 @@ async fn key_of(
 ) -> Result<Option<Option<String>>, FetchError> {
     let get = call(target, id, Some(config), "GetParameter");
     let answer = limited(target, &get, client.get_parameter().name(id).send()).await?;
-    let found = answer.map_err(|error| classed(&get, &error))?.parameter;
+    let found = answer.map_err(|error| get.classed(&error))?.parameter;
     if found.as_ref().and_then(|found| found.r#type.as_ref()) != Some(&ParameterType::SecureString) {
         return Ok(None);
     }
@@ -70,7 +66,7 @@ async fn key_of(
     let filter = ParameterStringFilter::builder().key("Name").option("Equals").values(name).build();
     let filter = filter.map_err(|fault| describe.failed(Class::Invalid, &fault.to_string(), "check the target"))?;
     let answer = limited(target, &describe, client.describe_parameters().parameter_filters(filter).send()).await?;
-    let found = answer.map_err(|error| classed(&describe, &error))?.parameters.unwrap_or_default();
+    let found = answer.map_err(|error| describe.classed(&error))?.parameters.unwrap_or_default();
     Ok(Some(found.into_iter().find_map(|found| found.key_id)))
 }
 
@@ -102,12 +98,4 @@ fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'stat
     };
     let endpoint = place(config, "SSM", "Systems Manager");
     Call { source: target.to_string(), operation, action, resource, or_else: "", endpoint }
-}
-
-fn classed<E>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError
-where
-    E: Error + ProvideErrorMetadata + 'static,
-{
-    let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-    call.classed(error, code, message)
 }

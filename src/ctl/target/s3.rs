@@ -57,7 +57,7 @@ pub(super) async fn write(
                 let code = error.code().unwrap_or_default();
                 // 409: another write was under way; 404: what was read is gone.
                 let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
-                if lost { Ok(None) } else { Err(call.classed(&error, code, error.message().unwrap_or_default())) }
+                if lost { Ok(None) } else { Err(call.classed(&error)) }
             }
         }
     };

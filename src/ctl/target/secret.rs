@@ -2,14 +2,11 @@
 //! moved to it from the version that was read, and from no other: Secrets Manager refuses the move when somebody else
 //! was faster. The label goes in either case; one that a killed publisher left goes with the next publication.
 
-use std::error::Error;
 use std::fmt::Write as _;
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
@@ -91,7 +88,7 @@ impl Secret<'_> {
             match self.limited(&call, request.send()).await? {
                 Ok(_) => Ok(true),
                 Err(error) if error.code() == Some("ResourceExistsException") => Ok(false),
-                Err(error) => Err(classed(&call, &error)),
+                Err(error) => Err(call.classed(&error)),
             }
         };
         if self.tried(&call, create).await? {
@@ -112,7 +109,7 @@ impl Secret<'_> {
             let request = request.client_request_token(&self.token).version_stages(&self.label);
             match self.limited(&call, request.send()).await? {
                 Ok(answer) => Ok(answer.version_stages.unwrap_or_default()),
-                Err(error) => Err(classed(&call, &error)),
+                Err(error) => Err(call.classed(&error)),
             }
         };
         Ok(self.tried(&call, put).await?)
@@ -129,7 +126,7 @@ impl Secret<'_> {
                 Ok(_) => Ok(true),
                 Err(error) => match error.code() {
                     Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => Ok(false),
-                    _ => Err(classed(&call, &error)),
+                    _ => Err(call.classed(&error)),
                 },
             }
         };
@@ -148,7 +145,7 @@ impl Secret<'_> {
             let request = self.client.list_secret_version_ids().secret_id(self.id);
             match self.limited(&call, request.send()).await? {
                 Ok(answer) => Ok(answer.versions.unwrap_or_default()),
-                Err(error) => Err(classed(&call, &error)),
+                Err(error) => Err(call.classed(&error)),
             }
         };
         // The first page: only versions with labels are listed, and a secret has no more than 20 of those.
@@ -166,7 +163,7 @@ impl Secret<'_> {
             let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(label);
             match self.limited(&call, request.remove_from_version_id(version).send()).await? {
                 Ok(_) => Ok(()),
-                Err(error) => Err(classed(&call, &error)),
+                Err(error) => Err(call.classed(&error)),
             }
         };
         self.tried(&call, clear).await
@@ -228,14 +225,6 @@ fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'stat
         or_else: "",
         endpoint: place(config, "Secrets Manager", "Secrets Manager"),
     }
-}
-
-fn classed<E>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError
-where
-    E: Error + ProvideErrorMetadata + 'static,
-{
-    let [code, message] = [error.code(), error.message()].map(Option::unwrap_or_default);
-    call.classed(error, code, message)
 }
 
 /// 32 hexadecimal digits that nobody else has.
