@@ -121,6 +121,13 @@ impl Aws {
     }
 }
 
+/// A client of S3.
+pub(crate) fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    // An endpoint of one's own seldom has a DNS name for every bucket.
+    let path_style = endpoint(config, "S3").is_some();
+    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
+}
+
 /// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
 /// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
 pub(crate) fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {

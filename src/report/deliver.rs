@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use tokio::time::timeout;
 
@@ -12,7 +11,7 @@ use super::summary::Summary;
 use super::tags::{TagNames, tags};
 use crate::aws::fault::{Call, partition};
 use crate::aws::instance::NoInstance;
-use crate::aws::{Aws, endpoint};
+use crate::aws::{Aws, endpoint, s3_client};
 use crate::config::{Report, ReportPrefix};
 use crate::document::Digest;
 use crate::ec2::Ec2;
@@ -102,21 +101,19 @@ impl Remote {
         };
         let config = self.aws.config(prefix.region.as_deref()).await;
         let key = format!("{}{}.json", prefix.prefix, node.name);
-        let own = endpoint(&config, "S3");
         let call = Call {
             source: prefix.url(),
             operation: "S3 PutObject",
             action: "s3:PutObject",
             resource: format!("arn:{}:s3:::{}/{key}", partition(&config), prefix.bucket),
             or_else: "",
-            endpoint: own.clone().unwrap_or_else(|| "S3".to_owned()),
+            endpoint: endpoint(&config, "S3").unwrap_or_else(|| "S3".to_owned()),
         };
         if config.region().is_none() {
             let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
-        let client = aws_sdk_s3::config::Builder::from(&config).force_path_style(own.is_some()).build();
-        let request = Client::from_conf(client).put_object().bucket(&prefix.bucket).key(key);
+        let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
         let body = ByteStream::from(object::render(told, &node));
         let sent = request.content_type("application/json").body(body).send();
         match timeout(self.aws.limits.attempt, sent).await {

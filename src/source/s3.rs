@@ -9,7 +9,7 @@ use super::error::FetchError;
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 use crate::aws::clients::Clients;
 use crate::aws::fault::{Call, chain, no_region, partition, words};
-use crate::aws::{Aws, endpoint, service_endpoint};
+use crate::aws::{Aws, s3_client, service_endpoint};
 
 /// One object, as a source URL names it.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,8 @@ impl S3 {
         let condition = known.map(|known| known.token.clone()).filter(|token| !token.is_empty());
         let conditional = condition.is_some();
         let answer = self
-            .client(object, &config)
+            .clients
+            .of(object.url.region(), || s3_client(&config))
             .get_object()
             .bucket(object.bucket)
             .key(object.key)
@@ -64,14 +65,6 @@ impl S3 {
             }
             Err(error) => Err(call.classed(&error)),
         }
-    }
-
-    fn client(&self, object: &Object<'_>, config: &SdkConfig) -> Client {
-        self.clients.of(object.url.region(), || {
-            // An endpoint of one's own seldom has a DNS name for every bucket.
-            let path_style = endpoint(config, "S3").is_some();
-            Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
-        })
     }
 }
 

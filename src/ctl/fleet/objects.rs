@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::aws::fault::{Call, chain, no_region, partition};
 use crate::aws::retry::{RandomJitter, retry};
-use crate::aws::{Aws, endpoint};
+use crate::aws::{Aws, s3_client};
 use crate::config::ReportPrefix;
 use crate::fleet::{Node, object};
 use crate::source::{Class, FetchError};
@@ -56,12 +56,7 @@ impl Objects {
         if config.region().is_none() {
             return Err(no_region(&list));
         }
-        let client = self.client.get_or_insert_with(|| {
-            // An endpoint of one's own seldom has a DNS name for every bucket.
-            let path_style = endpoint(&config, "S3").is_some();
-            Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build())
-        });
-        let client = client.clone();
+        let client = self.client.get_or_insert_with(|| s3_client(&config)).clone();
         let listed = self.listed(&client, &list).await?;
         self.known.retain(|key, _| listed.contains_key(key));
         let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", partition(&config)));

@@ -1,15 +1,14 @@
 //! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
 
-use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written, place};
-use crate::aws::endpoint;
 use crate::aws::fault::{Call, partition};
 use crate::aws::retry::{RandomJitter, retry};
+use crate::aws::s3_client;
 use crate::source::FetchError;
 
 /// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
@@ -32,9 +31,7 @@ pub(super) async fn write(
     };
     let config = target.config(region, call).await?;
     let call = call(Some(&config));
-    let path_style = endpoint(&config, "S3").is_some();
-    let client = Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build());
-    let limits = &target.aws().limits;
+    let (client, limits) = (s3_client(&config), target.aws().limits);
     let put = async || {
         let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
         let json = text.trim_start().starts_with('{');
