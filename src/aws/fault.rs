@@ -6,7 +6,6 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_types::SdkConfig;
 use http_body_util::LengthLimitError;
 
 use super::reach::{REACH, REGION, unanswered};
@@ -144,21 +143,6 @@ impl Call {
 /// The failure of a call for which there is no region.
 pub(crate) fn no_region(call: &Call) -> FetchError {
     call.failed(Class::Invalid, "was not made: no region is known", REGION)
-}
-
-/// The partition that ARNs of the configuration's region begin with.
-pub(crate) fn partition(config: &SdkConfig) -> &'static str {
-    let region = config.region().map_or("", |region| region.as_ref());
-    match region {
-        _ if region.starts_with("cn-") => "aws-cn",
-        _ if region.starts_with("us-gov-") => "aws-us-gov",
-        _ if region.starts_with("us-iso-") => "aws-iso",
-        _ if region.starts_with("us-isob-") => "aws-iso-b",
-        _ if region.starts_with("us-isof-") => "aws-iso-f",
-        _ if region.starts_with("eu-isoe-") => "aws-iso-e",
-        _ if region.starts_with("eusc-") => "aws-eusc",
-        _ => "aws",
-    }
 }
 
 #[cfg(test)]

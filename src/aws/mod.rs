@@ -23,6 +23,7 @@ pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod instance;
 mod reach;
+pub(crate) mod region;
 pub mod retry;
 mod verdict;
 mod words;

@@ -2,6 +2,7 @@
 
 use super::fault::{Answer, Call};
 use super::words::{WORDS, instant, words};
+use crate::source::arn::is_region;
 use crate::source::error::Class;
 
 pub(super) const LATER: &str = "nothing to do unless it lasts; it is tried again";
@@ -149,13 +150,10 @@ fn kms_key(call: &Call, message: &str) -> String {
 }
 
 fn elsewhere(answer: &Answer<'_>) -> String {
-    let in_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match answer.region {
         "" => "the bucket is in another region: add `?region=REGION` to `source`".to_owned(),
-        region if region.len() > 63 || !region.chars().all(in_region) => {
-            "correct the region or the endpoint".to_owned()
-        }
-        region => format!("the bucket is in {region}: add `?region={region}` to `source`"),
+        region if is_region(region) => format!("the bucket is in {region}: add `?region={region}` to `source`"),
+        _ => "correct the region or the endpoint".to_owned(),
     }
 }
 

@@ -1,40 +1,21 @@
 //! Where EC2 is: by region and partition, FIPS and dual-stack.
 
-/// What the hosts of one partition end in.
-struct Partition {
-    /// What its regions' names begin with.
-    regions: &'static str,
-    suffix: &'static str,
-    /// `None` where there are no dual-stack hosts.
-    dual_stack: Option<&'static str>,
-}
-
-/// All but the first, which has every region that no other one claims.
-const PARTITIONS: [Partition; 7] = [
-    Partition { regions: "cn-", suffix: "amazonaws.com.cn", dual_stack: Some("api.amazonwebservices.com.cn") },
-    Partition { regions: "us-gov-", suffix: "amazonaws.com", dual_stack: Some("api.aws") },
-    Partition { regions: "eusc-", suffix: "amazonaws.eu", dual_stack: Some("api.amazonwebservices.eu") },
-    Partition { regions: "us-iso-", suffix: "c2s.ic.gov", dual_stack: None },
-    Partition { regions: "us-isob-", suffix: "sc2s.sgov.gov", dual_stack: None },
-    Partition { regions: "eu-isoe-", suffix: "cloud.adc-e.uk", dual_stack: None },
-    Partition { regions: "us-isof-", suffix: "csp.hci.ic.gov", dual_stack: None },
-];
-const COMMERCIAL: Partition = Partition { regions: "", suffix: "amazonaws.com", dual_stack: Some("api.aws") };
+use crate::aws::region::Partition;
+use crate::source::arn::is_region;
 
 /// The URL of EC2 in a region; the error is what is wrong with the demand.
 pub(super) fn endpoint(region: &str, fips: bool, dual_stack: bool) -> Result<String, String> {
-    let in_region = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if region.is_empty() || region.len() > 63 || !region.chars().all(in_region) {
+    if !is_region(region) {
         return Err("the region's name is none".to_owned());
     }
-    let partition = PARTITIONS.iter().find(|known| region.starts_with(known.regions)).unwrap_or(&COMMERCIAL);
+    let partition = Partition::of(region);
     let suffix = match (dual_stack, partition.dual_stack) {
         (false, _) => partition.suffix,
         (true, Some(suffix)) => suffix,
         (true, None) => return Err(format!("{region} has no dual-stack endpoints")),
     };
     // In us-gov the usual hosts are FIPS hosts already.
-    let service = if fips && (dual_stack || partition.regions != "us-gov-") { "ec2-fips" } else { "ec2" };
+    let service = if fips && (dual_stack || partition.name != "aws-us-gov") { "ec2-fips" } else { "ec2" };
     Ok(format!("https://{service}.{region}.{suffix}"))
 }
 

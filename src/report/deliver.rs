@@ -9,8 +9,9 @@ use tokio::time::timeout;
 use super::object::{self, Node};
 use super::summary::Summary;
 use super::tags::{TagNames, tags};
-use crate::aws::fault::{Call, partition};
+use crate::aws::fault::Call;
 use crate::aws::instance::NoInstance;
+use crate::aws::region::s3_arn;
 use crate::aws::{Aws, endpoint, s3_client};
 use crate::config::{Report, ReportPrefix};
 use crate::document::Digest;
@@ -105,7 +106,7 @@ impl Remote {
             source: prefix.url(),
             operation: "S3 PutObject",
             action: "s3:PutObject",
-            resource: format!("arn:{}:s3:::{}/{key}", partition(&config), prefix.bucket),
+            resource: s3_arn(Some(&config), &format!("{}/{key}", prefix.bucket)),
             or_else: "",
             endpoint: endpoint(&config, "S3").unwrap_or_else(|| "S3".to_owned()),
         };

@@ -32,7 +32,7 @@ impl<'a> Arn<'a> {
 }
 
 /// Whether a text can be a region's name. It becomes part of a host name, and credentials are signed for it.
-pub(super) fn is_region(text: &str) -> bool {
+pub(crate) fn is_region(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.chars().all(in_region)
 }
 

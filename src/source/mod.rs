@@ -14,7 +14,7 @@ pub use sources::Sources;
 pub use stage::Stage;
 pub use url::{BadSourceUrl, SourceUrl};
 
-mod arn;
+pub(crate) mod arn;
 pub mod error;
 mod file;
 mod parameter;

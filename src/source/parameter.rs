@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use super::error::{Class, FetchError};
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 use crate::aws::clients::Clients;
-use crate::aws::fault::{Call, no_region, partition};
+use crate::aws::fault::{Call, no_region};
+use crate::aws::region::parameter_arn;
 use crate::aws::{Aws, service_endpoint};
 
 /// One parameter, as a source URL names it.
@@ -82,20 +83,11 @@ fn taken(call: &Call, answer: GetParameterOutput, known: Option<&Version>) -> Re
 impl Parameter<'_> {
     /// Without a configuration as long as none is loaded.
     pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
-        let resource = if self.id.starts_with("arn:") {
-            self.id.to_owned()
-        } else {
-            let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
-            // Policies name it without what selects a version, and with one slash.
-            let name = self.id.split(':').next().unwrap_or_default();
-            let name = name.strip_prefix('/').unwrap_or(name);
-            format!("arn:{}:ssm:{region}:*:parameter/{name}", config.map_or("aws", partition))
-        };
         Call {
             source: self.url.to_string(),
             operation: "Systems Manager GetParameter",
             action: "ssm:GetParameter",
-            resource,
+            resource: parameter_arn(config, self.id),
             or_else: "",
             endpoint: service_endpoint(config, "SSM", "Systems Manager"),
         }

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use super::error::FetchError;
 use super::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 use crate::aws::clients::Clients;
-use crate::aws::fault::{Call, chain, no_region, partition, words};
+use crate::aws::fault::{Call, chain, no_region, words};
+use crate::aws::region::s3_arn;
 use crate::aws::{Aws, s3_client, service_endpoint};
 
 /// One object, as a source URL names it.
@@ -75,7 +76,7 @@ impl Object<'_> {
             source: self.url.to_string(),
             operation: "S3 GetObject",
             action: if self.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" },
-            resource: format!("arn:{}:s3:::{}/{}", config.map_or("aws", partition), self.bucket, self.key),
+            resource: s3_arn(config, &format!("{}/{}", self.bucket, self.key)),
             or_else: ", or publish it: without s3:ListBucket a missing object looks the same",
             endpoint: service_endpoint(config, "S3", "S3"),
         }

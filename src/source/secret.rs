@@ -14,7 +14,8 @@ use super::error::{Class, FetchError};
 use super::stages::{Read, together};
 use super::{Fetched, MAX_DOCUMENT, Part, SourceUrl, Stage, Version, Versions};
 use crate::aws::clients::Clients;
-use crate::aws::fault::{Call, no_region, partition, words};
+use crate::aws::fault::{Call, no_region, words};
+use crate::aws::region::secret_arn;
 use crate::aws::{Aws, service_endpoint};
 
 /// What Secrets Manager calls a stage that no version bears, a version that has no value, and a secret that is not there.
@@ -108,13 +109,6 @@ impl Secret<'_> {
     /// Without a configuration as long as none is loaded.
     pub(super) fn call(&self, config: Option<&SdkConfig>, stage: Stage) -> Call {
         let arn = self.id.starts_with("arn:");
-        let resource = if arn {
-            self.id.to_owned()
-        } else {
-            let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
-            // As policies name a secret whose random suffix nobody knows.
-            format!("arn:{}:secretsmanager:{region}:*:secret:{}-??????", config.map_or("aws", partition), self.id)
-        };
         Call {
             source: self.url.to_string(),
             operation: match stage {
@@ -123,7 +117,7 @@ impl Secret<'_> {
                 Stage::Previous => "Secrets Manager GetSecretValue AWSPREVIOUS",
             },
             action: "secretsmanager:GetSecretValue",
-            resource,
+            resource: secret_arn(config, self.id),
             or_else: if arn { ", and for another account's secret in the secret's own policy too" } else { "" },
             endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
         }

@@ -12,7 +12,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
-use crate::aws::fault::{Call, chain, no_region, partition};
+use crate::aws::fault::{Call, chain, no_region};
+use crate::aws::region::s3_arn;
 use crate::aws::retry::{RandomJitter, retry};
 use crate::aws::{Aws, s3_client};
 use crate::config::ReportPrefix;
@@ -52,14 +53,15 @@ impl Objects {
 
     async fn read(&mut self) -> Result<(), FetchError> {
         let config = self.aws.config(self.place.region.as_deref()).await;
-        let list = call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", partition(&config));
+        let list = call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", s3_arn(Some(&config), &self.place.bucket));
         if config.region().is_none() {
             return Err(no_region(&list));
         }
         let client = self.client.get_or_insert_with(|| s3_client(&config)).clone();
         let listed = self.listed(&client, &list).await?;
         self.known.retain(|key, _| listed.contains_key(key));
-        let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", partition(&config)));
+        let all = s3_arn(Some(&config), &format!("{}/{}*", self.place.bucket, self.place.prefix));
+        let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", all));
         let mut changed = listed;
         changed.retain(|key, tag| self.known.get(key).is_none_or(|(known, _)| known != tag));
         let mut reading = JoinSet::new();
@@ -138,16 +140,8 @@ impl Objects {
     }
 }
 
-fn call(place: &ReportPrefix, operation: &'static str, action: &'static str, partition: &str) -> Call {
-    let whole = if action == "s3:ListBucket" { String::new() } else { format!("/{}*", place.prefix) };
-    Call {
-        source: place.url(),
-        operation,
-        action,
-        resource: format!("arn:{partition}:s3:::{}{whole}", place.bucket),
-        or_else: "",
-        endpoint: "S3".to_owned(),
-    }
+fn call(place: &ReportPrefix, operation: &'static str, action: &'static str, resource: String) -> Call {
+    Call { source: place.url(), operation, action, resource, or_else: "", endpoint: "S3".to_owned() }
 }
 
 fn failed<E: ProvideErrorMetadata + Error + 'static>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError {

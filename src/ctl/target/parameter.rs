@@ -8,7 +8,8 @@ use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written, place};
-use crate::aws::fault::{Call, partition};
+use crate::aws::fault::Call;
+use crate::aws::region::{arn, parameter_arn};
 use crate::source::{Class, FetchError};
 
 /// The most bytes of a parameter in the standard tier; beyond, it is an advanced one, and has its price.
@@ -76,25 +77,12 @@ async fn limited<T>(target: &Target, call: &Call, request: impl Future<Output = 
 }
 
 fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
-    let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
-    let partition = config.map_or("aws", partition);
     let (operation, action, resource) = match operation {
         "DescribeParameters" => {
-            let all = format!("arn:{partition}:ssm:{region}:*:*");
-            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", all)
+            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(config, "ssm", "*"))
         }
-        _ => {
-            let name = id.strip_prefix('/').unwrap_or(id);
-            let one = if id.starts_with("arn:") {
-                id.to_owned()
-            } else {
-                format!("arn:{partition}:ssm:{region}:*:parameter/{name}")
-            };
-            match operation {
-                "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", one),
-                _ => ("Systems Manager PutParameter", "ssm:PutParameter", one),
-            }
-        }
+        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(config, id)),
+        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(config, id)),
     };
     let endpoint = place(config, "SSM", "Systems Manager");
     Call { source: target.to_string(), operation, action, resource, or_else: "", endpoint }

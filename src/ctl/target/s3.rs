@@ -6,7 +6,8 @@ use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written, place};
-use crate::aws::fault::{Call, partition};
+use crate::aws::fault::Call;
+use crate::aws::region::s3_arn;
 use crate::aws::retry::{RandomJitter, retry};
 use crate::aws::s3_client;
 use crate::source::FetchError;
@@ -25,7 +26,7 @@ pub(super) async fn write(
         source: target.to_string(),
         operation: "S3 PutObject",
         action: "s3:PutObject",
-        resource: format!("arn:{}:s3:::{bucket}/{key}", config.map_or("aws", partition)),
+        resource: s3_arn(config, &format!("{bucket}/{key}")),
         or_else: "",
         endpoint: place(config, "S3", "S3"),
     };

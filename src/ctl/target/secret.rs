@@ -11,7 +11,8 @@ use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written, place};
-use crate::aws::fault::{Call, partition};
+use crate::aws::fault::Call;
+use crate::aws::region::secret_arn;
 use crate::aws::retry::{RandomJitter, retry};
 use crate::source::{Class, FetchError};
 
@@ -205,13 +206,6 @@ fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<
 }
 
 fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
-    let region = config.and_then(SdkConfig::region).map_or("*", |region| region.as_ref());
-    let resource = if id.starts_with("arn:") {
-        id.to_owned()
-    } else {
-        // As policies name a secret whose random suffix nobody knows.
-        format!("arn:{}:secretsmanager:{region}:*:secret:{id}-??????", config.map_or("aws", partition))
-    };
     Call {
         source: target.to_string(),
         operation: match operation {
@@ -221,7 +215,7 @@ fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'stat
             _ => "Secrets Manager UpdateSecretVersionStage",
         },
         action,
-        resource,
+        resource: secret_arn(config, id),
         or_else: "",
         endpoint: place(config, "Secrets Manager", "Secrets Manager"),
     }
