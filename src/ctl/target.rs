@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use zeroize::Zeroizing;
 
+use crate::aws::Aws;
 use crate::aws::fault::{Call, no_region};
-use crate::aws::{Aws, endpoint};
 use crate::source::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Sources, Stage, Version};
 
 mod parameter;
@@ -114,13 +114,9 @@ impl Target {
         self.sources.aws()
     }
 
-    async fn config(
-        &self,
-        region: Option<&str>,
-        call: impl Fn(Option<&SdkConfig>) -> Call,
-    ) -> Result<SdkConfig, FetchError> {
+    async fn config(&self, region: Option<&str>, call: impl Fn(&SdkConfig) -> Call) -> Result<SdkConfig, FetchError> {
         let config = self.aws().config(region).await;
-        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
+        if config.region().is_none() { Err(no_region(&call(&config))) } else { Ok(config) }
     }
 }
 
@@ -143,10 +139,4 @@ impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
     }
-}
-
-/// For messages: the endpoint of one's own, else the service in its region.
-fn place(config: Option<&SdkConfig>, id: &str, name: &str) -> String {
-    let region = config.and_then(SdkConfig::region).map_or(String::new(), |region| format!(" in {region}"));
-    config.and_then(|config| endpoint(config, id)).unwrap_or_else(|| format!("{name}{region}"))
 }

@@ -5,11 +5,11 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::{NotWritten, Published, Target, Written, place};
+use super::{NotWritten, Published, Target, Written};
 use crate::aws::fault::Call;
 use crate::aws::region::s3_arn;
 use crate::aws::retry::{RandomJitter, retry};
-use crate::aws::s3_client;
+use crate::aws::{s3_client, service_endpoint};
 use crate::source::FetchError;
 
 /// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
@@ -22,16 +22,16 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: Option<&SdkConfig>| Call {
+    let call = |config: &SdkConfig| Call {
         source: target.to_string(),
         operation: "S3 PutObject",
         action: "s3:PutObject",
-        resource: s3_arn(config, &format!("{bucket}/{key}")),
+        resource: s3_arn(Some(config), &format!("{bucket}/{key}")),
         or_else: "",
-        endpoint: place(config, "S3", "S3"),
+        endpoint: service_endpoint(Some(config), "S3", "S3"),
     };
     let config = target.config(region, call).await?;
-    let call = call(Some(&config));
+    let call = call(&config);
     let (client, limits) = (s3_client(&config), target.aws().limits);
     let put = async || {
         let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
