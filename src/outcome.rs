@@ -1,9 +1,12 @@
 //! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error as Unknown;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, Document, LeftOut, Name, Serial};
@@ -23,6 +26,21 @@ pub enum Status {
     Degraded,
     /// Nothing could be applied, or nothing is known.
     Failed,
+}
+
+/// As it is written everywhere.
+impl Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Status {
+    type Err = Unknown;
+
+    fn from_str(text: &str) -> Result<Self, Unknown> {
+        Self::deserialize(text.into_deserializer())
+    }
 }
 
 /// What one cycle did.

@@ -151,15 +151,8 @@ impl Told<'_> {
         if !some(self.status) || !some(self.synced) {
             return Err(format!("it has no {}", if some(self.status) { "time" } else { "status" }));
         }
-        let status = match self.status {
-            "ok" => Status::Ok,
-            "stale" => Status::Stale,
-            "degraded" => Status::Degraded,
-            "failed" => Status::Failed,
-            other => return Err(format!("it has the unknown status {other:?}")),
-        };
         Ok(Report {
-            status,
+            status: self.status.parse().map_err(|_| format!("it has the unknown status {:?}", self.status))?,
             key_set: some(self.key_set).then(|| KeySet::parse(self.key_set)),
             digest: some(self.digest).then(|| ShortDigest::parse(self.digest)).transpose()?,
             synced: self.synced.parse().map_err(|_| format!("{:?} is no time", self.synced))?,

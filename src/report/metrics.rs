@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::tags::word;
 use crate::outcome::{Outcome, Status};
 
 const STATUSES: [Status; 4] = [Status::Ok, Status::Stale, Status::Degraded, Status::Failed];
@@ -57,7 +56,7 @@ pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
     page.sample(&[("version", &outcome.version)], 1.0);
     page.gauge("status", "1 for the status that the node has, 0 for the others.");
     for status in STATUSES {
-        page.sample(&[("status", word(status))], f64::from(u8::from(status == outcome.status)));
+        page.sample(&[("status", &status.to_string())], f64::from(u8::from(status == outcome.status)));
     }
     page.gauge("cycle_end_timestamp_seconds", "When the last cycle ended.");
     page.sample(&[], seconds(outcome.finished));
@@ -147,7 +146,7 @@ fn reports(page: &mut Page, outcome: &Outcome) {
 fn counted(page: &mut Page, counters: &Counters) {
     page.counter("cycles_total", "Cycles since the service began, by the status that they left.");
     for (status, count) in STATUSES.iter().zip(counters.cycles) {
-        page.sample(&[("status", word(*status))], count as f64);
+        page.sample(&[("status", &status.to_string())], count as f64);
     }
     for (name, help, count) in [
         ("keys_added_total", "Keys that files did not have before.", counters.added),

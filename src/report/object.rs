@@ -5,7 +5,6 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::deliver::Told;
-use super::tags::word;
 use crate::document::{Digest, Name, Serial};
 use crate::outcome::{Problem, Status};
 
@@ -31,7 +30,7 @@ struct Object<'a> {
     version: &'a str,
     #[serde(flatten)]
     node: &'a Node,
-    status: &'static str,
+    status: Status,
     detail: &'a str,
     keyset: &'a str,
     digest: &'a str,
@@ -92,7 +91,7 @@ pub(super) fn render(told: &Told, node: &Node) -> Vec<u8> {
         schema: 1,
         version: &outcome.version,
         node,
-        status: word(summary.status),
+        status: summary.status,
         detail: &summary.detail,
         keyset: &summary.keyset,
         digest: &summary.digest,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::scrub::scrub;
 use super::summary::Summary;
-use crate::outcome::Status;
 
 /// The most characters of a value.
 pub const MAX_VALUE: usize = 256;
@@ -76,7 +75,7 @@ impl TagNames {
 /// The tags that tell of a node.
 pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
     let values = [
-        ("status", word(summary.status).to_owned()),
+        ("status", summary.status.to_string()),
         ("keyset", value(&summary.keyset)),
         ("digest", value(&summary.digest)),
         ("synced", format!("{:.0}", summary.at)),
@@ -84,16 +83,6 @@ pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
     ];
     let named = values.into_iter().map(|(part, value)| (names.name(part), value));
     named.chain([(names.key_name.clone(), value(&summary.key_name))]).collect()
-}
-
-/// As the status is written everywhere.
-pub fn word(status: Status) -> &'static str {
-    match status {
-        Status::Ok => "ok",
-        Status::Stale => "stale",
-        Status::Degraded => "degraded",
-        Status::Failed => "failed",
-    }
 }
 
 fn key(text: &str, most: usize) -> Result<String, String> {

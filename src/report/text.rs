@@ -34,8 +34,8 @@ const YELLOW: u8 = 33;
 
 /// The status of the last cycle in one line.
 pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
-    let (code, word) = word(outcome.status);
-    let mut line = format!("{}, {} ago", colour.paint(code, word), span(now.duration_since(outcome.finished)));
+    let status = colour.paint(code(outcome.status), &outcome.status.to_string());
+    let mut line = format!("{status}, {} ago", span(now.duration_since(outcome.finished)));
     if !fresh {
         line.push_str(&colour.paint(RED, " (too long ago)"));
     }
@@ -53,18 +53,16 @@ pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) 
     line + "\n"
 }
 
-fn word(status: Status) -> (u8, &'static str) {
+fn code(status: Status) -> u8 {
     match status {
-        Status::Ok => (GREEN, "ok"),
-        Status::Stale => (YELLOW, "stale"),
-        Status::Degraded => (YELLOW, "degraded"),
-        Status::Failed => (RED, "failed"),
+        Status::Ok => GREEN,
+        Status::Stale | Status::Degraded => YELLOW,
+        Status::Failed => RED,
     }
 }
 
 /// The line that `systemctl status` shows.
 pub fn service_line(outcome: &Outcome) -> String {
-    let (_, word) = word(outcome.status);
     let sets: Vec<String> = outcome
         .sources
         .iter()
@@ -79,7 +77,7 @@ pub fn service_line(outcome: &Outcome) -> String {
     let accounts = outcome.accounts.len();
     let accounts = format!("{accounts} account{}", if accounts == 1 { "" } else { "s" });
     let sets = if sets.is_empty() { "no key set".to_owned() } else { sets.join(" ") };
-    format!("{word}, {accounts}, {sets}{next}{detail}")
+    format!("{}, {accounts}, {sets}{next}{detail}", outcome.status)
 }
 
 /// A duration as people say it, to the second.
