@@ -5,7 +5,6 @@
 
 pub use filter::Filter;
 pub use node::{KeySet, Node, Report, ShortDigest, Word};
-pub use tags::TagNames;
 pub use view::{Fleet, Held, Row, State, View};
 pub use wanted::Wanted;
 
@@ -17,6 +16,6 @@ pub mod object;
 pub mod progress;
 pub mod sets;
 pub mod table;
-pub mod tags;
+mod tags;
 pub mod view;
 pub mod wanted;

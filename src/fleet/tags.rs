@@ -1,19 +1,7 @@
 //! A node's report as its EC2 tags carry it (DESIGN section 8).
 
 use super::node::{Node, Told, Word};
-
-/// The names of our tags.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagNames {
-    /// What stands before `status`, `keyset` and so on: `[report] tag_prefix`.
-    pub prefix: String,
-}
-
-impl Default for TagNames {
-    fn default() -> Self {
-        Self { prefix: "authkeysd:".to_owned() }
-    }
-}
+use crate::report::tags::TagNames;
 
 impl TagNames {
     /// The node that has these tags.

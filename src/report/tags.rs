@@ -18,18 +18,20 @@ const RESERVED: &str = "aws:";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagNames {
     /// What stands before `status`, `keyset`, `digest`, `synced` and `detail`.
-    prefix: String,
+    pub(crate) prefix: String,
     /// The tag that holds the key set's name alone.
     key_name: String,
 }
 
 impl Default for TagNames {
     fn default() -> Self {
-        Self { prefix: "authkeysd:".to_owned(), key_name: "EC2KeyName".to_owned() }
+        Self { prefix: Self::PREFIX.to_owned(), key_name: "EC2KeyName".to_owned() }
     }
 }
 
 impl TagNames {
+    /// The prefix, unless another one is configured.
+    pub const PREFIX: &'static str = "authkeysd:";
     /// The parts of the tags' names after the prefix.
     pub const PARTS: [&'static str; 5] = ["status", "keyset", "digest", "synced", "detail"];
 

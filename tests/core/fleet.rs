@@ -1,7 +1,8 @@
 //! What nodes say of themselves, and what it comes to.
 
 use authkeysd::fleet::table::{self, Layout};
-use authkeysd::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, TagNames, Wanted, Word, html};
+use authkeysd::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, Wanted, Word, html};
+use authkeysd::report::tags::TagNames;
 use authkeysd::report::text::Colour;
 
 use crate::fleet_fixture::{NEW, OLD, judged, many, node, said, view};
@@ -80,9 +81,10 @@ fn tags_of_another_prefix_are_not_ours() {
     let tags = [("authkeysd:status", "ok"), ("authkeysd:synced", "2026-11-24T11:59:00Z"), ("Name", "web-1")];
     let ours = TagNames::default().node("i-1", tags);
     assert_eq!((ours.name.as_str(), ours.report().is_some()), ("web-1", true));
-    assert_eq!(TagNames { prefix: "keys/".to_owned() }.node("i-1", tags).word, Word::None);
+    let keys = TagNames::new(Some("keys/".to_owned()), None).unwrap();
+    assert_eq!(keys.node("i-1", tags).word, Word::None);
     let other = [("keys/status", "ok"), ("keys/synced", "2026-11-24T11:59:00Z")];
-    assert!(TagNames { prefix: "keys/".to_owned() }.node("i-1", other).report().is_some());
+    assert!(keys.node("i-1", other).report().is_some());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Fleets that exist nowhere.
 
-use authkeysd::fleet::{Fleet, Node, TagNames, View, Wanted};
+use authkeysd::fleet::{Fleet, Node, View, Wanted};
+use authkeysd::report::tags::TagNames;
 use jiff::{SignedDuration, Timestamp};
 
 /// When all of it happens.

@@ -9,10 +9,10 @@ use super::{Exit, complain, print};
 use crate::aws::retry::RandomJitter;
 use crate::command::clock;
 use crate::config::ReportPrefix;
-use crate::fleet::{Filter, Fleet, Node, TagNames, View, Wanted, html, json, table};
+use crate::fleet::{Filter, Fleet, Node, View, Wanted, html, json, table};
 use crate::host::write_durable;
 use crate::outcome::chain;
-use crate::report;
+use crate::report::tags::TagNames;
 use crate::source::{Class, FetchError};
 use crate::terminal::block_on;
 use screen::Screen;
@@ -50,7 +50,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = time)]
     heartbeat: SignedDuration,
     /// What the tags' names begin with: [report] tag_prefix
-    #[arg(long, value_name = "PREFIX", default_value = "authkeysd:", value_parser = prefix)]
+    #[arg(long, value_name = "PREFIX", default_value = TagNames::PREFIX, value_parser = prefix)]
     tag_prefix: TagNames,
     /// Name every node, not only the first ones that need attention
     #[arg(long)]
@@ -193,5 +193,5 @@ fn time(text: &str) -> Result<SignedDuration, String> {
 }
 
 fn prefix(text: &str) -> Result<TagNames, String> {
-    report::tags::TagNames::parse_prefix(text).map(|prefix| TagNames { prefix })
+    TagNames::new(Some(TagNames::parse_prefix(text)?), None)
 }

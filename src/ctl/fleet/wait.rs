@@ -97,7 +97,8 @@ mod tests {
 
     use super::*;
     use crate::aws::retry::RandomJitter;
-    use crate::fleet::{Node, TagNames};
+    use crate::fleet::Node;
+    use crate::report::tags::TagNames;
 
     const AT: &str = "2026-11-24T12:00:00Z";
 

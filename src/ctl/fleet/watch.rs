@@ -7,7 +7,8 @@ use super::objects::Objects;
 use super::{Options, Watch};
 use crate::aws::{Aws, Limits};
 use crate::ec2::{self, Ec2, Instance};
-use crate::fleet::{Filter, Node, TagNames};
+use crate::fleet::{Filter, Node};
+use crate::report::tags::TagNames;
 use crate::source::FetchError;
 
 /// The real way to look.
