@@ -50,6 +50,12 @@ pub enum Held {
     },
 }
 
+impl Default for Guard {
+    fn default() -> Self {
+        Self { min_keys: 1, max_removals: None }
+    }
+}
+
 impl Guard {
     /// Judges what a document that is new to the account would do. Expiry and windows of an accepted one are not asked.
     pub fn judge(&self, desired: &Desired, plan: &Plan) -> Result<(), Held> {

@@ -164,9 +164,9 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         );
         faults.add(trust, "trust", message);
     }
-    let mut guard = Guard { min_keys: 1, max_removals: None };
+    let mut guard = Guard::default();
     let mut max_stale = None;
-    let mut line_rules = LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting };
+    let mut line_rules = LineRules::default();
     for mut section in top.tables(faults, "policy", false) {
         set(&mut guard.min_keys, section.take(faults, "min_keys", number(0..4_097)));
         set(&mut guard.max_removals, section.take(faults, "max_removals", max_removals));

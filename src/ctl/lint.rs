@@ -15,7 +15,7 @@ use crate::config::{Config, SignersConfig};
 use crate::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
 use crate::guard::Guard;
 use crate::host::bounded;
-use crate::key::{Fingerprint, LineRules, OptionPolicy};
+use crate::key::Fingerprint;
 use crate::outcome::chain;
 use crate::report::text::Colour;
 use crate::terminal::colour;
@@ -135,11 +135,7 @@ impl Judge {
                 let rules = Rules { line: config.line_rules, allow_private_key };
                 (rules, config.guard, Some(config.trust.audience), config.signers)
             }
-            None => {
-                let line = LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting };
-                let guard = Guard { min_keys: 1, max_removals: None };
-                (Rules { line, allow_private_key: false }, guard, None, None)
-            }
+            None => (Rules::default(), Guard::default(), None, None),
         };
         let audience = if options.audience.is_some() { Some(options.audience.clone()) } else { configured };
         Ok((Self { rules, guard, audience, signers: None }, signers))

@@ -75,7 +75,7 @@ pub struct LeftOut {
 }
 
 /// How documents are judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// What every key line must keep to.
     pub line: LineRules,

@@ -34,6 +34,12 @@ pub struct LineRules {
     pub options: OptionPolicy,
 }
 
+impl Default for LineRules {
+    fn default() -> Self {
+        Self { min_rsa_bits: 2_048, options: OptionPolicy::Restricting }
+    }
+}
+
 /// Why a line is not installed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadLine {
