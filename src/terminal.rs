@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use serde::Serialize;
 
 use crate::report::text::{self, Colour};
 
@@ -74,6 +75,17 @@ pub(crate) fn print(program: &str, bytes: &[u8]) -> bool {
             false
         }
         _ => true,
+    }
+}
+
+/// The same of a value, as JSON.
+pub(crate) fn print_json(program: &str, value: &impl Serialize) -> bool {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => print(program, (json + "\n").as_bytes()),
+        Err(fault) => {
+            complain(program, &format!("cannot write JSON: {fault}"));
+            false
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jiff::SignedDuration;
+use serde::Serialize;
 
 pub use crate::terminal::Exit;
 use crate::terminal::{self, block_on, colour};
@@ -121,4 +122,9 @@ fn complain(text: &str) {
 /// Data on stdout; whether it arrived.
 fn print(text: &str) -> bool {
     terminal::print(PROGRAM, text.as_bytes())
+}
+
+/// The same of a value, as JSON.
+fn print_json(value: &impl Serialize) -> bool {
+    terminal::print_json(PROGRAM, value)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Exit, Status as Options, colour, complain, load, print, sync};
+use super::{Exit, Status as Options, colour, complain, load, print, print_json, sync};
 use crate::outcome::{Outcome, Status, chain};
 use crate::report::{status_file, text};
 
@@ -41,13 +41,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         None => age <= MAX_AGE || outcome.next_cycle.is_some_and(|next| now.duration_since(next) <= OVERDUE),
     };
     let printed = if options.json {
-        match serde_json::to_string_pretty(&outcome) {
-            Ok(json) => print(&(json + "\n")),
-            Err(fault) => {
-                complain(&format!("cannot write JSON: {fault}"));
-                false
-            }
-        }
+        print_json(&outcome)
     } else {
         let headline = text::headline(&outcome, now, fresh, colour());
         let parts = [text::render(&outcome, false, colour()), text::failed_reports(&outcome, colour())];

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
-use super::{Exit, Sync, block_on, colour, complain, load, print, tell};
+use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
 use crate::agent::{Agent, Intent};
 use crate::aws::{Aws, instance};
 use crate::config::{Config, Report};
@@ -134,13 +134,7 @@ fn write_status(directory: &Path, outcome: &Outcome) {
 /// Of a cycle that was not `begun` people are told the fault alone: the rest is what the cycle before it did.
 fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
-        match serde_json::to_string_pretty(outcome) {
-            Ok(json) => print(&(json + "\n")),
-            Err(fault) => {
-                complain(&format!("cannot write JSON: {fault}"));
-                false
-            }
-        }
+        print_json(outcome)
     } else {
         !begun || print(&text::render(outcome, options.dry_run, colour()))
     };

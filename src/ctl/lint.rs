@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::findings::{self, Judged, State, counted, when};
 use super::input::{self, shown};
 use super::verify::{read_signers, signing_key};
-use super::{Exit, Judging, Lint, complain, print};
+use super::{Exit, Judging, Lint, complain, print, print_json};
 use crate::command::clock;
 use crate::config::{Config, SignersConfig};
 use crate::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
@@ -93,15 +93,7 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
     let bytes = input::read(&options.document)?;
     let now = clock();
     let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
-    let text = if options.json {
-        serde_json::to_string_pretty(&report).map(|json| json + "\n").map_err(|fault| {
-            complain(&format!("cannot write JSON: {fault}"));
-            Exit::Failed
-        })?
-    } else {
-        report.render(now, colour())
-    };
-    let printed = print(&text);
+    let printed = if options.json { print_json(&report) } else { print(report.render(now, colour())) };
     report.tell();
     Ok(if report.faults.is_empty() && printed { Exit::Good } else { Exit::Failed })
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::document::Name;
 use crate::terminal::{self, Exit};
@@ -163,4 +164,9 @@ fn complain(text: &str) {
 /// Data on stdout; whether it arrived.
 fn print(bytes: impl AsRef<[u8]>) -> bool {
     terminal::print(PROGRAM, bytes.as_ref())
+}
+
+/// The same of a value, as JSON.
+fn print_json(value: &impl Serialize) -> bool {
+    terminal::print_json(PROGRAM, value)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::node::{KeySet, Report, ShortDigest, Word};
+use super::node::{KeySet, ShortDigest};
 use super::view::{Fleet, Row, State};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
@@ -46,9 +46,9 @@ struct NodeShape<'a> {
     synced: Option<Timestamp>,
 }
 
-/// The fleet as JSON, with a line feed at its end.
-pub fn render(fleet: &Fleet) -> serde_json::Result<String> {
-    let shape = Shape {
+/// What JSON has of the fleet.
+pub fn shape(fleet: &Fleet) -> impl Serialize {
+    Shape {
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
         at: fleet.view.at,
@@ -67,15 +67,11 @@ pub fn render(fleet: &Fleet) -> serde_json::Result<String> {
             })
             .collect(),
         nodes: fleet.rows.iter().map(node).collect(),
-    };
-    Ok(serde_json::to_string_pretty(&shape)? + "\n")
+    }
 }
 
 fn node(row: &Row) -> NodeShape<'_> {
-    let report: Option<&Report> = match &row.node.word {
-        Word::Report(report) => Some(report),
-        Word::None | Word::Garbled(_) => None,
-    };
+    let report = row.node.report();
     let numbered = report.and_then(|report| match &report.key_set {
         Some(KeySet::Numbered { name, serial }) => Some((name, *serial)),
         _ => None,

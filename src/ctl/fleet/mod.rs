@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Exit, complain, print};
+use super::{Exit, complain, print, print_json};
 use crate::aws::retry::RandomJitter;
 use crate::command::clock;
 use crate::config::ReportPrefix;
@@ -135,13 +135,7 @@ fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
 fn show(options: &Options, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> Result<Exit, Exit> {
     let written = options.html.as_deref().is_none_or(|file| write(file, fleet));
     let printed = if options.json {
-        match json::render(fleet) {
-            Ok(json) => print(json),
-            Err(fault) => {
-                complain(&format!("cannot write JSON: {fault}"));
-                false
-            }
-        }
+        print_json(&json::shape(fleet))
     } else {
         // Of no node there is nothing to show; what is wrong is told apart.
         fleet.rows.is_empty() || print(text(Screen::stdout()))
