@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::key::{Fingerprint, KeyLine, LineRules, identify, is_hidden};
+use crate::key::{Fingerprint, KeyLine, LineRules, identify};
 use crate::user::UserName;
-use crate::words::brief;
+use crate::words::{brief, cut, plain};
 
 pub use envelope::Envelope;
 pub use private::PrivateKeyFound;
@@ -196,13 +196,7 @@ pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it, and not long.
 fn told(fault: impl fmt::Display) -> String {
-    let text = fault.to_string();
-    let mut words: String =
-        text.chars().take(MAX_WORDS).map(|c| if c.is_control() || is_hidden(c) { '?' } else { c }).collect();
-    if words.len() < text.len() && text.chars().nth(MAX_WORDS).is_some() {
-        words.push_str("...");
-    }
-    words
+    plain(&cut(&fault.to_string(), MAX_WORDS), '?')
 }
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.

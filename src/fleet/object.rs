@@ -4,6 +4,9 @@ use serde::Deserialize;
 
 use super::node::{Node, Told, Word};
 use crate::report::scrub::scrub;
+use crate::words::cut;
+
+// What a node writes into its object may be as long as the object: a hostile one must not fill the reader's screen.
 
 /// As many signs as a tag may have.
 const SHORT: usize = 256;
@@ -60,13 +63,5 @@ fn word(object: &Object) -> Word {
             Word::Report(report)
         }
         Err(fault) => Word::Garbled(fault),
-    }
-}
-
-/// What a node writes into its object may be as long as the object: a hostile one must not fill the reader's screen.
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most).and_then(|(at, _)| text.get(..at)) {
-        Some(start) => format!("{start}..."),
-        None => text.to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::words::brief;
+use crate::words::{brief, cut, plain};
 
 /// Key types that sshd knows for plain keys; these may be installed.
 const KNOWN: [&str; 7] = [
@@ -372,5 +372,5 @@ fn bit_length(mpint: &[u8]) -> usize {
 
 /// A type's name from inside a blob, fit for a message.
 fn shown(kind: &str) -> String {
-    kind.chars().filter(|c| !c.is_control()).take(64).collect()
+    plain(&cut(kind, 64), '?')
 }

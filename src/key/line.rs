@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::blob::{BadBlob, KeyBlob};
 use super::options::{BadOption, OptionList, OptionPolicy};
+use crate::words::{is_hidden, plain};
 
 /// The longest line that is installed, in bytes. sshd before 7.8 stops at 16 KiB.
 const MAX_LINE: usize = 8 * 1_024;
@@ -168,11 +169,7 @@ fn key_at(line: &[u8]) -> Option<Identified> {
     let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
     let (base64, comment) = rest.split_at_checked(end)?;
     let key = KeyBlob::recognise(base64)?;
-    let comment = String::from_utf8_lossy(comment.trim_ascii());
-    Some(Identified {
-        key,
-        comment: comment.chars().map(|c| if is_hidden(c) || c.is_control() { '?' } else { c }).collect(),
-    })
+    Some(Identified { key, comment: plain(&String::from_utf8_lossy(comment.trim_ascii()), '?') })
 }
 
 /// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote does not end.
@@ -218,12 +215,6 @@ pub(crate) fn check_text(text: &str) -> Result<(), BadLine> {
         Some(control) => Err(BadLine::Control(control.into())),
         None => Ok(()),
     }
-}
-
-/// Invisible characters that reorder or hide what a person sees.
-pub(crate) fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn is_blank(byte: u8) -> bool {

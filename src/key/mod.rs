@@ -3,7 +3,7 @@
 pub(crate) use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
-pub(crate) use line::{check_text, cut_options, cut_word, is_hidden, looks_like_type};
+pub(crate) use line::{check_text, cut_options, cut_word, looks_like_type};
 pub(crate) use options::dequote;
 pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
 pub use time::Expiry;

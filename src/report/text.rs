@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::document::{Name, Serial};
-use crate::key::is_hidden;
 use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
 use crate::source::Stage;
+use crate::words::plain;
 
 /// Whether colours may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,5 +185,5 @@ fn key_line(sign: char, key: &KeyShown) -> String {
 
 /// A text that stays in its line, whatever a document or a server said.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_hidden(c) { ' ' } else { c }).collect()
+    plain(text, ' ')
 }

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::signers::{NotAllowed, Signers};
 use crate::key::{KeyBlob, Reader};
+use crate::words::{cut, plain};
 
 /// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
 pub const NAMESPACE: &str = "authkeysd";
@@ -183,6 +184,5 @@ fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
 
 /// A signature's own words, fit for a message.
 fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars().map(|c| if c.is_control() || crate::key::is_hidden(c) { '?' } else { c }).take(64).collect()
+    plain(&cut(&String::from_utf8_lossy(bytes), 64), '?')
 }

@@ -120,6 +120,13 @@ fn control_characters_make_a_key_bad_and_are_never_stripped() {
 }
 
 #[test]
+fn a_type_from_inside_of_a_blob_is_told_with_nothing_hidden() {
+    let blob = wire(&["ssh-\u{202e}\u{1b}[2J\u{200b}x".as_bytes(), &[1; 32]]);
+    let told = fault(&format!("ssh-ed25519 {blob}")).to_string();
+    assert!(told.contains("ssh-??[2J?x"), "{told:?}");
+}
+
+#[test]
 fn the_allow_list_of_the_configuration_replaces_the_default() {
     let names = |names: &[&str]| OptionPolicy::Only(names.iter().map(|n| (*n).to_owned()).collect());
     let judge =
