@@ -288,7 +288,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
             fields.push(reader.string()?.to_vec());
         }
         k if k == "ecdsa" || k.starts_with("ecdsa-sha2-nistp") && !k.contains("-cert-v") => {
-            let curve = reader.text()?.to_owned();
+            let curve = reader.text().filter(|curve| is_shown(curve))?.to_owned();
             let point = reader.string()?.to_vec();
             // sshd believes the curve inside, and insists that the outer name agrees where it names one.
             let named = format!("ecdsa-sha2-{curve}");
@@ -301,7 +301,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
         }
         _ => {
             // Unknown to us: any sequence of strings. The bytes themselves are the identity.
-            if !spelled.bytes().all(|b| b.is_ascii_graphic()) {
+            if !is_shown(spelled) {
                 return None;
             }
             let mut any = false;
@@ -368,6 +368,11 @@ fn digits(mpint: &[u8]) -> &[u8] {
 fn bit_length(mpint: &[u8]) -> usize {
     let digits = digits(mpint);
     digits.first().map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
+}
+
+/// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file has what he likes.
+fn is_shown(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// A type's name from inside a blob, fit for a message.

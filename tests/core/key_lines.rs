@@ -126,6 +126,16 @@ fn a_type_from_inside_of_a_blob_is_told_with_nothing_hidden() {
     assert!(told.contains("ssh-??[2J?x"), "{told:?}");
 }
 
+/// sshd knows three curves by name; what a user writes in his own file goes to root's terminal once it counts as a key.
+#[test]
+fn a_blob_whose_curve_would_command_a_terminal_is_no_key() {
+    let line = |curve: &str| format!("ecdsa {}", wire(&[b"ecdsa", curve.as_bytes(), &[4; 65]]));
+    assert_eq!(identify(line("nistp999").as_bytes()).unwrap().key.kind(), "ecdsa-sha2-nistp999");
+    for curve in ["nistp256\u{1b}[2J", "\u{202e}652ptsin", "nistp256 "] {
+        assert_eq!(identify(line(curve).as_bytes()), None, "{curve:?}");
+    }
+}
+
 #[test]
 fn the_allow_list_of_the_configuration_replaces_the_default() {
     let names = |names: &[&str]| OptionPolicy::Only(names.iter().map(|n| (*n).to_owned()).collect());
