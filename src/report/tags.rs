@@ -63,11 +63,6 @@ impl TagNames {
         format!("{}{part}", self.prefix)
     }
 
-    /// The name of the tag that holds the key set's name.
-    pub fn key_name(&self) -> &str {
-        &self.key_name
-    }
-
     /// All names, which a policy must allow.
     pub fn all(&self) -> Vec<String> {
         Self::PARTS.iter().map(|part| self.name(part)).chain([self.key_name.clone()]).collect()

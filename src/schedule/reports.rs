@@ -73,11 +73,6 @@ impl Reports {
         let span = first.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(longest);
         self.due = Some(now + span.mul_f64(even(random)).max(SOONEST));
     }
-
-    /// How often in a row it has failed.
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 fn even(random: f64) -> f64 {
