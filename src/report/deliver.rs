@@ -115,7 +115,7 @@ impl Remote {
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
         let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
-        let body = ByteStream::from(object::render(told, &node));
+        let body = ByteStream::from(object::render(&told.summary, &told.outcome, &node));
         let sent = request.content_type("application/json").body(body).send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),

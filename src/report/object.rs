@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::deliver::Told;
+use super::summary::Summary;
 use crate::document::{Digest, Name, Serial};
-use crate::outcome::{Problem, Status};
+use crate::outcome::{Outcome, Problem, Status};
 
 /// Which node reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -85,8 +85,7 @@ impl Node {
 }
 
 /// The object's bytes, JSON that ends in LF.
-pub(super) fn render(told: &Told, node: &Node) -> Vec<u8> {
-    let (summary, outcome) = (&told.summary, &told.outcome);
+pub(super) fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
     let object = Object {
         schema: 1,
         version: &outcome.version,

@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "src/ctl/edit.rs",
     "src/ctl/findings.rs",
     "src/source/stage.rs",
+    "src/source/stages.rs",
     "src/user.rs",
     "src/words.rs",
 ];
@@ -49,6 +50,8 @@ const BANNED: &[&str] = &[
     "crate::host",
     "crate::agent",
     "crate::state",
+    "::deliver",
+    "deliver::",
 ];
 
 fn files(path: &Path) -> Vec<PathBuf> {
