@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Check, Exit, colour, complain, load, print};
+use super::{Check, Exit, colour, complain, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::config::Config;
 use crate::outcome::{FaultClass, chain};
@@ -119,13 +119,7 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             findings: &findings,
             adoption: adoption.as_ref(),
         };
-        match serde_json::to_string_pretty(&report) {
-            Ok(json) => print(&(json + "\n")),
-            Err(fault) => {
-                complain(&format!("cannot write JSON: {fault}"));
-                false
-            }
-        }
+        print_json(&report)
     } else {
         let mut text: String = findings.iter().map(|finding| line(finding, colour())).collect();
         text.extend(adoption.map(|adoption| adopt::render(&adoption, colour())));
