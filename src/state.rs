@@ -96,6 +96,9 @@ pub struct AccountState {
     pub judged: Option<Judged>,
     /// What stood in the file before `exclusive` first replaced it has been kept.
     pub adopted: bool,
+    /// What the file held when a cycle last left it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Digest>,
 }
 
 /// A document, with those of further stages, that passed the guard.

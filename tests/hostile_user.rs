@@ -6,13 +6,14 @@
 mod support;
 
 use std::fs::{Permissions, set_permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use support::{Key, Setup, authorized_keys, lab, login};
 
 const ALICE: u32 = 60_001;
+const BOB: u32 = 60_002;
 
 #[test]
 fn a_state_that_only_root_may_read_ends_with_77() {
@@ -51,15 +52,27 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
                 assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
                 assert!(login("alice", &key));
             }
-            // What root's file holds is not told to alice; where no line of it can be anybody's, it need not be known.
+            // Somebody gave it another owner, and it holds what was left in it.
+            for owner in [0, BOB] {
+                spoil(owner, 0o600);
+                assert!(!login("alice", &key));
+                setup.run(["sync"]).fails(0, &[&["warning: ", "repairs in a row"]]);
+                assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
+                assert!(login("alice", &key));
+            }
+            // What else root's file holds is not told to alice; where no line of it can be anybody's, it need not be known.
+            std::fs::write(&file, [&right[..], b"# root's own\n"].concat()).unwrap();
             spoil(0, 0o600);
             let run = setup.run(["sync"]);
             if mode == "block" {
                 run.fails(1, &[&["belongs to uid 0 with mode 0600", "chown 60001"]]);
                 assert!(!login("alice", &key));
+                let found = std::fs::metadata(&file).unwrap();
+                assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (0, 0o600));
+                std::fs::write(&file, &right).unwrap();
                 spoil(ALICE, 0o600);
             } else {
-                run.fails(0, &[&["warning: ", "3 repairs in a row"]]);
+                run.fails(0, &[&["warning: ", "5 repairs in a row"]]);
                 assert!(login("alice", &key));
             }
             assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");

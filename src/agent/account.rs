@@ -50,7 +50,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         for ((_, account), target) in waiting.iter().zip(&mut targets) {
             let known = acquired.get(&account.source).is_some_and(|got| got.in_force.is_some());
             let installs = known || !pinned.lines.is_empty();
-            target.iter_mut().flatten().for_each(|target| target.mends = installs);
+            for target in target.iter_mut().flatten() {
+                target.mends = installs;
+                target.left = state.accounts.get(&target.account.user).and_then(|mine| mine.left);
+            }
         }
         for ((at, _), target) in waiting.iter().zip(&targets) {
             target.iter().flatten().for_each(|target| shared.note(*at, target));
@@ -230,7 +233,7 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
         (Placed::BelowHome(below), None) => Place::Home { below },
         (Placed::Elsewhere(path), None) => Place::System { path },
     };
-    Ok(Target { account: found, place, mends: false })
+    Ok(Target { account: found, place, mends: false, left: None })
 }
 
 /// Who has come to which file in this cycle, by his place in the configuration. Accounts that come to the same one by

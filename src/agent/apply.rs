@@ -8,6 +8,7 @@ use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
 use super::{Agent, Cycle};
+use crate::document::Digest;
 use crate::host::{Host, HostError, Replaced, Replacement, Target};
 use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
@@ -162,8 +163,13 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
             outcome.in_force = work.plan.in_force;
             (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
             outcome.updated = work.plan.updated;
-            if let (Some(judged), false) = (work.judged, cycle.intent.dry_run) {
-                cycle.state.accounts.entry(work.target.account.user).or_default().judged = Some(judged);
+            if !cycle.intent.dry_run {
+                let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
+                mine.judged = work.judged.or(mine.judged.take());
+                if let Files::One(snapshot) = &work.files {
+                    let content = work.plan.content.as_deref().or(snapshot.content.as_deref());
+                    mine.left = content.map(Digest::of);
+                }
             }
         }
         Err(failed) => {

@@ -20,6 +20,17 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
     Err(HostError::NotPermitted { account: account.user.to_string(), uid: account.uid, running: running.as_raw() })
 }
 
+/// Reads something with another owner's file-system uid, and comes back.
+pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let owner = Uid::from_raw(owner);
+    let own = setfsuid(owner);
+    let became = setfsuid(owner) == owner;
+    let found = if became { read() } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) };
+    setfsuid(own);
+    // Whoever cannot come back does nothing further on this thread.
+    if setfsuid(own) == own { found } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
+}
+
 /// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the thread must end.
 pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
     permit(account)?;

@@ -21,6 +21,7 @@ mod worker;
 
 use std::path::PathBuf;
 
+use crate::document::Digest;
 use crate::user::UserName;
 
 pub use error::HostError;
@@ -54,6 +55,8 @@ pub struct Target {
     /// Whether a read may restore the mode of a file that its owner cannot read: only where keys are to be installed, for
     /// what it held counts again.
     pub mends: bool,
+    /// What the file held when a cycle last left it. Those bytes are the account's own, whoever owns the file now.
+    pub left: Option<Digest>,
 }
 
 impl Target {

@@ -75,7 +75,7 @@ impl Node {
             if sweeps {
                 sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
             }
-            read::file(directory, &place.name, &place.wanted, sweeps && target.mends)
+            read::file_as_left(directory, &place.name, &place.wanted, sweeps && target.mends, target.left)
         })
     }
 

@@ -9,7 +9,8 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::walk::{Directory, wrong_kind};
-use super::{HostError, Snapshot, Stamp, StampInner};
+use super::{HostError, Snapshot, Stamp, StampInner, identity};
+use crate::document::Digest;
 
 /// What a file must be like.
 #[derive(Debug, Clone, Copy)]
@@ -67,18 +68,56 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
     Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
 }
 
+/// The same, but a file that somebody gave another owner is read as that owner where it holds what was left in it: those
+/// bytes are the account's own. Of any other content nothing leaves here, for whoever can name another's file in his own
+/// directory, by a hard link or a rename, would be handed what it holds.
+pub(super) fn file_as_left(
+    directory: &Directory,
+    name: &OsStr,
+    wanted: &Wanted,
+    mends: bool,
+    left: Option<Digest>,
+) -> Result<Snapshot, HostError> {
+    let read = file(directory, name, wanted, mends);
+    let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else { return read };
+    // The permission to search the directory is the account's, that to read the file its owner's.
+    let found = path_only(directory, name, *uid).map_err(io::Error::from).and_then(|found| {
+        identity::reading_as(*uid, || {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let fd = retry_on_intr(|| rustix::fs::open(by_descriptor(&found), flags, Mode::empty()))?;
+            all(File::from(fd), wanted.limit)
+        })
+    });
+    match found {
+        Ok(Some(content)) if Digest::of(&content) == left => {
+            Ok(Snapshot { content: Some(content), ..(**unread).clone() })
+        }
+        _ => read,
+    }
+}
+
 /// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed; and as the account, who
 /// could do it himself: the kernel refuses it on anybody else's file.
 fn make_readable(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<(), Errno> {
+    let fd = path_only(directory, name, wanted.uid)?;
+    // A path descriptor takes no fchmod.
+    retry_on_intr(|| rustix::fs::chmod(by_descriptor(&fd), Mode::from_raw_mode(wanted.mode)))
+}
+
+/// A regular file of that owner, opened for neither reading nor writing.
+fn path_only(directory: &Directory, name: &OsStr, owner: u32) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))?;
     let stat = rustix::fs::fstat(&fd)?;
-    if stat.st_uid != wanted.uid || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if stat.st_uid != owner || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Errno::PERM);
     }
-    // A path descriptor takes no fchmod; this name of it is no link that anybody could turn round.
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    retry_on_intr(|| rustix::fs::chmod(path.as_str(), Mode::from_raw_mode(wanted.mode)))
+    Ok(fd)
+}
+
+/// A name of what is open, which is no link that anybody could turn round.
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// The stamp of what bears the name at this moment, whatever it is.

@@ -147,7 +147,7 @@ impl Home {
     }
 
     pub(crate) fn target_at(&self, below: &str) -> Target {
-        Target { account: self.account(), place: Place::Home { below: below.into() }, mends: true }
+        Target { account: self.account(), place: Place::Home { below: below.into() }, mends: true, left: None }
     }
 
     pub(crate) fn file(&self) -> PathBuf {
