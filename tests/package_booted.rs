@@ -121,6 +121,13 @@ fn f26_the_package_serves_a_node_from_the_installation_through_every_fault_to_a_
         machine.run("systemctl reload authkeysd");
         login_becomes(machine, "bob", &second, true);
 
+        // What only its new owner may read is repaired within what the sandbox permits.
+        for owner in ["root", "bob"] {
+            machine.run(&format!("chown {owner} {file}"));
+            login_becomes(machine, "alice", &second, true);
+            assert_eq!(machine.run(&format!("stat -c '%U %a' {file}")), "alice 600");
+        }
+
         the_service_comes_back(machine);
         every_fault_stays_with_its_account(machine, &aws, &second, &third);
 

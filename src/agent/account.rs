@@ -220,7 +220,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.
 fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
-    judged.documents().map(|kept| load(store, kept, rules).map(|(document, _)| document)).collect()
+    judged.documents().map(|kept| load(store, kept, rules).map(|(document, ..)| document)).collect()
 }
 
 /// Where the configuration puts the account's keys.

@@ -60,6 +60,8 @@ pub(super) struct Standing {
     pub(super) kept: Kept,
     version: Version,
     created: Option<Timestamp>,
+    /// Only the public half of a document with a private key was kept.
+    halved: bool,
     /// Who signed it, or why his signature counts no more. That takes no key away.
     signer: Result<Option<String>, Distrust>,
 }
@@ -105,7 +107,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let last = self.kept(account, signers, cycle);
         // What another query brought says nothing of what this one would.
         let same = cycle.state.sources.contains_key(&account.source.to_string());
-        let known = last.as_ref().filter(|_| same).map(|(last, _)| last.versions());
+        // Nor does what was kept of a document that holds a private key, where that is permitted no more.
+        let permitted = self.config.rules(account).allow_private_key;
+        let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
+        let known = last.as_ref().filter(|(last, _)| good(last)).map(|(last, _)| last.versions());
         Ok(Asked { signers, last, known })
     }
 
@@ -208,11 +213,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let accepted = cycle.state.accepted(&account.source)?;
         let rules = self.config.rules(account);
         let standing = |version: &Version, created, kept| {
-            let (document, bytes) = load(cycle.store, kept, &rules)?;
+            let (document, bytes, halved) = load(cycle.store, kept, &rules)?;
             // Neither another audience nor a signer who was removed takes a key away.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
-            Some(Standing { document, kept, version: version.clone(), created, signer })
+            Some(Standing { document, kept, version: version.clone(), created, halved, signer })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
         // One that is good no more is not known either: its stage is judged as if it were new.
@@ -316,7 +321,8 @@ impl Cycle<'_> {
             self.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
         let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
-        Standing { document, kept, version: part.version, created: part.created, signer: Ok(signer) }
+        let Part { version, created, .. } = part;
+        Standing { document, kept, version, created, halved: public.is_some(), signer: Ok(signer) }
     }
 
     /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count from the day when the
@@ -375,12 +381,14 @@ fn last_good(
     }
 }
 
-/// Reads a kept document under the rules of today; with it its bytes, signature included.
-pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>)> {
+/// Reads a kept document under the rules of today; with it its bytes, signature included, and whether they are only the
+/// public half of what was published.
+pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
     let mut document = document::parse(&bytes, rules).ok()?;
+    let halved = document.digest != kept.digest;
     document.digest = kept.digest;
-    Some((document, bytes))
+    Some((document, bytes, halved))
 }
 
 /// `wall` is what the clock says. One that is behind calls nothing expired that is not; the recorded time, which a clock

@@ -1,7 +1,7 @@
 //! What a cycle remembers, and what becomes of it.
 
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{FaultClass, Status};
+use authkeysd::outcome::{FaultClass, Problem, Status};
 use authkeysd::source::Class;
 use authkeysd::state::{StateError, Store};
 
@@ -113,6 +113,15 @@ fn a_private_key_never_reaches_the_disk() {
         digest,
         "the digest is the published document's, also from the kept half"
     );
+    // Permitted no more, it is refused as if it came today, and what it let in stays.
+    world.publish("file:/k", "1", &secret);
+    assert_eq!(world.cycle().status, Status::Ok);
+    let world = World { config: world.config.replace("allow_private_key = true\n", ""), ..world };
+    world.host.set(A, "");
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.sources[0].problem), (Status::Stale, Some(Problem::Refused)));
+    assert!(outcome.detail.contains("private key"), "{}", outcome.detail);
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
 }
 
 #[test]
