@@ -22,7 +22,11 @@ fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
         assert_eq!(std::fs::read(setup.file()).unwrap(), right);
         assert!(run.stdout.contains("drift repaired: somebody else had changed it"), "{run:?}");
         match repair {
-            3 => run.fails(0, &[&["warning: ", "something else writes this file too, 3 repairs in a row"]]),
+            3 => {
+                let status = setup.run(["status"]);
+                status.fails(1, &[&["something else writes this file too, 3 repairs in a row"]]);
+                run.fails(0, &[&["warning: ", "something else writes this file too, 3 repairs in a row"]]);
+            }
             _ => run.succeeds(),
         }
     }

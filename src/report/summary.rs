@@ -28,12 +28,13 @@ pub struct Summary {
 
 impl Summary {
     /// Of an outcome; `None` while it is not decided whether the node is stale or its source only hiccups. The key set is
-    /// the one of the first account.
+    /// the one of the first account; where all have one source, of the first that follows a document.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;
         }
-        let first = outcome.accounts.first();
+        let one_source = outcome.sources.len() == 1;
+        let first = outcome.accounts.iter().find(|account| !one_source || account.digest.is_some());
         let digest = first.and_then(|account| account.digest);
         let name = first.and_then(|account| account.name.as_ref()).map(ToString::to_string);
         let serial = first.and_then(|account| account.serial);

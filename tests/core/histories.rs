@@ -5,6 +5,7 @@ use authkeysd::history::History;
 use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeysd::report::entries::{Entry, entries};
 use authkeysd::report::kind::Kind;
+use authkeysd::report::summary::Summary;
 use authkeysd::source::Class;
 use authkeysd::state::Store;
 use jiff::{SignedDuration, Timestamp};
@@ -233,6 +234,35 @@ fn windows_cut_over_without_a_fetch_and_keep_what_was_said_of_the_source() {
         (before.sources[0].problem, before.sources[0].fetched)
     );
     assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
+}
+
+#[test]
+fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
+    let mut node = Running::new(&format!("{ONE}[[account]]\nuser = \"b\"\n"));
+    let json = |serial: u32, key: &str| {
+        format!(r#"{{"version":1,"name":"w","serial":{serial},"keys":[{{"public_key":"{key}"}}]}}"#)
+    };
+    let follows = |outcome: &Outcome, at: usize| {
+        let account = &outcome.accounts[at];
+        let keys: Vec<String> = account.in_force.iter().map(|key| key.fingerprint.to_string()).collect();
+        (account.serial.map(|serial| serial.to_string()), keys)
+    };
+    let print = |key: &str| vec![print(key)];
+    node.world.publish("file:/k", "1", &json(1, &ed(1)));
+    node.cycle();
+    node.world.host.broken.borrow_mut().push(A.into());
+    node.world.publish("file:/k", "2", &json(2, &ed(2)));
+    for _ in 0..2 {
+        node.pass(MINUTE);
+        let outcome = node.cycle().0;
+        assert_eq!(follows(&outcome, 0), (Some("1".to_owned()), print(&ed(1))));
+        assert_eq!(follows(&outcome, 1), (Some("2".to_owned()), print(&ed(2))));
+        assert_eq!(Summary::of(&outcome).unwrap().keyset, "w/1");
+    }
+    node.history = History::default();
+    assert_eq!(follows(&node.cycle().0, 0), (None, vec![]), "whoever does not know says nothing");
+    node.world.host.broken.borrow_mut().clear();
+    assert_eq!(follows(&node.cycle().0, 0), (Some("2".to_owned()), print(&ed(2))));
 }
 
 #[test]
