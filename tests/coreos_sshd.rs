@@ -127,6 +127,9 @@ fn f23_the_service_warns_once_at_its_start_and_waits_for_no_answer() {
         eventually("another cycle", || service.log().matches("key added").count() >= 4);
         let log = service.log();
         assert_eq!(log.matches("not read by sshd").count(), 1, "{log}");
+        // A reload may bring an account of which that is so.
+        service.signal(Signal::SIGHUP);
+        eventually("the warning again", || service.log().matches("not read by sshd").count() == 2);
         assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
     });
 }

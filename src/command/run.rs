@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Exit, check, complain, load, sync};
+use crate::config::Config;
 use crate::host::{Node, bounded};
 use crate::report::deliver::Remote;
 use crate::report::{journal, object};
@@ -37,8 +38,7 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Failed;
         }
     };
-    sync::warn_of_private_keys(&setup.config);
-    check::warn_of_unread(&setup.config);
+    warn(&setup.config);
     let sources = Sources::default();
     let aws = Arc::clone(sources.aws());
     let parts = Parts {
@@ -49,6 +49,7 @@ pub(super) fn run(path: &Path) -> Exit {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
             let config = load::config(path).map_err(|faults| lines(faults).join("; "))?;
             load::signers(&config).map_err(|faults| faults.join("; "))?;
+            warn(&config);
             Ok(load::setup(config))
         },
         clock: sync::clock,
@@ -70,6 +71,12 @@ pub(super) fn run(path: &Path) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// What a configuration does that hardly anybody wants.
+fn warn(config: &Config) {
+    sync::warn_of_private_keys(config);
+    check::warn_of_unread(config);
 }
 
 /// What this node is called in reports when it is no instance.
