@@ -273,12 +273,7 @@ fn f19_a_file_that_sshd_could_not_read_as_the_user_is_named_with_its_repair() {
 fn f13_a_system_path_through_a_directory_that_others_can_change_is_refused() {
     let home = Home::new();
     let root = home.path.parent().unwrap();
-    let file = |path: &Path| Target {
-        account: home.account(),
-        place: Place::System { path: path.to_owned() },
-        mends: true,
-        left: None,
-    };
+    let file = |path: &Path| Target::new(home.account(), Place::System { path: path.to_owned() });
 
     let good = root.join("authorized_keys.d/stranger");
     assert_eq!(Node::default().read(&file(&good)).unwrap().content, None);

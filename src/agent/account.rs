@@ -233,7 +233,7 @@ pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String>
         (Placed::BelowHome(below), None) => Place::Home { below },
         (Placed::Elsewhere(path), None) => Place::System { path },
     };
-    Ok(Target { account: found, place, mends: false, left: None })
+    Ok(Target::new(found, place))
 }
 
 /// Who has come to which file in this cycle, by his place in the configuration. Accounts that come to the same one by

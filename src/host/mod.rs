@@ -60,6 +60,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// A file that is only looked at.
+    pub fn new(account: Account, place: Place) -> Self {
+        Self { account, place, mends: false, left: None }
+    }
+
     /// The file's path as people know it, links in the home's path not resolved.
     pub fn path(&self) -> PathBuf {
         match &self.place {

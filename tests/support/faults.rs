@@ -147,7 +147,7 @@ impl Home {
     }
 
     pub(crate) fn target_at(&self, below: &str) -> Target {
-        Target { account: self.account(), place: Place::Home { below: below.into() }, mends: true, left: None }
+        Target { mends: true, ..Target::new(self.account(), Place::Home { below: below.into() }) }
     }
 
     pub(crate) fn file(&self) -> PathBuf {

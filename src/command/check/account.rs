@@ -157,7 +157,7 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
     for other in settings.files(account).iter().filter(|path| !ours(path) && path.symlink_metadata().is_ok()) {
         // As the account and through no link: what a user put there, a device perhaps, is not for root to open.
-        match node.read(&Target { account: account.clone(), place: place(account, other), mends: false, left: None }) {
+        match node.read(&Target::new(account.clone(), place(account, other))) {
             Ok(found) => {
                 let keys = found.content.map_or(0, |content| document::count_keys(&content));
                 if keys > 0 {

@@ -171,10 +171,7 @@ fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
 /// The keys of a file, with their lines; read as a cycle reads, so through no link.
 fn present(node: &Node, account: &Account, file: &Path) -> Vec<(usize, KeyShown)> {
     let place = place(account, file);
-    let content = node
-        .read(&Target { account: account.clone(), place, mends: false, left: None })
-        .ok()
-        .and_then(|found| found.content);
+    let content = node.read(&Target::new(account.clone(), place)).ok().and_then(|found| found.content);
     let content = content.unwrap_or_default();
     let lines = content.split(|b| *b == b'\n').enumerate();
     lines.filter_map(|(at, line)| identify(line).map(|f| (at + 1, KeyShown::new(&f.key, &f.comment)))).collect()

@@ -154,8 +154,7 @@ mod tests {
     fn reading(settings: &str) -> Reading {
         let user = UserName::parse("nobody-there").unwrap();
         let account = Account { user, uid: 60_001, gid: 60_001, home: "/home/nobody-there".into() };
-        let target =
-            Target { account, place: Place::Fragment { name: "authkeysd".to_owned() }, mends: false, left: None };
+        let target = Target::new(account, Place::Fragment { name: "authkeysd".to_owned() });
         Settings { text: settings.to_owned() }.reading(&target)
     }
 
