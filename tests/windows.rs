@@ -100,8 +100,9 @@ fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
     lab("a_window_opens_in_its_second_although_the_source_does_not_answer", || {
         let [always, new] = ["always", "new"].map(Key::new);
         at_some_pace(|lead| {
-            let opens = in_seconds(lead);
-            let keys = [entry(&always, ""), entry(&new, &format!(", \"not_before\": \"{opens}\""))];
+            let (opens, closes) = (in_seconds(lead), in_seconds(lead + 2));
+            let window = format!(", \"not_before\": \"{opens}\", \"not_after\": \"{closes}\"");
+            let keys = [entry(&always, ""), entry(&new, &window)];
             let document = format!("{{\"version\": 1, \"keys\": [{}]}}", keys.join(", "));
             let stub = Stub::start([Answer::whole("200 OK", &["ETag: \"1\""], &document), Answer::silence()]);
             let mut setup = Setup::for_user("alice");
@@ -116,9 +117,10 @@ fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
             }
             let opened = happens(opens, || line_of(&new).is_some());
             eventually("it is asked again", || stub.requests().len() > 2);
-            assert!(login("alice", &new) && login("alice", &always));
+            let closed = happens(closes, || line_of(&new).is_none());
+            assert!(!login("alice", &new) && login("alice", &always));
             assert!(!service.log().contains("cannot"), "{}", service.log());
-            opened
+            opened && closed
         });
     });
 }

@@ -45,6 +45,9 @@ const READY_AFTER: Duration = Duration::from_secs(30);
 /// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
 const FINISH: Duration = Duration::from_millis(1_500);
 
+/// The most fetches in a row that are given up for windows: windows without end must not keep new keys away.
+const MOST_GIVEN_UP: u32 = 10;
+
 /// A configuration, and the places that it and the environment name.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -164,8 +167,8 @@ where
 
         let mut cycle: Option<Running> = None;
         let mut reload = false;
-        // The fetch before was given up for a window; this one is not, or windows without end would keep new keys away.
-        let mut given_up = false;
+        // How many fetches in a row were given up for a window.
+        let mut given_up = 0;
         loop {
             if cycle.is_none() {
                 if take(&mut reload) {
@@ -183,7 +186,7 @@ where
             tokio::select! {
                 result = ending(&mut cycle) => {
                     if let Some((act, _)) = cycle.take() {
-                        given_up &= act != Act::Fetch;
+                        given_up = if act == Act::Fetch { 0 } else { given_up };
                         self.ended(act, result);
                     }
                 }
@@ -194,8 +197,8 @@ where
                     rung?;
                     // A window does not wait for a source that does not answer: it is asked again right after.
                     let fetches = matches!(cycle, Some((Act::Fetch, _)));
-                    if fetches && !given_up && self.planner.changes((self.clock)()) {
-                        given_up = self.give_up(&mut cycle);
+                    if fetches && given_up < MOST_GIVEN_UP && self.planner.changes((self.clock)()) {
+                        given_up += u32::from(self.give_up(&mut cycle));
                     }
                 }
                 _ = hangup.recv() => {
