@@ -256,8 +256,12 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
             faults.add(*at, "account.user", format!("{who} stands twice; one account has one key set and one file"));
         }
         // A shared file would let every key of one account into the other.
-        if account.file.is_fixed() && !files.insert(&account.file) {
-            faults.add(*at, "account.file", "another account has the same file; use %u, %U or %h in it");
+        if let Some(file) = account.file.known(account.user.as_ref())
+            && !files.insert(file.clone())
+        {
+            let file = file.display();
+            let message = format!("another account has the same file, {file}; give each its own (%u, %U or %h in it)");
+            faults.add(*at, "account.file", message);
         }
         let allowed = *sources.entry(&account.source).or_insert(account.allow_private_key);
         if allowed != account.allow_private_key {

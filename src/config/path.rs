@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::user::UserName;
+
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
@@ -82,32 +84,22 @@ impl FileTemplate {
         absolute(plain).map(|_| Self(text.to_owned()))
     }
 
-    /// Whether it is the same path for every account.
-    pub(super) fn is_fixed(&self) -> bool {
-        !["%h", "%u", "%U"].iter().any(|token| self.0.replace("%%", "").contains(token))
+    /// The path, as far as nobody need be asked for it: without `%h` and `%U`, and `%u` only where the name is known.
+    pub(super) fn known(&self, user: Option<&UserName>) -> Option<PathBuf> {
+        self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str)).map(PathBuf::from)
     }
 
     /// Puts an account's values in.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
         let home_text = home.to_str().filter(|home| home.starts_with('/')).ok_or("its home is no absolute path")?;
-        let mut path = String::new();
-        let mut parts = self.0.split('%');
-        path.push_str(parts.next().unwrap_or_default());
-        while let Some(part) = parts.next() {
-            let mut rest = part.chars();
-            match rest.next() {
-                Some('h') => path.push_str(home_text.trim_end_matches('/')),
-                Some('u') => path.push_str(user),
-                Some('U') => path.push_str(&uid.to_string()),
-                // `%%`: the split left an empty part, and the text after it comes next.
-                _ => {
-                    path.push('%');
-                    path.push_str(parts.next().unwrap_or_default());
-                    continue;
-                }
-            }
-            path.push_str(rest.as_str());
-        }
+        let uid = uid.to_string();
+        let value = |token| match token {
+            'h' => Some(home_text.trim_end_matches('/')),
+            'u' => Some(user),
+            'U' => Some(uid.as_str()),
+            _ => None,
+        };
+        let path = self.filled(value).ok_or("its file has a token without a value")?;
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
             // A service account's home may be `/`, which makes nothing the account's own.
@@ -116,6 +108,21 @@ impl FileTemplate {
             }
             _ => Placed::Elsewhere(path),
         })
+    }
+
+    /// The text with the tokens' values; `None` when one of them has none.
+    fn filled<'a>(&self, value: impl Fn(char) -> Option<&'a str>) -> Option<String> {
+        let mut parts = self.0.split('%');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        while let Some(part) = parts.next() {
+            let mut rest = part.chars();
+            match rest.next() {
+                Some(token) => text.extend([value(token)?, rest.as_str()]),
+                // `%%`: the split left an empty part, and the text after it comes next.
+                None => text.extend(["%", parts.next().unwrap_or_default()]),
+            }
+        }
+        Some(text)
     }
 }
 

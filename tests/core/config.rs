@@ -77,6 +77,29 @@ fn f24_accounts_do_not_share_a_file() {
     assert!(faults(&two("/etc/ssh/shared"))[0].contains("another account has the same file"));
     assert!(faults(&two("/etc/ssh/100%%u"))[0].contains("another account has the same file"));
     Config::parse(&two("/etc/ssh/%u")).unwrap();
+    // Tokens whose values the configuration itself tells hide nothing.
+    let pair = |alice: &str, bob: &str| {
+        format!("source = \"file:/k\"\n[[account]]\nuser = \"alice\"\n{alice}\n[[account]]\nuser = \"bob\"\n{bob}\n")
+    };
+    for (alice, bob, file) in [
+        ("file = \"/srv/%u\"", "file = \"/srv/alice\"", "/srv/alice"),
+        ("file = \"/srv/bob\"", "file = \"/srv/%u\"", "/srv/bob"),
+        ("file = \"/srv/%u%%\"", "file = \"/srv//alice%%\"", "/srv//alice%"),
+        ("layout = \"system\"", "file = \"/etc/ssh/authorized_keys.d/alice\"", "/etc/ssh/authorized_keys.d/alice"),
+    ] {
+        let start = format!("5: account.file: another account has the same file, {file};");
+        let found = faults(&pair(alice, bob));
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:#?}");
+    }
+    // These only the account database tells, and the cycle looks.
+    for (alice, bob) in [
+        ("file = \"/srv/%U\"", "file = \"/srv/1000\""),
+        ("", "file = \"/home/alice/.ssh/authorized_keys\""),
+        ("file = \"/srv/%%u\"", "file = \"/srv/alice\""),
+        ("layout = \"system\"", "layout = \"system\""),
+    ] {
+        Config::parse(&pair(alice, bob)).unwrap();
+    }
 }
 
 #[test]
