@@ -66,6 +66,29 @@ fn f21_the_home_is_where_the_directory_service_says() {
 }
 
 #[test]
+fn a_home_that_is_the_root_directory_is_nobodys_own() {
+    lab("a_home_that_is_the_root_directory_is_nobodys_own", || {
+        let key = Key::new("k");
+        let setup = Setup::for_alice_and_bob(&[&key]);
+        std::os::unix::fs::symlink("/", "/home/way").unwrap();
+        move_home("alice", "/");
+        for (home, words) in [("/", "its home is `/`"), ("/home/way", "the home leads to `/`")] {
+            let text = std::fs::read_to_string("/etc/passwd").unwrap();
+            let moved: Vec<String> = text
+                .lines()
+                .map(|line| match line.split(':').collect::<Vec<_>>()[..] {
+                    ["alice", x, uid, gid, name, _, shell] => ["alice", x, uid, gid, name, home, shell].join(":"),
+                    _ => line.to_owned(),
+                })
+                .collect();
+            std::fs::write("/etc/passwd", moved.join("\n") + "\n").unwrap();
+            setup.run(["sync"]).fails(1, &[&[words, "nobody's own", "layout = \"system\""]]);
+            assert!(!Path::new("/.ssh").exists() && login("bob", &key), "he goes on");
+        }
+    });
+}
+
+#[test]
 fn f22_no_line_of_another_writer_is_lost() {
     lab("f22_no_line_of_another_writer_is_lost", || {
         let keys = [Key::new("even"), Key::new("odd")];

@@ -5,6 +5,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::user::UserName;
 
+/// A service account's home is `/` at times. What lies there is root's, and root would write it.
+const HOME_IS_ROOT: &str =
+    "its home is `/`, which is nobody's own: set `layout = \"system\"` for it, or name its `file`";
+
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
@@ -92,9 +96,13 @@ impl FileTemplate {
     /// Puts an account's values in.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
         let home_text = home.to_str().filter(|home| home.starts_with('/')).ok_or("its home is no absolute path")?;
+        let home_text = home_text.trim_end_matches('/');
+        if home_text.is_empty() && self.0.starts_with("%h/") {
+            return Err(HOME_IS_ROOT.to_owned());
+        }
         let uid = uid.to_string();
         let value = |token| match token {
-            'h' => Some(home_text.trim_end_matches('/')),
+            'h' => Some(home_text),
             'u' => Some(user),
             'U' => Some(uid.as_str()),
             _ => None,
@@ -164,5 +172,11 @@ mod tests {
         }
         assert!(FileTemplate::parse("%h").is_err());
         assert!(FileTemplate::system().place("..", 0, Path::new("/root")).is_err());
+        for home in ["/", "//"] {
+            for template in [FileTemplate::home(), FileTemplate::fragment(&FragmentName::default())] {
+                let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
+                assert!(fault.contains("its home is `/`") && fault.contains("layout = \"system\""), "{fault}");
+            }
+        }
     }
 }

@@ -123,6 +123,11 @@ pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Res
     }
     // Links in the way *to* the home are the administrator's (/home on another disk); below it they are the user's.
     let home = fs::canonicalize(&account.home).map_err(|fault| HostError::io("find the home", &account.home, fault))?;
+    if home == Path::new("/") {
+        let fault =
+            "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
+        return Err(refused(&account.home, fault));
+    }
     let mut directory = Directory::open(&home)?;
     let fault = "a path below the home must have plain names only, no `..`";
     for name in names(below.parent().unwrap_or(below).components(), below, fault)? {
