@@ -372,3 +372,27 @@ fn online_judges_a_document_as_the_next_sync_would() {
         }
     });
 }
+
+#[test]
+fn a_clock_that_a_cycle_calls_wrong_is_not_called_good() {
+    lab("a_clock_that_a_cycle_calls_wrong_is_not_called_good", || {
+        let setup = good_node();
+        setup.run(["sync"]).succeeds();
+        let file = setup.path("state").join("state.json");
+        let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        // The clock ran ahead once.
+        assert!(state["clock"].is_string(), "{state:#}");
+        state["clock"] = Value::from("2099-01-01T00:00:00Z");
+        std::fs::write(&file, serde_json::to_vec(&state).unwrap()).unwrap();
+        let words = ["the clock stands at", "it has been 2099-01-01T00:00:00Z already", "--accept-rollback"];
+        setup.run(["sync"]).fails(1, &[&words]);
+        for arguments in [&["check"][..], &["check", "--online"]] {
+            let run = support::outcome_of(setup.command().args(arguments));
+            let told: Vec<&str> = run.stdout.lines().filter(|line| line.contains("the clock stands at")).collect();
+            assert!(run.status == 1 && told.len() == 1 && told[0].starts_with("FAILED  clock"), "{run:#?}");
+            words.iter().for_each(|word| assert!(told[0].contains(word), "{word}: {told:?}"));
+        }
+        setup.run(["sync", "--accept-rollback"]).succeeds();
+        setup.run(["check"]).succeeds();
+    });
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Check, Exit, colour, complain, load, print, print_json};
@@ -10,8 +11,9 @@ use crate::agent::open_to_others;
 use crate::config::Config;
 use crate::outcome::{FaultClass, chain};
 use crate::report::text::Colour;
+use crate::schedule::Clock;
 use crate::source::{Class, SourceUrl};
-use crate::state::Store;
+use crate::state::{StateError, Store};
 use crate::verify::Signers;
 
 mod account;
@@ -138,8 +140,10 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
         path,
         format!("good, {accounts} account{}", if accounts == 1 { "" } else { "s" }),
     )];
-    findings.push(clock());
-    findings.push(state(config));
+    let directory = load::state_directory(config);
+    let store = Store::peek(&directory);
+    findings.push(clock(store.as_ref().ok().and_then(|store| store.state().clock)));
+    findings.push(state(&directory, store.as_ref().err()));
     if let Some(pinned) = &config.pinned_keys {
         findings.push(account::pinned_keys(config, pinned));
     }
@@ -153,14 +157,14 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     findings
 }
 
-fn clock() -> Finding {
-    let (built, now) = (load::built(), super::sync::clock());
-    if now >= built {
-        return Finding::new(Level::Ok, "clock", "clock", format!("{now}"));
+/// What a cycle would say of the clock, which `recorded` the time of the last one.
+fn clock(recorded: Option<Timestamp>) -> Finding {
+    let built = load::built();
+    let clock = Clock { wall: super::sync::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
+    match clock.fault() {
+        Some(fault) => Finding::new(Level::Failed, "clock", "clock", fault),
+        None => Finding::new(Level::Ok, "clock", "clock", clock.wall.to_string()),
     }
-    let message =
-        format!("it is {now} here, before authkeysd was built ({built}); set the clock (chrony, systemd-timesyncd)");
-    Finding::new(Level::Failed, "clock", "clock", message)
 }
 
 /// Each file that others can write, once.
@@ -174,15 +178,14 @@ fn open_sources(config: &Config) -> Vec<Finding> {
     sources.into_iter().filter_map(finding).collect()
 }
 
-fn state(config: &Config) -> Finding {
-    let directory = load::state_directory(config);
+fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
-    match Store::peek(&directory) {
-        Ok(_) if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
-        Ok(_) => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
-        Err(fault) => {
-            let exit = super::sync::exit(super::sync::denied(&fault));
-            Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(&fault)) }
+    match fault {
+        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
+        None => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
+        Some(fault) => {
+            let exit = super::sync::exit(super::sync::denied(fault));
+            Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(fault)) }
         }
     }
 }
