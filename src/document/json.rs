@@ -109,10 +109,17 @@ impl TryFrom<String> for Time {
         match text.parse::<Timestamp>() {
             Ok(time) if is_rfc_3339(&text) => Ok(Self(time)),
             // What publishers write for "never" may lie some hours behind the last instant that is counted.
-            Err(_) if is_rfc_3339(&text) && text.starts_with("9999-12-31T23:59:59") => Ok(Self(Timestamp::MAX)),
+            Err(_) if is_rfc_3339(&text) && is_past_the_last(&text) => Ok(Self(Timestamp::MAX)),
             _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(&text))),
         }
     }
+}
+
+/// A good time in the last days of the year 9999, which people write for "never" and jiff cannot hold: its last time is
+/// some hours before that year's end. The year before has the same days.
+fn is_past_the_last(text: &str) -> bool {
+    let days = text.strip_prefix("9999-12-");
+    days.is_some_and(|days| format!("9998-12-{days}").parse::<Timestamp>().is_ok())
 }
 
 /// `YYYY-MM-DDTHH:MM:SS`, perhaps a fraction, and `Z` or `+HH:MM`.

@@ -168,13 +168,29 @@ fn an_empty_list_of_keys_is_said_on_purpose_and_left_to_policy() {
 }
 
 #[test]
-fn the_last_second_of_the_calendar_means_never() {
-    for never in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-08:00"] {
+fn the_last_days_of_the_calendar_mean_never() {
+    for never in [
+        "9999-12-31T23:59:59Z",
+        "9999-12-31T23:59:59.999Z",
+        "9999-12-31T23:59:59-08:00",
+        "9999-12-31T00:00:00Z",
+        "9999-12-30T23:30:00Z",
+        "9999-12-30T12:00:00-12:00",
+    ] {
         let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\",\"not_after\":\"{never}\"}}]}}", ed(1));
         assert_eq!(parse(json).unwrap().keys[0].not_after.unwrap().to_string()[..4], *"9999", "{never}");
     }
-    let wrong = "{\"version\":1,\"keys\":[],\"expires\":\"9999-12-31T23:59:61Z\"}";
-    assert!(refusal(wrong).contains("no RFC 3339 time"));
+    for wrong in [
+        "9999-12-31T23:59:61Z",
+        "9999-12-31T99:00:00Z",
+        "9999-12-32T00:00:00Z",
+        "9999-12-31T23:59:59+99:00",
+        "9999-12-31T00:00:00",
+        "9999-12-31 00:00:00Z",
+    ] {
+        let json = format!("{{\"version\":1,\"keys\":[],\"expires\":\"{wrong}\"}}");
+        assert!(refusal(&json).contains("no RFC 3339 time"), "{wrong}");
+    }
 }
 
 #[test]
