@@ -93,8 +93,9 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
 }
 
 fn heartbeat(text: &str) -> Result<SignedDuration, String> {
-    let time = text.parse::<SignedDuration>().ok().filter(|time| *time >= SignedDuration::from_secs(1));
-    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" up, such as \"6h\""))
+    let (second, leap_year) = (SignedDuration::from_secs(1), SignedDuration::from_hours(366 * 24));
+    let time = text.parse::<SignedDuration>().ok().filter(|time| (second..=leap_year).contains(time));
+    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" to \"8784h\" (366 days), such as \"6h\""))
 }
 
 fn spread(text: &str) -> Result<SignedDuration, String> {

@@ -86,6 +86,8 @@ fn tags_names_are_the_configurations() {
         "tag_prefix = \"\"",
         &long,
         "heartbeat = \"0s\"",
+        "heartbeat = \"8785h\"",
+        "heartbeat = \"2562047788015215h\"",
         "report_spread = \"-1s\"",
         "prometheus = \"/x/y.txt\"",
         "s3 = \"s3://b/p?version_id=1\"",
