@@ -91,6 +91,9 @@ fn a_configuration_that_is_missing_or_open_to_others_is_refused() {
     outcome_of(clean_command().env("AUTHKEYSD_CONFIG", "/nonexistent/other.toml").arg("sync"))
         .fails(78, &[&["/nonexistent/other.toml"]]);
     authkeysd(["sync"]).fails(78, &[&["/etc/authkeysd/config.toml"]]);
+    // An empty variable is as good as none; an empty option is a slip.
+    outcome_of(clean_command().env("AUTHKEYSD_CONFIG", "").arg("sync")).fails(78, &[&["/etc/authkeysd/config.toml"]]);
+    authkeysd(["sync", "--config", ""]).fails(64, &[&["--config"]]);
     setup.write_config();
     let path = setup.config();
     for mode in [0o666, 0o664, 0o602] {

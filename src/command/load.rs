@@ -16,6 +16,12 @@ pub(super) const RUNTIME: &str = "/run/authkeysd";
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
 
+/// Where the configuration is when the command line names none.
+pub(super) fn default_path() -> PathBuf {
+    let named = std::env::var_os("AUTHKEYSD_CONFIG").filter(|path| !path.is_empty());
+    named.map_or_else(|| PathBuf::from("/etc/authkeysd/config.toml"), PathBuf::from)
+}
+
 /// Reads the configuration, or says what is wrong with it.
 pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     let whole = |message: String| vec![ConfigFault { line: 0, key: String::new(), message }];

@@ -25,15 +25,10 @@ const PROGRAM: &str = "authkeysd";
 #[derive(Debug, Parser)]
 #[command(name = "authkeysd", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// The configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "AUTHKEYSD_CONFIG",
-        default_value = "/etc/authkeysd/config.toml",
-        global = true
-    )]
-    config: PathBuf,
+    /// The configuration file [default: what AUTHKEYSD_CONFIG names, else /etc/authkeysd/config.toml]
+    // An empty variable is as good as none, to which clap's own reading of it would say no.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,11 +101,14 @@ pub fn table() -> clap::Command {
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    terminal::run(PROGRAM, arguments, |cli: Cli| match cli.command {
-        Command::Sync(options) => sync::run(&cli.config, &options),
-        Command::Check(options) => check::run(&cli.config, &options),
-        Command::Run => run::run(&cli.config),
-        Command::Status(options) => status::run(&cli.config, &options),
+    terminal::run(PROGRAM, arguments, |cli: Cli| {
+        let config = cli.config.unwrap_or_else(load::default_path);
+        match cli.command {
+            Command::Sync(options) => sync::run(&config, &options),
+            Command::Check(options) => check::run(&config, &options),
+            Command::Run => run::run(&config),
+            Command::Status(options) => status::run(&config, &options),
+        }
     })
 }
 
