@@ -24,7 +24,7 @@ const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// Where a key set is published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SourceUrl {
-    /// `file:/PATH`.
+    /// `file:/PATH[?region=R]`, of which the region means nothing.
     File {
         /// An absolute path.
         path: PathBuf,
@@ -162,6 +162,7 @@ mod tests {
             ("file:////etc/keys", file("/etc/keys"), "file:/etc/keys"),
             ("file:/%2Fetc/keys", file("/etc/keys"), "file:/etc/keys"),
             ("file:/a b/ü%3F+", file("/a b/ü?+"), "file:/a%20b/%C3%BC%3F%2B"),
+            ("file:/k?region=eu-west-1", file("/k"), "file:/k"),
             ("s3://b/k", s3("b", "k", None, None), "s3://b/k"),
             ("s3://my-b.x_1/a/b.json", s3("my-b.x_1", "a/b.json", None, None), "s3://my-b.x_1/a/b.json"),
             ("s3://b//k/", s3("b", "/k/", None, None), "s3://b//k/"),
@@ -232,7 +233,10 @@ mod tests {
             ("file:keys", "must be absolute"),
             ("file://host/keys", "must be absolute"),
             ("file:/", "names no file"),
-            ("file:/k?region=eu-west-1", "a file has no parameters"),
+            ("file:/k?region=a.b", "that is no region"),
+            ("file:/k?region=", "`region=` has no value"),
+            ("file:/k?version_id=1", "only `region=`; write `%3F` for a question mark"),
+            ("file:/k?", "the parameter \"\" is not known"),
             ("file:/k%00", "control character"),
             ("file:/k%zz", "write `%25`"),
             ("file:/k%", "write `%25`"),

@@ -39,10 +39,11 @@ pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
 }
 
 fn file(rest: &str) -> Result<SourceUrl, String> {
-    if rest.contains('?') {
-        return Err("a file has no parameters; write `file:/PATH`, and `%3F` for a question mark in a name".to_owned());
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
+    let (path, query) = split_query(rest);
+    // It may stand at every source. A file is in no region, so that nothing is kept of it.
+    let [region] = parameters(query, ["region"])?;
+    good_region(region)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
     let Some(path) = path.strip_prefix('/') else {
         return Err("the path must be absolute; write `file:/PATH`".to_owned());
     };
