@@ -38,9 +38,13 @@ impl TagNames {
     /// Takes another prefix; one that ends in a letter or digit gets a colon.
     pub fn parse_prefix(text: &str) -> Result<String, String> {
         let colon = if text.ends_with(|c: char| c.is_alphanumeric()) { ":" } else { "" };
-        let prefix = format!("{text}{colon}");
         let longest = Self::PARTS.iter().map(|part| part.len()).max().unwrap_or_default();
-        key(&prefix, MAX_KEY - longest)
+        let most = MAX_KEY - longest - colon.len();
+        if text.chars().count() > most {
+            let why = if colon.is_empty() { "" } else { ", for a colon is added after a letter or digit" };
+            return Err(format!("must have 1 to {most} characters{why}"));
+        }
+        key(&format!("{text}{colon}"), MAX_KEY)
     }
 
     /// Takes another name for the tag that holds the key set's name.

@@ -75,7 +75,15 @@ fn tags_names_are_the_configurations() {
         ["acme/ssh/status", "acme/ssh/keyset", "acme/ssh/digest", "acme/ssh/synced", "acme/ssh/detail", "Keys"]
     );
     assert_eq!(names("tag_prefix = \"acme\"").unwrap().name("status"), "acme:status");
-    let long = format!("tag_prefix = \"{}\"", "x".repeat(122));
+    // The longest name, with the prefix and its colon, has EC2's 128 characters; what is too long is told with the number
+    // that fits.
+    let long = |text: &str| format!("tag_prefix = \"{text}\"");
+    for (fits, most, end) in [("x".repeat(121), 121, "x"), ("x".repeat(121) + "/", 122, "/")] {
+        assert_eq!(names(&long(&fits)).unwrap().name("status").chars().count(), 128);
+        let fault = names(&long(&format!("x{fits}"))).unwrap_err()[0].to_string();
+        assert!(fault.contains(&format!("must have 1 to {most} characters")), "{end}: {fault}");
+    }
+    let long = long(&"x".repeat(122));
     for bad in [
         "tag_prefix = \"aws:x\"",
         "key_name_tag = \"AWS:x\"",
