@@ -30,7 +30,8 @@ pub enum MaxRemovals {
 pub enum Held {
     /// Under `min_keys`.
     #[error(
-        "the document has {found} keys in force for this account, [policy] min_keys asks for {least}; publish more, or lower min_keys"
+        "the document has {found} key{} in force for this account, [policy] min_keys asks for {least}; publish more, or lower min_keys",
+        if *found == 1 { "" } else { "s" }
     )]
     TooFew {
         /// Published keys in force.
@@ -40,7 +41,8 @@ pub enum Held {
     },
     /// Over `max_removals`.
     #[error(
-        "the document would take {removals} of {of} keys away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals"
+        "the document would take {removals} of {of} key{} away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals",
+        if *of == 1 { "" } else { "s" }
     )]
     TooMany {
         /// Keys taken away.

@@ -188,10 +188,10 @@ fn f07_denied_throttled_and_failing_answers_change_nothing() {
 #[test]
 fn f34_f35_an_empty_body_or_a_page_changes_nothing() {
     let page = "<html><body>Please sign in</body></html>\n";
-    changes_nothing(Answer::whole("200 OK", TAGGED, ""), 1, &["it is empty", "publish the key set"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, " \r\n\n"), 1, &["it is empty", "publish the key set"]);
+    changes_nothing(Answer::whole("200 OK", TAGGED, ""), 1, &["it is empty", "put the keys there"]);
+    changes_nothing(Answer::whole("200 OK", TAGGED, " \r\n\n"), 1, &["it is empty", "put the keys there"]);
     changes_nothing(Answer::whole("200 OK", TAGGED, page), 1, &["no good key", "publish"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, "# only\n# comments\n"), 1, &["publish"]);
+    changes_nothing(Answer::whole("200 OK", TAGGED, "# only\n# comments\n"), 1, &["it is empty", "put the keys there"]);
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn f35_a_document_that_was_cut_off_changes_nothing() {
     changes_nothing(Answer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')), 1, &["JSON", "publish"]);
     let (one, two) = (Key::new("one"), Key::new("two"));
     let text = format!("{}\n{}", one.line, two.line.split_at(40).0);
-    changes_nothing(Answer::whole("200 OK", TAGGED, &text), 1, &["cut off: line 2", "publish"]);
+    changes_nothing(Answer::whole("200 OK", TAGGED, &text), 1, &["cut off: line 2", "put it there again, whole"]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_document_that_is_too_large_or_never_ends_changes_nothing() {
 fn a_document_without_one_good_key_changes_nothing() {
     let key = Key::new("new");
     let bad = format!("ssh-dss {}\n{}x\n", key.base64(), key.bare());
-    changes_nothing(Answer::whole("200 OK", TAGGED, &bad), 1, &["no good key", "line 1", "publish"]);
+    changes_nothing(Answer::whole("200 OK", TAGGED, &bad), 1, &["no good key", "line 1", "put at least one there"]);
     let json = "{\"version\": 1, \"keys\": []}";
     let (node, _stub) = Node::with_stub([good(&key), Answer::whole("200 OK", TAGGED, json)]);
     node.setup.run(["sync"]).succeeds();

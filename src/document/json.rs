@@ -8,7 +8,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, told};
+use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, rotation, told};
 use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
 use crate::words::brief;
@@ -148,7 +148,10 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
                 told(other)
             )));
         }
-        None => return Err(Refused::Json("it has neither `version` nor `PublicKey`".to_owned())),
+        None => {
+            let neither = || "it has neither `version` nor `PublicKey`".to_owned();
+            return Err(Refused::Json(rotation::fault(json).unwrap_or_else(neither)));
+        }
     }
     let top: Top<'_> = serde_json::from_str(json).map_err(wrong)?;
     if top.keys.count > MAX_KEYS {

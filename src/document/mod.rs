@@ -98,14 +98,14 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refused {
     /// "Nothing" is never read as "no keys".
-    #[error("it is empty; publish the key set, or a JSON document with an empty `keys` to mean no key")]
+    #[error("it is empty; put the keys there (that there is none is said by a JSON document with an empty `keys`)")]
     Empty,
     /// Too large.
-    #[error("it has {0} keys, more than the {MAX_KEYS} that are read; publish fewer")]
+    #[error("it has {0} keys, more than the {MAX_KEYS} that are read; take some out")]
     TooManyKeys(usize),
     /// It ends in the middle of a line.
     #[error(
-        "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); publish it again, whole"
+        "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); put it there again, whole"
     )]
     CutOff {
         /// The last line.
@@ -114,11 +114,14 @@ pub enum Refused {
         reason: String,
     },
     /// None of its keys can be installed.
-    #[error("no good key in it ({first}); publish one with at least one key that sshd takes")]
+    #[error("no good key in it ({first}); put at least one there that sshd takes")]
     NoGoodKey {
         /// The first fault.
         first: String,
     },
+    /// What some editors on other systems write.
+    #[error("it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put that there")]
+    Encoding(&'static str),
     /// What proxies and captive portals answer in the place of the source.
     #[error(
         "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
@@ -156,6 +159,13 @@ pub fn form(bytes: &[u8]) -> Form {
 ///
 /// The bytes are only borrowed: where they hold a private key the caller wipes them.
 pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
+    read(bytes, rules).map_err(|refused| match (&refused, text::foreign_encoding(bytes)) {
+        (Refused::PrivateKey(_), _) | (_, None) => refused,
+        (_, Some(encoding)) => Refused::Encoding(encoding),
+    })
+}
+
+fn read(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else {
         return Err(Refused::Empty);
     };

@@ -27,6 +27,11 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
         .is_ok_and(|probe| probe.version.is_none() && probe.public_key.is_some())
 }
 
+/// Why JSON that may have been meant as a rotation secret is none: a field of it stands twice.
+pub(super) fn fault(payload: &str) -> Option<String> {
+    serde_json::from_str::<Probe<'_>>(payload).err().map(told)
+}
+
 /// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless allowed.
 pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> {
     if !rules.allow_private_key {

@@ -46,3 +46,13 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
     }
     Ok(bare(keys, left_out, bytes))
 }
+
+/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 has in what is ASCII. (A file
+/// that lost power has nothing else.)
+pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..] => Some("UTF-16"),
+        [0xef, 0xbb, 0xbf, ..] => Some("UTF-8 behind a byte order mark"),
+        _ => None,
+    }
+}

@@ -33,7 +33,29 @@ fn f34_pages_and_emptiness_are_no_key_set() {
     assert!(refusal(page.trim_end()).contains("web page"));
     assert!(refusal("{}").contains("neither `version` nor `PublicKey`"));
     assert!(refusal("{\"error\": \"login required\"}").contains("neither"));
+    // What was meant as a rotation secret is told what is wrong with it.
+    let twice = format!("{{\"PublicKey\":\"{0}\",\"PublicKey\":\"{0}\"}}", ed(1));
+    assert!(refusal(&twice).contains("duplicate field `PublicKey`"), "{}", refusal(&twice));
     assert!(refusal([0_u8; 4_096]).contains("no good key"));
+}
+
+#[test]
+fn another_encoding_is_named_as_such() {
+    let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}]}}", ed(1));
+    for text in [ed(1), format!("{}\n{}\n", ed(1), ed(2)), json.clone()] {
+        for (mark, bytes) in
+            [(0, u16::to_le_bytes as fn(u16) -> [u8; 2]), (0, u16::to_be_bytes), (0xfeff, u16::to_le_bytes)]
+        {
+            let marked = Some(mark).filter(|mark| *mark > 0).into_iter().chain(text.encode_utf16());
+            let bytes: Vec<u8> = marked.flat_map(bytes).collect();
+            let refused = refusal(&bytes);
+            assert!(
+                refused.contains("not plain UTF-8 text but UTF-16") && refused.contains("save it as UTF-8"),
+                "{refused}"
+            );
+        }
+    }
+    assert!(refusal(format!("\u{feff}{json}")).contains("byte order mark"));
 }
 
 #[test]

@@ -220,6 +220,14 @@ fn the_guard_counts_published_keys_and_removals_without_pinned_ones() {
     let least = |min_keys| Guard { min_keys, max_removals: None };
     assert_eq!(judge(least(1), &one, ""), Ok(()));
     assert_eq!(judge(least(2), &one, ""), Err(Held::TooFew { found: 1, least: 2 }));
+    for (held, words) in [
+        (Held::TooFew { found: 1, least: 2 }, "has 1 key in force"),
+        (Held::TooFew { found: 0, least: 1 }, "has 0 keys in force"),
+        (Held::TooMany { removals: 1, of: 1 }, "would take 1 of 1 key away"),
+        (Held::TooMany { removals: 3, of: 4 }, "would take 3 of 4 keys away"),
+    ] {
+        assert!(held.to_string().contains(words), "{held}");
+    }
     assert_eq!(judge(least(0), &wanted("{\"version\":1,\"keys\":[]}", &[]), ""), Ok(()));
     let present = managed(&[&ed(1), &ed(2), &ed(3), &ed(4), &ed(7)]);
     let most = |max| Guard { min_keys: 1, max_removals: Some(max) };
