@@ -59,6 +59,10 @@ fn a_file_that_others_can_write_is_warned_of_as_a_source() {
             for _ in 0..2 {
                 setup.run(["sync"]).fails(0, &[words]);
             }
+            let status = setup.run(["status"]);
+            status.succeeds();
+            let told: Vec<&str> = status.stdout.lines().filter(|line| line.starts_with(words[0])).collect();
+            assert!(told.len() == 1 && words.iter().all(|word| told[0].contains(word)), "{status:?}");
             for command in [&["check", "--json"][..], &["check", "--online", "--json"]] {
                 let mut check = setup.command();
                 let run = outcome_of(check.args(command));
@@ -71,5 +75,6 @@ fn a_file_that_others_can_write_is_warned_of_as_a_source() {
         }
         mode(path, shut);
         setup.run(["sync"]).succeeds();
+        assert!(!setup.run(["status"]).stdout.contains("warning"));
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         print_json(&outcome)
     } else {
         let headline = text::headline(&outcome, now, fresh, colour());
-        let parts = [text::render(&outcome, false, colour()), text::failed_reports(&outcome, colour())];
+        let warnings = text::warning_lines(&outcome, colour());
+        let parts = [text::render(&outcome, false, colour()), warnings, text::failed_reports(&outcome, colour())];
         print(&(headline + &parts.concat()))
     };
     match verdict(&outcome, fresh, now) {

@@ -138,9 +138,9 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     } else {
         !begun || print(&text::render(outcome, options.dry_run, colour()))
     };
-    let warnings = outcome.sources.iter().filter(|_| begun).flat_map(|source| &source.warnings);
+    let warnings = text::warnings(outcome).filter(|_| begun);
     let rivals = outcome.accounts.iter().filter(|account| account.changed && account.repairs >= RIVALRY);
-    let rivals = rivals.map(|account| &account.detail);
+    let rivals = rivals.map(|account| account.detail.clone());
     warnings.chain(rivals).for_each(|text| complain(&format!("warning: {text}")));
     outcome.faults.iter().for_each(|fault| complain(&fault.text));
     match outcome.faults.iter().map(|fault| fault.class).max() {

@@ -113,6 +113,20 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     text
 }
 
+/// What somebody should look at although nothing failed, source by source.
+pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
+    outcome.sources.iter().flat_map(|source| {
+        let notes = source.notes.iter().map(|note| format!("{}: {note}", source.source));
+        source.warnings.iter().cloned().chain(notes)
+    })
+}
+
+/// The same, a line for each.
+pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
+    let line = |text: String| colour.paint(YELLOW, &one_line(&format!("warning: {text}"))) + "\n";
+    warnings(outcome).map(line).collect()
+}
+
 /// The reports that do not arrive, a line for each.
 pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
     let mut text = String::new();

@@ -6,6 +6,7 @@ use authkeysd::agent::Intent;
 use authkeysd::outcome::{Outcome, Problem, Status};
 use authkeysd::report::entries::entries;
 use authkeysd::report::kind::Kind;
+use authkeysd::report::text::{self, Colour};
 use authkeysd::source::Stage::{Pending, Previous};
 
 use super::cycles::{TWO, block};
@@ -91,6 +92,8 @@ fn a_pending_document_that_does_not_count_is_noted() {
         assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
         let notes = &outcome.sources[0].notes;
         assert!(notes.len() == 1 && notes[0].starts_with("AWSPENDING (version v3) does not count"), "{notes:?}");
+        let lines = text::warning_lines(&outcome, Colour::No);
+        assert!(lines.starts_with("warning: file:/k: AWSPENDING (version v3) does not count"), "{lines}");
     }
     world.stage(URL, Pending, "v6", &document(6, 2));
     assert!(world.cycle().sources[0].notes.is_empty());
@@ -253,6 +256,7 @@ fn a_rotation_that_lies_for_a_day_is_a_warning_and_no_fault_and_a_finished_one_i
     assert_eq!((old.status, old.faults.len(), old.sources[0].warnings.len()), (Status::Ok, 0, 1));
     let text = &old.sources[0].warnings[0];
     assert!(text.starts_with("file:/k: AWSPENDING: version v2 is pending since 2026-11-22T00:00:00Z"), "{text}");
+    assert_eq!(text::warning_lines(&old, Colour::No), format!("warning: {text}\n"));
     let kinds = |before: &Outcome, now: &Outcome| -> Vec<Kind> {
         entries(Some(before), now, false).into_iter().map(|entry| entry.kind).collect()
     };
