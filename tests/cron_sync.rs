@@ -78,3 +78,14 @@ fn a_file_that_others_can_write_is_warned_of_as_a_source() {
         assert!(!setup.run(["status"]).stdout.contains("warning"));
     }
 }
+
+#[test]
+fn a_status_file_that_cannot_be_written_is_a_warning_where_nothing_else_is_wrong() {
+    let setup = Setup::with_file();
+    setup.publish_keys(&[&Key::new("k")]);
+    // Root writes where it likes, but no file over a directory.
+    std::fs::create_dir_all(setup.runtime_dir().join("status.json")).unwrap();
+    let run = setup.run(["sync"]);
+    run.fails(0, &[&["warning: cannot write ", "status.json", "make the directory writable"]]);
+    assert!(run.stderr.starts_with("authkeysd: warning: cannot write "), "{run:?}");
+}

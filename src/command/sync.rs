@@ -126,7 +126,7 @@ fn write_status(directory: &Path, outcome: &Outcome) {
     if let Err(fault) = status_file::write(directory, outcome) {
         // Who serves only his own account did not ask for a file in a place that is root's.
         if nix::unistd::geteuid().is_root() || directory != Path::new(load::RUNTIME) {
-            complain(&chain(&fault));
+            complain(&format!("warning: {}", chain(&fault)));
         }
     }
 }
