@@ -5,6 +5,14 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
+
+/// The hex digits behind the name of a file that is not yet complete.
+const RANDOM_DIGITS: usize = 16;
+/// Entries that one sweep looks at: a directory with millions of names must not cost us more.
+const SWEEP_LIMIT: usize = 4_096;
+/// What is older is being written by nobody.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// Replaces `path` with these bytes, readable for everybody.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -19,5 +27,74 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         fs::rename(&new, path)
     };
-    written().inspect_err(|_| drop(fs::remove_file(&new)))
+    written().inspect_err(|_| drop(fs::remove_file(&new)))?;
+    sweep(path, &name);
+    Ok(())
+}
+
+/// Removes what killed runs left beside the file. Nothing about it is worth an error: leftovers are never read.
+fn sweep(path: &Path, name: &str) {
+    let modified = |path: &Path| {
+        fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).and_then(|found| found.modified().ok())
+    };
+    // By the file system's own clock, which may be another machine's.
+    let (Some(now), Some(entries)) = (modified(path), path.parent().and_then(|parent| fs::read_dir(parent).ok()))
+    else {
+        return;
+    };
+    for entry in entries.take(SWEEP_LIMIT).flatten() {
+        let leftover = entry.file_name().to_str().is_some_and(|found| is_leftover(found, name));
+        let age = || now.duration_since(modified(&entry.path())?).ok();
+        if leftover && age().is_some_and(|age| age > ABANDONED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_leftover(found: &str, name: &str) -> bool {
+    let random = found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
+    random.is_some_and(|random| {
+        random.len() == RANDOM_DIGITS && random.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+    fn what_a_killed_run_left_is_swept_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name);
+        let old = |name: &str| {
+            let file = fs::File::create(place(name)).unwrap();
+            file.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        };
+        let others = [
+            ".status.json.0123456789ABCDEF",
+            ".status.json.0123456789abcde",
+            ".status.json.0123456789abcdef0",
+            ".status.json",
+            ".other.json.0123456789abcdef",
+            "status.json.0123456789abcdef",
+        ];
+        others.iter().for_each(|name| old(name));
+        // One that is being written, a directory, and a link to what is old.
+        fs::write(place(".status.json.00000000000000aa"), "half").unwrap();
+        fs::create_dir(place(".status.json.00000000000000bb")).unwrap();
+        std::os::unix::fs::symlink(place(".status.json"), place(".status.json.00000000000000cc")).unwrap();
+        let names = || -> std::collections::BTreeSet<String> {
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let mut stay = names();
+        stay.insert("status.json".to_owned());
+        old(".status.json.0123456789abcdef");
+        old(".status.json.fedcba9876543210");
+        replace(&place("status.json"), b"{}").unwrap();
+        assert_eq!(names(), stay);
+        assert_eq!(fs::read(place("status.json")).unwrap(), b"{}");
+    }
 }
