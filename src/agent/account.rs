@@ -68,7 +68,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut several = self.host.all_fragments(&several).into_iter();
         let mut one = self.host.read_all(&one).into_iter();
         let mut read = |account: &AccountConfig, target: Target| {
-            let adopted = state.accounts.get(&target.account.user).is_some_and(|mine| mine.adopted);
+            let mine = state.accounts.get(&target.account.user);
+            let adopted = mine.is_some_and(|mine| mine.has_adopted(&target.path()));
             let files = match target.is_fragment() {
                 true => several.next()??.map(Files::of_fragments),
                 false => match one.next()?? {
