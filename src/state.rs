@@ -94,14 +94,12 @@ pub struct AccountState {
     pub installed: BTreeSet<Fingerprint>,
     /// The document that the policy let through for this account.
     pub judged: Option<Judged>,
-    /// What stood in the file before `exclusive` first replaced it has been kept.
-    pub adopted: bool,
+    /// The files of which is kept what stood in them before `exclusive` first replaced it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub adopted: BTreeSet<PathBuf>,
     /// What the file held when a cycle last left it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Digest>,
-    /// Of which files that is so; a state of before this was recorded names none, and means the account's own.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub adopted_files: BTreeSet<PathBuf>,
 }
 
 /// A document, with those of further stages, that passed the guard.
@@ -143,13 +141,6 @@ impl State {
 /// What a canonical URL shows as `?` begins its query.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
-}
-
-impl AccountState {
-    /// Whether this file is ours alone, and what stood in it before has been kept.
-    pub fn has_adopted(&self, file: &Path) -> bool {
-        self.adopted && (self.adopted_files.is_empty() || self.adopted_files.contains(file))
-    }
 }
 
 impl Accepted {
@@ -330,7 +321,7 @@ impl Store {
     /// Keeps what an account's file held before `exclusive` took it over. The first copy is never overwritten; of the
     /// files that the account had later, each has one of its own.
     pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
-        let name = match self.saved.accounts.get(user).map_or(0, |mine| mine.adopted_files.len()) {
+        let name = match self.saved.accounts.get(user).map_or(0, |mine| mine.adopted.len()) {
             0 => format!("replaced-{user}"),
             // No account's name has a colon.
             before => format!("replaced-{user}:{}", before + 1),

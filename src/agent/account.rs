@@ -69,7 +69,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut one = self.host.read_all(&one).into_iter();
         let mut read = |account: &AccountConfig, target: Target| {
             let mine = state.accounts.get(&target.account.user);
-            let adopted = mine.is_some_and(|mine| mine.has_adopted(&target.path()));
+            let adopted = mine.is_some_and(|mine| mine.adopted.contains(&target.path()));
             let files = match target.is_fragment() {
                 true => several.next()??.map(Files::of_fragments),
                 false => match one.next()?? {

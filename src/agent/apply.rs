@@ -73,7 +73,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             match replaced {
                 Ok(Replaced::Done) => {
                     let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
-                    mine.adopted |= work.mode == Mode::Exclusive;
+                    if work.mode == Mode::Exclusive {
+                        mine.adopted.insert(work.target.path());
+                    }
                     work.settled = Some(Ok(Settled { changed: true, ..Settled::default() }));
                 }
                 Ok(Replaced::ChangedMeanwhile) => changed.push(work),
@@ -131,7 +133,7 @@ impl Work {
             return settled(true);
         }
         let user = &self.target.account.user;
-        let adopted = cycle.state.accounts.get(user).is_some_and(|mine| mine.has_adopted(&self.target.path()));
+        let adopted = cycle.state.accounts.get(user).is_some_and(|mine| mine.adopted.contains(&self.target.path()));
         if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
             cycle.store.keep_replaced(user, &old).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
         }
@@ -164,15 +166,11 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
             (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
             outcome.updated = work.plan.updated;
             if !cycle.intent.dry_run {
-                let path = work.target.path();
                 let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
                 mine.judged = work.judged.or(mine.judged.take());
                 if let Files::One(snapshot) = &work.files {
                     let content = work.plan.content.as_deref().or(snapshot.content.as_deref());
                     mine.left = content.map(Digest::of);
-                }
-                if work.mode == Mode::Exclusive && mine.adopted && (changed || mine.adopted_files.is_empty()) {
-                    mine.adopted_files.insert(path);
                 }
             }
         }

@@ -133,11 +133,11 @@ fn write(
 fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
     let user = &work.target.account.user;
     let mine = cycle.state.accounts.entry(user.clone()).or_default();
-    if work.mode == Mode::Exclusive && !mine.adopted {
+    if work.mode == Mode::Exclusive && !mine.adopted.contains(&work.target.path()) {
         if let Some(whole) = work.files.whole() {
             cycle.store.keep_replaced(user, &whole).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
         }
-        mine.adopted = true;
+        mine.adopted.insert(work.target.path());
     }
     Ok(())
 }
