@@ -147,7 +147,10 @@ impl History {
         let last = self.last.iter().flat_map(|last| &last.accounts).find(same);
         if let (Status::Failed, None, Some(last)) = (account.status, account.digest, last) {
             (account.name, account.serial, account.digest) = (last.name.clone(), last.serial, last.digest);
-            (account.lines, account.in_force) = (last.lines, last.in_force.clone());
+            // Pinned keys may have been installed all the same.
+            if account.in_force.is_empty() {
+                (account.lines, account.in_force) = (last.lines, last.in_force.clone());
+            }
         }
     }
 

@@ -86,6 +86,9 @@ pub struct Kept {
     pub bytes: Digest,
 }
 
+/// The most contents of one account's files that are kept for `exclusive` having replaced them.
+const MAX_REPLACED: usize = 16;
+
 /// What is remembered of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,19 +321,27 @@ impl Store {
         (Digest::of(&content) == bytes).then_some(content)
     }
 
-    /// Keeps what an account's file held before `exclusive` took it over. The first copy is never overwritten; of the
-    /// files that the account had later, each has one of its own.
+    /// Keeps what an account's file held before `exclusive` took it over, beside what others of its files held. Of ever
+    /// new contents, as of a file that cannot be replaced and is changed all the time, the first and the last are kept.
     pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
-        let name = match self.saved.accounts.get(user).map_or(0, |mine| mine.adopted.len()) {
-            0 => format!("replaced-{user}"),
-            // No account's name has a colon.
-            before => format!("replaced-{user}:{}", before + 1),
-        };
-        let path = self.directory.join(&name);
-        if self.lock.is_some() && !path.exists() {
+        let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        // No account's name has a colon.
+        let names = (2..=MAX_REPLACED).map(|number| format!("replaced-{user}:{number}"));
+        let mut name = format!("replaced-{user}");
+        for next in names {
+            let path = self.directory.join(&name);
+            if !path.exists() {
+                break;
+            }
+            if matches!(bounded::read(&path, limit), Ok(Some(kept)) if kept.content == content) {
+                return Ok(path);
+            }
+            name = next;
+        }
+        if self.lock.is_some() {
             write_durable(&self.directory, &name, content, 0o600)?;
         }
-        Ok(path)
+        Ok(self.directory.join(name))
     }
 
     /// Removes documents that nothing refers to. One that stays behind does no harm.

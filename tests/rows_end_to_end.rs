@@ -277,7 +277,7 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
         assert_eq!(state("/home/bob/.ssh"), (BOB, BOB, 0o700));
         assert!(login("alice", &one) && login("bob", &one));
 
-        // Drift of the mode is mended; a file that only root can read is named, for sshd could not read it either.
+        // Drift of mode and owner is mended; what root changed and only root can read is named: sshd cannot read it either.
         mode(authorized_keys("alice"), 0o666);
         let run = setup.run(["sync"]);
         run.repairs();
@@ -285,14 +285,20 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
         assert!(login("alice", &one) && paths.map(state) == before);
         chown(authorized_keys("alice"), Some(0), Some(0)).unwrap();
         setup.publish_keys(&[&two]);
+        setup.run(["sync"]).succeeds();
+        assert_eq!(state("/home/alice/.ssh/authorized_keys"), (ALICE, ALICE, 0o600));
+        assert!(login("alice", &two) && !login("alice", &one));
+        std::fs::write(authorized_keys("alice"), read("alice") + "# root's\n").unwrap();
+        chown(authorized_keys("alice"), Some(0), Some(0)).unwrap();
+        setup.publish_keys(&[&one]);
         only_alice_fails(
             &setup,
-            &two,
+            &one,
             &["belongs to uid 0 with mode 0600", "`chown 60001 /home/alice/.ssh/authorized_keys"],
         );
         chown(authorized_keys("alice"), Some(ALICE), Some(ALICE)).unwrap();
         setup.run(["sync"]).succeeds();
-        assert!(login("alice", &two) && !login("alice", &one) && paths.map(state) == before);
+        assert!(login("alice", &one) && !login("alice", &two) && paths.map(state) == before);
     });
 }
 

@@ -119,13 +119,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let further = in_force.further.values().map(|one| one.kept).collect();
         let candidate = Judged { document: in_force.current.kept, further, guard: self.config.guard };
         let known = mine.judged.as_ref().is_some_and(|judged| judged.same(&candidate));
-        // What is trusted no more stays where it is, and comes to nobody else.
-        let had = mine.judged.as_ref().is_some_and(|judged| judged.document == candidate.document);
-        if in_force.is_distrusted() && !had {
-            let text = "the document is trusted no more and was not in force here, the file stays as it is";
-            outcome.fault(Status::Failed, text.to_owned());
-            return self.only_pinned(account, target, files, outcome, pinned, cycle);
-        }
         let (mut desired, mut plan) = draw(&documents);
         // A window may make good what is held back now.
         outcome.next_change = desired.next_change;

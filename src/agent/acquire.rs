@@ -72,11 +72,6 @@ impl InForce {
         std::iter::once((Stage::Current, &self.current)).chain(self.further.iter().map(|(stage, one)| (*stage, one)))
     }
 
-    /// One of them would be refused if it came today.
-    pub(super) fn is_distrusted(&self) -> bool {
-        self.all().any(|(_, one)| one.signer.is_err())
-    }
-
     fn versions(&self) -> Versions {
         let further = self.further.iter().map(|(stage, one)| (*stage, one.version.clone())).collect();
         Versions { current: self.current.version.clone(), further }

@@ -28,13 +28,16 @@ pub struct Summary {
 
 impl Summary {
     /// Of an outcome; `None` while it is not decided whether the node is stale or its source only hiccups. The key set is
-    /// the one of the first account; where all have one source, of the first that follows a document.
+    /// the one of the first account; where all have one source, the one of whoever is behind, so that nobody is counted
+    /// among those who have the new one before all accounts do.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;
         }
-        let one_source = outcome.sources.len() == 1;
-        let first = outcome.accounts.iter().find(|account| !one_source || account.digest.is_some());
+        let published = outcome.sources.first().filter(|_| outcome.sources.len() == 1).map(|source| source.digest);
+        let following = || outcome.accounts.iter().filter(|account| account.digest.is_some());
+        let behind = published.and_then(|digest| following().find(|account| account.digest != digest));
+        let first = behind.or_else(|| if published.is_some() { following().next() } else { outcome.accounts.first() });
         let digest = first.and_then(|account| account.digest);
         let name = first.and_then(|account| account.name.as_ref()).map(ToString::to_string);
         let serial = first.and_then(|account| account.serial);

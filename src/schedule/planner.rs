@@ -80,8 +80,7 @@ impl Planner {
         self.change = match ended {
             // A change that came while the cycle ran is due at once.
             Ended::Settled { change } | Ended::Transient { change } => change,
-            // One that could not be made waits for the retry, lest it be tried without end.
-            Ended::NotBegun => self.change.filter(|change| *change > now),
+            Ended::NotBegun => self.change,
         };
         let slot = self.timing.next(now);
         match (act, ended) {
@@ -95,6 +94,10 @@ impl Planner {
                 self.failures = self.failures.saturating_add(1);
                 self.fetch = self.timing.retry(self.failures, now, random).unwrap_or(slot);
             }
+        }
+        // One that could not be made waits for the retry, lest it be tried without end.
+        if ended == Ended::NotBegun {
+            self.change = self.change.map(|change| change.max(self.fetch));
         }
     }
 
@@ -112,7 +115,5 @@ impl Planner {
         self.timing = timing;
         self.failures = 0;
         self.fetch = now;
-        // Another configuration may know of no change, or have nothing kept yet to make it of.
-        self.change = None;
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,14 +20,17 @@ use super::{Fetched, MAX_DOCUMENT, Version};
 /// What to do about a file that cannot be read to its end.
 const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
 
-/// Files as sources, and the reading of each that was begun last.
+/// The pause before a second reading beside one that hangs; it doubles with each, up to 17 hours.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Files as sources, and the readings of each that have not ended.
 #[derive(Debug, Default)]
-pub(super) struct Files(Mutex<HashMap<PathBuf, JoinHandle<()>>>);
+pub(super) struct Files(Mutex<HashMap<PathBuf, Reading>>);
 
 impl Files {
     /// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
-    /// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent; and no second
-    /// one is begun beside one that hangs, or a mount that is dead for a day would leave no thread for anybody.
+    /// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent; and beside one
+    /// that hangs the next is begun ever later, or a mount that is dead for a day would leave no thread for anybody.
     pub(super) async fn fetch(
         &self,
         path: &Path,
@@ -38,32 +41,52 @@ impl Files {
         let Ok(ended) = timeout(limit, self.begin(path, known)?).await else {
             return Err(transient(format!("reading {shown} took longer than {limit:?}"), DEAD));
         };
-        // It has said all that it had to say.
-        self.readings().remove(path).map(JoinHandle::join);
+        // It has said all that it had to say; the one that was begun last is ours.
+        self.readings().get_mut(path).and_then(|reading| reading.threads.pop()).map(JoinHandle::join);
         ended.unwrap_or_else(|_died| Err(transient(format!("reading {shown} ended early"), "report this as a bug")))
     }
 
-    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, JoinHandle<()>>> {
+    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, Reading>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
         let mut readings = self.readings();
-        readings.retain(|_, reading| !reading.is_finished());
-        if readings.contains_key(path) {
+        readings.values_mut().for_each(|reading| reading.threads.retain(|thread| !thread.is_finished()));
+        readings.retain(|_, reading| !reading.threads.is_empty());
+        if readings.get(path).is_some_and(|reading| reading.begun.elapsed() < reading.pause()) {
             return Err(transient(format!("an earlier reading of {} has not ended yet", path.display()), DEAD));
         }
         let (file, known) = (path.to_owned(), known.cloned());
         let (sender, receiver) = oneshot::channel();
         // Not tokio's own threads: it panics where the system lets no further one begin.
-        let reading = thread::Builder::new().name("source".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
             // Nobody receives it when the caller gave up.
             let _ = sender.send(brought(&file, known.as_ref(), || ()));
         });
         let refused = |error| format!("cannot begin to read {}: {error}", path.display());
-        let reading = reading.map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
-        readings.insert(path.to_owned(), reading);
+        let thread = thread.map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
+        let new = || Reading { threads: Vec::new(), begun: Instant::now() };
+        let reading = readings.entry(path.to_owned()).or_insert_with(new);
+        reading.begun = Instant::now();
+        reading.threads.push(thread);
         Ok(receiver)
+    }
+}
+
+/// The readings of one file that have not ended.
+#[derive(Debug)]
+struct Reading {
+    threads: Vec<JoinHandle<()>>,
+    /// The last of them.
+    begun: Instant,
+}
+
+impl Reading {
+    /// How long the last one is waited for before another is tried: the mount may have been replaced by one that answers.
+    fn pause(&self) -> Duration {
+        let doublings = u32::try_from(self.threads.len().saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+        FIRST_PAUSE.saturating_mul(1 << doublings)
     }
 }
 
@@ -331,22 +354,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f37_no_reading_is_begun_beside_one_that_hangs() {
+    async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
         let (_dir, path) = dir_with(b"one");
         let (files, limit) = (Files::default(), Duration::from_secs(5));
         let (wake, sleep) = std::sync::mpsc::channel::<()>();
         let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
-        files.readings().insert(path.clone(), hangs);
+        files.readings().insert(path.clone(), Reading { threads: vec![hangs], begun: Instant::now() });
         let (class, message) = class(files.fetch(&path, None, limit).await);
         assert_eq!(class, Class::Transient);
         assert!(message.contains("an earlier reading of") && message.contains("network mount"), "{message}");
         let (_dir, other) = dir_with(b"two");
         assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
+        // Another is tried later, for the file may be reached again although that one hangs for ever.
+        files.readings().get_mut(&path).unwrap().begun -= FIRST_PAUSE;
+        assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
+        let pauses = [1, 2, 3, 11, 99].map(|count| {
+            let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
+            Reading { threads, begun: Instant::now() }.pause().as_secs()
+        });
+        assert_eq!(pauses, [60, 120, 240, 61_440, 61_440]);
+        assert!(files.fetch(&path, None, limit).await.is_err());
         drop(wake);
         while files.fetch(&path, None, limit).await.is_err() {
             thread::yield_now();
         }
-        assert!(files.readings().is_empty());
     }
 
     #[tokio::test]

@@ -266,6 +266,25 @@ fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
 }
 
 #[test]
+fn a_node_does_not_claim_a_document_that_is_held_for_one_of_its_accounts() {
+    let mut node = Running::new(TWO);
+    let json = |serial: u32, accounts: &str| {
+        let key = ed(u16::try_from(serial).unwrap());
+        format!(
+            r#"{{"version":1,"name":"w","serial":{serial},"keys":[{{"public_key":"{key}","accounts":{accounts}}}]}}"#
+        )
+    };
+    node.world.publish("file:/k", "1", &json(1, r#"["a","b"]"#));
+    assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/1");
+    node.world.publish("file:/k", "2", &json(2, r#"["a"]"#));
+    let held = (0..3).map(|_| node.cycle().0).last().unwrap();
+    assert_eq!((held.accounts[0].serial.is_some(), held.accounts[1].status), (true, Status::Stale));
+    assert_eq!(Summary::of(&held).unwrap().keyset, "w/1", "bob still has the keys of the old one");
+    node.world.publish("file:/k", "3", &json(3, r#"["a","b"]"#));
+    assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/3");
+}
+
+#[test]
 fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_opens() {
     let mut node = Running::new(ONE);
     let coming = format!(r#"{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}"#, ed(2));

@@ -157,20 +157,23 @@ fn a_window_that_opens_while_a_cycle_runs_is_not_missed() {
 }
 
 #[test]
-fn a_window_goes_before_a_fetch_that_is_due_or_goes_on_but_not_under_another_configuration() {
+fn a_window_goes_before_a_fetch_that_is_due_or_goes_on_and_is_kept_over_a_reload() {
     let start = at("2026-11-22T00:00:00Z");
     let change = Some(start + SignedDuration::from_secs(61));
     let mut planner = Planner::new(timing("60s", 1), start);
     planner.ended(Act::Fetch, Ended::Settled { change }, start, 0.5);
     let now = start + SignedDuration::from_secs(60);
     assert_eq!((planner.due(now), planner.changes(now)), (Some(Act::Fetch), false));
+    planner.restart(timing("60s", 1), now);
+    assert_eq!((planner.due(now), planner.change()), (Some(Act::Fetch), change));
     let now = start + SignedDuration::from_secs(61);
     assert_eq!((planner.due(now), planner.changes(now)), (Some(Act::Replan), true));
-    let mut reloaded = planner.clone();
-    planner.ended(Act::Replan, Ended::Settled { change: None }, now, 0.5);
-    assert_eq!(planner.due(now), Some(Act::Fetch), "the fetch is still due");
-    reloaded.restart(timing("60s", 1), now);
-    assert_eq!((reloaded.due(now), reloaded.changes(now)), (Some(Act::Fetch), false));
+    planner.ended(Act::Replan, Ended::NotBegun, now, 0.5);
+    let retry = planner.wake();
+    assert!(retry > now && planner.change() == Some(retry), "the window is not forgotten");
+    assert_eq!(planner.due(retry), Some(Act::Replan));
+    planner.ended(Act::Replan, Ended::Settled { change: None }, retry, 0.5);
+    assert_eq!(planner.due(retry), Some(Act::Fetch), "the fetch is still due");
 }
 
 #[test]
