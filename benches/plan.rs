@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::hint::black_box;
 
-use authkeysd::document::{self, Document, Rules};
-use authkeysd::key::{LineRules, OptionPolicy};
-use authkeysd::plan::{ExpiryForm, Mode, Moment, desired, plan};
-use authkeysd::user::UserName;
+use authkeys_core::document::{self, Document, Rules};
+use authkeys_core::key::{LineRules, OptionPolicy};
+use authkeys_core::plan::{ExpiryForm, Mode, Moment, desired, plan};
+use authkeys_core::user::UserName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -15,13 +15,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::document::Digest;
-use crate::guard::Guard;
-use crate::host::{HostError, bounded, write_durable};
-use crate::key::Fingerprint;
-use crate::source::{MAX_DOCUMENT, SourceUrl, Stage, Version};
-use crate::user::UserName;
-use crate::verify::Mark;
+use crate::host::{HostError, write_durable};
+use authkeys_core::document::Digest;
+use authkeys_core::guard::Guard;
+use authkeys_core::key::Fingerprint;
+use authkeys_core::origin::{MAX_DOCUMENT, SourceUrl, Stage, Version};
+use authkeys_core::user::UserName;
+use authkeys_core::verify::Mark;
+use authkeys_terminal::bounded;
 
 /// The form of `state.json` that this version reads and writes.
 const SCHEMA: u32 = 1;
@@ -367,7 +368,7 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
         schema: u32,
     }
     let path = directory.join("state.json");
-    let Some(found) = bounded::read(&path, MAX_STATE)? else {
+    let Some(found) = bounded::read(&path, MAX_STATE).map_err(HostError::from)? else {
         return Ok(None);
     };
     let corrupt = |source| StateError::Corrupt { path: path.clone(), source };

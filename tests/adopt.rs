@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use authkeysd::config::Config;
+use authkeys_core::config::Config;
 use serde_json::Value;
 use support::{Key, Setup, install, lab, login, tree};
 

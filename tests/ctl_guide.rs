@@ -35,7 +35,7 @@ fn every_command_of_the_guide_does_what_it_says() {
     std::fs::write(desk.path().join("allowed_signers"), format!("ops@acme namespaces=\"authkeysd\" {}\n", ops.bare()))
         .unwrap();
     std::fs::write(desk.path().join("keys.json"), document(Some(1), &[&key])).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_authkeysctl")).parent().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_authkeysd")).parent().unwrap();
     let mut ran = 0;
     for line in blocks(GUIDE, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()) {
         let mut shell = clean_ctl();

@@ -159,7 +159,7 @@ fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     assert!(lock.unwrap().success());
     // Without a terminal there is nobody to ask.
     let mut command = Command::new("setsid");
-    command.args(["--wait", env!("CARGO_BIN_EXE_authkeysctl"), "sign", "--key"]).arg(locked.private()).arg(&path);
+    command.args(["--wait", &support::sibling("authkeysctl"), "sign", "--key"]).arg(locked.private()).arg(&path);
     let run = outcome_of(command.stdin(Stdio::null()));
     run.fails(1, &[&["has a passphrase", "ssh-add"]]);
 

@@ -17,10 +17,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use authkeysd::aws::Limits;
-use authkeysd::aws::retry::Policy;
-use authkeysd::ec2::{Ec2, Filter, Permitted};
-use authkeysd::source::Class;
+use authkeys_aws::client::Limits;
+use authkeys_aws::client::retry::Policy;
+use authkeys_aws::ec2::{Ec2, Filter, Permitted};
+use authkeys_core::origin::Class;
 
 use ec2::Ec2Stub;
 use isolated::{isolated, set_profile};

@@ -11,10 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use authkeysd::report::tags::TagNames;
+use authkeys_core::report::tags::TagNames;
 use serde_json::Value;
 
-const METRICS: &str = include_str!("../src/report/metrics.rs");
+const METRICS: &str = include_str!("../crates/core/src/report/metrics.rs");
 const OUTPUT: &str = include_str!("../docs/output.md");
 const COSTS: &str = include_str!("../docs/costs.md");
 const OPERATE: &str = include_str!("../docs/operate.md");

@@ -12,7 +12,7 @@ mod fleet_fixture;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use authkeysd::fleet::{Node, html};
+use authkeys_core::fleet::{Node, html};
 use browser::Browser;
 use fleet_fixture::{judged, many, node};
 

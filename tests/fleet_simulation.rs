@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use authkeysd::schedule::{Ended, Node, Planner, Schedule, Splay, Timing};
+use authkeys_core::schedule::{Ended, Node, Planner, Schedule, Splay, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 const NODES: u32 = 10_000;

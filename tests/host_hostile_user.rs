@@ -309,7 +309,7 @@ fn f21_accounts_come_from_nss_and_an_unknown_one_is_an_error_of_its_own() {
     let me = node.account(None).unwrap();
     assert_eq!(me.uid, nix::unistd::geteuid().as_raw());
     assert_eq!(node.account(Some(&me.user)).unwrap(), me);
-    let nobody = authkeysd::user::UserName::parse("no-such-account-here").unwrap();
+    let nobody = authkeys_core::user::UserName::parse("no-such-account-here").unwrap();
     assert!(matches!(node.account(Some(&nobody)), Err(HostError::UnknownAccount { .. })));
 
     // A home that does not exist is never made, whatever its name.

@@ -52,7 +52,7 @@ fn f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on
 
         let alive = Home::new();
         let mut target = alive.target();
-        target.account.user = authkeysd::user::UserName::parse("other").unwrap();
+        target.account.user = authkeys_core::user::UserName::parse("other").unwrap();
         assert_eq!(node.read(&target).unwrap().content, None);
 
         server.come_up();

@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use authkeysd::schedule::{Node, Schedule, Splay, Timing};
+use authkeys_core::schedule::{Node, Schedule, Splay, Timing};
 use imds::Imds;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;

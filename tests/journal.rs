@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use authkeysd::report::kind::Kind;
+use authkeys_core::report::kind::Kind;
 use support::{Key, Service, Setup, lab};
 
 const DOCUMENT: &str = include_str!("../docs/journal.md");

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use authkeysd::schedule::{Pace, Reports};
+use authkeys_core::schedule::{Pace, Reports};
 use jiff::SignedDuration;
 
 const NODES: usize = 10_000;

@@ -9,8 +9,8 @@ mod support;
 
 use std::sync::LazyLock;
 
-use authkeysd::document::Envelope;
-use authkeysd::verify::{SignerRules, Signers, verify_signature};
+use authkeys_core::document::Envelope;
+use authkeys_core::verify::{SignerRules, Signers, verify_signature};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;

@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use authkeys_core::config::Config;
+use authkeys_core::history::History;
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
+use authkeys_core::report::entries::entries;
+use authkeys_core::user::UserName;
 use authkeysd::agent::{Agent, Intent};
-use authkeysd::config::Config;
-use authkeysd::history::History;
 use authkeysd::host::{Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target};
-use authkeysd::report::entries::entries;
 use authkeysd::report::status_file;
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
 use authkeysd::state::Store;
-use authkeysd::user::UserName;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 

@@ -10,7 +10,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use authkeysd::source::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Sources, Version};
+use authkeys_aws::source::Sources;
+use authkeys_core::origin::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Version};
 
 use scripted::{Answer, Stub, Then, block_on, fails_at, fetch, fetch_from, isolated, set_profile};
 

@@ -9,7 +9,8 @@
 
 use std::time::Instant;
 
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Sources, Version, Versions};
+use authkeys_aws::source::Sources;
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version, Versions};
 
 use isolated::{isolated, set_profile};
 use moto::Moto;

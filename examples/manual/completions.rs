@@ -5,7 +5,7 @@ use clap_complete::{Shell, generate};
 /// The files, by the names that the shells look for.
 pub(crate) fn all() -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
-    for table in [authkeysd::command::table, authkeysd::ctl::table] {
+    for table in [authkeysd::command::table, authkeysctl::table] {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut table = table();
             let program = table.get_name().to_owned();

@@ -55,7 +55,7 @@ pub(crate) fn all(date: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
         rows(roff, "SIGNALS TO THE SERVICE", SIGNALS);
         see_also(roff, &[("authkeysd.toml", "5"), ("authkeysctl", "1"), ("sshd_config", "5"), ("journalctl", "1")]);
     })?;
-    let operator = program(authkeysd::ctl::table(), "1", "User commands", date, |roff| {
+    let operator = program(authkeysctl::table(), "1", "User commands", date, |roff| {
         rows(roff, "ENVIRONMENT", OF_BOTH);
         see_also(roff, &[("authkeysd", "8"), ("ssh-keygen", "1")]);
     })?;

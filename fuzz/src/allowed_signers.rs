@@ -1,7 +1,7 @@
 //! The allowed_signers file: read, written out in one form and read again, it lets in the same signers at the same times.
 
-use authkeysd::key::KeyBlob;
-use authkeysd::verify::{SignerRules, Signers};
+use authkeys_core::key::KeyBlob;
+use authkeys_core::verify::{SignerRules, Signers};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 

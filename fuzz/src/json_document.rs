@@ -1,7 +1,7 @@
 //! JSON documents and rotation secrets. A NUL, which JSON cannot hold, ends the document; what follows it is the file that
 //! is there already.
 
-use authkeysd::document::{self, Rules};
+use authkeys_core::document::{self, Rules};
 
 use super::rules::{generous, strict, usual};
 use super::{key_set, plans};

@@ -1,6 +1,6 @@
 //! One line of authorized_keys: what may be installed reads back as itself, and what is installed is recognised.
 
-use authkeysd::key::{KeyBlob, KeyLine, LineRules, identify};
+use authkeys_core::key::{KeyBlob, KeyLine, LineRules, identify};
 
 use super::rules::{assert_clean, generous, usual};
 

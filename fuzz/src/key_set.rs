@@ -1,7 +1,7 @@
 //! What holds for a good document, whatever form it came in.
 
-use authkeysd::document::{self, Document, Refused, Rules};
-use authkeysd::key::LineRules;
+use authkeys_core::document::{self, Document, Refused, Rules};
+use authkeys_core::key::LineRules;
 use serde_json::{Map, Value, json};
 
 use super::key_line::{check_installed, single};

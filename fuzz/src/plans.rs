@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use authkeysd::document::{self, Document};
-use authkeysd::key::{Fingerprint, KeyLine, identify};
-use authkeysd::plan::{Desired, Entry, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
-use authkeysd::user::UserName;
+use authkeys_core::document::{self, Document};
+use authkeys_core::key::{Fingerprint, KeyLine, identify};
+use authkeys_core::plan::{Desired, Entry, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan};
+use authkeys_core::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 

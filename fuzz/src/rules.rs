@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use authkeysd::document::Rules;
-use authkeysd::key::{LineRules, OptionPolicy};
+use authkeys_core::document::Rules;
+use authkeys_core::key::{LineRules, OptionPolicy};
 
 /// Every option that sshd knows.
 const OPTIONS: [&str; 14] = [

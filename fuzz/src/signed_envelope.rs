@@ -1,8 +1,8 @@
 //! A document and its signature: taken apart and put together again they are the same bytes, and nothing but what was
 //! signed passes for signed.
 
-use authkeysd::document::Envelope;
-use authkeysd::verify::{SignerRules, Signers, verify_signature};
+use authkeys_core::document::Envelope;
+use authkeys_core::verify::{SignerRules, Signers, verify_signature};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

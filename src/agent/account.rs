@@ -13,14 +13,14 @@ use super::apply::Work;
 use super::files::Files;
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
-use crate::config::{AccountConfig, FragmentName, Placed};
-use crate::document::{Digest, Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::key::Fingerprint;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
-use crate::source::{Fetch, SourceUrl, Stage};
 use crate::state::{Judged, State, Store};
+use authkeys_core::config::{AccountConfig, FragmentName, Placed};
+use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
+use authkeys_core::key::Fingerprint;
+use authkeys_core::origin::{Fetch, SourceUrl, Stage};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
 
 /// An account whose fate is decided.
 #[derive(Debug)]

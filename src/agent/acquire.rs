@@ -7,14 +7,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
-use crate::config::AccountConfig;
-use crate::document::{self, Digest, Document, Rules};
-use crate::host::{Host, bounded};
-use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
-use crate::schedule::Clock;
-use crate::source::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use crate::host::Host;
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
-use crate::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
+use authkeys_core::config::AccountConfig;
+use authkeys_core::document::{self, Digest, Document, Rules};
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use authkeys_core::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
+use authkeys_core::schedule::Clock;
+use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
+use authkeys_terminal::bounded;
 
 /// A rotation takes minutes; one that lies for longer than this was left unfinished.
 const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);

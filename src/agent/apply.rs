@@ -8,13 +8,13 @@ use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
 use super::{Agent, Cycle};
-use crate::document::Digest;
 use crate::host::{Host, HostError, Replaced, Replacement, Target};
-use crate::key::Fingerprint;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
-use crate::plan::{Desired, Mode, Plan};
-use crate::source::Fetch;
 use crate::state::Judged;
+use authkeys_core::document::Digest;
+use authkeys_core::key::Fingerprint;
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status};
+use authkeys_core::plan::{Desired, Mode, Plan};
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;

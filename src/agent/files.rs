@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
-use crate::key::{Fingerprint, identify};
-use crate::plan::{Desired, Fragments, Maker, Mode, Plan, add_pinned, add_pinned_fragment, plan, plan_fragments};
+use authkeys_core::key::{Fingerprint, identify};
+use authkeys_core::plan::{
+    Desired, Fragments, Maker, Mode, Plan, add_pinned, add_pinned_fragment, plan, plan_fragments,
+};
 
 /// What was read.
 #[derive(Debug)]

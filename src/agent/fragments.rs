@@ -5,8 +5,8 @@ use super::account::host_fault;
 use super::apply::Work;
 use super::files::Files;
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
-use crate::outcome::{Fault, FaultClass, KeyShown, chain};
-use crate::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
+use authkeys_core::outcome::{Fault, FaultClass, KeyShown, chain};
+use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
 
 /// Import, write, run, put right and a last look, with room for other writers.
 const TRIES: usize = 8;

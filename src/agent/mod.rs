@@ -14,12 +14,12 @@ use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::{AccountConfig, Config};
 use crate::host::Host;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
-use crate::schedule::Clock;
-use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, Store};
+use authkeys_core::config::{AccountConfig, Config};
+use authkeys_core::origin::{Fetch, SourceUrl};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
+use authkeys_core::schedule::Clock;
 
 use account::{Found, Prepared, Shared};
 use acquire::Acquired;

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::Agent;
-use crate::document::{self, Document, Rules};
-use crate::host::{Host, bounded};
-use crate::key::KeyLine;
-use crate::outcome::{Fault, FaultClass, chain};
-use crate::source::{Fetch, MAX_DOCUMENT};
+use crate::host::Host;
 use crate::state::State;
+use authkeys_core::document::{self, Document, Rules};
+use authkeys_core::key::KeyLine;
+use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
+use authkeys_core::outcome::{Fault, FaultClass, chain};
+use authkeys_terminal::bounded;
 
 /// The pinned lines, and what is wrong with their file.
 #[derive(Debug, Default)]

@@ -3,10 +3,11 @@
 use jiff::tz::TimeZone;
 
 use super::Agent;
-use crate::config::Config;
-use crate::host::{Host, bounded};
-use crate::source::{Fetch, MAX_DOCUMENT};
-use crate::verify::{SignerRules, Signers, SignersFault};
+use crate::host::Host;
+use authkeys_core::config::Config;
+use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
+use authkeys_core::verify::{SignerRules, Signers, SignersFault};
+use authkeys_terminal::bounded;
 
 /// Whose signatures count in this cycle: `None` when nobody's are asked for; the error, one line, when that cannot be told.
 pub(super) type Authority = Result<Option<Signers>, String>;

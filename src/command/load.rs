@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::{Exit, complain};
 use crate::agent::read_signers;
-use crate::config::{Config, ConfigFault};
-use crate::host::bounded;
 use crate::service::Setup;
-use crate::verify::Signers;
+use authkeys_core::config::{Config, ConfigFault};
+use authkeys_core::verify::Signers;
+use authkeys_terminal::bounded;
 
 /// Where the status goes when nobody says otherwise.
 pub(super) const RUNTIME: &str = "/run/authkeysd";

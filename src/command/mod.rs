@@ -7,8 +7,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-pub use crate::terminal::Exit;
-use crate::terminal::{self, block_on, colour};
+use authkeys_terminal as terminal;
+pub use authkeys_terminal::Exit;
+use authkeys_terminal::{block_on, colour};
 
 mod check;
 mod load;
@@ -16,8 +17,6 @@ mod run;
 mod status;
 mod sync;
 mod tell;
-
-pub(crate) use sync::clock;
 
 const PROGRAM: &str = "authkeysd";
 

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Exit, check, complain, load, sync};
-use crate::config::Config;
-use crate::host::{Node, bounded};
-use crate::report::deliver::Remote;
-use crate::report::{journal, object};
+use crate::fetch::Sources;
+use crate::host::Node;
+use crate::report::journal;
 use crate::service::{Identify, Notify, Parts, Service};
-use crate::source::Sources;
+use authkeys_aws::deliver::Remote;
+use authkeys_aws::source::Sources as AwsSources;
+use authkeys_core::config::Config;
+use authkeys_core::report::object;
+use authkeys_terminal::{bounded, clock};
 
 /// Runs the command.
 pub(super) fn run(path: &Path) -> Exit {
@@ -39,10 +42,10 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     warn(&setup.config);
-    let sources = Sources::default();
+    let sources = AwsSources::default();
     let aws = Arc::clone(sources.aws());
     let parts = Parts {
-        fetch: sources,
+        fetch: Sources::new(sources),
         host: Node::default(),
         deliver: Remote::new(Arc::clone(&aws), host()),
         load: || {
@@ -52,7 +55,7 @@ pub(super) fn run(path: &Path) -> Exit {
             warn(&config);
             Ok(load::setup(config))
         },
-        clock: sync::clock,
+        clock,
         zone: sync::sshd_zone,
         built: load::built(),
         identity: identity(),

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Exit, Status as Options, colour, complain, load, print, print_json, sync};
-use crate::outcome::{Outcome, Status, chain};
-use crate::report::{status_file, text};
+use super::{Exit, Status as Options, colour, complain, load, print, print_json};
+use crate::report::status_file;
+use authkeys_core::outcome::{Outcome, Status, chain};
+use authkeys_core::report::text;
 
 /// How old an outcome may be when nothing else is asked for and no next cycle is due.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
@@ -34,7 +35,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             return Exit::Failed;
         }
     };
-    let now = sync::clock();
+    let now = authkeys_terminal::clock();
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
         Some(most) => age <= most,

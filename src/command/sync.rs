@@ -7,22 +7,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
 use crate::agent::{Agent, Intent};
-use crate::aws::{Aws, instance};
-use crate::config::{Config, Report};
-use crate::history::{History, RIVALRY};
-use crate::host::{HostError, Node, bounded};
-use crate::outcome::{Fault, FaultClass, Outcome, chain};
-use crate::report::entries::entries;
-use crate::report::{journal, status_file, text};
+use crate::fetch::Sources;
+use crate::host::{HostError, Node};
+use crate::report::{journal, status_file};
 use crate::service::Setup;
-use crate::source::Sources;
 use crate::state::{StateError, Store};
+use authkeys_aws::client::{Aws, instance};
+use authkeys_aws::source::Sources as AwsSources;
+use authkeys_core::config::{Config, Report};
+use authkeys_core::history::{History, RIVALRY};
+use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
+use authkeys_core::report::entries::entries;
+use authkeys_core::report::text;
+use authkeys_terminal::{bounded, clock};
 
 /// The most bytes of a zone's description; the longest have some 4 KB.
 const MAX_ZONE: u64 = 1 << 16;
@@ -48,9 +50,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     }
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
-    let sources = Sources::default();
+    let sources = AwsSources::default();
     let aws = Arc::clone(sources.aws());
-    let agent = Agent { config, fetch: sources, host, zone: sshd_zone, built: load::built() };
+    let agent = Agent { config, fetch: Sources::new(sources), host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
         let history = History::new(status_file::read(&runtime).unwrap_or_default());
@@ -176,11 +178,4 @@ pub(super) fn denied(fault: &StateError) -> FaultClass {
 pub(super) fn sshd_zone() -> TimeZone {
     let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
     file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the composition root is where the clock is read")]
-pub(crate) fn clock() -> Timestamp {
-    // Milliseconds are what people and the status file need.
-    let now = Timestamp::now();
-    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{complain, run, sync};
-use crate::aws::Aws;
-use crate::aws::retry::{Policy, RandomJitter, retry};
-use crate::config::Report;
-use crate::outcome::{Outcome, ReportOutcome, chain};
-use crate::report::deliver::{Deliver as _, Remote, Sink, Told};
+use super::{complain, run};
 use crate::report::metrics_file;
-use crate::source::{Class, FetchError};
+use authkeys_aws::client::Aws;
+use authkeys_aws::client::retry::{Policy, RandomJitter, retry};
+use authkeys_aws::deliver::Remote;
+use authkeys_core::config::Report;
+use authkeys_core::origin::{Class, FetchError};
+use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
+use authkeys_core::report::delivery::{Deliver as _, Sink, Told};
 
 /// How long one report may take, with its retries.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>
     let mut outcome = ReportOutcome { delivered: Some(result.is_ok()), ..ReportOutcome::new(&before.report) };
     match result {
         Ok(()) => {
-            outcome.last_success = Some(sync::clock());
+            outcome.last_success = Some(authkeys_terminal::clock());
             outcome.said = said;
         }
         Err(fault) => {

@@ -3,7 +3,7 @@
 use nix::unistd::{Uid, User};
 
 use super::{Account, HostError};
-use crate::user::UserName;
+use authkeys_core::user::UserName;
 
 /// Looks an account up; `None` is the user who runs the program. May block as long as NSS' services do.
 pub(super) fn look_up(user: Option<&UserName>) -> Result<Account, HostError> {

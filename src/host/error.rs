@@ -1,6 +1,5 @@
 //! Why a step on the host failed: the operation, the path, and what to do about it.
 
-use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +8,8 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use super::{Snapshot, selinux};
-use crate::user::BadUserName;
+use authkeys_core::user::BadUserName;
+use authkeys_terminal::bounded::FileError;
 
 /// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
 #[derive(Debug, Error)]
@@ -218,27 +218,23 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// The error and its cause in one line, for whoever has named the file in front of it.
-    pub fn beside(&self, named: &Path) -> String {
-        let cause = self.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let text = format!("{self}{cause}");
-        let (before, path) = match self {
-            Self::Io { operation, path, .. } => (format!("cannot {operation} "), path),
-            Self::Kind { path, .. } | Self::TooLarge { path, .. } => (String::new(), path),
-            _ => return text,
-        };
-        match text.strip_prefix(&format!("{before}{}", path.display())) {
-            Some(rest) if path == named => format!("{before}it{rest}"),
-            _ => text,
-        }
-    }
-
     pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
         let denied = matches!(errno, Some(Errno::ACCESS | Errno::PERM));
         let remedy = format!("{}{}", remedy(errno), if denied { selinux::hint() } else { "" });
         Self::Io { operation, path: path.to_owned(), remedy, source }
+    }
+}
+
+/// A file of ours that could not be read.
+impl From<FileError> for HostError {
+    fn from(fault: FileError) -> Self {
+        match fault {
+            FileError::Kind { path, kind } => Self::Kind { path, kind, wanted: "regular file" },
+            FileError::TooLarge { path, limit } => Self::TooLarge { path, limit },
+            FileError::Io { operation, path, source } => Self::io(operation, &path, source),
+        }
     }
 }
 

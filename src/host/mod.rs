@@ -1,7 +1,5 @@
 //! The node: its accounts and their files. Carries out steps and never decides.
 
-pub mod bounded;
-
 mod account;
 mod error;
 mod fragments;
@@ -21,8 +19,8 @@ mod worker;
 
 use std::path::PathBuf;
 
-use crate::document::Digest;
-use crate::user::UserName;
+use authkeys_core::document::Digest;
+use authkeys_core::user::UserName;
 
 pub use error::HostError;
 pub use fragments::FoundFragments;

@@ -13,7 +13,7 @@ use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
     fragments, identity, lock, refresh, sshd,
 };
-use crate::user::UserName;
+use authkeys_core::user::UserName;
 
 /// How long the accounts of a cycle wait for the slowest among them before they go ahead.
 const PATIENCE: Duration = Duration::from_secs(1);

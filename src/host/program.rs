@@ -165,7 +165,7 @@ mod tests {
         let fault = sh(&script, 200).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < Duration::from_secs(3));
-        let pid: i32 = super::super::bounded::read(&file, 64)
+        let pid: i32 = authkeys_terminal::bounded::read(&file, 64)
             .unwrap()
             .map(|found| String::from_utf8(found.content).unwrap().trim().parse().unwrap())
             .unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     fn bounded_state(pid: i32) -> Option<char> {
-        let stat = super::super::bounded::read(format!("/proc/{pid}/stat").as_ref(), 4_096).ok()??;
+        let stat = authkeys_terminal::bounded::read(format!("/proc/{pid}/stat").as_ref(), 4_096).ok()??;
         String::from_utf8_lossy(&stat.content).rsplit_once(") ")?.1.chars().next()
     }
 }

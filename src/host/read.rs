@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -10,7 +10,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::walk::{Directory, wrong_kind};
 use super::{HostError, Snapshot, Stamp, StampInner, identity};
-use crate::document::Digest;
+use authkeys_core::document::Digest;
+use authkeys_terminal::bounded;
 
 /// What a file must be like.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,7 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
         return Err(too_large());
     }
     // The stamp is from before the read: what changes meanwhile has another one, and the replace will see it.
-    let content = all(File::from(fd), wanted.limit)
+    let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
     let drifted = mended || stat.st_uid != wanted.uid || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
@@ -85,7 +86,7 @@ pub(super) fn file_as_left(
         identity::reading_as(*uid, || {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             let fd = retry_on_intr(|| rustix::fs::open(by_descriptor(&found), flags, Mode::empty()))?;
-            all(File::from(fd), wanted.limit)
+            bounded::all(File::from(fd), wanted.limit)
         })
     });
     match found {
@@ -129,15 +130,6 @@ pub(super) fn current_stamp(directory: &Directory, name: &OsStr) -> Result<Stamp
 pub(super) fn open(directory: &Directory, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))
-}
-
-/// Everything up to the limit; `None` when there is more.
-pub(super) fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let expected = file.metadata().map_or(0, |found| found.len()).min(limit);
-    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
-    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
-    let fits = u64::try_from(content.len()).is_ok_and(|length| length <= limit);
-    Ok(fits.then_some(content))
 }
 
 /// Refuses everything that is no regular file.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::fs::lgetxattr;
 
-use super::{Account, HostError, bounded, program};
+use super::{Account, HostError, program};
+use authkeys_terminal::bounded;
 
 /// Is there when the kernel has a policy; holds 1 when it denies and 0 when it only logs.
 const ENFORCE: &str = "/sys/fs/selinux/enforce";

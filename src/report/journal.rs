@@ -10,8 +10,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 
-use super::entries::Entry;
-use super::text::one_line;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::text::one_line;
 
 /// The target of our own entries; what libraries say is not ours to publish.
 const TARGET: &str = "authkeysd";

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::file;
-use super::metrics::{Counters, render};
-use crate::outcome::Outcome;
+use authkeys_core::outcome::Outcome;
+use authkeys_core::report::metrics::{Counters, render};
 
 /// Why the metrics could not be written.
 #[derive(Debug, Error)]

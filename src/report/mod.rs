@@ -1,15 +1,6 @@
-//! What people and programs get to see of an outcome.
+//! Where an outcome is written on the node itself.
 
-pub mod deliver;
-pub mod entries;
 mod file;
 pub mod journal;
-pub mod kind;
-pub mod metrics;
 pub mod metrics_file;
-pub mod object;
-pub(crate) mod scrub;
 pub mod status_file;
-pub mod summary;
-pub mod tags;
-pub mod text;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::file;
-use crate::host::{HostError, bounded};
-use crate::outcome::Outcome;
+use crate::host::HostError;
+use authkeys_core::outcome::Outcome;
+use authkeys_terminal::bounded;
 
 const NAME: &str = "status.json";
 /// The most that is read, 64 MiB: hundreds of accounts with thousands of keys each.
@@ -49,7 +50,7 @@ pub fn path(directory: &Path) -> PathBuf {
 /// Reads the last outcome; `None` when there is no file.
 pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     let path = path(directory);
-    let Some(found) = bounded::read(&path, MAX_STATUS)? else {
+    let Some(found) = bounded::read(&path, MAX_STATUS).map_err(HostError::from)? else {
         return Ok(None);
     };
     serde_json::from_slice(&found.content).map(Some).map_err(|source| StatusFileError::Unknown { path, source })

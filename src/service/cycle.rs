@@ -9,10 +9,10 @@ use tokio::task::spawn_blocking;
 use super::progress::{Phase, Progress};
 use crate::agent::{Agent, Intent};
 use crate::host::Host;
-use crate::outcome::{Outcome, chain};
-use crate::schedule::Act;
-use crate::source::Fetch;
 use crate::state::Store;
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::{Outcome, chain};
+use authkeys_core::schedule::Act;
 
 /// All that a cycle needs; it owns it, so that it can be given up without a trace.
 #[derive(Debug)]

@@ -21,16 +21,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::agent::Agent;
-use crate::config::Config;
-use crate::history::History;
 use crate::host::Host;
-use crate::outcome::{Fault, FaultClass, Outcome, chain};
-use crate::report::deliver::Deliver;
-use crate::report::entries::{Entry, entries};
-use crate::report::kind::Kind;
-use crate::report::{journal, status_file, text};
-use crate::schedule::{Act, Ended, Node, Planner, Timing};
-use crate::source::Fetch;
+use crate::report::{journal, status_file};
+use authkeys_core::config::Config;
+use authkeys_core::history::History;
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
+use authkeys_core::report::delivery::Deliver;
+use authkeys_core::report::entries::{Entry, entries};
+use authkeys_core::report::kind::Kind;
+use authkeys_core::report::text;
+use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
 
 use alarm::Alarm;
 use cycle::Cycle;

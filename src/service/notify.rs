@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::report::text::one_line;
+use authkeys_core::report::text::one_line;
 
 /// The service manager, if there is one.
 #[derive(Debug)]

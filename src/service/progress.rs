@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target};
-use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Versions};
-use crate::user::UserName;
+use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
+use authkeys_core::user::UserName;
 
 /// Longer than any single step may take: 30 s for a fetch or for the state's lock.
 const LONGEST_STEP: Duration = Duration::from_secs(90);

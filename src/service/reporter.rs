@@ -9,15 +9,15 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::Report;
-use crate::outcome::{Outcome, ReportOutcome, chain};
-use crate::report::deliver::{Deliver, Sink, Told};
-use crate::report::entries::{Entry, alike};
-use crate::report::kind::Kind;
-use crate::report::metrics::Counters;
 use crate::report::metrics_file;
-use crate::schedule::Reports;
-use crate::source::FetchError;
+use authkeys_core::config::Report;
+use authkeys_core::origin::FetchError;
+use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
+use authkeys_core::report::delivery::{Deliver, Sink, Told};
+use authkeys_core::report::entries::{Entry, alike};
+use authkeys_core::report::kind::Kind;
+use authkeys_core::report::metrics::Counters;
+use authkeys_core::schedule::Reports;
 
 type Running = Pin<Box<dyn Future<Output = Result<(), FetchError>>>>;
 

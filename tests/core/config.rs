@@ -1,9 +1,9 @@
 //! The configuration: every fault at once, each with its line.
 
-use authkeysd::config::Config;
-use authkeysd::guard::MaxRemovals;
-use authkeysd::plan::Mode;
-use authkeysd::schedule::{Schedule, Splay};
+use authkeys_core::config::Config;
+use authkeys_core::guard::MaxRemovals;
+use authkeys_core::plan::Mode;
+use authkeys_core::schedule::{Schedule, Splay};
 use jiff::SignedDuration;
 
 const GOOD: &str = r#"

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use authkeys_core::origin::Class;
+use authkeys_core::outcome::{Fault, FaultClass, Outcome, Problem, Status};
+use authkeys_core::user::UserName;
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{Fault, FaultClass, Outcome, Problem, Status};
-use authkeysd::source::Class;
 use authkeysd::state::Store;
-use authkeysd::user::UserName;
 use jiff::Timestamp;
 
 use super::keys::ed;

@@ -1,7 +1,7 @@
 //! Documents: what is a key set, what is refused whole, what is left out.
 
-use authkeysd::document::{self, Document, Refused, Rules};
-use authkeysd::key::Fingerprint;
+use authkeys_core::document::{self, Document, Refused, Rules};
+use authkeys_core::key::Fingerprint;
 use proptest::prelude::*;
 
 use super::keys::{ed, print, rules, wire};

@@ -1,8 +1,8 @@
 //! What `authkeysctl lint` tells of a document: time is a value, so each warning has its day.
 
-use authkeysd::ctl::findings::{State, faults, judge, warnings};
-use authkeysd::document::{self, Document, Form, Rules};
-use authkeysd::key::{LineRules, OptionPolicy};
+use authkeys_core::document::{self, Document, Form, Rules};
+use authkeys_core::key::{LineRules, OptionPolicy};
+use authkeys_core::publishing::findings::{State, faults, judge, warnings};
 use jiff::Timestamp;
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh a";

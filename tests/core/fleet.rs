@@ -1,9 +1,9 @@
 //! What nodes say of themselves, and what it comes to.
 
-use authkeysd::fleet::table::{self, Layout};
-use authkeysd::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, Wanted, Word, html};
-use authkeysd::report::tags::TagNames;
-use authkeysd::report::text::Colour;
+use authkeys_core::fleet::table::{self, Layout};
+use authkeys_core::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, Wanted, Word, html};
+use authkeys_core::report::tags::TagNames;
+use authkeys_core::report::text::Colour;
 
 use crate::fleet_fixture::{NEW, OLD, judged, many, node, said, view};
 
@@ -199,7 +199,7 @@ fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
                "synced":"2026-11-24T11:59:00Z","stale_cycles":0,"later":[1],"sources":[{{"source":"file:/x","digest":null}},
                {{"source":"{source}?region=eu-west-1","digest":"sha256:{NEW}{NEW}{NEW}{NEW}"}}]}}"#
         );
-        authkeysd::fleet::object::node(id, text.as_bytes())
+        authkeys_core::fleet::object::node(id, text.as_bytes())
     };
     let fleet = judged(vec![
         object("a", "rotation-16/16", "s3://keys/prod.json"),
@@ -210,7 +210,7 @@ fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
     assert_eq!(states(&fleet), [("a", State::Behind), ("b", State::Ok), ("c", State::Ok)]);
     assert_eq!(fleet.rows[0].node.name, "web-1");
     for bad in ["", "[]", "{}", "{\"status\":1}", "<html>", "{\"status\":\"ok\",\"synced\":\"\"}"] {
-        let node = authkeysd::fleet::object::node("a", bad.as_bytes());
+        let node = authkeys_core::fleet::object::node("a", bad.as_bytes());
         assert!(matches!(node.word, Word::Garbled(_)), "{bad}: {node:?}");
     }
 }
@@ -250,7 +250,7 @@ fn a_hostile_report_object_is_one_short_row_whatever_it_holds() {
     let nodes = bad
         .iter()
         .zip(0..)
-        .map(|(text, at): (_, u32)| authkeysd::fleet::object::node(&format!("i-{at}"), text.as_bytes()));
+        .map(|(text, at): (_, u32)| authkeys_core::fleet::object::node(&format!("i-{at}"), text.as_bytes()));
     let fleet = judged(nodes.collect());
     // Only what is deep in a field that nobody reads is a report all the same.
     assert_eq!(fleet.count(State::Ok), 1);

@@ -1,7 +1,7 @@
 //! Fleets that exist nowhere.
 
-use authkeysd::fleet::{Fleet, Node, View, Wanted};
-use authkeysd::report::tags::TagNames;
+use authkeys_core::fleet::{Fleet, Node, View, Wanted};
+use authkeys_core::report::tags::TagNames;
 use jiff::{SignedDuration, Timestamp};
 
 /// When all of it happens.

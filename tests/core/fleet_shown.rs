@@ -1,9 +1,9 @@
 //! The fleet on a terminal, for programs, and in a browser.
 
-use authkeysd::fleet::progress;
-use authkeysd::fleet::table::{self, Layout, ago, grouped};
-use authkeysd::fleet::{Fleet, html, json};
-use authkeysd::report::text::Colour;
+use authkeys_core::fleet::progress;
+use authkeys_core::fleet::table::{self, Layout, ago, grouped};
+use authkeys_core::fleet::{Fleet, html, json};
+use authkeys_core::report::text::Colour;
 use jiff::SignedDuration;
 use unicode_width::UnicodeWidthStr as _;
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use authkeys_core::document::{self, Rules};
+use authkeys_core::outcome::Status;
+use authkeys_core::plan::{Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right};
+use authkeys_core::user::UserName;
 use authkeysd::agent::Intent;
-use authkeysd::document::{self, Rules};
-use authkeysd::outcome::Status;
-use authkeysd::plan::{Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right};
-use authkeysd::user::UserName;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
@@ -291,7 +291,7 @@ proptest! {
         for (text, all) in [(&after.ours, true), (&after.made, maker != Maker::Nobody)] {
             let text = String::from_utf8(text.clone().unwrap_or_default()).unwrap();
             for gone in [ed(3), ed(4)] {
-                prop_assert!(!text.lines().any(|line| authkeysd::key::identify(line.as_bytes())
+                prop_assert!(!text.lines().any(|line| authkeys_core::key::identify(line.as_bytes())
                     .is_some_and(|found| found.key.fingerprint().to_string() == print(&gone))), "{text}");
             }
             if all {
@@ -302,11 +302,11 @@ proptest! {
 }
 
 trait ParseFingerprint {
-    fn parse_fingerprint(&self) -> authkeysd::key::Fingerprint;
+    fn parse_fingerprint(&self) -> authkeys_core::key::Fingerprint;
 }
 
 impl ParseFingerprint for String {
-    fn parse_fingerprint(&self) -> authkeysd::key::Fingerprint {
-        authkeysd::key::Fingerprint::parse(self).unwrap()
+    fn parse_fingerprint(&self) -> authkeys_core::key::Fingerprint {
+        authkeys_core::key::Fingerprint::parse(self).unwrap()
     }
 }

@@ -1,12 +1,12 @@
 //! What many cycles in a row mean, and what of it reaches the journal: months on a fake clock.
 
-use authkeysd::config::Config;
-use authkeysd::history::History;
-use authkeysd::outcome::{Fault, FaultClass, Outcome, Status};
-use authkeysd::report::entries::{Entry, entries};
-use authkeysd::report::kind::Kind;
-use authkeysd::report::summary::Summary;
-use authkeysd::source::Class;
+use authkeys_core::config::Config;
+use authkeys_core::history::History;
+use authkeys_core::origin::Class;
+use authkeys_core::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeys_core::report::entries::{Entry, entries};
+use authkeys_core::report::kind::Kind;
+use authkeys_core::report::summary::Summary;
 use authkeysd::state::Store;
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,6 +1,6 @@
 //! The grammar of key lines: what is installed, and what is recognised in lines that others wrote.
 
-use authkeysd::key::{BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, identify};
+use authkeys_core::key::{BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, identify};
 use proptest::prelude::*;
 
 use super::keys::{ed, line, modulus, p256_point, rsa, rules, wire};

@@ -1,6 +1,6 @@
 //! Keys for tests, made from numbers.
 
-use authkeysd::key::{KeyLine, LineRules, OptionPolicy};
+use authkeys_core::key::{KeyLine, LineRules, OptionPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 

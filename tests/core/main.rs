@@ -16,7 +16,6 @@ mod key_lines;
 mod keys;
 mod memory;
 mod plans;
-mod purity;
 mod reports;
 mod schedules;
 mod signed;

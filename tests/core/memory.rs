@@ -1,8 +1,8 @@
 //! What a cycle remembers, and what becomes of it.
 
+use authkeys_core::origin::Class;
+use authkeys_core::outcome::{FaultClass, Problem, Status};
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{FaultClass, Problem, Status};
-use authkeysd::source::Class;
 use authkeysd::state::{StateError, Store};
 
 use super::cycles::{TWO, block, classes};

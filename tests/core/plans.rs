@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use authkeysd::document::{self, Document, Rules};
-use authkeysd::guard::{Guard, Held, MaxRemovals};
-use authkeysd::key::{Fingerprint, identify};
-use authkeysd::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
-use authkeysd::user::UserName;
+use authkeys_core::document::{self, Document, Rules};
+use authkeys_core::guard::{Guard, Held, MaxRemovals};
+use authkeys_core::key::{Fingerprint, identify};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, Plan, desired, plan};
+use authkeys_core::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use authkeysd::config::Config;
-use authkeysd::history::History;
-use authkeysd::outcome::{Outcome, ReportOutcome, Status};
-use authkeysd::report::metrics::{self, Counters};
-use authkeysd::report::summary::Summary;
-use authkeysd::report::tags::{MAX_VALUE, TagNames, tags};
-use authkeysd::schedule::{Pace, Reports};
-use authkeysd::source::Class;
+use authkeys_core::config::Config;
+use authkeys_core::history::History;
+use authkeys_core::origin::Class;
+use authkeys_core::outcome::{Outcome, ReportOutcome, Status};
+use authkeys_core::report::metrics::{self, Counters};
+use authkeys_core::report::summary::Summary;
+use authkeys_core::report::tags::{MAX_VALUE, TagNames, tags};
+use authkeys_core::schedule::{Pace, Reports};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 

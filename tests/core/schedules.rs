@@ -1,6 +1,6 @@
 //! Sequences of wake-ups on a fake clock: weeks in milliseconds.
 
-use authkeysd::schedule::{Act, Clock, Ended, Node, Planner, Schedule, Splay, Timing};
+use authkeys_core::schedule::{Act, Clock, Ended, Node, Planner, Schedule, Splay, Timing};
 use jiff::{SignedDuration, Timestamp};
 
 const SETTLED: Ended = Ended::Settled { change: None };

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use authkeysd::outcome::{Outcome, Problem, Status};
-use authkeysd::source::Class;
+use authkeys_core::origin::Class;
+use authkeys_core::outcome::{Outcome, Problem, Status};
 use jiff::Timestamp;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};

@@ -1,6 +1,6 @@
 //! The allowed_signers file: every fault with its line, and who may sign.
 
-use authkeysd::verify::{NotAllowed, SignerRules, Signers, SignersFault, signed_by};
+use authkeys_core::verify::{NotAllowed, SignerRules, Signers, SignersFault, signed_by};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;

@@ -2,12 +2,12 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use authkeys_core::origin::Stage::{Pending, Previous};
+use authkeys_core::outcome::{Outcome, Problem, Status};
+use authkeys_core::report::entries::entries;
+use authkeys_core::report::kind::Kind;
+use authkeys_core::report::text::{self, Colour};
 use authkeysd::agent::Intent;
-use authkeysd::outcome::{Outcome, Problem, Status};
-use authkeysd::report::entries::entries;
-use authkeysd::report::kind::Kind;
-use authkeysd::report::text::{self, Colour};
-use authkeysd::source::Stage::{Pending, Previous};
 
 use super::cycles::{TWO, block};
 use super::keys::{ed, print};
@@ -221,7 +221,7 @@ fn the_pending_document_outlives_restarts_outages_and_an_unchanged_poll_writes_n
     world.cycle();
     let before = written(&world);
     assert_eq!((world.cycle().changed(), written(&world)), (false, before));
-    world.fail(URL, authkeysd::source::Class::Transient);
+    world.fail(URL, authkeys_core::origin::Class::Transient);
     world.host.set(A, "");
     let outcome = world.cycle();
     assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(1), &ed(2)])));
@@ -236,7 +236,7 @@ fn a_state_from_before_there_were_stages_is_read() {
     let text = std::fs::read_to_string(world.state.path().join("state.json")).unwrap();
     // What has no stages is written as it was then, so this is a state of that time.
     assert!(!text.contains("further") && text.contains("\"schema\": 1"), "{text}");
-    world.fail(URL, authkeysd::source::Class::Transient);
+    world.fail(URL, authkeys_core::origin::Class::Transient);
     assert_eq!((world.cycle().status, world.host.text(A)), (Status::Stale, block(&[&ed(1)])));
     world.publish(URL, "v2", &json(6, 1, &[]));
     assert_eq!(world.cycle_as(Intent::default()).sources[0].problem, Some(Problem::Refused), "the mark is known");
@@ -276,6 +276,6 @@ fn a_pending_document_is_told_when_it_comes() {
     let told = entries(Some(&before), &now, false);
     assert_eq!(told[0].message, "document accepted: file:/k AWSPENDING version v2");
     assert_eq!(told[0].digest, Some(now.sources[0].stages[1].digest.to_string()));
-    let text = authkeysd::report::text::render(&now, false, authkeysd::report::text::Colour::No);
+    let text = authkeys_core::report::text::render(&now, false, authkeys_core::report::text::Colour::No);
     assert!(text.starts_with("source file:/k, version v1\n  and AWSPENDING, version v2\n"), "{text}");
 }

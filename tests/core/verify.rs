@@ -1,7 +1,7 @@
 //! Trust: audience and serial.
 
-use authkeysd::document::{self, Document, Name, Rules};
-use authkeysd::verify::{Distrust, Mark, Trust, verify};
+use authkeys_core::document::{self, Document, Name, Rules};
+use authkeys_core::verify::{Distrust, Mark, Trust, verify};
 
 use super::keys::{ed, rules};
 

@@ -6,13 +6,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use authkeys_core::config::Config;
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use authkeys_core::outcome::Outcome;
+use authkeys_core::user::UserName;
 use authkeysd::agent::{Agent, Intent};
-use authkeysd::config::Config;
 use authkeysd::host::{Account, FoundFragments, Host, HostError, Place, Replaced, Snapshot, Stamp, Target};
-use authkeysd::outcome::Outcome;
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use authkeysd::state::Store;
-use authkeysd::user::UserName;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use authkeys_core::user::UserName;
 use authkeysd::host::{Account, Host, HostError, Node, Place, Replaced, Target};
-use authkeysd::user::UserName;
 
 /// A user id that no account of the machine has.
 pub(crate) const STRANGER: u32 = 60_001;

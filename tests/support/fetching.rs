@@ -5,8 +5,10 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use authkeysd::aws::retry::{Jitter, Policy};
-use authkeysd::source::{Class, Fetch, FetchError, Fetched, Limits, SourceUrl, Sources, Version, Versions};
+use authkeys_aws::client::Limits;
+use authkeys_aws::client::retry::{Jitter, Policy};
+use authkeys_aws::source::Sources;
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
 
 use super::{Answer, Stub, set_profile};
 

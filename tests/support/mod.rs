@@ -18,7 +18,8 @@ pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
 pub use service::{Manager, Service, eventually};
 pub use setup::{
-    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, somebody_else, stand_in,
+    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, sibling, somebody_else,
+    stand_in,
 };
 pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};
 pub use tree::{Entry, contents, tree};

@@ -7,7 +7,7 @@
     reason = "test code; each test file uses its own part of this"
 )]
 
-use authkeysd::key::{Fingerprint, KeyLine, LineRules, OptionPolicy, identify};
+use authkeys_core::key::{Fingerprint, KeyLine, LineRules, OptionPolicy, identify};
 
 use crate::support::Key;
 

@@ -54,9 +54,16 @@ pub fn clean_command() -> Command {
     clean(env!("CARGO_BIN_EXE_authkeysd"))
 }
 
+/// A program that lies beside the built `authkeysd`: `cargo build --workspace` (and `cargo test` of all) makes it.
+pub fn sibling(name: &str) -> String {
+    let path = Path::new(env!("CARGO_BIN_EXE_authkeysd")).with_file_name(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path.display().to_string()
+}
+
 /// The same for the companion, `authkeysctl`.
 pub fn clean_ctl() -> Command {
-    clean(env!("CARGO_BIN_EXE_authkeysctl"))
+    clean(&sibling("authkeysctl"))
 }
 
 fn clean(program: &str) -> Command {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Exit, Finding, Level};
-use crate::config::{AccountConfig, Config};
-use crate::document::{self, Rules};
 use crate::host::sshd::NoSettings;
 use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
-use crate::outcome::chain;
+use authkeys_core::config::{AccountConfig, Config};
+use authkeys_core::document::{self, Rules};
+use authkeys_core::outcome::chain;
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {

@@ -11,13 +11,14 @@ use super::pullers::{self, Puller};
 use super::sshd::{Settings, same};
 use super::{Finding, Level, fault_finding, online};
 use crate::command::block_on;
-use crate::config::Config;
+use crate::fetch::Sources;
 use crate::host::{Account, Host as _, Node, Place, Target};
-use crate::key::{Fingerprint, identify};
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
-use crate::plan::Mode;
-use crate::report::text::{Colour, one_line};
-use crate::source::Sources;
+use authkeys_aws::source::Sources as AwsSources;
+use authkeys_core::config::Config;
+use authkeys_core::key::{Fingerprint, identify};
+use authkeys_core::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
+use authkeys_core::plan::Mode;
+use authkeys_core::report::text::{Colour, one_line};
 
 /// What `check --adopt --json` adds to the findings.
 #[derive(Debug, Serialize)]
@@ -115,7 +116,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
     config.accounts.iter_mut().for_each(|account| account.mode = mode);
-    let cycle = block_on(online::dry_run(config, Sources::default()));
+    let cycle = block_on(online::dry_run(config, Sources::new(AwsSources::default())));
     cycle.map_err(|fault| format!("cannot start: {fault}"))?.map_err(|fault| chain(&fault))
 }
 

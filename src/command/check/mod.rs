@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::{Check, Exit, colour, complain, load, print, print_json};
 use crate::agent::open_to_others;
-use crate::config::Config;
-use crate::outcome::{FaultClass, chain};
-use crate::report::text::Colour;
-use crate::schedule::Clock;
-use crate::source::{Class, SourceUrl};
 use crate::state::{StateError, Store};
-use crate::verify::Signers;
+use authkeys_core::config::Config;
+use authkeys_core::origin::{Class, SourceUrl};
+use authkeys_core::outcome::{FaultClass, chain};
+use authkeys_core::report::text::Colour;
+use authkeys_core::schedule::Clock;
+use authkeys_core::verify::Signers;
 
 mod account;
 mod adopt;
@@ -104,7 +104,7 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
                 faults.iter().for_each(|fault| complain(&load::fault_line(path, fault)));
                 return Exit::Config;
             }
-            let finding = |fault: &crate::config::ConfigFault| Finding {
+            let finding = |fault: &authkeys_core::config::ConfigFault| Finding {
                 line: (fault.line > 0).then_some(fault.line),
                 exit: Exit::Config,
                 ..Finding::new(Level::Failed, "config", &subject, fault.to_string())
@@ -147,7 +147,8 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     if let Some(pinned) = &config.pinned_keys {
         findings.push(account::pinned_keys(config, pinned));
     }
-    findings.extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, super::sync::clock())));
+    findings
+        .extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, authkeys_terminal::clock())));
     findings.extend(account::examine_all(config));
     findings.extend(open_sources(config));
     findings.extend(report::examine(&config.report));
@@ -160,7 +161,8 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
 /// What a cycle would say of the clock, which `recorded` the time of the last one.
 fn clock(recorded: Option<Timestamp>) -> Finding {
     let built = load::built();
-    let clock = Clock { wall: super::sync::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
+    let clock =
+        Clock { wall: authkeys_terminal::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
     match clock.fault() {
         Some(fault) => Finding::new(Level::Failed, "clock", "clock", fault),
         None => Finding::new(Level::Ok, "clock", "clock", clock.wall.to_string()),

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::{Finding, Level, fault_finding, load, report};
 use crate::agent::{Agent, Intent};
 use crate::command::{block_on, sync};
-use crate::config::Config;
+use crate::fetch::Sources;
 use crate::host::Node;
-use crate::outcome::{Outcome, SourceOutcome, Status};
-use crate::report::text;
-use crate::source::Sources;
 use crate::state::{StateError, Store};
+use authkeys_aws::source::Sources as AwsSources;
+use authkeys_core::config::Config;
+use authkeys_core::outcome::{Outcome, SourceOutcome, Status};
+use authkeys_core::report::text;
 
 /// Looks at everything; what is `told` already is not told again.
 pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
@@ -20,10 +21,10 @@ pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
 }
 
 async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
-    let sources = Sources::default();
+    let sources = AwsSources::default();
     let aws = Arc::clone(sources.aws());
     // A state that cannot be read has been told of.
-    let mut findings = match dry_run(config.clone(), sources).await {
+    let mut findings = match dry_run(config.clone(), Sources::new(sources)).await {
         Ok(outcome) => judged(&outcome, told),
         Err(_) => Vec::new(),
     };
@@ -32,13 +33,13 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
 }
 
 /// A cycle that writes nothing.
-pub(super) async fn dry_run(config: Config, fetch: Sources) -> Result<Outcome, StateError> {
+pub(super) async fn dry_run(config: Config, fetch: Sources<AwsSources>) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
     let mut host = Node::default();
     host.sweeps = false;
     let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
-    Ok(agent.cycle(&mut store, intent, sync::clock).await)
+    Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
 }
 
 fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {

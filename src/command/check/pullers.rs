@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::host::bounded;
+use authkeys_terminal::bounded;
 
 /// Crontabs, and directories of them or of scripts; those of a distribution that has none are simply not there.
 const CRON: [&str; 10] = [

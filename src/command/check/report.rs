@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Finding, Level, source_exit};
-use crate::aws::Aws;
-use crate::aws::instance::NoInstance;
-use crate::config::Report;
-use crate::ec2::{Ec2, Permitted};
-use crate::source::Class;
+use authkeys_aws::client::Aws;
+use authkeys_aws::client::instance::NoInstance;
+use authkeys_aws::ec2::{Ec2, Permitted};
+use authkeys_core::config::Report;
+use authkeys_core::origin::Class;
 
 /// Looks at what needs no network.
 pub(super) fn examine(report: &Report) -> Option<Finding> {

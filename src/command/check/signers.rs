@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Finding, Level};
-use crate::config::Config;
-use crate::verify::{Signer, Signers};
+use authkeys_core::config::Config;
+use authkeys_core::verify::{Signer, Signers};
 
 /// Somebody has to make and spread a new key, and to sign with it, before an old one is past its time.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);

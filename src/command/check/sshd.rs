@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
 use crate::host::sshd::{self, NoSettings};
 use crate::host::{Account, Node, Place, Target};
-use crate::report::entries::Entry;
 use crate::report::journal;
-use crate::report::kind::Kind;
+use authkeys_core::config::Config;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::kind::Kind;
 
 /// What sshd says about a login of one account.
 pub(super) struct Settings {
@@ -149,7 +149,7 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::user::UserName;
+    use authkeys_core::user::UserName;
 
     fn reading(settings: &str) -> Reading {
         let user = UserName::parse("nobody-there").unwrap();

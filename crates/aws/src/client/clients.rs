@@ -1,0 +1,27 @@
+//! One service's clients, one for each region that a URL names.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Clients of type `C`; made when they are first needed and kept.
+#[derive(Debug)]
+pub struct Clients<C>(Mutex<BTreeMap<Option<String>, C>>);
+
+impl<C> Default for Clients<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C: Clone> Clients<C> {
+    /// The client for a region, or the one for the environment's.
+    pub fn of(&self, region: Option<&str>, make: impl FnOnce() -> C) -> C {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(region.map(str::to_owned)).or_insert_with(make).clone()
+    }
+
+    /// Drops them, and with them the credentials that they hold.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}

@@ -1,0 +1,223 @@
+//! Failed AWS calls, classed once, each with one line that names the remedy.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use http_body_util::LengthLimitError;
+
+use super::reach::{REACH, REGION, unanswered};
+use super::verdict::{LATER, verdict};
+pub use super::words::{chain, words};
+use super::words::{element, find};
+use authkeys_core::origin::failure::{Class, FetchError};
+
+/// One call, as its failures are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The source's URL.
+    pub source: String,
+    /// Service and operation, as in `S3 GetObject`.
+    pub operation: &'static str,
+    /// What IAM must allow, as in `s3:GetObject`.
+    pub action: &'static str,
+    /// On which resource, an ARN.
+    pub resource: String,
+    /// What else a refusal may mean, a clause; else empty.
+    pub or_else: &'static str,
+    /// The configured endpoint or the service in its region.
+    pub endpoint: String,
+}
+
+/// An answer that is an error: what of it the verdict rests on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The service's error code.
+    pub code: &'a str,
+    /// Its words.
+    pub message: &'a str,
+    /// Its name for the request.
+    pub request_id: &'a str,
+    /// Where the resource really is.
+    pub region: &'a str,
+    /// The server's clock and the time that the request was signed for, as the server tells them.
+    pub clocks: Option<(&'a str, &'a str)>,
+    /// Whether the object was deleted, but has earlier versions.
+    pub delete_marker: bool,
+}
+
+impl Call {
+    /// A failure of this call.
+    pub fn failed(&self, class: Class, what: &str, remedy: impl Into<String>) -> FetchError {
+        FetchError { class, message: format!("{}: {} {what}", self.source, self.operation), remedy: remedy.into() }
+    }
+
+    /// No answer, or not all of it, within a limit.
+    pub fn timed_out(&self, limit: Duration) -> FetchError {
+        self.failed(Class::Transient, &format!("got no complete answer from {} within {limit:?}", self.endpoint), REACH)
+    }
+
+    /// Classes what the SDK made of a call that failed.
+    pub fn classed<E>(&self, error: &SdkError<E, HttpResponse>) -> FetchError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        match error.raw_response() {
+            Some(response) if response.status().is_success() => self.unread(error, response),
+            Some(response) => {
+                let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                let header = |name| response.headers().get(name).unwrap_or_default();
+                let region = Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
+                // The SDK gives up on an error that is not quite XML, such as one that quotes an escape sequence.
+                let text = |known: Option<&str>, name| match known.unwrap_or_default() {
+                    "" => element(&body, name).unwrap_or_default().to_owned(),
+                    known => known.to_owned(),
+                };
+                let date = Some(header("date")).filter(|date| !date.is_empty());
+                self.answered(&Answer {
+                    status: response.status().as_u16(),
+                    code: &text(error.code(), "Code"),
+                    message: &text(error.message(), "Message"),
+                    request_id: [header("x-amz-request-id"), header("x-amzn-requestid")].concat().as_str(),
+                    region: region.or_else(|| element(&body, "Region")).unwrap_or_default(),
+                    clocks: element(&body, "ServerTime").or(date).zip(element(&body, "RequestTime")),
+                    delete_marker: header("x-amz-delete-marker") == "true",
+                })
+            }
+            None => self.unanswered(error),
+        }
+    }
+
+    /// Classes a failure without an answer.
+    pub fn unanswered<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> FetchError {
+        let not_made = matches!(error, SdkError::ConstructionFailure(_));
+        let (class, what, remedy) = unanswered(error, not_made, &self.endpoint);
+        self.failed(class, &what, remedy)
+    }
+
+    /// A good answer that could not be read to its end, or is not what the service answers.
+    fn unread<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>, response: &HttpResponse) -> FetchError {
+        if find::<LengthLimitError>(error).is_some() {
+            return self.too_large();
+        }
+        // What was read to its end lies in memory.
+        if response.body().bytes().is_none() {
+            return self.cut_off(&chain(error.source().unwrap_or(error)));
+        }
+        self.answered(&Answer { status: response.status().as_u16(), ..Answer::default() })
+    }
+
+    /// An answer that is larger than any document may be.
+    pub fn too_large(&self) -> FetchError {
+        let remedy = "is it a key set at all? publish one of at most 1 MiB";
+        self.failed(Class::Invalid, "brought more than 1 MiB", remedy)
+    }
+
+    /// An answer that ended too early.
+    pub fn cut_off(&self, how: &str) -> FetchError {
+        self.failed(Class::Transient, &format!("was cut off: {how}"), LATER)
+    }
+
+    /// Classes an answer by its code, else by its status.
+    pub fn answered(&self, answer: &Answer<'_>) -> FetchError {
+        let (class, remedy) = verdict(self, answer);
+        let mut what = format!("answered {}", answer.status);
+        for (before, text) in [(" ", answer.code), (", request id ", answer.request_id), (": ", answer.message)] {
+            if !text.is_empty() {
+                what.extend([before, &words(text)]);
+            }
+        }
+        self.failed(class, &what, remedy)
+    }
+
+    /// What the message calls the resource.
+    pub(super) fn thing(&self) -> &'static str {
+        match self.action.split(':').next() {
+            Some("s3") => "object",
+            Some("secretsmanager") => "secret",
+            Some("ssm") => "parameter",
+            _ => "resource",
+        }
+    }
+}
+
+/// The failure of a call for which there is no region.
+pub fn no_region(call: &Call) -> FetchError {
+    call.failed(Class::Invalid, "was not made: no region is known", REGION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::WORDS;
+    use super::*;
+
+    fn verdict(answer: Answer<'_>) -> FetchError {
+        let call = Call {
+            source: "s3://b/k".to_owned(),
+            operation: "S3 GetObject",
+            action: "s3:GetObject",
+            resource: "arn:aws:s3:::b/k".to_owned(),
+            or_else: "",
+            endpoint: "S3 in eu-west-1".to_owned(),
+        };
+        call.answered(&answer)
+    }
+
+    #[test]
+    fn a_servers_words_are_bounded_and_fit_for_a_terminal() {
+        assert_eq!(words(" a\r\n b\u{1b}[2Jc\u{202e}d\u{85}é "), "a b [2Jc?d ?");
+        assert_eq!(words(&"x".repeat(WORDS)), "x".repeat(WORDS));
+        assert_eq!(words(&"é ".repeat(100_000)).len(), WORDS + 3);
+        let text =
+            verdict(Answer { status: 418, code: &"C".repeat(9_999), message: "\n", ..Answer::default() }).to_string();
+        assert!(text.len() < 400 && !text.contains('\n'), "{text:?}");
+    }
+
+    #[test]
+    fn f07_every_kind_of_outage_is_transient_and_no_other_answer_is() {
+        for (status, code) in [
+            (500, "InternalError"),
+            (502, ""),
+            (503, "ServiceUnavailable"),
+            (503, "SlowDown"),
+            (400, "RequestTimeout"),
+            (400, "Throttling"),
+            (400, "ThrottlingException"),
+            (429, ""),
+            (400, "TooManyRequestsException"),
+            (400, "RequestLimitExceeded"),
+            (307, "TemporaryRedirect"),
+            (408, ""),
+        ] {
+            assert_eq!(
+                verdict(Answer { status, code, ..Answer::default() }).class,
+                Class::Transient,
+                "{status} {code}"
+            );
+        }
+        for (status, code) in
+            [(400, ""), (403, ""), (404, ""), (301, ""), (405, ""), (412, ""), (304, ""), (403, "New")]
+        {
+            assert_ne!(
+                verdict(Answer { status, code, ..Answer::default() }).class,
+                Class::Transient,
+                "{status} {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn f36_a_clocks_offset_is_told_from_what_the_server_says() {
+        let skewed =
+            |clocks| verdict(Answer { status: 403, code: "RequestTimeTooSkewed", clocks, ..Answer::default() }).remedy;
+        let ours = "20261121T100000Z";
+        assert!(skewed(Some(("2026-11-21T11:00:00Z", ours))).contains("(3600 s behind)"));
+        assert!(skewed(Some(("Sat, 21 Nov 2026 09:59:00 GMT", ours))).contains("(60 s ahead)"));
+        assert!(skewed(Some(("noon\n", ours))).contains("(20261121T100000Z here, noon there)"));
+        assert!(skewed(None).contains("clock is wrong: start"));
+    }
+}

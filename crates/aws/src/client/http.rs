@@ -1,0 +1,234 @@
+//! The one HTTP client of all AWS calls, those for credentials and metadata included.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt as _, Limited};
+use thiserror::Error;
+
+use super::bundle::{self, BadBundle};
+
+/// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of it escaped.
+const MAX_BODY: usize = 8 << 20;
+
+/// A request that would send a key set, or credentials, in the clear.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("plain http to {host}")]
+pub struct PlainHttp {
+    /// Where it would have gone.
+    pub host: String,
+}
+
+/// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a document holds one is judged
+/// elsewhere, and better: what is missed here lies in a connection's buffer until another answer does. Each begins with a P,
+/// left out here, and has no other.
+const PRIVATE: [&[u8]; 3] = [b"RIVATE KEY", b"rivateKey", b"rivate-Lines"];
+
+/// The shared client. Its connections live as long as it does, but for those that brought a private key.
+#[derive(Debug, Clone)]
+pub struct Http(Arc<ByScheme>);
+
+/// Sets TLS up only when the first https request is made: to read and parse the system's root certificates costs
+/// more than all the rest of a fetch, and the SDK's own client would do it for every client that is built from it.
+#[derive(Debug)]
+struct ByScheme {
+    clients: Mutex<Clients>,
+    /// Whose certificates are trusted instead of the system's.
+    bundle: Mutex<Option<PathBuf>>,
+    /// Hosts that may be spoken to in the clear although they are other machines.
+    plain_hosts: Vec<String>,
+}
+
+/// The SDK's own clients, each with its connections; made when they are first needed.
+#[derive(Debug, Default)]
+struct Clients {
+    plain: Option<SharedHttpClient>,
+    tls: Option<SharedHttpClient>,
+}
+
+impl Http {
+    /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without ports.
+    pub fn new(plain_hosts: &str) -> Self {
+        let plain_hosts = plain_hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
+        Self(Arc::new(ByScheme {
+            clients: Mutex::default(),
+            bundle: Mutex::default(),
+            plain_hosts: plain_hosts.filter(|host| !host.is_empty()).collect(),
+        }))
+    }
+
+    /// As the SDK takes it.
+    pub fn shared(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// From the first https request on, the certificates in this file are trusted instead of the system's.
+    pub fn trust(&self, bundle: Option<PathBuf>) {
+        *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
+    }
+}
+
+impl ByScheme {
+    fn may_be_plain(&self, host: &str) -> bool {
+        may_be_plain(host) || self.plain_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    }
+
+    fn client(&self, https: bool) -> Result<SharedHttpClient, BadBundle> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if !https {
+            return Ok(clients.plain.get_or_insert_with(plain).clone());
+        }
+        if let Some(tls) = &clients.tls {
+            return Ok(tls.clone());
+        }
+        // What cannot be read now may be there next time: that is not kept.
+        let path = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
+        Ok(clients.tls.insert(tls(store)).clone())
+    }
+
+    /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
+    /// client its connections go, those in use as soon as they have been read.
+    fn look_for_private_key(&self, piece: &[u8]) {
+        if piece.split(|b| *b == b'P').skip(1).any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark))) {
+            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Clients::default();
+        }
+    }
+}
+
+impl HttpClient for Http {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let (settings, components) = (settings.clone(), Arc::new(components.clone()));
+        SharedHttpConnector::new(Choice { clients: Arc::clone(&self.0), settings, components })
+    }
+}
+
+#[derive(Debug)]
+struct Choice {
+    clients: Arc<ByScheme>,
+    settings: HttpConnectorSettings,
+    components: Arc<RuntimeComponents>,
+}
+
+impl HttpConnector for Choice {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let refused = |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
+        let https = request.uri().starts_with("https:");
+        let host = host(request.uri());
+        if !https && !self.clients.may_be_plain(host) {
+            return refused(PlainHttp { host: host.to_owned() }.into());
+        }
+        let client = match self.clients.client(https) {
+            Ok(client) => client,
+            Err(bundle) => return refused(bundle.into()),
+        };
+        let answer = client.http_connector(&self.settings, &self.components).call(request);
+        let clients = Arc::clone(&self.clients);
+        HttpConnectorFuture::new(async move {
+            // The SDK collects errors and JSON in memory, however much of them comes.
+            let bounded = |body: SdkBody| {
+                let clients = Arc::clone(&clients);
+                SdkBody::from_body_1_x(Limited::new(body, MAX_BODY).map_frame(move |frame| {
+                    if let Some(piece) = frame.data_ref() {
+                        clients.look_for_private_key(piece);
+                    }
+                    frame
+                }))
+            };
+            Ok(answer.await?.map(bounded))
+        })
+    }
+}
+
+/// Never through a proxy: what is left for plain http is this machine and its metadata service.
+fn plain() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, _components| builder(settings).build_http())
+}
+
+fn tls(store: TrustStore) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, _components| {
+        let context = TlsContext::builder().with_trust_store(store.clone()).build().unwrap_or_default();
+        builder(settings)
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build()
+    })
+}
+
+fn builder(settings: Option<&HttpConnectorSettings>) -> aws_smithy_http_client::ConnectorBuilder {
+    let builder = Connector::builder();
+    match settings {
+        Some(settings) => builder.connector_settings(settings.clone()),
+        None => builder,
+    }
+}
+
+/// The host of a URL: between the scheme (and user) and the port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
+    match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+/// Loopback, and the link-local addresses of the metadata and container credential services, which speak nothing else.
+fn may_be_plain(host: &str) -> bool {
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || matches!(address.segments(), [0xfd00, 0xec2, 0, 0, 0, 0, 0, _])
+        }
+        Err(_name) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_and_its_metadata_may_be_spoken_to_in_the_clear() {
+        for good in [
+            "http://127.0.0.1:5000/b/k",
+            "http://localhost/",
+            "http://[::1]:1/",
+            "http://169.254.169.254/latest/api/token",
+            "http://169.254.170.2/v2",
+            "http://[fd00:ec2::254]/latest",
+        ] {
+            assert!(may_be_plain(host(good)), "{good}");
+        }
+        for bad in [
+            "http://s3.eu-central-1.amazonaws.com/b",
+            "http://10.0.0.1/",
+            "http://127.0.0.1.evil.example/",
+            "http://localhost.evil.example/",
+            "http://127.0.0.1@evil.example/",
+            "http://evil.example/@127.0.0.1",
+            "http://evil.example?@127.0.0.1",
+            "http://[fd00:ec3::254]/",
+            "http:///",
+            "",
+        ] {
+            assert!(!may_be_plain(host(bad)), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Which EC2 instance this is, by the metadata service (IMDSv2 only), asked over the shared connections.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use aws_config::imds::client::Client;
+use aws_config::imds::client::error::ImdsError;
+use aws_config::provider_config::ProviderConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+
+use super::fault::chain;
+use super::retry::{Jitter as _, RandomJitter};
+
+const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
+const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// The service is on the instance's own host and answers within a millisecond.
+const STEP: Duration = Duration::from_secs(1);
+/// Token and document together.
+const LIMIT: Duration = Duration::from_secs(3);
+/// The first wait for a service that does not answer, and the longest one.
+const SOON: Duration = Duration::from_secs(2);
+const SELDOM: Duration = Duration::from_secs(300);
+/// Where the firmware and the hypervisor name themselves, and what they say on EC2.
+const HINTS: [(&str, &str); 3] = [
+    ("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2"),
+    ("/sys/devices/virtual/dmi/id/bios_vendor", "Amazon EC2"),
+    ("/sys/hypervisor/uuid", "ec2"),
+];
+
+/// An instance, as its identity document names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// The region that it runs in.
+    pub region: String,
+    /// The account that it belongs to.
+    pub account: String,
+}
+
+/// An instance's id, `i-0123456789abcdef0`: fit for a form, a file's name, or an object's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceId(String);
+
+/// Why it is not known which instance this is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoInstance {
+    /// The environment says not to ask.
+    #[error("the metadata service is not asked, for AWS_EC2_METADATA_DISABLED is set")]
+    Disabled,
+    /// Nothing says that this is an instance, and nobody answers.
+    #[error("this is no EC2 instance: {why}")]
+    NotOnEc2 {
+        /// What came instead of an answer.
+        why: String,
+    },
+    /// It is an instance, or somebody said where the service is, but the service gives no good answer.
+    #[error("the metadata service {why}")]
+    Unreachable {
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+/// The metadata service. What it once said is not asked again.
+#[derive(Debug)]
+pub struct Metadata {
+    http: SharedHttpClient,
+    client: OnceLock<Client>,
+    found: OnceLock<Instance>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdentityDocument {
+    instance_id: String,
+    region: String,
+    account_id: String,
+}
+
+impl InstanceId {
+    fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("i-")?;
+        let good = (1..=32).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+        good.then(|| Self(text.to_owned()))
+    }
+
+    /// As AWS writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Metadata {
+    pub(super) fn new(http: SharedHttpClient) -> Self {
+        Self { http, client: OnceLock::new(), found: OnceLock::new() }
+    }
+
+    /// Asks for the instance, for 3 s at most.
+    pub async fn instance(&self) -> Result<Instance, NoInstance> {
+        if let Some(found) = self.found.get() {
+            return Ok(found.clone());
+        }
+        if std::env::var(DISABLED).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Err(NoInstance::Disabled);
+        }
+        let client = self.client.get_or_init(|| {
+            Client::builder()
+                .configure(&ProviderConfig::without_region().with_http_client(self.http.clone()))
+                .connect_timeout(STEP)
+                .read_timeout(STEP)
+                .max_attempts(1)
+                .build()
+        });
+        let answer = timeout(LIMIT, client.get(DOCUMENT)).await;
+        let instance = match answer {
+            Ok(Ok(document)) => read(document.as_ref())?,
+            Ok(Err(error)) => return Err(classed(&error, somewhere())),
+            Err(_elapsed) => return Err(unanswered(format!("gave no answer within {LIMIT:?}"), somewhere())),
+        };
+        Ok(self.found.get_or_init(|| instance).clone())
+    }
+
+    /// Asks until it is known, ever more seldom. `None` when there is nothing to be known: nobody is asked again.
+    pub async fn wait_for_instance(&self) -> Option<Instance> {
+        let mut longest = SOON;
+        loop {
+            match self.instance().await {
+                Ok(instance) => return Some(instance),
+                Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
+                // At boot the network may be late; a whole fleet may be.
+                Err(NoInstance::Unreachable { .. }) => {
+                    sleep(longest / 2 + RandomJitter.pick(longest / 2)).await;
+                    longest = longest.saturating_mul(2).min(SELDOM);
+                }
+            }
+        }
+    }
+}
+
+fn read(document: &str) -> Result<Instance, NoInstance> {
+    let parsed: Option<IdentityDocument> = serde_json::from_str(document).ok();
+    let instance = parsed.and_then(|found| {
+        Some(Instance { id: InstanceId::parse(&found.instance_id)?, region: found.region, account: found.account_id })
+    });
+    instance.ok_or_else(|| NoInstance::Unreachable {
+        why: "brought no identity document of an instance; what answers in its place?".to_owned(),
+    })
+}
+
+/// Whether the machine or the environment says that there must be a metadata service.
+pub fn somewhere() -> bool {
+    let named = |(path, start): (&str, &str)| {
+        let mut found = Vec::new();
+        let read = File::open(Path::new(path)).and_then(|file| file.take(256).read_to_end(&mut found));
+        read.is_ok() && found.starts_with(start.as_bytes())
+    };
+    std::env::var_os(ENDPOINT).is_some() || HINTS.into_iter().any(named)
+}
+
+fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
+    let causes = chain(error);
+    match error {
+        // The token is refused with 403, and with nothing else, where the service is switched off.
+        ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => NoInstance::Unreachable {
+            why:
+                "is switched off for this instance: `aws ec2 modify-instance-metadata-options --http-endpoint enabled`"
+                    .to_owned(),
+        },
+        ImdsError::FailedToLoadToken(failed) if failed.is_dispatch_failure() => {
+            unanswered(format!("gave no answer ({causes})"), must_be)
+        }
+        ImdsError::IoError(_) => unanswered(format!("gave no answer ({causes})"), must_be),
+        ImdsError::ErrorResponse(answer) => {
+            let status = answer.response().status().as_u16();
+            answered_otherwise(&format!("answered {status}"), status >= 500, must_be)
+        }
+        // What the SDK says of an odd answer quotes all of it.
+        ImdsError::FailedToLoadToken(_) => {
+            answered_otherwise("gave no token", causes.contains("status: StatusCode(5"), must_be)
+        }
+        _ => NoInstance::Unreachable { why: format!("could not be asked: {causes}") },
+    }
+}
+
+fn unanswered(what: String, must_be: bool) -> NoInstance {
+    if !must_be {
+        return NoInstance::NotOnEc2 { why: format!("the metadata service {what}") };
+    }
+    // The connection came about, so that it is no firewall: the packets of this answer alone have a hop limit.
+    let remedy = if what.contains("read timeout") {
+        "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
+         (`aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`), or use the host's network"
+    } else {
+        "let no firewall or network policy stand before it, and no proxy"
+    };
+    NoInstance::Unreachable { why: format!("{what}; {remedy}") }
+}
+
+/// Other clouds have something else at the same address.
+fn answered_otherwise(what: &str, passing: bool, must_be: bool) -> NoInstance {
+    match must_be || passing {
+        true => NoInstance::Unreachable { why: format!("{what}; nothing to do unless it lasts") },
+        false => NoInstance::NotOnEc2 { why: format!("what is at the metadata service's address {what}") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_document_is_taken_whole_or_not_at_all() {
+        let document =
+            |id: &str| format!(r#"{{"instanceId":"{id}","region":"eu-west-1","accountId":"123456789012","x":null}}"#);
+        let instance = read(&document("i-0e2e0000000000001")).unwrap();
+        assert_eq!((instance.id.as_str(), instance.region.as_str()), ("i-0e2e0000000000001", "eu-west-1"));
+        assert_eq!(instance.account, "123456789012");
+        for bad in ["", "i-", "mi-0123", "i-../../x", "i-1&DryRun=false", "i-0123456789abcdef0123456789abcdef01"] {
+            assert!(read(&document(bad)).is_err(), "{bad}");
+        }
+        assert!(read("<html>").is_err() && read(r#"{"instanceId":"i-1"}"#).is_err());
+    }
+}

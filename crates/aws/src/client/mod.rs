@@ -1,0 +1,155 @@
+//! What every call to AWS shares: configuration, HTTP client, time limits, the classing of failures.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use http::Http;
+use instance::{Metadata, NoInstance};
+use retry::Policy;
+
+use authkeys_core::origin::FetchError;
+
+mod bundle;
+pub mod clients;
+pub mod fault;
+pub mod http;
+pub mod instance;
+mod reach;
+pub mod region;
+pub mod retry;
+mod verdict;
+mod words;
+
+/// How long things may take. Every call has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request to the answer's head, and between two pieces of its body.
+    pub read: Duration,
+    /// One attempt, credentials and body included.
+    pub attempt: Duration,
+    /// The retry policy, with the limit for the whole operation.
+    pub retry: Policy,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            read: Duration::from_secs(10),
+            attempt: Duration::from_secs(15),
+            retry: Policy::default(),
+        }
+    }
+}
+
+/// The way to AWS. Nothing is read or set up before the first call.
+#[derive(Debug)]
+pub struct Aws {
+    /// The time limits of every call.
+    pub limits: Limits,
+    /// The metadata service.
+    pub metadata: Metadata,
+    http: Http,
+    /// One for each region that a URL names, and one for the environment's.
+    configs: Mutex<BTreeMap<Option<String>, SdkConfig>>,
+}
+
+impl Aws {
+    /// With such limits; the environment is read by the first call.
+    pub fn new(limits: Limits) -> Self {
+        let http = Http::new(&std::env::var("AUTHKEYSD_PLAIN_HTTP").unwrap_or_default());
+        Self { limits, metadata: Metadata::new(http.shared()), http, configs: Mutex::default() }
+    }
+
+    /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
+    /// Loaded once; but one without a region is not kept: at boot the metadata service may be late.
+    pub async fn config(&self, region: Option<&str>) -> SdkConfig {
+        let key = region.map(str::to_owned);
+        let kept = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(config) = kept {
+            return config;
+        }
+        let config = self.load(region).await;
+        if config.region().is_some() {
+            self.configs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
+        }
+        config
+    }
+
+    async fn load(&self, region: Option<&str>) -> SdkConfig {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(self.http.shared())
+            // There is one retry policy, and it is ours; the SDK's would multiply with it.
+            .retry_config(RetryConfig::standard().with_max_attempts(1))
+            .timeout_config(timeouts)
+            // Our own limits bound the body as well.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know no checksums.
+            .response_checksum_validation(aws_types::sdk_config::ResponseChecksumValidation::WhenRequired)
+            .request_checksum_calculation(aws_types::sdk_config::RequestChecksumCalculation::WhenRequired);
+        let config = match region {
+            Some(region) => loader.region(Region::new(region.to_owned())).load().await,
+            None => loader.load().await,
+        };
+        // Nothing was asked by https so far.
+        self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
+        config
+    }
+
+    /// On an instance without credentials or region its metadata service is asked what is wrong with it, and that becomes
+    /// the remedy.
+    pub async fn explain(&self, failure: &mut FetchError) {
+        if reach::lacks_metadata(&failure.remedy)
+            && instance::somewhere()
+            && let Err(why @ NoInstance::Unreachable { .. }) = self.metadata.instance().await
+        {
+            failure.remedy = why.to_string();
+        }
+    }
+
+    /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.
+    pub fn forget(&self) {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A client of S3.
+pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    // An endpoint of one's own seldom has a DNS name for every bucket.
+    let path_style = endpoint(config, "S3").is_some();
+    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
+}
+
+/// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
+/// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
+pub fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
+    setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url").or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+/// The same for messages, else the service in its region; without a configuration as long as none is loaded.
+pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
+    let region = config.and_then(SdkConfig::region);
+    match (config.and_then(|config| endpoint(config, service_id)), region) {
+        (Some(endpoint), _) => endpoint,
+        (None, Some(region)) => format!("{name} in {region}"),
+        (None, None) => format!("{name} (or the metadata service)"),
+    }
+}
+
+/// What the environment or the profile says, for one service or for all.
+fn setting(config: &SdkConfig, service_id: &str, env: &str, profile: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service_id).env(env).profile(profile).build().ok()?;
+    config.service_config()?.load_config(key).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,109 @@
+//! Why no answer came at all, and what to do: names, routes, certificates, proxies, credentials.
+
+use std::error::Error;
+use std::io;
+
+use aws_credential_types::provider::error::CredentialsError;
+use rustls::CertificateError;
+
+use super::bundle::BadBundle;
+use super::http::PlainHttp;
+use super::words::{chain, find, links, words};
+use authkeys_core::origin::failure::Class;
+
+/// What to do when nothing more is known.
+pub(super) const REACH: &str =
+    "if it lasts, check DNS, routes, security groups, proxy and certificates on the way there";
+const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
+     limit must be at least 2";
+/// What to do when there is no region.
+pub(super) const REGION: &str =
+    "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it";
+
+const BROKEN_TLS: &str = "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
+
+/// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for "there is none".
+pub(super) fn lacks_metadata(remedy: &str) -> bool {
+    remedy == REGION || remedy.ends_with(CREDENTIALS)
+}
+
+/// The class, what happened, and the remedy of a request that got no answer from `endpoint`.
+pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint: &str) -> (Class, String, String) {
+    if let Some(PlainHttp { host }) = find(error) {
+        return (
+            Class::Invalid,
+            format!("was not made: it would go to {} in the clear", words(host)),
+            "give the endpoint an https:// URL, or name the host in AUTHKEYSD_PLAIN_HTTP".to_owned(),
+        );
+    }
+    if let Some(bundle) = find::<BadBundle>(error) {
+        let remedy = "correct AWS_CA_BUNDLE or the profile's ca_bundle, or leave it out";
+        return (Class::Invalid, format!("was not made: {}", chain(bundle)), remedy.to_owned());
+    }
+    match find(error) {
+        Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => (
+            Class::Transient,
+            format!("was not made, the credentials cannot be had: {}", chain(error)),
+            format!("if this lasts: {CREDENTIALS}"),
+        ),
+        Some(CredentialsError::InvalidConfiguration(_)) => (
+            Class::Invalid,
+            format!("was not made, the credentials' configuration is wrong: {}", chain(error)),
+            "correct the AWS profile or the environment".to_owned(),
+        ),
+        Some(_) => (Class::Denied, "was not made: there are no credentials".to_owned(), CREDENTIALS.to_owned()),
+        None if not_made => (
+            Class::Invalid,
+            format!("was not made: {}", chain(error)),
+            "check `source`, the region and the endpoint".to_owned(),
+        ),
+        // The outermost link says no more than that the dispatch failed.
+        None => {
+            let cause = chain(error.source().unwrap_or(error));
+            (Class::Transient, format!("did not reach {endpoint}: {cause}"), remedy(error).to_owned())
+        }
+    }
+}
+
+fn remedy(error: &(dyn Error + 'static)) -> &'static str {
+    match find(error) {
+        Some(rustls::Error::InvalidCertificate(fault)) => return of_certificate(fault),
+        Some(_) => return BROKEN_TLS,
+        None => {}
+    }
+    let text = links(error).map(|link| format!("{link}\n")).collect::<String>().to_lowercase();
+    let kind = find::<io::Error>(error).map(io::Error::kind);
+    if text.contains("dns error") {
+        "its name has no address here: check the region and the endpoint, the node's DNS (resolv.conf, the VPC's DNS \
+         settings), and without a way to the internet an interface endpoint in the VPC"
+    } else if kind == Some(io::ErrorKind::ConnectionRefused) {
+        "nothing listens there: check the endpoint and its port, or the proxy of HTTPS_PROXY"
+    } else if text.contains("tunnel") || text.contains("proxy") {
+        "the proxy of HTTPS_PROXY does not let it through: correct it, let the proxy permit the host, or name the host \
+         in NO_PROXY"
+    } else if text.contains("tls handshake") {
+        BROKEN_TLS
+    } else if text.contains("timed out") || text.contains("timeout") || kind == Some(io::ErrorKind::TimedOut) {
+        "no answer: check routes, security groups, the NAT gateway or the VPC's interface endpoint"
+    } else {
+        REACH
+    }
+}
+
+fn of_certificate(fault: &CertificateError) -> &'static str {
+    match fault {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid at this node's time: check the clock, else the certificate"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is another server's: check the endpoint's name, and what answers in its place"
+        }
+        _ => {
+            "its certificate is not trusted here: if TLS is intercepted on purpose, or the endpoint has a private CA, \
+             name that CA in AWS_CA_BUNDLE or the profile's ca_bundle; else install ca-certificates, and find what answers"
+        }
+    }
+}

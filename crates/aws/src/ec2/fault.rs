@@ -1,0 +1,69 @@
+//! What EC2's errors mean: its own codes here, those that all services share where they are classed.
+
+use super::Permitted;
+use super::answer::{Refusal, refusal};
+use super::wire::Failure;
+use crate::client::fault::{Answer, Call};
+use authkeys_core::origin::failure::{Class, FetchError};
+
+/// What the answer to a dry run says; `None` when it says something else.
+pub(super) fn dry_run(error: &Failure) -> Option<Permitted> {
+    match read(error)?.code.as_str() {
+        "DryRunOperation" => Some(Permitted::Yes),
+        "UnauthorizedOperation" => Some(Permitted::No),
+        _ => None,
+    }
+}
+
+/// Classes what became of a call.
+pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
+    let Some(response) = error.raw_response() else {
+        return call.unanswered(error);
+    };
+    let Refusal { code, message, request_id } = read(error).unwrap_or_default();
+    let header = |name| response.headers().get(name).unwrap_or_default();
+    let id = if request_id.is_empty() { header("x-amzn-requestid") } else { &request_id };
+    let status = response.status().as_u16();
+    let answer = Answer { status, code: &code, message: &message, request_id: id, ..Answer::default() };
+    let mut failed = call.answered(&answer);
+    if let Some((class, remedy)) = verdict(call, &code) {
+        failed.class = class;
+        failed.remedy = remedy;
+    } else if matches!(failed.class, Class::Missing | Class::Invalid) {
+        // What is said there is about key sets.
+        failed.remedy = format!("check the region and the endpoint {}", call.endpoint);
+    }
+    failed
+}
+
+fn read(error: &Failure) -> Option<Refusal> {
+    let body = error.raw_response()?.body().bytes()?;
+    Some(refusal(&String::from_utf8_lossy(body)))
+}
+
+fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
+    Some(match code {
+        "UnauthorizedOperation" => {
+            (Class::Denied, format!("allow {} on {}{}", call.action, call.resource, call.or_else))
+        }
+        "OptInRequired" | "PendingVerification" | "Blocked" => {
+            (Class::Denied, "the account may not use EC2 in this region: ask who administers it".to_owned())
+        }
+        "TagLimitExceeded" => {
+            (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
+        }
+        // Where the metadata service shows tags, their keys may hold neither a slash nor a space.
+        "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {
+            (Class::Invalid, "correct what the message names; `tag_prefix` and `key_name_tag` in [report]?".to_owned())
+        }
+        "InvalidInstanceID.NotFound" | "InvalidID" | "InvalidInstanceID.Malformed" => (
+            Class::Missing,
+            "EC2 knows no such instance here: is the region right, and are the credentials this account's?".to_owned(),
+        ),
+        // Within seconds of each other; and what EC2 says when it is its own fault.
+        "ConcurrentTagAccess" | "Unavailable" | "InternalFailure" | "InternalError" => {
+            (Class::Transient, "nothing to do unless it lasts; it is tried again".to_owned())
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,168 @@
+//! EC2, as far as authkeysd needs it: CreateTags and DescribeInstances over the query protocol, with the SDK's
+//! credentials, region and connections. The SDK's own EC2 client takes 8 GB of memory to compile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use crate::client::fault::Call;
+use crate::client::retry::{RandomJitter, retry};
+use crate::client::{Aws, Limits};
+use authkeys_core::origin::failure::{Class, FetchError};
+
+mod answer;
+mod endpoint;
+mod fault;
+mod query;
+mod wire;
+
+pub use answer::Instance;
+pub use query::Filter;
+
+/// More pages than the largest fleet has: a server that never ends is not followed for ever.
+const MAX_PAGES: usize = 10_000;
+
+/// The client. Nothing is set up before the first call. It must run in a tokio runtime with I/O and time enabled.
+#[derive(Debug)]
+pub struct Ec2 {
+    aws: Arc<Aws>,
+    /// `None`: the environment's, the profile's or the metadata service's.
+    region: Option<String>,
+}
+
+/// Whether a call would be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permitted {
+    /// It would.
+    Yes,
+    /// It would not.
+    No,
+}
+
+impl Ec2 {
+    /// In `region`, else in the environment's, the profile's or the metadata service's.
+    pub fn new(limits: Limits, region: Option<&str>) -> Self {
+        Self::over(Arc::new(Aws::new(limits)), region)
+    }
+
+    /// The same over connections that exist.
+    pub fn over(aws: Arc<Aws>, region: Option<&str>) -> Self {
+        Self { aws, region: region.map(str::to_owned) }
+    }
+
+    /// Sets tags of one instance; its other tags stay. One attempt: when to try again is the caller's to plan.
+    pub async fn create_tags(&self, instance: &str, tags: &BTreeMap<String, String>) -> Result<(), FetchError> {
+        let (call, limit) = (tagging(instance), self.aws.limits.attempt);
+        let attempt = self.call(&call, query::create_tags(instance, tags, false));
+        timeout(limit, attempt).await.unwrap_or_else(|_elapsed| Err(call.timed_out(limit))).map(drop)
+    }
+
+    /// Whether these tags of that instance may be set. Nothing is.
+    pub async fn may_create_tags(
+        &self,
+        instance: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Permitted, FetchError> {
+        let call = tagging(instance);
+        let form = query::create_tags(instance, tags, true);
+        let over = |limit| call.timed_out(limit);
+        let answer = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+            match self.send(&call, form.clone()).await? {
+                // A look-alike that knows no dry run has set them.
+                Ok(_) => Ok(Permitted::Yes),
+                Err(error) => match fault::dry_run(&error) {
+                    Some(permitted) => Ok(permitted),
+                    None => Err(fault::classed(&self.placed(&call).await, &error)),
+                },
+            }
+        });
+        answer.await
+    }
+
+    /// Every instance that all filters let through, of all pages.
+    pub async fn instances(&self, filters: &[Filter]) -> Result<Vec<Instance>, FetchError> {
+        let call = Call {
+            source: "fleet".to_owned(),
+            operation: "EC2 DescribeInstances",
+            action: "ec2:DescribeInstances",
+            resource: "*".to_owned(),
+            or_else: "",
+            endpoint: "EC2".to_owned(),
+        };
+        let mut instances = Vec::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let form = query::describe_instances(filters, next.as_deref());
+            let over = |limit| call.timed_out(limit);
+            let page = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+                let body = self.call(&call, form.clone()).await?;
+                answer::page(&body).map_err(|error| {
+                    call.failed(
+                        Class::Transient,
+                        &format!("brought what is no answer of EC2: {error}"),
+                        "if it lasts, check the endpoint and the proxy",
+                    )
+                })
+            });
+            let page = page.await?;
+            instances.extend(page.instances);
+            // A page may be empty and yet not the last one; a token that repeats itself leads nowhere.
+            match page.next {
+                None => return Ok(instances),
+                Some(token) if next.as_ref() == Some(&token) => break,
+                token => next = token,
+            }
+        }
+        Err(call.failed(Class::Invalid, "has no last page", "narrow the filters"))
+    }
+
+    /// One attempt; the error is classed.
+    async fn call(&self, call: &Call, form: String) -> Result<String, FetchError> {
+        match self.send(call, form).await? {
+            Ok(body) => Ok(body),
+            Err(error) => Err(fault::classed(&self.placed(call).await, &error)),
+        }
+    }
+
+    /// The call with the endpoint that it goes to.
+    async fn placed(&self, call: &Call) -> Call {
+        let config = self.aws.config(self.region.as_deref()).await;
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        Call { endpoint: wire::address(&config, &region).unwrap_or_else(|_| "EC2".to_owned()), ..call.clone() }
+    }
+
+    /// Signs and sends. The outer error is of what comes before the request, the inner one of the request.
+    async fn send(&self, call: &Call, form: String) -> Result<Result<String, wire::Failure>, FetchError> {
+        let config = self.aws.config(self.region.as_deref()).await;
+        let Some(region) = config.region().map(ToString::to_string) else {
+            return Err(call.failed(
+                Class::Invalid,
+                "was not made: no region is known",
+                "set AWS_REGION; on EC2 the metadata service tells it",
+            ));
+        };
+        let unfit = |why: String| {
+            let remedy = "correct the region, or AWS_ENDPOINT_URL_EC2";
+            call.failed(Class::Invalid, &format!("was not made: {why}"), remedy)
+        };
+        let endpoint = wire::address(&config, &region).map_err(unfit)?;
+        let credentials = match wire::credentials(&config).await {
+            Ok(credentials) => credentials,
+            Err(error) => return Ok(Err(error)),
+        };
+        let request = wire::signed(&config, &endpoint, &region, credentials, form).map_err(unfit)?;
+        Ok(wire::send(&config, &endpoint, request).await)
+    }
+}
+
+fn tagging(instance: &str) -> Call {
+    Call {
+        source: "tags".to_owned(),
+        operation: "EC2 CreateTags",
+        action: "ec2:CreateTags",
+        resource: format!("this instance ({instance})"),
+        or_else: " and for these tag keys (docs/operate.md has the policy)",
+        endpoint: "EC2".to_owned(),
+    }
+}

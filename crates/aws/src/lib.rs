@@ -1,0 +1,9 @@
+//! Everything of authkeysd that speaks to AWS: sources, publishing, reports, EC2, the metadata service; one HTTP client, one
+//! retry policy, and failures that are classed once and name their remedy.
+
+pub mod client;
+pub mod deliver;
+pub mod ec2;
+pub mod objects;
+pub mod source;
+pub mod target;

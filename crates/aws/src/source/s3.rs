@@ -1,0 +1,123 @@
+//! A document in an S3 object: one conditional GetObject.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use crate::client::clients::Clients;
+use crate::client::fault::{Call, chain, no_region, words};
+use crate::client::region::s3_arn;
+use crate::client::{Aws, s3_client, service_endpoint};
+use authkeys_core::origin::FetchError;
+use authkeys_core::origin::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
+
+/// One object, as a source URL names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Object<'a> {
+    pub(super) url: &'a SourceUrl,
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    pub(super) version_id: Option<&'a str>,
+}
+
+/// The way to all objects.
+#[derive(Debug, Default)]
+pub(super) struct S3 {
+    pub(super) clients: Clients<Client>,
+}
+
+impl S3 {
+    /// One attempt; its time limit covers credentials and body.
+    pub(super) async fn attempt(
+        &self,
+        aws: &Aws,
+        object: &Object<'_>,
+        known: Option<&Version>,
+    ) -> Result<Fetched, FetchError> {
+        timeout(aws.limits.attempt, self.unlimited(aws, object, known))
+            .await
+            .unwrap_or_else(|_elapsed| Err(object.call(None).timed_out(aws.limits.attempt)))
+    }
+
+    async fn unlimited(&self, aws: &Aws, object: &Object<'_>, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        let config = aws.config(object.url.region()).await;
+        let call = object.call(Some(&config));
+        if config.region().is_none() {
+            return Err(no_region(&call));
+        }
+        let condition = known.map(|known| known.token.clone()).filter(|token| !token.is_empty());
+        let conditional = condition.is_some();
+        let answer = self
+            .clients
+            .of(object.url.region(), || s3_client(&config))
+            .get_object()
+            .bucket(object.bucket)
+            .key(object.key)
+            .set_version_id(object.version_id.map(str::to_owned))
+            .set_if_none_match(condition)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => document(aws, &call, answer).await,
+            // The SDK takes every status but 2xx for an error.
+            Err(error) if conditional && error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => {
+                Ok(Fetched::Unchanged)
+            }
+            Err(error) => Err(call.classed(&error)),
+        }
+    }
+}
+
+impl Object<'_> {
+    /// Without a configuration as long as none is loaded.
+    pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
+        Call {
+            source: self.url.to_string(),
+            operation: "S3 GetObject",
+            action: if self.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" },
+            resource: s3_arn(config, &format!("{}/{}", self.bucket, self.key)),
+            or_else: ", or publish it: without s3:ListBucket a missing object looks the same",
+            endpoint: service_endpoint(config, "S3", "S3"),
+        }
+    }
+}
+
+/// Reads the body to its end, but never more than a document may have.
+async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result<Fetched, FetchError> {
+    let announced = answer.content_length.and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > MAX_DOCUMENT) {
+        return Err(call.too_large());
+    }
+    if answer.content_range.is_some() {
+        return Err(call.cut_off("only a part of the object was sent"));
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let piece = match timeout(aws.limits.read, answer.body.next()).await {
+            Err(_elapsed) => return Err(call.timed_out(aws.limits.read)),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(call.cut_off(&chain(&error))),
+            Ok(Some(Ok(piece))) => piece,
+        };
+        if bytes.len() + piece.len() > MAX_DOCUMENT {
+            // The answer is dropped with the connection: the rest is not even transferred.
+            return Err(call.too_large());
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if announced.is_some_and(|length| length != bytes.len()) {
+        return Err(call.cut_off(&format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
+    }
+    Ok(Fetched::document(bytes, version(&answer)))
+}
+
+fn version(answer: &GetObjectOutput) -> Version {
+    let token = answer.e_tag.clone().unwrap_or_default();
+    // In a bucket that once had versioning the id of what was written since is "null".
+    let label = match answer.version_id.as_deref() {
+        None | Some("" | "null") => token.trim_start_matches("W/").trim_matches('"'),
+        Some(id) => id,
+    };
+    Version { label: words(label), token }
+}

@@ -1,0 +1,94 @@
+//! All sources behind the one seam.
+
+use std::sync::Arc;
+
+use super::parameter::{Parameter, Parameters};
+use super::s3::{Object, S3};
+use super::secret::{Secret, Secrets};
+use crate::client::retry::{Jitter, RandomJitter, retry};
+use crate::client::{Aws, Limits};
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Versions};
+
+/// The real sources. AWS configuration, credentials and connections are set up by the first fetch that needs them and
+/// kept. It must run in a tokio runtime with I/O and time enabled.
+#[derive(Debug)]
+pub struct Sources<J = RandomJitter> {
+    aws: Arc<Aws>,
+    s3: S3,
+    secrets: Secrets,
+    parameters: Parameters,
+    jitter: J,
+}
+
+impl Sources {
+    /// With the usual limits.
+    pub fn new() -> Self {
+        Self::with(Limits::default(), RandomJitter)
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<J: Jitter> Sources<J> {
+    /// With limits and randomness of one's own.
+    pub fn with(limits: Limits, jitter: J) -> Self {
+        let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
+        let aws = Arc::new(Aws::new(limits));
+        Self { aws, s3, secrets, parameters, jitter }
+    }
+
+    /// The way to AWS, for others who go it.
+    pub fn aws(&self) -> &Arc<Aws> {
+        &self.aws
+    }
+}
+
+impl<J: Jitter> Fetch for Sources<J> {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let mut answer = self.ask(url, known).await;
+        if let Err(failure) = &mut answer {
+            self.aws.explain(failure).await;
+        }
+        // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
+        if answer.as_ref().is_err_and(|error| error.class == Class::Denied) {
+            self.aws.forget();
+            self.s3.clients.forget();
+            self.secrets.clients.forget();
+            self.parameters.clients.forget();
+        }
+        answer
+    }
+}
+
+impl<J: Jitter> Sources<J> {
+    async fn ask(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let (policy, jitter, aws) = (&self.aws.limits.retry, &self.jitter, &self.aws);
+        let current = known.map(|known| &known.current);
+        match url {
+            SourceUrl::File { path } => Err(FetchError {
+                class: Class::Invalid,
+                message: format!("{} is a file of this machine", path.display()),
+                remedy: "read it there".to_owned(),
+            }),
+            SourceUrl::S3 { bucket, key, version_id, .. } => {
+                let object = Object { url, bucket, key, version_id: version_id.as_deref() };
+                let over = |limit| object.call(None).timed_out(limit);
+                retry(policy, jitter, over, async || self.s3.attempt(aws, &object, current).await).await
+            }
+            SourceUrl::Secret { id, stages, .. } => {
+                let secret = Secret { url, id, stages };
+                let over = |limit| secret.call(None, Stage::Current).timed_out(limit);
+                retry(policy, jitter, over, async || self.secrets.attempt(aws, &secret, known).await).await
+            }
+            SourceUrl::Parameter { id, .. } => {
+                let parameter = Parameter { url, id };
+                let over = |limit| parameter.call(None).timed_out(limit);
+                retry(policy, jitter, over, async || self.parameters.attempt(aws, &parameter, current).await).await
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
+
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use super::{NotWritten, Published, Target, Written};
+use crate::client::fault::Call;
+use crate::client::region::s3_arn;
+use crate::client::retry::{RandomJitter, retry};
+use crate::client::{s3_client, service_endpoint};
+use authkeys_core::origin::FetchError;
+
+/// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
+/// the caller sees by what is there that the first one counted.
+pub(super) async fn write(
+    target: &Target,
+    bucket: &str,
+    key: &str,
+    region: Option<&str>,
+    text: &str,
+    over: Option<&Published>,
+) -> Result<Written, NotWritten> {
+    let call = |config: &SdkConfig| Call {
+        source: target.to_string(),
+        operation: "S3 PutObject",
+        action: "s3:PutObject",
+        resource: s3_arn(Some(config), &format!("{bucket}/{key}")),
+        or_else: "",
+        endpoint: service_endpoint(Some(config), "S3", "S3"),
+    };
+    let config = target.config(region, call).await?;
+    let call = call(&config);
+    let (client, limits) = (s3_client(&config), target.aws().limits);
+    let put = async || {
+        let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
+        let json = text.trim_start().starts_with('{');
+        let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
+        let request = match over {
+            Some(published) => request.if_match(&published.version.token),
+            None => request.if_none_match("*"),
+        };
+        let answer =
+            timeout(limits.attempt, request.send()).await.map_err(|_elapsed| call.timed_out(limits.attempt))?;
+        match answer {
+            Ok(answer) => {
+                let id = answer.version_id.filter(|id| !id.is_empty() && id != "null");
+                let tag = answer.e_tag.unwrap_or_default();
+                let version = id.unwrap_or_else(|| tag.trim_matches('"').to_owned());
+                Ok(Some(Written { version, overwrote: None, warnings: Vec::new() }))
+            }
+            Err(error) => {
+                let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+                let code = error.code().unwrap_or_default();
+                // 409: another write was under way; 404: what was read is gone.
+                let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
+                if lost { Ok(None) } else { Err(call.classed(&error)) }
+            }
+        }
+    };
+    let done: Result<Option<Written>, FetchError> =
+        retry(&limits.retry, &RandomJitter, |limit| call.timed_out(limit), put).await;
+    done?.ok_or(NotWritten::Lost)
+}

@@ -1,0 +1,237 @@
+//! A Secrets Manager secret. The new version comes in under a label of its own that no node reads; then AWSCURRENT is
+//! moved to it from the version that was read, and from no other: Secrets Manager refuses the move when somebody else
+//! was faster. The label goes in either case; one that a killed publisher left goes with the next publication.
+
+use std::fmt::Write as _;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
+use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+
+use super::{NotWritten, Published, Target, Written};
+use crate::client::fault::Call;
+use crate::client::region::secret_arn;
+use crate::client::retry::{RandomJitter, retry};
+use crate::client::service_endpoint;
+use authkeys_core::origin::{Class, FetchError};
+
+const CURRENT: &str = "AWSCURRENT";
+const NOT_FOUND: &str = "ResourceNotFoundException";
+/// What our own labels begin with.
+const OURS: &str = "authkeysctl-";
+
+/// What every call needs.
+struct Secret<'a> {
+    target: &'a Target,
+    id: &'a str,
+    text: &'a str,
+    config: SdkConfig,
+    client: Client,
+    /// The new version's id, and what makes a call that is made twice count once.
+    token: String,
+    /// The label under which it comes in.
+    label: String,
+}
+
+/// Writes a new version, and makes it the current one.
+pub(super) async fn write(
+    target: &Target,
+    id: &str,
+    region: Option<&str>,
+    text: &str,
+    over: Option<&Published>,
+) -> Result<Written, NotWritten> {
+    let call = |config: &SdkConfig| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
+    let config = target.config(region, call).await?;
+    let token = token().map_err(|fault| call(&config).failed(Class::Invalid, &fault, "nothing was written"))?;
+    let label = format!("{OURS}{token}");
+    let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
+    if over.is_none() && secret.create().await? {
+        return Ok(secret.written());
+    }
+    let labels = secret.put().await?;
+    // The first version of all becomes the current one by itself.
+    let first = over.is_none() && labels.iter().any(|label| label == CURRENT);
+    let moved = if first { Ok(true) } else { secret.make_current(over).await };
+    let cleared = secret.clear().await;
+    if !moved? {
+        return Err(NotWritten::Lost);
+    }
+    // It is published all the same.
+    let mut written = secret.written();
+    if let Err(fault) = cleared {
+        written.warnings.push(format!("the label {} stays on the version: {fault}", secret.label));
+    }
+    if let Err(fault) = secret.sweep().await {
+        written.warnings.push(format!("labels of killed publishers may stay on old versions: {fault}"));
+    }
+    Ok(written)
+}
+
+impl Secret<'_> {
+    fn written(&self) -> Written {
+        Written { version: self.token.clone(), overwrote: None, warnings: Vec::new() }
+    }
+
+    fn call(&self, operation: &'static str, action: &'static str) -> Call {
+        call(self.target, self.id, &self.config, operation, action)
+    }
+
+    /// Makes the secret; `false` when it is there, but without a value.
+    async fn create(&self) -> Result<bool, NotWritten> {
+        let call = self.call("CreateSecret", "secretsmanager:CreateSecret");
+        if self.id.starts_with("arn:") {
+            return Ok(false);
+        }
+        let create = async || {
+            let request = self.client.create_secret().name(self.id).secret_string(self.text);
+            let request = request.client_request_token(&self.token);
+            match self.limited(&call, request.send()).await? {
+                Ok(_) => Ok(true),
+                Err(error) if error.code() == Some("ResourceExistsException") => Ok(false),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        if self.tried(&call, create).await? {
+            return Ok(true);
+        }
+        // Either it was there before, without a value, or somebody has just made it, with one.
+        match self.target.read().await? {
+            None => Ok(false),
+            Some(_) => Err(NotWritten::Lost),
+        }
+    }
+
+    /// Brings the new version in; gives the labels that it has then.
+    async fn put(&self) -> Result<Vec<String>, NotWritten> {
+        let call = self.call("PutSecretValue", "secretsmanager:PutSecretValue");
+        let put = async || {
+            let request = self.client.put_secret_value().secret_id(self.id).secret_string(self.text);
+            let request = request.client_request_token(&self.token).version_stages(&self.label);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.version_stages.unwrap_or_default()),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        Ok(self.tried(&call, put).await?)
+    }
+
+    /// Moves AWSCURRENT from what was read; `false` when it is no longer there.
+    async fn make_current(&self, over: Option<&Published>) -> Result<bool, NotWritten> {
+        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let from = over.map(|published| published.version.label.clone());
+        let make = async || {
+            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(CURRENT);
+            let request = request.move_to_version_id(&self.token).set_remove_from_version_id(from.clone());
+            match self.limited(&call, request.send()).await? {
+                Ok(_) => Ok(true),
+                Err(error) => match error.code() {
+                    Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => Ok(false),
+                    _ => Err(call.classed(&error)),
+                },
+            }
+        };
+        Ok(self.tried(&call, make).await?)
+    }
+
+    /// Takes our label off.
+    async fn clear(&self) -> Result<(), FetchError> {
+        self.unlabel(&self.token, &self.label).await
+    }
+
+    /// Takes the labels off that publishers left who were killed in between.
+    async fn sweep(&self) -> Result<(), FetchError> {
+        let call = self.call("ListSecretVersionIds", "secretsmanager:ListSecretVersionIds");
+        let list = async || {
+            let request = self.client.list_secret_version_ids().secret_id(self.id);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.versions.unwrap_or_default()),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        // The first page: only versions with labels are listed, and a secret has no more than 20 of those.
+        let versions = self.tried(&call, list).await?;
+        for (version, label) in leftovers(&versions, &self.token) {
+            self.unlabel(version, label).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a label off. A version without any is no longer kept by Secrets Manager.
+    async fn unlabel(&self, version: &str, label: &str) -> Result<(), FetchError> {
+        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let clear = async || {
+            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(label);
+            match self.limited(&call, request.remove_from_version_id(version).send()).await? {
+                Ok(_) => Ok(()),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        self.tried(&call, clear).await
+    }
+
+    async fn limited<T>(&self, call: &Call, request: impl Future<Output = T>) -> Result<T, FetchError> {
+        let limit = self.target.aws().limits.attempt;
+        timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
+    }
+
+    /// A call that was made twice counts once: by its token, or because the move then finds nothing to move.
+    async fn tried<T>(
+        &self,
+        call: &Call,
+        attempt: impl AsyncFnMut() -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        retry(&self.target.aws().limits.retry, &RandomJitter, |limit| call.timed_out(limit), attempt).await
+    }
+}
+
+/// The versions that publishers left behind, each with its label, now that `current` is the current one. What came in
+/// before it was to replace a version that is no longer the current one: even if its publisher is still at work, his move
+/// of AWSCURRENT will be refused. What has a stage of AWS is somebody's, and nobody else's label is ours to take.
+fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<(&'a str, &'a str)> {
+    let came_in = |id: &str| versions.iter().find(|entry| entry.version_id() == Some(id))?.created_date();
+    let Some(now) = came_in(current) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in versions {
+        let labels = entry.version_stages();
+        let older =
+            entry.created_date().is_some_and(|at| (at.secs(), at.subsec_nanos()) < (now.secs(), now.subsec_nanos()));
+        if let (true, Some(id), false) =
+            (older, entry.version_id(), labels.iter().any(|label| label.starts_with("AWS")))
+        {
+            found.extend(labels.iter().filter(|label| label.starts_with(OURS)).map(|label| (id, label.as_str())));
+        }
+    }
+    found
+}
+
+fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str, action: &'static str) -> Call {
+    Call {
+        source: target.to_string(),
+        operation: match operation {
+            "CreateSecret" => "Secrets Manager CreateSecret",
+            "ListSecretVersionIds" => "Secrets Manager ListSecretVersionIds",
+            "PutSecretValue" => "Secrets Manager PutSecretValue",
+            _ => "Secrets Manager UpdateSecretVersionStage",
+        },
+        action,
+        resource: secret_arn(Some(config), id),
+        or_else: "",
+        endpoint: service_endpoint(Some(config), "Secrets Manager", "Secrets Manager"),
+    }
+}
+
+/// 32 hexadecimal digits that nobody else has.
+fn token() -> Result<String, String> {
+    let mut random = [0; 16];
+    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    match filled {
+        Ok(16) => Ok(random.iter().fold(String::new(), |mut token, byte| {
+            let _ = write!(token, "{byte:02x}");
+            token
+        })),
+        _ => Err("was not made: the system has no randomness".to_owned()),
+    }
+}

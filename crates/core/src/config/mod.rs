@@ -1,0 +1,306 @@
+//! The configuration: what `/etc/authkeysd/config.toml` may say (DESIGN section 5). Parsing knows no file system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use toml::de::{DeTable, DeValue};
+
+use crate::document::{Digest, Name, Rules};
+use crate::guard::{Guard, MaxRemovals};
+use crate::key::{LineRules, OptionPolicy, is_option_name};
+use crate::origin::{SourceUrl, Stage};
+use crate::plan::{ExpiryForm, Mode};
+use crate::schedule::{Schedule, Splay};
+use crate::user::UserName;
+use crate::verify::Trust;
+
+pub use path::{FileTemplate, FragmentName, Placed};
+pub use reader::ConfigFault;
+pub use report::{Report, ReportPrefix};
+pub use signers::SignersConfig;
+
+mod path;
+mod reader;
+mod report;
+mod signers;
+
+use reader::{Faults, Found, Section, boolean, number, string, word};
+
+/// Everything the configuration file says, with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The accounts to manage, at least one.
+    pub accounts: Vec<AccountConfig>,
+    /// When the service runs a cycle.
+    pub schedule: Schedule,
+    /// How far a cron expression's times are spread over the fleet.
+    pub splay: Splay,
+    /// How long a source may stay away before the node counts as failed.
+    pub max_stale: Option<SignedDuration>,
+    /// This node's break-glass keys.
+    pub pinned_keys: Option<PathBuf>,
+    /// Where state is kept, unless the default.
+    pub state_dir: Option<PathBuf>,
+    /// Where the status file goes, unless the default.
+    pub runtime_dir: Option<PathBuf>,
+    /// `None`: by the version of the installed sshd.
+    pub expiry_form: Option<ExpiryForm>,
+    /// What a document must prove.
+    pub trust: Trust,
+    /// By whom documents must be signed; `None`: by nobody.
+    pub signers: Option<SignersConfig>,
+    /// What a new document may do to an account.
+    pub guard: Guard,
+    /// What a key line must keep to.
+    pub line_rules: LineRules,
+    /// Who is told how the node stands.
+    pub report: Report,
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountConfig {
+    /// `None`: the user who runs authkeysd.
+    pub user: Option<UserName>,
+    /// Where its key set is published.
+    pub source: SourceUrl,
+    /// Take the public half of a document that holds a private key too.
+    pub allow_private_key: bool,
+    /// How much of the file is ours.
+    pub mode: Mode,
+    /// Where the file is.
+    pub file: FileTemplate,
+    /// With `layout = "coreos"`: the file's name among those of which update-ssh-keys makes `authorized_keys`.
+    pub fragment: Option<FragmentName>,
+}
+
+#[derive(Clone, Copy)]
+enum Layout {
+    Home,
+    System,
+    CoreOs,
+}
+
+impl Config {
+    /// Parses a configuration, or reports every fault in it.
+    pub fn parse(text: &str) -> Result<Self, Vec<ConfigFault>> {
+        let mut faults = Faults::new(text);
+        let (table, broken) = DeTable::parse_recoverable(text);
+        for fault in &broken {
+            faults.add(fault.span().map_or(0, |span| span.start), "", format!("not TOML: {}", fault.message()));
+        }
+        if !broken.is_empty() {
+            return Err(faults.into_sorted());
+        }
+        let mut top = Section::new(table.get_ref(), 0..0, "");
+        let config = read(&mut top, &mut faults);
+        top.finish(&mut faults);
+        let faults = faults.into_sorted();
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
+    }
+
+    /// The same as long as the configuration means the same to this version.
+    pub fn digest(&self) -> Digest {
+        Digest::of(format!("{} {self:?}", env!("CARGO_PKG_VERSION")).as_bytes())
+    }
+
+    /// How documents of an account's source are judged.
+    pub fn rules(&self, account: &AccountConfig) -> Rules {
+        Rules { line: self.line_rules.clone(), allow_private_key: account.allow_private_key }
+    }
+}
+
+fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
+    let source = top.take(faults, "source", string(SourceUrl::parse));
+    let named_source = top.has("source");
+    let allow_private_key = top.take(faults, "allow_private_key", boolean);
+    if let (Some(allow), false) = (&allow_private_key, named_source) {
+        faults.add(allow.at, "allow_private_key", "stands beside no `source`");
+    }
+    let shared = source.map(|s| (s.value, allow_private_key.is_some_and(|allow| allow.value)));
+    let schedule = top.take(faults, "schedule", string(Schedule::parse));
+    let splay = top.take(faults, "splay", string(Splay::parse));
+    if let (Some(splay), Some(Schedule::Every(_)) | None) = (&splay, schedule.as_ref().map(|found| &found.value)) {
+        let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
+        faults.add(splay.at, "splay", message);
+    }
+    let pinned_keys = top.take(faults, "pinned_keys", string(path::absolute));
+    let state_dir = top.take(faults, "state_dir", string(path::absolute));
+    let runtime_dir = top.take(faults, "runtime_dir", string(path::absolute));
+    let forms = &[
+        ("auto", None),
+        ("utc", Some(ExpiryForm::Utc)),
+        ("local", Some(ExpiryForm::LocalStandard)),
+        ("omit", Some(ExpiryForm::Omit)),
+    ];
+    let expiry_form = top.take(faults, "expiry_time", word(forms));
+
+    let mut accounts: Vec<Found<AccountConfig>> = Vec::new();
+    let sections = top.tables(faults, "account", true);
+    if sections.is_empty() {
+        faults.add(0, "account", "no account to manage; write at least one [[account]]");
+    }
+    for section in sections {
+        let at = section.at();
+        accounts.extend(read_account(section, shared.as_ref(), faults).map(|value| Found { value, at }));
+    }
+    check_together(&accounts, faults);
+
+    let (mut trust, mut signers) = (Trust::default(), None);
+    let mut trusting = None;
+    for mut section in top.tables(faults, "trust", false) {
+        trusting = Some(section.at());
+        trust.audience = section.take(faults, "audience", string(Name::parse)).map(|f| f.value);
+        signers = signers::read(&mut section, faults);
+        section.finish(faults);
+    }
+    let previous = accounts.iter().find(|account| account.value.source.stages().contains(&Stage::Previous));
+    if let (Some(trust), Some(account)) = (trusting, previous) {
+        let message = format!(
+            "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
+             or leave [trust] out",
+            account.value.source
+        );
+        faults.add(trust, "trust", message);
+    }
+    let mut guard = Guard::default();
+    let mut max_stale = None;
+    let mut line_rules = LineRules::default();
+    for mut section in top.tables(faults, "policy", false) {
+        set(&mut guard.min_keys, section.take(faults, "min_keys", number(0..4_097)));
+        set(&mut guard.max_removals, section.take(faults, "max_removals", max_removals));
+        set(&mut line_rules.min_rsa_bits, section.take(faults, "min_rsa_bits", number(1_024..16_385)));
+        max_stale = section.take(faults, "max_stale", string(max_stale_time)).map(|found| found.value);
+        set(&mut line_rules.options, section.take(faults, "allow_options", allow_options));
+        section.finish(faults);
+    }
+    let report = top.tables(faults, "report", false).into_iter().next();
+    let report = report.map(|section| report::read(section, faults)).unwrap_or_default();
+    Config {
+        accounts: accounts.into_iter().map(|found| found.value).collect(),
+        schedule: schedule.map(|f| f.value).unwrap_or_default(),
+        splay: splay.map(|f| f.value).unwrap_or_default(),
+        max_stale,
+        pinned_keys: pinned_keys.map(|f| f.value),
+        state_dir: state_dir.map(|f| f.value),
+        runtime_dir: runtime_dir.map(|f| f.value),
+        expiry_form: expiry_form.and_then(|f| f.value),
+        trust,
+        signers,
+        guard,
+        line_rules,
+        report,
+    }
+}
+
+fn read_account(
+    mut section: Section<'_, '_>,
+    shared: Option<&(SourceUrl, bool)>,
+    faults: &mut Faults<'_>,
+) -> Option<AccountConfig> {
+    let at = section.at();
+    let user = section.take(faults, "user", string(UserName::parse));
+    let own = section.take(faults, "source", string(SourceUrl::parse));
+    let allow = section.take(faults, "allow_private_key", boolean);
+    let mode = section.take(faults, "mode", word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]));
+    let layouts = &[("home", Layout::Home), ("system", Layout::System), ("coreos", Layout::CoreOs)];
+    let layout = section.take(faults, "layout", word(layouts));
+    let fragment = section.take(faults, "fragment", string(FragmentName::parse));
+    let file = section.take(faults, "file", string(FileTemplate::parse));
+    if let (Some(allow), None) = (&allow, &own) {
+        faults.add(
+            allow.at,
+            &section.name("allow_private_key"),
+            "stands beside no `source`; set it where the source is",
+        );
+    }
+    if let (Some(file), Some(_)) = (&file, &layout) {
+        faults.add(file.at, &section.name("file"), "`file` and `layout` exclude each other; keep one of them");
+    }
+    let layout = layout.map_or(Layout::Home, |found| found.value);
+    if let (Some(fragment), false) = (&fragment, matches!(layout, Layout::CoreOs)) {
+        faults.add(fragment.at, &section.name("fragment"), "only `layout = \"coreos\"` has fragments");
+    }
+    let source = own.map(|own| (own.value, allow.is_some_and(|allow| allow.value))).or_else(|| shared.cloned());
+    // One that is there and wrong has been told.
+    if source.is_none() && !section.has("source") && !faults.about("source") {
+        faults.add(at, &section.name("source"), "no source; set `source` here or at the top of the file");
+    }
+    section.finish(faults);
+    let (source, allow_private_key) = source?;
+    let fragment = fragment.map(|found| found.value).unwrap_or_default();
+    let (default_mode, default_file, fragment) = match layout {
+        Layout::Home => (Mode::Block, FileTemplate::home(), None),
+        Layout::System => (Mode::Exclusive, FileTemplate::system(), None),
+        Layout::CoreOs => (Mode::Exclusive, FileTemplate::fragment(&fragment), Some(fragment)),
+    };
+    Some(AccountConfig {
+        user: user.map(|f| f.value),
+        source,
+        allow_private_key,
+        mode: mode.map_or(default_mode, |f| f.value),
+        file: file.map_or(default_file, |f| f.value),
+        fragment,
+    })
+}
+
+/// What no single account can see: the same account, or the same file, twice.
+fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
+    let mut users = BTreeSet::new();
+    let mut files = BTreeSet::new();
+    let mut sources = BTreeMap::new();
+    for Found { value: account, at } in accounts {
+        if !users.insert(&account.user) {
+            let who = account.user.as_ref().map_or("the running user".to_owned(), UserName::to_string);
+            faults.add(*at, "account.user", format!("{who} stands twice; one account has one key set and one file"));
+        }
+        // A shared file would let every key of one account into the other.
+        if let Some(file) = account.file.known(account.user.as_ref())
+            && !files.insert(file.clone())
+        {
+            let file = file.display();
+            let message = format!("another account has the same file, {file}; give each its own (%u, %U or %h in it)");
+            faults.add(*at, "account.file", message);
+        }
+        let allowed = *sources.entry(&account.source).or_insert(account.allow_private_key);
+        if allowed != account.allow_private_key {
+            let message = "the same source stands elsewhere with another allow_private_key";
+            faults.add(*at, "account.allow_private_key", message);
+        }
+    }
+}
+
+fn set<T>(slot: &mut T, found: Option<Found<T>>) {
+    if let Some(found) = found {
+        *slot = found.value;
+    }
+}
+
+fn max_removals(value: &DeValue<'_>) -> Result<Option<MaxRemovals>, String> {
+    let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse().ok());
+    match percent {
+        Some(percent @ 0..=100) => Ok(Some(MaxRemovals::Percent(percent))),
+        _ => number(0..4_097)(value)
+            .map(|keys| Some(MaxRemovals::Keys(keys)))
+            .map_err(|_| "must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned()),
+    }
+}
+
+fn max_stale_time(text: &str) -> Result<SignedDuration, String> {
+    let time = text.parse::<SignedDuration>().ok().filter(|time| *time >= SignedDuration::from_secs(1));
+    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" up, such as \"24h\""))
+}
+
+fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
+    let list = value.as_array().ok_or_else(|| format!("must be a list of option names, not {}", value.type_str()))?;
+    let mut names = BTreeSet::new();
+    for item in list.iter() {
+        match item.get_ref().as_str() {
+            Some(name) if is_option_name(name) => drop(names.insert(name.to_owned())),
+            Some(name) => return Err(format!("{name:?} is no option that sshd knows")),
+            None => return Err("must be a list of option names".to_owned()),
+        }
+    }
+    Ok(OptionPolicy::Only(names))
+}

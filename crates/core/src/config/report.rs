@@ -1,0 +1,114 @@
+//! `[report]`: who is told how the node stands, and how often.
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+
+use super::path;
+use super::reader::{Faults, Section, boolean, string};
+use crate::origin::SourceUrl;
+use crate::report::tags::TagNames;
+use crate::schedule::Pace;
+
+/// What `[report]` says, with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Tag the node's own instance.
+    pub ec2_tags: bool,
+    /// How the tags are called.
+    pub tag_names: TagNames,
+    /// How often, and how far spread.
+    pub pace: Pace,
+    /// Where the node's report object goes.
+    pub s3: Option<ReportPrefix>,
+    /// The metrics' file for node_exporter.
+    pub prometheus: Option<PathBuf>,
+}
+
+/// `s3://BUCKET/PREFIX[?region=R]`: below it each node has one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportPrefix {
+    /// The bucket's name.
+    pub bucket: String,
+    /// Empty, or with a slash at its end.
+    pub prefix: String,
+    /// The bucket's region; else the environment's, else IMDSv2's.
+    pub region: Option<String>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let pace = Pace { heartbeat: SignedDuration::from_hours(6), spread: SignedDuration::from_secs(30) };
+        Self { ec2_tags: false, tag_names: TagNames::default(), pace, s3: None, prometheus: None }
+    }
+}
+
+impl ReportPrefix {
+    /// Parses the URL by the rules of sources' URLs.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        const WRITE: &str = "write `s3://BUCKET/PREFIX/`";
+        let (place, query) =
+            url.split_once('?').map_or((url, String::new()), |(place, query)| (place, format!("?{query}")));
+        let slash = if place.ends_with('/') { "" } else { "/" };
+        match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
+            Ok(SourceUrl::S3 { bucket, key, version_id: None, region }) => {
+                let prefix = key.strip_suffix("NODE").unwrap_or_default().to_owned();
+                Ok(Self { bucket, prefix, region })
+            }
+            _ => Err(format!("{url:?} is no place for report objects; {WRITE}, with `?region=REGION` if need be")),
+        }
+    }
+
+    /// The URL again, for people.
+    pub fn url(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.prefix)
+    }
+}
+
+pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Report {
+    let mut report = Report::default();
+    let ec2_tags = section.take(faults, "ec2_tags", boolean);
+    let prefix = section.take(faults, "tag_prefix", string(TagNames::parse_prefix));
+    let key_name = section.take(faults, "key_name_tag", string(TagNames::parse_key_name));
+    let heartbeat = section.take(faults, "heartbeat", string(heartbeat));
+    let spread = section.take(faults, "report_spread", string(spread));
+    let s3 = section.take(faults, "s3", string(ReportPrefix::parse));
+    let prometheus = section.take(faults, "prometheus", string(metrics_file));
+    report.ec2_tags = ec2_tags.is_some_and(|found| found.value);
+    if let Some(heartbeat) = heartbeat {
+        report.pace.heartbeat = heartbeat.value;
+    }
+    if let Some(spread) = spread {
+        report.pace.spread = spread.value;
+    }
+    let at = key_name.as_ref().map_or(section.at(), |found| found.at);
+    match TagNames::new(prefix.map(|found| found.value), key_name.map(|found| found.value)) {
+        Ok(names) => report.tag_names = names,
+        Err(fault) => faults.add(at, &section.name("key_name_tag"), fault),
+    }
+    report.s3 = s3.map(|found| found.value);
+    report.prometheus = prometheus.map(|found| found.value);
+    section.finish(faults);
+    report
+}
+
+fn heartbeat(text: &str) -> Result<SignedDuration, String> {
+    let (second, leap_year) = (SignedDuration::from_secs(1), SignedDuration::from_hours(366 * 24));
+    let time = text.parse::<SignedDuration>().ok().filter(|time| (second..=leap_year).contains(time));
+    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" to \"8784h\" (366 days), such as \"6h\""))
+}
+
+fn spread(text: &str) -> Result<SignedDuration, String> {
+    let day = SignedDuration::from_hours(24);
+    let time = text.parse::<SignedDuration>().ok().filter(|time| !time.is_negative() && *time <= day);
+    time.ok_or_else(|| {
+        format!("{text:?} is no time from \"0s\" to \"24h\"; for a large fleet its number of nodes / 5, in seconds")
+    })
+}
+
+/// node_exporter reads nothing that is called otherwise.
+fn metrics_file(text: &str) -> Result<PathBuf, String> {
+    let path = path::absolute(text)?;
+    let named = path.extension().is_some_and(|extension| extension == "prom");
+    if named { Ok(path) } else { Err(format!("{text:?} must end in \".prom\", or node_exporter does not read it")) }
+}

@@ -1,0 +1,383 @@
+//! Public key blobs: the one identity of a key, whatever stands around it.
+//!
+//! sshd compares keys, not bytes: it takes a blob whose type is spelled `RSA` or `rsa-sha2-512`, or whose modulus has
+//! spare leading zeros, for the same key. A revoked key must not survive in such a coat, so foreign blobs are
+//! brought to the canonical form before they are compared; only canonical blobs are ever written.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+use crate::words::{brief, cut, plain};
+
+/// Key types that sshd knows for plain keys; these may be installed.
+const KNOWN: [&str; 7] = [
+    "ssh-ed25519",
+    "ssh-rsa",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+];
+
+/// The hybrid post-quantum type of newer sshd: its blob is checked for its frame only.
+const MLDSA: &str = "ssh-mldsa44-ed25519@openssh.com";
+
+/// What every Ed25519 blob in canonical form begins with; 32 bytes follow.
+const ED25519: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+
+/// A blob with fewer bytes is no key: the shortest that any sshd takes is an Ed25519 key, of 32 bytes and its name. Else a
+/// user could fill his file with 70,000 "keys".
+const MIN_BLOB: usize = 40;
+
+/// sshd refuses longer moduli (OPENSSL_RSA_MAX_MODULUS_BITS).
+const MAX_RSA_BITS: usize = 16_384;
+
+/// A public key, identified by its canonical wire form (RFC 4253, section 6.6).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyBlob {
+    fingerprint: Fingerprint,
+    kind: Cow<'static, str>,
+    bytes: Vec<u8>,
+}
+
+impl Hash for KeyBlob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fingerprint.hash(state);
+    }
+}
+
+/// Why a blob is no key that may be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadBlob {
+    /// Not base64 as sshd reads it.
+    #[error("the key's base64 is broken or cut off")]
+    Base64,
+    /// The bytes are no key of the type they name.
+    #[error("the key's bytes are damaged or cut off")]
+    Damaged,
+    /// The word before the blob is another type than the blob's own.
+    #[error("the line says {said} but the key is {is}")]
+    TypeMismatch {
+        /// The word before the blob.
+        said: String,
+        /// The type inside the blob.
+        is: String,
+    },
+    /// DSA.
+    #[error("DSA keys are refused by sshd")]
+    Dsa,
+    /// A certificate stands where a key must.
+    #[error("{0} is a certificate, not a key")]
+    Certificate(String),
+    /// A type that sshd does not know.
+    #[error("key type {0:?} is not known")]
+    UnknownType(String),
+    /// An RSA modulus outside the accepted sizes.
+    #[error("RSA key of {bits} bits: {min} to {MAX_RSA_BITS} are accepted")]
+    RsaBits {
+        /// Bits of the modulus.
+        bits: usize,
+        /// The least that policy accepts.
+        min: usize,
+    },
+    /// The blob encodes a good key, but not in the one canonical way.
+    #[error("the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add -L` print it")]
+    NotCanonical,
+}
+
+impl KeyBlob {
+    /// Decodes a key that may be installed: a known type, canonical bytes, ECDSA points on their curve and RSA of
+    /// `min_rsa_bits` to 16,384 bits.
+    pub fn parse(said: &str, base64: &str, min_rsa_bits: usize) -> Result<Self, BadBlob> {
+        if said == "ssh-dss" {
+            return Err(BadBlob::Dsa);
+        }
+        if said.contains("-cert-v") {
+            return Err(BadBlob::Certificate(said.to_owned()));
+        }
+        if !KNOWN.contains(&said) && said != MLDSA {
+            return Err(BadBlob::UnknownType(said.to_owned()));
+        }
+        let bytes = STANDARD.decode(base64).map_err(|_| BadBlob::Base64)?;
+        let is = Reader(&bytes).text().ok_or(BadBlob::Damaged)?;
+        if is != said {
+            return Err(BadBlob::TypeMismatch { said: said.to_owned(), is: shown(is) });
+        }
+        let key = canonical(&bytes).ok_or(BadBlob::Damaged)?;
+        if key.bytes != bytes {
+            return Err(BadBlob::NotCanonical);
+        }
+        key.check_material(min_rsa_bits)?;
+        Ok(key)
+    }
+
+    /// The key in a blob that somebody else wrote, in whatever spelling sshd would take it; `None` when it is no blob.
+    /// Types that this version does not know count as well: never assume a closed list of what sshd accepts.
+    pub fn recognise(base64: &[u8]) -> Option<Self> {
+        // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the word before.
+        let packed: Vec<u8> = base64.iter().copied().filter(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c')).collect();
+        STANDARD.decode(packed).ok().filter(|bytes| bytes.len() >= MIN_BLOB).and_then(|bytes| canonical(&bytes))
+    }
+
+    /// The key in these bytes, in whatever spelling sshd would take it; `None` when they are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        canonical(bytes)
+    }
+
+    fn new(kind: String, bytes: Vec<u8>) -> Self {
+        let known = KNOWN.iter().find(|known| **known == kind);
+        let kind = known.map_or(Cow::Owned(kind), |known| Cow::Borrowed(*known));
+        Self { fingerprint: Fingerprint(Sha256::digest(&bytes).into()), kind, bytes }
+    }
+
+    /// The key's type, as it stands before the blob: `ssh-ed25519`.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// The canonical wire form.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The blob in base64.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.bytes)
+    }
+
+    /// The key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// An RSA key's exponent and modulus, big-endian and without leading zeros; `None` for other types.
+    pub fn rsa(&self) -> Option<(&[u8], &[u8])> {
+        let mut reader = Reader(&self.bytes);
+        if reader.text()? != "ssh-rsa" {
+            return None;
+        }
+        Some((digits(reader.string()?), digits(reader.string()?)))
+    }
+
+    /// The bits of an RSA key's modulus; `None` for other types.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        self.rsa().map(|(_, modulus)| bit_length(modulus))
+    }
+
+    fn check_material(&self, min_rsa_bits: usize) -> Result<(), BadBlob> {
+        let mut reader = Reader(&self.bytes);
+        let _kind = reader.string();
+        if let Some(bits) = self.rsa_bits() {
+            let good = (min_rsa_bits..=MAX_RSA_BITS).contains(&bits);
+            return if good { Ok(()) } else { Err(BadBlob::RsaBits { bits, min: min_rsa_bits }) };
+        }
+        let on_curve = match self.kind() {
+            "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
+                reader.point().is_some_and(|p| p256::PublicKey::from_sec1_bytes(p).is_ok())
+            }
+            "ecdsa-sha2-nistp384" => reader.point().is_some_and(|p| p384::PublicKey::from_sec1_bytes(p).is_ok()),
+            "ecdsa-sha2-nistp521" => reader.point().is_some_and(|p| p521::PublicKey::from_sec1_bytes(p).is_ok()),
+            _ => true,
+        };
+        if on_curve { Ok(()) } else { Err(BadBlob::Damaged) }
+    }
+}
+
+impl fmt::Debug for KeyBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.fingerprint())
+    }
+}
+
+/// A key's SHA-256 fingerprint: `SHA256:` and 43 characters of unpadded base64.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+/// It is a hash already, and plans look keys up by the thousand: a part of it will do.
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.first_chunk::<8>().map_or(0, |first| u64::from_ne_bytes(*first)));
+    }
+}
+
+/// Why a text is no fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is no fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it")]
+pub struct BadFingerprint(String);
+
+impl Fingerprint {
+    /// Parses what `ssh-keygen -l` prints.
+    pub fn parse(text: &str) -> Result<Self, BadFingerprint> {
+        text.strip_prefix("SHA256:")
+            .and_then(|b| base64::engine::general_purpose::STANDARD_NO_PAD.decode(b).ok())
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| BadFingerprint(brief(text)))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = BadFingerprint;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+/// Brings a blob to the one form that sshd itself would write for the key it reads from it.
+fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
+    // By far the commonest, and there is one way to write it: no need to take it apart and put it together again.
+    if bytes.len() == ED25519.len() + 32 && bytes.starts_with(ED25519) {
+        return Some(KeyBlob::new("ssh-ed25519".to_owned(), bytes.to_vec()));
+    }
+    let mut reader = Reader(bytes);
+    let spelled = reader.text()?;
+    // sshd matches full names exactly and short names without regard to case (sshkey_type_from_name).
+    let kind = match spelled.to_ascii_lowercase().as_str() {
+        "rsa" => "ssh-rsa",
+        "ed25519" => "ssh-ed25519",
+        "ed25519-sk" => "sk-ssh-ed25519@openssh.com",
+        "ecdsa-sk" => "sk-ecdsa-sha2-nistp256@openssh.com",
+        "ecdsa" => "ecdsa",
+        _ if matches!(spelled, "rsa-sha2-256" | "rsa-sha2-512") => "ssh-rsa",
+        _ if spelled == "webauthn-sk-ecdsa-sha2-nistp256@openssh.com" => "sk-ecdsa-sha2-nistp256@openssh.com",
+        _ => spelled,
+    };
+    let mut kind = kind.to_owned();
+    let mut fields: Vec<Vec<u8>> = Vec::new();
+    match kind.as_str() {
+        "ssh-rsa" => {
+            fields.push(reader.mpint()?);
+            fields.push(reader.mpint()?);
+        }
+        "ssh-ed25519" => fields.push(reader.fixed(32)?),
+        "sk-ssh-ed25519@openssh.com" => {
+            fields.push(reader.fixed(32)?);
+            fields.push(reader.string()?.to_vec());
+        }
+        "sk-ecdsa-sha2-nistp256@openssh.com" => {
+            fields.push(reader.string()?.to_vec());
+            fields.push(reader.string()?.to_vec());
+            fields.push(reader.string()?.to_vec());
+        }
+        k if k == "ecdsa" || k.starts_with("ecdsa-sha2-nistp") && !k.contains("-cert-v") => {
+            let curve = reader.text().filter(|curve| is_shown(curve))?.to_owned();
+            let point = reader.string()?.to_vec();
+            // sshd believes the curve inside, and insists that the outer name agrees where it names one.
+            let named = format!("ecdsa-sha2-{curve}");
+            if k != "ecdsa" && k != named {
+                return None;
+            }
+            kind = named;
+            fields.push(curve.into_bytes());
+            fields.push(point);
+        }
+        _ => {
+            // Unknown to us: any sequence of strings. The bytes themselves are the identity.
+            if !is_shown(spelled) {
+                return None;
+            }
+            let mut any = false;
+            while !reader.0.is_empty() {
+                reader.string()?;
+                any = true;
+            }
+            return any.then(|| KeyBlob::new(kind, bytes.to_vec()));
+        }
+    }
+    if !reader.0.is_empty() {
+        return None;
+    }
+    let mut canonical = Vec::with_capacity(bytes.len());
+    for field in std::iter::once(kind.as_bytes()).chain(fields.iter().map(Vec::as_slice)) {
+        canonical.extend_from_slice(&u32::try_from(field.len()).ok()?.to_be_bytes());
+        canonical.extend_from_slice(field);
+    }
+    Some(KeyBlob::new(kind, canonical))
+}
+
+/// Reads RFC 4251 strings off the front of a slice.
+pub struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// A field of bytes behind its length.
+    pub fn string(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        self.0 = rest;
+        Some(string)
+    }
+
+    /// A field that is UTF-8.
+    pub fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.string()?).ok().filter(|text| !text.is_empty() && text.len() <= 256)
+    }
+
+    fn fixed(&mut self, length: usize) -> Option<Vec<u8>> {
+        self.string().filter(|s| s.len() == length).map(<[u8]>::to_vec)
+    }
+
+    /// A positive integer, with exactly the one leading zero that keeps it positive.
+    fn mpint(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.string()?;
+        if bytes.first().is_some_and(|first| first & 0x80 != 0) {
+            return None; // Negative: sshd refuses it.
+        }
+        let digits: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
+        let pad = digits.first().is_some_and(|first| first & 0x80 != 0);
+        Some(std::iter::repeat_n(0, usize::from(pad)).chain(digits).collect())
+    }
+
+    /// The point of an ECDSA key whose type has been read; sshd takes uncompressed points only.
+    fn point(&mut self) -> Option<&'a [u8]> {
+        let _curve = self.string()?;
+        self.string().filter(|point| point.first() == Some(&4))
+    }
+}
+
+/// A positive integer without its leading zeros.
+fn digits(mpint: &[u8]) -> &[u8] {
+    mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default()
+}
+
+fn bit_length(mpint: &[u8]) -> usize {
+    let digits = digits(mpint);
+    digits.first().map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
+}
+
+/// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file has what he likes.
+fn is_shown(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A type's name from inside a blob, fit for a message.
+fn shown(kind: &str) -> String {
+    plain(&cut(kind, 64), '?')
+}

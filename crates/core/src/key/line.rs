@@ -1,0 +1,229 @@
+//! One line of authorized_keys, as sshd reads it (`auth_check_authkey_line` in auth2-pubkeyfile.c).
+//!
+//! Two readers on purpose. [`KeyLine::parse`] is strict: it decides what may be installed. [`identify`] is as generous
+//! as any sshd: it tells whose key a line that somebody else wrote would let in, so that a revoked one is found.
+//! The `AuthorizedKeys` parser of the `ssh-key` crate is neither: it cuts a line at any `#`.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::blob::{BadBlob, KeyBlob};
+use super::options::{BadOption, OptionList, OptionPolicy};
+use crate::words::{is_hidden, plain};
+
+/// The longest line that is installed, in bytes. sshd before 7.8 stops at 16 KiB.
+const MAX_LINE: usize = 8 * 1_024;
+
+/// A line that may be installed: `options type base64 comment`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyLine {
+    /// Possibly none.
+    pub options: OptionList,
+    /// The key.
+    pub key: KeyBlob,
+    /// Possibly empty.
+    pub comment: String,
+}
+
+/// What a line must keep to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineRules {
+    /// The smallest RSA modulus, in bits.
+    pub min_rsa_bits: usize,
+    /// Which options may be installed.
+    pub options: OptionPolicy,
+}
+
+impl Default for LineRules {
+    fn default() -> Self {
+        Self { min_rsa_bits: 2_048, options: OptionPolicy::Restricting }
+    }
+}
+
+/// Why a line is not installed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadLine {
+    /// Too long.
+    #[error("the line is longer than 8 KiB")]
+    TooLong,
+    /// Not text.
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+    /// Would corrupt the file or lie to who reads it.
+    #[error("the line holds the control character U+{0:04X}")]
+    Control(u32),
+    /// sshd ignores such a line.
+    #[error("the line begins with a byte order mark; save it as UTF-8 without one")]
+    ByteOrderMark,
+    /// Quotes that do not end.
+    #[error("a quote in the options does not end")]
+    OpenQuote,
+    /// No `type base64` in it.
+    #[error("no key in it: expected `type base64 comment`")]
+    NoKey,
+    /// Options where only a key may stand.
+    #[error("expected `type base64 comment`; options belong into the field `options`")]
+    OptionsInKey,
+    /// The key is bad.
+    #[error(transparent)]
+    Blob(#[from] BadBlob),
+    /// The options are bad.
+    #[error(transparent)]
+    Option(#[from] BadOption),
+}
+
+impl KeyLine {
+    /// Parses a line without its LF; one CR at its end is CRLF's and allowed.
+    pub fn parse(line: &[u8], rules: &LineRules) -> Result<Self, BadLine> {
+        let text = std::str::from_utf8(line).map_err(|_| BadLine::NotUtf8)?;
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        check_text(text)?;
+        let text = text.trim_matches(BLANKS);
+        let (first, _) = cut_word(text);
+        let (options, rest) =
+            if looks_like_type(first) { ("", text) } else { cut_options(text).ok_or(BadLine::OpenQuote)? };
+        let line = Self::assemble(OptionList::parse(options)?, rest, rules)?;
+        line.options.check(&rules.options)?;
+        Ok(line)
+    }
+
+    /// Builds a line from a bare `type base64 comment` and options given one by one.
+    pub fn from_parts(public_key: &str, options: &[String], rules: &LineRules) -> Result<Self, BadLine> {
+        check_text(public_key)?;
+        let text = public_key.trim_matches(BLANKS);
+        if !looks_like_type(cut_word(text).0)
+            && cut_options(text).is_some_and(|(_, rest)| looks_like_type(cut_word(rest).0))
+        {
+            return Err(BadLine::OptionsInKey);
+        }
+        let line = Self::assemble(OptionList::from_single(options)?, text, rules)?;
+        line.options.check(&rules.options)?;
+        if line.to_string().len() > MAX_LINE { Err(BadLine::TooLong) } else { Ok(line) }
+    }
+
+    fn assemble(options: OptionList, key: &str, rules: &LineRules) -> Result<Self, BadLine> {
+        let (kind, rest) = cut_word(key);
+        let (base64, comment) = cut_word(rest);
+        if base64.is_empty() {
+            return Err(BadLine::NoKey);
+        }
+        if let Some(tab) = comment.chars().find(|c| *c == '\t') {
+            return Err(BadLine::Control(tab.into()));
+        }
+        let key = KeyBlob::parse(kind, base64, rules.min_rsa_bits)?;
+        Ok(Self { options, key, comment: comment.to_owned() })
+    }
+}
+
+/// The canonical form, without an LF: single spaces between the fields.
+impl fmt::Display for KeyLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.options.is_empty() {
+            write!(f, "{} ", self.options)?;
+        }
+        write!(f, "{} {}", self.key.kind(), self.key.base64())?;
+        if self.comment.is_empty() { Ok(()) } else { write!(f, " {}", self.comment) }
+    }
+}
+
+/// What a line that anybody may have written would let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// The key.
+    pub key: KeyBlob,
+    /// Its comment, made fit for a terminal and a log.
+    pub comment: String,
+}
+
+/// The key that some sshd could read from a line, without regard to whether it would then let it in; `None` for
+/// comments, blank lines and lines without a key. `line` has no LF.
+pub fn identify(line: &[u8]) -> Option<Identified> {
+    let line = line.split(|b| *b == 0).next().unwrap_or_default(); // sshd's lines are C strings.
+    let line = skip_blanks(line);
+    if line.first().is_none_or(|b| *b == b'#') {
+        return None;
+    }
+    // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes on to.
+    let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
+    let bare = if first.contains(&b'"') { None } else { key_at(line) };
+    bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
+}
+
+/// The key and the options that sshd reads from a line, whatever their spelling; `None` where a stock sshd would refuse
+/// the line, so that a line which nearly says the same as ours never passes for ours.
+pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
+    let found = identify(line)?;
+    let text = std::str::from_utf8(line).ok()?;
+    let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(BLANKS);
+    let (options, rest) = if looks_like_type(cut_word(text).0) { ("", text) } else { cut_options(text)? };
+    let options = OptionList::parse(options).ok()?;
+    (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+fn key_at(line: &[u8]) -> Option<Identified> {
+    let (_kind, rest) = line.split_at_checked(line.iter().position(|b| is_blank(*b))?)?;
+    let rest = skip_blanks(rest);
+    let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
+    let (base64, comment) = rest.split_at_checked(end)?;
+    let key = KeyBlob::recognise(base64)?;
+    Some(Identified { key, comment: plain(&String::from_utf8_lossy(comment.trim_ascii()), '?') })
+}
+
+/// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote does not end.
+fn past_options(line: &[u8]) -> Option<&[u8]> {
+    let mut quoted = false;
+    let mut bytes = line.iter().enumerate().peekable();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b' ' | b'\t' if !quoted => return line.get(at..),
+            b'\\' if bytes.peek().is_some_and(|(_, next)| **next == b'"') => drop(bytes.next()),
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    if quoted { None } else { Some(&[]) }
+}
+
+/// The options in front of a key, and what follows them; `None` where a quote does not end.
+pub fn cut_options(text: &str) -> Option<(&str, &str)> {
+    let rest = past_options(text.as_bytes())?;
+    let (options, rest) = text.split_at_checked(text.len() - rest.len())?;
+    Some((options, rest.trim_start_matches(BLANKS)))
+}
+
+/// The first word and what follows it.
+pub fn cut_word(text: &str) -> (&str, &str) {
+    text.split_once(BLANKS).map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(BLANKS)))
+}
+
+/// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
+pub fn looks_like_type(word: &str) -> bool {
+    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-"].iter().any(|prefix| word.starts_with(prefix));
+    prefixed && !word.contains(['"', '=', ','])
+}
+
+/// Whether a line is short enough and has nothing that sshd or a terminal would trip over.
+pub fn check_text(text: &str) -> Result<(), BadLine> {
+    if text.len() > MAX_LINE {
+        return Err(BadLine::TooLong);
+    }
+    if text.starts_with('\u{feff}') {
+        return Err(BadLine::ByteOrderMark);
+    }
+    // Tabs are judged where they stand. Invisible characters that reorder what a person sees are control characters too.
+    match text.chars().find(|c| c.is_control() && *c != '\t' || is_hidden(*c)) {
+        Some(control) => Err(BadLine::Control(control.into())),
+        None => Ok(()),
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+fn skip_blanks(line: &[u8]) -> &[u8] {
+    line.iter().position(|b| !is_blank(*b)).and_then(|at| line.get(at..)).unwrap_or_default()
+}

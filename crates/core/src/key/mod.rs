@@ -1,0 +1,15 @@
+//! Keys and the lines that carry them: what sshd reads, and what authkeysd is willing to write.
+
+pub use blob::Reader;
+pub use blob::{BadBlob, Fingerprint, KeyBlob};
+pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
+pub use line::{check_text, cut_options, cut_word, looks_like_type};
+pub use options::dequote;
+pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
+pub use time::Expiry;
+pub use time::standard_offset;
+
+pub mod blob;
+pub mod line;
+pub mod options;
+pub mod time;

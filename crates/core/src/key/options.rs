@@ -1,0 +1,312 @@
+//! The options before a key: sshd's grammar (`sshauthopt_parse` in auth-options.c) and the list of those that may be installed.
+//!
+//! One unknown or malformed option makes sshd ignore the whole line, so an option is either understood entirely or refused.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Write as _};
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+use super::time::Expiry;
+
+/// Options without a value that may carry `no-` before them.
+const SWITCHES: [&str; 7] =
+    ["port-forwarding", "agent-forwarding", "x11-forwarding", "pty", "user-rc", "touch-required", "verify-required"];
+/// Options without a value that sshd knows in one sense only.
+const FLAGS: [&str; 2] = ["restrict", "cert-authority"];
+const VALUED: [&str; 8] =
+    ["command", "environment", "expiry-time", "from", "permitlisten", "permitopen", "principals", "tunnel"];
+
+/// One option in canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyOption {
+    /// In lower case, with its `no-` where it has one.
+    name: String,
+    /// Without quotes and escapes; `None` for a flag.
+    value: Option<String>,
+}
+
+/// The options of one line, in their order: `restrict,pty` and `pty,restrict` differ.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct OptionList(Vec<KeyOption>);
+
+/// Which options a published line may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OptionPolicy {
+    /// Those that only take rights away, or give back one that the line's own `restrict` took.
+    #[default]
+    Restricting,
+    /// Exactly these names; `no-*` stands for every `no-` option but `no-touch-required`.
+    Only(BTreeSet<String>),
+}
+
+/// Why options cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadOption {
+    /// sshd would ignore the line.
+    #[error("option {0:?} is not known to sshd, which would ignore the whole line")]
+    Unknown(String),
+    /// An option that takes a quoted value has none, or it does not end.
+    #[error("option {0} needs a value in double quotes")]
+    Unquoted(String),
+    /// The value breaks the option's grammar.
+    #[error("option {name}: {fault}")]
+    Value {
+        /// The option.
+        name: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// May stand once only.
+    #[error("option {0} stands twice")]
+    Twice(String),
+    /// A byte that has no place there.
+    #[error("options hold a control character or one outside ASCII")]
+    NotAscii,
+    /// More than one option where one is expected.
+    #[error("{0:?} is not one single option")]
+    NotOne(String),
+    /// Well-formed, but the policy does not let it in.
+    #[error("option {0} is not allowed by policy (allow_options)")]
+    NotAllowed(String),
+    /// Means nothing, or something unexpected, without `restrict`.
+    #[error("option {0} is allowed together with `restrict` only (allow_options)")]
+    NeedsRestrict(String),
+}
+
+impl KeyOption {
+    /// Parses the option at the front of `text`; returns what follows it.
+    fn parse(text: &str) -> Result<(Self, &str), BadOption> {
+        let end = text.find([',', '=', '"']).unwrap_or(text.len());
+        let (word, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+        let name = word.to_ascii_lowercase();
+        let flag = FLAGS.contains(&name.as_str())
+            || SWITCHES.contains(&name.as_str())
+            || name.strip_prefix("no-").is_some_and(|base| SWITCHES.contains(&base));
+        if flag {
+            return match rest.chars().next() {
+                None | Some(',') => Ok((Self { name, value: None }, rest)),
+                Some(_) => Err(BadOption::Unknown(text.to_owned())),
+            };
+        }
+        if !VALUED.contains(&name.as_str()) {
+            return Err(BadOption::Unknown(word.to_owned()));
+        }
+        let Some((value, rest)) = rest.strip_prefix("=\"").and_then(dequote) else {
+            return Err(BadOption::Unquoted(name));
+        };
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return Err(BadOption::Unknown(text.to_owned()));
+        }
+        check_value(&name, &value).map_err(|fault| BadOption::Value { name: name.clone(), fault })?;
+        Ok((Self { name, value: Some(value) }, rest))
+    }
+}
+
+impl fmt::Display for KeyOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(value) = &self.value {
+            write!(f, "=\"{}\"", value.replace('"', "\\\""))?;
+        }
+        Ok(())
+    }
+}
+
+impl OptionList {
+    /// Parses comma-separated options; empty elements are skipped, as sshd does.
+    pub fn parse(text: &str) -> Result<Self, BadOption> {
+        if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            return Err(BadOption::NotAscii);
+        }
+        let mut options = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(after_comma) = rest.strip_prefix(',') {
+                rest = after_comma;
+                continue;
+            }
+            let (option, after) = KeyOption::parse(rest)?;
+            options.push(option);
+            rest = after;
+        }
+        let list = Self(options);
+        for once in ["command", "from", "principals"] {
+            if list.0.iter().filter(|o| o.name == once).count() > 1 {
+                return Err(BadOption::Twice(once.to_owned()));
+            }
+        }
+        if list.has("principals") && !list.has("cert-authority") {
+            return Err(BadOption::Value {
+                name: "principals".to_owned(),
+                fault: "means nothing without cert-authority",
+            });
+        }
+        Ok(list)
+    }
+
+    /// Parses options that are given one by one, as JSON documents do.
+    pub fn from_single(options: &[String]) -> Result<Self, BadOption> {
+        for option in options {
+            match Self::parse(option) {
+                Ok(list) if list.0.len() == 1 && !option.starts_with(',') && !option.ends_with(',') => {}
+                Ok(_) => return Err(BadOption::NotOne(option.clone())),
+                // Alone it means nothing; the whole list is judged below.
+                Err(BadOption::Value { name, .. }) if name == "principals" => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Self::parse(&options.join(","))
+    }
+
+    /// Whether the policy lets every option in.
+    pub fn check(&self, policy: &OptionPolicy) -> Result<(), BadOption> {
+        let restricted = self.has("restrict");
+        for KeyOption { name, .. } in &self.0 {
+            let name = name.as_str();
+            let any_no = name.starts_with("no-") && name != "no-touch-required";
+            match policy {
+                OptionPolicy::Only(allowed) => {
+                    let listed = allowed.contains(name) || any_no && allowed.contains("no-*");
+                    if !listed {
+                        return Err(BadOption::NotAllowed(name.to_owned()));
+                    }
+                }
+                OptionPolicy::Restricting => match name {
+                    "restrict" | "from" | "command" | "expiry-time" | "permitopen" | "permitlisten"
+                    | "verify-required" => {}
+                    _ if any_no => {}
+                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding" | "user-rc" if restricted => {}
+                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding" | "user-rc" => {
+                        return Err(BadOption::NeedsRestrict(name.to_owned()));
+                    }
+                    _ => return Err(BadOption::NotAllowed(name.to_owned())),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the `expiry-time` options out. A line may have several; sshd lets the earliest win.
+    pub fn take_expiries(&mut self) -> Vec<Expiry> {
+        let (expiries, kept) = std::mem::take(&mut self.0).into_iter().partition(|o| o.name == "expiry-time");
+        self.0 = kept;
+        expiries.iter().filter_map(|o: &KeyOption| Expiry::parse(o.value.as_deref()?)).collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an option of that name is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|o| o.name == name)
+    }
+}
+
+impl fmt::Display for OptionList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, option) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_char(',')?;
+            }
+            option.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` can stand in `allow_options`.
+pub fn is_option_name(name: &str) -> bool {
+    name == "no-*"
+        || FLAGS.contains(&name)
+        || VALUED.contains(&name)
+        || SWITCHES.contains(&name.strip_prefix("no-").unwrap_or(name))
+}
+
+/// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows the closing quote.
+pub fn dequote(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut rest = text.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some((value, rest.as_str())),
+            '\\' if rest.as_str().starts_with('"') => {
+                rest.next();
+                value.push('"');
+            }
+            other => value.push(other),
+        }
+    }
+}
+
+fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
+    match name {
+        // As with a bad pattern, such a key would count and never open.
+        "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => {
+            Err("only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else")
+        }
+        "from" => value.split(',').try_for_each(check_from),
+        "expiry-time" => Expiry::parse(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+        "environment" => match value.split_once('=') {
+            Some((variable, _))
+                if !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+            {
+                Ok(())
+            }
+            _ => Err("must be NAME=VALUE"),
+        },
+        "permitopen" => check_permit(value),
+        "permitlisten" if value.contains(':') => check_permit(value),
+        "permitlisten" => check_port(value),
+        "tunnel" if value.eq_ignore_ascii_case("any") => Ok(()),
+        "tunnel" => match value.parse::<u32>() {
+            Ok(device) if device <= 0x7fff_fffd && value.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
+            _ => Err("must be a device number or any"),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// One pattern of a `from` list. sshd does not ignore a line for a bad one: it lets nobody in by it, at every login anew.
+fn check_from(pattern: &str) -> Result<(), &'static str> {
+    let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
+    let Some((address, length)) = pattern.split_once('/') else {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:*?%[]".contains(&b);
+        let good = !pattern.is_empty() && pattern.bytes().all(plain);
+        return if good { Ok(()) } else { Err("must be a list of host patterns and networks without blanks") };
+    };
+    let host_bits = match (address.parse::<IpAddr>(), length.parse::<u32>()) {
+        (Ok(IpAddr::V4(address)), Ok(length @ 0..=32)) => {
+            address.to_bits() & u32::MAX.checked_shr(length).unwrap_or(0) != 0
+        }
+        (Ok(IpAddr::V6(address)), Ok(length @ 0..=128)) => {
+            address.to_bits() & u128::MAX.checked_shr(length).unwrap_or(0) != 0
+        }
+        _ => return Err("holds a network that is none: write ADDRESS/BITS"),
+    };
+    if host_bits { Err("holds a network with host bits set, which sshd takes for an error") } else { Ok(()) }
+}
+
+/// `host:port`, `[address]:port` or with `*` for either.
+fn check_permit(value: &str) -> Result<(), &'static str> {
+    let (host, port) = match value.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once("]:"),
+        None => value.split_once(':'),
+    }
+    .ok_or("must be HOST:PORT")?;
+    if host.is_empty() || host.len() > 1_024 || host.contains('/') {
+        return Err("must be HOST:PORT");
+    }
+    check_port(port)
+}
+
+fn check_port(port: &str) -> Result<(), &'static str> {
+    match port.parse::<u16>() {
+        _ if port == "*" => Ok(()),
+        Ok(1..) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
+        _ => Err("must end in a port from 1 to 65535, or *"),
+    }
+}

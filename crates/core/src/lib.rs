@@ -1,0 +1,25 @@
+//! What authkeysd decides, without doing it.
+//!
+//! The data's way, stage by stage; everything here is pure, and time comes in as a value:
+//!
+//! ```text
+//! origin ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ (apply) ──▶ outcome ──▶ report
+//! ```
+//!
+//! This crate has no runtime, no system calls and no AWS in its tree, so the compiler keeps decisions apart from effects.
+
+pub mod config;
+pub mod document;
+pub mod fleet;
+pub mod guard;
+pub mod history;
+pub mod key;
+pub mod origin;
+pub mod outcome;
+pub mod plan;
+pub mod publishing;
+pub mod report;
+pub mod schedule;
+pub mod user;
+pub mod verify;
+pub mod words;

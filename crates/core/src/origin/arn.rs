@@ -1,0 +1,66 @@
+//! ARNs as far as a source needs them: which region to ask, and whether the right service's resource is named.
+
+/// An ARN taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arn<'a> {
+    pub(super) region: &'a str,
+    /// What follows the account: `secret:NAME-SUFFIX`, `parameter/NAME`.
+    pub(super) resource: &'a str,
+}
+
+impl<'a> Arn<'a> {
+    /// Parses an ARN of `service` (as ARNs call it); `None` for what does not begin as an ARN does.
+    pub(super) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
+        let rest = text.strip_prefix("arn:")?;
+        let mut parts = rest.splitn(5, ':');
+        let mut part = || parts.next().unwrap_or_default();
+        let (partition, named, region, account, resource) = (part(), part(), part(), part(), part());
+        let all = |text: &str, good: fn(char) -> bool| !text.is_empty() && text.chars().all(good);
+        let in_partition = partition.strip_prefix("aws").is_some_and(|rest| rest.is_empty() || all(rest, in_region));
+        Some(if !in_partition {
+            Err(format!("{partition:?} is no partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"))
+        } else if named != service {
+            Err(format!("that is an ARN of {named:?}, not of {service}"))
+        } else if !is_region(region) {
+            Err("its ARN has no region".to_owned())
+        } else if account.len() != 12 || !all(account, |c| c.is_ascii_digit()) {
+            Err("its ARN has no account of 12 digits".to_owned())
+        } else {
+            Ok(Self { region, resource })
+        })
+    }
+}
+
+/// Whether a text can be a region's name. It becomes part of a host name, and credentials are signed for it.
+pub fn is_region(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.chars().all(in_region)
+}
+
+fn in_region(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_tells_its_region_and_resource_and_a_bad_one_its_fault() {
+        let good = "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:prod/ssh:x-AbC123";
+        let arn = Arn { region: "cn-north-1", resource: "secret:prod/ssh:x-AbC123" };
+        assert_eq!(Arn::parse(good, "secretsmanager"), Some(Ok(arn)));
+        assert_eq!(Arn::parse("prod/arn:aws", "ssm"), None);
+        for (bad, fault) in [
+            ("arn:", "no partition"),
+            ("arn:evil.example:ssm:eu-west-1:123456789012:parameter/x", "no partition"),
+            ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:x", "not of ssm"),
+            ("arn:aws:ssm::123456789012:parameter/x", "no region"),
+            ("arn:aws:ssm:evil.example:123456789012:parameter/x", "no region"),
+            ("arn:aws:ssm:eu-west-1:12345678901:parameter/x", "12 digits"),
+            ("arn:aws:ssm:eu-west-1:*:parameter/x", "12 digits"),
+        ] {
+            let said = Arn::parse(bad, "ssm").unwrap().unwrap_err();
+            assert!(said.contains(fault), "{bad}: {said}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Source URLs taken apart. Each fault says what to write.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use super::SourceUrl;
+use crate::origin::Stage;
+use crate::origin::arn::{Arn, is_region};
+
+const WRITE: &str = "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`";
+/// Those of a secret whose URL names none.
+pub(super) const DEFAULT_STAGES: [Stage; 2] = [Stage::Current, Stage::Pending];
+
+/// The error tells what to write instead.
+pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
+    if url.chars().any(char::is_control) {
+        return Err("it has a control character".to_owned());
+    }
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Err(match url.strip_prefix('/') {
+            Some(path) => format!("a file is written `file:/{path}`"),
+            None => WRITE.to_owned(),
+        });
+    };
+    match scheme {
+        "file" => file(rest),
+        "s3" => s3(rest),
+        "secretsmanager" => secret(rest),
+        "ssm" => parameter(rest),
+        "http" | "https" => {
+            Err("web addresses are no sources; for a bucket's address write `s3://BUCKET/KEY`".to_owned())
+        }
+        _ => Err(format!("this scheme is not known; {WRITE}")),
+    }
+}
+
+fn file(rest: &str) -> Result<SourceUrl, String> {
+    let (path, query) = split_query(rest);
+    // It may stand at every source. A file is in no region, so that nothing is kept of it.
+    let [region] = parameters(query, ["region"])?;
+    good_region(region)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let Some(path) = path.strip_prefix('/') else {
+        return Err("the path must be absolute; write `file:/PATH`".to_owned());
+    };
+    let path = decoded(path)?;
+    let leading = path.iter().take_while(|&&byte| byte == b'/').count();
+    let path = path.get(leading..).unwrap_or_default();
+    if path.is_empty() {
+        return Err("it names no file; write `file:/PATH`".to_owned());
+    }
+    let path = [b"/", path].concat();
+    Ok(SourceUrl::File { path: PathBuf::from(OsString::from_vec(path)) })
+}
+
+fn s3(rest: &str) -> Result<SourceUrl, String> {
+    const WRITE: &str = "write `s3://BUCKET/KEY`";
+    let Some(rest) = rest.strip_prefix("//") else { return Err(WRITE.to_owned()) };
+    let (names, query) = split_query(rest);
+    let (bucket, key) = names.split_once('/').unwrap_or((names, ""));
+    let bucket = decoded_text(bucket)?;
+    if bucket.is_empty() {
+        return Err(format!("the bucket is missing; {WRITE}"));
+    }
+    // The name becomes part of a host name or a path: what no bucket has, no request shall have.
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if bucket.len() > 255 || !bucket.chars().all(in_name) || bucket.chars().all(|c| c == '.') {
+        return Err(
+            "a bucket's name (or an access point's alias) has only letters, digits, `-`, `.` and `_`".to_owned()
+        );
+    }
+    let key = decoded_text(key)?;
+    if key.is_empty() {
+        return Err(format!("the key is missing; {WRITE}"));
+    }
+    if key.len() > 1_024 {
+        return Err("a key has at most 1,024 bytes".to_owned());
+    }
+    let [version_id, region] = parameters(query, ["version_id", "region"])?;
+    Ok(SourceUrl::S3 { bucket, key, version_id, region: good_region(region)? })
+}
+
+fn secret(rest: &str) -> Result<SourceUrl, String> {
+    let (id, query) = split_query(rest);
+    let id = decoded_text(id)?;
+    let name = match Arn::parse(&id, "secretsmanager") {
+        Some(arn) => arn?.resource.strip_prefix("secret:").ok_or("its ARN is of no secret")?,
+        None => &id,
+    };
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+    if name.is_empty() || name.starts_with("//") || name.len() > 512 || !name.chars().all(in_name) {
+        let message = "a secret's name has 1 to 512 letters, digits and `/_+=.@-`; write `secretsmanager:NAME` or `secretsmanager:ARN`";
+        return Err(message.to_owned());
+    }
+    let [stages, region] = parameters(query, ["stages", "region"])?;
+    let stages = match stages {
+        Some(stages) => read_stages(&stages)?,
+        None => DEFAULT_STAGES.into(),
+    };
+    Ok(SourceUrl::Secret { id, stages, region: good_region(region)? })
+}
+
+fn read_stages(list: &str) -> Result<BTreeSet<Stage>, String> {
+    let mut stages = BTreeSet::new();
+    for name in list.split(',') {
+        let known =
+            [Stage::Current, Stage::Pending, Stage::Previous].into_iter().find(|known| known.to_string() == name);
+        let stage = known.ok_or_else(|| format!("{name:?} is no stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are"))?;
+        if !stages.insert(stage) {
+            return Err(format!("{stage} is there twice; leave one out"));
+        }
+    }
+    if !stages.contains(&Stage::Current) {
+        return Err("AWSCURRENT must be among the stages: it is the document that counts".to_owned());
+    }
+    Ok(stages)
+}
+
+fn parameter(rest: &str) -> Result<SourceUrl, String> {
+    let (id, query) = split_query(rest);
+    let id = decoded_text(id)?;
+    let named = match Arn::parse(&id, "ssm") {
+        Some(arn) => arn?.resource.strip_prefix("parameter").ok_or("its ARN is of no parameter")?,
+        None => &id,
+    };
+    let (name, selector) = named.split_once(':').map_or((named, None), |(name, selector)| (name, Some(selector)));
+    let in_level = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let levels = name.strip_prefix('/').unwrap_or(name);
+    if name.len() > 1_011 || !levels.split('/').all(|level| !level.is_empty() && level.chars().all(in_level)) {
+        let message =
+            "a parameter's name has letters, digits and `_.-` between its slashes; write `ssm:/NAME` or `ssm:ARN`";
+        return Err(message.to_owned());
+    }
+    if selector.is_some_and(|text| text.is_empty() || text.len() > 100 || !text.chars().all(in_level)) {
+        return Err("after the name may stand `:VERSION` or `:LABEL`, and nothing else".to_owned());
+    }
+    let [region] = parameters(query, ["region"])?;
+    Ok(SourceUrl::Parameter { id, region: good_region(region)? })
+}
+
+fn split_query(rest: &str) -> (&str, Option<&str>) {
+    rest.split_once('?').map_or((rest, None), |(names, query)| (names, Some(query)))
+}
+
+fn good_region(region: Option<String>) -> Result<Option<String>, String> {
+    match region {
+        Some(region) if !is_region(&region) => {
+            Err("that is no region; write it as in `region=eu-central-1`".to_owned())
+        }
+        region => Ok(region),
+    }
+}
+
+/// The values of a query, in the order of their `known` names.
+fn parameters<const N: usize>(query: Option<&str>, known: [&str; N]) -> Result<[Option<String>; N], String> {
+    let mut values = [const { None }; N];
+    let Some(query) = query else { return Ok(values) };
+    for parameter in query.split('&') {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let slot = known.iter().zip(&mut values).find_map(|(&known, slot)| (known == name).then_some(slot));
+        let Some(slot) = slot else {
+            let known = known.map(|name| format!("`{name}=`")).join(" and ");
+            return Err(format!(
+                "the parameter {name:?} is not known, only {known}; write `%3F` for a question mark in a name"
+            ));
+        };
+        if value.is_empty() {
+            return Err(format!("`{name}=` has no value; give it one or leave it out"));
+        }
+        if slot.replace(decoded_text(value)?).is_some() {
+            return Err(format!("`{name}=` is there twice; leave one out"));
+        }
+    }
+    Ok(values)
+}
+
+fn decoded_text(text: &str) -> Result<String, String> {
+    let text = String::from_utf8(decoded(text)?)
+        .map_err(|_not_utf8| "what its %-escapes stand for is not UTF-8".to_owned())?;
+    // Beyond ASCII there are more of them, which `decoded` cannot tell in bytes.
+    if text.chars().any(char::is_control) {
+        return Err("its %-escapes stand for a control character".to_owned());
+    }
+    Ok(text)
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    let escaped = |after: &str| {
+        let mut digits = after.bytes();
+        [digits.next(), digits.next()].into_iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
+    };
+    // A lone `%` taken as itself would make `100%.json` and `100%25.json` one key, and hide a slip.
+    if !text.split('%').skip(1).all(escaped) {
+        return Err("a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign".to_owned());
+    }
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    if bytes.iter().any(u8::is_ascii_control) {
+        return Err("its %-escapes stand for a control character".to_owned());
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,410 @@
+//! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::de::IntoDeserializer as _;
+use serde::de::value::Error as Unknown;
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Digest, Document, LeftOut, Name, Serial};
+use crate::key::{Fingerprint, KeyBlob};
+use crate::origin::Stage;
+use crate::user::UserName;
+
+/// How a node, a source or an account stands; the order is that of gravity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything is as published.
+    Ok,
+    /// Source or document unusable; the last good set is in force.
+    Stale,
+    /// Some account or key could not be applied.
+    Degraded,
+    /// Nothing could be applied, or nothing is known.
+    Failed,
+}
+
+/// As it is written everywhere.
+impl Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Status {
+    type Err = Unknown;
+
+    fn from_str(text: &str) -> Result<Self, Unknown> {
+        Self::deserialize(text.into_deserializer())
+    }
+}
+
+/// What one cycle did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Version of this shape: fields may be added, never changed.
+    pub schema: u8,
+    /// Of authkeysd.
+    pub version: String,
+    /// The gravest of all.
+    pub status: Status,
+    /// The first and gravest fault; empty when ok.
+    pub detail: String,
+    /// The EC2 instance, where it is known.
+    pub instance_id: Option<String>,
+    /// When the cycle began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// When a cycle last ended well, as far as this process knows.
+    pub last_success: Option<Timestamp>,
+    /// When the next one is due; `None` after `sync`.
+    pub next_cycle: Option<Timestamp>,
+    /// When a key's window opens or closes next, or a document in force expires.
+    pub next_change: Option<Timestamp>,
+    /// How many cycles in a row have been stale by now.
+    #[serde(default)]
+    pub stale_cycles: u32,
+    /// Of the configuration and the version of authkeysd that it came of: only the same ones can be compared.
+    #[serde(default)]
+    pub config: Option<Digest>,
+    /// Each source once.
+    pub sources: Vec<SourceOutcome>,
+    /// In the configuration's order.
+    pub accounts: Vec<AccountOutcome>,
+    /// Whether those who are to be told know it.
+    #[serde(default)]
+    pub reports: Vec<ReportOutcome>,
+    /// What went wrong, for stderr and the exit code.
+    #[serde(skip)]
+    pub faults: Vec<Fault>,
+    /// Nothing was remembered of any cycle before this one.
+    #[serde(skip)]
+    pub first: bool,
+    /// Other documents are in force than were by the state, which knows of cycles that were killed too.
+    #[serde(skip)]
+    pub news: bool,
+}
+
+/// How the reports to one place fare. None of them counts for the node's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportOutcome {
+    /// `ec2_tags`, `s3` or `prometheus`.
+    pub report: String,
+    /// Whether the last one arrived; `None` before the first one.
+    pub delivered: Option<bool>,
+    /// Why it did not.
+    pub detail: String,
+    /// How often in a row it did not.
+    pub failures: u32,
+    /// When one arrived last.
+    pub last_success: Option<Timestamp>,
+    /// Tells what the last one said from other news; `None` when it is not certain what the other side has.
+    #[serde(default)]
+    pub said: Option<String>,
+}
+
+/// How a source answered, and which document of it is in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceOutcome {
+    /// Its URL.
+    pub source: String,
+    /// `ok`; `stale` when its last good document is in force; `failed` when there is none.
+    pub status: Status,
+    /// Why it is not ok.
+    pub detail: String,
+    /// The same in one word.
+    pub problem: Option<Problem>,
+    /// Of the document in force.
+    pub name: Option<Name>,
+    /// Of the document in force.
+    pub serial: Option<Serial>,
+    /// Of the document in force, without its signature.
+    pub digest: Option<Digest>,
+    /// Of the document in force: VersionId, ETag, or a file's identity.
+    pub version: Option<String>,
+    /// When the document in force was fetched or last found unchanged.
+    pub fetched: Option<Timestamp>,
+    /// Who signed it.
+    pub signer: Option<String>,
+    /// Of a secret: each document in force with the stage that it stands on, the one above first.
+    #[serde(default)]
+    pub stages: Vec<StageOutcome>,
+    /// What somebody should look at although all is as published.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// What is there and does not count, for who asks: it is often so for long, and harmless.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
+
+/// A document in force that stands on one of a secret's stages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageOutcome {
+    /// The stage.
+    pub stage: Stage,
+    /// Of its document.
+    pub name: Option<Name>,
+    /// Of its document.
+    pub serial: Option<Serial>,
+    /// Of its document, without its signature.
+    pub digest: Digest,
+    /// Of its document: the VersionId.
+    pub version: String,
+}
+
+/// What is wrong with a source or its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Problem {
+    /// It could not be reached; that may pass by itself.
+    Unreachable,
+    /// It did not permit the fetch.
+    Denied,
+    /// There is nothing at its place.
+    Missing,
+    /// Its answer makes no sense.
+    Invalid,
+    /// The document that it holds is not taken.
+    Refused,
+    /// The document in force is past its time.
+    Expired,
+    /// Whoever signed the document in force may no more, or it cannot be told who may.
+    Untrusted,
+}
+
+/// What happened to one account's file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccountOutcome {
+    /// The account.
+    pub user: String,
+    /// Its file; empty when the account could not be looked up.
+    pub file: String,
+    /// How it stands.
+    pub status: Status,
+    /// Why it is not ok.
+    pub detail: String,
+    /// Of the document that the file follows.
+    pub name: Option<Name>,
+    /// Of the document that the file follows.
+    pub serial: Option<Serial>,
+    /// Of the document that the file follows.
+    pub digest: Option<Digest>,
+    /// How often in a row what somebody else had changed in the file was put right.
+    pub repairs: u32,
+    /// When that was done last.
+    #[serde(default)]
+    pub last_repair: Option<Timestamp>,
+    /// How long after the repair before it.
+    #[serde(default)]
+    pub repair_gap: Option<SignedDuration>,
+    /// Whether the file was written (or, in a dry run, would be).
+    pub changed: bool,
+    /// The keys that authkeysd's lines let in.
+    pub in_force: Vec<KeyShown>,
+    /// Of the lines that the file must have for them, options and expiry included.
+    #[serde(default)]
+    pub lines: Option<Digest>,
+    /// Keys that the file did not have before.
+    pub added: Vec<KeyShown>,
+    /// Keys that it had before and has no more.
+    pub removed: Vec<KeyShown>,
+    /// Keys that stayed, but with other options or fewer copies.
+    pub updated: Vec<KeyShown>,
+    /// Published keys that were not good enough.
+    pub left_out: Vec<LeftOut>,
+    /// When one of its keys' windows opens or closes next.
+    pub next_change: Option<Timestamp>,
+}
+
+/// A key as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyShown {
+    /// As `ssh-keygen -l` prints it.
+    pub fingerprint: Fingerprint,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its comment.
+    pub comment: String,
+}
+
+/// One thing that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Decides the exit code.
+    pub class: FaultClass,
+    /// One line: what, where, and what to do.
+    pub text: String,
+}
+
+/// Classes of faults in the order in which they decide the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultClass {
+    /// Something failed or was refused.
+    Failed,
+    /// The source could not be reached.
+    Unreachable,
+    /// Not permitted.
+    Denied,
+}
+
+impl Fault {
+    /// A fault that an error explains.
+    pub fn new(class: FaultClass, error: &dyn Error) -> Self {
+        Self { class, text: chain(error) }
+    }
+
+    /// There is proof of an earlier cycle that is not remembered.
+    pub fn forgotten(proof: &str) -> Self {
+        let text = format!(
+            "{proof}, but the state directory knows of no cycle before this one: it was lost, emptied or moved, and an \
+             older document would have been taken; compare the serial with the one published last"
+        );
+        Self { class: FaultClass::Failed, text }
+    }
+
+    /// A fault of something that has a name.
+    pub fn at(class: FaultClass, place: &impl Display, text: &str) -> Self {
+        Self { class, text: format!("{place}: {text}") }
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl Problem {
+    /// How it counts for the exit code.
+    pub fn class(self) -> FaultClass {
+        match self {
+            Self::Unreachable => FaultClass::Unreachable,
+            Self::Denied => FaultClass::Denied,
+            Self::Missing | Self::Invalid | Self::Refused | Self::Expired | Self::Untrusted => FaultClass::Failed,
+        }
+    }
+}
+
+impl ReportOutcome {
+    /// Nothing was reported yet.
+    pub fn new(report: &str) -> Self {
+        let report = report.to_owned();
+        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None, said: None }
+    }
+}
+
+impl SourceOutcome {
+    /// A source of which no good document is known.
+    pub fn failed(source: String, detail: String) -> Self {
+        Self {
+            source,
+            status: Status::Failed,
+            detail,
+            problem: None,
+            name: None,
+            serial: None,
+            digest: None,
+            version: None,
+            fetched: None,
+            signer: None,
+            stages: Vec::new(),
+            warnings: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl KeyShown {
+    /// Shows a key.
+    pub fn new(key: &KeyBlob, comment: &str) -> Self {
+        Self { fingerprint: key.fingerprint(), kind: key.kind().to_owned(), comment: comment.to_owned() }
+    }
+}
+
+impl AccountOutcome {
+    /// An account about which nothing is known yet.
+    pub fn new(user: Option<&UserName>) -> Self {
+        Self {
+            user: user.map(UserName::to_string).unwrap_or_default(),
+            file: String::new(),
+            status: Status::Ok,
+            detail: String::new(),
+            name: None,
+            serial: None,
+            digest: None,
+            repairs: 0,
+            last_repair: None,
+            repair_gap: None,
+            changed: false,
+            in_force: Vec::new(),
+            lines: None,
+            added: Vec::new(),
+            removed: Vec::new(),
+            updated: Vec::new(),
+            left_out: Vec::new(),
+            next_change: None,
+        }
+    }
+
+    /// Notes which document the file follows.
+    pub fn follow(&mut self, document: &Document) {
+        self.name = document.name.clone();
+        self.serial = document.serial;
+        self.digest = Some(document.digest);
+    }
+
+    /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
+    pub fn unfollow(&mut self) {
+        (self.name, self.serial, self.digest) = (None, None, None);
+        (self.lines, self.in_force) = (None, Vec::new());
+    }
+
+    /// Notes a fault; the gravest keeps the word.
+    pub fn fault(&mut self, status: Status, detail: String) {
+        if status > self.status {
+            self.status = status;
+            self.detail = detail;
+        }
+    }
+}
+
+impl Outcome {
+    /// Derives the node's status and its one line from sources, accounts and faults.
+    pub fn summarise(&mut self) {
+        self.status = self.derived();
+        let fault = self.faults.iter().rev().max_by_key(|fault| fault.class).map(|fault| &fault.text);
+        // A rival writer is no fault of the cycle, but all there is to say.
+        let account = || self.accounts.iter().rev().max_by_key(|account| account.status).map(|account| &account.detail);
+        self.detail = fault.or_else(account).cloned().unwrap_or_default();
+    }
+
+    /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
+    fn derived(&self) -> Status {
+        // A document is in force and its source counts as failed: it was away for longer than max_stale.
+        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.digest.is_some());
+        let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
+        let parts = self.sources.iter().map(|s| s.status).chain(self.accounts.iter().map(|a| a.status));
+        match parts.max().unwrap_or(Status::Failed) {
+            Status::Failed if !all_failed && !too_long => Status::Degraded,
+            Status::Ok if !self.faults.is_empty() => Status::Degraded,
+            gravest => gravest,
+        }
+    }
+
+    /// Whether any account's file was (or would be) changed.
+    pub fn changed(&self) -> bool {
+        self.accounts.iter().any(|account| account.changed)
+    }
+}

@@ -1,0 +1,257 @@
+//! Which journal entries an outcome is worth: what differs from the outcome before, and nothing twice. Pure.
+
+use std::collections::HashSet;
+
+use super::kind::Kind;
+use crate::document::{Name, Serial};
+use crate::history::RIVALRY;
+use crate::key::Fingerprint;
+use crate::origin::Stage;
+use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
+
+/// Of the keys that were never ours that many are named when they go, for each account and cycle.
+const NAMED: usize = 100;
+
+/// One entry. docs/journal.md tells the fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What happened.
+    pub kind: Kind,
+    /// The line that people read.
+    pub message: String,
+    /// Whose file.
+    pub account: Option<String>,
+    /// The file.
+    pub path: Option<String>,
+    /// The key.
+    pub fingerprint: Option<String>,
+    /// The key's type.
+    pub key_type: Option<String>,
+    /// The key's comment.
+    pub comment: Option<String>,
+    /// The name of the document that the file follows.
+    pub document: Option<String>,
+    /// Its serial.
+    pub serial: Option<String>,
+    /// Its digest.
+    pub digest: Option<String>,
+    /// The source's URL.
+    pub source: Option<String>,
+    /// All keys in force, one a line: fingerprint, type, comment.
+    pub keys: Option<String>,
+}
+
+impl Entry {
+    /// An entry about the service as a whole.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            account: None,
+            path: None,
+            fingerprint: None,
+            key_type: None,
+            comment: None,
+            document: None,
+            serial: None,
+            digest: None,
+            source: None,
+            keys: None,
+        }
+    }
+
+    fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
+        Self {
+            source: Some(source.source.clone()),
+            document: source.name.as_ref().map(ToString::to_string),
+            serial: source.serial.map(|serial| serial.to_string()),
+            digest: source.digest.map(|digest| digest.to_string()),
+            ..Self::new(kind, message)
+        }
+    }
+
+    fn of_account(kind: Kind, account: &AccountOutcome, message: String) -> Self {
+        Self {
+            account: Some(account.user.clone()),
+            path: Some(account.file.clone()),
+            document: account.name.as_ref().map(ToString::to_string),
+            serial: account.serial.map(|serial| serial.to_string()),
+            digest: account.digest.map(|digest| digest.to_string()),
+            ..Self::new(kind, message)
+        }
+    }
+
+    fn of_key(kind: Kind, account: &AccountOutcome, key: &KeyShown) -> Self {
+        let what = kind.words();
+        let message = format!("{what}: {} {}: {}", account.user, account.file, line(key));
+        Self {
+            fingerprint: Some(key.fingerprint.to_string()),
+            key_type: Some(key.kind.clone()),
+            comment: Some(key.comment.clone()),
+            ..Self::of_account(kind, account, message)
+        }
+    }
+}
+
+/// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log in.
+pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for source in &now.sources {
+        let before = last.and_then(|last| last.sources.iter().find(|before| before.source == source.source));
+        of_source(before, source, &mut entries);
+    }
+    for account in &now.accounts {
+        let before = last.and_then(|last| last.accounts.iter().find(|before| before.user == account.user));
+        of_account(before, account, restate, &mut entries);
+    }
+    let told = |text: &str| {
+        now.sources.iter().map(|source| &source.detail).chain(now.accounts.iter().map(|a| &a.detail)).any(|d| d == text)
+    };
+    let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
+    for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
+        entries.push(Entry::new(Kind::Fault, fault.text.clone()));
+    }
+    entries
+}
+
+fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
+    if source.digest.is_some() && before.is_none_or(|before| before.digest != source.digest) {
+        let message = format!("document accepted: {}", document(source));
+        entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
+    }
+    let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
+    for stage in source.stages.iter().filter(|one| one.stage != Stage::Current && !known(one)) {
+        let message = format!("document accepted: {}", document_of(&source.source, stage));
+        entries.push(Entry {
+            document: stage.name.as_ref().map(ToString::to_string),
+            serial: stage.serial.map(|serial| serial.to_string()),
+            digest: Some(stage.digest.to_string()),
+            ..Entry::of_source(Kind::DocumentAccepted, source, message)
+        });
+    }
+    let was = before.and_then(|before| before.problem);
+    // Other words for the same problem are no news: request ids and addresses change each time.
+    let news = was != source.problem
+        || before.is_some_and(|before| {
+            before.status != source.status
+                || matches!(source.problem, Some(Problem::Refused | Problem::Untrusted))
+                    && !alike(&before.detail, &source.detail)
+        });
+    let warned = |text: &str| before.is_some_and(|before| before.warnings.iter().any(|known| known == text));
+    for text in source.warnings.iter().filter(|text| !warned(text)) {
+        entries.push(Entry::of_source(Kind::Warning, source, format!("warning: {text}")));
+    }
+    match source.problem {
+        Some(problem) if news => {
+            let kind = match problem {
+                Problem::Refused | Problem::Untrusted => Kind::DocumentRefused,
+                Problem::Expired => Kind::DocumentExpired,
+                _ => Kind::SourceFailed,
+            };
+            let stays = if source.digest.is_some() { "the last good key set stays" } else { "no key set is known yet" };
+            let message = format!("{}, {stays}: {}", kind.words(), source.detail);
+            entries.push(Entry::of_source(kind, source, message));
+        }
+        None if was.is_some() => {
+            let message = format!("source is good again: {}", document(source));
+            entries.push(Entry::of_source(Kind::SourceRecovered, source, message));
+        }
+        _ => {}
+    }
+}
+
+fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate: bool, entries: &mut Vec<Entry>) {
+    if account.changed {
+        if account.repairs > 0 {
+            let message = format!("drift repaired: {} {}: somebody else had changed it", account.user, account.file);
+            entries.push(Entry::of_account(Kind::DriftRepaired, account, message));
+        }
+        entries.extend(account.added.iter().map(|key| Entry::of_key(Kind::KeyAdded, account, key)));
+        removed(before, account, entries);
+        entries.extend(account.updated.iter().map(|key| Entry::of_key(Kind::KeyUpdated, account, key)));
+    }
+    let good = account.status != Status::Failed;
+    if good && (restate || before.is_none_or(|before| before.in_force != account.in_force)) {
+        let keys: Vec<String> = account.in_force.iter().map(line).collect();
+        let message = format!("keys in force: {} {}: {}", account.user, account.file, keys.len());
+        let entry = Entry::of_account(Kind::KeysInForce, account, message);
+        entries.push(Entry { keys: Some(keys.join("\n")), ..entry });
+    }
+    let news = before.is_none_or(|before| before.status != account.status || !alike(&before.detail, &account.detail));
+    let kind = match account.status {
+        Status::Failed => Kind::AccountFailed,
+        Status::Stale => Kind::DocumentRefused,
+        Status::Degraded if account.repairs >= RIVALRY => Kind::RivalWriter,
+        Status::Degraded if account.left_out.is_empty() => Kind::AccountDegraded,
+        // Named once for the document.
+        Status::Degraded => return,
+        Status::Ok if before.is_some_and(was_bad) => Kind::AccountRecovered,
+        Status::Ok => return,
+    };
+    if news {
+        let who = if account.user.is_empty() { "(unknown)" } else { &account.user };
+        let message = match kind {
+            Kind::AccountRecovered => format!("account is good again: {who} {}", account.file),
+            _ => format!("{}: {who}: {}", kind.words(), account.detail),
+        };
+        entries.push(Entry::of_account(kind, account, message));
+    }
+}
+
+/// Keys that were in force are named one by one, and so are the first others. A user may fill his file with lines again
+/// and again, and must not be able to wash with them what happened before out of the journal.
+fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
+    let ours: HashSet<&Fingerprint> =
+        before.iter().flat_map(|before| &before.in_force).map(|key| &key.fingerprint).collect();
+    let mut others = 0;
+    for key in &account.removed {
+        if !ours.contains(&key.fingerprint) {
+            others += 1;
+            if others > NAMED {
+                continue;
+            }
+        }
+        entries.push(Entry::of_key(Kind::KeyRemoved, account, key));
+    }
+    if others > NAMED {
+        let what = Kind::KeysRemoved.words();
+        let (more, file) = (others - NAMED, &account.file);
+        let message = format!(
+            "{what}: {} {file}: {more} that were never ours; `authkeysd status --json` names them",
+            account.user
+        );
+        entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
+    }
+}
+
+/// An entry has told of it.
+fn was_bad(before: &AccountOutcome) -> bool {
+    let degraded = before.status == Status::Degraded && before.left_out.is_empty() && before.repairs < RIVALRY;
+    before.status == Status::Failed || degraded
+}
+
+/// The same text, but for numbers: times, durations and counts go on.
+pub fn alike(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    words(one) == words(other)
+}
+
+fn document(source: &SourceOutcome) -> String {
+    described(&source.source, source.name.as_ref(), source.serial, source.version.as_deref())
+}
+
+fn document_of(source: &str, stage: &StageOutcome) -> String {
+    let place = format!("{source} {}", stage.stage);
+    described(&place, stage.name.as_ref(), stage.serial, Some(&stage.version))
+}
+
+fn described(place: &str, name: Option<&Name>, serial: Option<Serial>, version: Option<&str>) -> String {
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let serial = serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
+    let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+    format!("{place}{name}{serial}{version}")
+}
+
+fn line(key: &KeyShown) -> String {
+    format!("{} {} {}", key.fingerprint, key.kind, key.comment).trim_end().to_owned()
+}

@@ -1,0 +1,136 @@
+//! A node's report object: what a view of the fleet needs, small, without keys and their comments. Pure.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::summary::Summary;
+use crate::document::{Digest, Name, Serial};
+use crate::outcome::{Outcome, Problem, Status};
+
+/// Which node reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// What its object is called: the instance's id, or `host-` and 16 hex digits.
+    #[serde(rename = "node")]
+    pub name: String,
+    /// The instance's id, where it is one.
+    pub instance_id: Option<String>,
+    /// The instance's region.
+    pub region: Option<String>,
+    /// The instance's account.
+    pub account_id: Option<String>,
+    /// The host's name, where it is no instance.
+    pub host: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    schema: u8,
+    version: &'a str,
+    #[serde(flatten)]
+    node: &'a Node,
+    status: Status,
+    detail: &'a str,
+    keyset: &'a str,
+    digest: &'a str,
+    synced: Timestamp,
+    last_success: Option<Timestamp>,
+    next_cycle: Option<Timestamp>,
+    next_change: Option<Timestamp>,
+    stale_cycles: u32,
+    sources: Vec<Source<'a>>,
+    accounts: Vec<Account<'a>>,
+}
+
+#[derive(Serialize)]
+struct Source<'a> {
+    source: &'a str,
+    status: Status,
+    problem: Option<Problem>,
+    name: Option<&'a Name>,
+    serial: Option<Serial>,
+    digest: Option<Digest>,
+    version: Option<&'a str>,
+    fetched: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Account<'a> {
+    user: &'a str,
+    status: Status,
+    detail: &'a str,
+    name: Option<&'a Name>,
+    serial: Option<Serial>,
+    digest: Option<Digest>,
+    keys: usize,
+    left_out: usize,
+    repairs: u32,
+}
+
+impl Node {
+    /// An instance.
+    pub fn instance(id: &str, region: &str, account: &str) -> Self {
+        let [instance_id, region, account_id] = [id, region, account].map(|text| Some(text.to_owned()));
+        Self { name: id.to_owned(), instance_id, region, account_id, host: None }
+    }
+
+    /// Another host. Its identity, the machine id, is not to be known outside: what is shown is made of it.
+    pub fn host(identity: &str, name: &str) -> Self {
+        let hash = Sha256::new().chain_update("authkeysd report").chain_update([0]).chain_update(identity).finalize();
+        let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let host = Some(name.to_owned()).filter(|name| !name.is_empty());
+        Self { name: format!("host-{hex}"), instance_id: None, region: None, account_id: None, host }
+    }
+}
+
+/// The object's bytes, JSON that ends in LF.
+pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
+    let object = Object {
+        schema: 1,
+        version: &outcome.version,
+        node,
+        status: summary.status,
+        detail: &summary.detail,
+        keyset: &summary.keyset,
+        digest: &summary.digest,
+        synced: summary.at,
+        last_success: outcome.last_success,
+        next_cycle: outcome.next_cycle,
+        next_change: outcome.next_change,
+        stale_cycles: outcome.stale_cycles,
+        sources: outcome
+            .sources
+            .iter()
+            .map(|source| Source {
+                source: &source.source,
+                status: source.status,
+                problem: source.problem,
+                name: source.name.as_ref(),
+                serial: source.serial,
+                digest: source.digest,
+                version: source.version.as_deref(),
+                fetched: source.fetched,
+            })
+            .collect(),
+        accounts: outcome
+            .accounts
+            .iter()
+            .map(|account| Account {
+                user: &account.user,
+                status: account.status,
+                detail: &account.detail,
+                name: account.name.as_ref(),
+                serial: account.serial,
+                digest: account.digest,
+                keys: account.in_force.len(),
+                left_out: account.left_out.len(),
+                repairs: account.repairs,
+            })
+            .collect(),
+    };
+    // It cannot fail: no map has keys that are no texts.
+    let mut bytes = serde_json::to_vec(&object).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}

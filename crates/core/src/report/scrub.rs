@@ -1,0 +1,46 @@
+//! Takes the ids out of a text: whoever may list instances reads their tags, and needs no account numbers, ARNs, request
+//! ids or key ids. Pure.
+
+/// What stands in an id's place.
+const GONE: &str = "...";
+/// Words of hex digits, or of letters and digits mixed, are ids from this length on.
+const LONG: usize = 16;
+
+/// The text without ids, in words that a tag may hold.
+pub fn scrub(text: &str) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word: String = word.chars().filter(|c| !"`\"'()[]{}<>,;".contains(*c)).collect();
+        let bare = word.trim_end_matches(':');
+        if bare.is_empty() {
+            continue;
+        }
+        let colon = if bare.len() < word.len() { ":" } else { "" };
+        // Paths and URLs are looked at part by part.
+        let parts: Vec<&str> = bare.split('/').map(|part| if is_id(part) { GONE } else { part }).collect();
+        kept.push(if is_id(bare) { GONE.to_owned() } else { parts.join("/") + colon });
+    }
+    let text = kept.join(" ");
+    // A phrase that is left without its number says nothing.
+    text.replace(&format!(" request id {GONE}"), "")
+}
+
+fn is_id(word: &str) -> bool {
+    let lower = word.to_lowercase();
+    let digits = word.bytes().filter(u8::is_ascii_digit).count();
+    let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
+    // `i-0123456789abcdef0`, `vpce-...`: a short kind and hex digits.
+    let resource = lower
+        .split_once('-')
+        .is_some_and(|(kind, rest)| (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && hex(rest));
+    let bare: String = lower.chars().filter(|c| *c != '-').collect();
+    lower.contains("arn:")
+        || lower.starts_with("sha256:")
+        || resource
+        || bare.len() >= LONG && hex(&bare)
+        || word.len() >= LONG && digits > 1 && letters > 1 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b))
+        || word.len() >= LONG && digits > 0 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        // An account inside of a longer word.
+        || lower.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() == 12)
+}

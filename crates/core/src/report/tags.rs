@@ -1,0 +1,121 @@
+//! The EC2 tags of a node (DESIGN section 8), kept to EC2's rules whatever a key set is called. Pure.
+
+use std::collections::BTreeMap;
+
+use super::scrub::scrub;
+use super::summary::Summary;
+
+/// The most characters of a value.
+pub const MAX_VALUE: usize = 256;
+/// The most characters of a key.
+pub const MAX_KEY: usize = 128;
+/// What every service that reads tags takes, beside letters, digits and spaces.
+const SIGNS: &str = "+-=._:/@";
+/// Reserved for AWS itself, in any case of its letters.
+const RESERVED: &str = "aws:";
+
+/// How the tags are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagNames {
+    /// What stands before `status`, `keyset`, `digest`, `synced` and `detail`.
+    pub prefix: String,
+    /// The tag that holds the key set's name alone.
+    key_name: String,
+}
+
+impl Default for TagNames {
+    fn default() -> Self {
+        Self { prefix: Self::PREFIX.to_owned(), key_name: "EC2KeyName".to_owned() }
+    }
+}
+
+impl TagNames {
+    /// The prefix, unless another one is configured.
+    pub const PREFIX: &'static str = "authkeysd:";
+    /// The parts of the tags' names after the prefix.
+    pub const PARTS: [&'static str; 5] = ["status", "keyset", "digest", "synced", "detail"];
+
+    /// Takes another prefix; one that ends in a letter or digit gets a colon.
+    pub fn parse_prefix(text: &str) -> Result<String, String> {
+        let colon = if text.ends_with(|c: char| c.is_alphanumeric()) { ":" } else { "" };
+        let longest = Self::PARTS.iter().map(|part| part.len()).max().unwrap_or_default();
+        let most = MAX_KEY - longest - colon.len();
+        if text.chars().count() > most {
+            let why = if colon.is_empty() { "" } else { ", for a colon is added after a letter or digit" };
+            return Err(format!("must have 1 to {most} characters{why}"));
+        }
+        key(&format!("{text}{colon}"), MAX_KEY)
+    }
+
+    /// Takes another name for the tag that holds the key set's name.
+    pub fn parse_key_name(text: &str) -> Result<String, String> {
+        key(text, MAX_KEY)
+    }
+
+    /// With a prefix and a name that were parsed; the error says that they collide.
+    pub fn new(prefix: Option<String>, key_name: Option<String>) -> Result<Self, String> {
+        let default = Self::default();
+        let names = Self { prefix: prefix.unwrap_or(default.prefix), key_name: key_name.unwrap_or(default.key_name) };
+        match Self::PARTS.iter().map(|part| names.name(part)).find(|name| *name == names.key_name) {
+            Some(taken) => Err(format!("{taken:?} is the name of another of our tags")),
+            None => Ok(names),
+        }
+    }
+
+    /// The full name of the tag for one of [`Self::PARTS`].
+    pub fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
+    /// All names, which a policy must allow.
+    pub fn all(&self) -> Vec<String> {
+        Self::PARTS.iter().map(|part| self.name(part)).chain([self.key_name.clone()]).collect()
+    }
+}
+
+/// The tags that tell of a node.
+pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
+    let values = [
+        ("status", summary.status.to_string()),
+        ("keyset", value(&summary.keyset)),
+        ("digest", value(&summary.digest)),
+        ("synced", format!("{:.0}", summary.at)),
+        ("detail", value(&scrub(&summary.detail))),
+    ];
+    let named = values.into_iter().map(|(part, value)| (names.name(part), value));
+    named.chain([(names.key_name.clone(), value(&summary.key_name))]).collect()
+}
+
+fn key(text: &str, most: usize) -> Result<String, String> {
+    if text.is_empty() || text.chars().count() > most {
+        return Err(format!("must have 1 to {most} characters"));
+    }
+    if text.to_lowercase().starts_with(RESERVED) {
+        return Err(format!("{RESERVED:?} is reserved"));
+    }
+    match text.chars().find(|c| !may_stand(*c)) {
+        Some(bad) => Err(format!("{bad:?} may not stand in a tag; use letters, digits, spaces and {SIGNS}")),
+        None if text.trim() != text => Err("begins or ends with a space".to_owned()),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// A text as a tag may hold it: what may not stand there becomes an underscore or, between words, a space.
+fn value(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if may_stand(c) { c } else { '_' }).collect();
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    let mut value = words.join(" ");
+    // Reserved in values as well; the digest tells the key set all the same.
+    if value.to_lowercase().starts_with(RESERVED) {
+        value.insert(0, '_');
+    }
+    if value.chars().count() > MAX_VALUE {
+        const MORE: &str = "...";
+        value = value.chars().take(MAX_VALUE - MORE.len()).chain(MORE.chars()).collect();
+    }
+    value
+}
+
+fn may_stand(c: char) -> bool {
+    c.is_alphanumeric() || c == ' ' || SIGNS.contains(c)
+}

@@ -1,0 +1,203 @@
+//! The outcome of a cycle as a person likes to read it.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::document::{Name, Serial};
+use crate::origin::Stage;
+use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
+use crate::words::plain;
+
+/// Whether colours may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Yes,
+    /// Everywhere else.
+    No,
+}
+
+impl Colour {
+    /// Puts a text into one of the terminal's eight colours.
+    pub fn paint(self, code: u8, text: &str) -> String {
+        match self {
+            Self::Yes => format!("\x1b[{code}m{text}\x1b[0m"),
+            Self::No => text.to_owned(),
+        }
+    }
+}
+
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+/// The status of the last cycle in one line.
+pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
+    let status = colour.paint(code(outcome.status), &outcome.status.to_string());
+    let mut line = format!("{status}, {} ago", span(now.duration_since(outcome.finished)));
+    if !fresh {
+        line.push_str(&colour.paint(RED, " (too long ago)"));
+    }
+    if let Some(next) = outcome.next_cycle {
+        let wait = next.duration_since(now);
+        let when = if wait.is_negative() { "was due" } else { "next" };
+        let _ = write!(line, ", {when} at {next:.0}");
+    }
+    match outcome.last_success {
+        Some(last) if outcome.status != Status::Ok => {
+            let _ = write!(line, ", last ok at {last:.0}");
+        }
+        _ => {}
+    }
+    line + "\n"
+}
+
+fn code(status: Status) -> u8 {
+    match status {
+        Status::Ok => GREEN,
+        Status::Stale | Status::Degraded => YELLOW,
+        Status::Failed => RED,
+    }
+}
+
+/// The line that `systemctl status` shows.
+pub fn service_line(outcome: &Outcome) -> String {
+    let sets: Vec<String> = outcome
+        .sources
+        .iter()
+        .filter_map(|source| match (&source.name, source.serial, &source.version) {
+            (Some(name), Some(serial), _) => Some(format!("{name}/{serial}")),
+            (Some(name), None, _) => Some(name.to_string()),
+            (None, _, version) => version.clone(),
+        })
+        .collect();
+    let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
+    let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
+    let accounts = outcome.accounts.len();
+    let accounts = format!("{accounts} account{}", if accounts == 1 { "" } else { "s" });
+    let sets = if sets.is_empty() { "no key set".to_owned() } else { sets.join(" ") };
+    format!("{}, {accounts}, {sets}{next}{detail}", outcome.status)
+}
+
+/// A duration as people say it, to the second.
+pub fn span(duration: SignedDuration) -> String {
+    let rounded = SignedDuration::from_secs(duration.as_secs().max(0));
+    format!("{rounded:#}")
+}
+
+/// Renders sources, then accounts with their `+` and `-` lines. Faults are not repeated here: they go to stderr.
+pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
+    let mut text = String::new();
+    for source in &outcome.sources {
+        let _ = writeln!(text, "{}", source_line(source, colour));
+        for stage in source.stages.iter().filter(|one| one.stage != Stage::Current) {
+            let set = set(stage.name.as_ref(), stage.serial);
+            let _ = writeln!(text, "  and {}{set}, version {}", stage.stage, stage.version);
+        }
+    }
+    for account in &outcome.accounts {
+        let _ = writeln!(text, "{}", account_line(account, dry_run, colour));
+        for (sign, code, keys) in
+            [('+', GREEN, &account.added), ('~', YELLOW, &account.updated), ('-', RED, &account.removed)]
+        {
+            for key in keys {
+                let _ = writeln!(text, "{}", colour.paint(code, &key_line(sign, key)));
+            }
+        }
+        for bad in &account.left_out {
+            let line = format!("  ! line {} left out: {}", bad.line, bad.reason);
+            let _ = writeln!(text, "{}", colour.paint(YELLOW, &line));
+        }
+    }
+    text
+}
+
+/// What somebody should look at although nothing failed, source by source.
+pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
+    outcome.sources.iter().flat_map(|source| {
+        let notes = source.notes.iter().map(|note| format!("{}: {note}", source.source));
+        source.warnings.iter().cloned().chain(notes)
+    })
+}
+
+/// The same, a line for each.
+pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
+    let line = |text: String| colour.paint(YELLOW, &one_line(&format!("warning: {text}"))) + "\n";
+    warnings(outcome).map(line).collect()
+}
+
+/// The reports that do not arrive, a line for each.
+pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
+    let mut text = String::new();
+    for report in outcome.reports.iter().filter(|report| report.delivered == Some(false)) {
+        let last = report.last_success.map(|last| format!(", last good at {last:.0}")).unwrap_or_default();
+        let times =
+            if report.failures == 1 { "once".to_owned() } else { format!("{} times in a row", report.failures) };
+        let line = format!("report {}: failed {times}{last}: {}", report.report, report.detail);
+        let _ = writeln!(text, "{}", colour.paint(YELLOW, &one_line(&line)));
+    }
+    text
+}
+
+fn source_line(source: &SourceOutcome, colour: Colour) -> String {
+    let mut line = format!("source {}", source.source);
+    line.push_str(&set(source.name.as_ref(), source.serial));
+    if let Some(version) = &source.version {
+        let _ = write!(line, ", version {version}");
+    }
+    if let Some(signer) = &source.signer {
+        let _ = write!(line, ", signed by {signer}");
+    }
+    match source.status {
+        Status::Ok | Status::Degraded => line,
+        Status::Stale => line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)"),
+        Status::Failed => line + &colour.paint(RED, " (failed: no good key set is known)"),
+    }
+}
+
+/// A key set's name and serial, after a colon.
+pub fn set(name: Option<&Name>, serial: Option<Serial>) -> String {
+    match (name, serial) {
+        (Some(name), Some(serial)) => format!(": {name}/{serial}"),
+        (Some(name), None) => format!(": {name}"),
+        (None, Some(serial)) => format!(": serial {serial}"),
+        (None, None) => String::new(),
+    }
+}
+
+fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> String {
+    let who = if account.user.is_empty() { "(unknown account)" } else { &account.user };
+    let mut line = colour.paint(1, who);
+    if !account.file.is_empty() {
+        line.extend([" ", &account.file]);
+    }
+    line.push_str(": ");
+    match (account.status, account.changed) {
+        (Status::Failed, true) => line.push_str(&colour.paint(RED, "failed, only pinned keys are installed")),
+        (Status::Failed, false) => line.push_str(&colour.paint(RED, "failed, left as it is")),
+        (_, true) if dry_run => line.push_str("would be changed, "),
+        (_, true) => line.push_str("changed, "),
+        (_, false) => line.push_str("unchanged, "),
+    }
+    if account.status != Status::Failed {
+        let keys = account.in_force.len();
+        let _ = write!(line, "{keys} {} in force", if keys == 1 { "key" } else { "keys" });
+    }
+    if account.changed && account.repairs > 0 {
+        line.push_str(&colour.paint(YELLOW, ", drift repaired: somebody else had changed it"));
+    }
+    if account.status == Status::Stale {
+        line.push_str(&colour.paint(YELLOW, " (the new document was refused)"));
+    }
+    line
+}
+
+fn key_line(sign: char, key: &KeyShown) -> String {
+    format!("  {sign} {} {} {}", key.fingerprint, key.kind, key.comment).trim_end().to_owned()
+}
+
+/// A text that stays in its line, whatever a document or a server said.
+pub fn one_line(text: &str) -> String {
+    plain(text, ' ')
+}

@@ -1,0 +1,99 @@
+//! The terminal, where there is one: its width and colours, and the bar that is drawn over and over.
+
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::wait::Tell;
+use authkeys_core::fleet::table::{self, Layout};
+use authkeys_core::fleet::{Fleet, progress};
+use authkeys_core::origin::FetchError;
+use authkeys_core::report::text::{Colour, one_line, span};
+use authkeys_terminal::colour;
+
+/// Narrower than this nothing can be read, and some terminals say that they have no columns at all.
+const NARROWEST: usize = 40;
+/// A log without a new line for so long looks dead.
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// What is known of where the output goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Screen {
+    colour: Colour,
+    width: Option<usize>,
+}
+
+impl Screen {
+    pub(super) fn stdout() -> Self {
+        Self { colour: colour(), width: width(stdout(), stdout().is_terminal()) }
+    }
+
+    pub(super) fn layout(self, all: bool) -> Layout {
+        Layout { colour: self.colour, width: self.width, all }
+    }
+}
+
+/// Shows on stderr how far a wait has come: a bar on a terminal, else a line whenever something has changed.
+#[derive(Debug)]
+pub(super) struct Progress {
+    wanted: String,
+    live: bool,
+    colour: Colour,
+    last: Option<(String, Duration)>,
+}
+
+impl Progress {
+    pub(super) fn new(wanted: String) -> Self {
+        // TERM=dumb: a terminal that cannot go back to the line's start.
+        let live = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let wanted_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { wanted, live, colour: if live && wanted_colour { Colour::Yes } else { Colour::No }, last: None }
+    }
+
+    /// Leaves the bar's line.
+    pub(super) fn end(&mut self) {
+        if self.live && self.last.take().is_some() {
+            let _ = writeln!(stderr());
+        }
+    }
+}
+
+impl Tell for Progress {
+    fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
+        let trouble = trouble.map(ToString::to_string).unwrap_or_default();
+        let time = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        if self.live {
+            let width = width(stderr(), true).unwrap_or(2 * NARROWEST);
+            let bar = progress::bar(fleet, &self.wanted, time, &trouble, width, self.colour);
+            let _ = write!(stderr(), "\r{bar}\x1b[K");
+            self.last = Some((bar, passed));
+            return;
+        }
+        let news = format!("{} {} {trouble}", fleet.done(), table::undone(fleet));
+        let quiet = self.last.as_ref().is_some_and(|(last, told)| *last == news && passed - *told < AT_LEAST);
+        if !quiet {
+            let trouble = if trouble.is_empty() { trouble } else { format!("; {trouble}") };
+            let line = format!("{}{trouble}", progress::line(fleet, &self.wanted, time));
+            let _ = writeln!(stderr(), "{}", one_line(&line));
+            self.last = Some((news, passed));
+        }
+    }
+}
+
+/// As people say it; short waits to the tenth of a second.
+pub(super) fn passed(took: Duration) -> String {
+    match took.as_secs() {
+        0..60 => format!("{:.1}s", took.as_secs_f64()),
+        _ => span(SignedDuration::try_from(took).unwrap_or(SignedDuration::MAX)),
+    }
+}
+
+fn width(stream: impl AsFd, terminal: bool) -> Option<usize> {
+    let size = terminal.then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten()?;
+    match size.ws_col {
+        0 => Some(2 * NARROWEST),
+        columns => Some(usize::from(columns).max(NARROWEST)),
+    }
+}

@@ -1,0 +1,47 @@
+//! The document that a command is given: a file, a pipe, or standard input.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{Exit, complain};
+use authkeys_core::origin::MAX_DOCUMENT;
+
+/// The bytes of a document, wiped when they are no longer needed: it may hold a private key by mistake.
+pub(super) type Bytes = Zeroizing<Vec<u8>>;
+
+/// How people know the document.
+pub(super) fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Reads a document of at most 1 MiB; `-` is standard input. What cannot be read is told.
+pub(super) fn read(path: &Path) -> Result<Bytes, Exit> {
+    let name = shown(path);
+    let found = if path == Path::new("-") {
+        bounded(io::stdin().lock())
+    } else {
+        // A pipe is as good as a file: `authkeysctl lint <(jq ... keys.json)`.
+        File::open(path).and_then(bounded)
+    };
+    let bytes = found.map_err(|fault| {
+        complain(&format!("cannot read {name}: {fault}; name the document's file, or - for standard input"));
+        if fault.kind() == io::ErrorKind::PermissionDenied { Exit::Denied } else { Exit::Failed }
+    })?;
+    if bytes.len() > MAX_DOCUMENT {
+        complain(&format!("{name} has more than 1 MiB, which no node reads; is it a key set at all?"));
+        return Err(Exit::Failed);
+    }
+    Ok(bytes)
+}
+
+/// One byte more than a document may have tells that it is too large.
+fn bounded(from: impl io::Read) -> io::Result<Bytes> {
+    // Room for all of it: a vector that grows leaves copies behind that nobody wipes.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_DOCUMENT + 2));
+    let limit = u64::try_from(MAX_DOCUMENT + 1).unwrap_or(u64::MAX);
+    from.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

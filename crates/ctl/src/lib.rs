@@ -1,0 +1,169 @@
+//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line, and one file for each command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use serde::Serialize;
+
+use authkeys_core::document::Name;
+use authkeys_terminal::{self as terminal, Exit};
+
+mod fleet;
+mod input;
+mod lint;
+mod output;
+mod publish;
+mod sign;
+mod verify;
+
+const PROGRAM: &str = "authkeysctl";
+
+/// Checks, signs and publishes the key sets that authkeysd keeps nodes equal to.
+#[derive(Debug, Parser)]
+#[command(name = "authkeysctl", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  good
+   1  something failed, or a document is not good (named on stderr)
+  64  usage
+  75  AWS could not be reached
+  77  not permitted
+  78  configuration
+AWS credentials, region and endpoints come from where the AWS CLI finds them: AWS_PROFILE, AWS_REGION and so on.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What a node would say of a document: its keys, windows and faults, and what may not be meant
+    Lint(Lint),
+    /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would refuse it anyway
+    Sign(Sign),
+    /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y verify` would say
+    Verify(Verify),
+    /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
+    #[command(after_help = PUBLISHING)]
+    Publish(Publish),
+    /// Which nodes have which key set, and which need attention; with --wait, until all have one
+    Fleet(Box<fleet::Options>),
+}
+
+/// How a document is judged before anything is done with it.
+#[derive(Debug, Args)]
+struct Judging {
+    /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included, instead of by the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The audience of the nodes that it is meant for
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    audience: Option<Name>,
+}
+
+#[derive(Debug, Args)]
+struct Lint {
+    /// The document's file, or - for standard input
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    #[command(flatten)]
+    judging: Judging,
+    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format; with --config in place of
+    /// the file that it names
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Sign {
+    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and tokens too)
+    #[arg(long, value_name = "KEY")]
+    key: PathBuf,
+    /// The document's file, or - for standard input; a signature that it has is replaced
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    /// Where the signed document goes, instead of to standard output; it may be DOC itself
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// Who may sign, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: PathBuf,
+    /// The document's file, or - for standard input
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Publish {
+    /// The document's file, or - for standard input; it stays as it is, the serial that is published included
+    #[arg(value_name = "DOC")]
+    document: PathBuf,
+    /// A source's URL: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME, with ?region=REGION where it needs one
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nothing, and publish in spite of warnings about lock-outs
+    #[arg(long)]
+    yes: bool,
+}
+
+const PUBLISHING: &str = "\
+The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
+it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
+gone) or nodes could refuse it; that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
+status 1. In S3 and Secrets Manager nothing is overwritten then; SSM knows no condition, and what was overwritten is named.";
+
+/// The table of the command line, for the man page and the shells.
+pub fn table() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs one command line and returns how the process must end.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
+    terminal::run(PROGRAM, arguments, |cli: Cli| {
+        let done = match cli.command {
+            Command::Lint(options) => lint::run(&options),
+            Command::Sign(options) => sign::run(&options),
+            Command::Fleet(options) => fleet::run(&options),
+            Command::Verify(options) => verify::run(&options),
+            Command::Publish(options) => publish::run(&options),
+        };
+        done.unwrap_or_else(|exit| exit)
+    })
+}
+
+/// One line on stderr.
+fn complain(text: &str) {
+    terminal::complain(PROGRAM, text);
+}
+
+/// Data on stdout; whether it arrived.
+fn print(bytes: impl AsRef<[u8]>) -> bool {
+    terminal::print(PROGRAM, bytes.as_ref())
+}
+
+/// The same of a value, as JSON.
+fn print_json(value: &impl Serialize) -> bool {
+    terminal::print_json(PROGRAM, value)
+}

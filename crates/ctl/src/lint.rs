@@ -1,0 +1,376 @@
+//! `authkeysctl lint`: what a node would say of a document.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::input::{self, shown};
+use super::verify::{read_signers, signing_key};
+use super::{Exit, Judging, Lint, complain, print, print_json};
+use authkeys_core::config::{Config, SignersConfig};
+use authkeys_core::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
+use authkeys_core::guard::Guard;
+use authkeys_core::key::Fingerprint;
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::findings::{self, Judged, State, counted, when};
+use authkeys_core::report::text::Colour;
+use authkeys_core::user::UserName;
+use authkeys_core::verify::{Signers, Trust, verify, verify_signer};
+use authkeys_terminal::bounded;
+use authkeys_terminal::clock;
+use authkeys_terminal::colour;
+
+/// The most bytes of a configuration file that are read.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// How a node judges documents: by its configuration, or as authkeysd does where nothing is configured.
+pub(super) struct Judge {
+    rules: Rules,
+    guard: Guard,
+    /// `None`: whatever audience the document names is taken for the node's.
+    audience: Option<Option<Name>>,
+    /// Whose signatures count; `None`: an unsigned document will do.
+    signers: Option<Signers>,
+}
+
+/// What lint found, in the shape that `--json` prints (docs/output.md).
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    schema: u8,
+    version: &'static str,
+    document: String,
+    status: Verdict,
+    /// It is past its `expires`.
+    #[serde(skip)]
+    expired: bool,
+    form: &'static str,
+    bytes: usize,
+    name: Option<Name>,
+    serial: Option<Serial>,
+    audience: Option<Name>,
+    expires: Option<Timestamp>,
+    digest: Option<Digest>,
+    signed: bool,
+    /// The key that signed it, and whose that is where allowed signers are named.
+    signing_key: Option<Fingerprint>,
+    signer: Option<String>,
+    keys: Vec<KeyFound>,
+    revoked: Vec<Fingerprint>,
+    left_out: Vec<LeftOut>,
+    /// Why it is not `ok`.
+    pub(super) faults: Vec<String>,
+    /// What may not be meant.
+    pub(super) warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Degraded,
+    Stale,
+    Refused,
+}
+
+#[derive(Debug, Serialize)]
+struct KeyFound {
+    fingerprint: Fingerprint,
+    #[serde(rename = "type")]
+    kind: String,
+    comment: String,
+    options: String,
+    accounts: Option<Vec<UserName>>,
+    not_before: Option<Timestamp>,
+    not_after: Option<Timestamp>,
+    state: State,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
+    let judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
+    let bytes = input::read(&options.document)?;
+    let now = clock();
+    let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
+    let printed = if options.json { print_json(&report) } else { print(report.render(now, colour())) };
+    report.tell();
+    Ok(if report.faults.is_empty() && printed { Exit::Good } else { Exit::Failed })
+}
+
+impl Judge {
+    /// The judge that a configuration describes, with the signers that it names, or `allowed_signers` in their place;
+    /// without one, the defaults. Its faults are told.
+    pub(super) fn new(options: &Judging, allowed_signers: Option<&Path>) -> Result<Self, Exit> {
+        let (mut judge, configured) = Self::configured(options)?;
+        let (principals, path) = match configured {
+            Some(SignersConfig { path, principals }) => (principals, Some(path)),
+            None => (None, None),
+        };
+        let min_rsa_bits = options.config.as_ref().map(|_| judge.rules.line.min_rsa_bits);
+        // What the configuration names may lie on the node only, where this command does not run.
+        let path = allowed_signers.map(Path::to_owned).or(path);
+        judge.signers = path.map(|path| read_signers(&path, principals.as_deref(), min_rsa_bits)).transpose()?;
+        Ok(judge)
+    }
+
+    /// The same for documents that are yet to be signed.
+    pub(super) fn before_signing(options: &Judging) -> Result<Self, Exit> {
+        Self::configured(options).map(|(judge, _)| judge)
+    }
+
+    fn configured(options: &Judging) -> Result<(Self, Option<SignersConfig>), Exit> {
+        let (rules, guard, configured, signers) = match options.config.as_deref().map(read_config).transpose()? {
+            Some(config) => {
+                // Where only some accounts' sources take private keys, a document for all of them must not have one.
+                let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
+                let rules = Rules { line: config.line_rules, allow_private_key };
+                (rules, config.guard, Some(config.trust.audience), config.signers)
+            }
+            None => (Rules::default(), Guard::default(), None, None),
+        };
+        let audience = if options.audience.is_some() { Some(options.audience.clone()) } else { configured };
+        Ok((Self { rules, guard, audience, signers: None }, signers))
+    }
+
+    /// Whatever the configuration lets nodes take.
+    pub(super) fn refuse_private_keys(&mut self) {
+        self.rules.allow_private_key = false;
+    }
+
+    /// The same judge before a document is signed.
+    pub(super) fn without_signers(&self) -> Self {
+        Self { rules: self.rules.clone(), guard: self.guard, audience: self.audience.clone(), signers: None }
+    }
+
+    /// How documents are read.
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Judges a document; with it what it holds, where that can be read.
+    pub(super) fn examine(&self, name: &str, bytes: &[u8], now: Timestamp) -> (Report, Option<Document>) {
+        let form = document::form(bytes);
+        let signed = form != Form::Text && Envelope::split(bytes).is_ok_and(|e| e.signature.is_some());
+        let mut report = Report::new(name, form, bytes.len(), signed);
+        match document::parse(bytes, &self.rules) {
+            Err(fault) => {
+                report.status = Verdict::Refused;
+                report.faults.push(chain(&fault));
+                (report, None)
+            }
+            Ok(document) => {
+                self.judge(&mut report, &document, form, now);
+                self.judge_signature(&mut report, &document, bytes, now);
+                (report, Some(document))
+            }
+        }
+    }
+
+    fn judge(&self, report: &mut Report, document: &Document, form: Form, now: Timestamp) {
+        let keys = findings::judge(document, now);
+        let min_keys = self.guard.min_keys;
+        report
+            .faults
+            .extend(document.left_out.iter().map(|bad| format!("line {} is left out: {}", bad.line, bad.reason)));
+        if !document.left_out.is_empty() {
+            report.status = Verdict::Degraded;
+        }
+        let audience = self.audience.clone().unwrap_or_else(|| document.audience.clone());
+        let distrust = verify(document, &Trust { audience }, None).err().map(|fault| chain(&fault));
+        let refused: Vec<_> = distrust.into_iter().chain(findings::faults(document, &keys, min_keys, now)).collect();
+        report.expired = document.expires.is_some_and(|expires| expires <= now);
+        if refused.len() > usize::from(report.expired) {
+            report.status = Verdict::Refused;
+        } else if report.expired && report.status == Verdict::Ok {
+            report.status = Verdict::Stale;
+        }
+        report.faults.extend(refused);
+        report.warnings = findings::warnings(document, form, report.signed, &keys, min_keys, now);
+        report.name.clone_from(&document.name);
+        report.serial = document.serial;
+        report.audience.clone_from(&document.audience);
+        report.expires = document.expires;
+        report.digest = Some(document.digest);
+        report.keys = keys.iter().map(KeyFound::new).collect();
+        report.revoked = document.revoked.iter().copied().collect();
+        report.left_out.clone_from(&document.left_out);
+    }
+}
+
+impl Judge {
+    /// A signature that does not fit is a fault, also where no signature is asked for.
+    fn judge_signature(&self, report: &mut Report, document: &Document, bytes: &[u8], now: Timestamp) {
+        let found = match &self.signers {
+            // In a node's own words.
+            Some(signers) => verify_signer(document, bytes, Some(signers), now)
+                .map_err(|fault| chain(&fault))
+                .and_then(|who| Ok((who, signing_key(bytes)?))),
+            None => signing_key(bytes).map(|key| (None, key)),
+        };
+        match found {
+            Ok((who, key)) => {
+                report.signing_key = key.map(|key| key.fingerprint());
+                report.signer = who;
+            }
+            Err(fault) => {
+                report.status = Verdict::Refused;
+                report.faults.push(fault);
+            }
+        }
+    }
+}
+
+/// A configuration that somebody wants to know more about may lie anywhere and belong to anybody, unlike a node's own.
+fn read_config(path: &Path) -> Result<Config, Exit> {
+    let failed = |why: &str| {
+        complain(&format!("{}: {why}", path.display()));
+        Exit::Config
+    };
+    let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&fault.beside(path)))?;
+    let found = found.ok_or_else(|| failed("there is no such file; name a node's configuration with --config"))?;
+    let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;
+    Config::parse(&text).map_err(|faults| {
+        faults.iter().for_each(|fault| complain(&format!("{}:{}: {fault}", path.display(), fault.line)));
+        Exit::Config
+    })
+}
+
+impl Report {
+    fn new(name: &str, form: Form, bytes: usize, signed: bool) -> Self {
+        Self {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            document: name.to_owned(),
+            status: Verdict::Ok,
+            expired: false,
+            form: match form {
+                Form::Text => "text",
+                Form::Json => "json",
+                Form::RotationSecret => "rotation-secret",
+            },
+            bytes,
+            name: None,
+            serial: None,
+            audience: None,
+            expires: None,
+            digest: None,
+            signed,
+            signing_key: None,
+            signer: None,
+            keys: Vec::new(),
+            revoked: Vec::new(),
+            left_out: Vec::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Why nobody is to be helped to publish it.
+    pub(super) fn unfit(&self) -> Option<&'static str> {
+        match self.status {
+            Verdict::Refused => Some("nodes would refuse it"),
+            _ if self.expired => Some("nodes would be stale"),
+            _ => None,
+        }
+    }
+
+    /// Faults and warnings on stderr, a line each.
+    pub(super) fn tell(&self) {
+        self.faults.iter().for_each(|fault| complain(&format!("{}: {fault}", self.document)));
+        self.warnings.iter().for_each(|warning| complain(&format!("warning: {}: {warning}", self.document)));
+    }
+
+    fn render(&self, now: Timestamp, colour: Colour) -> String {
+        let mut text = String::new();
+        let (code, verdict) = match self.status {
+            Verdict::Ok => (GREEN, "good"),
+            Verdict::Degraded => (YELLOW, "nodes leave keys out"),
+            Verdict::Stale => (YELLOW, "nodes take it and are stale"),
+            Verdict::Refused => (RED, "nodes refuse it"),
+        };
+        let _ = writeln!(text, "{}: {}", self.document, colour.paint(code, verdict));
+        let Some(digest) = self.digest else { return text };
+        let form = match self.form {
+            "json" => "JSON",
+            "text" => "authorized_keys text",
+            _ => "rotation secret",
+        };
+        let _ = writeln!(text, "  form      {form}, {}", counted(self.bytes, "byte"));
+        let signed = self.signing_key.map(|key| match &self.signer {
+            Some(who) => format!("by {who}, {key}"),
+            None => format!("by {key}; whose that is --allowed-signers would tell"),
+        });
+        let facts = [
+            ("name", self.name.as_ref().map(Name::to_string)),
+            ("serial", self.serial.map(|serial| serial.to_string())),
+            ("audience", self.audience.as_ref().map(Name::to_string)),
+            ("expires", self.expires.map(|expires| when(expires, now))),
+            ("digest", Some(digest.to_string())),
+            ("signed", signed),
+        ];
+        for (fact, value) in facts {
+            if let Some(value) = value {
+                let _ = writeln!(text, "  {fact:<9} {value}");
+            }
+        }
+        let _ = writeln!(text, "{}", colour.paint(BOLD, &counted(self.keys.len(), "key")));
+        for key in &self.keys {
+            key.render(&mut text, now, colour);
+        }
+        if !self.revoked.is_empty() {
+            let _ = writeln!(text, "{}", colour.paint(BOLD, &format!("{} revoked", self.revoked.len())));
+        }
+        for revoked in &self.revoked {
+            let _ = writeln!(text, "  {}", colour.paint(RED, &format!("- {revoked}")));
+        }
+        for bad in &self.left_out {
+            let line = format!("  ! line {} left out: {}", bad.line, bad.reason);
+            let _ = writeln!(text, "{}", colour.paint(YELLOW, &line));
+        }
+        text
+    }
+}
+
+const BOLD: u8 = 1;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+impl KeyFound {
+    fn new(judged: &Judged<'_>) -> Self {
+        let line = &judged.key.line;
+        Self {
+            fingerprint: line.key.fingerprint(),
+            kind: line.key.kind().to_owned(),
+            comment: line.comment.clone(),
+            options: line.options.to_string(),
+            accounts: judged.key.accounts.as_ref().map(|accounts| accounts.iter().cloned().collect()),
+            not_before: judged.key.not_before,
+            not_after: judged.until,
+            state: judged.state,
+        }
+    }
+
+    fn render(&self, text: &mut String, now: Timestamp, colour: Colour) {
+        let (sign, code, word) = match self.state {
+            State::InForce => ('+', GREEN, "in force"),
+            State::NotYet => ('.', YELLOW, "not yet in force"),
+            State::Over => ('-', YELLOW, "over"),
+            State::Revoked => ('-', RED, "revoked"),
+        };
+        let line = format!("{sign} {} {} {}", self.fingerprint, self.kind, self.comment);
+        let _ = writeln!(text, "  {}", colour.paint(code, line.trim_end()));
+        let mut facts = vec![word.to_owned()];
+        facts.extend(self.not_before.map(|from| format!("from {}", when(from, now))));
+        facts.extend(self.not_after.map(|until| format!("until {}", when(until, now))));
+        facts.extend(self.accounts.as_ref().map(|accounts| {
+            let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
+            if names.is_empty() { "for no account".to_owned() } else { format!("for {}", names.join(", ")) }
+        }));
+        if !self.options.is_empty() {
+            facts.push(format!("options {}", self.options));
+        }
+        let _ = writeln!(text, "      {}", facts.join("; "));
+    }
+}

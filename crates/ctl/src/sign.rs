@@ -1,0 +1,161 @@
+//! `authkeysctl sign`: runs the stock `ssh-keygen -Y sign`, which knows passphrases, ssh-agent, security keys and tokens.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use thiserror::Error;
+
+use super::input::{self, shown};
+use super::lint::Judge;
+use super::{Exit, Sign, complain, print};
+use crate::output::replace;
+use authkeys_core::document::{self, Envelope, Form};
+use authkeys_core::key::{KeyBlob, identify};
+use authkeys_core::outcome::chain;
+use authkeys_core::verify::NAMESPACE;
+use authkeys_terminal::bounded;
+use authkeys_terminal::clock;
+
+/// The most bytes of an armored signature; RSA of 16,384 bits makes some 6 KB.
+const MAX_SIGNATURE: u64 = 1 << 16;
+
+/// Why a document cannot be signed, or was not.
+#[derive(Debug, Error)]
+pub(super) enum SignError {
+    /// authorized_keys text or a rotation secret.
+    #[error("only JSON documents can be signed; write it as JSON, version 1")]
+    Form,
+    /// The signature would not begin a line.
+    #[error("it does not end in a line feed, so that no signature can follow it; add one at its end")]
+    LineFeed,
+    /// Nodes that check signatures would refuse it.
+    #[error(
+        "it has no serial, and nodes that ask for a signature ask for a serial too; add `\"serial\": 1`, or higher"
+    )]
+    Serial,
+    /// There is no such key.
+    #[error(
+        "cannot read the key {path}; name a private key's file, or a public key's whose private half ssh-agent has"
+    )]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not installed, or something else is wrong with this machine.
+    #[error("cannot run ssh-keygen: install the OpenSSH client")]
+    Run(#[source] io::Error),
+    /// The payload could not be laid down for it, or its signature not be read.
+    #[error("cannot work in a temporary directory: free some space, or set TMPDIR")]
+    Temporary(#[source] io::Error),
+    /// It said no.
+    #[error("ssh-keygen did not sign: {0}")]
+    Refused(String),
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
+    let judge = Judge::before_signing(&options.judging)?;
+    let bytes = input::read(&options.document)?;
+    let name = shown(&options.document);
+    // A signature that is there is to be replaced, whatever it is worth.
+    let payload = Envelope::split(&bytes).map_or(bytes.as_slice(), |envelope| envelope.payload);
+    let (report, document) = judge.examine(&name, payload, clock());
+    // Keys that nodes leave out are told; they do not keep the others from being published.
+    report.tell();
+    let unfit = report.unfit();
+    let Some(document) = document.filter(|_| unfit.is_none()) else {
+        complain(&format!("{name} is not signed: {}", unfit.unwrap_or_default()));
+        return Err(Exit::Failed);
+    };
+    let told = |fault: SignError| {
+        complain(&format!("{name}: {}", chain(&fault)));
+        Exit::Failed
+    };
+    if document::form(payload) == Form::Json && document.serial.is_none() {
+        return Err(told(SignError::Serial));
+    }
+    let signed = signed(payload, &options.key).map_err(told)?;
+    match &options.output {
+        Some(path) => write(path, &signed)?,
+        None if print(&signed) => {}
+        None => return Err(Exit::Failed),
+    }
+    Ok(Exit::Good)
+}
+
+/// A document and its signature by `key`: byte for byte what `ssh-keygen -Y sign` and `cat` make of it.
+pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
+    if document::form(payload) != Form::Json {
+        return Err(SignError::Form);
+    }
+    if !payload.ends_with(b"\n") {
+        return Err(SignError::LineFeed);
+    }
+    // Before a prompt for a passphrase, and in clearer words than ssh-keygen has for it.
+    File::open(key).map_err(|source| SignError::Key { path: key.to_owned(), source })?;
+    let directory = tempfile::Builder::new().prefix("authkeysctl-").tempdir().map_err(SignError::Temporary)?;
+    let file = directory.path().join("document");
+    File::create_new(&file).and_then(|mut file| file.write_all(payload)).map_err(SignError::Temporary)?;
+    keygen(key, &file)?;
+    let mut signature = Vec::new();
+    let found = File::open(directory.path().join("document.sig"));
+    found.and_then(|found| found.take(MAX_SIGNATURE).read_to_end(&mut signature)).map_err(SignError::Temporary)?;
+    Ok([payload, &signature].concat())
+}
+
+/// The public half of a key that signs, where it lies open: in the file itself, or beside it as `.pub`.
+pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
+    let mut beside = key.as_os_str().to_owned();
+    beside.push(".pub");
+    [key, Path::new(&beside)].into_iter().find_map(|path| {
+        let content = bounded::read(path, MAX_SIGNATURE).ok()??.content;
+        content.split(|b| *b == b'\n').find_map(|line| identify(line).map(|found| found.key))
+    })
+}
+
+/// Without a time limit: it may ask for a passphrase, a PIN or a touch. It asks on the terminal, also when our standard
+/// input is the document; where there is none it must not wait for anything.
+fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let watched = io::stderr().is_terminal();
+    // `-q` leaves out what it does, not what goes wrong. A payload on its standard input would keep it from asking.
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
+        .arg(key)
+        .arg(file)
+        .stdin(terminal.map_or_else(|_| Stdio::null(), Stdio::from))
+        .stdout(Stdio::null())
+        // "Confirm user presence" must be seen while it waits.
+        .stderr(if watched { Stdio::inherit() } else { Stdio::piped() })
+        .output()
+        .map_err(SignError::Run)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Its warning of a key that others can read comes in a frame.
+    let said: Vec<&str> =
+        said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@')).collect();
+    let why = match (said.is_empty(), watched) {
+        (false, _) if said.iter().any(|line| line.contains("incorrect passphrase")) => {
+            "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and name its .pub file"
+                .to_owned()
+        }
+        (false, _) => said.join("; "),
+        (true, true) => "its words stand above".to_owned(),
+        (true, false) => output.status.to_string(),
+    };
+    Err(SignError::Refused(why))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
+    replace(path, bytes).map_err(|fault| {
+        complain(&format!("cannot write {}: {fault}", path.display()));
+        if fault.kind() == io::ErrorKind::PermissionDenied { Exit::Denied } else { Exit::Failed }
+    })
+}

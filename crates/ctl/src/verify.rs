@@ -1,0 +1,84 @@
+//! `authkeysctl verify`: by whom a document is signed, with the verdict that `ssh-keygen -Y verify` would give.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::input::{self, shown};
+use super::{Exit, Verify, complain, print};
+use authkeys_core::document::{self, Envelope, Form};
+use authkeys_core::key::KeyBlob;
+use authkeys_core::report::text::one_line;
+use authkeys_core::verify::{SignerRules, Signers, signed_by};
+use authkeys_terminal::bounded;
+use authkeys_terminal::clock;
+
+/// The most bytes of an allowed_signers file that are read.
+const MAX_SIGNERS: u64 = 1 << 20;
+/// ssh-keygen's own least modulus: whether a signer's key is strong enough is for whoever wrote the file.
+const MIN_RSA_BITS: usize = 1_024;
+
+/// Runs the command.
+pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
+    let signers = read_signers(&options.allowed_signers, None, None)?;
+    let bytes = input::read(&options.document)?;
+    let name = shown(&options.document);
+    match signer(&bytes, &signers, clock()) {
+        Ok((who, key)) => {
+            let line = format!("{name}: good signature by {who}, {} {}", key.kind(), key.fingerprint());
+            Ok(if print(one_line(&line) + "\n") { Exit::Good } else { Exit::Failed })
+        }
+        Err(why) => {
+            complain(&format!("{name}: {why}"));
+            Err(Exit::Failed)
+        }
+    }
+}
+
+/// Reads an allowed_signers file; its faults are told. A configuration may narrow whose signatures count, and ask for
+/// larger RSA keys.
+pub(super) fn read_signers(
+    path: &Path,
+    principals: Option<&[String]>,
+    min_rsa_bits: Option<usize>,
+) -> Result<Signers, Exit> {
+    let failed = |why: &str| {
+        complain(&format!("{}: {why}", path.display()));
+        Exit::Config
+    };
+    let found = bounded::read(path, MAX_SIGNERS).map_err(|fault| failed(&fault.beside(path)))?;
+    let found = found.ok_or_else(|| {
+        failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
+    })?;
+    // ssh-keygen, too, reads a time without Z as this machine's.
+    let rules =
+        SignerRules { principals, zone: &TimeZone::system(), min_rsa_bits: min_rsa_bits.unwrap_or(MIN_RSA_BITS) };
+    Signers::parse(&found.content, &rules).map_err(|faults| {
+        for fault in faults {
+            let line = if fault.line == 0 { String::new() } else { format!("{}:", fault.line) };
+            complain(&format!("{}:{line} {fault}", path.display()));
+        }
+        Exit::Config
+    })
+}
+
+/// Who signed a document, and with which key; or why it counts as unsigned.
+pub(super) fn signer(bytes: &[u8], signers: &Signers, now: Timestamp) -> Result<(String, KeyBlob), String> {
+    let key = signing_key(bytes)?.ok_or_else(|| {
+        let how = if document::form(bytes) == Form::Json { "" } else { "; only JSON documents can be" };
+        format!("it is not signed{how}: `authkeysctl sign` does it")
+    })?;
+    let who = signers.admit(&key, now).map_err(|fault| fault.to_string())?;
+    Ok((who, key))
+}
+
+/// The key whose signature fits the document, if it has one.
+pub(super) fn signing_key(bytes: &[u8]) -> Result<Option<KeyBlob>, String> {
+    if document::form(bytes) == Form::Text {
+        return Ok(None);
+    }
+    let envelope = Envelope::split(bytes).map_err(|fault| fault.to_string())?;
+    let key = envelope.signature.map(|signature| signed_by(envelope.payload, signature));
+    key.transpose().map_err(|fault| fault.to_string())
+}

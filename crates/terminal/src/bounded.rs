@@ -1,0 +1,184 @@
+//! Bounded reads of our own files: configuration, state, documents. A FIFO or a sparse giant in their place costs nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+
+use thiserror::Error;
+
+/// Why a file could not be read.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It is not a regular file.
+    #[error("{path} is a {kind}, not a regular file: move it away")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A file over the limit is never read into memory.
+    #[error("{path} has more than {limit} bytes: is it the right file?")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A system call failed.
+    #[error("cannot {operation} {path}: {}", remedy(.source))]
+    Io {
+        /// What was being done, as a verb.
+        operation: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FileError {
+    fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { operation, path: path.to_owned(), source }
+    }
+
+    /// The error and its cause in one line, for whoever has named the file in front of it.
+    pub fn beside(&self, named: &Path) -> String {
+        match self {
+            Self::Kind { path, kind } if path == named => format!("it is a {kind}, not a regular file: move it away"),
+            Self::TooLarge { path, limit } if path == named => {
+                format!("it has more than {limit} bytes: is it the right file?")
+            }
+            Self::Io { operation, path, source } if path == named => {
+                format!("cannot {operation} it: {}: {source}", remedy(source))
+            }
+            Self::Io { source, .. } => format!("{self}: {source}"),
+            Self::Kind { .. } | Self::TooLarge { .. } => self.to_string(),
+        }
+    }
+}
+
+/// What to do about a file that cannot be read.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "check owner and mode of each directory (`namei -l`) and a security module's denials"
+        }
+        Some(Errno::LOOP) => "a symbolic link is in the way: replace it with what it points to",
+        Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
+        Some(Errno::STALE) => "the network file system lost it: mount it again",
+        Some(Errno::MFILE | Errno::NFILE) => "too many files are open: raise the limit",
+        _ => "see the cause",
+    }
+}
+
+/// Everything up to the limit; `None` when there is more.
+pub fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let expected = file.metadata().map_or(0, |found| found.len()).min(limit);
+    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
+    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    let fits = u64::try_from(content.len()).is_ok_and(|length| length <= limit);
+    Ok(fits.then_some(content))
+}
+
+/// A file's bytes, and who can change them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounded {
+    /// What it holds.
+    pub content: Vec<u8>,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its permission bits, `0o7777`.
+    pub mode: u32,
+    /// Owner and permission bits of the directory it is in; who can write that can put another file in its place.
+    pub directory: (u32, u32),
+}
+
+impl Bounded {
+    /// Others than root and `user` can change the file, or put another in its place.
+    pub fn writable_by_others(&self, user: u32) -> bool {
+        open_to_others((self.uid, self.mode), self.directory, user)
+    }
+}
+
+fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
+    let foreign = |uid: u32| uid != 0 && uid != user;
+    let (owner, mode) = directory;
+    // In a sticky directory others can add names, but not take away or rename what is not theirs.
+    let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
+    file.1 & 0o022 != 0 || foreign(file.0) || open
+}
+
+/// The same of a file that is not read here; `false` also where that cannot be told.
+pub fn writable_by_others(path: &Path, user: u32) -> bool {
+    let owner = |path: &Path| path.metadata().ok().map(|found| (found.uid(), found.mode() & 0o7777));
+    let (file, directory) = (owner(path), owner(parent(path)));
+    file.zip(directory).is_some_and(|(file, directory)| open_to_others(file, directory, user))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such file.
+pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, FileError> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FileError::io("open", path, source)),
+    };
+    let found = file.metadata().map_err(|source| FileError::io("look at", path, source))?;
+    if !found.is_file() {
+        let kind = match FileType::from_raw_mode(found.mode()) {
+            FileType::Directory => "directory",
+            FileType::Fifo => "FIFO",
+            _ => "device",
+        };
+        return Err(FileError::Kind { path: path.to_owned(), kind });
+    }
+    let too_large = || FileError::TooLarge { path: path.to_owned(), limit };
+    if found.len() > limit {
+        return Err(too_large());
+    }
+    let content = all(file, limit).map_err(|source| FileError::io("read", path, source))?.ok_or_else(too_large)?;
+    let directory = parent(path);
+    let directory = directory.metadata().map_err(|source| FileError::io("look at", directory, source))?;
+    let directory = (directory.uid(), directory.mode() & 0o7777);
+    Ok(Some(Bounded { content, uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, directory }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_fitting_and_too_large_are_three_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        assert_eq!(read(&path, 4).unwrap(), None);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path).unwrap();
+        io::Write::write_all(&mut file, b"1234").unwrap();
+        let found = read(&path, 4).unwrap().unwrap();
+        assert_eq!((found.content.as_slice(), found.mode), (&b"1234"[..], 0o640));
+        assert!(!found.writable_by_others(found.uid));
+        assert!(matches!(read(&path, 3), Err(FileError::TooLarge { .. })));
+        assert!(matches!(read(directory.path(), 4), Err(FileError::Kind { kind: "directory", .. })));
+    }
+
+    #[test]
+    fn f15_a_fifo_in_place_of_a_configuration_does_not_block() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(matches!(read(&path, 4), Err(FileError::Kind { kind: "FIFO", .. })));
+    }
+}

@@ -1,0 +1,126 @@
+//! What both programs share in how they speak to a person or a script: streams, colour, the command line's faults.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use authkeys_core::report::text::{self, Colour};
+
+pub mod bounded;
+
+/// The exit codes, which are part of the contract (DESIGN section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Good.
+    Good = 0,
+    /// Something failed.
+    Failed = 1,
+    /// A dry run found changes to make.
+    Changes = 3,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// The source could not be reached.
+    Unreachable = 75,
+    /// Not permitted.
+    Denied = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+/// Reads a command line and does what it says; help and version are printed, and a fault is told in one line.
+pub fn run<C: Parser>(
+    program: &str,
+    arguments: impl Iterator<Item = OsString>,
+    command: impl FnOnce(C) -> Exit,
+) -> Exit {
+    let error = match C::try_parse_from(arguments) {
+        Ok(read) => return command(read),
+        Err(error) => error,
+    };
+    let help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || !error.use_stderr() {
+        let _ = error.print();
+        return if help { Exit::Usage } else { Exit::Good };
+    }
+    let text = error.render().to_string();
+    // What is missing stands in lines of its own, up to the first blank one.
+    let told: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let told = told.join(" ");
+    complain(program, &format!("{}; see `{program} --help`", told.strip_prefix("error: ").unwrap_or(&told)));
+    Exit::Usage
+}
+
+/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file
+/// system, a name server without an answer) was given up already and is not waited for.
+pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+/// One line on stderr. Nothing that a document or a server said may break out of it.
+pub fn complain(program: &str, text: &str) {
+    let _ = writeln!(std::io::stderr(), "{program}: {}", text::one_line(text));
+}
+
+/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.
+pub fn print(program: &str, bytes: &[u8]) -> bool {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(program, &format!("cannot write to standard output: {fault}"));
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The same of a value, as JSON.
+pub fn print_json(program: &str, value: &impl Serialize) -> bool {
+    match serde_json::to_string_pretty(value) {
+        Ok(json) => print(program, (json + "\n").as_bytes()),
+        Err(fault) => {
+            complain(program, &format!("cannot write JSON: {fault}"));
+            false
+        }
+    }
+}
+
+/// Whether what is printed may have colours.
+pub fn colour() -> Colour {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && std::io::stdout().is_terminal() { Colour::Yes } else { Colour::No }
+}
+
+/// The time now, in milliseconds: what people and the status file need.
+#[expect(clippy::disallowed_methods, reason = "the one place where the programs read the clock")]
+pub fn clock() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn f37_what_hangs_beside_the_work_does_not_keep_the_command_from_ending() {
+        let (begun, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
+        let work = async move {
+            let hung = tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
+            tokio::time::timeout(Duration::from_millis(20), hung).await.is_err()
+        };
+        assert!(block_on(work).unwrap());
+        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+        drop(wake);
+    }
+}

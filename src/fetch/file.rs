@@ -1,0 +1,390 @@
+//! A document in a local file. The operator chose the path, so links are followed.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use tokio::sync::oneshot::{self, Receiver};
+use tokio::time::timeout;
+
+use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, Version};
+
+/// What to do about a file that cannot be read to its end.
+const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
+
+/// The pause before a second reading beside one that hangs; it doubles with each, up to 17 hours.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Files as sources, and the readings of each that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Files(Mutex<HashMap<PathBuf, Reading>>);
+
+impl Files {
+    /// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
+    /// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent; and beside one
+    /// that hangs the next is begun ever later, or a mount that is dead for a day would leave no thread for anybody.
+    pub(super) async fn fetch(
+        &self,
+        path: &Path,
+        known: Option<&Version>,
+        limit: Duration,
+    ) -> Result<Fetched, FetchError> {
+        let shown = path.display();
+        let Ok(ended) = timeout(limit, self.begin(path, known)?).await else {
+            return Err(transient(format!("reading {shown} took longer than {limit:?}"), DEAD));
+        };
+        // It has said all that it had to say; the one that was begun last is ours.
+        self.readings().get_mut(path).and_then(|reading| reading.threads.pop()).map(JoinHandle::join);
+        ended.unwrap_or_else(|_died| Err(transient(format!("reading {shown} ended early"), "report this as a bug")))
+    }
+
+    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, Reading>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
+        let mut readings = self.readings();
+        readings.values_mut().for_each(|reading| reading.threads.retain(|thread| !thread.is_finished()));
+        readings.retain(|_, reading| !reading.threads.is_empty());
+        if readings.get(path).is_some_and(|reading| reading.begun.elapsed() < reading.pause()) {
+            return Err(transient(format!("an earlier reading of {} has not ended yet", path.display()), DEAD));
+        }
+        let (file, known) = (path.to_owned(), known.cloned());
+        let (sender, receiver) = oneshot::channel();
+        // Not tokio's own threads: it panics where the system lets no further one begin.
+        let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
+            // Nobody receives it when the caller gave up.
+            let _ = sender.send(brought(&file, known.as_ref(), || ()));
+        });
+        let refused = |error| format!("cannot begin to read {}: {error}", path.display());
+        let thread = thread.map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
+        let new = || Reading { threads: Vec::new(), begun: Instant::now() };
+        let reading = readings.entry(path.to_owned()).or_insert_with(new);
+        reading.begun = Instant::now();
+        reading.threads.push(thread);
+        Ok(receiver)
+    }
+}
+
+/// The readings of one file that have not ended.
+#[derive(Debug)]
+struct Reading {
+    threads: Vec<JoinHandle<()>>,
+    /// The last of them.
+    begun: Instant,
+}
+
+impl Reading {
+    /// How long the last one is waited for before another is tried: the mount may have been replaced by one that answers.
+    fn pause(&self) -> Duration {
+        let doublings = u32::try_from(self.threads.len().saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+        FIRST_PAUSE.saturating_mul(1 << doublings)
+    }
+}
+
+type Answer = Result<Fetched, FetchError>;
+
+/// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's hostile writer.
+fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> Result<Fetched, FetchError> {
+    let found = std::fs::metadata(path).map_err(|error| failed("stat", path, &error))?;
+    if known.is_some_and(|known| known.token == version(&found).token) {
+        return Ok(Fetched::Unchanged);
+    }
+    // Asked before opening as well: to open a device can have effects of its own.
+    regular(path, &found)?;
+    // Somebody who rewrites the file in place would have half of it read. Once more, then let the next cycle try.
+    for _ in 0..2 {
+        let mut file = OpenOptions::new()
+            .read(true)
+            // Without O_NONBLOCK a FIFO that took the file's place would hang us.
+            .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+            .open(path)
+            .map_err(|error| failed("open", path, &error))?;
+        let stat = |file: &File| file.metadata().map_err(|error| failed("stat", path, &error));
+        let before = stat(&file)?;
+        regular(path, &before)?;
+        let bytes = bounded(path, &mut file)?;
+        between();
+        let after = stat(&file)?;
+        let whole = u64::try_from(bytes.len()).is_ok_and(|length| length == after.len());
+        if whole && version(&before) == version(&after) {
+            return Ok(Fetched::document(bytes, version(&after)));
+        }
+    }
+    Err(transient(
+        format!("{} changed while it was read, twice", path.display()),
+        "write a new file beside it and rename that over it; writing in place can be read half done",
+    ))
+}
+
+fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(|error| failed("read", path, &error))?;
+    if bytes.len() > MAX_DOCUMENT {
+        return Err(FetchError {
+            class: Class::Invalid,
+            message: format!("{} is larger than 1 MiB", path.display()),
+            remedy: "is it a key set at all? publish one of at most 1 MiB".to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+fn version(metadata: &Metadata) -> Version {
+    let label = format!("{}.{:09}-{}-{}", metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.size());
+    // Image builders and `cp -p` set the modification time, and keys of one type have one length; nobody sets the change time.
+    let token = format!("{label}-{}.{:09}", metadata.ctime(), metadata.ctime_nsec());
+    Version { label, token }
+}
+
+fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let kind = if metadata.is_dir() { "a directory" } else { "no regular file" };
+    Err(FetchError {
+        class: Class::Invalid,
+        message: format!("{} is {kind}", path.display()),
+        remedy: "name a regular file in `source`".to_owned(),
+    })
+}
+
+fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
+    let message = format!("cannot {operation} {}: {error}", path.display());
+    let invalid = |remedy: &str| (Class::Invalid, remedy.to_owned());
+    let (class, remedy) = match error.kind() {
+        ErrorKind::NotFound => {
+            (Class::Missing, "put the key set there, or correct `source`; the keys in force stay".to_owned())
+        }
+        ErrorKind::PermissionDenied => (
+            Class::Denied,
+            format!("let authkeysd's user read it, and search {}", path.parent().unwrap_or(path).display()),
+        ),
+        ErrorKind::NotADirectory => invalid("a part of the path is no directory; correct `source`"),
+        _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            invalid("its symbolic links go in a circle; correct them or `source`")
+        }
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
+            invalid("that cannot be a file's name; correct `source`")
+        }
+        _ => (Class::Transient, "check the file system and the disk that it is on".to_owned()),
+    };
+    FetchError { class, message, remedy }
+}
+
+fn transient(message: String, remedy: &str) -> FetchError {
+    FetchError { class: Class::Transient, message, remedy: remedy.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    use nix::sys::stat::Mode;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn write(path: &Path, content: &[u8]) {
+        File::create(path).unwrap().write_all(content).unwrap();
+    }
+
+    fn dir_with(content: &[u8]) -> (TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        write(&path, content);
+        (dir, path)
+    }
+
+    fn fetched(path: &Path, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        brought(path, known, || ())
+    }
+
+    fn document(outcome: Result<Fetched, FetchError>) -> (Vec<u8>, Version) {
+        match outcome {
+            Ok(Fetched::Documents { current, .. }) => (current.bytes.to_vec(), current.version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn class(outcome: Result<Fetched, FetchError>) -> (Class, String) {
+        let error = outcome.unwrap_err();
+        (error.class, error.to_string())
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_even_opened() {
+        let (dir, path) = dir_with(b"one");
+        let (bytes, version) = document(fetched(&path, None));
+        assert_eq!(bytes, b"one");
+        let metadata = std::fs::metadata(&path).unwrap();
+        let label = format!("{}.{:09}-{}-3", metadata.mtime(), metadata.mtime_nsec(), metadata.ino());
+        assert_eq!(version.label, label);
+        let reads = std::cell::Cell::new(0);
+        let count = || reads.set(reads.get() + 1);
+        assert_eq!(brought(&path, Some(&version), count), Ok(Fetched::Unchanged));
+        assert_eq!(reads.get(), 0);
+
+        // The same length and content, but another file: renamed over it.
+        let next = dir.path().join("next");
+        write(&next, b"one");
+        std::fs::rename(&next, &path).unwrap();
+        assert_ne!(document(fetched(&path, Some(&version))).1, version);
+    }
+
+    #[test]
+    fn other_content_of_the_same_length_with_the_time_put_back_is_not_unchanged() {
+        let (_dir, path) = dir_with(b"one");
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1);
+        let set_back = || File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        set_back();
+        let (_, version) = document(fetched(&path, None));
+        // The clock of files ticks coarsely.
+        std::thread::sleep(Duration::from_millis(30));
+        write(&path, b"two");
+        set_back();
+        assert_eq!(document(fetched(&path, Some(&version))).0, b"two");
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_document_and_a_link_is_followed() {
+        let (dir, path) = dir_with(b"");
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert_eq!(document(fetched(&link, None)).0, b"");
+    }
+
+    #[test]
+    fn one_mebibyte_is_read_and_one_byte_more_is_refused() {
+        let (_dir, path) = dir_with(&vec![b'#'; MAX_DOCUMENT]);
+        assert_eq!(document(fetched(&path, None)).0.len(), MAX_DOCUMENT);
+        write(&path, &vec![b'#'; MAX_DOCUMENT + 1]);
+        let (class, message) = class(fetched(&path, None));
+        assert_eq!(class, Class::Invalid);
+        assert!(message.contains("larger than 1 MiB"), "{message}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_never_waited_for() {
+        let (dir, _) = dir_with(b"");
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
+        let start = Instant::now();
+        for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero"), Path::new("/dev/tty")] {
+            let (class, message) = class(fetched(path, None));
+            assert_eq!(class, Class::Invalid, "{message}");
+            assert!(message.contains("regular file"), "{message}");
+        }
+        assert!(start.elapsed().as_secs() < 1);
+    }
+
+    #[test]
+    fn f36_a_file_that_is_away_or_closed_to_us_says_what_to_do() {
+        let (dir, path) = dir_with(b"");
+        let (missing, message) = class(fetched(&dir.path().join("none"), None));
+        assert_eq!(missing, Class::Missing);
+        assert!(message.contains("cannot stat") && message.contains("put the key set there"), "{message}");
+        assert_eq!(class(fetched(&path.join("below"), None)).0, Class::Invalid);
+        let circle = dir.path().join("circle");
+        symlink(&circle, &circle).unwrap();
+        let (invalid, message) = class(fetched(&circle, None));
+        assert_eq!(invalid, Class::Invalid);
+        assert!(message.contains("in a circle"), "{message}");
+        // Root reads everything: the classing alone is asked.
+        let denied = failed("open", &path, &std::io::Error::from(ErrorKind::PermissionDenied));
+        assert_eq!(denied.class, Class::Denied);
+        assert!(denied.remedy.contains(&dir.path().display().to_string()), "{denied}");
+        assert_eq!(failed("read", &path, &std::io::Error::from_raw_os_error(5)).class, Class::Transient);
+    }
+
+    #[test]
+    fn f35_a_file_that_is_rewritten_while_it_is_read_is_read_once_more() {
+        let (_dir, path) = dir_with(b"half");
+        let mut writes = 1;
+        let outcome = brought(&path, None, || {
+            if writes > 0 {
+                writes -= 1;
+                write(&path, b"the whole document");
+            }
+        });
+        assert_eq!(document(outcome).0, b"the whole document");
+    }
+
+    #[test]
+    fn f35_a_file_that_never_rests_is_a_transient_failure() {
+        let (_dir, path) = dir_with(b"half");
+        let mut length = 10;
+        let (class, message) = class(brought(&path, None, || {
+            length += 1;
+            write(&path, &vec![b'#'; length]);
+        }));
+        assert_eq!((class, length), (Class::Transient, 12));
+        assert!(message.contains("changed while it was read"), "{message}");
+    }
+
+    #[test]
+    fn f35_other_content_of_the_same_length_is_noticed() {
+        let (_dir, path) = dir_with(b"one");
+        let mut seconds = 1_000;
+        let (class, _) = class(brought(&path, None, || {
+            write(&path, b"two");
+            // The clock of files ticks coarsely: two writes at once would bear one time.
+            seconds += 1;
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }));
+        assert_eq!(class, Class::Transient);
+    }
+
+    #[test]
+    fn f35_a_length_that_is_not_what_was_read_is_no_document() {
+        // The kernel says that its own files are empty.
+        assert_eq!(class(fetched(Path::new("/proc/version"), None)).0, Class::Transient);
+    }
+
+    #[tokio::test]
+    async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
+        let (_dir, path) = dir_with(b"one");
+        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (wake, sleep) = std::sync::mpsc::channel::<()>();
+        let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
+        files.readings().insert(path.clone(), Reading { threads: vec![hangs], begun: Instant::now() });
+        let (class, message) = class(files.fetch(&path, None, limit).await);
+        assert_eq!(class, Class::Transient);
+        assert!(message.contains("an earlier reading of") && message.contains("network mount"), "{message}");
+        let (_dir, other) = dir_with(b"two");
+        assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
+        // Another is tried later, for the file may be reached again although that one hangs for ever.
+        files.readings().get_mut(&path).unwrap().begun -= FIRST_PAUSE;
+        assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
+        let pauses = [1, 2, 3, 11, 99].map(|count| {
+            let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
+            Reading { threads, begun: Instant::now() }.pause().as_secs()
+        });
+        assert_eq!(pauses, [60, 120, 240, 61_440, 61_440]);
+        assert!(files.fetch(&path, None, limit).await.is_err());
+        drop(wake);
+        while files.fetch(&path, None, limit).await.is_err() {
+            thread::yield_now();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_asynchronous_face_gives_the_same() {
+        let (_dir, path) = dir_with(b"one");
+        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (bytes, version) = document(files.fetch(&path, None, limit).await);
+        assert_eq!(bytes, b"one");
+        assert_eq!(files.fetch(&path, Some(&version), limit).await, Ok(Fetched::Unchanged));
+    }
+}
