@@ -13,6 +13,7 @@ use crate::terminal::{self, block_on, colour};
 mod check;
 mod load;
 mod run;
+mod sandbox;
 mod status;
 mod sync;
 mod tell;
@@ -54,6 +55,9 @@ enum Command {
     Check(Check),
     /// Show what the last cycle did; exit 0 only if it was lately and all is well
     Status(Status),
+    /// What the unit runs before the service: whether /root is in its sandbox
+    #[command(hide = true)]
+    Sandbox,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +112,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Check(options) => check::run(&config, &options),
             Command::Run => run::run(&config),
             Command::Status(options) => status::run(&config, &options),
+            Command::Sandbox => sandbox::run(&config),
         }
     })
 }
