@@ -9,11 +9,11 @@ mod support;
 mod machine;
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use machine::{BOB, HOME, as_alice, coreos, degraded, fragment, program, real_program, setup, text};
+use machine::{BOB, HOME, PROGRAM, as_alice, coreos, degraded, fragment, program, real_program, setup, text};
 use support::{Key, Setup, authorized_keys, install, login};
 
 #[test]
@@ -126,6 +126,78 @@ fn f33_a_program_that_hangs_costs_seconds_and_leaves_no_process() {
         assert!(run.status == 1 && run.stderr.contains("was killed"), "{run:?}");
         assert!(login("alice", &old) && !login("alice", &new));
         assert!(!as_alice("cat /proc/*/cmdline").stdout.contains("4711"));
+    });
+}
+
+/// Starts many processes that leave its group and its session, writes down how many it could, and ends well.
+const FORKS: &str = r#"exec perl -e 'use POSIX; my $n = 0;
+    while ($n < 300) { my $p = fork; last unless defined $p; if (!$p) { setsid; exec "sleep", "4712" } $n++ }
+    open my $f, ">", "$ENV{HOME}/forks"; print $f $n'"#;
+
+#[test]
+fn f49_nothing_that_the_account_starts_outlives_the_run_of_the_program() {
+    coreos("f49_nothing_that_the_account_starts_outlives_the_run_of_the_program", || {
+        let setup = setup();
+        setup.publish_keys(&[&Key::new("k")]);
+        let others =
+            Command::new("setpriv").args(["--reuid=60001", "--regid=60001", "--clear-groups", "sleep", "4713"]).spawn();
+        let running = || as_alice("cat /proc/*/cmdline | tr '\\0' '\\n'").stdout;
+        for ending in ["", "\nsleep 60"] {
+            // The one that hangs leaves processes, too, that are in no group of its own.
+            program(&(FORKS.replacen("exec ", "", 1) + ending));
+            setup.publish_keys(&[&Key::new("k")]);
+            degraded(&setup, &[]);
+            assert_eq!(text(format!("{HOME}/forks")), "300");
+            assert!(!running().contains("4712"), "{ending:?}");
+        }
+        assert!(running().contains("4713"), "what the account runs elsewhere goes on");
+        others.unwrap().kill().unwrap();
+    });
+}
+
+/// The smallest program of this machine that waits for ever: an ELF header, one segment, and `pause` in a loop.
+#[cfg(target_arch = "x86_64")]
+fn waiting_program() -> Vec<u8> {
+    let base = 0x40_0000_u64;
+    let code = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+    let length = (64 + 56 + code.len()) as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    elf.extend([base + 64 + 56, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
+    elf.extend([0_u16, 0, 64, 56, 1, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    elf.extend([1, 0, 0, 0, 5, 0, 0, 0]);
+    elf.extend([0, base, base, length, length, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    elf.extend(code);
+    elf
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn f49_the_account_cannot_trace_the_program_and_make_it_another() {
+    coreos("f49_the_account_cannot_trace_the_program_and_make_it_another", || {
+        let setup = setup();
+        setup.publish_keys(&[&Key::new("k")]);
+        let _ = fs::remove_file(PROGRAM);
+        fs::write(PROGRAM, waiting_program()).unwrap();
+        fs::set_permissions(PROGRAM, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = setup.command();
+        let sync = std::thread::spawn(move || support::outcome_of(command.arg("sync")));
+        let pid =
+            || as_alice("cd /proc; for p in [0-9]*; do grep -qs '^Uid:.60001' $p/status && echo $p; done; true").stdout;
+        let program_runs = || {
+            let cmdline = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            pid().lines().find(|pid| cmdline(pid).ends_with(b"update-ssh-keys\0-u\0alice\0")).map(str::to_owned)
+        };
+        support::eventually("the program", || program_runs().is_some());
+        let pid = program_runs().unwrap();
+        // The kernel asks the same of a reader of these as of a tracer.
+        for secret in ["environ", "maps", "mem", "fd/0"] {
+            let tried = as_alice(&format!("head -c 1 /proc/{pid}/{secret} 2>&1"));
+            assert!(tried.stdout.contains("Permission denied"), "{secret}: {tried:?}");
+        }
+        let run = sync.join().unwrap();
+        assert_eq!(run.status, 1, "{run:?}");
+        real_program();
+        setup.run(["sync"]).succeeds();
     });
 }
 

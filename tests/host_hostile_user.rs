@@ -217,7 +217,7 @@ fn f18_home_and_existing_directories_keep_owner_and_mode_and_new_ones_are_the_us
 }
 
 #[test]
-fn f18_drift_of_owner_and_mode_is_seen_and_repaired() {
+fn f18_drift_of_owner_group_and_mode_is_seen_and_repaired() {
     let home = Home::new().with_ssh();
     home.put(&home.file(), KEYS, 0o664);
     let seen = Node::default().read(&home.target()).unwrap();
@@ -230,6 +230,11 @@ fn f18_drift_of_owner_and_mode_is_seen_and_repaired() {
         assert!(Node::default().read(&home.target()).unwrap().drifted);
         home.sync(KEYS).unwrap();
         home.assert_owned(&home.file(), 0o600);
+        chown(home.file(), None, Some(0)).unwrap();
+        assert!(Node::default().read(&home.target()).unwrap().drifted, "the group alone");
+        home.sync(KEYS).unwrap();
+        home.assert_owned(&home.file(), 0o600);
+        assert!(!Node::default().read(&home.target()).unwrap().drifted);
     }
 }
 

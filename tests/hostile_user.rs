@@ -228,6 +228,52 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
+    lab("f13_root_goes_through_no_directory_and_no_link_of_another_users", || {
+        let run = |script: &str| {
+            let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+            assert!(output.status.success(), "{script}: {output:?}");
+        };
+        let key = Key::new("k");
+        run(
+            "mount -t tmpfs -o mode=0755 tmpfs /srv && mkdir -p /srv/victim/.ssh /srv/good/.ssh /srv/open /srv/sticky \
+             && chmod 0777 /srv/open && chmod 1777 /srv/sticky && ln -s good /srv/link && ln -s link/../good /srv/up",
+        );
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let sync = |home: &str, extra: &str| {
+            std::fs::write("/etc/passwd", format!("{passwd}toor:x:0:0::{home}:/bin/sh\n")).unwrap();
+            let setup = Setup::new().account("toor", extra);
+            setup.publish_keys(&[&key]);
+            setup.run(["sync"])
+        };
+        for (made, home, named) in [
+            // Below a user's home, as a directory of root's, and as the link that the user puts there.
+            ("mkdir -p /home/alice/toor/.ssh", "/home/alice/toor", "/home/alice belongs to uid 60001"),
+            ("rm -r /home/alice/toor && ln -s /srv/victim /home/alice/toor", "/home/alice/toor", "/home/alice belongs"),
+            // Root's own link, that leads through a user's.
+            ("ln -s /home/alice/toor /srv/through", "/srv/through", "/home/alice belongs"),
+            ("ln -s ../home/alice/toor/x /srv/relative && mkdir /srv/victim/x", "/srv/relative", "/home/alice belongs"),
+            ("mkdir /srv/open/toor", "/srv/open/toor", "/srv/open can be written by others (mode 0777)"),
+            ("mkdir /srv/sticky/toor", "/srv/sticky/toor", "/srv/sticky can be written by others (mode 1777)"),
+            ("mkdir /srv/given && chown alice /srv/given", "/srv/given", "/srv/given belongs to uid 60001"),
+            ("mkdir -p /srv/group && chgrp bob /srv/group && chmod g+w /srv/group", "/srv/group", "(mode 0775)"),
+            ("mkdir -p /srv/ssh/.ssh && chown alice /srv/ssh/.ssh", "/srv/ssh", "/srv/ssh/.ssh belongs to uid 60001"),
+        ] {
+            run(made);
+            sync(home, "").fails(1, &[&["account toor is root", named, "usermod --home"]]);
+            let found = Command::new("find").args(["/srv", "/home/alice/toor/", "-name", "*authorized_keys*"]).output();
+            assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "", "{home}");
+        }
+        sync("/home/alice/toor", "layout = \"system\"").succeeds();
+        for home in ["/srv/good", "/srv/link", "/srv/up"] {
+            sync(home, "").succeeds();
+            assert!(std::fs::metadata("/srv/good/.ssh/authorized_keys").is_ok(), "{home}");
+            std::fs::remove_file("/srv/good/.ssh/authorized_keys").unwrap();
+        }
+    });
+}
+
+#[test]
 fn output_that_did_not_arrive_is_a_failure() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     lab("output_that_did_not_arrive_is_a_failure", || {

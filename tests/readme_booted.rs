@@ -112,3 +112,41 @@ fn a_purge_follows_no_link_and_deletes_nothing_outside() {
         assert!(machine.login("alice", &key));
     });
 }
+
+#[test]
+fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
+    booted(SUITE, |machine| {
+        machine.write("/srv/postrm", include_str!("../deb/authkeysd/postrm"));
+        let purge = || machine.run("sh /srv/postrm purge 2>&1");
+        let fill = "mkdir -p /etc/authkeysd /var/lib/authkeysd/documents /run/authkeysd && mkdir -m 0 /run/authkeysd-root \
+                    && touch /etc/authkeysd/config.toml /var/lib/authkeysd/state.json /run/authkeysd/status.json";
+        let gone = "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-root";
+        machine.run("mkdir -p /srv/precious && touch /srv/precious/data");
+        // The same file system, which rm cannot tell; another one; one that is the state directory itself.
+        for mount in [
+            "mount --bind /srv/precious /var/lib/authkeysd/documents",
+            "mount -t tmpfs tmpfs /var/lib/authkeysd/documents && touch /var/lib/authkeysd/documents/data",
+            "mount --bind /srv/precious /var/lib/authkeysd",
+        ] {
+            machine.run(&format!("{fill} && {mount}"));
+            let said = purge();
+            assert!(said.contains("/var/lib/authkeysd is left as it is"), "{said}");
+            machine.run(gone);
+            machine.run("test -e /srv/precious/data && find /var/lib/authkeysd -name data | grep -q data");
+            machine.run("umount /var/lib/authkeysd/documents 2>/dev/null || umount /var/lib/authkeysd");
+        }
+        // By a link above it, the mount has another name.
+        machine.run(&format!("mkdir /srv/lib && cp -a /var/lib/. /srv/lib && {fill}"));
+        machine.run(
+            "mv /var/lib /var/lib.old && ln -s /srv/lib /var/lib && mkdir -p /srv/lib/authkeysd/documents \
+             && mount --bind /srv/precious /srv/lib/authkeysd/documents",
+        );
+        assert!(purge().contains("/var/lib/authkeysd is left as it is"));
+        machine.run("test -e /srv/precious/data && umount /srv/lib/authkeysd/documents");
+        // Without a mount all of it goes; a link of the administrator's goes, and what it leads to stays.
+        machine.run(fill);
+        machine.run("rm -r /etc/authkeysd && ln -s /srv/precious /etc/authkeysd");
+        assert!(!purge().contains("left as it is"));
+        machine.run(&format!("{gone} -a ! -L /etc/authkeysd -a ! -e /var/lib/authkeysd -a -e /srv/precious/data"));
+    });
+}

@@ -89,6 +89,20 @@ fn a_home_that_is_the_root_directory_is_nobodys_own() {
 }
 
 #[test]
+fn an_account_without_a_home_is_told_what_to_do_and_needs_none_in_the_system_layout() {
+    lab("an_account_without_a_home_is_told_what_to_do_and_needs_none_in_the_system_layout", || {
+        let key = Key::new("k");
+        move_home("alice", "");
+        let setup = Setup::for_alice_and_bob(&[&key]);
+        setup.run(["sync"]).fails(1, &[&["account alice", "has no home", "usermod --home", "layout = \"system\""]]);
+        assert!(login("bob", &key));
+        let setup = Setup::new().account("alice", "layout = \"system\"");
+        setup.publish_keys(&[&key]);
+        setup.run(["sync"]).succeeds();
+    });
+}
+
+#[test]
 fn f22_no_line_of_another_writer_is_lost() {
     lab("f22_no_line_of_another_writer_is_lost", || {
         let keys = [Key::new("even"), Key::new("odd")];

@@ -14,6 +14,7 @@ use authkeys_terminal::{block_on, colour};
 mod check;
 mod load;
 mod run;
+mod sandbox;
 mod status;
 mod sync;
 mod tell;
@@ -53,6 +54,9 @@ enum Command {
     Check(Check),
     /// Show what the last cycle did; exit 0 only if it was lately and all is well
     Status(Status),
+    /// What the unit runs before the service: whether /root is in its sandbox
+    #[command(hide = true)]
+    Sandbox,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +111,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Check(options) => check::run(&config, &options),
             Command::Run => run::run(&config),
             Command::Status(options) => status::run(&config, &options),
+            Command::Sandbox => sandbox::run(&config),
         }
     })
 }

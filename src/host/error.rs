@@ -129,6 +129,28 @@ pub enum HostError {
         /// The command that repairs it.
         remedy: String,
     },
+    /// A directory on the way to a file of root's that another user could change.
+    #[error(
+        "{path} {fault}, and account {account} is root: whoever can change this directory could have root write elsewhere; \
+         give the account a home that only root can change (`usermod --home`), or set `layout = \"system\"`"
+    )]
+    NotRootsAlone {
+        /// The directory.
+        path: PathBuf,
+        /// The account, whose uid is 0.
+        account: String,
+        /// Who can change it.
+        fault: String,
+    },
+    /// The service's sandbox hides the home of root.
+    #[error(
+        "{path} is not in the service's sandbox, because the configuration named no account of root's when the service was \
+         started: `systemctl restart authkeysd`"
+    )]
+    HiddenHome {
+        /// The home.
+        path: PathBuf,
+    },
     /// A file over the limit is never read into memory.
     #[error("{path} has more than {limit} bytes: is it the right file?")]
     TooLarge {

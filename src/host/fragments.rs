@@ -40,9 +40,10 @@ pub struct FoundFragments {
     pub installed: bool,
 }
 
-/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so others may read it.
+/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so others may read it, and
+/// with the group that the directory gives it.
 pub(super) fn wanted(account: &Account) -> Wanted {
-    Wanted { uid: account.uid, gid: account.gid, mode: 0o600, tolerated: 0o044, limit: MAX_FILE }
+    Wanted { uid: account.uid, gid: None, mode: 0o600, tolerated: 0o044, limit: MAX_FILE }
 }
 
 /// Reads all of it as the calling thread's identity.

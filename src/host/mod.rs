@@ -108,7 +108,7 @@ pub enum Place {
 pub struct Snapshot {
     /// The file's bytes; `None` when there is no file.
     pub content: Option<Vec<u8>>,
-    /// Owner or mode are not what they must be; a replace repairs them.
+    /// Owner, group or mode are not what they must be; a replace repairs them.
     pub drifted: bool,
     /// Proof of what was read: device, inode, size and times.
     pub stamp: Stamp,

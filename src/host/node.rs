@@ -206,7 +206,7 @@ impl Located {
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;
-                let wanted = Wanted { uid, gid, mode: 0o600, tolerated: 0, limit: MAX_FILE };
+                let wanted = Wanted { uid, gid: Some(gid), mode: 0o600, tolerated: 0, limit: MAX_FILE };
                 let name = file_name(below)?.to_owned();
                 Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted, staging: None }
             }
@@ -219,7 +219,7 @@ impl Located {
             }
             Place::System { path } => {
                 let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-                let wanted = Wanted { uid, gid, mode: 0o644, tolerated: 0, limit: MAX_FILE };
+                let wanted = Wanted { uid, gid: Some(gid), mode: 0o644, tolerated: 0, limit: MAX_FILE };
                 let name = file_name(path)?.to_owned();
                 Self { name, directory: walk::system(path, absent)?, wanted, staging: None }
             }

@@ -8,11 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::Account;
+use super::{Account, bounded};
 
 /// Where the programs are that ours start; a service's own PATH is not always that of a system.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,20 +48,39 @@ pub(super) fn command(program: &str) -> Command {
     command
 }
 
+/// Whether what runs as the account runs as somebody else than we are.
+pub(super) fn is_another(account: &Account) -> bool {
+    Uid::effective().is_root() && account.uid != 0
+}
+
 /// Lets the command run as the account with all its ids and no privilege; of its groups only the primary one, which is
 /// enough in its own home. By whoever is no root it runs as who he is.
 pub(super) fn as_account(command: &mut Command, account: &Account) {
-    if Uid::effective().is_root() && account.uid != 0 {
+    if is_another(account) {
         command.uid(account.uid).gid(account.gid);
     }
     command.env("HOME", &account.home).env("USER", account.user.as_str()).env("LOGNAME", account.user.as_str());
 }
 
 /// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its group. `account` is
-/// the one it runs as, if it is not ours.
+/// the one it runs as, if it is not ours; then nothing that it started outlives the run.
 pub(super) fn run(command: &mut Command, limit: Duration, account: Option<&Account>) -> io::Result<Answer> {
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    run_reading(command, Stdio::null(), limit, account)
+}
+
+/// The same, with something on its standard input.
+pub(super) fn run_reading(
+    command: &mut Command,
+    stdin: Stdio,
+    limit: Duration,
+    account: Option<&Account>,
+) -> io::Result<Answer> {
+    let account = account.filter(|account| is_another(account));
+    if account.is_some() {
+        // What loses its parent becomes our child, whatever session or group it has moved to.
+        set_child_subreaper(true)?;
+    }
+    let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
     let mut stdout = Drain::new(child.stdout.take())?;
     let mut stderr = Drain::new(child.stderr.take())?;
     let begun = Instant::now();
@@ -69,38 +90,88 @@ pub(super) fn run(command: &mut Command, limit: Duration, account: Option<&Accou
         stdout.read();
         stderr.read();
         match ended {
-            Ok(Some(status)) => return Ok(Answer { status, stdout: stdout.text(), stderr: stderr.text() }),
+            Ok(Some(status)) => {
+                if let Some(account) = account {
+                    end_descendants(account, None)?;
+                }
+                return Ok(Answer { status, stdout: stdout.text(), stderr: stderr.text() });
+            }
             Ok(None) if begun.elapsed() < limit => thread::sleep(POLL),
             Ok(None) => break,
             Err(fault) => return Err(fault),
         }
     }
-    kill(&mut child, account)?;
+    end(&mut child, account)?;
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?} and was killed")))
 }
 
-/// Kills the child and everything in its group.
-fn kill(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
-    let group = i32::try_from(child.id()).map_err(io::Error::other)?;
-    match (killpg(Pid::from_raw(group), Signal::SIGKILL), account) {
-        // Root without CAP_KILL, as in a sandbox, may not; the account itself may.
-        (Err(Errno::EPERM), Some(account)) => {
-            let mut helper = command("/bin/sh");
-            as_account(&mut helper, account);
-            helper.args(["-c", &format!("kill -KILL -{group}")]).stdin(Stdio::null()).stderr(Stdio::null());
-            helper.process_group(0).status()?;
-        }
-        (Err(Errno::ESRCH) | Ok(()), _) => {}
-        (Err(fault), _) => return Err(fault.into()),
+/// Kills the child and everything in its group; of another account, everything that it started.
+fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    match account {
+        Some(account) => end_descendants(account, Some(pid))?,
+        None => match killpg(pid, Signal::SIGKILL) {
+            Err(Errno::ESRCH) | Ok(()) => {}
+            Err(fault) => return Err(fault.into()),
+        },
     }
     let begun = Instant::now();
     while child.try_wait()?.is_none() {
         if begun.elapsed() > DYING {
-            return Err(io::Error::other("it hangs and cannot be killed; authkeysd may need CAP_KILL"));
+            return Err(io::Error::other("it hangs and cannot be killed"));
         }
         thread::sleep(POLL);
     }
     Ok(())
+}
+
+/// Kills and reaps each child of ours that is the account's, and what becomes our child by that, until none is left.
+/// `running` is one that somebody else reaps.
+///
+/// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox, may not signal other
+/// people's processes, and this thread may not signal ours. With this uid alone the account can neither signal nor trace it.
+fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
+    let uid = rustix::thread::Uid::from_raw(account.uid);
+    let work = move || {
+        rustix::thread::set_thread_res_uid(None, uid, None)?;
+        if let Some(group) = running {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        let begun = Instant::now();
+        loop {
+            // Not `any`: each of them gets its signal.
+            let left = children()?.into_iter().filter(|child| !ended(*child, running)).count();
+            if left == 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > DYING {
+                return Err(io::Error::other(format!("it left {left} processes behind that cannot be killed")));
+            }
+            thread::yield_now();
+        }
+    };
+    let thread = thread::Builder::new().name("killer".to_owned()).spawn(work)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that kills what it started died")))
+}
+
+/// Kills the child and takes its exit status, if it may be signalled; whether there is nothing more to do about it.
+fn ended(child: Pid, running: Option<Pid>) -> bool {
+    if kill(child, Signal::SIGKILL).is_err() || Some(child) == running {
+        return true;
+    }
+    !matches!(waitpid(child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+}
+
+/// The children of all our threads.
+fn children() -> io::Result<Vec<Pid>> {
+    let mut all = Vec::new();
+    for task in std::fs::read_dir("/proc/self/task")? {
+        // A thread may be gone by now; a kernel without this file shows none.
+        let Ok(Some(found)) = bounded::read(&task?.path().join("children"), 1 << 20) else { continue };
+        let text = String::from_utf8_lossy(&found.content).into_owned();
+        all.extend(text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+    }
+    Ok(all)
 }
 
 /// One pipe of a program, read as far as there is something.

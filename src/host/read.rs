@@ -17,7 +17,8 @@ use authkeys_terminal::bounded;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) uid: u32,
-    pub(super) gid: u32,
+    /// Its group; `None` where another program writes the file as well and any group will do.
+    pub(super) gid: Option<u32>,
     pub(super) mode: u32,
     /// Permissions that others may have beyond that without harm.
     pub(super) tolerated: u32,
@@ -25,7 +26,7 @@ pub(super) struct Wanted {
     pub(super) limit: u64,
 }
 
-/// Reads the file. Its group counts for nothing: with these modes it grants nothing. One that its owner cannot read gets
+/// Reads the file. One that its owner cannot read gets
 /// the wanted mode first where `mends` is set.
 pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: bool) -> Result<Snapshot, HostError> {
     let within =
@@ -65,7 +66,8 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
     let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
-    let drifted = mended || stat.st_uid != wanted.uid || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
+    let other_owner = stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid);
+    let drifted = mended || other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
     Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
 }
 

@@ -4,19 +4,29 @@
 //! directory that the user can change under it. So it is started as the user, which it permits, without any privilege.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::io::retry_on_intr;
+use rustix::fs::{MemfdFlags, Mode};
+use rustix::io::{Errno, retry_on_intr};
 
+use super::program::Answer;
 use super::walk::{Absent, Directory, below_home};
-use super::{Account, HostError, program, read};
+use super::{Account, HostError, bounded, program, read};
 
 /// Where it is looked for, in this order.
 const PROGRAMS: [&str; 3] = ["/usr/bin/update-ssh-keys", "/usr/local/bin/update-ssh-keys", "/opt/bin/update-ssh-keys"];
 
 /// Without an action it rebuilds the file; what it makes on the way is for the user alone.
 const SCRIPT: &str = "umask 077 && exec \"$0\" -u \"$1\"";
+
+/// The most bytes that the program may have; it has three million.
+const MAX_PROGRAM: u64 = 64 << 20;
 
 /// The installed program.
 pub(super) fn installed() -> Option<&'static str> {
@@ -26,15 +36,55 @@ pub(super) fn installed() -> Option<&'static str> {
 /// Runs it for the account. A good end proves nothing: what it made is to be read.
 pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
     let Some(program) = installed() else { return Ok(()) };
-    let mut command = program::command("/bin/sh");
-    program::as_account(&mut command, account);
-    command.args(["-c", SCRIPT, program, account.user.as_str()]);
     let failed = |said: String| HostError::Program { program, account: account.user.to_string(), said };
-    match program::run(&mut command, limit, Some(account)) {
+    match untraceable(program, account, limit).unwrap_or_else(|| by_shell(program, account, limit)) {
         Ok(answer) if answer.status.success() => Ok(()),
         Ok(answer) => Err(failed(format!("{} ({})", answer.last_line(), answer.status))),
+        Err(fault) if fault.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+            Err(failed(format!("{fault}: the account has as many processes as LimitNPROC= of the service permits")))
+        }
         Err(fault) => Err(failed(fault.to_string())),
     }
+}
+
+/// Runs the program from a copy that the account can execute and not read. Then the kernel lets the account neither trace it
+/// nor write into its memory: what runs here uses up tasks and memory of the service, so it must stay the program that
+/// is installed. `None` where this cannot be: a script must be read, and a kernel may refuse to execute such a file.
+fn untraceable(program: &'static str, account: &Account, limit: Duration) -> Option<io::Result<Answer>> {
+    if !program::is_another(account) {
+        return None;
+    }
+    let content = bounded::read(Path::new(program), MAX_PROGRAM).ok()??.content;
+    if !content.starts_with(b"\x7fELF") {
+        return None;
+    }
+    let copy = unreadable_copy(&content).ok()?;
+    // What it makes on the way is for the user alone. Everything of ours gets its mode explicitly.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let mut command = program::command(&format!("/proc/self/fd/{}", copy.as_raw_fd()));
+    command.arg0(program);
+    match run_as(&mut command, &["-u", account.user.as_str()], account, limit) {
+        Err(fault) if matches!(fault.kind(), ErrorKind::PermissionDenied | ErrorKind::ExecutableFileBusy) => None,
+        ended => Some(ended),
+    }
+}
+
+/// A file without a name that others can execute and not read, open for reading: one that is open for writing cannot be
+/// executed.
+fn unreadable_copy(content: &[u8]) -> io::Result<File> {
+    let mut written = File::from(rustix::fs::memfd_create("update-ssh-keys", MemfdFlags::CLOEXEC)?);
+    written.write_all(content)?;
+    rustix::fs::fchmod(&written, Mode::from_raw_mode(0o711))?;
+    File::open(format!("/proc/self/fd/{}", written.as_raw_fd()))
+}
+
+fn by_shell(program: &'static str, account: &Account, limit: Duration) -> io::Result<Answer> {
+    run_as(&mut program::command("/bin/sh"), &["-c", SCRIPT, program, account.user.as_str()], account, limit)
+}
+
+fn run_as(command: &mut Command, arguments: &[&str], account: &Account, limit: Duration) -> io::Result<Answer> {
+    program::as_account(command, account);
+    program::run(command.args(arguments), limit, Some(account))
 }
 
 /// Makes durable what it wrote, for its own writes are not in every version; as the calling thread's identity.

@@ -33,7 +33,8 @@ pub fn write_durable(directory: &Path, name: &str, content: &[u8], mode: u32) ->
     let directory = Directory::open(directory)?;
     let name = file_name(&path)?;
     sweep(&directory, name);
-    let wanted = Wanted { uid, gid, mode, tolerated: 0, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
+    let wanted =
+        Wanted { uid, gid: Some(gid), mode, tolerated: 0, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
     file(&directory, name, &wanted, content, || Ok(Gate::Open(None)))?;
     Ok(())
 }
@@ -82,7 +83,9 @@ pub(super) fn file_by_way_of(
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
     drop(lock);
 
-    let now = read::file(directory, name, wanted, false)?;
+    // Some network file systems know no groups: with these modes the group grants nothing, and the keys are in force.
+    let wanted = Wanted { gid: None, ..*wanted };
+    let now = read::file(directory, name, &wanted, false)?;
     if now.content.as_deref() != Some(content) || now.drifted {
         return Err(HostError::ReadBack { path: directory.path.join(name) });
     }
@@ -94,9 +97,9 @@ fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) ->
     let (file, name) = (&temporary.file, &temporary.name);
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
     // A set-group-id directory gives its own group; and who is not root may not chown at all on some systems.
-    if (stat.st_uid, stat.st_gid) != (wanted.uid, wanted.gid) {
-        let (uid, gid) = (Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid));
-        retry_on_intr(|| rustix::fs::fchown(file, Some(uid), Some(gid)))
+    if stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid) {
+        let (uid, gid) = (Uid::from_raw(wanted.uid), wanted.gid.map(Gid::from_raw));
+        retry_on_intr(|| rustix::fs::fchown(file, Some(uid), gid))
             .map_err(|errno| directory.failed("set the owner of", name, errno))?;
     }
     // Always, for the umask had its say.

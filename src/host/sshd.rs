@@ -1,9 +1,13 @@
 //! The sshd that is installed here: what it says of itself. It reads the files; we only believe to know what it does.
 
+use std::io::{self, PipeReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use ssh_key::LineEnding;
+use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use thiserror::Error;
 
 use super::program::{self, Answer};
@@ -67,9 +71,34 @@ pub fn effective_settings(user: &str) -> Result<String, NoSettings> {
     let connection = format!("user={user},host=localhost,addr=127.0.0.1");
     let answer = SSHD
         .iter()
-        .find_map(|sshd| run(sshd, &["-T", "-C", &connection]))
+        .find_map(|sshd| {
+            run(sshd, &["-T", "-C", &connection]).map(|answer| with_any_host_key(sshd, &connection, answer))
+        })
         .ok_or_else(|| NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned()))?;
     if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+}
+
+/// The answer, or another one with a host key of no value: the sandbox of the service hides the real ones, and without any
+/// sshd does not answer.
+fn with_any_host_key(sshd: &str, connection: &str, answer: Answer) -> Answer {
+    if !answer.stderr.contains("no hostkeys available") {
+        return answer;
+    }
+    let again = host_key_on_a_pipe().and_then(|key| {
+        let mut command = program::command(sshd);
+        command.args(["-T", "-C", connection, "-h", "/dev/stdin"]);
+        program::run_reading(&mut command, Stdio::from(key), PATIENCE, None).ok()
+    });
+    again.unwrap_or(answer)
+}
+
+/// A pipe from which a host key can be read. It is the same key each time, and no connection ever meets it.
+fn host_key_on_a_pipe() -> Option<PipeReader> {
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[0; 32])).to_openssh(LineEnding::LF).ok()?;
+    let (reader, mut writer) = io::pipe().ok()?;
+    // A pipe holds more than one key.
+    writer.write_all(key.as_bytes()).ok()?;
+    Some(reader)
 }
 
 fn no_settings(stderr: &str) -> NoSettings {

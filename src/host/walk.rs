@@ -3,9 +3,10 @@
 //! A path that is handed to the kernel whole can be turned round by whoever owns one of its directories
 //! (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is already open.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::Uid;
@@ -20,6 +21,9 @@ pub(super) struct Directory {
     pub(super) fd: OwnedFd,
     pub(super) path: PathBuf,
 }
+
+/// More symbolic links than any way to a home has.
+const MAX_LINKS: usize = 40;
 
 /// What to do about a directory that is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,12 @@ impl Directory {
         }
     }
 
+    /// Opens the directory above this one.
+    fn parent(&self) -> Result<Option<Self>, HostError> {
+        let above = self.path.parent().unwrap_or(Path::new("/")).to_owned();
+        Ok(self.child(OsStr::new(".."))?.map(|directory| Self { path: above, ..directory }))
+    }
+
     /// Opens a directory below this one; `None` when it is absent.
     fn child(&self, name: &OsStr) -> Result<Option<Self>, HostError> {
         let path = self.path.join(name);
@@ -119,16 +129,11 @@ impl Directory {
 /// `None`: a directory on the way is absent. Home and directories that exist keep their owner and mode.
 pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
     if !account.home.is_absolute() {
-        return Err(refused(&account.home, "a home must be an absolute path; repair the account"));
-    }
-    // Links in the way *to* the home are the administrator's (/home on another disk); below it they are the user's.
-    let home = fs::canonicalize(&account.home).map_err(|fault| HostError::io("find the home", &account.home, fault))?;
-    if home == Path::new("/") {
-        let fault =
-            "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
+        let fault = "the account has no home: give it one (`usermod --home`), or set `layout = \"system\"`";
         return Err(refused(&account.home, fault));
     }
-    let mut directory = Directory::open(&home)?;
+    let root = account.uid == 0;
+    let mut directory = if root { roots_home(account)? } else { open_home(account)? };
     let fault = "a path below the home must have plain names only, no `..`";
     for name in names(below.parent().unwrap_or(below).components(), below, fault)? {
         directory = match (directory.child(name)?, absent) {
@@ -136,8 +141,85 @@ pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Res
             (None, Absent::Leave) => return Ok(None),
             (None, Absent::Make) => directory.make(name, Mode::RWXU, Some(account))?,
         };
+        if root {
+            roots_alone(&directory, account)?;
+        }
     }
     Ok(Some(directory))
+}
+
+/// Opens the home of an account that is not root.
+fn open_home(account: &Account) -> Result<Directory, HostError> {
+    // Links in the way *to* the home are the administrator's (/home on another disk); below it they are the user's.
+    let home = fs::canonicalize(&account.home).map_err(|fault| HostError::io("find the home", &account.home, fault))?;
+    if home == Path::new("/") {
+        let fault =
+            "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
+        return Err(refused(&account.home, fault));
+    }
+    Directory::open(&home)
+}
+
+/// Opens the home of an account with uid 0, from `/` on. Nothing holds root back where a link leads it, so each directory on
+/// the way must be root's alone, also those that a link leads through. Then each link is root's own, too.
+fn roots_home(account: &Account) -> Result<Directory, HostError> {
+    let mut directory = Directory::open(Path::new("/"))?;
+    roots_alone(&directory, account)?;
+    let mut rest: Vec<OsString> = reversed(&account.home);
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        let found = directory.entry(&name)?.ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(directory.failed("find the home", &name, Errno::LOOP));
+            }
+            let target = retry_on_intr(|| rustix::fs::readlinkat(&directory.fd, &name, Vec::new()))
+                .map_err(|errno| directory.failed("read the link", &name, errno))?;
+            let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+            if target.is_absolute() {
+                directory = Directory::open(Path::new("/"))?;
+            }
+            rest.extend(reversed(&target));
+            continue;
+        }
+        let child = if name == ".." { directory.parent()? } else { directory.child(&name)? };
+        directory = child.ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
+        roots_alone(&directory, account)?;
+    }
+    let mode = rustix::fs::fstat(&directory.fd).map_or(0o700, |found| found.st_mode & 0o777);
+    if mode == 0 && directory.entry(OsStr::new(".")).is_err() {
+        return Err(HostError::HiddenHome { path: directory.path });
+    }
+    if directory.path == Path::new("/") {
+        return Err(refused(
+            &account.home,
+            "the home leads to `/`: set `layout = \"system\"`, or name the account's `file`",
+        ));
+    }
+    Ok(directory)
+}
+
+/// The names of a path, the last one first.
+fn reversed(path: &Path) -> Vec<OsString> {
+    let names = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    let mut names: Vec<_> = names.map(|part| part.as_os_str().to_owned()).collect();
+    names.reverse();
+    names
+}
+
+/// Nobody but root may be able to change what a directory on the way to a file of root's holds.
+fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError> {
+    let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
+    let mode = stat.st_mode & 0o7777;
+    let fault = if stat.st_uid != 0 {
+        format!("belongs to uid {}", stat.st_uid)
+    } else if mode & 0o022 != 0 {
+        format!("can be written by others (mode {mode:04o})")
+    } else {
+        return Ok(());
+    };
+    Err(HostError::NotRootsAlone { path: directory.path.clone(), account: account.user.to_string(), fault })
 }
 
 /// Walks from `/` to the directory of a file that root alone may change. Only the last directory is ever made.

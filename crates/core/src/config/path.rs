@@ -95,23 +95,27 @@ impl FileTemplate {
 
     /// Puts an account's values in.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
-        let home_text = home.to_str().filter(|home| home.starts_with('/')).ok_or("its home is no absolute path")?;
-        let home_text = home_text.trim_end_matches('/');
-        if home_text.is_empty() && self.0.starts_with("%h/") {
+        let home_text = home.to_str().filter(|home| home.starts_with('/')).map(|home| home.trim_end_matches('/'));
+        if home_text == Some("") && self.0.starts_with("%h/") {
             return Err(HOME_IS_ROOT.to_owned());
         }
         let uid = uid.to_string();
         let value = |token| match token {
-            'h' => Some(home_text),
+            'h' => home_text,
             'u' => Some(user),
             'U' => Some(uid.as_str()),
             _ => None,
         };
-        let path = self.filled(value).ok_or("its file has a token without a value")?;
+        let path = self.filled(value).ok_or_else(|| {
+            format!(
+                "it has no home (passwd says {home:?}): give it one (`usermod --home /home/{user} {user}`), or set \
+                 `layout = \"system\"`"
+            )
+        })?;
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
             // A service account's home may be `/`, which makes nothing the account's own.
-            Ok(below) if home != Path::new("/") && below.components().next().is_some() => {
+            Ok(below) if home_text.is_some_and(|home| !home.is_empty()) && below.components().next().is_some() => {
                 Placed::BelowHome(below.to_owned())
             }
             _ => Placed::Elsewhere(path),
@@ -177,6 +181,15 @@ mod tests {
                 let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
                 assert!(fault.contains("its home is `/`") && fault.contains("layout = \"system\""), "{fault}");
             }
+        }
+        for home in ["", "home/svc"] {
+            for template in ["%h/.ssh/authorized_keys", "/etc/keys%h/file"] {
+                let template = FileTemplate::parse(template).unwrap();
+                let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
+                assert!(fault.contains("has no home") && fault.contains("usermod --home"), "{fault}");
+            }
+            let elsewhere = FileTemplate::system().place("svc", 99, Path::new(home)).unwrap();
+            assert_eq!(elsewhere, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
         }
     }
 }

@@ -1,0 +1,54 @@
+//! `authkeysd sandbox`: the unit runs it before the service, outside the sandbox. It decides whether the service sees /root.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::path::Path;
+
+use super::{Exit, complain, load};
+use authkeys_core::config::{Config, Placed};
+use crate::host::{Host as _, Node};
+
+/// What the unit binds over /root, `/run/authkeysd-root`, by way of PID 1: in a command of the unit /run is already the
+/// sandbox's own, also where the rest of the sandbox is off. The service never sees the real one.
+const BOUND: &str = "/proc/1/root/run/authkeysd-root";
+const ROOTS_HOME: &str = "/root";
+
+/// Runs the command.
+pub(super) fn run(path: &Path) -> Exit {
+    // The service itself reports a configuration that cannot be read, and does not start.
+    let wanted = load::config(path).is_ok_and(|config| names_root(&config));
+    match prepare(wanted) {
+        Ok(()) => Exit::Good,
+        Err(fault) => {
+            complain(&format!("cannot prepare {BOUND} for the sandbox: {fault}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Whether the file of an account of the configuration is in /root.
+fn names_root(config: &Config) -> bool {
+    let users: Vec<_> = config.accounts.iter().map(|account| account.user.as_ref()).collect();
+    let found = Node::default().accounts(&users);
+    config.accounts.iter().zip(found).any(|(account, found)| match found {
+        Some(Ok(found)) => match account.file.place(found.user.as_str(), found.uid, &found.home) {
+            Ok(Placed::BelowHome(below)) => found.home.join(below).starts_with(ROOTS_HOME),
+            Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
+            Err(_) => false,
+        },
+        // The name service does not answer yet. No user named means the one who runs the service.
+        _ => account.user.as_ref().is_none_or(|user| user.as_str() == "root"),
+    })
+}
+
+/// Leaves a link to /root, or an empty directory in which even root can make nothing by accident.
+fn prepare(wanted: bool) -> io::Result<()> {
+    match fs::symlink_metadata(BOUND) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(BOUND)?,
+        Ok(_) => fs::remove_file(BOUND)?,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(fault),
+    }
+    if wanted { symlink(ROOTS_HOME, BOUND) } else { DirBuilder::new().mode(0o000).create(BOUND) }
+}
