@@ -57,9 +57,10 @@ done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p "$lab/root" /run/sshd /run/lock
 for i in "${!keep[@]}"; do
+  fd=${opened[i]}
   mkdir -p "${keep[i]}"
-  mount --no-canonicalize --rbind "/proc/self/fd/${opened[i]}" "${keep[i]}"
-  exec {opened[i]}<&-
+  mount --no-canonicalize --rbind "/proc/self/fd/$fd" "${keep[i]}"
+  exec {fd}<&-
 done
 mount -o remount,bind,ro /
 
