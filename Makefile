@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
-SCRIPTS := .ci/run tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
+SCRIPTS := .ci/run .ci/bare tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
   .ci/tool systemd/authkeysd-generator deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
 
 .PHONY: help demo test bench fuzz deb rpm setup lint unit deny
@@ -14,7 +14,8 @@ help: ## list these commands
 demo: ## one key set from publishing to login and rotation, on this machine, with nothing left behind
 	@tests/demo/run.sh
 
-test: setup lint deb rpm unit demo ## install what is needed (Debian, Ubuntu), then run everything
+test: setup lint deb rpm unit ## install what is needed (Debian, Ubuntu), then run everything
+	@tests/demo/run.sh --program target/debug/authkeysd
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked
@@ -24,10 +25,9 @@ bench: ## the benchmarks
 FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers
 # How far: for so long, or as CI does, the same inputs each time (RUNS=50000).
 fuzz: SECONDS ?= 600
-fuzz: ## each fuzz target for SECONDS=600 seconds, from its seeds on (cargo-fuzz is installed below target when missing)
-	@export PATH=$$PWD/target/tools/bin:$$PATH; \
-	command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet cargo-fuzz --version 0.13.2 --locked --debug \
-	  --root target/tools --target-dir target/tools/build; \
+fuzz: setup ## each fuzz target for SECONDS=600 seconds, from its seeds on
+	@.ci/tool cargo-fuzz 0.13.2; \
+	export PATH=$$PWD/target/tools/bin:$$PATH; \
 	for target in $(FUZZ_TARGETS); do \
 	  mkdir -p target/fuzz/{corpus,artifacts}/$$target; \
 	  $(CARGO) fuzz run --sanitizer none --target-dir target/fuzz/build $$target \
@@ -43,23 +43,21 @@ deb: ## the Debian packages authkeysd and authkeysctl, into target/packages
 rpm: ## the rpm packages authkeysd and authkeysctl, into target/packages
 	@deb/package.sh rpm $(TARGET)
 
-setup: ## install the system packages that the tests need
+setup: ## install the system packages that the tests need, with CI=true a browser too
 	@tests/lab/setup.sh test
+	@[ "$${CI:-}" != true ] || tests/lab/setup.sh browser
 
 lint: setup deny ## format, clippy, shellcheck, documentation, licences and bans
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --quiet --locked --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
 unit: setup ## all Rust tests: as root with logins on private machines, else without them
+	@export TMPDIR=$$(mktemp --directory); trap 'rm -rf --one-file-system "$$TMPDIR"' EXIT; chmod 0755 "$$TMPDIR"; \
 	$(CARGO) test --locked
 
-deny: ## licences, bans and sources of the dependencies (cargo-deny; required where CI=true)
-	@if $(CARGO) deny --version >/dev/null 2>&1; then \
-	  $(CARGO) deny --locked check bans licenses sources; \
-	elif [ "$${CI:-}" = true ]; then \
-	  echo 'make: cargo-deny is missing' >&2; exit 1; \
-	else \
-	  echo 'SKIPPED: cargo-deny is not installed, licences and bans are not checked'; \
-	fi
+# The advisory database lies outside the package registries, and is not asked.
+deny: setup ## licences, bans and sources of the dependencies
+	@.ci/tool cargo-deny 0.20.2 --no-default-features
+	@PATH=$$PWD/target/tools/bin:$$PATH $(CARGO) deny --locked check bans licenses sources

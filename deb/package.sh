@@ -3,6 +3,7 @@
 # x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's is the default. The programs are built for C libraries
 # from 2.26 (Amazon Linux 2) on, and lie in target/TARGET/release. The tools that it takes go below target/tools.
 set -euo pipefail
+umask 022 # whatever the caller's is: the packages are the same
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 glibc=2.26
@@ -21,8 +22,8 @@ linker() {
 }
 
 programs() {
-  echo "building the programs for $1, C library $glibc"
-  PATH=$tools/zig/bin:$PATH cargo zigbuild --quiet --release --locked --bins --target "$1.$glibc"
+  echo "building the programs for $1, C library $glibc (the first build takes some minutes)"
+  PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --bins --target "$1.$glibc"
 }
 
 # A symbol of a newer C library would let a program start nowhere on Amazon Linux 2. readelf reads programs of every machine.
@@ -40,7 +41,7 @@ judge() {
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
 texts() {
   local version maintainer page
-  cargo run --quiet --locked --example manual -- target/manual
+  cargo run --locked --example manual -- target/manual
   for page in target/manual/*.[158]; do
     gzip -9 --no-name --force --keep "$page"
   done

@@ -419,7 +419,7 @@ fn without_root_ones_own_account_is_served_and_no_other() {
         std::fs::write(directory.join("published"), format!("{}\n", key.line)).unwrap();
         let as_alice = |command: &str| {
             let mut alice = std::process::Command::new("setpriv");
-            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups", env!("CARGO_BIN_EXE_authkeysd")]);
+            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(support::program_for_all());
             alice.args(["--config", "/home/alice/agent/config.toml"]).args(command.split(' ')).current_dir("/");
             outcome_of(alice.env_clear().stdin(Stdio::null()))
         };
@@ -464,7 +464,7 @@ fn a_state_directory_that_cannot_be_used_is_one_line_with_its_remedy() {
         let before = contents(&PathBuf::from("/home/alice/.ssh"));
         let as_alice = || {
             let mut alice = std::process::Command::new("setpriv");
-            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups", env!("CARGO_BIN_EXE_authkeysd")]);
+            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(support::program_for_all());
             alice.args(["--config", "/home/alice/config.toml", "sync"]).current_dir("/");
             outcome_of(alice.env_clear().stdin(Stdio::null()))
         };

@@ -240,8 +240,8 @@ fn a_fragment_of_first_boots_can_be_taken_over_and_an_ordinary_user_serves_himse
         for path in [setup.state_dir(), setup.runtime_dir(), setup.config()] {
             chown(path, Some(ALICE), Some(ALICE)).unwrap();
         }
-        let (authkeysd, config) = (env!("CARGO_BIN_EXE_authkeysd"), setup.config());
-        as_alice(&format!("{authkeysd} --config {} sync", config.display())).succeeds();
+        let (authkeysd, config) = (support::program_for_all(), setup.config());
+        as_alice(&format!("{} --config {} sync", authkeysd.display(), config.display())).succeeds();
         assert!(login("alice", &new) && !login("alice", &boot));
         assert!(text(setup.state_dir().join("replaced-alice")).contains(boot.base64()));
     });

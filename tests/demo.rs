@@ -9,7 +9,7 @@ mod support;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{install, lab};
+use support::{copy_for_all, install, lab};
 
 #[test]
 fn an_ordinary_user_runs_the_demo_and_keeps_his_own_keys() {
@@ -46,7 +46,7 @@ fn copy_for_alice() {
         (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/demo/s3.py"), "tests/demo/s3.py"),
         (env!("CARGO_BIN_EXE_authkeysd"), "authkeysd"),
     ] {
-        std::fs::copy(from, copy.join(to)).unwrap();
+        copy_for_all(Path::new(from), &copy.join(to));
     }
 }
 

@@ -22,7 +22,7 @@ fn a_state_that_only_root_may_read_ends_with_77() {
         setup.publish_keys(&[&Key::new("k")]);
         assert_eq!(setup.run(["sync"]).status, 0);
         set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
-        let mut command = setup.command();
+        let mut command = setup.command_for_all();
         chown(setup.config(), Some(ALICE), None).unwrap();
         let run = command.args(["sync", "--dry-run"]).uid(ALICE).gid(ALICE).output().unwrap();
         assert_eq!(run.status.code(), Some(77), "{run:?}");
@@ -218,7 +218,7 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
         // The program itself is the one task that he may have.
         let script = "ulimit -u 1 && exec \"$@\"";
         let mut command = Command::new("bash");
-        command.args(["-c", script, "bash"]).arg(env!("CARGO_BIN_EXE_authkeysd"));
+        command.args(["-c", script, "bash"]).arg(support::program_for_all());
         command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
         let run = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&run.stderr);

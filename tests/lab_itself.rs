@@ -68,6 +68,24 @@ fn the_host_stays_untouched() {
     }
 }
 
+#[test]
+fn the_checkout_stays_visible_and_writable_wherever_it_lies() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // `lab` says in the other tests that they are skipped.
+    }
+    for below in ["/home", "/run", "/tmp", "/var/lib"] {
+        let Ok(checkout) = tempfile::tempdir_in(below) else { continue };
+        let (scripts, written) = (checkout.path().join("tests/lab"), checkout.path().join("written"));
+        std::fs::create_dir_all(&scripts).unwrap();
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/enter.sh"), scripts.join("enter.sh")).unwrap();
+        let output = std::process::Command::new(scripts.join("enter.sh")).arg("touch").arg(&written).output().unwrap();
+        let skipped = output.status.code() == Some(77) && std::env::var("CI").as_deref() != Ok("true");
+        if !skipped {
+            assert!(output.status.success() && written.exists(), "{below}: {output:?}");
+        }
+    }
+}
+
 /// What a leak out of the lab would change.
 fn host() -> [String; 2] {
     let [passwd, mounts] = ["/etc/passwd", "/proc/self/mounts"].map(|path| std::fs::read_to_string(path).unwrap());

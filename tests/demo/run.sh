@@ -224,10 +224,9 @@ END
 
 build() {
   local target
-  command -v cargo >/dev/null || fail 'cargo is missing: install the Rust toolchain'
-  echo 'demo: building authkeysd (the first build takes minutes)'
+  echo 'demo: building authkeysd; the first build takes some minutes'
   cd "$top"
-  cargo build --quiet --locked --bin authkeysd || fail 'the build failed'
+  cargo build --locked --bin authkeysd || fail 'the build failed'
   target=$(cargo metadata --format-version 1 --no-deps --locked |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
   program=$target/debug/authkeysd
@@ -235,13 +234,14 @@ build() {
 
 throw_away_account() {
   account=authkeysd-demo-$$
-  echo "demo: no private namespaces here; the account $account is made for the time of the demo"
+  echo "demo: $1; the account $account is made for the time of the demo"
   # '*' and not '!': sshd without PAM refuses a locked account.
   useradd --create-home --password '*' --shell /bin/sh "$account" || fail 'useradd failed'
   made_user=$account
 }
 
 main() {
+  local cannot
   trap clean_up EXIT
   trap 'reason=interrupted; exit 130' INT TERM HUP
   file='' program=''
@@ -257,11 +257,15 @@ main() {
     account=$(id -un)
   elif [ -n "${LAB:-}" ]; then
     account=alice
-  elif unshare --mount --net --pid --uts --ipc --fork --mount-proc true 2>/dev/null; then
-    trap - EXIT INT TERM HUP
-    LAB_KEEP=$(dirname "$program") exec "$top/tests/lab/enter.sh" "$here/run.sh" --program "$program"
   else
-    throw_away_account
+    LAB_KEEP=$(dirname "$(realpath "$program")")
+    export LAB_KEEP
+    # Tried first: after the exec only what runs in there can say how the demo ended.
+    if cannot=$("$top/tests/lab/enter.sh" true 2>&1); then
+      trap - EXIT INT TERM HUP
+      exec "$top/tests/lab/enter.sh" "$here/run.sh" --program "$(realpath "$program")"
+    fi
+    throw_away_account "$(tail -n 1 <<<"$cannot")"
   fi
   umask 077
   home=$(getent passwd "$account" | cut -d : -f 6)

@@ -13,6 +13,7 @@
 #
 # Exit status 77: this machine or user cannot have a box.
 set -euo pipefail
+umask 022 # whatever the caller's is
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 cannot() {

@@ -6,7 +6,8 @@
 #
 # CMD finds: LAB=1, LAB_PORT, LAB_SSH (an ssh command without user and key), and below /run/lab the server's
 # configuration, log, host key and pid file. LAB_KEEP (directories, colon separated) names what is to stay visible and
-# writable beside the checkout, wherever it lies.
+# writable beside the checkout, wherever it lies. alice and bob reach what lies below /root or in a closed directory as little
+# as on any machine: what they are to run is copied to where they can.
 #
 # Exit status: CMD's; 77 when this machine or user cannot have a lab.
 set -euo pipefail
@@ -23,13 +24,16 @@ if [ "${1:-}" != --inside ]; then
   [ $# -gt 0 ] || { echo "usage: tests/lab/enter.sh CMD..." >&2; exit 64; }
   [ "$(id -u)" = 0 ] || cannot "needs root"
   for tool in sshd ssh ssh-keygen unshare mount ip; do
-    command -v "$tool" >/dev/null || cannot "$tool is missing: run tests/lab/setup.sh test"
+    command -v "$tool" >/dev/null || cannot "$tool is missing: run tests/lab/setup.sh test as root"
   done
   namespaces=(--mount --net --pid --uts --ipc --fork --kill-child --mount-proc)
   unshare "${namespaces[@]}" true 2>/dev/null || cannot "this machine does not permit private namespaces (unshare)"
   exec unshare "${namespaces[@]}" "$here/enter.sh" --inside "$@"
 fi
 shift
+
+# Whatever fails before CMD starts is this machine's inability, said on one line.
+trap 'cannot "no private machine can be made here: $BASH_COMMAND: status $?"' ERR
 
 users=(alice bob)
 from=$PWD
@@ -39,24 +43,26 @@ mount --make-rprivate /
 ip link set lo up
 echo lab >/proc/sys/kernel/hostname
 
-# The new /home and /tmp are built out of the way first, with the kept directories bound in, and then put in place.
-mount -t tmpfs -o mode=0755 tmpfs /run
-mkdir -p "$lab/home" "$lab/tmp" "$lab/root" /run/sshd /run/lock
-mount -t tmpfs -o mode=0755 tmpfs "$lab/home"
-mount -t tmpfs -o mode=1777 tmpfs "$lab/tmp"
+# The kept directories are opened before the new file systems cover them, and bound in again after.
 IFS=: read -r -a keep <<<"$(cd "$here/../.." && pwd -P):${LAB_KEEP:-}"
+opened=()
 for dir in "${keep[@]}"; do
-  [ -d "$dir" ] || cannot "$dir is to be kept, but is no directory, or lies below /run"
-  target=$dir
-  case $dir in
-    /home/* | /tmp/*) target=$lab$dir && mkdir -p "$target" ;;
-  esac
-  mount --rbind "$dir" "$target"
+  [ -d "$dir" ] || cannot "$dir is to be kept, but is not a directory"
+  exec {fd}<"$dir"
+  opened+=("$fd")
+done
+for dir in /run /home /var/lib; do
+  mount -t tmpfs -o mode=0755 tmpfs "$dir"
+done
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$lab/root" /run/sshd /run/lock
+for i in "${!keep[@]}"; do
+  fd=${opened[i]}
+  mkdir -p "${keep[i]}"
+  mount --no-canonicalize --rbind "/proc/self/fd/$fd" "${keep[i]}"
+  exec {fd}<&-
 done
 mount -o remount,bind,ro /
-mount --rbind "$lab/home" /home
-mount --rbind "$lab/tmp" /tmp
-mount -t tmpfs -o mode=0755 tmpfs /var/lib
 
 # Users: shadow '*', since sshd without PAM refuses an account whose field starts with '!'. No home below a directory
 # that everybody can write (StrictModes). root's home moves too, so that nothing in here can reach the real one's keys.
@@ -118,6 +124,7 @@ export LAB_SSH="ssh -F none -p $LAB_PORT -o BatchMode=yes -o IdentitiesOnly=yes 
 unset LAB_KEEP SSH_AUTH_SOCK
 cd "$from" 2>/dev/null || cd /
 
+trap - ERR
 # CMD is a child, not PID 1: PID 1 would ignore its own fatal signals. The namespace ends with this shell.
 status=0
 "$@" || status=$?

@@ -80,7 +80,14 @@ pub(crate) fn as_stranger(test: &str, body: impl FnOnce()) {
     if !is_root() {
         return body();
     }
-    let again = Command::new(std::env::current_exe().unwrap())
+    // A copy, as strangers may not enter a checkout below root's home, or one made with a umask of 077.
+    let open = tempfile::tempdir_in("/tmp").unwrap();
+    let program = open.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for path in [open.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let again = Command::new(program)
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .current_dir("/")
         .env("TMPDIR", "/tmp")

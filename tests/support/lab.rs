@@ -1,6 +1,7 @@
 //! The private machine (tests/lab/enter.sh), seen from a test, and logins to its sshd.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,6 +37,23 @@ pub fn lab(test_name: &str, body: impl FnOnce()) {
 /// True in the test binary that `lab` started on the private machine.
 pub fn inside() -> bool {
     std::env::var_os("LAB").is_some()
+}
+
+/// A copy of the program that alice and bob can run too. They may not enter the checkout: below root's home, or with a
+/// umask of 077, it is closed to them.
+pub fn program_for_all() -> PathBuf {
+    assert!(inside(), "the copy is gone with the lab");
+    let copy = PathBuf::from("/run/lab/authkeysd");
+    if !copy.exists() {
+        copy_for_all(Path::new(env!("CARGO_BIN_EXE_authkeysd")), &copy);
+    }
+    copy
+}
+
+/// Copies a program or script to where every account of the lab can read and run it.
+pub fn copy_for_all(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// The directories of the test binary, of the built program and of installed tools, wherever the target directory lies.

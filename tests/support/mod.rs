@@ -15,7 +15,9 @@ mod tree;
 
 pub use booted::{Machine, booted};
 pub use keys::{Key, KeyType, ssh_keygen_lists};
-pub use lab::{authorized_keys, inside, install, lab, login, login_and_run, sshd_accepts, sshd_log};
+pub use lab::{
+    authorized_keys, copy_for_all, inside, install, lab, login, login_and_run, program_for_all, sshd_accepts, sshd_log,
+};
 pub use service::{Manager, Service, eventually};
 pub use setup::{
     Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, sibling, somebody_else,

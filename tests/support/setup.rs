@@ -1,11 +1,12 @@
 //! A configured `authkeysd` in a temporary directory, and its run with a clean environment.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::Key;
+use super::{Key, program_for_all};
 
 /// How one run of the program ended.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub fn clean_ctl() -> Command {
     clean(&sibling("authkeysctl"))
 }
 
-fn clean(program: &str) -> Command {
+fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
@@ -234,8 +235,17 @@ impl Setup {
 
     /// The program with its configuration written and named, for callers that add arguments, limits or a tracer.
     pub fn command(&self) -> Command {
+        self.command_of(env!("CARGO_BIN_EXE_authkeysd"))
+    }
+
+    /// The same with the copy that other accounts of the lab can run.
+    pub fn command_for_all(&self) -> Command {
+        self.command_of(program_for_all())
+    }
+
+    fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
         self.write_config();
-        let mut command = clean_command();
+        let mut command = clean(program);
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(self.config());
         command
     }
