@@ -10,6 +10,7 @@ use super::{Agent, Cycle, RECORD_EVERY};
 use crate::config::AccountConfig;
 use crate::document::{self, Digest, Document, Rules};
 use crate::host::{Host, bounded};
+use crate::key::CHECKS;
 use crate::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
 use crate::schedule::Clock;
 use crate::source::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
@@ -212,6 +213,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             // Neither another audience nor a signer who was removed takes a key away.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
+            let kept = Kept { sound: soundness(&document), ..kept };
             Some(Standing { document, kept, version: version.clone(), created, halved, signer })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
@@ -315,7 +317,7 @@ impl Cycle<'_> {
             // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
             self.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
-        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
+        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes), sound: soundness(&document) };
         let Part { version, created, .. } = part;
         Standing { document, kept, version, created, halved: public.is_some(), signer: Ok(signer) }
     }
@@ -380,10 +382,17 @@ fn last_good(
 /// public half of what was published.
 pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
-    let mut document = document::parse(&bytes, rules).ok()?;
+    let parsed =
+        if kept.sound == CHECKS { document::parse_again(&bytes, rules) } else { document::parse(&bytes, rules) };
+    let mut document = parsed.ok()?;
     let halved = document.digest != kept.digest;
     document.digest = kept.digest;
     Some((document, bytes, halved))
+}
+
+/// What is remembered of a document's keys, so that the next cycle need not look at their numbers again.
+fn soundness(document: &Document) -> u32 {
+    if document.is_sound() { CHECKS } else { 0 }
 }
 
 /// `wall` is what the clock says. One that is behind calls nothing expired that is not; the recorded time, which a clock
@@ -429,6 +438,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
                 one.created.map(|created| created.to_string()).unwrap_or_default()
             ));
         }
+        let altered = one.document.altered_comments();
+        acquired.outcome.warnings.extend(altered.map(|text| format!("{place}: {text}")));
         // Named here, once for each document, and beside every account that it is left out of.
         acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {
             class: FaultClass::Failed,

@@ -3,7 +3,9 @@
 pub(crate) use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
-pub(crate) use line::{check_text, cut_options, cut_word, looks_like_type};
+pub(crate) use line::{Examination, check_text, cut_options, cut_word, looks_like_type};
+pub use material::{CHECKS, Weakness};
+pub use mistake::Mistake;
 pub(crate) use options::dequote;
 pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
 pub use time::Expiry;
@@ -11,5 +13,7 @@ pub(crate) use time::standard_offset;
 
 pub mod blob;
 pub mod line;
+mod material;
+mod mistake;
 pub mod options;
 pub mod time;
