@@ -18,6 +18,7 @@ mod memory;
 mod mistakes;
 mod plans;
 mod purity;
+mod readable;
 mod reports;
 mod schedules;
 mod signed;
