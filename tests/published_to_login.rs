@@ -125,6 +125,46 @@ fn f44_nobody_logs_in_without_a_private_key() {
     });
 }
 
+#[test]
+fn f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works() {
+    lab("f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works", || {
+        let (good, other) = (Key::new("good"), Key::new("other"));
+        let setup = Setup::for_user("alice");
+        setup.publish_keys(&[&good]);
+        assert_eq!(setup.run(["sync"]).status, 0);
+        let kind = "ssh-mldsa44-ed25519@openssh.com";
+        let random: Vec<u8> = (0..41_u8).flat_map(|number| Sha512::digest([number]).to_vec()).take(1_312).collect();
+        let ed25519 = STANDARD.decode(other.base64()).unwrap().split_off(19);
+        let blob = wire(&[kind.as_bytes(), &[random, ed25519].concat()]);
+        setup.publish(format!("{kind} {} new\n", STANDARD.encode(blob)));
+        let run = setup.run(["sync"]);
+        assert_eq!(run.status, 1, "{run:?}");
+        assert!(run.stderr.contains("need OpenSSH 10.4, and the sshd installed here is "), "{run:?}");
+        assert!(run.stderr.contains("min_keys"), "{run:?}");
+        assert!(login("alice", &good));
+    });
+}
+
+#[test]
+fn f48_f56_neither_a_comment_nor_a_line_end_costs_a_login() {
+    lab("f48_f56_neither_a_comment_nor_a_line_end_costs_a_login", || {
+        let (first, second) = (Key::new("first"), Key::new("second"));
+        let setup = Setup::for_user("alice");
+        for comment in [&b"J\xfcrgen"[..], b"tab\there", b"\x1b[2J", b"\xff\xfe\x00"] {
+            setup.publish([first.bare().as_bytes(), b" ", comment, b"\n"].concat());
+            let run = setup.run(["sync"]);
+            assert_eq!(run.status, 0, "{run:?}");
+            let warned = setup.run(["status"]).stdout;
+            assert!(warned.contains("the comment in line 1 "), "{warned}");
+            assert!(login("alice", &first), "{comment:?}");
+        }
+        setup.publish(format!(r#"{{"version": 1, "serial": 1, "keys": [{{"public_key": "{}\r\n"}}]}}"#, second.line));
+        let run = setup.run(["sync"]);
+        assert_eq!(run.status, 0, "{run:?}");
+        assert!(login("alice", &second) && !login("alice", &first));
+    });
+}
+
 fn fingerprint(line: &str) -> String {
     authkeysd::key::identify(line.as_bytes()).unwrap().key.fingerprint().to_string()
 }
