@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use authkeys_core::document::{self, Document, Rules};
-use authkeys_core::key::{LineRules, OptionPolicy};
+use authkeys_core::key::{KeyBlob, LineRules, OptionPolicy};
 use authkeys_core::plan::{ExpiryForm, Mode, Moment, desired, plan};
 use authkeys_core::user::UserName;
 use base64::Engine as _;
@@ -19,8 +19,13 @@ const SIZES: [u32; 4] = [10, 100, 1_000, 4_096];
 
 fn public_key(number: u32) -> String {
     let mut blob = Vec::from(*b"\0\0\0\x0bssh-ed25519\0\0\0\x20");
-    blob.extend_from_slice(&[7; 28]);
+    blob.extend_from_slice(&[7; 27]);
+    blob.push(0);
     blob.extend_from_slice(&number.to_be_bytes());
+    // The next one that is on the curve.
+    while KeyBlob::parse("ssh-ed25519", &STANDARD.encode(&blob), 0).is_err() {
+        blob[46] += 1;
+    }
     format!("ssh-ed25519 {} key-{number}@example.org", STANDARD.encode(blob))
 }
 

@@ -85,6 +85,13 @@ pub struct Kept {
     pub digest: Digest,
     /// Of the bytes that were kept; the name of their file.
     pub bytes: Digest,
+    /// Under which number of [`CHECKS`](authkeys_core::key::CHECKS) all its keys were found sound; 0 when one was not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sound: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The most contents of one account's files that are kept for `exclusive` having replaced them.

@@ -20,7 +20,7 @@ use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, Unreadable, desired, holds_our_block};
 
 /// An account whose fate is decided.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
         let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
-            let desired = self.desired(documents, pinned, &target, (cycle.now, standing.clone()));
+            let desired = self.desired(documents, pinned, &target, (cycle.now, standing.clone()), &files);
             let plan = files.plan(&desired, account.mode, &mine.installed);
             (desired, plan)
         };
@@ -122,7 +122,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (mut desired, mut plan) = draw(&documents);
         // A window may make good what is held back now.
         outcome.next_change = desired.next_change;
-        let mut faults = Vec::new();
+        let mut faults = note_unreadable(&desired, &documents, &mut outcome);
         let mut judged = (!known).then_some(candidate);
         let mut held_to = None;
         if !known {
@@ -139,7 +139,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 let Some((drawn, last)) = last else {
                     outcome.fault(Status::Failed, text);
                     let pinned = self.only_pinned(account, target, files, outcome, pinned, cycle);
-                    return Prepared { faults, ..pinned };
+                    faults.extend(pinned.faults);
+                    return Prepared { outcome: pinned.outcome, faults, work: pinned.work };
                 };
                 outcome.fault(Status::Stale, text);
                 (desired, plan) = drawn;
@@ -175,11 +176,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         account: &AccountConfig,
         target: Target,
         files: Files,
-        outcome: AccountOutcome,
+        mut outcome: AccountOutcome,
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let desired = self.desired(&[], pinned, &target, (cycle.now, None));
+        let desired = self.desired(&[], pinned, &target, (cycle.now, None), &files);
+        let faults = note_unreadable(&desired, &[], &mut outcome);
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let work = (!desired.entries.is_empty()).then(|| {
             let plan = files.add_pinned(&desired, account.mode, &mine.installed);
@@ -188,7 +190,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let planner = Files::add_pinned;
             Work { target, mode, desired, files, plan, planner, installed, judged: None, settled: None }
         });
-        Prepared { outcome, faults: Vec::new(), work }
+        Prepared { outcome, faults, work }
     }
 
     fn desired(
@@ -197,6 +199,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         target: &Target,
         (now, standing): (Timestamp, Option<HashSet<Fingerprint>>),
+        files: &Files,
     ) -> Desired {
         let published = || documents.iter().flat_map(|document| &document.keys);
         let timed = published().any(|key| key.not_after.is_some())
@@ -208,8 +211,30 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         } else {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
-        desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone, standing }, form)
+        let mut desired =
+            desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone, standing }, form);
+        if desired.has_recent() {
+            desired.leave_out_unreadable(self.host.sshd_version(), &files.standing());
+        }
+        desired
     }
+}
+
+/// Names the keys that the installed sshd cannot read: they are not in the plan.
+fn note_unreadable(desired: &Desired, documents: &[&Document], outcome: &mut AccountOutcome) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for Unreadable { key, reason } in &desired.unreadable {
+        let mut published = documents.iter().flat_map(|document| &document.keys);
+        let line = published.find(|one| one.line.key.fingerprint() == *key).map(|one| one.place);
+        let text = match line {
+            Some(line) => format!("line {line} was left out: {reason}"),
+            None => format!("the pinned key {key} was left out: {reason}"),
+        };
+        outcome.left_out.extend(line.map(|line| LeftOut { line, reason: reason.clone() }));
+        faults.push(Fault { class: FaultClass::Failed, text: format!("account {}: {text}", outcome.user) });
+        outcome.fault(Status::Degraded, text);
+    }
+    faults
 }
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use authkeys_core::config::AccountConfig;
 use authkeys_core::document::{self, Digest, Document, Rules};
+use authkeys_core::key::CHECKS;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
 use authkeys_core::schedule::Clock;
@@ -213,6 +214,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             // Neither another audience nor a signer who was removed takes a key away.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
+            let kept = Kept { sound: soundness(&document), ..kept };
             Some(Standing { document, kept, version: version.clone(), created, halved, signer })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
@@ -316,7 +318,7 @@ impl Cycle<'_> {
             // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
             self.faults.push(Fault::new(FaultClass::Failed, &fault));
         }
-        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes) };
+        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes), sound: soundness(&document) };
         let Part { version, created, .. } = part;
         Standing { document, kept, version, created, halved: public.is_some(), signer: Ok(signer) }
     }
@@ -381,10 +383,17 @@ fn last_good(
 /// public half of what was published.
 pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
-    let mut document = document::parse(&bytes, rules).ok()?;
+    let parsed =
+        if kept.sound == CHECKS { document::parse_again(&bytes, rules) } else { document::parse(&bytes, rules) };
+    let mut document = parsed.ok()?;
     let halved = document.digest != kept.digest;
     document.digest = kept.digest;
     Some((document, bytes, halved))
+}
+
+/// What is remembered of a document's keys, so that the next cycle need not look at their numbers again.
+fn soundness(document: &Document) -> u32 {
+    if document.is_sound() { CHECKS } else { 0 }
 }
 
 /// `wall` is what the clock says. One that is behind calls nothing expired that is not; the recorded time, which a clock
@@ -430,6 +439,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
                 one.created.map(|created| created.to_string()).unwrap_or_default()
             ));
         }
+        let altered = one.document.altered_comments();
+        acquired.outcome.warnings.extend(altered.map(|text| format!("{place}: {text}")));
         // Named here, once for each document, and beside every account that it is left out of.
         acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {
             class: FaultClass::Failed,

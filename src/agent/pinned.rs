@@ -53,9 +53,10 @@ pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), Str
     if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
         return Err("others can write it or its directory: chown both to root and chmod go-w".to_owned());
     }
-    let text = String::from_utf8(found.content).map_err(|_| "it is not UTF-8".to_owned())?;
+    // Only comments may hold other bytes than UTF-8, and those are written otherwise anyway.
+    let text = String::from_utf8_lossy(&found.content).into_owned();
     if text.trim_start().starts_with('{') {
         return Err("it must be authorized_keys text".to_owned());
     }
-    document::parse(text.as_bytes(), rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
+    document::parse(&found.content, rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
 }

@@ -157,7 +157,7 @@ fn a_slip_in_json_never_grants_more_than_was_meant() {
     assert!(refusal("{\"version\":2,\"keys\":[],\"new\":1}").contains("version 2 is not known"));
     assert!(refusal("{\"version\":1}").contains("missing field `keys`"));
     assert!(refusal("{\"version\":1,\"keys\":[]} trailing").contains("trailing"));
-    assert!(refusal(format!("[{{\"public_key\":\"{}\"}}]", ed(1))).contains("no good key"));
+    assert!(refusal(format!("[{{\"public_key\":\"{}\"}}]", ed(1))).contains("a JSON array"));
 }
 
 #[test]

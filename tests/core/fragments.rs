@@ -10,7 +10,7 @@ use authkeysd::agent::Intent;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::keys::{ed, print, rules, wire};
+use super::keys::{ed, on_curve, print, rules, wire};
 use super::world::{Program, World};
 
 const ONE: &str = "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"a\"\nlayout = \"coreos\"\n";
@@ -27,7 +27,7 @@ fn world(program: Program) -> World {
 
 fn sk() -> String {
     let kind = "sk-ssh-ed25519@openssh.com";
-    format!("{kind} {}", wire(&[kind.as_bytes(), &[9; 32], b"ssh:"]))
+    format!("{kind} {}", wire(&[kind.as_bytes(), &on_curve([9; 32]), b"ssh:"]))
 }
 
 /// The lines with a key in them, without comments, in order of their text.

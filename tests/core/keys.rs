@@ -1,6 +1,6 @@
 //! Keys for tests, made from numbers.
 
-use authkeys_core::key::{KeyLine, LineRules, OptionPolicy};
+use authkeys_core::key::{KeyBlob, KeyLine, LineRules, OptionPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -18,17 +18,37 @@ pub(crate) fn wire(fields: &[&[u8]]) -> String {
 pub(crate) fn ed(number: u16) -> String {
     let mut key = [7; 32];
     key[..2].copy_from_slice(&number.to_be_bytes());
-    format!("ssh-ed25519 {}", wire(&[b"ssh-ed25519", &key]))
+    format!("ssh-ed25519 {}", wire(&[b"ssh-ed25519", &on_curve(key)]))
 }
 
-/// The modulus of an RSA key of that many bits, as an mpint.
-pub(crate) fn modulus(bits: usize, number: u8) -> Vec<u8> {
-    let mut modulus = vec![number; bits.div_ceil(8)];
-    modulus[0] = u8::try_from((1_u32 << ((bits - 1) % 8)) | 1).unwrap();
-    if bits.is_multiple_of(8) {
-        modulus.insert(0, 0);
+/// The next point after this one that is on the curve.
+pub(crate) fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
+    while KeyBlob::parse("ssh-ed25519", &wire(&[b"ssh-ed25519", &key]), 0).is_err() {
+        key[16] += 1;
     }
-    modulus
+    key
+}
+
+/// The modulus of an RSA key of that many bits, as an mpint; nobody knows its factors, and they are large.
+pub(crate) fn modulus(bits: usize, number: u8) -> Vec<u8> {
+    let mut random = u64::from(number) << 32 | u64::try_from(bits).unwrap();
+    loop {
+        let mut modulus: Vec<u8> = (0..bits.div_ceil(8))
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random.to_be_bytes()[0]
+            })
+            .collect();
+        let high = 1_u8 << ((bits - 1) % 8);
+        modulus[0] = modulus[0] & (high - 1) | high;
+        *modulus.last_mut().unwrap() |= 1;
+        if bits.is_multiple_of(8) {
+            modulus.insert(0, 0);
+        }
+        if KeyBlob::parse("ssh-rsa", &wire(&[b"ssh-rsa", &[1, 0, 1], &modulus]), 0).is_ok() {
+            return modulus;
+        }
+    }
 }
 
 /// An RSA key of that many bits, without a comment.

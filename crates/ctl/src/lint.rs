@@ -187,6 +187,7 @@ impl Judge {
         }
         report.faults.extend(refused);
         report.warnings = findings::warnings(document, form, report.signed, &keys, min_keys, now);
+        report.warnings.extend(document.altered_comments());
         report.name.clone_from(&document.name);
         report.serial = document.serial;
         report.audience.clone_from(&document.audience);

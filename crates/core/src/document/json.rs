@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, rotation, told};
-use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
+use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
 use crate::words::brief;
 
@@ -137,8 +137,11 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 /// Reads a document of version 1.
-pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refused> {
-    let json = std::str::from_utf8(payload).map_err(|_| Refused::Json("it is not UTF-8".to_owned()))?;
+pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
+    let json = std::str::from_utf8(payload).map_err(|fault| {
+        let line = Lines::of(payload).at(fault.valid_up_to());
+        Refused::Json(format!("line {line} holds bytes that are not UTF-8, the encoding of JSON; save it as UTF-8"))
+    })?;
     let wrong = |e: serde_json::Error| Refused::Json(told(e));
     match serde_json::from_str::<Probe<'_>>(json).map_err(wrong)?.version.map(RawValue::get) {
         Some("1") => {}
@@ -149,7 +152,10 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
             )));
         }
         None => {
-            let neither = || "it has neither `version` nor `PublicKey`".to_owned();
+            let neither = || {
+                "it has neither `version` nor `PublicKey`; a key set begins with {\"version\": 1, \"keys\": [...]"
+                    .to_owned()
+            };
             return Err(Refused::Json(rotation::fault(json).unwrap_or_else(neither)));
         }
     }
@@ -184,24 +190,31 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules) -> Result<Document, Refus
             Some(raw) if raw.get().len() > MAX_OPTIONS => Err(BadLine::TooLong.to_string()),
             Some(raw) => Ok(place.value::<Vec<String>>("keys", raw)?),
         };
-        match options.and_then(|options| published(key, &options, rules)) {
+        let line = place.line(raw);
+        match options.and_then(|options| published(key, line, &options, rules, examination)) {
             Ok(key) => document.keys.push(key),
-            Err(reason) => document.left_out.push(LeftOut { line: place.line(raw), reason }),
+            Err(reason) => document.left_out.push(LeftOut { line, reason }),
         }
     }
     Ok(document)
 }
 
 /// A well-formed entry may still be no key that can be installed.
-fn published(key: Key<'_>, options: &[String], rules: &LineRules) -> Result<PublishedKey, String> {
-    let line = KeyLine::from_parts(&key.public_key, options, rules).map_err(told)?;
+fn published(
+    key: Key<'_>,
+    place: usize,
+    options: &[String],
+    rules: &LineRules,
+    examination: Examination,
+) -> Result<PublishedKey, String> {
+    let line = KeyLine::examine_parts(&key.public_key, options, rules, examination).map_err(told)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
     {
         return Err(format!("its window is empty: not_before {from} is not before not_after {until}"));
     }
-    Ok(PublishedKey { line, accounts: key.accounts, not_before, not_after })
+    Ok(PublishedKey { line, place, accounts: key.accounts, not_before, not_after })
 }
 
 /// Finds the line in which a part of the document stands.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::key::{Fingerprint, KeyLine, LineRules, identify};
+use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify};
 use crate::user::UserName;
 use crate::words::{brief, cut, plain};
 
@@ -20,6 +20,7 @@ pub use envelope::Envelope;
 pub use private::PrivateKeyFound;
 
 mod envelope;
+mod foreign;
 mod json;
 mod private;
 mod rotation;
@@ -27,6 +28,9 @@ mod text;
 
 /// The most characters of a document's own words in a message.
 const MAX_WORDS: usize = 300;
+
+/// The most lines that one warning names.
+const MOST_PLACES: usize = 5;
 
 /// The most keys of one document.
 pub const MAX_KEYS: usize = 4_096;
@@ -57,6 +61,8 @@ pub struct Document {
 pub struct PublishedKey {
     /// What is installed.
     pub line: KeyLine,
+    /// The line of the document where it is, from 1.
+    pub place: usize,
     /// `None` means every account that uses the source.
     pub accounts: Option<BTreeSet<UserName>>,
     /// In force from then on.
@@ -127,6 +133,9 @@ pub enum Refused {
         "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
     )]
     WebPage,
+    /// A file of another kind.
+    #[error("it is not a key set but {0}")]
+    Foreign(&'static str),
     /// Not the JSON that was agreed on.
     #[error("its JSON is wrong: {0}; publish it again, whole and corrected")]
     Json(String),
@@ -159,27 +168,46 @@ pub fn form(bytes: &[u8]) -> Form {
 ///
 /// The bytes are only borrowed: where they hold a private key the caller wipes them.
 pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
-    read(bytes, rules).map_err(|refused| match (&refused, text::foreign_encoding(bytes)) {
-        (Refused::PrivateKey(_), _) | (_, None) => refused,
-        (_, Some(encoding)) => Refused::Encoding(encoding),
-    })
+    read(bytes, rules, Examination::Whole).map_err(|refused| explained(refused, bytes))
 }
 
-fn read(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
+/// The same for bytes whose keys were all found sound before (see [`CHECKS`](crate::key::CHECKS)), at a small part of the
+/// cost.
+pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
+    read(bytes, rules, Examination::Repeated).map_err(|refused| explained(refused, bytes))
+}
+
+fn explained(refused: Refused, bytes: &[u8]) -> Refused {
+    if matches!(refused, Refused::PrivateKey(_) | Refused::Empty) {
+        return refused;
+    }
+    if let Some(encoding) = text::foreign_encoding(bytes) {
+        return Refused::Encoding(encoding);
+    }
+    // What has a good key in it is a key set, whatever it begins like.
+    let is_json = matches!(refused, Refused::Json(_) | Refused::Value { .. } | Refused::Signature(_));
+    let is_truncated = matches!(&refused, Refused::CutOff { line, .. } if *line > 1);
+    match foreign::kind(bytes) {
+        Some(kind) if !is_json && !is_truncated => Refused::Foreign(kind),
+        _ => refused,
+    }
+}
+
+fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Document, Refused> {
     let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else {
         return Err(Refused::Empty);
     };
     let document = if *first == b'{' {
         let envelope = Envelope::split(bytes)?;
         if rotation::is_rotation(envelope.payload) {
-            rotation::parse(envelope.payload, rules)?
+            rotation::parse(envelope.payload, rules, examination)?
         } else {
             private::refuse(envelope.payload)?;
-            json::parse(envelope.payload, &rules.line)?
+            json::parse(envelope.payload, &rules.line, examination)?
         }
     } else {
         private::refuse(bytes)?;
-        text::parse(bytes, &rules.line).map_err(|refused| match refused {
+        text::parse(bytes, &rules.line, examination).map_err(|refused| match refused {
             Refused::CutOff { .. } if *first == b'<' => Refused::WebPage,
             other => other,
         })?
@@ -344,6 +372,30 @@ fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Docume
 }
 
 impl Document {
+    /// Whether every key in it was good. Those are sound as long as its bytes are the same.
+    pub fn is_sound(&self) -> bool {
+        self.left_out.is_empty()
+    }
+
+    /// What was changed in the comments of its keys; no key was lost by it.
+    pub fn altered_comments(&self) -> Option<String> {
+        let altered = self.keys.iter().filter(|key| key.line.comment_altered);
+        let mut lines: Vec<String> = altered.map(|key| key.place.to_string()).collect();
+        lines.dedup();
+        let more = lines.len().saturating_sub(MOST_PLACES);
+        lines.truncate(MOST_PLACES);
+        let places = match more {
+            _ if lines.is_empty() => return None,
+            0 => lines.join(", "),
+            more => format!("{} and {more} more", lines.join(", ")),
+        };
+        let line = if lines.len() == 1 { "line" } else { "lines" };
+        Some(format!(
+            "the comment in {line} {places} is too long, or holds control characters or bytes that are not UTF-8; it was cut, \
+             or U+FFFD was written in their place, and the key is in force all the same"
+        ))
+    }
+
     /// A document without any key: not what "nothing there" means, but what somebody meant.
     pub fn empty() -> Self {
         bare(Vec::new(), Vec::new(), b"")
@@ -352,8 +404,8 @@ impl Document {
 
 impl PublishedKey {
     /// A key for everybody and for ever.
-    fn unbounded(line: KeyLine) -> Self {
-        Self { line, accounts: None, not_before: None, not_after: None }
+    fn unbounded(line: KeyLine, place: usize) -> Self {
+        Self { line, place, accounts: None, not_before: None, not_after: None }
     }
 }
 

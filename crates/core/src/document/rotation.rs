@@ -4,7 +4,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private, told};
-use crate::key::KeyLine;
+use crate::key::{BadLine, Examination, KeyLine};
+
+/// What a rotation secret with options in `PublicKey` is answered.
+const NO_OPTIONS: &str = "PublicKey holds options before the key, for which a rotation secret has no place; leave \
+                          `type base64 comment` there, and publish the options in a JSON document of version 1";
 
 /// What tells a rotation secret from a JSON document.
 #[derive(Deserialize)]
@@ -33,7 +37,7 @@ pub(super) fn fault(payload: &str) -> Option<String> {
 }
 
 /// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless allowed.
-pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> {
+pub(super) fn parse(payload: &[u8], rules: &Rules, examination: Examination) -> Result<Document, Refused> {
     if !rules.allow_private_key {
         private::refuse(payload)?;
         // Every other field is ignored, so what cannot be searched could hide one.
@@ -42,8 +46,9 @@ pub(super) fn parse(payload: &[u8], rules: &Rules) -> Result<Document, Refused> 
     let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(told(e)))?;
     private::refuse(secret.public_key.as_bytes())?;
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
-    match KeyLine::from_parts(secret.public_key.trim_end_matches(['\r', '\n']), &[], &rules.line) {
-        Ok(line) => keys.push(PublishedKey::unbounded(line)),
+    match KeyLine::examine_parts(&secret.public_key, &[], &rules.line, examination) {
+        Ok(line) => keys.push(PublishedKey::unbounded(line, 1)),
+        Err(BadLine::OptionsInKey) => left_out.push(LeftOut { line: 1, reason: NO_OPTIONS.to_owned() }),
         Err(fault) => left_out.push(LeftOut { line: 1, reason: told(fault) }),
     }
     Ok(bare(keys, left_out, payload))

@@ -1,12 +1,13 @@
 //! authorized_keys text: one key a line, for every account that uses the source.
 
 use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
-use crate::key::{KeyLine, LineRules};
+use crate::key::{BadBlob, BadLine, Examination, KeyLine, LineRules, Mistake};
 
 /// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
-pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused> {
+pub(super) fn parse(bytes: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
-    let mut count = 0;
+    let (mut count, mut is_broken) = (0, false);
+    let mut broken_line = None;
     for (at, whole) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         let line = at + 1;
         let ended = whole.ends_with(b"\n");
@@ -21,12 +22,20 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
             }
             Some(_) => {
                 count += 1;
-                match KeyLine::parse(text, rules) {
+                match KeyLine::examine(text, rules, examination) {
                     Ok(key) => {
-                        keys.push(PublishedKey::unbounded(key));
+                        keys.push(PublishedKey::unbounded(key, line));
                         continue;
                     }
                     Err(fault) => {
+                        let fault = match Mistake::find_end(text).filter(|_| broken_line == Some(at)) {
+                            Some(end) => BadLine::Mistake(end),
+                            None => fault,
+                        };
+                        is_broken = is_cut(&fault);
+                        if is_broken || matches!(fault, BadLine::Mistake(_)) {
+                            broken_line = Some(line);
+                        }
                         let reason = told(fault);
                         left_out.push(LeftOut { line, reason: reason.clone() });
                         reason
@@ -34,7 +43,8 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
                 }
             }
         };
-        if !ended {
+        // Of a text without any good key the faults of its lines say more, unless they are those of a cut.
+        if !ended && (!keys.is_empty() || is_broken || left_out.is_empty()) {
             return Err(Refused::CutOff { line, reason });
         }
     }
@@ -45,6 +55,11 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules) -> Result<Document, Refused
         return Err(Refused::Empty);
     }
     Ok(bare(keys, left_out, bytes))
+}
+
+/// Whether a key line that lacks its end has such a fault.
+fn is_cut(fault: &BadLine) -> bool {
+    matches!(fault, BadLine::NoKey | BadLine::OpenQuote | BadLine::Blob(BadBlob::Base64 | BadBlob::Damaged))
 }
 
 /// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 has in what is ASCII. (A file

@@ -9,6 +9,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::blob::{BadBlob, KeyBlob};
+use super::mistake::Mistake;
 use super::options::{BadOption, OptionList, OptionPolicy};
 use crate::words::{is_hidden, plain};
 
@@ -24,6 +25,9 @@ pub struct KeyLine {
     pub key: KeyBlob,
     /// Possibly empty.
     pub comment: String,
+    /// Whether it was published otherwise. sshd does not read comments, and so no comment costs a key: what would deceive
+    /// who reads it, or is not text, is written as U+FFFD, and what is too long is cut.
+    pub comment_altered: bool,
 }
 
 /// What a line must keep to.
@@ -41,6 +45,15 @@ impl Default for LineRules {
     }
 }
 
+/// Whether a key's numbers are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Examination {
+    /// They come from outside.
+    Whole,
+    /// They were found sound before.
+    Repeated,
+}
+
 /// Why a line is not installed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadLine {
@@ -48,16 +61,19 @@ pub enum BadLine {
     #[error("the line is longer than 8 KiB")]
     TooLong,
     /// Not text.
-    #[error("the line is not UTF-8")]
+    #[error("its options or its key hold bytes that are not UTF-8")]
     NotUtf8,
     /// Would corrupt the file or lie to who reads it.
-    #[error("the line holds the control character U+{0:04X}")]
+    #[error("its options or its key hold the control character U+{0:04X}")]
     Control(u32),
+    /// Several keys in one field, or one key in several lines.
+    #[error("there is a line break in it; write each key in one line, in an entry of its own")]
+    LineBreak,
     /// sshd ignores such a line.
     #[error("the line begins with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark,
     /// Quotes that do not end.
-    #[error("a quote in the options does not end")]
+    #[error("a quote in the options does not end; a quote inside a value is written \\\"")]
     OpenQuote,
     /// No `type base64` in it.
     #[error("no key in it: expected `type base64 comment`")]
@@ -65,6 +81,9 @@ pub enum BadLine {
     /// Options where only a key may stand.
     #[error("expected `type base64 comment`; options belong into the field `options`")]
     OptionsInKey,
+    /// Something that is often taken for a key line.
+    #[error(transparent)]
+    Mistake(#[from] Mistake),
     /// The key is bad.
     #[error(transparent)]
     Blob(#[from] BadBlob),
@@ -74,45 +93,93 @@ pub enum BadLine {
 }
 
 impl KeyLine {
-    /// Parses a line without its LF; one CR at its end is CRLF's and allowed.
+    /// Parses a line without its LF; CRs at its end are line ends too.
     pub fn parse(line: &[u8], rules: &LineRules) -> Result<Self, BadLine> {
-        let text = std::str::from_utf8(line).map_err(|_| BadLine::NotUtf8)?;
-        let text = text.strip_suffix('\r').unwrap_or(text);
+        Self::examine(line, rules, Examination::Whole)
+    }
+
+    /// Reads a line by the rules, and its key as thoroughly as `examination` says.
+    pub fn examine(line: &[u8], rules: &LineRules, examination: Examination) -> Result<Self, BadLine> {
+        let line = trim(line);
+        let (head, comment) = cut_comment(line);
+        let text = std::str::from_utf8(head).map_err(|_| BadLine::NotUtf8)?;
         check_text(text)?;
-        let text = text.trim_matches(BLANKS);
         let (first, _) = cut_word(text);
-        let (options, rest) =
-            if looks_like_type(first) { ("", text) } else { cut_options(text).ok_or(BadLine::OpenQuote)? };
-        let line = Self::assemble(OptionList::parse(options)?, rest, rules)?;
-        line.options.check(&rules.options)?;
-        Ok(line)
+        let parsed = || {
+            let (options, key) =
+                if looks_like_type(first) { ("", text) } else { cut_options(text).ok_or(BadLine::OpenQuote)? };
+            Self::assemble(OptionList::parse(options)?, key, comment, rules, examination)
+        };
+        let parsed: Result<Self, BadLine> = parsed();
+        parsed.map_err(|fault| Mistake::find(&String::from_utf8_lossy(line)).map_or(fault, BadLine::Mistake))
     }
 
-    /// Builds a line from a bare `type base64 comment` and options given one by one.
+    /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and options given one by one.
     pub fn from_parts(public_key: &str, options: &[String], rules: &LineRules) -> Result<Self, BadLine> {
-        check_text(public_key)?;
-        let text = public_key.trim_matches(BLANKS);
-        if !looks_like_type(cut_word(text).0)
-            && cut_options(text).is_some_and(|(_, rest)| looks_like_type(cut_word(rest).0))
-        {
-            return Err(BadLine::OptionsInKey);
-        }
-        let line = Self::assemble(OptionList::from_single(options)?, text, rules)?;
-        line.options.check(&rules.options)?;
-        if line.to_string().len() > MAX_LINE { Err(BadLine::TooLong) } else { Ok(line) }
+        Self::examine_parts(public_key, options, rules, Examination::Whole)
     }
 
-    fn assemble(options: OptionList, key: &str, rules: &LineRules) -> Result<Self, BadLine> {
+    /// The same of a key and its options that are given apart, as in JSON.
+    pub fn examine_parts(
+        public_key: &str,
+        options: &[String],
+        rules: &LineRules,
+        examination: Examination,
+    ) -> Result<Self, BadLine> {
+        let text = public_key.trim_matches([' ', '\t', '\r', '\n']);
+        if let Some(mistake) = Mistake::find_block(text) {
+            return Err(mistake.into());
+        }
+        let (kind, rest) = cut_word(text);
+        if !looks_like_type(kind) {
+            let behind = cut_options(text).map_or("", |(_, behind)| behind);
+            if looks_like_type(cut_word(behind).0) && Mistake::find(text).is_none() {
+                return Err(BadLine::OptionsInKey);
+            }
+        }
+        let (_, comment) = cut_word(rest);
+        let head = text.strip_suffix(comment).unwrap_or(text);
+        // Of two keys in one field the second must not pass for the comment of the first.
+        let is_key = |line: &str| looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some();
+        if head.contains('\n') || comment.split('\n').skip(1).any(is_key) {
+            return Err(BadLine::LineBreak);
+        }
+        check_text(head)?;
+        let line = Self::assemble(OptionList::from_single(options)?, head, comment.as_bytes(), rules, examination);
+        line.map_err(|fault| match Mistake::find(text) {
+            _ if text.contains('\n') => BadLine::LineBreak,
+            Some(mistake) => mistake.into(),
+            None => fault,
+        })
+    }
+
+    fn assemble(
+        options: OptionList,
+        key: &str,
+        comment: &[u8],
+        rules: &LineRules,
+        examination: Examination,
+    ) -> Result<Self, BadLine> {
         let (kind, rest) = cut_word(key);
-        let (base64, comment) = cut_word(rest);
+        let (base64, _) = cut_word(rest);
         if base64.is_empty() {
             return Err(BadLine::NoKey);
         }
-        if let Some(tab) = comment.chars().find(|c| *c == '\t') {
-            return Err(BadLine::Control(tab.into()));
+        let key = match examination {
+            Examination::Whole => KeyBlob::parse(kind, base64, rules.min_rsa_bits)?,
+            Examination::Repeated => KeyBlob::decode(kind, base64, rules.min_rsa_bits)?,
+        };
+        options.check(&rules.options)?;
+        let mut line = Self { options, key, comment: String::new(), comment_altered: false };
+        let bare = line.to_string().len();
+        if bare > MAX_LINE {
+            return Err(BadLine::TooLong);
         }
-        let key = KeyBlob::parse(kind, base64, rules.min_rsa_bits)?;
-        Ok(Self { options, key, comment: comment.to_owned() })
+        let written = plain(&String::from_utf8_lossy(comment), char::REPLACEMENT_CHARACTER);
+        let room = written.floor_char_boundary(MAX_LINE.saturating_sub(bare + 1));
+        line.comment = written.get(..room).unwrap_or_default().trim_end_matches(BLANKS).to_owned();
+        line.comment_altered = line.comment.as_bytes() != comment;
+        Ok(line)
     }
 }
 
@@ -154,8 +221,8 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
 /// the line, so that a line which nearly says the same as ours never passes for ours.
 pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let found = identify(line)?;
-    let text = std::str::from_utf8(line).ok()?;
-    let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(BLANKS);
+    let (head, _comment) = cut_comment(trim(line));
+    let text = std::str::from_utf8(head).ok()?;
     let (options, rest) = if looks_like_type(cut_word(text).0) { ("", text) } else { cut_options(text)? };
     let options = OptionList::parse(options).ok()?;
     (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
@@ -187,6 +254,26 @@ fn past_options(line: &[u8]) -> Option<&[u8]> {
     if quoted { None } else { Some(&[]) }
 }
 
+/// A line without blanks around it and line ends behind it.
+fn trim(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|b| !is_blank(*b) && *b != b'\r').map_or(0, |last| last + 1);
+    skip_blanks(line.get(..end).unwrap_or_default())
+}
+
+/// A line's options, type and base64, and the comment behind them.
+fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
+    let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
+    let is_bare = std::str::from_utf8(first).is_ok_and(looks_like_type);
+    let mut rest = if is_bare { line } else { past_options(line).unwrap_or_default() };
+    for _type_and_base64 in 0..2 {
+        rest = skip_blanks(rest);
+        let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    let comment = skip_blanks(rest);
+    (line.get(..line.len() - comment.len()).unwrap_or(line), comment)
+}
+
 /// The options in front of a key, and what follows them; `None` where a quote does not end.
 pub fn cut_options(text: &str) -> Option<(&str, &str)> {
     let rest = past_options(text.as_bytes())?;
@@ -201,7 +288,7 @@ pub fn cut_word(text: &str) -> (&str, &str) {
 
 /// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
 pub fn looks_like_type(word: &str) -> bool {
-    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-"].iter().any(|prefix| word.starts_with(prefix));
+    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"].iter().any(|prefix| word.starts_with(prefix));
     prefixed && !word.contains(['"', '=', ','])
 }
 

@@ -3,7 +3,9 @@
 pub use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
-pub use line::{check_text, cut_options, cut_word, looks_like_type};
+pub use line::{Examination, check_text, cut_options, cut_word, looks_like_type};
+pub use material::{CHECKS, Weakness};
+pub use mistake::Mistake;
 pub use options::dequote;
 pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
 pub use time::Expiry;
@@ -11,5 +13,7 @@ pub use time::standard_offset;
 
 pub mod blob;
 pub mod line;
+mod material;
+mod mistake;
 pub mod options;
 pub mod time;

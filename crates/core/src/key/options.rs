@@ -50,6 +50,9 @@ pub enum BadOption {
     /// An option that takes a quoted value has none, or it does not end.
     #[error("option {0} needs a value in double quotes")]
     Unquoted(String),
+    /// The value ends before its text does.
+    #[error("option {0} goes on behind its closing quote; a quote inside its value must be written \\\"")]
+    AfterQuote(String),
     /// The value breaks the option's grammar.
     #[error("option {name}: {fault}")]
     Value {
@@ -97,7 +100,7 @@ impl KeyOption {
             return Err(BadOption::Unquoted(name));
         };
         if !rest.is_empty() && !rest.starts_with(',') {
-            return Err(BadOption::Unknown(text.to_owned()));
+            return Err(BadOption::AfterQuote(name));
         }
         check_value(&name, &value).map_err(|fault| BadOption::Value { name: name.clone(), fault })?;
         Ok((Self { name, value: Some(value) }, rest))

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use jiff::Timestamp;
 
 use super::expiry::{ExpiryForm, Moment};
+use super::readable::Unreadable;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyBlob, KeyLine};
 use crate::user::UserName;
@@ -33,6 +34,8 @@ pub struct Desired {
     pub revoked: BTreeSet<Fingerprint>,
     /// When a window opens or closes next.
     pub next_change: Option<Timestamp>,
+    /// The keys that are not among the entries because the installed sshd cannot read them.
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Lays the documents (the current one first, whose revocations alone count for all) and the pinned lines over each other for one account.

@@ -4,8 +4,10 @@ pub use desired::{Desired, Entry, desired};
 pub use expiry::{ExpiryForm, Moment};
 pub use fragments::{Fragments, Maker, add_pinned_fragment, dropped, plan_fragments, put_right};
 pub use layout::{Mode, Plan, add_pinned, holds_our_block, plan};
+pub use readable::Unreadable;
 
 mod desired;
 mod expiry;
 mod fragments;
 mod layout;
+mod readable;

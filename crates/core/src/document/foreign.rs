@@ -1,0 +1,71 @@
+//! Files of other kinds that are published by mistake, known by how they begin. Asked only about what holds no good key.
+
+use serde::de::IgnoredAny;
+
+/// What the bytes are, and what to do about it.
+pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
+    by_signature(bytes).or_else(|| by_text(bytes.trim_ascii_start()))
+}
+
+fn by_signature(bytes: &[u8]) -> Option<&'static str> {
+    let begins = |signature: &[u8]| bytes.starts_with(signature);
+    if begins(b"\x1f\x8b") {
+        return Some("a gzip file; publish what it holds, uncompressed");
+    }
+    if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") {
+        return Some("a zip file; publish the key set that it holds");
+    }
+    let packed: [&[u8]; 5] = [b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"\x1f\x9d"];
+    if packed.into_iter().any(begins) {
+        return Some("a compressed file; publish what it holds, uncompressed");
+    }
+    if bytes.get(257..262) == Some(b"ustar".as_slice()) {
+        return Some("a tar archive; publish the key set that it holds");
+    }
+    if begins(b"\x30\x81") || begins(b"\x30\x82") || begins(b"\x30\x2a\x30\x05") || begins(b"\x30\x59\x30\x13") {
+        return Some(
+            "a key or certificate in DER; turn a public key into PEM with `openssl pkey -pubin -inform DER`, and that into a \
+             key line with `ssh-keygen -i -m PKCS8 -f FILE`",
+        );
+    }
+    if matches!(bytes, [0, 0, 0, 7..=64, b'a'..=b'z', ..]) {
+        return Some("the bytes of a key without their base64; publish the line `type base64 comment`");
+    }
+    None
+}
+
+fn by_text(text: &[u8]) -> Option<&'static str> {
+    let first = text.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
+    match text {
+        [b'{', ..] => None,
+        [b'[', rest @ ..] if matches!(rest.trim_ascii_start().first(), Some(b'"' | b'{' | b'[' | b']') | None) => {
+            Some("a JSON array; put it into an object: {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}")
+        }
+        [b'[', ..] => Some("a file with [sections]; publish key lines, or JSON"),
+        [b'"', ..] => Some(
+            "a JSON string; publish the text that it holds, without the quotes and escapes (`jq -r .` prints that)",
+        ),
+        [b'\'', ..] => Some("a text in single quotes; publish what is between them"),
+        _ if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {
+            Some("a JSON number or word; a key set is a JSON object, or key lines")
+        }
+        // What `{"version"`, `ssh-`, `ecdsa-`, and blanks before them, are in base64.
+        _ if ["eyJ", "ewo", "ewog", "eyAi", "c3NoL", "ZWNkc2", "c2stc3No", "c2stZWNk"]
+            .iter()
+            .any(|begin| first.starts_with(begin.as_bytes()))
+            && !first.contains(&b' ') =>
+        {
+            Some("base64; publish what it decodes to (`base64 -d` prints that)")
+        }
+        _ if is_yaml(first) => Some("YAML; publish key lines, or JSON"),
+        _ => None,
+    }
+}
+
+/// `---`, `- item`, `name:` or `name: value`, or what cloud-init reads.
+fn is_yaml(first: &[u8]) -> bool {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let name = first.iter().take_while(|b| is_name(b)).count();
+    let behind = first.get(name..).unwrap_or_default();
+    first == b"---" || first.starts_with(b"- ") || name > 0 && (behind == b":" || behind.starts_with(b": "))
+}

@@ -1,0 +1,181 @@
+//! Key material that no sound generator makes: everybody can log in with such a key, or nobody can.
+//!
+//! sshd takes the numbers in a key as they are. An Ed25519 point of small order, or an RSA exponent of 1, accepts
+//! signatures that need no private key. A point off its curve, or an even modulus, accepts none: such a key would replace
+//! a working one and count for `min_keys`. What is too expensive to look for is a modulus that is itself a prime, or
+//! that shares a factor with another key's.
+
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use thiserror::Error;
+
+use super::blob::Reader;
+
+/// Grows whenever this file looks for more. A document that was found sound under an earlier number is looked at again.
+pub const CHECKS: u32 = 1;
+
+/// What is wrong with a key's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Weakness {
+    /// The point is one of the eight whose multiples are known, such as the identity.
+    #[error("its Ed25519 point has a small order, so that anybody can sign for it")]
+    SmallOrder,
+    /// RFC 8032 has one encoding for each point.
+    #[error("its Ed25519 point is not encoded as RFC 8032 demands")]
+    Encoding,
+    /// No signature would verify.
+    #[error("its point is not on the curve, so that nobody can log in with it")]
+    NotOnCurve,
+    /// `x^1` is `x`: the signature is the message.
+    #[error("its RSA exponent is 1, so that anybody can sign for it")]
+    ExponentOne,
+    /// No private exponent belongs to it.
+    #[error("its RSA exponent is even or zero, so that nobody can log in with it")]
+    ExponentEven,
+    /// OpenSSL refuses such an exponent, and with it every login.
+    #[error("its RSA exponent is larger than OpenSSL accepts, so that nobody can log in with it")]
+    ExponentLarge,
+    /// Not a product of two primes.
+    #[error("its RSA modulus is even")]
+    ModulusEven,
+    /// Not a product of two large primes.
+    #[error("its RSA modulus is divisible by {0}")]
+    SmallFactor(u32),
+    /// The square root gives the factors away.
+    #[error("its RSA modulus is a square")]
+    Square,
+    /// A long run of one byte, as in 2^2048 - 1 and in a file that was filled up.
+    #[error("its bytes repeat and are not random")]
+    Repetition,
+}
+
+/// Looks at the numbers of a key in canonical form. Types that are not known here have none that could be looked at.
+pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
+    let mut reader = Reader(bytes);
+    let _kind = reader.string();
+    let first = reader.string().unwrap_or_default();
+    let second = reader.string().unwrap_or_default();
+    match kind {
+        "ssh-rsa" => check_rsa(digits(first), digits(second)),
+        "ssh-ed25519" | "sk-ssh-ed25519@openssh.com" => check_ed25519(first),
+        "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => check_composite(first),
+        "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
+            on_curve(second, |point| p256::PublicKey::from_sec1_bytes(point).is_ok())
+        }
+        "ecdsa-sha2-nistp384" => on_curve(second, |point| p384::PublicKey::from_sec1_bytes(point).is_ok()),
+        "ecdsa-sha2-nistp521" => on_curve(second, |point| p521::PublicKey::from_sec1_bytes(point).is_ok()),
+        _ => Ok(()),
+    }
+}
+
+/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them.
+fn on_curve(point: &[u8], is_valid: fn(&[u8]) -> bool) -> Result<(), Weakness> {
+    if point.first() == Some(&4) && is_valid(point) { Ok(()) } else { Err(Weakness::NotOnCurve) }
+}
+
+fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
+    let encoded = CompressedEdwardsY::from_slice(point).map_err(|_| Weakness::Encoding)?;
+    let decoded = encoded.decompress().ok_or(Weakness::NotOnCurve)?;
+    if decoded.is_small_order() {
+        return Err(Weakness::SmallOrder);
+    }
+    if is_reduced(point) { Ok(()) } else { Err(Weakness::Encoding) }
+}
+
+/// Whether the y coordinate, little-endian below the sign bit, is smaller than the field's prime 2^255 - 19.
+fn is_reduced(point: &[u8]) -> bool {
+    match point {
+        [low, middle @ .., high] => *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff),
+        _ => false,
+    }
+}
+
+/// An ML-DSA-44 key of 1,312 bytes, and an Ed25519 key behind it; both must sign.
+fn check_composite(key: &[u8]) -> Result<(), Weakness> {
+    let (mldsa, ed25519) = key.split_last_chunk::<32>().ok_or(Weakness::Encoding)?;
+    if repeats(mldsa) {
+        return Err(Weakness::Repetition);
+    }
+    check_ed25519(ed25519)
+}
+
+/// OpenSSL's bounds of an exponent: 64 bits beside a modulus of more than 3,072 bits. Beside a smaller one it has no
+/// bound but the modulus; FIPS 186 ends at 256 bits.
+const MAX_EXPONENT: usize = 32;
+const MAX_EXPONENT_OF_LARGE: usize = 8;
+const LARGE_MODULUS: usize = 384;
+
+/// Both big-endian and without leading zeros.
+fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
+    if exponent == [1] {
+        return Err(Weakness::ExponentOne);
+    }
+    if exponent.last().is_none_or(|low| low % 2 == 0) {
+        return Err(Weakness::ExponentEven);
+    }
+    let most = if modulus.len() > LARGE_MODULUS { MAX_EXPONENT_OF_LARGE } else { MAX_EXPONENT };
+    if exponent.len() > most {
+        return Err(Weakness::ExponentLarge);
+    }
+    if modulus.last().is_none_or(|low| low % 2 == 0) {
+        return Err(Weakness::ModulusEven);
+    }
+    if repeats(modulus) {
+        return Err(Weakness::Repetition);
+    }
+    check_factors(modulus)
+}
+
+/// Trial division by the odd primes below this. Of all odd numbers it passes one in eight.
+const MOST_FACTOR: u32 = 1 << 12;
+
+/// An odd modulus. Sound ones are a square modulo each of these primes with one chance in two, so that one which is a
+/// square modulo all 563 is a square.
+fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
+    let words: Vec<u32> = modulus.rchunks(4).rev().map(big_endian).collect();
+    let mut is_square = true;
+    for prime in (3..MOST_FACTOR).step_by(2).filter(|number| is_prime(*number)) {
+        let remainder = remainder(&words, prime);
+        if remainder == 0 {
+            return Err(Weakness::SmallFactor(prime));
+        }
+        is_square = is_square && is_square_modulo(remainder, prime);
+    }
+    if is_square { Err(Weakness::Square) } else { Ok(()) }
+}
+
+fn big_endian(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+fn remainder(words: &[u32], divisor: u32) -> u32 {
+    let divisor = u64::from(divisor);
+    let rest = words.iter().fold(0, |rest, word| (rest << 32 | u64::from(*word)) % divisor);
+    u32::try_from(rest).unwrap_or_default()
+}
+
+fn is_prime(odd: u32) -> bool {
+    (3..).step_by(2).take_while(|factor| factor * factor <= odd).all(|factor| odd % factor != 0)
+}
+
+/// Euler's criterion.
+fn is_square_modulo(number: u32, prime: u32) -> bool {
+    let (mut power, mut base, mut exponent) = (1, number, prime / 2);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            power = power * base % prime;
+        }
+        base = base * base % prime;
+        exponent /= 2;
+    }
+    power == 1
+}
+
+/// Sixteen equal bytes in a row: one chance in 2^109 for a random modulus of 16,384 bits.
+fn repeats(bytes: &[u8]) -> bool {
+    bytes.chunk_by(|one, next| one == next).any(|run| run.len() >= 16)
+}
+
+/// A positive integer without its leading zeros.
+pub(super) fn digits(mpint: &[u8]) -> &[u8] {
+    mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default()
+}

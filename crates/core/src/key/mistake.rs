@@ -1,0 +1,144 @@
+//! What people publish in the place of a key line, and what they can do about it. Asked only about lines that are no key.
+
+use thiserror::Error;
+
+use super::line::{cut_options, cut_word, looks_like_type};
+use super::options::is_option_name;
+use crate::words::brief;
+
+/// Something that is often taken for a key line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Mistake {
+    /// What puttygen saves and `ssh-keygen -e` prints.
+    #[error(
+        "this is a public key in the format of RFC 4716, which PuTTY and ssh.com write and sshd does not read; \
+         convert it with `ssh-keygen -i -f FILE`"
+    )]
+    Rfc4716,
+    /// What OpenSSL and clouds write.
+    #[error(
+        "this is a public key in PEM format, which sshd does not read; convert it with `ssh-keygen -i -m {0} -f FILE`"
+    )]
+    Pem(&'static str),
+    /// A certificate for TLS.
+    #[error(
+        "this is an X.509 certificate; take its key out with `openssl x509 -in FILE -noout -pubkey`, and convert that \
+         with `ssh-keygen -i -m PKCS8 -f FILE`"
+    )]
+    X509,
+    /// A key of another program.
+    #[error("this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP key")]
+    Pgp,
+    /// Only JSON documents are signed.
+    #[error("this is an SSH signature; only a JSON document can be signed, and its signature stands behind it")]
+    Signature,
+    /// Any other PEM block.
+    #[error("this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f KEY` prints")]
+    OtherPem,
+    /// A key that an editor or a terminal has wrapped.
+    #[error("this looks like a part of a key that was broken over several lines; write each key in one line")]
+    Part,
+    /// A line of another file.
+    #[error(
+        "{0:?} stands before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
+         with options"
+    )]
+    HostOrPrincipal(String),
+    /// Numbers alone.
+    #[error("this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`")]
+    Ssh1,
+    /// A list of YAML or Markdown.
+    #[error("the line begins with a dash, as a list in YAML does; begin it with the key type, or with options")]
+    ListItem,
+    /// A quote that sshd takes for the end of the value.
+    #[error("a quote inside an option's value must be written \\\", or the value ends there")]
+    InnerQuote,
+    /// Neither an option nor a type.
+    #[error(
+        "{0:?} stands where the key type must; options have no blanks between them, and a quote inside an option's value \
+         must be written \\\""
+    )]
+    Between(String),
+    /// sshd takes what follows the blank for the key type.
+    #[error("a blank stands between the options; sshd takes it for their end, so write them like restrict,pty")]
+    BlankInOptions,
+}
+
+/// Shorter words of base64 letters may be words of a language.
+const SHORTEST_PART: usize = 20;
+
+impl Mistake {
+    /// What a line was probably meant to be.
+    pub(super) fn find(line: &str) -> Option<Self> {
+        if let Some(block) = Self::find_block(line) {
+            return Some(block);
+        }
+        let (first, rest) = cut_word(line);
+        let second = cut_word(rest).0;
+        if first == "-" || first == "*" {
+            return Some(Self::ListItem);
+        }
+        if first.starts_with("@cert-authority") || first.starts_with("@revoked") {
+            return Some(Self::HostOrPrincipal(brief(first)));
+        }
+        let is_host = first == "localhost" || first.contains(['.', ':', '@', '[', '|']);
+        let is_option = first.contains(['"', '=']) && !first.starts_with('|');
+        if is_host && !is_option && looks_like_type(second) {
+            return Some(Self::HostOrPrincipal(brief(first)));
+        }
+        let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+        if is_number(first) && is_number(second) {
+            return Some(Self::Ssh1);
+        }
+        if first.len() >= SHORTEST_PART && is_base64(first) {
+            return Some(Self::Part);
+        }
+        if looks_like_type(first) {
+            return None;
+        }
+        let (options, behind) = cut_options(line)?;
+        let word = cut_word(behind).0;
+        if options.contains("=\"") && word.contains('"') && !word.contains("=\"") {
+            return Some(Self::InnerQuote);
+        }
+        let name = word.split(['=', ',']).next().unwrap_or_default().to_ascii_lowercase();
+        let is_option = options.ends_with(',') || word.starts_with(',') || is_option_name(&name);
+        if word.is_empty() {
+            return None;
+        }
+        if is_option {
+            return Some(Self::BlankInOptions);
+        }
+        let has_key = behind.split([' ', '\t']).any(looks_like_type);
+        (has_key && !looks_like_type(word)).then(|| Self::Between(brief(word)))
+    }
+
+    /// The same for the end of what was broken over lines, which is known only by the line before.
+    pub fn find_end(line: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(line).ok()?.trim();
+        let first = cut_word(line).0;
+        (!first.is_empty() && is_base64(first)).then_some(Self::Part)
+    }
+
+    /// What a text is that begins as the blocks of other programs do.
+    pub(super) fn find_block(text: &str) -> Option<Self> {
+        let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| text.starts_with(beginning));
+        if begins(&["---- BEGIN SSH2 ", "---- END SSH2 ", "Comment:", "Subject:", "x-command:"]) {
+            return Some(Self::Rfc4716);
+        }
+        let label = text.strip_prefix("-----BEGIN ").or_else(|| text.strip_prefix("-----END "))?;
+        let label = label.split("-----").next().unwrap_or_default();
+        Some(match label {
+            "PUBLIC KEY" => Self::Pem("PKCS8"),
+            "RSA PUBLIC KEY" => Self::Pem("PEM"),
+            "CERTIFICATE" => Self::X509,
+            "SSH SIGNATURE" => Self::Signature,
+            _ if label.starts_with("PGP") => Self::Pgp,
+            _ => Self::OtherPem,
+        })
+    }
+}
+
+fn is_base64(word: &str) -> bool {
+    word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+}

@@ -1,0 +1,71 @@
+//! Which keys the installed sshd can read, by its version. It ignores the line of any other key, without a word.
+
+use std::collections::HashSet;
+
+use super::desired::Desired;
+use crate::key::{Fingerprint, KeyBlob};
+
+/// A version of OpenSSH: major and minor.
+type Version = (u32, u32);
+
+/// A key that is wanted and that the installed sshd cannot read, or may not be able to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its fingerprint.
+    pub key: Fingerprint,
+    /// Why it is not installed.
+    pub reason: String,
+}
+
+/// The first OpenSSH that reads a type. `None`: all that are in use do.
+fn since(kind: &str) -> Option<Version> {
+    match kind {
+        "sk-ssh-ed25519@openssh.com" | "sk-ecdsa-sha2-nistp256@openssh.com" => Some((8, 2)),
+        "ssh-mldsa44-ed25519@openssh.com" => Some((10, 4)),
+        "ssh-mldsa44-ed25519" => Some((10, 6)),
+        _ => None,
+    }
+}
+
+/// Whether the version of the installed sshd matters for a key.
+fn is_recent(key: &KeyBlob) -> bool {
+    since(key.kind()).is_some()
+}
+
+impl Desired {
+    /// Whether the version of the installed sshd matters for any of the keys.
+    pub fn has_recent(&self) -> bool {
+        self.entries.iter().any(|entry| is_recent(&entry.key))
+    }
+
+    /// Takes the keys out that the installed sshd cannot read: they let nobody in, must not take the place of one that
+    /// does, and do not count.
+    ///
+    /// Where sshd did not tell its version, nothing is known of such a key, and so nothing changes: it stays where the file
+    /// has it (`standing`), since it may be the one that works, and is not installed where the file has it not.
+    pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &HashSet<Fingerprint>) {
+        let unreadable = &mut self.unreadable;
+        self.entries.retain(|entry| {
+            let Some(least) = since(entry.key.kind()) else { return true };
+            let key = entry.key.fingerprint();
+            let is_readable = sshd.map_or_else(|| standing.contains(&key), |sshd| sshd >= least);
+            if !is_readable {
+                unreadable.push(Unreadable { key, reason: reason(entry.key.kind(), least, sshd) });
+            }
+            is_readable
+        });
+    }
+}
+
+fn reason(kind: &str, (major, minor): Version, sshd: Option<Version>) -> String {
+    match sshd {
+        Some((has, has_minor)) => format!(
+            "keys of type {kind} need OpenSSH {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would \
+             ignore the line; upgrade it, or publish a key of another type"
+        ),
+        None => format!(
+            "keys of type {kind} need OpenSSH {major}.{minor}, and the version of the sshd installed here is not known; it \
+             is installed when `sshd -V` answers"
+        ),
+    }
+}
