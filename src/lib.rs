@@ -9,6 +9,7 @@
 
 pub mod agent;
 pub mod aws;
+mod caught;
 pub mod command;
 pub mod config;
 pub mod ctl;

@@ -231,6 +231,12 @@ pub struct Store {
 impl Store {
     /// Opens the directory, made 0700 when absent, and waits for its lock.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let opened = Self::open_while(directory, &|| true)?;
+        opened.ok_or_else(|| StateError::Busy(directory.join("lock")))
+    }
+
+    /// Opens it as long as it is still `wanted`; `None` when it is not any more.
+    pub fn open_while(directory: &Path, wanted: &dyn Fn() -> bool) -> Result<Option<Self>, StateError> {
         let failed = |source| StateError::Directory { path: directory.to_owned(), source };
         let documents = directory.join("documents");
         for path in [directory, &documents] {
@@ -246,6 +252,7 @@ impl Store {
         let begun = Instant::now();
         loop {
             match file.try_lock() {
+                _ if !wanted() => return Ok(None),
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
                     thread::sleep(Duration::from_millis(20))
@@ -257,7 +264,7 @@ impl Store {
         let store = Self::load(directory, Some(file))?;
         // A run that was killed after its last save did not come to this.
         store.sweep_documents();
-        Ok(store)
+        Ok(Some(store))
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.

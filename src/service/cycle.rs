@@ -1,12 +1,12 @@
-//! One cycle of the service: the state's lock, the sources on the loop's own thread, the accounts on another.
+//! One cycle of the service, on the worker's thread: the state's lock, the sources, the accounts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
+use tokio::runtime::Handle;
 
-use super::progress::{Phase, Progress};
+use super::progress::Turn;
 use crate::agent::{Agent, Intent};
 use crate::host::Host;
 use crate::outcome::{Outcome, chain};
@@ -20,29 +20,29 @@ pub(super) struct Cycle<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
     pub(super) state: PathBuf,
     pub(super) clock: fn() -> Timestamp,
-    pub(super) progress: Progress,
+    pub(super) turn: Turn,
     /// The last outcome, for a cycle that asks no source.
     pub(super) last: Option<Outcome>,
 }
 
-impl<F, H> Cycle<F, H>
-where
-    F: Fetch + Send + Sync + 'static,
-    H: Host + Send + Sync + 'static,
-{
-    /// Runs it. The error is one line: nothing was begun.
-    pub(super) async fn run(self, act: Act) -> Result<Outcome, String> {
-        let Self { agent, state, clock, progress, last } = self;
-        progress.enter(Phase::Gathering);
-        // What blocks, the lock of another cycle or an account on a dead file system, keeps no signal waiting.
-        let open = spawn_blocking(move || Store::open(&state));
-        let mut store = open.await.map_err(|fault| chain(&fault))?.map_err(|fault| chain(&fault))?;
+impl<F: Fetch, H: Host> Cycle<F, H> {
+    /// Runs it; `None` when it was given up. The error is one line: nothing was begun.
+    pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, String>> {
+        let Self { agent, state, clock, turn, last } = self;
+        let mut store = match Store::open_while(&state, &|| !turn.is_given_up()) {
+            Ok(store) => store?,
+            Err(fault) => return Some(Err(chain(&fault))),
+        };
         let gathered = match (act, &last) {
             (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, clock()),
-            (Act::Fetch, _) | (Act::Replan, None) => agent.gather(&mut store, Intent::default(), clock()).await,
+            (Act::Fetch, _) | (Act::Replan, None) => runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = turn.given_up() => None,
+                    gathered = agent.gather(&mut store, Intent::default(), clock()) => Some(gathered),
+                }
+            })?,
         };
-        progress.enter(Phase::Installing);
-        let install = spawn_blocking(move || agent.install(&mut store, gathered, clock));
-        install.await.map_err(|fault| chain(&fault))
+        turn.begin_to_install().then(|| Ok(agent.install(&mut store, gathered, clock)))
     }
 }

@@ -1,8 +1,10 @@
 //! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so steps must go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target};
 use crate::source::{Fetch, FetchError, Fetched, SourceUrl, Versions};
@@ -11,52 +13,84 @@ use crate::user::UserName;
 /// Longer than any single step may take: 30 s for a fetch or for the state's lock.
 const LONGEST_STEP: Duration = Duration::from_secs(90);
 
-/// Where the running cycle is, and since when.
+/// Whether a cycle runs, and when it took its last step.
 #[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<Inner>);
+pub(super) struct Progress(Arc<Steps>);
 
 #[derive(Debug)]
-struct Inner {
+struct Steps {
     origin: Instant,
     last: AtomicU64,
-    phase: AtomicU8,
-}
-
-/// The phases of a cycle as far as a signal is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No cycle runs.
-    Idle,
-    /// Nothing of the node is touched yet: it may be given up at any moment.
-    Gathering,
-    /// Files are written.
-    Installing,
+    running: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { origin: Instant::now(), last: AtomicU64::new(0), phase: AtomicU8::new(0) }))
+        let (last, running) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Steps { origin: Instant::now(), last, running }))
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
-        self.0.phase.store(phase as u8, Ordering::SeqCst);
+    /// A cycle begins.
+    pub(super) fn begin(&self) {
+        self.0.running.store(true, Ordering::SeqCst);
         self.step();
     }
 
-    pub(super) fn is_installing(&self) -> bool {
-        self.0.phase.load(Ordering::SeqCst) == Phase::Installing as u8
+    /// No cycle runs any more.
+    pub(super) fn end(&self) {
+        self.0.running.store(false, Ordering::SeqCst);
     }
 
     /// No cycle runs, or it took a step lately.
     pub(super) fn goes_on(&self) -> bool {
-        let idle = self.0.phase.load(Ordering::SeqCst) == Phase::Idle as u8;
         let last = Duration::from_millis(self.0.last.load(Ordering::SeqCst));
-        idle || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
+        !self.0.running.load(Ordering::SeqCst) || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
     }
 
     fn step(&self) {
         let now = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.store(now, Ordering::SeqCst);
+    }
+}
+
+/// One cycle's right to go on: until it writes it may be given up at any moment, and then it writes nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<(AtomicU8, Notify)>);
+
+const GATHERING: u8 = 0;
+const INSTALLING: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Turn {
+    /// Whether it may write. From then on it is not given up any more.
+    pub(super) fn begin_to_install(&self) -> bool {
+        self.change(INSTALLING)
+    }
+
+    /// Gives the cycle up; `false` when it writes already.
+    pub(super) fn give_up(&self) -> bool {
+        let given_up = self.change(GIVEN_UP);
+        self.0.1.notify_one();
+        given_up
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst) == GIVEN_UP
+    }
+
+    pub(super) fn is_installing(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst) == INSTALLING
+    }
+
+    /// Ends when the cycle is given up.
+    pub(super) async fn given_up(&self) {
+        while !self.is_given_up() {
+            self.0.1.notified().await;
+        }
+    }
+
+    fn change(&self, to: u8) -> bool {
+        self.0.0.compare_exchange(GATHERING, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 

@@ -1,0 +1,43 @@
+//! A panic below one request is that request's failure, and nobody else's.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+
+/// What a panic said. The panic hook has already logged where it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panic(pub(crate) String);
+
+/// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state that it left behind.
+pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
+    let mut future = pin!(future);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        Err(payload) => std::task::Poll::Ready(Err(Panic(text_of(payload.as_ref())))),
+    })
+    .await
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn f42_a_panic_is_a_result_and_so_is_everything_else() {
+        assert_eq!(caught(async { 7 }).await, Ok(7));
+        let (fixed, made) = (caught(async { panic!("fixed") }), caught(async { panic!("made of {}", 1 + 1) }));
+        let results: [Result<(), Panic>; 2] = [fixed.await, made.await];
+        assert_eq!(results, ["fixed", "made of 2"].map(|text| Err(Panic(text.to_owned()))));
+        let later = caught(async {
+            tokio::task::yield_now().await;
+            panic!("later")
+        });
+        assert_eq!(later.await, Err::<(), _>(Panic("later".to_owned())));
+    }
+}

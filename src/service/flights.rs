@@ -1,0 +1,183 @@
+//! Requests to sources that outlive the cycle that made them: a window or a reload gives a cycle up at any moment, and the
+//! next one goes on waiting for the same answer. So a slow source loses nothing, however often it is interrupted.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use crate::source::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
+
+type Answer = Result<Fetched, FetchError>;
+
+/// Asks for documents from a cycle's thread.
+#[derive(Debug)]
+pub(super) struct Requests(UnboundedSender<Request>);
+
+#[derive(Debug)]
+struct Request {
+    url: SourceUrl,
+    known: Option<Versions>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The requests that are under way.
+pub(super) struct Flights<F> {
+    fetch: Arc<F>,
+    requests: UnboundedReceiver<Request>,
+    flights: Vec<Flight>,
+}
+
+/// One request, and who waits for it: its answer waits for the next cycle when the one that asked was given up.
+struct Flight {
+    url: SourceUrl,
+    known: Option<Versions>,
+    state: State,
+    waiting: Option<oneshot::Sender<Answer>>,
+}
+
+enum State {
+    UnderWay(Pin<Box<dyn Future<Output = Answer>>>),
+    Arrived(Answer),
+    Delivered,
+}
+
+impl<F: Fetch + 'static> Flights<F> {
+    /// Fetches by `fetch` what is asked for by the second part.
+    pub(super) fn new(fetch: F) -> (Self, Requests) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        (Self { fetch: Arc::new(fetch), requests, flights: Vec::new() }, Requests(sender))
+    }
+
+    /// Whether nothing is under way, or waits to be asked for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Forgets what no cycle asked for again. To be called after a whole cycle, which asks for all that is configured.
+    pub(super) fn forget(&mut self) {
+        self.flights.clear();
+    }
+
+    /// Brings answers, and never ends. It may be given up at any time.
+    pub(super) async fn fly(&mut self) {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(request)) = self.requests.poll_recv(context) {
+            self.take(request);
+        }
+        for flight in &mut self.flights {
+            flight.poll(context);
+        }
+        self.flights.retain(|flight| !matches!(flight.state, State::Delivered));
+        Poll::Pending
+    }
+
+    /// What is asked for again under way with the same condition is not asked for twice.
+    fn take(&mut self, Request { url, known, answer }: Request) {
+        let same = self.flights.iter_mut().find(|flight| flight.url == url && flight.known == known);
+        if let Some(flight) = same {
+            flight.waiting = Some(answer);
+            return;
+        }
+        let (fetch, asked, condition) = (Arc::clone(&self.fetch), url.clone(), known.clone());
+        let future = Box::pin(async move { fetch.fetch(&asked, condition.as_ref()).await });
+        self.flights.push(Flight { url, known, state: State::UnderWay(future), waiting: Some(answer) });
+    }
+}
+
+impl Flight {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let State::UnderWay(future) = &mut self.state
+            && let Poll::Ready(answer) = future.as_mut().poll(context)
+        {
+            self.state = State::Arrived(answer);
+        }
+        if !matches!(self.state, State::Arrived(_)) {
+            return;
+        }
+        let Some(waiting) = self.waiting.take() else { return };
+        if let State::Arrived(answer) = std::mem::replace(&mut self.state, State::Delivered)
+            && let Err(answer) = waiting.send(answer)
+        {
+            // The cycle was given up.
+            self.state = State::Arrived(answer);
+        }
+    }
+}
+
+impl Fetch for Requests {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        let request = Request { url: url.clone(), known: known.cloned(), answer };
+        let ending = |url| FetchError {
+            class: Class::Transient,
+            message: format!("{url}: the service is stopping"),
+            remedy: "the next start asks again".to_owned(),
+        };
+        self.0.send(request).map_err(|_| ending(url))?;
+        receiver.await.unwrap_or_else(|_| Err(ending(url)))
+    }
+}
+
+impl<F> fmt::Debug for Flights<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.flights.iter().map(|flight| &flight.url)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// A source that answers when it is told to, and counts the requests.
+    #[derive(Default)]
+    struct Slow(Cell<u32>, Notify);
+
+    impl Fetch for &'static Slow {
+        async fn fetch(&self, _: &SourceUrl, known: Option<&Versions>) -> Answer {
+            self.0.set(self.0.get() + 1);
+            self.1.notified().await;
+            assert_eq!(known, None);
+            Ok(Fetched::Unchanged)
+        }
+    }
+
+    #[tokio::test]
+    async fn f43_an_interrupted_request_goes_on_and_its_answer_waits() {
+        let slow: &'static Slow = Box::leak(Box::default());
+        let (mut flights, requests) = Flights::new(slow);
+        let url = SourceUrl::parse("s3://keys/k").unwrap();
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                _ = requests.fetch(&url, None) => panic!("nothing has answered"),
+                () = flights.fly() => {}
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert_eq!(slow.0.get(), 1, "it was asked once");
+        slow.1.notify_one();
+        tokio::select! {
+            biased;
+            () = flights.fly() => {}
+            () = tokio::task::yield_now() => {}
+        }
+        // It has arrived while nobody waited.
+        let answer = tokio::select! {
+            answer = requests.fetch(&url, None) => answer,
+            () = flights.fly() => panic!("it never ends"),
+        };
+        assert_eq!((answer, slow.0.get(), flights.is_empty()), (Ok(Fetched::Unchanged), 1, true));
+    }
+}
