@@ -13,3 +13,4 @@ pub mod status_file;
 pub mod summary;
 pub mod tags;
 pub mod text;
+mod writer;
