@@ -1,20 +1,35 @@
 //! A panic below one request is that request's failure, and nobody else's.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::task::Poll;
+
+use crate::source::{Class, FetchError};
 
 /// What a panic said. The panic hook has already logged where it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Panic(pub(crate) String);
+
+impl Panic {
+    /// The failure of a request to `subject`. It may pass: the value that caused it may be another the next time.
+    pub(crate) fn failure(&self, subject: &impl Display) -> FetchError {
+        FetchError {
+            class: Class::Transient,
+            message: format!("{subject}: the request ended in a panic: {}", self.0),
+            remedy: "report this as a bug; nothing else is affected".to_owned(),
+        }
+    }
+}
 
 /// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state that it left behind.
 pub(crate) async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
         Ok(poll) => poll.map(Ok),
-        Err(payload) => std::task::Poll::Ready(Err(Panic(text_of(payload.as_ref())))),
+        Err(payload) => Poll::Ready(Err(Panic(text_of(payload.as_ref())))),
     })
     .await
 }
