@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -14,35 +15,41 @@ use crate::schedule::Act;
 use crate::source::Fetch;
 use crate::state::Store;
 
-/// All that a cycle needs; it owns it, so that it can be given up without a trace.
+/// All that a cycle needs; it owns it, so that it can end early without a trace.
 #[derive(Debug)]
 pub(super) struct Cycle<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
     pub(super) state: PathBuf,
     pub(super) clock: fn() -> Timestamp,
     pub(super) turn: Turn,
+    /// The state could not be written by an earlier cycle.
+    pub(super) outdated: Arc<AtomicBool>,
     /// The last outcome, for a cycle that asks no source.
     pub(super) last: Option<Outcome>,
 }
 
 impl<F: Fetch, H: Host> Cycle<F, H> {
-    /// Runs it; `None` when it was given up. The error is one line: nothing was begun.
+    /// Runs it; `None` when it made room for something else. The error is one line: nothing was begun.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, String>> {
-        let Self { agent, state, clock, turn, last } = self;
-        let mut store = match Store::open_while(&state, &|| !turn.is_given_up()) {
+        let Self { agent, state, clock, turn, outdated, last } = self;
+        let mut store = match Store::open_while(&state, &|| turn.waits_for_lock()) {
             Ok(store) => store?,
             Err(fault) => return Some(Err(chain(&fault))),
         };
+        store.set_outdated(outdated.load(Ordering::SeqCst));
         let gathered = match (act, &last) {
             (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, clock()),
             (Act::Fetch, _) | (Act::Replan, None) => runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    () = turn.given_up() => None,
                     gathered = agent.gather(&mut store, Intent::default(), clock()) => Some(gathered),
+                    () = turn.sources_left() => None,
                 }
             })?,
         };
-        turn.begin_to_install().then(|| Ok(agent.install(&mut store, gathered, clock)))
+        turn.begin_to_install();
+        let outcome = agent.install(&mut store, gathered, clock);
+        outdated.store(store.is_outdated(), Ordering::SeqCst);
+        Some(Ok(outcome))
     }
 }

@@ -14,6 +14,7 @@ use std::io;
 use std::mem::take;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -50,6 +51,8 @@ const READY_AFTER: Duration = Duration::from_secs(30);
 /// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
 const FINISH: Duration = Duration::from_millis(1_500);
 
+/// How often a cycle that works while a window waits is looked at.
+const RING_AGAIN: Duration = Duration::from_millis(200);
 /// Reloads are at least this far apart: the first is at once, and demands without end leave time for cycles.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -94,7 +97,7 @@ pub struct Parts<F, H, D, L> {
 struct Running {
     act: Act,
     turn: Turn,
-    /// `None` when it was given up.
+    /// `None` when it made room for a window or a reload.
     result: Receiver<Option<Result<Outcome, String>>>,
 }
 
@@ -125,6 +128,8 @@ pub struct Service<F, H, D, L> {
     unwritten: bool,
     /// What a reload found under way may tell of a time before it: the sources are asked once more.
     again: bool,
+    /// The state could not be written: what is on disk may be older than what is in force.
+    outdated: Arc<AtomicBool>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
@@ -168,6 +173,7 @@ where
             refused: None,
             unwritten: false,
             again: false,
+            outdated: Arc::default(),
         }
     }
 
@@ -189,6 +195,12 @@ where
         let (mut wanted, mut reload) = (false, false);
         let mut next_reload = Instant::now();
         loop {
+            if let (true, Some(Running { turn, .. })) = (reload, &cycle) {
+                turn.leave_lock();
+                if self.flights.are_under_way() {
+                    turn.leave_sources();
+                }
+            }
             if cycle.is_none() {
                 if take(&mut reload) {
                     self.reload();
@@ -205,31 +217,33 @@ where
             }
             tokio::select! {
                 result = ending(&mut cycle) => {
-                    if let Some(running) = cycle.take() {
+                    self.progress.end();
+                    if let (Some(running), Some(result)) = (cycle.take(), result) {
                         self.ended(running.act, result);
                     }
                 }
+                // The cycle waits now, and may have to make room for a reload.
                 () = self.flights.fly() => {}
                 // Beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
                 entry = self.reporter.step(self.clock) => self.reported(entry),
                 rung = alarm.rings() => {
                     rung?;
-                    // A window does not wait for a source that does not answer. The request goes on meanwhile.
-                    if cycle.as_ref().is_some_and(|running| running.act == Act::Fetch) {
-                        if self.planner.changes((self.clock)()) {
-                            self.give_up(&mut cycle);
-                        } else if let Some(at) = self.planner.change() {
+                    if let Some(Running { act: Act::Fetch, turn, .. }) = &cycle {
+                        let now = (self.clock)();
+                        match self.planner.change() {
+                            // A window does not wait for a source that does not answer.
+                            Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
+                            // What the cycle works on comes to its end, unless it has to wait after that.
+                            Some(at) if at <= now => alarm.set(now + RING_AGAIN)?,
                             // The clock was set.
-                            alarm.set(at)?;
+                            Some(at) => alarm.set(at)?,
+                            None => {}
                         }
                     }
                 }
                 _ = hangup.recv() => wanted = true,
-                () = sleep_until(next_reload), if wanted => {
-                    (wanted, reload) = (false, true);
-                    self.give_up(&mut cycle);
-                }
+                () = sleep_until(next_reload), if wanted => (wanted, reload) = (false, true),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = sleep_until(ready_by), if !self.ready => self.say_ready(),
@@ -243,20 +257,12 @@ where
         self.notify.stopping();
         let act = cycle.as_ref().filter(|running| running.turn.is_installing()).map(|running| running.act);
         if let Some(act) = act
-            && let Ok(result) = timeout(FINISH, ending(&mut cycle)).await
+            && let Ok(Some(result)) = timeout(FINISH, ending(&mut cycle)).await
         {
             self.ended(act, result);
         }
         journal::tell(&Entry::new(Kind::Stopping, "stopping; the keys stay as they are"));
         Ok(())
-    }
-
-    /// Gives the cycle up, unless it writes: then it comes to its end, which other signals do not wait for.
-    fn give_up(&self, cycle: &mut Option<Running>) {
-        if cycle.as_ref().is_some_and(|running| running.turn.give_up()) {
-            *cycle = None;
-            self.progress.end();
-        }
     }
 
     fn begin(&mut self, act: Act) -> Running {
@@ -266,6 +272,7 @@ where
             state: self.setup.state.clone(),
             clock: self.clock,
             turn: turn.clone(),
+            outdated: Arc::clone(&self.outdated),
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
         };
         self.progress.begin();
@@ -280,7 +287,6 @@ where
     }
 
     fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
-        self.progress.end();
         let now = (self.clock)();
         let (mut outcome, ended) = match result {
             Ok(mut outcome) => {
@@ -398,13 +404,11 @@ where
     }
 }
 
-async fn ending(cycle: &mut Option<Running>) -> Result<Outcome, String> {
+/// What the running cycle comes to; `None` when it made room.
+async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, String>> {
     let Some(running) = cycle else { return pending().await };
-    match (&mut running.result).await {
-        Ok(Some(result)) => result,
-        Ok(None) => Err("the cycle was given up".to_owned()),
-        Err(_) => Err("a panic ended the cycle; report this as a bug, with the lines of the log before it".to_owned()),
-    }
+    let panicked = || "a panic ended the cycle; report this as a bug, with the lines of the log before it".to_owned();
+    (&mut running.result).await.unwrap_or_else(|_| Some(Err(panicked())))
 }
 
 fn signals() -> io::Result<[Signal; 3]> {

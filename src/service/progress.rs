@@ -1,7 +1,7 @@
 //! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so steps must go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -53,44 +53,49 @@ impl Progress {
     }
 }
 
-/// One cycle's right to go on: until it writes it may be given up at any moment, and then it writes nothing.
+/// How far one cycle is, and how it is told to make room for something that does not wait. It makes room only while it
+/// waits itself, so that what it has begun to work out is never lost.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turn(Arc<(AtomicU8, Notify)>);
+pub(super) struct Turn(Arc<Flags>);
 
-const GATHERING: u8 = 0;
-const INSTALLING: u8 = 1;
-const GIVEN_UP: u8 = 2;
+#[derive(Debug, Default)]
+struct Flags {
+    leave_lock: AtomicBool,
+    leave_sources: AtomicBool,
+    left: Notify,
+    installing: AtomicBool,
+}
 
 impl Turn {
-    /// Whether it may write. From then on it is not given up any more.
-    pub(super) fn begin_to_install(&self) -> bool {
-        self.change(INSTALLING)
+    /// The cycle no longer waits for the state's lock.
+    pub(super) fn leave_lock(&self) {
+        self.0.leave_lock.store(true, Ordering::SeqCst);
     }
 
-    /// Gives the cycle up; `false` when it writes already.
-    pub(super) fn give_up(&self) -> bool {
-        let given_up = self.change(GIVEN_UP);
-        self.0.1.notify_one();
-        given_up
+    /// The cycle no longer waits for its sources.
+    pub(super) fn leave_sources(&self) {
+        self.0.leave_sources.store(true, Ordering::SeqCst);
+        self.0.left.notify_one();
     }
 
-    pub(super) fn is_given_up(&self) -> bool {
-        self.0.0.load(Ordering::SeqCst) == GIVEN_UP
+    pub(super) fn waits_for_lock(&self) -> bool {
+        !self.0.leave_lock.load(Ordering::SeqCst)
     }
 
-    pub(super) fn is_installing(&self) -> bool {
-        self.0.0.load(Ordering::SeqCst) == INSTALLING
-    }
-
-    /// Ends when the cycle is given up.
-    pub(super) async fn given_up(&self) {
-        while !self.is_given_up() {
-            self.0.1.notified().await;
+    /// Ends when the cycle must not wait for its sources any more.
+    pub(super) async fn sources_left(&self) {
+        while !self.0.leave_sources.load(Ordering::SeqCst) {
+            self.0.left.notified().await;
         }
     }
 
-    fn change(&self, to: u8) -> bool {
-        self.0.0.compare_exchange(GATHERING, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    /// Files are written from now on: that comes to its end, also when the service stops.
+    pub(super) fn begin_to_install(&self) {
+        self.0.installing.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_installing(&self) -> bool {
+        self.0.installing.load(Ordering::SeqCst)
     }
 }
 
@@ -106,7 +111,7 @@ impl<T> Noted<T> {
         Self { inner: Arc::new(inner), progress: progress.clone() }
     }
 
-    fn step(&self) -> &T {
+    fn noted(&self) -> &T {
         self.progress.step();
         &self.inner
     }
@@ -120,48 +125,52 @@ impl<T> Clone for Noted<T> {
 
 impl<F: Fetch> Fetch for Noted<F> {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        self.step().fetch(url, known).await
+        self.noted().fetch(url, known).await
     }
 }
 
 impl<H: Host + Send> Host for Noted<H> {
+    fn step(&self) {
+        self.progress.step();
+    }
+
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        self.step().account(user)
+        self.noted().account(user)
     }
 
     fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
-        self.step().read(target)
+        self.noted().read(target)
     }
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
-        self.step().sshd_version()
+        self.noted().sshd_version()
     }
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
-        self.step().replace(target, seen, content)
+        self.noted().replace(target, seen, content)
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
-        self.step().fragments(target)
+        self.noted().fragments(target)
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
-        self.step().refresh(target)
+        self.noted().refresh(target)
     }
 
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
-        self.step().accounts(users)
+        self.noted().accounts(users)
     }
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
-        self.step().read_all(targets)
+        self.noted().read_all(targets)
     }
 
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
-        self.step().all_fragments(targets)
+        self.noted().all_fragments(targets)
     }
 
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
-        self.step().replace_all(files)
+        self.noted().replace_all(files)
     }
 }
