@@ -187,6 +187,17 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+    /// It is there, but nothing can be written to it.
+    #[error(
+        "cannot write to the state directory {path}: keys are still removed, but none is installed that would have to be remembered; make it writable"
+    )]
+    Unwritable {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Somebody else could forge the state.
     #[error("the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700")]
     Untrusted(PathBuf),
@@ -231,41 +242,76 @@ pub enum StateError {
 pub struct Store {
     directory: PathBuf,
     saved: State,
-    lock: Option<File>,
+    access: Access,
     /// Nothing has ever been saved there.
     new: bool,
+    /// What is on disk is not all that there was to remember.
+    outdated: bool,
+}
+
+/// What may be done with the directory.
+#[derive(Debug)]
+enum Access {
+    /// Nothing is written, on purpose.
+    Look,
+    /// It is locked against other cycles.
+    Write { _lock: File },
+    /// Nothing can be written: the lock cannot be taken, or the state not be read. A cycle without memory installs no key
+    /// and takes away those that it must.
+    Broken,
 }
 
 impl Store {
     /// Opens the directory, made 0700 when absent, and waits for its lock.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
-        let failed = |source| StateError::Directory { path: directory.to_owned(), source };
-        let documents = directory.join("documents");
-        for path in [directory, &documents] {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(failed(fault)),
-                _ => {}
+        let opened = Self::open_while(directory, &|| true)?;
+        opened.ok_or_else(|| StateError::Busy(directory.join("lock")))
+    }
+
+    /// Opens it as long as it is still `wanted`; `None` when it is not any more.
+    pub fn open_while(directory: &Path, wanted: &dyn Fn() -> bool) -> Result<Option<Self>, StateError> {
+        if let Err(fault) = make(directory) {
+            if is_foreign(&fault) {
+                return Err(StateError::Directory { path: directory.to_owned(), source: fault });
             }
+            return Ok(Some(Self::broken(directory)));
         }
         check_owner(directory)?;
-        let path = directory.join("lock");
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        let begun = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
-                    thread::sleep(Duration::from_millis(20))
+        let access = match open_lock(directory) {
+            Ok(file) => {
+                let begun = Instant::now();
+                loop {
+                    match file.try_lock() {
+                        _ if !wanted() => return Ok(None),
+                        Ok(()) => break Access::Write { _lock: file },
+                        Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                            thread::sleep(Duration::from_millis(20))
+                        }
+                        Err(TryLockError::WouldBlock) => return Err(StateError::Busy(directory.join("lock"))),
+                        Err(TryLockError::Error(_)) => break Access::Broken,
+                    }
                 }
-                Err(TryLockError::WouldBlock) => return Err(StateError::Busy(path)),
-                Err(TryLockError::Error(fault)) => return Err(failed(fault)),
             }
-        }
-        let store = Self::load(directory, Some(file))?;
+            Err(fault) if is_foreign(&fault) => {
+                return Err(StateError::Directory { path: directory.to_owned(), source: fault });
+            }
+            Err(_) => Access::Broken,
+        };
+        let store = match Self::load(directory, access) {
+            Err(StateError::Host(HostError::Io { source, .. })) if !is_foreign(&source) => {
+                return Ok(Some(Self::broken(directory)));
+            }
+            loaded => loaded?,
+        };
         // A run that was killed after its last save did not come to this.
         store.sweep_documents();
-        Ok(store)
+        Ok(Some(store))
+    }
+
+    /// A directory of which nothing can be known. Its file is never overwritten: it may hold all that there was.
+    fn broken(directory: &Path) -> Self {
+        let saved = State { schema: SCHEMA, ..State::default() };
+        Self { directory: directory.to_owned(), saved, access: Access::Broken, new: false, outdated: true }
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
@@ -273,14 +319,24 @@ impl Store {
         if directory.exists() {
             check_owner(directory)?;
         }
-        Self::load(directory, None)
+        Self::load(directory, Access::Look)
     }
 
-    fn load(directory: &Path, lock: Option<File>) -> Result<Self, StateError> {
+    fn load(directory: &Path, access: Access) -> Result<Self, StateError> {
         let found = load(directory)?;
         let new = found.is_none();
         let saved = found.unwrap_or_else(|| State { schema: SCHEMA, ..State::default() });
-        Ok(Self { directory: directory.to_owned(), saved, lock, new })
+        Ok(Self { directory: directory.to_owned(), saved, access, new, outdated: false })
+    }
+
+    /// Whether the state on disk may be older than what was accepted last, because that could not be written.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// What an earlier cycle of the same process found.
+    pub fn set_outdated(&mut self, outdated: bool) {
+        self.outdated |= outdated;
     }
 
     /// Whether nothing has ever been saved there: this is the node's first cycle, or its memory was lost.
@@ -293,10 +349,26 @@ impl Store {
         &self.saved
     }
 
-    /// Writes the state if it differs from what is on disk; durable when this returns.
+    /// Writes the state if it differs from what is on disk; durable when this returns. That it could not be written is
+    /// an error also when nothing differs.
     pub fn save(&mut self, state: &State) -> Result<(), StateError> {
-        if self.lock.is_none() || *state == self.saved {
+        if matches!(self.access, Access::Look) {
             return Ok(());
+        }
+        let written = self.check_writable().and_then(|()| self.write(state));
+        match written {
+            Ok(true) => self.outdated = false,
+            // What could not be written before still differs from what is in force.
+            Ok(false) => {}
+            Err(_) => self.outdated = true,
+        }
+        written.map(drop)
+    }
+
+    /// Whether it had to be written.
+    fn write(&mut self, state: &State) -> Result<bool, StateError> {
+        if *state == self.saved {
+            return Ok(false);
         }
         let state = State { schema: SCHEMA, ..state.clone() };
         let path = self.directory.join("state.json");
@@ -309,13 +381,28 @@ impl Store {
         self.saved = state;
         self.new = false;
         self.sweep_documents();
+        Ok(true)
+    }
+
+    /// An error says why nothing can be written.
+    fn check_writable(&self) -> Result<(), StateError> {
+        let unwritable = |source| StateError::Unwritable { path: self.directory.clone(), source };
+        rustix::fs::access(&self.directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+            .map_err(|errno| unwritable(errno.into()))?;
+        if matches!(self.access, Access::Broken) {
+            // The same as at the begin of the cycle. If it has gone meanwhile, the next cycle writes again.
+            open_lock(&self.directory).map_err(unwritable)?;
+            load(&self.directory)?;
+            return Err(unwritable(io::Error::other("it could not be used when the cycle began")));
+        }
         Ok(())
     }
 
     /// Keeps a document's bytes, durably.
     pub fn keep(&self, bytes: &[u8]) -> Result<(), StateError> {
         let digest = Digest::of(bytes);
-        if self.lock.is_some() && self.document(digest).is_none() {
+        if !matches!(self.access, Access::Look) && self.document(digest).is_none() {
+            self.check_writable()?;
             write_durable(&self.directory.join("documents"), &digest.hex(), bytes, 0o600)?;
         }
         Ok(())
@@ -346,7 +433,7 @@ impl Store {
             }
             name = next;
         }
-        if self.lock.is_some() {
+        if !matches!(self.access, Access::Look) {
             write_durable(&self.directory, &name, content, 0o600)?;
         }
         Ok(self.directory.join(name))
@@ -366,6 +453,30 @@ impl Store {
             }
         }
     }
+}
+
+/// Makes the directory and the one for documents.
+fn make(directory: &Path) -> io::Result<()> {
+    for path in [directory, &directory.join("documents")] {
+        match DirBuilder::new().mode(0o700).create(path) {
+            // What cannot be made in a directory that is there is seen when it is needed.
+            Err(_) if directory.is_dir() => {}
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
+/// Opens the file that is locked, or the directory itself where the file cannot be made or not be written.
+fn open_lock(directory: &Path) -> io::Result<File> {
+    let path = directory.join("lock");
+    let for_writing = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    for_writing.or_else(|_| File::open(&path)).or_else(|fault| File::open(directory).map_err(|_| fault))
+}
+
+/// Whether it takes somebody else to use the directory: a user who is not root has not even got to look.
+fn is_foreign(fault: &io::Error) -> bool {
+    fault.kind() == io::ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root()
 }
 
 /// `None` when there is no file.

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use authkeys_core::report::kind::Kind;
-use support::{Key, Service, Setup, lab};
+use support::{Key, Service, Setup, authorized_keys, eventually, lab};
 
 const DOCUMENT: &str = include_str!("../docs/journal.md");
 
@@ -111,6 +111,28 @@ fn the_journal_gets_every_field_and_the_message_id() {
         let ids: Vec<_> = told.iter().map(|entry| entry["MESSAGE_ID"].as_str()).collect();
         assert_eq!(ids, [Kind::Started, Kind::KeysInForce].map(Kind::message_id), "{told:?}");
         drop(service);
+    });
+}
+
+#[test]
+fn f54_a_journal_that_is_alive_and_does_not_read_holds_up_neither_keys_nor_a_stop() {
+    lab("f54_a_journal_that_is_alive_and_does_not_read_holds_up_neither_keys_nor_a_stop", || {
+        std::fs::create_dir_all("/run/systemd/journal").unwrap();
+        let journald = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
+        journald.set_nonblocking(true).unwrap();
+        let setup = Setup::for_user("alice");
+        let keys: Vec<Key> = (0..40).map(|number| Key::new(&format!("k{number}"))).collect();
+        setup.publish_keys(&keys.iter().collect::<Vec<_>>());
+        let log = File::create(setup.path("stderr")).unwrap();
+        let found = log.metadata().unwrap();
+        let service = Service::start(&setup, |command| {
+            command.stderr(log).env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+        });
+        eventually("the status", || setup.runtime_dir().join("status.json").exists());
+        let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
+        assert!(text.contains(keys[39].base64()));
+        let (code, took) = service.end(nix::sys::signal::Signal::SIGTERM);
+        assert!(code == Some(0) && took < Duration::from_secs(2), "{code:?} after {took:?}");
     });
 }
 

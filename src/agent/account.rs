@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
 use super::apply::Work;
-use super::files::Files;
+use super::files::{Files, Planner};
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::host::{Account, Host, HostError, Place, Target};
@@ -166,7 +166,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         let (mode, installed) = (account.mode, mine.installed.clone());
-        let work = Work { target, mode, desired, files, plan, planner: Files::plan, installed, judged, settled: None };
+        let (planner, least): (Planner, _) = (Files::plan, self.config.guard.min_keys);
+        let work = Work { target, mode, desired, files, plan, planner, installed, judged, least, settled: None };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -187,8 +188,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let plan = files.add_pinned(&desired, account.mode, &mine.installed);
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, BTreeSet::new());
-            let planner = Files::add_pinned;
-            Work { target, mode, desired, files, plan, planner, installed, judged: None, settled: None }
+            // Nothing is taken away.
+            let (planner, least): (Planner, _) = (Files::add_pinned, 0);
+            Work { target, mode, desired, files, plan, planner, installed, judged: None, least, settled: None }
         });
         Prepared { outcome, faults, work }
     }
@@ -348,21 +350,38 @@ impl Prepared {
         &self.outcome.file
     }
 
-    /// Gives up on an account that needs a key which cannot be remembered: nobody could revoke it later. What only takes
-    /// keys away goes on.
-    pub(super) fn without_memory(self, saved: &State) -> Self {
-        let known = |work: &Work| {
-            let installed = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
-            work.desired.entries.iter().all(|e| installed.is_some_and(|keys| keys.contains(&e.key.fingerprint())))
-        };
-        if self.work.as_ref().is_none_or(known) {
+    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
+    /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
+    pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
+        let Some(work) = &mut self.work else { return self };
+        let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
+        let standing = work.files.standing();
+        let Desired { entries, pinned, .. } = &mut work.desired;
+        let wanted = entries.len();
+        entries.retain(|entry| {
+            let print = entry.key.fingerprint();
+            let known = recorded.is_some_and(|keys| keys.contains(&print));
+            standing.contains(&print) || known && (fresh || pinned.contains(&print))
+        });
+        if entries.len() == wanted {
             return self;
         }
+        let published = entries.iter().filter(|entry| !pinned.contains(&entry.key.fingerprint())).count();
+        let (user, refused) = (&self.outcome.user, wanted - entries.len());
         let text = format!(
-            "account {}: no key is installed that cannot be remembered; the state must be writable",
-            self.outcome.user
+            "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
+             remembered; the state must be writable"
         );
-        Self::failed(self.outcome, Fault { class: FaultClass::Failed, text })
+        let fault = Fault { class: FaultClass::Failed, text };
+        if published < work.least.max(1) {
+            return Self::failed(self.outcome, fault);
+        }
+        work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
+        work.judged = None;
+        self.outcome.lines = None;
+        self.outcome.fault(Status::Degraded, fault.text.clone());
+        self.faults.push(fault);
+        self
     }
 
     fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {

@@ -32,6 +32,8 @@ pub(super) struct Acquired {
     pub(super) in_force: Option<InForce>,
     pub(super) outcome: SourceOutcome,
     pub(super) faults: Vec<Fault>,
+    /// The source itself has just said that these documents are the published ones.
+    pub(super) fresh: bool,
     /// When a document in force expires next.
     pub(super) expires: Option<Timestamp>,
 }
@@ -127,7 +129,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Ok(Fetched::Unchanged) => match last {
                 Some((last, _)) if known.is_some() => {
                     cycle.accept(&name, &last);
-                    return in_force(name, last, cycle.now, cycle.clock.wall).warned(open);
+                    let acquired = in_force(name, last, cycle.now, cycle.clock.wall);
+                    return Acquired { fresh: true, ..acquired }.warned(open);
                 }
                 _ => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
             },
@@ -139,6 +142,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
+                    acquired.fresh = true;
                     acquired.outcome.notes = notes;
                     for text in refused {
                         let text = format!("{url}: {text}");
@@ -374,7 +378,7 @@ fn last_good(
             let fault = Fault { class: problem.class(), text: text.clone() };
             let mut outcome = SourceOutcome::failed(name, text);
             outcome.problem = Some(problem);
-            Acquired { in_force: None, outcome, faults: vec![fault], expires: None }
+            Acquired { in_force: None, outcome, faults: vec![fault], fresh: false, expires: None }
         }
     }
 }
@@ -416,7 +420,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         notes: Vec::new(),
     };
     let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
-    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), expires };
+    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), fresh: false, expires };
     for (stage, one) in documents.all() {
         let place = match stage {
             Stage::Current => acquired.outcome.source.clone(),

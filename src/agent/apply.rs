@@ -35,6 +35,8 @@ pub(super) struct Work {
     pub(super) installed: BTreeSet<Fingerprint>,
     /// The documents that passed the guard.
     pub(super) judged: Option<Judged>,
+    /// The fewest published keys that may be left.
+    pub(super) least: usize,
     /// What became of it, or why nothing could; `None` as long as it is not settled.
     pub(super) settled: Option<Result<Settled, Fault>>,
 }

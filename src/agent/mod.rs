@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+use authkeys_core::caught::caught;
 use crate::host::Host;
 use crate::state::{State, Store};
 use authkeys_core::config::{AccountConfig, Config};
@@ -100,13 +101,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let asked = self.before_fetch(account, &authority, &cycle);
             async move {
                 let asked = asked?;
-                let answer = self.fetch.fetch(&account.source, asked.known.as_ref()).await;
-                Ok((asked, answer))
+                let url = &account.source;
+                let answer = caught(self.fetch.fetch(url, asked.known.as_ref())).await;
+                Ok((asked, answer.unwrap_or_else(|panic| Err(panic.failure(url)))))
             }
         });
         let fetched: Vec<Result<_, Box<_>>> = join_all(fetches).await;
         let mut acquired = BTreeMap::new();
         for (account, fetched) in self.sources().zip(fetched) {
+            self.host.step();
             let got = match fetched {
                 Ok((asked, answer)) => self.acquire(account, asked, answer, &mut cycle),
                 Err(unasked) => *unasked,
@@ -132,6 +135,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
         for account in self.sources() {
+            self.host.step();
             let got = self.acquire_kept(account, &authority, last, &cycle);
             cycle.faults.extend(got.faults.clone());
             acquired.insert(account.source.clone(), got);
@@ -236,9 +240,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // crash can leave a key behind that nobody would revoke.
         let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
         cycle.shared.refuse(&mut found);
-        let prepare = |(_, account, found): (usize, &AccountConfig, Found)| match found {
-            Ok(found) => self.prepare(account, found, acquired.get(&account.source), pinned, cycle),
-            Err(failed) => *failed,
+        let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
+            self.host.step();
+            match found {
+                Ok(found) => self.prepare(account, found, acquired.get(&account.source), pinned, cycle),
+                Err(failed) => *failed,
+            }
         };
         let mut prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
         if let Some(written) = prepared.iter().find(|one| cycle.new && one.was_written()) {
@@ -248,7 +255,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {
             cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
-            prepared = prepared.into_iter().map(|one| one.without_memory(cycle.store.state())).collect();
+        }
+        if cycle.store.is_outdated() {
+            let fresh = |account: &AccountConfig| acquired.get(&account.source).is_some_and(|got| got.fresh);
+            let accounts = places.iter().filter_map(|at| self.config.accounts.get(*at));
+            let each = prepared.into_iter().zip(accounts);
+            prepared = each.map(|(one, account)| one.without_memory(cycle.store.state(), fresh(account))).collect();
         }
         let mut outcomes = Vec::new();
         for Carried { outcome, faults } in self.carry_out(prepared, cycle) {

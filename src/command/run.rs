@@ -12,8 +12,13 @@ use crate::service::{Identify, Notify, Parts, Service};
 use authkeys_aws::deliver::Remote;
 use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::Config;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::kind::Kind;
 use authkeys_core::report::object;
 use authkeys_terminal::{bounded, clock};
+
+/// How long the end waits until the last entries are written. A stop takes 2 s at most.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub(super) fn run(path: &Path) -> Exit {
@@ -28,6 +33,11 @@ pub(super) fn run(path: &Path) -> Exit {
     if !(under_journal && journal::to_journal()) {
         journal::to_stderr();
     }
+    std::panic::set_hook(Box::new(|panic| {
+        // The default one writes to stderr, and waits for whoever reads it.
+        log(Kind::Fault, &format!("{panic}; report this as a bug"));
+        journal::finish(LAST_WORDS);
+    }));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // The one thread on which cycles block waits for the next: to start it for each costs more than the poll, and to
@@ -67,18 +77,21 @@ pub(super) fn run(path: &Path) -> Exit {
     let ended = runtime.block_on(Service::new(parts, setup).run());
     // An account that hangs must not keep the process.
     runtime.shutdown_background();
-    match ended {
-        Ok(()) => Exit::Good,
-        Err(fault) => {
-            complain(&format!("the service ended: {fault}"));
-            Exit::Failed
-        }
+    if let Err(fault) = &ended {
+        log(Kind::Fault, &format!("the service ended: {fault}"));
     }
+    journal::finish(LAST_WORDS);
+    if ended.is_ok() { Exit::Good } else { Exit::Failed }
+}
+
+/// From the first cycle on nothing is printed: whoever does not read it must not hold the service up.
+fn log(kind: Kind, text: &str) {
+    journal::tell(&Entry::new(kind, text));
 }
 
 /// What a configuration does that hardly anybody wants.
 fn warn(config: &Config) {
-    sync::warn_of_private_keys(config);
+    sync::private_keys(config).for_each(|text| log(Kind::Warning, &format!("warning: {text}")));
     check::warn_of_unread(config);
 }
 
@@ -111,7 +124,7 @@ fn notify() -> Notify {
             notify.with_watchdog(usec.as_deref(), pid.as_deref())
         }
         Err(fault) => {
-            complain(&format!("cannot reach the service manager at {}: {fault}", socket.display()));
+            log(Kind::Warning, &format!("warning: cannot reach the service manager at {}: {fault}", socket.display()));
             Notify::nobody()
         }
     }

@@ -45,9 +45,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let (max_stale, reports) = (config.max_stale, config.report.clone());
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
     let mut store = store.map_err(|fault| Fault::new(denied(&fault), &fault));
-    if store.is_ok() {
-        warn_of_private_keys(&config);
-    }
+    let warnings: Vec<String> = if store.is_ok() { private_keys(&config).collect() } else { Vec::new() };
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
     let sources = AwsSources::default();
@@ -77,24 +75,31 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         }
         outcome
     };
-    match block_on(work) {
-        Ok(outcome) => show(&outcome, options, store.is_ok()),
+    let ended = block_on(work);
+    let begun = store.is_ok();
+    // Whoever does not read what is printed must not keep the service from the state.
+    drop(store);
+    warnings.iter().for_each(|text| complain(&format!("warning: {text}")));
+    let exit = match ended {
+        Ok(outcome) => show(&outcome, options, begun),
         Err(fault) => {
             complain(&format!("cannot start: {fault}"));
             Exit::Failed
         }
-    }
+    };
+    journal::finish(GRACE);
+    exit
 }
 
 /// The operator chose it, and is told at every start what it means.
-pub(super) fn warn_of_private_keys(config: &Config) {
+pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
     let sources: BTreeSet<_> = config.accounts.iter().filter(|a| a.allow_private_key).map(|a| &a.source).collect();
-    for source in sources {
-        complain(&format!(
-            "warning: {source}: allow_private_key lets every node read a private key that opens every other node; \
-             publish the public half alone"
-        ));
-    }
+    sources.into_iter().map(|source| {
+        format!(
+            "{source}: allow_private_key lets every node read a private key that opens every other node; publish the \
+             public half alone"
+        )
+    })
 }
 
 /// Runs a cycle, and finds out beside it which instance this is.

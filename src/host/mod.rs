@@ -180,6 +180,9 @@ pub trait Host: Sync {
     /// good end proves nothing: what it made is to be read.
     fn refresh(&self, target: &Target) -> Result<(), HostError>;
 
+    /// Called as often as a cycle has judged a source or planned an account: a large cycle that takes long goes on.
+    fn step(&self) {}
+
     /// Looks many accounts up.
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
         users.iter().map(|user| Some(self.account(*user))).collect()

@@ -1,20 +1,34 @@
-//! Entries to the journal with their fields, or the same lines to stderr where there is no journal.
+//! Entries to the journal with their fields, or the same lines to stderr where there is no journal. Nobody who tells
+//! something waits for who reads it.
 
-use std::fmt::Debug;
-use std::io::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use rustix::fs::OFlags;
+use rustix::io::{Errno, retry_on_intr};
+use tracing::{Dispatch, Level};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry;
 
+use super::writer::{Output, Writer};
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::text::one_line;
 
 /// The target of our own entries; what libraries say is not ours to publish.
 const TARGET: &str = "authkeysd";
+
+/// The pause before a stream that is full is tried again.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// What [`tell`] is given goes there; nowhere until somebody has said where.
+static WRITER: OnceLock<Writer> = OnceLock::new();
 
 /// Whether stderr goes to the journal, as systemd tells in `$JOURNAL_STREAM`. A shell that was started by a service
 /// inherits the variable but not the stream, so device and inode must agree.
@@ -31,24 +45,75 @@ pub fn to_journal() -> bool {
     let priorities = PriorityMappings { info: Priority::Informational, ..PriorityMappings::new() };
     // Without a prefix, so that MESSAGE_ID is the one that journalctl knows.
     let layer = layer.with_field_prefix(None).with_syslog_identifier(TARGET.to_owned());
-    install(registry().with(layer.with_priority_mappings(priorities)).with(ours()))
+    let ours = Targets::new().with_target(TARGET, Level::INFO);
+    let subscriber = registry().with(layer.with_priority_mappings(priorities)).with(ours);
+    WRITER.set(Writer::new(Journal(Dispatch::new(subscriber)))).is_ok()
 }
 
 /// Prints what [`tell`] is given on stderr from now on.
 pub fn to_stderr() -> bool {
-    install(registry().with(Lines).with(ours()))
+    WRITER.set(Writer::new(Stderr)).is_ok()
 }
 
-fn install(subscriber: impl Subscriber + Send + Sync) -> bool {
-    tracing::subscriber::set_global_default(subscriber).is_ok()
+/// Queues one entry, to be written soon. It never blocks.
+pub fn tell(entry: &Entry) {
+    if let Some(writer) = WRITER.get() {
+        writer.tell(entry);
+    }
 }
 
-fn ours() -> Targets {
-    Targets::new().with_target(TARGET, Level::INFO)
+/// Waits until all entries are written, but no longer than `limit`.
+pub fn finish(limit: Duration) {
+    if let Some(writer) = WRITER.get() {
+        writer.finish(limit);
+    }
+}
+
+/// The journal's own protocol.
+struct Journal(Dispatch);
+
+impl Output for Journal {
+    fn write(&self, entry: &Entry) {
+        tracing::dispatcher::with_default(&self.0, || emit(entry));
+    }
+
+    fn write_at_once(&self, _: &Entry) -> bool {
+        false
+    }
+}
+
+/// Lines on stderr.
+struct Stderr;
+
+impl Output for Stderr {
+    /// Without the lock of the standard library's stderr, which a panic needs as well.
+    fn write(&self, entry: &Entry) {
+        let (stderr, line) = (io::stderr(), line(entry));
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match retry_on_intr(|| rustix::io::write(stderr.as_fd(), rest)) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                // Another process that has the same stream made it non-blocking.
+                Err(Errno::AGAIN) => thread::sleep(BUSY),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// By a descriptor of our own: to make stderr itself non-blocking would make it so for whoever shares it.
+    fn write_at_once(&self, entry: &Entry) -> bool {
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let stderr = OpenOptions::new().append(true).custom_flags(flags).open("/proc/self/fd/2");
+        stderr.is_ok_and(|mut stderr| stderr.write_all(line(entry).as_bytes()).is_ok())
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    format!("{TARGET}: {}\n", one_line(&entry.message))
 }
 
 /// Writes one entry.
-pub fn tell(entry: &Entry) {
+fn emit(entry: &Entry) {
     let (message_id, message) = (entry.kind.message_id(), one_line(&entry.message));
     let message = message.as_str();
     // The level belongs to the place in the code, so there are two of them.
@@ -87,25 +152,4 @@ pub fn tell(entry: &Entry) {
             keys = entry.keys.as_deref(),
         );
     }
-}
-
-/// Prints the messages.
-struct Lines;
-
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        event.record(&mut Message);
-    }
-}
-
-struct Message;
-
-impl Visit for Message {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            let _ = writeln!(std::io::stderr(), "authkeysd: {value}");
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }

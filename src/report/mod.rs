@@ -4,3 +4,4 @@ mod file;
 pub mod journal;
 pub mod metrics_file;
 pub mod status_file;
+mod writer;

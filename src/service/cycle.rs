@@ -1,12 +1,13 @@
-//! One cycle of the service: the state's lock, the sources on the loop's own thread, the accounts on another.
+//! One cycle of the service, on the worker's thread: the state's lock, the sources, the accounts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
+use tokio::runtime::Handle;
 
-use super::progress::{Phase, Progress};
+use super::progress::Turn;
 use crate::agent::{Agent, Intent};
 use crate::host::Host;
 use crate::state::Store;
@@ -14,35 +15,41 @@ use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{Outcome, chain};
 use authkeys_core::schedule::Act;
 
-/// All that a cycle needs; it owns it, so that it can be given up without a trace.
+/// All that a cycle needs; it owns it, so that it can end early without a trace.
 #[derive(Debug)]
 pub(super) struct Cycle<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
     pub(super) state: PathBuf,
     pub(super) clock: fn() -> Timestamp,
-    pub(super) progress: Progress,
+    pub(super) turn: Turn,
+    /// The state could not be written by an earlier cycle.
+    pub(super) outdated: Arc<AtomicBool>,
     /// The last outcome, for a cycle that asks no source.
     pub(super) last: Option<Outcome>,
 }
 
-impl<F, H> Cycle<F, H>
-where
-    F: Fetch + Send + Sync + 'static,
-    H: Host + Send + Sync + 'static,
-{
-    /// Runs it. The error is one line: nothing was begun.
-    pub(super) async fn run(self, act: Act) -> Result<Outcome, String> {
-        let Self { agent, state, clock, progress, last } = self;
-        progress.enter(Phase::Gathering);
-        // What blocks, the lock of another cycle or an account on a dead file system, keeps no signal waiting.
-        let open = spawn_blocking(move || Store::open(&state));
-        let mut store = open.await.map_err(|fault| chain(&fault))?.map_err(|fault| chain(&fault))?;
+impl<F: Fetch, H: Host> Cycle<F, H> {
+    /// Runs it; `None` when it made room for something else. The error is one line: nothing was begun.
+    pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, String>> {
+        let Self { agent, state, clock, turn, outdated, last } = self;
+        let mut store = match Store::open_while(&state, &|| turn.waits_for_lock()) {
+            Ok(store) => store?,
+            Err(fault) => return Some(Err(chain(&fault))),
+        };
+        store.set_outdated(outdated.load(Ordering::SeqCst));
         let gathered = match (act, &last) {
             (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, clock()),
-            (Act::Fetch, _) | (Act::Replan, None) => agent.gather(&mut store, Intent::default(), clock()).await,
+            (Act::Fetch, _) | (Act::Replan, None) => runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    gathered = agent.gather(&mut store, Intent::default(), clock()) => Some(gathered),
+                    () = turn.sources_left() => None,
+                }
+            })?,
         };
-        progress.enter(Phase::Installing);
-        let install = spawn_blocking(move || agent.install(&mut store, gathered, clock));
-        install.await.map_err(|fault| chain(&fault))
+        turn.begin_to_install();
+        let outcome = agent.install(&mut store, gathered, clock);
+        outdated.store(store.is_outdated(), Ordering::SeqCst);
+        Some(Ok(outcome))
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::future::{Future, pending};
 use std::pin::Pin;
 
+use authkeys_core::caught::caught;
+
 /// Where the instance's id comes from, once.
 pub struct Identify(Option<Pin<Box<dyn Future<Output = Option<String>>>>>);
 
@@ -16,9 +18,9 @@ impl Identify {
     /// Ends when the id is known, and only then.
     pub(super) async fn found(&mut self) -> String {
         if let Some(asking) = &mut self.0 {
-            let answer = asking.await;
+            let answer = caught(asking).await;
             self.0 = None;
-            if let Some(id) = answer {
+            if let Ok(Some(id)) = answer {
                 return id;
             }
         }

@@ -2,23 +2,27 @@
 
 mod alarm;
 mod cycle;
+mod flights;
 mod identify;
 mod notify;
 mod progress;
 mod reporter;
+mod worker;
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::io;
 use std::mem::take;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::sync::oneshot::{self, Receiver};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::host::Host;
@@ -35,8 +39,10 @@ use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
 
 use alarm::Alarm;
 use cycle::Cycle;
-use progress::{Noted, Phase, Progress};
+use flights::{Flights, Requests};
+use progress::{Noted, Progress, Turn};
 use reporter::{Reporter, random};
+use worker::Worker;
 
 pub use identify::Identify;
 pub use notify::Notify;
@@ -46,8 +52,10 @@ const READY_AFTER: Duration = Duration::from_secs(30);
 /// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
 const FINISH: Duration = Duration::from_millis(1_500);
 
-/// The most fetches in a row that are given up for windows: windows without end must not keep new keys away.
-const MOST_GIVEN_UP: u32 = 10;
+/// How often a cycle that works while a window waits is looked at.
+const RING_AGAIN: Duration = Duration::from_millis(200);
+/// Reloads are at least this far apart: the first is at once, and demands without end leave time for cycles.
+const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A configuration, and the places that it and the environment name.
 #[derive(Debug, Clone)]
@@ -85,14 +93,22 @@ pub struct Parts<F, H, D, L> {
     pub notify: Notify,
 }
 
-/// A cycle that runs, and what it is for.
-type Running = (Act, Pin<Box<dyn Future<Output = Result<Outcome, String>>>>);
+/// A cycle that runs on the worker's thread.
+#[derive(Debug)]
+struct Running {
+    act: Act,
+    turn: Turn,
+    /// `None` when it made room for a window or a reload.
+    result: Receiver<Option<Result<Outcome, String>>>,
+}
 
 /// The running service.
 #[derive(Debug)]
 pub struct Service<F, H, D, L> {
     setup: Setup,
-    agent: Arc<Agent<Noted<F>, Noted<H>>>,
+    agent: Arc<Agent<Noted<Requests>, Noted<H>>>,
+    flights: Flights<F>,
+    worker: Worker,
     load: L,
     clock: fn() -> Timestamp,
     identity: String,
@@ -111,11 +127,15 @@ pub struct Service<F, H, D, L> {
     refused: Option<String>,
     /// The status file could not be written last time.
     unwritten: bool,
+    /// What a reload found under way may tell of a time before it: the sources are asked once more.
+    again: bool,
+    /// The state could not be written: what is on disk may be older than what is in force.
+    outdated: Arc<AtomicBool>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
 where
-    F: Fetch + Send + Sync + 'static,
+    F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
     L: Fn() -> Result<Setup, String>,
@@ -129,13 +149,16 @@ where
         let instance = history.last().and_then(|last| last.instance_id.clone());
         let identity = instance.clone().unwrap_or(identity);
         let progress = Progress::new();
-        let (fetch, host) = (Noted::new(fetch, &progress), Noted::new(host, &progress));
+        let (flights, requests) = Flights::new(fetch);
+        let (fetch, host) = (Noted::new(requests, &progress), Noted::new(host, &progress));
         let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone, built });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
         let reporter = Reporter::new(deliver, &setup.config.report);
         Self {
             setup,
             agent,
+            flights,
+            worker: Worker::default(),
             load,
             clock,
             identity,
@@ -150,6 +173,8 @@ where
             ready: false,
             refused: None,
             unwritten: false,
+            again: false,
+            outdated: Arc::default(),
         }
     }
 
@@ -157,23 +182,30 @@ where
     pub async fn run(mut self) -> io::Result<()> {
         let [mut hangup, mut terminate, mut interrupt] = signals()?;
         let alarm = Alarm::new()?;
-        let ready_by = tokio::time::Instant::now() + READY_AFTER;
+        let ready_by = Instant::now() + READY_AFTER;
         let period = self.notify.watchdog_period();
         // Without a watchdog it is never asked, and never wakes anybody.
         let pulse = period.unwrap_or(READY_AFTER);
-        let mut pulse = interval_at(tokio::time::Instant::now() + pulse, pulse);
+        let mut pulse = interval_at(Instant::now() + pulse, pulse);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
         self.notify.status("first cycle");
 
         let mut cycle: Option<Running> = None;
-        let mut reload = false;
-        // How many fetches in a row were given up for a window.
-        let mut given_up = 0;
+        // A reload that was asked for, and one whose time has come.
+        let (mut wanted, mut reload) = (false, false);
+        let mut next_reload = Instant::now();
         loop {
+            if let (true, Some(Running { turn, .. })) = (reload, &cycle) {
+                turn.leave_lock();
+                if self.flights.are_under_way() {
+                    turn.leave_sources();
+                }
+            }
             if cycle.is_none() {
                 if take(&mut reload) {
                     self.reload();
+                    next_reload = Instant::now() + RELOAD_PAUSE;
                 }
                 let due = self.planner.due((self.clock)());
                 let wakes = match due {
@@ -186,26 +218,33 @@ where
             }
             tokio::select! {
                 result = ending(&mut cycle) => {
-                    if let Some((act, _)) = cycle.take() {
-                        given_up = if act == Act::Fetch { 0 } else { given_up };
-                        self.ended(act, result);
+                    self.progress.end();
+                    if let (Some(running), Some(result)) = (cycle.take(), result) {
+                        self.ended(running.act, result);
                     }
                 }
+                // The cycle waits now, and may have to make room for a reload.
+                () = self.flights.fly() => {}
                 // Beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
                 entry = self.reporter.step(self.clock) => self.reported(entry),
                 rung = alarm.rings() => {
                     rung?;
-                    // A window does not wait for a source that does not answer: it is asked again right after.
-                    let fetches = matches!(cycle, Some((Act::Fetch, _)));
-                    if fetches && given_up < MOST_GIVEN_UP && self.planner.changes((self.clock)()) {
-                        given_up += u32::from(self.give_up(&mut cycle));
+                    if let Some(Running { act: Act::Fetch, turn, .. }) = &cycle {
+                        let now = (self.clock)();
+                        match self.planner.change() {
+                            // A window does not wait for a source that does not answer.
+                            Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
+                            // What the cycle works on comes to its end, unless it has to wait after that.
+                            Some(at) if at <= now => alarm.set(now + RING_AGAIN)?,
+                            // The clock was set.
+                            Some(at) => alarm.set(at)?,
+                            None => {}
+                        }
                     }
                 }
-                _ = hangup.recv() => {
-                    reload = true;
-                    self.give_up(&mut cycle);
-                }
+                _ = hangup.recv() => wanted = true,
+                () = sleep_until(next_reload), if wanted => (wanted, reload) = (false, true),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = sleep_until(ready_by), if !self.ready => self.say_ready(),
@@ -217,8 +256,9 @@ where
             }
         }
         self.notify.stopping();
-        if let Some((act, running)) = cycle.filter(|_| self.progress.is_installing())
-            && let Ok(result) = timeout(FINISH, running).await
+        let act = cycle.as_ref().filter(|running| running.turn.is_installing()).map(|running| running.act);
+        if let Some(act) = act
+            && let Ok(Some(result)) = timeout(FINISH, ending(&mut cycle)).await
         {
             self.ended(act, result);
         }
@@ -226,32 +266,32 @@ where
         Ok(())
     }
 
-    /// Gives the cycle up, unless it writes: then it comes to its end, which other signals do not wait for.
-    fn give_up(&self, cycle: &mut Option<Running>) -> bool {
-        let gives_up = !self.progress.is_installing();
-        if gives_up {
-            *cycle = None;
-            self.progress.enter(Phase::Idle);
-        }
-        gives_up
-    }
-
-    fn begin(&self, act: Act) -> Running {
+    fn begin(&mut self, act: Act) -> Running {
+        let turn = Turn::default();
         let cycle = Cycle {
             agent: Arc::clone(&self.agent),
             state: self.setup.state.clone(),
             clock: self.clock,
-            progress: self.progress.clone(),
+            turn: turn.clone(),
+            outdated: Arc::clone(&self.outdated),
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
         };
-        (act, Box::pin(cycle.run(act)))
+        self.progress.begin();
+        let runtime = Handle::current();
+        let result = self.worker.run(move || cycle.run(act, &runtime)).unwrap_or_else(|fault| {
+            let (sender, receiver) = oneshot::channel();
+            let text = format!("cannot begin a thread for the cycle: {fault}; check the limits on tasks and memory");
+            let _ = sender.send(Some(Err(text)));
+            receiver
+        });
+        Running { act, turn, result }
     }
 
     fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
-        self.progress.enter(Phase::Idle);
         let now = (self.clock)();
         let (mut outcome, ended) = match result {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                outcome.faults.extend(self.overdue(act, now));
                 let outcome = self.history.complete(outcome, self.setup.config.max_stale);
                 let change = outcome.next_change;
                 let away = outcome.faults.iter().any(|fault| fault.class == FaultClass::Unreachable);
@@ -263,6 +303,12 @@ where
             }
         };
         self.planner.ended(act, ended, now, random());
+        if act == Act::Fetch {
+            self.flights.forget();
+            if take(&mut self.again) {
+                self.planner.restart(timing(&self.setup.config, &self.identity), now);
+            }
+        }
         outcome.next_cycle = Some(self.planner.wake());
         outcome.instance_id = self.instance.clone();
         entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
@@ -274,6 +320,16 @@ where
         if !self.ready {
             self.say_ready();
         }
+    }
+
+    /// What a cycle that asked no source says of a fetch that has been due for long.
+    fn overdue(&self, act: Act, now: Timestamp) -> Option<Fault> {
+        let due = self.planner.overdue(now).filter(|_| act == Act::Replan)?;
+        let text = format!(
+            "no source has been asked since {due}, when a fetch was due: the key sets' windows leave no time for it; \
+             publish fewer windows"
+        );
+        Some(Fault { class: FaultClass::Failed, text })
     }
 
     /// The instance's id takes the machine id's place: images are copied with their machine id, and then every node
@@ -327,6 +383,7 @@ where
                 self.refused = Some(fault);
             }
         }
+        self.again = !self.flights.is_empty();
         self.planner.restart(timing(&self.setup.config, &self.identity), (self.clock)());
         self.show_status();
         if self.ready {
@@ -348,11 +405,11 @@ where
     }
 }
 
-async fn ending(cycle: &mut Option<Running>) -> Result<Outcome, String> {
-    match cycle {
-        Some((_, running)) => running.await,
-        None => pending().await,
-    }
+/// What the running cycle comes to; `None` when it made room.
+async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, String>> {
+    let Some(running) = cycle else { return pending().await };
+    let panicked = || "a panic ended the cycle; report this as a bug, with the lines of the log before it".to_owned();
+    (&mut running.result).await.unwrap_or_else(|_| Some(Err(panicked())))
 }
 
 fn signals() -> io::Result<[Signal; 3]> {

@@ -1,8 +1,10 @@
 //! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so steps must go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target};
 use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
@@ -11,52 +13,89 @@ use authkeys_core::user::UserName;
 /// Longer than any single step may take: 30 s for a fetch or for the state's lock.
 const LONGEST_STEP: Duration = Duration::from_secs(90);
 
-/// Where the running cycle is, and since when.
+/// Whether a cycle runs, and when it took its last step.
 #[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<Inner>);
+pub(super) struct Progress(Arc<Steps>);
 
 #[derive(Debug)]
-struct Inner {
+struct Steps {
     origin: Instant,
     last: AtomicU64,
-    phase: AtomicU8,
-}
-
-/// The phases of a cycle as far as a signal is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// No cycle runs.
-    Idle,
-    /// Nothing of the node is touched yet: it may be given up at any moment.
-    Gathering,
-    /// Files are written.
-    Installing,
+    running: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inner { origin: Instant::now(), last: AtomicU64::new(0), phase: AtomicU8::new(0) }))
+        let (last, running) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Steps { origin: Instant::now(), last, running }))
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
-        self.0.phase.store(phase as u8, Ordering::SeqCst);
+    /// A cycle begins.
+    pub(super) fn begin(&self) {
+        self.0.running.store(true, Ordering::SeqCst);
         self.step();
     }
 
-    pub(super) fn is_installing(&self) -> bool {
-        self.0.phase.load(Ordering::SeqCst) == Phase::Installing as u8
+    /// No cycle runs any more.
+    pub(super) fn end(&self) {
+        self.0.running.store(false, Ordering::SeqCst);
     }
 
     /// No cycle runs, or it took a step lately.
     pub(super) fn goes_on(&self) -> bool {
-        let idle = self.0.phase.load(Ordering::SeqCst) == Phase::Idle as u8;
         let last = Duration::from_millis(self.0.last.load(Ordering::SeqCst));
-        idle || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
+        !self.0.running.load(Ordering::SeqCst) || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
     }
 
     fn step(&self) {
         let now = u64::try_from(self.0.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.0.last.store(now, Ordering::SeqCst);
+    }
+}
+
+/// How far one cycle is, and how it is told to make room for something that does not wait. It makes room only while it
+/// waits itself, so that what it has begun to work out is never lost.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    leave_lock: AtomicBool,
+    leave_sources: AtomicBool,
+    left: Notify,
+    installing: AtomicBool,
+}
+
+impl Turn {
+    /// The cycle no longer waits for the state's lock.
+    pub(super) fn leave_lock(&self) {
+        self.0.leave_lock.store(true, Ordering::SeqCst);
+    }
+
+    /// The cycle no longer waits for its sources.
+    pub(super) fn leave_sources(&self) {
+        self.0.leave_sources.store(true, Ordering::SeqCst);
+        self.0.left.notify_one();
+    }
+
+    pub(super) fn waits_for_lock(&self) -> bool {
+        !self.0.leave_lock.load(Ordering::SeqCst)
+    }
+
+    /// Ends when the cycle must not wait for its sources any more.
+    pub(super) async fn sources_left(&self) {
+        while !self.0.leave_sources.load(Ordering::SeqCst) {
+            self.0.left.notified().await;
+        }
+    }
+
+    /// Files are written from now on: that comes to its end, also when the service stops.
+    pub(super) fn begin_to_install(&self) {
+        self.0.installing.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_installing(&self) -> bool {
+        self.0.installing.load(Ordering::SeqCst)
     }
 }
 
@@ -72,7 +111,7 @@ impl<T> Noted<T> {
         Self { inner: Arc::new(inner), progress: progress.clone() }
     }
 
-    fn step(&self) -> &T {
+    fn noted(&self) -> &T {
         self.progress.step();
         &self.inner
     }
@@ -86,48 +125,52 @@ impl<T> Clone for Noted<T> {
 
 impl<F: Fetch> Fetch for Noted<F> {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        self.step().fetch(url, known).await
+        self.noted().fetch(url, known).await
     }
 }
 
 impl<H: Host + Send> Host for Noted<H> {
+    fn step(&self) {
+        self.progress.step();
+    }
+
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        self.step().account(user)
+        self.noted().account(user)
     }
 
     fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
-        self.step().read(target)
+        self.noted().read(target)
     }
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
-        self.step().sshd_version()
+        self.noted().sshd_version()
     }
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
-        self.step().replace(target, seen, content)
+        self.noted().replace(target, seen, content)
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
-        self.step().fragments(target)
+        self.noted().fragments(target)
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
-        self.step().refresh(target)
+        self.noted().refresh(target)
     }
 
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
-        self.step().accounts(users)
+        self.noted().accounts(users)
     }
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
-        self.step().read_all(targets)
+        self.noted().read_all(targets)
     }
 
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
-        self.step().all_fragments(targets)
+        self.noted().all_fragments(targets)
     }
 
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
-        self.step().replace_all(files)
+        self.noted().replace_all(files)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
+use authkeys_core::caught::caught;
 use crate::report::metrics_file;
 use authkeys_core::config::Report;
 use authkeys_core::origin::FetchError;
@@ -112,7 +113,11 @@ impl<D: Deliver + 'static> Reporter<D> {
         let Some(place) = self.places.get(at) else { return };
         let Some(told) = place.latest.clone() else { return };
         let (deliver, sink, news) = (Arc::clone(&self.deliver), place.sink.clone(), Arc::clone(&told));
-        self.running = Some((at, told, Box::pin(async move { deliver.deliver(&sink, &news).await })));
+        let delivery = async move {
+            let delivered = caught(deliver.deliver(&sink, &news)).await;
+            delivered.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
+        };
+        self.running = Some((at, told, Box::pin(delivery)));
     }
 
     fn ended(&mut self, at: usize, told: &Told, result: Result<(), FetchError>, now: Timestamp) -> Option<Entry> {

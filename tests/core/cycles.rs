@@ -10,7 +10,7 @@ use authkeysd::state::Store;
 use jiff::Timestamp;
 
 use super::keys::ed;
-use super::world::{A, B, World};
+use super::world::{A, B, PANICS, World};
 
 pub(super) fn block(keys: &[&str]) -> String {
     format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
@@ -430,4 +430,33 @@ fn an_expired_document_is_stale_and_its_keys_stay() {
     let outcome = world.cycle();
     assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(1)])));
     assert!(outcome.detail.contains("expired"));
+}
+
+#[test]
+fn f42_a_panic_below_one_fetch_is_that_sources_failure_and_nobody_elses() {
+    let world = World::new(
+        "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/l\"\n",
+    );
+    let text = |key| format!("{}\n", ed(key));
+    world.publish("file:/k", "1", &text(1));
+    world.publish("file:/l", "1", &text(2));
+    assert_eq!(world.cycle().status, Status::Ok);
+    world.publish("file:/k", PANICS, "");
+    world.publish("file:/l", "2", &text(3));
+    world.host.set(A, "");
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, classes(&outcome)), (Status::Stale, vec![FaultClass::Unreachable]));
+    assert!(outcome.detail.contains("file:/k") && outcome.detail.contains("nobody expected"), "{}", outcome.detail);
+    assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1)]), block(&[&ed(3)])));
+}
+
+#[test]
+fn each_source_and_each_account_is_a_step_of_a_cycle_that_takes_long() {
+    let accounts: Vec<String> = ('a'..='t').map(|name| format!("[[account]]\nuser = \"{name}\"\n")).collect();
+    let world = World::new(&format!("source = \"file:/k\"\n{}", accounts.concat()));
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, *world.host.steps.borrow()), (Status::Ok, 21));
+    world.cycle_kept(&outcome, *world.now.borrow());
+    assert_eq!(*world.host.steps.borrow(), 42);
 }

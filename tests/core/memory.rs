@@ -1,7 +1,9 @@
 //! What a cycle remembers, and what becomes of it.
 
+use std::path::Path;
+
 use authkeys_core::origin::Class;
-use authkeys_core::outcome::{FaultClass, Problem, Status};
+use authkeys_core::outcome::{FaultClass, Outcome, Problem, Status};
 use authkeysd::agent::Intent;
 use authkeysd::state::{StateError, Store};
 
@@ -68,8 +70,81 @@ fn a_state_that_cannot_be_written_stops_new_keys_and_no_revocation() {
     assert!(outcome.faults[0].text.contains("state.json"), "{:?}", outcome.faults);
     world.publish("file:/k", "3", &format!("{}\n{}\n", ed(1), ed(3)));
     let outcome = with_broken_state();
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, block(&[&ed(1)])));
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(1)])));
+    assert!(outcome.accounts[0].detail.contains("1 of 2 keys not installed"), "{:?}", outcome.accounts[0].detail);
     assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(3)])));
+}
+
+/// Runs a cycle on a state directory that is spoilt for that time.
+fn without(world: &World, spoil: impl FnOnce(&Path), mend: impl FnOnce(&Path)) -> Outcome {
+    let path = world.state.path();
+    spoil(path);
+    let outcome = world.cycle();
+    mend(path);
+    outcome
+}
+
+#[test]
+fn f50_removals_go_on_without_a_memory_and_nothing_is_installed() {
+    let text = |keys: &[u16]| keys.iter().map(|key| format!("{}\n", ed(*key))).collect::<String>();
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &text(&[1, 2, 3]));
+    world.cycle();
+    // A link to nowhere: the directory is gone and cannot be made.
+    let away = |state: &Path| {
+        std::fs::rename(state, state.with_extension("gone")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent/state", state).unwrap();
+    };
+    let back = |state: &Path| {
+        std::fs::remove_file(state).unwrap();
+        std::fs::rename(state.with_extension("gone"), state).unwrap();
+    };
+    world.publish("file:/k", "2", &text(&[1, 3]));
+    assert_eq!(without(&world, away, back).status, Status::Degraded);
+    assert_eq!(world.host.text(A), block(&[&ed(1), &ed(3)]), "a removal");
+    world.publish("file:/k", "3", &text(&[3, 4]));
+    let outcome = without(&world, away, back);
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(3)])), "beside an addition");
+    assert!(outcome.detail.contains("state directory"), "{}", outcome.detail);
+    world.publish("file:/k", "4", &text(&[5]));
+    let outcome = without(&world, away, back);
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, block(&[&ed(3)])), "nobody is locked out");
+    // An empty memory proves nothing, and is not written over what is there.
+    assert!(!outcome.faults.iter().any(|fault| fault.text.contains("lost, emptied")), "{:?}", outcome.faults);
+    world.publish("file:/k", "5", &text(&[6]));
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(6)])));
+    // A lock that cannot be written can still be taken.
+    std::fs::remove_file(world.state.path().join("lock")).unwrap();
+    std::fs::create_dir(world.state.path().join("lock")).unwrap();
+    world.publish("file:/k", "6", &text(&[7]));
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(7)])));
+}
+
+#[test]
+fn f50_what_was_removed_without_a_memory_does_not_come_back_from_it() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), ed(2)));
+    world.cycle();
+    // It cannot be written once, and the process remembers that.
+    world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    let state = world.state.path();
+    let mut store = Store::open(state).unwrap();
+    std::fs::rename(state.join("state.json"), state.join("kept")).unwrap();
+    std::fs::create_dir(state.join("state.json")).unwrap();
+    world.cycle_in(&mut store, Intent::default());
+    assert!(store.is_outdated());
+    std::fs::remove_dir(state.join("state.json")).unwrap();
+    std::fs::rename(state.join("kept"), state.join("state.json")).unwrap();
+    drop(store);
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    world.fail("file:/k", Class::Transient);
+    let mut store = Store::open(state).unwrap();
+    store.set_outdated(true);
+    let outcome = world.cycle_in(&mut store, Intent::default());
+    assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false), "{outcome:#?}");
+    world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    world.cycle_in(&mut store, Intent::default());
+    assert!(!store.is_outdated());
 }
 
 #[test]

@@ -219,3 +219,102 @@ fn f39_a_clock_before_the_build_or_the_last_record_stands_still_and_is_named() {
     let right = clock("2026-11-22T00:00:01Z");
     assert_eq!((right.effective(), right.fault()), (right.wall, None));
 }
+
+/// Runs a node whose documents have a window every `gap` milliseconds. A replan and a fetch take as long as told.
+fn run_windows(schedule: &str, gap: i64, [replan, fetch]: [i64; 2], end: Timestamp) -> Vec<(Act, Timestamp)> {
+    let start = at("2026-11-22T00:00:00.300Z");
+    let mut planner = Planner::new(timing(schedule, 3), start);
+    let (mut now, mut done) = (start, Vec::new());
+    while now < end {
+        let Some(act) = planner.due(now) else {
+            assert!(planner.wake() > now, "it would spin at {now}");
+            now = planner.wake();
+            continue;
+        };
+        done.push((act, now));
+        let next = (now.as_millisecond() / gap + 1) * gap;
+        let change = Some(Timestamp::from_millisecond(next).unwrap());
+        now += SignedDuration::from_millis(if act == Act::Fetch { fetch } else { replan });
+        planner.ended(act, Ended::Settled { change }, now, 0.5);
+    }
+    done
+}
+
+#[test]
+fn f43_windows_close_together_starve_no_fetch_and_are_one_replan_a_second() {
+    let end = at("2026-11-22T00:03:00Z");
+    for schedule in ["1s", "5s", "60s", "*/5 * * * * *", "0 * * * * *"] {
+        for gap in [1, 10, 400, 1_000, 1_500] {
+            for pace in [[0, 0], [3, 40], [700, 700], [2_500, 100], [9_000, 100]] {
+                let done = run_windows(schedule, gap, pace, end);
+                let case = format!("{schedule}, a window each {gap} ms, {pace:?}");
+                let fetches: Vec<_> = done.iter().filter(|(act, _)| *act == Act::Fetch).map(|(_, at)| *at).collect();
+                let period = if schedule.contains("60") || schedule.starts_with('0') { 66 } else { 6 };
+                let most = SignedDuration::from_secs(period) + SignedDuration::from_millis(4 * pace[0] + 2 * pace[1]);
+                for two in fetches.windows(2) {
+                    assert!(two[1].duration_since(two[0]) <= most, "{case}: no fetch from {} to {}", two[0], two[1]);
+                }
+                assert!(end.duration_since(*fetches.last().unwrap()) <= most, "{case}");
+                let replans: Vec<_> = done.iter().filter(|(act, _)| *act == Act::Replan).collect();
+                assert!(replans.len() <= 180, "{case}: {} replans in 180 s", replans.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn f43_no_window_is_early_and_none_is_later_than_a_second() {
+    let end = at("2026-11-22T00:02:00Z");
+    for gap in [10, 250, 1_000, 1_300, 60_000] {
+        let done = run_windows("60s", gap, [2, 30], end);
+        // Each cycle enforces all that has changed by its begin.
+        let mut cycles = done.iter().map(|(_, at)| at.as_millisecond());
+        let mut last = cycles.next().unwrap();
+        for cycle in cycles {
+            let first = (last / gap + 1) * gap;
+            assert!(cycle < first + 1_000 + 32, "a window each {gap} ms: that of {first} was enforced at {cycle}");
+            last = cycle;
+        }
+        if gap >= 1_000 {
+            let prompt = done.iter().filter(|(act, _)| *act == Act::Replan);
+            let late = prompt.map(|(_, at)| at.as_millisecond() % gap).max();
+            assert!(late.is_some_and(|late| late < 40), "alone in its second, a window is not late: {late:?}");
+        }
+    }
+}
+
+#[test]
+fn f43_a_reload_goes_before_windows_that_are_due() {
+    let start = at("2026-11-22T00:00:00Z");
+    let mut planner = Planner::new(timing("1h", 1), start);
+    assert_eq!(planner.due(start), Some(Act::Fetch));
+    let change = Some(start + SignedDuration::from_secs(5));
+    planner.ended(Act::Fetch, Ended::Settled { change }, start, 0.5);
+    let now = start + SignedDuration::from_secs(7);
+    planner.restart(timing("1h", 1), now);
+    assert_eq!(planner.due(now), Some(Act::Fetch));
+    // A source that does not answer has a second before the window that waits is enforced.
+    let second = SignedDuration::from_secs(1);
+    assert_eq!((planner.changes(now), planner.change()), (false, Some(now + second)));
+    assert_eq!(planner.due(now + second), Some(Act::Replan));
+}
+
+#[test]
+fn f43_a_clock_that_is_set_back_keeps_no_window_waiting() {
+    let start = at("2026-11-22T00:00:00Z");
+    let mut planner = Planner::new(timing("1h", 1), start);
+    assert_eq!(planner.due(start), Some(Act::Fetch));
+    let back = start - SignedDuration::from_hours(5);
+    planner.ended(Act::Fetch, Ended::Settled { change: Some(back) }, start, 0.5);
+    assert_eq!(planner.due(back), Some(Act::Replan));
+}
+
+#[test]
+fn f43_a_fetch_that_is_long_overdue_is_known() {
+    let start = at("2026-11-22T00:00:00Z");
+    let mut planner = Planner::new(timing("1h", 1), start);
+    assert_eq!(planner.overdue(start + SignedDuration::from_secs(60)), None);
+    assert_eq!(planner.overdue(start + SignedDuration::from_secs(61)), Some(start));
+    planner.ended(Act::Fetch, SETTLED, start, 0.5);
+    assert_eq!(planner.overdue(start + SignedDuration::from_secs(61)), None);
+}

@@ -26,6 +26,9 @@ pub(crate) struct Published(
     pub(crate) Cell<usize>,
 );
 
+/// The version at which the source panics.
+pub(crate) const PANICS: &str = "panics";
+
 /// Version and text, or an error of a class.
 pub(crate) type Answer = Result<(String, String), Class>;
 
@@ -41,6 +44,7 @@ impl Fetch for &Published {
             tokio::task::yield_now().await;
         }
         match self.0.borrow().get(&url.to_string()) {
+            Some(Ok((version, _))) if version == PANICS => panic!("a value that nobody expected"),
             Some(Ok((version, bytes))) => {
                 let current = part(version, None, bytes);
                 let versions = further.iter().map(|(stage, part)| (*stage, part.version.clone())).collect();
@@ -89,6 +93,8 @@ pub(crate) struct Memory {
     pub(crate) sshd: Shared<Option<Option<(u32, u32)>>>,
     pub(crate) program: Shared<Program>,
     pub(crate) runs: Shared<usize>,
+    /// How often the cycle said that it goes on.
+    pub(crate) steps: Shared<usize>,
 }
 
 /// What stands in for update-ssh-keys.
@@ -178,6 +184,10 @@ impl Host for &Memory {
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
         self.sshd.borrow().unwrap_or(Some((9, 2)))
+    }
+
+    fn step(&self) {
+        *self.steps.borrow_mut() += 1;
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {

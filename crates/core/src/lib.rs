@@ -8,6 +8,7 @@
 //!
 //! This crate has no runtime, no system calls and no AWS in its tree, so the compiler keeps decisions apart from effects.
 
+pub mod caught;
 pub mod config;
 pub mod document;
 pub mod fleet;

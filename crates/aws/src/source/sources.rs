@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::parameter::{Parameter, Parameters};
 use super::s3::{Object, S3};
 use super::secret::{Secret, Secrets};
+use authkeys_core::caught::caught;
 use crate::client::retry::{Jitter, RandomJitter, retry};
 use crate::client::{Aws, Limits};
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Versions};
@@ -49,22 +50,31 @@ impl<J: Jitter> Sources<J> {
 
 impl<J: Jitter> Fetch for Sources<J> {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        let mut answer = self.ask(url, known).await;
+        // The SDK panics at some values that come from outside, and nobody knows what state that leaves it in.
+        let mut answer = caught(self.ask(url, known)).await.unwrap_or_else(|panic| {
+            self.forget();
+            Err(panic.failure(url))
+        });
         if let Err(failure) = &mut answer {
             self.aws.explain(failure).await;
         }
         // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
         if answer.as_ref().is_err_and(|error| error.class == Class::Denied) {
-            self.aws.forget();
-            self.s3.clients.forget();
-            self.secrets.clients.forget();
-            self.parameters.clients.forget();
+            self.forget();
         }
         answer
     }
 }
 
 impl<J: Jitter> Sources<J> {
+    /// The next fetch begins afresh: with another connection, and with credentials that are asked for again.
+    fn forget(&self) {
+        self.aws.forget();
+        self.s3.clients.forget();
+        self.secrets.clients.forget();
+        self.parameters.clients.forget();
+    }
+
     async fn ask(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
         let (policy, jitter, aws) = (&self.aws.limits.retry, &self.jitter, &self.aws);
         let current = known.map(|known| &known.current);

@@ -1,9 +1,17 @@
 //! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens or closes, or a document
 //! that expires.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Node, Timing};
+
+/// The most replans in a row while a fetch is due: windows without end must not keep new keys away.
+const MOST_REPLANS: u32 = 3;
+/// How long a fetch that comes before a window that is due may wait for its sources before the window interrupts it, and
+/// the time within which several changes are one replan.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+/// How long a fetch may be due before the node is no longer called ok.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +46,43 @@ pub struct Planner {
     failures: u32,
     fetch: Timestamp,
     change: Option<Timestamp>,
+    /// No replan before then: what changes until then is one replan.
+    not_before: Option<Timestamp>,
+    /// How many replans in a row have been begun while a fetch was due.
+    replans: u32,
+    /// When the last replan began.
+    begun: Timestamp,
 }
 
 impl Planner {
     /// The first cycle is due at once.
     pub fn new(timing: Timing, now: Timestamp) -> Self {
-        Self { timing, failures: 0, fetch: now, change: None }
+        Self { timing, failures: 0, fetch: now, change: None, not_before: None, replans: 0, begun: now }
     }
 
-    /// What is due now, if anything. Also to be asked after the clock was set: no time that was planned on a wrong
-    /// clock keeps the node waiting longer than its schedule.
+    /// What is due now, if anything; the caller begins it. Also to be asked after the clock was set: no time that was
+    /// planned on a wrong clock keeps the node waiting longer than its schedule.
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
+        // A time further away than the longest pause was planned before the clock was set back.
+        self.not_before = self.not_before.filter(|at| at.duration_since(now) <= SECOND);
+        let fetch_is_due = self.fetch <= now;
+        let change_is_due = self.changes(now);
+        if fetch_is_due && self.replans >= MOST_REPLANS {
+            self.replans = 0;
+            if change_is_due {
+                // Whatever the source does, the window that waits is enforced a second later.
+                self.not_before = now.saturating_add(SECOND).ok();
+            }
+            return Some(Act::Fetch);
+        }
         // A change asks nobody, so nobody who does not answer can hold it up.
-        if self.changes(now) {
+        if change_is_due {
+            self.replans = if fetch_is_due { self.replans.saturating_add(1) } else { 0 };
+            self.begun = now;
             return Some(Act::Replan);
         }
-        if self.fetch <= now {
+        if fetch_is_due {
+            self.replans = 0;
             return Some(Act::Fetch);
         }
         self.fetch = self.fetch.min(self.timing.next(now));
@@ -62,17 +91,25 @@ impl Planner {
 
     /// Whether a window opens or closes, or a document expires, also while a fetch goes on.
     pub fn changes(&self, now: Timestamp) -> bool {
-        self.change.is_some_and(|change| change <= now)
+        self.change().is_some_and(|change| change <= now)
     }
 
-    /// When that is so next.
+    /// When that is so next. A change that has a second to itself is enforced in its own millisecond. What follows a
+    /// replan within the same second is enforced together, as the next second begins: never early, and at most a second
+    /// late.
     pub fn change(&self) -> Option<Timestamp> {
-        self.change
+        let change = self.change?;
+        Some(self.not_before.map_or(change, |earliest| change.max(earliest)))
     }
 
     /// The next time at which something is due.
     pub fn wake(&self) -> Timestamp {
-        self.change.map_or(self.fetch, |change| change.min(self.fetch))
+        self.change().map_or(self.fetch, |change| change.min(self.fetch))
+    }
+
+    /// Since when a fetch has been due, if that is too long ago.
+    pub fn overdue(&self, now: Timestamp) -> Option<Timestamp> {
+        (now.duration_since(self.fetch) > OVERDUE).then_some(self.fetch)
     }
 
     /// Notes how a fetch or a replan ended at `now`; `random` is even from 0 to 1.
@@ -82,6 +119,9 @@ impl Planner {
             Ended::Settled { change } | Ended::Transient { change } => change,
             Ended::NotBegun => self.change,
         };
+        if act == Act::Replan {
+            self.not_before = Some(next_second(self.begun));
+        }
         let slot = self.timing.next(now);
         match (act, ended) {
             // What the last fetch said stands, and so does its retry.
@@ -115,5 +155,12 @@ impl Planner {
         self.timing = timing;
         self.failures = 0;
         self.fetch = now;
+        // Whoever asked for it does not wait for windows either.
+        self.replans = MOST_REPLANS;
     }
+}
+
+/// The begin of the next whole second.
+fn next_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().saturating_add(1)).unwrap_or(Timestamp::MAX)
 }

@@ -1,0 +1,192 @@
+//! Requests to sources that outlive the cycle that made them: a window or a reload interrupts a cycle that waits, and the
+//! next one gets the same answers, those that have arrived and those that have not. So nothing is lost, however many
+//! sources are slow and however often they are interrupted.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
+
+type Answer = Result<Fetched, FetchError>;
+
+/// Asks for documents from a cycle's thread.
+#[derive(Debug)]
+pub(super) struct Requests(UnboundedSender<Request>);
+
+#[derive(Debug)]
+struct Request {
+    url: SourceUrl,
+    known: Option<Versions>,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The requests that are under way.
+pub(super) struct Flights<F> {
+    fetch: Arc<F>,
+    requests: UnboundedReceiver<Request>,
+    flights: Vec<Flight>,
+}
+
+/// One request, and who waits for it.
+struct Flight {
+    url: SourceUrl,
+    known: Option<Versions>,
+    state: State,
+    waiting: Option<oneshot::Sender<Answer>>,
+}
+
+enum State {
+    UnderWay(Pin<Box<dyn Future<Output = Answer>>>),
+    Arrived(Answer),
+}
+
+impl<F: Fetch + 'static> Flights<F> {
+    /// Fetches by `fetch` what is asked for by the second part.
+    pub(super) fn new(fetch: F) -> (Self, Requests) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        (Self { fetch: Arc::new(fetch), requests, flights: Vec::new() }, Requests(sender))
+    }
+
+    /// Whether there is nothing that a cycle could get without a new request.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Whether some source has not answered yet.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.flights.iter().any(|flight| matches!(flight.state, State::UnderWay(_)))
+    }
+
+    /// Forgets all answers, and what nobody asked for again. To be called when a cycle has had them all.
+    pub(super) fn forget(&mut self) {
+        self.flights.clear();
+    }
+
+    /// Brings answers; ends when something has been asked for that is not there yet. It may be dropped at any time.
+    pub(super) async fn fly(&mut self) {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut asked = false;
+        while let Poll::Ready(Some(request)) = self.requests.poll_recv(context) {
+            self.take(request);
+            asked = true;
+        }
+        for flight in &mut self.flights {
+            flight.poll(context);
+        }
+        if asked && self.are_under_way() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// What is asked for again under way with the same condition is not asked for twice.
+    fn take(&mut self, Request { url, known, answer }: Request) {
+        let same = self.flights.iter_mut().find(|flight| flight.url == url && flight.known == known);
+        if let Some(flight) = same {
+            flight.waiting = Some(answer);
+            return;
+        }
+        let (fetch, asked, condition) = (Arc::clone(&self.fetch), url.clone(), known.clone());
+        let future = Box::pin(async move { fetch.fetch(&asked, condition.as_ref()).await });
+        self.flights.push(Flight { url, known, state: State::UnderWay(future), waiting: Some(answer) });
+    }
+}
+
+impl Flight {
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let State::UnderWay(future) = &mut self.state
+            && let Poll::Ready(answer) = future.as_mut().poll(context)
+        {
+            self.state = State::Arrived(answer);
+        }
+        if let State::Arrived(answer) = &self.state
+            && let Some(waiting) = self.waiting.take()
+        {
+            // A cycle that was interrupted does not receive it; the next one asks again.
+            let _ = waiting.send(answer.clone());
+        }
+    }
+}
+
+impl Fetch for Requests {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        let request = Request { url: url.clone(), known: known.cloned(), answer };
+        let ending = |url| FetchError {
+            class: Class::Transient,
+            message: format!("{url}: the service is stopping"),
+            remedy: "the next start asks again".to_owned(),
+        };
+        self.0.send(request).map_err(|_| ending(url))?;
+        receiver.await.unwrap_or_else(|_| Err(ending(url)))
+    }
+}
+
+impl<F> fmt::Debug for Flights<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.flights.iter().map(|flight| &flight.url)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// A source that answers when it is told to, and counts the requests.
+    #[derive(Default)]
+    struct Slow(Cell<u32>, Notify);
+
+    impl Fetch for &'static Slow {
+        async fn fetch(&self, _: &SourceUrl, known: Option<&Versions>) -> Answer {
+            self.0.set(self.0.get() + 1);
+            self.1.notified().await;
+            assert_eq!(known, None);
+            Ok(Fetched::Unchanged)
+        }
+    }
+
+    /// What one cycle gets that waits no longer than for a few turns of the runtime.
+    async fn ask(flights: &mut Flights<&'static Slow>, requests: &Requests) -> Option<Answer> {
+        let url = SourceUrl::parse("s3://keys/k").unwrap();
+        let mut answer = std::pin::pin!(requests.fetch(&url, None));
+        for _ in 0..3 {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Some(answer),
+                () = flights.fly() => {}
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn f43_an_interrupted_request_goes_on_and_its_answer_waits() {
+        let slow: &'static Slow = Box::leak(Box::default());
+        let (mut flights, requests) = Flights::new(slow);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut flights, &requests).await, None, "nothing has answered");
+            assert!(flights.are_under_way());
+        }
+        assert_eq!(slow.0.get(), 1, "it was asked once");
+        slow.1.notify_one();
+        // Each cycle that is interrupted for the sake of another source gets it anew.
+        for _ in 0..2 {
+            assert_eq!(ask(&mut flights, &requests).await, Some(Ok(Fetched::Unchanged)));
+        }
+        assert!(slow.0.get() == 1 && !flights.are_under_way() && !flights.is_empty());
+        flights.forget();
+        assert_eq!(ask(&mut flights, &requests).await, None);
+        assert_eq!(slow.0.get(), 2);
+    }
+}
