@@ -16,7 +16,7 @@ use crate::agent::{Agent, Intent};
 use crate::aws::{Aws, instance};
 use crate::config::{Config, Report};
 use crate::history::{History, RIVALRY};
-use crate::host::{HostError, Node, bounded};
+use crate::host::{HostError, Node, bounded, preflight};
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::entries::entries;
 use crate::report::{journal, status_file, text};
@@ -58,6 +58,11 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
         };
+        if options.dry_run && store.is_ok() {
+            if let Some(fault) = unwritable_state(&state) {
+                outcome.faults.push(fault);
+            }
+        }
         // Who may not even look at the state has learned nothing of the node.
         if options.dry_run || store.as_ref().is_err_and(|fault| fault.class == FaultClass::Denied) {
             return outcome;
@@ -82,6 +87,13 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             Exit::Failed
         }
     }
+}
+
+/// Why the state could not be saved, as far as that can be seen without writing.
+pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
+    let source = preflight::own_directory(directory, "state.json").err()?;
+    let fault = StateError::Host(source);
+    Some(Fault::new(denied(&fault), &fault))
 }
 
 /// The operator chose it, and is told at every start what it means.

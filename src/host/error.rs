@@ -257,6 +257,22 @@ fn remedy(errno: Option<Errno>) -> &'static str {
         Some(Errno::LOOP) => "a symbolic link is in the way: replace it with what it points to",
         Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
         Some(Errno::STALE) => "the network file system lost it: mount it again",
+        Some(Errno::BUSY) => {
+            "something is mounted on it (`findmnt`), as when one file is bound into a container, and nothing can be put in \
+             its place: mount its directory instead, or name another `file`"
+        }
+        Some(Errno::XDEV) => {
+            "it is another mount than the `.ssh` it is in (`findmnt`): unmount it, or mount `.ssh` whole"
+        }
+        Some(Errno::NAMETOOLONG) => {
+            "the name is too long for the temporary file beside it: name a `file` of at most 227 bytes"
+        }
+        Some(Errno::NOKEY) => "the directory is encrypted and locked: unlock it, or set `layout = \"system\"`",
+        Some(Errno::UCLEAN) => "the file system is damaged: check it (`fsck`)",
+        Some(Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH) => {
+            "the network file system does not answer: check its server and the network"
+        }
+        Some(Errno::FBIG) => "the file would be larger than a limit allows: raise `LimitFSIZE` (`ulimit -f`)",
         Some(Errno::MFILE | Errno::NFILE) => "too many files are open: raise the limit",
         _ => "see the cause",
     }

@@ -11,7 +11,7 @@ use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Late, Step, Workers};
 use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
-    fragments, identity, lock, refresh, sshd,
+    fragments, identity, lock, preflight, refresh, sshd,
 };
 use crate::user::UserName;
 
@@ -142,6 +142,12 @@ impl Host for Node {
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
         self.workers.run(self.replacing(&Replacement { target, seen, content }), self.limit, &Late::default())
+    }
+
+    fn preflight(&self, target: &Target, length: u64) -> Result<(), HostError> {
+        let lock_wait = self.lock_wait;
+        let step = as_owner(target, move |target, _| preflight::target(target, length, lock_wait));
+        self.workers.run(step, self.limit, &Late::default())
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {

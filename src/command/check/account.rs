@@ -66,11 +66,13 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
     }
 }
 
-/// The same walk and read as a cycle's.
+/// The same walk and read as a cycle's, and whether a write would end well.
 fn reachable(node: &Node, target: &Target) -> Finding {
     let user = target.account.user.as_str();
-    match node.read(target) {
-        Ok(_) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
+    let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
+    let read = node.read(target).map(|found| found.content.map_or(0, length));
+    match read.and_then(|length| node.preflight(target, length)) {
+        Ok(()) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
         Err(error) => {
             let denied = matches!(error, HostError::NotPermitted { .. });
             let exit = if denied { Exit::Denied } else { Exit::Failed };

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Check, Exit, colour, complain, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::config::Config;
-use crate::outcome::{FaultClass, chain};
+use crate::outcome::{Fault, FaultClass};
 use crate::report::text::Colour;
 use crate::schedule::Clock;
 use crate::source::{Class, SourceUrl};
@@ -180,13 +180,11 @@ fn open_sources(config: &Config) -> Vec<Finding> {
 
 fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
-    match fault {
-        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
+    let unreadable = fault.map(|fault| Fault::new(super::sync::denied(fault), fault));
+    match unreadable.or_else(|| super::sync::unwritable_state(directory)) {
+        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable and writable"),
         None => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
-        Some(fault) => {
-            let exit = super::sync::exit(super::sync::denied(fault));
-            Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(fault)) }
-        }
+        Some(fault) => fault_finding(fault.class, "state", &subject, &fault.text),
     }
 }
 
