@@ -9,6 +9,10 @@ use crate::user::UserName;
 const HOME_IS_ROOT: &str =
     "its home is `/`, which is nobody's own: set `layout = \"system\"` for it, or name its `file`";
 
+/// An account without a home has an empty one at times.
+const NO_HOME: &str = "it has no home with an absolute path: give it one (`usermod -d DIRECTORY USER`), or set \
+                       `layout = \"system\"`";
+
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
@@ -95,8 +99,11 @@ impl FileTemplate {
 
     /// Puts an account's values in.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
-        let home_text = home.to_str().filter(|home| home.starts_with('/')).ok_or("its home is no absolute path")?;
-        let home_text = home_text.trim_end_matches('/');
+        let absolute_home = home.to_str().filter(|home| home.starts_with('/'));
+        if absolute_home.is_none() && self.0.contains("%h") {
+            return Err(NO_HOME.to_owned());
+        }
+        let home_text = absolute_home.unwrap_or_default().trim_end_matches('/');
         if home_text.is_empty() && self.0.starts_with("%h/") {
             return Err(HOME_IS_ROOT.to_owned());
         }
@@ -111,7 +118,7 @@ impl FileTemplate {
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
             // A service account's home may be `/`, which makes nothing the account's own.
-            Ok(below) if home != Path::new("/") && below.components().next().is_some() => {
+            Ok(below) if home.is_absolute() && home != Path::new("/") && below.components().next().is_some() => {
                 Placed::BelowHome(below.to_owned())
             }
             _ => Placed::Elsewhere(path),
@@ -172,6 +179,13 @@ mod tests {
         }
         assert!(FileTemplate::parse("%h").is_err());
         assert!(FileTemplate::system().place("..", 0, Path::new("/root")).is_err());
+        for home in ["", "home"] {
+            let fault = FileTemplate::home().place("svc", 99, Path::new(home)).unwrap_err();
+            assert!(fault.contains("usermod -d") && fault.contains("layout = \"system\""), "{fault}");
+            // The remedy works.
+            let system = FileTemplate::system().place("svc", 99, Path::new(home)).unwrap();
+            assert_eq!(system, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+        }
         for home in ["/", "//"] {
             for template in [FileTemplate::home(), FileTemplate::fragment(&FragmentName::default())] {
                 let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
