@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "check_doctor/logins.rs"]
+mod logins;
+
 #[path = "check_doctor/promises.rs"]
 mod promises;
 

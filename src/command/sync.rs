@@ -59,9 +59,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
         };
         if options.dry_run && store.is_ok() {
-            if let Some(fault) = unwritable_state(&state) {
-                outcome.faults.push(fault);
-            }
+            outcome.faults.extend(unwritable_state(&state));
         }
         // Who may not even look at the state has learned nothing of the node.
         if options.dry_run || store.as_ref().is_err_and(|fault| fault.class == FaultClass::Denied) {

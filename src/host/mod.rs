@@ -7,6 +7,7 @@ mod error;
 mod fragments;
 mod identity;
 mod lock;
+pub mod login;
 mod node;
 pub mod preflight;
 mod program;

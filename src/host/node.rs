@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::login::LoginState;
 use super::read::{self, Wanted};
 use super::replace::{self, Gate};
 use super::temporary::sweep;
@@ -11,7 +12,7 @@ use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Late, Step, Workers};
 use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
-    fragments, identity, lock, preflight, refresh, sshd,
+    fragments, identity, lock, login, preflight, refresh, sshd,
 };
 use crate::user::UserName;
 
@@ -57,6 +58,13 @@ impl Node {
     /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
     pub fn makes_fragments() -> bool {
         refresh::installed().is_some()
+    }
+
+    /// Looks up what beside its files decides about logins of the account.
+    pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
+        let (name, account) = (account.user.to_string(), account.clone());
+        let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| login::look_up(&account));
+        self.workers.run(step, self.limit, &Late::default())
     }
 
     fn look_up(user: Option<&UserName>) -> Step<Account> {
