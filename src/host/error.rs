@@ -120,13 +120,13 @@ pub enum HostError {
         wanted: &'static str,
     },
     /// A directory outside a home that others than root could change.
-    #[error("{path} is {fault}: whoever can change it could let anybody in; `{remedy}`")]
+    #[error("{path} is {fault}: whoever can change it could let anybody in; {remedy}")]
     Untrusted {
         /// The directory.
         path: PathBuf,
         /// Who can change it.
         fault: String,
-        /// The command that repairs it.
+        /// What to do about it.
         remedy: String,
     },
     /// A file over the limit is never read into memory.
@@ -140,7 +140,7 @@ pub enum HostError {
     /// The account cannot read its own file.
     #[error(
         "{path} belongs to uid {uid} with mode {mode:04o}: uid {reader} cannot read it, and so sshd, which reads it \
-         as that account, could not either: `chown {reader} {path} && chmod 0600 {path}`"
+         as that account, could not either: {remedy}"
     )]
     Unreadable {
         /// The user id of the account that must be able to read it.
@@ -151,6 +151,8 @@ pub enum HostError {
         uid: u32,
         /// Its permission bits.
         mode: u32,
+        /// What to do about it.
+        remedy: String,
         /// It as if it were empty, for whoever need not know what it holds to replace it.
         unread: Box<Snapshot>,
     },

@@ -302,13 +302,21 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let path = directory.path.clone();
     if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
-        let remedy = format!("chown root {}", path.display());
+        // A directory that somebody works in, such as a home, must stay theirs.
+        let remedy = format!(
+            "name a `file` in a directory of root's, or, if nobody works in this one, `chown root {}`",
+            path.display()
+        );
         return Err(HostError::Untrusted { path, fault: format!("owned by uid {}", stat.st_uid), remedy });
     }
     // In a sticky directory others can add names, but not take away or rename what is ours. The file itself must not lie
     // in one: somebody else's lines could be there first, and sshd would not read it (StrictModes).
     if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
-        let remedy = format!("chmod go-w {}", path.display());
+        let remedy = match stat.st_mode & 0o1000 {
+            0 => format!("`chmod go-w {}`", path.display()),
+            // A directory for everybody, such as /tmp, must stay so.
+            _ => "name a `file` in a directory of root's".to_owned(),
+        };
         let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
         return Err(HostError::Untrusted { path, fault, remedy });
     }

@@ -207,6 +207,37 @@ fn f51_an_access_list_that_lets_the_account_write_is_no_obstacle() {
     });
 }
 
+#[test]
+fn f53_no_remedy_takes_from_others_what_they_use() {
+    lab("promises::f53_no_remedy_takes_from_others_what_they_use", || {
+        let setup = Setup::new().account("alice", "file = \"/tmp/keys/%u\"");
+        setup.publish_keys(&[&Key::new("k")]);
+        sshd("AuthorizedKeysFile /tmp/keys/%u");
+        assert!(sh("mkdir /tmp/keys; chmod 755 /tmp/keys"));
+        let found = troubles(&setup, 1);
+        let text = format!("{found:#?}");
+        assert!(text.contains("name another `file`") && !text.contains("chmod go-w /tmp"), "{text}");
+
+        let setup = Setup::new().account("alice", "file = \"/home/bob/keys/%u\"");
+        setup.publish_keys(&[&Key::new("k")]);
+        sshd("AuthorizedKeysFile /home/bob/keys/%u");
+        let found = troubles(&setup, 1);
+        let text = format!("{found:#?}");
+        assert!(text.contains("name a `file` in a directory of root's, or, if nobody works"), "{text}");
+
+        // A secret of root's under another name: the account must not be given it.
+        let setup = good_node();
+        assert!(sh(
+            "echo secret >/home/secret; chmod 600 /home/secret; ln /home/secret /home/alice/.ssh/authorized_keys"
+        ));
+        let found = troubles(&setup, 1);
+        let text = &found.iter().find(|one| one[1] == "account").unwrap()[3];
+        assert!(text.contains("another name") && !text.contains("chown"), "{found:#?}");
+        assert!(sh(command_in(text)), "{text}");
+        assert_eq!(troubles(&setup, 0).len(), 0);
+    });
+}
+
 /// The first command in backquotes.
 fn command_in(message: &str) -> &str {
     message.split('`').nth(1).unwrap()

@@ -114,8 +114,10 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
             "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
              .ssh/authorized_keys.d/* in AuthorizedKeysFile"
         }
+        // Others' keys, and this account's until a sync, are in what it reads now.
         Place::Home { .. } | Place::System { .. } => {
-            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d, or `file` here"
+            "run `authkeysd sync` first, then set AuthorizedKeysFile in a drop-in that sorts first in \
+             /etc/ssh/sshd_config.d to what it has and this file; or name as `file` here what sshd reads"
         }
     };
     format!("sshd reads {names}, not {}: {remedy}", target.path().display())
