@@ -5,6 +5,12 @@
 
 mod support;
 
+#[path = "check_doctor/logins.rs"]
+mod logins;
+
+#[path = "check_doctor/promises.rs"]
+mod promises;
+
 #[path = "support/s3_stub.rs"]
 #[allow(dead_code, reason = "not all of it is needed here")]
 mod s3_stub;

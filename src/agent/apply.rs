@@ -8,7 +8,7 @@ use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
 use super::{Agent, Cycle};
-use crate::host::{Host, HostError, Replaced, Replacement, Target};
+use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
 use crate::state::Judged;
 use authkeys_core::document::Digest;
 use authkeys_core::key::Fingerprint;
@@ -65,6 +65,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Files::One(_) => work.before_replace(cycle).transpose(),
                 Files::Several(..) => before_settle(work, cycle).transpose(),
             };
+            if cycle.intent.dry_run && matches!(&work.settled, Some(Ok(settled)) if settled.changed) {
+                let foreseen = self.foresee(work);
+                work.settled = foreseen.map_or_else(|error| Some(Err(host_fault(&error))), |()| work.settled.take());
+            }
         }
         let unsettled = works.into_iter().filter(|work| work.settled.is_none());
         let (fragments, works): (Vec<_>, Vec<_>) = unsettled.partition(|work| work.target.is_fragment());
@@ -92,6 +96,18 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Err(error) => work.settled = Some(Err(host_fault(&error))),
             }
         }
+    }
+
+    /// Looks whether each file that the plan writes could be written.
+    fn foresee(&self, work: &Work) -> Result<(), HostError> {
+        let length = |content: &Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let target = &work.target;
+        self.host.preflight(target, work.plan.content.as_ref().map_or(0, length))?;
+        for (name, content) in &work.plan.others {
+            let place = Place::Fragment { name: name.clone() };
+            self.host.preflight(&Target { place, ..target.clone() }, length(content))?;
+        }
+        Ok(())
     }
 
     /// Replaces files, and settles fragments beside them: those take many steps, and a program that each account can

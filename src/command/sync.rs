@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
 use crate::agent::{Agent, Intent};
 use crate::fetch::Sources;
-use crate::host::{HostError, Node};
+use crate::host::{HostError, Node, preflight};
 use crate::report::{journal, status_file};
 use crate::service::Setup;
 use crate::state::{StateError, Store};
@@ -58,6 +58,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
         };
+        if options.dry_run && store.is_ok() {
+            outcome.faults.extend(unwritable_state(&state));
+        }
         // Who may not even look at the state has learned nothing of the node.
         if options.dry_run || store.as_ref().is_err_and(|fault| fault.class == FaultClass::Denied) {
             return outcome;
@@ -89,6 +92,13 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     };
     journal::finish(GRACE);
     exit
+}
+
+/// Why the state could not be saved, as far as that can be seen without writing.
+pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
+    let source = preflight::own_directory(directory, "state.json").err()?;
+    let fault = StateError::Host(source);
+    Some(Fault::new(denied(&fault), &fault))
 }
 
 /// The operator chose it, and is told at every start what it means.

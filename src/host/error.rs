@@ -120,13 +120,13 @@ pub enum HostError {
         wanted: &'static str,
     },
     /// A directory outside a home that others than root could change.
-    #[error("{path} is {fault}: whoever can change it could let anybody in; `{remedy}`")]
+    #[error("{path} is {fault}: whoever can change it could let anybody in; {remedy}")]
     Untrusted {
         /// The directory.
         path: PathBuf,
         /// Who can change it.
         fault: String,
-        /// The command that repairs it.
+        /// What to do about it.
         remedy: String,
     },
     /// A directory on the way to a file of root's that another user could change.
@@ -162,7 +162,7 @@ pub enum HostError {
     /// The account cannot read its own file.
     #[error(
         "{path} belongs to uid {uid} with mode {mode:04o}: uid {reader} cannot read it, and so sshd, which reads it \
-         as that account, could not either: `chown {reader} {path} && chmod 0600 {path}`"
+         as that account, could not either: {remedy}"
     )]
     Unreadable {
         /// The user id of the account that must be able to read it.
@@ -173,6 +173,8 @@ pub enum HostError {
         uid: u32,
         /// Its permission bits.
         mode: u32,
+        /// What to do about it.
+        remedy: String,
         /// It as if it were empty, for whoever need not know what it holds to replace it.
         unread: Box<Snapshot>,
     },
@@ -275,6 +277,22 @@ fn remedy(errno: Option<Errno>) -> &'static str {
         Some(Errno::LOOP) => "a symbolic link is in the way: replace it with what it points to",
         Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
         Some(Errno::STALE) => "the network file system lost it: mount it again",
+        Some(Errno::BUSY) => {
+            "something is mounted on it (`findmnt`), as when one file is bound into a container, and nothing can be put in \
+             its place: mount its directory instead, or name another `file`"
+        }
+        Some(Errno::XDEV) => {
+            "it is another mount than the `.ssh` it is in (`findmnt`): unmount it, or mount `.ssh` whole"
+        }
+        Some(Errno::NAMETOOLONG) => {
+            "the name is too long for the temporary file beside it: name a `file` of at most 227 bytes"
+        }
+        Some(Errno::NOKEY) => "the directory is encrypted and locked: unlock it, or set `layout = \"system\"`",
+        Some(Errno::UCLEAN) => "the file system is damaged: check it (`fsck`)",
+        Some(Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH) => {
+            "the network file system does not answer: check its server and the network"
+        }
+        Some(Errno::FBIG) => "the file would be larger than a limit allows: raise `LimitFSIZE` (`ulimit -f`)",
         Some(Errno::MFILE | Errno::NFILE) => "too many files are open: raise the limit",
         _ => "see the cause",
     }

@@ -20,6 +20,12 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
     Err(HostError::NotPermitted { account: account.user.to_string(), uid: account.uid, running: running.as_raw() })
 }
 
+/// The calling thread's user and group for files. Asked with an id that cannot be taken, the calls only answer.
+pub(super) fn of_thread() -> (u32, u32) {
+    let (uid, gid) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
+    (uid.as_raw(), gid.as_raw())
+}
+
 /// Reads something with another owner's file-system uid, and comes back.
 pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let owner = Uid::from_raw(owner);

@@ -12,8 +12,16 @@ use rustix::io::{Errno, retry_on_intr};
 use super::walk::{Absent, below_home};
 use super::{Account, HostError, read};
 
-const NAME: &str = ".authorized_keys.d.lock";
+pub(super) const NAME: &str = ".authorized_keys.d.lock";
 const POLL: Duration = Duration::from_millis(20);
+
+/// Whether the account's home has the file.
+pub(super) fn exists(account: &Account) -> Result<bool, HostError> {
+    match below_home(account, Path::new(NAME), Absent::Leave)? {
+        Some(home) => Ok(home.entry(OsStr::new(NAME))?.is_some()),
+        None => Ok(false),
+    }
+}
 
 /// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is made only where the
 /// program is installed that would make it: it is a sign of it.

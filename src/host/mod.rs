@@ -5,7 +5,9 @@ mod error;
 mod fragments;
 mod identity;
 mod lock;
+pub mod login;
 mod node;
+pub mod preflight;
 mod program;
 mod read;
 mod refresh;
@@ -174,6 +176,11 @@ pub trait Host: Sync {
     fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
+    /// Why a replace by `length` bytes would fail, as far as that can be seen without writing. A host that sees nothing
+    /// beforehand foretells nothing.
+    fn preflight(&self, _target: &Target, _length: u64) -> Result<(), HostError> {
+        Ok(())
+    }
     /// Reads a target that is a fragment, the fragments beside it, and `authorized_keys`, as `read` does.
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError>;
     /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error is what it said, and a

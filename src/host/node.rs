@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::login::LoginState;
 use super::read::{self, Wanted};
 use super::replace::{self, Gate};
 use super::temporary::sweep;
@@ -11,7 +12,7 @@ use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Late, Step, Workers};
 use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
-    fragments, identity, lock, refresh, sshd,
+    fragments, identity, lock, login, preflight, refresh, sshd,
 };
 use authkeys_core::user::UserName;
 
@@ -57,6 +58,13 @@ impl Node {
     /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
     pub fn makes_fragments() -> bool {
         refresh::installed().is_some()
+    }
+
+    /// Looks up what beside its files decides about logins of the account.
+    pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
+        let (name, account) = (account.user.to_string(), account.clone());
+        let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| login::look_up(&account));
+        self.workers.run(step, self.limit, &Late::default())
     }
 
     fn look_up(user: Option<&UserName>) -> Step<Account> {
@@ -142,6 +150,12 @@ impl Host for Node {
 
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
         self.workers.run(self.replacing(&Replacement { target, seen, content }), self.limit, &Late::default())
+    }
+
+    fn preflight(&self, target: &Target, length: u64) -> Result<(), HostError> {
+        let lock_wait = self.lock_wait;
+        let step = as_owner(target, move |target, _| preflight::target(target, length, lock_wait));
+        self.workers.run(step, self.limit, &Late::default())
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {

@@ -51,7 +51,13 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
             // link, would be handed what it holds.
             let unread = Snapshot { content: Some(Vec::new()), drifted: true, stamp: stamp(&found), directory: within };
             let unread = Box::new(unread);
-            return Err(HostError::Unreadable { reader: wanted.uid, path, uid: found.st_uid, mode, unread });
+            let (reader, shown) = (wanted.uid, path.display());
+            // What has another name may be somebody else's secret: the account must not become its owner.
+            let remedy = match found.st_nlink {
+                1 => format!("`chown {reader} {shown} && chmod 0600 {shown}`"),
+                _ => format!("it has another name too, so move this one away: `mv {shown} {shown}.away`"),
+            };
+            return Err(HostError::Unreadable { reader, path, uid: found.st_uid, mode, remedy, unread });
         }
         Err(errno) => return Err(directory.failed("open", name, errno)),
     };

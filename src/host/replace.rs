@@ -109,7 +109,7 @@ fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) ->
 
 /// Names the flags that make a rename fail, before anything is written: in an append-only directory a temporary file
 /// could be made at every cycle, but never removed.
-fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result<(), HostError> {
+pub(super) fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result<(), HostError> {
     // File systems without flags answer with an error; a denial is then seen at the rename.
     if let Ok(flags) = rustix::fs::ioctl_getflags(opened) {
         refuse(flags, &directory.path)?;
@@ -122,6 +122,14 @@ fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result
         refuse(flags, &directory.path.join(name))?;
     }
     Ok(())
+}
+
+/// Names the flag that keeps a directory from being made in this one.
+pub(super) fn refuse_immutable(directory: &Directory, opened: &OwnedFd) -> Result<(), HostError> {
+    match rustix::fs::ioctl_getflags(opened) {
+        Ok(flags) => refuse(flags & IFlags::IMMUTABLE, &directory.path),
+        Err(_) => Ok(()),
+    }
 }
 
 fn refuse(flags: IFlags, path: &Path) -> Result<(), HostError> {

@@ -64,29 +64,101 @@ pub enum NoSettings {
 }
 
 /// What `sshd -T` says where its configuration may be good all the same.
-const NOT_AS_IT_RUNS: [&str; 3] = ["privilege separation directory", "no hostkeys available", "Permission denied"];
+const NOT_AS_IT_RUNS: [&str; 4] =
+    ["privilege separation directory", "no hostkeys available", "Permission denied", "connection test specification"];
 
-/// The effective settings for a login of `user`, as lines of `keyword value`.
-pub fn effective_settings(user: &str) -> Result<String, NoSettings> {
-    let connection = format!("user={user},host=localhost,addr=127.0.0.1");
-    let answer = SSHD
-        .iter()
-        .find_map(|sshd| {
-            run(sshd, &["-T", "-C", &connection]).map(|answer| with_any_host_key(sshd, &connection, answer))
-        })
-        .ok_or_else(|| NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned()))?;
-    if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+/// The port of a login where sshd has not yet said its own.
+const DEFAULT_PORT: &str = "22";
+
+/// From where a login comes: settings in `Match` blocks may depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This machine.
+    Here,
+    /// Some other machine, by an address that is nobody's (RFC 5737).
+    Elsewhere,
+}
+
+/// The effective settings for a login of `user` at the port that sshd listens on, as lines of `keyword value`.
+pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
+    let settings = |port: &str| {
+        let answer = ask(&["-T", "-C", &connection(user, origin, port)])?;
+        if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+    };
+    let at_default = settings(DEFAULT_PORT)?;
+    let port = at_default.lines().find_map(|line| line.strip_prefix("port ")).unwrap_or(DEFAULT_PORT);
+    if port == DEFAULT_PORT { Ok(at_default) } else { settings(port) }
+}
+
+/// Each value that the configuration gives a keyword for such a login, as it is written there: the effective settings
+/// show without quotes what was quoted.
+pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
+    let connection = connection(user, Origin::Here, DEFAULT_PORT);
+    let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else { return Vec::new() };
+    let setting = |line: &str| {
+        let (_, setting) = line.split_once(" setting ")?;
+        let (named, value) = setting.split_once(' ')?;
+        named.eq_ignore_ascii_case(keyword).then(|| unescaped(value.trim()))
+    };
+    answer.stderr.lines().filter(|line| line.starts_with("debug")).filter_map(setting).collect()
+}
+
+/// sshd takes a `Match` on something that is not named here for a fault.
+fn connection(user: &str, origin: Origin, port: &str) -> String {
+    let from = match origin {
+        Origin::Here => "host=localhost,addr=127.0.0.1,laddr=127.0.0.1",
+        Origin::Elsewhere => "host=elsewhere.example.org,addr=192.0.2.1,laddr=192.0.2.2",
+    };
+    format!("user={user},{from},lport={port}")
+}
+
+fn ask(arguments: &[&str]) -> Result<Answer, NoSettings> {
+    let missing = || NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned());
+    for sshd in SSHD {
+        if let Some(answer) = run(sshd, arguments) {
+            return Ok(with_any_host_key(sshd, arguments, answer));
+        }
+    }
+    Err(missing())
+}
+
+/// What sshd's log escapes: a backslash is doubled, and bytes outside ASCII are three octal digits.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let octal = after.split_at_checked(3).and_then(|(digits, after)| {
+            let byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?;
+            Some((byte, after))
+        });
+        match octal {
+            Some((byte, after)) => {
+                bytes.push(byte);
+                rest = after;
+            }
+            None => {
+                bytes.extend(after.first());
+                rest = after.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The answer, or another one with a host key of no value: the sandbox of the service hides the real ones, and without any
 /// sshd does not answer.
-fn with_any_host_key(sshd: &str, connection: &str, answer: Answer) -> Answer {
+fn with_any_host_key(sshd: &str, arguments: &[&str], answer: Answer) -> Answer {
     if !answer.stderr.contains("no hostkeys available") {
         return answer;
     }
     let again = host_key_on_a_pipe().and_then(|key| {
         let mut command = program::command(sshd);
-        command.args(["-T", "-C", connection, "-h", "/dev/stdin"]);
+        command.args(arguments).args(["-h", "/dev/stdin"]);
         program::run_reading(&mut command, Stdio::from(key), PATIENCE, None).ok()
     });
     again.unwrap_or(answer)
@@ -151,6 +223,12 @@ mod tests {
             assert_eq!(matches!(found, NoSettings::Wrong(_)), wrong, "{found:?}");
             assert!(!found.to_string().contains("terminating"), "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_the_log_escapes_is_read_back() {
+        assert_eq!(unescaped(r"\303\274/a\\ b"), "\u{fc}/a\\ b");
+        assert_eq!(unescaped("a\\"), "a");
     }
 
     #[test]

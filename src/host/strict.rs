@@ -42,12 +42,22 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
         }
         let (uid, mode) = (found.uid(), found.mode() & 0o7777);
         if uid != 0 && uid != account.uid {
-            let fault = format!("is owned by uid {uid}: sshd refuses it; chown it to {} or root", account.user);
+            let owner = match home.as_deref() {
+                Some(home) if path.starts_with(home) => format!("{} or root", account.user),
+                _ => "root".to_owned(),
+            };
+            let fault = format!("is owned by uid {uid}: sshd refuses it; chown it to {owner}, or name another `file`");
             faults.push(StrictFault { path: path.to_owned(), fault, debian_accepts: false });
         }
         if mode & 0o022 != 0 {
             let debian_accepts = mode & 0o002 == 0 && own_group(found.gid(), account);
-            let fault = if debian_accepts {
+            let inside = home.as_deref().is_some_and(|home| path != home && path.starts_with(home));
+            let fault = if mode & 0o1000 != 0 && !inside {
+                // Such as /tmp, which must stay for everybody.
+                format!(
+                    "is a directory for everybody (mode {mode:04o}): sshd refuses what is in it; name another `file`"
+                )
+            } else if debian_accepts {
                 format!(
                     "can be written by its group (mode {mode:04o}): Debian's sshd accepts that of a private group, others refuse; chmod g-w"
                 )

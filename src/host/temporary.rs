@@ -15,6 +15,10 @@ use super::{HostError, read};
 const SWEEP_LIMIT: usize = 4_096;
 const RANDOM_DIGITS: usize = 16;
 
+/// What is done with it, as errors name it.
+pub(super) const CREATE: &str = "create a new file beside";
+pub(super) const RENAME: &str = "rename the new file to";
+
 /// A temporary file; it is gone when this is dropped before [`Temporary::publish`] succeeded.
 #[derive(Debug)]
 pub(super) struct Temporary<'a> {
@@ -38,7 +42,7 @@ impl<'a> Temporary<'a> {
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, &name, flags, mode))
             // Without the random name: an unchanged fault is told in unchanged words, and so only once.
-            .map_err(|errno| directory.failed("create a new file beside", target, errno))?;
+            .map_err(|errno| directory.failed(CREATE, target, errno))?;
         // Tells a sweep by another process that this one is in use. Without locks (some network file systems) the
         // sweep may take it, the rename then fails, and the next cycle repeats it.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
@@ -48,7 +52,7 @@ impl<'a> Temporary<'a> {
     /// Gives the file its final place and name, over whatever bears it.
     pub(super) fn publish(mut self, directory: &Directory, target: &OsStr) -> Result<(), HostError> {
         rustix::fs::renameat(&self.directory.fd, &self.name, &directory.fd, target)
-            .map_err(|errno| directory.failed("rename the new file to", target, errno))?;
+            .map_err(|errno| directory.failed(RENAME, target, errno))?;
         self.published = true;
         Ok(())
     }
@@ -91,6 +95,13 @@ fn is_leftover(name: &OsStr, target: &OsStr) -> bool {
     name.as_bytes().strip_prefix(prefix(target).as_slice()).is_some_and(|random| {
         random.len() == RANDOM_DIGITS && random.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     })
+}
+
+/// A name as long as that of any temporary file for the target.
+pub(super) fn longest(target: &OsStr) -> OsString {
+    let mut name = prefix(target);
+    name.extend([b'0'; RANDOM_DIGITS]);
+    OsString::from_vec(name)
 }
 
 fn prefix(target: &OsStr) -> Vec<u8> {

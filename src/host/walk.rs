@@ -5,21 +5,34 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use nix::unistd::Uid;
+use nix::unistd::{Gid, Group, Uid};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Account, HostError, selinux};
+use super::{Account, HostError, replace, selinux};
 
 /// A directory that is held open, and its path for messages.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) fd: OwnedFd,
     pub(super) path: PathBuf,
+    /// The account in whose home it is, with the home resolved; `None` for a directory of the administrator's.
+    account: Option<Arc<Account>>,
+}
+
+/// How far the way to a file leads at this moment.
+#[derive(Debug)]
+pub(super) struct Reach {
+    /// The last directory on it that there is.
+    pub(super) directory: Directory,
+    /// The next one, which would have to be made; `None` where the file's own directory exists.
+    pub(super) missing: Option<OsString>,
 }
 
 /// More symbolic links than any way to a home has.
@@ -32,13 +45,16 @@ pub(super) enum Absent {
     Make,
 }
 
+/// The operation that makes a directory, as errors name it.
+pub(super) const MAKE: &str = "make the directory";
+
 impl Directory {
     /// Opens a directory of our own configuration, links followed: its path is the administrator's.
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
             .map_err(|errno| HostError::io("open the directory", path, errno))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), account: None })
     }
 
     /// The state of an entry, which itself may be a link; `None` when there is none.
@@ -64,9 +80,9 @@ impl Directory {
         match (error, rustix::fs::fstat(&self.fd)) {
             (HostError::Io { operation, path, source, .. }, Ok(stat)) if errno == Errno::ACCESS => {
                 let (directory, uid, mode) = (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
+                let remedy = self.remedy(operation, &path, uid);
                 let remedy = format!(
-                    "its directory {directory} belongs to uid {uid} with mode {mode:04o}: give it to the account \
-                     (`chown`, `chmod 0700`){}",
+                    "its directory {directory} belongs to uid {uid} with mode {mode:04o}: {remedy}{}",
                     selinux::hint()
                 );
                 HostError::Io { operation, path, remedy, source }
@@ -75,10 +91,34 @@ impl Directory {
         }
     }
 
+    /// It as the home of an account.
+    fn of(self, account: &Account) -> Self {
+        let account = Account { home: self.path.clone(), ..account.clone() };
+        Self { account: Some(Arc::new(account)), ..self }
+    }
+
     /// Opens the directory above this one.
     fn parent(&self) -> Result<Option<Self>, HostError> {
         let above = self.path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(self.child(OsStr::new(".."))?.map(|directory| Self { path: above, ..directory }))
+    /// What to do where the account may not do `operation` in this directory, which `owner` owns. A home that root owns
+    /// stays root's: sshd chroots no account into a home of its own (ChrootDirectory).
+    fn remedy(&self, operation: &'static str, path: &Path, owner: u32) -> String {
+        let Some(account) = &self.account else { return "run authkeysd as root or as its owner".to_owned() };
+        let (user, directory) = (&account.user, self.path.display());
+        if owner == account.uid {
+            return format!("`chmod u+rwx {directory}`");
+        }
+        if self.path != account.home {
+            return format!("`chown {user} {directory} && chmod u+rwx {directory}`, or set `layout = \"system\"`");
+        }
+        match operation {
+            MAKE => format!(
+                "leave the home as it is and make the directory for the account (`{}`), or set `layout = \"system\"`",
+                install(account, "0700", path)
+            ),
+            _ => "leave the home as it is and set `layout = \"system\"`".to_owned(),
+        }
     }
 
     /// Opens a directory below this one; `None` when it is absent.
@@ -86,7 +126,7 @@ impl Directory {
         let path = self.path.join(name);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
-            Ok(fd) => Ok(Some(Self { fd, path })),
+            Ok(fd) => Ok(Some(Self { fd, path, account: self.account.clone() })),
             Err(Errno::NOENT) => Ok(None),
             // With O_PATH the kernel reports a link as "not a directory".
             Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => match self.entry(name)? {
@@ -119,7 +159,12 @@ impl Directory {
             }
             // Somebody else was faster; it is judged like any other.
             Err(Errno::EXIST) => {}
-            Err(errno) => return Err(self.failed("make the directory", name, errno)),
+            Err(errno) => {
+                if let (Errno::PERM, Ok(opened)) = (errno, self.readable()) {
+                    replace::refuse_immutable(self, &opened)?;
+                }
+                return Err(self.failed(MAKE, name, errno));
+            }
         }
         self.child(name)?.ok_or_else(|| self.failed("open the directory", name, Errno::NOENT))
     }
@@ -128,36 +173,59 @@ impl Directory {
 /// Walks from the account's home to the directory of its file, as the calling thread's identity.
 /// `None`: a directory on the way is absent. Home and directories that exist keep their owner and mode.
 pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
-    if !account.home.is_absolute() {
-        let fault = "the account has no home: give it one (`usermod --home`), or set `layout = \"system\"`";
-        return Err(refused(&account.home, fault));
-    }
-    let root = account.uid == 0;
-    let mut directory = if root { roots_home(account)? } else { open_home(account)? };
-    let fault = "a path below the home must have plain names only, no `..`";
-    for name in names(below.parent().unwrap_or(below).components(), below, fault)? {
+    let mut directory = home(account)?;
+    for name in names_below(below)? {
         directory = match (directory.child(name)?, absent) {
             (Some(child), _) => child,
             (None, Absent::Leave) => return Ok(None),
             (None, Absent::Make) => directory.make(name, Mode::RWXU, Some(account))?,
         };
-        if root {
-            roots_alone(&directory, account)?;
-        }
+        roots_alone(&directory, account)?;
     }
     Ok(Some(directory))
 }
 
-/// Opens the home of an account that is not root.
-fn open_home(account: &Account) -> Result<Directory, HostError> {
-    // Links in the way *to* the home are the administrator's (/home on another disk); below it they are the user's.
-    let home = fs::canonicalize(&account.home).map_err(|fault| HostError::io("find the home", &account.home, fault))?;
+/// The same walk as far as it leads; makes nothing.
+pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach, HostError> {
+    let mut directory = home(account)?;
+    for name in names_below(below)? {
+        directory = match directory.child(name)? {
+            Some(child) => child,
+            None => return Ok(Reach { directory, missing: Some(name.to_owned()) }),
+        };
+        roots_alone(&directory, account)?;
+    }
+    Ok(Reach { directory, missing: None })
+}
+
+/// Opens the account's home. Links in the way *to* it are the administrator's (/home on another disk); below it they are
+/// the user's.
+fn home(account: &Account) -> Result<Directory, HostError> {
+    if !account.home.is_absolute() {
+        let fault = "a home must be an absolute path: give the account one (`usermod -d DIRECTORY USER`), or set \
+                     `layout = \"system\"`";
+        return Err(refused(&account.home, fault));
+    }
+    if account.uid == 0 {
+        return roots_home(account);
+    }
+    let home = match fs::canonicalize(&account.home) {
+        Ok(home) => home,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            let command = install(account, "0755", &account.home);
+            let remedy = format!("it does not exist: make it (`{command}`), or set `layout = \"system\"`");
+            let (operation, path) = ("find the home", account.home.clone());
+            return Err(HostError::Io { operation, path, remedy, source: fault });
+        }
+        Err(fault) => return Err(HostError::io("find the home", &account.home, fault)),
+    };
     if home == Path::new("/") {
         let fault =
             "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
         return Err(refused(&account.home, fault));
     }
-    Directory::open(&home)
+    let directory = Directory::open(&home)?;
+    Ok(directory.of(account))
 }
 
 /// Opens the home of an account with uid 0, from `/` on. Nothing holds root back where a link leads it, so each directory on
@@ -197,7 +265,7 @@ fn roots_home(account: &Account) -> Result<Directory, HostError> {
             "the home leads to `/`: set `layout = \"system\"`, or name the account's `file`",
         ));
     }
-    Ok(directory)
+    Ok(directory.of(account))
 }
 
 /// The names of a path, the last one first.
@@ -210,6 +278,9 @@ fn reversed(path: &Path) -> Vec<OsString> {
 
 /// Nobody but root may be able to change what a directory on the way to a file of root's holds.
 fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError> {
+    if account.uid != 0 {
+        return Ok(());
+    }
     let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let mode = stat.st_mode & 0o7777;
     let fault = if stat.st_uid != 0 {
@@ -222,8 +293,33 @@ fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError
     Err(HostError::NotRootsAlone { path: directory.path.clone(), account: account.user.to_string(), fault })
 }
 
+/// The command that makes a directory for the account.
+fn install(account: &Account, mode: &str, path: &Path) -> String {
+    let group = Group::from_gid(Gid::from_raw(account.gid)).ok().flatten();
+    let group = group.map_or_else(|| account.gid.to_string(), |group| group.name);
+    format!("install -d -o {} -g {group} -m {mode} {}", account.user, path.display())
+}
+
+fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
+    let fault = "a path below the home must have plain names only, no `..`";
+    names(below.parent().unwrap_or(below).components(), below, fault)
+}
+
 /// Walks from `/` to the directory of a file that root alone may change. Only the last directory is ever made.
 pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
+    match (reach_system(path)?, absent) {
+        (Reach { directory, missing: None }, _) => Ok(Some(directory)),
+        (Reach { missing: Some(_), .. }, Absent::Leave) => Ok(None),
+        (Reach { directory, missing: Some(name) }, Absent::Make) => {
+            let made = directory.make(&name, Mode::from_raw_mode(0o755), None)?;
+            trusted(&made, true)?;
+            Ok(Some(made))
+        }
+    }
+}
+
+/// The same walk as far as it leads; makes nothing.
+pub(super) fn reach_system(path: &Path) -> Result<Reach, HostError> {
     let fault = "it must be an absolute path of plain names, no `..`";
     let mut components = path.parent().unwrap_or(path).components();
     if components.next() != Some(Component::RootDir) {
@@ -234,15 +330,14 @@ pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, H
     trusted(&directory, names.peek().is_none())?;
     while let Some(name) = names.next() {
         let last = names.peek().is_none();
-        directory = match (directory.child(name)?, absent) {
-            (Some(child), _) => child,
-            (None, Absent::Leave) if last => return Ok(None),
-            (None, Absent::Make) if last => directory.make(name, Mode::from_raw_mode(0o755), None)?,
-            (None, _) => return Err(directory.failed("open the directory", name, Errno::NOENT)),
+        directory = match directory.child(name)? {
+            Some(child) => child,
+            None if last => return Ok(Reach { directory, missing: Some(name.to_owned()) }),
+            None => return Err(directory.failed("open the directory", name, Errno::NOENT)),
         };
         trusted(&directory, last)?;
     }
-    Ok(Some(directory))
+    Ok(Reach { directory, missing: None })
 }
 
 /// The file's own name, the last of a path.
@@ -290,13 +385,21 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let path = directory.path.clone();
     if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
-        let remedy = format!("chown root {}", path.display());
+        // A directory that somebody works in, such as a home, must stay theirs.
+        let remedy = format!(
+            "name a `file` in a directory of root's, or, if nobody works in this one, `chown root {}`",
+            path.display()
+        );
         return Err(HostError::Untrusted { path, fault: format!("owned by uid {}", stat.st_uid), remedy });
     }
     // In a sticky directory others can add names, but not take away or rename what is ours. The file itself must not lie
     // in one: somebody else's lines could be there first, and sshd would not read it (StrictModes).
     if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
-        let remedy = format!("chmod go-w {}", path.display());
+        let remedy = match stat.st_mode & 0o1000 {
+            0 => format!("`chmod go-w {}`", path.display()),
+            // A directory for everybody, such as /tmp, must stay so.
+            _ => "name a `file` in a directory of root's".to_owned(),
+        };
         let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
         return Err(HostError::Untrusted { path, fault, remedy });
     }

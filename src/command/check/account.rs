@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
-use super::{Exit, Finding, Level};
+use super::{Exit, Finding, Level, login};
+use crate::command::sync;
 use crate::host::sshd::NoSettings;
 use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
 use authkeys_core::config::{AccountConfig, Config};
@@ -66,11 +67,13 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
     }
 }
 
-/// The same walk and read as a cycle's.
+/// The same walk and read as a cycle's, and whether a write would end well.
 fn reachable(node: &Node, target: &Target) -> Finding {
     let user = target.account.user.as_str();
-    match node.read(target) {
-        Ok(_) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
+    let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
+    let read = node.read(target).map(|found| found.content.map_or(0, length));
+    match read.and_then(|length| node.preflight(target, length)) {
+        Ok(()) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
         Err(error) => {
             let denied = matches!(error, HostError::NotPermitted { .. });
             let exit = if denied { Exit::Denied } else { Exit::Failed };
@@ -98,14 +101,13 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             return;
         }
     };
-    if settings.is("pubkeyauthentication", "no") {
-        let message = "sshd has PubkeyAuthentication no: no key can log in";
-        findings.push(Finding::new(Level::Failed, "sshd", user, message));
-    }
     let shown = file.display();
-    match settings.reading(target) {
+    let reading = settings.reading(target);
+    let mut read = Some(target.clone());
+    match reading {
         Reading::Itself => findings.push(Finding::new(Level::Ok, "sshd", user, format!("reads {shown}"))),
         Reading::Made => {
+            read = Some(target.made());
             let made = target.made().path();
             let message = format!("reads {}, which update-ssh-keys makes of {shown}", made.display());
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
@@ -114,14 +116,16 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             let message = format!("asks {} for {shown}", settings.command().unwrap_or_default());
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
-        Reading::Others(read) => {
-            findings.push(Finding::new(Level::Failed, "sshd", user, unread(target, &read)));
+        Reading::Others(others) => {
+            read = None;
+            findings.push(Finding::new(Level::Failed, "sshd", user, unread(target, &others)));
         }
     }
+    findings.extend(logins(node, target, read.as_ref()));
     if settings.is("strictmodes", "yes") {
         let faults = strict::faults(file, account);
         if faults.is_empty() {
-            findings.push(Finding::new(Level::Ok, "strict_modes", user, format!("would accept {shown}")));
+            findings.push(Finding::new(Level::Ok, "strict_modes", user, "would accept it"));
         }
         for fault in faults {
             let level = if fault.debian_accepts { Level::Warning } else { Level::Failed };
@@ -130,6 +134,23 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     }
     findings.extend(label(user, file));
     bypasses(node, target, &settings, findings);
+}
+
+/// Would sshd let the account in, and with which of the keys in the file that it reads?
+fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
+    let account = &target.account;
+    let settings = match Settings::by_origin(account.user.as_str()) {
+        Ok(settings) => settings,
+        Err(why) => {
+            let message = format!("cannot ask sshd: {why}");
+            return vec![Finding::new(Level::Warning, "login", account.user.as_str(), message)];
+        }
+    };
+    // What cannot be read has been told of.
+    let content = read.and_then(|read| node.read(read).ok()).and_then(|found| found.content).unwrap_or_default();
+    let now = authkeys_terminal::clock();
+    let keys = login::candidates(&content, now, &sync::sshd_zone());
+    login::examine(node, account, &settings, &keys, now)
 }
 
 /// Would SELinux let sshd read it?

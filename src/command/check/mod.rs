@@ -1,5 +1,6 @@
 //! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it does.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -11,13 +12,14 @@ use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
 use authkeys_core::origin::{Class, SourceUrl};
-use authkeys_core::outcome::{FaultClass, chain};
+use authkeys_core::outcome::{Fault, FaultClass};
 use authkeys_core::report::text::Colour;
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::Signers;
 
 mod account;
 mod adopt;
+mod login;
 mod online;
 mod pullers;
 mod report;
@@ -39,7 +41,7 @@ enum Level {
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `strict_modes`, `selinux`, `bypass`, `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
+    /// What was looked at: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`, `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
     /// `source`, `report`.
     check: &'static str,
     /// The account, file or source that it is about.
@@ -66,9 +68,16 @@ struct Report<'a> {
 }
 
 impl Finding {
+    /// The message need not name the subject; where it begins with it, that is cut off.
     fn new(level: Level, check: &'static str, subject: &str, message: impl Into<String>) -> Self {
         let exit = if level == Level::Failed { Exit::Failed } else { Exit::Good };
-        Self { level, check, subject: subject.to_owned(), message: message.into(), line: None, exit }
+        let mut message = message.into();
+        for named in [format!("account {subject}: "), format!("{subject}: ")] {
+            if let Some(rest) = message.strip_prefix(&named) {
+                message = rest.to_owned();
+            }
+        }
+        Self { level, check, subject: subject.to_owned(), message, line: None, exit }
     }
 }
 
@@ -123,8 +132,11 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         };
         print_json(&report)
     } else {
-        let mut text: String = findings.iter().map(|finding| line(finding, colour())).collect();
+        let mut worst_first: Vec<&Finding> = findings.iter().collect();
+        worst_first.sort_by_key(|finding| Reverse(finding.level));
+        let mut text: String = worst_first.into_iter().map(|finding| line(finding, colour())).collect();
         text.extend(adoption.map(|adoption| adopt::render(&adoption, colour())));
+        text.push_str(&count(&findings));
         print(&text)
     };
     let unprinted = if printed { Exit::Good } else { Exit::Failed };
@@ -182,13 +194,11 @@ fn open_sources(config: &Config) -> Vec<Finding> {
 
 fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
-    match fault {
-        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable"),
+    let unreadable = fault.map(|fault| Fault::new(super::sync::denied(fault), fault));
+    match unreadable.or_else(|| super::sync::unwritable_state(directory)) {
+        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable and writable"),
         None => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
-        Some(fault) => {
-            let exit = super::sync::exit(super::sync::denied(fault));
-            Finding { exit, ..Finding::new(Level::Failed, "state", &subject, chain(fault)) }
-        }
+        Some(fault) => fault_finding(fault.class, "state", &subject, &fault.text),
     }
 }
 
@@ -199,7 +209,21 @@ fn line(finding: &Finding, colour: Colour) -> String {
         Level::Failed => (31, "FAILED "),
     };
     let text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{} {:<12} {}: {text}\n", colour.paint(code, word), finding.check, finding.subject)
+    let (word, check, subject) = (colour.paint(code, word), finding.check, &finding.subject);
+    if check == subject {
+        format!("{word} {check:<12} {text}\n")
+    } else {
+        format!("{word} {check:<12} {subject}: {text}\n")
+    }
+}
+
+/// How many findings there are of each level.
+fn count(findings: &[Finding]) -> String {
+    let of = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let warnings = if of(Level::Warning) == 1 { "warning" } else { "warnings" };
+    let counts = [(of(Level::Failed), "failed"), (of(Level::Warning), warnings), (of(Level::Ok), "ok")];
+    let shown = counts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
+    format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
 }
 
 fn good_keys(count: usize) -> String {

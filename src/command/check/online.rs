@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Finding, Level, fault_finding, load, report};
+use super::sshd::Settings;
+use super::{Finding, Level, account, fault_finding, load, login, report};
 use crate::agent::{Agent, Intent};
 use crate::command::{block_on, sync};
 use crate::fetch::Sources;
@@ -25,7 +26,11 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
     let aws = Arc::clone(sources.aws());
     // A state that cannot be read has been told of.
     let mut findings = match dry_run(config.clone(), Sources::new(sources)).await {
-        Ok(outcome) => judged(&outcome, told),
+        Ok(outcome) => {
+            let mut findings = judged(&outcome, told);
+            findings.extend(logins(config, &outcome, told));
+            findings
+        }
         Err(_) => Vec::new(),
     };
     findings.extend(report::examine_online(&config.report, &aws).await);
@@ -87,6 +92,28 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
             "`sync` would leave {keys} key{plural} in force: {added} added, {changed} changed, {taken} taken away"
         );
         findings.push(Finding::new(Level::Ok, "account", &account.user, message));
+    }
+    findings
+}
+
+/// Whether sshd would take the keys that a sync would install.
+fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
+    let mut node = Node::default();
+    node.sweeps = false;
+    let mut findings = Vec::new();
+    for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
+        let told: Vec<&Finding> = told.iter().filter(|one| one.subject == planned.user).collect();
+        if planned.in_force.is_empty() || told.iter().any(|one| one.level == Level::Failed) {
+            continue;
+        }
+        // Who cannot be looked up, and an sshd that cannot be asked, have been told of.
+        let Ok(target) = account::locate(&node, account) else { continue };
+        let Ok(settings) = Settings::by_origin(&planned.user) else { continue };
+        for new in login::examine_keys(&target.account, &settings, &login::published(&planned.in_force)) {
+            if new.level == Level::Failed || !told.iter().any(|one| one.message == new.message) {
+                findings.push(Finding { message: format!("after the next sync {}", new.message), ..new });
+            }
+        }
     }
     findings
 }

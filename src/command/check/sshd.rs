@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::sshd::{self, NoSettings};
+use crate::host::sshd::{self, NoSettings, Origin};
 use crate::host::{Account, Node, Place, Target};
 use crate::report::journal;
 use authkeys_core::config::Config;
@@ -12,6 +12,8 @@ use authkeys_core::report::kind::Kind;
 /// What sshd says about a login of one account.
 pub(super) struct Settings {
     text: String,
+    /// The values of AuthorizedKeysFile, which may have blanks in them.
+    files: Vec<String>,
 }
 
 /// How the keys that are written come to sshd.
@@ -30,7 +32,33 @@ pub(super) enum Reading {
 impl Settings {
     /// Asks sshd.
     pub(super) fn of(user: &str) -> Result<Self, NoSettings> {
-        sshd::effective_settings(user).map(|text| Self { text })
+        let mut settings = Self::new(sshd::effective_settings(user, Origin::Here)?);
+        // sshd prints the values without their quotes: two words may be one file.
+        let shown = settings.value("authorizedkeysfile").unwrap_or_default().to_owned();
+        if settings.files.len() > 1 && shown != DEFAULT_FILES {
+            let written = sshd::written_values(user, "authorizedkeysfile").into_iter().map(|value| arguments(&value));
+            let mut fitting = written.filter(|files| files.join(" ") == shown);
+            settings.files = fitting.next_back().unwrap_or(settings.files);
+        }
+        Ok(settings)
+    }
+
+    /// What sshd says of a login from this machine, and of one from another.
+    pub(super) fn by_origin(user: &str) -> Result<[Self; 2], NoSettings> {
+        let ask = |origin| sshd::effective_settings(user, origin).map(Self::new);
+        Ok([ask(Origin::Here)?, ask(Origin::Elsewhere)?])
+    }
+
+    pub(super) fn new(text: String) -> Self {
+        let mut settings = Self { text, files: Vec::new() };
+        settings.files = settings.all("authorizedkeysfile").into_iter().map(str::to_owned).collect();
+        settings
+    }
+
+    /// All that stands after a keyword where it is first; sshd prints keywords in lower case.
+    pub(super) fn value(&self, keyword: &str) -> Option<&str> {
+        let lines = self.text.lines().filter_map(|line| line.split_once(' '));
+        lines.filter(|(key, _)| *key == keyword).map(|(_, value)| value.trim()).next()
     }
 
     /// The values of a setting; sshd prints keywords in lower case.
@@ -45,7 +73,7 @@ impl Settings {
 
     /// The files that it reads for the account; one may be a pattern (from OpenSSH 10.0 on).
     pub(super) fn files(&self, account: &Account) -> Vec<PathBuf> {
-        let named = self.all("authorizedkeysfile").into_iter().filter(|file| *file != "none");
+        let named = self.files.iter().filter(|file| *file != "none");
         named.map(|file| expand(file, account)).collect()
     }
 
@@ -86,8 +114,10 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
             "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
              .ssh/authorized_keys.d/* in AuthorizedKeysFile"
         }
+        // Others' keys, and this account's until a sync, are in what it reads now.
         Place::Home { .. } | Place::System { .. } => {
-            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d, or `file` here"
+            "run `authkeysd sync` first, then set AuthorizedKeysFile in a drop-in that sorts first in \
+             /etc/ssh/sshd_config.d to what it has and this file; or name as `file` here what sshd reads"
         }
     };
     format!("sshd reads {names}, not {}: {remedy}", target.path().display())
@@ -114,8 +144,37 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
     let _ = std::thread::Builder::new().name("sshd".to_owned()).spawn(look);
 }
 
+/// What sshd reads where nothing is set.
+const DEFAULT_FILES: &str = ".ssh/authorized_keys .ssh/authorized_keys2";
+
+/// The words of a setting as sshd splits them (`argv_split` in misc.c): quotes of both kinds, and `\` before a quote, a
+/// backslash or a blank.
+fn arguments(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (c, quote) {
+            ('\\', _) if rest.peek().is_some_and(|next| "'\"\\".contains(*next) || *next == ' ' && quote.is_none()) => {
+                word.get_or_insert_default().extend(rest.next());
+            }
+            (' ' | '\t', None) => words.extend(word.take()),
+            ('#', None) if word.is_none() => break,
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, Some(open)) if c == open => quote = None,
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 /// sshd's tokens; a relative path is below the home.
-fn expand(pattern: &str, account: &Account) -> PathBuf {
+pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
     let mut text = String::new();
     let mut rest = pattern.chars();
     while let Some(c) = rest.next() {
@@ -155,7 +214,21 @@ mod tests {
         let user = UserName::parse("nobody-there").unwrap();
         let account = Account { user, uid: 60_001, gid: 60_001, home: "/home/nobody-there".into() };
         let target = Target::new(account, Place::Fragment { name: "authkeysd".to_owned() });
-        Settings { text: settings.to_owned() }.reading(&target)
+        Settings::new(settings.to_owned()).reading(&target)
+    }
+
+    #[test]
+    fn words_are_split_as_sshd_splits_them() {
+        for (text, words) in [
+            (r#""/etc/ssh/my keys/%u" .ssh/a"#, &["/etc/ssh/my keys/%u", ".ssh/a"][..]),
+            (r"/a\ b/%u  '/c d'", &["/a b/%u", "/c d"]),
+            (r#"/a"b c"d # e"#, &["/ab cd"]),
+            (r#""a \"q\" \\ b""#, &[r#"a "q" \ b"#]),
+            ("/etc/ssh/my keys/%u", &["/etc/ssh/my", "keys/%u"]),
+            ("", &[]),
+        ] {
+            assert_eq!(arguments(text), words, "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::user::UserName;
 const HOME_IS_ROOT: &str =
     "its home is `/`, which is nobody's own: set `layout = \"system\"` for it, or name its `file`";
 
+/// An account without a home has an empty one at times.
+
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
@@ -176,6 +178,13 @@ mod tests {
         }
         assert!(FileTemplate::parse("%h").is_err());
         assert!(FileTemplate::system().place("..", 0, Path::new("/root")).is_err());
+        for home in ["", "home"] {
+            let fault = FileTemplate::home().place("svc", 99, Path::new(home)).unwrap_err();
+            assert!(fault.contains("usermod --home") && fault.contains("layout = \"system\""), "{fault}");
+            // The remedy works.
+            let system = FileTemplate::system().place("svc", 99, Path::new(home)).unwrap();
+            assert_eq!(system, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+        }
         for home in ["/", "//"] {
             for template in [FileTemplate::home(), FileTemplate::fragment(&FragmentName::default())] {
                 let fault = template.place("svc", 99, Path::new(home)).unwrap_err();

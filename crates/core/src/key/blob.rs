@@ -229,6 +229,11 @@ impl Hash for Fingerprint {
 pub struct BadFingerprint(String);
 
 impl Fingerprint {
+    /// The fingerprint whose SHA-256 digest this is; `None` for another length.
+    pub fn from_digest(digest: &[u8]) -> Option<Self> {
+        digest.try_into().ok().map(Self)
+    }
+
     /// Parses what `ssh-keygen -l` prints.
     pub fn parse(text: &str) -> Result<Self, BadFingerprint> {
         text.strip_prefix("SHA256:")

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::document::{self, Digest, Document, Envelope, Form, Name, Serial};
 
-pub use pattern::Patterns;
+pub use pattern::{Patterns, matches_pattern};
 pub use signature::{BadSignature, NAMESPACE, signed_by, verify_signature};
 pub use signers::{NotAllowed, Signer, SignerRules, Signers, SignersFault};
 

@@ -50,6 +50,11 @@ impl fmt::Display for Patterns {
     }
 }
 
+/// OpenSSH's `match_pattern`: `*` is any number of bytes, `?` exactly one, and nothing is negated.
+pub fn matches_pattern(text: &str, pattern: &str) -> bool {
+    fits(text.as_bytes(), pattern.as_bytes())
+}
+
 /// `*` is any number of bytes, `?` exactly one. In time that is the product of the lengths at the worst.
 fn fits(text: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut with) = (0, 0);

@@ -1,0 +1,254 @@
+//! Which of an account's keys sshd would take.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::sshd::Settings;
+use super::revoked::RevokedKeys;
+use super::{Bar, Level};
+use crate::host::Account;
+use authkeys_core::key::{Expiry, Fingerprint, KeyBlob, granted, identify};
+use authkeys_core::outcome::KeyShown;
+use authkeys_core::verify::matches_pattern;
+
+/// sshd refuses shorter RSA keys whatever it is told.
+const MIN_RSA_BITS: usize = 1_024;
+/// The most keys that a message names.
+const SHOWN: usize = 3;
+/// Local times are read with the zone of the system; sshd reads them as standard time, an hour beside it in summer.
+const ZONE_SLACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// One key that sshd may be offered for the account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::command::check) struct Candidate {
+    fingerprint: Fingerprint,
+    kind: String,
+    /// `None` where the key itself is not known, or is not RSA.
+    rsa_bits: Option<usize>,
+    /// Whether its line forces a command; `None` where that is not known.
+    forced: Option<bool>,
+    /// Why sshd would pass its line over.
+    ignored: Option<&'static str>,
+}
+
+/// The keys on the lines of a file; certificate authorities let other keys in and are left out.
+pub(in crate::command::check) fn candidates(file: &[u8], now: Timestamp, zone: &TimeZone) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for line in file.split(|byte| *byte == b'\n') {
+        let Some(identified) = identify(line) else { continue };
+        // The comment may be in any encoding.
+        let options = granted(String::from_utf8_lossy(line).as_bytes()).map(|(_, options)| options);
+        if options.as_ref().is_some_and(|options| options.has("cert-authority")) {
+            continue;
+        }
+        let forced = options.as_ref().map(|options| options.has("command"));
+        let ignored = match options {
+            None => Some("sshd does not understand their lines"),
+            Some(mut options) => {
+                let over = options.take_expiries().iter().any(|expiry| is_over(expiry, now, zone));
+                over.then_some("their expiry-time has passed")
+            }
+        };
+        found.push(Candidate { forced, ignored, ..Candidate::new(&identified.key) });
+    }
+    found
+}
+
+/// The keys that a sync would install, of which only that much is known.
+pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<Candidate> {
+    let unknown = |key: &KeyShown| Candidate {
+        fingerprint: key.fingerprint,
+        kind: key.kind.clone(),
+        rsa_bits: None,
+        forced: None,
+        ignored: None,
+    };
+    keys.iter().map(unknown).collect()
+}
+
+impl Candidate {
+    fn new(key: &KeyBlob) -> Self {
+        let (fingerprint, kind, rsa_bits) = (key.fingerprint(), key.kind().to_owned(), key.rsa_bits());
+        Self { fingerprint, kind, rsa_bits, forced: None, ignored: None }
+    }
+}
+
+fn is_over(expiry: &Expiry, now: Timestamp, zone: &TimeZone) -> bool {
+    let (zone, slack) = if expiry.utc { (TimeZone::UTC, SignedDuration::ZERO) } else { (zone.clone(), ZONE_SLACK) };
+    expiry.time.to_zoned(zone).is_ok_and(|until| now.duration_since(until.timestamp()) > slack)
+}
+
+/// What shuts keys out: a failure when none is left, else a warning.
+pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -> Vec<Bar> {
+    let revoked = match RevokedKeys::of(settings) {
+        Ok(revoked) => revoked,
+        Err(fault) => return vec![Bar::failed(fault)],
+    };
+    let mut bars = Vec::new();
+    bars.extend(revoked.unjudged().map(Bar::warning));
+    let mut refused: BTreeMap<String, Vec<&Candidate>> = BTreeMap::new();
+    let mut doubtful: BTreeMap<String, Vec<&Candidate>> = BTreeMap::new();
+    for key in keys {
+        match verdict(account, settings, &revoked, key) {
+            Verdict::Accepted => {}
+            Verdict::Doubtful(why) => doubtful.entry(why).or_default().push(key),
+            Verdict::Refused(why) => refused.entry(why).or_default().push(key),
+        }
+    }
+    for (why, keys) in doubtful {
+        bars.push(Bar::warning(format!("{} may not log in: {why}", named(&keys))));
+    }
+    let usable = keys.len() - refused.values().map(Vec::len).sum::<usize>();
+    let level = if usable == 0 { Level::Failed } else { Level::Warning };
+    bars.extend(
+        refused.into_iter().map(|(why, keys)| Bar { level, text: format!("{} cannot log in: {why}", named(&keys)) }),
+    );
+    // Without any key yet, it is not known how many there will be.
+    let usable = if keys.is_empty() { usize::MAX } else { usable };
+    bars.extend(methods_bar(settings, usable));
+    bars
+}
+
+fn named(keys: &[&Candidate]) -> String {
+    let shown: Vec<String> = keys.iter().take(SHOWN).map(|key| format!("{} ({})", key.fingerprint, key.kind)).collect();
+    let more = keys.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &more
+}
+
+/// What sshd would do with one key, and why.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Accepted,
+    /// It depends on the client.
+    Doubtful(String),
+    Refused(String),
+}
+
+fn verdict(account: &Account, settings: &Settings, revoked: &RevokedKeys, key: &Candidate) -> Verdict {
+    if let Some(ignored) = key.ignored {
+        return Verdict::Refused(ignored.to_owned());
+    }
+    if let Some(file) = revoked.file_with(&key.fingerprint) {
+        return Verdict::Refused(format!("sshd's RevokedKeys {file} has it"));
+    }
+    let least = ["requiredrsasize", "rsaminsize"].iter().find_map(|keyword| settings.value(keyword)?.parse().ok());
+    let least = least.unwrap_or(MIN_RSA_BITS).max(MIN_RSA_BITS);
+    if let Some(bits) = key.rsa_bits.filter(|bits| *bits < least) {
+        return Verdict::Refused(format!("it has {bits} bits and sshd asks for {least} (RequiredRSASize)"));
+    }
+    if account.uid == 0 && settings.is("permitrootlogin", "forced-commands-only") && key.forced == Some(false) {
+        let why = "sshd has PermitRootLogin forced-commands-only, and the line has no command=";
+        return Verdict::Refused(why.to_owned());
+    }
+    algorithm(settings, &key.kind)
+}
+
+/// Whether a signature algorithm of a key's type is accepted.
+fn algorithm(settings: &Settings, kind: &str) -> Verdict {
+    let modern = settings.value("pubkeyacceptedalgorithms");
+    let (keyword, accepted) = match (modern, settings.value("pubkeyacceptedkeytypes")) {
+        (Some(accepted), _) => ("PubkeyAcceptedAlgorithms", accepted),
+        // Before OpenSSH 8.5, whose clients may still sign with SHA-1.
+        (None, Some(accepted)) => ("PubkeyAcceptedKeyTypes", accepted),
+        (None, None) => return Verdict::Accepted,
+    };
+    let algorithms = match kind {
+        "ssh-rsa" if modern.is_none() => &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"][..],
+        "ssh-rsa" => &["rsa-sha2-512", "rsa-sha2-256"],
+        "sk-ecdsa-sha2-nistp256@openssh.com" => {
+            &["sk-ecdsa-sha2-nistp256@openssh.com", "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"]
+        }
+        other => &[other],
+    };
+    let wanted = algorithms.first().copied().unwrap_or(kind);
+    let lacks = format!("sshd's {keyword} does not have {wanted}");
+    match algorithms.iter().find(|algorithm| in_list(algorithm, accepted)) {
+        Some(first) if *first == wanted || kind != "ssh-rsa" => Verdict::Accepted,
+        // Clients choose among what sshd can do, not what it accepts.
+        Some(_) => Verdict::Doubtful(format!("{lacks}, with which OpenSSH's clients sign: add it")),
+        None => Verdict::Refused(format!("{lacks}: add it, or publish a key of another type")),
+    }
+}
+
+/// `match_pattern_list` in sshd's match.c.
+fn in_list(algorithm: &str, list: &str) -> bool {
+    let negated = |pattern: &str| pattern.strip_prefix('!').is_some_and(|rest| matches_pattern(algorithm, rest));
+    list.split(',').any(|pattern| matches_pattern(algorithm, pattern)) && !list.split(',').any(negated)
+}
+
+/// Whether a key is enough, or of any use.
+fn methods_bar(settings: &Settings, usable: usize) -> Option<Bar> {
+    let value = settings.value("authenticationmethods").filter(|value| *value != "any")?;
+    let on = |keywords: &[&str]| keywords.iter().any(|keyword| settings.is(keyword, "yes"));
+    let available = |method: &str| match method.split(':').next().unwrap_or_default() {
+        "publickey" => true,
+        "password" => on(&["passwordauthentication"]),
+        "keyboard-interactive" => on(&["kbdinteractiveauthentication", "challengeresponseauthentication"]),
+        "hostbased" => on(&["hostbasedauthentication"]),
+        "gssapi-with-mic" => on(&["gssapiauthentication"]),
+        _ => false,
+    };
+    let keys_in = |list: &str| list.split(',').filter(|method| *method == "publickey").count();
+    let mut usable_lists =
+        value.split_whitespace().filter(|list| list.split(',').all(available) && (1..=usable).contains(&keys_in(list)));
+    let shown = format!("sshd has AuthenticationMethods {value}");
+    match usable_lists.next() {
+        None => Some(Bar::failed(format!("{shown}: no key can log in; add publickey to it"))),
+        Some("publickey") => None,
+        Some(_) if usable_lists.any(|list| list == "publickey") => None,
+        Some(_) => Some(Bar::warning(format!("{shown}: a key alone does not log in"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        Settings::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_type_is_judged_by_its_signature_algorithms() {
+        let sha256 = settings("pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-256");
+        assert!(matches!(algorithm(&sha256, "ssh-rsa"), Verdict::Doubtful(_)));
+        for (text, kind, accepted) in [
+            ("pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-*", "ssh-rsa", true),
+            ("pubkeyacceptedalgorithms ssh-ed25519,ssh-rsa", "ssh-rsa", false),
+            ("pubkeyacceptedkeytypes ssh-rsa,rsa-sha2-512", "ssh-rsa", true),
+            ("pubkeyacceptedalgorithms ssh-rsa,rsa-sha2-512", "ssh-ed25519", false),
+            ("pubkeyacceptedalgorithms ecdsa-*", "ecdsa-sha2-nistp384", true),
+            ("pubkeyacceptedalgorithms ecdsa-*,!*384", "ecdsa-sha2-nistp384", false),
+            (
+                "pubkeyacceptedalgorithms webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+                "sk-ecdsa-sha2-nistp256@openssh.com",
+                true,
+            ),
+            ("", "ssh-ed25519", true),
+        ] {
+            assert_eq!(algorithm(&settings(text), kind) == Verdict::Accepted, accepted, "{text} {kind}");
+        }
+    }
+
+    #[test]
+    fn lists_of_methods_are_judged_by_what_is_switched_on_and_how_many_keys_there_are() {
+        let on = "passwordauthentication yes\nkbdinteractiveauthentication no\n";
+        for (value, usable, expected) in [
+            ("any", 1, None),
+            ("publickey", 1, None),
+            ("publickey,password publickey", 1, None),
+            ("publickey,password", 1, Some(Level::Warning)),
+            ("publickey,publickey", 1, Some(Level::Failed)),
+            ("publickey,publickey", 2, Some(Level::Warning)),
+            ("password", 1, Some(Level::Failed)),
+            ("publickey,keyboard-interactive:pam", 1, Some(Level::Failed)),
+            ("publickey,keyboard-interactive publickey,password", 1, Some(Level::Warning)),
+        ] {
+            let settings = settings(&format!("{on}authenticationmethods {value}\n"));
+            assert_eq!(methods_bar(&settings, usable).map(|bar| bar.level), expected, "{value} {usable}");
+        }
+    }
+}

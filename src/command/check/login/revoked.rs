@@ -1,0 +1,82 @@
+//! sshd's RevokedKeys: a list of public keys, or a key revocation list (PROTOCOL.krl).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::super::sshd::Settings;
+use authkeys_core::key::{Fingerprint, KeyBlob, identify};
+use authkeys_core::outcome::chain;
+use authkeys_terminal::bounded;
+
+/// The most bytes of such a file that are read.
+const MAX_FILE: u64 = 16 << 20;
+const MAGIC: &[u8] = b"SSHKRL\n\0";
+/// Format and version, time of making and flags; two texts follow.
+const FIXED: usize = 4 + 8 + 8 + 8;
+const KEYS: u8 = 2;
+const SHA1: u8 = 3;
+const SHA256: u8 = 5;
+
+/// What the file revokes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct RevokedKeys {
+    file: String,
+    keys: BTreeSet<Fingerprint>,
+    /// It also names keys by SHA-1, which is not judged here.
+    by_sha1: bool,
+}
+
+impl RevokedKeys {
+    /// Reads the file that is set, if one is. A file that sshd cannot read makes it refuse every key.
+    pub(super) fn of(settings: &Settings) -> Result<Self, String> {
+        let Some(file) = settings.value("revokedkeys").filter(|file| *file != "none") else {
+            return Ok(Self::default());
+        };
+        let refuses = |why: &str| format!("sshd refuses every key, for it cannot read its RevokedKeys {file}: {why}");
+        let found = bounded::read(Path::new(file), MAX_FILE).map_err(|error| refuses(&chain(&error)))?;
+        let content = found.ok_or_else(|| refuses("it does not exist; make it, or set RevokedKeys none"))?.content;
+        Self::parse(file, &content).ok_or_else(|| refuses("it is damaged"))
+    }
+
+    fn parse(file: &str, content: &[u8]) -> Option<Self> {
+        let mut revoked = Self { file: file.to_owned(), ..Self::default() };
+        let Some(list) = content.strip_prefix(MAGIC) else {
+            let lines = content.split(|byte| *byte == b'\n').filter_map(identify);
+            revoked.keys = lines.map(|found| found.key.fingerprint()).collect();
+            return Some(revoked);
+        };
+        let (_, rest) = list.split_at_checked(FIXED)?;
+        let (_reserved, rest) = text(rest)?;
+        let (_comment, mut rest) = text(rest)?;
+        while let Some((kind, after)) = rest.split_first() {
+            let (mut section, after) = text(after)?;
+            rest = after;
+            while matches!(*kind, KEYS | SHA1 | SHA256) && !section.is_empty() {
+                let (entry, others) = text(section)?;
+                section = others;
+                match *kind {
+                    KEYS => revoked.keys.extend(KeyBlob::from_bytes(entry).map(|key| key.fingerprint())),
+                    SHA256 => revoked.keys.extend(Fingerprint::from_digest(entry)),
+                    _ => revoked.by_sha1 = true,
+                }
+            }
+        }
+        Some(revoked)
+    }
+
+    /// The file, if it revokes the key.
+    pub(super) fn file_with(&self, key: &Fingerprint) -> Option<&str> {
+        self.keys.contains(key).then_some(self.file.as_str())
+    }
+
+    /// What could not be judged.
+    pub(super) fn unjudged(&self) -> Option<String> {
+        self.by_sha1.then(|| format!("sshd's RevokedKeys {} names keys by SHA-1, which is not judged", self.file))
+    }
+}
+
+/// A text with its length before it, and what follows.
+fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}

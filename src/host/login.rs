@@ -1,0 +1,117 @@
+//! What the system knows of an account beside its files that decides whether sshd lets it in.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::{Gid, Group, User, getgrouplist};
+
+use super::program::{self, Answer};
+use super::{Account, HostError};
+
+/// The longest that the name service may take for a shadow entry.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An account's state in NSS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoginState {
+    /// The names of all its groups.
+    pub groups: Vec<String>,
+    /// Its login shell.
+    pub shell: Shell,
+    /// Its shadow entry; `None` where there is none, or it is not for the running user to read.
+    pub shadow: Option<Shadow>,
+}
+
+/// A login shell, and whether sshd can start it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shell {
+    /// As NSS has it; an empty one means `/bin/sh`.
+    pub path: PathBuf,
+    /// Why sshd refuses it, if it does.
+    pub fault: Option<&'static str>,
+}
+
+/// What a shadow entry says of logins. Times are days since 1970.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shadow {
+    /// The password field begins with `!`.
+    pub locked: bool,
+    /// The day on which the password was changed last; 0 asks for a new one at the next login.
+    pub changed: Option<i64>,
+    /// For how many days a password is good.
+    pub max: Option<i64>,
+    /// For how many days after that it may still be changed.
+    pub inactive: Option<i64>,
+    /// The day on which the account expires.
+    pub expires: Option<i64>,
+}
+
+/// May block as long as NSS' services do.
+pub(super) fn look_up(account: &Account) -> Result<LoginState, HostError> {
+    let user = account.user.as_str();
+    let failed = |errno: nix::Error| HostError::Lookup { account: user.to_owned(), source: errno.into() };
+    let found = User::from_name(user).map_err(failed)?;
+    let shell = found.map(|found| found.shell).unwrap_or_default();
+    let name = std::ffi::CString::new(user).unwrap_or_default();
+    let ids = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(failed)?;
+    let names = ids.into_iter().filter_map(|gid| Group::from_gid(gid).ok().flatten());
+    let groups = names.map(|group| group.name).collect();
+    Ok(LoginState { groups, shell: Shell::of(shell), shadow: shadow(user) })
+}
+
+impl Shell {
+    /// By the rules of `allowed_user` in sshd's auth.c.
+    fn of(path: PathBuf) -> Self {
+        let path = if path.as_os_str().is_empty() { PathBuf::from("/bin/sh") } else { path };
+        let fault = match fs::metadata(&path) {
+            Err(_) => Some("does not exist"),
+            Ok(found) if !found.is_file() || found.permissions().mode() & 0o111 == 0 => {
+                Some("is not an executable file")
+            }
+            Ok(_) => None,
+        };
+        Self { path, fault }
+    }
+}
+
+/// The name service knows more than /etc/shadow.
+fn shadow(user: &str) -> Option<Shadow> {
+    let getent = ["/usr/bin/getent", "/bin/getent"].into_iter().find(|program| Path::new(program).is_file())?;
+    let answer = program::run(program::command(getent).args(["shadow", "--", user]), PATIENCE, None).ok()?;
+    let Answer { status, stdout, .. } = answer;
+    if status.success() { Shadow::parse(stdout.lines().next()?) } else { None }
+}
+
+impl Shadow {
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(':').collect();
+        let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok()).filter(|days: &i64| *days >= 0);
+        let locked = fields.get(1)?.starts_with('!');
+        Some(Self { locked, changed: number(2), max: number(4), inactive: number(6), expires: number(7) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shadow_entry_is_read_by_its_fields() {
+        let read = |line| Shadow::parse(line).unwrap();
+        assert_eq!(read("a:*:19000::::::"), Shadow { changed: Some(19_000), ..Shadow::default() });
+        let full = Shadow { locked: true, changed: Some(0), max: Some(90), inactive: Some(7), expires: Some(1) };
+        assert_eq!(read("a:!$6$x:0:0:90:7:7:1:"), full);
+        assert_eq!(read("a:x:-1:::::-1:"), Shadow::default());
+        assert_eq!(Shadow::parse("a"), None);
+    }
+
+    #[test]
+    fn a_shell_is_an_executable_file_and_none_means_sh() {
+        assert_eq!(Shell::of(PathBuf::new()).path, Path::new("/bin/sh"));
+        for (path, fault) in [("/bin/sh", false), ("/bin/none", true), ("/etc", true), ("/etc/passwd", true)] {
+            assert_eq!(Shell::of(path.into()).fault.is_some(), fault, "{path}");
+        }
+    }
+}
