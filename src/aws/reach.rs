@@ -8,6 +8,7 @@ use rustls::CertificateError;
 
 use super::bundle::BadBundle;
 use super::http::PlainHttp;
+use super::values::BadValue;
 use super::words::{chain, find, links, words};
 use crate::source::error::Class;
 
@@ -36,8 +37,11 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
             "give the endpoint an https:// URL, or name the host in AUTHKEYSD_PLAIN_HTTP".to_owned(),
         );
     }
+    if let Some(bad) = find::<BadValue>(error) {
+        return (bad.class(), format!("was not made: {bad}"), bad.remedy());
+    }
     if let Some(bundle) = find::<BadBundle>(error) {
-        let remedy = "correct AWS_CA_BUNDLE or the profile's ca_bundle, or leave it out";
+        let remedy = "correct AWS_CA_BUNDLE, the profile's ca_bundle or SSL_CERT_FILE, or leave it out";
         return (Class::Invalid, format!("was not made: {}", chain(bundle)), remedy.to_owned());
     }
     match find(error) {

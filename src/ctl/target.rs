@@ -114,9 +114,13 @@ impl Target {
         self.sources.aws()
     }
 
-    async fn config(&self, region: Option<&str>, call: impl Fn(&SdkConfig) -> Call) -> Result<SdkConfig, FetchError> {
-        let config = self.aws().config(region).await;
-        if config.region().is_none() { Err(no_region(&call(&config))) } else { Ok(config) }
+    async fn config(
+        &self,
+        region: Option<&str>,
+        call: impl Fn(Option<&SdkConfig>) -> Call,
+    ) -> Result<SdkConfig, FetchError> {
+        let config = self.aws().config(region).await.map_err(|bad| call(None).unfit(&bad))?;
+        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
     }
 }
 

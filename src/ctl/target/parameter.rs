@@ -24,9 +24,9 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: &SdkConfig| call(target, id, config, "PutParameter");
+    let call = |config: Option<&SdkConfig>| call(target, id, config, "PutParameter");
     let config = target.config(region, call).await?;
-    let (call, client) = (call(&config), Client::new(&config));
+    let (call, client) = (call(Some(&config)), Client::new(&config));
     let request = client.put_parameter().name(id).value(text).overwrite(over.is_some());
     let request = if text.len() > STANDARD { request.tier(ParameterTier::Advanced) } else { request };
     let request = match over {
@@ -40,7 +40,7 @@ pub(super) async fn write(
     match limited(target, &call, request.send()).await? {
         Ok(answer) => {
             let read = over.map_or(Some(0), |published| published.version.label.parse::<i64>().ok());
-            let between = answer.version - 1;
+            let between = answer.version.saturating_sub(1);
             let overwrote = (read != Some(between)).then(|| between.to_string());
             Ok(Written { version: answer.version.to_string(), overwrote })
         }
@@ -57,13 +57,13 @@ async fn key_of(
     config: &SdkConfig,
     client: &Client,
 ) -> Result<Option<Option<String>>, FetchError> {
-    let get = call(target, id, config, "GetParameter");
+    let get = call(target, id, Some(config), "GetParameter");
     let answer = limited(target, &get, client.get_parameter().name(id).send()).await?;
     let found = answer.map_err(|error| get.classed(&error))?.parameter;
     if found.as_ref().and_then(|found| found.r#type.as_ref()) != Some(&ParameterType::SecureString) {
         return Ok(None);
     }
-    let describe = call(target, id, config, "DescribeParameters");
+    let describe = call(target, id, Some(config), "DescribeParameters");
     let name = found.and_then(|found| found.name).unwrap_or_else(|| id.to_owned());
     let filter = ParameterStringFilter::builder().key("Name").option("Equals").values(name).build();
     let filter = filter.map_err(|fault| describe.failed(Class::Invalid, &fault.to_string(), "check the target"))?;
@@ -77,14 +77,14 @@ async fn limited<T>(target: &Target, call: &Call, request: impl Future<Output = 
     timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
 }
 
-fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str) -> Call {
+fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
     let (operation, action, resource) = match operation {
         "DescribeParameters" => {
-            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(Some(config), "ssm", "*"))
+            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(config, "ssm", "*"))
         }
-        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(Some(config), id)),
-        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(Some(config), id)),
+        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(config, id)),
+        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(config, id)),
     };
-    let endpoint = service_endpoint(Some(config), "SSM", "Systems Manager");
+    let endpoint = service_endpoint(config, "SSM", "Systems Manager");
     Call { source: target.to_string(), operation, action, resource, or_else: "", endpoint }
 }

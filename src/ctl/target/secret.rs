@@ -43,9 +43,9 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: &SdkConfig| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
+    let call = |config: Option<&SdkConfig>| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
     let config = target.config(region, call).await?;
-    let token = token().map_err(|fault| call(&config).failed(Class::Invalid, &fault, "nothing was written"))?;
+    let token = token().map_err(|fault| call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written"))?;
     let label = format!("{OURS}{token}");
     let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
     if over.is_none() && secret.create().await? {
@@ -75,7 +75,7 @@ impl Secret<'_> {
     }
 
     fn call(&self, operation: &'static str, action: &'static str) -> Call {
-        call(self.target, self.id, &self.config, operation, action)
+        call(self.target, self.id, Some(&self.config), operation, action)
     }
 
     /// Makes the secret; `false` when it is there, but without a value.
@@ -206,7 +206,7 @@ fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<
     found
 }
 
-fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str, action: &'static str) -> Call {
+fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
     Call {
         source: target.to_string(),
         operation: match operation {
@@ -216,9 +216,9 @@ fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str, 
             _ => "Secrets Manager UpdateSecretVersionStage",
         },
         action,
-        resource: secret_arn(Some(config), id),
+        resource: secret_arn(config, id),
         or_else: "",
-        endpoint: service_endpoint(Some(config), "Secrets Manager", "Secrets Manager"),
+        endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
     }
 }
 
