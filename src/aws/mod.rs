@@ -21,6 +21,7 @@ use crate::source::FetchError;
 
 mod bundle;
 pub(crate) mod clients;
+mod codes;
 pub(crate) mod fault;
 pub(crate) mod http;
 pub(crate) mod instance;

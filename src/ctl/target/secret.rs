@@ -11,13 +11,14 @@ use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written};
-use crate::aws::fault::Call;
+use crate::aws::fault::{Call, words};
 use crate::aws::region::secret_arn;
 use crate::aws::retry::{RandomJitter, retry};
 use crate::aws::service_endpoint;
 use crate::source::{Class, FetchError};
 
 const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
 const NOT_FOUND: &str = "ResourceNotFoundException";
 /// What our own labels begin with.
 const OURS: &str = "authkeysctl-";
@@ -52,9 +53,14 @@ pub(super) async fn write(
         return Ok(secret.written());
     }
     let labels = secret.put().await?;
-    // The first version of all becomes the current one by itself.
-    let first = over.is_none() && labels.iter().any(|label| label == CURRENT);
-    let moved = if first { Ok(true) } else { secret.make_current(over).await };
+    // The first version of all becomes the current one by itself. One guide of AWS says that each does, whatever its
+    // label: then AWSPREVIOUS tells what it replaced.
+    let current = labels.iter().any(|label| label == CURRENT);
+    let moved = if current { Ok(true) } else { secret.make_current(over).await };
+    let overwrote = match over {
+        Some(published) if current => secret.overwrote(&published.version.label).await,
+        _ => None,
+    };
     let cleared = secret.clear().await;
     if !moved? {
         return Err(NotWritten::Lost);
@@ -66,7 +72,7 @@ pub(super) async fn write(
     if let Err(fault) = secret.sweep().await {
         super::super::complain(&format!("warning: labels of killed publishers may stay on old versions: {fault}"));
     }
-    Ok(secret.written())
+    Ok(Written { overwrote, ..secret.written() })
 }
 
 impl Secret<'_> {
@@ -133,6 +139,26 @@ impl Secret<'_> {
             }
         };
         Ok(self.tried(&call, make).await?)
+    }
+
+    /// The version that ours replaced, unless it is `read`, the one that was read before.
+    async fn overwrote(&self, read: &str) -> Option<String> {
+        let call = self.call("GetSecretValue", "secretsmanager:GetSecretValue");
+        let previous = async || {
+            let request = self.client.get_secret_value().secret_id(self.id).version_stage(PREVIOUS);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.version_id.unwrap_or_default()),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        match self.tried(&call, previous).await {
+            Ok(previous) if words(&previous) == read => None,
+            Ok(previous) => Some(words(&previous)),
+            Err(fault) => {
+                super::super::complain(&format!("warning: it is not known which version was replaced: {fault}"));
+                None
+            }
+        }
     }
 
     /// Takes our label off.
@@ -210,6 +236,7 @@ fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'stat
     Call {
         source: target.to_string(),
         operation: match operation {
+            "GetSecretValue" => "Secrets Manager GetSecretValue",
             "CreateSecret" => "Secrets Manager CreateSecret",
             "ListSecretVersionIds" => "Secrets Manager ListSecretVersionIds",
             "PutSecretValue" => "Secrets Manager PutSecretValue",
