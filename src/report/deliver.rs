@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 use tokio::time::timeout;
 
 use super::object::{self, Node};
@@ -13,7 +12,7 @@ use super::tags::{TagNames, tags};
 use crate::aws::fault::Call;
 use crate::aws::instance::NoInstance;
 use crate::aws::region::s3_arn;
-use crate::aws::{Aws, endpoint, s3_client};
+use crate::aws::{Aws, checksum, endpoint, s3_client};
 use crate::config::{Report, ReportPrefix};
 use crate::document::Digest;
 use crate::ec2::Ec2;
@@ -117,10 +116,10 @@ impl Remote {
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
         let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
-        let body = ByteStream::from(object::render(&told.summary, &told.outcome, &node));
+        let body = object::render(&told.summary, &told.outcome, &node);
         // A bucket whose objects Object Lock retains takes none without a checksum.
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
-        let sent = request.content_type("application/json").body(body).send();
+        let request = request.checksum_sha256(checksum(body.as_ref())).body(ByteStream::from(body));
+        let sent = request.content_type("application/json").send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {

@@ -2,7 +2,6 @@
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
@@ -10,7 +9,7 @@ use super::{NotWritten, Published, Target, Written};
 use crate::aws::fault::Call;
 use crate::aws::region::s3_arn;
 use crate::aws::retry::{RandomJitter, retry};
-use crate::aws::{s3_client, service_endpoint};
+use crate::aws::{checksum, s3_client, service_endpoint};
 use crate::source::FetchError;
 
 /// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
@@ -37,7 +36,7 @@ pub(super) async fn write(
     let put = async || {
         let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
         // A bucket whose objects Object Lock retains takes none without a checksum.
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+        let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
         let request = match over {
