@@ -252,6 +252,8 @@ fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
     desk.publish("a", TARGET, &[]).fails(1, &[&["somebody else published meanwhile (now serial 6, version e2)"]]);
     let requests = stub.requests();
     assert_eq!((requests[1].method.as_str(), requests[1].header("if-match")), ("PUT", Some("\"e1\"")));
+    // f55: a bucket whose objects Object Lock retains takes none without a checksum.
+    assert_eq!(requests[1].header("x-amz-checksum-sha256").map(str::len), Some(44));
 
     let missing = Answer::error("404 Not Found", "NoSuchKey", "no", &[]);
     let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);

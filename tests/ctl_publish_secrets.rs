@@ -223,3 +223,145 @@ fn race(desk: &Desk, target: &str, words: &str) -> (u64, u64) {
     }
     (successes, losses.len() as u64)
 }
+
+/// A parameter as GetParameter answers with it.
+fn parameter(kind: &str, version: u32, text: &str) -> Answer {
+    let body = json!({"Parameter": {"Name": "/prod/keys", "Type": kind, "Value": text, "Version": version,
+        "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/prod/keys"}});
+    Answer::json(&body.to_string())
+}
+
+fn described(key: Option<&str>, next: Option<&str>) -> Answer {
+    let found = key.map(|key| json!({"Name": "/prod/keys", "Type": "SecureString", "KeyId": key}));
+    let found: Vec<Value> = found.into_iter().collect();
+    Answer::json(&json!({"Parameters": found, "NextToken": next}).to_string())
+}
+
+/// The bodies of the calls of one kind.
+fn bodies(stub: &Stub, call: &str) -> Vec<Value> {
+    let requests = stub.requests();
+    let of_kind =
+        requests.iter().filter(|request| request.header("x-amz-target").is_some_and(|name| name.ends_with(call)));
+    of_kind.map(|request| serde_json::from_str(&request.body).unwrap()).collect()
+}
+
+#[test]
+fn the_key_of_an_encrypted_parameter_is_looked_for_on_every_page_or_nothing_is_written() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let old = document(Some(4), &[&one]);
+    let secure = || parameter("SecureString", 4, &old);
+    let put = || Answer::json("{\"Version\":5}");
+    let pages = [described(None, Some("1")), described(None, Some("2")), described(Some("alias/ours"), None)];
+    let stub = Stub::start([vec![secure(), secure()], pages.to_vec(), vec![put(), secure()]].concat());
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&one, &two]));
+    desk.publish("a", PARAMETER, &[]);
+    let written = bodies(&stub, "PutParameter");
+    assert_eq!((&written[0]["KeyId"], &written[0]["Type"]), (&"alias/ours".into(), &"SecureString".into()));
+    let tokens: Vec<Value> =
+        bodies(&stub, "DescribeParameters").into_iter().map(|body| body["NextToken"].clone()).collect();
+    assert_eq!(tokens, [Value::Null, "1".into(), "2".into()]);
+
+    for page in [described(None, None), described(None, Some("again"))] {
+        let stub = Stub::start([secure(), secure(), page.clone(), page.clone(), page, secure()]);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(None, &[&one, &two]));
+        desk.publish("a", PARAMETER, &[]).fails(1, &[&["does not name the KMS key", "nothing was written"]]);
+        assert_eq!(bodies(&stub, "PutParameter"), [] as [Value; 0]);
+    }
+}
+
+#[test]
+fn an_arn_is_published_to_by_its_name_in_its_own_account_alone() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let found = || parameter("String", 4, &document(Some(4), &[&one]));
+    let target = "ssm:arn:aws:ssm:us-east-1:123456789012:parameter/prod/keys";
+    let stub = Stub::start([found(), found(), Answer::json("{\"Version\":5}"), found()]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&one, &two]));
+    desk.publish("a", target, &[]);
+    assert_eq!(bodies(&stub, "PutParameter")[0]["Name"], "/prod/keys");
+
+    let missing = Answer::json_error("400 Bad Request", "ParameterNotFound", "");
+    let shared = "ssm:arn:aws:ssm:us-east-1:999999999999:parameter/prod/keys";
+    for ours in [found(), missing] {
+        let stub = Stub::start([found(), ours, found()]);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(None, &[&one, &two]));
+        desk.publish("a", shared, &[]).fails(1, &[&["of another account", "nothing was written"]]);
+        assert_eq!(bodies(&stub, "PutParameter"), [] as [Value; 0]);
+    }
+    for (target, word) in [
+        ("ssm:/aws/keys", "must not begin with `aws` or `ssm`"),
+        ("ssm:ssmkeys", "must not begin with `aws` or `ssm`"),
+        ("ssm:/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p", "at most 15 levels"),
+    ] {
+        desk.publish("a", target, &[]).fails(64, &[&[word]]);
+    }
+}
+
+#[test]
+fn an_advanced_parameter_stays_one_and_the_other_refusals_say_what_to_do() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let found = || parameter("String", 4, &document(Some(4), &[&one]));
+    let refused = |code, message| Answer::json_error("400 Bad Request", code, message);
+    let downgrade = refused(
+        "ValidationException",
+        "This parameter uses the advanced-parameter tier. You can't downgrade a parameter",
+    );
+    let stub = Stub::start([found(), found(), downgrade, Answer::json("{\"Version\":5}"), found()]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&one, &two]));
+    desk.publish("a", PARAMETER, &[]);
+    let tiers: Vec<Value> = bodies(&stub, "PutParameter").into_iter().map(|body| body["Tier"].clone()).collect();
+    assert_eq!(tiers, [Value::Null, "Advanced".into()]);
+
+    for (code, status, word) in [
+        ("TooManyUpdates", 75, "somebody else writes it at this moment"),
+        ("ParameterMaxVersionLimitExceeded", 1, "move that label to a newer version"),
+        ("ParameterLimitExceeded", 1, "ask AWS for a higher quota"),
+    ] {
+        let stub = Stub::start([found(), found(), refused(code, ""), found()]);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(None, &[&one, &two]));
+        desk.publish("a", PARAMETER, &[]).fails(status, &[&[code, word]]);
+    }
+    let stub = Stub::start([found()]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("b", document(None, &[&one, &two]).replace(&two.line, &format!("{} {{{{x}}}}", two.line)));
+    desk.publish("b", PARAMETER, &[]).fails(1, &[&["`{{` stands in it"]]);
+}
+
+/// Some guide of AWS says that a version with a label of one's own becomes the current one at once.
+#[test]
+fn a_secret_that_moves_awscurrent_at_once_still_tells_whom_it_overwrote() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let value = |version: &str, text: &str| {
+        Answer::json(&json!({"VersionId": version, "SecretString": text, "VersionStages": ["AWSCURRENT"]}).to_string())
+    };
+    let old = document(Some(4), &[&one]);
+    let put = || Answer::json("{\"VersionId\":\"new\",\"VersionStages\":[\"AWSCURRENT\",\"authkeysctl-x\"]}");
+    let done = || Answer::json("{}");
+    let versions = || Answer::json("{\"Versions\":[]}");
+    for (previous, overwritten) in [("v1", false), ("v2", true)] {
+        let answers = [
+            value("v1", &old),
+            put(),
+            value(previous, &old),
+            done(),
+            versions(),
+            value("new", &document(Some(5), &[&one, &two])),
+        ];
+        let stub = Stub::start(answers);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(Some(5), &[&one, &two]));
+        let run = desk.publish("a", SECRET, &[]);
+        let moved = bodies(&stub, "UpdateSecretVersionStage");
+        assert!(moved.iter().all(|body| body["VersionStage"] != "AWSCURRENT"), "{moved:?}");
+        if overwritten {
+            run.fails(1, &[&["somebody else's version v2 was overwritten by ours", "--version-id v2"]]);
+        } else {
+            run.succeeds();
+        }
+    }
+}

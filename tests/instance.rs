@@ -8,6 +8,9 @@ mod support;
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "support/imds.rs"]
 mod imds;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/s3_stub.rs"]
+mod s3_stub;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -17,8 +20,9 @@ use authkeys_core::schedule::{Node, Schedule, Splay, Timing};
 use imds::Imds;
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
+use s3_stub::{Answer, Stub};
 use serde_json::Value;
-use support::{Key, Manager, Service, Setup, eventually, lab, me};
+use support::{Key, Manager, Run, Service, Setup, eventually, lab, me, somebody_else};
 
 const ID: &str = "i-0e2e0000000000001";
 
@@ -150,4 +154,88 @@ fn f08_the_phase_in_the_interval_is_the_instances_own() {
     let schedule = Schedule::Every(SignedDuration::from_hours(1));
     let timing = Timing { schedule, splay: Splay::default(), node: Node::new(ID, &setup.source) };
     eventually("its own phase", || next() == Some(timing.next(now)));
+}
+
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
+const REGION: &str = "/latest/meta-data/placement/region";
+const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
+
+/// A node with two sources, a parameter and a file: what happens to it when the metadata service says this.
+fn told_by_metadata(place: &str, said: &str) -> (Run, bool) {
+    let imds = Imds::start(ID);
+    imds.change(|manner| drop(manner.says.insert(place.to_owned(), said.to_owned())));
+    let value = Key::new("k").line;
+    let body = format!("{{\"Parameter\":{{\"Type\":\"String\",\"Version\":1,\"Value\":\"{value}\"}}}}");
+    let stub = Stub::start([Answer::json(&body)]);
+    let mut environment = imds.environment().to_vec();
+    environment.push(("AWS_ENDPOINT_URL".to_owned(), stub.endpoint()));
+    let mut setup = setup(&environment, "60s");
+    setup.accounts[0].extra += "\nsource = \"ssm:/keys\"";
+    let keys = setup.path("keys").join(somebody_else());
+    let other = format!("file = \"{}/%u\"", setup.path("keys").display());
+    // Only root may write for somebody else.
+    let root = nix::unistd::geteuid().is_root();
+    let setup = if root { setup.account(somebody_else(), &other) } else { setup };
+    let run = setup.run(["sync"]);
+    (run, !root || std::fs::read_to_string(keys).is_ok_and(|text| text.contains("ssh-ed25519")))
+}
+
+#[test]
+fn f42_whatever_the_metadata_service_says_ends_no_process_and_is_one_line() {
+    let credentials = |key: &str, secret: &str, token: &str, expiration: &str| {
+        format!(
+            r#"{{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"{key}","SecretAccessKey":"{secret}","Token":"{token}",
+               "LastUpdated":"2026-01-01T00:00:00Z","Expiration":"{expiration}"}}"#
+        )
+    };
+    let later = "2099-01-01T00:00:00Z";
+    let agent = format!("{ROLE}agent");
+    let mut cases = Vec::new();
+    // What stands in a header or a path.
+    let odd = ["a\n", "\n", "a\r\nb: c", "a\0b", "a b", "é", "a#b%zz?c", ""];
+    for said in odd {
+        cases.extend([("token", said.to_owned()), (ROLE, said.to_owned()), (REGION, said.to_owned())]);
+    }
+    cases.extend([("token", "x".repeat(100_000)), (ROLE, "x".repeat(100_000)), (REGION, "x".repeat(100_000))]);
+    cases.extend([(ROLE, "../../x".to_owned()), (ROLE, "//x".to_owned()), (REGION, "evil.example/".to_owned())]);
+    for ttl in ["18446744073709551615", "9223372036854775807", "18446744073709551616", "-1", "", "x", "1e9", "é", "0"]
+    {
+        cases.push(("ttl", ttl.to_owned()));
+    }
+    for said in [r"a\n", r"a\u0000b", "é", r"\u202e", "a b", ""] {
+        cases.push((&agent, credentials(said, "s", "t", later)));
+        cases.push((&agent, credentials("AKIDEXAMPLE", said, "t", later)));
+        cases.push((&agent, credentials("AKIDEXAMPLE", "s", said, later)));
+    }
+    for date in
+        ["", "x", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "99999-01-01T00:00:00Z", "2026-13-45T99:99:99Z"]
+    {
+        cases.push((&agent, credentials("AKIDEXAMPLE", "s", "t", date)));
+    }
+    for date in
+        ["-292277022657-01-27T08:29:52Z", "2099-01-01T00:00:00.999999999999Z", "1969-12-31T23:59:59.9999999999Z"]
+    {
+        cases.push((&agent, credentials("AKIDEXAMPLE", "s", "t", date)));
+    }
+    for said in
+        ["", "{", "[]", "null", "\u{0}", r#"{"Code":"Failed","Message":"a\nb\u001b[2J"}"#, r#"{"Expiration":1e999}"#]
+    {
+        cases.extend([(agent.as_str(), said.to_owned()), (DOCUMENT, said.to_owned())]);
+    }
+    for region in ["a\\n", "", "\\u0000", "evil.example/"] {
+        let document = format!(r#"{{"accountId":"123456789012","region":"{region}","instanceId":"{ID}"}}"#);
+        cases.push((DOCUMENT, document));
+    }
+    let mut faults = Vec::new();
+    for (place, said) in cases {
+        let (run, served) = told_by_metadata(place, &said);
+        let what = format!("{place} {:?}: {run:#?}", said.chars().take(300).collect::<String>());
+        let clean = run.stderr.lines().all(|line| !line.contains(char::is_control) && line.len() < 1_000);
+        let one_line = run.stderr.lines().count() == usize::from(run.status != 0);
+        let named = run.status == 0 || run.stderr.contains("metadata service");
+        if ![0, 1, 75, 77].contains(&run.status) || !served || !clean || !one_line || !named {
+            faults.push(what);
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

@@ -19,6 +19,8 @@ pub(crate) struct Manner {
     pub(crate) hop_limit: bool,
     /// The longest that a token lives.
     pub(crate) token_life: Duration,
+    /// What it says in place of its own words: by `token`, `ttl`, or the path that is asked for.
+    pub(crate) says: BTreeMap<String, String>,
 }
 
 /// The server; it ends with the test's process.
@@ -49,6 +51,7 @@ impl Imds {
             delay: Duration::ZERO,
             hop_limit: false,
             token_life: Duration::from_secs(21_600),
+            says: BTreeMap::new(),
         };
         let state = State { manner: Mutex::new(manner), tokens: Mutex::default(), requests: Mutex::default() };
         let imds = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
@@ -113,8 +116,10 @@ fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String
             Some(seconds @ 1..=21_600) => {
                 let life = Duration::from_secs(seconds).min(manner.token_life);
                 let token = format!("token-{}", tokens.len());
+                let token = manner.says.get("token").cloned().unwrap_or(token);
                 tokens.insert(token.clone(), Instant::now() + life);
-                (200, format!("x-aws-ec2-metadata-token-ttl-seconds: {}\r\n", life.as_secs()), token)
+                let ttl = manner.says.get("ttl").cloned().unwrap_or_else(|| life.as_secs().to_string());
+                (200, format!("x-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"), token)
             }
             _ => failed(400),
         };
@@ -125,6 +130,7 @@ fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String
     }
     let role = "/latest/meta-data/iam/security-credentials/";
     match first.strip_prefix("GET ").unwrap_or_default() {
+        path if manner.says.contains_key(path) => plain(manner.says[path].clone()),
         "/latest/dynamic/instance-identity/document" => plain(format!(
             r#"{{"accountId":"123456789012","architecture":"x86_64","region":"eu-west-1","instanceId":"{}","kernelId":null}}"#,
             manner.instance

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use tokio::time::timeout;
 
 use crate::client::fault::Call;
@@ -44,22 +45,25 @@ impl Remote {
             // An instance must not have two objects.
             Err(why @ NoInstance::Unreachable { .. }) => return Err(unknown("report object", why)),
         };
-        let config = self.aws.config(prefix.region.as_deref()).await;
         let key = format!("{}{}.json", prefix.prefix, node.name);
-        let call = Call {
+        let call = |config| Call {
             source: prefix.url(),
             operation: "S3 PutObject",
             action: "s3:PutObject",
-            resource: s3_arn(Some(&config), &format!("{}/{key}", prefix.bucket)),
+            resource: s3_arn(config, &format!("{}/{key}", prefix.bucket)),
             or_else: "",
-            endpoint: endpoint(&config, "S3").unwrap_or_else(|| "S3".to_owned()),
+            endpoint: config.and_then(|config| endpoint(config, "S3")).unwrap_or_else(|| "S3".to_owned()),
         };
+        let config = self.aws.config(prefix.region.as_deref()).await.map_err(|bad| call(None).unfit(&bad))?;
+        let call = call(Some(&config));
         if config.region().is_none() {
             let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
         let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
         let body = ByteStream::from(object::render(&told.summary, &told.outcome, &node));
+        // A bucket whose objects Object Lock retains takes none without a checksum.
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         let sent = request.content_type("application/json").body(body).send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),

@@ -53,8 +53,9 @@ impl Objects {
     }
 
     async fn read(&mut self) -> Result<(), FetchError> {
-        let config = self.aws.config(self.place.region.as_deref()).await;
-        let list = call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", s3_arn(Some(&config), &self.place.bucket));
+        let list = |config| call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", s3_arn(config, &self.place.bucket));
+        let config = self.aws.config(self.place.region.as_deref()).await.map_err(|bad| list(None).unfit(&bad))?;
+        let list = list(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&list));
         }

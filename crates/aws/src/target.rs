@@ -15,6 +15,9 @@ mod parameter;
 mod s3;
 mod secret;
 
+/// The most levels of a parameter's name.
+const MAX_LEVELS: usize = 15;
+
 /// A place to publish at.
 #[derive(Debug)]
 pub struct Target {
@@ -71,7 +74,8 @@ impl Target {
             SourceUrl::Parameter { id, .. } if selects(id) => {
                 Some("a version that is there already cannot be written; leave what follows the name out")
             }
-            SourceUrl::S3 { .. } | SourceUrl::Secret { .. } | SourceUrl::Parameter { .. } => None,
+            SourceUrl::Parameter { id, .. } => reserved(id),
+            SourceUrl::S3 { .. } | SourceUrl::Secret { .. } => None,
         };
         match fault {
             Some(fault) => Err(format!("{text:?} is no target: {fault}")),
@@ -85,6 +89,25 @@ impl Target {
             SourceUrl::Secret { .. } => (65_536, "the most of a secret; publish it in S3"),
             SourceUrl::Parameter { .. } => (8_192, "the most of a parameter; publish it in S3"),
             SourceUrl::S3 { .. } | SourceUrl::File { .. } => (MAX_DOCUMENT, "which no node reads; publish fewer keys"),
+        }
+    }
+
+    /// Why a document cannot be stored there, whatever its size.
+    pub(super) fn unfit(&self, text: &[u8]) -> Option<&'static str> {
+        let braces = text.windows(2).any(|pair| pair == b"{{");
+        (matches!(self.url, SourceUrl::Parameter { .. }) && braces).then_some(
+            "`{{` stands in it, as in a comment, and no parameter may hold that: take it out, or publish in S3",
+        )
+    }
+
+    /// How to see a version that was overwritten.
+    pub(super) fn lookup(&self, version: &str) -> String {
+        match &self.url {
+            SourceUrl::Secret { id, .. } => {
+                format!("aws secretsmanager get-secret-value --secret-id {id} --version-id {version}")
+            }
+            SourceUrl::Parameter { id, .. } => format!("aws ssm get-parameter --name {id}:{version}"),
+            SourceUrl::S3 { .. } | SourceUrl::File { .. } => version.to_owned(),
         }
     }
 
@@ -117,9 +140,13 @@ impl Target {
         self.sources.aws()
     }
 
-    async fn config(&self, region: Option<&str>, call: impl Fn(&SdkConfig) -> Call) -> Result<SdkConfig, FetchError> {
-        let config = self.aws().config(region).await;
-        if config.region().is_none() { Err(no_region(&call(&config))) } else { Ok(config) }
+    async fn config(
+        &self,
+        region: Option<&str>,
+        call: impl Fn(Option<&SdkConfig>) -> Call,
+    ) -> Result<SdkConfig, FetchError> {
+        let config = self.aws().config(region).await.map_err(|bad| call(None).unfit(&bad))?;
+        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
     }
 }
 
@@ -135,6 +162,19 @@ fn current(url: SourceUrl) -> SourceUrl {
 fn selects(id: &str) -> bool {
     let name = if id.starts_with("arn:") { id.splitn(6, ':').nth(5).unwrap_or_default() } else { id };
     name.contains(':')
+}
+
+/// Why Systems Manager takes no parameter of that name.
+fn reserved(id: &str) -> Option<&'static str> {
+    let name = id.split_once(":parameter/").map_or(id, |(_, name)| name).trim_start_matches('/');
+    let begin = name.get(..3).unwrap_or(name).to_ascii_lowercase();
+    if begin == "aws" || begin == "ssm" {
+        Some("the name of a parameter must not begin with `aws` or `ssm`")
+    } else if name.split('/').count() > MAX_LEVELS {
+        Some("the name of a parameter has at most 15 levels")
+    } else {
+        None
+    }
 }
 
 /// Its URL.

@@ -121,6 +121,9 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     if report.unfit().is_some() || document.is_none() {
         return Err(refused(report.faults.join("; ")));
     }
+    if let Some(why) = target.unfit(&last) {
+        return Err(refused(why.to_owned()));
+    }
     let (limit, why) = target.limit();
     if last.len() > limit {
         return Err(refused(format!("it has {} bytes, more than {limit}, {why}", last.len())));
@@ -181,8 +184,9 @@ async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> 
     }
     if let Some(overwrote) = overwrote {
         complain(&format!(
-            "{target}: somebody else's version {overwrote} was overwritten by ours: parameters have no condition that \
-             prevents it; look at both (aws ssm get-parameter --name NAME:{overwrote}), then publish again"
+            "{target}: somebody else's version {overwrote} was overwritten by ours: no condition of the service prevented \
+             it; look at both ({}), then publish again",
+            target.lookup(overwrote)
         ));
         return Err(Exit::Failed);
     }

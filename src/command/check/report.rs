@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Finding, Level, source_exit};
 use authkeys_aws::client::Aws;
 use authkeys_aws::client::instance::NoInstance;
+use authkeys_aws::client::region::Partition;
 use authkeys_aws::ec2::{Ec2, Permitted};
 use authkeys_core::config::Report;
 use authkeys_core::origin::Class;
@@ -51,8 +52,9 @@ pub(super) async fn examine_online(report: &Report, aws: &Arc<Aws>) -> Option<Fi
             ..finding(
                 Level::Failed,
                 format!(
-                    "the role may not tag {id}: allow ec2:CreateTags on arn:aws:ec2:{}:{}:instance/{id} for the keys {} \
+                    "the role may not tag {id}: allow ec2:CreateTags on arn:{}:ec2:{}:{}:instance/{id} for the keys {} \
                      (examples/iam/node.json)",
+                    Partition::of(&instance.region).name,
                     instance.region,
                     instance.account,
                     keys.join(", ")

@@ -9,6 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
 
 use super::reach::{REACH, REGION, unanswered};
+use super::values::BadValue;
 use super::verdict::{LATER, verdict};
 pub use super::words::{chain, words};
 use super::words::{element, find};
@@ -54,6 +55,11 @@ impl Call {
     /// A failure of this call.
     pub fn failed(&self, class: Class, what: &str, remedy: impl Into<String>) -> FetchError {
         FetchError { class, message: format!("{}: {} {what}", self.source, self.operation), remedy: remedy.into() }
+    }
+
+    /// A value of the environment or the profile with which no call can be made.
+    pub fn unfit(&self, bad: &BadValue) -> FetchError {
+        self.failed(bad.class(), &format!("was not made: {bad}"), bad.remedy())
     }
 
     /// No answer, or not all of it, within a limit.

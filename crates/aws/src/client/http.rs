@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
@@ -19,9 +19,15 @@ use http_body_util::{BodyExt as _, Limited};
 use thiserror::Error;
 
 use super::bundle::{self, BadBundle};
+use super::values::{BadValue, Metadata};
 
 /// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of it escaped.
 const MAX_BODY: usize = 8 << 20;
+/// More than a token of the metadata service or the name of a role has.
+const MAX_WORD: usize = 64 << 10;
+/// The headers by which the metadata service is asked.
+const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+const TOKEN: &str = "x-aws-ec2-metadata-token";
 
 /// A request that would send a key set, or credentials, in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -49,6 +55,8 @@ struct ByScheme {
     bundle: Mutex<Option<PathBuf>>,
     /// Hosts that may be spoken to in the clear although they are other machines.
     plain_hosts: Vec<String>,
+    /// What the metadata service last answered that was not passed on.
+    refused: Mutex<Option<BadValue>>,
 }
 
 /// The SDK's own clients, each with its connections; made when they are first needed.
@@ -66,6 +74,7 @@ impl Http {
             clients: Mutex::default(),
             bundle: Mutex::default(),
             plain_hosts: plain_hosts.filter(|host| !host.is_empty()).collect(),
+            refused: Mutex::default(),
         }))
     }
 
@@ -77,6 +86,11 @@ impl Http {
     /// From the first https request on, the certificates in this file are trusted instead of the system's.
     pub fn trust(&self, bundle: Option<PathBuf>) {
         *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
+    }
+
+    /// Why the metadata service's last answer was refused.
+    pub fn refused_metadata(&self) -> Option<BadValue> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -95,8 +109,22 @@ impl ByScheme {
         }
         // What cannot be read now may be there next time: that is not kept.
         let path = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // With a file that holds no certificate the SDK's own client would end the process.
+        let path = path.or_else(|| Some(PathBuf::from(std::env::var_os("SSL_CERT_FILE")?)));
         let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
         Ok(clients.tls.insert(tls(store)).clone())
+    }
+
+    /// The metadata service's answer, unless it would end the process further on.
+    async fn checked(&self, question: Metadata, answer: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+        let mut answer = answer;
+        let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
+        let body = Limited::new(body, MAX_WORD).collect().await.map_err(ConnectorError::io)?.to_bytes();
+        let checked = question.check(answer.headers().get(TTL), &body);
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = checked.as_ref().err().cloned();
+        checked.map_err(|bad| ConnectorError::user(bad.into()))?;
+        *answer.body_mut() = SdkBody::from(body);
+        Ok(answer)
     }
 
     /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
@@ -134,6 +162,7 @@ impl HttpConnector for Choice {
             Ok(client) => client,
             Err(bundle) => return refused(bundle.into()),
         };
+        let question = question(&request);
         let answer = client.http_connector(&self.settings, &self.components).call(request);
         let clients = Arc::clone(&self.clients);
         HttpConnectorFuture::new(async move {
@@ -147,8 +176,25 @@ impl HttpConnector for Choice {
                     frame
                 }))
             };
-            Ok(answer.await?.map(bounded))
+            let answer = answer.await?.map(bounded);
+            match question {
+                Some(question) if answer.status().is_success() => clients.checked(question, answer).await,
+                _ => Ok(answer),
+            }
         })
+    }
+}
+
+/// What is asked of the metadata service, where the SDK builds its next request of the answer.
+fn question(request: &HttpRequest) -> Option<Metadata> {
+    let asks = |header| request.headers().get(header).is_some();
+    let path = request.uri().split(['?', '#']).next().unwrap_or_default();
+    if asks(TTL) {
+        Some(Metadata::Token)
+    } else if asks(TOKEN) && path.ends_with("/iam/security-credentials/") {
+        Some(Metadata::Role)
+    } else {
+        None
     }
 }
 
@@ -177,7 +223,7 @@ fn builder(settings: Option<&HttpConnectorSettings>) -> aws_smithy_http_client::
 }
 
 /// The host of a URL: between the scheme (and user) and the port.
-fn host(url: &str) -> &str {
+pub(super) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);

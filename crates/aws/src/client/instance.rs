@@ -16,6 +16,9 @@ use tokio::time::{sleep, timeout};
 
 use super::fault::chain;
 use super::retry::{Jitter as _, RandomJitter};
+use super::values::BadValue;
+use super::words::find;
+use authkeys_core::origin::arn::is_region;
 
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
@@ -148,7 +151,10 @@ impl Metadata {
 fn read(document: &str) -> Result<Instance, NoInstance> {
     let parsed: Option<IdentityDocument> = serde_json::from_str(document).ok();
     let instance = parsed.and_then(|found| {
-        Some(Instance { id: InstanceId::parse(&found.instance_id)?, region: found.region, account: found.account_id })
+        let id = InstanceId::parse(&found.instance_id)?;
+        let account = found.account_id.len() == 12 && found.account_id.bytes().all(|b| b.is_ascii_digit());
+        let good = account && is_region(&found.region);
+        good.then_some(Instance { id, region: found.region, account: found.account_id })
     });
     instance.ok_or_else(|| NoInstance::Unreachable {
         why: "brought no identity document of an instance; what answers in its place?".to_owned(),
@@ -167,6 +173,9 @@ pub fn somewhere() -> bool {
 
 fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
     let causes = chain(error);
+    if let Some(bad) = find::<BadValue>(error) {
+        return NoInstance::Unreachable { why: format!("cannot be believed: {bad}; {}", bad.remedy()) };
+    }
     match error {
         // The token is refused with 403, and with nothing else, where the service is switched off.
         ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => NoInstance::Unreachable {
@@ -226,6 +235,11 @@ mod tests {
         for bad in ["", "i-", "mi-0123", "i-../../x", "i-1&DryRun=false", "i-0123456789abcdef0123456789abcdef01"] {
             assert!(read(&document(bad)).is_err(), "{bad}");
         }
+        for bad in ["eu-west-1\\n", "", "evil.example/", "EU"] {
+            let document = document("i-1").replace("eu-west-1", bad);
+            assert!(read(&document).is_err(), "{document}");
+        }
+        assert!(read(&document("i-1").replace("123456789012", "12345678901x")).is_err());
         assert!(read("<html>").is_err() && read(r#"{"instanceId":"i-1"}"#).is_err());
     }
 }

@@ -8,23 +8,27 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::ServiceConfigKey;
 
 use http::Http;
 use instance::{Metadata, NoInstance};
 use retry::Policy;
+use values::{BadValue, CheckedCredentials};
 
 use authkeys_core::origin::FetchError;
 
 mod bundle;
 pub mod clients;
+mod codes;
 pub mod fault;
 pub mod http;
 pub mod instance;
 mod reach;
 pub mod region;
 pub mod retry;
+pub mod values;
 mod verdict;
 mod words;
 
@@ -73,20 +77,21 @@ impl Aws {
 
     /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
     /// Loaded once; but one without a region is not kept: at boot the metadata service may be late.
-    pub async fn config(&self, region: Option<&str>) -> SdkConfig {
+    pub async fn config(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let key = region.map(str::to_owned);
         let kept = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(config) = kept {
-            return config;
+            return Ok(config);
         }
-        let config = self.load(region).await;
+        let config = self.load(region).await?;
         if config.region().is_some() {
             self.configs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
         }
-        config
+        Ok(config)
     }
 
-    async fn load(&self, region: Option<&str>) -> SdkConfig {
+    async fn load(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
+        values::check_settings().await?;
         let timeouts =
             TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
@@ -103,16 +108,25 @@ impl Aws {
             Some(region) => loader.region(Region::new(region.to_owned())).load().await,
             None => loader.load().await,
         };
+        values::check_region(&config)?;
         // Nothing was asked by https so far.
         self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
-        config
+        let Some(credentials) = config.credentials_provider() else { return Ok(config) };
+        let checked = SharedCredentialsProvider::new(CheckedCredentials(credentials));
+        Ok(config.into_builder().credentials_provider(checked).build())
     }
 
     /// On an instance without credentials or region its metadata service is asked what is wrong with it, and that becomes
     /// the remedy.
     pub async fn explain(&self, failure: &mut FetchError) {
-        if reach::lacks_metadata(&failure.remedy)
-            && instance::somewhere()
+        if !reach::lacks_metadata(&failure.remedy) {
+            return;
+        }
+        // The SDK takes an answer that we refuse for "there is none".
+        if let Some(bad) = self.http.refused_metadata() {
+            failure.class = bad.class();
+            failure.remedy = format!("{bad}: {}", bad.remedy());
+        } else if instance::somewhere()
             && let Err(why @ NoInstance::Unreachable { .. }) = self.metadata.instance().await
         {
             failure.remedy = why.to_string();

@@ -4,10 +4,13 @@ use std::error::Error;
 use std::io;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_types::error::metadata::ErrorMetadata;
 use rustls::CertificateError;
 
 use super::bundle::BadBundle;
 use super::http::PlainHttp;
+use super::values::BadValue;
+use super::verdict::of_credentials;
 use super::words::{chain, find, links, words};
 use authkeys_core::origin::failure::Class;
 
@@ -19,6 +22,10 @@ const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a c
 /// What to do when there is no region.
 pub(super) const REGION: &str =
     "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it";
+
+/// For a kind of credentials that the SDK cannot fetch here.
+const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AWS CLI fetch them (eval \"$(aws configure \
+     export-credentials --format env)\"), or name a program of your own as credential_process";
 
 const BROKEN_TLS: &str = "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
 
@@ -36,9 +43,17 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
             "give the endpoint an https:// URL, or name the host in AUTHKEYSD_PLAIN_HTTP".to_owned(),
         );
     }
+    if let Some(bad) = find::<BadValue>(error) {
+        return (bad.class(), format!("was not made: {bad}"), bad.remedy());
+    }
     if let Some(bundle) = find::<BadBundle>(error) {
-        let remedy = "correct AWS_CA_BUNDLE or the profile's ca_bundle, or leave it out";
+        let remedy = "correct AWS_CA_BUNDLE, the profile's ca_bundle or SSL_CERT_FILE, or leave it out";
         return (Class::Invalid, format!("was not made: {}", chain(bundle)), remedy.to_owned());
+    }
+    if find::<CredentialsError>(error).is_some()
+        && let Some((class, remedy)) = refused_credentials(error)
+    {
+        return (class, format!("was not made, the credentials cannot be had: {}", chain(error)), remedy.to_owned());
     }
     match find(error) {
         Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => (
@@ -63,6 +78,29 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
             (Class::Transient, format!("did not reach {endpoint}: {cause}"), remedy(error).to_owned())
         }
     }
+}
+
+/// What it means when STS, or what signs people in, refuses credentials, or when a file of theirs is too old.
+fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static str)> {
+    for link in links(error) {
+        let text = link.to_string();
+        // An error that the SDK has a type for begins with its code.
+        let code = match link.downcast_ref::<ErrorMetadata>() {
+            Some(metadata) => metadata.code().unwrap_or_default(),
+            None => text.split([':', ' ']).next().unwrap_or_default(),
+        };
+        if let Some(found) = of_credentials(code) {
+            return Some(found);
+        }
+        let says = |part| text.contains(part);
+        if says("feature") && says("enabled") {
+            return Some((Class::Invalid, ANOTHER_WAY));
+        }
+        if says("SSO") && (says("expired") || says("not found") || says("refresh")) {
+            return Some((Class::Denied, "sign in again: aws sso login"));
+        }
+    }
+    None
 }
 
 fn remedy(error: &(dyn Error + 'static)) -> &'static str {

@@ -1,5 +1,6 @@
 //! What an answer that is an error means, and what to do: by its code, else by its status.
 
+use super::codes::{CODES, PUBLISH, Remedy};
 use super::fault::{Answer, Call};
 use super::words::{WORDS, instant, words};
 use authkeys_core::origin::arn::is_region;
@@ -10,76 +11,61 @@ pub(super) const LATER: &str = "nothing to do unless it lasts; it is tried again
 /// The class and the remedy.
 pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
     let told = |class, remedy: &str| (class, remedy.to_owned());
-    if let Some(remedy) = of_kms(call, answer) {
-        return (Class::Denied, remedy);
+    if let Some(found) = of_kms(call, answer) {
+        return found;
     }
+    let says = |part| answer.message.contains(part);
     match answer.code {
-        "NoSuchBucket" => told(Class::Missing, "create the bucket, or correct its name in `source`"),
-        "NoSuchVersion" => told(Class::Missing, "correct `version_id` in `source`, or leave it out"),
-        "ParameterVersionNotFound" => {
-            told(Class::Missing, "correct the version or label behind the name in `source`, or leave it out")
-        }
-        "ResourceNotFoundException" if answer.message.contains("secret value") => {
+        "ResourceNotFoundException" if says("secret value") => {
             told(Class::Missing, "the secret has no value yet: put one; the keys in force stay")
         }
-        "ResourceNotFoundException" | "ParameterNotFound" => (
-            Class::Missing,
-            format!(
-                "create it in {}, or correct the name or the region in `source`; the keys in force stay",
-                call.endpoint
-            ),
-        ),
-        "InvalidRequestException" if answer.message.contains("delet") => told(
+        "InvalidRequestException" if says("delet") => told(
             Class::Missing,
             "the secret is scheduled for deletion: restore it (aws secretsmanager restore-secret), or correct `source`; \
              the keys in force stay",
         ),
-        "InvalidObjectState" => {
-            told(Class::Invalid, "the object is archived: publish it again in the storage class STANDARD")
+        "InvalidParameterException" | "InvalidRequestException" if says("replica") => {
+            told(Class::Invalid, "this is a replica of the secret: publish in the secret's primary region")
         }
         "SignatureDoesNotMatch" | "InvalidSignatureException" if skewed(answer).is_some() => {
             (Class::Transient, skew(skewed(answer)))
         }
-        "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException"
-        | "InvalidToken"
-        | "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "InvalidSecurity"
-        | "AuthFailure"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => told(
-            Class::Denied,
-            "the credentials are wrong: correct the keys in the environment or the profile, or use an instance profile",
-        ),
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => told(
-            Class::Denied,
-            "the credentials have expired: renew them, or use an instance profile, which renews its own",
-        ),
-        "OptInRequired" => told(
-            Class::Denied,
-            "the account has not switched this region or service on: do so, or correct the region in `source`",
-        ),
-        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => (Class::Transient, skew(answer.clocks)),
-        "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-            (Class::Invalid, elsewhere(answer))
+        _ if answer.delete_marker => of_status(call, answer),
+        code => match CODES.iter().find(|(codes, ..)| codes.contains(&code)) {
+            Some((_, class, remedy)) => (*class, worded(*remedy, call, answer)),
+            None if code.contains("Throttl") || code.starts_with("TooManyRequests") => told(Class::Transient, LATER),
+            None if code.starts_with("AccessDenied") => (Class::Denied, allow(call, answer.message)),
+            None => of_status(call, answer),
+        },
+    }
+}
+
+/// The class and the remedy of what STS, or what signs people in, answers when it is asked for credentials.
+pub(super) fn of_credentials(code: &str) -> Option<(Class, &'static str)> {
+    let (_, class, remedy) = CODES.iter().find(|(codes, ..)| codes.contains(&code))?;
+    let remedy = match remedy {
+        Remedy::Allow => {
+            "allow sts:AssumeRole on the role that the profile names, and let the role's trust policy name these credentials"
         }
-        "SlowDown" | "RequestTimeout" | "RequestLimitExceeded" | "TemporaryRedirect" | "OperationAborted" => {
-            told(Class::Transient, LATER)
-        }
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServiceError"
-        | "InternalServerError"
-        | "ServiceUnavailable"
-        | "ServiceUnavailableException" => told(Class::Transient, LATER),
-        code if code.contains("Throttl") || code.starts_with("TooManyRequests") => told(Class::Transient, LATER),
-        // awsJson1.1 says so with the status 400.
-        code if code.starts_with("AccessDenied") || code == "NotAuthorized" => (Class::Denied, allow(call)),
-        _ => of_status(call, answer),
+        Remedy::Say(words) => words,
+        Remedy::Clock => "set this node's clock (chronyd, systemd-timesyncd)",
+        Remedy::Later | Remedy::Create | Remedy::Elsewhere | Remedy::Kms => LATER,
+    };
+    Some((*class, remedy))
+}
+
+fn worded(remedy: Remedy, call: &Call, answer: &Answer<'_>) -> String {
+    match remedy {
+        Remedy::Say(words) => words.to_owned(),
+        Remedy::Later => LATER.to_owned(),
+        Remedy::Allow => allow(call, answer.message),
+        Remedy::Create => format!(
+            "create it in {}, or correct the name or the region in `source`; the keys in force stay",
+            call.endpoint
+        ),
+        Remedy::Clock => skew(answer.clocks),
+        Remedy::Elsewhere => elsewhere(answer),
+        Remedy::Kms => mend_key(call, answer),
     }
 }
 
@@ -89,8 +75,8 @@ fn of_status(call: &Call, answer: &Answer<'_>) -> (Class, String) {
             Class::Missing,
             "it was deleted (a delete marker is in its place): publish again; the keys in force stay".to_owned(),
         ),
-        404 | 410 => (Class::Missing, "publish it, or correct `source`; the keys in force stay".to_owned()),
-        401 | 403 => (Class::Denied, allow(call)),
+        404 | 410 => (Class::Missing, PUBLISH.to_owned()),
+        401 | 403 => (Class::Denied, allow(call, answer.message)),
         301 | 308 => (Class::Invalid, elsewhere(answer)),
         408 | 429 | 302 | 307 | 500..=599 => (Class::Transient, LATER.to_owned()),
         200..=299 => (
@@ -101,36 +87,79 @@ fn of_status(call: &Call, answer: &Answer<'_>) -> (Class, String) {
     }
 }
 
-fn allow(call: &Call) -> String {
+fn allow(call: &Call, message: &str) -> String {
+    if let Some(policy) = explicit_deny(message) {
+        return format!(
+            "an explicit deny in {policy} forbids {} on {}, and no permission outweighs it: change that policy",
+            call.action, call.resource
+        );
+    }
     format!("allow {} on {}{}", call.action, call.resource, call.or_else)
 }
 
+/// The kind of policy that denies it explicitly, as in "with an explicit deny in a resource-based policy".
+fn explicit_deny(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("explicit deny")?;
+    let policy = rest.strip_prefix(" in ").unwrap_or_default();
+    let in_words = |c: char| c.is_ascii_alphabetic() || c == ' ' || c == '-';
+    let policy = policy.split(|c| !in_words(c)).next().unwrap_or_default().trim();
+    Some(if policy.is_empty() || policy.len() > 60 { "a policy" } else { policy })
+}
+
 /// The services tell of KMS in codes of their own, in codes for everything, or only in their message.
-fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<String> {
+fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
     let (code, message) = (answer.code, answer.message);
-    let codes = ["DecryptionFailure", "InvalidKeyId", "DisabledException", "KMSInvalidStateException"];
-    let denied = code.starts_with("AccessDenied");
     let spoken_of = message.contains("kms:") || message.contains("KMS");
     // Other codes may name a key's ARN in passing.
-    let judged = denied || code == "InvalidRequestException" || code == "ValidationException";
-    if !(code.starts_with("KMS.") || codes.contains(&code) || judged && spoken_of) {
+    let judged = code.starts_with("AccessDenied") || code == "InvalidRequestException" || code == "ValidationException";
+    if !(code.starts_with("KMS.") || judged && spoken_of) {
         return None;
     }
+    // KMS itself is at fault.
+    if ["Internal", "Timeout", "Throttl", "Unavailable"].iter().any(|part| code.contains(part)) {
+        return Some((Class::Transient, LATER.to_owned()));
+    }
+    Some((Class::Denied, mend_key(call, answer)))
+}
+
+fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
+    let (code, message) = (answer.code, answer.message);
     let says = |part: &str| message.contains(part) || code.contains(part);
     let key = kms_key(call, message);
+    let action = kms_action(call, message);
     let everywhere = "in the key's own policy and in the role's";
-    Some(if says("pending deletion") || says("PendingDeletion") {
+    if says("pending deletion") || says("PendingDeletion") {
         format!(
             "{key} is to be deleted: cancel that (aws kms cancel-key-deletion) and enable it, or publish again under \
              another one"
         )
     } else if says("disabled") || says("Disabled") {
         format!("enable {key}, or publish again under another one")
-    } else if denied || says("AccessDenied") || says("not authorized") {
-        format!("allow kms:Decrypt on {key}, {everywhere}")
+    } else if let Some(policy) = explicit_deny(message) {
+        format!(
+            "an explicit deny in {policy} forbids {action} on {key}, and no permission outweighs it: change that policy"
+        )
+    } else if code.starts_with("AccessDenied") || says("AccessDenied") || says("not authorized") {
+        format!("allow {action} on {key}, {everywhere}")
     } else {
-        format!("{key} must be there, enabled and not pending deletion, and kms:Decrypt on it be allowed, {everywhere}")
-    })
+        format!("{key} must be there, enabled and not pending deletion, and {action} on it be allowed, {everywhere}")
+    }
+}
+
+/// What KMS must allow: the action that the service names, else what the call needs.
+fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
+    let named = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
+    let mut named = named.filter(|word| word.len() > 4 && word.starts_with("kms:"));
+    if let Some(action) = named.next() {
+        return action;
+    }
+    let writes = [":Put", ":Create", ":Update"].iter().any(|part| call.action.contains(part));
+    match (writes, call.thing()) {
+        (false, _) => "kms:Decrypt",
+        // An advanced parameter, and what the other two services encrypt, has a data key.
+        (true, "parameter") => "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt",
+        (true, _) => "kms:GenerateDataKey and kms:Decrypt",
+    }
 }
 
 /// The key by the ARN that the service tells, which is where its words are cut off; else how to find it.
@@ -179,4 +208,133 @@ fn skew(clocks: Option<(&str, &str)>) -> String {
         None => format!("{} here, {} there", words(ours), words(server)),
     };
     format!("this node's clock is wrong ({by}): start or mend its time service (chronyd, systemd-timesyncd)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Codes of calls that are made here, of parts of them that are not.
+    const NOT_OURS: [(&str, &str); 18] = [
+        ("ReplicatedWriteConflictException", "DynamoDB's alone"),
+        ("InvalidWriteOffset", "nothing is appended to an object"),
+        ("TooManyParts", "nothing is appended to an object"),
+        ("MalformedPolicyDocumentException", "no secret's policy is written"),
+        ("MalformedPolicyDocument", "no session policy is sent"),
+        ("PackedPolicyTooLarge", "no session policy is sent"),
+        ("InvalidContextAssertion", "no context is sent"),
+        ("InvalidAllowedPatternException", "no pattern is sent"),
+        ("PoliciesLimitExceededException", "no parameter policy is sent"),
+        ("InvalidPolicyTypeException", "no parameter policy is sent"),
+        ("InvalidPolicyAttributeException", "no parameter policy is sent"),
+        ("IncompatiblePolicyException", "no parameter policy is sent"),
+        ("InvalidFilterKey", "the filter is ours, and always the same"),
+        ("InvalidFilterOption", "the filter is ours, and always the same"),
+        ("InvalidFilterValue", "the filter is a name that was read"),
+        ("UnsupportedGrantTypeException", "the grant is the SDK's, and always the same"),
+        ("InvalidScopeException", "the scope is the SDK's, and always the same"),
+        ("AuthorizationPendingException", "nobody is signed in by the program"),
+    ];
+
+    fn call(action: &'static str) -> Call {
+        Call {
+            source: "s3://b/k".to_owned(),
+            operation: "an operation",
+            action,
+            resource: "arn:aws:s3:::b/k".to_owned(),
+            or_else: "",
+            endpoint: "S3 in eu-west-1".to_owned(),
+        }
+    }
+
+    fn judged(action: &'static str, code: &str, message: &str) -> (Class, String) {
+        verdict(&call(action), &Answer { status: 400, code, message, ..Answer::default() })
+    }
+
+    #[test]
+    fn every_code_of_the_models_has_its_class_and_remedy_or_is_not_ours() {
+        for line in include_str!("codes.txt").lines().filter(|line| !line.starts_with('#')) {
+            let (from, code) = line.split_once(' ').unwrap();
+            let ours = CODES.iter().any(|(codes, ..)| codes.contains(&code));
+            let not = NOT_OURS.iter().any(|(name, _)| *name == code);
+            assert!(ours != not, "{line}: {ours} {not}");
+            let (class, remedy) = judged("s3:GetObject", code, "");
+            let passing = ["transient", "throttling", "retry"].contains(&from);
+            // Kinesis' code for its rate is Secrets Manager's for its quotas.
+            if ours && passing && code != "LimitExceededException" {
+                assert_eq!((class, remedy.as_str()), (Class::Transient, LATER), "{line}");
+            }
+            assert!(!ours || !remedy.contains("check `source`"), "{line}: {remedy}");
+        }
+        let mut codes: Vec<_> = CODES.iter().flat_map(|(codes, ..)| codes.iter()).collect();
+        codes.sort_unstable();
+        assert!(codes.is_sorted_by(|one, next| one < next), "a code is there twice: {codes:?}");
+    }
+
+    #[test]
+    fn kms_is_mended_by_the_action_that_the_service_names_or_that_the_call_needs() {
+        let denied = "User: arn:aws:sts::1:assumed-role/r is not authorized to perform: kms:GenerateDataKey on resource: \
+                      arn:aws:kms:eu-west-1:123456789012:key/1 because no identity-based policy allows it";
+        let (class, remedy) = judged("s3:PutObject", "AccessDenied", denied);
+        assert_eq!(class, Class::Denied);
+        assert!(remedy.starts_with("allow kms:GenerateDataKey on the KMS key arn:aws:kms:"), "{remedy}");
+        for (action, code, wanted) in [
+            ("secretsmanager:GetSecretValue", "DecryptionFailure", "kms:Decrypt on it"),
+            ("secretsmanager:PutSecretValue", "EncryptionFailure", "kms:GenerateDataKey and kms:Decrypt on it"),
+            ("secretsmanager:CreateSecret", "EncryptionFailure", "kms:GenerateDataKey and kms:Decrypt on it"),
+            ("ssm:PutParameter", "InvalidKeyId", "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt on it"),
+        ] {
+            let (class, remedy) = judged(action, code, "");
+            assert!(class == Class::Denied && remedy.contains(wanted), "{action}: {remedy}");
+        }
+        for code in ["KMS.KMSInternalException", "KMS.DependencyTimeoutException", "KMS.ThrottlingException"] {
+            assert_eq!(judged("s3:GetObject", code, "").0, Class::Transient, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_explicit_deny_is_not_answered_by_a_permission() {
+        let says =
+            |tail: &str| format!("User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject {tail}");
+        for (tail, policy) in [
+            ("on resource: \"x\" with an explicit deny in a resource-based policy", "a resource-based policy"),
+            (
+                "with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p",
+                "a service control policy",
+            ),
+            ("with an explicit deny in a VPC endpoint policy", "a VPC endpoint policy"),
+            ("with an explicit deny", "a policy"),
+        ] {
+            for code in ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"] {
+                let (class, remedy) = judged("s3:GetObject", code, &says(tail));
+                assert_eq!(class, Class::Denied);
+                assert!(
+                    remedy.starts_with(&format!("an explicit deny in {policy} forbids s3:GetObject on arn")),
+                    "{remedy}"
+                );
+                assert!(!remedy.contains("allow"), "{remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn replicas_quotas_and_regions_have_their_own_remedies() {
+        for (action, code, message, wanted) in [
+            (
+                "secretsmanager:PutSecretValue",
+                "InvalidParameterException",
+                "Operation not permitted on a replica secret.",
+                "primary region",
+            ),
+            ("secretsmanager:PutSecretValue", "LimitExceededException", "", "too many versions or labels"),
+            ("ssm:PutParameter", "ParameterMaxVersionLimitExceeded", "", "move that label"),
+            ("ssm:PutParameter", "TooManyUpdates", "", "somebody else writes it"),
+            ("ec2:CreateTags", "AuthFailure", "", "clock is wrong"),
+            ("ssm:GetParameter", "UnrecognizedClientException", "", "not switched this region on"),
+            ("s3:PutObject", "InvalidRequest", "", "Object Lock"),
+        ] {
+            let (_, remedy) = judged(action, code, message);
+            assert!(remedy.contains(wanted), "{code}: {remedy}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let status = response.status().as_u16();
     let answer = Answer { status, code: &code, message: &message, request_id: id, ..Answer::default() };
     let mut failed = call.answered(&answer);
-    if let Some((class, remedy)) = verdict(call, &code) {
+    if let Some((class, remedy)) = verdict(&code) {
         failed.class = class;
         failed.remedy = remedy;
     } else if matches!(failed.class, Class::Missing | Class::Invalid) {
@@ -41,11 +41,8 @@ fn read(error: &Failure) -> Option<Refusal> {
     Some(refusal(&String::from_utf8_lossy(body)))
 }
 
-fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
+fn verdict(code: &str) -> Option<(Class, String)> {
     Some(match code {
-        "UnauthorizedOperation" => {
-            (Class::Denied, format!("allow {} on {}{}", call.action, call.resource, call.or_else))
-        }
         "OptInRequired" | "PendingVerification" | "Blocked" => {
             (Class::Denied, "the account may not use EC2 in this region: ask who administers it".to_owned())
         }

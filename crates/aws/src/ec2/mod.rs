@@ -127,14 +127,14 @@ impl Ec2 {
 
     /// The call with the endpoint that it goes to.
     async fn placed(&self, call: &Call) -> Call {
-        let config = self.aws.config(self.region.as_deref()).await;
+        let Ok(config) = self.aws.config(self.region.as_deref()).await else { return call.clone() };
         let region = config.region().map(ToString::to_string).unwrap_or_default();
         Call { endpoint: wire::address(&config, &region).unwrap_or_else(|_| "EC2".to_owned()), ..call.clone() }
     }
 
     /// Signs and sends. The outer error is of what comes before the request, the inner one of the request.
     async fn send(&self, call: &Call, form: String) -> Result<Result<String, wire::Failure>, FetchError> {
-        let config = self.aws.config(self.region.as_deref()).await;
+        let config = self.aws.config(self.region.as_deref()).await.map_err(|bad| call.unfit(&bad))?;
         let Some(region) = config.region().map(ToString::to_string) else {
             return Err(call.failed(
                 Class::Invalid,

@@ -46,7 +46,7 @@ impl Parameters {
         parameter: &Parameter<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        let config = aws.config(parameter.url.region()).await;
+        let config = aws.config(parameter.url.region()).await.map_err(|bad| parameter.call(None).unfit(&bad))?;
         let call = parameter.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));

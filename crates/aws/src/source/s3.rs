@@ -41,12 +41,14 @@ impl S3 {
     }
 
     async fn unlimited(&self, aws: &Aws, object: &Object<'_>, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        let config = aws.config(object.url.region()).await;
+        let config = aws.config(object.url.region()).await.map_err(|bad| object.call(None).unfit(&bad))?;
         let call = object.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));
         }
-        let condition = known.map(|known| known.token.clone()).filter(|token| !token.is_empty());
+        // What may not stand in a header came from no S3; without it the object is fetched again.
+        let fit = |token: &String| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        let condition = known.map(|known| known.token.clone()).filter(fit);
         let conditional = condition.is_some();
         let answer = self
             .clients

@@ -50,6 +50,7 @@ impl Secrets {
 
     async fn unlimited(&self, aws: &Aws, secret: &Secret<'_>, known: Option<&Versions>) -> Result<Fetched, FetchError> {
         let config = aws.config(secret.url.region()).await;
+        let config = config.map_err(|bad| secret.call(None, Stage::Current).unfit(&bad))?;
         if config.region().is_none() {
             return Err(no_region(&secret.call(Some(&config), Stage::Current)));
         }

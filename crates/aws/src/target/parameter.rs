@@ -15,6 +15,8 @@ use authkeys_core::origin::{Class, FetchError};
 
 /// The most bytes of a parameter in the standard tier; beyond, it is an advanced one, and has its price.
 const STANDARD: usize = 4_096;
+/// More pages than a list of one name has: a server that never ends is not followed for ever.
+const MAX_PAGES: usize = 1_000;
 
 /// Writes the next version. It is tried once: a second attempt could not be told from somebody else's write.
 pub(super) async fn write(
@@ -24,23 +26,28 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: &SdkConfig| call(target, id, config, "PutParameter");
-    let config = target.config(region, call).await?;
-    let (call, client) = (call(&config), Client::new(&config));
-    let request = client.put_parameter().name(id).value(text).overwrite(over.is_some());
+    let config = target.config(region, |config| call(target, id, config, "PutParameter")).await?;
+    let (call, client) = (call(target, id, Some(&config), "PutParameter"), Client::new(&config));
+    let name = written_name(id);
+    let request = client.put_parameter().name(name).value(text).overwrite(over.is_some());
     let request = if text.len() > STANDARD { request.tier(ParameterTier::Advanced) } else { request };
     let request = match over {
         // Public keys need no encryption.
         None => request.r#type(ParameterType::String),
         Some(_) => match key_of(target, id, &config, &client).await? {
             None => request,
-            Some(key) => request.r#type(ParameterType::SecureString).set_key_id(key),
+            Some(key) => request.r#type(ParameterType::SecureString).key_id(key),
         },
     };
-    match limited(target, &call, request.send()).await? {
+    let mut answer = limited(target, &call, request.clone().send()).await?;
+    // Without a tier a small document is one of the standard tier, to which an advanced parameter does not go back.
+    if answer.as_ref().is_err_and(|error| is_downgrade(error.code(), error.message())) {
+        answer = limited(target, &call, request.tier(ParameterTier::Advanced).send()).await?;
+    }
+    match answer {
         Ok(answer) => {
             let read = over.map_or(Some(0), |published| published.version.label.parse::<i64>().ok());
-            let between = answer.version - 1;
+            let between = answer.version.saturating_sub(1);
             let overwrote = (read != Some(between)).then(|| between.to_string());
             Ok(Written { version: answer.version.to_string(), overwrote, warnings: Vec::new() })
         }
@@ -49,27 +56,79 @@ pub(super) async fn write(
     }
 }
 
+/// The name that PutParameter takes, which no ARN is: that of a hierarchy begins with a slash.
+fn written_name(id: &str) -> &str {
+    let Some((_, name)) = id.strip_prefix("arn:").and_then(|rest| rest.split_once(":parameter/")) else { return id };
+    match name.contains('/') {
+        // The slash is the one before it.
+        true => id.get(id.len() - name.len() - 1..).unwrap_or(id),
+        false => name,
+    }
+}
+
+fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
+    let says = |part| message.is_some_and(|message| message.contains(part));
+    code == Some("ValidationException") && (says("advanced-parameter tier") || says("downgrade"))
+}
+
 /// The KMS key of a SecureString; `None` for what is not encrypted. Without its name the account's default key would
-/// take the place of one's own.
-async fn key_of(
-    target: &Target,
-    id: &str,
-    config: &SdkConfig,
-    client: &Client,
-) -> Result<Option<Option<String>>, FetchError> {
-    let get = call(target, id, config, "GetParameter");
-    let answer = limited(target, &get, client.get_parameter().name(id).send()).await?;
-    let found = answer.map_err(|error| get.classed(&error))?.parameter;
-    if found.as_ref().and_then(|found| found.r#type.as_ref()) != Some(&ParameterType::SecureString) {
+/// take the place of one's own. What is read here is what would be written over: the parameter of that name in the
+/// account of the credentials, whatever account an ARN names.
+async fn key_of(target: &Target, id: &str, config: &SdkConfig, client: &Client) -> Result<Option<String>, FetchError> {
+    let get = call(target, id, Some(config), "GetParameter");
+    let answer = limited(target, &get, client.get_parameter().name(written_name(id)).send()).await?;
+    let theirs = || {
+        get.failed(
+            Class::Invalid,
+            "shows that the ARN is of another account, whose shared parameters can only be read",
+            "publish with credentials of the account that owns it; nothing was written",
+        )
+    };
+    let found = match answer {
+        Ok(answer) => answer.parameter,
+        Err(error) if id.starts_with("arn:") && error.code() == Some("ParameterNotFound") => return Err(theirs()),
+        Err(error) => return Err(get.classed(&error)),
+    };
+    // What answers without a parameter has none that is encrypted.
+    let Some(found) = found else { return Ok(None) };
+    if id.starts_with("arn:") && found.arn().is_some_and(|arn| account(arn) != account(id)) {
+        return Err(theirs());
+    }
+    if found.r#type != Some(ParameterType::SecureString) {
         return Ok(None);
     }
-    let describe = call(target, id, config, "DescribeParameters");
-    let name = found.and_then(|found| found.name).unwrap_or_else(|| id.to_owned());
+    let describe = call(target, id, Some(config), "DescribeParameters");
+    let name = found.name.as_deref().filter(|name| !name.starts_with("arn:")).unwrap_or(written_name(id));
+    described_key(target, &describe, client, name).await.map(Some)
+}
+
+/// The key in the parameter's description. A page may be empty and yet not the last one.
+async fn described_key(target: &Target, describe: &Call, client: &Client, name: &str) -> Result<String, FetchError> {
     let filter = ParameterStringFilter::builder().key("Name").option("Equals").values(name).build();
     let filter = filter.map_err(|fault| describe.failed(Class::Invalid, &fault.to_string(), "check the target"))?;
-    let answer = limited(target, &describe, client.describe_parameters().parameter_filters(filter).send()).await?;
-    let found = answer.map_err(|error| describe.classed(&error))?.parameters.unwrap_or_default();
-    Ok(Some(found.into_iter().find_map(|found| found.key_id)))
+    let mut next: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let request = client.describe_parameters().parameter_filters(filter.clone());
+        let answer = limited(target, describe, request.set_next_token(next.clone()).send()).await?;
+        let page = answer.map_err(|error| describe.classed(&error))?;
+        let found = page.parameters().iter().find(|found| found.name().is_none_or(|found| found == name));
+        if let Some(key) = found.and_then(|found| found.key_id()) {
+            return Ok(key.to_owned());
+        }
+        match page.next_token.filter(|token| !token.is_empty() && next.as_ref() != Some(token)) {
+            None => break,
+            token => next = token,
+        }
+    }
+    Err(describe.failed(
+        Class::Invalid,
+        "does not name the KMS key of the parameter, and without it the key set would be encrypted with another one",
+        "nothing was written; find the key (aws ssm describe-parameters), or publish to a parameter of the type String",
+    ))
+}
+
+fn account(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
 }
 
 async fn limited<T>(target: &Target, call: &Call, request: impl Future<Output = T>) -> Result<T, FetchError> {
@@ -77,14 +136,32 @@ async fn limited<T>(target: &Target, call: &Call, request: impl Future<Output = 
     timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
 }
 
-fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str) -> Call {
+fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
     let (operation, action, resource) = match operation {
         "DescribeParameters" => {
-            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(Some(config), "ssm", "*"))
+            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(config, "ssm", "*"))
         }
-        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(Some(config), id)),
-        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(Some(config), id)),
+        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(config, id)),
+        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(config, id)),
     };
-    let endpoint = service_endpoint(Some(config), "SSM", "Systems Manager");
+    let endpoint = service_endpoint(config, "SSM", "Systems Manager");
     Call { source: target.to_string(), operation, action, resource, or_else: "", endpoint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_is_written_by_its_name() {
+        for (id, name) in [
+            ("/prod/keys", "/prod/keys"),
+            ("keys", "keys"),
+            ("/keys", "/keys"),
+            ("arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys", "/prod/keys"),
+            ("arn:aws-cn:ssm:cn-north-1:123456789012:parameter/keys", "keys"),
+        ] {
+            assert_eq!(written_name(id), name, "{id}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
@@ -22,19 +23,21 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: &SdkConfig| Call {
+    let call = |config: Option<&SdkConfig>| Call {
         source: target.to_string(),
         operation: "S3 PutObject",
         action: "s3:PutObject",
-        resource: s3_arn(Some(config), &format!("{bucket}/{key}")),
+        resource: s3_arn(config, &format!("{bucket}/{key}")),
         or_else: "",
-        endpoint: service_endpoint(Some(config), "S3", "S3"),
+        endpoint: service_endpoint(config, "S3", "S3"),
     };
     let config = target.config(region, call).await?;
-    let call = call(&config);
+    let call = call(Some(&config));
     let (client, limits) = (s3_client(&config), target.aws().limits);
     let put = async || {
         let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
+        // A bucket whose objects Object Lock retains takes none without a checksum.
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
         let request = match over {

@@ -11,13 +11,14 @@ use aws_types::SdkConfig;
 use tokio::time::timeout;
 
 use super::{NotWritten, Published, Target, Written};
-use crate::client::fault::Call;
+use crate::client::fault::{Call, words};
 use crate::client::region::secret_arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::service_endpoint;
 use authkeys_core::origin::{Class, FetchError};
 
 const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
 const NOT_FOUND: &str = "ResourceNotFoundException";
 /// What our own labels begin with.
 const OURS: &str = "authkeysctl-";
@@ -43,18 +44,23 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: &SdkConfig| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
+    let call = |config: Option<&SdkConfig>| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
     let config = target.config(region, call).await?;
-    let token = token().map_err(|fault| call(&config).failed(Class::Invalid, &fault, "nothing was written"))?;
+    let token = token().map_err(|fault| call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written"))?;
     let label = format!("{OURS}{token}");
     let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
     if over.is_none() && secret.create().await? {
         return Ok(secret.written());
     }
     let labels = secret.put().await?;
-    // The first version of all becomes the current one by itself.
-    let first = over.is_none() && labels.iter().any(|label| label == CURRENT);
-    let moved = if first { Ok(true) } else { secret.make_current(over).await };
+    // The first version of all becomes the current one by itself. One guide of AWS says that each does, whatever its
+    // label: then AWSPREVIOUS tells what it replaced.
+    let current = labels.iter().any(|label| label == CURRENT);
+    let moved = if current { Ok(true) } else { secret.make_current(over).await };
+    let overwrote = match over {
+        Some(published) if current => secret.overwrote(&published.version.label).await,
+        _ => Ok(None),
+    };
     let cleared = secret.clear().await;
     if !moved? {
         return Err(NotWritten::Lost);
@@ -67,6 +73,10 @@ pub(super) async fn write(
     if let Err(fault) = secret.sweep().await {
         written.warnings.push(format!("labels of killed publishers may stay on old versions: {fault}"));
     }
+    match overwrote {
+        Ok(version) => written.overwrote = version,
+        Err(fault) => written.warnings.push(format!("it is not known which version was replaced: {fault}")),
+    }
     Ok(written)
 }
 
@@ -76,7 +86,7 @@ impl Secret<'_> {
     }
 
     fn call(&self, operation: &'static str, action: &'static str) -> Call {
-        call(self.target, self.id, &self.config, operation, action)
+        call(self.target, self.id, Some(&self.config), operation, action)
     }
 
     /// Makes the secret; `false` when it is there, but without a value.
@@ -134,6 +144,20 @@ impl Secret<'_> {
             }
         };
         Ok(self.tried(&call, make).await?)
+    }
+
+    /// The version that ours replaced, unless it is `read`, the one that was read before.
+    async fn overwrote(&self, read: &str) -> Result<Option<String>, FetchError> {
+        let call = self.call("GetSecretValue", "secretsmanager:GetSecretValue");
+        let previous = async || {
+            let request = self.client.get_secret_value().secret_id(self.id).version_stage(PREVIOUS);
+            match self.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(answer.version_id.unwrap_or_default()),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        let previous = words(&self.tried(&call, previous).await?);
+        Ok(if previous == read { None } else { Some(previous) })
     }
 
     /// Takes our label off.
@@ -207,19 +231,20 @@ fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<
     found
 }
 
-fn call(target: &Target, id: &str, config: &SdkConfig, operation: &'static str, action: &'static str) -> Call {
+fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
     Call {
         source: target.to_string(),
         operation: match operation {
+            "GetSecretValue" => "Secrets Manager GetSecretValue",
             "CreateSecret" => "Secrets Manager CreateSecret",
             "ListSecretVersionIds" => "Secrets Manager ListSecretVersionIds",
             "PutSecretValue" => "Secrets Manager PutSecretValue",
             _ => "Secrets Manager UpdateSecretVersionStage",
         },
         action,
-        resource: secret_arn(Some(config), id),
+        resource: secret_arn(config, id),
         or_else: "",
-        endpoint: service_endpoint(Some(config), "Secrets Manager", "Secrets Manager"),
+        endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
     }
 }
 

@@ -1,0 +1,279 @@
+//! Values that come from the environment, the profile and the metadata service, checked before the SDK sees them: it takes
+//! them as they are, and ends the process at some (a line feed in a region, a token that lives for 2^64 seconds).
+
+use std::fmt;
+
+use aws_config::profile::{Profile, ProfileSet};
+use aws_config::{Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_types::os_shim_internal::{Env, Fs};
+use thiserror::Error;
+
+use super::http::host;
+use authkeys_core::origin::arn::is_region;
+use authkeys_core::origin::failure::Class;
+
+/// The longest lifetime of a token that the metadata service grants, in seconds.
+const MAX_TTL: u64 = 21_600;
+/// The most characters of a role's name.
+const MAX_ROLE: usize = 64;
+/// More profiles than a chain of `source_profile` has: one may name itself.
+const MAX_CHAIN: usize = 8;
+
+/// A value that the SDK must not see. It is never shown: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{place} {fault}")]
+pub struct BadValue {
+    place: Place,
+    fault: &'static str,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Variable(&'static str),
+    Profile { key: &'static str, profile: String },
+    Metadata(&'static str),
+    Credentials(&'static str),
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// Printable ASCII.
+    Line,
+    /// The same without a space.
+    Word,
+    /// A URL of http or https with a host.
+    Url,
+    /// The same; an empty one ends the process.
+    Endpoint,
+}
+
+/// What the SDK puts into requests: the variable, the profile's key, and what it may be. Most empty values count as absent.
+const SETTINGS: [(&str, &str, Kind); 28] = [
+    ("AWS_ACCESS_KEY_ID", "aws_access_key_id", Kind::Word),
+    ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", Kind::Word),
+    ("SECRET_ACCESS_KEY", "", Kind::Word),
+    ("AWS_SESSION_TOKEN", "aws_session_token", Kind::Word),
+    ("AWS_ROLE_ARN", "role_arn", Kind::Word),
+    ("AWS_ROLE_SESSION_NAME", "role_session_name", Kind::Word),
+    ("", "external_id", Kind::Word),
+    ("AWS_ENDPOINT_URL", "endpoint_url", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_S3", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_SSM", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_EC2", "", Kind::Url),
+    ("AWS_ENDPOINT_URL_STS", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_SSO", "", Kind::Endpoint),
+    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", Kind::Url),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", Kind::Url),
+    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", Kind::Word),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "", Kind::Line),
+    ("", "sso_region", Kind::Word),
+    ("", "sso_start_url", Kind::Url),
+    ("AWS_SDK_UA_APP_ID", "sdk_ua_app_id", Kind::Line),
+    ("AWS_EXECUTION_ENV", "", Kind::Line),
+    ("HTTPS_PROXY", "", Kind::Line),
+    ("https_proxy", "", Kind::Line),
+    ("ALL_PROXY", "", Kind::Line),
+    ("all_proxy", "", Kind::Line),
+    ("NO_PROXY", "", Kind::Line),
+    ("no_proxy", "", Kind::Line),
+];
+
+impl BadValue {
+    /// What it means for the next step.
+    pub(super) fn class(&self) -> Class {
+        match &self.place {
+            Place::Variable(_) | Place::Profile { .. } => Class::Invalid,
+            // What answers there now may be another one next time.
+            Place::Metadata(_) | Place::Credentials(_) => Class::Transient,
+        }
+    }
+
+    /// What to do.
+    pub(super) fn remedy(&self) -> String {
+        match &self.place {
+            Place::Variable(name) => format!("correct {name} in the environment"),
+            Place::Profile { key, .. } => format!("correct `{key}` in the AWS configuration or credentials file"),
+            Place::Metadata(_) => "find out what answers at the metadata service's address".to_owned(),
+            Place::Credentials(_) => {
+                "find out what provides them: a profile, a container, the metadata service".to_owned()
+            }
+        }
+    }
+
+    fn metadata(what: &'static str, fault: &'static str) -> Self {
+        Self { place: Place::Metadata(what), fault }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => f.write_str(name),
+            Self::Profile { key, profile } => write!(f, "`{key}` of the profile `{profile}`"),
+            Self::Metadata(what) => write!(f, "the {what} that the metadata service reports"),
+            Self::Credentials(what) => write!(f, "the {what} of the credentials"),
+        }
+    }
+}
+
+/// Checks what the environment and the selected profile, with those whose credentials it takes, give to the SDK.
+pub(super) async fn check_settings() -> Result<(), BadValue> {
+    for (name, _, kind) in SETTINGS {
+        if !name.is_empty() {
+            check_variable(name, kind)?;
+        }
+    }
+    // A file that cannot be read or parsed is reported by the SDK.
+    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
+    profiles.map_or(Ok(()), |profiles| check_profiles(&profiles))
+}
+
+fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
+    let Some(value) = std::env::var_os(name) else { return Ok(()) };
+    let fault = value.to_str().map_or(Some("is not UTF-8"), |value| fault(value, kind));
+    fault.map_or(Ok(()), |fault| Err(BadValue { place: Place::Variable(name), fault }))
+}
+
+fn check_profiles(profiles: &ProfileSet) -> Result<(), BadValue> {
+    let mut profile = profiles.get_profile(profiles.selected_profile());
+    for _ in 0..MAX_CHAIN {
+        let Some(found) = profile else { break };
+        check_profile(found)?;
+        profile = found.get("source_profile").and_then(|name| profiles.get_profile(name));
+    }
+    Ok(())
+}
+
+fn check_profile(profile: &Profile) -> Result<(), BadValue> {
+    for (_, key, kind) in SETTINGS {
+        if let Some(fault) = profile.get(key).and_then(|value| fault(value, kind)) {
+            let profile = authkeys_core::words::plain(profile.name(), '?');
+            return Err(BadValue { place: Place::Profile { key, profile }, fault });
+        }
+    }
+    Ok(())
+}
+
+/// Checks the region that was found where no URL names one.
+pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
+    let Some(region) = config.region().map(Region::as_ref) else { return Ok(()) };
+    if is_region(region) {
+        return Ok(());
+    }
+    let set = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find(|name| std::env::var_os(name).is_some());
+    let place = match (set, super::setting(config, "", "", "region")) {
+        (Some(name), _) => Place::Variable(name),
+        (None, Some(_)) => {
+            let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
+            Place::Profile { key: "region", profile: authkeys_core::words::plain(&profile, '?') }
+        }
+        (None, None) => Place::Metadata("region"),
+    };
+    let fault = fault(region, Kind::Word).unwrap_or("is not the name of a region");
+    Err(BadValue { place, fault })
+}
+
+/// The answers of the metadata service that the SDK puts into its next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Metadata {
+    Token,
+    Role,
+}
+
+impl Metadata {
+    /// Checks such an answer; `ttl` is the token's lifetime as the header reports it.
+    pub(super) fn check(self, ttl: Option<&str>, body: &[u8]) -> Result<(), BadValue> {
+        let what = if self == Self::Token { "token" } else { "name of the instance's role" };
+        let bad = |fault| Err(BadValue::metadata(what, fault));
+        let Ok(text) = std::str::from_utf8(body) else { return bad("is not UTF-8") };
+        if text.is_empty() {
+            return bad("is empty");
+        }
+        if let Some(fault) = fault(text, Kind::Word) {
+            return bad(fault);
+        }
+        match self {
+            Self::Token if ttl.is_some_and(|ttl| !ttl.parse().is_ok_and(|ttl: u64| (1..=MAX_TTL).contains(&ttl))) => {
+                Err(BadValue::metadata("lifetime of the token", "is not a number from 1 to 21600"))
+            }
+            Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => bad("is not the name of a role"),
+            Self::Token | Self::Role => Ok(()),
+        }
+    }
+}
+
+fn in_role(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)
+}
+
+/// Credentials, checked wherever they come from.
+#[derive(Debug)]
+pub(super) struct CheckedCredentials(pub(super) SharedCredentialsProvider);
+
+impl ProvideCredentials for CheckedCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let credentials = self.0.provide_credentials().await?;
+            match check_credentials(&credentials) {
+                Ok(()) => Ok(credentials),
+                Err(bad) => Err(CredentialsError::invalid_configuration(bad)),
+            }
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.0.fallback_on_interrupt().filter(|credentials| check_credentials(credentials).is_ok())
+    }
+}
+
+fn check_credentials(credentials: &Credentials) -> Result<(), BadValue> {
+    let parts = [
+        ("access key id", Some(credentials.access_key_id())),
+        ("secret access key", Some(credentials.secret_access_key())),
+        ("session token", credentials.session_token()),
+    ];
+    for (what, value) in parts {
+        let Some(value) = value else { continue };
+        let fault = if value.is_empty() { Some("is empty") } else { fault(value, Kind::Word) };
+        if let Some(fault) = fault {
+            return Err(BadValue { place: Place::Credentials(what), fault });
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a value.
+fn fault(value: &str, kind: Kind) -> Option<&'static str> {
+    let fault = if value.ends_with('\n') {
+        "ends in a line feed"
+    } else if value.contains(char::is_control) {
+        "holds a control character"
+    } else if !value.is_ascii() {
+        "holds a character that is not ASCII"
+    } else {
+        match kind {
+            Kind::Line => return None,
+            Kind::Word if value.contains(' ') => "holds a space",
+            Kind::Endpoint if value.is_empty() => "is set, but empty",
+            Kind::Url | Kind::Endpoint if !value.is_empty() && !is_url(value) => {
+                "is not a URL that begins with http:// or https://"
+            }
+            Kind::Word | Kind::Url | Kind::Endpoint => return None,
+        }
+    };
+    Some(fault)
+}
+
+fn is_url(text: &str) -> bool {
+    let scheme = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    scheme && !host(text).is_empty() && !text.contains(' ')
+}
