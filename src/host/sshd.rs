@@ -71,25 +71,19 @@ pub fn effective_settings(user: &str) -> Result<String, NoSettings> {
     let connection = format!("user={user},host=localhost,addr=127.0.0.1");
     let answer = SSHD
         .iter()
-        .find_map(|sshd| {
-            run(sshd, &["-T", "-C", &connection]).map(|answer| with_any_host_key(sshd, &connection, answer))
-        })
+        .find_map(|sshd| ask(sshd, &connection))
         .ok_or_else(|| NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned()))?;
     if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
 }
 
-/// The answer, or another one with a host key of no value: the sandbox of the service hides the real ones, and without any
-/// sshd does not answer.
-fn with_any_host_key(sshd: &str, connection: &str, answer: Answer) -> Answer {
-    if !answer.stderr.contains("no hostkeys available") {
-        return answer;
-    }
-    let again = host_key_on_a_pipe().and_then(|key| {
-        let mut command = program::command(sshd);
-        command.args(["-T", "-C", connection, "-h", "/dev/stdin"]);
-        program::run_reading(&mut command, Stdio::from(key), PATIENCE, None).ok()
-    });
-    again.unwrap_or(answer)
+/// Asks with a host key of no value: the sandbox of the service hides the real ones, and without any sshd does not answer.
+fn ask(sshd: &str, connection: &str) -> Option<Answer> {
+    let arguments = ["-T", "-C", connection];
+    let mut command = program::command(sshd);
+    command.args(arguments).args(["-h", "/dev/stdin"]);
+    let answer = program::run_reading(&mut command, Stdio::from(host_key_on_a_pipe()?), PATIENCE, None).ok()?;
+    // An sshd in FIPS mode takes no such key.
+    if answer.stderr.contains("no hostkeys available") { run(sshd, &arguments) } else { Some(answer) }
 }
 
 /// A pipe from which a host key can be read. It is the same key each time, and no connection ever meets it.
