@@ -114,12 +114,7 @@ fn connection(user: &str, origin: Origin, port: &str) -> String {
 
 fn ask(arguments: &[&str]) -> Result<Answer, NoSettings> {
     let missing = || NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned());
-    for sshd in SSHD {
-        if let Some(answer) = run(sshd, arguments) {
-            return Ok(with_any_host_key(sshd, arguments, answer));
-        }
-    }
-    Err(missing())
+    SSHD.iter().find_map(|sshd| ask_with_any_host_key(sshd, arguments)).ok_or_else(missing)
 }
 
 /// What sshd's log escapes: a backslash is doubled, and bytes outside ASCII are three octal digits.
@@ -150,18 +145,13 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The answer, or another one with a host key of no value: the sandbox of the service hides the real ones, and without any
-/// sshd does not answer.
-fn with_any_host_key(sshd: &str, arguments: &[&str], answer: Answer) -> Answer {
-    if !answer.stderr.contains("no hostkeys available") {
-        return answer;
-    }
-    let again = host_key_on_a_pipe().and_then(|key| {
-        let mut command = program::command(sshd);
-        command.args(arguments).args(["-h", "/dev/stdin"]);
-        program::run_reading(&mut command, Stdio::from(key), PATIENCE, None).ok()
-    });
-    again.unwrap_or(answer)
+/// Asks with a host key of no value: the sandbox of the service hides the real ones, and without any sshd does not answer.
+fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
+    let mut command = program::command(sshd);
+    command.args(arguments).args(["-h", "/dev/stdin"]);
+    let answer = program::run_reading(&mut command, Stdio::from(host_key_on_a_pipe()?), PATIENCE, None).ok()?;
+    // An sshd in FIPS mode takes no such key.
+    if answer.stderr.contains("no hostkeys available") { run(sshd, arguments) } else { Some(answer) }
 }
 
 /// A pipe from which a host key can be read. It is the same key each time, and no connection ever meets it.

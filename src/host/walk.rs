@@ -101,6 +101,8 @@ impl Directory {
     fn parent(&self) -> Result<Option<Self>, HostError> {
         let above = self.path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(self.child(OsStr::new(".."))?.map(|directory| Self { path: above, ..directory }))
+    }
+
     /// What to do where the account may not do `operation` in this directory, which `owner` owns. A home that root owns
     /// stays root's: sshd chroots no account into a home of its own (ChrootDirectory).
     fn remedy(&self, operation: &'static str, path: &Path, owner: u32) -> String {
