@@ -145,7 +145,7 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         &["InvalidRequest"],
         Class::Invalid,
         Remedy::Say(
-            "correct what the message names: a bucket whose objects Object Lock retains takes none without a checksum, and \
+            "check `source`, and correct what the message names: a bucket whose objects Object Lock retains takes none without a checksum, and \
              objects under keys of a customer's own (SSE-C) are not supported",
         ),
     ),
@@ -170,7 +170,7 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
     (
         &["InvalidParameterException", "InvalidRequestException", "ValidationException", "PreconditionNotMetException"],
         Class::Invalid,
-        Remedy::Say("correct what the message names"),
+        Remedy::Say("check `source`, and correct what the message names"),
     ),
     (
         &["ParameterMaxVersionLimitExceeded"],

@@ -264,7 +264,7 @@ mod tests {
             if ours && passing && code != "LimitExceededException" {
                 assert_eq!((class, remedy.as_str()), (Class::Transient, LATER), "{line}");
             }
-            assert!(!ours || !remedy.contains("check `source`"), "{line}: {remedy}");
+            assert!(!ours || !remedy.contains("check `source` and the endpoint"), "{line}: {remedy}");
         }
         let mut codes: Vec<_> = CODES.iter().flat_map(|(codes, ..)| codes.iter()).collect();
         codes.sort_unstable();
