@@ -256,8 +256,7 @@ enum Access {
     Look,
     /// It is locked against other cycles.
     Write { _lock: File },
-    /// Nothing can be written: the lock cannot be taken, or the state not be read. A cycle without memory installs no key
-    /// and takes away those that it must.
+    /// Nothing can be written: the lock cannot be taken, or the state not be read.
     Broken,
 }
 
@@ -270,13 +269,16 @@ impl Store {
 
     /// Opens it as long as it is still `wanted`; `None` when it is not any more.
     pub fn open_while(directory: &Path, wanted: &dyn Fn() -> bool) -> Result<Option<Self>, StateError> {
+        let failed = |source| StateError::Directory { path: directory.to_owned(), source };
+        // Whoever has no rights there has to be told so; root, and the owner, go on without memory.
+        let foreign = is_foreign(directory);
         if let Err(fault) = make(directory) {
-            if is_foreign(&fault) {
-                return Err(StateError::Directory { path: directory.to_owned(), source: fault });
-            }
-            return Ok(Some(Self::broken(directory)));
+            return if foreign { Err(failed(fault)) } else { Ok(Some(Self::broken(directory))) };
         }
         check_owner(directory)?;
+        if foreign {
+            check_access(directory).map_err(failed)?;
+        }
         let access = match open_lock(directory) {
             Ok(file) => {
                 let begun = Instant::now();
@@ -292,15 +294,10 @@ impl Store {
                     }
                 }
             }
-            Err(fault) if is_foreign(&fault) => {
-                return Err(StateError::Directory { path: directory.to_owned(), source: fault });
-            }
             Err(_) => Access::Broken,
         };
         let store = match Self::load(directory, access) {
-            Err(StateError::Host(HostError::Io { source, .. })) if !is_foreign(&source) => {
-                return Ok(Some(Self::broken(directory)));
-            }
+            Err(StateError::Host(HostError::Io { .. })) if !foreign => return Ok(Some(Self::broken(directory))),
             loaded => loaded?,
         };
         // A run that was killed after its last save did not come to this.
@@ -358,7 +355,6 @@ impl Store {
         let written = self.check_writable().and_then(|()| self.write(state));
         match written {
             Ok(true) => self.outdated = false,
-            // What could not be written before still differs from what is in force.
             Ok(false) => {}
             Err(_) => self.outdated = true,
         }
@@ -387,10 +383,8 @@ impl Store {
     /// An error says why nothing can be written.
     fn check_writable(&self) -> Result<(), StateError> {
         let unwritable = |source| StateError::Unwritable { path: self.directory.clone(), source };
-        rustix::fs::access(&self.directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-            .map_err(|errno| unwritable(errno.into()))?;
+        check_access(&self.directory).map_err(unwritable)?;
         if matches!(self.access, Access::Broken) {
-            // The same as at the begin of the cycle. If it has gone meanwhile, the next cycle writes again.
             open_lock(&self.directory).map_err(unwritable)?;
             load(&self.directory)?;
             return Err(unwritable(io::Error::other("it could not be used when the cycle began")));
@@ -474,9 +468,15 @@ fn open_lock(directory: &Path) -> io::Result<File> {
     for_writing.or_else(|_| File::open(&path)).or_else(|fault| File::open(directory).map_err(|_| fault))
 }
 
-/// Whether it takes somebody else to use the directory: a user who is not root has not even got to look.
-fn is_foreign(fault: &io::Error) -> bool {
-    fault.kind() == io::ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root()
+/// Whether somebody else would have to let us use the directory, or make it.
+fn is_foreign(directory: &Path) -> bool {
+    let us = nix::unistd::geteuid();
+    !us.is_root() && fs::metadata(directory).ok().is_none_or(|found| found.uid() != us.as_raw())
+}
+
+/// Whether names in the directory can be written.
+fn check_access(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
 }
 
 /// `None` when there is no file.

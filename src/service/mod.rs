@@ -236,7 +236,7 @@ where
                             // A window does not wait for a source that does not answer.
                             Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
                             // What the cycle works on comes to its end, unless it has to wait after that.
-                            Some(at) if at <= now => alarm.set(now + RING_AGAIN)?,
+                            Some(at) if at <= now => alarm.set(now.saturating_add(RING_AGAIN).unwrap_or(now))?,
                             // The clock was set.
                             Some(at) => alarm.set(at)?,
                             None => {}
