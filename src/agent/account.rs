@@ -1,6 +1,6 @@
 //! One account of a cycle: what its file must become.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ use super::{Agent, Cycle};
 use crate::config::{AccountConfig, FragmentName, Placed};
 use crate::document::{Digest, Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::key::Fingerprint;
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
+use crate::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, desired, holds_our_block};
 use crate::source::{Fetch, SourceUrl, Stage};
 use crate::state::{Judged, State, Store};
+use crate::user::UserName;
 
 /// An account whose fate is decided.
 #[derive(Debug)]
@@ -111,7 +111,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
         let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
-            let desired = self.desired(documents, pinned, &target, (cycle.now, standing.clone()));
+            let names = names(account, &target);
+            let desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()));
             let plan = files.plan(&desired, account.mode, &mine.installed);
             (desired, plan)
         };
@@ -179,7 +180,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let desired = self.desired(&[], pinned, &target, (cycle.now, None));
+        let desired = self.desired(&[], pinned, &names(account, &target), (cycle.now, None));
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let work = (!desired.entries.is_empty()).then(|| {
             let plan = files.add_pinned(&desired, account.mode, &mine.installed);
@@ -195,8 +196,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         documents: &[&Document],
         pinned: &Pinned,
-        target: &Target,
-        (now, standing): (Timestamp, Option<HashSet<Fingerprint>>),
+        names: &[&UserName],
+        (now, standing): (Timestamp, Option<PresentLines>),
     ) -> Desired {
         let published = || documents.iter().flat_map(|document| &document.keys);
         let timed = published().any(|key| key.not_after.is_some())
@@ -208,8 +209,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         } else {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
-        desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone, standing }, form)
+        desired(documents, &pinned.lines, names, &Moment { now, zone, standing }, form)
     }
+}
+
+/// The account as the configuration spells it and as the name service does: a directory service may call `jo` by the
+/// name of `jo@example.org`, and a publisher knows either.
+fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
+    account.user.iter().chain([&target.account.user]).collect()
 }
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.

@@ -142,7 +142,12 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
 
 impl Shown {
     fn one(keys: &[&PublishedKey]) -> Self {
-        let terms = keys.iter().map(|key| terms(key)).filter(|terms| *terms != EVERYBODY).collect();
+        let mut terms: Vec<String> = keys.iter().map(|key| terms(key)).collect();
+        terms.dedup();
+        // Beside lines on other terms, the one without any is what counts.
+        if terms.len() == 1 {
+            terms.retain(|terms| *terms != EVERYBODY);
+        }
         Self { line: line(keys), terms }
     }
 
@@ -153,7 +158,7 @@ impl Shown {
         let come = is.iter().filter(|line| !was.contains(line)).map(|line| format!("+ {line}"));
         let mut terms: Vec<String> = gone.chain(come).collect();
         if terms.is_empty() {
-            terms.push("its lines in another order or number".to_owned());
+            terms.push("its lines in another order".to_owned());
         }
         Self { line: line(after), terms }
     }
@@ -165,9 +170,11 @@ fn line(keys: &[&PublishedKey]) -> String {
     format!("{} {} {}", key.fingerprint(), key.kind(), first.line.comment).trim_end().to_owned()
 }
 
-/// All that a document says of a key, line by line.
+/// All that a document says of a key, line by line; the same line is installed once, however often it is there.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
-    keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key))).collect()
+    let mut seen = BTreeSet::new();
+    let each = keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key)));
+    each.filter(|line| seen.insert(line.clone())).collect()
 }
 
 const EVERYBODY: &str = "every account";
