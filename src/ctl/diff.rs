@@ -140,6 +140,30 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     told
 }
 
+/// Keys that were revoked and are no longer: a stolen one would let its thief in again. Those that come back with the
+/// same document are named first.
+pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
+    let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
+    let listed = by_key(new);
+    let (back, open): (Vec<_>, Vec<_>) = dropped.into_iter().partition(|key| listed.contains_key(*key));
+    let mut told = Vec::new();
+    for fingerprint in back {
+        let key = listed.get(fingerprint).map(|keys| line(keys)).unwrap_or_default();
+        told.push(format!(
+            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: whoever stole it can \
+             log in again; put it back into `revoked`, or publish another key"
+        ));
+    }
+    if let Some(first) = open.first() {
+        let more = if open.len() > 1 { format!(" and {} more", open.len() - 1) } else { String::new() };
+        told.push(format!(
+            "{first}{more} left `revoked`: nodes no longer remove the key from lines that others write; keep it there for \
+             as long as some copy of it may be left"
+        ));
+    }
+    told
+}
+
 impl Shown {
     fn one(keys: &[&PublishedKey]) -> Self {
         let mut terms: Vec<String> = keys.iter().map(|key| terms(key)).collect();

@@ -126,7 +126,7 @@ struct Publish {
     /// Show what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Ask nothing, and publish in spite of warnings about lock-outs
+    /// Ask nothing, and publish in spite of warnings
     #[arg(long)]
     yes: bool,
 }
@@ -134,7 +134,7 @@ struct Publish {
 const PUBLISHING: &str = "\
 The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
 it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
-gone) or nodes could refuse it; that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
+gone), a fingerprint leaves `revoked`, or nodes could refuse it (after the object was deleted, say); that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
 status 1. In S3 and Secrets Manager nothing is overwritten then; SSM knows no condition, and what was overwritten is named.";
 
 /// The table of the command line, for the man page and the shells.

@@ -32,6 +32,17 @@ pub(super) struct Published {
     pub(super) version: Version,
 }
 
+/// What was published there before it was deleted.
+#[derive(Debug)]
+pub(super) enum Earlier {
+    /// The last version of it.
+    Version(Published),
+    /// There was something that cannot be read any more.
+    Unreadable,
+    /// As far as is known, nothing ever was. Not every service remembers what was deleted.
+    Unknown,
+}
+
 /// A write that went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Written {
@@ -94,6 +105,23 @@ impl Target {
             Ok(Fetched::Unchanged) => Ok(None),
             Err(fault) if fault.class == Class::Missing => Ok(None),
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// What was there before, where there is nothing now.
+    pub(super) async fn earlier(&self) -> Earlier {
+        let SourceUrl::S3 { bucket, key, region, .. } = &self.url else { return Earlier::Unknown };
+        let version_id = match s3::deleted(self, bucket, key, region.as_deref()).await {
+            None => return Earlier::Unknown,
+            Some(None) => return Earlier::Unreadable,
+            Some(version_id) => version_id,
+        };
+        let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone(), region: region.clone(), version_id };
+        match self.sources.fetch(&url, None).await {
+            Ok(Fetched::Documents { current, .. }) => {
+                Earlier::Version(Published { bytes: current.bytes, version: current.version })
+            }
+            _ => Earlier::Unreadable,
         }
     }
 
