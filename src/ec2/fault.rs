@@ -1,8 +1,8 @@
 //! What EC2's errors mean: its own codes here, those that all services share where they are classed.
 
-use super::Permitted;
 use super::answer::{Refusal, refusal};
 use super::wire::Failure;
+use super::{DESCRIBE, Permitted};
 use crate::aws::fault::{Answer, Call};
 use crate::source::error::{Class, FetchError};
 
@@ -51,6 +51,10 @@ fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
         }
         "TagLimitExceeded" => {
             (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
+        }
+        // Nothing of the configuration is in a question for instances.
+        "InvalidParameterValue" | "InvalidParameter" | "FilterLimitExceeded" if call.action == DESCRIBE => {
+            (Class::Invalid, "correct what the message names; is it one of --filter?".to_owned())
         }
         // Where the metadata service shows tags, their keys may hold neither a slash nor a space.
         "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {
