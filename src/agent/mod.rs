@@ -190,7 +190,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         let faults = cycle.shared.name_the_others(&mut accounts);
         cycle.faults.extend(faults);
-        let accounts: Vec<AccountOutcome> = accounts.into_values().collect();
+        let mut accounts: Vec<AccountOutcome> = accounts.into_values().collect();
+        if cycle.store.is_new() && !intent.dry_run {
+            // Nothing could be saved: to the next cycle this one must be no proof of a state that was there and is lost.
+            accounts.iter_mut().for_each(AccountOutcome::forget_document);
+        }
 
         // Accounts that share a document share its faults.
         let mut told = BTreeSet::new();
