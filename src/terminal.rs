@@ -7,7 +7,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use crate::report::json;
 use crate::report::text::{self, Colour};
+use crate::words::printable;
 
 /// The exit codes, which are part of the contract (DESIGN section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +80,19 @@ pub(crate) fn print(program: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// The same of a value, as JSON.
+/// Text for people on stdout, without what could deceive them: whatever name or comment it repeats, no terminal is led
+/// astray.
+pub(crate) fn print_text(program: &str, text: &str) -> bool {
+    print(program, printable(text).as_bytes())
+}
+
+/// A value as JSON.
 pub(crate) fn print_json(program: &str, value: &impl Serialize) -> bool {
-    match serde_json::to_string_pretty(value) {
-        Ok(json) => print(program, (json + "\n").as_bytes()),
+    match json::pretty(value) {
+        Ok(mut json) => {
+            json.push(b'\n');
+            print(program, &json)
+        }
         Err(fault) => {
             complain(program, &format!("cannot write JSON: {fault}"));
             false

@@ -119,7 +119,7 @@ fn complain(text: &str) {
 
 /// Data on stdout; whether it arrived.
 fn print(text: &str) -> bool {
-    terminal::print(PROGRAM, text.as_bytes())
+    terminal::print_text(PROGRAM, text)
 }
 
 /// The same of a value, as JSON.

@@ -161,9 +161,14 @@ fn complain(text: &str) {
     terminal::complain(PROGRAM, text);
 }
 
-/// Data on stdout; whether it arrived.
-fn print(bytes: impl AsRef<[u8]>) -> bool {
-    terminal::print(PROGRAM, bytes.as_ref())
+/// Text for people on stdout; whether it arrived.
+fn print(text: impl AsRef<str>) -> bool {
+    terminal::print_text(PROGRAM, text.as_ref())
+}
+
+/// Bytes on stdout, as they are.
+fn print_bytes(bytes: &[u8]) -> bool {
+    terminal::print(PROGRAM, bytes)
 }
 
 /// The same of a value, as JSON.

@@ -19,6 +19,7 @@ use super::{Exit, Publish, complain, print};
 use crate::command::clock;
 use crate::document::{self, Document, Envelope, Form, Serial};
 use crate::outcome::chain;
+use crate::report::text::one_line;
 use crate::source::{Class, FetchError};
 use crate::terminal::{block_on, colour};
 
@@ -367,7 +368,7 @@ fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
         return Err(Exit::Failed);
     };
     let mut answer = String::new();
-    let asked = write!(terminal, "Publish this at {target}? [y/N] ")
+    let asked = write!(terminal, "Publish this at {}? [y/N] ", one_line(&target.to_string()))
         .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
     if asked.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         return Ok(());

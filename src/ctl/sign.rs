@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::input::{self, shown};
 use super::lint::Judge;
-use super::{Exit, Sign, complain, print};
+use super::{Exit, Sign, complain, print_bytes};
 use crate::command::clock;
 use crate::document::{self, Envelope, Form};
 use crate::host::bounded;
@@ -82,7 +82,7 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     let signed = signed(payload, &options.key).map_err(told)?;
     match &options.output {
         Some(path) => replace(path, &signed)?,
-        None if print(&signed) => {}
+        None if print_bytes(&signed) => {}
         None => return Err(Exit::Failed),
     }
     Ok(Exit::Good)

@@ -11,7 +11,6 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry;
 
 use super::entries::Entry;
-use super::text::one_line;
 
 /// The target of our own entries; what libraries say is not ours to publish.
 const TARGET: &str = "authkeysd";
@@ -49,8 +48,8 @@ fn ours() -> Targets {
 
 /// Writes one entry.
 pub fn tell(entry: &Entry) {
-    let (message_id, message) = (entry.kind.message_id(), one_line(&entry.message));
-    let message = message.as_str();
+    let entry = entry.shown();
+    let (message_id, message) = (entry.kind.message_id(), entry.message.as_str());
     // The level belongs to the place in the code, so there are two of them.
     if entry.kind.is_warning() {
         tracing::event!(

@@ -4,6 +4,7 @@ pub mod deliver;
 pub mod entries;
 mod file;
 pub mod journal;
+pub mod json;
 pub mod kind;
 pub mod metrics;
 pub mod metrics_file;

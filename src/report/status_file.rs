@@ -1,13 +1,11 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::file;
+use super::{file, json};
 use crate::host::{HostError, bounded};
 use crate::outcome::Outcome;
 
@@ -62,13 +60,8 @@ pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError>
 }
 
 fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(directory) {
-        // Monitors are not root, whatever the umask is.
-        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o755))?,
-        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
-        _ => {}
-    }
-    let mut bytes = serde_json::to_vec_pretty(outcome)?;
+    file::make_directory(directory)?;
+    let mut bytes = json::pretty(outcome)?;
     bytes.push(b'\n');
     file::replace(path, &bytes)
 }
