@@ -9,6 +9,7 @@ pub mod kind;
 pub mod metrics;
 pub mod metrics_file;
 pub mod object;
+pub mod presence;
 pub(crate) mod scrub;
 pub mod status_file;
 pub mod summary;

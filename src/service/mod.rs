@@ -7,6 +7,7 @@ mod notify;
 mod progress;
 mod reporter;
 
+use std::fs::File;
 use std::future::{Future, pending};
 use std::io;
 use std::mem::take;
@@ -28,7 +29,7 @@ use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::deliver::Deliver;
 use crate::report::entries::{Entry, entries};
 use crate::report::kind::Kind;
-use crate::report::{journal, status_file, text};
+use crate::report::{journal, presence, status_file, text};
 use crate::schedule::{Act, Ended, Node, Planner, Timing};
 use crate::source::Fetch;
 
@@ -110,6 +111,8 @@ pub struct Service<F, H, D, L> {
     refused: Option<String>,
     /// The status file could not be written last time.
     unwritten: bool,
+    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken.
+    presence: Option<File>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
@@ -149,6 +152,7 @@ where
             ready: false,
             refused: None,
             unwritten: false,
+            presence: None,
         }
     }
 
@@ -164,6 +168,7 @@ where
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
         self.notify.status("first cycle");
+        self.be_seen();
 
         let mut cycle: Option<Running> = None;
         let mut reload = false;
@@ -293,10 +298,18 @@ where
         self.write_status();
     }
 
+    /// Takes the lock that `authkeysd status` looks for. A directory that cannot be written is told of by the status file.
+    fn be_seen(&mut self) {
+        if self.presence.is_none() {
+            self.presence = presence::hold(&self.setup.runtime).ok();
+        }
+    }
+
     fn write_status(&mut self) {
         let Some(outcome) = self.history.last() else { return };
         self.reporter.write_metrics(outcome, (self.clock)()).iter().for_each(journal::tell);
         self.history.note_reports(self.reporter.outcomes());
+        self.be_seen();
         let Some(outcome) = self.history.last() else { return };
         let written = status_file::write(&self.setup.runtime, outcome);
         if let (Err(fault), false) = (&written, self.unwritten) {
@@ -315,6 +328,9 @@ where
                 self.agent = Arc::new(Agent { config, fetch, host, zone: self.agent.zone, built: self.agent.built });
                 if setup.config.report != self.setup.config.report {
                     self.reporter.configure(&setup.config.report);
+                }
+                if setup.runtime != self.setup.runtime {
+                    self.presence = None;
                 }
                 self.setup = setup;
                 self.refused = None;
