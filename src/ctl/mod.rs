@@ -51,7 +51,7 @@ enum Command {
     /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
     #[command(after_help = PUBLISHING)]
     Publish(Publish),
-    /// Which nodes have which key set, and which need attention; with --wait, until all have one
+    /// Which nodes have which key set, and which need attention (exit 0 only if none does); with --wait, until all have one
     Fleet(Box<fleet::Options>),
 }
 
