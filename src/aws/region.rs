@@ -68,7 +68,7 @@ fn region(config: Option<&SdkConfig>) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_secretsmanager::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+    use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 
     use super::*;
 
@@ -89,7 +89,7 @@ mod tests {
             for (dual_stack, suffix) in [(false, partition.suffix), (true, partition.dual_stack)] {
                 let parameters = Params::builder().region(region).use_dual_stack(dual_stack).use_fips(false);
                 let endpoint = resolver.resolve_endpoint(&parameters.build().unwrap()).await.unwrap();
-                assert_eq!(endpoint.url(), format!("https://secretsmanager.{region}.{suffix}"));
+                assert_eq!(endpoint.url(), format!("https://ssm.{region}.{suffix}"));
             }
         }
     }
