@@ -69,7 +69,7 @@ fn planner(bench: &mut Criterion) {
         let document = parsed(&json(keys));
         let installed: BTreeSet<_> = document.keys.iter().map(|key| key.line.key.fingerprint()).collect();
         let planned = |present: &[u8]| {
-            let desired = desired(&[black_box(&document)], &[], &user, &at, ExpiryForm::Utc);
+            let desired = desired(&[black_box(&document)], &[], &[&user], &at, ExpiryForm::Utc);
             plan(&desired, Mode::Block, Some(present), &installed)
         };
         let there = planned(b"").content.unwrap();

@@ -92,6 +92,31 @@ fn what_a_first_sync_would_do_is_told_without_doing_it_and_then_it_does_just_tha
 }
 
 #[test]
+fn f46_of_a_key_with_several_lines_each_is_foretold_as_it_comes() {
+    lab("f46_of_a_key_with_several_lines_each_is_foretold_as_it_comes", || {
+        let key = Key::new("k");
+        let office = format!("from=\"10.0.0.0/8\" {}", key.line);
+        let local = format!("from=\"127.0.0.0/8\" {}", key.line);
+        let text = format!("{office}\n{local}\n");
+        install("alice", text.as_bytes());
+        let setup = Setup::for_user("alice");
+        setup.publish(&text);
+        let run = setup.run(["check", "--adopt"]);
+        let stays = |line: usize| format!("ssh-ed25519 k ({FILE}:{line}): stays\n");
+        assert!(run.stdout.contains(&stays(1)) && run.stdout.contains(&stays(2)), "{}", run.stdout);
+        assert!(run.stdout.contains("first sync in block: adds 0, changes 0, takes 0 away"), "{}", run.stdout);
+        // Here the login that works is the one that goes.
+        setup.publish(format!("{office}\n"));
+        let run = setup.run(["check", "--adopt"]);
+        assert_eq!(run.stdout.matches(": stays on the key set's terms\n").count(), 2, "{}", run.stdout);
+        assert!(run.stdout.contains("first sync in block: adds 0, changes 1, takes 0 away"), "{}", run.stdout);
+        setup.publish(&text);
+        setup.run(["sync"]).succeeds();
+        assert!(login("alice", &key));
+    });
+}
+
+#[test]
 fn a_source_that_cannot_be_read_has_its_exit_code_and_the_node_is_shown_all_the_same() {
     lab("a_source_that_cannot_be_read_has_its_exit_code_and_the_node_is_shown_all_the_same", || {
         let keys = ["published", "revoked", "unknown"].map(Key::new);

@@ -230,6 +230,29 @@ fn no_words_of_a_document_break_out_of_their_line() {
 }
 
 #[test]
+fn names_that_deceive_reach_no_output() {
+    let key = Key::new("k");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("in\u{202e}nosj\u{9b}.\u{200b}json");
+    let accounts = r#""admin\u202e", "a\u200bb", "\ufeffjo", "zero\u2060width", "tag\udb40\udc41""#;
+    let document = format!(r#"{{"version": 1, "keys": [{{"public_key": "{}", "accounts": [{accounts}]}}]}}"#, key.line);
+    std::fs::write(&path, document).unwrap();
+    for more in [&["--json"][..], &[]] {
+        let run = support::outcome_of(support::clean_ctl().arg("lint").args(more).arg(&path));
+        let shown = format!("{}{}", run.stdout, run.stderr);
+        assert!(shown.contains("admin"), "{shown}");
+        for c in shown.chars().filter(|c| !c.is_ascii() || c.is_control()) {
+            assert!(c == '\n', "{c:?} in {shown:?}");
+        }
+        if let Ok(json) = serde_json::from_str::<serde_json::Value>(&run.stdout) {
+            // A program reads what was written.
+            assert_eq!(json["keys"][0]["accounts"].as_array().unwrap().len(), 5);
+            assert!(run.stdout.contains("admin\\u202e") && run.stdout.contains("nosj\\u009b"), "{}", run.stdout);
+        }
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_fault() {
     let key = Key::new("k");
     let (_directory, path) = written(format!("{}\n", key.line));

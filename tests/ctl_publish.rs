@@ -187,6 +187,87 @@ fn f10_who_would_replace_every_key_at_once_is_warned_and_asked() {
 }
 
 #[test]
+fn after_the_object_was_deleted_serials_do_not_begin_again_unasked() {
+    let Some(bucket) = Bucket::new() else { return };
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    bucket.moto.switch_versions_on("keys");
+    bucket.moto.put_object("keys", "prod/workers.json.old", b"another object");
+    for keys in [&[&one][..], &[&one, &two], &[&two]] {
+        bucket.desk.file("a", document(None, keys));
+        bucket.desk.publish("a", TARGET, &[]).succeeds();
+    }
+    let node = Setup::new();
+    let file = format!("file = \"{}/%u\"", node.path("keys").display());
+    let mut node = node.account(&me(), &file);
+    node.source = TARGET.to_owned();
+    node.use_s3_at(&bucket.moto.endpoint());
+    node.run(["sync"]).succeeds();
+
+    bucket.moto.delete_object("keys", "prod/workers.json");
+    bucket.desk.file("a", document(None, &[&one, &two]));
+    let words = ["warning: it was deleted there", "had the serial 3", "this one has 4", "give the document a `serial`"];
+    let dry = bucket.desk.publish("a", TARGET, &["--dry-run"]);
+    dry.fails(0, &[&words]);
+    assert!(dry.stdout.contains("what was published there was deleted; this makes workers/4"), "{dry:?}");
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    run.fails(1, &[&words, &["nothing was written", "--yes"]]);
+    bucket.desk.publish("a", TARGET, &["--yes"]).fails(0, &[&words]);
+    assert_eq!(serial(&bucket.published()), 4);
+    node.run(["sync"]).succeeds();
+
+    // A number of one's own above theirs is the way, and is not asked about.
+    bucket.moto.delete_object("keys", "prod/workers.json");
+    bucket.desk.file("a", document(Some(50), &[&one, &two]));
+    bucket.desk.publish("a", TARGET, &[]).succeeds();
+    assert_eq!(serial(&bucket.published()), 50);
+    node.run(["sync"]).succeeds();
+}
+
+#[test]
+fn where_nothing_tells_what_was_deleted_the_first_publication_says_what_nodes_may_refuse() {
+    let Some(bucket) = Bucket::new() else { return };
+    bucket.desk.file("a", document(None, &[&Key::new("one")]));
+    let run = bucket.desk.publish("a", TARGET, &[]);
+    run.succeeds();
+    assert!(run.stdout.contains("nodes refuse every serial up to its own"), "{run:?}");
+    bucket.desk.file("b", document(Some(9), &[&Key::new("one")]));
+    let run = bucket.desk.publish("b", "s3://keys/another.json", &[]);
+    run.succeeds();
+    assert!(!run.stdout.contains("nodes refuse"), "{run:?}");
+}
+
+#[test]
+fn a_fingerprint_that_leaves_revoked_is_asked_about_and_louder_when_its_key_comes_back() {
+    let Some(bucket) = Bucket::new() else { return };
+    let (good, stolen, other) = (Key::new("good"), Key::new("stolen"), Key::new("other"));
+    let publish = |keys: &[&Key], revoked: &[&Key], more: &[&str]| {
+        let revoked: Vec<String> = revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect();
+        let text =
+            document(None, keys).replacen("  ]\n", &format!("  ],\n  \"revoked\": [{}]\n", revoked.join(",")), 1);
+        bucket.desk.file("a", text);
+        bucket.desk.publish("a", TARGET, more)
+    };
+    publish(&[&good], &[&stolen, &other], &[]).succeeds();
+    let gone = stolen.fingerprint().to_string();
+    let left = publish(&[&good], &[&other], &[]);
+    left.fails(1, &[&["warning: ", &gone, "left `revoked`"], &["nothing was written", "--yes"]]);
+    let back = publish(&[&good, &stolen], &[], &[]);
+    back.fails(
+        1,
+        &[
+            &["warning: REVOKED KEY COMES BACK: ", &gone, "can log in again"],
+            &["warning: ", &other.fingerprint().to_string(), "left `revoked`"],
+            &["nothing was written", "--yes"],
+        ],
+    );
+    assert_eq!(serial(&bucket.published()), 1);
+    // To add one, or to leave them as they are, is nothing to ask about.
+    publish(&[&good], &[&stolen, &other, &Key::new("third")], &[]).succeeds();
+    publish(&[&good], &[&other], &["--yes"]).fails(0, &[&["left `revoked`"]]);
+    assert_eq!(serial(&bucket.published()), 3);
+}
+
+#[test]
 fn it_signs_and_does_not_replace_a_signed_document_by_an_unsigned_one_unasked() {
     let Some(bucket) = Bucket::new() else { return };
     let (ops, other, key) = (Key::new("ops"), Key::new("other"), Key::new("k"));
@@ -258,11 +339,16 @@ fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
     let missing = Answer::error("404 Not Found", "NoSuchKey", "no", &[]);
     let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
     let newer = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(1), &[&Key::new("another")]));
-    let stub = Stub::start([missing, lost, newer]);
+    // Whether something was deleted there may not be asked by this publisher.
+    let denied = Answer::error("403 Forbidden", "AccessDenied", "no", &[]);
+    let stub = Stub::start([missing, denied, lost, newer]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(None, &[&key]));
-    assert_eq!(desk.publish("a", TARGET, &[]).status, 1);
-    assert_eq!(stub.requests()[1].header("if-none-match"), Some("*"));
+    let run = desk.publish("a", TARGET, &[]);
+    assert!(run.status == 1 && run.stdout.contains("nodes refuse every serial up to its own"), "{run:?}");
+    let requests = stub.requests();
+    assert!(requests[1].target.contains("versions"), "{}", requests[1].target);
+    assert_eq!(requests[2].header("if-none-match"), Some("*"));
 }
 
 #[test]

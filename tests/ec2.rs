@@ -96,7 +96,14 @@ fn every_refusal_has_its_class_and_its_remedy() {
             let head = format!("tags: EC2 CreateTags answered {status} {code}, request id 59dbff89");
             assert!(text.starts_with(&head) && text.contains(remedy), "{code}: {text}");
         }
-        assert_eq!(stub.calls().len(), all.len(), "one attempt each: when to try again is not this part's to say");
+        let asked = stub.calls().len();
+        // Of a question for instances the filter is at fault, and no setting of a node.
+        for code in ["InvalidParameterValue", "InvalidParameter", "FilterLimitExceeded"] {
+            stub.refuse(400, code);
+            let text = block_on(client.instances(&[])).unwrap_err().to_string();
+            assert!(text.contains("--filter") && !text.contains("tag_prefix"), "{code}: {text}");
+        }
+        assert_eq!(asked, all.len(), "one attempt each: when to try again is not this part's to say");
         stub.refuse(403, "UnauthorizedOperation");
         assert_eq!(block_on(client.may_create_tags(ID, &tags(&[("a", "b")]))), Ok(Permitted::No));
     });

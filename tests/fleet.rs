@@ -60,7 +60,7 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
     report(&moto, &other, "ok", "db/3", OLD, "");
 
     let table = fleet(&moto, &["--filter", "tag:Role=worker"]);
-    table.succeeds();
+    table.fails(1, &[&["not all is well with 5 nodes: 1 unreported, 1 failed"]]);
     assert!(table.stdout.starts_with("5 nodes: 3 ok, 1 unreported, 1 failed\n"), "{}", table.stdout);
     assert!(table.stdout.contains("failed  1 node  ubuntu: no space left on device\n"), "{}", table.stdout);
     let row = table.stdout.lines().find(|line| line.contains(&nodes[3])).unwrap();
@@ -72,7 +72,7 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
     let page = tempfile::tempdir().unwrap();
     let file = page.path().join("fleet.html");
     let all = fleet(&moto, &["--json", "--html", file.to_str().unwrap()]);
-    all.succeeds();
+    all.fails(1, &[&["not all is well with 5 nodes: 1 failed"]]);
     let json: serde_json::Value = serde_json::from_str(&all.stdout).unwrap();
     assert_eq!(
         (&json["nodes_total"], &json["states"]["ok"], &json["states"]["failed"]),
@@ -87,6 +87,10 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
     fleet(&moto, &["--filter", "tag:Role=nobody"]).fails(1, &[&["no running instance matches tag:Role=nobody"]]);
     let either = fleet(&moto, &["--filter", "tag:Role=d?", "--filter", "tag:Role=worker", "--filter", "tag:Name=*"]);
     assert!(either.stdout.starts_with("4 nodes: "), "of one key either, of two both: {}", either.stdout);
+    // Only when all is well it ends well.
+    fleet(&moto, &["--filter", "tag:Role=db"]).succeeds();
+    fleet(&moto, &["--filter", "tag:Role=db", "--document", "db/3"]).succeeds();
+    fleet(&moto, &["--filter", "tag:Role=db", "--document", "db/4"]).fails(1, &[&["1 nodes: 1 behind"]]);
     let foreign = fleet(&moto, &["--tag-prefix", "other", "--filter", "tag:Role=worker"]);
     assert!(foreign.stdout.starts_with("4 nodes: 4 unreported\n"), "{}", foreign.stdout);
 }
@@ -146,13 +150,13 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
     moto.put_object("reports", "prod/below/i-other.json", &object("failed", "web/1", OLD));
 
     let alone = fleet(&moto, &["--from", "s3://reports/prod"]);
-    alone.succeeds();
+    assert_eq!((alone.status, alone.stderr.lines().count()), (1, 1), "{alone:?}");
     assert!(alone.stdout.starts_with("4 nodes: 2 ok, 1 behind, 1 unreported\n"), "{}", alone.stdout);
     assert!(alone.stdout.contains("its report makes no sense: its object is no report"), "{}", alone.stdout);
 
     // With EC2 the running instances count, and those without an object are seen.
     let joined = fleet(&moto, &["--from", "s3://reports/prod/", "--filter", "tag:Role=worker"]);
-    joined.succeeds();
+    assert_eq!((joined.status, joined.stderr.lines().count()), (1, 1), "{joined:?}");
     assert!(joined.stdout.starts_with("3 nodes: 1 ok, 1 behind, 1 unreported\n"), "{}", joined.stdout);
     assert!(joined.stdout.contains("web-1"), "the name is the instance's: {}", joined.stdout);
 

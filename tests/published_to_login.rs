@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha512};
-use support::{Key, Setup, authorized_keys, install, lab, login};
+use support::{Key, Setup, authorized_keys, install, lab, login, login_and_run};
 
 #[test]
 fn a_published_key_logs_in_and_a_revoked_one_no_more() {
@@ -46,6 +46,44 @@ fn a_published_key_logs_in_and_a_revoked_one_no_more() {
             "{}",
             run.stderr
         );
+    });
+}
+
+#[test]
+fn f46_a_key_on_several_lines_logs_in_by_the_one_that_matches() {
+    lab("f46_a_key_on_several_lines_logs_in_by_the_one_that_matches", || {
+        let (key, other) = (Key::new("k"), Key::new("other"));
+        let office = format!("from=\"10.0.0.0/8\",command=\"echo office\" {}", key.line);
+        let local = format!("from=\"127.0.0.0/8\",command=\"echo local\" {}", key.line);
+        install("alice", format!("{office}\n{local}\n").as_bytes());
+        assert!(login("alice", &key), "as it was before authkeysd came");
+        let setup = Setup::for_user("alice").account("bob", "layout = \"system\"");
+        let json = |until: &str| {
+            let entry =
+                |options: &str, end: &str| format!(r#"{{"public_key":"{}","options":[{options}]{end}}}"#, key.line);
+            let office = entry(r#""from=\"10.0.0.0/8\"""#, "");
+            let local = entry(r#""from=\"127.0.0.0/8\"","command=\"echo local\"""#, until);
+            format!(r#"{{"version":1,"keys":[{office},{local},{{"public_key":"{}"}}]}}"#, other.line)
+        };
+        for document in [format!("{office}\n{local}\n{office}\n"), json("")] {
+            setup.publish(document);
+            setup.run(["sync"]).succeeds();
+            for user in ["alice", "bob"] {
+                assert_eq!(login_and_run(user, &key, "true").as_deref(), Some("local\n"), "{user}");
+            }
+            let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
+            assert_eq!(text.matches(key.base64()).count(), 2, "the same line once: {text}");
+            assert_eq!(setup.run(["sync", "--dry-run"]).status, 0, "nothing is left to do");
+        }
+        let run = setup.run(["sync", "--json"]);
+        let outcome: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(outcome["accounts"][0]["in_force"].as_array().unwrap().len(), 2, "keys, not lines: {outcome}");
+        // Each line has a window of its own.
+        setup.publish(json(r#","not_after":"2020-01-01T00:00:00Z""#));
+        setup.run(["sync"]).succeeds();
+        assert!(!login("alice", &key) && login("alice", &other));
+        let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
+        assert_eq!(text.matches(key.base64()).count(), 1, "{text}");
     });
 }
 

@@ -247,6 +247,32 @@ fn status_is_good_only_when_fresh_and_ok() {
 }
 
 #[test]
+fn status_says_when_the_service_was_stopped_or_killed() {
+    let (setup, _) = setup();
+    setup.publish_keys(&[&Key::new("k")]);
+    setup.write_config();
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let service = Service::start(&setup, |_| {});
+        let json = || serde_json::from_str::<Value>(&setup.run(["status", "--json"]).stdout).unwrap_or_default();
+        eventually("the service is seen", || json()["running"] == true && json()["status"] == "ok");
+        let run = setup.run(["status"]);
+        assert!(run.status == 0 && run.stdout.starts_with("ok, ") && run.stdout.contains(", next at"), "{run:?}");
+        service.end(signal);
+        let run = setup.run(["status"]);
+        assert!(run.status == 1 && run.stderr.contains("the service is not running"), "{run:?}");
+        assert!(run.stdout.starts_with("the service is not running"), "{run:?}");
+        assert!(!run.stdout.contains("next at"), "{run:?}");
+        let run = setup.run(["status", "--json", "--max-age", "1h"]);
+        let json: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((run.status, &json["running"]), (1, &Value::Bool(false)), "{run:?}");
+    }
+    // Who runs cycles by himself misses no service.
+    setup.run(["sync"]).succeeds();
+    let run = setup.run(["status"]);
+    assert!(run.status == 0 && run.stdout.starts_with("ok, "), "{run:?}");
+}
+
+#[test]
 fn a_runtime_directory_that_is_made_is_readable_for_monitors_whatever_the_umask() {
     let (setup, _) = setup();
     setup.publish_keys(&[&Key::new("k")]);

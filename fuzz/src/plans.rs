@@ -23,7 +23,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
     for now in windows.chain([usual]) {
         let at = Moment { now, zone: zone.clone(), standing: None };
         for (turn, form) in FORMS.into_iter().enumerate() {
-            let wanted = desired(&[document], &[], &user, &at, form);
+            let wanted = desired(&[document], &[], &[&user], &at, form);
             check_desired(document, &wanted, &user, now, form);
             // The form makes no difference to the file; one of them will do.
             if turn == present.len() % FORMS.len() {
@@ -31,11 +31,12 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
             }
         }
     }
-    // A secret's pending document beside the current one: what either revokes is revoked, the first line of a key wins.
+    // A secret's pending document beside the current one: what either revokes is revoked, the first decides about
+    // a key.
     if let Ok(pending) = document::parse(present, &strict(generous())) {
         let at = Moment { now: usual, zone: zone.clone(), standing: None };
-        let wanted = desired(&[document, &pending], &[], &user, &at, ExpiryForm::Utc);
-        let alone = desired(&[document], &[], &user, &at, ExpiryForm::Utc);
+        let wanted = desired(&[document, &pending], &[], &[&user], &at, ExpiryForm::Utc);
+        let alone = desired(&[document], &[], &[&user], &at, ExpiryForm::Utc);
         let revoked = |entry: &&Entry| pending.revoked.contains(&entry.key.fingerprint());
         let kept: Vec<&Entry> = alone.entries.iter().filter(|entry| !revoked(entry)).collect();
         assert!(wanted.entries.iter().take(kept.len()).eq(kept), "the more important document comes first, as it is");
@@ -43,16 +44,17 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
     }
     let pinned: Vec<KeyLine> = document.keys.iter().rev().take(2).map(|key| key.line.clone()).collect();
     let at = Moment { now: usual, zone, standing: None };
-    let wanted = desired(&[document], &pinned, &user, &at, ExpiryForm::Utc);
+    let wanted = desired(&[document], &pinned, &[&user], &at, ExpiryForm::Utc);
     check_file(&wanted, present);
 }
 
-/// The entries are exactly the keys in force, once each, in lines that are good and carry their end.
+/// The entries are exactly the lines of the keys in force, once each, in lines that are good and carry their end.
 fn check_desired(document: &Document, wanted: &Desired, user: &UserName, now: Timestamp, form: ExpiryForm) {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut lines) = (BTreeSet::new(), BTreeSet::new());
     for entry in &wanted.entries {
         let print = entry.key.fingerprint();
-        assert!(seen.insert(print), "each key once");
+        seen.insert(print);
+        assert!(lines.insert(&entry.line), "each line once");
         assert!(!document.revoked.contains(&print), "a revoked key");
         assert_clean(&entry.line);
         assert_eq!(identify(entry.line.as_bytes()).map(|found| found.key), Some(entry.key.clone()));
@@ -152,7 +154,8 @@ fn check_after(wanted: &Desired, after: &[u8]) {
     for entry in &wanted.entries {
         let print = entry.key.fingerprint();
         let copies = found.iter().filter(|found| **found == print).count();
-        assert!(copies == 1 || copies > 0 && wanted.pinned.contains(&print), "{copies} of {print} in {text}");
+        let own = wanted.entries.iter().filter(|entry| entry.key.fingerprint() == print).count();
+        assert!(copies == own || copies > own && wanted.pinned.contains(&print), "{copies} of {print} in {text}");
         assert!(lines(after).any(|line| line == entry.line.as_bytes()), "our line is not in {text}");
     }
     for print in found.iter().filter(|print| !wanted.pinned.contains(print)) {

@@ -20,7 +20,8 @@ use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, Unreadable, desired, holds_our_block};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, holds_our_block};
+use authkeys_core::user::UserName;
 
 /// An account whose fate is decided.
 #[derive(Debug)]
@@ -111,7 +112,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
         let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
-            let desired = self.desired(documents, pinned, &target, (cycle.now, standing.clone()), &files);
+            let names = names(account, &target);
+            let desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()), &files);
             let plan = files.plan(&desired, account.mode, &mine.installed);
             (desired, plan)
         };
@@ -181,7 +183,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let desired = self.desired(&[], pinned, &target, (cycle.now, None), &files);
+        let desired = self.desired(&[], pinned, &names(account, &target), (cycle.now, None), &files);
         let faults = note_unreadable(&desired, &[], &mut outcome);
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let work = (!desired.entries.is_empty()).then(|| {
@@ -199,8 +201,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         documents: &[&Document],
         pinned: &Pinned,
-        target: &Target,
-        (now, standing): (Timestamp, Option<HashSet<Fingerprint>>),
+        names: &[&UserName],
+        (now, standing): (Timestamp, Option<PresentLines>),
         files: &Files,
     ) -> Desired {
         let published = || documents.iter().flat_map(|document| &document.keys);
@@ -213,8 +215,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         } else {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
-        let mut desired =
-            desired(documents, &pinned.lines, &target.account.user, &Moment { now, zone, standing }, form);
+        let mut desired = desired(documents, &pinned.lines, names, &Moment { now, zone, standing }, form);
         if desired.has_recent() {
             desired.leave_out_unreadable(self.host.sshd_version(), &files.standing());
         }
@@ -237,6 +238,12 @@ fn note_unreadable(desired: &Desired, documents: &[&Document], outcome: &mut Acc
         outcome.fault(Status::Degraded, text);
     }
     faults
+}
+
+/// The account as the configuration spells it and as the name service does: a directory service may call `jo` by the
+/// name of `jo@example.org`, and a publisher knows either.
+fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
+    account.user.iter().chain([&target.account.user]).collect()
 }
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.
@@ -361,12 +368,13 @@ impl Prepared {
         entries.retain(|entry| {
             let print = entry.key.fingerprint();
             let known = recorded.is_some_and(|keys| keys.contains(&print));
-            standing.contains(&print) || known && (fresh || pinned.contains(&print))
+            standing.has_key(&print) || known && (fresh || pinned.contains(&print))
         });
         if entries.len() == wanted {
             return self;
         }
-        let published = entries.iter().filter(|entry| !pinned.contains(&entry.key.fingerprint())).count();
+        let published: HashSet<Fingerprint> = entries.iter().map(|entry| entry.key.fingerprint()).collect();
+        let published = published.difference(pinned).count();
         let (user, refused) = (&self.outcome.user, wanted - entries.len());
         let text = format!(
             "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \

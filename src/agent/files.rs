@@ -1,12 +1,12 @@
 //! What stands on the node where an account's keys go: one file, or the several of which update-ssh-keys makes one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
-use authkeys_core::key::{Fingerprint, identify};
+use authkeys_core::key::Fingerprint;
 use authkeys_core::plan::{
-    Desired, Fragments, Maker, Mode, Plan, add_pinned, add_pinned_fragment, plan, plan_fragments,
+    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, add_pinned_fragment, plan, plan_fragments,
 };
 
 /// What was read.
@@ -80,14 +80,13 @@ impl Files {
         }
     }
 
-    /// The keys that some line has.
-    pub(super) fn standing(&self) -> HashSet<Fingerprint> {
+    /// What its lines let in.
+    pub(super) fn standing(&self) -> PresentLines {
         let contents: Vec<&[u8]> = match self {
             Self::One(snapshot) => snapshot.content.as_deref().into_iter().collect(),
             Self::Several(_, fragments) => fragments.all().collect(),
         };
-        let lines = contents.into_iter().flat_map(|content| content.split(|byte| *byte == b'\n'));
-        lines.filter_map(identify).map(|found| found.key.fingerprint()).collect()
+        PresentLines::of(contents.into_iter().flat_map(|content| content.split(|byte| *byte == b'\n')))
     }
 
     /// Directory and name of the file that sshd reads in the end: no two accounts may have the same.

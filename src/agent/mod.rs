@@ -14,9 +14,9 @@ use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use authkeys_core::caught::caught;
 use crate::host::Host;
 use crate::state::{State, Store};
+use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::origin::{Fetch, SourceUrl};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
@@ -194,7 +194,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         let faults = cycle.shared.name_the_others(&mut accounts);
         cycle.faults.extend(faults);
-        let accounts: Vec<AccountOutcome> = accounts.into_values().collect();
+        let mut accounts: Vec<AccountOutcome> = accounts.into_values().collect();
+        if cycle.store.is_new() && !intent.dry_run {
+            // Nothing could be saved: to the next cycle this one must be no proof of a state that was there and is lost.
+            accounts.iter_mut().for_each(AccountOutcome::forget_document);
+        }
 
         // Accounts that share a document share its faults.
         let mut told = BTreeSet::new();

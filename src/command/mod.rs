@@ -52,7 +52,7 @@ enum Command {
     Sync(Sync),
     /// The doctor: is the configuration good, and does sshd really read the files that are written?
     Check(Check),
-    /// Show what the last cycle did; exit 0 only if it was lately and all is well
+    /// Show what the last cycle did; exit 0 only if it was lately, all is well, and the service was not stopped since
     Status(Status),
     /// What the unit runs before the service: whether /root is in its sandbox
     #[command(hide = true)]
@@ -123,7 +123,7 @@ fn complain(text: &str) {
 
 /// Data on stdout; whether it arrived.
 fn print(text: &str) -> bool {
-    terminal::print(PROGRAM, text.as_bytes())
+    terminal::print_text(PROGRAM, text)
 }
 
 /// The same of a value, as JSON.

@@ -6,8 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 
 use super::{Exit, complain, load};
-use authkeys_core::config::{Config, Placed};
 use crate::host::{Host as _, Node};
+use authkeys_core::config::{Config, Placed};
 
 /// What the unit binds over /root, `/run/authkeysd-root`, by way of PID 1: in a command of the unit /run is already the
 /// sandbox's own, also where the rest of the sandbox is off. The service never sees the real one.

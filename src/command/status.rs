@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::{Exit, Status as Options, colour, complain, load, print, print_json};
-use crate::report::status_file;
+use crate::report::{presence, status_file};
 use authkeys_core::outcome::{Outcome, Status, chain};
 use authkeys_core::report::text;
 
@@ -36,23 +37,47 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         }
     };
     let now = authkeys_terminal::clock();
+    // Of what `sync` wrote no service is to be asked: it makes no plan for a next cycle.
+    let running = outcome.next_cycle.and_then(|_| presence::is_held(&directory));
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
         Some(most) => age <= most,
         None => age <= MAX_AGE || outcome.next_cycle.is_some_and(|next| now.duration_since(next) <= OVERDUE),
     };
     let printed = if options.json {
-        print_json(&outcome)
+        print_json(&Shape { outcome: &outcome, running })
     } else {
-        let headline = text::headline(&outcome, now, fresh, colour());
+        let headline = headline(&outcome, running, now, fresh);
         let warnings = text::warning_lines(&outcome, colour());
         let parts = [text::render(&outcome, false, colour()), warnings, text::failed_reports(&outcome, colour())];
         print(&(headline + &parts.concat()))
     };
+    if running == Some(false) {
+        complain("the service is not running: nothing is fetched, and no window opens or closes; start it");
+    }
     match verdict(&outcome, fresh, now) {
-        Exit::Good if !printed => Exit::Failed,
+        Exit::Good if !printed || running == Some(false) => Exit::Failed,
         exit => exit,
     }
+}
+
+/// The status file's shape, and what only a look at the service shows.
+#[derive(Serialize)]
+struct Shape<'a> {
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    /// Left out where it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<bool>,
+}
+
+/// Without a service there is no next cycle, and the last one says little.
+fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: bool) -> String {
+    if running != Some(false) {
+        return text::headline(outcome, now, fresh, colour());
+    }
+    let last = Outcome { next_cycle: None, ..outcome.clone() };
+    format!("the service is not running; its last cycle: {}", text::headline(&last, now, fresh, colour()))
 }
 
 fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {

@@ -14,7 +14,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::{Account, bounded};
+use super::Account;
+use authkeys_terminal::bounded;
 
 /// Where the programs are that ours start; a service's own PATH is not always that of a system.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

@@ -17,7 +17,8 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::program::Answer;
 use super::walk::{Absent, Directory, below_home};
-use super::{Account, HostError, bounded, program, read};
+use super::{Account, HostError, program, read};
+use authkeys_terminal::bounded;
 
 /// Where it is looked for, in this order.
 const PROGRAMS: [&str; 3] = ["/usr/bin/update-ssh-keys", "/usr/local/bin/update-ssh-keys", "/opt/bin/update-ssh-keys"];

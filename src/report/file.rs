@@ -1,9 +1,9 @@
 //! Replaces a file that others read: they see the old one or the new one. What a power loss takes is written anew soon.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +13,16 @@ const RANDOM_DIGITS: usize = 16;
 const SWEEP_LIMIT: usize = 4_096;
 /// What is older is being written by nobody.
 const ABANDONED: Duration = Duration::from_secs(60);
+
+/// Makes the runtime directory where there is none.
+pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o755).create(directory) {
+        // Monitors are not root, whatever the umask is.
+        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o755)),
+        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => Err(fault),
+        Err(_there) => Ok(()),
+    }
+}
 
 /// Replaces `path` with these bytes, readable for everybody.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -114,8 +114,8 @@ fn line(entry: &Entry) -> String {
 
 /// Writes one entry.
 fn emit(entry: &Entry) {
-    let (message_id, message) = (entry.kind.message_id(), one_line(&entry.message));
-    let message = message.as_str();
+    let entry = entry.shown();
+    let (message_id, message) = (entry.kind.message_id(), entry.message.as_str());
     // The level belongs to the place in the code, so there are two of them.
     if entry.kind.is_warning() {
         tracing::event!(

@@ -3,5 +3,6 @@
 mod file;
 pub mod journal;
 pub mod metrics_file;
+pub mod presence;
 pub mod status_file;
 mod writer;

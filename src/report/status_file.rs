@@ -1,8 +1,6 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
-use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -10,6 +8,7 @@ use thiserror::Error;
 use super::file;
 use crate::host::HostError;
 use authkeys_core::outcome::Outcome;
+use authkeys_core::report::json;
 use authkeys_terminal::bounded;
 
 const NAME: &str = "status.json";
@@ -63,13 +62,8 @@ pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError>
 }
 
 fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
-    match DirBuilder::new().mode(0o755).create(directory) {
-        // Monitors are not root, whatever the umask is.
-        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o755))?,
-        Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
-        _ => {}
-    }
-    let mut bytes = serde_json::to_vec_pretty(outcome)?;
+    file::make_directory(directory)?;
+    let mut bytes = json::pretty(outcome)?;
     bytes.push(b'\n');
     file::replace(path, &bytes)
 }

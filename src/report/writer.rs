@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::entries::Entry;
-use super::kind::Kind;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::kind::Kind;
 
 /// The most bytes that wait: what a large first cycle has to say of 20,000 keys.
 const MOST_WAITING: usize = 8 << 20;

@@ -9,6 +9,7 @@ mod progress;
 mod reporter;
 mod worker;
 
+use std::fs::File;
 use std::future::pending;
 use std::io;
 use std::mem::take;
@@ -26,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use crate::agent::Agent;
 use crate::host::Host;
-use crate::report::{journal, status_file};
+use crate::report::{journal, presence, status_file};
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
 use authkeys_core::origin::Fetch;
@@ -131,6 +132,8 @@ pub struct Service<F, H, D, L> {
     again: bool,
     /// The state could not be written: what is on disk may be older than what is in force.
     outdated: Arc<AtomicBool>,
+    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken.
+    presence: Option<File>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
@@ -175,6 +178,7 @@ where
             unwritten: false,
             again: false,
             outdated: Arc::default(),
+            presence: None,
         }
     }
 
@@ -190,6 +194,7 @@ where
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
         self.notify.status("first cycle");
+        self.be_seen();
 
         let mut cycle: Option<Running> = None;
         // A reload that was asked for, and one whose time has come.
@@ -350,10 +355,18 @@ where
         self.write_status();
     }
 
+    /// Takes the lock that `authkeysd status` looks for. A directory that cannot be written is told of by the status file.
+    fn be_seen(&mut self) {
+        if self.presence.is_none() {
+            self.presence = presence::hold(&self.setup.runtime).ok();
+        }
+    }
+
     fn write_status(&mut self) {
         let Some(outcome) = self.history.last() else { return };
         self.reporter.write_metrics(outcome, (self.clock)()).iter().for_each(journal::tell);
         self.history.note_reports(self.reporter.outcomes());
+        self.be_seen();
         let Some(outcome) = self.history.last() else { return };
         let written = status_file::write(&self.setup.runtime, outcome);
         if let (Err(fault), false) = (&written, self.unwritten) {
@@ -372,6 +385,9 @@ where
                 self.agent = Arc::new(Agent { config, fetch, host, zone: self.agent.zone, built: self.agent.built });
                 if setup.config.report != self.setup.config.report {
                     self.reporter.configure(&setup.config.report);
+                }
+                if setup.runtime != self.setup.runtime {
+                    self.presence = None;
                 }
                 self.setup = setup;
                 self.refused = None;

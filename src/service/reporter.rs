@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
-use authkeys_core::caught::caught;
 use crate::report::metrics_file;
+use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::{Outcome, ReportOutcome, chain};

@@ -37,6 +37,27 @@ fn the_published_set_reaches_every_account_and_then_nothing_is_written() {
 }
 
 #[test]
+fn f47_a_document_may_name_an_account_as_the_configuration_or_as_the_name_service_does() {
+    for (configured, counts) in [("jo", ["jo", "jo@example.org"].as_slice()), ("a", &["a"])] {
+        for (account, wanted) in [("jo", "jo"), ("jo@example.org", "jo@example.org"), ("a", "a"), ("Jo", "Jo")] {
+            let world = World::new(&format!("source = \"file:/k\"\n[[account]]\nuser = \"{configured}\"\n"));
+            let json = format!(r#"{{"version":1,"keys":[{{"public_key":"{}","accounts":["{account}"]}}]}}"#, ed(1));
+            world.publish("file:/k", "1", &json);
+            let outcome = world.cycle();
+            let means = counts.contains(&wanted);
+            assert_eq!(outcome.status == Status::Ok, means, "{configured} {account}: {outcome:#?}");
+            let file = world.host.text(&format!("/home/{configured}/.ssh/authorized_keys"));
+            assert_eq!(file.contains(&ed(1)), means, "{file}");
+            if !means {
+                // To lower min_keys would empty the account.
+                assert!(outcome.detail.contains("0 keys in force"), "{}", outcome.detail);
+                assert!(!outcome.detail.contains("lower min_keys"), "{}", outcome.detail);
+            }
+        }
+    }
+}
+
+#[test]
 fn f37_all_sources_are_asked_at_the_same_time_so_that_one_that_hangs_does_not_delay_the_others() {
     let world = World::new(
         "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/l\"\n",

@@ -2,7 +2,9 @@
 
 use authkeys_core::document::{self, Document, Form, Rules};
 use authkeys_core::key::{LineRules, OptionPolicy};
-use authkeys_core::publishing::findings::{State, faults, judge, warnings};
+use authkeys_core::publishing::diff::Diff;
+use authkeys_core::publishing::findings::{State, counted_keys, faults, judge, warnings};
+use authkeys_core::report::text::Colour;
 use jiff::Timestamp;
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh a";
@@ -110,7 +112,7 @@ fn too_few_keys_in_force_are_a_fault_and_for_one_account_a_warning() {
 }
 
 #[test]
-fn what_is_twice_is_told_only_where_both_could_count() {
+fn f46_a_key_that_has_several_lines_is_said_to_have_them_only_where_both_could_count() {
     let twice = |first: &str, second: &str| {
         let keys = format!("{{\"public_key\": \"{A}\"{first}}}, {{\"public_key\": \"{A}\"{second}}}");
         warned(&json(&keys, ""), "2026-11-24").contains("it is listed twice")
@@ -121,6 +123,36 @@ fn what_is_twice_is_told_only_where_both_could_count() {
     let (early, late) = (", \"not_after\": \"2027-01-01T00:00:00Z\"", ", \"not_before\": \"2027-01-01T00:00:00Z\"");
     assert!(!twice(early, late) && !twice(late, early));
     assert!(twice(early, ", \"not_before\": \"2026-12-31T00:00:00Z\""));
+
+    let two = |options: &str| {
+        let keys = format!("{{\"public_key\": \"{A}\"}}, {{\"public_key\": \"{A}\", \"options\": [{options}]}}");
+        let document = parse(&json(&keys, ""));
+        assert_eq!(counted_keys(&judge(&document, at("2026-11-24"))), "1 key on 2 lines");
+        assert!(held(&json(&keys, ""), "2026-11-24", 2).contains("it has 1 key in force"), "keys count, not lines");
+        warned(&json(&keys, ""), "2026-11-24")
+    };
+    assert!(two("").contains("in the same words; once is enough"));
+    let other = two("\"restrict\"");
+    assert!(other.contains("on different terms: both lines are installed"), "{other}");
+    assert!(!other.contains("the first counts"), "{other}");
+}
+
+#[test]
+fn f46_a_difference_shows_every_line_of_a_key_and_the_same_line_once() {
+    let (wide, narrow) = (A.to_owned(), format!("from=\"10.0.0.0/8\" {A}"));
+    let shown = |old: &[&str], new: &[&str]| {
+        let text = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let (old, new) = (parse(&text(old)), parse(&text(new)));
+        Diff::of(&old, &new).render(Colour::No).trim_end().to_owned()
+    };
+    let gained = shown(&[&narrow], &[&narrow, &wide]);
+    assert!(gained.starts_with("  ~ SHA256:") && gained.ends_with("\n      + a: every account"), "{gained}");
+    let lost = shown(&[&narrow, &wide], &[&narrow]);
+    assert!(lost.ends_with("\n      - a: every account"), "{lost}");
+    let new = shown(&[B], &[B, &narrow, &wide]);
+    assert!(new.ends_with("\n      every account; options from=\"10.0.0.0/8\"\n      every account"), "{new}");
+    assert_eq!(shown(&[&narrow, &wide], &[&narrow, &wide, &narrow]), "");
+    assert!(shown(&[&narrow, &wide], &[&wide, &narrow]).ends_with("its lines in another order"));
 }
 
 #[test]

@@ -185,6 +185,10 @@ fn filters_are_those_of_ec2() {
     assert_eq!(grouped["tag:Role"], ["worker", "db=1"]);
     assert_eq!(grouped["tag:Env"], ["prod"]);
     assert_eq!(Filter::shown(&filters[..2]), "tag:Role=worker tag:Env=prod");
+    // As long as EC2's tags are; a value that is longer cannot be one.
+    let filter = |key: usize, value: usize| format!("tag:{}={}", "ü".repeat(key), "ü".repeat(value)).parse::<Filter>();
+    assert!(filter(128, 256).is_ok() && filter(1, 0).is_ok());
+    assert!(filter(129, 256).is_err() && filter(128, 257).is_err());
     for bad in ["", "Role=worker", "tag:Role", "tag:=worker", "tag:Ro\nle=x", "instance-state-name=running"] {
         let fault = bad.parse::<Filter>().unwrap_err();
         assert!(fault.contains("write tag:KEY=VALUE") && !fault.contains('\n'), "{fault}");

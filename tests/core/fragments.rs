@@ -238,10 +238,27 @@ fn two_accounts_of_one_home_are_refused_whatever_their_layouts() {
     assert_eq!(world.host.text(MADE), format!("{}\n", ed(9)));
 }
 
+#[test]
+fn f46_all_lines_of_a_key_reach_the_fragment_and_what_the_program_makes_of_it() {
+    let (one, two) = (format!("from=\"10.0.0.0/8\" {}", ed(1)), format!("from=\"127.0.0.0/8\" {}", ed(1)));
+    for program in [Program::Works, Program::Absent, Program::Lies] {
+        let world = World::new(ONE);
+        *world.host.program.borrow_mut() = program;
+        world.host.set(MADE, &format!("{}\n", ed(1)));
+        world.publish("file:/k", "1", &format!("{one}\n{two}\n{one}\n"));
+        let outcome = world.cycle();
+        assert_eq!(outcome.accounts[0].in_force.len(), 1, "{outcome:#?}");
+        let made = world.host.text(MADE);
+        assert!(made.contains(&one) && made.contains(&two), "{made}");
+        assert_eq!(made.matches(&ed(1)).count(), 2, "{made}");
+        assert!(!world.cycle().changed());
+    }
+}
+
 fn wanted(text: &str) -> Desired {
     let document = document::parse(text.as_bytes(), &Rules { line: rules(), allow_private_key: false }).unwrap();
     let at = Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC, standing: None };
-    desired(&[&document], &[], &UserName::parse("a").unwrap(), &at, ExpiryForm::Utc)
+    desired(&[&document], &[], &[&UserName::parse("a").unwrap()], &at, ExpiryForm::Utc)
 }
 
 fn some_lines() -> impl Strategy<Value = String> {
@@ -265,7 +282,8 @@ proptest! {
         maker in prop_oneof![Just(Maker::Nobody), Just(Maker::Program), Just(Maker::Blocked)],
     ) {
         let json = format!(
-            r#"{{"version":1,"keys":[{{"public_key":"{}","options":["restrict"]}},{{"public_key":"{}"}}],"revoked":["{}"]}}"#,
+            r#"{{"version":1,"keys":[{{"public_key":"{0}","options":["restrict"]}},{{"public_key":"{1}"}},
+                {{"public_key":"{0}","options":["no-pty"]}},{{"public_key":"{0} again","options":["no-pty"]}}],"revoked":["{2}"]}}"#,
             ed(1), ed(2), print(&ed(3))
         );
         let (desired, installed) = (wanted(&json), BTreeSet::from([print(&ed(4)).parse_fingerprint()]));
@@ -296,6 +314,7 @@ proptest! {
             }
             if all {
                 prop_assert!(text.contains(&format!("restrict {}", ed(1))) && text.contains(&ed(2)), "{text}");
+                prop_assert!(text.contains(&format!("no-pty {}", ed(1))), "{text}");
             }
         }
     }

@@ -7,6 +7,7 @@ use authkeys_core::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeys_core::report::entries::{Entry, entries};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::summary::Summary;
+use authkeysd::agent::Intent;
 use authkeysd::state::Store;
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,6 +16,36 @@ use super::keys::{ed, print};
 use super::world::{A, World};
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
+#[test]
+fn after_a_first_cycle_that_could_not_save_nobody_says_that_a_state_was_lost() {
+    for config in [ONE.to_owned(), ONE.replace("[[", "[policy]\nmin_keys = 0\n[[")] {
+        let world = World::new(&config);
+        let keys = if config == ONE { format!("{{\"public_key\":\"{}\"}}", ed(1)) } else { String::new() };
+        world.publish("file:/k", "1", &format!("{{\"version\":1,\"serial\":3,\"keys\":[{keys}]}}"));
+        let mut history = History::default();
+        for _ in 0..2 {
+            let mut store = Store::open(world.state.path()).unwrap();
+            std::fs::remove_dir_all(world.state.path()).unwrap();
+            let outcome = history.complete(world.cycle_in(&mut store, Intent::default()), None);
+            assert!(
+                outcome.faults.iter().any(|fault| fault.text.contains("cannot open the directory")),
+                "{outcome:#?}"
+            );
+            assert!(!outcome.faults.iter().any(|fault| fault.text.contains("it was lost")), "{outcome:#?}");
+            // By way of the status file, as after a restart.
+            let written = serde_json::to_string(&outcome).unwrap();
+            history = History::new(Some(serde_json::from_str(&written).unwrap()));
+        }
+        let outcome = history.complete(world.cycle(), None);
+        assert_eq!((outcome.status, outcome.faults.len()), (Status::Ok, 0), "{outcome:#?}");
+        history.remember(outcome);
+        // A state that was there, and is gone, is told of.
+        std::fs::remove_dir_all(world.state.path()).unwrap();
+        let outcome = history.complete(world.cycle(), None);
+        assert!(outcome.faults.iter().any(|fault| fault.text.contains("it was lost")), "{outcome:#?}");
+    }
+}
+
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A service without its loop: cycles with a history, and what they tell.

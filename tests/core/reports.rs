@@ -10,6 +10,7 @@ use authkeys_core::report::metrics::{self, Counters};
 use authkeys_core::report::summary::Summary;
 use authkeys_core::report::tags::{MAX_VALUE, TagNames, tags};
 use authkeys_core::schedule::{Pace, Reports};
+use authkeysd::report::json;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -63,6 +64,34 @@ fn a_good_node_has_exactly_these_tags() {
     assert!(synced.ends_with('Z') && synced.parse::<jiff::Timestamp>().is_ok(), "{synced}");
     let nameless = of(&outcome(&format!("{}\n", ed(1))));
     assert_eq!((nameless["authkeysd:keyset"].as_str(), nameless["EC2KeyName"].as_str()), ("v1", "v1"));
+}
+
+#[test]
+fn what_deceives_a_reader_is_in_no_report() {
+    const HIDDEN: [char; 6] = ['\u{202e}', '\u{200b}', '\u{9b}', '\u{feff}', '\u{2066}', '\u{e0041}'];
+    let mut bad = outcome(&named("workers", 17));
+    let deceptive = format!("a{}z", HIDDEN.iter().collect::<String>());
+    bad.detail = deceptive.clone();
+    bad.status = Status::Degraded;
+    bad.sources[0].source = deceptive.clone();
+    bad.sources[0].version = Some(deceptive.clone());
+    let account = &mut bad.accounts[0];
+    for text in [&mut account.user, &mut account.file, &mut account.detail, &mut account.in_force[0].comment] {
+        text.clone_from(&deceptive);
+    }
+    account.name = None;
+    let summary = Summary::of(&bad).unwrap();
+    let shown = [
+        metrics::render(&bad, Some(&Counters::default())),
+        format!("{:?}", tags(&summary, &TagNames::default())),
+        String::from_utf8(json::pretty(&bad).unwrap()).unwrap(),
+        String::from_utf8(json::compact(&bad).unwrap()).unwrap(),
+    ];
+    for text in shown {
+        assert!(!text.chars().any(|c| HIDDEN.contains(&c)), "{text:?}");
+    }
+    let read: Outcome = serde_json::from_slice(&json::pretty(&bad).unwrap()).unwrap();
+    assert_eq!(read.accounts[0].user, deceptive, "a program reads what it was");
 }
 
 #[test]

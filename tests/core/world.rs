@@ -136,6 +136,8 @@ impl Host for &Memory {
             return Err(HostError::UnknownAccount { account: user.to_string() });
         }
         let home = PathBuf::from("/home").join(if user.as_str() == "twin" { "a" } else { user.as_str() });
+        // A directory service that knows accounts by a longer name too.
+        let user = if user.as_str() == "jo" { UserName::parse("jo@example.org").unwrap() } else { user };
         Ok(Account { user, uid: 1, gid: 1, home })
     }
 

@@ -36,6 +36,17 @@ pub struct Published {
     pub version: Version,
 }
 
+/// What was published there before it was deleted.
+#[derive(Debug)]
+pub enum Earlier {
+    /// The last version of it.
+    Version(Published),
+    /// There was something that cannot be read any more.
+    Unreadable,
+    /// As far as is known, nothing ever was. Not every service remembers what was deleted.
+    Unknown,
+}
+
 /// A write that went through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -93,7 +104,7 @@ impl Target {
     }
 
     /// Why a document cannot be stored there, whatever its size.
-    pub(super) fn unfit(&self, text: &[u8]) -> Option<&'static str> {
+    pub fn unfit(&self, text: &[u8]) -> Option<&'static str> {
         let braces = text.windows(2).any(|pair| pair == b"{{");
         (matches!(self.url, SourceUrl::Parameter { .. }) && braces).then_some(
             "`{{` stands in it, as in a comment, and no parameter may hold that: take it out, or publish in S3",
@@ -101,7 +112,7 @@ impl Target {
     }
 
     /// How to see a version that was overwritten.
-    pub(super) fn lookup(&self, version: &str) -> String {
+    pub fn lookup(&self, version: &str) -> String {
         match &self.url {
             SourceUrl::Secret { id, .. } => {
                 format!("aws secretsmanager get-secret-value --secret-id {id} --version-id {version}")
@@ -120,6 +131,23 @@ impl Target {
             Ok(Fetched::Unchanged) => Ok(None),
             Err(fault) if fault.class == Class::Missing => Ok(None),
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// What was there before, where there is nothing now.
+    pub async fn earlier(&self) -> Earlier {
+        let SourceUrl::S3 { bucket, key, region, .. } = &self.url else { return Earlier::Unknown };
+        let version_id = match s3::deleted(self, bucket, key, region.as_deref()).await {
+            None => return Earlier::Unknown,
+            Some(None) => return Earlier::Unreadable,
+            Some(version_id) => version_id,
+        };
+        let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone(), region: region.clone(), version_id };
+        match self.sources.fetch(&url, None).await {
+            Ok(Fetched::Documents { current, .. }) => {
+                Earlier::Version(Published { bytes: current.bytes, version: current.version })
+            }
+            _ => Earlier::Unreadable,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::plan::{Desired, Plan};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guard {
-    /// The fewest published keys that must be in force; pinned keys do not count.
+    /// The fewest published keys that must be in force; pinned keys count only when the document has them too.
     pub min_keys: usize,
     /// The most keys that one document may take away; pinned keys do not count.
     pub max_removals: Option<MaxRemovals>,
@@ -30,8 +30,13 @@ pub enum MaxRemovals {
 pub enum Held {
     /// Under `min_keys`.
     #[error(
-        "the document has {found} key{} in force for this account, [policy] min_keys asks for {least}; publish more, or lower min_keys",
-        if *found == 1 { "" } else { "s" }
+        "the document has {found} key{} in force for this account, [policy] min_keys asks for {least}; {}",
+        if *found == 1 { "" } else { "s" },
+        if *found == 0 {
+            "publish a key for it: one without `accounts`, or with this account's name there"
+        } else {
+            "publish more, or lower min_keys"
+        }
     )]
     TooFew {
         /// Published keys in force.

@@ -367,8 +367,13 @@ impl AccountOutcome {
 
     /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
     pub fn unfollow(&mut self) {
-        (self.name, self.serial, self.digest) = (None, None, None);
+        self.forget_document();
         (self.lines, self.in_force) = (None, Vec::new());
+    }
+
+    /// It is not known which document the file follows.
+    pub fn forget_document(&mut self) {
+        (self.name, self.serial, self.digest) = (None, None, None);
     }
 
     /// Notes a fault; the gravest keeps the word.

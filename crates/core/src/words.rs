@@ -18,11 +18,55 @@ pub fn cut(text: &str, most: usize) -> String {
 
 /// A text that stays in its line and shows all that it has: `sign` stands where it would not.
 pub fn plain(text: &str, sign: char) -> String {
-    text.chars().map(|c| if c.is_control() || is_hidden(c) { sign } else { c }).collect()
+    text.chars().map(|c| if is_deceptive(c) { sign } else { c }).collect()
+}
+
+/// A text of several lines as it may be printed: what deceives is shown as `?`. Of the escapes that colour a terminal
+/// those stay that our own texts have.
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
+        let length = colour.map_or(c.len_utf8(), |colour| colour.len());
+        let (piece, after) = rest.split_at(length);
+        safe.push_str(if colour.is_none() && c != '\n' && is_deceptive(c) { "?" } else { piece });
+        rest = after;
+    }
+    safe
+}
+
+/// How a colour begins and ends.
+const COLOURS: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[35m"];
+
+/// What a terminal takes for an order, or what nobody sees.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control() || is_hidden(c)
 }
 
 /// Invisible characters that reorder or hide what a person sees.
 pub fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        // Letters and joiners that have no width or no ink.
+        || matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
+        || matches!(c, '\u{3164}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_has_our_own_colours_and_nothing_else_that_deceives() {
+        let ours = "\x1b[31mred\x1b[0m\n\x1b[1mé 日 ░\x1b[0m\n";
+        assert_eq!(printable(ours), ours);
+        for bad in [
+            '\u{202e}', '\u{200b}', '\u{200d}', '\u{9b}', '\u{feff}', '\u{2066}', '\u{ad}', '\r', '\t', '\0', '\u{7f}',
+            '\u{3164}',
+        ] {
+            assert_eq!(printable(&format!("a{bad}b")), "a?b", "{bad:?}");
+        }
+        assert_eq!(printable("\x1b[2Ja\x1b]0;x\x07\x1b[8mb"), "?[2Ja?]0;x??[8mb");
+    }
 }

@@ -48,7 +48,7 @@ enum Command {
     /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
     #[command(after_help = PUBLISHING)]
     Publish(Publish),
-    /// Which nodes have which key set, and which need attention; with --wait, until all have one
+    /// Which nodes have which key set, and which need attention (exit 0 only if none does); with --wait, until all have one
     Fleet(Box<fleet::Options>),
 }
 
@@ -123,7 +123,7 @@ struct Publish {
     /// Show what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Ask nothing, and publish in spite of warnings about lock-outs
+    /// Ask nothing, and publish in spite of warnings
     #[arg(long)]
     yes: bool,
 }
@@ -131,7 +131,7 @@ struct Publish {
 const PUBLISHING: &str = "\
 The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
 it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
-gone) or nodes could refuse it; that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
+gone), a fingerprint leaves `revoked`, or nodes could refuse it (after the object was deleted, say); that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
 status 1. In S3 and Secrets Manager nothing is overwritten then; SSM knows no condition, and what was overwritten is named.";
 
 /// The table of the command line, for the man page and the shells.
@@ -158,9 +158,14 @@ fn complain(text: &str) {
     terminal::complain(PROGRAM, text);
 }
 
-/// Data on stdout; whether it arrived.
-fn print(bytes: impl AsRef<[u8]>) -> bool {
-    terminal::print(PROGRAM, bytes.as_ref())
+/// Text for people on stdout; whether it arrived.
+fn print(text: impl AsRef<str>) -> bool {
+    terminal::print_text(PROGRAM, text.as_ref())
+}
+
+/// Bytes on stdout, as they are.
+fn print_bytes(bytes: &[u8]) -> bool {
+    terminal::print(PROGRAM, bytes)
 }
 
 /// The same of a value, as JSON.

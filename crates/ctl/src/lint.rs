@@ -57,6 +57,9 @@ pub(super) struct Report {
     signing_key: Option<Fingerprint>,
     signer: Option<String>,
     keys: Vec<KeyFound>,
+    /// How many keys that are, for people.
+    #[serde(skip)]
+    counted: String,
     revoked: Vec<Fingerprint>,
     left_out: Vec<LeftOut>,
     /// Why it is not `ok`.
@@ -193,6 +196,7 @@ impl Judge {
         report.audience.clone_from(&document.audience);
         report.expires = document.expires;
         report.digest = Some(document.digest);
+        report.counted = findings::counted_keys(&keys);
         report.keys = keys.iter().map(KeyFound::new).collect();
         report.revoked = document.revoked.iter().copied().collect();
         report.left_out.clone_from(&document.left_out);
@@ -260,6 +264,7 @@ impl Report {
             signing_key: None,
             signer: None,
             keys: Vec::new(),
+            counted: String::new(),
             revoked: Vec::new(),
             left_out: Vec::new(),
             faults: Vec::new(),
@@ -315,7 +320,7 @@ impl Report {
                 let _ = writeln!(text, "  {fact:<9} {value}");
             }
         }
-        let _ = writeln!(text, "{}", colour.paint(BOLD, &counted(self.keys.len(), "key")));
+        let _ = writeln!(text, "{}", colour.paint(BOLD, &self.counted));
         for key in &self.keys {
             key.render(&mut text, now, colour);
         }

@@ -13,12 +13,13 @@ use super::lint::Judge;
 use super::sign::{public_half, signed};
 use super::verify::signing_key;
 use super::{Exit, Publish, complain, print};
-use authkeys_aws::target::{NotWritten, Published, Target};
+use authkeys_aws::target::{Earlier, NotWritten, Published, Target};
 use authkeys_core::document::{self, Document, Envelope, Form, Serial};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::outcome::chain;
-use authkeys_core::publishing::diff::{Diff, lock_outs};
+use authkeys_core::publishing::diff::{Diff, lock_outs, readmitted};
 use authkeys_core::publishing::edit::{next_serial, with_serial};
+use authkeys_core::report::text::one_line;
 use authkeys_terminal::clock;
 use authkeys_terminal::{block_on, colour};
 
@@ -37,9 +38,12 @@ struct Draft {
 struct Before {
     published: Option<Published>,
     document: Document,
+    /// The highest serial that nodes may have from there, as far as it is known.
     serial: Option<Serial>,
     /// Why it is no document.
     unreadable: Option<String>,
+    /// What was there before it was deleted, where nothing is there now.
+    earlier: Option<Earlier>,
 }
 
 /// Runs the command.
@@ -82,7 +86,8 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     };
 
     let published = target.read().await.map_err(|fault| failed(&fault))?;
-    let before = Before::of(published, &unsigned);
+    let earlier = if published.is_none() { Some(target.earlier().await) } else { None };
+    let before = Before::of(published, earlier, &unsigned);
     let keep = !resign && document::form(given) == Form::Json && split.is_some_and(|e| e.signature.is_some());
     if keep && before.published.as_ref().is_some_and(|published| published.bytes.as_slice() == given) {
         print(format!("{target}: this is what is published already\n"));
@@ -93,13 +98,14 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
         return Ok(Exit::Good);
     }
     let text = renumbered(given, &document, &before, keep).map_err(refused)?;
+    let given_serial = document.serial;
     let (report, document) = reader.examine(&name, &text, now);
     report.tell();
     let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
     let draft = Draft { name, text, document, now };
 
     let diff = Diff::of(&before.document, &draft.document);
-    let concerns = concerns(&before, &draft, !report.faults.is_empty(), resign);
+    let concerns = concerns(&before, given_serial, &draft, !report.faults.is_empty(), resign);
     show(target, &before, &draft, &diff, &concerns);
     if options.dry_run {
         print("nothing was written: --dry-run\n");
@@ -210,16 +216,19 @@ async fn read_back(target: &Target, wanted: &[u8], wait: bool) -> Result<Option<
 }
 
 impl Before {
-    fn of(published: Option<Published>, judge: &Judge) -> Self {
-        let (document, unreadable) = match &published {
-            None => (Document::empty(), None),
-            Some(published) => match document::parse(&published.bytes, judge.rules()) {
-                Ok(document) => (document, None),
-                Err(fault) => (Document::empty(), Some(chain(&fault))),
-            },
+    /// What was deleted is compared with as well: nodes go on as it said, and refuse its serial and lower ones.
+    fn of(published: Option<Published>, earlier: Option<Earlier>, judge: &Judge) -> Self {
+        let last = match (&published, &earlier) {
+            (Some(published), _) | (None, Some(Earlier::Version(published))) => Some(published),
+            (None, _) => None,
         };
-        let serial = published.as_ref().and_then(|published| serial_of(&published.bytes));
-        Self { published, document, serial, unreadable }
+        let (document, unreadable) = match last.map(|last| document::parse(&last.bytes, judge.rules())) {
+            None => (Document::empty(), None),
+            Some(Ok(document)) => (document, None),
+            Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
+        };
+        let serial = last.and_then(|last| serial_of(&last.bytes));
+        Self { published, document, serial, unreadable, earlier }
     }
 
     /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
@@ -286,8 +295,10 @@ fn numbered(given: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
 }
 
 /// What should not happen without a second look.
-fn concerns(before: &Before, draft: &Draft, left_out: bool, sign: bool) -> Vec<String> {
+fn concerns(before: &Before, given: Option<Serial>, draft: &Draft, left_out: bool, sign: bool) -> Vec<String> {
     let mut concerns = lock_outs(&before.document, &draft.document, draft.now);
+    concerns.extend(readmitted(&before.document, &draft.document));
+    concerns.extend(begun_again(before, given, draft.document.serial));
     if let Some(fault) = &before.unreadable {
         concerns.push(format!("what is published is no document ({fault}), so that nothing can be compared with it"));
     }
@@ -305,15 +316,51 @@ fn concerns(before: &Before, draft: &Draft, left_out: bool, sign: bool) -> Vec<S
     concerns
 }
 
+/// After a deletion nodes go on refusing every serial up to the highest that they had.
+fn begun_again(before: &Before, given: Option<Serial>, takes: Option<Serial>) -> Option<String> {
+    let takes = takes.map_or("this one has no serial at all".to_owned(), |serial| format!("this one has {serial}"));
+    match before.earlier.as_ref()? {
+        // A number of one's own that is higher is meant.
+        Earlier::Version(_) if before.serial.is_some() && given > before.serial => None,
+        Earlier::Version(last) => Some(match before.serial {
+            Some(serial) => format!(
+                "it was deleted there: its last version ({}) had the serial {serial}, and nodes refuse that and lower ones; \
+                 {takes}. If some node had a higher one, give the document a `serial` above that",
+                last.version.label
+            ),
+            None => format!(
+                "it was deleted there: its last version ({}) had no serial; {takes}. If nodes ever had one from there, \
+                 give the document a `serial` above their highest",
+                last.version.label
+            ),
+        }),
+        Earlier::Unreadable => Some(format!(
+            "it was deleted there, and what serial it had cannot be read: nodes refuse that and lower ones, and {takes}; \
+             give the document a `serial` above the highest that `authkeysctl fleet` shows"
+        )),
+        Earlier::Unknown => None,
+    }
+}
+
 fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: &[String]) {
     let new = titled(&draft.document);
     let head = match &before.published {
+        None if !matches!(before.earlier, Some(Earlier::Unknown)) => {
+            format!("{target}: what was published there was deleted; this makes {new}")
+        }
         None => format!("{target}: nothing is published there yet; this makes {new}"),
         Some(_) if before.unreadable.is_some() => format!("{target}: {new}"),
         Some(_) => format!("{target}: {} -> {new}", titled(&before.document)),
     };
     let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
     print(format!("{head}\n{changes}"));
+    let first = Serial::try_from(1).ok();
+    if matches!(before.earlier, Some(Earlier::Unknown)) && draft.document.serial <= first {
+        print(
+            "  If something was published there before and deleted, nodes refuse every serial up to its own: give the \
+             document a `serial` above the highest that `authkeysctl fleet` shows.\n",
+        );
+    }
     concerns.iter().for_each(|concern| complain(&format!("warning: {concern}")));
 }
 
@@ -328,7 +375,7 @@ fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
         return Err(Exit::Failed);
     };
     let mut answer = String::new();
-    let asked = write!(terminal, "Publish this at {target}? [y/N] ")
+    let asked = write!(terminal, "Publish this at {}? [y/N] ", one_line(&target.to_string()))
         .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
     if asked.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         return Ok(());

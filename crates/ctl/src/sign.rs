@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::input::{self, shown};
 use super::lint::Judge;
-use super::{Exit, Sign, complain, print};
+use super::{Exit, Sign, complain, print_bytes};
 use crate::output::replace;
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_core::key::{KeyBlob, identify};
@@ -82,7 +82,7 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     let signed = signed(payload, &options.key).map_err(told)?;
     match &options.output {
         Some(path) => write(path, &signed)?,
-        None if print(&signed) => {}
+        None if print_bytes(&signed) => {}
         None => return Err(Exit::Failed),
     }
     Ok(Exit::Good)

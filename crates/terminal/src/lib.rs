@@ -8,7 +8,9 @@ use clap::error::ErrorKind;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use authkeys_core::report::json;
 use authkeys_core::report::text::{self, Colour};
+use authkeys_core::words::printable;
 
 pub mod bounded;
 
@@ -81,10 +83,19 @@ pub fn print(program: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// The same of a value, as JSON.
+/// Text for people on stdout, without what could deceive them: whatever name or comment it repeats, no terminal is led
+/// astray.
+pub fn print_text(program: &str, text: &str) -> bool {
+    print(program, printable(text).as_bytes())
+}
+
+/// A value as JSON.
 pub fn print_json(program: &str, value: &impl Serialize) -> bool {
-    match serde_json::to_string_pretty(value) {
-        Ok(json) => print(program, (json + "\n").as_bytes()),
+    match json::pretty(value) {
+        Ok(mut json) => {
+            json.push(b'\n');
+            print(program, &json)
+        }
         Err(fault) => {
             complain(program, &format!("cannot write JSON: {fault}"));
             false

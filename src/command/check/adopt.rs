@@ -50,6 +50,8 @@ struct Present {
     #[serde(flatten)]
     key: KeyShown,
     known: Known,
+    /// Whether the key set has the key on other terms than the lines that have it now: what stays is the key set's lines.
+    changes: bool,
     /// Whether the line's key is still in that file after a first sync in this mode.
     block: bool,
     exclusive: bool,
@@ -129,6 +131,7 @@ fn adopted(
 ) -> Adopted {
     let prints = |keys: &[KeyShown]| keys.iter().map(|key| key.fingerprint).collect::<BTreeSet<Fingerprint>>();
     let (in_force, withdrawn) = (prints(&block.in_force), prints(&block.removed));
+    let changed = prints(&block.updated);
     let gone_from = |outcome: &AccountOutcome| prints(&outcome.removed);
     let (gone, all_gone) = (gone_from(&block), gone_from(&exclusive));
     let managed = target.path();
@@ -144,7 +147,8 @@ fn adopted(
             };
             let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
             let (block, exclusive) = (stays(&gone), stays(&all_gone));
-            keys.push(Present { file: file.clone(), line, key, known, block, exclusive });
+            let changes = ours && changed.contains(&fingerprint);
+            keys.push(Present { file: file.clone(), line, key, known, changes, block, exclusive });
         }
     }
     let user = target.account.user.to_string();
@@ -197,6 +201,7 @@ pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
                 Known::Unknown => (33, "unknown  "),
             };
             let fate = match (present.block, present.exclusive) {
+                (true, true) if present.changes => "stays on the key set's terms",
                 (true, true) => "stays",
                 (true, false) => "stays in block, goes in exclusive",
                 (false, _) => "goes",

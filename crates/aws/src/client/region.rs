@@ -9,20 +9,20 @@ pub struct Partition {
     pub name: &'static str,
     /// What the names of its hosts end in.
     pub suffix: &'static str,
-    /// The same for dual-stack hosts; `None` where there are none.
-    pub dual_stack: Option<&'static str>,
+    /// What the names of its dual-stack hosts end in.
+    pub dual_stack: &'static str,
 }
 
 /// What the names of a partition's regions begin with; then as in [`Partition`]. The last one has all that are left.
-const PARTITIONS: [(&str, &str, &str, Option<&str>); 8] = [
-    ("cn-", "aws-cn", "amazonaws.com.cn", Some("api.amazonwebservices.com.cn")),
-    ("us-gov-", "aws-us-gov", "amazonaws.com", Some("api.aws")),
-    ("eusc-", "aws-eusc", "amazonaws.eu", Some("api.amazonwebservices.eu")),
-    ("us-iso-", "aws-iso", "c2s.ic.gov", None),
-    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov", None),
-    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk", None),
-    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov", None),
-    ("", "aws", "amazonaws.com", Some("api.aws")),
+const PARTITIONS: [(&str, &str, &str, &str); 8] = [
+    ("cn-", "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    ("us-gov-", "aws-us-gov", "amazonaws.com", "api.aws"),
+    ("eusc-", "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
+    ("us-iso-", "aws-iso", "c2s.ic.gov", "api.aws.ic.gov"),
+    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud"),
+    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    ("", "aws", "amazonaws.com", "api.aws"),
 ];
 
 impl Partition {
@@ -64,4 +64,33 @@ pub fn arn(config: Option<&SdkConfig>, service: &str, resource: &str) -> String 
 
 fn region(config: Option<&SdkConfig>) -> &str {
     config.and_then(SdkConfig::region).map_or("", |region| region.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hosts_end_as_the_sdks_table_of_partitions_says() {
+        let resolver = DefaultResolver::new();
+        for region in [
+            "eu-central-1",
+            "cn-north-1",
+            "us-gov-west-1",
+            "eusc-de-east-1",
+            "us-iso-east-1",
+            "us-isob-east-1",
+            "eu-isoe-west-1",
+            "us-isof-south-1",
+        ] {
+            let partition = Partition::of(region);
+            for (dual_stack, suffix) in [(false, partition.suffix), (true, partition.dual_stack)] {
+                let parameters = Params::builder().region(region).use_dual_stack(dual_stack).use_fips(false);
+                let endpoint = resolver.resolve_endpoint(&parameters.build().unwrap()).await.unwrap();
+                assert_eq!(endpoint.url(), format!("https://ssm.{region}.{suffix}"));
+            }
+        }
+    }
 }

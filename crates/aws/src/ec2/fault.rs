@@ -1,8 +1,8 @@
 //! What EC2's errors mean: its own codes here, those that all services share where they are classed.
 
-use super::Permitted;
 use super::answer::{Refusal, refusal};
 use super::wire::Failure;
+use super::{DESCRIBE, Permitted};
 use crate::client::fault::{Answer, Call};
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -26,7 +26,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let status = response.status().as_u16();
     let answer = Answer { status, code: &code, message: &message, request_id: id, ..Answer::default() };
     let mut failed = call.answered(&answer);
-    if let Some((class, remedy)) = verdict(&code) {
+    if let Some((class, remedy)) = verdict(call, &code) {
         failed.class = class;
         failed.remedy = remedy;
     } else if matches!(failed.class, Class::Missing | Class::Invalid) {
@@ -41,13 +41,17 @@ fn read(error: &Failure) -> Option<Refusal> {
     Some(refusal(&String::from_utf8_lossy(body)))
 }
 
-fn verdict(code: &str) -> Option<(Class, String)> {
+fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
     Some(match code {
         "OptInRequired" | "PendingVerification" | "Blocked" => {
             (Class::Denied, "the account may not use EC2 in this region: ask who administers it".to_owned())
         }
         "TagLimitExceeded" => {
             (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
+        }
+        // Nothing of the configuration is in a question for instances.
+        "InvalidParameterValue" | "InvalidParameter" | "FilterLimitExceeded" if call.action == DESCRIBE => {
+            (Class::Invalid, "correct what the message names; is it one of --filter?".to_owned())
         }
         // Where the metadata service shows tags, their keys may hold neither a slash nor a space.
         "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {

@@ -20,6 +20,8 @@ mod wire;
 pub use answer::Instance;
 pub use query::Filter;
 
+/// What a policy must allow for a look at the instances.
+const DESCRIBE: &str = "ec2:DescribeInstances";
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 10_000;
 
@@ -85,7 +87,7 @@ impl Ec2 {
         let call = Call {
             source: "fleet".to_owned(),
             operation: "EC2 DescribeInstances",
-            action: "ec2:DescribeInstances",
+            action: DESCRIBE,
             resource: "*".to_owned(),
             or_else: "",
             endpoint: "EC2".to_owned(),

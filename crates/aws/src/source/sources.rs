@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::parameter::{Parameter, Parameters};
 use super::s3::{Object, S3};
 use super::secret::{Secret, Secrets};
-use authkeys_core::caught::caught;
 use crate::client::retry::{Jitter, RandomJitter, retry};
 use crate::client::{Aws, Limits};
+use authkeys_core::caught::caught;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Versions};
 
 /// The real sources. AWS configuration, credentials and connections are set up by the first fetch that needs them and

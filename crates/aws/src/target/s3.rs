@@ -1,4 +1,5 @@
-//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
+//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all. Where there is none, the
+//! versions that a bucket with versioning keeps tell whether there was one.
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
@@ -65,4 +66,18 @@ pub(super) async fn write(
     let done: Result<Option<Written>, FetchError> =
         retry(&limits.retry, &RandomJitter, |limit| call.timed_out(limit), put).await;
     done?.ok_or(NotWritten::Lost)
+}
+
+/// What was there before the object was deleted: its last version's id, or that there was one whose bytes are gone.
+/// `None` where nothing is known of one: the bucket has no versioning, or its versions may not be listed.
+pub(super) async fn deleted(target: &Target, bucket: &str, key: &str, region: Option<&str>) -> Option<Option<String>> {
+    let config = target.aws().config(region).await.ok()?;
+    let request = s3_client(&config).list_object_versions().bucket(bucket).prefix(key).send();
+    // What cannot be asked is not known; the publication does not depend on it.
+    let answer = timeout(target.aws().limits.attempt, request).await.ok()?.ok()?;
+    // Of all keys that begin so, the key itself comes first, and its versions from the newest on.
+    let mut versions = answer.versions().iter().filter(|version| version.key() == Some(key));
+    let last = versions.next().and_then(|version| version.version_id()).map(str::to_owned);
+    let marked = answer.delete_markers().iter().any(|marker| marker.key() == Some(key));
+    (marked || last.is_some()).then_some(last)
 }

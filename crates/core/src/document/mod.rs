@@ -407,6 +407,13 @@ impl PublishedKey {
     fn unbounded(line: KeyLine, place: usize) -> Self {
         Self { line, place, accounts: None, not_before: None, not_after: None }
     }
+
+    /// Whether it lets in at an account that has these names: the configuration's spelling and the name service's may
+    /// differ, and a publisher may use either.
+    pub fn is_for(&self, names: &[&UserName]) -> bool {
+        let named = |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
+        self.accounts.as_ref().is_none_or(named)
+    }
 }
 
 /// Line numbers from byte offsets, by counting on from the last one asked for: mostly they are asked for in order.

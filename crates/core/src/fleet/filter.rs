@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::report::tags::{MAX_KEY, MAX_VALUE};
+
 /// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and any character.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
@@ -17,7 +19,7 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, String> {
         let told = || format!("{text:?} is no filter: write tag:KEY=VALUE");
         let (key, value) = text.strip_prefix("tag:").and_then(|rest| rest.split_once('=')).ok_or_else(told)?;
-        let bounded = (1..=127).contains(&key.chars().count()) && value.chars().count() <= 255;
+        let bounded = (1..=MAX_KEY).contains(&key.chars().count()) && value.chars().count() <= MAX_VALUE;
         if !bounded || text.chars().any(char::is_control) {
             return Err(told());
         }

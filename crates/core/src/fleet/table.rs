@@ -67,6 +67,18 @@ pub fn undone(fleet: &Fleet) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
+/// The states of the nodes with which not all is well, gravest last; empty when there are none.
+pub fn troubled(fleet: &Fleet) -> String {
+    let mut told = Vec::new();
+    for state in State::ALL.into_iter().rev().filter(|state| *state != State::Ok) {
+        let nodes = fleet.count(state);
+        if nodes > 0 {
+            told.push(format!("{} {}", grouped(nodes), state.word()));
+        }
+    }
+    told.join(", ")
+}
+
 /// A number with its thousands apart.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();

@@ -1,10 +1,10 @@
 //! Which keys an account must have at a moment, and which it must not have anywhere.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::expiry::{ExpiryForm, Moment};
+use super::expiry::{ExpiryForm, Moment, PresentLines};
 use super::readable::Unreadable;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyBlob, KeyLine};
@@ -24,7 +24,7 @@ pub struct Entry {
 /// What one account's file must and must not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
-    /// The keys in force: the pinned first, then in the documents' order; each key once.
+    /// The lines of the keys in force: the pinned first, then in the documents' order; each line once.
     pub entries: Vec<Entry>,
     /// This node's break-glass keys: never taken away.
     pub pinned: HashSet<Fingerprint>,
@@ -36,51 +36,110 @@ pub struct Desired {
     pub next_change: Option<Timestamp>,
     /// The keys that are not among the entries because the installed sshd cannot read them.
     pub unreadable: Vec<Unreadable>,
+    /// The keys that the documents have in force, those included that are pinned as well.
+    pub(super) published: HashSet<Fingerprint>,
 }
 
-/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned lines over each other for one account.
-pub fn desired(documents: &[&Document], pinned: &[KeyLine], user: &UserName, at: &Moment, form: ExpiryForm) -> Desired {
+/// A document's line that could be in force.
+struct Candidate<'a> {
+    key: &'a PublishedKey,
+    entry: Entry,
+    /// When it ends, by its window or by its own option, the earlier.
+    until: Option<Timestamp>,
+}
+
+/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned lines over each other
+/// for one account. The first of them that has a key in force decides about it, and all its lines with that key are
+/// installed: sshd tries the next line when the `from=` of one does not match. `names` are the account's spellings.
+pub fn desired(
+    documents: &[&Document],
+    pinned: &[KeyLine],
+    names: &[&UserName],
+    at: &Moment,
+    form: ExpiryForm,
+) -> Desired {
     let mut desired = Desired {
         // What a pending document revokes may be the key that is current until it is promoted.
         revoked: documents.first().map(|current| current.revoked.clone()).unwrap_or_default(),
         pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
-    let mut seen: HashSet<Fingerprint> = HashSet::new();
-    for line in pinned {
-        if seen.insert(line.key.fingerprint()) {
-            desired.entries.push(Entry::new(line, None, at, form).0);
+    desired.entries.extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
+    // Which document decides about each key, by its place.
+    let mut decided: HashMap<Fingerprint, usize> = HashMap::new();
+    for (place, document) in documents.iter().enumerate() {
+        let mut candidates = Vec::new();
+        for key in document.keys.iter().filter(|key| key.is_for(names)) {
+            let fingerprint = key.line.key.fingerprint();
+            desired.addressed.insert(fingerprint);
+            if !desired.revoked.contains(&fingerprint) && !document.revoked.contains(&fingerprint) {
+                let (entry, until) = Entry::new(&key.line, key.not_after, at, form);
+                candidates.push(Candidate { key, entry, until });
+            }
+        }
+        let kept_open = at.standing.as_ref().map(|standing| kept_open(&candidates, standing));
+        for (index, candidate) in candidates.into_iter().enumerate() {
+            let by_time = candidate.is_open(at.now);
+            let good = kept_open.as_ref().map_or(by_time, |kept_open| kept_open.contains(&index));
+            // What is held back until the time can be believed is due when it can.
+            let held = (good != by_time).then_some(at.now);
+            let coming = candidate.changes().filter(|change| *change > at.now);
+            desired.next_change = coming.chain(held).chain(desired.next_change).min();
+            let fingerprint = candidate.entry.key.fingerprint();
+            if good && *decided.entry(fingerprint).or_insert(place) == place && !desired.pinned.contains(&fingerprint) {
+                desired.entries.push(candidate.entry);
+            }
         }
     }
-    let ours = |key: &&PublishedKey| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user));
-    let keys = documents.iter().flat_map(|document| document.keys.iter().map(|key| (key, &document.revoked)));
-    for (key, revoked_beside) in keys.filter(|(key, _)| ours(key)) {
-        desired.addressed.insert(key.line.key.fingerprint());
-        let revoked = |by: &BTreeSet<_>| !by.is_empty() && by.contains(&key.line.key.fingerprint());
-        if revoked(&desired.revoked) || revoked(revoked_beside) {
-            continue;
-        }
-        let (entry, until) = Entry::new(&key.line, key.not_after, at, form);
-        let opened = key.not_before.is_none_or(|from| from <= at.now);
-        let closed = until.is_some_and(|until| until <= at.now);
-        let (by_time, timed) = (opened && !closed, key.not_before.is_some() || until.is_some());
-        let standing = at.standing.as_ref().filter(|_| timed);
-        let good = standing.map_or(by_time, |keys| keys.contains(&entry.key.fingerprint()));
-        // What is held back until the time can be believed is due when it can.
-        let held = (good != by_time).then_some(at.now);
-        let coming = [key.not_before, until].into_iter().flatten().filter(|change| *change > at.now);
-        desired.next_change = coming.chain(held).chain(desired.next_change).min();
-        if good && seen.insert(entry.key.fingerprint()) {
-            desired.entries.push(entry);
-        }
-    }
+    desired.published = decided.into_keys().collect();
+    keep_first_of_each(&mut desired.entries);
     desired
 }
 
+/// Which lines are in force where the time is not to be believed: those without a window, and those that are in the file.
+/// A key that is there on other terms than any of its lines stays by the first of them.
+fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<usize> {
+    let mut open = HashSet::new();
+    let mut served = HashSet::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        if candidate.changes().next().is_none() || standing.has_line(candidate.entry.line.as_bytes()) {
+            open.insert(index);
+            served.insert(candidate.entry.key.fingerprint());
+        }
+    }
+    for (index, candidate) in candidates.iter().enumerate() {
+        let fingerprint = candidate.entry.key.fingerprint();
+        if standing.has_key(&fingerprint) && served.insert(fingerprint) {
+            open.insert(index);
+        }
+    }
+    open
+}
+
+/// One line twice says nothing that it does not say once.
+fn keep_first_of_each(entries: &mut Vec<Entry>) {
+    let mut seen = HashSet::with_capacity(entries.len());
+    let first: Vec<bool> = entries.iter().map(|entry| seen.insert(entry.line.as_str())).collect();
+    let mut first = first.into_iter();
+    entries.retain(|_| first.next().unwrap_or(true));
+}
+
+impl Candidate<'_> {
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.key.not_before.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
+    }
+
+    /// When its window opens and closes.
+    fn changes(&self) -> impl Iterator<Item = Timestamp> + use<> {
+        [self.key.not_before, self.until].into_iter().flatten()
+    }
+}
+
 impl Desired {
-    /// How many keys are in force beside the pinned ones.
+    /// How many keys the documents have in force, however many lines each has. A pinned key counts when a document has it
+    /// too: the document is not empty for that.
     pub fn published(&self) -> usize {
-        self.entries.iter().filter(|entry| !self.pinned.contains(&entry.key.fingerprint())).count()
+        self.published.len()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Points in time as sshd's `expiry-time` option reads and writes them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use crate::key::{Expiry, Fingerprint, standard_offset};
+use crate::key::{Expiry, Fingerprint, OptionList, granted, identify, standard_offset};
 
 /// The time at which a plan is made, and the node's time zone.
 #[derive(Debug, Clone)]
@@ -14,9 +14,41 @@ pub struct Moment {
     pub now: Timestamp,
     /// The zone in which the node's sshd reads a time without `Z`.
     pub zone: TimeZone,
-    /// Where the time is not to be believed: the keys that stand in the account's file. They say, and not the time, which
-    /// keys with a window are in force: none opens, and none closes.
-    pub standing: Option<HashSet<Fingerprint>>,
+    /// Where the time is not to be believed: what is in the account's file. That decides, and not the time, which lines
+    /// with a window are in force: no window opens, and none closes.
+    pub standing: Option<PresentLines>,
+}
+
+/// The keys of a file, and the options with which its lines let each of them in.
+#[derive(Debug, Clone, Default)]
+pub struct PresentLines(HashMap<Fingerprint, Vec<OptionList>>);
+
+impl PresentLines {
+    /// Reads lines without their LF.
+    pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut present = Self::default();
+        for line in lines {
+            let Some(found) = identify(line) else { continue };
+            let options = present.0.entry(found.key.fingerprint()).or_default();
+            options.extend(granted(line).map(|(_, options)| options));
+        }
+        present
+    }
+
+    /// Whether some line has the key.
+    pub fn has_key(&self, key: &Fingerprint) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Whether some line grants what `line` does. An end that the file does not name, for an sshd that knows no
+    /// `expiry-time`, makes no difference.
+    pub(super) fn has_line(&self, line: &[u8]) -> bool {
+        let Some((key, own)) = granted(line) else { return false };
+        let Some(present) = self.0.get(&key.fingerprint()) else { return false };
+        let mut endless = own.clone();
+        endless.take_expiries();
+        present.iter().any(|options| *options == own || *options == endless)
+    }
 }
 
 /// How the installed sshd understands `expiry-time`.

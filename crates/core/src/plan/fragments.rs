@@ -130,25 +130,27 @@ pub fn put_right(desired: &Desired, present: &Fragments, installed: &BTreeSet<Fi
         return None;
     }
     let mut new = Vec::new();
-    let mut there = HashSet::new();
+    let mut there: HashSet<(Fingerprint, OptionList)> = HashSet::new();
     for line in without_block(old.unwrap_or_default()).split_inclusive(|b| *b == b'\n') {
         let Some(found) = identify(bare(line)) else {
             append_line(&mut new, line);
             continue;
         };
         let fingerprint = found.key.fingerprint();
-        if !rules.unwelcome(&fingerprint) || rules.grants_as_wanted(bare(line)) {
+        let wanted = rules.wanted_as(bare(line));
+        if !rules.unwelcome(&fingerprint) || wanted.is_some() {
             append_line(&mut new, line);
-            there.extend(rules.grants_as_wanted(bare(line)).then_some(fingerprint));
-        } else if let (Some((entry, _)), Maker::Nobody) = (rules.wanted.get(&fingerprint), present.maker) {
+            there.extend(wanted);
+        } else if present.maker == Maker::Nobody {
             // Taken away, it would lock out whose sshd does not read fragments; as it is, it defeats our options.
-            if there.insert(fingerprint) {
-                append_line(&mut new, entry.line.as_bytes());
+            for (entry, options) in rules.wanted.get(&fingerprint).into_iter().flatten() {
+                if there.insert((fingerprint, options.clone())) {
+                    append_line(&mut new, entry.line.as_bytes());
+                }
             }
         }
     }
-    let missing: Vec<&Entry> =
-        desired.entries.iter().filter(|entry| !there.contains(&entry.key.fingerprint())).collect();
+    let missing = rules.without(&there);
     if present.maker != Maker::Nobody && !missing.is_empty() {
         append_line(&mut new, BEGIN.as_bytes());
         missing.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
@@ -162,21 +164,28 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let nothing = BTreeSet::new();
     let rules = Rules::new(desired, &nothing);
     let made = without_block(present.made.as_deref().unwrap_or_default());
-    rules.missing(&made).iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
+    let mut told = HashSet::new();
+    let missing = rules.missing(&made);
+    let first = missing.iter().filter(|entry| told.insert(&entry.key));
+    first.map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
 }
 
 /// What may stand in a line, and what must.
 struct Rules<'a> {
     desired: &'a Desired,
     installed: &'a BTreeSet<Fingerprint>,
-    wanted: HashMap<Fingerprint, (&'a Entry, OptionList)>,
+    /// The lines of each key, with what they grant.
+    wanted: HashMap<Fingerprint, Vec<(&'a Entry, OptionList)>>,
 }
 
 impl<'a> Rules<'a> {
     fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
-        let options = |entry: &Entry| granted(entry.line.as_bytes()).map(|(_, options)| options).unwrap_or_default();
-        let wanted = desired.entries.iter().map(|entry| (entry.key.fingerprint(), (entry, options(entry))));
-        Self { desired, installed, wanted: wanted.collect() }
+        let mut wanted: HashMap<Fingerprint, Vec<(&Entry, OptionList)>> = HashMap::new();
+        for entry in &desired.entries {
+            let options = granted(entry.line.as_bytes()).map(|(_, options)| options).unwrap_or_default();
+            wanted.entry(entry.key.fingerprint()).or_default().push((entry, options));
+        }
+        Self { desired, installed, wanted }
     }
 
     /// No line but ours may have it.
@@ -188,24 +197,38 @@ impl<'a> Rules<'a> {
                 || self.installed.contains(fingerprint))
     }
 
+    /// The key that a line lets in and the options with which it does, where one of our lines says just that.
+    fn wanted_as(&self, line: &[u8]) -> Option<(Fingerprint, OptionList)> {
+        let (key, options) = granted(line)?;
+        let ours = self.wanted.get(&key.fingerprint())?;
+        ours.iter().any(|(_, own)| *own == options).then(|| (key.fingerprint(), options))
+    }
+
     /// The line lets a key that is in force in, with just its options.
     fn grants_as_wanted(&self, line: &[u8]) -> bool {
-        let found = granted(line);
-        found.is_some_and(|(key, options)| self.wanted.get(&key.fingerprint()).is_some_and(|(_, own)| *own == options))
+        self.wanted_as(line).is_some()
     }
 
     fn is_wrong(&self, line: &[u8]) -> bool {
         identify(line).is_some_and(|found| self.unwelcome(&found.key.fingerprint())) && !self.grants_as_wanted(line)
     }
 
-    /// The keys in force that no line lets in as they must be.
+    /// Our lines of which no line of the content says the same.
     fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
-        let there: HashSet<Fingerprint> = lines(content)
-            .filter(|line| self.grants_as_wanted(line))
-            .filter_map(identify)
-            .map(|found| found.key.fingerprint())
-            .collect();
-        self.desired.entries.iter().filter(|entry| !there.contains(&entry.key.fingerprint())).collect()
+        self.without(&lines(content).filter_map(|line| self.wanted_as(line)).collect())
+    }
+
+    /// Our lines but those that are there: each key and what lines grant it.
+    fn without(&self, there: &HashSet<(Fingerprint, OptionList)>) -> Vec<&'a Entry> {
+        let mut missing = Vec::new();
+        for entry in &self.desired.entries {
+            let fingerprint = entry.key.fingerprint();
+            let options = self.wanted.get(&fingerprint).into_iter().flatten().find(|(own, _)| *own == entry);
+            if options.is_none_or(|(_, options)| !there.contains(&(fingerprint, options.clone()))) {
+                missing.push(entry);
+            }
+        }
+        missing
     }
 
     /// The content without the lines of keys that are not kept; other lines stay byte for byte.
@@ -240,7 +263,8 @@ fn summarise(
         after.made = put_right(rules.desired, present, rules.installed).or(after.made);
     }
     let (before, after) = (meanings(present.all()), meanings(after.all()));
-    for entry in &rules.desired.entries {
+    let mut told = HashSet::new();
+    for entry in rules.desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
         let shown = KeyShown::new(&entry.key, &entry.comment);
         match before.get(&entry.key.fingerprint()) {
             None => plan.added.push(shown.clone()),

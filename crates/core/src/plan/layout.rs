@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::desired::Desired;
-use crate::key::{Fingerprint, Identified, KeyBlob, identify};
+use super::desired::{Desired, Entry};
+use crate::key::{Fingerprint, Identified, KeyBlob, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
 pub(super) const BEGIN: &str = "# BEGIN authkeysd";
@@ -84,15 +84,17 @@ pub fn holds_our_block(present: &[u8]) -> bool {
     classify(present, Mode::Block).iter().any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
 
-/// Plans a file of which no key set is known: nothing is taken away, the pinned keys that no line has are added.
+/// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _installed: &BTreeSet<Fingerprint>) -> Plan {
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
-    let there: HashSet<&KeyBlob> =
-        lines.iter().filter_map(|line| line.found.as_ref()).map(|found| &found.key).collect();
+    let wanted: HashSet<&KeyBlob> = desired.entries.iter().map(|entry| &entry.key).collect();
+    let theirs = lines.iter().filter(|line| line.found.as_ref().is_some_and(|found| wanted.contains(&found.key)));
+    // Each of a key's lines counts: another one with another `from=` does not let in whom this one lets in.
+    let there: HashSet<(KeyBlob, OptionList)> = theirs.filter_map(|line| granted(line.without_feed())).collect();
     let mut missing = desired.clone();
-    missing.entries.retain(|entry| !there.contains(&entry.key));
-    let in_force = desired.entries.iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect();
+    missing.entries.retain(|entry| granted(entry.line.as_bytes()).is_none_or(|own| !there.contains(&own)));
+    let in_force = shown_once(&desired.entries);
     if missing.entries.is_empty() {
         return Plan { in_force, ..Plan::default() };
     }
@@ -110,8 +112,13 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _instal
     if begin.is_none() {
         append_ours(&mut new, &missing, mode);
     }
-    let added = missing.entries.iter().map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect();
-    Plan { content: Some(new), in_force, added, ..Plan::default() }
+    let mut plan = Plan { content: Some(new), in_force, ..Plan::default() };
+    for shown in shown_once(&missing.entries) {
+        let known =
+            |line: &Line<'_>| line.found.as_ref().is_some_and(|found| found.key.fingerprint() == shown.fingerprint);
+        if lines.iter().any(known) { plan.updated.push(shown) } else { plan.added.push(shown) }
+    }
+    plan
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +135,19 @@ struct Line<'a> {
     found: Option<Box<Identified>>,
     /// The new block goes before this line.
     is_home: bool,
+}
+
+impl Line<'_> {
+    fn without_feed(&self) -> &[u8] {
+        self.text.strip_suffix(b"\n").unwrap_or(self.text)
+    }
+}
+
+/// The keys of some lines as people see them, each once.
+pub(super) fn shown_once(entries: &[Entry]) -> Vec<KeyShown> {
+    let mut told = HashSet::new();
+    let first = entries.iter().filter(|entry| told.insert(&entry.key));
+    first.map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
 }
 
 /// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them are foreign, so that
@@ -212,7 +232,8 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
     }
     // Where a key's lines stand does not matter, only what they are.
     before.0.values_mut().chain(after.0.values_mut()).for_each(|lines| lines.sort_unstable());
-    for entry in &desired.entries {
+    let mut told = HashSet::new();
+    for entry in desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
         let shown = KeyShown::new(&entry.key, &entry.comment);
         match before.0.get(&entry.key) {
             None => plan.added.push(shown.clone()),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::desired::Desired;
+use super::expiry::PresentLines;
 use crate::key::{Fingerprint, KeyBlob};
 
 /// A version of OpenSSH: major and minor.
@@ -43,13 +44,18 @@ impl Desired {
     ///
     /// Where sshd did not tell its version, nothing is known of such a key, and so nothing changes: it stays where the file
     /// has it (`standing`), since it may be the one that works, and is not installed where the file has it not.
-    pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &HashSet<Fingerprint>) {
-        let unreadable = &mut self.unreadable;
+    pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &PresentLines) {
+        let (unreadable, published) = (&mut self.unreadable, &mut self.published);
+        // A key may have several lines.
+        let mut named = HashSet::new();
         self.entries.retain(|entry| {
             let Some(least) = since(entry.key.kind()) else { return true };
             let key = entry.key.fingerprint();
-            let is_readable = sshd.map_or_else(|| standing.contains(&key), |sshd| sshd >= least);
+            let is_readable = sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least);
             if !is_readable {
+                published.remove(&key);
+            }
+            if !is_readable && named.insert(key) {
                 unreadable.push(Unreadable { key, reason: reason(entry.key.kind(), least, sshd) });
             }
             is_readable

@@ -140,9 +140,38 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     told
 }
 
+/// Keys that were revoked and are no longer: a stolen one would let its thief in again. Those that come back with the
+/// same document are named first.
+pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
+    let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
+    let listed = by_key(new);
+    let (back, open): (Vec<_>, Vec<_>) = dropped.into_iter().partition(|key| listed.contains_key(*key));
+    let mut told = Vec::new();
+    for fingerprint in back {
+        let key = listed.get(fingerprint).map(|keys| line(keys)).unwrap_or_default();
+        told.push(format!(
+            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: whoever stole it can \
+             log in again; put it back into `revoked`, or publish another key"
+        ));
+    }
+    if let Some(first) = open.first() {
+        let more = if open.len() > 1 { format!(" and {} more", open.len() - 1) } else { String::new() };
+        told.push(format!(
+            "{first}{more} left `revoked`: nodes no longer remove the key from lines that others write; keep it there for \
+             as long as some copy of it may be left"
+        ));
+    }
+    told
+}
+
 impl Shown {
     fn one(keys: &[&PublishedKey]) -> Self {
-        let terms = keys.iter().map(|key| terms(key)).filter(|terms| *terms != EVERYBODY).collect();
+        let mut terms: Vec<String> = keys.iter().map(|key| terms(key)).collect();
+        terms.dedup();
+        // Beside lines on other terms, the one without any is what counts.
+        if terms.len() == 1 {
+            terms.retain(|terms| *terms != EVERYBODY);
+        }
         Self { line: line(keys), terms }
     }
 
@@ -153,7 +182,7 @@ impl Shown {
         let come = is.iter().filter(|line| !was.contains(line)).map(|line| format!("+ {line}"));
         let mut terms: Vec<String> = gone.chain(come).collect();
         if terms.is_empty() {
-            terms.push("its lines in another order or number".to_owned());
+            terms.push("its lines in another order".to_owned());
         }
         Self { line: line(after), terms }
     }
@@ -165,9 +194,11 @@ fn line(keys: &[&PublishedKey]) -> String {
     format!("{} {} {}", key.fingerprint(), key.kind(), first.line.comment).trim_end().to_owned()
 }
 
-/// All that a document says of a key, line by line.
+/// All that a document says of a key, line by line; the same line is installed once, however often it is there.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
-    keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key))).collect()
+    let mut seen = BTreeSet::new();
+    let each = keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key)));
+    each.filter(|line| seen.insert(line.clone())).collect()
 }
 
 const EVERYBODY: &str = "every account";

@@ -115,7 +115,7 @@ pub fn warnings(
         windows(keys, now),
         local_times(keys),
         without_keys(keys, min_keys, now),
-        twice(keys),
+        several_lines(keys),
         revoked(keys),
         strength(keys),
         old_servers(keys),
@@ -167,15 +167,22 @@ fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<Str
     .collect()
 }
 
-fn twice(keys: &[Judged<'_>]) -> Vec<String> {
+/// Keys with several lines. All lines are installed, so that one which asks for more is worth nothing beside one that
+/// asks for less.
+fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
     let mut told = Vec::new();
     for judged in keys {
         let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
-        if earlier.iter().any(|other| overlap(other, judged)) {
-            let text =
-                "it is listed twice for one account; while both windows are open the first counts, else the other";
-            told.push(format!("{}: {text}", name(judged.key)));
+        let beside: Vec<_> = earlier.iter().filter(|other| overlap(other, judged)).collect();
+        if beside.iter().any(|other| other.key == judged.key) {
+            told.push(format!("{}: it is listed twice in the same words; once is enough", name(judged.key)));
+        } else if !beside.is_empty() {
+            told.push(format!(
+                "{}: it is listed twice for one account, on different terms: both lines are installed, and sshd takes the \
+                 first whose `from=` matches",
+                name(judged.key)
+            ));
         }
         earlier.push(judged);
     }
@@ -304,6 +311,13 @@ fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
 
 fn name(key: &PublishedKey) -> String {
     format!("{} {}", key.line.key.fingerprint(), key.line.comment).trim_end().to_owned()
+}
+
+/// How many different keys there are, and on how many lines where that is another number: `2 keys on 3 lines`.
+pub fn counted_keys(keys: &[Judged<'_>]) -> String {
+    let different: BTreeSet<_> = keys.iter().map(|judged| judged.key.line.key.fingerprint()).collect();
+    let text = counted(different.len(), "key");
+    if different.len() == keys.len() { text } else { format!("{text} on {} lines", keys.len()) }
 }
 
 /// `1 key`, `2 keys`.

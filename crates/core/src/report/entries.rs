@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::kind::Kind;
+use super::text::one_line;
 use crate::document::{Name, Serial};
 use crate::history::RIVALRY;
 use crate::key::Fingerprint;
@@ -42,6 +43,26 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The entry as it may be seen: no field has what would deceive a terminal.
+    pub fn shown(&self) -> Self {
+        let field = |text: &Option<String>| text.as_deref().map(one_line);
+        let lines = |text: &String| text.split('\n').map(one_line).collect::<Vec<_>>().join("\n");
+        Self {
+            kind: self.kind,
+            message: one_line(&self.message),
+            account: field(&self.account),
+            path: field(&self.path),
+            fingerprint: field(&self.fingerprint),
+            key_type: field(&self.key_type),
+            comment: field(&self.comment),
+            document: field(&self.document),
+            serial: field(&self.serial),
+            digest: field(&self.digest),
+            source: field(&self.source),
+            keys: self.keys.as_ref().map(lines),
+        }
+    }
+
     /// An entry about the service as a whole.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::outcome::{Outcome, Status};
+use crate::words::is_deceptive;
 
 const STATUSES: [Status; 4] = [Status::Ok, Status::Stale, Status::Degraded, Status::Failed];
 
@@ -207,7 +208,7 @@ fn escaped(text: &str) -> String {
         match c {
             '\\' => escaped.push_str("\\\\"),
             '"' => escaped.push_str("\\\""),
-            c if c.is_control() => escaped.push(' '),
+            c if is_deceptive(c) => escaped.push(' '),
             c => escaped.push(c),
         }
     }

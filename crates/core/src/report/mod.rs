@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod entries;
+pub mod json;
 pub mod kind;
 pub mod metrics;
 pub mod object;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::json;
 use super::summary::Summary;
 use crate::document::{Digest, Name, Serial};
 use crate::outcome::{Outcome, Problem, Status};
@@ -130,7 +131,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
             .collect(),
     };
     // It cannot fail: no map has keys that are no texts.
-    let mut bytes = serde_json::to_vec(&object).unwrap_or_default();
+    let mut bytes = json::compact(&object).unwrap_or_default();
     bytes.push(b'\n');
     bytes
 }

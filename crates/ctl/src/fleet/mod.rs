@@ -80,6 +80,11 @@ fn look(options: &Options, mut watcher: Watcher) -> Result<Exit, Exit> {
         nobody(options);
         return Err(Exit::Failed);
     }
+    let troubled = table::troubled(&fleet);
+    if !troubled.is_empty() {
+        complain(&format!("not all is well with {} nodes: {troubled}", table::grouped(fleet.rows.len())));
+        return Err(Exit::Failed);
+    }
     shown
 }
 

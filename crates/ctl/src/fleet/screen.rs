@@ -62,7 +62,7 @@ impl Progress {
 
 impl Tell for Progress {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
-        let trouble = trouble.map(ToString::to_string).unwrap_or_default();
+        let trouble = trouble.map(|fault| one_line(&fault.to_string())).unwrap_or_default();
         let time = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         if self.live {
             let width = width(stderr(), true).unwrap_or(2 * NARROWEST);
