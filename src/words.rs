@@ -18,7 +18,9 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 
 /// A text that stays in its line and shows all that it has: `sign` stands where it would not.
 pub(crate) fn plain(text: &str, sign: char) -> String {
-    text.chars().map(|c| if c.is_control() || is_hidden(c) { sign } else { c }).collect()
+    let mut plain = String::with_capacity(text.len());
+    plain.extend(text.chars().map(|c| if c.is_control() || is_hidden(c) { sign } else { c }));
+    plain
 }
 
 /// Invisible characters that reorder or hide what a person sees.

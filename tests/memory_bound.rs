@@ -1,4 +1,4 @@
-//! FAILURES 16 for memory: whatever a source holds, and whatever a user has put into his file, the service's memory grows
+//! What many keys and accounts cost, in memory and in work. FAILURES 16 for memory: whatever a source holds, and whatever a user has put into his file, the service's memory grows
 //! by a small multiple of the 1 MiB that either may have.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
@@ -8,7 +8,7 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use support::{Service, Setup, eventually, me};
+use support::{Service, Setup, clean_command, eventually, lab, me};
 
 /// The most bytes of a document and of an account's file.
 const CAP: usize = 1 << 20;
@@ -214,4 +214,94 @@ fn f16_nor_does_what_a_user_puts_into_his_file() {
     let rows =
         ["", "mode = \"exclusive\""].map(|extra| files.clone().map(|(name, file)| (name, small.clone(), file, extra)));
     measure(&rows.concat());
+}
+
+/// The variables that the unit sets for malloc: in another environment the same program grows otherwise.
+fn environment_of_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lines = include_str!("../systemd/authkeysd.service").lines();
+    lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+}
+
+/// How many instructions one `sync` takes. Unlike seconds they are the same on every machine and in every run.
+fn instructions(setup: &Setup) -> u64 {
+    setup.write_config();
+    let program = clean_command().get_program().to_owned();
+    let mut command = std::process::Command::new("valgrind");
+    command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
+    command.args(["--config", &setup.config().display().to_string(), "sync"]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("AWS_EC2_METADATA_DISABLED", "true");
+    let output = command.envs(environment_of_unit()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let counted = said.lines().find_map(|line| line.split_once("Collected : ")).unwrap();
+    counted.1.trim().parse().unwrap()
+}
+
+/// The most that a unit more may cost among many, in percent of what it costs among few.
+const LINEAR: u64 = 115;
+
+/// Asserts that the second step up costs as much for each unit as the first.
+fn assert_linear(counts: [u64; 3], work: [u64; 3]) {
+    let first = (work[1] - work[0]) / (counts[1] - counts[0]);
+    let second = (work[2] - work[1]) / (counts[2] - counts[1]);
+    println!("{counts:?}: {work:?}, {first} and then {second} instructions for each more");
+    assert!(second * 100 < first * LINEAR, "{first} instructions for each, later {second}");
+}
+
+/// Keys in text, with options and a comment.
+fn in_text(count: u64) -> Vec<u8> {
+    let line = |n| format!("restrict,from=\"10.0.0.0/8\" {} user-{n}@example.org\n", key(usize::try_from(n).unwrap()));
+    (0..count).map(line).collect::<String>().into_bytes()
+}
+
+/// The same in JSON, where the quotes are escaped and there are times.
+fn in_json(count: u64) -> Vec<u8> {
+    let entry = |n| {
+        let key = key(usize::try_from(n).unwrap());
+        format!(
+            r#"{{"public_key":"{key} user-{n}@example.org","options":["restrict","from=\"10.0.0.0/8\""],"not_after":"2099-01-01T00:00:00Z"}}"#
+        )
+    };
+    let entries: Vec<String> = (0..count).map(entry).collect();
+    format!("{{\"version\":1,\"keys\":[{}]}}", entries.join(",")).into_bytes()
+}
+
+#[test]
+fn f57_the_work_of_a_cycle_grows_linearly_with_the_keys_in_the_units_environment() {
+    for published in [in_text, in_json] {
+        let counts = [10, 1_024, 4_096];
+        let cost = counts.map(|count| {
+            let setup = Setup::new();
+            let path = setup.path("authorized_keys");
+            let setup = setup.account(&me(), &format!("file = \"{}\"", path.display()));
+            setup.publish(&published(count));
+            // The first cycle installs them, the second finds them all there.
+            [instructions(&setup), instructions(&setup)]
+        });
+        assert_linear(counts, cost.map(|[install, _]| install));
+        assert_linear(counts, cost.map(|[_, unchanged]| unchanged));
+    }
+}
+
+#[test]
+fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment() {
+    lab("f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment", || {
+        let counts = [1, 100, 300];
+        let mut passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        for number in 0..300 {
+            let (home, uid) = (format!("/home/many{number}"), 62_000 + number);
+            passwd.push_str(&format!("many{number}:x:{uid}:{uid}::{home}:/bin/sh\n"));
+            std::fs::create_dir(&home).unwrap();
+            std::os::unix::fs::chown(&home, Some(uid), Some(uid)).unwrap();
+        }
+        std::fs::write("/etc/passwd", passwd).unwrap();
+        let cost = counts.map(|count| {
+            let setup = (0..count).fold(Setup::new(), |setup, n| setup.account(&format!("many{n}"), ""));
+            setup.publish(&in_text(10));
+            let install = instructions(&setup);
+            (0..count).for_each(|n| std::fs::remove_dir_all(format!("/home/many{n}/.ssh")).unwrap());
+            install
+        });
+        assert_linear(counts, cost);
+    });
 }

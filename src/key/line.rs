@@ -99,7 +99,14 @@ impl KeyLine {
         }
         let line = Self::assemble(OptionList::from_single(options)?, text, rules)?;
         line.options.check(&rules.options)?;
-        if line.to_string().len() > MAX_LINE { Err(BadLine::TooLong) } else { Ok(line) }
+        if line.written_len() > MAX_LINE { Err(BadLine::TooLong) } else { Ok(line) }
+    }
+
+    /// How many bytes the canonical form has.
+    fn written_len(&self) -> usize {
+        let options = if self.options.is_empty() { 0 } else { self.options.written_len() + 1 };
+        let comment = if self.comment.is_empty() { 0 } else { self.comment.len() + 1 };
+        options + self.key.kind().len() + 1 + self.key.base64_len() + comment
     }
 
     fn assemble(options: OptionList, key: &str, rules: &LineRules) -> Result<Self, BadLine> {

@@ -20,6 +20,7 @@ test command unshare util-linux
 test command mount mount
 test command ip iproute2
 test command strace strace
+test command valgrind valgrind
 test command mkfs.ext4 e2fsprogs
 test command chattr e2fsprogs
 test command mkfs.xfs xfsprogs
