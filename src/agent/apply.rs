@@ -11,13 +11,15 @@ use super::{Agent, Cycle};
 use crate::document::Digest;
 use crate::host::{Host, HostError, Replaced, Replacement, Target};
 use crate::key::Fingerprint;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
+use crate::outcome::{AccountOutcome, Fault, FaultClass, KeyList, KeyShown, Status};
 use crate::plan::{Desired, Mode, Plan};
 use crate::source::Fetch;
 use crate::state::Judged;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
+/// So many different lists of keys are kept at hand for the accounts that follow.
+const DISTINCT_LISTS: usize = 8;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
 
@@ -162,9 +164,10 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
                 faults.push(Fault { class: FaultClass::Failed, text });
             }
             outcome.changed = changed;
-            outcome.in_force = work.plan.in_force;
-            (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
-            outcome.updated = work.plan.updated;
+            outcome.in_force = cycle.shared_keys(work.plan.in_force);
+            outcome.added = cycle.shared_keys(work.plan.added);
+            outcome.removed = cycle.shared_keys(work.plan.removed);
+            outcome.updated = cycle.shared_keys(work.plan.updated);
             if !cycle.intent.dry_run {
                 let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
                 mine.judged = work.judged.or(mine.judged.take());
@@ -180,5 +183,24 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
             faults.push(failed);
         }
     }
+    outcome.count_keys();
     Carried { outcome, faults }
+}
+
+impl Cycle<'_> {
+    /// One list for all accounts that have the same keys.
+    fn shared_keys(&mut self, keys: Vec<KeyShown>) -> KeyList {
+        if keys.is_empty() {
+            return KeyList::default();
+        }
+        if let Some(same) = self.key_lists.iter().find(|known| ***known == *keys) {
+            return same.clone();
+        }
+        if self.key_lists.len() == DISTINCT_LISTS {
+            self.key_lists.pop_front();
+        }
+        let list = KeyList::from(keys);
+        self.key_lists.push_back(list.clone());
+        list
+    }
 }

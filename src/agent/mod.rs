@@ -8,7 +8,7 @@ mod fragments;
 mod pinned;
 mod signers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_util::future::join_all;
 use jiff::tz::TimeZone;
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{AccountConfig, Config};
 use crate::host::Host;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
+use crate::outcome::{AccountOutcome, Fault, FaultClass, KeyList, Outcome, Status};
 use crate::schedule::Clock;
 use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, Store};
@@ -70,6 +70,8 @@ struct Cycle<'s> {
     now: Timestamp,
     faults: Vec<Fault>,
     shared: Shared,
+    /// The lists of keys that came last: many accounts have the same.
+    key_lists: VecDeque<KeyList>,
     /// Nothing had been remembered when it began, and nobody has been told yet that something should have been.
     new: bool,
 }
@@ -155,6 +157,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 now: clock.effective(),
                 faults: Vec::from_iter(faults),
                 shared: Shared::default(),
+                key_lists: VecDeque::new(),
             },
         )
     }
@@ -169,7 +172,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let news = documents(&state) != documents(store.state());
         let now = begun.effective();
-        let mut cycle = Cycle { store, state, intent, clock: begun, now, faults, shared, new: first };
+        let mut cycle =
+            Cycle { store, state, intent, clock: begun, now, faults, shared, key_lists: VecDeque::new(), new: first };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 

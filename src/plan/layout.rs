@@ -84,6 +84,14 @@ pub fn holds_our_block(present: &[u8]) -> bool {
     classify(present, Mode::Block).iter().any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
 
+/// The keys of the lines that are ours.
+pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
+    let lines = classify(present, mode);
+    let ours = lines.iter().filter(|line| line.owner == Owner::Ours);
+    let found = ours.filter_map(|line| line.found.as_ref());
+    found.map(|found| KeyShown::new(&found.key, &found.comment)).collect()
+}
+
 /// Plans a file of which no key set is known: nothing is taken away, the pinned keys that no line has are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _installed: &BTreeSet<Fingerprint>) -> Plan {
     let old = present.unwrap_or_default();

@@ -171,7 +171,7 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
         entries.extend(account.updated.iter().map(|key| Entry::of_key(Kind::KeyUpdated, account, key)));
     }
     let good = account.status != Status::Failed;
-    if good && (restate || before.is_none_or(|before| before.in_force != account.in_force)) {
+    if good && (restate || before.is_none_or(|before| !before.has_keys_of(account))) {
         let keys: Vec<String> = account.in_force.iter().map(line).collect();
         let message = format!("keys in force: {} {}: {}", account.user, account.file, keys.len());
         let entry = Entry::of_account(Kind::KeysInForce, account, message);
@@ -202,10 +202,12 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
 /// and again, and must not be able to wash with them what happened before out of the journal.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
     let ours: HashSet<&Fingerprint> =
-        before.iter().flat_map(|before| &before.in_force).map(|key| &key.fingerprint).collect();
+        before.iter().flat_map(|before| before.in_force.iter()).map(|key| &key.fingerprint).collect();
+    // After a restart only the first keys are known by name: then any of these may have been ours.
+    let known = before.is_none_or(AccountOutcome::lists_all_in_force);
     let mut others = 0;
-    for key in &account.removed {
-        if !ours.contains(&key.fingerprint) {
+    for key in account.removed.iter() {
+        if known && !ours.contains(&key.fingerprint) {
             others += 1;
             if others > NAMED {
                 continue;

@@ -41,7 +41,18 @@ struct Object<'a> {
     stale_cycles: u32,
     sources: Vec<Source<'a>>,
     accounts: Vec<Account<'a>>,
+    counts: Counts,
 }
+
+/// How many there are, whether all are listed or not.
+#[derive(Serialize)]
+struct Counts {
+    sources: usize,
+    accounts: usize,
+}
+
+/// The most sources, and the most accounts, that an object lists: whoever reads the fleet's objects has them all in memory.
+const LISTED: usize = 1_000;
 
 #[derive(Serialize)]
 struct Source<'a> {
@@ -102,6 +113,7 @@ pub(super) fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u
         sources: outcome
             .sources
             .iter()
+            .take(LISTED)
             .map(|source| Source {
                 source: &source.source,
                 status: source.status,
@@ -116,6 +128,7 @@ pub(super) fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u
         accounts: outcome
             .accounts
             .iter()
+            .take(LISTED)
             .map(|account| Account {
                 user: &account.user,
                 status: account.status,
@@ -123,11 +136,12 @@ pub(super) fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u
                 name: account.name.as_ref(),
                 serial: account.serial,
                 digest: account.digest,
-                keys: account.in_force.len(),
-                left_out: account.left_out.len(),
+                keys: account.counts.in_force,
+                left_out: account.counts.left_out,
                 repairs: account.repairs,
             })
             .collect(),
+        counts: Counts { sources: outcome.sources.len(), accounts: outcome.accounts.len() },
     };
     // It cannot fail: no map has keys that are no texts.
     let mut bytes = serde_json::to_vec(&object).unwrap_or_default();

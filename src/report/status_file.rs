@@ -1,7 +1,7 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
 use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use super::file;
 use crate::host::{HostError, bounded};
-use crate::outcome::Outcome;
+use crate::outcome::{AccountOutcome, Outcome};
 
 const NAME: &str = "status.json";
-/// The most that is read, 64 MiB: hundreds of accounts with thousands of keys each.
-const MAX_STATUS: u64 = 64 << 20;
+/// The most that is read, 256 MiB: many times what a configuration of 1 MiB can bring about, for the lists of keys are short.
+const MAX_STATUS: u64 = 256 << 20;
 
 /// Why the status file could not be read or written.
 #[derive(Debug, Error)]
@@ -52,7 +52,11 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     let Some(found) = bounded::read(&path, MAX_STATUS)? else {
         return Ok(None);
     };
-    serde_json::from_slice(&found.content).map(Some).map_err(|source| StatusFileError::Unknown { path, source })
+    let parsed = serde_json::from_slice::<Outcome>(&found.content);
+    let mut outcome = parsed.map_err(|source| StatusFileError::Unknown { path, source })?;
+    // An earlier version listed all keys and counted none.
+    outcome.accounts.iter_mut().for_each(AccountOutcome::count_keys);
+    Ok(Some(outcome))
 }
 
 /// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written anew after the boot.
@@ -68,7 +72,9 @@ fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
         Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => return Err(fault),
         _ => {}
     }
-    let mut bytes = serde_json::to_vec_pretty(outcome)?;
-    bytes.push(b'\n');
-    file::replace(path, &bytes)
+    let outcome = outcome.shortened();
+    file::replace(path, |file| {
+        serde_json::to_writer_pretty(&mut *file, &outcome)?;
+        file.write_all(b"\n")
+    })
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use authkeysd::config::Config;
+use authkeysd::document::LeftOut;
 use authkeysd::history::History;
-use authkeysd::outcome::{Outcome, ReportOutcome, Status};
+use authkeysd::key::KeyBlob;
+use authkeysd::outcome::{AccountOutcome, KeyList, KeyShown, Outcome, ReportOutcome, Status};
 use authkeysd::report::metrics::{self, Counters};
 use authkeysd::report::summary::Summary;
 use authkeysd::report::tags::{MAX_VALUE, TagNames, tags};
@@ -290,4 +292,28 @@ fn metrics_tell_the_node_and_escape_what_others_named() {
         assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
     }
     assert!(!metrics::render(&good, None).contains("_total"), "sync counts nothing");
+}
+
+#[test]
+fn f57_a_status_stays_short_whatever_the_accounts_and_keys() {
+    let key = KeyBlob::recognise(ed(1).split(' ').nth(1).unwrap().as_bytes()).unwrap();
+    for (accounts, comment, listed) in [(1, 10, 100), (100, 10, 100), (1_000, 10, 20), (100, 8_000, 3)]
+    {
+        let keys: KeyList = std::iter::repeat_n(KeyShown::new(&key, &"x".repeat(comment)), 4_096).collect();
+        let mut account = AccountOutcome::new(None);
+        (account.in_force, account.added, account.removed) = (keys.clone(), keys.clone(), keys.clone());
+        account.updated = keys;
+        let bad = LeftOut { line: 1, reason: "y".repeat(300) };
+        account.left_out = vec![bad; 4_096];
+        account.count_keys();
+        let mut outcome = outcome(&named("w", 1));
+        outcome.accounts = vec![account; accounts];
+        let short = outcome.shortened();
+        let found = &short.accounts[0];
+        assert_eq!((found.in_force.len(), found.counts), (listed, outcome.accounts[0].counts));
+        assert_eq!(found.counts.left_out, 4_096);
+        assert!(found.has_keys_of(&outcome.accounts[0]) && !found.lists_all_in_force());
+        let bytes = serde_json::to_vec_pretty(&short).unwrap().len();
+        assert!(bytes < 64 << 20, "{accounts} accounts: {bytes} bytes");
+    }
 }

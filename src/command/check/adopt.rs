@@ -14,7 +14,7 @@ use crate::command::block_on;
 use crate::config::Config;
 use crate::host::{Account, Host as _, Node, Place, Target};
 use crate::key::{Fingerprint, identify};
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
+use crate::outcome::{AccountOutcome, KeyList, KeyShown, Outcome, Status, chain};
 use crate::plan::Mode;
 use crate::report::text::{Colour, one_line};
 use crate::source::Sources;
@@ -71,9 +71,9 @@ enum Known {
 struct First {
     status: Status,
     detail: String,
-    added: Vec<KeyShown>,
-    updated: Vec<KeyShown>,
-    removed: Vec<KeyShown>,
+    added: KeyList,
+    updated: KeyList,
+    removed: KeyList,
 }
 
 /// Looks at everything; the findings say what to do, and carry the exit code.
