@@ -18,7 +18,7 @@ use crate::config::{Config, Report};
 use crate::history::{History, RIVALRY};
 use crate::host::{HostError, Node, bounded};
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
-use crate::report::entries::entries;
+use crate::report::entries::each_entry;
 use crate::report::{journal, status_file, text};
 use crate::service::Setup;
 use crate::source::Sources;
@@ -117,7 +117,7 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
-        entries(history.last(), outcome, false).iter().for_each(journal::tell);
+        each_entry(history.last(), outcome, false, journal::tell);
     }
     write_status(directory, outcome);
 }

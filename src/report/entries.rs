@@ -96,22 +96,33 @@ impl Entry {
 /// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log in.
 pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
     let mut entries = Vec::new();
+    each_entry(last, now, restate, |entry| entries.push(entry.clone()));
+    entries
+}
+
+/// The same one after the other: a first cycle may have hundreds of thousands of them.
+pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell: impl FnMut(&Entry)) {
+    let mut entries = Vec::new();
     for source in &now.sources {
         let before = last.and_then(|last| last.sources.iter().find(|before| before.source == source.source));
         of_source(before, source, &mut entries);
+        entries.drain(..).for_each(|entry| tell(&entry));
     }
+    let of_user = |account: &AccountOutcome| {
+        let same_user = |before: &&AccountOutcome| before.user == account.user;
+        last.and_then(|last| last.accounts.iter().find(same_user))
+    };
     for account in &now.accounts {
-        let before = last.and_then(|last| last.accounts.iter().find(|before| before.user == account.user));
-        of_account(before, account, restate, &mut entries);
+        of_account(of_user(account), account, restate, &mut entries);
+        entries.drain(..).for_each(|entry| tell(&entry));
     }
     let told = |text: &str| {
         now.sources.iter().map(|source| &source.detail).chain(now.accounts.iter().map(|a| &a.detail)).any(|d| d == text)
     };
     let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
     for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
-        entries.push(Entry::new(Kind::Fault, fault.text.clone()));
+        tell(&Entry::new(Kind::Fault, fault.text.clone()));
     }
-    entries
 }
 
 fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
@@ -218,10 +229,7 @@ fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &
     if others > NAMED {
         let what = Kind::KeysRemoved.words();
         let (more, file) = (others - NAMED, &account.file);
-        let message = format!(
-            "{what}: {} {file}: {more} that were never ours; `authkeysd status --json` names them",
-            account.user
-        );
+        let message = format!("{what}: {} {file}: {more} that were never ours", account.user);
         entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
     }
 }

@@ -26,7 +26,7 @@ use crate::history::History;
 use crate::host::Host;
 use crate::outcome::{Fault, FaultClass, Outcome, chain};
 use crate::report::deliver::Deliver;
-use crate::report::entries::{Entry, entries};
+use crate::report::entries::{Entry, each_entry};
 use crate::report::kind::Kind;
 use crate::report::{journal, status_file, text};
 use crate::schedule::{Act, Ended, Node, Planner, Timing};
@@ -264,7 +264,7 @@ where
         self.planner.ended(act, ended, now, random());
         outcome.next_cycle = Some(self.planner.wake());
         outcome.instance_id = self.instance.clone();
-        entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
+        each_entry(self.history.last(), &outcome, !self.begun, journal::tell);
         self.begun = true;
         self.reporter.cycle_ended(&outcome);
         self.history.remember(outcome);
