@@ -297,8 +297,7 @@ fn metrics_tell_the_node_and_escape_what_others_named() {
 #[test]
 fn f57_a_status_stays_short_whatever_the_accounts_and_keys() {
     let key = KeyBlob::recognise(ed(1).split(' ').nth(1).unwrap().as_bytes()).unwrap();
-    for (accounts, comment, listed) in [(1, 10, 100), (100, 10, 100), (1_000, 10, 20), (100, 8_000, 3)]
-    {
+    for (accounts, comment, listed) in [(1, 10, 100), (100, 10, 100), (1_000, 10, 20), (100, 8_000, 3)] {
         let keys: KeyList = std::iter::repeat_n(KeyShown::new(&key, &"x".repeat(comment)), 4_096).collect();
         let mut account = AccountOutcome::new(None);
         (account.in_force, account.added, account.removed) = (keys.clone(), keys.clone(), keys.clone());
