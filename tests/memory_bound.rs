@@ -237,6 +237,18 @@ fn instructions(setup: &Setup) -> u64 {
     counted.1.trim().parse().unwrap()
 }
 
+/// Accounts `many0`, `many1` and so on, with homes.
+fn add_accounts(count: u32) {
+    let mut passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    for number in 0..count {
+        let (home, uid) = (format!("/home/many{number}"), 62_000 + number);
+        passwd.push_str(&format!("many{number}:x:{uid}:{uid}::{home}:/bin/sh\n"));
+        std::fs::create_dir(&home).unwrap();
+        std::os::unix::fs::chown(&home, Some(uid), Some(uid)).unwrap();
+    }
+    std::fs::write("/etc/passwd", passwd).unwrap();
+}
+
 /// The most that a unit more may cost among many, in percent of what it costs among few.
 const LINEAR: u64 = 115;
 
@@ -287,14 +299,7 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_keys_in_the_units_environment
 fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment() {
     lab("f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment", || {
         let counts = [1, 100, 300];
-        let mut passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-        for number in 0..300 {
-            let (home, uid) = (format!("/home/many{number}"), 62_000 + number);
-            passwd.push_str(&format!("many{number}:x:{uid}:{uid}::{home}:/bin/sh\n"));
-            std::fs::create_dir(&home).unwrap();
-            std::os::unix::fs::chown(&home, Some(uid), Some(uid)).unwrap();
-        }
-        std::fs::write("/etc/passwd", passwd).unwrap();
+        add_accounts(300);
         let cost = counts.map(|count| {
             let setup = (0..count).fold(Setup::new(), |setup, n| setup.account(&format!("many{n}"), ""));
             setup.publish(&in_text(10));
@@ -303,5 +308,35 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environ
             install
         });
         assert_linear(counts, cost);
+    });
+}
+
+/// The most bytes that a key of one account more may cost in a cycle, and after it, where the accounts have one document.
+const KEY_IN_CYCLE: usize = 600;
+const KEY_AT_REST: usize = 250;
+
+#[test]
+fn f57_accounts_of_one_document_share_its_keys_in_memory() {
+    lab("f57_accounts_of_one_document_share_its_keys_in_memory", || {
+        let (few, many, keys) = (2, 42, 300);
+        add_accounts(many);
+        let cost = [few, many].map(|count| {
+            let mut setup = (0..count).fold(Setup::new(), |setup, n| setup.account(&format!("many{n}"), ""));
+            setup.top = "schedule = \"1h\"".to_owned();
+            setup.environment.extend(environment_of_unit().map(|(name, value)| (name.to_owned(), value.to_owned())));
+            setup.publish(&in_text(keys));
+            let service = Service::start(&setup, |_| {});
+            eventually("the first cycle's end", || setup.runtime_dir().join("status.json").exists());
+            let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
+            (0..count).for_each(|n| std::fs::remove_dir_all(format!("/home/many{n}/.ssh")).unwrap());
+            ["VmHWM:", "VmRSS:"].map(|name| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+                line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() * 1_024
+            })
+        });
+        let more = usize::try_from(many - few).unwrap() * usize::try_from(keys).unwrap();
+        let [peak, rest] = [0, 1].map(|at| cost[1][at].saturating_sub(cost[0][at]) / more);
+        println!("{cost:?}: {peak} bytes for each key of each account in a cycle, {rest} after it");
+        assert!(peak < KEY_IN_CYCLE && rest < KEY_AT_REST, "{peak} bytes in a cycle, {rest} after it");
     });
 }

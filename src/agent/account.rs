@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
 use super::apply::Work;
-use super::files::Files;
+use super::files::{Files, Planner};
 use super::pinned::Pinned;
 use super::{Agent, Cycle};
 use crate::config::{AccountConfig, FragmentName, Placed};
 use crate::document::{Digest, Document, LeftOut, Rules, count_keys};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::key::Fingerprint;
+use crate::key::{Fingerprint, FingerprintSet};
 use crate::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use crate::plan::{Desired, ExpiryForm, Mode, Moment, desired, holds_our_block};
 use crate::source::{Fetch, SourceUrl, Stage};
@@ -164,8 +165,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
-        let (mode, installed) = (account.mode, mine.installed.clone());
-        let work = Work { target, mode, desired, files, plan, planner: Files::plan, installed, judged, settled: None };
+        mine.installed = cycle.in_common.installed.share(mine.installed.clone());
+        let (mode, installed, planner) = (account.mode, mine.installed.clone(), Files::plan as Planner);
+        let keys = Some(cycle.in_common.keys_of(&mut plan));
+        let desired = cycle.in_common.desired.share(Arc::new(desired));
+        let work = Work { target, mode, desired, files, plan, keys, planner, installed, judged, settled: None };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -184,9 +188,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let work = (!desired.entries.is_empty()).then(|| {
             let plan = files.add_pinned(&desired, account.mode, &mine.installed);
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
-            let (mode, installed) = (account.mode, BTreeSet::new());
-            let planner = Files::add_pinned;
-            Work { target, mode, desired, files, plan, planner, installed, judged: None, settled: None }
+            let (mode, installed) = (account.mode, FingerprintSet::default());
+            let (planner, desired) = (Files::add_pinned as Planner, Arc::new(desired));
+            Work { target, mode, desired, files, plan, keys: None, planner, installed, judged: None, settled: None }
         });
         Prepared { outcome, faults: Vec::new(), work }
     }

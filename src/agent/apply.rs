@@ -1,25 +1,23 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
+use super::recent::PlannedKeys;
 use super::{Agent, Cycle};
 use crate::document::Digest;
 use crate::host::{Host, HostError, Replaced, Replacement, Target};
-use crate::key::Fingerprint;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, KeyList, KeyShown, Status};
+use crate::key::FingerprintSet;
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Status};
 use crate::plan::{Desired, Mode, Plan};
 use crate::source::Fetch;
 use crate::state::Judged;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
-/// So many different lists of keys are kept at hand for the accounts that follow.
-const DISTINCT_LISTS: usize = 8;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
 
@@ -28,13 +26,15 @@ const AT_ONCE: usize = 32;
 pub(super) struct Work {
     pub(super) target: Target,
     pub(super) mode: Mode,
-    pub(super) desired: Desired,
+    pub(super) desired: Arc<Desired>,
     pub(super) files: Files,
     pub(super) plan: Plan,
+    /// The plan's keys, as long as it is the first plan.
+    pub(super) keys: Option<PlannedKeys>,
     /// What made the plan, and makes it again when the file changes under us.
     pub(super) planner: Planner,
     /// The keys that may go for having been ours.
-    pub(super) installed: BTreeSet<Fingerprint>,
+    pub(super) installed: FingerprintSet,
     /// The documents that passed the guard.
     pub(super) judged: Option<Judged>,
     /// What became of it, or why nothing could; `None` as long as it is not settled.
@@ -144,30 +144,30 @@ impl Work {
 
     fn plan_again(&mut self, files: Files) {
         self.plan = (self.planner)(&files, &self.desired, self.mode, &self.installed);
+        self.keys = None;
         self.files = files;
     }
 }
 
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     let Prepared { mut outcome, mut faults, work } = prepared;
-    let Some(work) = work else {
+    let Some(mut work) = work else {
         return Carried { outcome, faults };
     };
     let kept_writing = || {
         let text = "somebody else keeps writing it, it was left alone; stop the other writer";
         Err(Fault::at(FaultClass::Failed, &work.target.path().display(), text))
     };
-    match work.settled.unwrap_or_else(kept_writing) {
+    match work.settled.take().unwrap_or_else(kept_writing) {
         Ok(Settled { changed, faults: named }) => {
             for text in named {
                 outcome.fault(Status::Degraded, text.clone());
                 faults.push(Fault { class: FaultClass::Failed, text });
             }
             outcome.changed = changed;
-            outcome.in_force = cycle.shared_keys(work.plan.in_force);
-            outcome.added = cycle.shared_keys(work.plan.added);
-            outcome.removed = cycle.shared_keys(work.plan.removed);
-            outcome.updated = cycle.shared_keys(work.plan.updated);
+            let keys = work.keys.take().unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
+            (outcome.in_force, outcome.added) = (keys.in_force, keys.added);
+            (outcome.removed, outcome.updated) = (keys.removed, keys.updated);
             if !cycle.intent.dry_run {
                 let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
                 mine.judged = work.judged.or(mine.judged.take());
@@ -185,22 +185,4 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     }
     outcome.count_keys();
     Carried { outcome, faults }
-}
-
-impl Cycle<'_> {
-    /// One list for all accounts that have the same keys.
-    fn shared_keys(&mut self, keys: Vec<KeyShown>) -> KeyList {
-        if keys.is_empty() {
-            return KeyList::default();
-        }
-        if let Some(same) = self.key_lists.iter().find(|known| ***known == *keys) {
-            return same.clone();
-        }
-        if self.key_lists.len() == DISTINCT_LISTS {
-            self.key_lists.pop_front();
-        }
-        let list = KeyList::from(keys);
-        self.key_lists.push_back(list.clone());
-        list
-    }
 }

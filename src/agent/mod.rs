@@ -6,9 +6,10 @@ mod apply;
 mod files;
 mod fragments;
 mod pinned;
+mod recent;
 mod signers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jiff::tz::TimeZone;
@@ -16,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::{AccountConfig, Config};
 use crate::host::Host;
-use crate::outcome::{AccountOutcome, Fault, FaultClass, KeyList, Outcome, Status};
+use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
 use crate::schedule::Clock;
 use crate::source::{Fetch, SourceUrl};
 use crate::state::{State, Store};
@@ -25,6 +26,7 @@ use account::{Found, Prepared, Shared};
 use acquire::Acquired;
 use apply::Carried;
 use pinned::Pinned;
+use recent::InCommon;
 
 pub use account::target;
 pub use acquire::open_to_others;
@@ -70,8 +72,7 @@ struct Cycle<'s> {
     now: Timestamp,
     faults: Vec<Fault>,
     shared: Shared,
-    /// The lists of keys that came last: many accounts have the same.
-    key_lists: VecDeque<KeyList>,
+    in_common: InCommon,
     /// Nothing had been remembered when it began, and nobody has been told yet that something should have been.
     new: bool,
 }
@@ -157,7 +158,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 now: clock.effective(),
                 faults: Vec::from_iter(faults),
                 shared: Shared::default(),
-                key_lists: VecDeque::new(),
+                in_common: InCommon::default(),
             },
         )
     }
@@ -172,8 +173,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let news = documents(&state) != documents(store.state());
         let now = begun.effective();
-        let mut cycle =
-            Cycle { store, state, intent, clock: begun, now, faults, shared, key_lists: VecDeque::new(), new: first };
+        let mut cycle = Cycle {
+            store,
+            state,
+            intent,
+            clock: begun,
+            now,
+            faults,
+            shared,
+            in_common: InCommon::default(),
+            new: first,
+        };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 

@@ -2,6 +2,7 @@
 
 pub(crate) use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
+pub use fingerprints::FingerprintSet;
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
 pub(crate) use line::{check_text, cut_options, cut_word, looks_like_type};
 pub(crate) use options::dequote;
@@ -10,6 +11,7 @@ pub use time::Expiry;
 pub(crate) use time::standard_offset;
 
 pub mod blob;
+mod fingerprints;
 pub mod line;
 pub mod options;
 pub mod time;
