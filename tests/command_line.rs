@@ -14,8 +14,6 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use s3_stub::{Answer, Stub};
 use serde_json::Value;
 use support::{
@@ -484,47 +482,4 @@ fn a_state_directory_that_cannot_be_used_is_one_line_with_its_remedy() {
         as_alice().fails(1, &[&["/home/alice/state", "can be written by others", "chmod"]]);
         assert_eq!(contents(&PathBuf::from("/home/alice/.ssh")), before, "nothing was begun");
     });
-}
-
-#[test]
-fn f57_a_status_counts_more_keys_than_it_lists_and_status_keys_lists_them_all() {
-    let setup = Setup::with_file();
-    let key = |n: usize| {
-        let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), &[7; 24], &n.to_be_bytes()].concat();
-        format!("ssh-ed25519 {} user-{n}\n", STANDARD.encode(blob))
-    };
-    let text = |count: usize| (0..count).map(key).collect::<String>();
-    setup.publish(text(1_500));
-    let whole: Value = serde_json::from_str(&setup.run(["sync", "--json"]).stdout).unwrap();
-    let whole = &whole["accounts"][0];
-    assert_eq!(whole["in_force"].as_array().unwrap().len(), 1_500, "whoever asks for it gets all of it");
-    // A key of somebody else's is not one of ours, wherever the list comes from.
-    let others =
-        text(1_502).lines().last().unwrap().to_owned() + "\n" + &std::fs::read_to_string(setup.file()).unwrap();
-    std::fs::write(setup.file(), others).unwrap();
-    let status = |arguments: [&str; 3]| -> Value {
-        let run = setup.run(arguments);
-        run.succeeds();
-        serde_json::from_str::<Value>(&run.stdout).unwrap()["accounts"][0].clone()
-    };
-    let shown = status(["status", "--json", "--max-age=1h"]);
-    assert_eq!(shown["in_force"].as_array().unwrap()[..], whole["in_force"].as_array().unwrap()[..100]);
-    assert_eq!((&shown["counts"]["in_force"], &shown["counts"]["added"]), (&1_500.into(), &1_500.into()));
-    assert_eq!(shown["keys_digest"], whole["keys_digest"]);
-    assert_eq!(status(["status", "--json", "--keys"])["in_force"], whole["in_force"]);
-    let run = setup.run(["status", "--keys"]);
-    run.succeeds();
-    let of_ours = |line: &&str| line.starts_with("    SHA256:");
-    assert_eq!(run.stdout.lines().filter(of_ours).count(), 1_500, "{}", run.stdout);
-    assert!(run.stdout.contains("1500 keys in force") && run.stdout.contains("+ and 1400 more"), "{}", run.stdout);
-    // What a later process remembers is enough to know a repair for one.
-    std::fs::write(setup.file(), "").unwrap();
-    setup.run(["sync"]).repairs();
-    setup.publish(text(1_499));
-    let run = setup.run(["sync"]);
-    run.succeeds();
-    assert!(!run.stdout.contains("drift") && run.stdout.contains("user-1499"), "{}", run.stdout);
-    std::fs::remove_file(setup.file()).unwrap();
-    std::fs::create_dir(setup.file()).unwrap();
-    setup.run(["status", "--keys"]).fails(1, &[&["cannot be listed", "directory"]]);
 }
