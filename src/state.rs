@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::host::{HostError, write_durable};
 use authkeys_core::document::Digest;
 use authkeys_core::guard::Guard;
-use authkeys_core::key::Fingerprint;
+use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::{MAX_DOCUMENT, SourceUrl, Stage, Version};
 use authkeys_core::user::UserName;
 use authkeys_core::verify::Mark;
@@ -102,7 +102,7 @@ const MAX_REPLACED: usize = 16;
 #[serde(deny_unknown_fields)]
 pub struct AccountState {
     /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves every line.
-    pub installed: BTreeSet<Fingerprint>,
+    pub installed: FingerprintSet,
     /// The document that the policy let through for this account.
     pub judged: Option<Judged>,
     /// The files of which is kept what stood in them before `exclusive` first replaced it.
@@ -368,11 +368,15 @@ impl Store {
         }
         let state = State { schema: SCHEMA, ..state.clone() };
         let path = self.directory.join("state.json");
-        let bytes = match serde_json::to_vec_pretty(&state) {
-            Ok(bytes) if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_STATE) => bytes,
-            Ok(_) => return Err(StateError::TooLarge(path)),
-            Err(source) => return Err(StateError::Corrupt { path, source }),
-        };
+        let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
+        // Counted first, and then written at once: a buffer that grows would for a moment be there twice.
+        let mut length = Length(0);
+        serde_json::to_writer_pretty(&mut length, &state).map_err(corrupt)?;
+        if u64::try_from(length.0).map_or(true, |length| length > MAX_STATE) {
+            return Err(StateError::TooLarge(path));
+        }
+        let mut bytes = Vec::with_capacity(length.0);
+        serde_json::to_writer_pretty(&mut bytes, &state).map_err(corrupt)?;
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
         self.new = false;
@@ -479,6 +483,20 @@ fn check_access(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
 }
 
+/// Counts what is written to it.
+struct Length(usize);
+
+impl io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// `None` when there is no file.
 fn load(directory: &Path) -> Result<Option<State>, StateError> {
     #[derive(Deserialize)]
@@ -490,11 +508,26 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
         return Ok(None);
     };
     let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
-    let Probe { schema } = serde_json::from_slice(&found.content).map_err(corrupt)?;
-    if schema != SCHEMA {
-        return Err(StateError::Newer { path, schema });
+    let newer = |schema| StateError::Newer { path: path.clone(), schema };
+    let mut state = match serde_json::from_slice::<State>(&found.content) {
+        Ok(state) if state.schema == SCHEMA => state,
+        Ok(state) => return Err(newer(state.schema)),
+        // What a later version wrote cannot be read as a whole, and its schema still says so.
+        Err(fault) => match serde_json::from_slice(&found.content) {
+            Ok(Probe { schema }) if schema != SCHEMA => return Err(newer(schema)),
+            _ => return Err(corrupt(fault)),
+        },
+    };
+    // Accounts of one document had the same keys installed: they share them.
+    let mut last = FingerprintSet::default();
+    for account in state.accounts.values_mut() {
+        if account.installed == last {
+            account.installed = last.clone();
+        } else {
+            last = account.installed.clone();
+        }
     }
-    serde_json::from_slice(&found.content).map(Some).map_err(corrupt)
+    Ok(Some(state))
 }
 
 fn check_owner(directory: &Path) -> Result<(), StateError> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,7 +18,7 @@ use crate::host::{Account, Host, HostError, Place, Target};
 use crate::state::{Judged, State, Store};
 use authkeys_core::config::{AccountConfig, FragmentName, Placed};
 use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
-use authkeys_core::key::Fingerprint;
+use authkeys_core::key::{Fingerprint, FingerprintSet};
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
 use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, holds_our_block};
@@ -167,9 +168,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         if !cycle.intent.dry_run {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
-        let (mode, installed) = (account.mode, mine.installed.clone());
-        let (planner, least): (Planner, _) = (Files::plan, self.config.guard.min_keys);
-        let work = Work { target, mode, desired, files, plan, planner, installed, judged, least, settled: None };
+        mine.installed = cycle.in_common.installed.share(mine.installed.clone());
+        let (mode, installed, planner) = (account.mode, mine.installed.clone(), Files::plan as Planner);
+        let least = self.config.guard.min_keys;
+        let keys = Some(cycle.in_common.keys_of(&mut plan));
+        let desired = cycle.in_common.desired.share(Arc::new(desired));
+        let work = Work { target, mode, desired, files, plan, keys, planner, installed, judged, least, settled: None };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -189,10 +193,22 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let work = (!desired.entries.is_empty()).then(|| {
             let plan = files.add_pinned(&desired, account.mode, &mine.installed);
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
-            let (mode, installed) = (account.mode, BTreeSet::new());
+            let (mode, installed) = (account.mode, FingerprintSet::default());
             // Nothing is taken away.
-            let (planner, least): (Planner, _) = (Files::add_pinned, 0);
-            Work { target, mode, desired, files, plan, planner, installed, judged: None, least, settled: None }
+            let (planner, desired, least) = (Files::add_pinned as Planner, Arc::new(desired), 0);
+            Work {
+                target,
+                mode,
+                desired,
+                files,
+                plan,
+                keys: None,
+                planner,
+                installed,
+                judged: None,
+                least,
+                settled: None,
+            }
         });
         Prepared { outcome, faults, work }
     }
@@ -363,7 +379,7 @@ impl Prepared {
         let Some(work) = &mut self.work else { return self };
         let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
         let standing = work.files.standing();
-        let Desired { entries, pinned, .. } = &mut work.desired;
+        let Desired { entries, pinned, .. } = Arc::make_mut(&mut work.desired);
         let wanted = entries.len();
         entries.retain(|entry| {
             let print = entry.key.fingerprint();

@@ -1,17 +1,17 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::account::{Prepared, host_fault};
 use super::files::{Files, Planner};
 use super::fragments::{Settled, before_settle, settle};
+use super::recent::PlannedKeys;
 use super::{Agent, Cycle};
 use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
 use crate::state::Judged;
 use authkeys_core::document::Digest;
-use authkeys_core::key::Fingerprint;
+use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status};
 use authkeys_core::plan::{Desired, Mode, Plan};
@@ -26,13 +26,15 @@ const AT_ONCE: usize = 32;
 pub(super) struct Work {
     pub(super) target: Target,
     pub(super) mode: Mode,
-    pub(super) desired: Desired,
+    pub(super) desired: Arc<Desired>,
     pub(super) files: Files,
     pub(super) plan: Plan,
+    /// The plan's keys, as long as it is the first plan.
+    pub(super) keys: Option<PlannedKeys>,
     /// What made the plan, and makes it again when the file changes under us.
     pub(super) planner: Planner,
     /// The keys that may go for having been ours.
-    pub(super) installed: BTreeSet<Fingerprint>,
+    pub(super) installed: FingerprintSet,
     /// The documents that passed the guard.
     pub(super) judged: Option<Judged>,
     /// The fewest published keys that may be left.
@@ -160,29 +162,30 @@ impl Work {
 
     fn plan_again(&mut self, files: Files) {
         self.plan = (self.planner)(&files, &self.desired, self.mode, &self.installed);
+        self.keys = None;
         self.files = files;
     }
 }
 
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     let Prepared { mut outcome, mut faults, work } = prepared;
-    let Some(work) = work else {
+    let Some(mut work) = work else {
         return Carried { outcome, faults };
     };
     let kept_writing = || {
         let text = "somebody else keeps writing it, it was left alone; stop the other writer";
         Err(Fault::at(FaultClass::Failed, &work.target.path().display(), text))
     };
-    match work.settled.unwrap_or_else(kept_writing) {
+    match work.settled.take().unwrap_or_else(kept_writing) {
         Ok(Settled { changed, faults: named }) => {
             for text in named {
                 outcome.fault(Status::Degraded, text.clone());
                 faults.push(Fault { class: FaultClass::Failed, text });
             }
             outcome.changed = changed;
-            outcome.in_force = work.plan.in_force;
-            (outcome.added, outcome.removed) = (work.plan.added, work.plan.removed);
-            outcome.updated = work.plan.updated;
+            let keys = work.keys.take().unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
+            (outcome.in_force, outcome.added) = (keys.in_force, keys.added);
+            (outcome.removed, outcome.updated) = (keys.removed, keys.updated);
             if !cycle.intent.dry_run {
                 let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
                 mine.judged = work.judged.or(mine.judged.take());
@@ -198,5 +201,6 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
             faults.push(failed);
         }
     }
+    outcome.count_keys();
     Carried { outcome, faults }
 }

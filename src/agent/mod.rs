@@ -6,6 +6,7 @@ mod apply;
 mod files;
 mod fragments;
 mod pinned;
+mod recent;
 mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use account::{Found, Prepared, Shared};
 use acquire::Acquired;
 use apply::Carried;
 use pinned::Pinned;
+use recent::InCommon;
 
 pub use account::target;
 pub use acquire::open_to_others;
@@ -71,6 +73,7 @@ struct Cycle<'s> {
     now: Timestamp,
     faults: Vec<Fault>,
     shared: Shared,
+    in_common: InCommon,
     /// Nothing had been remembered when it began, and nobody has been told yet that something should have been.
     new: bool,
 }
@@ -159,6 +162,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 now: clock.effective(),
                 faults: Vec::from_iter(faults),
                 shared: Shared::default(),
+                in_common: InCommon::default(),
             },
         )
     }
@@ -173,7 +177,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         let news = documents(&state) != documents(store.state());
         let now = begun.effective();
-        let mut cycle = Cycle { store, state, intent, clock: begun, now, faults, shared, new: first };
+        let mut cycle = Cycle {
+            store,
+            state,
+            intent,
+            clock: begun,
+            now,
+            faults,
+            shared,
+            in_common: InCommon::default(),
+            new: first,
+        };
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 

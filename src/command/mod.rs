@@ -92,6 +92,9 @@ struct Status {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
+    /// List the keys in force; where the status has only the first ones, they are read from the accounts' files
+    #[arg(long)]
+    keys: bool,
     /// How old the last cycle may be [default: 10m, or as long as the next one is not overdue]
     #[arg(long, value_name = "TIME", value_parser = status::max_age)]
     max_age: Option<SignedDuration>,

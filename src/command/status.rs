@@ -6,8 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{Exit, Status as Options, colour, complain, load, print, print_json};
+use crate::agent;
+use crate::host::{Host as _, Node};
 use crate::report::{presence, status_file};
-use authkeys_core::outcome::{Outcome, Status, chain};
+use crate::service::Setup;
+use authkeys_core::config::{AccountConfig, Config};
+use authkeys_core::outcome::{AccountOutcome, KeyList, Outcome, Status, chain};
+use authkeys_core::plan::{Mode, our_keys};
 use authkeys_core::report::text;
 
 /// How old an outcome may be when nothing else is asked for and no next cycle is due.
@@ -17,11 +22,11 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let directory = match load::config_or_exit(path) {
-        Ok(config) => load::setup(config).runtime,
+    let Setup { config, runtime: directory, .. } = match load::config_or_exit(path) {
+        Ok(config) => load::setup(config),
         Err(exit) => return exit,
     };
-    let outcome = match status_file::read(&directory) {
+    let mut outcome = match status_file::read(&directory) {
         Ok(Some(outcome)) => outcome,
         Ok(None) => {
             let file = status_file::path(&directory);
@@ -36,6 +41,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
             return Exit::Failed;
         }
     };
+    let listed = !options.keys || list_all_keys(&config, &mut outcome);
     let now = authkeys_terminal::clock();
     // Of what `sync` wrote no service is to be asked: it makes no plan for a next cycle.
     let running = outcome.next_cycle.and_then(|_| presence::is_held(&directory));
@@ -49,14 +55,15 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     } else {
         let headline = headline(&outcome, running, now, fresh);
         let warnings = text::warning_lines(&outcome, colour());
-        let parts = [text::render(&outcome, false, colour()), warnings, text::failed_reports(&outcome, colour())];
+        let keys = if options.keys { text::keys_in_force(&outcome) } else { String::new() };
+        let parts = [text::render(&outcome, false, colour()), keys, warnings, text::failed_reports(&outcome, colour())];
         print(&(headline + &parts.concat()))
     };
     if running == Some(false) {
         complain("the service is not running: nothing is fetched, and no window opens or closes; start it");
     }
     match verdict(&outcome, fresh, now) {
-        Exit::Good if !printed || running == Some(false) => Exit::Failed,
+        Exit::Good if !(printed && listed) || running == Some(false) => Exit::Failed,
         exit => exit,
     }
 }
@@ -78,6 +85,42 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
     }
     let last = Outcome { next_cycle: None, ..outcome.clone() };
     format!("the service is not running; its last cycle: {}", text::headline(&last, now, fresh, colour()))
+}
+
+/// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all could be read.
+fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
+    let mut host = Node::default();
+    // Somebody only looks: nothing is swept away.
+    host.sweeps = false;
+    let mut all = true;
+    for account in outcome.accounts.iter_mut().filter(|account| !account.lists_all_in_force()) {
+        match keys_in_file(&host, config, account) {
+            Ok(keys) => account.in_force = keys,
+            Err(fault) => {
+                complain(&format!("account {}: its keys cannot be listed: {fault}", account.user));
+                all = false;
+            }
+        }
+    }
+    all
+}
+
+fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Result<KeyList, String> {
+    let is_named = |account: &&AccountConfig| account.user.as_ref().is_some_and(|user| user.as_str() == outcome.user);
+    let (named, others): (Vec<_>, Vec<_>) = config.accounts.iter().partition(is_named);
+    // The others too: the name service may spell the account otherwise than the configuration.
+    for account in named.into_iter().chain(others) {
+        let Ok(found) = host.account(account.user.as_ref()) else { continue };
+        let Ok(target) = agent::target(account, found) else { continue };
+        if target.path().display().to_string() != outcome.file {
+            continue;
+        }
+        // A fragment has no markers: all of it is ours.
+        let mode = if target.is_fragment() { Mode::Exclusive } else { account.mode };
+        let content = host.read(&target).map_err(|fault| chain(&fault))?.content.unwrap_or_default();
+        return Ok(our_keys(&content, mode).into());
+    }
+    Err(format!("the configuration no longer has {}", outcome.file))
 }
 
 fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {

@@ -22,7 +22,7 @@ use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::{Config, Report};
 use authkeys_core::history::{History, RIVALRY};
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
-use authkeys_core::report::entries::entries;
+use authkeys_core::report::entries::each_entry;
 use authkeys_core::report::text;
 use authkeys_terminal::{bounded, clock};
 
@@ -134,7 +134,7 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
-        entries(history.last(), outcome, false).iter().for_each(journal::tell);
+        each_entry(history.last(), outcome, false, journal::tell);
     }
     write_status(directory, outcome);
 }

@@ -1,8 +1,8 @@
 //! Replaces a file that others read: they see the old one or the new one. What a power loss takes is written anew soon.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
@@ -24,17 +24,19 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces `path` with these bytes, readable for everybody.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces `path` with what `write` writes, readable for everybody.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // The directory may be a monitor's own, who must not lead us elsewhere by a link under a name that he knows before.
     // It ends in no suffix that a collector looks for, and `sync` may write at the same time as the service.
     let new = path.with_file_name(format!(".{name}.{:016x}", RandomState::new().hash_one(0_u8)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
-    let mut written = || {
+    let written = || {
         // Monitors are not root, whatever the umask is.
         file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(bytes)?;
+        let mut buffered = BufWriter::new(&mut file);
+        write(&mut buffered)?;
+        buffered.flush()?;
         fs::rename(&new, path)
     };
     written().inspect_err(|_| drop(fs::remove_file(&new)))?;
@@ -103,7 +105,7 @@ mod tests {
         stay.insert("status.json".to_owned());
         old(".status.json.0123456789abcdef");
         old(".status.json.fedcba9876543210");
-        replace(&place("status.json"), b"{}").unwrap();
+        replace(&place("status.json"), |file| file.write_all(b"{}")).unwrap();
         assert_eq!(names(), stay);
         assert_eq!(fs::read(place("status.json")).unwrap(), b"{}");
     }

@@ -1,6 +1,6 @@
 //! Writes the metrics where node_exporter's textfile collector reads them.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -21,5 +21,6 @@ pub struct MetricsFileError {
 /// Replaces the file; the directory must exist. `counters` are the service's.
 pub fn write(path: &Path, outcome: &Outcome, counters: Option<&Counters>) -> Result<(), MetricsFileError> {
     let text = render(outcome, counters);
-    file::replace(path, text.as_bytes()).map_err(|source| MetricsFileError { path: path.to_owned(), source })
+    file::replace(path, |file| file.write_all(text.as_bytes()))
+        .map_err(|source| MetricsFileError { path: path.to_owned(), source })
 }

@@ -1,19 +1,19 @@
 //! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::file;
 use crate::host::HostError;
-use authkeys_core::outcome::Outcome;
+use authkeys_core::outcome::{AccountOutcome, Outcome};
 use authkeys_core::report::json;
 use authkeys_terminal::bounded;
 
 const NAME: &str = "status.json";
-/// The most that is read, 64 MiB: hundreds of accounts with thousands of keys each.
-const MAX_STATUS: u64 = 64 << 20;
+/// The most that is read, 256 MiB: many times what a configuration of 1 MiB can bring about, for the lists of keys are short.
+const MAX_STATUS: u64 = 256 << 20;
 
 /// Why the status file could not be read or written.
 #[derive(Debug, Error)]
@@ -52,7 +52,11 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     let Some(found) = bounded::read(&path, MAX_STATUS).map_err(HostError::from)? else {
         return Ok(None);
     };
-    serde_json::from_slice(&found.content).map(Some).map_err(|source| StatusFileError::Unknown { path, source })
+    let parsed = serde_json::from_slice::<Outcome>(&found.content);
+    let mut outcome = parsed.map_err(|source| StatusFileError::Unknown { path, source })?;
+    // An earlier version listed all keys and counted none.
+    outcome.accounts.iter_mut().for_each(AccountOutcome::count_keys);
+    Ok(Some(outcome))
 }
 
 /// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written anew after the boot.
@@ -63,7 +67,9 @@ pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError>
 
 fn replace(directory: &Path, path: &Path, outcome: &Outcome) -> io::Result<()> {
     file::make_directory(directory)?;
-    let mut bytes = json::pretty(outcome)?;
-    bytes.push(b'\n');
-    file::replace(path, &bytes)
+    let outcome = outcome.shortened();
+    file::replace(path, |file| {
+        json::write_pretty(&mut *file, &outcome)?;
+        file.write_all(b"\n")
+    })
 }

@@ -33,7 +33,7 @@ use authkeys_core::history::History;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
 use authkeys_core::report::delivery::Deliver;
-use authkeys_core::report::entries::{Entry, entries};
+use authkeys_core::report::entries::{Entry, each_entry};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::text;
 use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
@@ -316,7 +316,7 @@ where
         }
         outcome.next_cycle = Some(self.planner.wake());
         outcome.instance_id = self.instance.clone();
-        entries(self.history.last(), &outcome, !self.begun).iter().for_each(journal::tell);
+        each_entry(self.history.last(), &outcome, !self.begun, journal::tell);
         self.begun = true;
         self.reporter.cycle_ended(&outcome);
         self.history.remember(outcome);

@@ -430,3 +430,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_right_is_judged_alike_by_its_bytes_and_by_its_keys() {
+    let pinned = [ed(1)];
+    let desired = wanted(&format!("{}\nrestrict {}\n", ed(2), ed(3)), &pinned);
+    let installed = prints(&[&ed(2), &ed(7)]);
+    let ours = [ed(1), ed(2), format!("restrict {}", ed(3))];
+    let ours = managed(&[&ours[0], &ours[1], &ours[2]]);
+    let kept = format!("# note\n\n{} theirs\n{} pinned too\n", ed(8), ed(1));
+    for (before, after) in [("", ""), (kept.as_str(), ""), ("", kept.as_str()), (kept.as_str(), kept.as_str())] {
+        let right = format!("{before}{ours}{after}");
+        let by_bytes = plan(&desired, Mode::Block, Some(right.as_bytes()), &installed);
+        // The blank behind the marker makes the bytes others, and only them.
+        let other_bytes = right.replace("# END authkeysd\n", "# END authkeysd \n");
+        let by_keys = plan(&desired, Mode::Block, Some(other_bytes.as_bytes()), &installed);
+        assert_eq!(by_keys.content.as_deref(), Some(right.as_bytes()));
+        assert_eq!(by_bytes, Plan { content: None, ..by_keys });
+        assert_eq!((by_bytes.in_force.len(), by_bytes.at_stake), (3, 2));
+    }
+    // Whatever else is wrong in the file is still seen.
+    let revoked = format!("{} second copy\n", ed(3));
+    let left = format!("{} left the set\n", ed(7));
+    for wrong in [revoked.as_str(), left.as_str(), "# BEGIN authkeysd\n", "# END authkeysd\n", "no line feed"] {
+        let present = format!("{ours}{wrong}");
+        let plan = plan(&desired, Mode::Block, Some(present.as_bytes()), &installed);
+        assert!(plan.content.is_some(), "{wrong}");
+        if wrong.ends_with('\n') {
+            let present = format!("{wrong}{ours}");
+            assert_eq!(block(&desired, &present, &installed), ours, "{wrong}");
+        }
+    }
+    let exclusive = ours.replace("# BEGIN authkeysd\n", "").replace("# END authkeysd\n", "");
+    let found = plan(&desired, Mode::Exclusive, Some(exclusive.as_bytes()), &installed);
+    assert_eq!((found.content, found.in_force.len(), found.at_stake), (None, 3, 2));
+    let found = plan(&desired, Mode::Exclusive, Some(format!("{exclusive}\n").as_bytes()), &installed);
+    assert_eq!(found.content.as_deref(), Some(exclusive.as_bytes()));
+}

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use authkeys_core::config::Config;
+use authkeys_core::document::LeftOut;
 use authkeys_core::history::History;
+use authkeys_core::key::KeyBlob;
 use authkeys_core::origin::Class;
-use authkeys_core::outcome::{Outcome, ReportOutcome, Status};
+use authkeys_core::outcome::{AccountOutcome, KeyList, KeyShown, Outcome, ReportOutcome, Status};
+use authkeys_core::report::json;
 use authkeys_core::report::metrics::{self, Counters};
 use authkeys_core::report::summary::Summary;
 use authkeys_core::report::tags::{MAX_VALUE, TagNames, tags};
 use authkeys_core::schedule::{Pace, Reports};
-use authkeysd::report::json;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
@@ -76,9 +78,12 @@ fn what_deceives_a_reader_is_in_no_report() {
     bad.sources[0].source = deceptive.clone();
     bad.sources[0].version = Some(deceptive.clone());
     let account = &mut bad.accounts[0];
-    for text in [&mut account.user, &mut account.file, &mut account.detail, &mut account.in_force[0].comment] {
+    for text in [&mut account.user, &mut account.file, &mut account.detail] {
         text.clone_from(&deceptive);
     }
+    let mut key = account.in_force[0].clone();
+    key.comment.clone_from(&deceptive);
+    account.in_force = vec![key].into();
     account.name = None;
     let summary = Summary::of(&bad).unwrap();
     let shown = [
@@ -319,4 +324,27 @@ fn metrics_tell_the_node_and_escape_what_others_named() {
         assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
     }
     assert!(!metrics::render(&good, None).contains("_total"), "sync counts nothing");
+}
+
+#[test]
+fn f57_a_status_stays_short_whatever_the_accounts_and_keys() {
+    let key = KeyBlob::recognise(ed(1).split(' ').nth(1).unwrap().as_bytes()).unwrap();
+    for (accounts, comment, listed) in [(1, 10, 100), (100, 10, 100), (1_000, 10, 20), (100, 8_000, 3)] {
+        let keys: KeyList = std::iter::repeat_n(KeyShown::new(&key, &"x".repeat(comment)), 4_096).collect();
+        let mut account = AccountOutcome::new(None);
+        (account.in_force, account.added, account.removed) = (keys.clone(), keys.clone(), keys.clone());
+        account.updated = keys;
+        let bad = LeftOut { line: 1, reason: "y".repeat(300) };
+        account.left_out = vec![bad; 4_096];
+        account.count_keys();
+        let mut outcome = outcome(&named("w", 1));
+        outcome.accounts = vec![account; accounts];
+        let short = outcome.shortened();
+        let found = &short.accounts[0];
+        assert_eq!((found.in_force.len(), found.counts), (listed, outcome.accounts[0].counts));
+        assert_eq!(found.counts.left_out, 4_096);
+        assert!(found.has_keys_of(&outcome.accounts[0]) && !found.lists_all_in_force());
+        let bytes = serde_json::to_vec_pretty(&short).unwrap().len();
+        assert!(bytes < 64 << 20, "{accounts} accounts: {bytes} bytes");
+    }
 }

@@ -25,6 +25,7 @@ lab command mount mount
 lab command ip iproute2
 test command pgrep procps
 test command strace strace
+test command valgrind valgrind
 test command mkfs.ext4 e2fsprogs
 test command chattr e2fsprogs
 test command mkfs.xfs xfsprogs

@@ -24,8 +24,9 @@ use authkeys_core::origin::{Class, FetchError};
 const SUFFIX: &str = ".json";
 /// So many are read at the same time.
 const AT_ONCE: usize = 32;
-/// The most bytes of an object; a report has a few thousand.
-const MAX_OBJECT: usize = 1 << 18;
+/// The most bytes of an object. A report has a few thousand; with the 1,000 accounts and sources that it lists at most, and
+/// each with the longest name and fault, some 4 million.
+const MAX_OBJECT: usize = 8 << 20;
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 1_000;
 

@@ -3,7 +3,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::outcome::{AccountOutcome, Fault, FaultClass, Outcome, ReportOutcome, SourceOutcome, Status};
+use crate::outcome::{
+    AccountOutcome, Fault, FaultClass, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status,
+};
 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
 const IN_A_ROW: SignedDuration = SignedDuration::from_hours(25);
@@ -82,9 +84,10 @@ impl History {
         let mut accounts = last.map(|last| last.accounts.clone()).unwrap_or_default();
         for account in &mut accounts {
             account.changed = false;
-            account.added.clear();
-            account.removed.clear();
-            account.updated.clear();
+            (account.added, account.removed) = (KeyList::default(), KeyList::default());
+            account.updated = KeyList::default();
+            let KeyCounts { in_force, left_out, .. } = account.counts;
+            account.counts = KeyCounts { in_force, left_out, ..KeyCounts::default() };
         }
         Outcome {
             schema: 1,
@@ -150,6 +153,7 @@ impl History {
             // Pinned keys may have been installed all the same.
             if account.in_force.is_empty() {
                 (account.lines, account.in_force) = (last.lines, last.in_force.clone());
+                (account.keys_digest, account.counts.in_force) = (last.keys_digest, last.counts.in_force);
             }
         }
     }
@@ -163,8 +167,9 @@ impl History {
     /// may change how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
-            (&last.user, &last.file, last.digest, &last.in_force, last.lines)
-                == (&account.user, &account.file, account.digest, &account.in_force, account.lines)
+            (&last.user, &last.file, last.digest, last.lines)
+                == (&account.user, &account.file, account.digest, account.lines)
+                && last.has_keys_of(account)
                 && last.status != Status::Failed
         };
         self.last.as_ref().is_some_and(|last| last.accounts.iter().any(same))

@@ -14,6 +14,10 @@ use crate::key::{Fingerprint, KeyBlob};
 use crate::origin::Stage;
 use crate::user::UserName;
 
+pub use keys::{KeyCounts, KeyList, LISTED, LISTED_IN_ALL};
+
+mod keys;
+
 /// How a node, a source or an account stands; the order is that of gravity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -205,16 +209,22 @@ pub struct AccountOutcome {
     /// Whether the file was written (or, in a dry run, would be).
     pub changed: bool,
     /// The keys that authkeysd's lines let in.
-    pub in_force: Vec<KeyShown>,
+    pub in_force: KeyList,
+    /// Of the keys in force, all of them.
+    #[serde(default)]
+    pub keys_digest: Option<Digest>,
+    /// How many keys there are of each kind; `status.json` lists the first ones only.
+    #[serde(default)]
+    pub counts: KeyCounts,
     /// Of the lines that the file must have for them, options and expiry included.
     #[serde(default)]
     pub lines: Option<Digest>,
     /// Keys that the file did not have before.
-    pub added: Vec<KeyShown>,
+    pub added: KeyList,
     /// Keys that it had before and has no more.
-    pub removed: Vec<KeyShown>,
+    pub removed: KeyList,
     /// Keys that stayed, but with other options or fewer copies.
-    pub updated: Vec<KeyShown>,
+    pub updated: KeyList,
     /// Published keys that were not good enough.
     pub left_out: Vec<LeftOut>,
     /// When one of its keys' windows opens or closes next.
@@ -348,11 +358,13 @@ impl AccountOutcome {
             last_repair: None,
             repair_gap: None,
             changed: false,
-            in_force: Vec::new(),
+            in_force: KeyList::default(),
+            keys_digest: None,
+            counts: KeyCounts::default(),
             lines: None,
-            added: Vec::new(),
-            removed: Vec::new(),
-            updated: Vec::new(),
+            added: KeyList::default(),
+            removed: KeyList::default(),
+            updated: KeyList::default(),
             left_out: Vec::new(),
             next_change: None,
         }
@@ -368,7 +380,7 @@ impl AccountOutcome {
     /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
     pub fn unfollow(&mut self) {
         self.forget_document();
-        (self.lines, self.in_force) = (None, Vec::new());
+        (self.lines, self.in_force) = (None, KeyList::default());
     }
 
     /// It is not known which document the file follows.

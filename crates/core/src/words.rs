@@ -18,7 +18,9 @@ pub fn cut(text: &str, most: usize) -> String {
 
 /// A text that stays in its line and shows all that it has: `sign` stands where it would not.
 pub fn plain(text: &str, sign: char) -> String {
-    text.chars().map(|c| if is_deceptive(c) { sign } else { c }).collect()
+    let mut plain = String::with_capacity(text.len());
+    plain.extend(text.chars().map(|c| if is_deceptive(c) { sign } else { c }));
+    plain
 }
 
 /// A text of several lines as it may be printed: what deceives is shown as `?`. Of the escapes that colour a terminal

@@ -16,7 +16,7 @@ use crate::host::{Account, Host as _, Node, Place, Target};
 use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::Config;
 use authkeys_core::key::{Fingerprint, identify};
-use authkeys_core::outcome::{AccountOutcome, KeyShown, Outcome, Status, chain};
+use authkeys_core::outcome::{AccountOutcome, KeyList, KeyShown, Outcome, Status, chain};
 use authkeys_core::plan::Mode;
 use authkeys_core::report::text::{Colour, one_line};
 
@@ -74,9 +74,9 @@ enum Known {
 struct First {
     status: Status,
     detail: String,
-    added: Vec<KeyShown>,
-    updated: Vec<KeyShown>,
-    removed: Vec<KeyShown>,
+    added: KeyList,
+    updated: KeyList,
+    removed: KeyList,
 }
 
 /// Looks at everything; the findings say what to do, and carry the exit code.

@@ -16,7 +16,7 @@ use crate::words::brief;
 /// More than 1 MiB can hold of them.
 const MAX_REVOKED: usize = 20_000;
 
-/// The most bytes of the options of one key in JSON. A line has at most 8 KiB; each byte may be written as `\\u0041`.
+/// The most bytes of the options of one key. A line has at most 8 KiB.
 const MAX_OPTIONS: usize = 64 * 1_024;
 
 /// Read first and leniently, so that a future version is named as such rather than by its first unknown field.
@@ -79,16 +79,51 @@ impl<'de: 'a, 'a, const MOST: usize> Visitor<'de> for Entries<'a, MOST> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Key<'a> {
+struct Key {
     public_key: String,
-    #[serde(borrow, default, deserialize_with = "not_null")]
-    options: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "not_null")]
+    options: Option<Options>,
     #[serde(default, deserialize_with = "not_null")]
     accounts: Option<BTreeSet<UserName>>,
     #[serde(default, deserialize_with = "not_null")]
     not_before: Option<Time>,
     #[serde(default, deserialize_with = "not_null")]
     not_after: Option<Time>,
+}
+
+/// The options of one key, or that they are more than a line can hold.
+enum Options {
+    Some(Vec<String>),
+    TooMany,
+}
+
+impl<'de> Deserialize<'de> for Options {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Options;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Options, A::Error> {
+                let mut options = Vec::new();
+                let mut length = 0_usize;
+                while let Some(option) = elements.next_element::<String>()? {
+                    // With its quotes and its comma.
+                    length += option.len() + 3;
+                    if length <= MAX_OPTIONS {
+                        options.push(option);
+                    }
+                }
+                Ok(if length <= MAX_OPTIONS { Options::Some(options) } else { Options::TooMany })
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded)
+    }
 }
 
 /// A field that is there has a value: a publisher's tool that failed to compute `not_after` must not grant access for ever.
@@ -183,15 +218,18 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination)
     for raw in top.revoked.kept {
         document.revoked.insert(place.value::<Fingerprint>("revoked", raw)?);
     }
+    // One reader for all of them: each of its own would have a buffer of its own, which grows with every escaped string.
+    let texts: Vec<&str> = top.keys.kept.iter().map(|raw| raw.get()).collect();
+    let texts = texts.join("\n");
+    let mut keys = serde_json::Deserializer::from_str(&texts).into_iter::<Key>();
     for raw in top.keys.kept {
-        let key = place.value::<Key<'_>>("keys", raw)?;
-        let options = match key.options {
-            None => Ok(Vec::new()),
-            Some(raw) if raw.get().len() > MAX_OPTIONS => Err(BadLine::TooLong.to_string()),
-            Some(raw) => Ok(place.value::<Vec<String>>("keys", raw)?),
+        let key = match keys.next() {
+            Some(Ok(key)) => key,
+            // Read once more alone, for the line that is at fault.
+            Some(Err(_)) | None => place.value("keys", raw)?,
         };
         let line = place.line(raw);
-        match options.and_then(|options| published(key, line, &options, rules, examination)) {
+        match published(key, line, rules, examination) {
             Ok(key) => document.keys.push(key),
             Err(reason) => document.left_out.push(LeftOut { line, reason }),
         }
@@ -200,14 +238,13 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination)
 }
 
 /// A well-formed entry may still be no key that can be installed.
-fn published(
-    key: Key<'_>,
-    place: usize,
-    options: &[String],
-    rules: &LineRules,
-    examination: Examination,
-) -> Result<PublishedKey, String> {
-    let line = KeyLine::examine_parts(&key.public_key, options, rules, examination).map_err(told)?;
+fn published(key: Key, place: usize, rules: &LineRules, examination: Examination) -> Result<PublishedKey, String> {
+    let options = match key.options {
+        None => Vec::new(),
+        Some(Options::Some(options)) => options,
+        Some(Options::TooMany) => return Err(BadLine::TooLong.to_string()),
+    };
+    let line = KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(told)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until

@@ -112,8 +112,8 @@ impl<'de> Visitor<'de> for Scan {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(name) = fields.next_key::<String>()? {
-            let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-            let named = plain.eq_ignore_ascii_case("privatekey").then_some(PrivateKeyFound("a field PrivateKey"));
+            let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
+            let named = letters.eq(*b"privatekey").then_some(PrivateKeyFound("a field PrivateKey"));
             let inside = fields.next_value_seed(self)?;
             found = found.or(named).or(inside);
         }

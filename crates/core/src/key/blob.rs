@@ -9,8 +9,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -155,7 +155,8 @@ impl KeyBlob {
     /// Types that this version does not know count as well: never assume a closed list of what sshd accepts.
     pub fn recognise(base64: &[u8]) -> Option<Self> {
         // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the word before.
-        let packed: Vec<u8> = base64.iter().copied().filter(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c')).collect();
+        let mut packed = base64.to_vec();
+        packed.retain(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c'));
         STANDARD.decode(packed).ok().filter(|bytes| bytes.len() >= MIN_BLOB).and_then(|bytes| canonical(&bytes))
     }
 
@@ -185,6 +186,16 @@ impl KeyBlob {
         STANDARD.encode(&self.bytes)
     }
 
+    /// How many characters [`KeyBlob::base64`] has.
+    pub fn base64_len(&self) -> usize {
+        self.bytes.len().div_ceil(3) * 4
+    }
+
+    /// Appends the blob in base64.
+    pub fn push_base64(&self, text: &mut String) {
+        STANDARD.encode_string(&self.bytes, text);
+    }
+
     /// The key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -212,9 +223,13 @@ impl fmt::Debug for KeyBlob {
 }
 
 /// A key's SHA-256 fingerprint: `SHA256:` and 43 characters of unpadded base64.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Fingerprint([u8; 32]);
+
+const PREFIX: &str = "SHA256:";
+/// The bytes of a fingerprint's text.
+const SHOWN: usize = 50;
 
 /// It is a hash already, and plans look keys up by the thousand: a part of it will do.
 impl Hash for Fingerprint {
@@ -236,17 +251,33 @@ impl Fingerprint {
 
     /// Parses what `ssh-keygen -l` prints.
     pub fn parse(text: &str) -> Result<Self, BadFingerprint> {
-        text.strip_prefix("SHA256:")
-            .and_then(|b| base64::engine::general_purpose::STANDARD_NO_PAD.decode(b).ok())
+        text.strip_prefix(PREFIX)
+            .and_then(|b| STANDARD_NO_PAD.decode(b).ok())
             .and_then(|bytes| bytes.try_into().ok())
             .map(Self)
             .ok_or_else(|| BadFingerprint(brief(text)))
+    }
+
+    /// Calls `show` with the text. It is written by the hundred thousand, so it costs no allocation.
+    fn with_text<T>(self, show: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; SHOWN];
+        if let Some((prefix, encoded)) = text.split_first_chunk_mut::<7>() {
+            prefix.copy_from_slice(PREFIX.as_bytes());
+            let _fits = STANDARD_NO_PAD.encode_slice(self.0, encoded);
+        }
+        show(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SHA256:{}", base64::engine::general_purpose::STANDARD_NO_PAD.encode(self.0))
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 
@@ -377,9 +408,13 @@ impl<'a> Reader<'a> {
         if bytes.first().is_some_and(|first| first & 0x80 != 0) {
             return None; // Negative: sshd refuses it.
         }
-        let digits: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
-        let pad = digits.first().is_some_and(|first| first & 0x80 != 0);
-        Some(std::iter::repeat_n(0, usize::from(pad)).chain(digits).collect())
+        let digits = digits(bytes);
+        let mut number = Vec::with_capacity(digits.len() + 1);
+        if digits.first().is_some_and(|first| first & 0x80 != 0) {
+            number.push(0);
+        }
+        number.extend_from_slice(digits);
+        Some(number)
     }
 }
 

@@ -119,6 +119,13 @@ impl KeyLine {
         Self::examine_parts(public_key, options, rules, Examination::Whole)
     }
 
+    /// How many bytes the canonical form has.
+    fn written_len(&self) -> usize {
+        let options = if self.options.is_empty() { 0 } else { self.options.written_len() + 1 };
+        let comment = if self.comment.is_empty() { 0 } else { self.comment.len() + 1 };
+        options + self.key.kind().len() + 1 + self.key.base64_len() + comment
+    }
+
     /// The same of a key and its options that are given apart, as in JSON.
     pub fn examine_parts(
         public_key: &str,
@@ -171,7 +178,7 @@ impl KeyLine {
         };
         options.check(&rules.options)?;
         let mut line = Self { options, key, comment: String::new(), comment_altered: false };
-        let bare = line.to_string().len();
+        let bare = line.written_len();
         if bare > MAX_LINE {
             return Err(BadLine::TooLong);
         }

@@ -2,6 +2,7 @@
 
 pub use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
+pub use fingerprints::FingerprintSet;
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
 pub use line::{Examination, check_text, cut_options, cut_word, looks_like_type};
 pub use material::{CHECKS, Weakness};
@@ -12,6 +13,7 @@ pub use time::Expiry;
 pub use time::standard_offset;
 
 pub mod blob;
+mod fingerprints;
 pub mod line;
 mod material;
 mod mistake;

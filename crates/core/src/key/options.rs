@@ -111,7 +111,13 @@ impl fmt::Display for KeyOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         if let Some(value) = &self.value {
-            write!(f, "=\"{}\"", value.replace('"', "\\\""))?;
+            f.write_str("=\"")?;
+            for (at, part) in value.split('"').enumerate() {
+                let quote = if at > 0 { "\\\"" } else { "" };
+                f.write_str(quote)?;
+                f.write_str(part)?;
+            }
+            f.write_char('"')?;
         }
         Ok(())
     }
@@ -123,7 +129,9 @@ impl OptionList {
         if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
             return Err(BadOption::NotAscii);
         }
-        let mut options = Vec::new();
+        // More than enough for what people write; commas inside a value count too.
+        let commas = text.bytes().filter(|b| *b == b',').count();
+        let mut options = Vec::with_capacity(if text.is_empty() { 0 } else { 1 + commas.min(15) });
         let mut rest = text;
         while !rest.is_empty() {
             if let Some(after_comma) = rest.strip_prefix(',') {
@@ -193,9 +201,18 @@ impl OptionList {
 
     /// Takes the `expiry-time` options out. A line may have several; sshd lets the earliest win.
     pub fn take_expiries(&mut self) -> Vec<Expiry> {
-        let (expiries, kept) = std::mem::take(&mut self.0).into_iter().partition(|o| o.name == "expiry-time");
-        self.0 = kept;
-        expiries.iter().filter_map(|o: &KeyOption| Expiry::parse(o.value.as_deref()?)).collect()
+        let expiries = self.0.iter().filter(|option| option.name == "expiry-time");
+        let expiries = expiries.filter_map(|option| Expiry::parse(option.value.as_deref()?)).collect();
+        self.0.retain(|option| option.name != "expiry-time");
+        expiries
+    }
+
+    /// How many bytes they have when they are written.
+    pub fn written_len(&self) -> usize {
+        let value_len = |value: &String| value.len() + value.matches('"').count() + r#"="""#.len();
+        let option_len = |option: &KeyOption| option.name.len() + option.value.as_ref().map_or(0, value_len);
+        let commas = self.0.len().saturating_sub(1);
+        self.0.iter().map(option_len).sum::<usize>() + commas
     }
 
     /// Whether there are none.
@@ -231,18 +248,17 @@ pub fn is_option_name(name: &str) -> bool {
 
 /// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows the closing quote.
 pub fn dequote(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut rest = text.chars();
-    loop {
-        match rest.next()? {
-            '"' => return Some((value, rest.as_str())),
-            '\\' if rest.as_str().starts_with('"') => {
-                rest.next();
-                value.push('"');
-            }
-            other => value.push(other),
+    let mut quotes = text.match_indices('"').map(|(at, _)| at);
+    let end = quotes.find(|at| text.get(..*at).is_some_and(|before| !before.ends_with('\\')))?;
+    let (quoted, rest) = text.split_at_checked(end)?;
+    let mut value = String::with_capacity(quoted.len());
+    for (at, part) in quoted.split("\\\"").enumerate() {
+        if at > 0 {
+            value.push('"');
         }
+        value.push_str(part);
     }
+    Some((value, rest.strip_prefix('"')?))
 }
 
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {

@@ -1,6 +1,7 @@
 //! Which keys an account must have at a moment, and which it must not have anywhere.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -150,14 +151,27 @@ impl Entry {
         let expiries = options.take_expiries();
         let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(not_after).min();
         let expiry = until.and_then(|until| at.option(until, form)).unwrap_or_default();
-        let comma = if options.is_empty() || expiry.is_empty() { "" } else { "," };
-        let blank = if options.is_empty() && expiry.is_empty() { "" } else { " " };
-        let (kind, base64) = (line.key.kind(), line.key.base64());
-        let mut text = format!("{options}{comma}{expiry}{blank}{kind} {base64}");
-        if !line.comment.is_empty() {
-            text.push(' ');
-            text.push_str(&line.comment);
+        let (kind, comment) = (line.key.kind(), &line.comment);
+        // The whole of it at once: there are thousands, and a buffer that grows is moved, or wiped, at every step.
+        let separators = 4;
+        let length = options.written_len() + expiry.len() + kind.len() + line.key.base64_len() + comment.len();
+        let mut text = String::with_capacity(length + separators);
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{options}");
+        if !options.is_empty() && !expiry.is_empty() {
+            text.push(',');
         }
-        (Self { key: line.key.clone(), comment: line.comment.clone(), line: text }, until)
+        text.push_str(&expiry);
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(kind);
+        text.push(' ');
+        line.key.push_base64(&mut text);
+        if !comment.is_empty() {
+            text.push(' ');
+            text.push_str(comment);
+        }
+        (Self { key: line.key.clone(), comment: comment.clone(), line: text }, until)
     }
 }

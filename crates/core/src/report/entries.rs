@@ -117,22 +117,33 @@ impl Entry {
 /// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log in.
 pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
     let mut entries = Vec::new();
+    each_entry(last, now, restate, |entry| entries.push(entry.clone()));
+    entries
+}
+
+/// The same one after the other: a first cycle may have hundreds of thousands of them.
+pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell: impl FnMut(&Entry)) {
+    let mut entries = Vec::new();
     for source in &now.sources {
         let before = last.and_then(|last| last.sources.iter().find(|before| before.source == source.source));
         of_source(before, source, &mut entries);
+        entries.drain(..).for_each(|entry| tell(&entry));
     }
+    let of_user = |account: &AccountOutcome| {
+        let same_user = |before: &&AccountOutcome| before.user == account.user;
+        last.and_then(|last| last.accounts.iter().find(same_user))
+    };
     for account in &now.accounts {
-        let before = last.and_then(|last| last.accounts.iter().find(|before| before.user == account.user));
-        of_account(before, account, restate, &mut entries);
+        of_account(of_user(account), account, restate, &mut entries);
+        entries.drain(..).for_each(|entry| tell(&entry));
     }
     let told = |text: &str| {
         now.sources.iter().map(|source| &source.detail).chain(now.accounts.iter().map(|a| &a.detail)).any(|d| d == text)
     };
     let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
     for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
-        entries.push(Entry::new(Kind::Fault, fault.text.clone()));
+        tell(&Entry::new(Kind::Fault, fault.text.clone()));
     }
-    entries
 }
 
 fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
@@ -192,7 +203,7 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
         entries.extend(account.updated.iter().map(|key| Entry::of_key(Kind::KeyUpdated, account, key)));
     }
     let good = account.status != Status::Failed;
-    if good && (restate || before.is_none_or(|before| before.in_force != account.in_force)) {
+    if good && (restate || before.is_none_or(|before| !before.has_keys_of(account))) {
         let keys: Vec<String> = account.in_force.iter().map(line).collect();
         let message = format!("keys in force: {} {}: {}", account.user, account.file, keys.len());
         let entry = Entry::of_account(Kind::KeysInForce, account, message);
@@ -223,10 +234,12 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
 /// and again, and must not be able to wash with them what happened before out of the journal.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
     let ours: HashSet<&Fingerprint> =
-        before.iter().flat_map(|before| &before.in_force).map(|key| &key.fingerprint).collect();
+        before.iter().flat_map(|before| before.in_force.iter()).map(|key| &key.fingerprint).collect();
+    // After a restart only the first keys are known by name: then any of these may have been ours.
+    let known = before.is_none_or(AccountOutcome::lists_all_in_force);
     let mut others = 0;
-    for key in &account.removed {
-        if !ours.contains(&key.fingerprint) {
+    for key in account.removed.iter() {
+        if known && !ours.contains(&key.fingerprint) {
             others += 1;
             if others > NAMED {
                 continue;
@@ -237,10 +250,7 @@ fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &
     if others > NAMED {
         let what = Kind::KeysRemoved.words();
         let (more, file) = (others - NAMED, &account.file);
-        let message = format!(
-            "{what}: {} {file}: {more} that were never ours; `authkeysd status --json` names them",
-            account.user
-        );
+        let message = format!("{what}: {} {file}: {more} that were never ours", account.user);
         entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
     }
 }

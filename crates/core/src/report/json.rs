@@ -17,6 +17,11 @@ pub fn compact(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     written(value, CompactFormatter)
 }
 
+/// One value over several lines, as it is written: it may be large.
+pub fn write_pretty(writer: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(writer, Escaping(PrettyFormatter::new())))
+}
+
 fn written(value: &impl Serialize, layout: impl Formatter) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1_024);
     value.serialize(&mut Serializer::with_formatter(&mut bytes, Escaping(layout)))?;

@@ -33,8 +33,8 @@ impl Counters {
             *count += u64::from(*status == outcome.status);
         }
         for account in outcome.accounts.iter().filter(|account| account.changed) {
-            self.added += account.added.len() as u64;
-            self.removed += account.removed.len() as u64;
+            self.added += account.counts.added as u64;
+            self.removed += account.counts.removed as u64;
             self.repaired += u64::from(account.repairs > 0);
         }
     }
@@ -117,11 +117,11 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
     }
     page.gauge("account_keys", "How many keys authkeysd's lines let in.");
     for account in &outcome.accounts {
-        page.sample(&[("account", &account.user)], account.in_force.len() as f64);
+        page.sample(&[("account", &account.user)], account.counts.in_force as f64);
     }
     page.gauge("account_keys_left_out", "How many published keys were not good enough.");
     for account in &outcome.accounts {
-        page.sample(&[("account", &account.user)], account.left_out.len() as f64);
+        page.sample(&[("account", &account.user)], account.counts.left_out as f64);
     }
     page.gauge("account_repairs", "How often in a row what somebody else changed in the file was put right.");
     for account in &outcome.accounts {

@@ -42,7 +42,18 @@ struct Object<'a> {
     stale_cycles: u32,
     sources: Vec<Source<'a>>,
     accounts: Vec<Account<'a>>,
+    counts: Counts,
 }
+
+/// How many there are, whether all are listed or not.
+#[derive(Serialize)]
+struct Counts {
+    sources: usize,
+    accounts: usize,
+}
+
+/// The most sources, and the most accounts, that an object lists: whoever reads the fleet's objects has them all in memory.
+const LISTED: usize = 1_000;
 
 #[derive(Serialize)]
 struct Source<'a> {
@@ -103,6 +114,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
         sources: outcome
             .sources
             .iter()
+            .take(LISTED)
             .map(|source| Source {
                 source: &source.source,
                 status: source.status,
@@ -117,6 +129,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
         accounts: outcome
             .accounts
             .iter()
+            .take(LISTED)
             .map(|account| Account {
                 user: &account.user,
                 status: account.status,
@@ -124,11 +137,12 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 name: account.name.as_ref(),
                 serial: account.serial,
                 digest: account.digest,
-                keys: account.in_force.len(),
-                left_out: account.left_out.len(),
+                keys: account.counts.in_force,
+                left_out: account.counts.left_out,
                 repairs: account.repairs,
             })
             .collect(),
+        counts: Counts { sources: outcome.sources.len(), accounts: outcome.accounts.len() },
     };
     // It cannot fail: no map has keys that are no texts.
     let mut bytes = json::compact(&object).unwrap_or_default();

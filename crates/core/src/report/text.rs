@@ -98,19 +98,45 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     }
     for account in &outcome.accounts {
         let _ = writeln!(text, "{}", account_line(account, dry_run, colour));
-        for (sign, code, keys) in
-            [('+', GREEN, &account.added), ('~', YELLOW, &account.updated), ('-', RED, &account.removed)]
-        {
-            for key in keys {
+        let counts = &account.counts;
+        for (sign, code, keys, count) in [
+            ('+', GREEN, &account.added, counts.added),
+            ('~', YELLOW, &account.updated, counts.updated),
+            ('-', RED, &account.removed, counts.removed),
+        ] {
+            for key in keys.iter() {
                 let _ = writeln!(text, "{}", colour.paint(code, &key_line(sign, key)));
             }
+            text.push_str(&more(sign, code, count, keys.len(), colour));
         }
         for bad in &account.left_out {
             let line = format!("  ! line {} left out: {}", bad.line, bad.reason);
             let _ = writeln!(text, "{}", colour.paint(YELLOW, &line));
         }
+        text.push_str(&more('!', YELLOW, counts.left_out, account.left_out.len(), colour));
     }
     text
+}
+
+/// Lists the keys in force of each account.
+pub fn keys_in_force(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    for account in &outcome.accounts {
+        let _ = writeln!(text, "keys in force for {}:", account.user);
+        for key in account.in_force.iter() {
+            let _ = writeln!(text, "{}", key_line(' ', key));
+        }
+        text.push_str(&more(' ', 0, account.counts.in_force, account.in_force.len(), Colour::No));
+    }
+    text
+}
+
+/// A line for the keys that the status does not list.
+fn more(sign: char, code: u8, count: usize, listed: usize, colour: Colour) -> String {
+    match count.checked_sub(listed) {
+        None | Some(0) => String::new(),
+        Some(more) => colour.paint(code, &format!("  {sign} and {more} more")) + "\n",
+    }
 }
 
 /// What somebody should look at although nothing failed, source by source.
@@ -181,7 +207,7 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
         (_, false) => line.push_str("unchanged, "),
     }
     if account.status != Status::Failed {
-        let keys = account.in_force.len();
+        let keys = account.counts.in_force;
         let _ = write!(line, "{keys} {} in force", if keys == 1 { "key" } else { "keys" });
     }
     if account.changed && account.repairs > 0 {
