@@ -28,7 +28,7 @@ fn after_a_first_cycle_that_could_not_save_nobody_says_that_a_state_was_lost() {
             std::fs::remove_dir_all(world.state.path()).unwrap();
             let outcome = history.complete(world.cycle_in(&mut store, Intent::default()), None);
             assert!(
-                outcome.faults.iter().any(|fault| fault.text.contains("cannot open the directory")),
+                outcome.faults.iter().any(|fault| fault.text.contains("cannot write to the state directory")),
                 "{outcome:#?}"
             );
             assert!(!outcome.faults.iter().any(|fault| fault.text.contains("it was lost")), "{outcome:#?}");
