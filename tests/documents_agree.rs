@@ -265,7 +265,7 @@ fn every_field_of_the_json_output_is_documented() {
 
 #[test]
 fn what_the_guide_for_operators_names_exists() {
-    let source = program_text(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+    let source = ["src", "crates"].map(|directory| program_text(&Path::new(ROOT).join(directory))).concat();
     for message in first_cells("## Messages").filter_map(|cell| cell.strip_prefix('`')?.strip_suffix('`')) {
         assert!(source.contains(message), "no message has {message:?}");
     }
