@@ -60,7 +60,7 @@ fn f21_the_home_is_where_the_directory_service_says() {
         assert!(run.stdout.contains("\nno-such-account: failed"), "{}", run.stdout);
         assert!(login("bob", &key), "he goes on");
         move_home("bob", "/home/bob/gone");
-        setup.run(["sync"]).fails(1, &[&["/home/bob/gone", "create it"], &["no-such-account"]]);
+        setup.run(["sync"]).fails(1, &[&["/home/bob/gone", "make it (`install -d -o bob"], &["no-such-account"]]);
         assert!(!Path::new("/home/bob/gone").exists(), "a home is never made");
     });
 }

@@ -45,14 +45,15 @@ pub(super) fn check_installed(line: &KeyLine, rules: &LineRules) {
     assert!(line.options.to_string().is_ascii());
     assert!(canonical.len() <= 8_192, "longer than 8 KiB");
     let again = KeyLine::parse(canonical.as_bytes(), rules).expect("our own line is good");
-    assert_eq!(&again, line);
+    let repaired = KeyLine { comment_altered: false, ..line.clone() };
+    assert_eq!(again, repaired);
     assert_eq!(again.to_string(), canonical, "byte-stable");
     let seen = identify(canonical.as_bytes()).expect("our own line is recognised");
     assert_eq!((&seen.key, seen.comment.as_str()), (&line.key, line.comment.trim_ascii()));
     let options = single(&line.options.to_string());
     let bare = format!("{} {} {}", line.key.kind(), line.key.base64(), line.comment);
     let parts = KeyLine::from_parts(&bare, &options, rules).expect("the same in parts is good");
-    assert_eq!(&parts, line, "in parts");
+    assert_eq!(parts, repaired, "in parts");
 }
 
 /// Takes a list of canonical options apart at the commas outside of quotes.

@@ -40,8 +40,15 @@ pub(crate) fn check(document: &Document, rules: &LineRules) {
     let json = render(document);
     let again = document::parse(json.as_bytes(), &strict(rules.clone()));
     let again = again.unwrap_or_else(|refused| panic!("{refused}: {json}"));
-    let same = Document { left_out: Vec::new(), digest: again.digest, ..document.clone() };
-    assert_eq!(again, same, "{json}");
+    let unplaced = |document: &Document| {
+        let mut document = Document { left_out: Vec::new(), digest: again.digest, ..document.clone() };
+        for key in &mut document.keys {
+            key.place = 0;
+            key.line.comment_altered = false;
+        }
+        document
+    };
+    assert_eq!(unplaced(&again), unplaced(document), "{json}");
 }
 
 /// The document as JSON version 1.

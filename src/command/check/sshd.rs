@@ -116,8 +116,8 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
         }
         // Others' keys, and this account's until a sync, are in what it reads now.
         Place::Home { .. } | Place::System { .. } => {
-            "run `authkeysd sync` first, then set AuthorizedKeysFile in a drop-in that sorts first in \
-             /etc/ssh/sshd_config.d to what it has and this file; or name as `file` here what sshd reads"
+            "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d to what it has and this file, \
+             once `authkeysd sync` has written it; or name as `file` here what sshd reads"
         }
     };
     format!("sshd reads {names}, not {}: {remedy}", target.path().display())
