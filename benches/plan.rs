@@ -18,15 +18,14 @@ use jiff::tz::TimeZone;
 const SIZES: [u32; 4] = [10, 100, 1_000, 4_096];
 
 fn public_key(number: u32) -> String {
-    let mut blob = Vec::from(*b"\0\0\0\x0bssh-ed25519\0\0\0\x20");
-    blob.extend_from_slice(&[7; 27]);
-    blob.push(0);
-    blob.extend_from_slice(&number.to_be_bytes());
-    // The next one that is on the curve.
-    while KeyBlob::parse("ssh-ed25519", &STANDARD.encode(&blob), 0).is_err() {
-        blob[46] += 1;
-    }
-    format!("ssh-ed25519 {} key-{number}@example.org", STANDARD.encode(blob))
+    let head = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
+    let candidates = (0..=u8::MAX).map(|tries| {
+        let blob = [head.as_slice(), &[7; 27], &[tries], &number.to_be_bytes()].concat();
+        STANDARD.encode(blob)
+    });
+    // The first one that is on the curve.
+    let on_curve = candidates.into_iter().find(|base64| KeyBlob::parse("ssh-ed25519", base64, 0).is_ok());
+    format!("ssh-ed25519 {} key-{number}@example.org", on_curve.unwrap_or_default())
 }
 
 fn json(keys: u32) -> String {

@@ -287,7 +287,7 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_keys_in_the_units_environment
             let setup = Setup::new();
             let path = setup.path("authorized_keys");
             let setup = setup.account(&me(), &format!("file = \"{}\"", path.display()));
-            setup.publish(&published(count));
+            setup.publish(published(count));
             // The first cycle installs them, the second finds them all there.
             [instructions(&setup), instructions(&setup)]
         });
@@ -303,7 +303,7 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environ
         add_accounts(300);
         let cost = counts.map(|count| {
             let setup = (0..count).fold(Setup::new(), |setup, n| setup.account(&format!("many{n}"), ""));
-            setup.publish(&in_text(10));
+            setup.publish(in_text(10));
             let install = instructions(&setup);
             (0..count).for_each(|n| std::fs::remove_dir_all(format!("/home/many{n}/.ssh")).unwrap());
             install
@@ -325,7 +325,7 @@ fn f57_accounts_of_one_document_share_its_keys_in_memory() {
             let mut setup = (0..count).fold(Setup::new(), |setup, n| setup.account(&format!("many{n}"), ""));
             setup.top = "schedule = \"1h\"".to_owned();
             setup.environment.extend(environment_of_unit().map(|(name, value)| (name.to_owned(), value.to_owned())));
-            setup.publish(&in_text(keys));
+            setup.publish(in_text(keys));
             let service = Service::start(&setup, |_| {});
             eventually("the first cycle's end", || setup.runtime_dir().join("status.json").exists());
             let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();

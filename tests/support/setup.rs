@@ -64,7 +64,7 @@ pub fn sibling(name: &str) -> String {
 
 /// The same for the companion, `authkeysctl`.
 pub fn clean_ctl() -> Command {
-    clean(&sibling("authkeysctl"))
+    clean(sibling("authkeysctl"))
 }
 
 fn clean(program: impl AsRef<OsStr>) -> Command {
