@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 use tokio::time::timeout;
 
 use crate::client::fault::Call;
 use crate::client::instance::NoInstance;
 use crate::client::region::s3_arn;
-use crate::client::{Aws, endpoint, s3_client};
+use crate::client::{Aws, checksum, endpoint, s3_client};
 use crate::ec2::Ec2;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::origin::failure::{Class, FetchError};
@@ -61,10 +60,10 @@ impl Remote {
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
         let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
-        let body = ByteStream::from(object::render(&told.summary, &told.outcome, &node));
+        let body = object::render(&told.summary, &told.outcome, &node);
         // A bucket whose objects Object Lock retains takes none without a checksum.
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
-        let sent = request.content_type("application/json").body(body).send();
+        let request = request.checksum_sha256(checksum(body.as_ref())).body(ByteStream::from(body));
+        let sent = request.content_type("application/json").send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {

@@ -11,6 +11,9 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_types::service_config::ServiceConfigKey;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
 
 use http::Http;
 use instance::{Metadata, NoInstance};
@@ -144,6 +147,12 @@ pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     // An endpoint of one's own seldom has a DNS name for every bucket.
     let path_style = endpoint(config, "S3").is_some();
     aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
+}
+
+/// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after the bytes, which not all
+/// look-alikes of S3 read.
+pub fn checksum(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(Sha256::digest(bytes))
 }
 
 /// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
