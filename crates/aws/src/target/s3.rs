@@ -3,7 +3,6 @@
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
@@ -11,7 +10,7 @@ use super::{NotWritten, Published, Target, Written};
 use crate::client::fault::Call;
 use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
-use crate::client::{s3_client, service_endpoint};
+use crate::client::{checksum, s3_client, service_endpoint};
 use authkeys_core::origin::FetchError;
 
 /// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
@@ -38,7 +37,7 @@ pub(super) async fn write(
     let put = async || {
         let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
         // A bucket whose objects Object Lock retains takes none without a checksum.
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Sha256);
+        let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
         let request = match over {
@@ -76,8 +75,12 @@ pub(super) async fn deleted(target: &Target, bucket: &str, key: &str, region: Op
     // What cannot be asked is not known; the publication does not depend on it.
     let answer = timeout(target.aws().limits.attempt, request).await.ok()?.ok()?;
     // Of all keys that begin so, the key itself comes first, and its versions from the newest on.
-    let mut versions = answer.versions().iter().filter(|version| version.key() == Some(key));
-    let last = versions.next().and_then(|version| version.version_id()).map(str::to_owned);
+    let last = answer.versions().iter().find(|version| version.key() == Some(key));
+    // Nothing was deleted: it is there, and these credentials may not read it.
+    if last.is_some_and(|version| version.is_latest() == Some(true)) {
+        return None;
+    }
+    let last = last.and_then(|version| version.version_id()).map(str::to_owned);
     let marked = answer.delete_markers().iter().any(|marker| marker.key() == Some(key));
     (marked || last.is_some()).then_some(last)
 }
