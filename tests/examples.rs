@@ -351,6 +351,7 @@ fn the_table_of_costs_is_calculated_right() {
         ("`secretsmanager:` with its two", 2.0, price("Secrets Manager")),
         ("`secretsmanager:` with `?stages", 1.0, price("Secrets Manager")),
         ("`ssm:`, standard", 1.0, price("SSM GetParameter, standard")),
+        ("`ssm:`, an advanced", 1.0, price("SSM GetParameter of an advanced")),
         ("`ssm:`, higher", 1.0, price("SSM GetParameter, higher")),
         ("a KMS key", 1.0, price("KMS")),
     ] {
