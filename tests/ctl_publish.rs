@@ -367,6 +367,56 @@ fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
 }
 
 #[test]
+fn a_first_publication_goes_on_where_s3_calls_a_missing_object_denied() {
+    let key = Key::new("k");
+    let denied = || Answer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
+    let published = document(None, &[&key]).replacen("\"version\": 1,", "\"version\": 1,\n  \"serial\": 1,", 1);
+    let ours = || Answer::whole("200 OK", &["ETag: \"e1\""], &published);
+    let theirs = || Answer::whole("200 OK", &["ETag: \"e9\""], &document(Some(7), &[&Key::new("another")]));
+    let written = || Answer::whole("200 OK", &["ETag: \"e1\""], "");
+    let taken = || Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let fault = || Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let marker = "<ListVersionsResult><DeleteMarker><Key>prod/workers.json</Key><VersionId>d</VersionId>\
+                  <IsLatest>true</IsLatest></DeleteMarker></ListVersionsResult>";
+    let deleted = || Answer::whole("200 OK", &["Content-Type: application/xml"], marker);
+    let current = marker.replace("DeleteMarker", "Version");
+    let there = || Answer::whole("200 OK", &["Content-Type: application/xml"], &current);
+    let untold = "S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted";
+    let first = &["S3 GetObject", "allow s3:GetObject on arn:aws:s3:::keys/prod/workers.json"][..];
+    // The read, the list of versions, the write, and the read after it.
+    for (answers, more, status, words) in [
+        (vec![denied(), denied(), written(), ours()], &[][..], 0, vec![]),
+        // The answer to the write was lost on the way.
+        (vec![denied(), denied(), fault(), taken(), ours()], &[], 0, vec![]),
+        // Something is there after all: the first refusal was what it seemed to be.
+        (vec![denied(), denied(), taken(), denied()], &[], 77, vec![first, &["an object is there"]]),
+        (vec![denied(), there(), taken(), denied()], &["--yes"], 77, vec![first]),
+        (vec![denied()], &[], 77, vec![first]),
+        // Somebody published in between, which made it readable.
+        (vec![denied(), denied(), taken(), theirs()], &[], 1, vec![&["now serial 7"]]),
+        (vec![denied(), denied(), fault()], &[], 75, vec![&["S3 PutObject", "InternalError"]]),
+        // A dry run cannot show a difference.
+        (vec![denied()], &["--dry-run"], 77, vec![first]),
+        // What was deleted is asked about as ever.
+        (vec![denied(), deleted()], &[], 1, vec![&["it was deleted there"], &["nothing was written"]]),
+    ] {
+        let stub = Stub::start(answers);
+        let desk = Desk::new(&stub.endpoint());
+        desk.file("a", document(None, &[&key]));
+        let run = desk.publish("a", TARGET, more);
+        assert_eq!(run.status, status, "{run:?}");
+        for words in words {
+            assert!(words.iter().all(|word: &&str| run.stderr.contains(word)), "{words:?}: {run:?}");
+        }
+        assert!(run.stdout.contains(untold) && !run.stdout.contains("nothing is published there yet"), "{run:?}");
+        let requests = stub.requests();
+        let mut puts = requests.iter().filter(|request| request.method == "PUT");
+        assert!(puts.all(|put| put.header("if-none-match") == Some("*") && put.header("if-match").is_none()));
+        assert!(!run.stderr.contains("S3 PutObject") || status == 75, "{run:?}");
+    }
+}
+
+#[test]
 fn failures_name_the_call_the_resource_and_what_to_do() {
     let key = Key::new("k");
     let found = || Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key, &Key::new("old")]));

@@ -15,17 +15,24 @@ mod imds;
 #[allow(dead_code, reason = "not all of it is used here")]
 #[path = "support/moto.rs"]
 mod moto;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "support/s3_stub.rs"]
+mod s3_stub;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use ec2::Ec2Stub;
 use imds::Imds;
 use moto::Moto;
 use nix::sys::signal::Signal;
+use s3_stub::{Answer, Stub};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use support::{Key, Service, Setup, eventually, me};
 
 const ID: &str = "i-0e2e0000000000001";
@@ -229,6 +236,19 @@ fn check_online_tells_whether_the_tags_may_be_written() {
     assert_eq!((exit, level), (77, "failed".into()));
     assert!(message.contains("arn:aws:ec2:eu-west-1:123456789012:instance/i-0e2e"), "{message}");
     assert!(message.contains("authkeysd:keyset") && message.contains("EC2KeyName"), "{message}");
+    // Each partition has ARNs of its own.
+    for (region, partition) in [
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
+    ] {
+        let said = format!("{{\"instanceId\":\"{ID}\",\"region\":\"{region}\",\"accountId\":\"123456789012\"}}");
+        let path = "/latest/dynamic/instance-identity/document".to_owned();
+        imds.change(|manner| drop(manner.says.insert(path, said)));
+        let (_, _, message) = finding();
+        assert!(message.contains(&format!("arn:{partition}:ec2:{region}:123456789012:instance/{ID}")), "{message}");
+    }
     imds.change(|manner| manner.fails = Some(403));
     let (exit, level, message) = finding();
     assert!((exit, level) == (75, "failed".into()) && message.contains("switched off"), "{message}");
@@ -283,6 +303,33 @@ fn a_report_object_is_small_and_names_no_key() {
     // A bucket that is not there is told.
     let setup = self::setup(&imds, &moto.endpoint(), "[report]\ns3 = \"s3://nowhere/?region=us-east-1\"\n");
     setup.run(["sync"]).fails(0, &[&["s3://nowhere/", "S3 PutObject", "NoSuchBucket"]]);
+}
+
+#[test]
+fn f55_a_report_object_carries_a_checksum_of_its_bytes_in_a_header() {
+    let (imds, stub) = (Imds::start(ID), Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]));
+    let setup = setup(&imds, &stub.endpoint(), "[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n");
+    setup.run(["sync"]).succeeds();
+    let requests = stub.requests();
+    let put = requests.iter().find(|request| request.method == "PUT").unwrap();
+    assert!(serde_json::from_str::<Value>(&put.body).is_ok(), "the bytes come as they are: {}", put.body);
+    let digest = BASE64_STANDARD.encode(Sha256::digest(put.body.as_bytes()));
+    assert_eq!(put.header("x-amz-checksum-sha256"), Some(digest.as_str()));
+}
+
+#[test]
+fn names_of_tags_that_instance_metadata_refuses_are_used_and_warned_of() {
+    let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
+    let mut setup = setup(&imds, &ec2.endpoint(), SLOW);
+    setup.tables += "tag_prefix = \"acme/ssh/\"\n";
+    let warning = "[report] tag_prefix = \"acme/ssh/\": EC2 refuses '/' in a tag's key";
+    let service = Service::start(&setup, |_| {});
+    eventually("the tag", || ec2.tags(ID).get("acme/ssh/status").is_some_and(|status| status == "ok"));
+    assert_eq!(service.log().matches(warning).count(), 1, "{}", service.log());
+    let run = setup.run(["check", "--json"]);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    let found = json["findings"].as_array().unwrap().iter().find(|found| found["check"] == "report").unwrap();
+    assert!(found["level"] == "warning" && found["message"].as_str().unwrap().starts_with(warning), "{found}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
                 "AccessDeniedException",
                 "Access to KMS is not allowed",
                 Class::Denied,
-                "allow kms:Decrypt on the secret's KMS key (`aws secretsmanager describe-secret --query KmsKeyId` names it), in",
+                "allow kms:Decrypt on the secret's KMS key (`aws secretsmanager describe-secret --query KmsKeyId --secret-id ",
             ),
             ("AccessDeniedException", NO_KMS, Class::Denied, NAMED),
             (
@@ -197,7 +197,7 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
                 "KMSInvalidStateException",
                 "k is pending deletion.",
                 Class::Denied,
-                "cancel that (aws kms cancel-key-deletion)",
+                "cancel that (aws kms cancel-key-deletion --key-id ",
             ),
             ("UnrecognizedClientException", "The security token is invalid.", Class::Denied, "credentials are wrong"),
             ("InvalidSignatureException", "does not match", Class::Denied, "credentials are wrong"),
@@ -332,7 +332,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
             ("AccessDeniedException", NO_KMS, Class::Denied, NAMED),
             ("InvalidKeyId", &format!("{KEY} is disabled."), Class::Denied, &format!("enable the KMS key {KEY}, or")),
             ("InvalidKeyId", disabled, Class::Denied, "enable the parameter's KMS key"),
-            ("InvalidKeyId", pending, Class::Denied, "cancel that (aws kms cancel-key-deletion)"),
+            ("InvalidKeyId", pending, Class::Denied, "cancel that (aws kms cancel-key-deletion --key-id "),
             ("ValidationException", "m", Class::Invalid, "check `source`"),
         ] {
             let answer = Answer::json_error("400 Bad Request", code, message);

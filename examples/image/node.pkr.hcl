@@ -24,6 +24,8 @@ source "amazon-ebs" "node" {
     owners      = ["099720109477"]
     most_recent = true
   }
+  # Packer's own key would stay in the image: mode = "block" keeps lines that are not ours.
+  ssh_clear_authorized_keys = true
 }
 
 build {
@@ -42,7 +44,9 @@ build {
   # The last command fails the build when a key set cannot be had, or an account is missing.
   provisioner "shell" {
     inline = [
-      "sudo apt-get install --yes /tmp/authkeysd.deb",
+      # The image's own updates hold apt's lock at the first boot.
+      "cloud-init status --wait",
+      "sudo apt-get install --yes -o DPkg::Lock::Timeout=300 /tmp/authkeysd.deb",
       "sudo install -m 0644 /tmp/config.toml /etc/authkeysd/config.toml",
       "sudo authkeysd check --online",
       "sudo authkeysd sync",

@@ -13,13 +13,18 @@ terraform {
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
+data "aws_region" "current" {}
 
 locals {
   tag_keys = concat(
     [for part in ["detail", "digest", "keyset", "status", "synced"] : "${var.tag_prefix}${part}"],
     [var.key_name_tag],
   )
-  reports = var.report_prefix == "" ? [] : [var.report_prefix]
+  reports      = var.report_prefix == "" ? [] : [var.report_prefix]
+  keys         = var.kms_key_arn == "" ? [] : [var.kms_key_arn]
+  keys_reports = var.report_prefix == "" ? [] : local.keys
+  # The region's name was called otherwise before version 6 of the provider; its id is both.
+  via_s3 = "s3.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"
 }
 
 # The keys of every node: versioned, encrypted, for nobody outside, and not to be lost by mistake.
@@ -44,7 +49,55 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "keys" {
 
   rule {
     apply_server_side_encryption_by_default {
-      sse_algorithm = "AES256"
+      sse_algorithm     = var.kms_key_arn == "" ? "AES256" : "aws:kms"
+      kms_master_key_id = var.kms_key_arn == "" ? null : var.kms_key_arn
+    }
+    # One call to KMS serves many requests.
+    bucket_key_enabled = var.kms_key_arn != ""
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "keys" {
+  bucket     = aws_s3_bucket.keys.id
+  depends_on = [aws_s3_bucket_versioning.keys]
+
+  # A report is overwritten with every change and every heartbeat. S3 counts whole days.
+  dynamic "rule" {
+    for_each = local.reports
+
+    content {
+      id     = "old-reports"
+      status = "Enabled"
+
+      filter {
+        prefix = rule.value
+      }
+
+      expiration {
+        days = var.report_days
+      }
+
+      noncurrent_version_expiration {
+        noncurrent_days = 1
+      }
+    }
+  }
+
+  # A node that pins one of these by `?version_id=` loses its source then.
+  rule {
+    id     = "old-key-sets"
+    status = "Enabled"
+
+    filter {
+      prefix = ""
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = 400
+    }
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
     }
   }
 }
@@ -103,10 +156,11 @@ data "aws_iam_policy_document" "node" {
     actions   = ["ec2:CreateTags"]
     resources = ["arn:${data.aws_partition.current.partition}:ec2:*:${data.aws_caller_identity.current.account_id}:instance/*"]
 
+    # Only what the instance profile itself delivers has this key.
     condition {
-      test     = "StringEquals"
-      variable = "aws:ARN"
-      values   = ["&{ec2:SourceInstanceARN}"]
+      test     = "ArnLike"
+      variable = "ec2:SourceInstanceARN"
+      values   = ["arn:${data.aws_partition.current.partition}:ec2:*:*:instance/&{ec2:InstanceID}"]
     }
 
     condition {
@@ -125,6 +179,38 @@ data "aws_iam_policy_document" "node" {
       resources = ["${aws_s3_bucket.keys.arn}/${statement.value}*"]
     }
   }
+
+  dynamic "statement" {
+    for_each = local.keys
+
+    content {
+      sid       = "Decrypt"
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = [local.via_s3]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.keys_reports
+
+    content {
+      sid       = "EncryptReports"
+      actions   = ["kms:GenerateDataKey"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = [local.via_s3]
+      }
+    }
+  }
 }
 
 data "aws_iam_policy_document" "ec2" {
@@ -133,7 +219,7 @@ data "aws_iam_policy_document" "ec2" {
 
     principals {
       type        = "Service"
-      identifiers = ["ec2.amazonaws.com"]
+      identifiers = ["ec2.${data.aws_partition.current.dns_suffix}"]
     }
   }
 }
@@ -184,6 +270,22 @@ data "aws_iam_policy_document" "publisher" {
     actions   = ["ec2:DescribeInstances"]
     resources = ["*"]
   }
+
+  dynamic "statement" {
+    for_each = local.keys
+
+    content {
+      sid       = "EncryptKeySets"
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = [local.via_s3]
+      }
+    }
+  }
 }
 
 resource "aws_iam_policy" "publisher" {
@@ -221,6 +323,22 @@ data "aws_iam_policy_document" "watcher" {
         test     = "StringLike"
         variable = "s3:prefix"
         values   = ["${statement.value}*"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = local.keys_reports
+
+    content {
+      sid       = "DecryptReports"
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = [local.via_s3]
       }
     }
   }

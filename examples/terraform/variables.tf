@@ -26,6 +26,23 @@ variable "report_prefix" {
   }
 }
 
+variable "report_days" {
+  description = "After how many days without a word a report object is deleted, so that nodes that are gone are no longer shown"
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.report_days >= 2
+    error_message = "A report must outlive two heartbeats."
+  }
+}
+
+variable "kms_key_arn" {
+  description = "A KMS key of your own that encrypts the bucket, by the ARN of the key (no alias); its own policy must admit the same roles. Empty for S3's own encryption"
+  type        = string
+  default     = ""
+}
+
 variable "tag_prefix" {
   description = "As tag_prefix in [report]"
   type        = string

@@ -91,7 +91,8 @@ fn log(kind: Kind, text: &str) {
 
 /// What a configuration does that hardly anybody wants.
 fn warn(config: &Config) {
-    sync::private_keys(config).for_each(|text| log(Kind::Warning, &format!("warning: {text}")));
+    let warnings = sync::private_keys(config).chain(config.report.tag_names.warnings());
+    warnings.for_each(|text| log(Kind::Warning, &format!("warning: {text}")));
     check::warn_of_unread(config);
 }
 

@@ -100,6 +100,40 @@ fn what_deceives_a_reader_is_in_no_report() {
 }
 
 #[test]
+fn names_that_instance_metadata_refuses_are_valid_and_warned_of() {
+    let warnings = |report: &str| {
+        let config = Config::parse(&format!("{ONE}[report]\n{report}\n")).unwrap();
+        config.report.tag_names.warnings()
+    };
+    assert!(warnings("").is_empty());
+    for fine in ["acme-ssh.keys_1:", "a+b=c@d:", "acme"] {
+        assert!(warnings(&format!("tag_prefix = \"{fine}\"")).is_empty(), "{fine}");
+    }
+    for (report, setting, bad) in [
+        ("tag_prefix = \"acme/ssh/\"", "tag_prefix", "'/'"),
+        ("tag_prefix = \"acme ssh\"", "tag_prefix", "' '"),
+        ("tag_prefix = \"schlüssel\"", "tag_prefix", "'ü'"),
+        ("tag_prefix = \"ключи\"", "tag_prefix", "'к'"),
+        ("key_name_tag = \"EC2 Key/Name\"", "key_name_tag", "' '"),
+        ("key_name_tag = \"acme/keys\"", "key_name_tag", "'/'"),
+        ("key_name_tag = \"_index\"", "key_name_tag", "\"_index\""),
+        ("key_name_tag = \"..\"", "key_name_tag", "\"..\""),
+        ("key_name_tag = \".\"", "key_name_tag", "\".\""),
+    ] {
+        let warnings = warnings(report);
+        assert_eq!(warnings.len(), 1, "{report}: {warnings:?}");
+        let words = [setting, &format!("EC2 refuses {bad} in"), "metadata"];
+        assert!(words.iter().all(|word| warnings[0].contains(word)), "{warnings:?}");
+    }
+    assert_eq!(warnings("tag_prefix = \"a/\"\nkey_name_tag = \"b/\"").len(), 2);
+    // The reference of CreateTags has one character less than the guide.
+    for (length, count) in [(127, 0), (128, 1)] {
+        assert_eq!(warnings(&format!("key_name_tag = \"{}\"", "k".repeat(length))).len(), count, "{length}");
+    }
+    assert_eq!(warnings(&format!("tag_prefix = \"{}\"", "x".repeat(121))).len(), 1);
+}
+
+#[test]
 fn tags_names_are_the_configurations() {
     let names =
         |report: &str| Config::parse(&format!("{ONE}[report]\n{report}\n")).map(|config| config.report.tag_names);

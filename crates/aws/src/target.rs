@@ -134,6 +134,13 @@ impl Target {
         }
     }
 
+    /// Whether a read that failed with `fault` may only mean that nothing is published there: S3 answers 403 for a
+    /// missing object unless s3:ListBucket is granted, and no page of AWS says what a condition on its prefix does to that.
+    /// A write that asks for no object at all can then still be tried.
+    pub fn may_be_missing(&self, fault: &FetchError) -> bool {
+        matches!(self.url, SourceUrl::S3 { .. }) && fault.class == Class::Denied
+    }
+
     /// What was there before, where there is nothing now.
     pub async fn earlier(&self) -> Earlier {
         let SourceUrl::S3 { bucket, key, region, .. } = &self.url else { return Earlier::Unknown };

@@ -44,6 +44,8 @@ struct Before {
     unreadable: Option<String>,
     /// What was there before it was deleted, where nothing is there now.
     earlier: Option<Earlier>,
+    /// Why it cannot be told whether anything is published there. It is then written only where nothing is.
+    denied: Option<FetchError>,
 }
 
 /// Runs the command.
@@ -85,9 +87,13 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
         Exit::Failed
     };
 
-    let published = target.read().await.map_err(|fault| failed(&fault))?;
+    let (published, denied) = match target.read().await {
+        Ok(published) => (published, None),
+        Err(fault) if target.may_be_missing(&fault) => (None, Some(fault)),
+        Err(fault) => return Err(failed(&fault)),
+    };
     let earlier = if published.is_none() { Some(target.earlier().await) } else { None };
-    let before = Before::of(published, earlier, &unsigned);
+    let before = Before { denied, ..Before::of(published, earlier, &unsigned) };
     let keep = !resign && document::form(given) == Form::Json && split.is_some_and(|e| e.signature.is_some());
     if keep && before.published.as_ref().is_some_and(|published| published.bytes.as_slice() == given) {
         print(format!("{target}: this is what is published already\n"));
@@ -109,7 +115,8 @@ async fn publish(options: &Publish, target: &Target, judge: &Judge, bytes: &[u8]
     show(target, &before, &draft, &diff, &concerns);
     if options.dry_run {
         print("nothing was written: --dry-run\n");
-        return Ok(Exit::Good);
+        // What would be replaced was not seen: no difference was shown that anybody could rely on.
+        return before.denied.as_ref().map_or(Ok(Exit::Good), |fault| Err(failed(fault)));
     }
     if !options.yes {
         confirm(target, &concerns)?;
@@ -153,6 +160,10 @@ async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> 
         // Also where the answer to our own write was lost on the way: what is there now decides.
         _ if ours => {}
         Err(NotWritten::Lost) => {
+            if let (Some(denied), Err(_)) = (&before.denied, &found) {
+                let message = format!("{}; nothing was written: an object is there", denied.message);
+                return Err(failed(&FetchError { message, ..denied.clone() }));
+            }
             let found = found.ok().flatten();
             let same =
                 found.as_ref().zip(before.published.as_ref()).is_some_and(|(now, then)| now.version == then.version);
@@ -166,7 +177,10 @@ async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> 
             ));
             return Err(Exit::Failed);
         }
-        Err(NotWritten::Failed(fault)) => return Err(failed(fault)),
+        Err(NotWritten::Failed(fault)) => {
+            let first = before.denied.as_ref().filter(|_| fault.class == Class::Denied);
+            return Err(failed(first.unwrap_or(fault)));
+        }
         Ok(_) => match found {
             Err(fault) => {
                 complain(&format!("{target}: version {version} was written, but cannot be read back"));
@@ -228,7 +242,7 @@ impl Before {
             Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
         };
         let serial = last.and_then(|last| serial_of(&last.bytes));
-        Self { published, document, serial, unreadable, earlier }
+        Self { published, document, serial, unreadable, earlier, denied: None }
     }
 
     /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
@@ -345,6 +359,9 @@ fn begun_again(before: &Before, given: Option<Serial>, takes: Option<Serial>) ->
 fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: &[String]) {
     let new = titled(&draft.document);
     let head = match &before.published {
+        None if before.denied.is_some() && matches!(before.earlier, Some(Earlier::Unknown)) => {
+            format!("{target}: what is published there cannot be read; if nothing is, this makes {new}")
+        }
         None if !matches!(before.earlier, Some(Earlier::Unknown)) => {
             format!("{target}: what was published there was deleted; this makes {new}")
         }
@@ -354,6 +371,12 @@ fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: 
     };
     let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
     print(format!("{head}\n{changes}"));
+    if before.denied.is_some() {
+        print(
+            "  S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted. The key \
+             set is written only if no object is there.\n",
+        );
+    }
     let first = Serial::try_from(1).ok();
     if matches!(before.earlier, Some(Earlier::Unknown)) && draft.document.serial <= first {
         print(

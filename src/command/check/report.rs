@@ -11,7 +11,13 @@ use authkeys_core::config::Report;
 use authkeys_core::origin::Class;
 
 /// Looks at what needs no network.
-pub(super) fn examine(report: &Report) -> Option<Finding> {
+pub(super) fn examine(report: &Report) -> Vec<Finding> {
+    let names = report.tag_names.warnings().into_iter();
+    let names = names.map(|warning| Finding::new(Level::Warning, "report", "tags", warning));
+    names.chain(metrics(report)).collect()
+}
+
+fn metrics(report: &Report) -> Option<Finding> {
     let path = report.prometheus.as_ref()?;
     let subject = path.display().to_string();
     Some(match path.parent().is_some_and(std::path::Path::is_dir) {

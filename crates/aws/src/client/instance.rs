@@ -180,7 +180,7 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
         // The token is refused with 403, and with nothing else, where the service is switched off.
         ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => NoInstance::Unreachable {
             why:
-                "is switched off for this instance: `aws ec2 modify-instance-metadata-options --http-endpoint enabled`"
+                "is switched off for this instance: `aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled`"
                     .to_owned(),
         },
         ImdsError::FailedToLoadToken(failed) if failed.is_dispatch_failure() => {
@@ -206,7 +206,7 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
     // The connection came about, so that it is no firewall: the packets of this answer alone have a hop limit.
     let remedy = if what.contains("read timeout") {
         "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
-         (`aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2`), or use the host's network"
+         (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`), or use the host's network"
     } else {
         "let no firewall or network policy stand before it, and no proxy"
     };

@@ -149,8 +149,8 @@ pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
 }
 
-/// What S3 checks an object's bytes by, in the header of the request: the SDK would let it follow them, which not all
-/// look-alikes read.
+/// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after the bytes, which not all
+/// look-alikes of S3 read.
 pub(crate) fn checksum(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Sha256::digest(bytes))
 }

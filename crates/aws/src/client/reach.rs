@@ -96,7 +96,12 @@ fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static
         if says("feature") && says("enabled") {
             return Some((Class::Invalid, ANOTHER_WAY));
         }
-        if says("SSO") && (says("expired") || says("not found") || says("refresh")) {
+        let useless = ["expired", "not found", "refresh", "failed to load", "invalid JSON", "missing field"];
+        let useless = useless.into_iter().any(says);
+        if (says("Login token") && useless) || says("/login/cache/") || says("eauthenticate") {
+            return Some((Class::Denied, "sign in again: aws login"));
+        }
+        if says("SSO") && useless {
             return Some((Class::Denied, "sign in again: aws sso login"));
         }
     }

@@ -19,10 +19,13 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
         "ResourceNotFoundException" if says("secret value") => {
             told(Class::Missing, "the secret has no value yet: put one; the keys in force stay")
         }
-        "InvalidRequestException" if says("delet") => told(
+        "InvalidRequestException" if says("delet") => (
             Class::Missing,
-            "the secret is scheduled for deletion: restore it (aws secretsmanager restore-secret), or correct `source`; \
-             the keys in force stay",
+            format!(
+                "the secret is scheduled for deletion: restore it (aws secretsmanager restore-secret {}), or correct \
+                 `source`; the keys in force stay",
+                named(call)
+            ),
         ),
         "InvalidParameterException" | "InvalidRequestException" if says("replica") => {
             told(Class::Invalid, "this is a replica of the secret: publish in the secret's primary region")
@@ -129,8 +132,9 @@ fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
     let action = kms_action(call, message);
     let everywhere = "in the key's own policy and in the role's";
     if says("pending deletion") || says("PendingDeletion") {
+        let id = key.strip_prefix("the KMS key ").unwrap_or("KEY");
         format!(
-            "{key} is to be deleted: cancel that (aws kms cancel-key-deletion) and enable it, or publish again under \
+            "{key} is to be deleted: cancel that (aws kms cancel-key-deletion --key-id {id}) and enable it, or publish again under \
              another one"
         )
     } else if says("disabled") || says("Disabled") {
@@ -175,7 +179,28 @@ fn kms_key(call: &Call, message: &str) -> String {
         "parameter" => "aws ssm describe-parameters --query Parameters[].[Name,KeyId]",
         _ => "aws s3api head-object --query SSEKMSKeyId",
     };
+    let shows = format!("{shows} {}", named(call));
+    let shows = shows.trim_end();
     format!("the {thing}'s KMS key (`{shows}` names it)")
+}
+
+/// The options by which the AWS CLI names what the call was about, for a command that can be copied. A name that a shell
+/// could take for something else is left for people to fill in.
+fn named(call: &Call) -> String {
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_.+=@:-".contains(&b));
+    let place = call.source.split('?').next().unwrap_or_default();
+    match call.thing() {
+        "secret" => match place.strip_prefix("secretsmanager:").filter(|id| plain(id)) {
+            Some(id) => format!("--secret-id {id}"),
+            None => "--secret-id NAME".to_owned(),
+        },
+        "object" => {
+            let object = call.resource.split_once(":::").and_then(|(_, object)| object.split_once('/'));
+            let (bucket, key) = object.filter(|(_, key)| plain(key)).unwrap_or(("BUCKET", "KEY"));
+            format!("--bucket {bucket} --key {key}")
+        }
+        _ => String::new(),
+    }
 }
 
 fn elsewhere(answer: &Answer<'_>) -> String {

@@ -75,8 +75,12 @@ pub(super) async fn deleted(target: &Target, bucket: &str, key: &str, region: Op
     // What cannot be asked is not known; the publication does not depend on it.
     let answer = timeout(target.aws().limits.attempt, request).await.ok()?.ok()?;
     // Of all keys that begin so, the key itself comes first, and its versions from the newest on.
-    let mut versions = answer.versions().iter().filter(|version| version.key() == Some(key));
-    let last = versions.next().and_then(|version| version.version_id()).map(str::to_owned);
+    let last = answer.versions().iter().find(|version| version.key() == Some(key));
+    // Nothing was deleted: it is there, and these credentials may not read it.
+    if last.is_some_and(|version| version.is_latest() == Some(true)) {
+        return None;
+    }
+    let last = last.and_then(|version| version.version_id()).map(str::to_owned);
     let marked = answer.delete_markers().iter().any(|marker| marker.key() == Some(key));
     (marked || last.is_some()).then_some(last)
 }

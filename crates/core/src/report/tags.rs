@@ -11,6 +11,12 @@ pub const MAX_VALUE: usize = 256;
 pub const MAX_KEY: usize = 128;
 /// What every service that reads tags takes, beside letters, digits and spaces.
 const SIGNS: &str = "+-=._:/@";
+/// What a key may consist of, beside ASCII letters and digits, on an instance whose metadata service shows its tags.
+const METADATA_SIGNS: &str = "+-=.,_:@";
+/// Keys that the metadata service keeps for itself.
+const METADATA_RESERVED: [&str; 3] = [".", "..", "_index"];
+/// The most characters of a key by the reference of CreateTags; the guide to tags says [`MAX_KEY`].
+const SAFE_KEY: usize = 127;
 /// Reserved for AWS itself, in any case of its letters.
 const RESERVED: &str = "aws:";
 
@@ -60,6 +66,31 @@ impl TagNames {
             Some(taken) => Err(format!("{taken:?} is the name of another of our tags")),
             None => Ok(names),
         }
+    }
+
+    /// What EC2 may object to in names that are valid otherwise. An instance whose metadata service shows its tags takes no
+    /// key with other characters, and the option cannot be switched on where such a tag is.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (setting, text) in [("tag_prefix", &self.prefix), ("key_name_tag", &self.key_name)] {
+            let bad = text.chars().find(|c| !c.is_ascii_alphanumeric() && !METADATA_SIGNS.contains(*c));
+            if bad.is_none() && !METADATA_RESERVED.contains(&text.as_str()) {
+                continue;
+            }
+            let what = bad.map_or_else(|| format!("{text:?}"), |bad| format!("{bad:?}"));
+            warnings.push(format!(
+                "[report] {setting} = {text:?}: EC2 refuses {what} in a tag's key while the instance shows its tags in the \
+                 metadata service, and refuses to switch that on while such a tag exists; use ASCII letters, digits and \
+                 {METADATA_SIGNS}"
+            ));
+        }
+        if let Some(long) = self.all().iter().map(|name| name.chars().count()).find(|length| *length > SAFE_KEY) {
+            warnings.push(format!(
+                "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and EC2 may refuse more than \
+                 {SAFE_KEY}; use a shorter one"
+            ));
+        }
+        warnings
     }
 
     /// The full name of the tag for one of [`Self::PARTS`].
