@@ -126,7 +126,7 @@ fn control_characters_before_the_comment_make_a_key_bad_and_are_never_stripped()
     assert!(matches!(fault(&format!("command=\"ü\" {key}")), BadLine::Option(BadOption::NotAscii)));
     line(&format!("{key} Jürgen"));
     line(&format!("from=\"10.0.0.0/8,!10.1.1.1,::/0,0.0.0.0/0,fe80::1/128,*.example.org,192.0.2.?\" {key}"));
-    assert!(matches!(KeyLine::parse(&[key.as_bytes(), b" \xff"].concat(), &rules()), Ok(_)));
+    assert!(KeyLine::parse(&[key.as_bytes(), b" \xff"].concat(), &rules()).is_ok());
     assert!(matches!(KeyLine::parse(&[b"\xff ", key.as_bytes()].concat(), &rules()), Err(BadLine::NotUtf8)));
 }
 
