@@ -293,6 +293,7 @@ fn f48_a_latin_1_comment_in_json_costs_no_key_and_nothing_else_may_hold_such_byt
         let document = parse(&bytes).unwrap();
         assert_eq!((document.keys.len(), document.left_out.len()), (1, 0), "{comment:?}");
         assert!(document.keys[0].line.comment.contains('\u{fffd}'), "{comment:?}");
+        assert!(document.altered_comments().unwrap().starts_with("the comment in line 1 "), "{comment:?}");
         assert_eq!(document.digest, Digest::of(&bytes), "the digest is of what was published");
     }
     let secret = [format!("{{\"PublicKey\":\"{} J", ed(1)).as_bytes(), b"\xfcrgen\"}"].concat();

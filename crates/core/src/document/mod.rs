@@ -209,7 +209,13 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
             json::parse(text, &rules.line, examination)
         });
         let document = document.map_err(|refused| named_encoding(refused, envelope.payload))?;
-        Document { digest: Digest::of(envelope.payload), ..document }
+        let mut document = Document { digest: Digest::of(envelope.payload), ..document };
+        if std::str::from_utf8(envelope.payload).is_err() {
+            for key in &mut document.keys {
+                key.line.comment_altered |= key.line.comment.contains(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        document
     } else {
         private::refuse(bytes)?;
         text::parse(bytes, &rules.line, examination).map_err(|refused| match refused {
