@@ -8,6 +8,7 @@ mod support;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::Value;
 use support::{Service, Setup, clean_command, eventually, lab, me};
 
@@ -18,9 +19,13 @@ const CAP: usize = 1 << 20;
 /// keys cost most: they are in the document, the plan, the file, the status and the journal at the same time.
 const FACTOR: usize = 24;
 
-/// An Ed25519 key of that number, without a comment.
+/// An Ed25519 key of that number, without a comment. Made of a seed, because of 32 bytes chosen at will every second is not
+/// a point on the curve, and such a key is left out.
 fn key(number: usize) -> String {
-    let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), &[7; 24], &number.to_be_bytes()].concat();
+    let mut seed = [7; 32];
+    seed[24..].copy_from_slice(&number.to_be_bytes());
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), pair.public_key().as_ref()].concat();
     format!("ssh-ed25519 {}", STANDARD.encode(blob))
 }
 
@@ -314,7 +319,7 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environ
 
 /// The most bytes that a key of one account more may cost in a cycle, and after it, where the accounts have one document.
 const KEY_IN_CYCLE: usize = 600;
-const KEY_AT_REST: usize = 250;
+const KEY_AT_REST: usize = 450;
 
 #[test]
 fn f57_accounts_of_one_document_share_its_keys_in_memory() {

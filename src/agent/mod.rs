@@ -20,7 +20,7 @@ use crate::state::{State, Store};
 use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::origin::{Fetch, SourceUrl};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, Status};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
 use authkeys_core::schedule::Clock;
 
 use account::{Found, Prepared, Shared};
@@ -221,6 +221,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
         let expiries = acquired.values().filter_map(|got| got.expires);
         let changes = accounts.iter().filter_map(|account| account.next_change).chain(expiries);
+        let next_change = changes.min();
+        let mut sources: Vec<SourceOutcome> = acquired.into_values().map(|got| got.outcome).collect();
+        // Warnings are the sources', and each is said once.
+        if let Some(first) = sources.first_mut() {
+            first.warnings.extend(pinned.warning);
+        }
         let mut outcome = Outcome {
             schema: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -231,10 +237,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             finished: clock(),
             last_success: None,
             next_cycle: None,
-            next_change: changes.min(),
+            next_change,
             stale_cycles: 0,
             config: Some(self.config.digest()),
-            sources: acquired.into_values().map(|got| got.outcome).collect(),
+            sources,
             accounts,
             reports: Vec::new(),
             faults,

@@ -16,6 +16,8 @@ use authkeys_terminal::bounded;
 pub(super) struct Pinned {
     pub(super) lines: Vec<KeyLine>,
     pub(super) fault: Option<Fault>,
+    /// What was changed in their comments.
+    pub(super) warning: Option<String>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -42,7 +44,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let text = format!("pinned keys {}: line {}: {}", path.display(), bad.line, bad.reason);
             fault = Some(Fault { class: FaultClass::Failed, text });
         }
-        Pinned { lines: document.keys.into_iter().map(|key| key.line).collect(), fault }
+        let warning = document.altered_comments().map(|text| format!("pinned keys {}: {text}", path.display()));
+        Pinned { warning, lines: document.keys.into_iter().map(|key| key.line).collect(), fault }
     }
 }
 

@@ -313,6 +313,20 @@ fn f37_an_account_that_comes_late_is_served_once_and_remembered_before_it_is_wri
 }
 
 #[test]
+fn f48_a_comment_of_a_pinned_key_that_was_altered_is_said() {
+    let pins = tempfile::tempdir().unwrap();
+    let text = [ed(7).as_bytes(), b" J\xfcrgen\n"].concat();
+    authkeysd::host::write_durable(pins.path(), "pinned", &text, 0o600).unwrap();
+    let top = format!("pinned_keys = \"{}\"\n", pins.path().join("pinned").display());
+    let world = World::new(&format!("{top}source = \"file:/k\"\n[[account]]\nuser = \"a\"\n"));
+    world.publish("file:/k", "1", &ed(1));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.accounts[0].in_force.len()), (Status::Ok, 2), "{outcome:#?}");
+    let warned = &outcome.sources[0].warnings;
+    assert!(warned.len() == 1 && warned[0].contains("pinned: the comment in line 1 "), "{warned:?}");
+}
+
+#[test]
 fn pinned_keys_are_installed_also_while_no_key_set_is_known() {
     let pins = tempfile::tempdir().unwrap();
     let pinned = format!("{} break glass", ed(7));

@@ -7,6 +7,8 @@ use authkeys_core::publishing::findings::{State, counted_keys, faults, judge, wa
 use authkeys_core::report::text::Colour;
 use jiff::Timestamp;
 
+use super::keys::{modulus, on_curve, wire};
+
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh a";
 const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8ezWk7rjXbeTGoJyq2RDGqBpgPYzRbLhBYKQnFlNNn b";
 const SK: &str = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgohAAAABHNzaDo= sk";
@@ -170,10 +172,16 @@ fn other_words_of_warning() {
     );
     let text = json(&format!("{{\"public_key\": \"{A}\"}}"), "").replace("\"serial\": 1, ", "");
     assert!(warned(&text, "2026-11-24").contains("it has no serial"));
+    let composite = [modulus(1_312 * 8 - 1, 7), on_curve([9; 32]).to_vec()].concat();
+    let recent = wire(&[b"ssh-mldsa44-ed25519@openssh.com", &composite]);
     for (line, word) in [
         (format!("permitlisten=\"8080\" {A}"), "permitlisten: an sshd before OpenSSH 7.8"),
         (format!("verify-required {SK}"), "verify-required: an sshd before OpenSSH 8.4"),
         (SK.to_owned(), "before OpenSSH 8.2"),
+        (
+            format!("ssh-mldsa44-ed25519@openssh.com {recent}"),
+            "ssh-mldsa44-ed25519@openssh.com: an sshd before OpenSSH 10.4",
+        ),
         (format!("expiry-time=\"20301221\" {A}"), "has no Z"),
     ] {
         let text = warned(&format!("{line}\n"), "2026-11-24");

@@ -1,6 +1,6 @@
 //! What people publish by mistake: nothing that is harmless costs a key, and every refusal says what to do.
 
-use authkeys_core::document::{self, Document, Refused, Rules};
+use authkeys_core::document::{self, Digest, Document, Refused, Rules};
 use authkeys_core::key::{KeyLine, granted};
 use authkeys_core::outcome::Status;
 
@@ -280,4 +280,71 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
     assert!(!secret.contains("the field `options`"), "{secret}");
     let host = serde_json::to_string(&format!("host.example.org {key}")).unwrap();
     assert!(json(&host).unwrap_err().to_string().contains("as in known_hosts"));
+}
+
+#[test]
+fn f48_a_latin_1_comment_in_json_costs_no_key_and_nothing_else_may_hold_such_bytes() {
+    let json = |comment: &[u8], further: &[u8]| {
+        let head = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{} ", ed(1));
+        [head.as_bytes(), comment, b"\"", further, b"}]}"].concat()
+    };
+    for comment in [&b"J\xfcrgen"[..], b"\x80", b"\\u00fc\xff", b"\xef\xbf"] {
+        let bytes = json(comment, b"");
+        let document = parse(&bytes).unwrap();
+        assert_eq!((document.keys.len(), document.left_out.len()), (1, 0), "{comment:?}");
+        assert!(document.keys[0].line.comment.contains('\u{fffd}'), "{comment:?}");
+        assert!(document.altered_comments().unwrap().starts_with("the comment in line 1 "), "{comment:?}");
+        assert_eq!(document.digest, Digest::of(&bytes), "the digest is of what was published");
+    }
+    let secret = [format!("{{\"PublicKey\":\"{} J", ed(1)).as_bytes(), b"\xfcrgen\"}"].concat();
+    assert_eq!(parse(&secret).unwrap().keys[0].line.comment, "J\u{fffd}rgen");
+    // An account or a field that cannot be read is not guessed at.
+    for further in [&b",\"accounts\":[\"j\xfcrgen\"]"[..], b",\"not_\xfcfter\":\"2099-01-01T00:00:00Z\""] {
+        let refused = refusal(json(b"me", further));
+        assert!(refused.contains("line 1 holds bytes that are not UTF-8"), "{refused}");
+    }
+    assert!(parse(json(b"me", b",\"options\":[\"command=\\\"\xfc\\\"\"]")).unwrap_err().to_string().contains("ASCII"));
+    // Nor does such a byte hide a private key.
+    let hidden = b",\"options\":[\"-----BEGIN OPENSSH PRIVATE \\u004bEY-----\"]";
+    assert!(refusal(json(b"J\xfcrgen", hidden)).contains("it holds a private key"));
+}
+
+#[test]
+fn f48_a_key_behind_a_bare_carriage_return_is_not_taken_for_a_comment() {
+    for text in [format!("{} one\r{} two\r", ed(1), ed(2)), format!("{} one\rrestrict {}\r\r", ed(1), ed(2))] {
+        assert!(refusal(&text).contains("there is a line break in it"), "{}", refusal(&text));
+    }
+}
+
+#[test]
+fn what_is_published_in_the_place_of_a_key_set_is_named_for_what_it_is() {
+    let key = ed(1);
+    let utf_32 = |to_bytes: fn(u32) -> [u8; 4]| key.chars().flat_map(|c| to_bytes(c.into())).collect::<Vec<u8>>();
+    for (bytes, words) in [
+        (b"\x5d\0\0\x80\0\xff\xff\xff".to_vec(), "a compressed file"),
+        (b"\x78\x9c\xab\x56\x2a".to_vec(), "a compressed file"),
+        (b"\x04\x22\x4d\x18\x64".to_vec(), "a compressed file"),
+        (utf_32(u32::to_le_bytes), "UTF-32"),
+        (utf_32(u32::to_be_bytes), "UTF-32"),
+        (key.encode_utf16().flat_map(u16::to_be_bytes).collect(), "UTF-16"),
+        (format!("#cloud-config\nssh_authorized_keys:\n  - {key}\n").into_bytes(), "YAML"),
+        (format!("[[keys]]\npublic_key = \"{key}\"\n").into_bytes(), "TOML"),
+        (b"<<<<<<< HEAD\n{\"version\":1}\n=======\n{}\n>>>>>>> x\n".to_vec(), "a merge conflict"),
+        (format!("[192.0.2.1]:22 {key}\n").into_bytes(), "as in known_hosts"),
+        (format!("ops@acme namespaces=\"authkeysd\" {key}\n").into_bytes(), "allowed_signers"),
+        (b"256 SHA256:2PZ7Q0k0PlAUG4h6cB1Yy3m3mT0cZ3m0b0p2xqv0lXk me (ED25519)\n".to_vec(), "a fingerprint"),
+        (key.replace("ssh-ed25519", "ed25519").into_bytes(), "write ssh-ed25519 before the same base64"),
+        (key.replace("ssh-ed25519", "SSH-ED25519").into_bytes(), "write ssh-ed25519 before the same base64"),
+        (rsa(2_048, 1).replace("ssh-rsa", "RSA").into_bytes(), "write ssh-rsa before the same base64"),
+        (format!("{}\n{}\n", &key[..40], &key[40..]).into_bytes(), "line 1: this looks like a part of a key"),
+        (b"Access denied".to_vec(), "not a key line"),
+        (b"403 Forbidden\nThe proxy says no\n".to_vec(), "not a key line"),
+        (b"/home/me/.ssh/id_ed25519.pub\n".to_vec(), "not a key line"),
+        (format!("{{\"version\":1,\"keys\":[\"{key}\"]}}").into_bytes(), "expected an object with `public_key`"),
+    ] {
+        let refused = refusal(&bytes);
+        assert!(refused.contains(words) && !refused.contains("cut off"), "{words}: {refused}");
+    }
+    let beside = parse(format!("{}\nconsole output\nThe end\n", ed(2))).unwrap();
+    assert!(beside.left_out.iter().all(|bad| bad.reason.contains("not a key line")), "{:?}", beside.left_out);
 }

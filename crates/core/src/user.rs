@@ -30,6 +30,8 @@ impl UserName {
             "it must not be `.` or `..` or begin with `-`"
         } else if name.chars().any(|c| c.is_control() || c.is_whitespace() || "/:,".contains(c)) {
             "blanks, control characters, `/`, `:` and `,` are not allowed"
+        } else if name.contains(char::REPLACEMENT_CHARACTER) {
+            "it holds U+FFFD, which is written where text was not UTF-8"
         } else {
             return Ok(Self(name.to_owned()));
         };
@@ -71,7 +73,7 @@ mod tests {
         for good in ["ubuntu", "jo.doe", "ACME\\jo", "jo@example.org", "_svc", "jürgen"] {
             assert!(UserName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "../x", "a b", "a:b", "-x", "a\nb", "a\0b", &"x".repeat(257)] {
+        for bad in ["", ".", "..", "a/b", "../x", "a b", "a:b", "-x", "a\nb", "a\0b", "a\u{fffd}b", &"x".repeat(257)] {
             assert!(UserName::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -299,8 +299,8 @@ fn renumbered(given: &[u8], document: &Document, before: &Before, keep: bool) ->
 
 /// The JSON document with that serial, as it is published.
 fn numbered(given: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
-    let text = std::str::from_utf8(given).map_err(|fault| fault.to_string())?;
-    let mut text = with_serial(text, serial).ok_or("its serial could not be set")?;
+    let text = document::with_text(given, |text| with_serial(text, serial));
+    let mut text = text.ok_or("its serial could not be set")?;
     // A signature has to begin a line.
     if !text.ends_with('\n') {
         text.push('\n');
@@ -425,7 +425,7 @@ fn described(published: &Published) -> String {
 /// The serial, also of a document that is refused for something else.
 fn serial_of(bytes: &[u8]) -> Option<Serial> {
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    authkeys_core::publishing::edit::serial(std::str::from_utf8(payload).ok()?)
+    document::with_text(payload, authkeys_core::publishing::edit::serial)
 }
 
 fn failed(fault: &FetchError) -> Exit {

@@ -44,7 +44,9 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
-            Finding::new(Level::Ok, "pinned_keys", &subject, super::good_keys(document.keys.len()))
+            let altered = document.altered_comments().map(|text| format!("; {text}")).unwrap_or_default();
+            let text = super::good_keys(document.keys.len()) + &altered;
+            Finding::new(Level::Ok, "pinned_keys", &subject, text)
         }
         Ok((document, _)) => {
             let bad = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason));

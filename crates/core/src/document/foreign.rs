@@ -15,7 +15,19 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
     if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") {
         return Some("a zip file; publish the key set that it holds");
     }
-    let packed: [&[u8]; 5] = [b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"\x1f\x9d"];
+    // bzip2, xz, zstd, 7z, compress, lz4, lzma, and zlib at three levels.
+    let packed: [&[u8]; 10] = [
+        b"BZh",
+        b"\xfd7zXZ",
+        b"\x28\xb5\x2f\xfd",
+        b"7z\xbc\xaf",
+        b"\x1f\x9d",
+        b"\x04\x22\x4d\x18",
+        b"\x5d\0\0",
+        b"\x78\x01",
+        b"\x78\x9c",
+        b"\x78\xda",
+    ];
     if packed.into_iter().any(begins) {
         return Some("a compressed file; publish what it holds, uncompressed");
     }
@@ -38,10 +50,16 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
     match text {
         [b'{', ..] => None,
+        _ if first.starts_with(b"[[") && first.ends_with(b"]]") && !first.contains(&b'"') => {
+            Some("TOML; publish key lines, or JSON")
+        }
         [b'[', rest @ ..] if matches!(rest.trim_ascii_start().first(), Some(b'"' | b'{' | b'[' | b']') | None) => {
             Some("a JSON array; put it into an object: {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}")
         }
-        [b'[', ..] => Some("a file with [sections]; publish key lines, or JSON"),
+        _ if first.starts_with(b"[") && first.ends_with(b"]") => {
+            Some("a file with [sections]; publish key lines, or JSON")
+        }
+        _ if first.starts_with(b"<<<<<<< ") => Some("a file with a merge conflict; resolve it, and publish the result"),
         [b'"', ..] => Some(
             "a JSON string; publish the text that it holds, without the quotes and escapes (`jq -r .` prints that)",
         ),
@@ -67,5 +85,9 @@ fn is_yaml(first: &[u8]) -> bool {
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let name = first.iter().take_while(|b| is_name(b)).count();
     let behind = first.get(name..).unwrap_or_default();
-    first == b"---" || first.starts_with(b"- ") || name > 0 && (behind == b":" || behind.starts_with(b": "))
+    first == b"---"
+        || first.starts_with(b"%YAML")
+        || first == b"#cloud-config"
+        || first.starts_with(b"- ")
+        || name > 0 && (behind == b":" || behind.starts_with(b": "))
 }

@@ -63,7 +63,7 @@ impl<'de: 'a, 'a, const MOST: usize> Visitor<'de> for Entries<'a, MOST> {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
+        f.write_str("a list")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Self, A::Error> {
@@ -78,7 +78,7 @@ impl<'de: 'a, 'a, const MOST: usize> Visitor<'de> for Entries<'a, MOST> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `public_key`")]
 struct Key {
     public_key: String,
     #[serde(default, deserialize_with = "not_null")]
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Options {
             type Value = Options;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
+                f.write_str("a list")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Options, A::Error> {
@@ -172,11 +172,7 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 /// Reads a document of version 1.
-pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
-    let json = std::str::from_utf8(payload).map_err(|fault| {
-        let line = Lines::of(payload).at(fault.valid_up_to());
-        Refused::Json(format!("line {line} holds bytes that are not UTF-8, the encoding of JSON; save it as UTF-8"))
-    })?;
+pub(super) fn parse(json: &str, rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
     let wrong = |e: serde_json::Error| Refused::Json(told(e));
     match serde_json::from_str::<Probe<'_>>(json).map_err(wrong)?.version.map(RawValue::get) {
         Some("1") => {}
@@ -204,7 +200,7 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination)
             top.revoked.count
         )));
     }
-    let place = Place { json, lines: Lines::of(payload) };
+    let place = Place { json, lines: Lines::of(json.as_bytes()) };
     let mut document = Document {
         name: place.optional::<Name>("name", top.name)?,
         serial: place.optional::<Serial>("serial", top.serial)?,
@@ -213,7 +209,7 @@ pub(super) fn parse(payload: &[u8], rules: &LineRules, examination: Examination)
         keys: Vec::with_capacity(top.keys.count),
         revoked: BTreeSet::new(),
         left_out: Vec::new(),
-        digest: Digest::of(payload),
+        digest: Digest::of(json.as_bytes()),
     };
     for raw in top.revoked.kept {
         document.revoked.insert(place.value::<Fingerprint>("revoked", raw)?);

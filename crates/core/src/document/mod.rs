@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify};
 use crate::user::UserName;
@@ -161,7 +162,8 @@ pub fn form(bytes: &[u8]) -> Form {
         return Form::Text;
     }
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    if rotation::is_rotation(payload) { Form::RotationSecret } else { Form::Json }
+    let is_rotation = with_text(payload, |text| rotation::is_rotation(text.as_bytes()));
+    if is_rotation { Form::RotationSecret } else { Form::Json }
 }
 
 /// Tells a document's form by its first byte that is not white space, and reads it.
@@ -199,12 +201,21 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     };
     let document = if *first == b'{' {
         let envelope = Envelope::split(bytes)?;
-        if rotation::is_rotation(envelope.payload) {
-            rotation::parse(envelope.payload, rules, examination)?
-        } else {
-            private::refuse(envelope.payload)?;
-            json::parse(envelope.payload, &rules.line, examination)?
+        let document = with_text(envelope.payload, |text| {
+            if rotation::is_rotation(text.as_bytes()) {
+                return rotation::parse(text.as_bytes(), rules, examination);
+            }
+            private::refuse(text.as_bytes())?;
+            json::parse(text, &rules.line, examination)
+        });
+        let document = document.map_err(|refused| named_encoding(refused, envelope.payload))?;
+        let mut document = Document { digest: Digest::of(envelope.payload), ..document };
+        if std::str::from_utf8(envelope.payload).is_err() {
+            for key in &mut document.keys {
+                key.line.comment_altered |= key.line.comment.contains(char::REPLACEMENT_CHARACTER);
+            }
         }
+        document
     } else {
         private::refuse(bytes)?;
         text::parse(bytes, &rules.line, examination).map_err(|refused| match refused {
@@ -229,7 +240,30 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
 /// private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
-    rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
+    with_text(payload, |text| {
+        let payload = text.as_bytes();
+        rotation::is_rotation(payload).then(|| rotation::public_half(payload).unwrap_or_default())
+    })
+}
+
+/// Gives the text of a JSON document to `read`. Other bytes than UTF-8 become U+FFFD, which is accepted in the comment of a
+/// key alone: no comment costs a key. The copy that this takes may hold a private key, and is wiped.
+pub fn with_text<T>(payload: &[u8], read: impl FnOnce(&str) -> T) -> T {
+    match std::str::from_utf8(payload) {
+        Ok(text) => read(text),
+        Err(_) => read(&Zeroizing::new(String::from_utf8_lossy(payload).into_owned())),
+    }
+}
+
+/// The bytes that are not UTF-8 may be all that is wrong with the value at fault.
+fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
+    match (&refused, std::str::from_utf8(payload)) {
+        (Refused::Json(_) | Refused::Value { .. }, Err(fault)) => {
+            let line = Lines::of(payload).at(fault.valid_up_to());
+            Refused::Json(format!("line {line} holds bytes that are not UTF-8, the encoding of JSON; save it as UTF-8"))
+        }
+        _ => refused,
+    }
 }
 
 /// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it, and not long.

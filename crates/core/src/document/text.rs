@@ -29,11 +29,16 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules, examination: Examination) -
                     }
                     Err(fault) => {
                         let fault = match Mistake::find_end(text).filter(|_| broken_line == Some(at)) {
-                            Some(end) => BadLine::Mistake(end),
+                            Some(end) => {
+                                if is_broken {
+                                    name_beginning(&mut left_out);
+                                }
+                                BadLine::Mistake(end)
+                            }
                             None => fault,
                         };
                         is_broken = is_cut(&fault);
-                        if is_broken || matches!(fault, BadLine::Mistake(_)) {
+                        if is_broken || matches!(&fault, BadLine::Mistake(mistake) if *mistake != Mistake::NoKey) {
                             broken_line = Some(line);
                         }
                         let reason = told(fault);
@@ -57,16 +62,26 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules, examination: Examination) -
     Ok(bare(keys, left_out, bytes))
 }
 
+/// The line before was damaged because its key goes on in this one.
+fn name_beginning(left_out: &mut [LeftOut]) {
+    if let Some(before) = left_out.last_mut() {
+        before.reason = told(Mistake::Part);
+    }
+}
+
 /// Whether a key line that lacks its end has such a fault.
 fn is_cut(fault: &BadLine) -> bool {
     matches!(fault, BadLine::NoKey | BadLine::OpenQuote | BadLine::Blob(BadBlob::Base64 | BadBlob::Damaged))
 }
 
-/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 has in what is ASCII. (A file
-/// that lost power has nothing else.)
+/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 and UTF-32 have in what is ASCII.
+/// (A file that lost power has nothing else.)
 pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 1..=255, ..] | [1..=255, 0, ..] => Some("UTF-16"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [1..=127, 0, 0, 0, 1..=127, 0, 0, 0, ..] | [0, 0, 0, 1..=127, 0, 0, 0, 1..=127, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [1..=127, 0, 1..=127, 0, ..] | [0, 1..=127, 0, 1..=127, ..] => Some("UTF-16"),
         [0xef, 0xbb, 0xbf, ..] => Some("UTF-8 behind a byte order mark"),
         _ => None,
     }

@@ -104,6 +104,10 @@ impl KeyLine {
         let (head, comment) = cut_comment(line);
         let text = std::str::from_utf8(head).map_err(|_| BadLine::NotUtf8)?;
         check_text(text)?;
+        // Where lines end in a CR alone, sshd reads the first key only; nobody meant that.
+        if comment.split(|b| *b == b'\r').skip(1).any(|line| identify(line).is_some()) {
+            return Err(BadLine::LineBreak);
+        }
         let (first, _) = cut_word(text);
         let parsed = || {
             let (options, key) =
@@ -111,7 +115,12 @@ impl KeyLine {
             Self::assemble(OptionList::parse(options)?, key, comment, rules, examination)
         };
         let parsed: Result<Self, BadLine> = parsed();
-        parsed.map_err(|fault| Mistake::find(&String::from_utf8_lossy(line)).map_or(fault, BadLine::Mistake))
+        parsed.map_err(|fault| match Mistake::find(&String::from_utf8_lossy(line)) {
+            Some(mistake) => mistake.into(),
+            // Of a line without any key, such as an answer in words, no option is at fault.
+            None if matches!(fault, BadLine::Option(BadOption::Unknown(_))) && !has_key(text) => Mistake::NoKey.into(),
+            None => fault,
+        })
     }
 
     /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and options given one by one.
@@ -233,6 +242,11 @@ pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let (options, rest) = if looks_like_type(cut_word(text).0) { ("", text) } else { cut_options(text)? };
     let options = OptionList::parse(options).ok()?;
     (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
+}
+
+/// Whether any word of a line is a key or its type.
+fn has_key(text: &str) -> bool {
+    text.split(BLANKS).any(|word| looks_like_type(word) || KeyBlob::recognise(word.as_bytes()).is_some())
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];

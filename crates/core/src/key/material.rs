@@ -5,13 +5,15 @@
 //! a working one and count for `min_keys`. What is too expensive to look for is a modulus that is itself a prime, or
 //! that shares a factor with another key's.
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::CompressedEdwardsY;
+use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use thiserror::Error;
 
 use super::blob::Reader;
 
 /// Grows whenever this file looks for more. A document that was found sound under an earlier number is looked at again.
-pub const CHECKS: u32 = 1;
+pub const CHECKS: u32 = 2;
 
 /// What is wrong with a key's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -19,6 +21,9 @@ pub enum Weakness {
     /// The point is one of the eight whose multiples are known, such as the identity.
     #[error("its Ed25519 point has a small order, so that anybody can sign for it")]
     SmallOrder,
+    /// The point itself, or its negative.
+    #[error("its point is the curve's base point, so that its private key is 1 and anybody can sign for it")]
+    BasePoint,
     /// RFC 8032 has one encoding for each point.
     #[error("its Ed25519 point is not encoded as RFC 8032 demands")]
     Encoding,
@@ -59,17 +64,29 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
         "ssh-ed25519" | "sk-ssh-ed25519@openssh.com" => check_ed25519(first),
         "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => check_composite(first),
         "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
-            on_curve(second, |point| p256::PublicKey::from_sec1_bytes(point).is_ok())
+            let base = p256::AffinePoint::GENERATOR.to_encoded_point(false);
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p256::PublicKey::from_sec1_bytes(point).is_ok())
         }
-        "ecdsa-sha2-nistp384" => on_curve(second, |point| p384::PublicKey::from_sec1_bytes(point).is_ok()),
-        "ecdsa-sha2-nistp521" => on_curve(second, |point| p521::PublicKey::from_sec1_bytes(point).is_ok()),
+        "ecdsa-sha2-nistp384" => {
+            let base = p384::AffinePoint::GENERATOR.to_encoded_point(false);
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p384::PublicKey::from_sec1_bytes(point).is_ok())
+        }
+        "ecdsa-sha2-nistp521" => {
+            let base = p521::AffinePoint::GENERATOR.to_encoded_point(false);
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p521::PublicKey::from_sec1_bytes(point).is_ok())
+        }
         _ => Ok(()),
     }
 }
 
-/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them.
-fn on_curve(point: &[u8], is_valid: fn(&[u8]) -> bool) -> Result<(), Weakness> {
-    if point.first() == Some(&4) && is_valid(point) { Ok(()) } else { Err(Weakness::NotOnCurve) }
+/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them. `base` is the x coordinate
+/// of the curve's base point, which its negative has too.
+fn check_ecdsa(point: &[u8], base: Option<&[u8]>, is_on_curve: fn(&[u8]) -> bool) -> Result<(), Weakness> {
+    if point.first() != Some(&4) || !is_on_curve(point) {
+        return Err(Weakness::NotOnCurve);
+    }
+    let is_base = base.is_some_and(|base| point.get(1..).is_some_and(|x_and_y| x_and_y.starts_with(base)));
+    if is_base { Err(Weakness::BasePoint) } else { Ok(()) }
 }
 
 fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
@@ -78,7 +95,11 @@ fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
     if decoded.is_small_order() {
         return Err(Weakness::SmallOrder);
     }
-    if is_reduced(point) { Ok(()) } else { Err(Weakness::Encoding) }
+    if !is_reduced(point) {
+        return Err(Weakness::Encoding);
+    }
+    let is_base = decoded == ED25519_BASEPOINT_POINT || -decoded == ED25519_BASEPOINT_POINT;
+    if is_base { Err(Weakness::BasePoint) } else { Ok(()) }
 }
 
 /// Whether the y coordinate, little-endian below the sign bit, is smaller than the field's prime 2^255 - 19.

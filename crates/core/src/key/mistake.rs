@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
+use super::blob::KeyBlob;
 use super::line::{cut_options, cut_word, looks_like_type};
 use super::options::is_option_name;
-use crate::words::brief;
+use crate::words::{brief, cut, plain};
 
 /// Something that is often taken for a key line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,12 +48,21 @@ pub enum Mistake {
     /// Numbers alone.
     #[error("this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`")]
     Ssh1,
+    /// What `ssh-keygen -l` prints.
+    #[error("this is a fingerprint, from which no key can be made; publish the line in the key's .pub file")]
+    Fingerprint,
+    /// What `ssh-keygen -t` calls a type.
+    #[error("{0:?} is not how a key type is written here; write {1} before the same base64")]
+    ShortType(String, String),
     /// A list of YAML or Markdown.
     #[error("the line begins with a dash, as a list in YAML does; begin it with the key type, or with options")]
     ListItem,
     /// A quote that sshd takes for the end of the value.
     #[error("a quote inside an option's value must be written \\\", or the value ends there")]
     InnerQuote,
+    /// An answer in words, a path, a line of some other file.
+    #[error("this is not a key line; a key line is `type base64 comment`")]
+    NoKey,
     /// Neither an option nor a type.
     #[error(
         "{0:?} stands where the key type must; options have no blanks between them, and a quote inside an option's value \
@@ -83,12 +93,23 @@ impl Mistake {
         }
         let is_host = first == "localhost" || first.contains(['.', ':', '@', '[', '|']);
         let is_option = first.contains(['"', '=']) && !first.starts_with('|');
-        if is_host && !is_option && looks_like_type(second) {
+        let is_signer = first.contains('@') && second.starts_with("namespaces=");
+        if is_host && !is_option && looks_like_type(second) || is_signer {
             return Some(Self::HostOrPrincipal(brief(first)));
         }
         let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
         if is_number(first) && is_number(second) {
             return Some(Self::Ssh1);
+        }
+        if is_number(first) && (second.starts_with("SHA256:") || second.starts_with("MD5:")) {
+            return Some(Self::Fingerprint);
+        }
+        // The blob itself says its type.
+        let short = ["rsa", "dsa", "ed25519", "ecdsa", "ed25519-sk", "ecdsa-sk"];
+        let lower = first.to_ascii_lowercase();
+        let is_type = short.contains(&lower.as_str()) || looks_like_type(&lower) && first != lower;
+        if let Some(key) = KeyBlob::recognise(second.as_bytes()).filter(|_| is_type) {
+            return Some(Self::ShortType(brief(first), plain(&cut(key.kind(), 64), '?')));
         }
         if first.len() >= SHORTEST_PART && is_base64(first) {
             return Some(Self::Part);

@@ -19,7 +19,7 @@ pub struct Unreadable {
 }
 
 /// The first OpenSSH that reads a type. `None`: all that are in use do.
-fn since(kind: &str) -> Option<Version> {
+pub fn since(kind: &str) -> Option<(u32, u32)> {
     match kind {
         "sk-ssh-ed25519@openssh.com" | "sk-ecdsa-sha2-nistp256@openssh.com" => Some((8, 2)),
         "ssh-mldsa44-ed25519@openssh.com" => Some((10, 4)),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::document::{Document, Form, PublishedKey};
 use crate::key::Fingerprint;
-use crate::plan::Moment;
+use crate::plan::{Moment, since};
 use crate::user::UserName;
 
 /// An end that is nearer than this is worth a word.
@@ -222,8 +222,14 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
             told.push(format!("option {option}: an sshd before OpenSSH {since} ignores the whole line"));
         }
     }
-    if keys.iter().any(|judged| judged.key.line.key.kind().starts_with("sk-")) {
-        told.push("security keys (sk-...): an sshd before OpenSSH 8.2 ignores the line".to_owned());
+    let kinds: BTreeSet<&str> = keys.iter().map(|judged| judged.key.line.key.kind()).collect();
+    for kind in kinds {
+        if let Some((major, minor)) = since(kind) {
+            told.push(format!(
+                "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and a node that has one \
+                 leaves them out"
+            ));
+        }
     }
     told
 }
