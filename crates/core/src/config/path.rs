@@ -9,8 +9,6 @@ use crate::user::UserName;
 const HOME_IS_ROOT: &str =
     "its home is `/`, which is nobody's own: set `layout = \"system\"` for it, or name its `file`";
 
-/// An account without a home has an empty one at times.
-
 /// The path of an account's file: `%h` home, `%u` name, `%U` user id, `%%` a percent sign.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);

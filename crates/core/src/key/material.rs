@@ -154,7 +154,7 @@ fn remainder(words: &[u32], divisor: u32) -> u32 {
 }
 
 fn is_prime(odd: u32) -> bool {
-    (3..).step_by(2).take_while(|factor| factor * factor <= odd).all(|factor| odd % factor != 0)
+    (3..).step_by(2).take_while(|factor| factor * factor <= odd).all(|factor| !odd.is_multiple_of(factor))
 }
 
 /// Euler's criterion.
