@@ -301,7 +301,7 @@ impl Store {
             loaded => loaded?,
         };
         // A run that was killed after its last save did not come to this.
-        store.sweep_documents();
+        store.sweep_documents(&store.saved);
         Ok(Some(store))
     }
 
@@ -356,7 +356,12 @@ impl Store {
         match written {
             Ok(true) => self.outdated = false,
             Ok(false) => {}
-            Err(_) => self.outdated = true,
+            Err(_) => {
+                self.outdated = true;
+                // On a full disk names can still be removed. What this state replaces must not come back from the old
+                // one in another process that cannot reach the source.
+                self.sweep_documents(state);
+            }
         }
         written.map(drop)
     }
@@ -380,7 +385,7 @@ impl Store {
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
         self.new = false;
-        self.sweep_documents();
+        self.sweep_documents(&self.saved);
         Ok(true)
     }
 
@@ -437,10 +442,10 @@ impl Store {
         Ok(self.directory.join(name))
     }
 
-    /// Removes documents that nothing refers to. One that stays behind does no harm.
-    fn sweep_documents(&self) {
-        let sources = self.saved.sources.values().flat_map(Accepted::documents);
-        let judged = self.saved.accounts.values().filter_map(|a| a.judged.as_ref()).flat_map(Judged::documents);
+    /// Removes documents to which `state` does not refer. One that stays behind does no harm.
+    fn sweep_documents(&self, state: &State) {
+        let sources = state.sources.values().flat_map(Accepted::documents);
+        let judged = state.accounts.values().filter_map(|a| a.judged.as_ref()).flat_map(Judged::documents);
         let wanted: BTreeSet<String> = sources.chain(judged).map(|kept| kept.bytes.hex()).collect();
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;

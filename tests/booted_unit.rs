@@ -187,6 +187,14 @@ const ATTACKS: &[&str] = &[
     "touch /run/systemd/system/x || touch /run/x || touch /etc/systemd/system/x || touch /dev/shm/x",
     "echo /bin/sh >/proc/sys/kernel/core_pattern",
     "echo 1 >/sys/fs/cgroup/cgroup.procs",
+    "echo 1 >/sys/fs/cgroup/cgroup.freeze || echo 1 >/sys/fs/cgroup/system.slice/cgroup.kill || mkdir /sys/fs/cgroup/x",
+    "echo /tmp/x >/sys/fs/cgroup/release_agent || echo /tmp/x >/sys/kernel/uevent_helper",
+    "echo 1 >/proc/sysrq-trigger || echo 2 >/proc/sys/kernel/randomize_va_space || echo /x >/proc/sys/kernel/modprobe",
+    "echo x >>/etc/passwd || echo x >>/etc/group || mv /etc/passwd /etc/passwd.x || rm /etc/passwd",
+    "mkdir -p /var/spool/at && touch /var/spool/at/a1 || touch /var/spool/cron/atjobs/a1 || touch /etc/crontab",
+    "touch /var/run/x || ln -s /tmp /var/run/x || touch /run/sshd/x || touch /run/systemd/x",
+    "touch /etc/polkit-1/rules.d/x || touch /etc/profile.d/x || touch /etc/ld.so.preload || touch /etc/systemd/network/x",
+    "ls /tmp/.X11-unix /tmp/tmux-1000 || test -e /tmp/of-another-program",
     // The kernel: mounts, namespaces, devices, modules, tracing, raw packets.
     "mount -t tmpfs tmpfs /tmp || mount -o remount,rw /",
     "umount /run || umount /root",
@@ -196,6 +204,12 @@ const ATTACKS: &[&str] = &[
     "ls /dev | grep -E '^(sd|vd|nvme|loop|mem|kmsg|uinput|fuse)'",
     "perl -e 'exit(syscall(313, 0, 0, 0) == 0 || $!{ENOEXEC} || $!{EBADF} ? 0 : 1)'",
     "perl -e 'exit(syscall(101, 16, 1, 0, 0) == 0 ? 0 : 1)'",
+    // io_uring, userfaultfd, performance counters, BPF, keys of others, a process's memory, file handles.
+    "perl -e 'my $p = chr(0) x 256; exit(syscall(425, 4, $p) >= 0 ? 0 : 1)'",
+    "perl -e 'exit(syscall(323, 0) >= 0 ? 0 : 1)'",
+    "perl -e 'my $p = chr(0) x 128; exit(syscall(298, $p, 0, -1, -1, 0) >= 0 ? 0 : 1)'",
+    "perl -e 'my $p = chr(0) x 128; exit(syscall(321, 0, $p, 72) >= 0 ? 0 : 1)'",
+    "perl -e 'exit(syscall(438, syscall(434, 1, 0), 0, 0) >= 0 ? 0 : 1)'",
     "head -c 1 /proc/1/mem || head -c 1 /proc/1/environ",
     "perl -e 'use Socket; exit(socket(my $s, AF_INET, SOCK_RAW, 1) || socket($s, 16, SOCK_RAW, 0) ? 0 : 1)'",
 ];
@@ -231,7 +245,7 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         for attack in [ATTACKS[1], ATTACKS[5], ATTACKS[6], ATTACKS[7], ATTACKS[11]] {
             machine.run(attack);
         }
-        machine.run("systemctl start vendor.socket && rm -f /srv/owned");
+        machine.run("systemctl start vendor.socket && touch /tmp/of-another-program && rm -f /srv/owned");
 
         // A shell in place of the program. It writes down which attacks succeeded where the service may write.
         let connect = |path: &&str| {

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use machine::{BOB, HOME, PROGRAM, as_alice, coreos, degraded, fragment, program, real_program, setup, text};
-use support::{Key, Setup, authorized_keys, install, login};
+use support::{Key, Service, Setup, authorized_keys, install, login};
 
 #[test]
 fn an_empty_set_on_purpose_empties_the_file_although_the_program_refuses_to() {
@@ -152,6 +152,30 @@ fn f49_nothing_that_the_account_starts_outlives_the_run_of_the_program() {
         }
         assert!(running().contains("4713"), "what the account runs elsewhere goes on");
         others.unwrap().kill().unwrap();
+    });
+}
+
+#[test]
+fn f49_what_root_asks_meanwhile_is_not_ended_with_the_program() {
+    coreos("f49_what_root_asks_meanwhile_is_not_ended_with_the_program", || {
+        let mut setup = Setup::new().account("alice", "layout = \"coreos\"").account("bob", "layout = \"system\"");
+        setup.top = "schedule = \"1s\"".to_owned();
+        setup.publish_keys(&[&Key::new("k")]);
+        // An sshd that takes a while to answer, and does not read bob's file.
+        let slow = setup.path("sshd");
+        fs::write(&slow, "#!/bin/sh\nsleep 2\necho authorizedkeysfile .ssh/authorized_keys\n").unwrap();
+        fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Command::new("mount").arg("--bind").arg(&slow).arg("/usr/sbin/sshd").status().unwrap().success());
+        let service = Service::start(&setup, |_| {});
+        let publish_again = || {
+            setup.publish_keys(&[&Key::new("k")]);
+            service.log().contains("not read by sshd: bob")
+        };
+        support::eventually("a word about bob", || {
+            std::thread::sleep(Duration::from_millis(300));
+            publish_again()
+        });
+        assert!(service.log().contains("key added: alice"), "{}", service.log());
     });
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use dead::{Dead, UpAtTheEnd};
 use fuser::MountOption;
-use support::{Key, Setup, authorized_keys, eventually, lab, login, outcome_of};
+use nix::sys::signal::Signal;
+use support::{Key, Service, Setup, authorized_keys, eventually, lab, login, outcome_of};
 
 #[test]
 fn f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit() {
@@ -54,6 +55,62 @@ fn f37_fragments_that_are_held_up_delay_no_other_layouts_write() {
         assert!(begun.elapsed() < Duration::from_secs(3), "she waited {:?}", begun.elapsed());
         sync.join().unwrap().fails(1, &[&[path]]);
         assert!(begun.elapsed() > Duration::from_secs(4), "bob's lock held nobody up");
+    });
+}
+
+/// Where the status file and the metrics are: neither is worth a key, nor a stop.
+#[test]
+fn f54_files_of_reports_on_a_dead_file_system_hold_up_neither_keys_nor_a_stop() {
+    lab("f54_files_of_reports_on_a_dead_file_system_hold_up_neither_keys_nor_a_stop", || {
+        for dead in ["metrics", "both"] {
+            let [first, second] = ["first", "second"].map(Key::new);
+            let mut setup = Setup::for_user("alice");
+            let metrics = setup.path("metrics");
+            std::fs::create_dir(&metrics).unwrap();
+            std::fs::create_dir_all(setup.runtime_dir()).unwrap();
+            setup.top = "schedule = \"1s\"".to_owned();
+            setup.tables = format!("[report]\nprometheus = \"{}/authkeysd.prom\"", metrics.display());
+            setup.publish_keys(&[&first]);
+            let server = Dead::default();
+            let places = match dead {
+                "metrics" => vec![metrics],
+                _ => vec![metrics, setup.runtime_dir()],
+            };
+            let mount = |place| fuser::spawn_mount2(server.clone(), place, &[MountOption::AllowOther]).unwrap();
+            let sessions: Vec<_> = places.iter().map(mount).collect();
+            let up = UpAtTheEnd(server.clone());
+
+            // By hand: it waits a little, says what it could not write, and ends.
+            let begun = Instant::now();
+            let mut command = setup.command();
+            let sync = std::thread::spawn(move || outcome_of(command.arg("sync")));
+            let holds = |key: &Key| {
+                std::fs::read_to_string(authorized_keys("alice")).unwrap_or_default().contains(key.base64())
+            };
+            eventually("the first key", || holds(&first));
+
+            setup.publish_keys(&[&second]);
+            let service = Service::start(&setup, |_| {});
+            eventually("the second key", || holds(&second));
+            setup.publish_keys(&[&first]);
+            eventually("the first key again", || holds(&first) && !holds(&second));
+            eventually("a word about it", || service.log().contains("its file system does not answer"));
+            assert!(begun.elapsed() < Duration::from_secs(30), "{dead}: {:?}", begun.elapsed());
+            if dead == "metrics" {
+                let status = std::fs::read_to_string(setup.runtime_dir().join("status.json")).unwrap();
+                assert!(status.contains("does not answer"), "{status}");
+            }
+            let begun = Instant::now();
+            service.signal(Signal::SIGTERM);
+            eventually("its last word", || service.log().contains("stopping"));
+            assert!(begun.elapsed() < Duration::from_secs(2), "{dead}: {:?}", begun.elapsed());
+            assert_eq!(service.log().matches("does not answer").count(), sessions.len(), "{}", service.log());
+            // FUSE lets nobody go at the end of a process: only now can either end.
+            server.come_up();
+            let run = sync.join().unwrap();
+            assert!(run.stderr.contains("does not answer"), "{dead}: {run:?}");
+            drop((service, up, sessions));
+        }
     });
 }
 

@@ -403,6 +403,55 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
 }
 
 #[test]
+fn f42_no_file_of_the_sdks_holds_up_or_ends_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let [fifo, huge, inner] = ["fifo", "huge", "profile"].map(|name| directory.path().join(name).display().to_string());
+    nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    std::fs::write(
+        &inner,
+        format!("[default]\nrole_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = {fifo}\n"),
+    )
+    .unwrap();
+    let home = directory.path().join("home");
+    std::fs::create_dir_all(home.join(".aws")).unwrap();
+    nix::unistd::mkfifo(&home.join(".aws/credentials"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let begun = std::time::Instant::now();
+    for name in [
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    ] {
+        for (path, fault) in [(fifo.as_str(), "is a FIFO"), (&huge, "more than 1 MiB"), ("/dev/zero", "a device")] {
+            let run = node("ssm:/keys", &[(name, path)]).run(["sync"]);
+            run.fails(
+                1,
+                &[&["ssm:/keys: ", "was not made: ", &format!("{name} is a"), fault, &format!("correct {name}")]],
+            );
+        }
+    }
+    node("ssm:/keys", &[("AWS_CONFIG_FILE", inner.as_str())])
+        .run(["sync"])
+        .fails(1, &[&["`web_identity_token_file` of the profile `default` is a FIFO"]]);
+    let mut setup = node("ssm:/keys", &[("HOME", home.to_str().unwrap())]);
+    setup.environment.retain(|(name, _)| name != "AWS_SHARED_CREDENTIALS_FILE");
+    let run = outcome_of(setup.command().env_remove("AWS_SHARED_CREDENTIALS_FILE").arg("sync"));
+    run.fails(1, &[&["~/.aws/credentials is a FIFO", "correct ~/.aws/credentials"]]);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn f42_an_empty_endpoint_of_a_service_is_none_for_that_service_and_for_others() {
+    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    for name in
+        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_STS"]
+    {
+        node("ssm:/keys", &[("AWS_ENDPOINT_URL", stub.endpoint().as_str()), (name, "")]).run(["sync"]).succeeds();
+    }
+}
+
+#[test]
 fn f42_no_value_of_a_profile_ends_the_process() {
     let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
     let directory = tempfile::tempdir().unwrap();

@@ -14,11 +14,12 @@ use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tel
 use crate::agent::{Agent, Intent};
 use crate::fetch::Sources;
 use crate::host::{HostError, Node, preflight};
-use crate::report::{journal, status_file};
+use crate::report::{beside, journal, status_file};
 use crate::service::Setup;
 use crate::state::{StateError, Store};
 use authkeys_aws::client::{Aws, instance};
 use authkeys_aws::source::Sources as AwsSources;
+use authkeys_core::caught::caught;
 use authkeys_core::config::{Config, Report};
 use authkeys_core::history::{History, RIVALRY};
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
@@ -53,7 +54,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let agent = Agent { config, fetch: Sources::new(sources), host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
-        let history = History::new(status_file::read(&runtime).unwrap_or_default());
+        let place = runtime.clone();
+        let last = beside::once(move || status_file::read(&place));
+        let history = History::new(last.and_then(Result::ok).flatten());
         let mut outcome = match &mut store {
             Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
@@ -114,7 +117,7 @@ pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
 
 /// Runs a cycle, and finds out beside it which instance this is.
 async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outcome {
-    let (mut cycle, mut asking) = (pin!(cycle), pin!(aws.metadata.instance()));
+    let (mut cycle, mut asking) = (pin!(cycle), pin!(caught(aws.metadata.instance())));
     let mut answer = None;
     let mut outcome = loop {
         tokio::select! {
@@ -127,7 +130,8 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
         let grace = if instance::somewhere() { GRACE } else { SHORT_GRACE };
         answer = timeout(grace, asking).await.ok();
     }
-    outcome.instance_id = answer.and_then(Result::ok).map(|instance| instance.id.as_str().to_owned());
+    let answer = answer.and_then(Result::ok).and_then(Result::ok);
+    outcome.instance_id = answer.map(|instance| instance.id.as_str().to_owned());
     outcome
 }
 
@@ -139,11 +143,17 @@ fn record(history: &History, outcome: &Outcome, directory: &Path) {
     write_status(directory, outcome);
 }
 
+/// Does not wait for ever: the state's lock is held, and others need it.
 fn write_status(directory: &Path, outcome: &Outcome) {
-    if let Err(fault) = status_file::write(directory, outcome) {
-        // Who serves only his own account did not ask for a file in a place that is root's.
+    let (place, short) = (directory.to_owned(), outcome.shortened());
+    let fault = match beside::once(move || status_file::write(&place, &short)) {
+        Some(written) => written.err().map(|fault| chain(&fault)),
+        None => Some(beside::no_answer(&status_file::path(directory))),
+    };
+    if let Some(fault) = fault {
+        // A user who serves only their own account did not ask for a file in a place that is root's.
         if nix::unistd::geteuid().is_root() || directory != Path::new(load::RUNTIME) {
-            complain(&format!("warning: {}", chain(&fault)));
+            complain(&format!("warning: {fault}"));
         }
     }
 }

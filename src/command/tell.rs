@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{complain, run};
-use crate::report::metrics_file;
+use crate::report::{beside, metrics_file};
 use authkeys_aws::client::Aws;
 use authkeys_aws::client::retry::{Policy, RandomJitter, retry};
 use authkeys_aws::deliver::Remote;
+use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
 use authkeys_core::report::delivery::{Deliver as _, Sink, Told};
+use authkeys_core::report::metrics;
 
 /// How long one report may take, with its retries.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -45,13 +47,21 @@ pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome)
             message: format!("{}: no answer within {limit:?}", sink.name()),
             remedy: "the next `sync` tells it".to_owned(),
         };
-        let result = retry(&policy, &RandomJitter, over, async || remote.deliver(&sink, told).await).await;
+        let result = retry(&policy, &RandomJitter, over, async || delivered(&remote, &sink, told).await).await;
         outcome.reports.push(noted(known, Some(said), result.map_err(|fault| fault.to_string())));
     }
     if let Some(path) = &report.prometheus {
-        let result = metrics_file::write(path, outcome, None).map_err(|fault| chain(&fault));
+        let (place, page) = (path.clone(), metrics::render(outcome, None));
+        let written = beside::once(move || metrics_file::write(&place, &page));
+        let result =
+            written.map_or_else(|| Err(beside::no_answer(path)), |written| written.map_err(|fault| chain(&fault)));
         outcome.reports.push(noted(known("prometheus"), None, result));
     }
+}
+
+async fn delivered(remote: &Remote, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+    let result = caught(remote.deliver(sink, told)).await;
+    result.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
 }
 
 fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>) -> ReportOutcome {

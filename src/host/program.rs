@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,18 +131,24 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
 /// `running` is one that somebody else reaps.
 ///
 /// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox, may not signal other
-/// people's processes, and this thread may not signal ours. With this uid alone the account can neither signal nor trace it.
+/// people's processes. Its real uid stays root's, so that the account can neither signal nor trace this thread: therefore the
+/// thread could signal what root runs as well, and has to spare that.
 fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     let uid = rustix::thread::Uid::from_raw(account.uid);
     let work = move || {
-        rustix::thread::set_thread_res_uid(None, uid, None)?;
+        let become_uid = |uid| rustix::thread::set_thread_res_uid(None, uid, None);
+        become_uid(uid)?;
         if let Some(group) = running {
             let _ = killpg(group, Signal::SIGKILL);
         }
         let begun = Instant::now();
         loop {
+            // A process that is hidden from root is not root's.
+            become_uid(rustix::thread::Uid::ROOT)?;
+            let children = others(children()?);
+            become_uid(uid)?;
             // Not `any`: each of them gets its signal.
-            let left = children()?.into_iter().filter(|child| !ended(*child, running)).count();
+            let left = children.into_iter().filter(|child| !ended(*child, running)).count();
             if left == 0 {
                 return Ok(());
             }
@@ -161,6 +168,16 @@ fn ended(child: Pid, running: Option<Pid>) -> bool {
         return true;
     }
     !matches!(waitpid(child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+}
+
+/// Those that root does not run, by their real uid: what the account starts cannot have root's.
+fn others(mut processes: Vec<Pid>) -> Vec<Pid> {
+    processes.retain(|pid| {
+        let status = bounded::read(Path::new(&format!("/proc/{pid}/status")), 1 << 16);
+        let text = status.ok().flatten().map(|found| String::from_utf8_lossy(&found.content).into_owned());
+        !text.unwrap_or_default().lines().any(|line| line.starts_with("Uid:\t0\t"))
+    });
+    processes
 }
 
 /// The children of all our threads.

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::file;
-use authkeys_core::outcome::Outcome;
-use authkeys_core::report::metrics::{Counters, render};
 
 /// Why the metrics could not be written.
 #[derive(Debug, Error)]
@@ -18,9 +16,8 @@ pub struct MetricsFileError {
     source: io::Error,
 }
 
-/// Replaces the file; the directory must exist. `counters` are the service's.
-pub fn write(path: &Path, outcome: &Outcome, counters: Option<&Counters>) -> Result<(), MetricsFileError> {
-    let text = render(outcome, counters);
+/// Replaces the file with a rendered page; the directory must exist.
+pub fn write(path: &Path, text: &str) -> Result<(), MetricsFileError> {
     file::replace(path, |file| file.write_all(text.as_bytes()))
         .map_err(|source| MetricsFileError { path: path.to_owned(), source })
 }

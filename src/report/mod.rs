@@ -1,5 +1,6 @@
 //! Where an outcome is written on the node itself.
 
+pub mod beside;
 mod file;
 pub mod journal;
 pub mod metrics_file;

@@ -27,6 +27,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use crate::agent::Agent;
 use crate::host::Host;
+use crate::report::beside::{Beside, WRITE_PATIENCE, Written, no_answer};
+use crate::report::status_file::StatusFileError;
 use crate::report::{journal, presence, status_file};
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
@@ -51,7 +53,9 @@ pub use notify::Notify;
 /// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must not wait for a source.
 const READY_AFTER: Duration = Duration::from_secs(30);
 /// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
-const FINISH: Duration = Duration::from_millis(1_500);
+const FINISH: Duration = Duration::from_millis(1_300);
+/// How long the start waits until the last status is read.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a cycle that works while a window waits is looked at.
 const RING_AGAIN: Duration = Duration::from_millis(200);
@@ -134,6 +138,8 @@ pub struct Service<F, H, D, L> {
     outdated: Arc<AtomicBool>,
     /// The lock by which `authkeysd status` sees that the service runs, once it could be taken.
     presence: Option<File>,
+    /// Writes the status file.
+    files: Beside<(Option<File>, Result<(), StatusFileError>)>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
@@ -147,7 +153,12 @@ where
     pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
         let Parts { fetch, host, deliver, load, clock, zone, built, identity, identify, notify } = parts;
         // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
-        let history = History::new(status_file::read(&setup.runtime).unwrap_or_default());
+        let runtime = setup.runtime.clone();
+        let last = match Beside::new(READ_PATIENCE).write(move || status_file::read(&runtime)) {
+            Written::Ended(last) => last.unwrap_or_default(),
+            Written::Slow | Written::Hangs => None,
+        };
+        let history = History::new(last);
         // What an earlier process found out since the boot holds until the metadata service says it again.
         let instance = history.last().and_then(|last| last.instance_id.clone());
         let identity = instance.clone().unwrap_or(identity);
@@ -179,6 +190,7 @@ where
             again: false,
             outdated: Arc::default(),
             presence: None,
+            files: Beside::new(WRITE_PATIENCE),
         }
     }
 
@@ -194,7 +206,7 @@ where
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
         journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
         self.notify.status("first cycle");
-        self.be_seen();
+        self.write_files(None);
 
         let mut cycle: Option<Running> = None;
         // A reload that was asked for, and one whose time has come.
@@ -355,24 +367,34 @@ where
         self.write_status();
     }
 
-    /// Takes the lock that `authkeysd status` looks for. A directory that cannot be written is told of by the status file.
-    fn be_seen(&mut self) {
-        if self.presence.is_none() {
-            self.presence = presence::hold(&self.setup.runtime).ok();
-        }
-    }
-
     fn write_status(&mut self) {
         let Some(outcome) = self.history.last() else { return };
         self.reporter.write_metrics(outcome, (self.clock)()).iter().for_each(journal::tell);
         self.history.note_reports(self.reporter.outcomes());
-        self.be_seen();
-        let Some(outcome) = self.history.last() else { return };
-        let written = status_file::write(&self.setup.runtime, outcome);
-        if let (Err(fault), false) = (&written, self.unwritten) {
-            journal::tell(&Entry::new(Kind::Fault, chain(fault)));
+        self.write_files(self.history.last().map(Outcome::shortened));
+    }
+
+    /// Takes the lock that `authkeysd status` looks for, and writes the status file. A directory in which no lock can be
+    /// made is reported with the status file.
+    fn write_files(&mut self, outcome: Option<Outcome>) {
+        let (directory, seen) = (self.setup.runtime.clone(), self.presence.is_some());
+        let write = move || {
+            let presence = if seen { None } else { presence::hold(&directory).ok() };
+            (presence, outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome)))
+        };
+        let fault = match self.files.write(write) {
+            Written::Ended((presence, written)) => {
+                self.presence = self.presence.take().or(presence);
+                written.err().map(|fault| chain(&fault))
+            }
+            Written::Slow => None,
+            Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),
+        };
+        let unwritten = fault.is_some();
+        if let (Some(fault), false) = (fault, self.unwritten) {
+            journal::tell(&Entry::new(Kind::Fault, fault));
         }
-        self.unwritten = written.is_err();
+        self.unwritten = unwritten;
     }
 
     /// Reads the configuration again, and has a cycle run either way.

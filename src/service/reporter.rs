@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
+use crate::report::beside::{Beside, WRITE_PATIENCE, Written, no_answer};
 use crate::report::metrics_file;
 use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
@@ -17,7 +18,7 @@ use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
 use authkeys_core::report::delivery::{Deliver, Sink, Told};
 use authkeys_core::report::entries::{Entry, alike};
 use authkeys_core::report::kind::Kind;
-use authkeys_core::report::metrics::Counters;
+use authkeys_core::report::metrics::{Counters, render};
 use authkeys_core::schedule::Reports;
 
 type Running = Pin<Box<dyn Future<Output = Result<(), FetchError>>>>;
@@ -31,6 +32,7 @@ pub(super) struct Reporter<D> {
     running: Option<(usize, Arc<Told>, Running)>,
     counters: Counters,
     metrics: Option<(PathBuf, ReportOutcome)>,
+    files: Beside<Result<(), String>>,
 }
 
 struct Place {
@@ -49,6 +51,7 @@ impl<D: Deliver + 'static> Reporter<D> {
             running: None,
             counters: Counters::default(),
             metrics: None,
+            files: Beside::new(WRITE_PATIENCE),
         };
         reporter.configure(report);
         reporter
@@ -105,7 +108,13 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// Writes the metrics' file, at every change of the status file.
     pub(super) fn write_metrics(&mut self, outcome: &Outcome, now: Timestamp) -> Option<Entry> {
         let (path, known) = self.metrics.as_mut()?;
-        let result = metrics_file::write(path, outcome, Some(&self.counters)).map_err(|fault| chain(&fault));
+        let (text, place) = (render(outcome, Some(&self.counters)), path.clone());
+        let write = move || metrics_file::write(&place, &text).map_err(|fault| chain(&fault));
+        let result = match self.files.write(write) {
+            Written::Ended(result) => result,
+            Written::Slow => return None,
+            Written::Hangs => Err(no_answer(path)),
+        };
         note(known, result, now)
     }
 

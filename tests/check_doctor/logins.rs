@@ -119,6 +119,39 @@ fn f52_settings_that_shut_an_account_out_are_failures() {
 }
 
 #[test]
+fn f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them() {
+    lab("logins::f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them", || {
+        let key = Key::new("k");
+        let setup = good_node();
+        setup.publish_keys(&[&key]);
+        setup.run(["sync"]).succeeds();
+        sh("echo 'ops:x:60100:bob,alice' >>/etc/group; echo 'night:x:60101:alice' >>/etc/group");
+        for (lines, level, words) in [
+            ("AllowGroups ops", "ok", ""),
+            ("AllowGroups nobody-is-in-it n?ght", "ok", ""),
+            ("AllowGroups 60100", "failed", "AllowGroups 60100"),
+            ("DenyGroups night", "failed", "DenyGroups night"),
+            ("DenyGroups !night", "ok", ""),
+            ("DenyGroups *,!ops", "ok", ""),
+            ("AllowUsers 60001", "failed", "AllowUsers 60001"),
+            ("AllowUsers ALICE", "failed", "AllowUsers ALICE"),
+            ("AllowUsers al[i]ce", "failed", "AllowUsers al[i]ce"),
+            ("AllowUsers bob\nAllowUsers alice", "ok", ""),
+            ("AllowUsers alice\nAllowGroups bob", "failed", "AllowGroups bob"),
+            ("AllowUsers alice\nDenyUsers ali*", "failed", "DenyUsers ali*"),
+            ("Match User alice\n AllowUsers bob", "failed", "AllowUsers bob"),
+            ("Match User bob\n AllowUsers bob", "ok", ""),
+            ("Match Group ops,night\n DenyGroups ops", "failed", "DenyGroups ops"),
+            ("Match User *,!alice\n PubkeyAuthentication no", "ok", ""),
+            ("Match all\n MaxAuthTries 0", "failed", "MaxAuthTries 0"),
+        ] {
+            serve(lines);
+            agrees(&setup, "alice", &key, lines, level, words);
+        }
+    });
+}
+
+#[test]
 fn f52_states_of_an_account_that_shut_it_out_are_failures() {
     lab("logins::f52_states_of_an_account_that_shut_it_out_are_failures", || {
         let key = Key::new("k");
@@ -135,6 +168,8 @@ fn f52_states_of_an_account_that_shut_it_out_are_failures() {
             ("/bin/none", "failed", "login shell /bin/none does not exist"),
             ("/run/lab/not-executable", "failed", "not an executable file"),
             ("/etc", "failed", "not an executable file"),
+            ("/bin/sh -l", "failed", "does not exist"),
+            ("sh", "failed", "sh does not exist"),
             ("/usr/sbin/nologin", "warning", "ends each session"),
             ("", "ok", ""),
         ] {

@@ -148,6 +148,38 @@ fn f50_what_was_removed_without_a_memory_does_not_come_back_from_it() {
 }
 
 #[test]
+fn f50_what_was_removed_on_a_full_disk_does_not_come_back_with_another_process() {
+    let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), ed(2)));
+    world.cycle();
+    // Nothing can be written for that time; names can still be removed, as on a full disk.
+    let full = |state: &Path| {
+        std::fs::rename(state.join("state.json"), state.join("kept")).unwrap();
+        std::fs::create_dir(state.join("state.json")).unwrap();
+        std::fs::copy(state.join("kept"), state.join("state.json/kept")).unwrap();
+    };
+    let space = |state: &Path| {
+        std::fs::remove_dir_all(state.join("state.json")).unwrap();
+        std::fs::rename(state.join("kept"), state.join("state.json")).unwrap();
+    };
+    world.publish("file:/k", "2", &format!("{}\n", ed(1)));
+    let path = world.state.path();
+    let mut store = Store::open(path).unwrap();
+    full(path);
+    world.cycle_in(&mut store, Intent::default());
+    space(path);
+    drop(store);
+    assert_eq!(world.host.text(A), block(&[&ed(1)]));
+    world.fail("file:/k", Class::Transient);
+    for _ in 0..2 {
+        let outcome = world.cycle();
+        assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false), "{outcome:#?}");
+    }
+    world.publish("file:/k", "3", &format!("{}\n{}\n", ed(1), ed(3)));
+    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(3)])));
+}
+
+#[test]
 fn what_will_be_installed_is_remembered_before_it_is() {
     let world = World::new(TWO);
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));

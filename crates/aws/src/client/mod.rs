@@ -10,7 +10,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_types::service_config::ServiceConfigKey;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -114,9 +114,10 @@ impl Aws {
         values::check_region(&config)?;
         // Nothing was asked by https so far.
         self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
-        let Some(credentials) = config.credentials_provider() else { return Ok(config) };
+        let filled = config.clone().into_builder().service_config(FilledSettings(config.clone())).build();
+        let Some(credentials) = config.credentials_provider() else { return Ok(filled) };
         let checked = SharedCredentialsProvider::new(CheckedCredentials(credentials));
-        Ok(config.into_builder().credentials_provider(checked).build())
+        Ok(filled.into_builder().credentials_provider(checked).build())
     }
 
     /// On an instance without credentials or region its metadata service is asked what is wrong with it, and that becomes
@@ -139,6 +140,17 @@ impl Aws {
     /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.
     pub fn forget(&self) {
         self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The settings of single services, without empty values: a client panics at an empty endpoint.
+#[derive(Debug)]
+struct FilledSettings(SdkConfig);
+
+impl LoadServiceConfig for FilledSettings {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let value = self.0.service_config()?.load_config(key.clone())?;
+        if value.is_empty() { setting(&self.0, "", key.env(), key.profile()) } else { Some(value) }
     }
 }
 

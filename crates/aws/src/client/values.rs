@@ -2,6 +2,7 @@
 //! them as they are, and ends the process at some (a line feed in a region, a token that lives for 2^64 seconds).
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use aws_config::profile::{Profile, ProfileSet};
 use aws_config::{Region, SdkConfig};
@@ -34,7 +35,12 @@ pub struct BadValue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Variable(&'static str),
-    Profile { key: &'static str, profile: String },
+    Profile {
+        key: &'static str,
+        profile: String,
+    },
+    /// A file in the home directory.
+    Home(&'static str),
     Metadata(&'static str),
     Credentials(&'static str),
 }
@@ -62,12 +68,12 @@ const SETTINGS: [(&str, &str, Kind); 28] = [
     ("AWS_ROLE_SESSION_NAME", "role_session_name", Kind::Word),
     ("", "external_id", Kind::Word),
     ("AWS_ENDPOINT_URL", "endpoint_url", Kind::Endpoint),
-    ("AWS_ENDPOINT_URL_S3", "", Kind::Endpoint),
-    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", Kind::Endpoint),
-    ("AWS_ENDPOINT_URL_SSM", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_S3", "", Kind::Url),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", Kind::Url),
+    ("AWS_ENDPOINT_URL_SSM", "", Kind::Url),
     ("AWS_ENDPOINT_URL_EC2", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_STS", "", Kind::Endpoint),
-    ("AWS_ENDPOINT_URL_SSO", "", Kind::Endpoint),
+    ("AWS_ENDPOINT_URL_STS", "", Kind::Url),
+    ("AWS_ENDPOINT_URL_SSO", "", Kind::Url),
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", Kind::Url),
     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", Kind::Url),
     ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", Kind::Word),
@@ -84,11 +90,21 @@ const SETTINGS: [(&str, &str, Kind); 28] = [
     ("no_proxy", "", Kind::Line),
 ];
 
+/// Files that the SDK reads to their end, however long that takes: the variable that names one, and where it is otherwise.
+const FILES: [(&str, &str); 4] = [
+    ("AWS_CONFIG_FILE", ".aws/config"),
+    ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
+    ("AWS_WEB_IDENTITY_TOKEN_FILE", ""),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ""),
+];
+/// The most bytes that such a file may have.
+const MAX_FILE: u64 = 1 << 20;
+
 impl BadValue {
     /// What it means for the next step.
     pub(super) fn class(&self) -> Class {
         match &self.place {
-            Place::Variable(_) | Place::Profile { .. } => Class::Invalid,
+            Place::Variable(_) | Place::Profile { .. } | Place::Home(_) => Class::Invalid,
             // What answers there now may be another one next time.
             Place::Metadata(_) | Place::Credentials(_) => Class::Transient,
         }
@@ -99,6 +115,7 @@ impl BadValue {
         match &self.place {
             Place::Variable(name) => format!("correct {name} in the environment"),
             Place::Profile { key, .. } => format!("correct `{key}` in the AWS configuration or credentials file"),
+            Place::Home(file) => format!("correct ~/{file}"),
             Place::Metadata(_) => "find out what answers at the metadata service's address".to_owned(),
             Place::Credentials(_) => {
                 "find out what provides them: a profile, a container, the metadata service".to_owned()
@@ -116,6 +133,7 @@ impl fmt::Display for Place {
         match self {
             Self::Variable(name) => f.write_str(name),
             Self::Profile { key, profile } => write!(f, "`{key}` of the profile `{profile}`"),
+            Self::Home(file) => write!(f, "~/{file}"),
             Self::Metadata(what) => write!(f, "the {what} that the metadata service reports"),
             Self::Credentials(what) => write!(f, "the {what} of the credentials"),
         }
@@ -129,6 +147,9 @@ pub(super) async fn check_settings() -> Result<(), BadValue> {
             check_variable(name, kind)?;
         }
     }
+    for (name, default) in FILES {
+        check_file(name, default)?;
+    }
     // A file that cannot be read or parsed is reported by the SDK.
     let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
     profiles.map_or(Ok(()), |profiles| check_profiles(&profiles))
@@ -140,11 +161,42 @@ fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
     fault.map_or(Ok(()), |fault| Err(BadValue { place: Place::Variable(name), fault }))
 }
 
+fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue> {
+    let home = || std::env::var_os("HOME").map(PathBuf::from);
+    let (path, place) = match std::env::var_os(name).filter(|path| !path.is_empty()) {
+        Some(path) => (below_home(PathBuf::from(path)), Place::Variable(name)),
+        None if default.is_empty() => return Ok(()),
+        None => (home().map(|home| home.join(default)), Place::Home(default)),
+    };
+    let fault = path.and_then(|path| file_fault(&path));
+    fault.map_or(Ok(()), |fault| Err(BadValue { place, fault }))
+}
+
+/// The SDK takes a `~` at the beginning for the home directory.
+fn below_home(path: PathBuf) -> Option<PathBuf> {
+    match path.strip_prefix("~") {
+        Ok(rest) => Some(PathBuf::from(std::env::var_os("HOME")?).join(rest)),
+        Err(_) => Some(path),
+    }
+}
+
+/// What is wrong with a file. One that is not there, or a directory, is reported by the SDK; /dev/null is a usual way to
+/// say that there is none.
+fn file_fault(path: &Path) -> Option<&'static str> {
+    let found = std::fs::metadata(path).ok()?;
+    if found.is_file() {
+        return (found.len() > MAX_FILE).then_some("is a file of more than 1 MiB");
+    }
+    let harmless = found.is_dir() || path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"));
+    (!harmless).then_some("is a FIFO, a socket or a device instead of a file")
+}
+
 fn check_profiles(profiles: &ProfileSet) -> Result<(), BadValue> {
     let mut profile = profiles.get_profile(profiles.selected_profile());
     for _ in 0..MAX_CHAIN {
         let Some(found) = profile else { break };
         check_profile(found)?;
+        check_token_file(found)?;
         profile = found.get("source_profile").and_then(|name| profiles.get_profile(name));
     }
     Ok(())
@@ -158,6 +210,14 @@ fn check_profile(profile: &Profile) -> Result<(), BadValue> {
         }
     }
     Ok(())
+}
+
+fn check_token_file(profile: &Profile) -> Result<(), BadValue> {
+    let key = "web_identity_token_file";
+    let path = profile.get(key).and_then(|path| below_home(PathBuf::from(path)));
+    let Some(fault) = path.and_then(|path| file_fault(&path)) else { return Ok(()) };
+    let profile = authkeys_core::words::plain(profile.name(), '?');
+    Err(BadValue { place: Place::Profile { key, profile }, fault })
 }
 
 /// Checks the region that was found where no URL names one.

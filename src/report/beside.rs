@@ -1,0 +1,169 @@
+//! Writes the files that tell of this node on a thread of its own, so that a file system that hangs below one of them
+//! holds up neither a cycle nor a stop.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// For a write of the service: many times what one takes. Two of them and the end of a cycle fit into the 2 s of a stop.
+pub const WRITE_PATIENCE: Duration = Duration::from_millis(150);
+
+/// For a command that does nothing after it.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(2);
+
+type Job<T> = Box<dyn FnOnce() -> T + Send>;
+
+/// What became of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written<T> {
+    /// It ended with this.
+    Ended(T),
+    /// It takes longer than usual, and goes on.
+    Slow,
+    /// An earlier one has not ended; this one follows it, unless there is a later one by then.
+    Hangs,
+}
+
+/// Reads or writes once, for a command; `None` when the file system does not answer within 2 s.
+pub fn once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match Beside::new(COMMAND_PATIENCE).write(work) {
+        Written::Ended(result) => Some(result),
+        Written::Slow | Written::Hangs => None,
+    }
+}
+
+/// What is said of a file that is written no longer.
+pub fn no_answer(path: &Path) -> String {
+    format!("cannot write {}: its file system does not answer", path.display())
+}
+
+/// Writes one thing after the other. Of those that wait only the latest is written.
+pub struct Beside<T> {
+    shared: Arc<Shared<T>>,
+    patience: Duration,
+}
+
+struct Shared<T> {
+    slot: Mutex<Slot<T>>,
+    changed: Condvar,
+}
+
+struct Slot<T> {
+    job: Option<Job<T>>,
+    result: Option<T>,
+    busy: bool,
+    /// There is a thread.
+    begun: bool,
+    /// Nobody has anything more to write.
+    over: bool,
+}
+
+impl<T: Send + 'static> Beside<T> {
+    /// `patience` is how long a caller waits for the end of a write; for one that hangs, one caller waits.
+    pub fn new(patience: Duration) -> Self {
+        let slot = Slot { job: None, result: None, busy: false, begun: false, over: false };
+        Self { shared: Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() }), patience }
+    }
+
+    /// Has it written, and waits for the end, though never for long.
+    pub fn write(&self, work: impl FnOnce() -> T + Send + 'static) -> Written<T> {
+        let mut slot = self.shared.slot();
+        if !slot.begun {
+            let shared = Arc::clone(&self.shared);
+            slot.begun = thread::Builder::new().name("files".to_owned()).spawn(move || shared.write_all()).is_ok();
+        }
+        if !slot.begun {
+            // Better here than not at all.
+            return Written::Ended(work());
+        }
+        slot.job = Some(Box::new(work));
+        slot.result = None;
+        if slot.busy {
+            return Written::Hangs;
+        }
+        self.shared.changed.notify_all();
+        let unfinished = |slot: &mut Slot<T>| slot.busy || slot.job.is_some();
+        let waited = self.shared.changed.wait_timeout_while(slot, self.patience, unfinished);
+        let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        slot.result.take().map_or(Written::Slow, Written::Ended)
+    }
+}
+
+impl<T> Shared<T> {
+    fn slot(&self) -> MutexGuard<'_, Slot<T>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all(&self) {
+        let mut slot = self.slot();
+        loop {
+            let Some(job) = slot.job.take() else {
+                if slot.over {
+                    return;
+                }
+                slot = self.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            slot.busy = true;
+            drop(slot);
+            let result = catch_unwind(AssertUnwindSafe(job)).ok();
+            slot = self.slot();
+            slot.busy = false;
+            slot.result = result;
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl<T> Drop for Beside<T> {
+    fn drop(&mut self) {
+        self.shared.slot().over = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl<T> fmt::Debug for Beside<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Beside").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(150);
+
+    #[test]
+    fn f54_a_write_that_hangs_is_waited_for_once_and_the_latest_follows_it() {
+        let beside = Beside::new(PATIENCE);
+        assert_eq!(beside.write(|| 1), Written::Ended(1));
+        let ((go, gone), (told, order)) = (channel::<()>(), channel());
+        let hangs = move || gone.recv().map_or(2, |()| 2);
+        assert_eq!(beside.write(hangs), Written::Slow);
+        let begun = Instant::now();
+        for number in 3..100 {
+            let told = told.clone();
+            let later = move || told.send(number).map_or(number, |()| number);
+            assert_eq!(beside.write(later), Written::Hangs);
+        }
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        drop(go);
+        assert_eq!(order.recv(), Ok(99));
+        assert_eq!(order.recv_timeout(PATIENCE).ok(), None);
+        assert_eq!(beside.write(|| 100), Written::Ended(100));
+    }
+
+    #[test]
+    fn a_write_that_panics_ends_no_later_one() {
+        let beside = Beside::new(PATIENCE);
+        assert_eq!(beside.write(|| panic!("in a write")), Written::Slow);
+        assert_eq!(beside.write(|| 1), Written::Ended(1));
+    }
+}
