@@ -243,10 +243,15 @@ fn no_words_of_a_document_break_out_of_their_line() {
     }
     setup.publish_keys(&[&key]);
     setup.run(["sync"]).succeeds();
+    // What stands in a comment costs no key.
+    setup.publish(format!(
+        "{{\"version\": 1, \"keys\": [{{\"public_key\": \"{} a\\nb\\u001b[31m\\u202e\"}}]}}",
+        key.bare()
+    ));
+    judge(&setup.run(["sync"]), 1);
     for (at, json) in [
         "{\"version\": 1, \"keys\": [], \"a\\u001b[31m\\nb\": 1}".to_owned(),
         "{\"version\": 1, \"keys\": [], \"name\": \"a\\u001b[31m\\nb\"}".to_owned(),
-        format!("{{\"version\": 1, \"keys\": [{{\"public_key\": \"{} a\\nb\\u001b[31m\\u202e\"}}]}}", key.bare()),
         "{\"version\": 1, \"keys\": [], \"revoked\": [\"\\u001b[31m\\n\\u202e\"]}".to_owned(),
         "{\"version\": 1, \"keys\": [], \"expires\": \"\\u001b[31m\\n\\u202e\"}".to_owned(),
     ]

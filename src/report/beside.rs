@@ -164,6 +164,12 @@ mod tests {
     fn a_write_that_panics_ends_no_later_one() {
         let beside = Beside::new(PATIENCE);
         assert_eq!(beside.write(|| panic!("in a write")), Written::Slow);
-        assert_eq!(beside.write(|| 1), Written::Ended(1));
+        // To say where it panicked may take longer than the patience.
+        let mut next = beside.write(|| 1);
+        while next == Written::Hangs {
+            thread::sleep(PATIENCE);
+            next = beside.write(|| 1);
+        }
+        assert_eq!(next, Written::Ended(1));
     }
 }
