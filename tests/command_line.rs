@@ -249,6 +249,8 @@ fn no_words_of_a_document_break_out_of_their_line() {
         key.bare()
     ));
     judge(&setup.run(["sync"]), 1);
+    setup.publish_keys(&[&key]);
+    setup.run(["sync"]).succeeds();
     for (at, json) in [
         "{\"version\": 1, \"keys\": [], \"a\\u001b[31m\\nb\": 1}".to_owned(),
         "{\"version\": 1, \"keys\": [], \"name\": \"a\\u001b[31m\\nb\"}".to_owned(),

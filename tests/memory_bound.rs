@@ -287,7 +287,7 @@ fn in_json(count: u64) -> Vec<u8> {
 #[test]
 fn f57_the_work_of_a_cycle_grows_linearly_with_the_keys_in_the_units_environment() {
     for published in [in_text, in_json] {
-        let counts = [10, 512, 2_048];
+        let counts = [10, 256, 1_024];
         let cost = counts.map(|count| {
             let setup = Setup::new();
             let path = setup.path("authorized_keys");
