@@ -23,4 +23,5 @@ pub mod report;
 pub mod schedule;
 pub mod user;
 pub mod verify;
+pub mod wire;
 pub mod words;

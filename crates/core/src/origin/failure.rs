@@ -1,9 +1,11 @@
 //! Why a fetch failed, classed once.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What a failed fetch means for the next step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Class {
     /// May pass by itself: network, throttling, 5xx. Exit code 75; worth a retry.
     Transient,
@@ -17,7 +19,7 @@ pub enum Class {
 
 /// A fetch that failed. `message` is one line that names the source, the call, the service's error code and
 /// request id where there are any; `remedy` says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{message}; {remedy}")]
 pub struct FetchError {
     /// What it means for the next step.

@@ -14,6 +14,7 @@ pub use url::{BadSourceUrl, SourceUrl};
 
 pub mod arn;
 pub mod failure;
+pub mod instance;
 mod stage;
 pub mod stages;
 pub mod url;
@@ -49,7 +50,7 @@ impl fmt::Debug for Part {
 }
 
 /// The versions of a source's documents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     /// Of the current document.
     pub current: Version,
