@@ -1,16 +1,13 @@
 //! `authkeysd run`: the service.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Exit, check, complain, load, sync};
-use crate::fetch::Sources;
+use crate::fetch::{Remote, RemoteReports, Sources};
 use crate::host::Node;
 use crate::report::journal;
 use crate::service::{Identify, Notify, Parts, Service};
-use authkeys_aws::deliver::Remote;
-use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::Config;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
@@ -52,12 +49,12 @@ pub(super) fn run(path: &Path) -> Exit {
         }
     };
     warn(&setup.config);
-    let sources = AwsSources::default();
-    let aws = Arc::clone(sources.aws());
+    let remote = Remote::by_environment();
+    let identify = remote.clone();
     let parts = Parts {
-        fetch: Sources::new(sources),
+        fetch: Sources::new(remote.clone()),
         host: Node::default(),
-        deliver: Remote::new(Arc::clone(&aws), host()),
+        deliver: RemoteReports::new(remote, host()),
         load: || {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
             let config = load::config(path).map_err(|faults| lines(faults).join("; "))?;
@@ -69,9 +66,7 @@ pub(super) fn run(path: &Path) -> Exit {
         zone: sync::sshd_zone,
         built: load::built(),
         identity: identity(),
-        identify: Identify::by(async move {
-            aws.metadata.wait_for_instance().await.map(|instance| instance.id.as_str().to_owned())
-        }),
+        identify: Identify::by(async move { identify.wait_for_instance().await.map(|instance| instance.id) }),
         notify: notify(),
     };
     let ended = runtime.block_on(Service::new(parts, setup).run());

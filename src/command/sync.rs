@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -12,14 +11,11 @@ use tokio::time::timeout;
 
 use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
 use crate::agent::{Agent, Intent};
-use crate::fetch::Sources;
+use crate::fetch::{Remote, Sources};
 use crate::host::{HostError, Node, preflight};
 use crate::report::{beside, journal, status_file};
 use crate::service::Setup;
 use crate::state::{StateError, Store};
-use authkeys_aws::client::{Aws, instance};
-use authkeys_aws::source::Sources as AwsSources;
-use authkeys_core::caught::caught;
 use authkeys_core::config::{Config, Report};
 use authkeys_core::history::{History, RIVALRY};
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
@@ -29,9 +25,8 @@ use authkeys_terminal::{bounded, clock};
 
 /// The most bytes of a zone's description; the longest have some 4 KB.
 const MAX_ZONE: u64 = 1 << 16;
-/// How long a metadata service that there must be is waited for when all is done, and one that there may be.
+/// How long the metadata service is waited for when everything else is done.
 const GRACE: Duration = Duration::from_secs(1);
-const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Sync) -> Exit {
@@ -49,16 +44,15 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let warnings: Vec<String> = if store.is_ok() { private_keys(&config).collect() } else { Vec::new() };
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
-    let sources = AwsSources::default();
-    let aws = Arc::clone(sources.aws());
-    let agent = Agent { config, fetch: Sources::new(sources), host, zone: sshd_zone, built: load::built() };
+    let remote = Remote::by_environment();
+    let agent = Agent { config, fetch: Sources::new(remote.clone()), host, zone: sshd_zone, built: load::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
         let place = runtime.clone();
         let last = beside::once(move || status_file::read(&place));
         let history = History::new(last.and_then(Result::ok).flatten());
         let mut outcome = match &mut store {
-            Ok(store) => with_instance(&aws, agent.cycle(store, intent, clock)).await,
+            Ok(store) => with_instance(&remote, agent.cycle(store, intent, clock)).await,
             Err(fault) => history.not_begun(fault.clone(), clock(), clock()),
         };
         if options.dry_run && store.is_ok() {
@@ -76,7 +70,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         outcome.reports = history.last().filter(|_| told).map(|last| last.reports.clone()).unwrap_or_default();
         record(&history, &outcome, &runtime);
         if told {
-            tell::tell(&aws, &reports, &mut outcome).await;
+            tell::tell(&remote, &reports, &mut outcome).await;
             write_status(&runtime, &outcome);
         }
         outcome
@@ -116,8 +110,8 @@ pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
 }
 
 /// Runs a cycle, and finds out beside it which instance this is.
-async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outcome {
-    let (mut cycle, mut asking) = (pin!(cycle), pin!(caught(aws.metadata.instance())));
+async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) -> Outcome {
+    let (mut cycle, mut asking) = (pin!(cycle), pin!(remote.instance(true)));
     let mut answer = None;
     let mut outcome = loop {
         tokio::select! {
@@ -127,11 +121,9 @@ async fn with_instance(aws: &Aws, cycle: impl Future<Output = Outcome>) -> Outco
         }
     };
     if answer.is_none() {
-        let grace = if instance::somewhere() { GRACE } else { SHORT_GRACE };
-        answer = timeout(grace, asking).await.ok();
+        answer = timeout(GRACE, asking).await.ok();
     }
-    let answer = answer.and_then(Result::ok).and_then(Result::ok);
-    outcome.instance_id = answer.map(|instance| instance.id.as_str().to_owned());
+    outcome.instance_id = answer.and_then(Result::ok).map(|instance| instance.id);
     outcome
 }
 

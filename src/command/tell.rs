@@ -1,28 +1,29 @@
 //! What `sync` tells the fleet, at once where it is news or a sign of life is due: it waits a little for it, and nothing
 //! depends on it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, timeout_at};
+
 use super::{complain, run};
+use crate::fetch::{Remote, RemoteReports};
 use crate::report::{beside, metrics_file};
-use authkeys_aws::client::Aws;
-use authkeys_aws::client::retry::{Policy, RandomJitter, retry};
-use authkeys_aws::deliver::Remote;
-use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
 use authkeys_core::report::delivery::{Deliver as _, Sink, Told};
 use authkeys_core::report::metrics;
+use authkeys_terminal::random;
 
 /// How long one report may take, with its retries.
 const LIMIT: Duration = Duration::from_secs(10);
+/// The longest pause before the second attempt; it doubles with each further one. There is none after one of this length.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 /// Brings the outcome to every place that is configured, and notes in it how that went.
-pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome) {
-    let remote = Remote::new(Arc::clone(aws), run::host());
-    let policy = Policy { limit: LIMIT, ..Policy::default() };
+pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
+    let reports = RemoteReports::new(remote.clone(), run::host());
     // While it is not decided whether the node is stale, what was told before stands.
     let told = Told::of(outcome);
     let before = std::mem::take(&mut outcome.reports);
@@ -42,12 +43,7 @@ pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome)
             outcome.reports.push(known);
             continue;
         }
-        let over = |limit| FetchError {
-            class: Class::Transient,
-            message: format!("{}: no answer within {limit:?}", sink.name()),
-            remedy: "the next `sync` tells it".to_owned(),
-        };
-        let result = retry(&policy, &RandomJitter, over, async || delivered(&remote, &sink, told).await).await;
+        let result = deliver(&reports, &sink, told).await;
         outcome.reports.push(noted(known, Some(said), result.map_err(|fault| fault.to_string())));
     }
     if let Some(path) = &report.prometheus {
@@ -59,9 +55,29 @@ pub(super) async fn tell(aws: &Arc<Aws>, report: &Report, outcome: &mut Outcome)
     }
 }
 
-async fn delivered(remote: &Remote, sink: &Sink, told: &Told) -> Result<(), FetchError> {
-    let result = caught(remote.deliver(sink, told)).await;
-    result.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
+/// Tries a few times, within the limit.
+async fn deliver(reports: &RemoteReports, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+    let end = Instant::now() + LIMIT;
+    let mut longest = FIRST_PAUSE;
+    loop {
+        let failure = match timeout_at(end, reports.deliver(sink, told)).await {
+            Ok(Err(failure)) if failure.class == Class::Transient => failure,
+            Ok(result) => return result,
+            Err(_elapsed) => {
+                return Err(FetchError {
+                    class: Class::Transient,
+                    message: format!("{}: no answer within {LIMIT:?}", sink.name()),
+                    remedy: "the next `sync` tells it".to_owned(),
+                });
+            }
+        };
+        let pause = longest.mul_f64(random());
+        longest = longest.saturating_mul(2);
+        if longest > LONGEST_PAUSE || Instant::now() + pause > end {
+            return Err(failure);
+        }
+        sleep(pause).await;
+    }
 }
 
 fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>) -> ReportOutcome {

@@ -6,7 +6,12 @@ use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 
 use file::Files;
 
+pub use remote::{Remote, RemoteReports};
+
+mod connection;
 mod file;
+mod helper;
+mod remote;
 
 /// The longest that reading one file may take.
 const FILE_LIMIT: Duration = Duration::from_secs(30);

@@ -39,12 +39,13 @@ use authkeys_core::report::entries::{Entry, each_entry};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::text;
 use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
+use authkeys_terminal::random;
 
 use alarm::Alarm;
 use cycle::Cycle;
 use flights::{Flights, Requests};
 use progress::{Noted, Progress, Turn};
-use reporter::{Reporter, random};
+use reporter::Reporter;
 use worker::Worker;
 
 pub use identify::Identify;

@@ -1,7 +1,6 @@
 //! Tells the fleet, beside the cycles: one report at a time, each with its own plan. No cycle waits for one.
 
 use std::future::{Future, pending};
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use authkeys_core::report::entries::{Entry, alike};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::metrics::{Counters, render};
 use authkeys_core::schedule::Reports;
+use authkeys_terminal::random;
 
 type Running = Pin<Box<dyn Future<Output = Result<(), FetchError>>>>;
 
@@ -165,12 +165,6 @@ fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -
             news.then(|| Entry::new(Kind::ReportFailed, format!("report failed, the keys are not concerned: {fault}")))
         }
     }
-}
-
-/// Even from 0 to 1.
-pub(super) fn random() -> f64 {
-    let random = RandomState::new().hash_one(0_u8) >> 11;
-    random as f64 / (1_u64 << 53) as f64
 }
 
 impl<D> std::fmt::Debug for Reporter<D> {

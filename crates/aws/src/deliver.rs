@@ -1,66 +1,78 @@
-//! Brings reports to where the fleet is seen: tags on the node's own instance, and an object for each node.
+//! Where a node's reports go: tags on its own instance, and an object in S3.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
 use tokio::time::timeout;
 
 use crate::client::fault::Call;
-use crate::client::instance::NoInstance;
-use crate::client::region::s3_arn;
+use crate::client::region::{Partition, s3_arn};
 use crate::client::{Aws, checksum, endpoint, s3_client};
-use crate::ec2::Ec2;
-use authkeys_core::config::ReportPrefix;
+use crate::ec2::{Ec2, Permitted};
 use authkeys_core::origin::failure::{Class, FetchError};
-use authkeys_core::report::delivery::{Deliver, Sink, Told};
-use authkeys_core::report::object::{self, Node};
-use authkeys_core::report::tags::{TagNames, tags};
+use authkeys_core::origin::instance::{Instance, NoInstance};
+use authkeys_core::wire::MayTag;
 
-/// AWS.
+/// Writes reports. Every call is one attempt: when to try again is the caller's decision.
 #[derive(Debug)]
-pub struct Remote {
+pub struct ReportWriter {
     aws: Arc<Aws>,
-    /// What a node is called that is no EC2 instance.
-    host: Node,
 }
 
-impl Remote {
-    /// Over connections that exist; `host` names the node where there is no instance.
-    pub fn new(aws: Arc<Aws>, host: Node) -> Self {
-        Self { aws, host }
+/// Where a report object goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPlace {
+    /// The bucket.
+    pub bucket: String,
+    /// The object's whole key.
+    pub key: String,
+    /// The bucket's region; else the environment's, else the metadata service's.
+    pub region: Option<String>,
+}
+
+impl ReportWriter {
+    /// Over connections that exist.
+    pub fn new(aws: Arc<Aws>) -> Self {
+        Self { aws }
     }
 
-    async fn tag(&self, names: &TagNames, told: &Told) -> Result<(), FetchError> {
-        let instance = self.aws.metadata.instance().await.map_err(|why| unknown("tags", why))?;
-        // The instance's own region, whatever the environment says about the sources.
-        let ec2 = Ec2::over(Arc::clone(&self.aws), Some(&instance.region));
-        ec2.create_tags(instance.id.as_str(), &tags(&told.summary, names)).await
+    /// Sets tags on the own instance.
+    pub async fn tag(&self, tags: &BTreeMap<String, String>) -> Result<(), FetchError> {
+        let instance = self.instance().await?;
+        self.ec2(&instance).create_tags(&instance.id, tags).await
     }
 
-    async fn put(&self, prefix: &ReportPrefix, told: &Told) -> Result<(), FetchError> {
-        let node = match self.aws.metadata.instance().await {
-            Ok(instance) => Node::instance(instance.id.as_str(), &instance.region, &instance.account),
-            Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => self.host.clone(),
-            // An instance must not have two objects.
-            Err(why @ NoInstance::Unreachable { .. }) => return Err(unknown("report object", why)),
-        };
-        let key = format!("{}{}.json", prefix.prefix, node.name);
+    /// Whether tags with these keys may be set on the own instance. None is.
+    pub async fn may_tag(&self, keys: Vec<String>) -> Result<MayTag, FetchError> {
+        let instance = self.instance().await?;
+        let tags = keys.into_iter().map(|key| (key, String::new())).collect();
+        let permitted = self.ec2(&instance).may_create_tags(&instance.id, &tags).await?;
+        let Instance { id, region, account } = instance;
+        let arn = format!("arn:{}:ec2:{region}:{account}:instance/{id}", Partition::of(&region).name);
+        Ok(MayTag { allowed: permitted == Permitted::Yes, instance: id, arn })
+    }
+
+    /// Writes a report object.
+    pub async fn put(&self, place: &ObjectPlace, body: Vec<u8>) -> Result<(), FetchError> {
+        let object = format!("{}/{}", place.bucket, place.key);
+        let directory = place.key.rfind('/').and_then(|at| place.key.get(..=at)).unwrap_or_default();
         let call = |config| Call {
-            source: prefix.url(),
+            // Not the object's own name: a fleet's nodes say the same of the same fault.
+            source: format!("s3://{}/{directory}", place.bucket),
             operation: "S3 PutObject",
             action: "s3:PutObject",
-            resource: s3_arn(config, &format!("{}/{key}", prefix.bucket)),
+            resource: s3_arn(config, &object),
             or_else: "",
             endpoint: config.and_then(|config| endpoint(config, "S3")).unwrap_or_else(|| "S3".to_owned()),
         };
-        let config = self.aws.config(prefix.region.as_deref()).await.map_err(|bad| call(None).unfit(&bad))?;
+        let config = self.aws.config(place.region.as_deref()).await.map_err(|bad| call(None).unfit(&bad))?;
         let call = call(Some(&config));
         if config.region().is_none() {
             let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
-        let request = s3_client(&config).put_object().bucket(&prefix.bucket).key(key);
-        let body = object::render(&told.summary, &told.outcome, &node);
+        let request = s3_client(&config).put_object().bucket(&place.bucket).key(&place.key);
         // A bucket whose objects Object Lock retains takes none without a checksum.
         let request = request.checksum_sha256(checksum(&body)).body(ByteStream::from(body));
         let sent = request.content_type("application/json").send();
@@ -76,22 +88,22 @@ impl Remote {
             Err(_elapsed) => Err(call.timed_out(self.aws.limits.attempt)),
         }
     }
-}
 
-impl Deliver for Remote {
-    async fn deliver(&self, sink: &Sink, told: &Told) -> Result<(), FetchError> {
-        match sink {
-            Sink::Tags(names) => self.tag(names, told).await,
-            Sink::Object(prefix) => self.put(prefix, told).await,
-        }
+    async fn instance(&self) -> Result<Instance, FetchError> {
+        self.aws.metadata.instance().await.map_err(no_tags)
+    }
+
+    /// In the instance's own region, whatever the environment says about the sources.
+    fn ec2(&self, instance: &Instance) -> Ec2 {
+        Ec2::over(Arc::clone(&self.aws), Some(&instance.region))
     }
 }
 
-fn unknown(what: &str, why: NoInstance) -> FetchError {
+fn no_tags(why: NoInstance) -> FetchError {
     let (class, remedy) = match &why {
         NoInstance::Unreachable { .. } => (Class::Transient, "it is tried again"),
         NoInstance::Disabled => (Class::Invalid, "unset that, or take `ec2_tags` out of [report]"),
         NoInstance::NotOnEc2 { .. } => (Class::Invalid, "take `ec2_tags` out of [report]"),
     };
-    FetchError { class, message: format!("{what}: not written, for {why}"), remedy: remedy.to_owned() }
+    FetchError { class, message: format!("tags: not written, for {why}"), remedy: remedy.to_owned() }
 }

@@ -1,6 +1,7 @@
 //! What both programs share in how they speak to a person or a script: streams, colour, the command line's faults.
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::Parser;
@@ -114,6 +115,12 @@ pub fn colour() -> Colour {
 pub fn clock() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
+/// Even from 0 to 1, for spreading what a fleet does. Its seeds are the standard library's, new ones each time.
+pub fn random() -> f64 {
+    let random = RandomState::new().hash_one(0_u8) >> 11;
+    random as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

@@ -11,9 +11,8 @@ use super::pullers::{self, Puller};
 use super::sshd::{Settings, same};
 use super::{Finding, Level, fault_finding, online};
 use crate::command::block_on;
-use crate::fetch::Sources;
+use crate::fetch::Remote;
 use crate::host::{Account, Host as _, Node, Place, Target};
-use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::Config;
 use authkeys_core::key::{Fingerprint, identify};
 use authkeys_core::outcome::{AccountOutcome, KeyList, KeyShown, Outcome, Status, chain};
@@ -118,7 +117,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
     config.accounts.iter_mut().for_each(|account| account.mode = mode);
-    let cycle = block_on(online::dry_run(config, Sources::new(AwsSources::default())));
+    let cycle = block_on(online::dry_run(config, Remote::by_environment()));
     cycle.map_err(|fault| format!("cannot start: {fault}"))?.map_err(|fault| chain(&fault))
 }
 

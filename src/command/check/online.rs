@@ -1,16 +1,13 @@
 //! `check --online`: a cycle that writes nothing, so that sources and documents are judged as the next `sync` will judge
 //! them, with what this node remembers.
 
-use std::sync::Arc;
-
 use super::sshd::Settings;
 use super::{Finding, Level, account, fault_finding, load, login, report};
 use crate::agent::{Agent, Intent};
 use crate::command::{block_on, sync};
-use crate::fetch::Sources;
+use crate::fetch::{Remote, Sources};
 use crate::host::Node;
 use crate::state::{StateError, Store};
-use authkeys_aws::source::Sources as AwsSources;
 use authkeys_core::config::Config;
 use authkeys_core::outcome::{Outcome, SourceOutcome, Status};
 use authkeys_core::report::text;
@@ -22,10 +19,9 @@ pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
 }
 
 async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
-    let sources = AwsSources::default();
-    let aws = Arc::clone(sources.aws());
+    let remote = Remote::by_environment();
     // A state that cannot be read has been told of.
-    let mut findings = match dry_run(config.clone(), Sources::new(sources)).await {
+    let mut findings = match dry_run(config.clone(), remote.clone()).await {
         Ok(outcome) => {
             let mut findings = judged(&outcome, told);
             findings.extend(logins(config, &outcome, told));
@@ -33,16 +29,16 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
         }
         Err(_) => Vec::new(),
     };
-    findings.extend(report::examine_online(&config.report, &aws).await);
+    findings.extend(report::examine_online(&config.report, &remote).await);
     findings
 }
 
 /// A cycle that writes nothing.
-pub(super) async fn dry_run(config: Config, fetch: Sources<AwsSources>) -> Result<Outcome, StateError> {
+pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
     let mut host = Node::default();
     host.sweeps = false;
-    let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
+    let agent = Agent { config, fetch: Sources::new(remote), host, zone: sync::sshd_zone, built: load::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
     Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
 }

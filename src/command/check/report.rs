@@ -1,14 +1,10 @@
 //! The reports: may the tags be written, and is there a place for the metrics?
 
-use std::sync::Arc;
-
 use super::{Finding, Level, source_exit};
-use authkeys_aws::client::Aws;
-use authkeys_aws::client::instance::NoInstance;
-use authkeys_aws::client::region::Partition;
-use authkeys_aws::ec2::{Ec2, Permitted};
+use crate::fetch::Remote;
 use authkeys_core::config::Report;
 use authkeys_core::origin::Class;
+use authkeys_core::origin::instance::NoInstance;
 
 /// Looks at what needs no network.
 pub(super) fn examine(report: &Report) -> Vec<Finding> {
@@ -32,41 +28,30 @@ fn metrics(report: &Report) -> Option<Finding> {
 }
 
 /// Asks EC2 whether the tags may be written; none is.
-pub(super) async fn examine_online(report: &Report, aws: &Arc<Aws>) -> Option<Finding> {
+pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<Finding> {
     if !report.ec2_tags {
         return None;
     }
     let finding = |level, message: String| Finding::new(level, "report", "ec2_tags", message);
-    let instance = match aws.metadata.instance().await {
-        Ok(instance) => instance,
-        Err(why) => {
-            let class = if matches!(why, NoInstance::Unreachable { .. }) { Class::Transient } else { Class::Invalid };
-            return Some(Finding {
-                exit: source_exit(class),
-                ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
-            });
-        }
-    };
+    if let Err(why) = remote.instance(false).await {
+        let class = if matches!(why, NoInstance::Unreachable { .. }) { Class::Transient } else { Class::Invalid };
+        return Some(Finding {
+            exit: source_exit(class),
+            ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
+        });
+    }
     let keys = report.tag_names.all();
-    let tags = keys.iter().map(|key| (key.clone(), String::new())).collect();
-    let ec2 = Ec2::over(Arc::clone(aws), Some(&instance.region));
-    let id = instance.id.as_str();
-    Some(match ec2.may_create_tags(id, &tags).await {
-        Ok(Permitted::Yes) => finding(Level::Ok, format!("{id} may be tagged")),
-        Ok(Permitted::No) => Finding {
-            exit: source_exit(Class::Denied),
-            ..finding(
-                Level::Failed,
-                format!(
-                    "the role may not tag {id}: allow ec2:CreateTags on arn:{}:ec2:{}:{}:instance/{id} for the keys {} \
-                     (examples/iam/node.json)",
-                    Partition::of(&instance.region).name,
-                    instance.region,
-                    instance.account,
-                    keys.join(", ")
-                ),
-            )
-        },
+    Some(match remote.may_tag(keys.clone()).await {
+        Ok(answer) if answer.allowed => finding(Level::Ok, format!("{} may be tagged", answer.instance)),
+        Ok(answer) => {
+            let message = format!(
+                "the role may not tag {}: allow ec2:CreateTags on {} for the keys {} (examples/iam/node.json)",
+                answer.instance,
+                answer.arn,
+                keys.join(", ")
+            );
+            Finding { exit: source_exit(Class::Denied), ..finding(Level::Failed, message) }
+        }
         Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
     })
 }

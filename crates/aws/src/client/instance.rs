@@ -11,14 +11,12 @@ use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde::Deserialize;
-use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::fault::chain;
-use super::retry::{Jitter as _, RandomJitter};
 use super::values::BadValue;
 use super::words::find;
-use authkeys_core::origin::arn::is_region;
+use authkeys_core::origin::instance::{Instance, NoInstance};
 
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
@@ -27,50 +25,14 @@ const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 const STEP: Duration = Duration::from_secs(1);
 /// Token and document together.
 const LIMIT: Duration = Duration::from_secs(3);
-/// The first wait for a service that does not answer, and the longest one.
-const SOON: Duration = Duration::from_secs(2);
-const SELDOM: Duration = Duration::from_secs(300);
+/// The same where nothing says that there is a service.
+const MOMENT: Duration = Duration::from_millis(150);
 /// Where the firmware and the hypervisor name themselves, and what they say on EC2.
 const HINTS: [(&str, &str); 3] = [
     ("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2"),
     ("/sys/devices/virtual/dmi/id/bios_vendor", "Amazon EC2"),
     ("/sys/hypervisor/uuid", "ec2"),
 ];
-
-/// An instance, as its identity document names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    /// Its id.
-    pub id: InstanceId,
-    /// The region that it runs in.
-    pub region: String,
-    /// The account that it belongs to.
-    pub account: String,
-}
-
-/// An instance's id, `i-0123456789abcdef0`: fit for a form, a file's name, or an object's key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstanceId(String);
-
-/// Why it is not known which instance this is.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NoInstance {
-    /// The environment says not to ask.
-    #[error("the metadata service is not asked, for AWS_EC2_METADATA_DISABLED is set")]
-    Disabled,
-    /// Nothing says that this is an instance, and nobody answers.
-    #[error("this is no EC2 instance: {why}")]
-    NotOnEc2 {
-        /// What came instead of an answer.
-        why: String,
-    },
-    /// It is an instance, or somebody said where the service is, but the service gives no good answer.
-    #[error("the metadata service {why}")]
-    Unreachable {
-        /// What is wrong, and what to do.
-        why: String,
-    },
-}
 
 /// The metadata service. What it once said is not asked again.
 #[derive(Debug)]
@@ -88,19 +50,6 @@ struct IdentityDocument {
     account_id: String,
 }
 
-impl InstanceId {
-    fn parse(text: &str) -> Option<Self> {
-        let rest = text.strip_prefix("i-")?;
-        let good = (1..=32).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric());
-        good.then(|| Self(text.to_owned()))
-    }
-
-    /// As AWS writes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Metadata {
     pub(super) fn new(http: SharedHttpClient) -> Self {
         Self { http, client: OnceLock::new(), found: OnceLock::new() }
@@ -108,6 +57,16 @@ impl Metadata {
 
     /// Asks for the instance, for 3 s at most.
     pub async fn instance(&self) -> Result<Instance, NoInstance> {
+        self.instance_within(LIMIT).await
+    }
+
+    /// Asks for the instance for a moment only, unless the machine or the environment says that there must be a service: so
+    /// that a command on another machine does not wait for nothing.
+    pub async fn instance_briefly(&self) -> Result<Instance, NoInstance> {
+        self.instance_within(if somewhere() { LIMIT } else { MOMENT }).await
+    }
+
+    async fn instance_within(&self, limit: Duration) -> Result<Instance, NoInstance> {
         if let Some(found) = self.found.get() {
             return Ok(found.clone());
         }
@@ -122,47 +81,27 @@ impl Metadata {
                 .max_attempts(1)
                 .build()
         });
-        let answer = timeout(LIMIT, client.get(DOCUMENT)).await;
+        let answer = timeout(limit, client.get(DOCUMENT)).await;
         let instance = match answer {
             Ok(Ok(document)) => read(document.as_ref())?,
             Ok(Err(error)) => return Err(classed(&error, somewhere())),
-            Err(_elapsed) => return Err(unanswered(format!("gave no answer within {LIMIT:?}"), somewhere())),
+            Err(_elapsed) => return Err(unanswered(format!("gave no answer within {limit:?}"), somewhere())),
         };
         Ok(self.found.get_or_init(|| instance).clone())
-    }
-
-    /// Asks until it is known, ever more seldom. `None` when there is nothing to be known: nobody is asked again.
-    pub async fn wait_for_instance(&self) -> Option<Instance> {
-        let mut longest = SOON;
-        loop {
-            match self.instance().await {
-                Ok(instance) => return Some(instance),
-                Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
-                // At boot the network may be late; a whole fleet may be.
-                Err(NoInstance::Unreachable { .. }) => {
-                    sleep(longest / 2 + RandomJitter.pick(longest / 2)).await;
-                    longest = longest.saturating_mul(2).min(SELDOM);
-                }
-            }
-        }
     }
 }
 
 fn read(document: &str) -> Result<Instance, NoInstance> {
     let parsed: Option<IdentityDocument> = serde_json::from_str(document).ok();
-    let instance = parsed.and_then(|found| {
-        let id = InstanceId::parse(&found.instance_id)?;
-        let account = found.account_id.len() == 12 && found.account_id.bytes().all(|b| b.is_ascii_digit());
-        let good = account && is_region(&found.region);
-        good.then_some(Instance { id, region: found.region, account: found.account_id })
-    });
-    instance.ok_or_else(|| NoInstance::Unreachable {
+    let instance =
+        parsed.map(|found| Instance { id: found.instance_id, region: found.region, account: found.account_id });
+    instance.filter(Instance::is_valid).ok_or_else(|| NoInstance::Unreachable {
         why: "brought no identity document of an instance; what answers in its place?".to_owned(),
     })
 }
 
 /// Whether the machine or the environment says that there must be a metadata service.
-pub fn somewhere() -> bool {
+pub(super) fn somewhere() -> bool {
     let named = |(path, start): (&str, &str)| {
         let mut found = Vec::new();
         let read = File::open(Path::new(path)).and_then(|file| file.take(256).read_to_end(&mut found));

@@ -16,11 +16,12 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use http::Http;
-use instance::{Metadata, NoInstance};
+use instance::Metadata;
 use retry::Policy;
 use values::{BadValue, CheckedCredentials};
 
 use authkeys_core::origin::FetchError;
+use authkeys_core::origin::instance::NoInstance;
 
 mod bundle;
 pub mod clients;

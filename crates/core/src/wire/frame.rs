@@ -11,9 +11,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 /// The most bytes of a header, 64 KiB.
-pub const MAX_HEADER: usize = 64 << 10;
+const MAX_HEADER: usize = 64 << 10;
 /// The most parts of a frame: a secret has three stages.
-pub const MAX_PARTS: usize = 3;
+const MAX_PARTS: usize = 3;
 
 /// The header's fixed fields, around the message.
 #[derive(Debug, Serialize, Deserialize)]

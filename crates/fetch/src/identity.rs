@@ -1,0 +1,43 @@
+//! Started as root, the helper becomes somebody else for good before it does anything else.
+
+use std::io;
+
+use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, setgroups, setresgid, setresuid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+/// Whom the helper becomes, the first one that exists: the package's own user, or the user without rights that every system has.
+const USERS: [&str; 2] = ["authkeysd-fetch", "nobody"];
+
+/// Leaves root's identity for good, and closes the process to others of the same identity: a secret's private half may pass
+/// through its memory.
+pub(crate) fn give_up_privileges() -> io::Result<()> {
+    if geteuid().is_root() {
+        leave_root()?;
+    }
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+fn leave_root() -> io::Result<()> {
+    let (uid, gid) = somebody()?;
+    let cannot =
+        |fault| io::Error::other(format!("cannot become uid {uid}, gid {gid} ({fault}), and never runs as root"));
+    setgroups(&[gid]).map_err(cannot)?;
+    setresgid(gid, gid, gid).map_err(cannot)?;
+    setresuid(uid, uid, uid).map_err(cannot)?;
+    let (uids, gids) = (getresuid()?, getresgid()?);
+    let left = [uids.real, uids.effective, uids.saved].iter().all(|id| *id == uid)
+        && [gids.real, gids.effective, gids.saved].iter().all(|id| *id == gid);
+    if left { Ok(()) } else { Err(io::Error::other("is still root, and never runs as root")) }
+}
+
+fn somebody() -> io::Result<(Uid, Gid)> {
+    for name in USERS {
+        if let Some(user) = User::from_name(name)?
+            && !user.uid.is_root()
+        {
+            return Ok((user.uid, user.gid));
+        }
+    }
+    Err(io::Error::other(format!("there is no user {} or {} to run as, and it never runs as root", USERS[0], USERS[1])))
+}

@@ -1,0 +1,175 @@
+//! One connection to authkeysd-fetch: any number of requests at the same time, each answered by its id.
+//!
+//! The other side is not trusted. What it sends is bounded by the frames' limits, what does not fit ends the connection, and
+//! nobody waits longer than for the deadline of the request.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::process::Child;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::unix::pipe::Receiver;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use authkeys_core::origin::MAX_DOCUMENT;
+use authkeys_core::wire::{Answer, Assembler, Frame, Request, head};
+use authkeys_core::words::{cut, plain};
+
+/// The most bytes that are kept of what the helper writes to its standard error.
+const MAX_WORDS: usize = 300;
+
+/// A connection. It ends when it is dropped, and with it the helper that was started for it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    outgoing: UnboundedSender<Outgoing>,
+    waiting: Arc<Mutex<Waiting>>,
+    task: AbortHandle,
+    helper: Option<Child>,
+}
+
+/// A frame that is to be sent: its head, and its one part.
+type Outgoing = (Vec<u8>, Vec<u8>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last_id: u64,
+    requests: BTreeMap<u64, oneshot::Sender<Frame<Answer>>>,
+    /// Why there is no connection any more.
+    ended: Option<String>,
+}
+
+impl Connection {
+    /// Over a stream. `helper` is the process at its other end, if it was started for this, and `words` its standard error.
+    pub(super) fn new(
+        reader: impl AsyncRead + Unpin + Send + 'static,
+        writer: impl AsyncWrite + Unpin + Send + 'static,
+        helper: Option<Child>,
+        words: Option<Receiver>,
+    ) -> Self {
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let (outgoing, frames) = mpsc::unbounded_channel();
+        let held = Arc::clone(&waiting);
+        let task = tokio::spawn(async move {
+            let ended = drive(reader, writer, frames, words, &held).await;
+            let mut waiting = locked(&held);
+            waiting.ended = Some(ended);
+            waiting.requests.clear();
+        });
+        Self { outgoing, waiting, task: task.abort_handle(), helper }
+    }
+
+    /// Whether requests can still be made.
+    pub(super) fn is_open(&self) -> bool {
+        locked(&self.waiting).ended.is_none()
+    }
+
+    /// Sends a request and waits for its answer. The error says how the connection ended.
+    pub(super) async fn ask(&self, request: &Request, part: Option<Vec<u8>>) -> Result<Frame<Answer>, String> {
+        let (sender, receiver) = oneshot::channel();
+        let id = {
+            let mut waiting = locked(&self.waiting);
+            waiting.last_id += 1;
+            let id = waiting.last_id;
+            waiting.requests.insert(id, sender);
+            id
+        };
+        let parts: Vec<&[u8]> = part.iter().map(Vec::as_slice).collect();
+        let head = head(id, request, &parts).map_err(|error| format!("could not be asked: the request has {error}"))?;
+        if self.outgoing.send((head, part.unwrap_or_default())).is_err() {
+            return Err(self.end());
+        }
+        receiver.await.map_err(|_| self.end())
+    }
+
+    fn end(&self) -> String {
+        locked(&self.waiting).ended.clone().unwrap_or_else(|| "ended the connection".to_owned())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(mut helper) = self.helper.take() {
+            let _ = helper.kill();
+            // A process that the kernel cannot end at once must not keep us. Without a thread it stays a zombie for a while.
+            let _ = thread::Builder::new().spawn(move || helper.wait());
+        }
+    }
+}
+
+fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends and receives until the connection ends, and says how it ended.
+async fn drive(
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    frames: UnboundedReceiver<Outgoing>,
+    words: Option<Receiver>,
+    waiting: &Mutex<Waiting>,
+) -> String {
+    let mut last_words = Vec::new();
+    let how = tokio::select! {
+        fault = receive(reader, waiting) => match fault {
+            Some(fault) => format!("broke the protocol: it sent {fault}"),
+            None => "ended the connection".to_owned(),
+        },
+        fault = send(writer, frames) => format!("takes no requests any more ({fault})"),
+        never = keep_words(words, &mut last_words) => never,
+    };
+    let text = plain(&cut(String::from_utf8_lossy(&last_words).trim(), MAX_WORDS), '?');
+    if text.is_empty() { how } else { format!("{how}; it said: {text}") }
+}
+
+/// Gives each answer to the request that it belongs to; the end is `None`, or what was no answer.
+async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Mutex<Waiting>) -> Option<String> {
+    let mut assembler = Assembler::new(MAX_DOCUMENT);
+    loop {
+        let count = match reader.read(assembler.space()).await {
+            Ok(0) if assembler.is_empty() => return None,
+            Ok(0) => return Some("a part of an answer only".to_owned()),
+            Ok(count) => count,
+            Err(fault) => return Some(format!("nothing that could be read ({fault})")),
+        };
+        let frame: Frame<Answer> = match assembler.filled(count) {
+            Ok(None) => continue,
+            Ok(Some(frame)) => frame,
+            Err(error) => return Some(error.to_string()),
+        };
+        assembler = Assembler::new(MAX_DOCUMENT);
+        let Some(request) = locked(waiting).requests.remove(&frame.id) else {
+            return Some("an answer to nothing".to_owned());
+        };
+        // Whoever gave the request up does not wait for it.
+        let _ = request.send(frame);
+    }
+}
+
+async fn send(mut writer: impl AsyncWrite + Unpin, mut frames: UnboundedReceiver<Outgoing>) -> io::Error {
+    while let Some((head, part)) = frames.recv().await {
+        for bytes in [head, part] {
+            if let Err(fault) = writer.write_all(&bytes).await {
+                return fault;
+            }
+        }
+    }
+    io::ErrorKind::BrokenPipe.into()
+}
+
+/// Reads all that the helper says, and keeps the last of it. It never ends.
+async fn keep_words(words: Option<Receiver>, last: &mut Vec<u8>) -> String {
+    let mut piece = [0; 512];
+    if let Some(mut words) = words {
+        while let Ok(count @ 1..) = words.read(&mut piece).await {
+            last.extend_from_slice(piece.get(..count).unwrap_or_default());
+            let surplus = last.len().saturating_sub(MAX_WORDS);
+            last.drain(..surplus);
+        }
+    }
+    std::future::pending().await
+}

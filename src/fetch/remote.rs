@@ -1,0 +1,197 @@
+//! What lies on the network, by way of authkeysd-fetch: sources, the instance, and the places that reports go to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::connection::Connection;
+use super::helper::Helper;
+use authkeys_core::config::ReportPrefix;
+use authkeys_core::origin::instance::{Instance, NoInstance};
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
+use authkeys_core::report::delivery::{Deliver, Sink, Told};
+use authkeys_core::report::object::{self, Node};
+use authkeys_core::report::tags::tags;
+use authkeys_core::wire::{Answer, Frame, MayTag, Request, answer};
+use authkeys_terminal::random;
+
+/// How long the helper may take for a fetch. Its own limit is 30 s, and it may ask the metadata service why that failed.
+const FETCH: Duration = Duration::from_secs(40);
+/// The same for one attempt to report, of which its own limit is 15 s.
+const REPORT: Duration = Duration::from_secs(20);
+/// The same for the question which instance this is, of which its own limit is 3 s.
+const INSTANCE: Duration = Duration::from_secs(5);
+/// The first pause before the instance is asked for again, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The network. The helper is reached, or started, by the first request that needs it. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Remote(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    helper: Helper,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+/// A request without an answer; a clause about the helper.
+#[derive(Debug)]
+struct NoAnswer(String);
+
+impl Remote {
+    /// By the socket that the environment names, else by starting the helper.
+    pub fn by_environment() -> Self {
+        Self(Arc::new(Shared { helper: Helper::by_environment(), connection: Mutex::default() }))
+    }
+
+    /// Asks which instance this is. Where nothing says that this is one, `briefly` waits for a moment only.
+    pub async fn instance(&self, briefly: bool) -> Result<Instance, NoInstance> {
+        match self.ask(&Request::Instance { briefly }, None, INSTANCE).await {
+            Ok(answer) => answer::instance(answer),
+            Err(NoAnswer(why)) => {
+                Err(NoInstance::Unreachable { why: format!("could not be asked: authkeysd-fetch {why}") })
+            }
+        }
+    }
+
+    /// Asks until it is known, ever more seldom. `None` when this is not an instance: then nobody is asked again.
+    pub async fn wait_for_instance(&self) -> Option<Instance> {
+        let mut longest = FIRST_PAUSE;
+        loop {
+            match self.instance(false).await {
+                Ok(instance) => return Some(instance),
+                Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
+                // At boot the network may be late; a whole fleet's may be.
+                Err(NoInstance::Unreachable { .. }) => {
+                    sleep(longest.mul_f64(0.5 + random() / 2.0)).await;
+                    longest = longest.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Asks whether tags with these keys may be set on the own instance. None is.
+    pub async fn may_tag(&self, keys: Vec<String>) -> Result<MayTag, FetchError> {
+        match self.ask(&Request::MayTag { keys }, None, FETCH).await {
+            Ok(answer) => answer::may_tag(answer),
+            Err(lost) => Err(lost.failure("tags")),
+        }
+    }
+
+    async fn put(&self, prefix: &ReportPrefix, key: String, body: Vec<u8>) -> Result<(), FetchError> {
+        let request = Request::Put { bucket: prefix.bucket.clone(), key, region: prefix.region.clone() };
+        self.done(&request, Some(body), &prefix.url()).await
+    }
+
+    async fn done(&self, request: &Request, part: Option<Vec<u8>>, subject: &str) -> Result<(), FetchError> {
+        match self.ask(request, part, REPORT).await {
+            Ok(answer) => answer::done(answer, subject),
+            Err(lost) => Err(lost.failure(subject)),
+        }
+    }
+
+    async fn ask(&self, request: &Request, part: Option<Vec<u8>>, limit: Duration) -> Result<Frame<Answer>, NoAnswer> {
+        let asking = async {
+            let connection = self.connection().await?;
+            let answer = connection.ask(request, part).await.map_err(NoAnswer)?;
+            Ok(answer)
+        };
+        match timeout(limit, asking).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => {
+                // What hangs once is not asked again: the next request begins with another connection.
+                self.forget();
+                Err(NoAnswer(format!("did not answer within {limit:?}")))
+            }
+        }
+    }
+
+    /// The connection that is open, or a new one.
+    async fn connection(&self) -> Result<Arc<Connection>, NoAnswer> {
+        if let Some(open) = self.open() {
+            return Ok(open);
+        }
+        let new = Arc::new(self.0.helper.connect().await.map_err(NoAnswer)?);
+        // Another request may have connected meanwhile.
+        if let Some(open) = self.open() {
+            return Ok(open);
+        }
+        *self.0.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn open(&self) -> Option<Arc<Connection>> {
+        let known = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|connection| connection.is_open())
+    }
+
+    fn forget(&self) {
+        *self.0.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Fetch for Remote {
+    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+        let request = Request::Fetch { url: url.to_string(), known: known.cloned() };
+        match self.ask(&request, None, FETCH).await {
+            Ok(answer) => answer::fetched(answer, url),
+            Err(lost) => Err(lost.failure(&url.to_string())),
+        }
+    }
+}
+
+/// Brings a node's reports to the network.
+#[derive(Debug)]
+pub struct RemoteReports {
+    remote: Remote,
+    /// What the node is called where it is not an EC2 instance.
+    host: Node,
+}
+
+impl RemoteReports {
+    /// By way of `remote`.
+    pub fn new(remote: Remote, host: Node) -> Self {
+        Self { remote, host }
+    }
+
+    async fn node(&self) -> Result<Node, FetchError> {
+        match self.remote.instance(false).await {
+            Ok(instance) => Ok(Node::instance(&instance.id, &instance.region, &instance.account)),
+            Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => Ok(self.host.clone()),
+            // An instance must not have two objects.
+            Err(why @ NoInstance::Unreachable { .. }) => Err(FetchError {
+                class: Class::Transient,
+                message: format!("report object: not written, for {why}"),
+                remedy: "it is tried again".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Deliver for RemoteReports {
+    async fn deliver(&self, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+        match sink {
+            Sink::Tags(names) => {
+                let request = Request::Tag { tags: tags(&told.summary, names) };
+                self.remote.done(&request, None, "tags").await
+            }
+            Sink::Object(prefix) => {
+                let node = self.node().await?;
+                let body = object::render(&told.summary, &told.outcome, &node);
+                self.remote.put(prefix, format!("{}{}.json", prefix.prefix, node.name), body).await
+            }
+        }
+    }
+}
+
+impl NoAnswer {
+    fn failure(self, subject: &str) -> FetchError {
+        FetchError {
+            class: Class::Transient,
+            message: format!("{subject}: authkeysd-fetch {}", self.0),
+            remedy: "nothing to do unless it lasts; it is tried again".to_owned(),
+        }
+    }
+}
