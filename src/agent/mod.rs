@@ -10,8 +10,9 @@ mod recent;
 mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 
-use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -109,7 +110,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Ok((asked, answer.unwrap_or_else(|panic| Err(panic.failure(url)))))
             }
         });
-        let fetched: Vec<Result<_, Box<_>>> = join_all(fetches).await;
+        let fetched: Vec<Result<_, Box<_>>> = all_of(fetches).await;
         let mut acquired = BTreeMap::new();
         for (account, fetched) in self.sources().zip(fetched) {
             self.host.step();
@@ -307,4 +308,23 @@ impl Cycle<'_> {
             self.state.clock = Some(self.now);
         }
     }
+}
+
+/// Runs futures beside each other, and returns what they gave in their order.
+async fn all_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut pending = false;
+        for (future, result) in &mut running {
+            if result.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(ready) => *result = Some(ready),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, result)| result).collect()
 }
