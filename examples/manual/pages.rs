@@ -6,7 +6,7 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use crate::settings;
+use super::settings;
 
 /// A term and what is to be said of it.
 type Row = (&'static str, &'static str);

@@ -2,7 +2,7 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use crate::pages;
+use super::pages;
 
 const GUIDE: &str = include_str!("../../docs/configure.md");
 

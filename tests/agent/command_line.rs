@@ -1,25 +1,16 @@
 //! The program as a person or a script meets it: exit codes, streams, output that nobody can break, two at once.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use s3_stub::{Answer, Stub};
-use serde_json::Value;
-use support::{
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{
     Key, Run, Setup, authkeysd, authorized_keys, clean_command, contents, lab, login, me, outcome_of, somebody_else,
     tree,
 };
+use serde_json::Value;
 
 #[test]
 fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
@@ -285,8 +276,11 @@ fn colour_is_for_terminals_that_want_it() {
         return;
     }
     let on_terminal = |no_color: &str| {
-        let command =
-            format!("{} --config {} sync --dry-run", env!("CARGO_BIN_EXE_authkeysd"), setup.config().display());
+        let command = format!(
+            "{} --config {} sync --dry-run",
+            authkeys_testing::program("authkeysd").display(),
+            setup.config().display()
+        );
         let mut script = std::process::Command::new("script");
         script.args(["-qec", &command, "/dev/null"]).env("NO_COLOR", no_color).stdin(Stdio::null());
         outcome_of(&mut script).stdout
@@ -413,7 +407,7 @@ fn a_reader_that_goes_away_is_no_fault() {
 
 #[test]
 fn without_root_ones_own_account_is_served_and_no_other() {
-    lab("without_root_ones_own_account_is_served_and_no_other", || {
+    lab(|| {
         let key = Key::new("k");
         // `user` absent: whoever runs it.
         let directory = PathBuf::from("/home/alice/agent");
@@ -427,7 +421,7 @@ fn without_root_ones_own_account_is_served_and_no_other() {
         std::fs::write(directory.join("published"), format!("{}\n", key.line)).unwrap();
         let as_alice = |command: &str| {
             let mut alice = std::process::Command::new("setpriv");
-            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(support::program_for_all());
+            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(authkeys_testing::program_for_all());
             alice.args(["--config", "/home/alice/agent/config.toml"]).args(command.split(' ')).current_dir("/");
             outcome_of(alice.env_clear().stdin(Stdio::null()))
         };
@@ -464,7 +458,7 @@ fn without_root_ones_own_account_is_served_and_no_other() {
 
 #[test]
 fn a_state_directory_that_cannot_be_used_is_one_line_with_its_remedy() {
-    lab("a_state_directory_that_cannot_be_used_is_one_line_with_its_remedy", || {
+    lab(|| {
         let key = Key::new("k");
         let text =
             |state: &str| format!("source = \"file:/home/alice/published\"\nstate_dir = \"{state}\"\n[[account]]\n");
@@ -472,7 +466,7 @@ fn a_state_directory_that_cannot_be_used_is_one_line_with_its_remedy() {
         let before = contents(&PathBuf::from("/home/alice/.ssh"));
         let as_alice = || {
             let mut alice = std::process::Command::new("setpriv");
-            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(support::program_for_all());
+            alice.args(["--reuid=alice", "--regid=alice", "--clear-groups"]).arg(authkeys_testing::program_for_all());
             alice.args(["--config", "/home/alice/config.toml", "sync"]).current_dir("/");
             outcome_of(alice.env_clear().stdin(Stdio::null()))
         };

@@ -1,14 +1,9 @@
 //! `sync` from cron or a timer: what it says of other writers, with what it remembers of the runs before.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
+use authkeys_testing::{Key, Setup, clean_command, outcome_of};
 use serde_json::Value;
-use support::{Key, Setup, clean_command, outcome_of};
 
 #[test]
 fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {

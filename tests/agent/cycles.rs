@@ -5,12 +5,12 @@ use std::path::Path;
 use authkeys_core::origin::Class;
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, Problem, Status};
 use authkeys_core::user::UserName;
+use authkeys_testing::numbered::ed;
 use authkeysd::agent::Intent;
 use authkeysd::state::Store;
 use jiff::Timestamp;
 
-use super::keys::ed;
-use super::world::{A, B, PANICS, World};
+use crate::world::{A, B, PANICS, World};
 
 pub(super) fn block(keys: &[&str]) -> String {
     format!("# BEGIN authkeysd\n{}# END authkeysd\n", keys.iter().map(|k| format!("{k}\n")).collect::<String>())
@@ -442,7 +442,7 @@ fn a_dry_run_writes_nothing_at_all() {
 #[test]
 fn a_changed_policy_judges_the_kept_document_again() {
     let mut world = World::new(TWO);
-    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), super::keys::rsa(2_048, 3)));
+    world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), authkeys_testing::numbered::rsa(2_048, 3)));
     assert_eq!(world.cycle().status, Status::Ok);
     world.config = format!("{TWO}[policy]\nmin_rsa_bits = 3072\n");
     let outcome = world.cycle();
@@ -453,7 +453,7 @@ fn a_changed_policy_judges_the_kept_document_again() {
     let outcome = world.cycle();
     assert_eq!((outcome.status, outcome.sources[0].problem), (Status::Stale, Some(Problem::Untrusted)));
     assert!(outcome.detail.contains("audience"), "{}", outcome.detail);
-    let both = block(&[&ed(1), &super::keys::rsa(2_048, 3)]);
+    let both = block(&[&ed(1), &authkeys_testing::numbered::rsa(2_048, 3)]);
     assert_eq!(world.host.text(A), both, "it goes on being enforced");
 }
 

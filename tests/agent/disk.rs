@@ -14,13 +14,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use authkeys_testing::run;
 use fuser::{
     FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite,
     Request, consts::FOPEN_DIRECT_IO,
 };
 use rustix::io::Errno;
-
-use super::faults::run;
 
 /// How a file system is made and mounted.
 #[derive(Debug, Clone, Copy)]

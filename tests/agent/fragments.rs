@@ -6,12 +6,12 @@ use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::Status;
 use authkeys_core::plan::{Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right};
 use authkeys_core::user::UserName;
+use authkeys_testing::numbered::{ed, on_curve, print, rules, wire};
 use authkeysd::agent::Intent;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::keys::{ed, on_curve, print, rules, wire};
-use super::world::{Program, World};
+use crate::world::{Program, World};
 
 const ONE: &str = "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"a\"\nlayout = \"coreos\"\n";
 const MADE: &str = "/home/a/.ssh/authorized_keys";

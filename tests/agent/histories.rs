@@ -7,13 +7,13 @@ use authkeys_core::outcome::{Fault, FaultClass, Outcome, Status};
 use authkeys_core::report::entries::{Entry, entries};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::summary::Summary;
+use authkeys_testing::numbered::{ed, print};
 use authkeysd::agent::Intent;
 use authkeysd::state::Store;
 use jiff::{SignedDuration, Timestamp};
 
 use super::cycles::{TWO, block};
-use super::keys::{ed, print};
-use super::world::{A, World};
+use crate::world::{A, World};
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 #[test]

@@ -1,105 +1,14 @@
 //! A home on this machine that belongs to somebody, and the ways to spoil it.
-#![allow(dead_code, reason = "each test program uses its own part of it")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use authkeys_core::user::UserName;
+use authkeys_testing::{STRANGER, is_root};
 use authkeysd::host::{Account, Host, HostError, Node, Place, Replaced, Target};
 
-/// A user id that no account of the machine has.
-pub(crate) const STRANGER: u32 = 60_001;
 pub(crate) const FILE: &str = ".ssh/authorized_keys";
-
-pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-/// Says loudly that a test was skipped; in CI that is a failure.
-pub(crate) fn skipped(why: &str) {
-    eprintln!("SKIPPED: {why}");
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "nothing may be skipped in CI: {why}");
-}
-
-/// Whether root and these programs are there; says so when not.
-pub(crate) fn has_root_and(programs: &[&str]) -> bool {
-    if !is_root() {
-        skipped("it needs root");
-        return false;
-    }
-    has(programs)
-}
-
-/// Whether these programs are there; says so when not.
-pub(crate) fn has(programs: &[&str]) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    for program in programs {
-        if !std::env::split_paths(&path).any(|directory| directory.join(program).exists()) {
-            skipped(&format!("it needs the program {program}"));
-            return false;
-        }
-    }
-    true
-}
-
-/// Runs a program that must succeed.
-pub(crate) fn run(program: &str, arguments: &[&str]) {
-    assert!(try_run(program, arguments), "{program} {arguments:?}");
-}
-
-pub(crate) fn try_run(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).stdin(Stdio::null()).status().unwrap().success()
-}
-
-/// Runs the named test once more in a mount namespace of its own, and then `body` there: the machine's mounts stay as
-/// they are, and go with the test.
-pub(crate) fn with_own_mounts(test: &str, body: impl FnOnce()) {
-    if std::env::var("AUTHKEYSD_TEST_OWN_MOUNTS").is_ok_and(|name| name == test) {
-        body();
-        return;
-    }
-    if !has_root_and(&["unshare", "mount", "umount"]) {
-        return;
-    }
-    let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env("AUTHKEYSD_TEST_OWN_MOUNTS", test)
-        .stdin(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed in its own mount namespace");
-}
-
-/// Runs `body` without root: at once, or in the named test run once more as a stranger.
-pub(crate) fn as_stranger(test: &str, body: impl FnOnce()) {
-    if !is_root() {
-        return body();
-    }
-    // A copy, as strangers may not enter a checkout below root's home, or one made with a umask of 077.
-    let open = tempfile::tempdir_in("/tmp").unwrap();
-    let program = open.path().join("test");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    for path in [open.path(), &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let again = Command::new(program)
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .current_dir("/")
-        .env("TMPDIR", "/tmp")
-        .stdin(Stdio::null())
-        .uid(STRANGER)
-        .gid(STRANGER)
-        .status();
-    match again {
-        Ok(status) => assert!(status.success(), "{test} failed as uid {STRANGER}"),
-        Err(fault) => skipped(&format!("uid {STRANGER} cannot run this program: {fault}")),
-    }
-}
 
 /// A home that belongs to a stranger when root runs the test, and to whoever runs it when not.
 pub(crate) struct Home {

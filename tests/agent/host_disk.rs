@@ -1,15 +1,12 @@
 //! Full, read-only and flagged file systems: the old file stays, the error names the cause and the remedy.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
-
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::fs;
 use std::path::Path;
 
+use authkeys_testing::{has, run, skipped, try_run, with_own_mounts};
 use authkeysd::host::{Host, HostError, Node, Replaced, write_durable};
-use faults::*;
+
+use crate::home::*;
 
 const OLD: &[u8] = b"ssh-ed25519 AAAA old\n";
 const NEW: &[u8] = b"ssh-ed25519 AAAA new\n";
@@ -36,7 +33,7 @@ fn assert_intact(home: &Home, result: Result<Replaced, HostError>, words: &[&str
 
 #[test]
 fn f02_a_full_disk_leaves_the_old_file_and_is_named() {
-    with_own_mounts("f02_a_full_disk_leaves_the_old_file_and_is_named", || {
+    with_own_mounts(|| {
         tmpfs("size=256k", |home| {
             let large = vec![b'x'; 400_000];
             assert_intact(&home, home.sync(&large), &["No space left on device", "the disk is full", FILE]);
@@ -53,7 +50,7 @@ fn f02_a_full_disk_leaves_the_old_file_and_is_named() {
 
 #[test]
 fn f02_a_disk_without_inodes_leaves_the_old_file_and_is_named() {
-    with_own_mounts("f02_a_disk_without_inodes_leaves_the_old_file_and_is_named", || {
+    with_own_mounts(|| {
         tmpfs("size=1m,nr_inodes=32", |home| {
             let mut number = 0;
             while fs::write(home.outside.join(format!("{number}")), b"").is_ok() {
@@ -66,7 +63,7 @@ fn f02_a_disk_without_inodes_leaves_the_old_file_and_is_named() {
 
 #[test]
 fn f02_a_full_disk_leaves_our_own_state_as_it_was() {
-    with_own_mounts("f02_a_full_disk_leaves_our_own_state_as_it_was", || {
+    with_own_mounts(|| {
         tmpfs("size=256k", |home| {
             write_durable(&home.outside, "state", OLD, 0o600).unwrap();
             let text = chain(&write_durable(&home.outside, "state", &vec![b'x'; 400_000], 0o600).unwrap_err());
@@ -100,7 +97,7 @@ fn flags_are_named(home: &Home) {
 
 #[test]
 fn f20_immutable_and_append_only_on_tmpfs_are_named_and_nothing_is_written() {
-    with_own_mounts("f20_immutable_and_append_only_on_tmpfs_are_named_and_nothing_is_written", || {
+    with_own_mounts(|| {
         if has(&["chattr"]) {
             tmpfs("size=1m", |home| flags_are_named(&home));
         }
@@ -109,7 +106,7 @@ fn f20_immutable_and_append_only_on_tmpfs_are_named_and_nothing_is_written() {
 
 #[test]
 fn f20_immutable_and_append_only_on_ext4_are_named_and_nothing_is_written() {
-    with_own_mounts("f20_immutable_and_append_only_on_ext4_are_named_and_nothing_is_written", || {
+    with_own_mounts(|| {
         if !has(&["chattr", "mkfs.ext4"]) {
             return;
         }
@@ -131,7 +128,7 @@ fn f20_immutable_and_append_only_on_ext4_are_named_and_nothing_is_written() {
 
 #[test]
 fn f20_a_read_only_mount_is_named_and_the_old_file_stays_readable() {
-    with_own_mounts("f20_a_read_only_mount_is_named_and_the_old_file_stays_readable", || {
+    with_own_mounts(|| {
         tmpfs("size=1m", |home| {
             let path = home.path.to_str().unwrap();
             run("mount", &["--bind", path, path]);

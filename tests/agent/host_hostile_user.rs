@@ -1,9 +1,4 @@
 //! What a user can put in the way of a privileged writer in his own home. As root it is done on behalf of another uid.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
-
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -11,8 +6,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use authkeys_testing::{STRANGER, as_stranger, has_root_and, is_root, try_run};
 use authkeysd::host::{Host, HostError, Node, Place, Replaced, Stamp, Target};
-use faults::*;
+
+use crate::home::*;
 
 const KEYS: &[u8] = b"ssh-ed25519 AAAA new\n";
 
@@ -325,7 +322,7 @@ fn f21_accounts_come_from_nss_and_an_unknown_one_is_an_error_of_its_own() {
 
 #[test]
 fn without_root_only_ones_own_account_is_served() {
-    as_stranger("without_root_only_ones_own_account_is_served", || {
+    as_stranger(|| {
         let home = Home::new();
         assert_eq!(home.sync(KEYS).unwrap(), Replaced::Done);
         let mut target = home.target();

@@ -1,21 +1,16 @@
 //! A home on a file system that does not answer costs only its own account.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
-
-#[path = "support/dead.rs"]
-mod dead;
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use authkeys_testing::{skipped, with_own_mounts};
 use authkeysd::host::{Host, HostError, Node, Replaced};
-use dead::{Dead, UpAtTheEnd};
-use faults::*;
 use fuser::MountOption;
+
+use crate::dead::{Dead, UpAtTheEnd};
+use crate::home::*;
 
 const LIMIT: Duration = Duration::from_millis(300);
 const OLD: &[u8] = b"ssh-ed25519 AAAA old\n";
@@ -29,7 +24,7 @@ fn node() -> Node {
 
 #[test]
 fn f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on() {
-    with_own_mounts("f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on", || {
+    with_own_mounts(|| {
         if !Path::new("/dev/fuse").exists() {
             return skipped("it needs FUSE");
         }

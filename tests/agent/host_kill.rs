@@ -2,11 +2,6 @@
 //!
 //! The victim is this very program, run once more. strace is attached to it before it begins, and the write runs on a
 //! thread of its own: strace counts calls per thread, so that "the third openat" is the third of the write.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, clippy::exit, reason = "the victim is a program of its own")]
-
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,8 +11,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use authkeys_testing::{alone, has, is_root, test_name};
 use authkeysd::host::{Host, Node, Replaced};
-use faults::*;
+
+use crate::home::*;
 
 const LENGTH: usize = 40_000;
 const LOCK: &str = ".authorized_keys.d.lock";
@@ -55,6 +52,7 @@ fn keys(letter: u8) -> Vec<u8> {
 
 /// The victim: waits for its tracer, replaces the file, and tells the outcome by its exit status.
 #[test]
+#[allow(clippy::exit, reason = "a process of its own, whose status is the outcome")]
 fn victim() {
     let Some(home) = std::env::var_os("AUTHKEYSD_TEST_VICTIM_HOME") else { return };
     let home = Home::at(&PathBuf::from(home));
@@ -74,7 +72,7 @@ fn victim() {
 /// Runs the victim with strace attached; gives its exit status, if it was not killed.
 fn attack(root: &Path, strace: &[&str]) -> Option<i32> {
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "victim", "--nocapture", "--test-threads=1"])
+        .args(alone(test_name(&victim)))
         .env("AUTHKEYSD_TEST_VICTIM_HOME", root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,9 +1,4 @@
 //! Others write the same file: a person with an editor, update-ssh-keys with its lock.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
-
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,8 +8,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use authkeys_testing::test_name;
 use authkeysd::host::{Host, HostError, Node, Replaced, Stamp};
-use faults::*;
+
+use crate::home::*;
 
 const OLD: &[u8] = b"ssh-ed25519 AAAA old\n";
 const NEW: &[u8] = b"ssh-ed25519 AAAA new\n";
@@ -146,7 +143,7 @@ fn f19_modes_do_not_depend_on_the_umask() {
         let status = Command::new("sh")
             .args(["-c", "umask \"$1\"; exec \"$2\" --exact \"$3\" --test-threads=1", "sh", umask])
             .arg(std::env::current_exe().unwrap())
-            .arg("f19_modes_do_not_depend_on_the_umask")
+            .arg(test_name(&f19_modes_do_not_depend_on_the_umask))
             .env("AUTHKEYSD_TEST_UMASK_HOME", root.path())
             .stdin(Stdio::null())
             .status()

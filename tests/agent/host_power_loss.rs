@@ -1,20 +1,15 @@
 //! Loss of power at any moment: on real ext4 and xfs every state that the disk could be in is mounted and looked at.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail like tests")]
-#![allow(clippy::disallowed_methods, reason = "small files of the test's own")]
-
-#[path = "support/disk.rs"]
-mod disk;
-#[path = "support/faults.rs"]
-mod faults;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use authkeys_testing::{STRANGER, has, skipped, with_own_mounts};
 use authkeysd::host::{Replaced, write_durable};
-use disk::{Kind, Report, lose_power};
-use faults::*;
+
+use crate::disk::{Kind, Report, lose_power};
+use crate::home::*;
 
 const VERSIONS: u32 = 8;
 const LENGTH: usize = 10_000;
@@ -92,7 +87,7 @@ fn file_of_an_account(kind: Kind) -> Report {
 
 #[test]
 fn f01_a_loss_of_power_on_ext4_leaves_the_old_file_or_the_new_one() {
-    with_own_mounts("f01_a_loss_of_power_on_ext4_leaves_the_old_file_or_the_new_one", || {
+    with_own_mounts(|| {
         if can_lose_power(EXT4) {
             survives(&file_of_an_account(EXT4));
         }
@@ -101,7 +96,7 @@ fn f01_a_loss_of_power_on_ext4_leaves_the_old_file_or_the_new_one() {
 
 #[test]
 fn f01_a_loss_of_power_on_xfs_leaves_the_old_file_or_the_new_one() {
-    with_own_mounts("f01_a_loss_of_power_on_xfs_leaves_the_old_file_or_the_new_one", || {
+    with_own_mounts(|| {
         if can_lose_power(XFS) {
             survives(&file_of_an_account(XFS));
         }
@@ -110,7 +105,7 @@ fn f01_a_loss_of_power_on_xfs_leaves_the_old_file_or_the_new_one() {
 
 #[test]
 fn f01_a_loss_of_power_leaves_our_own_state_whole() {
-    with_own_mounts("f01_a_loss_of_power_leaves_our_own_state_whole", || {
+    with_own_mounts(|| {
         if can_lose_power(EXT4) {
             survives(&lose_power(
                 EXT4,
@@ -135,7 +130,7 @@ fn careless(path: PathBuf, content: &[u8]) {
 
 #[test]
 fn f01_the_disk_shows_what_becomes_of_a_rename_without_fsync() {
-    with_own_mounts("f01_the_disk_shows_what_becomes_of_a_rename_without_fsync", || {
+    with_own_mounts(|| {
         for kind in [EXT4, XFS] {
             if !can_lose_power(kind) {
                 continue;

@@ -1,24 +1,18 @@
 //! An account whose home is on a dead server costs its own time limit, and nobody else's.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[path = "support/dead.rs"]
-mod dead;
-mod support;
-
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dead::{Dead, UpAtTheEnd};
+use authkeys_testing::{Key, Service, Setup, authorized_keys, eventually, lab, login, outcome_of};
 use fuser::MountOption;
 use nix::sys::signal::Signal;
-use support::{Key, Service, Setup, authorized_keys, eventually, lab, login, outcome_of};
+
+use crate::dead::{Dead, UpAtTheEnd};
 
 #[test]
 fn f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit() {
-    lab("f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit", || {
+    lab(|| {
         let key = Key::new("published");
         hold_bob_up("", &authorized_keys("bob"), &key);
         assert!(login("alice", &key));
@@ -27,7 +21,7 @@ fn f37_a_dead_home_delays_no_other_account_and_is_named_with_its_limit() {
 
 #[test]
 fn f37_nor_does_a_dead_home_with_fragments_delay_other_fragments() {
-    lab("f37_nor_does_a_dead_home_with_fragments_delay_other_fragments", || {
+    lab(|| {
         hold_bob_up(
             "layout = \"coreos\"",
             Path::new("/home/bob/.ssh/authorized_keys.d/authkeysd"),
@@ -38,7 +32,7 @@ fn f37_nor_does_a_dead_home_with_fragments_delay_other_fragments() {
 
 #[test]
 fn f37_fragments_that_are_held_up_delay_no_other_layouts_write() {
-    lab("f37_fragments_that_are_held_up_delay_no_other_layouts_write", || {
+    lab(|| {
         let key = Key::new("published");
         let setup = Setup::new().account("bob", "layout = \"coreos\"").account("alice", "");
         setup.publish_keys(&[&key]);
@@ -61,7 +55,7 @@ fn f37_fragments_that_are_held_up_delay_no_other_layouts_write() {
 /// Where the status file and the metrics are: neither is worth a key, nor a stop.
 #[test]
 fn f54_files_of_reports_on_a_dead_file_system_hold_up_neither_keys_nor_a_stop() {
-    lab("f54_files_of_reports_on_a_dead_file_system_hold_up_neither_keys_nor_a_stop", || {
+    lab(|| {
         for dead in ["metrics", "both"] {
             let [first, second] = ["first", "second"].map(Key::new);
             let mut setup = Setup::for_user("alice");

@@ -1,17 +1,12 @@
 //! The whole program, killed at each system call of one run that changes anything: afterwards alice's file is old or
 //! new, the next run succeeds and clears up, and no key is left behind that nobody would revoke.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Key, Run, Setup, authorized_keys, clean_command, contents, install, lab, outcome_of};
+use authkeys_testing::{Key, Run, Setup, authorized_keys, clean_command, contents, install, lab, outcome_of};
 
 /// What changes something on disk, in the names that the tracer knows; a call that this machine lacks is left out.
 const CALLS: &str = "openat,write,writev,pwrite64,ftruncate,fchmod,fchmodat,fchown,fchownat,fsync,fdatasync,\
@@ -191,7 +186,7 @@ fn assert_hit(hit: &[String], expected: &[(&str, &str)]) {
 
 #[test]
 fn f40_a_run_that_is_killed_at_any_call_leaves_old_or_new_and_the_next_one_clears_up() {
-    lab("f40_a_run_that_is_killed_at_any_call_leaves_old_or_new_and_the_next_one_clears_up", || {
+    lab(|| {
         let victim = Victim::new("");
         let before = victim.prepare(false);
         let old = std::fs::read(authorized_keys("alice")).unwrap();
@@ -215,7 +210,7 @@ fn f40_a_run_that_is_killed_at_any_call_leaves_old_or_new_and_the_next_one_clear
 
 #[test]
 fn f40_so_does_the_very_first_run() {
-    lab("f40_so_does_the_very_first_run", || {
+    lab(|| {
         let victim = Victim::new("");
         let before = victim.prepare(true);
         let old = std::fs::read(authorized_keys("alice")).unwrap();
@@ -228,7 +223,7 @@ fn f40_so_does_the_very_first_run() {
 
 #[test]
 fn f40_so_does_a_run_that_takes_the_whole_file_over() {
-    lab("f40_so_does_a_run_that_takes_the_whole_file_over", || {
+    lab(|| {
         let victim = Victim::new("mode = \"exclusive\"");
         let before = victim.prepare(true);
         let old = std::fs::read(authorized_keys("alice")).unwrap();
@@ -242,7 +237,7 @@ fn f40_so_does_a_run_that_takes_the_whole_file_over() {
 
 #[test]
 fn f09_f40_a_key_that_a_killed_run_installed_is_removed_when_it_leaves_the_set() {
-    lab("f09_f40_a_key_that_a_killed_run_installed_is_removed_when_it_leaves_the_set", || {
+    lab(|| {
         let victim = Victim::new("");
         let next = Key::new("next");
         let before = victim.prepare(false);

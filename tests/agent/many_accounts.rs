@@ -1,27 +1,21 @@
 //! Hundreds of accounts, most of whose homes are on a dead server: the others are served, within the unit's limits.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[path = "support/dead.rs"]
-mod dead;
-mod support;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dead::{Dead, UpAtTheEnd};
+use authkeys_testing::{Key, Service, Setup, eventually, lab};
 use fuser::MountOption;
 use nix::sys::signal::Signal;
-use support::{Key, Service, Setup, eventually, lab};
+
+use crate::dead::{Dead, UpAtTheEnd};
 
 const DEAD: u32 = 400;
 const ALIVE: u32 = 100;
 
 /// The number that a line of the unit begins with after its name.
 fn limit_of_unit(name: &str) -> u64 {
-    let unit = include_str!("../systemd/authkeysd.service");
+    let unit = include_str!("../../systemd/authkeysd.service");
     let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap();
     value.parse().unwrap()
 }
@@ -50,7 +44,7 @@ fn add(setup: Setup, below: &str, name: &str, count: u32, first: u32) -> Setup {
 
 #[test]
 fn f37_four_hundred_dead_homes_delay_a_hundred_others_by_seconds_and_stay_within_the_units_limits() {
-    lab("f37_four_hundred_dead_homes_delay_a_hundred_others_by_seconds_and_stay_within_the_units_limits", || {
+    lab(|| {
         let mut setup = Setup::new();
         setup.top = "schedule = \"1h\"".to_owned();
         // The dead ones stand first.

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use authkeys_core::origin::Class;
 use authkeys_core::outcome::{FaultClass, Outcome, Problem, Status};
+use authkeys_testing::numbered::{ed, print};
 use authkeysd::agent::Intent;
 use authkeysd::state::{StateError, Store};
 
 use super::cycles::{TWO, block, classes};
-use super::keys::{ed, print};
-use super::world::{A, World};
+use crate::world::{A, World};
 
 #[test]
 fn f38_a_rollback_is_refused_across_restarts_until_it_is_asked_for() {

@@ -1,16 +1,11 @@
 //! What many keys and accounts cost, in memory and in work. FAILURES 16 for memory: whatever a source holds, and whatever a user has put into his file, the service's memory grows
 //! by a small multiple of the 1 MiB that either may have.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
+use authkeys_testing::{Service, Setup, clean_command, eventually, lab, me};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::Value;
-use support::{Service, Setup, clean_command, eventually, lab, me};
 
 /// The most bytes of a document and of an account's file.
 const CAP: usize = 1 << 20;
@@ -224,7 +219,7 @@ fn f16_nor_does_what_a_user_puts_into_his_file() {
 
 /// The variables that the unit sets for malloc: in another environment the same program grows otherwise.
 fn environment_of_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lines = include_str!("../systemd/authkeysd.service").lines();
+    let lines = include_str!("../../systemd/authkeysd.service").lines();
     lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
 }
 
@@ -303,7 +298,7 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_keys_in_the_units_environment
 
 #[test]
 fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment() {
-    lab("f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environment", || {
+    lab(|| {
         let counts = [1, 100, 300];
         add_accounts(300);
         let cost = counts.map(|count| {
@@ -323,7 +318,7 @@ const KEY_AT_REST: usize = 450;
 
 #[test]
 fn f57_accounts_of_one_document_share_its_keys_in_memory() {
-    lab("f57_accounts_of_one_document_share_its_keys_in_memory", || {
+    lab(|| {
         let (few, many, keys) = (2, 42, 300);
         add_accounts(many);
         let cost = [few, many].map(|count| {

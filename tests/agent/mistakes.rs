@@ -3,10 +3,10 @@
 use authkeys_core::document::{self, Digest, Document, Refused, Rules};
 use authkeys_core::key::{KeyLine, granted};
 use authkeys_core::outcome::Status;
+use authkeys_testing::numbered::{ed, on_curve, rsa, rules, wire};
 
 use super::cycles::block;
-use super::keys::{ed, on_curve, rsa, rules, wire};
-use super::world::{A, World};
+use crate::world::{A, World};
 
 fn parse(bytes: impl AsRef<[u8]>) -> Result<Document, Refused> {
     document::parse(bytes.as_ref(), &Rules { line: rules(), allow_private_key: false })

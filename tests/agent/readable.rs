@@ -1,10 +1,10 @@
 //! Keys that the installed sshd cannot read: not installed, not counted, named.
 
 use authkeys_core::outcome::{FaultClass, Status};
+use authkeys_testing::numbered::{ed, modulus, on_curve, p256_point, wire};
 
 use super::cycles::block;
-use super::keys::{ed, modulus, on_curve, p256_point, wire};
-use super::world::{A, World};
+use crate::world::{A, World};
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 
@@ -90,7 +90,7 @@ fn f45_where_sshd_does_not_tell_its_version_such_a_key_stays_where_it_is_and_com
 #[test]
 fn f45_a_pinned_key_that_sshd_cannot_read_is_named_too() {
     let (key, _) = recent().remove(0);
-    let pinned = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let pinned = tempfile::NamedTempFile::new_in(authkeys_testing::scratch()).unwrap();
     std::fs::write(pinned.path(), format!("{} glass\n{key} new\n", ed(7))).unwrap();
     let world = World::new(&format!("pinned_keys = \"{}\"\n{ONE}", pinned.path().display()));
     world.host.sshd.borrow_mut().replace(Some((8, 0)));

@@ -13,11 +13,11 @@ use authkeys_core::report::metrics::{self, Counters};
 use authkeys_core::report::summary::Summary;
 use authkeys_core::report::tags::{MAX_VALUE, TagNames, tags};
 use authkeys_core::schedule::{Pace, Reports};
+use authkeys_testing::numbered::ed;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 
-use super::keys::ed;
-use super::world::World;
+use crate::world::World;
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 const SECOND: SignedDuration = SignedDuration::from_secs(1);

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use authkeys_core::origin::Class;
 use authkeys_core::outcome::{Outcome, Problem, Status};
+use authkeys_testing::numbered::ed;
 use jiff::Timestamp;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{HashAlg, LineEnding, PrivateKey};
 
 use super::cycles::block;
-use super::keys::ed;
-use super::world::{A, World};
+use crate::world::{A, World};
 
 /// A world whose one account takes only what the signers in a file signed.
 struct Trusting {

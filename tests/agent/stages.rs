@@ -7,11 +7,11 @@ use authkeys_core::outcome::{Outcome, Problem, Status};
 use authkeys_core::report::entries::entries;
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::text::{self, Colour};
+use authkeys_testing::numbered::{ed, print};
 use authkeysd::agent::Intent;
 
 use super::cycles::{TWO, block};
-use super::keys::{ed, print};
-use super::world::{A, B, World};
+use crate::world::{A, B, World};
 
 const URL: &str = "file:/k";
 

@@ -1,24 +1,12 @@
 //! The built program and an S3: what it writes, and that no answer that is no key set ever writes anything.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use authkeys_testing::moto::Moto;
+use authkeys_testing::s3_stub::{Answer, Stub, Then};
+use authkeys_testing::{Key, Setup, contents, me, somebody_else, tree};
 use jiff::{SignedDuration, Timestamp};
-use moto::Moto;
-use s3_stub::{Answer, Stub, Then};
-use support::{Key, Setup, contents, me, somebody_else, tree};
 
 const SOURCE: &str = "s3://keys/prod/workers.json";
 const TAGGED: &[&str] = &["ETag: \"new\""];

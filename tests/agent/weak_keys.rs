@@ -3,10 +3,10 @@
 use authkeys_core::document::{self, Rules};
 use authkeys_core::key::{BadBlob, BadLine, KeyLine, Weakness, identify};
 use authkeys_core::outcome::Status;
+use authkeys_testing::numbered::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
 
 use super::cycles::block;
-use super::keys::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
-use super::world::{A, World};
+use crate::world::{A, World};
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 

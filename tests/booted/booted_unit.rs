@@ -1,21 +1,16 @@
 //! The unit as it is shipped, in force in a booted system (FAILURES 26): what the service can do there, what it cannot,
 //! and what systemd does with it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::{Key, Machine, UPDATE_SSH_KEYS, blocks, booted};
+use authkeys_testing::{Key, Machine, UPDATE_SSH_KEYS, blocks, booted};
 
 const SUITE: &str = "bookworm";
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/authkeysd.service");
 
 /// The program and its unit in place, with the users alice and bob; nothing configured yet.
 fn installed(machine: &Machine) {
-    std::fs::copy(env!("CARGO_BIN_EXE_authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
+    std::fs::copy(authkeys_testing::program("authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
     machine.write("/etc/systemd/system/authkeysd.service", std::fs::read(UNIT).unwrap());
     machine.add_user("alice");
     machine.add_user("bob");

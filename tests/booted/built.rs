@@ -1,12 +1,10 @@
 //! The packages that were built before the tests (`make deb`, `make rpm`).
 
-#![allow(dead_code, reason = "each test program uses its own part of it")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use super::support::{Key, Machine};
+use authkeys_testing::{Key, Machine};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,9 +30,9 @@ pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
         ["src", "systemd", "deb", "rpm", "Cargo.toml", "Cargo.lock"].map(|name| newest(&Path::new(ROOT).join(name)));
     let newest = sources.into_iter().flatten().max();
     match packages.each_ref().map(|package| of(package)).into_iter().min().flatten() {
-        None => super::faults::skipped(&format!("there is no {}: run {command}", packages[0].display())),
+        None => authkeys_testing::skipped(&format!("there is no {}: run {command}", packages[0].display())),
         Some(built) if Some(built) < newest => {
-            super::faults::skipped(&format!("the packages are older than the sources: run {command}"))
+            authkeys_testing::skipped(&format!("the packages are older than the sources: run {command}"))
         }
         Some(_) => return Some(packages),
     }

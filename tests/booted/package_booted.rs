@@ -1,31 +1,16 @@
 //! The Debian package in a booted system, judged by logins: a node's life from the installation through every fault, with
 //! S3 and the metadata service of its own network (FAILURES 26).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/faults.rs"]
-mod faults;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/imds.rs"]
-mod imds;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-#[path = "support/packages.rs"]
-mod packages;
-
 use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use imds::Imds;
-use moto::Moto;
-use packages::{Kind, built, document, put};
+use authkeys_testing::imds::Imds;
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, Machine, booted};
 use serde_json::Value;
-use support::{Key, Machine, booted};
+
+use crate::built::{Kind, built, document, put};
 
 const SUITE: &str = "bookworm";
 const METADATA: &str = "169.254.169.254";
@@ -345,13 +330,15 @@ fn f26_the_units_sandbox_leaves_the_homes_writable_on_the_newest_debian() {
 /// The same package under another version.
 fn repacked(package: &Path, version: &str, into: &Path) -> std::path::PathBuf {
     let (tree, file) = (into.join("tree"), into.join("older.deb"));
-    packages::output(std::process::Command::new("dpkg-deb").arg("-R").arg(package).arg(&tree));
+    crate::built::output(std::process::Command::new("dpkg-deb").arg("-R").arg(package).arg(&tree));
     let control = tree.join("DEBIAN/control");
     let text = std::fs::read_to_string(&control).unwrap();
     let own = format!("Version: {}-1\n", env!("CARGO_PKG_VERSION"));
     assert!(text.contains(&own));
     std::fs::write(&control, text.replace(&own, &format!("Version: {version}\n"))).unwrap();
-    packages::output(std::process::Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).args([&tree, &file]));
+    crate::built::output(
+        std::process::Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).args([&tree, &file]),
+    );
     file
 }
 
@@ -433,7 +420,7 @@ fn an_upgrade_leaves_no_gap_a_removal_the_keys_and_a_purge_nothing_of_ours() {
 fn the_rpm_enables_by_preset_restarts_at_an_upgrade_and_leaves_keys_and_configuration() {
     let Some([package, _]) = built(Kind::Rpm) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let older = packages::older_rpm(dir.path());
+    let older = crate::built::older_rpm(dir.path());
     booted(SUITE, |machine| {
         machine.add_user("alice");
         put(machine, &older, "/root/older.rpm");

@@ -1,21 +1,11 @@
 //! The packages that `make deb` and `make rpm` built: what their checkers say of them, what is in them, how large they are,
 //! and on which machines they run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/faults.rs"]
-mod faults;
-#[path = "support/packages.rs"]
-mod packages;
-
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use packages::{Kind, built, output};
+use crate::built::{Kind, built, output};
 
 const LIMIT: u64 = 3_500_000;
 /// Amazon Linux 2 has this one.
@@ -41,12 +31,12 @@ fn each_package_is_small_and_its_checkers_find_no_error() {
             assert!(size < LIMIT, "{}: {size} bytes", package.display());
         }
         match kind {
-            Kind::Deb if faults::has(&["lintian"]) => {
+            Kind::Deb if authkeys_testing::has(&["lintian"]) => {
                 output(
                     Command::new("lintian").args(["--profile", "debian", "--fail-on", "error,warning"]).args(packages),
                 );
             }
-            Kind::Rpm if faults::has(&["rpmlint"]) => {
+            Kind::Rpm if authkeys_testing::has(&["rpmlint"]) => {
                 let filters = concat!(env!("CARGO_MANIFEST_DIR"), "/rpm/rpmlint.toml");
                 let told = output(Command::new("rpmlint").args(["-c", filters]).args(packages));
                 assert!(told.contains(" 0 errors, 0 warnings"), "{told}");
@@ -67,7 +57,7 @@ fn both_programs_are_packed_as_they_were_built_and_run_with_a_c_library_from_2_2
             assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o755);
             let version = output(Command::new(&file).arg("--version"));
             assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
-            if !faults::has(&["objdump"]) {
+            if !authkeys_testing::has(&["objdump"]) {
                 continue;
             }
             let symbols = output(Command::new("objdump").arg("-T").arg(&file));
@@ -105,7 +95,7 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
             "/etc/default/authkeysd\n"
         );
     }
-    if let Some(packages) = built(Kind::Rpm).filter(|_| faults::has(&["rpm"])) {
+    if let Some(packages) = built(Kind::Rpm).filter(|_| authkeys_testing::has(&["rpm"])) {
         let query = |what: &[&str], package: &Path| output(Command::new("rpm").arg("-qp").args(what).arg(package));
         assert_eq!(query(&["--configfiles"], &packages[0]), "/etc/sysconfig/authkeysd\n");
         let files = query(&["--list"], &packages[0]);

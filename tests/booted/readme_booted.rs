@@ -1,24 +1,12 @@
 //! A bare booted system becomes a node by the lines of the README and nothing else; and the package is purged where an
 //! administrator had moved its directories.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, blocks, booted};
 
-mod support;
+use crate::built::{Kind, built, put};
 
-#[path = "support/faults.rs"]
-mod faults;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-#[path = "support/packages.rs"]
-mod packages;
-
-use moto::Moto;
-use packages::{Kind, built, put};
-use support::{Key, blocks, booted};
-
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 const SUITE: &str = "bookworm";
 /// Where the README's lines find the package.
 const WORK: &str = "/root/authkeysd";
@@ -116,7 +104,7 @@ fn a_purge_follows_no_link_and_deletes_nothing_outside() {
 #[test]
 fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
     booted(SUITE, |machine| {
-        machine.write("/srv/postrm", include_str!("../deb/authkeysd/postrm"));
+        machine.write("/srv/postrm", include_str!("../../deb/authkeysd/postrm"));
         let purge = || machine.run("sh /srv/postrm purge 2>&1");
         let fill = "mkdir -p /etc/authkeysd /var/lib/authkeysd/documents /run/authkeysd && mkdir -m 0 /run/authkeysd-root \
                     && touch /etc/authkeysd/config.toml /var/lib/authkeysd/state.json /run/authkeysd/status.json";

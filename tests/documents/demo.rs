@@ -1,19 +1,14 @@
 //! `make demo` as an ordinary user: the story ends well, and neither his files nor his processes show that it ran.
 //! (As root it is part of `make test` itself.)
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{copy_for_all, install, lab};
+use authkeys_testing::{checkout, copy_for_all, install, lab, program};
 
 #[test]
 fn an_ordinary_user_runs_the_demo_and_keeps_his_own_keys() {
-    lab("an_ordinary_user_runs_the_demo_and_keeps_his_own_keys", || {
+    lab(|| {
         install("alice", b"# alice's own\n");
         copy_for_alice();
         let before = names();
@@ -41,13 +36,10 @@ fn an_ordinary_user_runs_the_demo_and_keeps_his_own_keys() {
 fn copy_for_alice() {
     let copy = Path::new("/tmp/copy");
     std::fs::create_dir_all(copy.join("tests/demo")).unwrap();
-    for (from, to) in [
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/demo/run.sh"), "tests/demo/run.sh"),
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/tests/demo/s3.py"), "tests/demo/s3.py"),
-        (env!("CARGO_BIN_EXE_authkeysd"), "authkeysd"),
-    ] {
-        copy_for_all(Path::new(from), &copy.join(to));
+    for script in ["tests/demo/run.sh", "tests/demo/s3.py"] {
+        copy_for_all(&checkout().join(script), &copy.join(script));
     }
+    copy_for_all(&program("authkeysd"), &copy.join("authkeysd"));
 }
 
 /// What lies in the directories that the demo could leave something in.

@@ -1,26 +1,21 @@
 //! Version, changelog, example and reference agree with the program.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::string_slice, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "reads its own source")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use authkeys_core::config::Config;
+use authkeys_testing::Setup;
 use serde_json::Value;
-use support::Setup;
 
-const EXAMPLE: &str = include_str!("../examples/config.toml");
-const OUTPUT: &str = include_str!("../docs/output.md");
+const EXAMPLE: &str = include_str!("../../examples/config.toml");
+const OUTPUT: &str = include_str!("../../docs/output.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const ARCHITECTURE: &str = include_str!("../docs/architecture.md");
-const THREATS: &str = include_str!("../docs/threats.md");
-const CONFIGURE: &str = include_str!("../docs/configure.md");
-const OPERATE: &str = include_str!("../docs/operate.md");
-const CHANGELOG: &str = include_str!("../CHANGELOG.md");
+const ARCHITECTURE: &str = include_str!("../../docs/architecture.md");
+const THREATS: &str = include_str!("../../docs/threats.md");
+const CONFIGURE: &str = include_str!("../../docs/configure.md");
+const OPERATE: &str = include_str!("../../docs/operate.md");
+const CHANGELOG: &str = include_str!("../../CHANGELOG.md");
 
 #[test]
 fn the_example_is_good_and_shows_every_key() {
@@ -126,7 +121,7 @@ fn the_guide_to_the_configuration_has_every_key_with_values_that_are_good_and_de
             assert_eq!(row.config(Some(default)).unwrap(), row.config(None).unwrap(), "{}", row.key);
         }
     }
-    for config in support::blocks(CONFIGURE, "toml") {
+    for config in authkeys_testing::blocks(CONFIGURE, "toml") {
         Config::parse(&config).unwrap();
     }
 }
@@ -183,8 +178,10 @@ fn each_claim_of_the_threat_model_names_a_test_that_exists() {
         let mut file = String::new();
         for name in code(attacked) {
             if name.ends_with(".rs") {
-                file =
-                    fs::read_to_string(Path::new(ROOT).join("tests").join(name)).unwrap_or_else(|_| panic!("{name}"));
+                let places = ["tests", "crates/core/tests", "crates/aws/tests", "crates/ctl/tests"];
+                let path =
+                    places.map(|place| Path::new(ROOT).join(place).join(name)).into_iter().find(|path| path.exists());
+                file = fs::read_to_string(path.unwrap_or_else(|| panic!("{name} is not there: {row}"))).unwrap();
             } else {
                 assert!(file.contains(&format!("fn {name}(")), "{name} is not there: {row}");
             }
@@ -275,7 +272,7 @@ fn what_the_guide_for_operators_names_exists() {
     }
 
     let help = ["--help", "sync --help", "check --help"]
-        .map(|line| support::outcome_of(support::clean_command().args(line.split(' '))).stdout)
+        .map(|line| authkeys_testing::outcome_of(authkeys_testing::clean_command().args(line.split(' '))).stdout)
         .concat();
     let told: BTreeSet<&str> = first_cells("## What to do at each exit status").collect();
     let (_, codes) = help.split_once("Exit codes:").unwrap();
@@ -299,10 +296,10 @@ fn what_the_guide_for_operators_names_exists() {
     {
         assert!(OPERATE.contains(&format!("`{key}")) && EXAMPLE.contains(key), "{key}");
     }
-    let configs: Vec<String> = support::blocks(OPERATE, "toml").collect();
+    let configs: Vec<String> = authkeys_testing::blocks(OPERATE, "toml").collect();
     assert!(!configs.is_empty());
     configs.iter().for_each(|config| drop(Config::parse(config).unwrap()));
-    for policy in support::blocks(OPERATE, "json") {
+    for policy in authkeys_testing::blocks(OPERATE, "json") {
         serde_json::from_str::<Value>(&policy).unwrap();
     }
 }

@@ -1,23 +1,18 @@
 //! The examples hold: tools that know their formats read them, and they name what the program names.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, clippy::string_slice, reason = "reads its own source")]
-
-#[path = "support/python.rs"]
-mod python;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use authkeys_core::report::tags::TagNames;
+use authkeys_testing::python;
 use serde_json::Value;
 
-const METRICS: &str = include_str!("../crates/core/src/report/metrics.rs");
-const OUTPUT: &str = include_str!("../docs/output.md");
-const COSTS: &str = include_str!("../docs/costs.md");
-const OPERATE: &str = include_str!("../docs/operate.md");
+const METRICS: &str = include_str!("../../crates/core/src/report/metrics.rs");
+const OUTPUT: &str = include_str!("../../docs/output.md");
+const COSTS: &str = include_str!("../../docs/costs.md");
+const OPERATE: &str = include_str!("../../docs/operate.md");
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)

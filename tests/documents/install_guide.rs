@@ -1,18 +1,10 @@
 //! docs/install.md and the examples for images: what they show can be read by the tools that it is for.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/faults.rs"]
-mod faults;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use authkeys_testing::authkeysd;
 use serde_json::Value;
-use support::authkeysd;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Readers of HCL and YAML.
@@ -20,7 +12,7 @@ const PACKAGES: [&str; 2] = ["python-hcl2==8.1.4", "PyYAML==6.0.3"];
 
 /// A Python that has the readers, made once; `None`, with a loud word, where it cannot be made.
 fn python() -> Option<PathBuf> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readers");
+    let home = authkeys_testing::scratch().join("readers");
     let python = home.join("bin/python");
     let run = |command: &mut Command| command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success());
     let there = || run(Command::new(&python).args(["-c", "import hcl2, yaml"]));
@@ -31,7 +23,7 @@ fn python() -> Option<PathBuf> {
                 .args(PACKAGES))
             && there());
     if !made {
-        faults::skipped(&format!("no Python environment with {PACKAGES:?}"));
+        authkeys_testing::skipped(&format!("no Python environment with {PACKAGES:?}"));
     }
     made.then_some(python)
 }
@@ -79,11 +71,11 @@ fn packer_cloud_init_and_the_workflow_can_be_read_and_name_what_exists() {
 fn each_command_of_the_guide_is_one_that_the_program_has() {
     let guide = std::fs::read_to_string(Path::new(ROOT).join("docs/install.md")).unwrap();
     let mut commands = 0;
-    for block in support::blocks(&guide, "sh") {
+    for block in authkeys_testing::blocks(&guide, "sh") {
         for line in block.lines().filter_map(|line| line.trim_start_matches("sudo ").strip_prefix("authkeysd ")) {
             let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
-            let mut command = support::clean_command();
-            let run = support::outcome_of(command.args(&words).arg("--help"));
+            let mut command = authkeys_testing::clean_command();
+            let run = authkeys_testing::outcome_of(command.args(&words).arg("--help"));
             run.succeeds();
             commands += 1;
         }

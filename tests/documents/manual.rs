@@ -1,26 +1,17 @@
 //! Man pages and completions come from the table of the command line and from docs/configure.md; here they are held to
 //! what the built programs say, to the tools that read them, and to one version.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-#![allow(unreachable_pub, dead_code, reason = "the generator is a program of its own")]
-
-mod support;
-
-#[path = "support/faults.rs"]
-mod faults;
-
-#[path = "../examples/manual/completions.rs"]
+#[path = "../../examples/manual/completions.rs"]
 mod completions;
-#[path = "../examples/manual/pages.rs"]
+#[path = "../../examples/manual/pages.rs"]
 mod pages;
-#[path = "../examples/manual/settings.rs"]
+#[path = "../../examples/manual/settings.rs"]
 mod settings;
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use support::{clean_command, clean_ctl, outcome_of};
+use authkeys_testing::{clean_command, clean_ctl, outcome_of};
 use tempfile::TempDir;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -107,7 +98,7 @@ fn each_command_option_and_exit_code_of_the_help_is_in_the_man_page_and_in_each_
 #[test]
 fn each_key_of_the_configuration_is_in_its_man_page_with_a_word_about_it() {
     let page = page("authkeysd.toml.5");
-    let example: toml::Table = toml::from_str(include_str!("../examples/config.toml")).unwrap();
+    let example: toml::Table = toml::from_str(include_str!("../../examples/config.toml")).unwrap();
     let mut keys = BTreeSet::from(["splay".to_owned()]);
     for (key, value) in &example {
         match value {
@@ -134,7 +125,7 @@ fn each_key_of_the_configuration_is_in_its_man_page_with_a_word_about_it() {
 
 #[test]
 fn the_tools_that_read_man_pages_find_no_fault_in_them() {
-    if !faults::has(&["mandoc"]) {
+    if !authkeys_testing::has(&["mandoc"]) {
         return;
     }
     let dir = generated();
@@ -151,7 +142,7 @@ fn the_tools_that_read_man_pages_find_no_fault_in_them() {
 fn the_shells_take_their_completions_and_bash_completes() {
     let dir = generated();
     for (shell, suffix) in [("bash", ".bash"), ("zsh", ""), ("fish", ".fish")] {
-        if !faults::has(&[shell]) {
+        if !authkeys_testing::has(&[shell]) {
             continue;
         }
         for program in ["authkeysd", "authkeysctl"] {
@@ -171,7 +162,7 @@ fn the_shells_take_their_completions_and_bash_completes() {
 fn one_version_stands_everywhere() {
     assert_eq!(says(clean_command, &["--version"]), format!("authkeysd {VERSION}\n"));
     assert_eq!(says(clean_ctl, &["--version"]), format!("authkeysctl {VERSION}\n"));
-    let changes = include_str!("../CHANGELOG.md");
+    let changes = include_str!("../../CHANGELOG.md");
     let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
     assert_eq!(newest.split(' ').next(), Some(VERSION), "the newest heading of CHANGELOG.md");
     for name in ["authkeysd.8", "authkeysd.toml.5", "authkeysctl.1"] {

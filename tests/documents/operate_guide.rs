@@ -1,17 +1,12 @@
 //! The page of docs/operate.md that is read in an emergency tells the truth: its commands are ones that the programs take,
 //! and what it says of revocations, of the way in and of open sessions is so.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use support::{Key, Setup, authorized_keys, blocks, booted, clean_command, clean_ctl, lab, login, outcome_of};
+use authkeys_testing::{Key, Setup, authorized_keys, blocks, booted, clean_command, clean_ctl, lab, login, outcome_of};
 
-const GUIDE: &str = include_str!("../docs/operate.md");
+const GUIDE: &str = include_str!("../../docs/operate.md");
 
 fn page() -> &'static str {
     GUIDE.split("\n## In an emergency\n").nth(1).unwrap().split("\n## ").next().unwrap()
@@ -48,7 +43,7 @@ fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
 
 #[test]
 fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
-    lab("the_last_key_stays_until_a_replacement_comes_with_its_revocation", || {
+    lab(|| {
         assert!(page().contains("**The last key of an account stays** with the default `min_keys = 1`"));
         let (stolen, next, pulled) = (Key::new("stolen"), Key::new("next"), Key::new("pulled"));
         let mut setup = Setup::for_user("alice");
@@ -66,7 +61,7 @@ fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
 
         // An account that uses the source for nothing but `revoked`.
         let line = format!("{}\n", pulled.line);
-        support::install("bob", line.as_bytes());
+        authkeys_testing::install("bob", line.as_bytes());
         setup.accounts[0].user = "bob".to_owned();
         setup.publish(document(5, &[], &[&pulled]));
         setup.run(["sync"]).fails(1, &[&["account bob", "[policy] min_keys asks for 1"]]);
@@ -79,7 +74,7 @@ fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
 
 #[test]
 fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
-    lab("somebody_is_let_in_as_the_page_says_also_without_the_source", || {
+    lab(|| {
         let (old, next, helper) = (Key::new("old"), Key::new("next"), Key::new("helper"));
         let by_hand = |key: &Key| {
             let mut file = OpenOptions::new().append(true).open(authorized_keys("alice")).unwrap();
@@ -116,7 +111,7 @@ fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
 fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
     booted("bookworm", |machine| {
         let (stolen, next) = (Key::new("stolen"), Key::new("next"));
-        std::fs::copy(env!("CARGO_BIN_EXE_authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
+        std::fs::copy(authkeys_testing::program("authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
         let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/authkeysd.service");
         machine.write("/etc/systemd/system/authkeysd.service", std::fs::read(unit).unwrap());
         machine.add_user("alice");

@@ -1,20 +1,15 @@
 //! The README tells the truth: its configurations are good, its make targets and paths exist.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::path::Path;
 
-use support::{Key, lab, login};
+use authkeys_testing::{Key, lab, login};
 
-const README: &str = include_str!("../README.md");
-const MAKEFILE: &str = include_str!("../Makefile");
+const README: &str = include_str!("../../README.md");
+const MAKEFILE: &str = include_str!("../../Makefile");
 
 #[test]
 fn each_configuration_in_the_readme_is_good() {
-    let blocks: Vec<String> = support::blocks(README, "toml").collect();
+    let blocks: Vec<String> = authkeys_testing::blocks(README, "toml").collect();
     assert!(!blocks.is_empty());
     for block in blocks {
         assert_config_is_good(&block);
@@ -27,28 +22,28 @@ fn assert_config_is_good(text: &str) {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");
     std::fs::write(&config, text).unwrap();
-    let run = support::authkeysd(["--config", config.to_str().unwrap(), "check"]);
+    let run = authkeys_testing::authkeysd(["--config", config.to_str().unwrap(), "check"]);
     assert!(![64, 78, -1].contains(&run.status), "{}{}\nof:\n{text}", run.stdout, run.stderr);
 }
 
 /// For an account of the lab, with the files in a place that a test may write.
 #[test]
 fn the_first_configuration_and_the_commands_below_it_lead_to_a_login() {
-    lab("the_first_configuration_and_the_commands_below_it_lead_to_a_login", || {
+    lab(|| {
         let (key, dir) = (Key::new("k"), tempfile::tempdir().unwrap());
         let place = dir.path().to_str().unwrap();
-        let config = support::blocks(README, "toml").next().unwrap();
+        let config = authkeys_testing::blocks(README, "toml").next().unwrap();
         let config = config.replace("/etc/authkeysd", place).replace("\"ubuntu\"", "\"alice\"");
         std::fs::write(dir.path().join("config.toml"), config).unwrap();
         std::fs::write(dir.path().join("keys"), format!("{}\n", key.line)).unwrap();
         let (_, below) = README.split_once("```toml").unwrap();
-        let commands = support::blocks(below, "sh").next().unwrap();
+        let commands = authkeys_testing::blocks(below, "sh").next().unwrap();
         let commands = commands.lines().map(|line| line.split('#').next().unwrap().trim());
         let mut ended = Vec::new();
         for line in commands.filter_map(|line| line.strip_prefix("authkeysd ")) {
-            let mut command = support::clean_command();
+            let mut command = authkeys_testing::clean_command();
             command.env("AUTHKEYSD_CONFIG", dir.path().join("config.toml")).args(line.split(' '));
-            let run = support::outcome_of(&mut command);
+            let run = authkeys_testing::outcome_of(&mut command);
             assert_eq!(run.stderr, "", "{line}");
             ended.push((line, run.status));
         }

@@ -1,20 +1,15 @@
 //! Moving in: `check --adopt` says beforehand what a first sync then does, and docs/migrate.md is held to the program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use authkeys_core::config::Config;
+use authkeys_testing::{Key, Setup, install, lab, login, tree};
 use serde_json::Value;
-use support::{Key, Setup, install, lab, login, tree};
 
-const MIGRATE: &str = include_str!("../docs/migrate.md");
-const BUTANE: &str = include_str!("../examples/coreos.bu");
+const MIGRATE: &str = include_str!("../../docs/migrate.md");
+const BUTANE: &str = include_str!("../../examples/coreos.bu");
 const FILE: &str = "/home/alice/.ssh/authorized_keys";
 
 /// A node that a script of a systemd unit served so far: one key that is published, one that is revoked, one unknown.
@@ -39,14 +34,16 @@ fn prints(keys: &Value) -> BTreeSet<String> {
 
 #[test]
 fn what_a_first_sync_would_do_is_told_without_doing_it_and_then_it_does_just_that() {
-    lab("what_a_first_sync_would_do_is_told_without_doing_it_and_then_it_does_just_that", || {
+    lab(|| {
         let keys = ["published", "revoked", "unknown"].map(Key::new);
         let mut setup = pulled(keys.each_ref());
         setup.write_config();
         let before = [tree(Path::new("/home")), tree(&setup.path("")), tree(Path::new("/etc/ssh"))];
         let check = |more: &[&str]| {
-            let mut command = support::clean_command();
-            support::outcome_of(command.arg("--config").arg(setup.config()).args(["check", "--adopt"]).args(more))
+            let mut command = authkeys_testing::clean_command();
+            authkeys_testing::outcome_of(
+                command.arg("--config").arg(setup.config()).args(["check", "--adopt"]).args(more),
+            )
         };
         let run = check(&[]);
         run.succeeds();
@@ -93,7 +90,7 @@ fn what_a_first_sync_would_do_is_told_without_doing_it_and_then_it_does_just_tha
 
 #[test]
 fn f46_of_a_key_with_several_lines_each_is_foretold_as_it_comes() {
-    lab("f46_of_a_key_with_several_lines_each_is_foretold_as_it_comes", || {
+    lab(|| {
         let key = Key::new("k");
         let office = format!("from=\"10.0.0.0/8\" {}", key.line);
         let local = format!("from=\"127.0.0.0/8\" {}", key.line);
@@ -118,7 +115,7 @@ fn f46_of_a_key_with_several_lines_each_is_foretold_as_it_comes() {
 
 #[test]
 fn a_source_that_cannot_be_read_has_its_exit_code_and_the_node_is_shown_all_the_same() {
-    lab("a_source_that_cannot_be_read_has_its_exit_code_and_the_node_is_shown_all_the_same", || {
+    lab(|| {
         let keys = ["published", "revoked", "unknown"].map(Key::new);
         let mut setup = pulled(keys.each_ref());
         setup.source = "file:/nowhere".to_owned();
@@ -132,12 +129,13 @@ fn a_source_that_cannot_be_read_has_its_exit_code_and_the_node_is_shown_all_the_
 
 #[test]
 fn the_guide_for_moving_in_agrees_with_the_program() {
-    for config in support::blocks(MIGRATE, "toml").chain(support::blocks(&dedented(MIGRATE), "toml")) {
+    for config in authkeys_testing::blocks(MIGRATE, "toml").chain(authkeys_testing::blocks(&dedented(MIGRATE), "toml"))
+    {
         Config::parse(&config).unwrap();
     }
     let help = ["--help", "check --help"]
-        .map(|line| support::outcome_of(support::clean_command().args(line.split(' '))).stdout);
-    let commands: Vec<String> = support::blocks(&dedented(MIGRATE), "sh").collect();
+        .map(|line| authkeys_testing::outcome_of(authkeys_testing::clean_command().args(line.split(' '))).stdout);
+    let commands: Vec<String> = authkeys_testing::blocks(&dedented(MIGRATE), "sh").collect();
     let ours: Vec<&str> =
         commands.iter().flat_map(|block| block.lines()).filter(|l| l.starts_with("authkeysd ")).collect();
     assert_eq!(ours, ["authkeysd check --adopt", "authkeysd sync", "authkeysd check"]);
@@ -168,7 +166,7 @@ fn the_butane_example_is_yaml_and_its_configuration_is_good() {
     let drop_in = unit["dropins"][0]["contents"].as_str().unwrap();
     assert!(drop_in.starts_with("[Service]\nExecStart=\nExecStart=/opt/bin/authkeysd run\n"), "{drop_in}");
     // What it overrides is what the unit has.
-    let shipped = include_str!("../systemd/authkeysd.service");
+    let shipped = include_str!("../../systemd/authkeysd.service");
     for setting in drop_in.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name) {
         assert!(shipped.contains(&format!("\n{setting}=")), "{setting}");
     }

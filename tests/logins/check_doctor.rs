@@ -1,26 +1,15 @@
 //! `authkeysd check` on a private machine: good where it is good, and each trap named before it snaps.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "check_doctor/logins.rs"]
 mod logins;
 
-#[path = "check_doctor/promises.rs"]
 mod promises;
-
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Run, Setup, install, lab, tree};
 use serde_json::Value;
-use support::{Key, Run, Setup, install, lab, tree};
 
 const SSHD: &str = "/etc/ssh/sshd_config";
 const GOOD_FILES: &str = "AuthorizedKeysFile .ssh/authorized_keys";
@@ -70,7 +59,7 @@ fn only_trouble(setup: &Setup, status: i32, level: &str, check: &str, words: &[&
 
 #[test]
 fn a_good_node_is_called_good_and_nothing_is_written() {
-    lab("a_good_node_is_called_good_and_nothing_is_written", || {
+    lab(|| {
         let setup = good_node();
         let fresh = tree(&setup.path("state"));
         for _ in 0..2 {
@@ -88,7 +77,11 @@ fn a_good_node_is_called_good_and_nothing_is_written() {
         }
         assert_ne!(tree(&setup.path("state")), fresh);
         let before = [tree(&setup.path("")), tree(Path::new("/home"))];
-        let check = || support::outcome_of(support::clean_command().arg("--config").arg(setup.config()).arg("check"));
+        let check = || {
+            authkeys_testing::outcome_of(
+                authkeys_testing::clean_command().arg("--config").arg(setup.config()).arg("check"),
+            )
+        };
         check().succeeds();
         assert_eq!([tree(&setup.path("")), tree(Path::new("/home"))], before);
         std::fs::remove_dir_all(setup.path("state")).unwrap();
@@ -100,7 +93,7 @@ fn a_good_node_is_called_good_and_nothing_is_written() {
 
 #[test]
 fn f23_an_sshd_that_reads_another_file_is_named() {
-    lab("f23_an_sshd_that_reads_another_file_is_named", || {
+    lab(|| {
         let setup = good_node();
         sshd("AuthorizedKeysFile /etc/ssh/keys/%u");
         let found = troubles(&setup, 1);
@@ -119,7 +112,7 @@ fn f23_an_sshd_that_reads_another_file_is_named() {
 
 #[test]
 fn an_sshd_that_would_not_start_again_is_a_failure_and_one_that_cannot_be_asked_is_none() {
-    lab("an_sshd_that_would_not_start_again_is_a_failure_and_one_that_cannot_be_asked_is_none", || {
+    lab(|| {
         let setup = good_node();
         sshd(&format!("{GOOD_FILES}\nBogusOption yes # test"));
         let found = troubles(&setup, 1);
@@ -138,7 +131,7 @@ fn an_sshd_that_would_not_start_again_is_a_failure_and_one_that_cannot_be_asked_
 
 #[test]
 fn f23_of_two_drop_ins_the_first_one_counts() {
-    lab("f23_of_two_drop_ins_the_first_one_counts", || {
+    lab(|| {
         let setup = good_node();
         std::fs::create_dir("/etc/ssh/sshd_config.d").unwrap();
         sshd("Include /etc/ssh/sshd_config.d/*.conf");
@@ -158,7 +151,7 @@ fn f23_of_two_drop_ins_the_first_one_counts() {
 
 #[test]
 fn f19_what_strict_modes_would_refuse_is_named_with_its_repair() {
-    lab("f19_what_strict_modes_would_refuse_is_named_with_its_repair", || {
+    lab(|| {
         let setup = good_node();
         setup.run(["sync"]).succeeds();
         mode("/home/alice", 0o757);
@@ -193,7 +186,7 @@ fn f19_what_strict_modes_would_refuse_is_named_with_its_repair() {
 
 #[test]
 fn ways_in_beside_the_managed_file_are_named() {
-    lab("ways_in_beside_the_managed_file_are_named", || {
+    lab(|| {
         let setup = good_node();
         sshd("AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2");
         assert_eq!(troubles(&setup, 0).len(), 0, "a second file without keys");
@@ -229,7 +222,7 @@ fn ways_in_beside_the_managed_file_are_named() {
 
 #[test]
 fn the_system_layout_is_good_where_sshd_is_told_so() {
-    lab("the_system_layout_is_good_where_sshd_is_told_so", || {
+    lab(|| {
         let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "layout = \"system\"");
         setup.publish_keys(&[&Key::new("k")]);
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
@@ -255,7 +248,7 @@ fn the_system_layout_is_good_where_sshd_is_told_so() {
 
 #[test]
 fn the_drop_ins_of_the_guide_make_the_system_layout_good() {
-    lab("the_drop_ins_of_the_guide_make_the_system_layout_good", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = Setup::new().account("alice", "layout = \"system\"").account("bob", "");
         setup.publish_keys(&[&key]);
@@ -263,7 +256,8 @@ fn the_drop_ins_of_the_guide_make_the_system_layout_good() {
         std::fs::create_dir("/etc/ssh/sshd_config.d").unwrap();
         sshd(&format!("Include /etc/ssh/sshd_config.d/*.conf\n{GOOD_FILES}"));
         only_trouble(&setup, 1, "failed", "sshd", &["not /etc/ssh/authorized_keys.d/alice"]);
-        let drop_ins: Vec<String> = support::blocks(include_str!("../docs/operate.md"), "sshd_config").collect();
+        let drop_ins: Vec<String> =
+            authkeys_testing::blocks(include_str!("../../docs/operate.md"), "sshd_config").collect();
         assert_eq!(drop_ins.len(), 2);
         for lines in drop_ins {
             std::fs::write("/etc/ssh/sshd_config.d/10-authkeysd.conf", lines.replace("deploy", "alice")).unwrap();
@@ -274,7 +268,7 @@ fn the_drop_ins_of_the_guide_make_the_system_layout_good() {
 
 #[test]
 fn json_has_its_shape_and_configuration_faults_are_in_it() {
-    lab("json_has_its_shape_and_configuration_faults_are_in_it", || {
+    lab(|| {
         let mut setup = good_node();
         let json = |run: &Run| -> Value { serde_json::from_str(&run.stdout).unwrap() };
         let run = setup.run(["check", "--json"]);
@@ -304,7 +298,7 @@ fn json_has_its_shape_and_configuration_faults_are_in_it() {
 
 #[test]
 fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
-    lab("online_tells_good_denied_missing_and_unreachable_sources_apart", || {
+    lab(|| {
         let mut setup = good_node();
         let run = setup.run(["check", "--online"]);
         run.succeeds();
@@ -345,7 +339,7 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
 /// What `check --online` says of the source or an account, after a sync of serial 5.
 #[test]
 fn online_judges_a_document_as_the_next_sync_would() {
-    lab("online_judges_a_document_as_the_next_sync_would", || {
+    lab(|| {
         let setup = good_node();
         let document = |serial: u32, more: &str, keys: &[&str]| {
             let keys: Vec<String> = keys.iter().map(|key| format!("{{\"public_key\":\"{key}\"{more}}}")).collect();
@@ -381,7 +375,7 @@ fn online_judges_a_document_as_the_next_sync_would() {
 
 #[test]
 fn a_clock_that_a_cycle_calls_wrong_is_not_called_good() {
-    lab("a_clock_that_a_cycle_calls_wrong_is_not_called_good", || {
+    lab(|| {
         let setup = good_node();
         setup.run(["sync"]).succeeds();
         let file = setup.path("state").join("state.json");
@@ -393,7 +387,7 @@ fn a_clock_that_a_cycle_calls_wrong_is_not_called_good() {
         let words = ["the clock stands at", "it has been 2099-01-01T00:00:00Z already", "--accept-rollback"];
         setup.run(["sync"]).fails(1, &[&words]);
         for arguments in [&["check"][..], &["check", "--online"]] {
-            let run = support::outcome_of(setup.command().args(arguments));
+            let run = authkeys_testing::outcome_of(setup.command().args(arguments));
             let told: Vec<&str> = run.stdout.lines().filter(|line| line.contains("the clock stands at")).collect();
             assert!(run.status == 1 && told.len() == 1 && told[0].starts_with("FAILED  clock"), "{run:#?}");
             words.iter().for_each(|word| assert!(told[0].contains(word), "{word}: {told:?}"));

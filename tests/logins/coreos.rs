@@ -1,28 +1,21 @@
 //! `layout = "coreos"`: what becomes of the files, with the real update-ssh-keys and with logins.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/coreos.rs"]
-mod machine;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use machine::{ALICE, HOME, as_alice, coreos, degraded, document, fragment, names, put, setup, text, tool};
-use support::{Key, Setup, authorized_keys, install, login};
+use authkeys_testing::{Key, Setup, authorized_keys, install, login};
+
+use crate::machine::{ALICE, HOME, as_alice, coreos, degraded, document, fragment, names, put, setup, text, tool};
 
 /// A word of the message, and what makes the entry.
 type Odd = (&'static str, fn(&Path));
 
 #[test]
 fn f09_what_an_old_puller_left_is_revoked_also_in_the_fragment_that_the_first_run_makes() {
-    coreos("f09_what_an_old_puller_left_is_revoked_also_in_the_fragment_that_the_first_run_makes", || {
+    coreos(|| {
         let [old, own, new, next] = ["old", "own", "new", "next"].map(Key::new);
         install("alice", format!("{}\n{} a comment of three words\n", old.line, own.bare()).as_bytes());
         let setup = setup();
@@ -46,11 +39,11 @@ fn f09_what_an_old_puller_left_is_revoked_also_in_the_fragment_that_the_first_ru
             if again {
                 as_alice("umask 022 && update-ssh-keys").succeeds();
             }
-            let before = support::tree(Path::new(HOME));
+            let before = authkeys_testing::tree(Path::new(HOME));
             let run = setup.run(["sync"]);
             run.succeeds();
             assert!(run.stdout.contains("unchanged, 1 key in force"), "{}", run.stdout);
-            assert_eq!(support::tree(Path::new(HOME)), before);
+            assert_eq!(authkeys_testing::tree(Path::new(HOME)), before);
         }
         // Whoever adds the old key again, as first boot's tools do, is undone.
         as_alice(&format!("echo '{}' | update-ssh-keys -a coreos-cloudinit", old.line)).succeeds();
@@ -68,7 +61,7 @@ fn f09_what_an_old_puller_left_is_revoked_also_in_the_fragment_that_the_first_ru
 
 #[test]
 fn options_survive_the_programs_own_writing_and_expiry_is_sshds() {
-    coreos("options_survive_the_programs_own_writing_and_expiry_is_sshds", || {
+    coreos(|| {
         let [here, away, past] = ["here", "away", "past"].map(Key::new);
         let setup = setup();
         let key = |key: &Key, more: &str| format!("{{\"public_key\": \"{}\", {more}}}", key.line);
@@ -80,7 +73,7 @@ fn options_survive_the_programs_own_writing_and_expiry_is_sshds() {
         ));
         for _ in 0..2 {
             setup.run(["sync"]).succeeds();
-            assert_eq!(support::login_and_run("alice", &here, "x").as_deref(), Some("a b\n"));
+            assert_eq!(authkeys_testing::login_and_run("alice", &here, "x").as_deref(), Some("a b\n"));
             assert!(!login("alice", &away) && !login("alice", &past));
         }
         // A plain copy in another fragment would defeat the address.
@@ -94,7 +87,7 @@ fn options_survive_the_programs_own_writing_and_expiry_is_sshds() {
 
 #[test]
 fn f15_what_is_odd_in_the_directory_is_named_and_stops_nobody() {
-    coreos("f15_what_is_odd_in_the_directory_is_named_and_stops_nobody", || {
+    coreos(|| {
         let [old, new, hidden] = ["old", "new", "hidden"].map(Key::new);
         let setup = setup();
         fs::write("/run/lab/secret", format!("{}\n", hidden.line)).unwrap();
@@ -141,7 +134,7 @@ fn f15_what_is_odd_in_the_directory_is_named_and_stops_nobody() {
 
 #[test]
 fn f38_a_state_directory_that_was_lost_is_told_by_our_fragment_and_not_by_that_of_first_boot() {
-    coreos("f38_a_state_directory_that_was_lost_is_told_by_our_fragment_and_not_by_that_of_first_boot", || {
+    coreos(|| {
         for (name, told) in [("authkeysd", true), ("coreos-ignition", false)] {
             let setup = Setup::new().account("alice", &format!("layout = \"coreos\"\nfragment = \"{name}\""));
             setup.publish_keys(&[&Key::new("a")]);
@@ -164,13 +157,13 @@ fn f38_a_state_directory_that_was_lost_is_told_by_our_fragment_and_not_by_that_o
 
 #[test]
 fn f13_f14_no_link_in_the_way_to_the_fragments_is_followed() {
-    coreos("f13_f14_no_link_in_the_way_to_the_fragments_is_followed", || {
+    coreos(|| {
         let key = Key::new("k");
         let setup = setup();
         setup.publish_keys(&[&key]);
         fs::create_dir("/etc/ssh/victims").unwrap();
         fs::write("/etc/ssh/victims/authkeysd", "theirs").unwrap();
-        let before = support::tree(Path::new("/etc/ssh/victims"));
+        let before = authkeys_testing::tree(Path::new("/etc/ssh/victims"));
         let links = [(".ssh/authorized_keys.d", "/etc/ssh/victims"), (".ssh/authorized_keys.d", "/home/bob/.ssh")];
         for (link, target) in links {
             let link = Path::new(HOME).join(link);
@@ -190,14 +183,14 @@ fn f13_f14_no_link_in_the_way_to_the_fragments_is_followed() {
             setup.run(["sync"]).fails(1, &[&[name, "is a symbolic link and is not followed"]]);
             fs::remove_file(&path).unwrap();
         }
-        assert_eq!(support::tree(Path::new("/etc/ssh/victims")), before);
+        assert_eq!(authkeys_testing::tree(Path::new("/etc/ssh/victims")), before);
         setup.run(["sync"]).succeeds();
     });
 }
 
 #[test]
 fn f40_killed_at_any_moment_it_leaves_keys_that_work_and_no_stray_key_set() {
-    coreos("f40_killed_at_any_moment_it_leaves_keys_that_work_and_no_stray_key_set", || {
+    coreos(|| {
         let [stays, one, two] = ["stays", "one", "two"].map(Key::new);
         let setup = setup();
         setup.publish_keys(&[&stays, &one]);
@@ -227,7 +220,7 @@ fn f40_killed_at_any_moment_it_leaves_keys_that_work_and_no_stray_key_set() {
 
 #[test]
 fn a_fragment_of_first_boots_can_be_taken_over_and_an_ordinary_user_serves_himself() {
-    coreos("a_fragment_of_first_boots_can_be_taken_over_and_an_ordinary_user_serves_himself", || {
+    coreos(|| {
         let [boot, new] = ["boot", "new"].map(Key::new);
         install("alice", b"");
         as_alice(&format!("echo '{}' | update-ssh-keys -a coreos-ignition", boot.line)).succeeds();
@@ -240,7 +233,7 @@ fn a_fragment_of_first_boots_can_be_taken_over_and_an_ordinary_user_serves_himse
         for path in [setup.state_dir(), setup.runtime_dir(), setup.config()] {
             chown(path, Some(ALICE), Some(ALICE)).unwrap();
         }
-        let (authkeysd, config) = (support::program_for_all(), setup.config());
+        let (authkeysd, config) = (authkeys_testing::program_for_all(), setup.config());
         as_alice(&format!("{} --config {} sync", authkeysd.display(), config.display())).succeeds();
         assert!(login("alice", &new) && !login("alice", &boot));
         assert!(text(setup.state_dir().join("replaced-alice")).contains(boot.base64()));

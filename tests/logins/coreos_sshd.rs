@@ -1,18 +1,13 @@
 //! Whether and how sshd comes to the fragments of `layout = "coreos"`, and what the service says at its start when it reads
 //! other files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs;
 use std::process::Command;
 
+use authkeys_testing::{Key, SSH_KEY_DIR, Service, Setup, Tool, UPDATE_SSH_KEYS, eventually, install, lab, login};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
-use support::{Key, SSH_KEY_DIR, Service, Setup, Tool, UPDATE_SSH_KEYS, eventually, install, lab, login};
 
 const SSHD: &str = "/etc/ssh/sshd_config";
 
@@ -44,7 +39,7 @@ fn without_update_ssh_keys_the_fragment_is_enough_where_ssh_key_dir_prints_it() 
     if !SSH_KEY_DIR.prepare() {
         return;
     }
-    lab("without_update_ssh_keys_the_fragment_is_enough_where_ssh_key_dir_prints_it", || {
+    lab(|| {
         with(SSH_KEY_DIR, "ssh-key-dir");
         let [old, new] = ["old", "new"].map(Key::new);
         install("alice", format!("{}\n", old.line).as_bytes());
@@ -82,7 +77,7 @@ fn the_doctor_knows_who_makes_the_file_and_a_security_key_is_named() {
     if !UPDATE_SSH_KEYS.prepare() {
         return;
     }
-    lab("the_doctor_knows_who_makes_the_file_and_a_security_key_is_named", || {
+    lab(|| {
         with(UPDATE_SSH_KEYS, "update-ssh-keys");
         let key = Key::new("k");
         let setup = setup(&[&key]);
@@ -111,7 +106,7 @@ fn the_doctor_knows_who_makes_the_file_and_a_security_key_is_named() {
 
 #[test]
 fn f23_the_service_warns_once_at_its_start_and_waits_for_no_answer() {
-    lab("f23_the_service_warns_once_at_its_start_and_waits_for_no_answer", || {
+    lab(|| {
         let key = Key::new("k");
         let mut setup = Setup::for_alice_and_bob(&[&key]);
         setup.top = "schedule = \"1s\"".to_owned();

@@ -1,23 +1,18 @@
 //! What a hostile or an ordinary user does to the commands, with the built program on a private machine.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use support::{Key, Setup, authorized_keys, lab, login};
+use authkeys_testing::{Key, Setup, authorized_keys, lab, login};
 
 const ALICE: u32 = 60_001;
 const BOB: u32 = 60_002;
 
 #[test]
 fn a_state_that_only_root_may_read_ends_with_77() {
-    lab("a_state_that_only_root_may_read_ends_with_77", || {
+    lab(|| {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         assert_eq!(setup.run(["sync"]).status, 0);
@@ -31,7 +26,7 @@ fn a_state_that_only_root_may_read_ends_with_77() {
 
 #[test]
 fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_lines_are_a_failure() {
-    lab("f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_lines_are_a_failure", || {
+    lab(|| {
         let (key, file) = (Key::new("k"), authorized_keys("alice"));
         let spoil = |owner: u32, mode: u32| {
             chown(&file, Some(owner), None).unwrap();
@@ -82,7 +77,7 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
 
 #[test]
 fn f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so() {
-    lab("f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so", || {
+    lab(|| {
         let (key, theirs) = (Key::new("k"), Key::new("theirs"));
         let setup = Setup::for_user("alice");
         std::fs::write(authorized_keys("alice"), format!("{}\n", theirs.line)).unwrap();
@@ -99,7 +94,7 @@ fn f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so() 
 
 #[test]
 fn a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_set_is_known() {
-    lab("a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_set_is_known", || {
+    lab(|| {
         let (pinned, file) = (Key::new("break-glass"), authorized_keys("alice"));
         let mut setup = Setup::for_user("alice");
         let path = setup.path("pinned");
@@ -120,7 +115,7 @@ fn a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_
 
 #[test]
 fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach() {
-    lab("a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach", || {
+    lab(|| {
         let (stolen, next) = (Key::new("stolen"), Key::new("next"));
         let as_alice = |script: &str| Command::new("sh").args(["-c", script]).uid(ALICE).gid(ALICE).status().unwrap();
         // What docs/threats.md names, and how it is undone.
@@ -169,7 +164,7 @@ fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_
 
 #[test]
 fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
-    lab("f13_the_doctor_opens_nothing_that_a_user_points_it_at", || {
+    lab(|| {
         // Only root can read it; a device in its place would be started by the mere opening.
         let target = std::path::Path::new("/run/lab/root/roots-own");
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
@@ -191,7 +186,7 @@ fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
 
 #[test]
 fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command() {
-    lab("f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_command", || {
+    lab(|| {
         let mut setup = Setup::for_user("alice");
         setup.top = "expiry_time = \"local\"".to_owned();
         let key = Key::new("k").line;
@@ -207,7 +202,7 @@ fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_comma
 
 #[test]
 fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
-    lab("f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic", || {
+    lab(|| {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         let _ = setup.command();
@@ -218,7 +213,7 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
         // The program itself is the one task that he may have.
         let script = "ulimit -u 1 && exec \"$@\"";
         let mut command = Command::new("bash");
-        command.args(["-c", script, "bash"]).arg(support::program_for_all());
+        command.args(["-c", script, "bash"]).arg(authkeys_testing::program_for_all());
         command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
         let run = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&run.stderr);
@@ -229,7 +224,7 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
 
 #[test]
 fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
-    lab("f13_root_goes_through_no_directory_and_no_link_of_another_users", || {
+    lab(|| {
         let run = |script: &str| {
             let output = Command::new("sh").args(["-ec", script]).output().unwrap();
             assert!(output.status.success(), "{script}: {output:?}");
@@ -276,7 +271,7 @@ fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
 #[test]
 fn output_that_did_not_arrive_is_a_failure() {
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    lab("output_that_did_not_arrive_is_a_failure", || {
+    lab(|| {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         for arguments in [&["sync", "--json"][..], &["sync"], &["check", "--json"]] {

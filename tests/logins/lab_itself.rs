@@ -1,14 +1,10 @@
 //! The laboratory works: what the other tests lean on.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
-
-mod support;
-
-use support::{Key, KeyType, authorized_keys, install, lab, login};
+use authkeys_testing::{Key, KeyType, authorized_keys, install, lab, login};
 
 #[test]
 fn alice_logs_in_with_a_key_placed_by_hand_and_nobody_else_does() {
-    lab("alice_logs_in_with_a_key_placed_by_hand_and_nobody_else_does", || {
+    lab(|| {
         let (good, other) = (Key::new("good"), Key::new("other"));
         install("alice", format!("{}\n", good.line).as_bytes());
         assert!(login("alice", &good));
@@ -19,7 +15,7 @@ fn alice_logs_in_with_a_key_placed_by_hand_and_nobody_else_does() {
 
 #[test]
 fn every_key_type_logs_in() {
-    lab("every_key_type_logs_in", || {
+    lab(|| {
         for key_type in KeyType::ALL {
             let key = Key::of_type(key_type, "k");
             install("alice", key.line.as_bytes());
@@ -31,7 +27,7 @@ fn every_key_type_logs_in() {
 
 #[test]
 fn the_system_layout_is_read_and_strict_modes_hold() {
-    lab("the_system_layout_is_read_and_strict_modes_hold", || {
+    lab(|| {
         let key = Key::new("system");
         std::fs::write("/etc/ssh/authorized_keys.d/bob", &key.line).unwrap();
         assert!(login("bob", &key));
@@ -44,7 +40,7 @@ fn the_system_layout_is_read_and_strict_modes_hold() {
 
 #[test]
 fn sshd_tells_the_truth_about_itself() {
-    lab("sshd_tells_the_truth_about_itself", || {
+    lab(|| {
         let output = std::process::Command::new("/usr/sbin/sshd").arg("-T").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("port 2222\n"), "{text}");
@@ -56,12 +52,12 @@ fn sshd_tells_the_truth_about_itself() {
 #[test]
 fn the_host_stays_untouched() {
     let before = host();
-    lab("the_host_stays_untouched", || {
+    lab(|| {
         install("alice", b"# left in the lab\n");
         assert!(std::fs::write("/usr/authkeysd-lab", "x").is_err(), "the host's files are read-only");
         assert!(std::fs::write("/etc/ssh/lab-was-here", "x").is_ok());
     });
-    if !support::inside() {
+    if !authkeys_testing::inside() {
         assert_eq!(host(), before);
         assert!(!std::path::Path::new("/home/alice/.ssh").exists());
         assert!(!std::path::Path::new("/etc/ssh/lab-was-here").exists());

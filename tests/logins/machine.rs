@@ -1,13 +1,11 @@
 //! A machine with update-ssh-keys, the real one or something under its name.
 
-#![allow(dead_code, reason = "each test program uses its own part of it")]
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::support::{self, Key, Run, Setup, UPDATE_SSH_KEYS, lab};
+use authkeys_testing::{Key, Run, Setup, UPDATE_SSH_KEYS, lab_as, test_name};
 
 pub(crate) const ALICE: u32 = 60_001;
 pub(crate) const BOB: u32 = 60_002;
@@ -15,9 +13,9 @@ pub(crate) const PROGRAM: &str = "/usr/local/bin/update-ssh-keys";
 pub(crate) const HOME: &str = "/home/alice";
 
 /// Runs `body` in the lab, with the real program installed.
-pub(crate) fn coreos(test: &str, body: impl FnOnce()) {
+pub(crate) fn coreos(body: impl FnOnce()) {
     if UPDATE_SSH_KEYS.prepare() {
-        lab(test, || {
+        lab_as(test_name(&body), || {
             tool("mount", &["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/usr/local/bin"]);
             real_program();
             body();
@@ -45,7 +43,7 @@ pub(crate) fn tool(name: &str, arguments: &[&str]) {
 pub(crate) fn as_alice(script: &str) -> Run {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=60001", "--regid=60001", "--clear-groups", "sh", "-c", script]);
-    support::outcome_of(command.env("HOME", HOME).current_dir(HOME).stdin(Stdio::null()))
+    authkeys_testing::outcome_of(command.env("HOME", HOME).current_dir(HOME).stdin(Stdio::null()))
 }
 
 pub(crate) fn setup() -> Setup {

@@ -1,29 +1,21 @@
 //! What our own readers of key lines say, for comparison with the real ones.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "test code; each test file uses its own part of this"
-)]
-
 use authkeys_core::key::{Fingerprint, KeyLine, LineRules, OptionPolicy, identify};
-
-use crate::support::Key;
+use authkeys_testing::Key;
 
 /// The fingerprints of the keys that we recognise in a file, line by line.
-pub fn recognise(file: &[u8]) -> Vec<Fingerprint> {
+pub(crate) fn recognise(file: &[u8]) -> Vec<Fingerprint> {
     file.split(|b| *b == b'\n').filter_map(identify).map(|found| found.key.fingerprint()).collect()
 }
 
 /// Whether some line of the file is recognised as carrying the key.
-pub fn recognised(file: &[u8], key: &Key) -> bool {
+pub(crate) fn recognised(file: &[u8], key: &Key) -> bool {
     let wanted = Fingerprint::parse(&key.fingerprint()).unwrap();
     recognise(file).contains(&wanted)
 }
 
 /// The canonical form of a line that we would install, were every option allowed by policy.
-pub fn canonical(line: &[u8]) -> Option<String> {
+pub(crate) fn canonical(line: &[u8]) -> Option<String> {
     let names = [
         "restrict",
         "no-*",
@@ -48,13 +40,13 @@ pub fn canonical(line: &[u8]) -> Option<String> {
 }
 
 /// Whether the file is one line that we would install.
-pub fn installable(file: &[u8]) -> bool {
+pub(crate) fn installable(file: &[u8]) -> bool {
     let line = file.strip_suffix(b"\n").unwrap_or(file);
     !line.contains(&b'\n') && canonical(line).is_some()
 }
 
 /// Options that are good and yet may refuse this login, from this host at this time.
-pub fn depends_on_host_or_time(line: &[u8]) -> bool {
+pub(crate) fn depends_on_host_or_time(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line).to_ascii_lowercase();
     text.contains("from=") || text.contains("expiry-time=")
 }

@@ -1,23 +1,18 @@
 //! From a published key set to a login that sshd accepts, and back: the built program, a real sshd, no cloud.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use authkeys_testing::{Key, Setup, authorized_keys, install, lab, login, login_and_run};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha512};
-use support::{Key, Setup, authorized_keys, install, lab, login, login_and_run};
 
 #[test]
 fn a_published_key_logs_in_and_a_revoked_one_no_more() {
-    lab("a_published_key_logs_in_and_a_revoked_one_no_more", || {
+    lab(|| {
         let (old, new, own) = (Key::new("old"), Key::new("new"), Key::new("own"));
         install("alice", format!("{}\n{}\n", own.line, old.line).as_bytes());
         let setup = Setup::for_user("alice").account("bob", "layout = \"system\"");
@@ -51,7 +46,7 @@ fn a_published_key_logs_in_and_a_revoked_one_no_more() {
 
 #[test]
 fn f46_a_key_on_several_lines_logs_in_by_the_one_that_matches() {
-    lab("f46_a_key_on_several_lines_logs_in_by_the_one_that_matches", || {
+    lab(|| {
         let (key, other) = (Key::new("k"), Key::new("other"));
         let office = format!("from=\"10.0.0.0/8\",command=\"echo office\" {}", key.line);
         let local = format!("from=\"127.0.0.0/8\",command=\"echo local\" {}", key.line);
@@ -89,7 +84,7 @@ fn f46_a_key_on_several_lines_logs_in_by_the_one_that_matches() {
 
 #[test]
 fn an_empty_document_locks_nobody_out() {
-    lab("an_empty_document_locks_nobody_out", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&key]);
@@ -114,7 +109,7 @@ enum Forged {
 
 #[test]
 fn f44_nobody_logs_in_without_a_private_key() {
-    lab("f44_nobody_logs_in_without_a_private_key", || {
+    lab(|| {
         let mut identity = [0; 32];
         identity[0] = 1;
         // Any large odd number will do; this one is a real key's.
@@ -165,7 +160,7 @@ fn f44_nobody_logs_in_without_a_private_key() {
 
 #[test]
 fn f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works() {
-    lab("f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works", || {
+    lab(|| {
         let (good, other) = (Key::new("good"), Key::new("other"));
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&good]);
@@ -185,7 +180,7 @@ fn f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works() {
 
 #[test]
 fn f48_f56_neither_a_comment_nor_a_line_end_costs_a_login() {
-    lab("f48_f56_neither_a_comment_nor_a_line_end_costs_a_login", || {
+    lab(|| {
         let (first, second) = (Key::new("first"), Key::new("second"));
         let setup = Setup::for_user("alice");
         for comment in [&b"J\xfcrgen"[..], b"tab\there", b"\x1b[2J", b"\xff\xfe\x00"] {

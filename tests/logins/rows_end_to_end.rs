@@ -1,19 +1,14 @@
 //! Rows of the failure list, end to end: the built program as root, alice in trouble, bob served all the same, and a
 //! real sshd that says who gets in.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use authkeys_testing::{Key, KeyType, Setup, authorized_keys, install, lab, login, sshd_accepts, tree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use support::{Key, KeyType, Setup, authorized_keys, install, lab, login, sshd_accepts, tree};
 
 const ALICE: u32 = 60_001;
 const BOB: u32 = 60_002;
@@ -43,7 +38,7 @@ fn mode(path: impl AsRef<Path>, mode: u32) {
 
 #[test]
 fn f02_a_full_disk_keeps_the_old_keys_and_heals() {
-    lab("f02_a_full_disk_keeps_the_old_keys_and_heals", || {
+    lab(|| {
         let (old, new) = (Key::new("old"), Key::new("new"));
         assert!(tool("mount", &["-t", "tmpfs", "-o", "size=64k,mode=755,uid=60001,gid=60001", "tmpfs", "/home/alice"]));
         let setup = Setup::for_alice_and_bob(&[&old]);
@@ -69,7 +64,7 @@ fn f02_a_full_disk_keeps_the_old_keys_and_heals() {
 
 #[test]
 fn f03_a_last_line_without_a_line_feed_is_not_glued_to_ours() {
-    lab("f03_a_last_line_without_a_line_feed_is_not_glued_to_ours", || {
+    lab(|| {
         let (own, new) = (Key::new("own"), Key::new("new"));
         install("alice", own.line.as_bytes());
         let setup = Setup::for_alice_and_bob(&[&new]);
@@ -81,7 +76,7 @@ fn f03_a_last_line_without_a_line_feed_is_not_glued_to_ours() {
 
 #[test]
 fn f05_lines_of_the_users_own_keep_their_bytes_and_their_restrictions() {
-    lab("f05_lines_of_the_users_own_keep_their_bytes_and_their_restrictions", || {
+    lab(|| {
         let [here, away, plain, new] = ["here", "away", "plain", "new"].map(Key::new);
         let foreign = format!(
             "# alice's  own\n\n\tfrom=\"127.0.0.1,::1\",no-pty   {}  \nfrom=\"10.9.8.7\" {}\r\n{}\n not a key \u{1}\n",
@@ -106,7 +101,7 @@ fn f05_lines_of_the_users_own_keep_their_bytes_and_their_restrictions() {
 
 #[test]
 fn f06_every_type_of_key_logs_in() {
-    lab("f06_every_type_of_key_logs_in", || {
+    lab(|| {
         let keys = KeyType::ALL.map(|key_type| Key::of_type(key_type, "k"));
         let setup = Setup::for_alice_and_bob(&keys.each_ref());
         setup.run(["sync"]).succeeds();
@@ -142,7 +137,7 @@ fn coats(key: &Key) -> Vec<Vec<u8>> {
 
 #[test]
 fn f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat() {
-    lab("f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat", || {
+    lab(|| {
         let (own, new, ours, rsa) =
             (Key::new("own"), Key::new("new"), Key::new("ours"), Key::of_type(KeyType::Rsa2048, "rsa"));
         let taken = coats(&rsa).iter().filter(|coat| sshd_accepts(coat, &rsa)).count();
@@ -181,7 +176,7 @@ fn f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat() {
 
 #[test]
 fn f11_a_key_is_known_by_its_blob_and_no_copy_of_the_file_stays() {
-    lab("f11_a_key_is_known_by_its_blob_and_no_copy_of_the_file_stays", || {
+    lab(|| {
         let (own, old, new) = (Key::new("rotation"), Key::new("rotation"), Key::new("rotation"));
         install("alice", format!("{}\n", own.line).as_bytes());
         let setup = Setup::for_alice_and_bob(&[&old]);
@@ -196,7 +191,7 @@ fn f11_a_key_is_known_by_its_blob_and_no_copy_of_the_file_stays() {
 
 #[test]
 fn f13_f14_no_link_of_the_user_is_followed() {
-    lab("f13_f14_no_link_of_the_user_is_followed", || {
+    lab(|| {
         let (key, bobs) = (Key::new("k"), Key::new("bobs"));
         let file = authorized_keys("alice");
         let setup = Setup::for_alice_and_bob(&[&key]);
@@ -234,7 +229,7 @@ fn f13_f14_no_link_of_the_user_is_followed() {
 
 #[test]
 fn f15_f16_a_fifo_a_directory_and_a_giant_are_named_at_once() {
-    lab("f15_f16_a_fifo_a_directory_and_a_giant_are_named_at_once", || {
+    lab(|| {
         let key = Key::new("k");
         let (file, path) = (authorized_keys("alice"), "/home/alice/.ssh/authorized_keys");
         let setup = Setup::for_alice_and_bob(&[&key]);
@@ -256,7 +251,7 @@ fn f15_f16_a_fifo_a_directory_and_a_giant_are_named_at_once() {
 
 #[test]
 fn f18_f19_only_our_own_file_gets_owner_and_mode() {
-    lab("f18_f19_only_our_own_file_gets_owner_and_mode", || {
+    lab(|| {
         let (one, two) = (Key::new("one"), Key::new("two"));
         mode("/home/alice", 0o751);
         mode("/home/alice/.ssh", 0o755);
@@ -304,7 +299,7 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
 
 #[test]
 fn f20_flagged_files_and_read_only_homes_are_named_with_their_remedy() {
-    lab("f20_flagged_files_and_read_only_homes_are_named_with_their_remedy", || {
+    lab(|| {
         let [first, other] = ["first", "other"].map(Key::new);
         let path = "/home/alice/.ssh/authorized_keys";
         let setup = Setup::for_alice_and_bob(&[&first]);

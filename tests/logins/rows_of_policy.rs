@@ -1,17 +1,12 @@
 //! Further rows of the failure list, end to end: who an account is, who else writes its file, and what policy holds.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::io::Write as _;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Key, Setup, authorized_keys, install, lab, login, tree};
+use authkeys_testing::{Key, Setup, authorized_keys, install, lab, login, tree};
 
 /// Gives an account of the lab another home, as a directory service might.
 fn move_home(user: &str, home: &str) {
@@ -40,7 +35,7 @@ fn as_alice(script: &str) -> Ended {
 
 #[test]
 fn f21_the_home_is_where_the_directory_service_says() {
-    lab("f21_the_home_is_where_the_directory_service_says", || {
+    lab(|| {
         let key = Key::new("k");
         let home = "/home/far away/al ice";
         std::fs::create_dir_all(home).unwrap();
@@ -67,7 +62,7 @@ fn f21_the_home_is_where_the_directory_service_says() {
 
 #[test]
 fn a_home_that_is_the_root_directory_is_nobodys_own() {
-    lab("a_home_that_is_the_root_directory_is_nobodys_own", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = Setup::for_alice_and_bob(&[&key]);
         std::os::unix::fs::symlink("/", "/home/way").unwrap();
@@ -90,7 +85,7 @@ fn a_home_that_is_the_root_directory_is_nobodys_own() {
 
 #[test]
 fn an_account_without_a_home_is_told_what_to_do_and_needs_none_in_the_system_layout() {
-    lab("an_account_without_a_home_is_told_what_to_do_and_needs_none_in_the_system_layout", || {
+    lab(|| {
         let key = Key::new("k");
         move_home("alice", "");
         let setup = Setup::for_alice_and_bob(&[&key]);
@@ -104,7 +99,7 @@ fn an_account_without_a_home_is_told_what_to_do_and_needs_none_in_the_system_lay
 
 #[test]
 fn f22_no_line_of_another_writer_is_lost() {
-    lab("f22_no_line_of_another_writer_is_lost", || {
+    lab(|| {
         let keys = [Key::new("even"), Key::new("odd")];
         let setup = Setup::for_alice_and_bob(&[&keys[0]]);
         setup.run(["sync"]).succeeds();
@@ -137,7 +132,7 @@ fn f22_no_line_of_another_writer_is_lost() {
 
 #[test]
 fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
-    lab("f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever", || {
+    lab(|| {
         let (one, two) = (Key::new("one"), Key::new("two"));
         let setup = Setup::for_alice_and_bob(&[&one]);
         let hold = |seconds: &str| {
@@ -184,7 +179,7 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
 
 #[test]
 fn f24_no_two_accounts_share_a_file() {
-    lab("f24_no_two_accounts_share_a_file", || {
+    lab(|| {
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice").account("bob", "");
         setup.publish_keys(&[&key]);
@@ -208,7 +203,7 @@ fn f24_no_two_accounts_share_a_file() {
 
 #[test]
 fn f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_small() {
-    lab("f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_small", || {
+    lab(|| {
         let keys = [Key::new("a"), Key::new("b"), Key::new("c"), Key::new("d")];
         let all: Vec<&Key> = keys.iter().collect();
         let setup = Setup::for_alice_and_bob(&all).tables("[policy]\nmin_keys = 2\nmax_removals = \"30%\"\n");
@@ -236,7 +231,7 @@ fn f35_policy_holds_a_text_that_lost_its_end_at_a_line_and_a_set_that_is_too_sma
 
 #[test]
 fn f35_a_fresh_node_is_held_by_min_keys_too() {
-    lab("f35_a_fresh_node_is_held_by_min_keys_too", || {
+    lab(|| {
         let (own, key) = (Key::new("own"), Key::new("k"));
         install("alice", format!("{}\n", own.line).as_bytes());
         let setup = Setup::new().account("alice", "mode = \"exclusive\"").account("bob", "");

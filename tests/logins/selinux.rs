@@ -1,18 +1,13 @@
 //! SELinux, as far as a machine without it can tell: the kernel's word and the tools are stand-ins, the labels are real
 //! extended attributes. What a policy then permits is not proven here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use authkeys_testing::{Key, Setup, lab, login};
 use rustix::fs::{XattrFlags, setxattr};
 use serde_json::Value;
-use support::{Key, Setup, lab, login};
 
 /// What the stand-ins have said and done.
 const LOG: &str = "/run/lab/selinux.log";
@@ -54,7 +49,7 @@ fn findings(setup: &Setup) -> Vec<[String; 2]> {
 
 #[test]
 fn f25_a_directory_that_we_make_gets_the_label_of_its_path_once() {
-    lab("f25_a_directory_that_we_make_gets_the_label_of_its_path_once", || {
+    lab(|| {
         selinux("1");
         let key = Key::new("k");
         fs::remove_dir("/home/alice/.ssh").unwrap();
@@ -75,7 +70,7 @@ fn f25_a_directory_that_we_make_gets_the_label_of_its_path_once() {
 
 #[test]
 fn f25_a_label_that_cannot_be_set_is_an_error_at_every_cycle_until_it_can() {
-    lab("f25_a_label_that_cannot_be_set_is_an_error_at_every_cycle_until_it_can", || {
+    lab(|| {
         selinux("1");
         let key = Key::new("k");
         fs::remove_dir("/home/alice/.ssh").unwrap();
@@ -98,7 +93,7 @@ fn f25_a_label_that_cannot_be_set_is_an_error_at_every_cycle_until_it_can() {
 
 #[test]
 fn f25_the_doctor_compares_labels_and_a_denial_points_to_the_audit_log() {
-    lab("f25_the_doctor_compares_labels_and_a_denial_points_to_the_audit_log", || {
+    lab(|| {
         selinux("1");
         let setup = Setup::for_alice_and_bob(&[&Key::new("k")]);
         setup.run(["sync"]).succeeds();

@@ -1,21 +1,14 @@
 //! Our check of signatures and `ssh-keygen -Y verify` agree, both ways; where ours is stricter on purpose it is said.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
-
-#[path = "support/signing.rs"]
-mod signing;
-mod support;
-
 use std::sync::LazyLock;
 
 use authkeys_core::document::Envelope;
 use authkeys_core::verify::{SignerRules, Signers, verify_signature};
+use authkeys_testing::signing::{self, Oracle, Token, frame, frame_of, sk_signed};
+use authkeys_testing::{Key, KeyType};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use signing::{Oracle, Token, frame, frame_of, sk_signed};
-use support::{Key, KeyType};
 
 const NOW: &str = "20261122120000Z";
 const DOCUMENT: &str = "{\"version\": 1, \"serial\": 1, \"keys\": []}\n";

@@ -1,19 +1,14 @@
 //! Generated key lines: whatever the real readers accept we recognise, and whatever we would install they accept.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[path = "support/ours.rs"]
-mod ours;
-mod support;
-
 use std::collections::BTreeSet;
 
+use authkeys_testing::{Key, KeyType, inside, lab, ssh_keygen_lists, sshd_accepts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use support::{Key, KeyType, inside, lab, ssh_keygen_lists, sshd_accepts};
+
+use crate::ours;
 
 fn runner(cases: u32) -> TestRunner {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
@@ -189,7 +184,7 @@ fn ssh_keygen_set(line: &str) -> BTreeSet<String> {
 
 #[test]
 fn f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise() {
-    lab("f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise", || {
+    lab(|| {
         assert!(inside());
         let keys = [Key::new("ed"), Key::of_type(KeyType::Rsa2048, "rsa")];
         let strategy =

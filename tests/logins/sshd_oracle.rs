@@ -1,19 +1,14 @@
 //! What the installed sshd really makes of `authorized_keys`, by logins. The tables are the facts that our own parser is
 //! held to; when an sshd disagrees with one of them, our parser's rule is in doubt, not this test.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[path = "support/ours.rs"]
-mod ours;
-mod support;
-
 use std::fmt::Write as _;
 use std::process::Command;
 
+use authkeys_testing::{Key, KeyType, authorized_keys, install, lab, login, ssh_keygen_lists, sshd_accepts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use support::{Key, KeyType, authorized_keys, install, lab, login, ssh_keygen_lists, sshd_accepts};
+
+use crate::ours;
 
 /// A line (or several), and whether a login with the key of the table succeeds.
 type Row = (&'static str, Vec<u8>, bool);
@@ -51,7 +46,7 @@ fn options(key: &Key, fields: &[(&'static str, bool)]) -> Vec<Row> {
 
 #[test]
 fn lines_that_openssh_md_calls_accepted() {
-    lab("lines_that_openssh_md_calls_accepted", || {
+    lab(|| {
         let key = Key::new("comment");
         let (word, blob, line) = (key.type_word(), key.base64(), key.line.as_str());
         measure(
@@ -77,7 +72,7 @@ fn lines_that_openssh_md_calls_accepted() {
 
 #[test]
 fn lines_that_openssh_md_calls_refused() {
-    lab("lines_that_openssh_md_calls_refused", || {
+    lab(|| {
         let key = Key::new("comment");
         let (word, blob, line) = (key.type_word(), key.base64(), key.line.as_str());
         measure(
@@ -102,7 +97,7 @@ fn lines_that_openssh_md_calls_refused() {
 
 #[test]
 fn files_that_openssh_md_lists() {
-    lab("files_that_openssh_md_lists", || {
+    lab(|| {
         let key = Key::new("k");
         let file = authorized_keys("alice");
         let real = file.with_file_name("elsewhere");
@@ -129,7 +124,7 @@ fn files_that_openssh_md_lists() {
 
 #[test]
 fn type_words_and_blobs() {
-    lab("type_words_and_blobs", || {
+    lab(|| {
         let rsa = Key::of_type(KeyType::Rsa2048, "r");
         let fields = fields_of(&rsa);
         let (exponent, modulus) = (fields[1].clone(), fields[2].clone());
@@ -206,7 +201,7 @@ fn type_words_and_blobs() {
 
 #[test]
 fn white_space_padding_and_control_bytes() {
-    lab("white_space_padding_and_control_bytes", || {
+    lab(|| {
         // A blob of 104 bytes: one sign of padding.
         let key = Key::of_type(KeyType::Ecdsa256, "k");
         let (word, blob, line) = (key.type_word(), key.base64(), key.line.as_str());
@@ -255,7 +250,7 @@ fn white_space_padding_and_control_bytes() {
 
 #[test]
 fn option_lists() {
-    lab("option_lists", || {
+    lab(|| {
         let key = Key::new("k");
         let mut rows = options(
             &key,
@@ -316,7 +311,7 @@ fn option_lists() {
 
 #[test]
 fn from_and_expiry_time() {
-    lab("from_and_expiry_time", || {
+    lab(|| {
         let key = Key::new("k");
         let mut rows = options(
             &key,

@@ -1,24 +1,15 @@
 //! Windows and `expiry-time`, by logins to a real sshd: before, during and after, with the service and without it, in time
 //! zones that have summer time now.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "asks the clock, and throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Service, Setup, authorized_keys, eventually, lab, login};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
-use s3_stub::{Answer, Stub};
-use support::{Key, Service, Setup, authorized_keys, eventually, lab, login};
 
 /// A whole second that many seconds from now.
 fn in_seconds(seconds: i64) -> Timestamp {
@@ -60,7 +51,7 @@ fn set_zone(name: &str) {
 
 #[test]
 fn a_window_opens_and_closes_in_its_second_on_the_running_service_without_a_poll() {
-    lab("a_window_opens_and_closes_in_its_second_on_the_running_service_without_a_poll", || {
+    lab(|| {
         let [always, old, new] = ["always", "old", "new"].map(Key::new);
         let mut setup = Setup::for_user("alice");
         setup.top = "schedule = \"1h\"".to_owned();
@@ -97,7 +88,7 @@ fn a_window_opens_and_closes_in_its_second_on_the_running_service_without_a_poll
 
 #[test]
 fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
-    lab("a_window_opens_in_its_second_although_the_source_does_not_answer", || {
+    lab(|| {
         let [always, new] = ["always", "new"].map(Key::new);
         at_some_pace(|lead| {
             let (opens, closes) = (in_seconds(lead), in_seconds(lead + 2));
@@ -141,7 +132,7 @@ fn happens(time: Timestamp, done: impl Fn() -> bool) -> bool {
 
 #[test]
 fn a_key_dies_on_time_although_the_agent_was_killed() {
-    lab("a_key_dies_on_time_although_the_agent_was_killed", || {
+    lab(|| {
         set_zone("Pacific/Auckland");
         let mut setup = Setup::for_user("alice");
         for form in ["auto", "local"] {
@@ -173,7 +164,7 @@ fn a_key_dies_on_time_although_the_agent_was_killed() {
 
 #[test]
 fn f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_time_now() {
-    lab("f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_time_now", || {
+    lab(|| {
         // South of the equator in winter, north of it in summer; by half an hour; and the wrong way round.
         let zones = ["Australia/Sydney", "Europe/Berlin", "Australia/Lord_Howe", "Europe/Dublin", "Asia/Kathmandu"];
         let mut setup = Setup::for_user("alice");
@@ -213,7 +204,7 @@ fn written(form: &str, setup: &mut Setup, key: &Key) -> Option<String> {
 
 #[test]
 fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for() {
-    lab("f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for", || {
+    lab(|| {
         set_zone("Australia/Sydney");
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice");
@@ -251,7 +242,7 @@ fn pretend_sshd(setup: &Setup, answer: &str) {
 
 #[test]
 fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
-    lab("f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself", || {
+    lab(|| {
         set_zone("Australia/Sydney");
         let key = Key::new("k");
         let setup = Setup::for_user("alice");
@@ -276,7 +267,7 @@ fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
 
 #[test]
 fn f27_the_service_sees_that_another_sshd_was_installed() {
-    lab("f27_the_service_sees_that_another_sshd_was_installed", || {
+    lab(|| {
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice");
         setup.top = "schedule = \"1s\"".to_owned();
@@ -292,7 +283,7 @@ fn f27_the_service_sees_that_another_sshd_was_installed() {
 
 #[test]
 fn a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service() {
-    lab("a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service", || {
+    lab(|| {
         let (always, key) = (Key::new("always"), Key::new("goes"));
         let mut setup = Setup::for_user("alice");
         setup.top = "schedule = \"1h\"\nexpiry_time = \"omit\"".to_owned();

@@ -1,28 +1,16 @@
 //! Which instance this is: found out by the metadata service, without anybody waiting for it.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/imds.rs"]
-mod imds;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/s3_stub.rs"]
-mod s3_stub;
-
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use authkeys_core::schedule::{Node, Schedule, Splay, Timing};
-use imds::Imds;
+use authkeys_testing::imds::Imds;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Manager, Run, Service, Setup, eventually, lab, me, somebody_else};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
-use s3_stub::{Answer, Stub};
 use serde_json::Value;
-use support::{Key, Manager, Run, Service, Setup, eventually, lab, me, somebody_else};
 
 const ID: &str = "i-0e2e0000000000001";
 
@@ -77,7 +65,7 @@ fn nobody_waits_for_a_metadata_service_that_is_away_or_is_none() {
 
 #[test]
 fn it_is_found_at_its_usual_address_and_where_nobody_is_nobody_waits() {
-    lab("it_is_found_at_its_usual_address_and_where_nobody_is_nobody_waits", || {
+    lab(|| {
         let ip = |arguments: &str| assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
         let timed = || {
             let begun = Instant::now();

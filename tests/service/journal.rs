@@ -1,10 +1,5 @@
 //! What journald is sent, on a private machine with a socket in its place; and docs/journal.md beside the program.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,9 +7,9 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use authkeys_core::report::kind::Kind;
-use support::{Key, Service, Setup, authorized_keys, eventually, lab};
+use authkeys_testing::{Key, Service, Setup, authorized_keys, eventually, lab};
 
-const DOCUMENT: &str = include_str!("../docs/journal.md");
+const DOCUMENT: &str = include_str!("../../docs/journal.md");
 
 type Fields = BTreeMap<String, String>;
 
@@ -49,7 +44,7 @@ fn entries(journald: &UnixDatagram) -> Vec<Fields> {
 
 #[test]
 fn the_journal_gets_every_field_and_the_message_id() {
-    lab("the_journal_gets_every_field_and_the_message_id", || {
+    lab(|| {
         std::fs::create_dir_all("/run/systemd/journal").unwrap();
         let journald = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
         journald.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -116,7 +111,7 @@ fn the_journal_gets_every_field_and_the_message_id() {
 
 #[test]
 fn f54_a_journal_that_is_alive_and_does_not_read_holds_up_neither_keys_nor_a_stop() {
-    lab("f54_a_journal_that_is_alive_and_does_not_read_holds_up_neither_keys_nor_a_stop", || {
+    lab(|| {
         std::fs::create_dir_all("/run/systemd/journal").unwrap();
         let journald = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
         journald.set_nonblocking(true).unwrap();

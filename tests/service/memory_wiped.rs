@@ -1,27 +1,15 @@
 //! A rotation secret's private half, where `allow_private_key` lets it in: after a poll no copy of it is left in the
 //! service's memory, neither in buffers that were freed nor in those of the connection.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-#[path = "support/tls_server.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod tls_server;
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Service, Setup, eventually, me};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use s3_stub::{Answer, Stub};
-use support::{Key, Service, Setup, eventually, me};
-use tls_server::Authority;
+use crate::tls_server::Authority;
 
 /// Stands in every line of the private half.
 const MARK: &str = "pRiVaTeHaLf";
@@ -36,7 +24,7 @@ fn answer(key: &Key, lines: usize) -> String {
 
 /// The environment that the packaged unit gives the service.
 fn environment_of_the_unit() -> Vec<(String, String)> {
-    let unit = include_str!("../systemd/authkeysd.service");
+    let unit = include_str!("../../systemd/authkeysd.service");
     let variables = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

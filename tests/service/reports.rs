@@ -1,39 +1,21 @@
 //! Reports as the fleet sees them: tags on the own instance, a report object, metrics; and what becomes of the keys when
 //! they fail (nothing).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/ec2.rs"]
-mod ec2;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/imds.rs"]
-mod imds;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/s3_stub.rs"]
-mod s3_stub;
-
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use authkeys_testing::ec2::Ec2Stub;
+use authkeys_testing::imds::Imds;
+use authkeys_testing::moto::Moto;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Service, Setup, eventually, me};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ec2::Ec2Stub;
-use imds::Imds;
-use moto::Moto;
 use nix::sys::signal::Signal;
-use s3_stub::{Answer, Stub};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use support::{Key, Service, Setup, eventually, me};
 
 const ID: &str = "i-0e2e0000000000001";
 const QUICK: &str = "[report]\nec2_tags = true\nreport_spread = \"0s\"\nheartbeat = \"2s\"\n";

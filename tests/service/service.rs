@@ -1,10 +1,5 @@
 //! The service as its manager sees it: readiness, status line, watchdog, signals, the lock, the status file.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs::{File, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -12,9 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use authkeys_testing::{Key, Manager, Service, Setup, authorized_keys, eventually, lab, me};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Key, Manager, Service, Setup, authorized_keys, eventually, lab, me};
 
 const TWO_SECONDS: Duration = Duration::from_secs(2);
 
@@ -91,7 +86,7 @@ fn without_a_manager_a_missing_socket_or_a_faulty_configuration_are_no_riddles()
     assert!(service.log().contains("cannot reach the service manager"), "{}", service.log());
     assert_eq!(service.end(Signal::SIGINT).0, Some(0));
     std::fs::write(setup.config(), "sorce = 1\n").unwrap();
-    let run = support::authkeysd(["--config", setup.config().to_str().unwrap(), "run"]);
+    let run = authkeys_testing::authkeysd(["--config", setup.config().to_str().unwrap(), "run"]);
     assert_eq!(run.status, 78, "{}", run.stderr);
 }
 
@@ -141,7 +136,7 @@ fn a_stop_does_not_wait_for_a_source_that_hangs_nor_does_a_reload() {
 
 #[test]
 fn f37_a_stop_does_not_wait_for_an_account_that_hangs() {
-    lab("f37_a_stop_does_not_wait_for_an_account_that_hangs", || {
+    lab(|| {
         let mut setup = Setup::for_user("alice").account("bob", "");
         setup.top = "schedule = \"1s\"".to_owned();
         let key = Key::new("test");
@@ -357,7 +352,7 @@ fn crowded(keys: &[&Key], windows: i64) -> String {
 
 #[test]
 fn f43_windows_of_one_source_keep_no_source_and_no_reload_waiting() {
-    lab("f43_windows_of_one_source_keep_no_source_and_no_reload_waiting", || {
+    lab(|| {
         let [one, two, three] = ["one", "two", "three"].map(Key::new);
         let other = |setup: &Setup| setup.path("other");
         let mut setup = Setup::for_user("alice");
@@ -460,7 +455,7 @@ fn f54_a_full_pipe_that_nobody_reads_holds_up_neither_keys_nor_a_stop() {
 
 #[test]
 fn f50_a_state_directory_that_turns_read_only_stops_no_removal() {
-    lab("f50_a_state_directory_that_turns_read_only_stops_no_removal", || {
+    lab(|| {
         let mut setup = Setup::for_user("alice");
         setup.top = "schedule = \"1s\"".to_owned();
         let [one, two, three] = ["one", "two", "three"].map(Key::new);
@@ -504,7 +499,7 @@ fn f50_a_state_directory_that_turns_read_only_stops_no_removal() {
 
 #[test]
 fn f42_a_service_that_gets_no_thread_says_so_and_does_not_panic() {
-    lab("f42_a_service_that_gets_no_thread_says_so_and_does_not_panic", || {
+    lab(|| {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         setup.write_config();

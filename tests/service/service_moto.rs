@@ -1,20 +1,11 @@
 //! The service against an S3 that keeps state: publish, change, revoke, outage, recovery.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-
 use std::path::Path;
 use std::time::Duration;
 
-use moto::Moto;
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, Service, Setup, eventually, me};
 use nix::sys::signal::Signal;
-use support::{Key, Service, Setup, eventually, me};
 
 fn holds(file: &Path, key: &Key) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();

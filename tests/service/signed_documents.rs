@@ -1,18 +1,11 @@
 //! Signed documents, from stock `ssh-keygen -Y sign` to an account's file, by the built program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
-
-#[path = "support/signing.rs"]
-mod signing;
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 
+use authkeys_testing::signing::{sign, sign_with};
+use authkeys_testing::{Key, Run, Service, Setup, eventually, me};
 use serde_json::Value;
-use signing::{sign, sign_with};
-use support::{Key, Run, Service, Setup, eventually, me};
 
 struct Node {
     setup: Setup,

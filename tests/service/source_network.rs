@@ -1,22 +1,12 @@
 //! The way to AWS as the AWS CLI takes it: a private CA, proxies, FIPS and dual-stack endpoints, and what goes wrong on it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-#[path = "support/tls_server.rs"]
-mod tls_server;
-
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use s3_stub::{Answer, Stub};
-use support::{Key, Run, Setup, me, outcome_of};
-use tls_server::{Authority, Proxy};
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Run, Setup, me, outcome_of};
+
+use crate::tls_server::{Authority, Proxy};
 
 /// One account of ours that follows `source`; nothing of the environment but these variables.
 fn node(source: &str, environment: &[(&str, &str)]) -> Setup {

@@ -1,23 +1,14 @@
 //! Secrets and parameters in a service that keeps state: a whole rotation under logins, and what each kind of value brings.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use moto::Moto;
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, Run, Service, Setup, eventually, inside, lab, login, me};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::{Key, Run, Service, Setup, eventually, inside, lab, login, me};
 
 const REGION: &str = "eu-central-1";
 
@@ -60,7 +51,7 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
     if !inside() && !Moto::prepare() {
         return;
     }
-    lab("f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no_old_one", || {
+    lab(|| {
         let moto = Moto::start();
         let keys: Arc<Vec<Key>> = Arc::new((0..3).map(|at| Key::new(&format!("rotation-{at}"))).collect());
         let secret = "prod/ssh/workers";
@@ -153,7 +144,7 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
 fn no_private_half(setup: &Setup, keys: &[Key], log: &str) {
     let mut texts = vec![log.to_owned()];
     for directory in [setup.state_dir(), setup.runtime_dir()] {
-        for (_, content) in support::contents(&directory) {
+        for (_, content) in authkeys_testing::contents(&directory) {
             texts.push(String::from_utf8_lossy(&content).into_owned());
         }
     }

@@ -10,20 +10,25 @@ use percent_encoding::percent_decode_str;
 
 /// One call: its parameters, its signature's header, and when it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
-    pub(crate) form: BTreeMap<String, String>,
-    pub(crate) authorization: String,
-    pub(crate) host: String,
-    pub(crate) at: Instant,
+pub struct Call {
+    /// Its parameters by name.
+    pub form: BTreeMap<String, String>,
+    /// The header of its signature.
+    pub authorization: String,
+    /// The host that it was sent to.
+    pub host: String,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl Call {
-    pub(crate) fn is(&self, action: &str) -> bool {
+    /// Whether it calls this action.
+    pub fn is(&self, action: &str) -> bool {
         self.form["Action"] == action
     }
 
     /// The tags that a CreateTags call sets.
-    pub(crate) fn tags(&self) -> BTreeMap<String, String> {
+    pub fn tags(&self) -> BTreeMap<String, String> {
         let value = |number: usize, part: &str| self.form.get(&format!("Tag.{number}.{part}")).cloned();
         (1..).map_while(|number| Some((value(number, "Key")?, value(number, "Value")?))).collect()
     }
@@ -31,7 +36,7 @@ impl Call {
 
 /// The server; it ends with the test's process.
 #[derive(Debug, Clone)]
-pub(crate) struct Ec2Stub {
+pub struct Ec2Stub {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -47,7 +52,7 @@ struct State {
 }
 
 /// An error as EC2 words it.
-pub(crate) fn error(code: &str) -> String {
+pub fn error(code: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
          <Message>Something about i-0e2e0000000000001 of arn:aws:iam::123456789012:role/x</Message></Error></Errors>\
@@ -56,7 +61,8 @@ pub(crate) fn error(code: &str) -> String {
 }
 
 impl Ec2Stub {
-    pub(crate) fn start() -> Self {
+    /// Starts one without instances, on a free port.
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stub = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
         let state = Arc::clone(&stub.state);
@@ -69,35 +75,38 @@ impl Ec2Stub {
         stub
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Answers everything with this error from now on.
-    pub(crate) fn refuse(&self, status: u16, code: &str) {
+    pub fn refuse(&self, status: u16, code: &str) {
         *self.state.answer.lock().unwrap() = Some((status, error(code)));
     }
 
     /// Answers everything with this from now on.
-    pub(crate) fn answer(&self, status: u16, body: &str) {
+    pub fn answer(&self, status: u16, body: &str) {
         *self.state.answer.lock().unwrap() = Some((status, body.to_owned()));
     }
 
-    pub(crate) fn be_good(&self) {
+    /// From now on it answers as EC2 does.
+    pub fn be_good(&self) {
         *self.state.answer.lock().unwrap() = None;
     }
 
     /// What DescribeInstances brings, page by page.
-    pub(crate) fn show(&self, pages: &[&str]) {
+    pub fn show(&self, pages: &[&str]) {
         *self.state.pages.lock().unwrap() = pages.iter().map(|page| (*page).to_owned()).collect();
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// What it was asked so far.
+    pub fn calls(&self) -> Vec<Call> {
         self.state.calls.lock().unwrap().clone()
     }
 
     /// The tags of an instance as they stand.
-    pub(crate) fn tags(&self, instance: &str) -> BTreeMap<String, String> {
+    pub fn tags(&self, instance: &str) -> BTreeMap<String, String> {
         self.state.tags.lock().unwrap().get(instance).cloned().unwrap_or_default()
     }
 }

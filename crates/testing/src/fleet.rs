@@ -5,19 +5,21 @@ use authkeys_core::report::tags::TagNames;
 use jiff::{SignedDuration, Timestamp};
 
 /// When all of it happens.
-pub(crate) const NOW: &str = "2026-11-24T12:00:00Z";
-pub(crate) const NEW: &str = "9f86d081884c7d65";
-pub(crate) const OLD: &str = "0a1b2c3d4e5f6789";
+pub const NOW: &str = "2026-11-24T12:00:00Z";
+/// The digest of the key set that is wanted.
+pub const NEW: &str = "9f86d081884c7d65";
+/// The digest of the one before it.
+pub const OLD: &str = "0a1b2c3d4e5f6789";
 
 /// A node with these tags of ours, the prefix left out, and its `Name`.
-pub(crate) fn node(id: &str, name: &str, tags: &[(&str, &str)]) -> Node {
+pub fn node(id: &str, name: &str, tags: &[(&str, &str)]) -> Node {
     let tags: Vec<(String, &str)> = tags.iter().map(|(key, value)| (format!("authkeysd:{key}"), *value)).collect();
     let ours = tags.iter().map(|(key, value)| (key.as_str(), *value));
     TagNames::default().node(id, ours.chain([("Name", name), ("Role", "worker"), ("EC2KeyName", "workers")]))
 }
 
 /// A node that reported a minute ago.
-pub(crate) fn said(id: &str, status: &str, key_set: &str, digest: &str, detail: &str) -> Node {
+pub fn said(id: &str, status: &str, key_set: &str, digest: &str, detail: &str) -> Node {
     let tags = [
         ("status", status),
         ("keyset", key_set),
@@ -28,7 +30,8 @@ pub(crate) fn said(id: &str, status: &str, key_set: &str, digest: &str, detail: 
     node(id, "", &tags)
 }
 
-pub(crate) fn view(wanted: Option<&str>) -> View {
+/// How the fleet is looked at: at that time, with or without a key set that is wanted.
+pub fn view(wanted: Option<&str>) -> View {
     View {
         at: NOW.parse::<Timestamp>().unwrap(),
         heartbeat: SignedDuration::from_hours(6),
@@ -37,12 +40,12 @@ pub(crate) fn view(wanted: Option<&str>) -> View {
 }
 
 /// Judges nodes without a wish.
-pub(crate) fn judged(nodes: Vec<Node>) -> Fleet {
+pub fn judged(nodes: Vec<Node>) -> Fleet {
     view(None).judge(nodes)
 }
 
 /// So many nodes; of each hundred one failed, one is silent, one has never reported, two are stale and five behind.
-pub(crate) fn many(nodes: usize) -> Vec<Node> {
+pub fn many(nodes: usize) -> Vec<Node> {
     let one = |number: usize| {
         let (id, name) = (format!("i-{number:017x}"), format!("web-{number}"));
         let (status, key_set, digest, synced, detail) = match number % 100 {

@@ -9,23 +9,24 @@ use std::time::{Duration, Instant};
 
 /// How it behaves; changes count from the next request on.
 #[derive(Debug, Clone)]
-pub(crate) struct Manner {
-    pub(crate) instance: String,
+pub struct Manner {
+    /// The id of the instance.
+    pub instance: String,
     /// Answers every request with this status instead.
-    pub(crate) fails: Option<u16>,
+    pub fails: Option<u16>,
     /// Waits before it answers.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// The answer to a request for a token never arrives, as from within a container with a hop limit of 1.
-    pub(crate) hop_limit: bool,
+    pub hop_limit: bool,
     /// The longest that a token lives.
-    pub(crate) token_life: Duration,
+    pub token_life: Duration,
     /// What it says in place of its own words: by `token`, `ttl`, or the path that is asked for.
-    pub(crate) says: BTreeMap<String, String>,
+    pub says: BTreeMap<String, String>,
 }
 
 /// The server; it ends with the test's process.
 #[derive(Debug, Clone)]
-pub(crate) struct Imds {
+pub struct Imds {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -38,12 +39,13 @@ struct State {
 }
 
 impl Imds {
-    pub(crate) fn start(instance: &str) -> Self {
+    /// Starts one on a free port.
+    pub fn start(instance: &str) -> Self {
         Self::start_at("127.0.0.1:0", instance)
     }
 
     /// At an address that only a network namespace of the test's own may have.
-    pub(crate) fn start_at(address: &str, instance: &str) -> Self {
+    pub fn start_at(address: &str, instance: &str) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let manner = Manner {
             instance: instance.to_owned(),
@@ -66,19 +68,20 @@ impl Imds {
     }
 
     /// What lets the program find it, and nothing else.
-    pub(crate) fn environment(&self) -> [(String, String); 2] {
+    pub fn environment(&self) -> [(String, String); 2] {
         [
             ("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned()),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), format!("http://{}", self.address)),
         ]
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Manner)) {
+    /// Changes how it behaves.
+    pub fn change(&self, change: impl FnOnce(&mut Manner)) {
         change(&mut self.state.manner.lock().unwrap());
     }
 
     /// The methods and paths that were asked for.
-    pub(crate) fn requests(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
 }

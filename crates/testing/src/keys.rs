@@ -8,14 +8,20 @@ use tempfile::TempDir;
 /// What `ssh-keygen -t` can make without hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
+    /// ssh-ed25519.
     Ed25519,
+    /// ssh-rsa with 2,048 bits.
     Rsa2048,
+    /// ecdsa-sha2-nistp256.
     Ecdsa256,
+    /// ecdsa-sha2-nistp384.
     Ecdsa384,
+    /// ecdsa-sha2-nistp521.
     Ecdsa521,
 }
 
 impl KeyType {
+    /// All of them.
     pub const ALL: [Self; 5] = [Self::Ed25519, Self::Rsa2048, Self::Ecdsa256, Self::Ecdsa384, Self::Ecdsa521];
 
     fn arguments(self) -> [&'static str; 4] {
@@ -43,6 +49,7 @@ impl Key {
         Self::of_type(KeyType::Ed25519, comment)
     }
 
+    /// A new key of that type.
     pub fn of_type(key_type: KeyType, comment: &str) -> Self {
         Self::generate(&key_type.arguments(), comment)
     }

@@ -1,35 +1,37 @@
 //! The private machine (tests/lab/enter.sh), seen from a test, and logins to its sshd.
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Key;
+use crate::{Key, alone, checkout, program, skipped, test_name};
 
 const CANNOT: i32 = 77;
 
-/// Runs `body` as root on a private machine with the users alice and bob and a real sshd. `test_name` is the calling
-/// test's own path: the test binary is run again inside, for that one test. Without root (or the tools) the test is
-/// skipped with a word on standard error; where CI=true that is a failure.
-pub fn lab(test_name: &str, body: impl FnOnce()) {
+/// Runs the calling test, whose closure `body` is, as root on a private machine with the users alice and bob and a real
+/// sshd: the test program is run again inside, for that one test. Without root (or the tools) the test is skipped with a
+/// word on standard error; where CI=true that is a failure.
+pub fn lab(body: impl FnOnce()) {
+    lab_as(test_name(&body), body);
+}
+
+/// The same for helpers that have a closure of the test's within their own; `test` is its `test_name`.
+pub fn lab_as(test: &str, body: impl FnOnce()) {
     if inside() {
         return body();
     }
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/enter.sh"))
+    let output = Command::new(checkout().join("tests/lab/enter.sh"))
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test_name, "--nocapture", "--test-threads=1"])
+        .args(alone(test))
         .env("LAB_KEEP", kept_directories())
         .stdin(Stdio::null())
         .output()
         .expect("tests/lab/enter.sh runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.code() == Some(CANNOT) && std::env::var("CI").as_deref() != Ok("true") {
-        // Not by a print macro: what those say in a passing test is not shown.
-        std::io::stderr().write_all(format!("SKIPPED {test_name}: {}\n", stderr.trim()).as_bytes()).unwrap();
-        return;
+    if output.status.code() == Some(CANNOT) {
+        return skipped(&format!("{test}: {}", stderr.trim()));
     }
-    // A misspelt name would run no test, and pass.
+    // A name that matches no test would run none, and pass.
     let ran = stdout.contains("test result: ok. 1 passed;");
     assert!(output.status.success() && ran, "in the lab ({}):\n{stdout}{stderr}", output.status);
 }
@@ -45,7 +47,7 @@ pub fn program_for_all() -> PathBuf {
     assert!(inside(), "the copy is gone with the lab");
     let copy = PathBuf::from("/run/lab/authkeysd");
     if !copy.exists() {
-        copy_for_all(Path::new(env!("CARGO_BIN_EXE_authkeysd")), &copy);
+        copy_for_all(&program("authkeysd"), &copy);
     }
     copy
 }
@@ -59,8 +61,8 @@ pub fn copy_for_all(from: &Path, to: &Path) {
 /// The directories of the test binary, of the built program and of installed tools, wherever the target directory lies.
 fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_authkeysd"));
-    let tools = super::tools::root().join("bin");
+    let program = program("authkeysd");
+    let tools = crate::tools::root().join("bin");
     let kept = [test.parent(), program.parent(), Some(tools.as_path()).filter(|path| path.is_dir())];
     kept.into_iter().flatten().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-#[path = "python.rs"]
-mod python;
+use crate::python;
 
 const PACKAGE: &str = "moto[server,s3]==5.2.5";
 
@@ -41,7 +40,7 @@ server.serve_forever()
 
 /// The server; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Moto {
+pub struct Moto {
     child: Child,
     address: SocketAddr,
 }
@@ -56,12 +55,12 @@ impl Drop for Moto {
 impl Moto {
     /// Makes the environment if there is none yet; `false`, after a loud word, where Python is missing. In CI that is a
     /// failure. To be called before a test leaves the user's environment, which may say where packages come from.
-    pub(crate) fn prepare() -> bool {
+    pub fn prepare() -> bool {
         environment().is_some()
     }
 
     /// A server on a free port, without any state.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let mut child = Command::new(environment().unwrap())
             .args(["-c", SERVER])
             .envs([
@@ -80,21 +79,24 @@ impl Moto {
         Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn make_bucket(&self, bucket: &str) {
+    /// Makes a bucket.
+    pub fn make_bucket(&self, bucket: &str) {
         self.good("PUT", &format!("/{bucket}"), b"");
     }
 
-    pub(crate) fn switch_versions_on(&self, bucket: &str) {
+    /// Lets a bucket keep the versions of its objects.
+    pub fn switch_versions_on(&self, bucket: &str) {
         let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
         self.good("PUT", &format!("/{bucket}?versioning"), on);
     }
 
     /// Puts an object; `key` is percent-encoded. Gives the version's id, if there is one.
-    pub(crate) fn put_object(&self, bucket: &str, key: &str, body: &[u8]) -> Option<String> {
+    pub fn put_object(&self, bucket: &str, key: &str, body: &[u8]) -> Option<String> {
         let head = self.good("PUT", &format!("/{bucket}/{key}"), body);
         head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -102,17 +104,18 @@ impl Moto {
         })
     }
 
-    pub(crate) fn delete_object(&self, bucket: &str, key: &str) {
+    /// Deletes an object; `key` is percent-encoded.
+    pub fn delete_object(&self, bucket: &str, key: &str) {
         self.good("DELETE", &format!("/{bucket}/{key}"), b"");
     }
 
     /// An object's content.
-    pub(crate) fn object(&self, bucket: &str, key: &str) -> String {
+    pub fn object(&self, bucket: &str, key: &str) -> String {
         self.get(&format!("/{bucket}/{key}"))
     }
 
     /// The keys of a bucket.
-    pub(crate) fn list(&self, bucket: &str) -> Vec<String> {
+    pub fn list(&self, bucket: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?list-type=2"));
         answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
     }
@@ -132,7 +135,7 @@ impl Moto {
     }
 
     /// Starts instances of the default image, and gives their ids.
-    pub(crate) fn run_instances(&self, count: usize) -> Vec<String> {
+    pub fn run_instances(&self, count: usize) -> Vec<String> {
         let form =
             format!("Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={count}&MaxCount={count}");
         let answer = self.query("ec2", "eu-central-1", &form);
@@ -140,7 +143,7 @@ impl Moto {
     }
 
     /// One call in the query protocol; gives the answer's body.
-    pub(crate) fn query(&self, service: &str, region: &str, form: &str) -> String {
+    pub fn query(&self, service: &str, region: &str, form: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (host, length) = (self.address, form.len());
@@ -158,7 +161,7 @@ impl Moto {
     }
 
     /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's body.
-    pub(crate) fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
+    pub fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (host, length) = (self.address, body.len());

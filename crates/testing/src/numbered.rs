@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// The wire form of some strings, in base64.
-pub(crate) fn wire(fields: &[&[u8]]) -> String {
+pub fn wire(fields: &[&[u8]]) -> String {
     let mut bytes = Vec::new();
     for field in fields {
         bytes.extend_from_slice(&u32::try_from(field.len()).unwrap().to_be_bytes());
@@ -15,14 +15,14 @@ pub(crate) fn wire(fields: &[&[u8]]) -> String {
 }
 
 /// An Ed25519 key, without a comment.
-pub(crate) fn ed(number: u16) -> String {
+pub fn ed(number: u16) -> String {
     let mut key = [7; 32];
     key[..2].copy_from_slice(&number.to_be_bytes());
     format!("ssh-ed25519 {}", wire(&[b"ssh-ed25519", &on_curve(key)]))
 }
 
 /// The next point after this one that is on the curve.
-pub(crate) fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
+pub fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
     while KeyBlob::parse("ssh-ed25519", &wire(&[b"ssh-ed25519", &key]), 0).is_err() {
         key[16] += 1;
     }
@@ -30,7 +30,7 @@ pub(crate) fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
 }
 
 /// The modulus of an RSA key of that many bits, as an mpint; nobody knows its factors, and they are large.
-pub(crate) fn modulus(bits: usize, number: u8) -> Vec<u8> {
+pub fn modulus(bits: usize, number: u8) -> Vec<u8> {
     let mut random = u64::from(number) << 32 | u64::try_from(bits).unwrap();
     loop {
         let mut modulus: Vec<u8> = (0..bits.div_ceil(8))
@@ -52,12 +52,12 @@ pub(crate) fn modulus(bits: usize, number: u8) -> Vec<u8> {
 }
 
 /// An RSA key of that many bits, without a comment.
-pub(crate) fn rsa(bits: usize, number: u8) -> String {
+pub fn rsa(bits: usize, number: u8) -> String {
     format!("ssh-rsa {}", wire(&[b"ssh-rsa", &[1, 0, 1], &modulus(bits, number)]))
 }
 
 /// An ECDSA key's point on its curve, for a small secret.
-pub(crate) fn p256_point(secret: u8) -> Vec<u8> {
+pub fn p256_point(secret: u8) -> Vec<u8> {
     let mut scalar = [0; 32];
     scalar[31] = secret;
     let secret = p256::SecretKey::from_slice(&scalar).unwrap();
@@ -65,16 +65,16 @@ pub(crate) fn p256_point(secret: u8) -> Vec<u8> {
 }
 
 /// The rules of the default policy.
-pub(crate) fn rules() -> LineRules {
+pub fn rules() -> LineRules {
     LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting }
 }
 
 /// A line that must be good.
-pub(crate) fn line(text: &str) -> KeyLine {
+pub fn line(text: &str) -> KeyLine {
     KeyLine::parse(text.as_bytes(), &rules()).unwrap_or_else(|fault| panic!("{text}: {fault}"))
 }
 
 /// The fingerprint of a line.
-pub(crate) fn print(text: &str) -> String {
+pub fn print(text: &str) -> String {
     line(text).key.fingerprint().to_string()
 }

@@ -2,12 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The Python of an environment that has this package; `None`, after a loud word, where it cannot be made. In CI that is a
 /// failure.
-pub(crate) fn environment(name: &str, package: &str) -> Option<PathBuf> {
+pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     match make(name, package) {
         Ok(python) => Some(python),
         Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("no {package}: {why}"),
@@ -19,8 +19,7 @@ pub(crate) fn environment(name: &str, package: &str) -> Option<PathBuf> {
 }
 
 fn make(name: &str, package: &str) -> Result<PathBuf, String> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    std::fs::create_dir_all(target).map_err(|error| error.to_string())?;
+    let target = crate::scratch();
     let home = target.join(name);
     let (python, done) = (home.join("bin/python"), home.join("done"));
     // Whoever comes first makes it, while the others wait.

@@ -9,22 +9,27 @@ use std::time::Duration;
 
 /// One request, with its header names in lower case.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) target: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+pub struct Request {
+    /// GET, PUT, POST or another.
+    pub method: String,
+    /// The path with its query.
+    pub target: String,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, String)>,
+    /// What came after the headers.
+    pub body: String,
 }
 
 impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header; `name` is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What follows the scripted bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub enum Then {
     /// The next request on the same connection.
     Wait,
     /// The end of the connection.
@@ -37,48 +42,49 @@ pub(crate) enum Then {
 
 /// The bytes of one answer and what follows them.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub struct Answer {
     bytes: Vec<u8>,
     then: Then,
 }
 
 impl Answer {
     /// A whole answer; `headers` are lines without their ends.
-    pub(crate) fn whole(status: &str, headers: &[&str], body: &str) -> Self {
+    pub fn whole(status: &str, headers: &[&str], body: &str) -> Self {
         Self::raw(status, &[headers, &[&format!("Content-Length: {}", body.len())]].concat(), body, Then::Wait)
     }
 
     /// A head and a body that may not agree.
-    pub(crate) fn raw(status: &str, headers: &[&str], body: &str, then: Then) -> Self {
+    pub fn raw(status: &str, headers: &[&str], body: &str, then: Then) -> Self {
         let head: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         Self { bytes: format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").into_bytes(), then }
     }
 
     /// An error as S3 words it.
-    pub(crate) fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
+    pub fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
         let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
         Self::whole(status, &[headers, &["x-amz-request-id: REQ42", "Content-Type: application/xml"]].concat(), &body)
     }
 
     /// An answer as Secrets Manager and Systems Manager give it.
-    pub(crate) fn json(body: &str) -> Self {
+    pub fn json(body: &str) -> Self {
         Self::whole("200 OK", &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], body)
     }
 
     /// An error as they word it.
-    pub(crate) fn json_error(status: &str, code: &str, message: &str) -> Self {
+    pub fn json_error(status: &str, code: &str, message: &str) -> Self {
         let body = format!("{{\"__type\":\"com.amazonaws#{code}\",\"Message\":\"{message}\"}}");
         Self::whole(status, &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], &body)
     }
 
-    pub(crate) fn silence() -> Self {
+    /// Nothing at all, on a connection that stays open.
+    pub fn silence() -> Self {
         Self { bytes: Vec::new(), then: Then::Hang }
     }
 }
 
 /// The server; it ends with the test's process.
 #[derive(Debug, Clone)]
-pub(crate) struct Stub {
+pub struct Stub {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -93,7 +99,7 @@ struct State {
 
 impl Stub {
     /// Gives the answers in turn, the last one again and again.
-    pub(crate) fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = State {
             answers: Mutex::new(answers.into_iter().collect()),
@@ -113,20 +119,23 @@ impl Stub {
         stub
     }
 
-    pub(crate) fn endpoint(&self) -> String {
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    /// What it was asked so far.
+    pub fn requests(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().clone()
     }
 
-    pub(crate) fn connections(&self) -> usize {
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
     /// How many bytes the clients took, or the system's buffers for them.
-    pub(crate) fn sent(&self) -> usize {
+    pub fn sent(&self) -> usize {
         self.state.sent.load(Ordering::SeqCst)
     }
 }
@@ -163,7 +172,8 @@ fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     sent
 }
 
-pub(crate) fn read(reader: &mut impl BufRead) -> Option<Request> {
+/// Reads one request; `None` where the connection ends.
+pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     let lines = &mut *reader;
     let mut line = || {
         let mut line = String::new();

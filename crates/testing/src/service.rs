@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Setup;
+use crate::Setup;
 
 /// `authkeysd run`, until this is dropped.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Service {
         Self { child: command.spawn().unwrap(), log }
     }
 
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -39,6 +40,7 @@ impl Service {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }

@@ -6,14 +6,16 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Key, program_for_all};
+use crate::{Key, program, program_for_all};
 
 /// How one run of the program ended.
 #[derive(Debug)]
 pub struct Run {
     /// The exit status; -1 when a signal ended it.
     pub status: i32,
+    /// What it printed.
     pub stdout: String,
+    /// Its messages.
     pub stderr: String,
 }
 
@@ -52,19 +54,12 @@ impl Run {
 /// A command for the built program that sees nothing of the caller's environment: no AWS credentials, regions or
 /// endpoints, no metadata service, no colour settings, no state directory of a service.
 pub fn clean_command() -> Command {
-    clean(env!("CARGO_BIN_EXE_authkeysd"))
-}
-
-/// A program that lies beside the built `authkeysd`: `cargo build --workspace` (and `cargo test` of all) makes it.
-pub fn sibling(name: &str) -> String {
-    let path = Path::new(env!("CARGO_BIN_EXE_authkeysd")).with_file_name(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
-    path.display().to_string()
+    clean(program("authkeysd"))
 }
 
 /// The same for the companion, `authkeysctl`.
 pub fn clean_ctl() -> Command {
-    clean(sibling("authkeysctl"))
+    clean(program("authkeysctl"))
 }
 
 fn clean(program: impl AsRef<OsStr>) -> Command {
@@ -127,7 +122,9 @@ pub fn outcome_of(command: &mut Command) -> Run {
 /// One `[[account]]` of a `Setup`; `extra` holds further lines of its table.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// The value of `user`.
     pub user: String,
+    /// Further lines of its table.
     pub extra: String,
 }
 
@@ -140,6 +137,7 @@ pub struct Setup {
     pub source: String,
     /// Further top-level lines of the configuration.
     pub top: String,
+    /// The accounts, in their order.
     pub accounts: Vec<Account>,
     /// Further tables, after the accounts.
     pub tables: String,
@@ -177,12 +175,12 @@ impl Setup {
     pub fn with_file() -> Self {
         let setup = Self::new();
         let file = format!("file = \"{}/%u\"", setup.path("keys").display());
-        setup.account(&super::me(), &file)
+        setup.account(&me(), &file)
     }
 
     /// That file.
     pub fn file(&self) -> PathBuf {
-        self.path("keys").join(super::me())
+        self.path("keys").join(me())
     }
 
     /// Adds further tables, such as `[policy]`.
@@ -196,14 +194,17 @@ impl Setup {
         self.dir.path().join(name)
     }
 
+    /// The directory for the state.
     pub fn state_dir(&self) -> PathBuf {
         self.path("state")
     }
 
+    /// The runtime directory, which has the status file.
     pub fn runtime_dir(&self) -> PathBuf {
         self.path("run")
     }
 
+    /// The configuration's path.
     pub fn config(&self) -> PathBuf {
         self.path("config.toml")
     }
@@ -235,7 +236,7 @@ impl Setup {
 
     /// The program with its configuration written and named, for callers that add arguments, limits or a tracer.
     pub fn command(&self) -> Command {
-        self.command_of(env!("CARGO_BIN_EXE_authkeysd"))
+        self.command_of(program("authkeysd"))
     }
 
     /// The same with the copy that other accounts of the lab can run.

@@ -1,7 +1,5 @@
 //! Signed documents for tests: made by the real `ssh-keygen`, checked by it, taken apart and put together by hand.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part of this")]
-
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -11,7 +9,7 @@ use sha2::{Digest as _, Sha256, Sha512};
 use signature::Signer as _;
 use ssh_key::private::Ed25519Keypair;
 
-use super::support::Key;
+use crate::Key;
 
 /// A document and its signature, as docs/operate.md tells to make it.
 pub fn sign(document: &str, key: &Key) -> String {
@@ -29,9 +27,13 @@ pub fn sign_with(document: &str, key: &Key, namespace: &str, hash: &str) -> Stri
 
 /// `ssh-keygen -Y verify` with a signers file, for one principal, at a time, in a zone.
 pub struct Oracle<'a> {
+    /// The text of the signers file.
     pub signers: &'a str,
+    /// The principal.
     pub who: &'a str,
+    /// The time, as ssh-keygen's verify-time takes it.
     pub at: &'a str,
+    /// The time zone.
     pub zone: &'a str,
 }
 
@@ -110,13 +112,17 @@ const TRAILER: &[u8] = b"\x05\0\0\x01\x02";
 /// A security key. There is no hardware here: what a token would sign is signed by a key in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
+    /// sk-ssh-ed25519.
     Ed25519,
+    /// sk-ecdsa-sha2-nistp256.
     Ecdsa,
 }
 
 impl Token {
+    /// Both.
     pub const ALL: [Self; 2] = [Self::Ed25519, Self::Ecdsa];
 
+    /// The name of the key type.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Ed25519 => "sk-ssh-ed25519@openssh.com",

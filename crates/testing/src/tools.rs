@@ -1,11 +1,12 @@
 //! Programs from the Rust registry that the tests install by themselves, once, below `target/tools`.
 
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::lab::inside;
+use crate::lab::inside;
+use crate::scratch;
 
 /// What CoreOS had: the last one that its makers released.
 pub const UPDATE_SSH_KEYS: Tool = Tool { name: "update-ssh-keys", version: "0.7.0" };
@@ -73,6 +74,6 @@ impl Tool {
 }
 
 /// Where they are.
-pub(super) fn root() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("tools")
+pub(crate) fn root() -> PathBuf {
+    scratch().with_file_name("tools")
 }

@@ -8,11 +8,17 @@ use std::path::{Path, PathBuf};
 /// One entry of a directory: content (or a link's target), identity, owner, mode and times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// A file's content, or a link's target.
     pub content: Vec<u8>,
+    /// Its inode.
     pub inode: u64,
+    /// User and group.
     pub owner: (u32, u32),
+    /// Type and permissions.
     pub mode: u32,
+    /// When its content changed, in seconds and nanoseconds.
     pub modified: (i64, i64),
+    /// When anything about it changed, in seconds and nanoseconds.
     pub changed: (i64, i64),
 }
 

@@ -2,7 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use super::support::{Key, KeyType, Setup, lab, sshd_log};
+use authkeys_testing::{Key, KeyType, Setup, lab, sshd_log};
+
 use super::{GOOD_FILES, SSHD, good_node, sshd, troubles};
 
 fn sh(script: &str) {
@@ -63,7 +64,7 @@ fn agrees(setup: &Setup, user: &str, key: &Key, case: &str, level: &str, words: 
 
 #[test]
 fn f52_settings_that_shut_an_account_out_are_failures() {
-    lab("logins::f52_settings_that_shut_an_account_out_are_failures", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = good_node();
         setup.publish_keys(&[&key]);
@@ -120,7 +121,7 @@ fn f52_settings_that_shut_an_account_out_are_failures() {
 
 #[test]
 fn f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them() {
-    lab("logins::f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = good_node();
         setup.publish_keys(&[&key]);
@@ -153,7 +154,7 @@ fn f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them() {
 
 #[test]
 fn f52_states_of_an_account_that_shut_it_out_are_failures() {
-    lab("logins::f52_states_of_an_account_that_shut_it_out_are_failures", || {
+    lab(|| {
         let key = Key::new("k");
         let setup = good_node();
         setup.publish_keys(&[&key]);
@@ -192,7 +193,7 @@ fn f52_states_of_an_account_that_shut_it_out_are_failures() {
 
 #[test]
 fn f52_keys_are_judged_one_by_one_and_none_left_is_a_failure() {
-    lab("logins::f52_keys_are_judged_one_by_one_and_none_left_is_a_failure", || {
+    lab(|| {
         let [ed, rsa, ec] = [KeyType::Ed25519, KeyType::Rsa2048, KeyType::Ecdsa256].map(|kind| Key::of_type(kind, "k"));
         let setup = good_node();
         for (lines, keys, level, words) in [
@@ -233,7 +234,7 @@ fn f52_keys_are_judged_one_by_one_and_none_left_is_a_failure() {
 
 #[test]
 fn f52_roots_logins_are_judged_by_their_own_rule() {
-    lab("logins::f52_roots_logins_are_judged_by_their_own_rule", || {
+    lab(|| {
         let [plain, forced] = ["plain", "forced"].map(Key::new);
         let setup = Setup::for_user("root");
         setup.publish(format!("{}\ncommand=\"true\" {}\n", plain.line, forced.line));
@@ -254,7 +255,7 @@ fn f52_roots_logins_are_judged_by_their_own_rule() {
 
 #[test]
 fn an_authorized_keys_file_with_blanks_quotes_and_tokens_is_read_as_sshd_reads_it() {
-    lab("logins::an_authorized_keys_file_with_blanks_quotes_and_tokens_is_read_as_sshd_reads_it", || {
+    lab(|| {
         let key = Key::new("k");
         sh("mkdir '/etc/ssh/my keys' '/etc/ssh/100%' '/etc/ssh/m\u{fc}ll  er'");
         for (file, value, read) in [

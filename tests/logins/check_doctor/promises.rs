@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use super::support::{Key, Run, Setup, lab, login, tree};
+use authkeys_testing::{Key, Run, Setup, lab, login, tree};
+
 use super::{GOOD_FILES, good_node, sshd, troubles};
 
 fn sh(script: &str) -> bool {
@@ -116,7 +117,7 @@ fn foretold(setup: &Setup, up: &str, words: &[&str]) {
 
 #[test]
 fn f51_what_sync_would_fail_at_is_foretold_and_nothing_is_written() {
-    lab("promises::f51_what_sync_would_fail_at_is_foretold_and_nothing_is_written", || {
+    lab(|| {
         let setup = good_node();
         setup.run(["sync"]).succeeds();
         for Obstacle { up, down, words } in OBSTACLES {
@@ -137,7 +138,7 @@ fn f51_what_sync_would_fail_at_is_foretold_and_nothing_is_written() {
 
 #[test]
 fn f51_what_a_file_outside_the_homes_would_fail_at_is_foretold() {
-    lab("promises::f51_what_a_file_outside_the_homes_would_fail_at_is_foretold", || {
+    lab(|| {
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
         for (up, down, words) in [
             ("mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro /etc/ssh", "umount -l /etc/ssh", "read-only"),
@@ -168,7 +169,7 @@ fn f51_what_a_file_outside_the_homes_would_fail_at_is_foretold() {
 
 #[test]
 fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
-    lab("promises::f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold", || {
+    lab(|| {
         let setup = good_node();
         let mut holder = Command::new("sh")
             .args(["-c", "cd /home/alice; touch .authorized_keys.d.lock; chown alice: .authorized_keys.d.lock; exec 9<.authorized_keys.d.lock; flock 9; exec sleep 60"])
@@ -176,7 +177,7 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(300));
         for arguments in [&["check"][..], &["sync", "--dry-run"]] {
-            let run = super::support::outcome_of(setup.command().args(arguments));
+            let run = authkeys_testing::outcome_of(setup.command().args(arguments));
             assert!(run.status == 1 && format!("{run:?}").contains("was locked by another program"), "{run:#?}");
         }
         holder.kill().unwrap();
@@ -186,7 +187,7 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
         let state = state.display();
         assert!(sh(&format!("mount --bind {state} {state}; mount -o remount,bind,ro {state}")));
         for arguments in [&["check"][..], &["check", "--online"], &["sync", "--dry-run"]] {
-            let run = super::support::outcome_of(setup.command().args(arguments));
+            let run = authkeys_testing::outcome_of(setup.command().args(arguments));
             assert!(run.status == 1 && format!("{run:?}").contains("mounted read-only"), "{run:#?}");
         }
         assert!(sh(&format!("umount -l {state}")));
@@ -196,7 +197,7 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
 
 #[test]
 fn f51_an_access_list_that_lets_the_account_write_is_no_obstacle() {
-    lab("promises::f51_an_access_list_that_lets_the_account_write_is_no_obstacle", || {
+    lab(|| {
         if !sh("command -v setfacl >/dev/null && cd /home/alice && chown root: .ssh && setfacl -m u:alice:rwx .ssh") {
             eprintln!("SKIPPED: no setfacl here");
             return;
@@ -209,7 +210,7 @@ fn f51_an_access_list_that_lets_the_account_write_is_no_obstacle() {
 
 #[test]
 fn f53_no_remedy_takes_from_others_what_they_use() {
-    lab("promises::f53_no_remedy_takes_from_others_what_they_use", || {
+    lab(|| {
         let setup = Setup::new().account("alice", "file = \"/tmp/keys/%u\"");
         setup.publish_keys(&[&Key::new("k")]);
         sshd("AuthorizedKeysFile /tmp/keys/%u");
@@ -245,7 +246,7 @@ fn command_in(message: &str) -> &str {
 
 #[test]
 fn f53_the_remedy_for_a_chrooted_sftp_account_can_be_followed() {
-    lab("promises::f53_the_remedy_for_a_chrooted_sftp_account_can_be_followed", || {
+    lab(|| {
         let key = Key::new("k");
         let chroot = "Match User alice\nChrootDirectory %h\nForceCommand internal-sftp\n";
         for more in ["", "PermitTTY no\n"] {
@@ -264,7 +265,7 @@ fn f53_the_remedy_for_a_chrooted_sftp_account_can_be_followed() {
             setup.run(["sync"]).succeeds();
             let ssh = std::env::var("LAB_SSH").unwrap().replacen("ssh ", "sftp ", 1).replacen("-p ", "-P ", 1);
             let sftp = format!("echo pwd | {ssh} -b - -i {} alice@127.0.0.1", key.private().display());
-            assert!(sh(&sftp), "sftp lets {} in:\n{}", key.line, super::support::sshd_log());
+            assert!(sh(&sftp), "sftp lets {} in:\n{}", key.line, authkeys_testing::sshd_log());
             assert!(!login("bob", &key));
             std::fs::write(super::SSHD, text).unwrap();
         }

@@ -1,17 +1,5 @@
 //! EC2's two calls against a scripted server, and against moto's EC2: forms, signatures, pages, errors and remedies.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/ec2.rs"]
-mod ec2;
-#[path = "support/isolated.rs"]
-mod isolated;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
@@ -21,10 +9,10 @@ use authkeys_aws::client::Limits;
 use authkeys_aws::client::retry::Policy;
 use authkeys_aws::ec2::{Ec2, Filter, Permitted};
 use authkeys_core::origin::Class;
+use authkeys_testing::ec2::Ec2Stub;
+use authkeys_testing::moto::Moto;
 
-use ec2::Ec2Stub;
-use isolated::{isolated, set_profile};
-use moto::Moto;
+use crate::isolated::{isolated, set_profile};
 
 const ID: &str = "i-0e2e0000000000001";
 
@@ -49,7 +37,7 @@ fn filter(name: &str, values: &[&str]) -> Filter {
 
 #[test]
 fn tags_are_set_by_one_signed_call() {
-    isolated("tags_are_set_by_one_signed_call", &[], |home| {
+    isolated(&[], |home| {
         let stub = Ec2Stub::start();
         let ours =
             tags(&[("EC2KeyName", "workers-2026-11"), ("authkeysd:detail", ""), ("authkeysd:status", "ok & é+/=")]);
@@ -71,7 +59,7 @@ fn tags_are_set_by_one_signed_call() {
 
 #[test]
 fn every_refusal_has_its_class_and_its_remedy() {
-    isolated("every_refusal_has_its_class_and_its_remedy", &[], |home| {
+    isolated(&[], |home| {
         let stub = Ec2Stub::start();
         let client = client(home, &stub.endpoint());
         let all = [
@@ -111,7 +99,7 @@ fn every_refusal_has_its_class_and_its_remedy() {
 
 #[test]
 fn what_is_not_ec2_and_what_does_not_answer_is_told_so() {
-    isolated("what_is_not_ec2_and_what_does_not_answer_is_told_so", &[], |home| {
+    isolated(&[], |home| {
         let stub = Ec2Stub::start();
         let client = client(home, &stub.endpoint());
         stub.answer(200, "<html>Please log in</html>");
@@ -134,7 +122,7 @@ fn what_is_not_ec2_and_what_does_not_answer_is_told_so() {
 
 #[test]
 fn all_pages_are_read_and_none_that_is_missing_is_overlooked() {
-    isolated("all_pages_are_read_and_none_that_is_missing_is_overlooked", &[], |home| {
+    isolated(&[], |home| {
         let page = |id: &str, next: &str| {
             format!(
                 "<DescribeInstancesResponse><reservationSet><item><instancesSet><item><instanceId>{id}</instanceId>\
@@ -160,7 +148,7 @@ fn motos_ec2_takes_the_tags_and_finds_the_instances_by_them() {
     if !Moto::prepare() {
         return;
     }
-    isolated("motos_ec2_takes_the_tags_and_finds_the_instances_by_them", &[], |home| {
+    isolated(&[], |home| {
         let moto = Moto::start();
         let ids = moto.run_instances(3);
         let client = client(home, &moto.endpoint());

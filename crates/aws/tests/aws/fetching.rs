@@ -9,8 +9,9 @@ use authkeys_aws::client::Limits;
 use authkeys_aws::client::retry::{Jitter, Policy};
 use authkeys_aws::source::Sources;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
+use authkeys_testing::s3_stub::{Answer, Stub};
 
-use super::{Answer, Stub, set_profile};
+use crate::isolated::set_profile;
 
 /// Waits as long as a hundredth of what is allowed, and counts.
 #[derive(Debug, Default)]

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use authkeys_testing::{alone, test_name};
+
 const HOME: &str = "AUTHKEYSD_TEST_HOME";
 const SAFE: [(&str, &str); 6] = [
     ("AWS_EC2_METADATA_DISABLED", "true"),
@@ -16,9 +18,14 @@ const SAFE: [(&str, &str); 6] = [
     ("AWS_REGION", "eu-central-1"),
 ];
 
-/// Runs `body`, given a directory of its own, in a child process. `test` is the name of the calling test; `changes` set
+/// Runs the calling test, whose closure `body` is, in a child process; it is given a directory of its own. `changes` set
 /// variables, or with an empty value remove them.
-pub(crate) fn isolated(test: &str, changes: &[(&str, &str)], body: impl FnOnce(&Path)) {
+pub(crate) fn isolated(changes: &[(&str, &str)], body: impl FnOnce(&Path)) {
+    isolated_as(test_name(&body), changes, body);
+}
+
+/// The same for helpers that have a closure of the test's within their own; `test` is its `test_name`.
+pub(crate) fn isolated_as(test: &str, changes: &[(&str, &str)], body: impl FnOnce(&Path)) {
     if let Some(home) = std::env::var_os(HOME) {
         return body(&PathBuf::from(home));
     }
@@ -29,7 +36,7 @@ pub(crate) fn isolated(test: &str, changes: &[(&str, &str)], body: impl FnOnce(&
         .into_iter()
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args([test, "--exact", "--nocapture"]).env_clear().envs(kept).envs(SAFE);
+    child.args(alone(test)).env_clear().envs(kept).envs(SAFE);
     child.env("AWS_CONFIG_FILE", &config).env("HOME", home.path()).env(HOME, home.path());
     for (name, value) in changes {
         match *value {

@@ -1,22 +1,14 @@
 //! S3's answers, good and broken, against a scripted server: one complete document, or one error that says what to do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers may fail the test; clippy knows only the test functions themselves"
-)]
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use authkeys_aws::source::Sources;
 use authkeys_core::origin::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Version};
+use authkeys_testing::s3_stub::{Answer, Stub, Then};
 
-use scripted::{Answer, Stub, Then, block_on, fails_at, fetch, fetch_from, isolated, set_profile};
-
-#[path = "support/scripted.rs"]
-mod scripted;
+use crate::fetching::{block_on, fails_at, fetch, fetch_from};
+use crate::isolated::{isolated, set_profile};
 
 const URL: &str = "s3://acme-keys/prod/workers.json";
 const ETAG: &str = "ETag: \"abc123\"";
@@ -33,7 +25,7 @@ fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: 
 
 #[test]
 fn a_document_is_brought_with_its_version_by_one_plain_request() {
-    isolated("a_document_is_brought_with_its_version_by_one_plain_request", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG, "x-amz-version-id: V2"], "keys")]);
         let outcome = fetch_from(&stub, home, URL, None);
         let version = Version { label: "V2".to_owned(), token: "\"abc123\"".to_owned() };
@@ -62,7 +54,7 @@ fn a_document_is_brought_with_its_version_by_one_plain_request() {
 
 #[test]
 fn without_a_version_id_the_etag_is_the_label() {
-    isolated("without_a_version_id_the_etag_is_the_label", &[], |home| {
+    isolated(&[], |home| {
         for header in ["x-amz-version-id: null", "X-Other: 1"] {
             let stub = Stub::start([Answer::whole("200 OK", &[ETAG, header], "keys")]);
             let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else { panic!("{header}") };
@@ -73,7 +65,7 @@ fn without_a_version_id_the_etag_is_the_label() {
 
 #[test]
 fn a_known_version_a_pinned_one_and_a_region_go_into_the_request() {
-    isolated("a_known_version_a_pinned_one_and_a_region_go_into_the_request", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
         let url = "s3://b/a%20b%2B%C3%BC%25%3F?version_id=V%2F1&region=us-gov-west-1";
         fetch_from(&stub, home, url, Some(&known())).unwrap();
@@ -86,7 +78,7 @@ fn a_known_version_a_pinned_one_and_a_region_go_into_the_request() {
 
 #[test]
 fn f30_a_304_is_unchanged_with_one_request_even_with_a_checksum() {
-    isolated("f30_a_304_is_unchanged_with_one_request_even_with_a_checksum", &[], |home| {
+    isolated(&[], |home| {
         for headers in [&[ETAG][..], &[ETAG, "x-amz-checksum-crc32: AAAAAA==", "x-amz-checksum-type: FULL_OBJECT"]] {
             let stub = Stub::start([Answer::raw("304 Not Modified", headers, "", Then::Wait)]);
             let start = Instant::now();
@@ -99,7 +91,7 @@ fn f30_a_304_is_unchanged_with_one_request_even_with_a_checksum() {
 
 #[test]
 fn f30_a_304_that_nobody_asked_for_is_no_success() {
-    isolated("f30_a_304_that_nobody_asked_for_is_no_success", &[], |home| {
+    isolated(&[], |home| {
         let answer = Answer::raw("304 Not Modified", &[ETAG], "", Then::Wait);
         fails(home, &[answer], 1, Class::Invalid, &["answered 304"]);
     });
@@ -107,7 +99,7 @@ fn f30_a_304_that_nobody_asked_for_is_no_success() {
 
 #[test]
 fn polls_reuse_one_connection() {
-    isolated("polls_reuse_one_connection", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::raw("304 Not Modified", &[ETAG], "", Then::Wait)]);
         set_profile(home, &format!("endpoint_url = {}", stub.endpoint()));
         let (sources, url) = (Sources::new(), SourceUrl::parse(URL).unwrap());
@@ -127,7 +119,7 @@ fn polls_reuse_one_connection() {
 
 #[test]
 fn f35_a_document_that_is_cut_off_is_no_document() {
-    isolated("f35_a_document_that_is_cut_off_is_no_document", &[], |home| {
+    isolated(&[], |home| {
         let announced = Answer::raw("200 OK", &[ETAG, "Content-Length: 100"], "{\"keys\":", Then::Close);
         fails(home, &[announced], 3, Class::Transient, &["was cut off", "(3 attempts)"]);
         let chunks = Answer::raw("200 OK", &[ETAG, "Transfer-Encoding: chunked"], "8\r\n{\"keys\":\r\n", Then::Close);
@@ -139,7 +131,7 @@ fn f35_a_document_that_is_cut_off_is_no_document() {
 
 #[test]
 fn a_document_that_is_too_large_is_not_transferred() {
-    isolated("a_document_that_is_too_large_is_not_transferred", &[], |home| {
+    isolated(&[], |home| {
         let length = format!("Content-Length: {}", MAX_DOCUMENT + 1);
         let announced = Answer::raw("200 OK", &[&length], "", Then::Hang);
         fails(home, &[announced], 1, Class::Invalid, &["more than 1 MiB"]);
@@ -159,7 +151,7 @@ fn a_document_that_is_too_large_is_not_transferred() {
 
 #[test]
 fn one_mebibyte_is_not_too_large() {
-    isolated("one_mebibyte_is_not_too_large", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], &"#".repeat(MAX_DOCUMENT))]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else { panic!() };
         assert_eq!(current.bytes.len(), MAX_DOCUMENT);
@@ -168,7 +160,7 @@ fn one_mebibyte_is_not_too_large() {
 
 #[test]
 fn f34_a_captive_portals_page_is_brought_as_it_is() {
-    isolated("f34_a_captive_portals_page_is_brought_as_it_is", &[], |home| {
+    isolated(&[], |home| {
         let page = "<html>Please log in</html>";
         let stub = Stub::start([Answer::whole("200 OK", &["Content-Type: text/html"], page)]);
         let Ok(Fetched::Documents { current: Part { bytes, version, .. }, .. }) = fetch_from(&stub, home, URL, None)
@@ -185,7 +177,7 @@ fn f34_a_captive_portals_page_is_brought_as_it_is() {
 
 #[test]
 fn f36_a_denied_call_names_action_resource_and_request() {
-    isolated("f36_a_denied_call_names_action_resource_and_request", &[], |home| {
+    isolated(&[], |home| {
         let denied = Answer::error("403 Forbidden", "AccessDenied", "User: arn:x is\n not \u{1b}[31mallowed", &[]);
         let parts = [
             "answered 403 AccessDenied, request id REQ42: User: arn:x is not",
@@ -203,7 +195,7 @@ fn f36_a_denied_call_names_action_resource_and_request() {
 
 #[test]
 fn f36_what_is_missing_is_named() {
-    isolated("f36_what_is_missing_is_named", &[], |home| {
+    isolated(&[], |home| {
         let not_found = |code: &str, headers: &[&str]| Answer::error("404 Not Found", code, "No.", headers);
         fails(home, &[not_found("NoSuchBucket", &[])], 1, Class::Missing, &["NoSuchBucket", "create the bucket"]);
         fails(home, &[not_found("NoSuchKey", &[])], 1, Class::Missing, &["404 NoSuchKey", "publish it"]);
@@ -217,7 +209,7 @@ fn f36_what_is_missing_is_named() {
 
 #[test]
 fn f36_another_region_is_named() {
-    isolated("f36_another_region_is_named", &[], |home| {
+    isolated(&[], |home| {
         let moved = |headers: &[&str]| Answer::error("301 Moved Permanently", "PermanentRedirect", "No.", headers);
         let parts = ["301 PermanentRedirect", "the bucket is in us-west-2: add `?region=us-west-2`"];
         fails(home, &[moved(&["x-amz-bucket-region: us-west-2"])], 1, Class::Invalid, &parts);
@@ -233,7 +225,7 @@ fn f36_another_region_is_named() {
 
 #[test]
 fn f36_bad_credentials_and_a_disabled_kms_key_are_told_apart() {
-    isolated("f36_bad_credentials_and_a_disabled_kms_key_are_told_apart", &[], |home| {
+    isolated(&[], |home| {
         for (status, code, message, class, part) in [
             ("403 Forbidden", "InvalidAccessKeyId", "m", Class::Denied, "credentials are wrong"),
             ("403 Forbidden", "SignatureDoesNotMatch", "m", Class::Denied, "credentials are wrong"),
@@ -257,7 +249,7 @@ fn f36_bad_credentials_and_a_disabled_kms_key_are_told_apart() {
 
 #[test]
 fn f36_a_wrong_clock_is_named_with_its_offset() {
-    isolated("f36_a_wrong_clock_is_named_with_its_offset", &[], |home| {
+    isolated(&[], |home| {
         let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>m</Message><RequestTime>20261121T101000Z</RequestTime>\
                     <ServerTime>2026-11-21T10:00:00Z</ServerTime></Error>";
         let skewed = Answer::whole("403 Forbidden", &["Date: Sat, 21 Nov 2026 10:00:00 GMT"], body);
@@ -268,7 +260,7 @@ fn f36_a_wrong_clock_is_named_with_its_offset() {
 
 #[test]
 fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
-    isolated("f07_throttling_and_outages_are_tried_again_and_never_an_answer", &[], |home| {
+    isolated(&[], |home| {
         let slow_down = Answer::error("503 Slow Down", "SlowDown", "Reduce.", &[]);
         let good = Answer::whole("200 OK", &[ETAG], "keys");
         let stub = Stub::start([slow_down.clone(), good]);
@@ -285,7 +277,7 @@ fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
 
 #[test]
 fn f36_an_answer_that_does_not_come_or_not_end_is_given_up() {
-    isolated("f36_an_answer_that_does_not_come_or_not_end_is_given_up", &[], |home| {
+    isolated(&[], |home| {
         let start = Instant::now();
         fails(home, &[Answer::silence()], 3, Class::Transient, &["127.0.0.1", "check routes, security groups"]);
         let stalled = Answer::raw("200 OK", &[ETAG, "Content-Length: 9"], "keys", Then::Hang);
@@ -296,7 +288,7 @@ fn f36_an_answer_that_does_not_come_or_not_end_is_given_up() {
 
 #[test]
 fn f36_an_unreachable_endpoint_is_named() {
-    isolated("f36_an_unreachable_endpoint_is_named", &[], |home| {
+    isolated(&[], |home| {
         let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         for (endpoint, part) in
             [(format!("http://{unused}"), "Connection refused"), ("https://s3.nowhere.invalid".to_owned(), "dns error")]
@@ -317,7 +309,7 @@ fn f36_an_unreachable_endpoint_is_named() {
 
 #[test]
 fn plain_http_to_another_machine_is_refused() {
-    isolated("plain_http_to_another_machine_is_refused", &[], |home| {
+    isolated(&[], |home| {
         set_profile(home, "endpoint_url = http://minio.example:9000");
         let error = fetch(URL, None).unwrap_err();
         assert_eq!(error.class, Class::Invalid, "{error}");
@@ -330,7 +322,7 @@ fn plain_http_to_another_machine_is_refused() {
 
 #[test]
 fn f36_a_missing_region_is_named_unless_the_url_has_one() {
-    isolated("f36_a_missing_region_is_named_unless_the_url_has_one", &[("AWS_REGION", "")], |home| {
+    isolated(&[("AWS_REGION", "")], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
         let error = fetch_from(&stub, home, URL, None).unwrap_err();
         assert_eq!((error.class, stub.requests().len()), (Class::Invalid, 0), "{error}");
@@ -341,7 +333,7 @@ fn f36_a_missing_region_is_named_unless_the_url_has_one() {
 
 #[test]
 fn f36_a_region_that_comes_late_is_found_by_the_same_sources() {
-    isolated("f36_a_region_that_comes_late_is_found_by_the_same_sources", &[("AWS_REGION", "")], |home| {
+    isolated(&[("AWS_REGION", "")], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
         let (sources, url) = (Sources::new(), SourceUrl::parse(URL).unwrap());
         block_on(async {
@@ -355,7 +347,7 @@ fn f36_a_region_that_comes_late_is_found_by_the_same_sources() {
 #[test]
 fn f36_missing_credentials_are_named() {
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    isolated("f36_missing_credentials_are_named", &none, |home| {
+    isolated(&none, |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
         let error = fetch_from(&stub, home, URL, None).unwrap_err();
         assert_eq!((error.class, stub.requests().len()), (Class::Denied, 0), "{error}");
@@ -368,7 +360,7 @@ fn f36_missing_credentials_are_named() {
 #[test]
 fn the_endpoint_of_one_service_goes_before_that_of_all() {
     let both = [("AWS_ENDPOINT_URL", "http://127.0.0.1:9"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:10")];
-    isolated("the_endpoint_of_one_service_goes_before_that_of_all", &both, |_home| {
+    isolated(&both, |_home| {
         let error = fetch(URL, None).unwrap_err();
         assert!(error.message.contains("did not reach http://127.0.0.1:10: "), "{error}");
     });
@@ -376,7 +368,7 @@ fn the_endpoint_of_one_service_goes_before_that_of_all() {
 
 #[test]
 fn a_profiles_endpoint_for_s3_is_taken_with_paths_instead_of_host_names() {
-    isolated("a_profiles_endpoint_for_s3_is_taken_with_paths_instead_of_host_names", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
         set_profile(home, &format!("services = own\n[services own]\ns3 =\n  endpoint_url = {}", stub.endpoint()));
         fetch(URL, None).unwrap();

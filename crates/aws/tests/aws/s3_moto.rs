@@ -1,25 +1,13 @@
 //! The S3 source against an S3 that keeps state: versions, conditions, names.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test's helpers may fail the test; clippy knows only the test functions themselves"
-)]
-
 use std::time::Instant;
 
 use authkeys_aws::source::Sources;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version, Versions};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::test_name;
 
-use isolated::{isolated, set_profile};
-use moto::Moto;
-
-#[path = "support/isolated.rs"]
-mod isolated;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
+use crate::isolated::{isolated_as, set_profile};
 
 struct Lab {
     moto: Moto,
@@ -28,11 +16,11 @@ struct Lab {
 }
 
 /// Runs `body` with a moto server that has a bucket `keys` with versions and one `plain` without.
-fn with_lab(test: &str, body: impl FnOnce(&Lab)) {
+fn with_lab(body: impl FnOnce(&Lab)) {
     if !Moto::prepare() {
         return;
     }
-    isolated(test, &[], |home| {
+    isolated_as(test_name(&body), &[], |home| {
         let moto = Moto::start();
         set_profile(home, &format!("endpoint_url = {}", moto.endpoint()));
         moto.make_bucket("keys");
@@ -68,7 +56,7 @@ impl Lab {
 
 #[test]
 fn versions_come_with_their_id_and_an_unchanged_one_does_not_come_again() {
-    with_lab("versions_come_with_their_id_and_an_unchanged_one_does_not_come_again", |lab| {
+    with_lab(|lab| {
         let url = "s3://keys/prod/workers.json";
         let first = lab.moto.put_object("keys", "prod/workers.json", b"one").unwrap();
         let (bytes, version) = lab.document(url, None);
@@ -89,7 +77,7 @@ fn versions_come_with_their_id_and_an_unchanged_one_does_not_come_again() {
 
 #[test]
 fn without_versions_the_etag_is_the_label() {
-    with_lab("without_versions_the_etag_is_the_label", |lab| {
+    with_lab(|lab| {
         assert_eq!(lab.moto.put_object("plain", "k", b"one"), None);
         let (_, version) = lab.document("s3://plain/k", None);
         assert_eq!(version.token, format!("\"{}\"", version.label));
@@ -104,7 +92,7 @@ fn without_versions_the_etag_is_the_label() {
 
 #[test]
 fn f36_what_is_missing_is_missing() {
-    with_lab("f36_what_is_missing_is_missing", |lab| {
+    with_lab(|lab| {
         let version = lab.moto.put_object("keys", "k", b"one").unwrap();
         lab.fails("s3://keys/none", Class::Missing, "404 NoSuchKey");
         lab.fails("s3://nowhere/k", Class::Missing, "404 NoSuchBucket");
@@ -117,7 +105,7 @@ fn f36_what_is_missing_is_missing() {
 
 #[test]
 fn an_object_of_more_than_one_mebibyte_is_refused() {
-    with_lab("an_object_of_more_than_one_mebibyte_is_refused", |lab| {
+    with_lab(|lab| {
         lab.moto.put_object("plain", "k", &vec![b'#'; MAX_DOCUMENT]);
         assert_eq!(lab.document("s3://plain/k", None).0.len(), MAX_DOCUMENT);
         lab.moto.put_object("plain", "k", &vec![b'#'; MAX_DOCUMENT + 1]);
@@ -127,7 +115,7 @@ fn an_object_of_more_than_one_mebibyte_is_refused() {
 
 #[test]
 fn names_are_sent_as_they_are() {
-    with_lab("names_are_sent_as_they_are", |lab| {
+    with_lab(|lab| {
         let keys = [
             "a%20b",
             "a%2Bb",
@@ -152,7 +140,7 @@ fn names_are_sent_as_they_are() {
 
 #[test]
 fn an_unchanged_poll_is_quick() {
-    with_lab("an_unchanged_poll_is_quick", |lab| {
+    with_lab(|lab| {
         lab.moto.put_object("keys", "k", b"one");
         let start = Instant::now();
         let (_, version) = lab.document("s3://keys/k", None);

@@ -1,22 +1,14 @@
 //! Secrets Manager's and Parameter Store's answers, good and broken, against a scripted server: whole documents, or one
 //! error that says what to do.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers may fail the test; clippy knows only the test functions themselves"
-)]
-
 use std::path::Path;
 
 use authkeys_aws::source::Sources;
 use authkeys_core::origin::{Class, Fetch, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Versions};
+use authkeys_testing::s3_stub::{Answer, Stub, Then};
 
-use scripted::{Answer, Stub, Then, block_on, fails_at, fetch, fetch_from, isolated, set_profile};
-
-#[path = "support/scripted.rs"]
-mod scripted;
+use crate::fetching::{block_on, fails_at, fetch, fetch_from};
+use crate::isolated::{isolated, set_profile};
 
 const SECRET: &str = "secretsmanager:prod/ssh";
 const CURRENT_ONLY: &str = "secretsmanager:prod/ssh?stages=AWSCURRENT";
@@ -62,7 +54,7 @@ fn versions(fetched: &Fetched) -> Vec<String> {
 
 #[test]
 fn the_stages_are_read_in_the_order_that_hides_no_promotion() {
-    isolated("the_stages_are_read_in_the_order_that_hides_no_promotion", &[], |home| {
+    isolated(&[], |home| {
         let answers = [value("v2", &["AWSPENDING"], "two"), value("v1", &["AWSCURRENT"], "one")];
         let stub = Stub::start(answers.into_iter().chain([value("v0", &["AWSPREVIOUS"], "zero")]));
         let url = "secretsmanager:prod/ssh?stages=AWSPREVIOUS,AWSCURRENT,AWSPENDING";
@@ -82,7 +74,7 @@ fn the_stages_are_read_in_the_order_that_hides_no_promotion() {
 
 #[test]
 fn an_unchanged_secret_is_one_call_for_each_stage_and_brings_nothing() {
-    isolated("an_unchanged_secret_is_one_call_for_each_stage_and_brings_nothing", &[], |home| {
+    isolated(&[], |home| {
         let pending = value("v2", &["AWSPENDING"], "two");
         let current = value("v1", &["AWSCURRENT"], "one");
         let answers = [&pending, &current, &pending, &current, &no_such_stage(), &current].map(Clone::clone);
@@ -103,7 +95,7 @@ fn an_unchanged_secret_is_one_call_for_each_stage_and_brings_nothing() {
 
 #[test]
 fn a_stage_that_nothing_bears_or_without_a_value_is_passed_over() {
-    isolated("a_stage_that_nothing_bears_or_without_a_value_is_passed_over", &[], |home| {
+    isolated(&[], |home| {
         let current = value("v1", &["AWSCURRENT"], "one");
         let empty = Answer::json("{\"VersionId\":\"v2\",\"VersionStages\":[\"AWSPENDING\"]}");
         let missing = Answer::json_error("400 Bad Request", "ResourceNotFoundException", "can't find it.");
@@ -122,7 +114,7 @@ fn a_stage_that_nothing_bears_or_without_a_value_is_passed_over() {
 
 #[test]
 fn a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it() {
-    isolated("a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it", &[], |home| {
+    isolated(&[], |home| {
         let answer = value("v1\\u001b[2J\\nWATCHDOG=trigger\\u202e", &["AWSCURRENT"], "one");
         let stub = Stub::start([answer.clone(), answer]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, CURRENT_ONLY, None) else { panic!() };
@@ -133,7 +125,7 @@ fn a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it()
 
 #[test]
 fn any_other_error_of_any_stage_is_the_secrets() {
-    isolated("any_other_error_of_any_stage_is_the_secrets", &[], |home| {
+    isolated(&[], |home| {
         let current = value("v1", &["AWSCURRENT"], "one");
         let broken = Answer::json_error("500 Internal Server Error", "InternalServiceError", "An error occurred.");
         let parts = ["GetSecretValue AWSPENDING answered 500 InternalServiceError", "request id REQ42", "(3 attempts)"];
@@ -148,7 +140,7 @@ fn any_other_error_of_any_stage_is_the_secrets() {
 
 #[test]
 fn a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none() {
-    isolated("a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none", &[], |home| {
+    isolated(&[], |home| {
         let stub = Stub::start([Answer::json("{\"VersionId\":\"v1\",\"SecretBinary\":\"AP9rZXlz\"}")]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, CURRENT_ONLY, None) else { panic!() };
         assert_eq!(*current.bytes, b"\0\xffkeys");
@@ -159,7 +151,7 @@ fn a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none()
 
 #[test]
 fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
-    isolated("f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy", &[], |home| {
+    isolated(&[], |home| {
         let resource =
             "allow secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-central-1:*:secret:prod/ssh-??????";
         for (code, message, class, part) in [
@@ -218,7 +210,7 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
 
 #[test]
 fn f07_throttling_and_outages_of_the_json_services_are_tried_again() {
-    isolated("f07_throttling_and_outages_of_the_json_services_are_tried_again", &[], |home| {
+    isolated(&[], |home| {
         for (status, code) in [
             ("400 Bad Request", "ThrottlingException"),
             ("400 Bad Request", "RequestLimitExceeded"),
@@ -237,7 +229,7 @@ fn f07_throttling_and_outages_of_the_json_services_are_tried_again() {
 
 #[test]
 fn f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too() {
-    isolated("f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too", &[], |home| {
+    isolated(&[], |home| {
         for (message, part) in [
             (
                 "Signature expired: 20261121T100000Z is now earlier than 20261121T101000Z (20261121T101500Z - 5 min.)",
@@ -257,7 +249,7 @@ fn f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too() {
 #[test]
 fn f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then() {
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    isolated("f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then", &none, |home| {
+    isolated(&none, |home| {
         let expired = Answer::json_error("400 Bad Request", "ExpiredTokenException", "The security token is expired");
         let stub = Stub::start([expired, parameter("String", 1, "keys")]);
         let keys = |id: &str| {
@@ -285,7 +277,7 @@ fn f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then() {
 
 #[test]
 fn a_parameter_is_brought_decrypted_with_its_version_and_unchanged_brings_nothing() {
-    isolated("a_parameter_is_brought_decrypted_with_its_version_and_unchanged_brings_nothing", &[], |home| {
+    isolated(&[], |home| {
         let again = parameter("SecureString", 3, "keys");
         let remade =
             Answer::json("{\"Parameter\":{\"Value\":\"other\",\"Version\":3,\"LastModifiedDate\":1795255300}}");
@@ -304,7 +296,7 @@ fn a_parameter_is_brought_decrypted_with_its_version_and_unchanged_brings_nothin
 
 #[test]
 fn versions_labels_and_arns_of_parameters_are_sent_as_they_are_to_the_arns_region() {
-    isolated("versions_labels_and_arns_of_parameters_are_sent_as_they_are_to_the_arns_region", &[], |home| {
+    isolated(&[], |home| {
         let arn = "arn:aws:ssm:us-west-2:210987654321:parameter/prod/keys";
         for (id, region) in [("keys:live", "eu-central-1"), ("/prod/keys:3", "eu-central-1"), (arn, "us-west-2")] {
             let stub = Stub::start([parameter("String", 3, "keys")]);
@@ -318,7 +310,7 @@ fn versions_labels_and_arns_of_parameters_are_sent_as_they_are_to_the_arns_regio
 
 #[test]
 fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
-    isolated("f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy", &[], |home| {
+    isolated(&[], |home| {
         let denied = "allow ssm:GetParameter on arn:aws:ssm:eu-central-1:*:parameter/prod/keys";
         let disabled = "k is disabled. (Service: AWSKMS; Error Code: DisabledException)";
         let pending = "k is pending deletion. (Service: AWSKMS; Error Code: KMSInvalidStateException)";
@@ -346,7 +338,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
 
 #[test]
 fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
-    isolated("f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents", &[], |home| {
+    isolated(&[], |home| {
         let page = Answer::whole("200 OK", &["Content-Type: text/html"], "<html>Please log in</html>");
         let parts = ["answered 200", "no answer of the service: find the proxy or login page"];
         fails_at(home, PARAMETER, std::slice::from_ref(&page), 1, Class::Invalid, &parts);
@@ -378,7 +370,7 @@ fn the_services_endpoints_go_before_that_of_all() {
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:10"),
         ("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:11"),
     ];
-    isolated("the_services_endpoints_go_before_that_of_all", &own, |_home| {
+    isolated(&own, |_home| {
         for (url, port) in [(SECRET, 10), (PARAMETER, 11)] {
             let error = fetch(url, None).unwrap_err();
             let part = format!("did not reach http://127.0.0.1:{port}: ");

@@ -2,9 +2,8 @@
 
 use authkeys_core::document::{self, Document, Refused, Rules};
 use authkeys_core::key::Fingerprint;
+use authkeys_testing::numbered::{ed, print, rules, wire};
 use proptest::prelude::*;
-
-use super::keys::{ed, print, rules, wire};
 
 fn parse(bytes: impl AsRef<[u8]>) -> Result<Document, Refused> {
     document::parse(bytes.as_ref(), &Rules { line: rules(), allow_private_key: false })

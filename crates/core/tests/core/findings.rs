@@ -5,9 +5,8 @@ use authkeys_core::key::{LineRules, OptionPolicy};
 use authkeys_core::publishing::diff::Diff;
 use authkeys_core::publishing::findings::{State, counted_keys, faults, judge, warnings};
 use authkeys_core::report::text::Colour;
+use authkeys_testing::numbered::{modulus, on_curve, wire};
 use jiff::Timestamp;
-
-use super::keys::{modulus, on_curve, wire};
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh a";
 const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB8ezWk7rjXbeTGoJyq2RDGqBpgPYzRbLhBYKQnFlNNn b";

@@ -4,8 +4,7 @@ use authkeys_core::fleet::table::{self, Layout};
 use authkeys_core::fleet::{Filter, Fleet, KeySet, Node, ShortDigest, State, Wanted, Word, html};
 use authkeys_core::report::tags::TagNames;
 use authkeys_core::report::text::Colour;
-
-use crate::fleet_fixture::{NEW, OLD, judged, many, node, said, view};
+use authkeys_testing::fleet::{NEW, OLD, judged, many, node, said, view};
 
 fn states(fleet: &Fleet) -> Vec<(&str, State)> {
     let mut states: Vec<_> = fleet.rows.iter().map(|row| (row.node.id.as_str(), row.state)).collect();

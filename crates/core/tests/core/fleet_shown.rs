@@ -4,10 +4,9 @@ use authkeys_core::fleet::progress;
 use authkeys_core::fleet::table::{self, Layout, ago, grouped};
 use authkeys_core::fleet::{Fleet, html, json};
 use authkeys_core::report::text::Colour;
+use authkeys_testing::fleet::{NEW, judged, many, node, said, view};
 use jiff::SignedDuration;
 use unicode_width::UnicodeWidthStr as _;
-
-use crate::fleet_fixture::{NEW, judged, many, node, said, view};
 
 const WIDE: Layout = Layout { colour: Colour::No, width: Some(120), all: false };
 
@@ -132,7 +131,7 @@ fn the_json_is_as_it_is_documented() {
     let never = back["nodes"].as_array().unwrap().iter().find(|node| node["state"] == "unreported").unwrap();
     assert!(never["status"].is_null() && never["synced"].is_null());
 
-    let documented = include_str!("../../docs/output.md").split("## `authkeysctl fleet --json`").nth(1).unwrap();
+    let documented = include_str!("../../../../docs/output.md").split("## `authkeysctl fleet --json`").nth(1).unwrap();
     for object in [&back, &back["key_sets"][0], first] {
         for field in object.as_object().unwrap().keys() {
             let told = [format!("`{field}`"), format!("`{field}[]`"), format!(".{field}`")];

@@ -1,7 +1,5 @@
 //! Ten thousand nodes with the real scheduling: no second of the source's day is much busier than another.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -1,11 +1,9 @@
 //! The properties of the fuzz targets (fuzz/src), over the committed seeds: what `make fuzz` starts from.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, unreachable_pub, reason = "test code")]
-
 use std::path::Path;
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../../../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "to the fuzz targets it is a library")]
 mod properties;
 
 /// Runs one target's property over its seeds, of which `least` are good, and over each seed cut short and spoilt in a few places.

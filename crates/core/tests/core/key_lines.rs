@@ -1,9 +1,8 @@
 //! The grammar of key lines: what is installed, and what is recognised in lines that others wrote.
 
 use authkeys_core::key::{BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, Weakness, identify};
+use authkeys_testing::numbered::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
 use proptest::prelude::*;
-
-use super::keys::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
 
 fn fault(text: &str) -> BadLine {
     KeyLine::parse(text.as_bytes(), &rules()).expect_err(text)

@@ -7,11 +7,10 @@ use authkeys_core::guard::{Guard, Held, MaxRemovals};
 use authkeys_core::key::{Fingerprint, identify};
 use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, Plan, PresentLines, add_pinned, desired, plan};
 use authkeys_core::user::UserName;
+use authkeys_testing::numbered::{ed, line, print, rsa, rules, wire};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-
-use super::keys::{ed, line, print, rsa, rules, wire};
 
 fn document(text: &str) -> Document {
     document::parse(text.as_bytes(), &Rules { line: rules(), allow_private_key: false }).unwrap()
@@ -87,7 +86,7 @@ fn f09_a_key_that_was_installed_once_and_left_the_set_leaves_every_line() {
 fn f09_a_revoked_key_goes_although_it_was_never_ours_and_in_whatever_coat() {
     let plain = rsa(2_048, 3);
     let (_, blob) = plain.split_once(' ').unwrap();
-    let spelled = wire(&[b"RSA", &[0, 1, 0, 1], &[vec![0, 0], super::keys::modulus(2_048, 3)].concat()]);
+    let spelled = wire(&[b"RSA", &[0, 1, 0, 1], &[vec![0, 0], authkeys_testing::numbered::modulus(2_048, 3)].concat()]);
     let present = format!(
         "rsa-sha2-256 {blob}\nbogus=\"x y\" ssh-rsa {spelled} hidden\n{plain}\r\n{} theirs\n# {plain}\n",
         ed(9)

@@ -1,7 +1,5 @@
 //! Ten thousand nodes that all have something to tell at once, with the real planning, against EC2's budget for an account.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

@@ -1,11 +1,10 @@
 //! The allowed_signers file: every fault with its line, and who may sign.
 
 use authkeys_core::verify::{NotAllowed, SignerRules, Signers, SignersFault, signed_by};
+use authkeys_testing::numbered::{ed, line, rsa};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-
-use super::keys::{ed, line, rsa};
 
 fn parse(text: &str, principals: &[&str]) -> Result<Signers, Vec<SignersFault>> {
     let principals: Vec<String> = principals.iter().map(|who| (*who).to_owned()).collect();

@@ -2,8 +2,7 @@
 
 use authkeys_core::document::{self, Document, Name, Rules};
 use authkeys_core::verify::{Distrust, Mark, Trust, verify};
-
-use super::keys::{ed, rules};
+use authkeys_testing::numbered::{ed, rules};
 
 fn document(fields: &str) -> Document {
     let text = format!("{{\"version\":1,{fields}\"keys\":[{{\"public_key\":\"{}\"}}]}}", ed(1));

@@ -1,30 +1,15 @@
 //! Signing with keys that only an agent has, security keys among them: stock ssh-keygen asks the agent, and both its
 //! verdict and ours is good.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
-
-mod support;
-
-#[path = "support/agents.rs"]
-mod agents;
-#[path = "support/desk.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod desk;
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-#[path = "support/signing.rs"]
-mod signing;
-
 use std::path::Path;
 
-use agents::{StockAgent, TokenAgent, public_file};
-use desk::{Desk, document, serial};
-use moto::Moto;
-use signing::{Oracle, Token, frame, frame_of};
-use support::{Key, Run, Setup, clean_ctl, me, outcome_of};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::signing::{Oracle, Token, frame, frame_of};
+use authkeys_testing::{Key, Run, Setup, clean_ctl, me, outcome_of};
 use tempfile::TempDir;
+
+use crate::desk::{Desk, document, serial};
+use crate::key_agents::{StockAgent, TokenAgent, public_file};
 
 const WHO: &str = "ops@acme";
 const TARGET: &str = "s3://keys/workers.json";

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
 use tempfile::TempDir;
-
-use crate::support::{Key, Run, clean_ctl, outcome_of, stand_in};
 
 pub(crate) struct Desk {
     directory: TempDir,

@@ -1,23 +1,13 @@
 //! `authkeysctl fleet` as an operator runs it, against an EC2 and an S3 that keep state.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-#[path = "support/moto_ec2.rs"]
-mod moto_ec2;
-
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 use std::time::Duration;
 
-use moto::Moto;
-use moto_ec2::{fleet_at, run_instances, tag, terminate};
-use support::{Run, clean_ctl, outcome_of, stand_in};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Run, clean_ctl, outcome_of, stand_in};
+
+use crate::instances::{fleet_at, run_instances, tag, terminate};
 
 const NEW: &str = "9f86d081884c7d65";
 const OLD: &str = "0a1b2c3d4e5f6789";
@@ -177,8 +167,8 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
 
 #[test]
 fn each_command_in_the_guide_is_one_that_the_program_takes() {
-    let guide = include_str!("../docs/fleet.md");
-    let lines: Vec<String> = support::blocks(guide, "sh").collect();
+    let guide = include_str!("../../../../docs/fleet.md");
+    let lines: Vec<String> = authkeys_testing::blocks(guide, "sh").collect();
     let directory = tempfile::tempdir().unwrap();
     let mut seen = 0;
     for line in lines.iter().flat_map(|block| block.lines()) {

@@ -1,27 +1,13 @@
 //! Fifty real agents with identities of their own on one endpoint: published once, seen by `fleet --wait` on all of them;
 //! one that breaks is told from the others, and why.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/imds.rs"]
-mod imds;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto.rs"]
-mod moto;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "support/moto_ec2.rs"]
-mod moto_ec2;
-
 use std::time::{Duration, Instant};
 
-use imds::Imds;
-use moto::Moto;
-use moto_ec2::{fleet_at, run_instances};
-use support::{Key, Run, Service, Setup, me, outcome_of};
+use authkeys_testing::imds::Imds;
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, Run, Service, Setup, me, outcome_of};
+
+use crate::instances::{fleet_at, run_instances};
 
 const AGENTS: usize = 50;
 

@@ -1,20 +1,12 @@
 //! The fleet's page in a real browser: what it shows, light and dark, on a phone, and that it harms and asks nobody.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-#[path = "support/browser.rs"]
-mod browser;
-#[allow(dead_code, reason = "not all of it is used here")]
-#[path = "core/fleet_fixture.rs"]
-mod fleet_fixture;
-
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use authkeys_core::fleet::{Node, html};
-use browser::Browser;
-use fleet_fixture::{judged, many, node};
+use authkeys_testing::fleet::{judged, many, node};
+
+use crate::browser::{self, Browser};
 
 const PHONE: (u32, u32) = (390, 844);
 const DESK: (u32, u32) = (1280, 900);
@@ -44,7 +36,7 @@ const CONTRAST: &str = "(() => {
 })()";
 
 fn pages() -> PathBuf {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet-page");
+    let place = authkeys_testing::scratch().join("fleet-page");
     std::fs::create_dir_all(&place).unwrap();
     place
 }

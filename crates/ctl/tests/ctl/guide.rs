@@ -1,25 +1,14 @@
 //! The guide for publishers tells the truth: its commands run, its policy is JSON, its exit codes are the program's.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/desk.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod desk;
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use desk::document;
-use moto::Moto;
-use support::{Key, authkeysctl, blocks, clean_ctl, outcome_of, stand_in};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, authkeysctl, blocks, clean_ctl, outcome_of, stand_in};
 
-const GUIDE: &str = include_str!("../docs/publish.md");
+use crate::desk::{document, serial};
+
+const GUIDE: &str = include_str!("../../../../docs/publish.md");
 
 #[test]
 fn every_command_of_the_guide_does_what_it_says() {
@@ -35,7 +24,7 @@ fn every_command_of_the_guide_does_what_it_says() {
     std::fs::write(desk.path().join("allowed_signers"), format!("ops@acme namespaces=\"authkeysd\" {}\n", ops.bare()))
         .unwrap();
     std::fs::write(desk.path().join("keys.json"), document(Some(1), &[&key])).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_authkeysd")).parent().unwrap();
+    let program = authkeys_testing::program("authkeysctl").parent().unwrap().to_owned();
     let mut ran = 0;
     for line in blocks(GUIDE, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()) {
         let mut shell = clean_ctl();
@@ -51,12 +40,12 @@ fn every_command_of_the_guide_does_what_it_says() {
     }
     assert!(ran > 7, "{ran}");
     let published = moto.object("acme-ssh-keys", "prod/workers.json");
-    assert!(desk::serial(&published) == 2 && published.contains("BEGIN SSH SIGNATURE"), "{published}");
+    assert!(serial(&published) == 2 && published.contains("BEGIN SSH SIGNATURE"), "{published}");
 }
 
 #[test]
 fn the_policy_and_the_exit_codes_are_right() {
-    let policy = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/iam/publisher.json")).unwrap();
+    let policy = std::fs::read_to_string(authkeys_testing::checkout().join("examples/iam/publisher.json")).unwrap();
     for (action, told) in policy.split('"').filter_map(|word| Some((word, word.split_once(':')?.1))) {
         let asked = ["s3:", "secretsmanager:", "ssm:"].iter().any(|service| action.starts_with(service))
             && !action.contains('/');

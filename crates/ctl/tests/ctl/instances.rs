@@ -4,10 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{clean_ctl, stand_in};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-
-use crate::moto::Moto;
-use crate::support::{clean_ctl, stand_in};
 
 /// Where they run: the region that the metadata service's stand-in tells.
 pub(crate) const REGION: &str = "eu-west-1";

@@ -7,10 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use authkeys_testing::signing::{Token, pack, strings};
+use authkeys_testing::{Key, eventually};
 use tempfile::TempDir;
-
-use crate::signing::{Token, pack, strings};
-use crate::support::{Key, eventually};
 
 const FAILURE: u8 = 5;
 const LIST: u8 = 11;

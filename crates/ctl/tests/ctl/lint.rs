@@ -1,21 +1,16 @@
 //! `authkeysctl lint` as a person or a script meets it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use authkeys_testing::{Key, Run, Setup, authkeysctl, clean_ctl, me, outcome_of};
 use serde_json::Value;
-use support::{Key, Run, Setup, authkeysctl, clean_ctl, me, outcome_of};
 use tempfile::TempDir;
 
-const OUTPUT: &str = include_str!("../docs/output.md");
+const OUTPUT: &str = include_str!("../../../../docs/output.md");
 
 fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -238,7 +233,7 @@ fn names_that_deceive_reach_no_output() {
     let document = format!(r#"{{"version": 1, "keys": [{{"public_key": "{}", "accounts": [{accounts}]}}]}}"#, key.line);
     std::fs::write(&path, document).unwrap();
     for more in [&["--json"][..], &[]] {
-        let run = support::outcome_of(support::clean_ctl().arg("lint").args(more).arg(&path));
+        let run = authkeys_testing::outcome_of(authkeys_testing::clean_ctl().arg("lint").args(more).arg(&path));
         let shown = format!("{}{}", run.stdout, run.stderr);
         assert!(shown.contains("admin"), "{shown}");
         for c in shown.chars().filter(|c| !c.is_ascii() || c.is_control()) {

@@ -6,7 +6,7 @@ use std::process::Command;
 #[test]
 fn the_program_has_the_packages_version_and_lists_its_commands() {
     let run = |argument: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_authkeysctl")).arg(argument).output().unwrap();
+        let output = Command::new(authkeys_testing::program("authkeysctl")).arg(argument).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };

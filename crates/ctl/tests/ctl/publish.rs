@@ -1,24 +1,10 @@
 //! `authkeysctl publish` to S3: what it shows and refuses, the serial it takes, and two publishers at once.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+use authkeys_testing::moto::Moto;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Setup, me};
 
-mod support;
-
-#[path = "support/desk.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod desk;
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-
-use desk::{Desk, document, serial};
-use moto::Moto;
-use s3_stub::{Answer, Stub};
-use support::{Key, Setup, me};
+use crate::desk::{Desk, document, serial};
 
 const TARGET: &str = "s3://keys/prod/workers.json";
 
@@ -87,7 +73,7 @@ fn a_publication_takes_the_next_serial_and_changes_no_other_byte() {
 fn what_is_published_already_is_not_published_again_with_another_serial() {
     let Some(bucket) = Bucket::new() else { return };
     let key = Key::new("k");
-    let already = |run: &support::Run, serial: u32| {
+    let already = |run: &authkeys_testing::Run, serial: u32| {
         run.succeeds();
         let words = format!("{TARGET}: this is what is published already, with serial {serial}\n");
         assert_eq!(run.stdout, words);

@@ -1,25 +1,12 @@
 //! `authkeysctl publish` to Secrets Manager and Parameter Store: nodes see the old document or the new one, and of two
 //! publishers at once none is lost unseen.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
-#[path = "support/desk.rs"]
-mod desk;
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-#[path = "support/s3_stub.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod s3_stub;
-
-use desk::{Desk, aws_json, document, serial};
-use moto::Moto;
-use s3_stub::{Answer, Stub};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Setup, me};
 use serde_json::{Value, json};
-use support::{Key, Setup, me};
+
+use crate::desk::{Desk, aws_json, document, serial};
 
 const SECRET: &str = "secretsmanager:prod/keys";
 const PARAMETER: &str = "ssm:/prod/keys";

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::support::eventually;
+use authkeys_testing::eventually;
 
 /// The terminal and what runs on it; both end when this is dropped.
 pub(crate) struct Terminal {

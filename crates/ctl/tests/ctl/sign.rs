@@ -1,17 +1,12 @@
 //! `authkeysctl sign`: byte for byte what the stock `ssh-keygen -Y sign` and `cat` make, or a refusal.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{Key, KeyType, Run, clean_ctl, outcome_of};
+use authkeys_testing::{Key, KeyType, Run, clean_ctl, outcome_of};
 use tempfile::TempDir;
 
 fn document(key: &Key, serial: u64) -> String {
@@ -159,7 +154,12 @@ fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     assert!(lock.unwrap().success());
     // Without a terminal there is nobody to ask.
     let mut command = Command::new("setsid");
-    command.args(["--wait", &support::sibling("authkeysctl"), "sign", "--key"]).arg(locked.private()).arg(&path);
+    command
+        .arg("--wait")
+        .arg(authkeys_testing::program("authkeysctl"))
+        .args(["sign", "--key"])
+        .arg(locked.private())
+        .arg(&path);
     let run = outcome_of(command.stdin(Stdio::null()));
     run.fails(1, &[&["has a passphrase", "ssh-add"]]);
 

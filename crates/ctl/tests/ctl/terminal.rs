@@ -1,26 +1,11 @@
 //! `authkeysctl` on a terminal: what it asks, and what each answer does; the bar that fills.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, eventually};
 
-mod support;
-
-#[path = "support/desk.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod desk;
-#[path = "support/moto.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod moto;
-#[path = "support/moto_ec2.rs"]
-mod moto_ec2;
-#[path = "support/terminal.rs"]
-mod terminal;
-
-use desk::{Desk, document, serial};
-use moto::Moto;
-use moto_ec2::{fleet_at, run_instances, tag, terminate};
-use support::{Key, eventually};
-use terminal::Terminal;
+use crate::desk::{Desk, document, serial};
+use crate::instances::{fleet_at, run_instances, tag, terminate};
+use crate::screen::Terminal;
 
 const TARGET: &str = "s3://keys/workers.json";
 

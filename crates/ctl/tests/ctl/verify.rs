@@ -1,16 +1,11 @@
 //! `authkeysctl verify` and `lint --allowed-signers`: the verdict of the stock `ssh-keygen -Y verify`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
-#![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
-
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use authkeys_testing::{Key, KeyType, Run, Setup, clean_ctl, me, outcome_of};
 use serde_json::Value;
-use support::{Key, KeyType, Run, Setup, clean_ctl, me, outcome_of};
 use tempfile::TempDir;
 
 struct Desk {
