@@ -6,10 +6,14 @@
 mod instance;
 mod journal;
 mod memory_wiped;
+mod pressure;
 mod reports;
 mod service;
 mod service_moto;
 mod signed_documents;
+mod source_environment;
 mod source_network;
+mod source_profiles;
 mod source_secrets_moto;
+mod status;
 mod tls_server;

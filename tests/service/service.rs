@@ -1,9 +1,7 @@
-//! The service as its manager sees it: readiness, status line, watchdog, signals, the lock, the status file.
+//! The service as its manager sees it: readiness, status line, watchdog, signals, stops, windows, the lock.
 
-use std::fs::{File, Permissions};
-use std::io::{Read as _, Write as _};
+use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,10 +9,10 @@ use authkeys_testing::{Key, Manager, Service, Setup, authorized_keys, eventually
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const TWO_SECONDS: Duration = Duration::from_secs(2);
+pub(super) const TWO_SECONDS: Duration = Duration::from_secs(2);
 
 /// One account, of the user who runs the tests, whose file is in the setup's directory; a schedule of one second.
-fn setup() -> (Setup, PathBuf) {
+pub(super) fn setup() -> (Setup, PathBuf) {
     let mut setup = Setup::new();
     setup.top = "schedule = \"1s\"".to_owned();
     let file = setup.path("authorized_keys");
@@ -22,11 +20,11 @@ fn setup() -> (Setup, PathBuf) {
     (setup, file)
 }
 
-fn status(setup: &Setup) -> Value {
+pub(super) fn status(setup: &Setup) -> Value {
     serde_json::from_slice(&std::fs::read(setup.runtime_dir().join("status.json")).unwrap()).unwrap()
 }
 
-fn holds(file: &Path, key: &Key) -> bool {
+pub(super) fn holds(file: &Path, key: &Key) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     text.contains(key.base64())
 }
@@ -215,79 +213,6 @@ fn a_window_opens_on_the_second_under_a_schedule_of_hours() {
 }
 
 #[test]
-fn status_is_good_only_when_fresh_and_ok() {
-    let (setup, _) = setup();
-    let run = setup.run(["status"]);
-    assert_eq!((run.status, run.stderr.lines().count()), (1, 1), "{}", run.stderr);
-    assert!(run.stderr.contains("no cycle has ended yet"), "{}", run.stderr);
-    let key = Key::new("test");
-    setup.publish(key.bare() + "\n");
-    assert_eq!(setup.run(["sync"]).status, 0);
-    let run = setup.run(["status"]);
-    assert!(run.status == 0 && run.stdout.starts_with("ok, ") && run.stderr.is_empty(), "{run:?}");
-    let json: Value = serde_json::from_str(&setup.run(["status", "--json"]).stdout).unwrap();
-    assert_eq!(json, status(&setup));
-    assert_eq!(json["accounts"][0]["in_force"][0]["fingerprint"], key.fingerprint());
-    std::thread::sleep(Duration::from_millis(20));
-    let run = setup.run(["status", "--max-age", "0s"]);
-    assert!(run.status == 1 && run.stderr.contains("is the service running?"), "{run:?}");
-    setup.publish("nothing good");
-    assert_eq!(setup.run(["sync"]).status, 1);
-    let run = setup.run(["status"]);
-    assert!(run.status == 1 && run.stdout.starts_with("stale, ") && run.stdout.contains("last ok at"), "{run:?}");
-    let before = status(&setup);
-    setup.run(["sync", "--dry-run"]);
-    assert_eq!(status(&setup), before, "a dry run leaves no trace");
-    assert_eq!(setup.run(["status", "--max-age", "soon"]).status, 64);
-}
-
-#[test]
-fn status_says_when_the_service_was_stopped_or_killed() {
-    let (setup, _) = setup();
-    setup.publish_keys(&[&Key::new("k")]);
-    setup.write_config();
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        let service = Service::start(&setup, |_| {});
-        let json = || serde_json::from_str::<Value>(&setup.run(["status", "--json"]).stdout).unwrap_or_default();
-        eventually("the service is seen", || json()["running"] == true && json()["status"] == "ok");
-        // Between two cycles; while one runs it was due.
-        eventually("a status between two cycles", || {
-            let run = setup.run(["status"]);
-            run.status == 0 && run.stdout.starts_with("ok, ") && run.stdout.contains(", next at")
-        });
-        service.end(signal);
-        let run = setup.run(["status"]);
-        assert!(run.status == 1 && run.stderr.contains("the service is not running"), "{run:?}");
-        assert!(run.stdout.starts_with("the service is not running"), "{run:?}");
-        assert!(!run.stdout.contains("next at"), "{run:?}");
-        let run = setup.run(["status", "--json", "--max-age", "1h"]);
-        let json: Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!((run.status, &json["running"]), (1, &Value::Bool(false)), "{run:?}");
-    }
-    // Who runs cycles by himself misses no service.
-    setup.run(["sync"]).succeeds();
-    let run = setup.run(["status"]);
-    assert!(run.status == 0 && run.stdout.starts_with("ok, "), "{run:?}");
-}
-
-#[test]
-fn a_runtime_directory_that_is_made_is_readable_for_monitors_whatever_the_umask() {
-    let (setup, _) = setup();
-    setup.publish_keys(&[&Key::new("k")]);
-    let program = setup.command();
-    std::fs::remove_dir(setup.runtime_dir()).unwrap();
-    let mut command = std::process::Command::new("sh");
-    command
-        .args(["-c", "umask 077 && exec \"$@\"", "sh"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .arg("sync");
-    assert!(command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").status().unwrap().success());
-    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
-    assert_eq!([mode(&setup.runtime_dir()), mode(&setup.runtime_dir().join("status.json"))], [0o755, 0o644]);
-}
-
-#[test]
 fn an_expiry_is_told_in_its_second_and_not_at_the_next_fetch() {
     let (mut setup, _) = setup();
     setup.top = "schedule = \"1h\"".to_owned();
@@ -301,222 +226,4 @@ fn an_expiry_is_told_in_its_second_and_not_at_the_next_fetch() {
     let told: jiff::Timestamp = status(&setup)["started"].as_str().unwrap().parse().unwrap();
     assert!(told >= expires && told.duration_since(expires) < jiff::SignedDuration::from_secs(2), "{told} {expires}");
     assert_eq!(status(&setup)["status"], "stale");
-}
-
-#[test]
-fn f10_a_state_that_sync_cannot_use_is_what_status_tells() {
-    let (setup, _) = setup();
-    setup.publish_keys(&[&Key::new("k")]);
-    setup.run(["sync"]).succeeds();
-    setup.run(["status"]).succeeds();
-    let (state, file) = (setup.state_dir(), setup.state_dir().join("state.json"));
-    let (good, mode) = (std::fs::read(&file).unwrap(), Permissions::from_mode);
-    let spoilt: [(&str, &dyn Fn()); 3] = [
-        ("damaged", &|| std::fs::write(&file, "{").unwrap()),
-        ("written by others", &|| std::fs::set_permissions(&state, mode(0o777)).unwrap()),
-        ("move it away", &|| {
-            std::fs::remove_file(&file).unwrap();
-            std::os::unix::fs::symlink("/dev/null", &file).unwrap();
-        }),
-    ];
-    for (word, spoil) in spoilt {
-        spoil();
-        // Nothing is written, so nothing is told either.
-        setup.run(["sync", "--dry-run"]).fails(1, &[&[word]]);
-        setup.run(["status"]).succeeds();
-        let run = setup.run(["sync", "--json"]);
-        run.fails(1, &[&[word]]);
-        let told: Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!(told["status"], "failed");
-        assert!(told["detail"].as_str().unwrap().contains(word), "{told}");
-        assert_eq!(told["accounts"][0]["in_force"].as_array().unwrap().len(), 1, "they are what they were");
-        setup.run(["status"]).fails(1, &[&[word]]);
-        std::fs::set_permissions(&state, mode(0o700)).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        std::fs::write(&file, &good).unwrap();
-        setup.run(["sync"]).succeeds();
-        setup.run(["status"]).succeeds();
-    }
-}
-
-/// A document with a window each ten milliseconds.
-fn crowded(keys: &[&Key], windows: i64) -> String {
-    let start = jiff::Timestamp::now();
-    let at = |number: i64| start + Duration::from_millis(u64::try_from(number * 10).unwrap());
-    let line = &keys[0].line;
-    let one = |number| format!("{{\"public_key\":\"{line}\",\"not_before\":\"{}\"}}", at(number));
-    let all: Vec<String> = (0..windows).map(one).collect();
-    let plain = keys.iter().map(|key| format!("{{\"public_key\":\"{}\"}}", key.line));
-    format!("{{\"version\":1,\"keys\":[{}]}}", all.into_iter().chain(plain).collect::<Vec<_>>().join(","))
-}
-
-#[test]
-fn f43_windows_of_one_source_keep_no_source_and_no_reload_waiting() {
-    lab(|| {
-        let [one, two, three] = ["one", "two", "three"].map(Key::new);
-        let other = |setup: &Setup| setup.path("other");
-        let mut setup = Setup::for_user("alice");
-        setup.top = "schedule = \"2s\"".to_owned();
-        let source = other(&setup);
-        let setup = setup.account("bob", &format!("source = \"file:{}\"", source.display()));
-        std::fs::write(&source, one.bare() + "\n").unwrap();
-        setup.publish(crowded(&[&one], 4_000));
-        let service = Service::start(&setup, |_| {});
-        eventually("the first cycle", || holds(&authorized_keys("bob"), &one));
-        std::thread::sleep(Duration::from_secs(2));
-        let begun = Instant::now();
-        std::fs::write(&source, two.bare() + "\n").unwrap();
-        eventually("another tenant's key", || holds(&authorized_keys("bob"), &two));
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-        let begun = Instant::now();
-        std::fs::write(&source, three.bare() + "\n").unwrap();
-        service.signal(Signal::SIGHUP);
-        eventually("the reload", || holds(&authorized_keys("bob"), &three));
-        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
-        let lines = service.log().lines().count();
-        assert!(lines < 200, "{lines} lines");
-        let (code, took) = service.end(Signal::SIGTERM);
-        assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
-    });
-}
-
-#[test]
-fn f43_reloads_without_end_starve_no_slow_source_and_pile_up_no_threads() {
-    let (mut setup, file) = setup();
-    let key = Key::new("slow");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    setup.source = "s3://keys/k?region=eu-central-1".to_owned();
-    setup.use_s3_at(&format!("http://{}", listener.local_addr().unwrap()));
-    let body = key.bare() + "\n";
-    let answers = std::thread::spawn(move || {
-        // Each answer takes longer than the pause between two reloads.
-        while let Ok((mut stream, _)) = listener.accept() {
-            let body = body.clone();
-            std::thread::spawn(move || {
-                let mut request = [0; 8_192];
-                let _ = stream.read(&mut request);
-                std::thread::sleep(Duration::from_secs(3));
-                let head = format!("HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\n\r\n", body.len());
-                let _ = stream.write_all((head + &body).as_bytes());
-            });
-        }
-    });
-    let service = Service::start(&setup, |_| {});
-    // It takes signals from then on.
-    eventually("the start", || service.log().contains("started"));
-    let begun = Instant::now();
-    while !holds(&file, &key) {
-        assert!(begun.elapsed() < Duration::from_secs(12), "reloads starve the fetch: {}", service.log());
-        service.signal(Signal::SIGHUP);
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    // The state's lock is held by another cycle.
-    let lock = File::options().write(true).open(setup.state_dir().join("lock")).unwrap();
-    lock.lock().unwrap();
-    for _ in 0..20 {
-        service.signal(Signal::SIGHUP);
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().parse::<u32>().unwrap();
-    assert!(threads <= 6, "{threads} threads");
-    let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
-    drop(answers);
-}
-
-#[test]
-fn f54_a_full_pipe_that_nobody_reads_holds_up_neither_keys_nor_a_stop() {
-    let (setup, file) = setup();
-    let [first, second] = ["first", "second"].map(Key::new);
-    setup.publish(first.bare() + "\n");
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    // It is full before the service says its first word.
-    let mut filler = writer.try_clone().unwrap();
-    let full = std::thread::spawn(move || {
-        let _ = filler.write_all(&[b'x'; 1 << 20]);
-    });
-    std::thread::sleep(Duration::from_millis(200));
-    let service = Service::start(&setup, |command| {
-        command.stderr(writer);
-    });
-    eventually("the key", || holds(&file, &first));
-    setup.publish(second.bare() + "\n");
-    eventually("the next key", || holds(&file, &second));
-    std::fs::write(setup.config(), "sorce = 1\n").unwrap();
-    service.signal(Signal::SIGHUP);
-    std::thread::sleep(Duration::from_millis(200));
-    let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
-    let mut heard = Vec::new();
-    reader.read_to_end(&mut heard).unwrap();
-    full.join().unwrap();
-}
-
-#[test]
-fn f50_a_state_directory_that_turns_read_only_stops_no_removal() {
-    lab(|| {
-        let mut setup = Setup::for_user("alice");
-        setup.top = "schedule = \"1s\"".to_owned();
-        let [one, two, three] = ["one", "two", "three"].map(Key::new);
-        setup.publish_keys(&[&one, &two]);
-        setup.run(["sync"]).succeeds();
-        // It is busy while a file in it is open for writing.
-        let mount = |arguments: &[&str]| {
-            eventually("a mount", || {
-                let mut command = std::process::Command::new("mount");
-                command.args(arguments).arg(setup.state_dir()).status().unwrap().success()
-            });
-        };
-        let state = setup.state_dir().display().to_string();
-        mount(&["--bind", &state]);
-        let service = Service::start(&setup, |_| {});
-        eventually("the first cycle", || setup.runtime_dir().join("status.json").exists());
-        // In the middle, and then at the start.
-        mount(&["-o", "remount,bind,ro"]);
-        setup.publish_keys(&[&one]);
-        eventually("the removal", || !holds(&authorized_keys("alice"), &two));
-        setup.publish_keys(&[&one, &three]);
-        eventually("the status", || {
-            let detail = status(&setup)["detail"].as_str().unwrap_or_default().to_owned();
-            detail.contains("1 of 2 keys not installed") || detail.contains("state directory")
-        });
-        assert!(!holds(&authorized_keys("alice"), &three) && holds(&authorized_keys("alice"), &one));
-        assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
-        setup.run(["status"]).fails(1, &[&["the service is not running"], &["state directory"]]);
-        setup.publish_keys(&[&one, &two]);
-        mount(&["-o", "remount,bind,rw"]);
-        setup.run(["sync"]).succeeds();
-        mount(&["-o", "remount,bind,ro"]);
-        setup.publish_keys(&[&two]);
-        let run = setup.run(["sync"]);
-        assert_eq!(run.status, 1, "{run:?}");
-        assert!(run.stderr.contains("keys are still removed"), "{}", run.stderr);
-        assert!(holds(&authorized_keys("alice"), &two) && !holds(&authorized_keys("alice"), &one));
-        mount(&["-o", "remount,bind,rw"]);
-    });
-}
-
-#[test]
-fn f42_a_service_that_gets_no_thread_says_so_and_does_not_panic() {
-    lab(|| {
-        let setup = Setup::for_user("alice");
-        setup.publish_keys(&[&Key::new("k")]);
-        setup.write_config();
-        let program = setup.command();
-        let log = setup.path("service.log");
-        let mut command = std::process::Command::new("sh");
-        // Limits on tasks do not count for root.
-        let script = "chown -R alice \"$0\" && exec setpriv --reuid alice --regid alice --clear-groups \
-                      prlimit --nproc=1 \"$@\" run";
-        command.args(["-c", script]).arg(setup.path("")).arg(program.get_program()).args(program.get_args());
-        command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let mut child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
-        let said = || std::fs::read_to_string(&log).unwrap();
-        eventually("a word", || said().contains("cannot begin a thread"));
-        std::thread::sleep(Duration::from_millis(1_500));
-        assert!(child.try_wait().unwrap().is_none() && !said().contains("panic"), "{}", said());
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
-    });
 }
