@@ -1,14 +1,12 @@
 //! The properties of the fuzz targets (fuzz/src), over the committed seeds: what `make fuzz` starts from.
 
-use std::path::Path;
-
 #[path = "../../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "to the fuzz targets it is a library")]
 mod properties;
 
 /// Runs one target's property over its seeds, of which `least` are good, and over each seed cut short and spoilt in a few places.
 fn run(target: &str, least: usize, check: fn(&[u8]) -> bool) {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let seeds = authkeys_testing::checkout().join("fuzz/seeds").join(target);
     let (mut count, mut good) = (0, 0);
     for entry in std::fs::read_dir(&seeds).unwrap() {
         let seed = std::fs::read(entry.unwrap().path()).unwrap();
