@@ -1,5 +1,5 @@
 //! The Debian package in a booted system, judged by logins: a node's life from the installation through every fault, with
-//! S3 and the metadata service of its own network (FAILURES 26).
+//! S3 and the metadata service of its own network (row 26 of docs/failures.md).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]

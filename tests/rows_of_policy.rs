@@ -1,4 +1,4 @@
-//! Further rows of the failure list, end to end: who an account is, who else writes its file, and what policy holds.
+//! Further rows of docs/failures.md, end to end: who an account is, who else writes its file, and what policy holds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
