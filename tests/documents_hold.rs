@@ -1,0 +1,344 @@
+//! What the documents refer to exists: failures and their tests, links, questions, schema, workflows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test code"
+)]
+#![allow(clippy::disallowed_methods, reason = "reads its own source and writes throw-away files")]
+
+mod support;
+
+#[path = "support/python.rs"]
+mod python;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use authkeys_core::document::{Refused, Rules, parse};
+use serde_json::Value;
+use support::{Key, Setup, outcome_of};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const TESTS_HEADING: &str = "## Tests by row\n";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(ROOT).join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|fault| panic!("{name}: {fault}"))
+}
+
+/// All files with this extension below a directory, without build output.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !["target", ".git", "node_modules"].contains(&name) {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rows of docs/failures.md.
+fn failure_rows() -> BTreeSet<u32> {
+    let text = read("docs/failures.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()?.parse().ok());
+    rows.collect()
+}
+
+/// The names of the tests that prove each row: `f13_f14_x` proves rows 13 and 14.
+fn numbered_tests() -> BTreeMap<u32, BTreeSet<String>> {
+    let mut tests: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for directory in ["tests", "src", "crates"] {
+        for file in files(&path(directory), "rs") {
+            for line in fs::read_to_string(file).unwrap().lines() {
+                let Some(name) = line.trim_start().strip_prefix("fn f").and_then(|rest| rest.split('(').next()) else {
+                    continue;
+                };
+                for part in format!("f{name}").split('_') {
+                    let number = part.strip_prefix('f').filter(|digits| digits.len() == 2);
+                    let Some(number) = number.and_then(|digits| digits.parse().ok()) else { break };
+                    tests.entry(number).or_default().insert(format!("f{name}"));
+                }
+            }
+        }
+    }
+    tests
+}
+
+#[test]
+fn every_failure_has_tests_and_every_numbered_test_a_failure() {
+    let (rows, tests) = (failure_rows(), numbered_tests());
+    assert_eq!(rows, tests.keys().copied().collect(), "rows of docs/failures.md, and numbers of tests");
+    let mut list = String::new();
+    for (row, names) in &tests {
+        list.push_str(&format!("\n**{row}**\n\n"));
+        for name in names {
+            list.push_str(&format!("- `{name}`\n"));
+        }
+    }
+    let text = read("docs/failures.md");
+    let (before, after) = text.split_once(TESTS_HEADING).unwrap();
+    let note = after.split("\n**").next().unwrap().trim_end();
+    let right = format!("{before}{TESTS_HEADING}{note}\n{list}");
+    if std::env::var_os("AUTHKEYSD_WRITE_DOCS").is_some() {
+        fs::write(path("docs/failures.md"), right).unwrap();
+    } else {
+        assert!(text == right, "run AUTHKEYSD_WRITE_DOCS=1 cargo test --test documents_hold");
+    }
+}
+
+/// Row 31: a signature needs no program of anybody else's.
+#[test]
+fn f31_signatures_are_checked_where_there_is_no_ssh_keygen() {
+    let (signer, login) = (Key::new("signer"), Key::new("login"));
+    let setup = Setup::with_file();
+    let allowed = setup.path("allowed_signers");
+    fs::write(&allowed, format!("ops {}\n", signer.line)).unwrap();
+    let setup = setup.tables(&format!("\n[trust]\nallowed_signers = \"{}\"\n", allowed.display()));
+    let document = setup.path("document.json");
+    let text = format!("{{\"version\": 1, \"serial\": 1, \"keys\": [{{\"public_key\": \"{}\"}}]}}\n", login.line);
+    fs::write(&document, &text).unwrap();
+    let mut sign = Command::new("ssh-keygen");
+    sign.args(["-q", "-Y", "sign", "-n", "authkeysd", "-f"]).arg(signer.private()).arg(&document);
+    assert!(sign.status().unwrap().success());
+    let signature = fs::read_to_string(setup.path("document.json.sig")).unwrap();
+    let sync = || outcome_of(setup.command().env("PATH", "/nonexistent").args(["sync"]));
+    setup.publish(text.replace("login", "other") + &signature);
+    assert_eq!(sync().status, 1, "the signature is of another text");
+    assert!(!setup.file().exists());
+    setup.publish(text + &signature);
+    let run = sync();
+    assert!(run.stdout.contains("signed by ops"), "{run:?}");
+    assert!(fs::read_to_string(setup.file()).unwrap().contains(&login.line));
+}
+
+const DOCUMENT: &str = include_str!("../docs/document.md");
+const SCHEMA: &str = include_str!("../examples/document.schema.json");
+
+/// The documents of docs/document.md: those that are good, and those that are refused.
+fn documents() -> (Vec<String>, Vec<String>) {
+    let good = support::blocks(DOCUMENT, "json").filter(|text| text.contains("\"version\"")).collect();
+    let refused = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `{")?.split("` | ").next());
+    (good, refused.map(|text| format!("{{{text}")).collect())
+}
+
+#[test]
+fn the_parser_takes_the_documents_of_the_reference_and_refuses_those_that_it_calls_refused() {
+    let (good, refused) = documents();
+    assert!(good.len() >= 4 && refused.len() >= 20, "{} {}", good.len(), refused.len());
+    for text in good {
+        let document = parse(text.as_bytes(), &Rules::default()).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        assert!(document.left_out.is_empty(), "{text}");
+    }
+    for text in refused {
+        let fault = parse(text.as_bytes(), &Rules::default()).expect_err(&text);
+        assert!(!matches!(fault, Refused::NoGoodKey { .. }), "refused for the wrong reason: {text}: {fault}");
+    }
+    for text in support::blocks(DOCUMENT, "json").filter(|text| text.contains("PublicKey")) {
+        assert_eq!(parse(text.as_bytes(), &Rules::default()).unwrap().keys.len(), 1);
+    }
+    for text in support::blocks(DOCUMENT, "text") {
+        assert_eq!(parse(text.as_bytes(), &Rules::default()).unwrap().keys.len(), 1);
+    }
+}
+
+/// The fields that the parser lists when it meets one that it does not know.
+fn known_fields(text: &str) -> BTreeSet<String> {
+    let fault = parse(text.as_bytes(), &Rules::default()).unwrap_err().to_string();
+    let (_, listed) = fault.split_once("expected one of ").unwrap_or_else(|| panic!("{fault}"));
+    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn schema_reference_and_parser_have_the_same_fields() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let fields =
+        |object: &Value| -> BTreeSet<String> { object["properties"].as_object().unwrap().keys().cloned().collect() };
+    for (heading, object, unknown) in [
+        ("### Fields of the document\n", &schema, "{\"version\": 1, \"keys\": [], \"zz\": 1}"),
+        ("### Fields of a key\n", &schema["$defs"]["key"], "{\"version\": 1, \"keys\": [{\"zz\": 1}]}"),
+    ] {
+        let section = DOCUMENT.split_once(heading).unwrap().1.split("\n#").next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let described: BTreeSet<String> = rows.map(str::to_owned).collect();
+        assert_eq!(described, fields(object), "{heading}");
+        assert_eq!(described, known_fields(unknown), "{heading}");
+    }
+}
+
+const VALIDATE: &str = "
+import json, sys
+from jsonschema import Draft202012Validator
+schema, documents = json.load(sys.stdin)
+Draft202012Validator.check_schema(schema)
+validator = Draft202012Validator(schema)
+print(json.dumps([validator.is_valid(json.loads(document)) for document in documents]))
+";
+
+/// Documents at the limits, and just beyond them, beside those of the reference.
+fn at_the_limits() -> Vec<String> {
+    let with = |field: &str| format!("{{\"version\": 1, \"keys\": [], {field}}}");
+    let key = |field: &str| {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh k";
+        format!("{{\"version\": 1, \"keys\": [{{\"public_key\": \"{key}\", {field}}}]}}")
+    };
+    let mut texts = vec!["{\"version\": 1, \"keys\": []}".to_owned(), "[]".to_owned()];
+    for length in [128, 129] {
+        texts.push(with(&format!("\"name\": \"{}\"", "n".repeat(length))));
+        texts.push(with(&format!("\"audience\": \"{}\"", "a".repeat(length))));
+    }
+    for serial in ["0", "9007199254740992", "9007199254740993", "1.5"] {
+        texts.push(with(&format!("\"serial\": {serial}")));
+    }
+    for time in ["2027-01-01T00:00:00+01:00", "2027-01-01T00:00:00.5Z", "9999-12-31T23:59:59Z", "2027-01-01", "soon"] {
+        texts.push(with(&format!("\"expires\": \"{time}\"")));
+        texts.push(key(&format!("\"not_after\": \"{time}\"")));
+        texts.push(key(&format!("\"not_before\": \"{time}\"")).replace("9999-12-31", "9000-01-01"));
+    }
+    for count in [20_000, 20_001] {
+        let fingerprint = format!("\"SHA256:{}\"", "A".repeat(43));
+        texts.push(with(&format!("\"revoked\": [{}]", vec![fingerprint; count].join(","))));
+    }
+    let long = ["x".repeat(256), "x".repeat(257)];
+    for name in ["jo@example.org", "DOMAIN\\\\jo", "..", ".x", "-x", "a/b", "a:b", "a,b", "", &long[0], &long[1]] {
+        texts.push(key(&format!("\"accounts\": [\"{name}\"]")));
+    }
+    texts.push(key("\"accounts\": []"));
+    texts.push(key("\"options\": [\"restrict\", \"from=\\\"10.0.0.0/8\\\"\"]"));
+    texts.push(key("\"options\": [1]"));
+    texts
+}
+
+#[test]
+fn the_schema_for_editors_and_the_parser_agree() {
+    let Some(python) = python::environment("jsonschema", "jsonschema==4.26.0") else { return };
+    let (good, refused) = documents();
+    let texts: Vec<String> = good.into_iter().chain(refused).chain(at_the_limits()).collect();
+    let input = serde_json::json!([serde_json::from_str::<Value>(SCHEMA).unwrap(), &texts]).to_string();
+    let mut command = Command::new(python);
+    let mut child = command.args(["-c", VALIDATE]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let verdicts: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(verdicts.contains(&true) && verdicts.contains(&false) && verdicts.len() == texts.len());
+    for (text, valid) in texts.iter().zip(verdicts) {
+        let parsed = parse(text.as_bytes(), &Rules::default());
+        let shown: String = text.chars().take(200).collect();
+        assert_eq!(parsed.is_ok(), valid, "parser and schema differ: {shown}: {:?}", parsed.err());
+    }
+}
+
+/// A comment that sends its reader to a document must name one that is in the repository.
+#[test]
+fn no_comment_refers_to_a_document_that_is_not_here() {
+    let gone = ["DESIGN", "FAILURES", "REVIEW", "STYLE"];
+    let directories = ["tests", "docs", "benches", "examples", "fuzz", "systemd", "deb", "rpm", ".ci", ".github"];
+    let mut command = Command::new("git");
+    command.current_dir(ROOT).args(["grep", "--untracked", "-nwE", &gone.join("|"), "--"]).args(directories);
+    let output = command.arg(":!tests/documents_hold.rs").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{}", String::from_utf8_lossy(&output.stderr));
+    let mut checked = 0;
+    for file in files(Path::new(ROOT), "rs").into_iter().chain(files(Path::new(ROOT), "toml")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for name in text.split("docs/").skip(1).filter_map(|rest| rest.split_once(".md").map(|(name, _)| name)) {
+            if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+                assert!(path(&format!("docs/{name}.md")).exists(), "{}: docs/{name}.md", file.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
+
+/// The documents that people read on their own.
+fn documents_with_links() -> Vec<PathBuf> {
+    let mut documents = files(&path("docs"), "md");
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"] {
+        documents.push(path(name));
+    }
+    documents
+}
+
+/// The name by which a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|sign| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_'));
+    kept.collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn each_link_leads_to_a_file_and_a_heading() {
+    let mut links = 0;
+    for document in documents_with_links() {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let (name, part) = target.split_once('#').unwrap_or((target, ""));
+            if name.contains("://") {
+                continue;
+            }
+            let file = if name.is_empty() { document.clone() } else { document.parent().unwrap().join(name) };
+            assert!(file.exists(), "{}: {target}", document.display());
+            let headings = fs::read_to_string(&file).unwrap_or_default();
+            let mut headings =
+                headings.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
+            assert!(
+                part.is_empty() || headings.any(|heading| anchor(heading) == part),
+                "{}: {target}",
+                document.display()
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 100, "{links}");
+}
+
+#[test]
+fn each_question_has_a_number_an_answer_and_a_link_to_more() {
+    let text = read("docs/questions.md");
+    let questions: Vec<&str> = text.split("\n**").skip(1).collect();
+    assert!(questions.len() >= 35, "{}", questions.len());
+    for (at, question) in questions.iter().enumerate() {
+        let (asked, answer) = question.split_once("**\n").unwrap_or_else(|| panic!("{question}"));
+        assert!(asked.starts_with(&format!("{}. ", at + 1)), "{asked}");
+        assert!(answer.contains("](") && answer.trim().len() > 40, "{asked}: {answer}");
+    }
+    assert!(read("README.md").contains("(docs/questions.md)"));
+}
+
+/// The lines of the shell blocks that call our programs are ones that they take.
+#[test]
+fn each_command_of_the_guides_is_one_that_the_programs_take() {
+    let mut commands = 0;
+    for document in documents_with_links() {
+        let text = fs::read_to_string(&document).unwrap();
+        for line in support::blocks(&text, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        {
+            let line = line.split(" #").next().unwrap().trim().trim_start_matches("sudo ").to_owned();
+            let Some((program, rest)) = line.split_once(' ') else { continue };
+            let mut command = match program {
+                "authkeysd" => support::clean_command(),
+                "authkeysctl" => support::clean_ctl(),
+                _ => continue,
+            };
+            let run = outcome_of(command.args(rest.replace('\'', "").split_whitespace()).arg("--help"));
+            assert_eq!(run.status, 0, "{}: {line}: {}", document.display(), run.stderr);
+            commands += 1;
+        }
+    }
+    assert!(commands > 20, "{commands}");
+}
