@@ -1,5 +1,5 @@
-//! What many keys and accounts cost, in memory and in work. FAILURES 16 for memory: whatever a source holds, and whatever a user has put into his file, the service's memory grows
-//! by a small multiple of the 1 MiB that either may have.
+//! What many keys and accounts cost, in memory and in work. Row 16 of docs/failures.md: whatever a source or an account's file
+//! holds, the service's memory grows by a small multiple of the 1 MiB that either may have.
 
 use authkeys_testing::{Service, Setup, clean_command, eventually, lab, me};
 use base64::Engine as _;

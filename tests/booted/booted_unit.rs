@@ -1,4 +1,4 @@
-//! The unit as it is shipped, in force in a booted system (FAILURES 26): what the service can do there, what it cannot,
+//! The unit as it is shipped, in force in a booted system (row 26 of docs/failures.md): what the service can do there, what it cannot,
 //! and what systemd does with it.
 
 use std::time::{Duration, Instant};

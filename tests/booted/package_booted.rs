@@ -1,5 +1,5 @@
 //! The Debian package in a booted system, judged by logins: a node's life from the installation through every fault, with
-//! S3 and the metadata service of its own network (FAILURES 26).
+//! S3 and the metadata service of its own network (row 26 of docs/failures.md).
 
 use std::io::Write as _;
 use std::path::Path;

@@ -5,6 +5,7 @@
 
 mod demo;
 mod documents_agree;
+mod documents_hold;
 mod examples;
 mod install_guide;
 mod manual;

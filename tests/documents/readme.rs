@@ -5,6 +5,7 @@ use std::path::Path;
 use authkeys_testing::{Key, lab, login};
 
 const README: &str = include_str!("../../README.md");
+const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const MAKEFILE: &str = include_str!("../../Makefile");
 
 #[test]
@@ -62,16 +63,21 @@ fn each_make_target_that_is_named_exists() {
 }
 
 #[test]
-fn each_path_that_is_named_exists() {
-    let table = README.split("## Where things are").nth(1).unwrap();
-    let paths: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+fn each_path_in_the_map_for_contributors_exists() {
+    let table = CONTRIBUTING.split("## Where things are").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let paths: Vec<&str> = rows.flat_map(|cell| cell.split(['`', ',', ' ']).filter(|path| !path.is_empty())).collect();
     assert!(paths.len() > 5, "{paths:?}");
     for path in paths {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists(), "{path}");
     }
+}
+
+#[test]
+fn each_document_is_one_hop_from_the_readme() {
     for document in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap() {
-        let name = format!("`docs/{}`", document.unwrap().file_name().to_str().unwrap());
-        assert!(table.contains(&name), "{name} is not told of");
+        let name = format!("(docs/{}", document.unwrap().file_name().to_str().unwrap());
+        assert!(README.contains(&name), "{name} is not linked");
     }
 }
 

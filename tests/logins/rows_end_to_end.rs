@@ -1,4 +1,4 @@
-//! Rows of the failure list, end to end: the built program as root, alice in trouble, bob served all the same, and a
+//! Rows of docs/failures.md, end to end: the built program as root, alice in trouble, bob served all the same, and a
 //! real sshd that says who gets in.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

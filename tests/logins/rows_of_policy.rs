@@ -1,4 +1,4 @@
-//! Further rows of the failure list, end to end: who an account is, who else writes its file, and what policy holds.
+//! Further rows of docs/failures.md, end to end: who an account is, who else writes its file, and what policy holds.
 
 use std::io::Write as _;
 use std::os::unix::fs::chown;

@@ -24,7 +24,7 @@ fn sign(key: &Path, document: &Path) -> Run {
     outcome_of(clean_ctl().arg("sign").arg("--key").arg(key).arg(document))
 }
 
-/// As DESIGN tells people to do it by hand.
+/// As docs/operate.md shows how to do it by hand.
 fn by_hand(key: &Path, path: &Path) -> String {
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-Y", "sign", "-n", "authkeysd", "-f"]).arg(key).arg(path).stdin(Stdio::null());
