@@ -7,12 +7,18 @@ use thiserror::Error;
 use crate::document::{self, Digest, Document, Envelope, Form, Name, Serial};
 
 pub use pattern::{Patterns, matches_pattern};
-pub use signature::{BadSignature, NAMESPACE, signed_by, verify_signature};
+pub use signature::{BadSignature, signed_by, verify_signature};
 pub use signers::{NotAllowed, Signer, SignerRules, Signers, SignersFault};
 
 mod pattern;
 mod signature;
 mod signers;
+
+/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
+pub const NAMESPACE: &str = "authkeysd";
+
+/// The largest RSA modulus whose signatures are checked; ring's limit.
+const MAX_RSA_BITS: usize = 8_192;
 
 /// What a document must prove.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
