@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Snapshot, selinux};
+use super::{Snapshot, enforcement};
 use authkeys_core::user::BadUserName;
 use authkeys_terminal::bounded::FileError;
 
@@ -246,7 +246,7 @@ impl HostError {
         let source = source.into();
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
         let denied = matches!(errno, Some(Errno::ACCESS | Errno::PERM));
-        let remedy = format!("{}{}", remedy(errno), if denied { selinux::hint() } else { "" });
+        let remedy = format!("{}{}", remedy(errno), if denied { enforcement::hint() } else { "" });
         Self::Io { operation, path: path.to_owned(), remedy, source }
     }
 }
