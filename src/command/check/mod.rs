@@ -25,8 +25,9 @@ mod pullers;
 mod report;
 mod signers;
 mod sshd;
+mod unread;
 
-pub(super) use sshd::warn_of_unread;
+pub(super) use unread::warn_of_unread;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
