@@ -1,6 +1,6 @@
 //! One account of a cycle: what its file must become.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,27 +10,19 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
-use super::apply::Work;
 use super::files::{Files, Planner};
 use super::pinned::Pinned;
+use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::state::{Judged, State, Store};
-use authkeys_core::config::{AccountConfig, FragmentName, Placed};
-use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
-use authkeys_core::key::{Fingerprint, FingerprintSet};
+use crate::state::{Judged, Store};
+use authkeys_core::config::{AccountConfig, Placed};
+use authkeys_core::document::{Digest, Document, LeftOut, Rules};
+use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, holds_our_block};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired};
 use authkeys_core::user::UserName;
-
-/// An account whose fate is decided.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) outcome: AccountOutcome,
-    pub(super) faults: Vec<Fault>,
-    pub(super) work: Option<Work>,
-}
 
 /// What stands where an account's keys go, or an account that cannot be served.
 pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
@@ -355,69 +347,4 @@ fn outcome_of(target: &Target) -> AccountOutcome {
 
 fn shared_file(path: &impl Display) -> Fault {
     Fault::at(FaultClass::Failed, path, "several accounts share this file; give each its own")
-}
-
-impl Prepared {
-    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
-    pub(super) fn was_written(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {
-            (Files::One(snapshot), _) => snapshot.content.as_deref().is_some_and(holds_our_block),
-            (Files::Several(_, present), Place::Fragment { name }) if name == FragmentName::default().as_str() => {
-                present.ours.as_deref().is_some_and(|content| count_keys(content) > 0)
-            }
-            _ => false,
-        })
-    }
-
-    pub(super) fn file(&self) -> &str {
-        &self.outcome.file
-    }
-
-    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
-    /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
-    pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
-        let Some(work) = &mut self.work else { return self };
-        let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
-        let standing = work.files.standing();
-        let Desired { entries, pinned, .. } = Arc::make_mut(&mut work.desired);
-        let wanted = entries.len();
-        entries.retain(|entry| {
-            let print = entry.key.fingerprint();
-            let known = recorded.is_some_and(|keys| keys.contains(&print));
-            standing.has_key(&print) || known && (fresh || pinned.contains(&print))
-        });
-        if entries.len() == wanted {
-            return self;
-        }
-        let published: HashSet<Fingerprint> = entries.iter().map(|entry| entry.key.fingerprint()).collect();
-        let published = published.difference(pinned).count();
-        let (user, refused) = (&self.outcome.user, wanted - entries.len());
-        let text = format!(
-            "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
-             remembered; the state must be writable"
-        );
-        let fault = Fault { class: FaultClass::Failed, text };
-        if published < work.least.max(1) {
-            return Self::failed(self.outcome, fault);
-        }
-        work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
-        work.judged = None;
-        self.outcome.lines = None;
-        self.outcome.fault(Status::Degraded, fault.text.clone());
-        self.faults.push(fault);
-        self
-    }
-
-    fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
-        outcome.fault(Status::Failed, fault.text.clone());
-        Self { outcome, faults: vec![fault], work: None }
-    }
-}
-
-pub(super) fn host_fault(error: &HostError) -> Fault {
-    let class = match error {
-        HostError::NotPermitted { .. } => FaultClass::Denied,
-        _ => FaultClass::Failed,
-    };
-    Fault { class, text: chain(error) }
 }

@@ -1,47 +1,22 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::account::{Prepared, host_fault};
-use super::files::{Files, Planner};
-use super::fragments::{Settled, before_settle, settle};
-use super::recent::PlannedKeys;
+use super::files::Files;
+use super::fragments::{before_settle, settle};
+use super::work::{Prepared, Settled, Work, host_fault};
 use super::{Agent, Cycle};
 use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
-use crate::state::Judged;
 use authkeys_core::document::Digest;
-use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status};
-use authkeys_core::plan::{Desired, Mode, Plan};
+use authkeys_core::plan::Mode;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
-
-/// What is to be done to one account's file.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) target: Target,
-    pub(super) mode: Mode,
-    pub(super) desired: Arc<Desired>,
-    pub(super) files: Files,
-    pub(super) plan: Plan,
-    /// The plan's keys, as long as it is the first plan.
-    pub(super) keys: Option<PlannedKeys>,
-    /// What made the plan, and makes it again when the file changes under us.
-    pub(super) planner: Planner,
-    /// The keys that may go for having been ours.
-    pub(super) installed: FingerprintSet,
-    /// The documents that passed the guard.
-    pub(super) judged: Option<Judged>,
-    /// The fewest published keys that may be left.
-    pub(super) least: usize,
-    /// What became of it, or why nothing could; `None` as long as it is not settled.
-    pub(super) settled: Option<Result<Settled, Fault>>,
-}
 
 /// An account after its turn.
 #[derive(Debug)]

@@ -1,24 +1,14 @@
 //! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what it did not do.
 
 use super::Cycle;
-use super::account::host_fault;
-use super::apply::Work;
 use super::files::Files;
+use super::work::{Settled, Work, host_fault};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
 use authkeys_core::outcome::{Fault, FaultClass, KeyShown, chain};
 use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
 
 /// Import, write, run, put right and a last look, with room for other writers.
 const TRIES: usize = 8;
-
-/// How it went.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// Something was written, or would be.
-    pub(super) changed: bool,
-    /// What is wrong all the same, one line each.
-    pub(super) faults: Vec<String>,
-}
 
 /// What has happened so far.
 #[derive(Default)]

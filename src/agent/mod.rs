@@ -8,6 +8,7 @@ mod fragments;
 mod pinned;
 mod recent;
 mod signers;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,11 +24,12 @@ use authkeys_core::origin::{Fetch, SourceUrl};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
 use authkeys_core::schedule::Clock;
 
-use account::{Found, Prepared, Shared};
+use account::{Found, Shared};
 use acquire::Acquired;
 use apply::Carried;
 use pinned::Pinned;
 use recent::InCommon;
+use work::Prepared;
 
 pub use account::target;
 pub use acquire::open_to_others;
