@@ -406,18 +406,11 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
     let current = &documents.current;
     let outcome = SourceOutcome {
         source: name,
-        status: Status::Ok,
-        detail: String::new(),
-        problem: None,
-        name: current.document.name.clone(),
-        serial: current.document.serial,
-        digest: Some(current.document.digest),
+        document: (&current.document).into(),
         version: Some(current.version.label.clone()),
         fetched: Some(fetched),
         signer: current.signer.clone().unwrap_or_default(),
-        stages: Vec::new(),
-        warnings: Vec::new(),
-        notes: Vec::new(),
+        ..SourceOutcome::default()
     };
     let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
     let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), fresh: false, expires };
@@ -452,9 +445,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         }));
         acquired.outcome.stages.push(StageOutcome {
             stage,
-            name: one.document.name.clone(),
-            serial: one.document.serial,
-            digest: one.document.digest,
+            document: (&one.document).into(),
             version: one.version.label.clone(),
         });
     }

@@ -230,24 +230,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             first.warnings.extend(pinned.warning);
         }
         let mut outcome = Outcome {
-            schema: 1,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            status: Status::Ok,
-            detail: String::new(),
-            instance_id: None,
-            started: begun.wall,
-            finished: clock(),
-            last_success: None,
-            next_cycle: None,
             next_change,
-            stale_cycles: 0,
             config: Some(self.config.digest()),
             sources,
             accounts,
-            reports: Vec::new(),
             faults,
             first,
             news,
+            ..Outcome::new(begun.wall, clock())
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);

@@ -84,7 +84,7 @@ fn what_deceives_a_reader_is_in_no_report() {
     let mut key = account.in_force[0].clone();
     key.comment.clone_from(&deceptive);
     account.in_force = vec![key].into();
-    account.name = None;
+    account.document.name = None;
     let summary = Summary::of(&bad).unwrap();
     let shown = [
         metrics::render(&bad, Some(&Counters::default())),

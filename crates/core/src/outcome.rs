@@ -19,10 +19,11 @@ pub use keys::{KeyCounts, KeyList, LISTED, LISTED_IN_ALL};
 mod keys;
 
 /// How a node, a source or an account stands; the order is that of gravity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything is as published.
+    #[default]
     Ok,
     /// Source or document unusable; the last good set is in force.
     Stale,
@@ -48,7 +49,7 @@ impl FromStr for Status {
 }
 
 /// What one cycle did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Version of this shape: fields may be added, never changed.
     pub schema: u8,
@@ -94,8 +95,36 @@ pub struct Outcome {
     pub news: bool,
 }
 
+/// Which document it is; all of it is `None` where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DocumentRef {
+    /// Its name.
+    pub name: Option<Name>,
+    /// Its serial.
+    pub serial: Option<Serial>,
+    /// Its digest, without its signature.
+    pub digest: Option<Digest>,
+}
+
+impl DocumentRef {
+    /// `NAME/SERIAL`, its name alone, or else the version by which its source knows it.
+    pub fn key_set(&self, version: Option<&str>) -> Option<String> {
+        match (&self.name, self.serial) {
+            (Some(name), Some(serial)) => Some(format!("{name}/{serial}")),
+            (Some(name), None) => Some(name.to_string()),
+            (None, _) => version.map(str::to_owned),
+        }
+    }
+}
+
+impl From<&Document> for DocumentRef {
+    fn from(document: &Document) -> Self {
+        Self { name: document.name.clone(), serial: document.serial, digest: Some(document.digest) }
+    }
+}
+
 /// How the reports to one place fare. None of them counts for the node's status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReportOutcome {
     /// `ec2_tags`, `s3` or `prometheus`.
     pub report: String,
@@ -113,7 +142,7 @@ pub struct ReportOutcome {
 }
 
 /// How a source answered, and which document of it is in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SourceOutcome {
     /// Its URL.
     pub source: String,
@@ -123,12 +152,9 @@ pub struct SourceOutcome {
     pub detail: String,
     /// The same in one word.
     pub problem: Option<Problem>,
-    /// Of the document in force.
-    pub name: Option<Name>,
-    /// Of the document in force.
-    pub serial: Option<Serial>,
-    /// Of the document in force, without its signature.
-    pub digest: Option<Digest>,
+    /// The document in force.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// Of the document in force: VersionId, ETag, or a file's identity.
     pub version: Option<String>,
     /// When the document in force was fetched or last found unchanged.
@@ -151,12 +177,9 @@ pub struct SourceOutcome {
 pub struct StageOutcome {
     /// The stage.
     pub stage: Stage,
-    /// Of its document.
-    pub name: Option<Name>,
-    /// Of its document.
-    pub serial: Option<Serial>,
-    /// Of its document, without its signature.
-    pub digest: Digest,
+    /// Its document.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// Of its document: the VersionId.
     pub version: String,
 }
@@ -182,7 +205,7 @@ pub enum Problem {
 }
 
 /// What happened to one account's file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AccountOutcome {
     /// The account.
     pub user: String,
@@ -192,12 +215,9 @@ pub struct AccountOutcome {
     pub status: Status,
     /// Why it is not ok.
     pub detail: String,
-    /// Of the document that the file follows.
-    pub name: Option<Name>,
-    /// Of the document that the file follows.
-    pub serial: Option<Serial>,
-    /// Of the document that the file follows.
-    pub digest: Option<Digest>,
+    /// The document that the file follows.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// How often in a row what somebody else had changed in the file was put right.
     pub repairs: u32,
     /// When that was done last.
@@ -310,29 +330,14 @@ impl Problem {
 impl ReportOutcome {
     /// Nothing was reported yet.
     pub fn new(report: &str) -> Self {
-        let report = report.to_owned();
-        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None, said: None }
+        Self { report: report.to_owned(), ..Self::default() }
     }
 }
 
 impl SourceOutcome {
     /// A source of which no good document is known.
     pub fn failed(source: String, detail: String) -> Self {
-        Self {
-            source,
-            status: Status::Failed,
-            detail,
-            problem: None,
-            name: None,
-            serial: None,
-            digest: None,
-            version: None,
-            fetched: None,
-            signer: None,
-            stages: Vec::new(),
-            warnings: Vec::new(),
-            notes: Vec::new(),
-        }
+        Self { source, status: Status::Failed, detail, ..Self::default() }
     }
 }
 
@@ -346,35 +351,12 @@ impl KeyShown {
 impl AccountOutcome {
     /// An account about which nothing is known yet.
     pub fn new(user: Option<&UserName>) -> Self {
-        Self {
-            user: user.map(UserName::to_string).unwrap_or_default(),
-            file: String::new(),
-            status: Status::Ok,
-            detail: String::new(),
-            name: None,
-            serial: None,
-            digest: None,
-            repairs: 0,
-            last_repair: None,
-            repair_gap: None,
-            changed: false,
-            in_force: KeyList::default(),
-            keys_digest: None,
-            counts: KeyCounts::default(),
-            lines: None,
-            added: KeyList::default(),
-            removed: KeyList::default(),
-            updated: KeyList::default(),
-            left_out: Vec::new(),
-            next_change: None,
-        }
+        Self { user: user.map(UserName::to_string).unwrap_or_default(), ..Self::default() }
     }
 
     /// Notes which document the file follows.
     pub fn follow(&mut self, document: &Document) {
-        self.name = document.name.clone();
-        self.serial = document.serial;
-        self.digest = Some(document.digest);
+        self.document = document.into();
     }
 
     /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
@@ -385,7 +367,7 @@ impl AccountOutcome {
 
     /// It is not known which document the file follows.
     pub fn forget_document(&mut self) {
-        (self.name, self.serial, self.digest) = (None, None, None);
+        self.document = DocumentRef::default();
     }
 
     /// Notes a fault; the gravest keeps the word.
@@ -398,6 +380,11 @@ impl AccountOutcome {
 }
 
 impl Outcome {
+    /// One that says only when the cycle ran.
+    pub fn new(started: Timestamp, finished: Timestamp) -> Self {
+        Self { schema: 1, version: env!("CARGO_PKG_VERSION").to_owned(), started, finished, ..Self::default() }
+    }
+
     /// Derives the node's status and its one line from sources, accounts and faults.
     pub fn summarise(&mut self) {
         self.status = self.derived();
@@ -410,7 +397,7 @@ impl Outcome {
     /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
     fn derived(&self) -> Status {
         // A document is in force and its source counts as failed: it was away for longer than max_stale.
-        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.digest.is_some());
+        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.document.digest.is_some());
         let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
         let parts = self.sources.iter().map(|s| s.status).chain(self.accounts.iter().map(|a| a.status));
         match parts.max().unwrap_or(Status::Failed) {

@@ -119,14 +119,12 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
 }
 
 fn good(source: &SourceOutcome) -> String {
-    let stages = source
-        .stages
-        .iter()
-        .map(|one| format!("{}{}, version {}", one.stage, text::set(one.name.as_ref(), one.serial), one.version));
+    let stages =
+        source.stages.iter().map(|one| format!("{}{}, version {}", one.stage, text::set(&one.document), one.version));
     let documents = match source.stages.is_empty() {
         true => {
             let version = source.version.as_deref().unwrap_or_default();
-            format!("its document is good{}, version {version}", text::set(source.name.as_ref(), source.serial))
+            format!("its document is good{}, version {version}", text::set(&source.document))
         }
         false => format!("its documents are good: {}", stages.collect::<Vec<_>>().join("; ")),
     };

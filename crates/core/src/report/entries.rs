@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use super::kind::Kind;
 use super::text::one_line;
-use crate::document::{Name, Serial};
 use crate::history::RIVALRY;
 use crate::key::Fingerprint;
 use crate::origin::Stage;
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
+use crate::outcome::{AccountOutcome, DocumentRef, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
 
 /// Of the keys that were never ours that many are named when they go, for each account and cycle.
 const NAMED: usize = 100;
@@ -81,24 +80,24 @@ impl Entry {
         }
     }
 
-    fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
+    fn with(self, document: &DocumentRef) -> Self {
         Self {
-            source: Some(source.source.clone()),
-            document: source.name.as_ref().map(ToString::to_string),
-            serial: source.serial.map(|serial| serial.to_string()),
-            digest: source.digest.map(|digest| digest.to_string()),
-            ..Self::new(kind, message)
+            document: document.name.as_ref().map(ToString::to_string),
+            serial: document.serial.map(|serial| serial.to_string()),
+            digest: document.digest.map(|digest| digest.to_string()),
+            ..self
         }
+    }
+
+    fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
+        Self { source: Some(source.source.clone()), ..Self::new(kind, message).with(&source.document) }
     }
 
     fn of_account(kind: Kind, account: &AccountOutcome, message: String) -> Self {
         Self {
             account: Some(account.user.clone()),
             path: Some(account.file.clone()),
-            document: account.name.as_ref().map(ToString::to_string),
-            serial: account.serial.map(|serial| serial.to_string()),
-            digest: account.digest.map(|digest| digest.to_string()),
-            ..Self::new(kind, message)
+            ..Self::new(kind, message).with(&account.document)
         }
     }
 
@@ -147,19 +146,15 @@ pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell
 }
 
 fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
-    if source.digest.is_some() && before.is_none_or(|before| before.digest != source.digest) {
+    if source.document.digest.is_some() && before.is_none_or(|before| before.document.digest != source.document.digest)
+    {
         let message = format!("document accepted: {}", document(source));
         entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
     }
     let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
     for stage in source.stages.iter().filter(|one| one.stage != Stage::Current && !known(one)) {
         let message = format!("document accepted: {}", document_of(&source.source, stage));
-        entries.push(Entry {
-            document: stage.name.as_ref().map(ToString::to_string),
-            serial: stage.serial.map(|serial| serial.to_string()),
-            digest: Some(stage.digest.to_string()),
-            ..Entry::of_source(Kind::DocumentAccepted, source, message)
-        });
+        entries.push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
     }
     let was = before.and_then(|before| before.problem);
     // Other words for the same problem are no news: request ids and addresses change each time.
@@ -180,7 +175,11 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
                 Problem::Expired => Kind::DocumentExpired,
                 _ => Kind::SourceFailed,
             };
-            let stays = if source.digest.is_some() { "the last good key set stays" } else { "no key set is known yet" };
+            let stays = if source.document.digest.is_some() {
+                "the last good key set stays"
+            } else {
+                "no key set is known yet"
+            };
             let message = format!("{}, {stays}: {}", kind.words(), source.detail);
             entries.push(Entry::of_source(kind, source, message));
         }
@@ -268,17 +267,17 @@ pub fn alike(one: &str, other: &str) -> bool {
 }
 
 fn document(source: &SourceOutcome) -> String {
-    described(&source.source, source.name.as_ref(), source.serial, source.version.as_deref())
+    described(&source.source, &source.document, source.version.as_deref())
 }
 
 fn document_of(source: &str, stage: &StageOutcome) -> String {
     let place = format!("{source} {}", stage.stage);
-    described(&place, stage.name.as_ref(), stage.serial, Some(&stage.version))
+    described(&place, &stage.document, Some(&stage.version))
 }
 
-fn described(place: &str, name: Option<&Name>, serial: Option<Serial>, version: Option<&str>) -> String {
-    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
-    let serial = serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
+fn described(place: &str, document: &DocumentRef, version: Option<&str>) -> String {
+    let name = document.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let serial = document.serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
     let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
     format!("{place}{name}{serial}{version}")
 }
