@@ -21,7 +21,7 @@ use crate::state::{State, Store};
 use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::origin::{Fetch, SourceUrl};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::schedule::Clock;
 
 use account::{Found, Shared};
@@ -31,10 +31,11 @@ use pinned::Pinned;
 use recent::InCommon;
 use work::Prepared;
 
-pub use account::target;
+pub use account::located;
 pub use acquire::open_to_others;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
+pub use work::host_fault;
 
 /// How often the time, and that a source still says "unchanged", is recorded when nothing else is.
 const RECORD_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -152,7 +153,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let state = store.state().clone();
         let recorded = state.clock.filter(|_| !intent.accept_rollback);
         let clock = Clock { wall: now, earliest: recorded.map_or(self.built, |clock| clock.max(self.built)) };
-        let faults = clock.fault().map(|text| Fault { class: FaultClass::Failed, text });
+        let faults = clock.fault().map(|text| Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
         (
             clock,
             Cycle {
@@ -270,7 +271,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {
             let fresh = |account: &AccountConfig| acquired.get(&account.source).is_some_and(|got| got.fresh);
@@ -285,7 +286,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(fault.fault());
         }
         places.into_iter().zip(outcomes).collect()
     }

@@ -8,7 +8,7 @@ use crate::state::State;
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::key::KeyLine;
 use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
-use authkeys_core::outcome::{Fault, FaultClass, chain};
+use authkeys_core::outcome::{Fault, FaultCode, Subject, chain};
 use authkeys_terminal::bounded;
 
 /// The pinned lines, and what is wrong with their file.
@@ -36,13 +36,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Err(fault) => {
                 let last = state.pinned.as_ref().and_then(|text| document::parse(text.as_bytes(), &rules).ok());
                 let text = format!("pinned keys {}: {fault}; the ones read last stay", path.display());
-                (last, Some(Fault { class: FaultClass::Failed, text }))
+                (last, Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text)))
             }
         };
         let document = document.unwrap_or_else(Document::empty);
         if let (Some(bad), None) = (document.left_out.first(), &fault) {
             let text = format!("pinned keys {}: line {}: {}", path.display(), bad.line, bad.reason);
-            fault = Some(Fault { class: FaultClass::Failed, text });
+            fault = Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text));
         }
         let warning = document.altered_comments().map(|text| format!("pinned keys {}: {text}", path.display()));
         Pinned { warning, lines: document.keys.into_iter().map(|key| key.line).collect(), fault }

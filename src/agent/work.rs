@@ -10,7 +10,7 @@ use crate::state::{Judged, State};
 use authkeys_core::config::FragmentName;
 use authkeys_core::document::count_keys;
 use authkeys_core::key::{Fingerprint, FingerprintSet};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::{Desired, Mode, Plan, holds_our_block};
 
 /// An account whose fate is decided.
@@ -48,8 +48,19 @@ pub(super) struct Work {
 pub(super) struct Settled {
     /// Something was written, or would be.
     pub(super) changed: bool,
-    /// What is wrong all the same, one line each.
-    pub(super) faults: Vec<String>,
+    /// What is wrong all the same.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Work {
+    /// The account's name, for faults.
+    pub(super) fn user(&self) -> String {
+        self.target.account.user.to_string()
+    }
+
+    pub(super) fn host_fault(&self, error: &HostError) -> Fault {
+        host_fault(self.target.account.user.as_str(), error)
+    }
 }
 
 impl Prepared {
@@ -91,28 +102,25 @@ impl Prepared {
             "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
              remembered; the state must be writable"
         );
-        let fault = Fault { class: FaultClass::Failed, text };
+        let fault = Fault::new(FaultCode::KeysNotRecorded, Subject::Account(user.clone()), text);
         if published < work.least.max(1) {
             return Self::failed(self.outcome, fault);
         }
         work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
         work.judged = None;
         self.outcome.lines = None;
-        self.outcome.fault(Status::Degraded, fault.text.clone());
+        self.outcome.fault(Status::Degraded, fault.code, fault.text.clone());
         self.faults.push(fault);
         self
     }
 
     pub(super) fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
-        outcome.fault(Status::Failed, fault.text.clone());
+        outcome.fault(Status::Failed, fault.code, fault.text.clone());
         Self { outcome, faults: vec![fault], work: None }
     }
 }
 
-pub(super) fn host_fault(error: &HostError) -> Fault {
-    let class = match error {
-        HostError::NotPermitted { .. } => FaultClass::Denied,
-        _ => FaultClass::Failed,
-    };
-    Fault { class, text: chain(error) }
+/// A step of the host for this account failed.
+pub fn host_fault(user: &str, error: &HostError) -> Fault {
+    Fault::from_error(error.code(), Subject::Account(user.to_owned()), error)
 }

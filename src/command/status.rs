@@ -111,7 +111,7 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
     // The others too: the name service may spell the account otherwise than the configuration.
     for account in named.into_iter().chain(others) {
         let Ok(found) = host.account(account.user.as_ref()) else { continue };
-        let Ok(target) = agent::target(account, found) else { continue };
+        let Ok(target) = agent::located(account, Ok(found)) else { continue };
         if target.path().display().to_string() != outcome.file {
             continue;
         }

@@ -3,7 +3,7 @@
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
 use authkeys_core::origin::Class;
-use authkeys_core::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeys_core::outcome::{Fault, FaultCode, Outcome, Status, Subject};
 use authkeys_core::report::entries::{Entry, entries};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::summary::Summary;
@@ -430,7 +430,7 @@ fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
     let mut node = Running::new(ONE);
     node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let (good, _) = node.cycle();
-    let gone = Fault { class: FaultClass::Failed, text: "the disk is gone".to_owned() };
+    let gone = Fault::new(FaultCode::StateUnusable, Subject::State, "the disk is gone");
     let outcome = node.history.not_begun(gone, good.finished, good.finished);
     assert_eq!((outcome.status, outcome.accounts[0].in_force.len(), outcome.changed()), (Status::Failed, 1, false));
     let told = entries(node.history.last(), &outcome, false);

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outcome::{
-    AccountOutcome, Fault, FaultClass, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status,
+    AccountOutcome, Fault, FaultCode, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status, Subject,
 };
 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
@@ -47,12 +47,13 @@ impl History {
                     source.source
                 );
                 // A cycle that asks no source repeats what the last one said.
-                let said = source.detail.starts_with(&overdue);
-                let text = if said { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
+                let text =
+                    if self.repeats(source) { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
                 // Said in one breath with what is wrong, which may be of a graver class.
-                match outcome.faults.iter_mut().find(|fault| fault.text == source.detail) {
+                let subject = Subject::Source(source.source.clone());
+                match outcome.faults.iter_mut().find(|fault| fault.subject == subject && fault.text == source.detail) {
                     Some(fault) => fault.text.clone_from(&text),
-                    None => outcome.faults.push(Fault { class: FaultClass::Failed, text: text.clone() }),
+                    None => outcome.faults.push(Fault::new(FaultCode::SourceOverdue, subject, text.clone())),
                 }
                 source.detail = text;
             }
@@ -64,7 +65,7 @@ impl History {
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
                 // No fault of the cycle: all was applied.
-                account.fault(Status::Degraded, text);
+                account.fault(Status::Degraded, FaultCode::RivalWriter, text);
             }
         }
         outcome.accounts.iter_mut().for_each(|account| self.go_on_following(account));
@@ -92,6 +93,7 @@ impl History {
         Outcome {
             status: Status::Failed,
             detail: fault.text.clone(),
+            code: Some(fault.code),
             instance_id: last.and_then(|last| last.instance_id.clone()),
             last_success: last.and_then(|last| last.last_success),
             next_change: last.and_then(|last| last.next_change),
@@ -148,6 +150,13 @@ impl History {
                 (account.keys_digest, account.counts.in_force) = (last.keys_digest, last.counts.in_force);
             }
         }
+    }
+
+    /// Whether the last outcome had the source fail for too long already, in these words.
+    fn repeats(&self, source: &SourceOutcome) -> bool {
+        let last = self.last.iter().flat_map(|last| &last.sources);
+        let mut failed = last.filter(|last| last.status == Status::Failed && last.document.digest.is_some());
+        failed.any(|last| last.source == source.source && last.detail == source.detail)
     }
 
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {

@@ -100,7 +100,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         }
     };
     for fault in &block.faults {
-        findings.push(fault_finding(fault.class, "adopt", "first sync", &fault.text));
+        findings.push(fault_finding(fault, "adopt", "first sync"));
     }
     let mut node = Node::default();
     node.sweeps = false;

@@ -5,6 +5,7 @@ use super::sshd::{Reading, Settings, unread};
 use crate::host::Node;
 use crate::report::journal;
 use authkeys_core::config::Config;
+use authkeys_core::fault::FaultCode;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
@@ -19,7 +20,8 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
             // Who is no root may not ask, and every other trouble is `check`'s.
             if let Ok(Reading::Others(read)) = Settings::of(user).map(|settings| settings.reading(&target)) {
                 let words = Kind::NotRead.words();
-                let entry = Entry::new(Kind::NotRead, format!("{words}: {user}: {}", unread(&target, &read)));
+                let message = format!("{words}: {user}: {}", unread(&target, &read));
+                let entry = Entry::of_fault(Kind::NotRead, FaultCode::FileNotRead, message);
                 let path = Some(target.path().display().to_string());
                 journal::tell(&Entry { account: Some(user.to_owned()), path, ..entry });
             }

@@ -7,7 +7,9 @@ use super::text::one_line;
 use crate::history::RIVALRY;
 use crate::key::Fingerprint;
 use crate::origin::Stage;
-use crate::outcome::{AccountOutcome, DocumentRef, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
+use crate::outcome::{
+    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status,
+};
 
 /// Of the keys that were never ours that many are named when they go, for each account and cycle.
 const NAMED: usize = 100;
@@ -19,6 +21,8 @@ pub struct Entry {
     pub kind: Kind,
     /// The line that people read.
     pub message: String,
+    /// The code of the fault that it is about.
+    pub code: Option<FaultCode>,
     /// Whose file.
     pub account: Option<String>,
     /// The file.
@@ -49,6 +53,7 @@ impl Entry {
         Self {
             kind: self.kind,
             message: one_line(&self.message),
+            code: self.code,
             account: field(&self.account),
             path: field(&self.path),
             fingerprint: field(&self.fingerprint),
@@ -67,6 +72,7 @@ impl Entry {
         Self {
             kind,
             message: message.into(),
+            code: None,
             account: None,
             path: None,
             fingerprint: None,
@@ -78,6 +84,18 @@ impl Entry {
             source: None,
             keys: None,
         }
+    }
+
+    /// An entry about a fault: its code is at the end of the line, where people look for it.
+    pub fn of_fault(kind: Kind, code: FaultCode, message: impl Into<String>) -> Self {
+        Self::new(kind, message).coded(Some(code))
+    }
+
+    fn coded(mut self, code: Option<FaultCode>) -> Self {
+        if let Some(code) = code {
+            self.message = format!("{} [{code}]", self.message);
+        }
+        Self { code, ..self }
     }
 
     fn with(self, document: &DocumentRef) -> Self {
@@ -141,7 +159,7 @@ pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell
     };
     let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
     for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
-        tell(&Entry::new(Kind::Fault, fault.text.clone()));
+        tell(&Entry::of_fault(Kind::Fault, fault.code, fault.text.clone()));
     }
 }
 
@@ -181,7 +199,7 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
                 "no key set is known yet"
             };
             let message = format!("{}, {stays}: {}", kind.words(), source.detail);
-            entries.push(Entry::of_source(kind, source, message));
+            entries.push(Entry::of_source(kind, source, message).coded(source.code));
         }
         None if was.is_some() => {
             let message = format!("source is good again: {}", document(source));
@@ -225,7 +243,7 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
             Kind::AccountRecovered => format!("account is good again: {who} {}", account.file),
             _ => format!("{}: {who}: {}", kind.words(), account.detail),
         };
-        entries.push(Entry::of_account(kind, account, message));
+        entries.push(Entry::of_account(kind, account, message).coded(account.code));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::{self, Digest, Document, Envelope, Form, Name, Serial};
+use crate::fault::FaultCode;
 
 pub use pattern::{Patterns, matches_pattern};
 pub use signature::{BadSignature, signed_by, verify_signature};
@@ -85,6 +86,21 @@ pub enum Distrust {
         "it has no serial, but one with serial {0} was accepted before; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
     )]
     NoSerial(Serial),
+}
+
+impl Distrust {
+    /// Its code.
+    pub fn code(&self) -> FaultCode {
+        match self {
+            Self::Unsigned | Self::Unsignable(_) => FaultCode::DocumentUnsigned,
+            Self::Signature(BadSignature::NotAllowed(_)) => FaultCode::SignerNotAllowed,
+            Self::Signature(_) => FaultCode::SignatureInvalid,
+            Self::SerialNeeded | Self::NoSerial(_) => FaultCode::SerialMissing,
+            Self::Audience { .. } => FaultCode::AudienceWrong,
+            Self::Rollback { .. } => FaultCode::SerialLower,
+            Self::SameSerial(_) => FaultCode::SerialReused,
+        }
+    }
 }
 
 /// Whether the document of one of a secret's further stages counts beside the current one. A pending one does so only
