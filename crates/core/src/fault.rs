@@ -111,3 +111,45 @@ pub fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the page begins.
+    const REFERENCE: &str = "\
+# Messages
+
+Each fault ends in a code in brackets, such as `[AK010]`. The code stays the same when the message is reworded, and is never used again
+for another fault. `authkeysd explain CODE` prints what is below. The exit status is that of `sync` and `check`.
+
+| code | name | exit status | means | do |
+|---|---|---|---|---|
+";
+
+    /// docs/messages.md: when the table changes, write this there.
+    fn reference() -> String {
+        let mut page = REFERENCE.to_owned();
+        for row in FaultCode::all().map(FaultCode::explanation) {
+            let Explanation { code, name, class, meaning, remedy } = row;
+            let status = match class {
+                FaultClass::Failed => 1,
+                FaultClass::Unreachable => 75,
+                FaultClass::Denied => 77,
+            };
+            page.push_str(&format!("| `{code}` | `{name}` | {status} | {meaning} | {remedy} |\n"));
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_messages_is_made_of_the_table() {
+        assert_eq!(include_str!("../../../docs/messages.md"), reference());
+    }
+
+    #[test]
+    fn a_fault_is_printed_with_its_code_and_counts_by_its_class() {
+        let fault = Fault::new(FaultCode::SourceDenied, Subject::Source("s3://b/k".to_owned()), "s3://b/k: no");
+        assert_eq!((fault.to_string().as_str(), fault.class()), ("s3://b/k: no [AK010]", FaultClass::Denied));
+    }
+}
