@@ -14,8 +14,7 @@ use authkeys_core::outcome::{Fault, FaultCode, chain};
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
-    let mut node = Node::default();
-    node.sweeps = false;
+    let node = Node::read_only();
     let mut findings = Vec::new();
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for account in &config.accounts {

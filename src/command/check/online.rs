@@ -40,8 +40,7 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
 /// A cycle that writes nothing.
 pub(super) async fn dry_run(config: Config, fetch: Sources<AwsSources>) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
-    let mut host = Node::default();
-    host.sweeps = false;
+    let host = Node::read_only();
     let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
     Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
@@ -94,8 +93,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
 
 /// Whether sshd would take the keys that a sync would install.
 fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
-    let mut node = Node::default();
-    node.sweeps = false;
+    let node = Node::read_only();
     let mut findings = Vec::new();
     for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
         let told: Vec<&Finding> = told.iter().filter(|one| one.subject == planned.user).collect();
