@@ -20,10 +20,6 @@ use authkeys_terminal::bounded;
 /// A rotation takes minutes; one that lies for longer than this was left unfinished.
 const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a file is told that others can write.
-const OPEN: &str =
-    "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
-
 /// What a source gave.
 #[derive(Debug)]
 pub(super) struct Acquired {
@@ -365,7 +361,7 @@ pub fn open_to_others(url: &SourceUrl) -> Option<String> {
 }
 
 fn is_open(url: &str) -> String {
-    format!("{url}: {OPEN}")
+    format!("{url}: {}", bounded::OPEN)
 }
 
 impl Acquired {
