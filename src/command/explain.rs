@@ -27,16 +27,16 @@ fn listed(code: FaultCode) -> String {
 
 fn explained(code: FaultCode) -> String {
     let row = code.explanation();
-    let (status, kind) = match row.class {
-        FaultClass::Failed => (Exit::Failed, "something failed or was refused"),
-        FaultClass::Unreachable => (Exit::Unreachable, "the source could not be reached"),
-        FaultClass::Denied => (Exit::Denied, "not permitted"),
+    let kind = match row.class {
+        FaultClass::Failed => "something failed or was refused",
+        FaultClass::Unreachable => "the source could not be reached",
+        FaultClass::Denied => "not permitted",
     };
     let mut text = format!("{code} {}\n\n", row.name);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "What it means:  {}", row.meaning);
     let _ = writeln!(text, "What to do:     {}", row.remedy);
-    let _ = writeln!(text, "Exit status:    {} ({kind})", status as u8);
+    let _ = writeln!(text, "Exit status:    {} ({kind})", Exit::from(row.class) as u8);
     text
 }
 

@@ -169,19 +169,10 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     warnings.chain(rivals).for_each(|text| complain(&format!("warning: {text}")));
     outcome.faults.iter().for_each(|fault| complain(&fault.to_string()));
     match outcome.faults.iter().map(Fault::class).max() {
-        Some(class) => exit(class),
+        Some(class) => class.into(),
         None if !printed => Exit::Failed,
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
-    }
-}
-
-/// The exit code of a fault.
-pub(super) fn exit(class: FaultClass) -> Exit {
-    match class {
-        FaultClass::Denied => Exit::Denied,
-        FaultClass::Unreachable => Exit::Unreachable,
-        FaultClass::Failed => Exit::Failed,
     }
 }
 

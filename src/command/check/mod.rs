@@ -11,8 +11,8 @@ use super::{Check, Exit, colour, complain, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
-use authkeys_core::origin::{Class, SourceUrl};
-use authkeys_core::outcome::{Fault, FaultClass, FaultCode, Subject};
+use authkeys_core::origin::SourceUrl;
+use authkeys_core::outcome::{Fault, FaultCode, Subject};
 use authkeys_core::report::text::Colour;
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::Signers;
@@ -145,7 +145,8 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     };
     let unprinted = if printed { Exit::Good } else { Exit::Failed };
     let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);
-    exits.max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
+    // Of several the first of 78, 77, 75, 1 counts.
+    exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Good)
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
@@ -235,26 +236,8 @@ fn good_keys(count: usize) -> String {
     format!("{count} good key{}", if count == 1 { "" } else { "s" })
 }
 
-/// Of several exit codes the first of 78, 77, 75, 1 counts.
-fn rank(exit: Exit) -> u8 {
-    if exit == Exit::Good { 0 } else { exit as u8 }
-}
-
-/// The exit code of a source that did not answer well.
-fn source_exit(class: Class) -> Exit {
-    match class {
-        Class::Transient => Exit::Unreachable,
-        Class::Denied => Exit::Denied,
-        Class::Missing | Class::Invalid => Exit::Failed,
-    }
-}
-
 /// What a cycle that writes nothing found fault with.
 fn fault_finding(fault: &Fault, check: &'static str, subject: &str) -> Finding {
-    let exit = match fault.class() {
-        FaultClass::Failed => Exit::Failed,
-        FaultClass::Unreachable => Exit::Unreachable,
-        FaultClass::Denied => Exit::Denied,
-    };
+    let exit = fault.class().into();
     Finding { exit, code: Some(fault.code), ..Finding::new(Level::Failed, check, subject, &fault.text) }
 }
