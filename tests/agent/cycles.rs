@@ -17,7 +17,7 @@ pub(super) fn block(keys: &[&str]) -> String {
 }
 
 pub(super) fn classes(outcome: &Outcome) -> Vec<FaultClass> {
-    outcome.faults.iter().map(|Fault { class, .. }| *class).collect()
+    outcome.faults.iter().map(Fault::class).collect()
 }
 
 pub(super) const TWO: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\n";

@@ -3,7 +3,7 @@
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
 use authkeys_core::origin::Class;
-use authkeys_core::outcome::{Fault, FaultClass, Outcome, Status};
+use authkeys_core::outcome::{Fault, FaultCode, Outcome, Status, Subject};
 use authkeys_core::report::entries::{Entry, entries};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::summary::Summary;
@@ -276,7 +276,7 @@ fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
     let follows = |outcome: &Outcome, at: usize| {
         let account = &outcome.accounts[at];
         let keys: Vec<String> = account.in_force.iter().map(|key| key.fingerprint.to_string()).collect();
-        (account.serial.map(|serial| serial.to_string()), keys)
+        (account.document.serial.map(|serial| serial.to_string()), keys)
     };
     let print = |key: &str| vec![print(key)];
     node.world.publish("file:/k", "1", &json(1, &ed(1)));
@@ -309,7 +309,7 @@ fn a_node_does_not_claim_a_document_that_is_held_for_one_of_its_accounts() {
     assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/1");
     node.world.publish("file:/k", "2", &json(2, r#"["a"]"#));
     let held = (0..3).map(|_| node.cycle().0).last().unwrap();
-    assert_eq!((held.accounts[0].serial.is_some(), held.accounts[1].status), (true, Status::Stale));
+    assert_eq!((held.accounts[0].document.serial.is_some(), held.accounts[1].status), (true, Status::Stale));
     assert_eq!(Summary::of(&held).unwrap().keyset, "w/1", "bob still has the keys of the old one");
     node.world.publish("file:/k", "3", &json(3, r#"["a","b"]"#));
     assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/3");
@@ -430,7 +430,7 @@ fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
     let mut node = Running::new(ONE);
     node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let (good, _) = node.cycle();
-    let gone = Fault { class: FaultClass::Failed, text: "the disk is gone".to_owned() };
+    let gone = Fault::new(FaultCode::StateUnusable, Subject::State, "the disk is gone");
     let outcome = node.history.not_begun(gone, good.finished, good.finished);
     assert_eq!((outcome.status, outcome.accounts[0].in_force.len(), outcome.changed()), (Status::Failed, 1, false));
     let told = entries(node.history.last(), &outcome, false);

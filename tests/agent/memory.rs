@@ -208,7 +208,7 @@ fn a_private_key_never_reaches_the_disk() {
     world.publish("file:/k", "1", &secret);
     let outcome = world.cycle();
     assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
-    let digest = outcome.sources[0].digest;
+    let digest = outcome.sources[0].document.digest;
     let files = ["", "documents"].map(|dir| std::fs::read_dir(world.state.path().join(dir)).unwrap());
     for entry in files.into_iter().flatten().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
@@ -216,7 +216,7 @@ fn a_private_key_never_reaches_the_disk() {
     }
     world.fail("file:/k", Class::Transient);
     assert_eq!(
-        world.cycle().sources[0].digest,
+        world.cycle().sources[0].document.digest,
         digest,
         "the digest is the published document's, also from the kept half"
     );

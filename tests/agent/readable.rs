@@ -55,7 +55,7 @@ fn f45_beside_a_key_that_is_read_it_is_left_out_and_comes_with_the_upgrade() {
         world.publish("file:/k", "1", &format!("{}\n{key} new\n", ed(1)));
         let outcome = world.cycle();
         assert_eq!((outcome.status, outcome.accounts[0].in_force.len()), (Status::Degraded, 1));
-        assert!(outcome.faults.iter().all(|fault| fault.class == FaultClass::Failed));
+        assert!(outcome.faults.iter().all(|fault| fault.class() == FaultClass::Failed));
         assert_eq!(world.host.text(A), block(&[&ed(1)]));
         for new in [version, (version.0 + 1, 0), (11, 3)] {
             world.host.sshd.borrow_mut().replace(Some(new));

@@ -52,7 +52,7 @@ fn fits_ec2(tags: &BTreeMap<String, String>) {
 #[test]
 fn a_good_node_has_exactly_these_tags() {
     let good = outcome(&named("workers-2026-11", 17));
-    let digest = good.accounts[0].digest.unwrap().to_string();
+    let digest = good.accounts[0].document.digest.unwrap().to_string();
     let synced = format!("{:.0}", good.finished);
     let expected = [
         ("EC2KeyName", "workers-2026-11"),
@@ -84,7 +84,7 @@ fn what_deceives_a_reader_is_in_no_report() {
     let mut key = account.in_force[0].clone();
     key.comment.clone_from(&deceptive);
     account.in_force = vec![key].into();
-    account.name = None;
+    account.document.name = None;
     let summary = Summary::of(&bad).unwrap();
     let shown = [
         metrics::render(&bad, Some(&Counters::default())),
@@ -201,7 +201,7 @@ proptest! {
         let expected = format!("{name}/{serial}");
         let lower = name.to_lowercase();
         prop_assert!(told["authkeysd:keyset"] == expected || lower.starts_with("aws:"));
-        named.accounts[0].name = None;
+        named.accounts[0].document.name = None;
         named.sources[0].version = Some(version);
         fits_ec2(&of(&named));
     }

@@ -275,7 +275,7 @@ fn a_pending_document_is_told_when_it_comes() {
     let now = world.cycle();
     let told = entries(Some(&before), &now, false);
     assert_eq!(told[0].message, "document accepted: file:/k AWSPENDING version v2");
-    assert_eq!(told[0].digest, Some(now.sources[0].stages[1].digest.to_string()));
+    assert_eq!(told[0].digest, now.sources[0].stages[1].document.digest.map(|digest| digest.to_string()));
     let text = authkeys_core::report::text::render(&now, false, authkeys_core::report::text::Colour::No);
     assert!(text.starts_with("source file:/k, version v1\n  and AWSPENDING, version v2\n"), "{text}");
 }

@@ -250,7 +250,7 @@ fn what_the_guide_for_operators_names_exists() {
         assert!(source.contains(&format!("\"{name}\"")), "the state directory has no {name}");
     }
 
-    let help = ["--help", "sync --help", "check --help"]
+    let help = ["--help", "sync --help", "check --help", "explain --help"]
         .map(|line| authkeys_testing::outcome_of(authkeys_testing::clean_command().args(line.split(' '))).stdout)
         .concat();
     let told: BTreeSet<&str> = first_cells("## What to do at each exit status").collect();

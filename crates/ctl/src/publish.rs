@@ -431,9 +431,5 @@ fn serial_of(bytes: &[u8]) -> Option<Serial> {
 fn failed(fault: &FetchError) -> Exit {
     // The services' remedies speak of a node's configuration.
     complain(&fault.to_string().replace("`source`", "the target").replace("; the keys in force stay", ""));
-    match fault.class {
-        Class::Transient => Exit::Unreachable,
-        Class::Denied => Exit::Denied,
-        Class::Missing | Class::Invalid => Exit::Failed,
-    }
+    fault.class.into()
 }

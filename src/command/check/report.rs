@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Finding, Level, source_exit};
+use super::{Finding, Level};
 use authkeys_aws::client::Aws;
 use authkeys_aws::client::instance::NoInstance;
 use authkeys_aws::client::region::Partition;
@@ -42,7 +42,7 @@ pub(super) async fn examine_online(report: &Report, aws: &Arc<Aws>) -> Option<Fi
         Err(why) => {
             let class = if matches!(why, NoInstance::Unreachable { .. }) { Class::Transient } else { Class::Invalid };
             return Some(Finding {
-                exit: source_exit(class),
+                exit: class.into(),
                 ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
             });
         }
@@ -54,7 +54,7 @@ pub(super) async fn examine_online(report: &Report, aws: &Arc<Aws>) -> Option<Fi
     Some(match ec2.may_create_tags(id, &tags).await {
         Ok(Permitted::Yes) => finding(Level::Ok, format!("{id} may be tagged")),
         Ok(Permitted::No) => Finding {
-            exit: source_exit(Class::Denied),
+            exit: Class::Denied.into(),
             ..finding(
                 Level::Failed,
                 format!(
@@ -67,6 +67,6 @@ pub(super) async fn examine_online(report: &Report, aws: &Arc<Aws>) -> Option<Fi
                 ),
             )
         },
-        Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
+        Err(error) => Finding { exit: error.class.into(), ..finding(Level::Failed, error.to_string()) },
     })
 }

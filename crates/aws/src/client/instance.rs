@@ -19,6 +19,7 @@ use super::retry::{Jitter as _, RandomJitter};
 use super::values::BadValue;
 use super::words::find;
 use authkeys_core::origin::arn::is_region;
+use authkeys_core::schedule::Backoff;
 
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
@@ -133,18 +134,18 @@ impl Metadata {
 
     /// Asks until it is known, ever more seldom. `None` when there is nothing to be known: nobody is asked again.
     pub async fn wait_for_instance(&self) -> Option<Instance> {
-        let mut longest = SOON;
-        loop {
+        for failures in 1.. {
             match self.instance().await {
                 Ok(instance) => return Some(instance),
                 Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
                 // At boot the network may be late; a whole fleet may be.
                 Err(NoInstance::Unreachable { .. }) => {
-                    sleep(longest / 2 + RandomJitter.pick(longest / 2)).await;
-                    longest = longest.saturating_mul(2).min(SELDOM);
+                    let half = Backoff { first: SOON, longest: SELDOM }.ceiling(failures) / 2;
+                    sleep(half + RandomJitter.pick(half)).await;
                 }
             }
         }
+        None
     }
 }
 

@@ -23,6 +23,7 @@ use values::{BadValue, CheckedCredentials};
 use authkeys_core::origin::FetchError;
 
 mod bundle;
+mod call;
 pub mod clients;
 mod codes;
 pub mod fault;

@@ -10,7 +10,7 @@ use crate::output::replace;
 use authkeys_aws::client::retry::RandomJitter;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::fleet::{Filter, Fleet, Node, View, Wanted, html, json, table};
-use authkeys_core::origin::{Class, FetchError};
+use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 use authkeys_terminal::block_on;
 use authkeys_terminal::clock;
@@ -159,11 +159,7 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
 
 fn failed(fault: &FetchError) -> Exit {
     complain(&fault.to_string());
-    match fault.class {
-        Class::Transient => Exit::Unreachable,
-        Class::Denied => Exit::Denied,
-        Class::Missing | Class::Invalid => Exit::Failed,
-    }
+    fault.class.into()
 }
 
 /// No node at all is never "all nodes".
