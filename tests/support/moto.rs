@@ -111,6 +111,11 @@ impl Moto {
         self.get(&format!("/{bucket}/{key}"))
     }
 
+    /// The header of an object.
+    pub(crate) fn head(&self, bucket: &str, key: &str) -> String {
+        self.good("HEAD", &format!("/{bucket}/{key}"), b"")
+    }
+
     /// The keys of a bucket.
     pub(crate) fn list(&self, bucket: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?list-type=2"));

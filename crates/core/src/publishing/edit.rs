@@ -21,8 +21,7 @@ pub fn numbered(payload: &[u8], serial: Serial) -> Option<Vec<u8>> {
     bytes_of(with_serial(&text_of(payload), serial)?, payload)
 }
 
-/// The same for a document that is text.
-pub fn with_serial(json: &str, serial: Serial) -> Option<String> {
+fn with_serial(json: &str, serial: Serial) -> Option<String> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
     if let Some(old) = places.serial {
         let (start, end) = span(json, old)?;
