@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use authkeys_core::document::{Refused, Rules, parse};
-use serde_json::Value;
-use authkeys_testing::{Key, Setup, outcome_of};
 use authkeys_testing::python;
+use authkeys_testing::{Key, Setup, outcome_of};
+use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TESTS_HEADING: &str = "## Tests by row\n";
@@ -112,8 +112,8 @@ fn f31_signatures_are_checked_where_there_is_no_ssh_keygen() {
     assert!(fs::read_to_string(setup.file()).unwrap().contains(&login.line));
 }
 
-const DOCUMENT: &str = include_str!("../docs/document.md");
-const SCHEMA: &str = include_str!("../examples/document.schema.json");
+const DOCUMENT: &str = include_str!("../../docs/document.md");
+const SCHEMA: &str = include_str!("../../examples/document.schema.json");
 
 /// The documents of docs/document.md: those that are good, and those that are refused.
 fn documents() -> (Vec<String>, Vec<String>) {
@@ -312,7 +312,8 @@ fn each_command_of_the_guides_is_one_that_the_programs_take() {
     let mut commands = 0;
     for document in documents_with_links() {
         let text = fs::read_to_string(&document).unwrap();
-        for line in authkeys_testing::blocks(&text, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
+        for line in
+            authkeys_testing::blocks(&text, "sh").flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
         {
             let line = line.split(" #").next().unwrap().trim().trim_start_matches("sudo ").to_owned();
             let Some((program, rest)) = line.split_once(' ') else { continue };

@@ -114,6 +114,11 @@ impl Moto {
         self.get(&format!("/{bucket}/{key}"))
     }
 
+    /// The header of an object.
+    pub fn head(&self, bucket: &str, key: &str) -> String {
+        self.good("HEAD", &format!("/{bucket}/{key}"), b"")
+    }
+
     /// The keys of a bucket.
     pub fn list(&self, bucket: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?list-type=2"));
