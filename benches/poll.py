@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """poll.py [POLLS]: what an unchanged poll of S3 costs, side by side with `aws s3 cp` from cron on the same endpoint.
 
-Prints the service's memory at rest and CPU per poll, the CPU of one `aws s3 cp`, and their ratio (DESIGN section 9). Needs a
+Prints the service's memory at rest and CPU per poll, the CPU of one `aws s3 cp`, and their ratio. Needs a
 release build; installs the AWS CLI into target/bench when it is not there.
 """
 

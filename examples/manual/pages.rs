@@ -6,45 +6,45 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use crate::settings;
+use super::settings;
 
-/// A term and what is to be said of it.
+/// A term and its explanation.
 type Row = (&'static str, &'static str);
 
 const ENVIRONMENT: &[Row] = &[
-    ("AUTHKEYSD_CONFIG", "The configuration file, where --config does not name one."),
+    ("AUTHKEYSD_CONFIG", "The configuration file, unless --config names one."),
     (
         "STATE_DIRECTORY, RUNTIME_DIRECTORY",
-        "Set by systemd: where state and status go unless the configuration says it.",
+        "Set by systemd: where state and status are written, unless the configuration names a directory.",
     ),
     (
         "AWS_REGION, HTTPS_PROXY and the like",
-        "For the service they stand in /etc/default/authkeysd or /etc/sysconfig/authkeysd.",
+        "For the service, set them in /etc/default/authkeysd or /etc/sysconfig/authkeysd.",
     ),
 ];
 
 const OF_BOTH: &[Row] = &[
-    (
-        "AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on",
-        "Credentials, region and endpoints, as the AWS SDKs read them.",
-    ),
-    ("NO_COLOR", "When set, there is no colour; elsewhere than on a terminal there is none anyway."),
+    ("AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on", "Credentials, region and endpoints, as in the AWS CLI."),
+    ("NO_COLOR", "If set, output has no colour. It has none outside a terminal anyway."),
 ];
 
 const FILES: &[Row] = &[
-    ("/etc/authkeysd/config.toml", "The configuration; see authkeysd.toml(5). Without it the service is not started."),
+    ("/etc/authkeysd/config.toml", "The configuration; see authkeysd.toml(5). Without it the service does not start."),
+    ("/etc/default/authkeysd, /etc/sysconfig/authkeysd", "Variables for the service, on Debian and on rpm systems."),
     (
-        "/etc/default/authkeysd, /etc/sysconfig/authkeysd",
-        "Variables for the service; Debian's place, and that of rpm systems.",
+        "~/.ssh/authorized_keys, /etc/ssh/authorized_keys.d/USER",
+        "The files that are written, depending on the layout of the account.",
     ),
-    ("~/.ssh/authorized_keys, /etc/ssh/authorized_keys.d/USER", "What is written, by the layout of the account."),
     ("/var/lib/authkeysd", "The last good documents, the highest serials, every key once installed."),
     ("/run/authkeysd/status.json", "What the last cycle did."),
 ];
 
 const SIGNALS: &[Row] = &[
-    ("SIGHUP", "Read the configuration again and run a cycle; a faulty one is told, and the old one stays in force."),
-    ("SIGTERM, SIGINT", "Finish the write in hand and end within two seconds."),
+    (
+        "SIGHUP",
+        "Read the configuration again and run a cycle. An invalid one is reported, and the old one stays in effect.",
+    ),
+    ("SIGTERM, SIGINT", "Finish the current write and end within two seconds."),
 ];
 
 /// Every page by its file name; `date` is the day of the build.
@@ -125,7 +125,7 @@ fn program(
         let end = if about.ends_with(['.', '?']) { "" } else { "." };
         heading.text([roman(format!("{about}{end}"))]);
         text.extend(heading.to_roff().into_bytes());
-        // What stands above for all commands is not said again for each.
+        // Options of all commands are listed once, above.
         let own = command.mut_args(|arg| {
             let shared = arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str());
             arg.hide(shared)

@@ -1,8 +1,8 @@
-//! authkeysd.toml(5), from docs/configure.md: what stands there is in the page.
+//! authkeysd.toml(5), made from docs/configure.md.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use crate::pages;
+use super::pages;
 
 const GUIDE: &str = include_str!("../../docs/configure.md");
 

@@ -23,11 +23,11 @@ locals {
   reports      = var.report_prefix == "" ? [] : [var.report_prefix]
   keys         = var.kms_key_arn == "" ? [] : [var.kms_key_arn]
   keys_reports = var.report_prefix == "" ? [] : local.keys
-  # The region's name was called otherwise before version 6 of the provider; its id is both.
+  # The attribute for the region's name changed in version 6 of the provider; the id works in both.
   via_s3 = "s3.${data.aws_region.current.id}.${data.aws_partition.current.dns_suffix}"
 }
 
-# The keys of every node: versioned, encrypted, for nobody outside, and not to be lost by mistake.
+# The keys of every node: versioned, encrypted, private, and protected from deletion by mistake.
 resource "aws_s3_bucket" "keys" {
   bucket = var.bucket
 
@@ -61,7 +61,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "keys" {
   bucket     = aws_s3_bucket.keys.id
   depends_on = [aws_s3_bucket_versioning.keys]
 
-  # A report is overwritten with every change and every heartbeat. S3 counts whole days.
+  # Reports are overwritten with every change and every heartbeat. S3 counts whole days.
   dynamic "rule" {
     for_each = local.reports
 
@@ -83,7 +83,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "keys" {
     }
   }
 
-  # A node that pins one of these by `?version_id=` loses its source then.
+  # A node that pins one of these with `?version_id=` then loses its source.
   rule {
     id     = "old-key-sets"
     status = "Enabled"
@@ -156,7 +156,7 @@ data "aws_iam_policy_document" "node" {
     actions   = ["ec2:CreateTags"]
     resources = ["arn:${data.aws_partition.current.partition}:ec2:*:${data.aws_caller_identity.current.account_id}:instance/*"]
 
-    # Only what the instance profile itself delivers has this key.
+    # Only credentials of the instance profile itself carry this key.
     condition {
       test     = "ArnLike"
       variable = "ec2:SourceInstanceARN"
@@ -226,13 +226,13 @@ data "aws_iam_policy_document" "ec2" {
 
 resource "aws_iam_policy" "node" {
   name        = "${var.name}-node"
-  description = "Read one key set, tag the own instance"
+  description = "Read one key set, and tag the node's own instance"
   policy      = data.aws_iam_policy_document.node.json
 }
 
 resource "aws_iam_role" "node" {
   name               = "${var.name}-node"
-  description        = "Nodes whose keys authkeysd keeps"
+  description        = "Nodes whose keys are managed by authkeysd"
   assume_role_policy = data.aws_iam_policy_document.ec2.json
 }
 
@@ -290,7 +290,7 @@ data "aws_iam_policy_document" "publisher" {
 
 resource "aws_iam_policy" "publisher" {
   name        = "${var.name}-publisher"
-  description = "Replace the key set, watch the fleet take it"
+  description = "Replace the key set, and watch the fleet"
   policy      = data.aws_iam_policy_document.publisher.json
 }
 

@@ -1,10 +1,10 @@
 output "source" {
-  description = "For `source` in /etc/authkeysd/config.toml, and for authkeysctl publish"
+  description = "The `source` in /etc/authkeysd/config.toml, and the target of authkeysctl publish"
   value       = "s3://${aws_s3_bucket.keys.id}/${var.key_set}"
 }
 
 output "reports" {
-  description = "For `s3` in [report]; null when there is no prefix"
+  description = "The value of `s3` in [report]; null without a prefix"
   value       = var.report_prefix == "" ? null : "s3://${aws_s3_bucket.keys.id}/${var.report_prefix}"
 }
 
@@ -14,11 +14,11 @@ output "instance_profile" {
 }
 
 output "publisher_policy_arn" {
-  description = "To be attached to those who publish key sets"
+  description = "The policy for people who publish key sets"
   value       = aws_iam_policy.publisher.arn
 }
 
 output "watcher_policy_arn" {
-  description = "To be attached to those who watch the fleet"
+  description = "The policy for people who watch the fleet"
   value       = aws_iam_policy.watcher.arn
 }

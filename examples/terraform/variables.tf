@@ -4,7 +4,7 @@ variable "bucket" {
 }
 
 variable "name" {
-  description = "What the names of role, profile and policies begin with"
+  description = "Prefix of the names of role, profile and policies"
   type        = string
   default     = "authkeysd"
 }
@@ -16,7 +16,7 @@ variable "key_set" {
 }
 
 variable "report_prefix" {
-  description = "Where nodes may write report objects ([report] s3), with a slash at its end; empty for nowhere"
+  description = "Where nodes may write report objects ([report] s3), ending in a slash; empty to allow none"
   type        = string
   default     = "reports/prod/"
 
@@ -27,7 +27,7 @@ variable "report_prefix" {
 }
 
 variable "report_days" {
-  description = "After how many days without a word a report object is deleted, so that nodes that are gone are no longer shown"
+  description = "Days after which a report object that is no longer updated is deleted, so that nodes that are gone are no longer shown"
   type        = number
   default     = 7
 
@@ -38,19 +38,19 @@ variable "report_days" {
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key of your own that encrypts the bucket, by the ARN of the key (no alias); its own policy must admit the same roles. Empty for S3's own encryption"
+  description = "ARN of your own KMS key that encrypts the bucket (not an alias). Its key policy must allow the same roles. Empty for S3's own encryption"
   type        = string
   default     = ""
 }
 
 variable "tag_prefix" {
-  description = "As tag_prefix in [report]"
+  description = "The same as tag_prefix in [report]"
   type        = string
   default     = "authkeysd:"
 }
 
 variable "key_name_tag" {
-  description = "As key_name_tag in [report]"
+  description = "The same as key_name_tag in [report]"
   type        = string
   default     = "EC2KeyName"
 }

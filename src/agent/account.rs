@@ -1,6 +1,6 @@
 //! One account of a cycle: what its file must become.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,27 +10,19 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
-use super::apply::Work;
 use super::files::{Files, Planner};
 use super::pinned::Pinned;
+use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::state::{Judged, State, Store};
-use authkeys_core::config::{AccountConfig, FragmentName, Placed};
-use authkeys_core::document::{Digest, Document, LeftOut, Rules, count_keys};
-use authkeys_core::key::{Fingerprint, FingerprintSet};
+use crate::state::{Judged, Store};
+use authkeys_core::config::{AccountConfig, Placed};
+use authkeys_core::document::{Digest, Document, LeftOut, Rules};
+use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status, chain};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, holds_our_block};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired};
 use authkeys_core::user::UserName;
-
-/// An account whose fate is decided.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) outcome: AccountOutcome,
-    pub(super) faults: Vec<Fault>,
-    pub(super) work: Option<Work>,
-}
 
 /// What stands where an account's keys go, or an account that cannot be served.
 pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
@@ -82,7 +74,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     read => read.map(Files::One),
                 },
             };
-            let failed = |error| Box::new(Prepared::failed(outcome_of(&target), host_fault(&error)));
+            let user = target.account.user.as_str();
+            let failed = |error| Box::new(Prepared::failed(outcome_of(&target), host_fault(user, &error)));
             Some(files.map_err(failed).map(|files| (target, files)))
         };
         let accounts = waiting.iter().zip(targets);
@@ -106,7 +99,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut outcome = outcome_of(&target);
         let Some(in_force) = acquired.and_then(|got| got.in_force.as_ref()) else {
             // The source's own fault is reported where it belongs.
-            outcome.fault(Status::Failed, "no key set is known yet, the file stays as it is".to_owned());
+            let text = "no key set is known yet, the file stays as it is";
+            outcome.fault(Status::Failed, FaultCode::NoKeySet, text.to_owned());
             return self.only_pinned(account, target, files, outcome, pinned, cycle);
         };
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
@@ -137,15 +131,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let counted = last.as_ref().map(|((_, repaired), _)| after(repaired));
             if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
                 let text = format!("account {}: {held}", outcome.user);
-                faults.push(Fault { class: FaultClass::Failed, text: text.clone() });
+                faults.push(Fault::new(held.code(), Subject::Account(outcome.user.clone()), text.clone()));
                 // The document that passed last goes on being enforced: its windows, and repairs.
                 let Some((drawn, last)) = last else {
-                    outcome.fault(Status::Failed, text);
+                    outcome.fault(Status::Failed, held.code(), text);
                     let pinned = self.only_pinned(account, target, files, outcome, pinned, cycle);
                     faults.extend(pinned.faults);
                     return Prepared { outcome: pinned.outcome, faults, work: pinned.work };
                 };
-                outcome.fault(Status::Stale, text);
+                outcome.fault(Status::Stale, held.code(), text);
                 (desired, plan) = drawn;
                 held_to = Some(last);
                 judged = None;
@@ -161,7 +155,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     Stage::Current => bad.reason.clone(),
                     further => format!("{further}: {}", bad.reason),
                 };
-                outcome.fault(Status::Degraded, format!("line {} was left out: {reason}", bad.line));
+                let text = format!("line {} was left out: {reason}", bad.line);
+                outcome.fault(Status::Degraded, FaultCode::KeyLeftOut, text);
                 outcome.left_out.push(LeftOut { line: bad.line, reason });
             }
         }
@@ -250,8 +245,9 @@ fn note_unreadable(desired: &Desired, documents: &[&Document], outcome: &mut Acc
             None => format!("the pinned key {key} was left out: {reason}"),
         };
         outcome.left_out.extend(line.map(|line| LeftOut { line, reason: reason.clone() }));
-        faults.push(Fault { class: FaultClass::Failed, text: format!("account {}: {text}", outcome.user) });
-        outcome.fault(Status::Degraded, text);
+        let subject = Subject::Account(outcome.user.clone());
+        faults.push(Fault::new(FaultCode::KeyTooNew, subject, format!("account {}: {text}", outcome.user)));
+        outcome.fault(Status::Degraded, FaultCode::KeyTooNew, text);
     }
     faults
 }
@@ -268,7 +264,7 @@ fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Documen
 }
 
 /// Where the configuration puts the account's keys.
-pub fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
+fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
     let place = match (account.file.place(found.user.as_str(), found.uid, &found.home)?, &account.fragment) {
         (Placed::BelowHome(_), Some(name)) => Place::Fragment { name: name.to_string() },
         (Placed::Elsewhere(_), Some(_)) => {
@@ -297,7 +293,10 @@ impl Shared {
 
     fn by_path(&self, target: &Target) -> Option<Fault> {
         let path = read_by_sshd(target);
-        self.paths.get(&path).filter(|users| users.len() > 1).map(|_| shared_file(&path.display()))
+        self.paths
+            .get(&path)
+            .filter(|users| users.len() > 1)
+            .map(|_| shared_file(target.account.user.as_str(), &path.display()))
     }
 
     /// Refuses those whose files turn out to be the same, before anything is decided for them.
@@ -312,7 +311,7 @@ impl Shared {
             let shared = place(one).and_then(|place| self.files.get(&place)).is_some_and(|users| users.len() > 1);
             if let (true, Ok((target, _))) = (shared, &*one) {
                 let outcome = outcome_of(target);
-                let fault = shared_file(&outcome.file);
+                let fault = shared_file(&outcome.user, &outcome.file);
                 *one = Err(Box::new(Prepared::failed(outcome, fault)));
             }
         }
@@ -324,8 +323,8 @@ impl Shared {
         let mut faults = Vec::new();
         for at in several.flatten() {
             if let Some(served) = accounts.get_mut(at).filter(|one| one.status != Status::Failed) {
-                let fault = shared_file(&served.file);
-                served.fault(Status::Failed, fault.text.clone());
+                let fault = shared_file(&served.user, &served.file);
+                served.fault(Status::Failed, fault.code, fault.text.clone());
                 faults.push(fault);
             }
         }
@@ -337,11 +336,15 @@ fn read_by_sshd(target: &Target) -> PathBuf {
     if target.is_fragment() { target.made().path() } else { target.path() }
 }
 
-fn located(account: &AccountConfig, found: Result<Account, HostError>) -> Result<Target, Fault> {
-    let found = found.map_err(|error| host_fault(&error))?;
-    let user = found.user.clone();
-    target(account, found)
-        .map_err(|fault| Fault { class: FaultClass::Failed, text: format!("account {user}: {fault}") })
+/// The account's file, or why its keys can go nowhere.
+pub fn located(account: &AccountConfig, found: Result<Account, HostError>) -> Result<Target, Fault> {
+    let named = account.user.as_ref().map(UserName::to_string).unwrap_or_default();
+    let found = found.map_err(|error| host_fault(&named, &error))?;
+    let user = found.user.to_string();
+    let misplaced = |fault| {
+        Fault::new(FaultCode::FileMisplaced, Subject::Account(user.clone()), format!("account {user}: {fault}"))
+    };
+    target(account, found).map_err(misplaced)
 }
 
 /// An account of which nothing but its name is known.
@@ -353,71 +356,7 @@ fn outcome_of(target: &Target) -> AccountOutcome {
     AccountOutcome { file: target.path().display().to_string(), ..AccountOutcome::new(Some(&target.account.user)) }
 }
 
-fn shared_file(path: &impl Display) -> Fault {
-    Fault::at(FaultClass::Failed, path, "several accounts share this file; give each its own")
-}
-
-impl Prepared {
-    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
-    pub(super) fn was_written(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {
-            (Files::One(snapshot), _) => snapshot.content.as_deref().is_some_and(holds_our_block),
-            (Files::Several(_, present), Place::Fragment { name }) if name == FragmentName::default().as_str() => {
-                present.ours.as_deref().is_some_and(|content| count_keys(content) > 0)
-            }
-            _ => false,
-        })
-    }
-
-    pub(super) fn file(&self) -> &str {
-        &self.outcome.file
-    }
-
-    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
-    /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
-    pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
-        let Some(work) = &mut self.work else { return self };
-        let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
-        let standing = work.files.standing();
-        let Desired { entries, pinned, .. } = Arc::make_mut(&mut work.desired);
-        let wanted = entries.len();
-        entries.retain(|entry| {
-            let print = entry.key.fingerprint();
-            let known = recorded.is_some_and(|keys| keys.contains(&print));
-            standing.has_key(&print) || known && (fresh || pinned.contains(&print))
-        });
-        if entries.len() == wanted {
-            return self;
-        }
-        let published: HashSet<Fingerprint> = entries.iter().map(|entry| entry.key.fingerprint()).collect();
-        let published = published.difference(pinned).count();
-        let (user, refused) = (&self.outcome.user, wanted - entries.len());
-        let text = format!(
-            "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
-             remembered; the state must be writable"
-        );
-        let fault = Fault { class: FaultClass::Failed, text };
-        if published < work.least.max(1) {
-            return Self::failed(self.outcome, fault);
-        }
-        work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
-        work.judged = None;
-        self.outcome.lines = None;
-        self.outcome.fault(Status::Degraded, fault.text.clone());
-        self.faults.push(fault);
-        self
-    }
-
-    fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
-        outcome.fault(Status::Failed, fault.text.clone());
-        Self { outcome, faults: vec![fault], work: None }
-    }
-}
-
-pub(super) fn host_fault(error: &HostError) -> Fault {
-    let class = match error {
-        HostError::NotPermitted { .. } => FaultClass::Denied,
-        _ => FaultClass::Failed,
-    };
-    Fault { class, text: chain(error) }
+fn shared_file(user: &str, path: &impl Display) -> Fault {
+    let text = format!("{path}: several accounts share this file; give each its own");
+    Fault::new(FaultCode::FileShared, Subject::Account(user.to_owned()), text)
 }

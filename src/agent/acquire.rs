@@ -1,7 +1,6 @@
 //! From a source to the documents that are to be in force: the new ones, or the last good ones with the reason.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,17 +12,13 @@ use authkeys_core::config::AccountConfig;
 use authkeys_core::document::{self, Digest, Document, Rules};
 use authkeys_core::key::CHECKS;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
-use authkeys_core::outcome::{Fault, FaultClass, Outcome, Problem, SourceOutcome, StageOutcome, Status, chain};
+use authkeys_core::outcome::{Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject, chain};
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 use authkeys_terminal::bounded;
 
 /// A rotation takes minutes; one that lies for longer than this was left unfinished.
 const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);
-
-/// What a file is told that others can write.
-const OPEN: &str =
-    "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
 
 /// What a source gave.
 #[derive(Debug)]
@@ -125,14 +120,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let name = url.to_string();
         // A file system that has just answered does not hang.
         let open = if fetched.is_ok() { open_to_others(url) } else { None };
-        let (problem, text) = match fetched {
+        let (problem, code, text) = match fetched {
             Ok(Fetched::Unchanged) => match last {
                 Some((last, _)) if known.is_some() => {
                     cycle.accept(&name, &last);
                     let acquired = in_force(name, last, cycle.now, cycle.clock.wall);
                     return Acquired { fresh: true, ..acquired }.warned(open);
                 }
-                _ => (Problem::Invalid, format!("{url}: it says \"unchanged\" although nothing is known of it")),
+                _ => {
+                    let text = format!("{url}: it says \"unchanged\" although nothing is known of it");
+                    (Problem::Invalid, FaultCode::SourceInvalid, text)
+                }
             },
             Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, signers, cycle) {
                 Ok(current) => {
@@ -144,13 +142,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
                     acquired.fresh = true;
                     acquired.outcome.notes = notes;
-                    for text in refused {
-                        let text = format!("{url}: {text}");
-                        acquired.is_stale(Problem::Refused, text);
+                    for Refusal { code, text } in refused {
+                        acquired.is_stale(Problem::Refused, code, format!("{url}: {text}"));
                     }
                     return acquired.warned(open);
                 }
-                Err(refused) => (Problem::Refused, format!("{url}: {refused}")),
+                Err(Refusal { code, text }) => (Problem::Refused, code, format!("{url}: {text}")),
             },
             Err(error) => {
                 let problem = match error.class {
@@ -159,10 +156,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     Class::Missing => Problem::Missing,
                     Class::Invalid => Problem::Invalid,
                 };
-                (problem, error.to_string())
+                (problem, problem.code(), error.to_string())
             }
         };
-        last_good(name, last, problem, text, cycle.clock.wall).warned(open)
+        last_good(name, last, (problem, code, text), cycle.clock.wall).warned(open)
     }
 
     /// What is kept of a source, with what `before` said of it.
@@ -181,16 +178,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let said = before.sources.iter().find(|source| source.source == name);
         let fetched = said.and_then(|source| source.fetched);
         let kept = self.kept(account, signers, cycle);
-        let open = said.and_then(|source| source.warnings.iter().find(|text| text.ends_with(OPEN)).cloned());
-        let acquired = match (said.and_then(|source| Some((source.problem?, source.detail.clone()))), kept) {
+        let open = said.and_then(|source| source.warnings.iter().find(|text| **text == is_open(&name)).cloned());
+        let fault = said.and_then(|source| {
+            let problem = source.problem?;
+            Some((problem, source.code.unwrap_or_else(|| problem.code()), source.detail.clone()))
+        });
+        let acquired = match (fault, kept) {
             // Whether the document has expired, or is trusted no more, is looked at again.
-            (None | Some((Problem::Expired | Problem::Untrusted, _)), Some((last, accepted))) => {
+            (None | Some((Problem::Expired | Problem::Untrusted, ..)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
             }
-            (Some((problem, text)), kept) => last_good(name, kept, problem, text, cycle.clock.wall),
+            (Some(fault), kept) => last_good(name, kept, fault, cycle.clock.wall),
             (None, None) => {
                 let text = format!("{name}: nothing of it is kept; the next fetch brings it");
-                last_good(name, None, Problem::Missing, text, cycle.clock.wall)
+                last_good(name, None, (Problem::Missing, FaultCode::NoKeySet, text), cycle.clock.wall)
             }
         };
         acquired.warned(open)
@@ -200,7 +201,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn without_authority(&self, account: &AccountConfig, fault: &str, cycle: &Cycle<'_>) -> Acquired {
         let name = account.source.to_string();
         let text = format!("{name}: {fault}");
-        last_good(name, self.kept(account, None, cycle), Problem::Untrusted, text, cycle.clock.wall)
+        last_good(
+            name,
+            self.kept(account, None, cycle),
+            (Problem::Untrusted, FaultCode::SignersInvalid, text),
+            cycle.clock.wall,
+        )
     }
 
     /// The last good documents, and when they were fetched. They are judged again each time: trust or policy may have
@@ -237,7 +243,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         rules: &Rules,
         signers: Option<&Signers>,
         cycle: &mut Cycle<'_>,
-    ) -> Result<Standing, String> {
+    ) -> Result<Standing, Refusal> {
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
         let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.clock)?;
         match mark {
@@ -256,7 +262,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         mut last: BTreeMap<Stage, Standing>,
         (rules, signers): (&Rules, Option<&Signers>),
         cycle: &mut Cycle<'_>,
-    ) -> (BTreeMap<Stage, Standing>, Vec<String>, Vec<String>) {
+    ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
         let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stage, part) in parts {
@@ -273,8 +279,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     ));
                     None
                 }
-                Err(fault) => {
-                    refused.push(format!("{stage} (version {}): {fault}", part.version.label));
+                Err(Refusal { code, text }) => {
+                    let text = format!("{stage} (version {}): {text}", part.version.label);
+                    refused.push(Refusal { code, text });
                     // What became current has left its stage; it must not come back as pending.
                     last.remove(&stage).filter(|one| counts(stage, &one.document) && one.version != current.version)
                 }
@@ -292,18 +299,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         signers: Option<&Signers>,
         mark: Option<&Mark>,
         clock: Clock,
-    ) -> Result<Read, String> {
-        let refused = |error: &dyn Error| chain(error);
-        let document = document::parse(&part.bytes, rules).map_err(|error| refused(&error))?;
-        let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(|error| refused(&error));
+    ) -> Result<Read, Refusal> {
+        let refused = |error: Distrust| Refusal { code: error.code(), text: chain(&error) };
+        let document =
+            document::parse(&part.bytes, rules).map_err(|error| Refusal { code: error.code(), text: chain(&error) })?;
+        let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(refused);
         let signer = signed_at(clock.effective())?;
         if clock.is_wrong() {
             // Which of the two times is nearer the truth cannot be told; the signer's time must hold both.
             signed_at(clock.wall)?;
         }
-        let mark = verify(&document, &self.config.trust, mark).map_err(|error| refused(&error))?;
+        let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
         Ok(Read { document, signer, mark })
     }
+}
+
+/// Why a document is refused.
+struct Refusal {
+    code: FaultCode,
+    text: String,
 }
 
 /// A document that was found good.
@@ -320,7 +334,7 @@ impl Cycle<'_> {
         let bytes = public.as_deref().unwrap_or(&part.bytes);
         if let Err(fault) = self.store.keep(bytes) {
             // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
-            self.faults.push(Fault::new(FaultClass::Failed, &fault));
+            self.faults.push(fault.fault());
         }
         let kept = Kept { digest: document.digest, bytes: Digest::of(bytes), sound: soundness(&document) };
         let Part { version, created, .. } = part;
@@ -343,7 +357,11 @@ impl Cycle<'_> {
 pub fn open_to_others(url: &SourceUrl) -> Option<String> {
     let SourceUrl::File { path } = url else { return None };
     let open = bounded::writable_by_others(path, nix::unistd::geteuid().as_raw());
-    open.then(|| format!("{url}: {OPEN}"))
+    open.then(|| is_open(&url.to_string()))
+}
+
+fn is_open(url: &str) -> String {
+    format!("{url}: {}", bounded::OPEN)
 }
 
 impl Acquired {
@@ -352,11 +370,10 @@ impl Acquired {
         self
     }
 
-    fn is_stale(&mut self, problem: Problem, text: String) {
-        self.outcome.status = Status::Stale;
-        self.outcome.detail.clone_from(&text);
-        self.outcome.problem = Some(problem);
-        self.faults.push(Fault { class: problem.class(), text });
+    fn is_stale(&mut self, problem: Problem, code: FaultCode, text: String) {
+        let fault = Fault::new(code, Subject::Source(self.outcome.source.clone()), text);
+        self.outcome.fault(Status::Stale, problem, &fault);
+        self.faults.push(fault);
     }
 }
 
@@ -364,20 +381,18 @@ impl Acquired {
 fn last_good(
     name: String,
     last: Option<(InForce, Timestamp)>,
-    problem: Problem,
-    text: String,
+    (problem, code, text): (Problem, FaultCode, String),
     wall: Timestamp,
 ) -> Acquired {
     match last {
         Some((last, fetched)) => {
             let mut acquired = in_force(name, last, fetched, wall);
-            acquired.is_stale(problem, text);
+            acquired.is_stale(problem, code, text);
             acquired
         }
         None => {
-            let fault = Fault { class: problem.class(), text: text.clone() };
-            let mut outcome = SourceOutcome::failed(name, text);
-            outcome.problem = Some(problem);
+            let fault = Fault::new(code, Subject::Source(name.clone()), text);
+            let outcome = SourceOutcome::failed(name, problem, &fault);
             Acquired { in_force: None, outcome, faults: vec![fault], fresh: false, expires: None }
         }
     }
@@ -406,18 +421,11 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
     let current = &documents.current;
     let outcome = SourceOutcome {
         source: name,
-        status: Status::Ok,
-        detail: String::new(),
-        problem: None,
-        name: current.document.name.clone(),
-        serial: current.document.serial,
-        digest: Some(current.document.digest),
+        document: (&current.document).into(),
         version: Some(current.version.label.clone()),
         fetched: Some(fetched),
         signer: current.signer.clone().unwrap_or_default(),
-        stages: Vec::new(),
-        warnings: Vec::new(),
-        notes: Vec::new(),
+        ..SourceOutcome::default()
     };
     let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
     let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), fresh: false, expires };
@@ -429,11 +437,11 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
         if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
             let text = format!("{place}: the document expired at {expires}, its keys stay; publish a new one");
-            acquired.is_stale(Problem::Expired, text);
+            acquired.is_stale(Problem::Expired, FaultCode::DocumentExpired, text);
         }
         if let Err(distrust) = &one.signer {
             let text = format!("{place}: the document in force is trusted no more, its keys stay: {distrust}");
-            acquired.is_stale(Problem::Untrusted, text);
+            acquired.is_stale(Problem::Untrusted, FaultCode::DocumentUntrusted, text);
         }
         let lies = one.created.map(|created| wall.duration_since(created)).filter(|_| stage == Stage::Pending);
         if lies.is_some_and(|lies| lies >= PENDING_LIES) {
@@ -446,15 +454,14 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         let altered = one.document.altered_comments();
         acquired.outcome.warnings.extend(altered.map(|text| format!("{place}: {text}")));
         // Named here, once for each document, and beside every account that it is left out of.
-        acquired.faults.extend(one.document.left_out.iter().map(|bad| Fault {
-            class: FaultClass::Failed,
-            text: format!("{place}: line {} was left out: {}", bad.line, bad.reason),
+        let subject = Subject::Source(acquired.outcome.source.clone());
+        acquired.faults.extend(one.document.left_out.iter().map(|bad| {
+            let text = format!("{place}: line {} was left out: {}", bad.line, bad.reason);
+            Fault::new(FaultCode::KeyLeftOut, subject.clone(), text)
         }));
         acquired.outcome.stages.push(StageOutcome {
             stage,
-            name: one.document.name.clone(),
-            serial: one.document.serial,
-            digest: one.document.digest,
+            document: (&one.document).into(),
             version: one.version.label.clone(),
         });
     }

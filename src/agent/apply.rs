@@ -1,47 +1,22 @@
 //! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::account::{Prepared, host_fault};
-use super::files::{Files, Planner};
-use super::fragments::{Settled, before_settle, settle};
-use super::recent::PlannedKeys;
+use super::files::Files;
+use super::fragments::{before_settle, settle};
+use super::work::{Prepared, Settled, Work};
 use super::{Agent, Cycle};
 use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
-use crate::state::Judged;
 use authkeys_core::document::Digest;
-use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Status};
-use authkeys_core::plan::{Desired, Mode, Plan};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
+use authkeys_core::plan::Mode;
 
 /// How often a file that somebody else keeps changing is read again before we give up for this cycle.
 const TRIES: usize = 5;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
-
-/// What is to be done to one account's file.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) target: Target,
-    pub(super) mode: Mode,
-    pub(super) desired: Arc<Desired>,
-    pub(super) files: Files,
-    pub(super) plan: Plan,
-    /// The plan's keys, as long as it is the first plan.
-    pub(super) keys: Option<PlannedKeys>,
-    /// What made the plan, and makes it again when the file changes under us.
-    pub(super) planner: Planner,
-    /// The keys that may go for having been ours.
-    pub(super) installed: FingerprintSet,
-    /// The documents that passed the guard.
-    pub(super) judged: Option<Judged>,
-    /// The fewest published keys that may be left.
-    pub(super) least: usize,
-    /// What became of it, or why nothing could; `None` as long as it is not settled.
-    pub(super) settled: Option<Result<Settled, Fault>>,
-}
 
 /// An account after its turn.
 #[derive(Debug)]
@@ -67,9 +42,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Files::One(_) => work.before_replace(cycle).transpose(),
                 Files::Several(..) => before_settle(work, cycle).transpose(),
             };
-            if cycle.intent.dry_run && matches!(&work.settled, Some(Ok(settled)) if settled.changed) {
-                let foreseen = self.foresee(work);
-                work.settled = foreseen.map_or_else(|error| Some(Err(host_fault(&error))), |()| work.settled.take());
+            if cycle.intent.dry_run
+                && matches!(&work.settled, Some(Ok(settled)) if settled.changed)
+                && let Err(error) = self.foresee(work)
+            {
+                work.settled = Some(Err(work.host_fault(&error)));
             }
         }
         let unsettled = works.into_iter().filter(|work| work.settled.is_none());
@@ -87,7 +64,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     work.settled = Some(Ok(Settled { changed: true, ..Settled::default() }));
                 }
                 Ok(Replaced::ChangedMeanwhile) => changed.push(work),
-                Err(error) => work.settled = Some(Err(host_fault(&error))),
+                Err(error) => work.settled = Some(Err(work.host_fault(&error))),
             }
         }
         let targets: Vec<&Target> = changed.iter().map(|work| &work.target).collect();
@@ -95,7 +72,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         for (work, read) in changed.into_iter().zip(read) {
             match read.unwrap_or_else(|| self.host.read(&work.target)) {
                 Ok(snapshot) => work.plan_again(Files::One(snapshot)),
-                Err(error) => work.settled = Some(Err(host_fault(&error))),
+                Err(error) => work.settled = Some(Err(work.host_fault(&error))),
             }
         }
     }
@@ -155,7 +132,7 @@ impl Work {
         let user = &self.target.account.user;
         let adopted = cycle.state.accounts.get(user).is_some_and(|mine| mine.adopted.contains(&self.target.path()));
         if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
-            cycle.store.keep_replaced(user, &old).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
+            cycle.store.keep_replaced(user, &old).map_err(|error| error.fault())?;
         }
         Ok(None)
     }
@@ -172,15 +149,17 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
     let Some(mut work) = work else {
         return Carried { outcome, faults };
     };
-    let kept_writing = || {
-        let text = "somebody else keeps writing it, it was left alone; stop the other writer";
-        Err(Fault::at(FaultClass::Failed, &work.target.path().display(), text))
-    };
-    match work.settled.take().unwrap_or_else(kept_writing) {
+    let settled = work.settled.take().unwrap_or_else(|| {
+        let path = work.target.path();
+        let text =
+            format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
+        Err(Fault::new(FaultCode::FileContended, Subject::Account(work.user()), text))
+    });
+    match settled {
         Ok(Settled { changed, faults: named }) => {
-            for text in named {
-                outcome.fault(Status::Degraded, text.clone());
-                faults.push(Fault { class: FaultClass::Failed, text });
+            for fault in named {
+                outcome.fault(Status::Degraded, fault.code, fault.text.clone());
+                faults.push(fault);
             }
             outcome.changed = changed;
             let keys = work.keys.take().unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
@@ -197,7 +176,7 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
         }
         Err(failed) => {
             outcome.unfollow();
-            outcome.fault(Status::Failed, failed.text.clone());
+            outcome.fault(Status::Failed, failed.code, failed.text.clone());
             faults.push(failed);
         }
     }

@@ -1,24 +1,14 @@
 //! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what it did not do.
 
 use super::Cycle;
-use super::account::host_fault;
-use super::apply::Work;
 use super::files::Files;
+use super::work::{Settled, Work, host_fault};
 use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
-use authkeys_core::outcome::{Fault, FaultClass, KeyShown, chain};
+use authkeys_core::outcome::{Fault, FaultCode, KeyShown, Subject, chain};
 use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
 
 /// Import, write, run, put right and a last look, with room for other writers.
 const TRIES: usize = 8;
-
-/// How it went.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// Something was written, or would be.
-    pub(super) changed: bool,
-    /// What is wrong all the same, one line each.
-    pub(super) faults: Vec<String>,
-}
 
 /// What has happened so far.
 #[derive(Default)]
@@ -81,7 +71,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         } else if !writes && !refresh {
             let content = right.unwrap_or_default();
             let replaced = host.replace(&target.made(), &found.made.stamp, &content);
-            if replaced.map_err(|error| host_fault(&error))? == Replaced::Done {
+            if replaced.map_err(|error| host_fault(target.account.user.as_str(), &error))? == Replaced::Done {
                 (progress.by_hand, progress.settled.changed) = (true, true);
             }
         } else if !writes || write(host, &target, found, present, &plan)? == Replaced::Done {
@@ -91,7 +81,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
                 progress.ran = true;
             }
         }
-        work.files = Files::read(host, &target).map_err(|error| host_fault(&error))?;
+        work.files = Files::read(host, &target).map_err(|error| host_fault(target.account.user.as_str(), &error))?;
         plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
         if let Files::Several(_, now) = &work.files {
             let is_right = put_right(&work.desired, now, &work.installed).is_none();
@@ -102,7 +92,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
     }
     let path = target.path();
     let text = format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
-    Err(Fault { class: FaultClass::Failed, text })
+    Err(Fault::new(FaultCode::FileContended, Subject::Account(work.user()), text))
 }
 
 /// Our fragment first: between the two steps a key may stand twice, but never nowhere.
@@ -121,7 +111,8 @@ fn write(
     });
     let ours = plan.content.as_ref().or(drifted).map(|content| (target.clone(), &found.ours.stamp, content));
     for (target, stamp, content) in ours.into_iter().chain(others) {
-        let replaced = host.replace(&target, stamp, content).map_err(|error| host_fault(&error))?;
+        let replaced =
+            host.replace(&target, stamp, content).map_err(|error| host_fault(target.account.user.as_str(), &error))?;
         if replaced == Replaced::ChangedMeanwhile {
             return Ok(replaced);
         }
@@ -135,7 +126,7 @@ fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
     let mine = cycle.state.accounts.entry(user.clone()).or_default();
     if work.mode == Mode::Exclusive && !mine.adopted.contains(&work.target.path()) {
         if let Some(whole) = work.files.whole() {
-            cycle.store.keep_replaced(user, &whole).map_err(|error| Fault::new(FaultClass::Failed, &error))?;
+            cycle.store.keep_replaced(user, &whole).map_err(|error| error.fault())?;
         }
         mine.adopted.insert(work.target.path());
     }
@@ -148,25 +139,35 @@ fn finish(work: &Work, progress: Progress) -> Settled {
     let Files::Several(_, present) = &work.files else { return settled };
     let made = work.target.made().path();
     let (who, made) = (&work.target.account.user, made.display());
+    let coded = |code, text| Fault::new(code, Subject::Account(work.user()), text);
     settled.faults = named(work);
     let dropped = if present.maker == Maker::Nobody { Vec::new() } else { dropped(&work.desired, present) };
     let lacks = shown(&dropped);
     match said {
         // Without a key it refuses to work at all; what had to go is gone.
         Some(_) if work.desired.entries.is_empty() => {}
-        Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(format!(
-            "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and mend what it names",
-            chain(&fault)
+        Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(coded(
+            FaultCode::ProgramFailed,
+            format!(
+                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and mend what it names",
+                chain(&fault)
+            ),
         )),
-        None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(format!(
-            "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} by itself until the \
-             next run of update-ssh-keys; publish a key of another type"
+        None if !dropped.is_empty() && present.maker == Maker::Program => settled.faults.push(coded(
+            FaultCode::FragmentsIncomplete,
+            format!(
+                "account {who}: update-ssh-keys leaves out {lacks}, which authkeysd adds to {made} by itself until the \
+                 next run of update-ssh-keys; publish a key of another type"
+            ),
         )),
         None if by_hand && present.maker == Maker::Program && !settled.faults.is_empty() => {}
         None if by_hand && present.maker == Maker::Program && !work.desired.entries.is_empty() => {
-            settled.faults.push(format!(
-                "account {who}: update-ssh-keys did not do its work although it said so; authkeysd wrote {made} by \
-                 itself: is it the real one?"
+            settled.faults.push(coded(
+                FaultCode::FragmentsIncomplete,
+                format!(
+                    "account {who}: update-ssh-keys did not do its work although it said so; authkeysd wrote {made} by \
+                     itself: is it the real one?"
+                ),
             ));
         }
         _ => {}
@@ -175,11 +176,14 @@ fn finish(work: &Work, progress: Progress) -> Settled {
 }
 
 /// What stands in the directory's way.
-fn named(work: &Work) -> Vec<String> {
+fn named(work: &Work) -> Vec<Fault> {
     let Files::Several(found, present) = &work.files else { return Vec::new() };
     let blocked = if present.maker == Maker::Blocked { ", until then update-ssh-keys is not run" } else { "" };
     let who = &work.target.account.user;
-    found.obstacles.iter().map(|obstacle| format!("account {who}: {}{blocked}", chain(obstacle))).collect()
+    let text = |obstacle: &HostError| format!("account {who}: {}{blocked}", chain(obstacle));
+    let fault =
+        |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, Subject::Account(work.user()), text(obstacle));
+    found.obstacles.iter().map(fault).collect()
 }
 
 fn shown(keys: &[KeyShown]) -> String {

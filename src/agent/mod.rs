@@ -8,6 +8,7 @@ mod fragments;
 mod pinned;
 mod recent;
 mod signers;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -17,23 +18,25 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::host::Host;
-use crate::state::{State, Store};
+use crate::state::{Kept, State, Store};
 use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::origin::{Fetch, SourceUrl};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultClass, Outcome, SourceOutcome, Status};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::schedule::Clock;
 
-use account::{Found, Prepared, Shared};
+use account::{Found, Shared};
 use acquire::Acquired;
 use apply::Carried;
 use pinned::Pinned;
 use recent::InCommon;
+use work::Prepared;
 
-pub use account::target;
+pub use account::located;
 pub use acquire::open_to_others;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
+pub use work::host_fault;
 
 /// How often the time, and that a source still says "unchanged", is recorded when nothing else is.
 const RECORD_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -99,7 +102,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The first half of a cycle: fetches from every source, from all at the same time, for one that hangs must not hold
     /// up the others' accounts by more than its own limit. Writes nothing but documents that are good.
     pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
-        let (clock, mut cycle) = self.begin(store, intent, now);
+        let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let fetches = self.sources().map(|account| {
             let asked = self.before_fetch(account, &authority, &cycle);
@@ -122,7 +125,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             acquired.insert(account.source.clone(), got);
         }
         cycle.state.keep_sources(acquired.keys());
-        Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
+        cycle.gathered(acquired)
     }
 
     /// The first account of each source.
@@ -134,8 +137,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
     /// or closes, and a document that expires.
     pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
-        let intent = Intent::default();
-        let (clock, mut cycle) = self.begin(store, intent, now);
+        let mut cycle = self.begin(store, Intent::default(), now);
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
         for account in self.sources() {
@@ -144,51 +146,23 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.faults.extend(got.faults.clone());
             acquired.insert(account.source.clone(), got);
         }
-        Gathered { state: cycle.state, intent, clock, acquired, faults: cycle.faults }
+        cycle.gathered(acquired)
     }
 
-    fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> (Clock, Cycle<'s>) {
+    fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> Cycle<'s> {
         let state = store.state().clone();
         let recorded = state.clock.filter(|_| !intent.accept_rollback);
         let clock = Clock { wall: now, earliest: recorded.map_or(self.built, |clock| clock.max(self.built)) };
-        let faults = clock.fault().map(|text| Fault { class: FaultClass::Failed, text });
-        (
-            clock,
-            Cycle {
-                state,
-                new: store.is_new(),
-                store,
-                intent,
-                clock,
-                now: clock.effective(),
-                faults: Vec::from_iter(faults),
-                shared: Shared::default(),
-                in_common: InCommon::default(),
-            },
-        )
+        let fault = clock.fault().map(|text| Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
+        Cycle::new(store, state, intent, clock, Vec::from_iter(fault))
     }
 
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
     pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
         let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
-        let (first, shared) = (store.is_new(), Shared::default());
-        let documents = |state: &State| {
-            let of_each = state.sources.iter().map(|(url, one)| (url.clone(), one.documents().collect()));
-            of_each.collect::<Vec<(_, Vec<_>)>>()
-        };
-        let news = documents(&state) != documents(store.state());
-        let now = begun.effective();
-        let mut cycle = Cycle {
-            store,
-            state,
-            intent,
-            clock: begun,
-            now,
-            faults,
-            shared,
-            in_common: InCommon::default(),
-            new: first,
-        };
+        let first = store.is_new();
+        let news = in_force(&state) != in_force(store.state());
+        let mut cycle = Cycle::new(store, state, intent, begun, faults);
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
@@ -229,24 +203,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             first.warnings.extend(pinned.warning);
         }
         let mut outcome = Outcome {
-            schema: 1,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            status: Status::Ok,
-            detail: String::new(),
-            instance_id: None,
-            started: begun.wall,
-            finished: clock(),
-            last_success: None,
-            next_cycle: None,
             next_change,
-            stale_cycles: 0,
             config: Some(self.config.digest()),
             sources,
             accounts,
-            reports: Vec::new(),
             faults,
             first,
             news,
+            ..Outcome::new(begun.wall, clock())
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
@@ -279,7 +243,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         cycle.record_time();
         if let Err(fault) = cycle.store.save(&cycle.state) {
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {
             let fresh = |account: &AccountConfig| acquired.get(&account.source).is_some_and(|got| got.fresh);
@@ -294,13 +258,28 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
             // The files are right; only the judgement of the document is forgotten and will be made again.
-            cycle.faults.push(Fault::new(FaultClass::Failed, &fault));
+            cycle.faults.push(fault.fault());
         }
         places.into_iter().zip(outcomes).collect()
     }
 }
 
-impl Cycle<'_> {
+/// Which documents are in force, of each source.
+fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
+    state.sources.iter().map(|(url, one)| (url, one.documents().collect())).collect()
+}
+
+impl<'s> Cycle<'s> {
+    fn new(store: &'s mut Store, state: State, intent: Intent, clock: Clock, faults: Vec<Fault>) -> Self {
+        let (shared, in_common) = (Shared::default(), InCommon::default());
+        let (now, new) = (clock.effective(), store.is_new());
+        Self { store, state, intent, clock, now, faults, shared, in_common, new }
+    }
+
+    fn gathered(self, acquired: BTreeMap<SourceUrl, Acquired>) -> Gathered {
+        Gathered { state: self.state, intent: self.intent, clock: self.clock, acquired, faults: self.faults }
+    }
+
     /// Rarely, so that an unchanged poll writes nothing: with other changes, and every hour.
     fn record_time(&mut self) {
         let old = self.state.clock.is_none_or(|last| self.now.duration_since(last) >= RECORD_EVERY);

@@ -8,7 +8,7 @@ use crate::state::State;
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::key::KeyLine;
 use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
-use authkeys_core::outcome::{Fault, FaultClass, chain};
+use authkeys_core::outcome::{Fault, FaultCode, Subject, chain};
 use authkeys_terminal::bounded;
 
 /// The pinned lines, and what is wrong with their file.
@@ -36,13 +36,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             Err(fault) => {
                 let last = state.pinned.as_ref().and_then(|text| document::parse(text.as_bytes(), &rules).ok());
                 let text = format!("pinned keys {}: {fault}; the ones read last stay", path.display());
-                (last, Some(Fault { class: FaultClass::Failed, text }))
+                (last, Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text)))
             }
         };
         let document = document.unwrap_or_else(Document::empty);
         if let (Some(bad), None) = (document.left_out.first(), &fault) {
             let text = format!("pinned keys {}: line {}: {}", path.display(), bad.line, bad.reason);
-            fault = Some(Fault { class: FaultClass::Failed, text });
+            fault = Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text));
         }
         let warning = document.altered_comments().map(|text| format!("pinned keys {}: {text}", path.display()));
         Pinned { warning, lines: document.keys.into_iter().map(|key| key.line).collect(), fault }
@@ -52,14 +52,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 /// Reads the file; one that others can write would let them in everywhere on this node.
 pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
-    let found = bounded::read(path, limit).map_err(|fault| fault.beside(path))?.ok_or("there is no such file")?;
-    if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
-        return Err("others can write it or its directory: chown both to root and chmod go-w".to_owned());
-    }
+    let user = nix::unistd::geteuid().as_raw();
+    let content = bounded::read_trusted(path, limit, user)?.ok_or("there is no such file")?;
     // Only comments may hold other bytes than UTF-8, and those are written otherwise anyway.
-    let text = String::from_utf8_lossy(&found.content).into_owned();
+    let text = String::from_utf8_lossy(&content).into_owned();
     if text.trim_start().starts_with('{') {
         return Err("it must be authorized_keys text".to_owned());
     }
-    document::parse(&found.content, rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
+    document::parse(&content, rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
 }

@@ -25,17 +25,10 @@ pub(super) fn default_path() -> PathBuf {
 /// Reads the configuration, or says what is wrong with it.
 pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     let whole = |message: String| vec![ConfigFault { line: 0, key: String::new(), message }];
-    let found = match bounded::read(path, MAX_CONFIG) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Err(whole("there is no such file; write one, or name another with --config".to_owned())),
-        Err(fault) => return Err(whole(fault.beside(path))),
-    };
-    if found.writable_by_others(nix::unistd::geteuid().as_raw()) {
-        let fault =
-            "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
-        return Err(whole(fault.to_owned()));
-    }
-    let text = String::from_utf8(found.content).map_err(|_| whole("it is not UTF-8".to_owned()))?;
+    let content = bounded::read_trusted(path, MAX_CONFIG, nix::unistd::geteuid().as_raw())
+        .map_err(whole)?
+        .ok_or_else(|| whole("there is no such file; write one, or name another with --config".to_owned()))?;
+    let text = String::from_utf8(content).map_err(|_| whole("it is not UTF-8".to_owned()))?;
     Config::parse(&text)
 }
 

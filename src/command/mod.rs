@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use authkeys_core::fault::FaultCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -12,6 +13,7 @@ pub use authkeys_terminal::Exit;
 use authkeys_terminal::{block_on, colour};
 
 mod check;
+mod explain;
 mod load;
 mod run;
 mod sandbox;
@@ -54,6 +56,8 @@ enum Command {
     Check(Check),
     /// Show what the last cycle did; exit 0 only if it was lately, all is well, and the service was not stopped since
     Status(Status),
+    /// Explain the code of a message, such as AK010: what it means, and what to do
+    Explain(Explain),
     /// What the unit runs before the service: whether /root is in its sandbox
     #[command(hide = true)]
     Sandbox,
@@ -100,6 +104,16 @@ struct Status {
     max_age: Option<SignedDuration>,
 }
 
+#[derive(Debug, Args)]
+struct Explain {
+    /// The code, as in brackets at the end of a message
+    #[arg(value_name = "CODE", value_parser = explain::code, required_unless_present = "list")]
+    code: Option<FaultCode>,
+    /// List all codes
+    #[arg(long, conflicts_with = "code")]
+    list: bool,
+}
+
 /// The table of the command line, for the man page and the shells.
 pub fn table() -> clap::Command {
     Cli::command()
@@ -114,6 +128,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Check(options) => check::run(&config, &options),
             Command::Run => run::run(&config),
             Command::Status(options) => status::run(&config, &options),
+            Command::Explain(options) => explain::run(&options),
             Command::Sandbox => sandbox::run(&config),
         }
     })

@@ -89,9 +89,7 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
 
 /// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all could be read.
 fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
-    let mut host = Node::default();
-    // Somebody only looks: nothing is swept away.
-    host.sweeps = false;
+    let host = Node::read_only();
     let mut all = true;
     for account in outcome.accounts.iter_mut().filter(|account| !account.lists_all_in_force()) {
         match keys_in_file(&host, config, account) {
@@ -111,7 +109,7 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
     // The others too: the name service may spell the account otherwise than the configuration.
     for account in named.into_iter().chain(others) {
         let Ok(found) = host.account(account.user.as_ref()) else { continue };
-        let Ok(target) = agent::target(account, found) else { continue };
+        let Ok(target) = agent::located(account, Ok(found)) else { continue };
         if target.path().display().to_string() != outcome.file {
             continue;
         }

@@ -1,7 +1,6 @@
 //! `authkeysd sync`: one cycle, with the diff printed.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
 use crate::agent::{Agent, Intent};
 use crate::fetch::{Remote, Sources};
-use crate::host::{HostError, Node, preflight};
+use crate::host::{Node, preflight};
 use crate::report::{beside, journal, status_file};
 use crate::service::Setup;
 use crate::state::{StateError, Store};
@@ -40,7 +39,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let Setup { config, state, runtime } = load::setup(config);
     let (max_stale, reports) = (config.max_stale, config.report.clone());
     let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
-    let mut store = store.map_err(|fault| Fault::new(denied(&fault), &fault));
+    let mut store = store.map_err(|fault| fault.fault());
     let warnings: Vec<String> = if store.is_ok() { private_keys(&config).collect() } else { Vec::new() };
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
@@ -59,7 +58,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             outcome.faults.extend(unwritable_state(&state));
         }
         // Who may not even look at the state has learned nothing of the node.
-        if options.dry_run || store.as_ref().is_err_and(|fault| fault.class == FaultClass::Denied) {
+        if options.dry_run || store.as_ref().is_err_and(|fault| fault.class() == FaultClass::Denied) {
             return outcome;
         }
         if store.is_ok() {
@@ -94,8 +93,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
 /// Why the state could not be saved, as far as that can be seen without writing.
 pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
     let source = preflight::own_directory(directory, "state.json").err()?;
-    let fault = StateError::Host(source);
-    Some(Fault::new(denied(&fault), &fault))
+    Some(StateError::Host(source).fault())
 }
 
 /// The operator chose it, and is told at every start what it means.
@@ -161,33 +159,12 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let rivals = outcome.accounts.iter().filter(|account| account.changed && account.repairs >= RIVALRY);
     let rivals = rivals.map(|account| account.detail.clone());
     warnings.chain(rivals).for_each(|text| complain(&format!("warning: {text}")));
-    outcome.faults.iter().for_each(|fault| complain(&fault.text));
-    match outcome.faults.iter().map(|fault| fault.class).max() {
-        Some(class) => exit(class),
+    outcome.faults.iter().for_each(|fault| complain(&fault.to_string()));
+    match outcome.faults.iter().map(Fault::class).max() {
+        Some(class) => class.into(),
         None if !printed => Exit::Failed,
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
-    }
-}
-
-/// The exit code of a fault.
-pub(super) fn exit(class: FaultClass) -> Exit {
-    match class {
-        FaultClass::Denied => Exit::Denied,
-        FaultClass::Unreachable => Exit::Unreachable,
-        FaultClass::Failed => Exit::Failed,
-    }
-}
-
-/// Whether it takes somebody else to use the state.
-pub(super) fn denied(fault: &StateError) -> FaultClass {
-    match fault {
-        StateError::Directory { source, .. } | StateError::Host(HostError::Io { source, .. })
-            if source.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            FaultClass::Denied
-        }
-        _ => FaultClass::Failed,
     }
 }
 

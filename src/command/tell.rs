@@ -13,13 +13,14 @@ use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
 use authkeys_core::report::delivery::{Deliver as _, Sink, Told};
 use authkeys_core::report::metrics;
+use authkeys_core::schedule::Backoff;
 use authkeys_terminal::random;
 
 /// How long one report may take, with its retries.
 const LIMIT: Duration = Duration::from_secs(10);
-/// The longest pause before the second attempt; it doubles with each further one. There is none after one of this length.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+/// How often a report is tried, and the pauses between.
+const ATTEMPTS: u32 = 3;
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
 
 /// Brings the outcome to every place that is configured, and notes in it how that went.
 pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
@@ -58,26 +59,23 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
 /// Tries a few times, within the limit.
 async fn deliver(reports: &RemoteReports, sink: &Sink, told: &Told) -> Result<(), FetchError> {
     let end = Instant::now() + LIMIT;
-    let mut longest = FIRST_PAUSE;
-    loop {
+    for failures in 1.. {
         let failure = match timeout_at(end, reports.deliver(sink, told)).await {
             Ok(Err(failure)) if failure.class == Class::Transient => failure,
             Ok(result) => return result,
-            Err(_elapsed) => {
-                return Err(FetchError {
-                    class: Class::Transient,
-                    message: format!("{}: no answer within {LIMIT:?}", sink.name()),
-                    remedy: "the next `sync` tells it".to_owned(),
-                });
-            }
+            Err(_elapsed) => break,
         };
-        let pause = longest.mul_f64(random());
-        longest = longest.saturating_mul(2);
-        if longest > LONGEST_PAUSE || Instant::now() + pause > end {
+        let pause = AGAIN.ceiling(failures).mul_f64(random());
+        if failures >= ATTEMPTS || Instant::now() + pause > end {
             return Err(failure);
         }
         sleep(pause).await;
     }
+    Err(FetchError {
+        class: Class::Transient,
+        message: format!("{}: no answer within {LIMIT:?}", sink.name()),
+        remedy: "the next `sync` tells it".to_owned(),
+    })
 }
 
 fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>) -> ReportOutcome {

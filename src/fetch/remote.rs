@@ -13,6 +13,7 @@ use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versio
 use authkeys_core::report::delivery::{Deliver, Sink, Told};
 use authkeys_core::report::object::{self, Node};
 use authkeys_core::report::tags::tags;
+use authkeys_core::schedule::Backoff;
 use authkeys_core::wire::{Answer, Frame, MayTag, Request, answer};
 use authkeys_terminal::random;
 
@@ -22,9 +23,8 @@ const FETCH: Duration = Duration::from_secs(40);
 const REPORT: Duration = Duration::from_secs(20);
 /// The same for the question which instance this is, of which its own limit is 3 s.
 const INSTANCE: Duration = Duration::from_secs(5);
-/// The first pause before the instance is asked for again, and the longest one.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// The pauses before the instance is asked for again.
+const INSTANCE_AGAIN: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) };
 
 /// The network. The helper is reached, or started, by the first request that needs it. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -58,18 +58,17 @@ impl Remote {
 
     /// Asks until it is known, ever more seldom. `None` when this is not an instance: then nobody is asked again.
     pub async fn wait_for_instance(&self) -> Option<Instance> {
-        let mut longest = FIRST_PAUSE;
-        loop {
+        for failures in 1.. {
             match self.instance(false).await {
                 Ok(instance) => return Some(instance),
                 Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
                 // At boot the network may be late; a whole fleet's may be.
                 Err(NoInstance::Unreachable { .. }) => {
-                    sleep(longest.mul_f64(0.5 + random() / 2.0)).await;
-                    longest = longest.saturating_mul(2).min(LONGEST_PAUSE);
+                    sleep(INSTANCE_AGAIN.ceiling(failures).mul_f64(0.5 + random() / 2.0)).await;
                 }
             }
         }
+        None
     }
 
     /// Asks whether tags with these keys may be set on the own instance. None is.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Snapshot, selinux};
+use super::{Snapshot, enforcement};
+use authkeys_core::fault::FaultCode;
 use authkeys_core::user::BadUserName;
 use authkeys_terminal::bounded::FileError;
 
@@ -242,11 +243,36 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Its code.
+    pub fn code(&self) -> FaultCode {
+        match self {
+            Self::UnknownAccount { .. } | Self::AccountName { .. } => FaultCode::AccountUnknown,
+            Self::Lookup { .. } => FaultCode::AccountLookupFailed,
+            Self::NotPermitted { .. } => FaultCode::AccountDenied,
+            Self::Identity { .. } => FaultCode::IdentityFailed,
+            Self::Hung { .. } | Self::StillHung { .. } | Self::GivenUp { .. } => FaultCode::StepHung,
+            Self::Thread { .. } => FaultCode::ThreadFailed,
+            Self::Path { .. } => FaultCode::FileMisplaced,
+            Self::Link { .. } | Self::Kind { .. } | Self::Untrusted { .. } | Self::NotRootsAlone { .. } => {
+                FaultCode::PathUnsafe
+            }
+            Self::HiddenHome { .. } => FaultCode::HomeHidden,
+            Self::TooLarge { .. } => FaultCode::FileTooLarge,
+            Self::Unreadable { .. } => FaultCode::FileUnreadable,
+            Self::Flagged { .. } => FaultCode::FileFlagged,
+            Self::Locked { .. } => FaultCode::FileLocked,
+            Self::ReadBack { .. } => FaultCode::FileContended,
+            Self::Obstacle { .. } => FaultCode::FragmentsBlocked,
+            Self::Program { .. } => FaultCode::ProgramFailed,
+            Self::Io { .. } => FaultCode::FileSystem,
+        }
+    }
+
     pub(super) fn io(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
         let denied = matches!(errno, Some(Errno::ACCESS | Errno::PERM));
-        let remedy = format!("{}{}", remedy(errno), if denied { selinux::hint() } else { "" });
+        let remedy = format!("{}{}", remedy(errno), if denied { enforcement::hint() } else { "" });
         Self::Io { operation, path: path.to_owned(), remedy, source }
     }
 }

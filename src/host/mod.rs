@@ -1,7 +1,9 @@
 //! The node: its accounts and their files. Carries out steps and never decides.
 
 mod account;
+mod enforcement;
 mod error;
+mod flags;
 mod fragments;
 mod identity;
 mod lock;

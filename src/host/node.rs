@@ -55,6 +55,11 @@ impl Default for Node {
 }
 
 impl Node {
+    /// One that only looks: it removes no leftovers and changes no mode.
+    pub fn read_only() -> Self {
+        Self { sweeps: false, ..Self::default() }
+    }
+
     /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
     pub fn makes_fragments() -> bool {
         refresh::installed().is_some()

@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, StatVfs, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::walk::{self, Absent, Directory, MAKE, Reach, file_name};
-use super::{HostError, Place, Target, fragments, lock, refresh, replace, temporary};
+use super::{HostError, Place, Target, flags, fragments, lock, refresh, replace, temporary};
 
 /// Looks at the way to the target's file as the calling thread's identity. `length` is the size of the new content.
 pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Result<(), HostError> {
@@ -64,7 +64,7 @@ fn file(reach: &Reach, name: &OsStr, length: u64, payer: Payer) -> Result<(), Ho
     let synced = directory.readable()?;
     if let Some(missing) = missing {
         // A directory can be made in one that is append-only.
-        replace::refuse_immutable(directory, &synced)?;
+        flags::refuse_immutable(&synced, &directory.path)?;
         writable(directory, MAKE, missing)?;
         return room(directory, MAKE, missing, length, payer);
     }

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Gid, IFlags, Mode, Uid};
+use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::retry_on_intr;
 
 use super::read::{self, Wanted};
 use super::temporary::{Temporary, sweep};
 use super::walk::{Directory, file_name};
-use super::{HostError, Replaced};
+use super::{HostError, Replaced, flags};
 
 /// What holds between the last check and the rename.
 #[derive(Debug)]
@@ -111,34 +111,10 @@ fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) ->
 /// could be made at every cycle, but never removed.
 pub(super) fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result<(), HostError> {
     // File systems without flags answer with an error; a denial is then seen at the rename.
-    if let Ok(flags) = rustix::fs::ioctl_getflags(opened) {
-        refuse(flags, &directory.path)?;
-    }
+    flags::refuse_any(opened, &directory.path)?;
     let regular = directory.entry(name)?.is_some_and(|stat| read::regular(directory, name, &stat).is_ok());
-    if regular
-        && let Ok(fd) = read::open(directory, name)
-        && let Ok(flags) = rustix::fs::ioctl_getflags(&fd)
-    {
-        refuse(flags, &directory.path.join(name))?;
+    if regular && let Ok(fd) = read::open(directory, name) {
+        flags::refuse_any(&fd, &directory.path.join(name))?;
     }
     Ok(())
-}
-
-/// Names the flag that keeps a directory from being made in this one.
-pub(super) fn refuse_immutable(directory: &Directory, opened: &OwnedFd) -> Result<(), HostError> {
-    match rustix::fs::ioctl_getflags(opened) {
-        Ok(flags) => refuse(flags & IFlags::IMMUTABLE, &directory.path),
-        Err(_) => Ok(()),
-    }
-}
-
-fn refuse(flags: IFlags, path: &Path) -> Result<(), HostError> {
-    let (flag, remedy) = if flags.contains(IFlags::IMMUTABLE) {
-        ("immutable", "-i")
-    } else if flags.contains(IFlags::APPEND) {
-        ("append-only", "-a")
-    } else {
-        return Ok(());
-    };
-    Err(HostError::Flagged { path: path.to_owned(), flag, remedy })
 }

@@ -7,26 +7,13 @@ use std::time::Duration;
 
 use rustix::fs::lgetxattr;
 
+pub use super::enforcement::enforced;
 use super::{Account, HostError, program};
-use authkeys_terminal::bounded;
 
-/// Is there when the kernel has a policy; holds 1 when it denies and 0 when it only logs.
-const ENFORCE: &str = "/sys/fs/selinux/enforce";
 const RESTORECON: [&str; 3] = ["/usr/sbin/restorecon", "/sbin/restorecon", "/usr/local/sbin/restorecon"];
 const MATCHPATHCON: [&str; 3] = ["/usr/sbin/matchpathcon", "/sbin/matchpathcon", "/usr/local/sbin/matchpathcon"];
 /// They read a policy's file contexts, some megabytes.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Whether SELinux has a policy loaded, and if so, whether it is enforced.
-pub fn enforced() -> Option<bool> {
-    let found = bounded::read(Path::new(ENFORCE), 16).ok().flatten()?;
-    Some(found.content.first() == Some(&b'1'))
-}
-
-/// What a denial by SELinux looks like: the kernel says only "permission denied".
-pub(super) fn hint() -> &'static str {
-    if enforced() == Some(true) { "; SELinux is enforcing: `ausearch -m avc -ts recent`" } else { "" }
-}
 
 /// Gives a directory that was just made the label of its path. It runs as the account where the directory is his:
 /// through a link that he puts in its place it can do no more than he.

@@ -15,7 +15,7 @@ use nix::unistd::{Gid, Group, Uid};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::{Account, HostError, replace, selinux};
+use super::{Account, HostError, enforcement, flags, selinux};
 
 /// A directory that is held open, and its path for messages.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Directory {
                 let remedy = self.remedy(operation, &path, uid);
                 let remedy = format!(
                     "its directory {directory} belongs to uid {uid} with mode {mode:04o}: {remedy}{}",
-                    selinux::hint()
+                    enforcement::hint()
                 );
                 HostError::Io { operation, path, remedy, source }
             }
@@ -163,7 +163,7 @@ impl Directory {
             Err(Errno::EXIST) => {}
             Err(errno) => {
                 if let (Errno::PERM, Ok(opened)) = (errno, self.readable()) {
-                    replace::refuse_immutable(self, &opened)?;
+                    flags::refuse_immutable(&opened, &self.path)?;
                 }
                 return Err(self.failed(MAKE, name, errno));
             }

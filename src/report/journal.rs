@@ -116,6 +116,7 @@ fn line(entry: &Entry) -> String {
 fn emit(entry: &Entry) {
     let entry = entry.shown();
     let (message_id, message) = (entry.kind.message_id(), entry.message.as_str());
+    let code = entry.code.map(|code| code.to_string());
     // The level belongs to the place in the code, so there are two of them.
     if entry.kind.is_warning() {
         tracing::event!(
@@ -123,6 +124,7 @@ fn emit(entry: &Entry) {
             Level::WARN,
             message,
             message_id,
+            authkeysd_code = code.as_deref(),
             account = entry.account.as_deref(),
             path = entry.path.as_deref(),
             fingerprint = entry.fingerprint.as_deref(),
@@ -140,6 +142,7 @@ fn emit(entry: &Entry) {
             Level::INFO,
             message,
             message_id,
+            authkeysd_code = code.as_deref(),
             account = entry.account.as_deref(),
             path = entry.path.as_deref(),
             fingerprint = entry.fingerprint.as_deref(),

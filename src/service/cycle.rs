@@ -12,7 +12,7 @@ use crate::agent::{Agent, Intent};
 use crate::host::Host;
 use crate::state::Store;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{Outcome, chain};
+use authkeys_core::outcome::{Fault, Outcome};
 use authkeys_core::schedule::Act;
 
 /// All that a cycle needs; it owns it, so that it can end early without a trace.
@@ -29,12 +29,12 @@ pub(super) struct Cycle<F, H> {
 }
 
 impl<F: Fetch, H: Host> Cycle<F, H> {
-    /// Runs it; `None` when it made room for something else. The error is one line: nothing was begun.
-    pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, String>> {
+    /// Runs it; `None` when it made room for something else. The error is why nothing was begun.
+    pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {
         let Self { agent, state, clock, turn, outdated, last } = self;
         let mut store = match Store::open_while(&state, &|| turn.waits_for_lock()) {
             Ok(store) => store?,
-            Err(fault) => return Some(Err(chain(&fault))),
+            Err(fault) => return Some(Err(fault.fault())),
         };
         store.set_outdated(outdated.load(Ordering::SeqCst));
         let gathered = match (act, &last) {

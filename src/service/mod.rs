@@ -33,7 +33,7 @@ use crate::report::{journal, presence, status_file};
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
+use authkeys_core::outcome::{Fault, FaultClass, FaultCode, Outcome, Subject, chain};
 use authkeys_core::report::delivery::Deliver;
 use authkeys_core::report::entries::{Entry, each_entry};
 use authkeys_core::report::kind::Kind;
@@ -105,7 +105,7 @@ struct Running {
     act: Act,
     turn: Turn,
     /// `None` when it made room for a window or a reload.
-    result: Receiver<Option<Result<Outcome, String>>>,
+    result: Receiver<Option<Result<Outcome, Fault>>>,
 }
 
 /// The running service.
@@ -299,26 +299,23 @@ where
         let result = self.worker.run(move || cycle.run(act, &runtime)).unwrap_or_else(|fault| {
             let (sender, receiver) = oneshot::channel();
             let text = format!("cannot begin a thread for the cycle: {fault}; check the limits on tasks and memory");
-            let _ = sender.send(Some(Err(text)));
+            let _ = sender.send(Some(Err(Fault::new(FaultCode::CycleNotBegun, Subject::Node, text))));
             receiver
         });
         Running { act, turn, result }
     }
 
-    fn ended(&mut self, act: Act, result: Result<Outcome, String>) {
+    fn ended(&mut self, act: Act, result: Result<Outcome, Fault>) {
         let now = (self.clock)();
         let (mut outcome, ended) = match result {
             Ok(mut outcome) => {
                 outcome.faults.extend(self.overdue(act, now));
                 let outcome = self.history.complete(outcome, self.setup.config.max_stale);
                 let change = outcome.next_change;
-                let away = outcome.faults.iter().any(|fault| fault.class == FaultClass::Unreachable);
+                let away = outcome.faults.iter().any(|fault| fault.class() == FaultClass::Unreachable);
                 (outcome, if away { Ended::Transient { change } } else { Ended::Settled { change } })
             }
-            Err(text) => {
-                let fault = Fault { class: FaultClass::Failed, text };
-                (self.history.not_begun(fault, now, now), Ended::NotBegun)
-            }
+            Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
         };
         self.planner.ended(act, ended, now, random());
         if act == Act::Fetch {
@@ -347,7 +344,7 @@ where
             "no source has been asked since {due}, when a fetch was due: the key sets' windows leave no time for it; \
              publish fewer windows"
         );
-        Some(Fault { class: FaultClass::Failed, text })
+        Some(Fault::new(FaultCode::FetchOverdue, Subject::Node, text))
     }
 
     /// The instance's id takes the machine id's place: images are copied with their machine id, and then every node
@@ -393,7 +390,7 @@ where
         };
         let unwritten = fault.is_some();
         if let (Some(fault), false) = (fault, self.unwritten) {
-            journal::tell(&Entry::new(Kind::Fault, fault));
+            journal::tell(&Entry::of_fault(Kind::Fault, FaultCode::StatusNotWritten, fault));
         }
         self.unwritten = unwritten;
     }
@@ -418,7 +415,7 @@ where
             }
             Err(fault) => {
                 let message = format!("configuration refused, the old one stays in force: {fault}");
-                journal::tell(&Entry::new(Kind::ReloadRefused, message));
+                journal::tell(&Entry::of_fault(Kind::ReloadRefused, FaultCode::ConfigInvalid, message));
                 self.refused = Some(fault);
             }
         }
@@ -445,9 +442,10 @@ where
 }
 
 /// What the running cycle comes to; `None` when it made room.
-async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, String>> {
+async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, Fault>> {
     let Some(running) = cycle else { return pending().await };
-    let panicked = || "a panic ended the cycle; report this as a bug, with the lines of the log before it".to_owned();
+    let text = "a panic ended the cycle; report this as a bug, with the lines of the log before it";
+    let panicked = || Fault::new(FaultCode::CyclePanicked, Subject::Node, text);
     (&mut running.result).await.unwrap_or_else(|_| Some(Err(panicked())))
 }
 

@@ -13,7 +13,7 @@ use crate::report::metrics_file;
 use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::FetchError;
-use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
+use authkeys_core::outcome::{FaultCode, Outcome, ReportOutcome, chain};
 use authkeys_core::report::delivery::{Deliver, Sink, Told};
 use authkeys_core::report::entries::{Entry, alike};
 use authkeys_core::report::kind::Kind;
@@ -162,7 +162,8 @@ fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -
             known.delivered = Some(false);
             known.failures = known.failures.saturating_add(1);
             known.detail.clone_from(&fault);
-            news.then(|| Entry::new(Kind::ReportFailed, format!("report failed, the keys are not concerned: {fault}")))
+            let message = format!("report failed, the keys are not concerned: {fault}");
+            news.then(|| Entry::of_fault(Kind::ReportFailed, FaultCode::ReportFailed, message))
         }
     }
 }

@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::{Accepted, Judged, State};
 use crate::host::{HostError, write_durable};
 use authkeys_core::document::Digest;
+use authkeys_core::fault::{Fault, FaultCode, Subject};
 use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::MAX_DOCUMENT;
 use authkeys_core::user::UserName;
@@ -91,6 +92,21 @@ pub enum StateError {
     /// A read or write failed.
     #[error(transparent)]
     Host(#[from] HostError),
+}
+
+impl StateError {
+    /// The error as a fault of this node. Where permission is denied it takes somebody else to use the state.
+    pub fn fault(&self) -> Fault {
+        let code = match self {
+            Self::Directory { source, .. } | Self::Host(HostError::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                FaultCode::StateDenied
+            }
+            _ => FaultCode::StateUnusable,
+        };
+        Fault::from_error(code, Subject::State, self)
+    }
 }
 
 /// The state directory, locked against other cycles as long as this lives.

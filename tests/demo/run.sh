@@ -226,7 +226,7 @@ build() {
   local target
   echo 'demo: building authkeysd; the first build takes some minutes'
   cd "$top"
-  cargo build --locked --bin authkeysd || fail 'the build failed'
+  cargo build --locked --bin authkeysd --bin authkeysd-fetch || fail 'the build failed'
   target=$(cargo metadata --format-version 1 --no-deps --locked |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
   program=$target/debug/authkeysd

@@ -9,11 +9,17 @@ use zeroize::Zeroizing;
 use crate::client::Aws;
 use crate::client::fault::{Call, no_region};
 use crate::source::Sources;
-use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version};
+pub use encryption::Encryption;
 
+use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version};
+use authkeys_core::publishing::place::Place;
+use stored::Archive;
+
+mod encryption;
 mod parameter;
 mod s3;
 mod secret;
+pub mod stored;
 
 /// The most levels of a parameter's name.
 const MAX_LEVELS: usize = 15;
@@ -25,6 +31,8 @@ pub struct Target {
     name: String,
     url: SourceUrl,
     sources: Sources,
+    /// `None`: as the bucket does by itself.
+    encryption: Option<Encryption>,
 }
 
 /// What is published there now.
@@ -90,8 +98,21 @@ impl Target {
         };
         match fault {
             Some(fault) => Err(format!("{text:?} is no target: {fault}")),
-            None => Ok(Self { name: url.to_string(), url: current(url), sources: Sources::new() }),
+            None => Ok(Self { name: url.to_string(), url: current(url), sources: Sources::new(), encryption: None }),
         }
+    }
+
+    /// The same target, written with an encryption that the request names; the error says why it cannot be.
+    pub fn encrypted(self, encryption: Option<Encryption>) -> Result<Self, String> {
+        match (&self.url, &encryption) {
+            (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
+            _ => Err(format!("{self} is no object in S3: a secret or a parameter keeps its own key; leave --sse out")),
+        }
+    }
+
+    /// Where its versions are read.
+    pub fn archive(&self) -> Archive {
+        Archive::new(Place { url: self.url.clone(), pin: None })
     }
 
     /// The most bytes that a document may have there, and what to do when it has more.

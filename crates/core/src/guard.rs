@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::fault::FaultCode;
 use crate::plan::{Desired, Plan};
 
 /// The policy's limits for one account.
@@ -55,6 +56,16 @@ pub enum Held {
         /// Keys managed before.
         of: usize,
     },
+}
+
+impl Held {
+    /// Its code.
+    pub fn code(self) -> FaultCode {
+        match self {
+            Self::TooFew { .. } => FaultCode::TooFewKeys,
+            Self::TooMany { .. } => FaultCode::TooManyRemovals,
+        }
+    }
 }
 
 impl Default for Guard {

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outcome::{
-    AccountOutcome, Fault, FaultClass, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status,
+    AccountOutcome, Fault, FaultCode, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status, Subject,
 };
 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
@@ -47,12 +47,13 @@ impl History {
                     source.source
                 );
                 // A cycle that asks no source repeats what the last one said.
-                let said = source.detail.starts_with(&overdue);
-                let text = if said { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
+                let text =
+                    if self.repeats(source) { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
                 // Said in one breath with what is wrong, which may be of a graver class.
-                match outcome.faults.iter_mut().find(|fault| fault.text == source.detail) {
+                let subject = Subject::Source(source.source.clone());
+                match outcome.faults.iter_mut().find(|fault| fault.subject == subject && fault.text == source.detail) {
                     Some(fault) => fault.text.clone_from(&text),
-                    None => outcome.faults.push(Fault { class: FaultClass::Failed, text: text.clone() }),
+                    None => outcome.faults.push(Fault::new(FaultCode::SourceOverdue, subject, text.clone())),
                 }
                 source.detail = text;
             }
@@ -64,7 +65,7 @@ impl History {
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
                 // No fault of the cycle: all was applied.
-                account.fault(Status::Degraded, text);
+                account.fault(Status::Degraded, FaultCode::RivalWriter, text);
             }
         }
         outcome.accounts.iter_mut().for_each(|account| self.go_on_following(account));
@@ -90,24 +91,17 @@ impl History {
             account.counts = KeyCounts { in_force, left_out, ..KeyCounts::default() };
         }
         Outcome {
-            schema: 1,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
             status: Status::Failed,
             detail: fault.text.clone(),
+            code: Some(fault.code),
             instance_id: last.and_then(|last| last.instance_id.clone()),
-            started,
-            finished,
             last_success: last.and_then(|last| last.last_success),
-            next_cycle: None,
             next_change: last.and_then(|last| last.next_change),
-            stale_cycles: 0,
             config: last.and_then(|last| last.config),
             sources: last.map(|last| last.sources.clone()).unwrap_or_default(),
             accounts,
-            reports: Vec::new(),
             faults: vec![fault],
-            first: false,
-            news: false,
+            ..Outcome::new(started, finished)
         }
     }
 
@@ -135,11 +129,11 @@ impl History {
     fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
         let last = self.last.as_ref().filter(|_| outcome.first)?;
         let followed = |now: &AccountOutcome, before: &AccountOutcome| {
-            (&before.user, &before.file) == (&now.user, &now.file) && before.digest.is_some()
+            (&before.user, &before.file) == (&now.user, &now.file) && before.document.digest.is_some()
         };
         let before =
             outcome.accounts.iter().find_map(|now| last.accounts.iter().find(|before| followed(now, before)))?;
-        let serial = before.serial.map(|serial| format!(" with serial {serial}")).unwrap_or_default();
+        let serial = before.document.serial.map(|serial| format!(" with serial {serial}")).unwrap_or_default();
         let at = last.finished;
         Some(Fault::forgotten(&format!("{} followed a document{serial} at {at:.0}", before.file)))
     }
@@ -148,8 +142,8 @@ impl History {
     fn go_on_following(&self, account: &mut AccountOutcome) {
         let same = |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
         let last = self.last.iter().flat_map(|last| &last.accounts).find(same);
-        if let (Status::Failed, None, Some(last)) = (account.status, account.digest, last) {
-            (account.name, account.serial, account.digest) = (last.name.clone(), last.serial, last.digest);
+        if let (Status::Failed, None, Some(last)) = (account.status, account.document.digest, last) {
+            account.document = last.document.clone();
             // Pinned keys may have been installed all the same.
             if account.in_force.is_empty() {
                 (account.lines, account.in_force) = (last.lines, last.in_force.clone());
@@ -158,8 +152,16 @@ impl History {
         }
     }
 
+    /// Whether the last outcome had the source fail for too long already, in these words.
+    fn repeats(&self, source: &SourceOutcome) -> bool {
+        let last = self.last.iter().flat_map(|last| &last.sources);
+        let mut failed = last.filter(|last| last.status == Status::Failed && last.document.digest.is_some());
+        failed.any(|last| last.source == source.source && last.detail == source.detail)
+    }
+
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {
-        let same = |last: &&SourceOutcome| last.source == source.source && last.digest == source.digest;
+        let same =
+            |last: &&SourceOutcome| last.source == source.source && last.document.digest == source.document.digest;
         self.last.as_ref()?.sources.iter().find(same)?.fetched
     }
 
@@ -167,8 +169,8 @@ impl History {
     /// may change how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
-            (&last.user, &last.file, last.digest, last.lines)
-                == (&account.user, &account.file, account.digest, account.lines)
+            (&last.user, &last.file, last.document.digest, last.lines)
+                == (&account.user, &account.file, account.document.digest, account.lines)
                 && last.has_keys_of(account)
                 && last.status != Status::Failed
         };

@@ -1,6 +1,5 @@
 //! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
 
-use std::error::Error;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
@@ -10,19 +9,22 @@ use serde::de::value::Error as Unknown;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Digest, Document, LeftOut, Name, Serial};
+use crate::fault::known_code;
 use crate::key::{Fingerprint, KeyBlob};
 use crate::origin::Stage;
 use crate::user::UserName;
 
+pub use crate::fault::{Explanation, Fault, FaultClass, FaultCode, Subject, chain};
 pub use keys::{KeyCounts, KeyList, LISTED, LISTED_IN_ALL};
 
 mod keys;
 
 /// How a node, a source or an account stands; the order is that of gravity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything is as published.
+    #[default]
     Ok,
     /// Source or document unusable; the last good set is in force.
     Stale,
@@ -48,7 +50,7 @@ impl FromStr for Status {
 }
 
 /// What one cycle did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Version of this shape: fields may be added, never changed.
     pub schema: u8,
@@ -58,6 +60,9 @@ pub struct Outcome {
     pub status: Status,
     /// The first and gravest fault; empty when ok.
     pub detail: String,
+    /// The code of that fault.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    pub code: Option<FaultCode>,
     /// The EC2 instance, where it is known.
     pub instance_id: Option<String>,
     /// When the cycle began.
@@ -94,8 +99,36 @@ pub struct Outcome {
     pub news: bool,
 }
 
+/// Which document it is; all of it is `None` where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DocumentRef {
+    /// Its name.
+    pub name: Option<Name>,
+    /// Its serial.
+    pub serial: Option<Serial>,
+    /// Its digest, without its signature.
+    pub digest: Option<Digest>,
+}
+
+impl DocumentRef {
+    /// `NAME/SERIAL`, its name alone, or else the version by which its source knows it.
+    pub fn key_set(&self, version: Option<&str>) -> Option<String> {
+        match (&self.name, self.serial) {
+            (Some(name), Some(serial)) => Some(format!("{name}/{serial}")),
+            (Some(name), None) => Some(name.to_string()),
+            (None, _) => version.map(str::to_owned),
+        }
+    }
+}
+
+impl From<&Document> for DocumentRef {
+    fn from(document: &Document) -> Self {
+        Self { name: document.name.clone(), serial: document.serial, digest: Some(document.digest) }
+    }
+}
+
 /// How the reports to one place fare. None of them counts for the node's status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReportOutcome {
     /// `ec2_tags`, `s3` or `prometheus`.
     pub report: String,
@@ -113,7 +146,7 @@ pub struct ReportOutcome {
 }
 
 /// How a source answered, and which document of it is in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SourceOutcome {
     /// Its URL.
     pub source: String,
@@ -121,14 +154,14 @@ pub struct SourceOutcome {
     pub status: Status,
     /// Why it is not ok.
     pub detail: String,
+    /// The code of that fault.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    pub code: Option<FaultCode>,
     /// The same in one word.
     pub problem: Option<Problem>,
-    /// Of the document in force.
-    pub name: Option<Name>,
-    /// Of the document in force.
-    pub serial: Option<Serial>,
-    /// Of the document in force, without its signature.
-    pub digest: Option<Digest>,
+    /// The document in force.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// Of the document in force: VersionId, ETag, or a file's identity.
     pub version: Option<String>,
     /// When the document in force was fetched or last found unchanged.
@@ -151,12 +184,9 @@ pub struct SourceOutcome {
 pub struct StageOutcome {
     /// The stage.
     pub stage: Stage,
-    /// Of its document.
-    pub name: Option<Name>,
-    /// Of its document.
-    pub serial: Option<Serial>,
-    /// Of its document, without its signature.
-    pub digest: Digest,
+    /// Its document.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// Of its document: the VersionId.
     pub version: String,
 }
@@ -182,7 +212,7 @@ pub enum Problem {
 }
 
 /// What happened to one account's file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AccountOutcome {
     /// The account.
     pub user: String,
@@ -192,12 +222,12 @@ pub struct AccountOutcome {
     pub status: Status,
     /// Why it is not ok.
     pub detail: String,
-    /// Of the document that the file follows.
-    pub name: Option<Name>,
-    /// Of the document that the file follows.
-    pub serial: Option<Serial>,
-    /// Of the document that the file follows.
-    pub digest: Option<Digest>,
+    /// The code of that fault.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    pub code: Option<FaultCode>,
+    /// The document that the file follows.
+    #[serde(flatten)]
+    pub document: DocumentRef,
     /// How often in a row what somebody else had changed in the file was put right.
     pub repairs: u32,
     /// When that was done last.
@@ -243,66 +273,17 @@ pub struct KeyShown {
     pub comment: String,
 }
 
-/// One thing that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Decides the exit code.
-    pub class: FaultClass,
-    /// One line: what, where, and what to do.
-    pub text: String,
-}
-
-/// Classes of faults in the order in which they decide the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultClass {
-    /// Something failed or was refused.
-    Failed,
-    /// The source could not be reached.
-    Unreachable,
-    /// Not permitted.
-    Denied,
-}
-
-impl Fault {
-    /// A fault that an error explains.
-    pub fn new(class: FaultClass, error: &dyn Error) -> Self {
-        Self { class, text: chain(error) }
-    }
-
-    /// There is proof of an earlier cycle that is not remembered.
-    pub fn forgotten(proof: &str) -> Self {
-        let text = format!(
-            "{proof}, but the state directory knows of no cycle before this one: it was lost, emptied or moved, and an \
-             older document would have been taken; compare the serial with the one published last"
-        );
-        Self { class: FaultClass::Failed, text }
-    }
-
-    /// A fault of something that has a name.
-    pub fn at(class: FaultClass, place: &impl Display, text: &str) -> Self {
-        Self { class, text: format!("{place}: {text}") }
-    }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 impl Problem {
-    /// How it counts for the exit code.
-    pub fn class(self) -> FaultClass {
+    /// The code where nothing more is known, as after a version that had no codes.
+    pub fn code(self) -> FaultCode {
         match self {
-            Self::Unreachable => FaultClass::Unreachable,
-            Self::Denied => FaultClass::Denied,
-            Self::Missing | Self::Invalid | Self::Refused | Self::Expired | Self::Untrusted => FaultClass::Failed,
+            Self::Unreachable => FaultCode::SourceUnreachable,
+            Self::Denied => FaultCode::SourceDenied,
+            Self::Missing => FaultCode::SourceMissing,
+            Self::Invalid => FaultCode::SourceInvalid,
+            Self::Refused => FaultCode::DocumentInvalid,
+            Self::Expired => FaultCode::DocumentExpired,
+            Self::Untrusted => FaultCode::DocumentUntrusted,
         }
     }
 }
@@ -310,29 +291,24 @@ impl Problem {
 impl ReportOutcome {
     /// Nothing was reported yet.
     pub fn new(report: &str) -> Self {
-        let report = report.to_owned();
-        Self { report, delivered: None, detail: String::new(), failures: 0, last_success: None, said: None }
+        Self { report: report.to_owned(), ..Self::default() }
     }
 }
 
 impl SourceOutcome {
     /// A source of which no good document is known.
-    pub fn failed(source: String, detail: String) -> Self {
-        Self {
-            source,
-            status: Status::Failed,
-            detail,
-            problem: None,
-            name: None,
-            serial: None,
-            digest: None,
-            version: None,
-            fetched: None,
-            signer: None,
-            stages: Vec::new(),
-            warnings: Vec::new(),
-            notes: Vec::new(),
-        }
+    pub fn failed(source: String, problem: Problem, fault: &Fault) -> Self {
+        let mut outcome = Self { source, ..Self::default() };
+        outcome.fault(Status::Failed, problem, fault);
+        outcome
+    }
+
+    /// Notes what is wrong with it.
+    pub fn fault(&mut self, status: Status, problem: Problem, fault: &Fault) {
+        self.status = status;
+        self.detail.clone_from(&fault.text);
+        self.code = Some(fault.code);
+        self.problem = Some(problem);
     }
 }
 
@@ -346,35 +322,12 @@ impl KeyShown {
 impl AccountOutcome {
     /// An account about which nothing is known yet.
     pub fn new(user: Option<&UserName>) -> Self {
-        Self {
-            user: user.map(UserName::to_string).unwrap_or_default(),
-            file: String::new(),
-            status: Status::Ok,
-            detail: String::new(),
-            name: None,
-            serial: None,
-            digest: None,
-            repairs: 0,
-            last_repair: None,
-            repair_gap: None,
-            changed: false,
-            in_force: KeyList::default(),
-            keys_digest: None,
-            counts: KeyCounts::default(),
-            lines: None,
-            added: KeyList::default(),
-            removed: KeyList::default(),
-            updated: KeyList::default(),
-            left_out: Vec::new(),
-            next_change: None,
-        }
+        Self { user: user.map(UserName::to_string).unwrap_or_default(), ..Self::default() }
     }
 
     /// Notes which document the file follows.
     pub fn follow(&mut self, document: &Document) {
-        self.name = document.name.clone();
-        self.serial = document.serial;
-        self.digest = Some(document.digest);
+        self.document = document.into();
     }
 
     /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
@@ -385,32 +338,42 @@ impl AccountOutcome {
 
     /// It is not known which document the file follows.
     pub fn forget_document(&mut self) {
-        (self.name, self.serial, self.digest) = (None, None, None);
+        self.document = DocumentRef::default();
     }
 
     /// Notes a fault; the gravest keeps the word.
-    pub fn fault(&mut self, status: Status, detail: String) {
+    pub fn fault(&mut self, status: Status, code: FaultCode, detail: String) {
         if status > self.status {
             self.status = status;
             self.detail = detail;
+            self.code = Some(code);
         }
     }
 }
 
 impl Outcome {
+    /// One that says only when the cycle ran.
+    pub fn new(started: Timestamp, finished: Timestamp) -> Self {
+        Self { schema: 1, version: env!("CARGO_PKG_VERSION").to_owned(), started, finished, ..Self::default() }
+    }
+
     /// Derives the node's status and its one line from sources, accounts and faults.
     pub fn summarise(&mut self) {
         self.status = self.derived();
-        let fault = self.faults.iter().rev().max_by_key(|fault| fault.class).map(|fault| &fault.text);
+        let fault = self.faults.iter().rev().max_by_key(|fault| fault.class());
         // A rival writer is no fault of the cycle, but all there is to say.
-        let account = || self.accounts.iter().rev().max_by_key(|account| account.status).map(|account| &account.detail);
-        self.detail = fault.or_else(account).cloned().unwrap_or_default();
+        let account = self.accounts.iter().rev().max_by_key(|account| account.status);
+        (self.detail, self.code) = match (fault, account) {
+            (Some(fault), _) => (fault.text.clone(), Some(fault.code)),
+            (None, Some(account)) => (account.detail.clone(), account.code),
+            (None, None) => (String::new(), None),
+        };
     }
 
     /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
     fn derived(&self) -> Status {
         // A document is in force and its source counts as failed: it was away for longer than max_stale.
-        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.digest.is_some());
+        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.document.digest.is_some());
         let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
         let parts = self.sources.iter().map(|s| s.status).chain(self.accounts.iter().map(|a| a.status));
         match parts.max().unwrap_or(Status::Failed) {
@@ -423,5 +386,41 @@ impl Outcome {
     /// Whether any account's file was (or would be) changed.
     pub fn changed(&self) -> bool {
         self.accounts.iter().any(|account| account.changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As version 0.1.0 wrote it, before there were codes.
+    const OLD: &str = r#"{"schema":1,"version":"0.1.0","status":"stale","detail":"s3://b/k: gone","instance_id":null,
+        "started":"2026-11-21T10:00:00Z","finished":"2026-11-21T10:00:00Z","last_success":null,"next_cycle":null,
+        "next_change":null,"sources":[{"source":"s3://b/k","status":"stale","detail":"s3://b/k: gone","problem":"missing",
+        "name":"set","serial":17,"digest":null,"version":"v1","fetched":null,"signer":null}],"accounts":[]}"#;
+
+    #[test]
+    fn an_outcome_without_codes_is_read_and_its_document_with_it() {
+        let outcome: Outcome = serde_json::from_str(OLD).unwrap();
+        let source = &outcome.sources[0];
+        assert_eq!((outcome.code, source.code, source.problem), (None, None, Some(Problem::Missing)));
+        assert_eq!(source.document.key_set(None).as_deref(), Some("set/17"));
+    }
+
+    #[test]
+    fn a_code_is_written_beside_the_detail_and_one_of_a_later_version_is_passed_over() {
+        let coded = |code: &str| OLD.replacen("\"detail\":", &format!("\"code\":\"{code}\",\"detail\":"), 1);
+        let outcome: Outcome = serde_json::from_str(&coded("AK011")).unwrap();
+        assert_eq!(outcome.code, Some(FaultCode::SourceMissing));
+        assert!(serde_json::to_string(&outcome).unwrap().contains(r#""code":"AK011""#));
+        assert_eq!(serde_json::from_str::<Outcome>(&coded("AK998")).unwrap().code, None);
+    }
+
+    #[test]
+    fn the_documents_fields_stand_beside_the_others() {
+        let account = AccountOutcome::new(None);
+        let json: serde_json::Value = serde_json::to_value(&account).unwrap();
+        assert!(["name", "serial", "digest"].iter().all(|field| json[field].is_null() && json.get(field).is_some()));
+        assert!(json.get("document").is_none() && json.get("code").is_none());
     }
 }

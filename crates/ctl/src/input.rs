@@ -19,6 +19,15 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// Reads a document of at most 1 MiB; `-` is standard input. What cannot be read is told.
 pub(super) fn read(path: &Path) -> Result<Bytes, Exit> {
+    read_named(path, "name the document's file, or - for standard input")
+}
+
+/// Reads a public key's file.
+pub(super) fn read_key(path: &Path) -> Result<Bytes, Exit> {
+    read_named(path, "name a public key's file, - for standard input, or a key line")
+}
+
+fn read_named(path: &Path, remedy: &str) -> Result<Bytes, Exit> {
     let name = shown(path);
     let found = if path == Path::new("-") {
         bounded(io::stdin().lock())
@@ -27,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<Bytes, Exit> {
         File::open(path).and_then(bounded)
     };
     let bytes = found.map_err(|fault| {
-        complain(&format!("cannot read {name}: {fault}; name the document's file, or - for standard input"));
+        complain(&format!("cannot read {name}: {fault}; {remedy}"));
         if fault.kind() == io::ErrorKind::PermissionDenied { Exit::Denied } else { Exit::Failed }
     })?;
     if bytes.len() > MAX_DOCUMENT {

@@ -9,12 +9,23 @@ use serde::Serialize;
 use authkeys_core::document::Name;
 use authkeys_terminal::{self as terminal, Exit};
 
+mod diff;
 mod fleet;
+mod grant;
+mod history;
 mod input;
+mod keys;
 mod lint;
 mod output;
+mod progress;
+mod publication;
 mod publish;
+mod reading;
+mod revoke;
+mod rollback;
+mod show;
 mod sign;
+mod times;
 mod verify;
 
 const PROGRAM: &str = "authkeysctl";
@@ -31,6 +42,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
    0  good
    1  something failed, or a document is not good (named on stderr)
+   3  diff found keys that differ
   64  usage
   75  AWS could not be reached
   77  not permitted
@@ -47,13 +59,28 @@ enum Command {
     Verify(Verify),
     /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
     #[command(after_help = PUBLISHING)]
-    Publish(Publish),
+    Publish(Box<publish::Options>),
+    /// Who may log in by a key set: its keys, windows and revocations, now or at a time
+    Show(show::Options),
+    /// The stored versions of a key set, the newest first, and what each changed
+    History(history::Options),
+    /// What differs between two key sets; exit 3 when some key does
+    Diff(diff::Options),
+    /// Let keys in: put them into the published key set, and leave every other byte of it as it is
+    #[command(after_help = PUBLISHING, mut_arg("from", |from| from.help(grant::FROM).value_name("TIME|s3://BUCKET/PREFIX/")))]
+    Grant(Box<grant::Options>),
+    /// Let keys in no more: take them out of the published key set, and have nodes remove every copy of them
+    #[command(after_help = PUBLISHING)]
+    Revoke(Box<revoke::Options>),
+    /// Publish an earlier version again under the next serial; what was revoked since stays revoked
+    #[command(after_help = PUBLISHING)]
+    Rollback(Box<rollback::Options>),
     /// Which nodes have which key set, and which need attention (exit 0 only if none does); with --wait, until all have one
     Fleet(Box<fleet::Options>),
 }
 
 /// How a document is judged before anything is done with it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Judging {
     /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included, instead of by the defaults
     #[arg(long, value_name = "FILE")]
@@ -104,30 +131,6 @@ struct Verify {
     document: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct Publish {
-    /// The document's file, or - for standard input; it stays as it is, the serial that is published included
-    #[arg(value_name = "DOC")]
-    document: PathBuf,
-    /// A source's URL: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME, with ?region=REGION where it needs one
-    #[arg(value_name = "TARGET")]
-    target: String,
-    /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
-    #[arg(long, value_name = "KEY")]
-    sign: Option<PathBuf>,
-    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's allowed_signers format
-    #[arg(long, value_name = "FILE")]
-    allowed_signers: Option<PathBuf>,
-    #[command(flatten)]
-    judging: Judging,
-    /// Show what would change, and write nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Ask nothing, and publish in spite of warnings
-    #[arg(long)]
-    yes: bool,
-}
-
 const PUBLISHING: &str = "\
 The serial becomes that of what is published plus one, unless the document's own is higher. On a terminal it asks before \
 it writes. Elsewhere it goes on, unless the change could lock somebody out (all keys of an account replaced at once, or \
@@ -148,6 +151,12 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Fleet(options) => fleet::run(&options),
             Command::Verify(options) => verify::run(&options),
             Command::Publish(options) => publish::run(&options),
+            Command::Show(options) => show::run(&options),
+            Command::History(options) => history::run(&options),
+            Command::Diff(options) => diff::run(&options),
+            Command::Rollback(options) => rollback::run(&options),
+            Command::Grant(options) => grant::run(&options),
+            Command::Revoke(options) => revoke::run(&options),
         };
         done.unwrap_or_else(|exit| exit)
     })

@@ -40,7 +40,7 @@ pub(super) struct Judge {
 pub(super) struct Report {
     schema: u8,
     version: &'static str,
-    document: String,
+    pub(super) document: String,
     status: Verdict,
     /// It is past its `expires`.
     #[serde(skip)]
@@ -54,8 +54,8 @@ pub(super) struct Report {
     digest: Option<Digest>,
     signed: bool,
     /// The key that signed it, and whose that is where allowed signers are named.
-    signing_key: Option<Fingerprint>,
-    signer: Option<String>,
+    pub(super) signing_key: Option<Fingerprint>,
+    pub(super) signer: Option<String>,
     keys: Vec<KeyFound>,
     /// How many keys that are, for people.
     #[serde(skip)]
@@ -66,6 +66,9 @@ pub(super) struct Report {
     pub(super) faults: Vec<String>,
     /// What may not be meant.
     pub(super) warnings: Vec<String>,
+    /// Why its signature counts for nothing.
+    #[serde(skip)]
+    pub(super) signature_fault: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -139,6 +142,29 @@ impl Judge {
     /// Whatever the configuration lets nodes take.
     pub(super) fn refuse_private_keys(&mut self) {
         self.rules.allow_private_key = false;
+    }
+
+    /// Why a signed document is not by one whose signature counts; `None` where nothing is held against it.
+    pub(super) fn distrust(&self, document: &Document, bytes: &[u8], now: Timestamp) -> Option<String> {
+        match &self.signers {
+            Some(signers) => verify_signer(document, bytes, Some(signers), now).err().map(|fault| chain(&fault)),
+            None => signing_key(bytes).err(),
+        }
+    }
+
+    /// Nodes that ask for keys are no fault of the document.
+    pub(super) fn allow_no_keys(&mut self) {
+        self.guard.min_keys = 0;
+    }
+
+    /// Of a rotation secret the public half is read; nothing of the private one is kept or shown.
+    pub(super) fn allow_private_keys(&mut self) {
+        self.rules.allow_private_key = true;
+    }
+
+    /// How many keys nodes ask for.
+    pub(super) fn min_keys(&self) -> usize {
+        self.guard.min_keys
     }
 
     /// The same judge before a document is signed.
@@ -220,6 +246,7 @@ impl Judge {
             }
             Err(fault) => {
                 report.status = Verdict::Refused;
+                report.signature_fault = Some(fault.clone());
                 report.faults.push(fault);
             }
         }
@@ -269,7 +296,22 @@ impl Report {
             left_out: Vec::new(),
             faults: Vec::new(),
             warnings: Vec::new(),
+            signature_fault: None,
         }
+    }
+
+    /// Leaves out the keys that do not let in to an account.
+    pub(super) fn keep_keys_of(&mut self, user: &UserName) {
+        self.keys.retain(|key| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user)));
+    }
+
+    /// The key that signed it, and whose that is where that is known.
+    pub(super) fn signed_by(&self) -> Option<String> {
+        let key = self.signing_key?;
+        Some(match &self.signer {
+            Some(who) => format!("by {who}, {key}"),
+            None => format!("by {key}; whose that is --allowed-signers would tell"),
+        })
     }
 
     /// Why nobody is to be helped to publish it.
@@ -303,17 +345,13 @@ impl Report {
             _ => "rotation secret",
         };
         let _ = writeln!(text, "  form      {form}, {}", counted(self.bytes, "byte"));
-        let signed = self.signing_key.map(|key| match &self.signer {
-            Some(who) => format!("by {who}, {key}"),
-            None => format!("by {key}; whose that is --allowed-signers would tell"),
-        });
         let facts = [
             ("name", self.name.as_ref().map(Name::to_string)),
             ("serial", self.serial.map(|serial| serial.to_string())),
             ("audience", self.audience.as_ref().map(Name::to_string)),
             ("expires", self.expires.map(|expires| when(expires, now))),
             ("digest", Some(digest.to_string())),
-            ("signed", signed),
+            ("signed", self.signed_by()),
         ];
         for (fact, value) in facts {
             if let Some(value) = value {

@@ -116,6 +116,19 @@ fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
     file.1 & 0o022 != 0 || foreign(file.0) || open
 }
 
+/// What is wrong with a file that decides who may log in, when others can write it, and what to do.
+pub const OPEN: &str =
+    "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
+
+/// Reads a file that decides who may log in, as [`read`] does; the error is one line that does not name it. What others
+/// than root and `user` can write is refused.
+pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>>, String> {
+    match read(path, limit).map_err(|fault| fault.beside(path))? {
+        Some(found) if found.writable_by_others(user) => Err(OPEN.to_owned()),
+        found => Ok(found.map(|found| found.content)),
+    }
+}
+
 /// The same of a file that is not read here; `false` also where that cannot be told.
 pub fn writable_by_others(path: &Path, user: u32) -> bool {
     let owner = |path: &Path| path.metadata().ok().map(|found| (found.uid(), found.mode() & 0o7777));

@@ -9,6 +9,8 @@ use clap::error::ErrorKind;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use authkeys_core::fault::FaultClass;
+use authkeys_core::origin::Class;
 use authkeys_core::report::json;
 use authkeys_core::report::text::{self, Colour};
 use authkeys_core::words::printable;
@@ -33,6 +35,28 @@ pub enum Exit {
     Denied = 77,
     /// The configuration is wrong.
     Config = 78,
+}
+
+/// A source, or AWS, did not do what was asked.
+impl From<Class> for Exit {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Transient => Self::Unreachable,
+            Class::Denied => Self::Denied,
+            Class::Missing | Class::Invalid => Self::Failed,
+        }
+    }
+}
+
+/// A cycle's fault.
+impl From<FaultClass> for Exit {
+    fn from(class: FaultClass) -> Self {
+        match class {
+            FaultClass::Unreachable => Self::Unreachable,
+            FaultClass::Denied => Self::Denied,
+            FaultClass::Failed => Self::Failed,
+        }
+    }
 }
 
 /// Reads a command line and does what it says; help and version are printed, and a fault is told in one line.

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
-use super::{Exit, Finding, Level, login};
+use super::{Finding, Level, fault_finding, login};
+use crate::agent::{host_fault, located};
 use crate::command::sync;
 use crate::host::sshd::NoSettings;
-use crate::host::{Account, Host as _, HostError, Node, Place, Target, selinux, strict};
+use crate::host::{Account, Host as _, Node, Place, Target, selinux, strict};
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::document::{self, Rules};
-use authkeys_core::outcome::chain;
+use authkeys_core::outcome::{Fault, FaultCode, chain};
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
-    let mut node = Node::default();
-    node.sweeps = false;
+    let node = Node::read_only();
     let mut findings = Vec::new();
     let mut files: Vec<(PathBuf, String)> = Vec::new();
     for account in &config.accounts {
@@ -29,9 +29,9 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
                 findings.push(reachable(&node, &target));
                 examine(&node, &target, &mut findings);
             }
-            Err(message) => {
+            Err(fault) => {
                 let who = account.user.as_ref().map_or("the running user", |user| user.as_str());
-                findings.push(Finding::new(Level::Failed, "account", who, message));
+                findings.push(fault_finding(&fault, "account", who));
             }
         }
     }
@@ -42,6 +42,10 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
 pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     let subject = path.display().to_string();
     let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
+    let unusable = |text| Finding {
+        code: Some(FaultCode::PinnedKeysUnusable),
+        ..Finding::new(Level::Failed, "pinned_keys", &subject, text)
+    };
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
             let altered = document.altered_comments().map(|text| format!("; {text}")).unwrap_or_default();
@@ -50,15 +54,14 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
         }
         Ok((document, _)) => {
             let bad = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason));
-            Finding::new(Level::Failed, "pinned_keys", &subject, bad.collect::<Vec<_>>().join("; "))
+            unusable(bad.collect::<Vec<_>>().join("; "))
         }
-        Err(fault) => Finding::new(Level::Failed, "pinned_keys", &subject, fault),
+        Err(fault) => unusable(fault),
     }
 }
 
-pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, String> {
-    let found = node.account(account.user.as_ref()).map_err(|error| chain(&error))?;
-    crate::agent::target(account, found)
+pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, Fault> {
+    located(account, node.account(account.user.as_ref()))
 }
 
 /// Where a file that sshd reads for the account is.
@@ -76,11 +79,7 @@ fn reachable(node: &Node, target: &Target) -> Finding {
     let read = node.read(target).map(|found| found.content.map_or(0, length));
     match read.and_then(|length| node.preflight(target, length)) {
         Ok(()) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
-        Err(error) => {
-            let denied = matches!(error, HostError::NotPermitted { .. });
-            let exit = if denied { Exit::Denied } else { Exit::Failed };
-            Finding { exit, ..Finding::new(Level::Failed, "account", user, chain(&error)) }
-        }
+        Err(error) => fault_finding(&host_fault(user, &error), "account", user),
     }
 }
 

@@ -99,10 +99,9 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         }
     };
     for fault in &block.faults {
-        findings.push(fault_finding(fault.class, "adopt", "first sync", &fault.text));
+        findings.push(fault_finding(fault, "adopt", "first sync"));
     }
-    let mut node = Node::default();
-    node.sweeps = false;
+    let node = Node::read_only();
     let mut accounts = Vec::new();
     for ((account, block), exclusive) in config.accounts.iter().zip(block.accounts).zip(exclusive.accounts) {
         // Who cannot be looked up is among the faults.

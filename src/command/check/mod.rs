@@ -11,8 +11,8 @@ use super::{Check, Exit, colour, complain, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
-use authkeys_core::origin::{Class, SourceUrl};
-use authkeys_core::outcome::{Fault, FaultClass};
+use authkeys_core::origin::SourceUrl;
+use authkeys_core::outcome::{Fault, FaultCode, Subject};
 use authkeys_core::report::text::Colour;
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::Signers;
@@ -25,8 +25,9 @@ mod pullers;
 mod report;
 mod signers;
 mod sshd;
+mod unread;
 
-pub(super) use sshd::warn_of_unread;
+pub(super) use unread::warn_of_unread;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,6 +48,9 @@ struct Finding {
     /// The account, file or source that it is about.
     subject: String,
     message: String,
+    /// The code of the fault, where it is one of a cycle's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<FaultCode>,
     /// The line of the configuration file, where it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
@@ -77,7 +81,7 @@ impl Finding {
                 message = rest.to_owned();
             }
         }
-        Self { level, check, subject: subject.to_owned(), message, line: None, exit }
+        Self { level, check, subject: subject.to_owned(), message, code: None, line: None, exit }
     }
 }
 
@@ -141,7 +145,8 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     };
     let unprinted = if printed { Exit::Good } else { Exit::Failed };
     let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);
-    exits.max_by_key(|exit| rank(*exit)).unwrap_or(Exit::Good)
+    // Of several the first of 78, 77, 75, 1 counts.
+    exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Good)
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
@@ -176,7 +181,7 @@ fn clock(recorded: Option<Timestamp>) -> Finding {
     let clock =
         Clock { wall: authkeys_terminal::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
     match clock.fault() {
-        Some(fault) => Finding::new(Level::Failed, "clock", "clock", fault),
+        Some(text) => fault_finding(&Fault::new(FaultCode::ClockBehind, Subject::Clock, text), "clock", "clock"),
         None => Finding::new(Level::Ok, "clock", "clock", clock.wall.to_string()),
     }
 }
@@ -194,11 +199,11 @@ fn open_sources(config: &Config) -> Vec<Finding> {
 
 fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
-    let unreadable = fault.map(|fault| Fault::new(super::sync::denied(fault), fault));
+    let unreadable = fault.map(StateError::fault);
     match unreadable.or_else(|| super::sync::unwritable_state(directory)) {
         None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable and writable"),
         None => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
-        Some(fault) => fault_finding(fault.class, "state", &subject, &fault.text),
+        Some(fault) => fault_finding(&fault, "state", &subject),
     }
 }
 
@@ -208,7 +213,8 @@ fn line(finding: &Finding, colour: Colour) -> String {
         Level::Warning => (33, "warning"),
         Level::Failed => (31, "FAILED "),
     };
-    let text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.extend(finding.code.map(|code| format!(" [{code}]")));
     let (word, check, subject) = (colour.paint(code, word), finding.check, &finding.subject);
     if check == subject {
         format!("{word} {check:<12} {text}\n")
@@ -230,26 +236,8 @@ fn good_keys(count: usize) -> String {
     format!("{count} good key{}", if count == 1 { "" } else { "s" })
 }
 
-/// Of several exit codes the first of 78, 77, 75, 1 counts.
-fn rank(exit: Exit) -> u8 {
-    if exit == Exit::Good { 0 } else { exit as u8 }
-}
-
-/// The exit code of a source that did not answer well.
-fn source_exit(class: Class) -> Exit {
-    match class {
-        Class::Transient => Exit::Unreachable,
-        Class::Denied => Exit::Denied,
-        Class::Missing | Class::Invalid => Exit::Failed,
-    }
-}
-
 /// What a cycle that writes nothing found fault with.
-fn fault_finding(class: FaultClass, check: &'static str, subject: &str, text: &str) -> Finding {
-    let exit = match class {
-        FaultClass::Failed => Exit::Failed,
-        FaultClass::Unreachable => Exit::Unreachable,
-        FaultClass::Denied => Exit::Denied,
-    };
-    Finding { exit, ..Finding::new(Level::Failed, check, subject, text) }
+fn fault_finding(fault: &Fault, check: &'static str, subject: &str) -> Finding {
+    let exit = fault.class().into();
+    Finding { exit, code: Some(fault.code), ..Finding::new(Level::Failed, check, subject, &fault.text) }
 }

@@ -9,7 +9,7 @@ use crate::fetch::{Remote, Sources};
 use crate::host::Node;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
-use authkeys_core::outcome::{Outcome, SourceOutcome, Status};
+use authkeys_core::outcome::{Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::report::text;
 
 /// Looks at everything; what is `told` already is not told again.
@@ -36,8 +36,7 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
 /// A cycle that writes nothing.
 pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
-    let mut host = Node::default();
-    host.sweeps = false;
+    let host = Node::read_only();
     let agent = Agent { config, fetch: Sources::new(remote), host, zone: sync::sshd_zone, built: load::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
     Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
@@ -48,7 +47,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
     let of = |source: &SourceOutcome| format!("{}: ", source.source);
     for source in &outcome.sources {
         let subject = &source.source;
-        if !outcome.faults.iter().any(|fault| fault.text.starts_with(&of(source))) {
+        if !outcome.faults.iter().any(|fault| fault.subject == Subject::Source(subject.clone())) {
             findings.push(Finding::new(Level::Ok, "source", subject, good(source)));
         }
         for text in &source.warnings {
@@ -62,22 +61,18 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         findings.push(Finding::new(Level::Warning, "source", &source.source, note));
     }
     for fault in &outcome.faults {
-        let source = outcome.sources.iter().find_map(|one| Some((one, fault.text.strip_prefix(&of(one))?)));
-        let account = outcome.accounts.iter().find(|account| account.detail == fault.text);
-        let (check, subject, text) = match (source, account) {
-            (Some((source, text)), _) => ("source", source.source.as_str(), text),
-            (None, Some(account)) => ("account", account.user.as_str(), fault.text.as_str()),
-            (None, None) => ("state", "this node", fault.text.as_str()),
+        let (check, subject) = match &fault.subject {
+            Subject::Source(url) => ("source", url.as_str()),
+            Subject::Account(user) => ("account", user.as_str()),
+            Subject::Clock => ("clock", "clock"),
+            Subject::PinnedKeys => ("pinned_keys", "this node"),
+            Subject::State | Subject::Node => ("state", "this node"),
         };
-        // The account's file, the pinned keys and the clock have been looked at already.
-        let same = |one: &Finding| match one.check {
-            // It names the time, which has gone on.
-            "clock" => fault.text.starts_with("the clock stands at "),
-            _ => fault.text.contains(&one.message),
-        };
-        let known = told.iter().any(|one| one.level == Level::Failed && same(one));
+        // The account's file, the pinned keys, the state and the clock have been looked at already.
+        let same = |one: &&Finding| one.code == Some(fault.code) && one.check == check;
+        let known = told.iter().filter(same).any(|one| check != "account" || one.subject == subject);
         if !known {
-            findings.push(fault_finding(fault.class, check, subject, text));
+            findings.push(fault_finding(fault, check, subject));
         }
     }
     for account in outcome.accounts.iter().filter(|account| account.status == Status::Ok) {
@@ -94,8 +89,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
 
 /// Whether sshd would take the keys that a sync would install.
 fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
-    let mut node = Node::default();
-    node.sweeps = false;
+    let node = Node::read_only();
     let mut findings = Vec::new();
     for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
         let told: Vec<&Finding> = told.iter().filter(|one| one.subject == planned.user).collect();
@@ -115,14 +109,12 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
 }
 
 fn good(source: &SourceOutcome) -> String {
-    let stages = source
-        .stages
-        .iter()
-        .map(|one| format!("{}{}, version {}", one.stage, text::set(one.name.as_ref(), one.serial), one.version));
+    let stages =
+        source.stages.iter().map(|one| format!("{}{}, version {}", one.stage, text::set(&one.document), one.version));
     let documents = match source.stages.is_empty() {
         true => {
             let version = source.version.as_deref().unwrap_or_default();
-            format!("its document is good{}, version {version}", text::set(source.name.as_ref(), source.serial))
+            format!("its document is good{}, version {version}", text::set(&source.document))
         }
         false => format!("its documents are good: {}", stages.collect::<Vec<_>>().join("; ")),
     };

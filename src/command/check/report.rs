@@ -1,6 +1,6 @@
 //! The reports: may the tags be written, and is there a place for the metrics?
 
-use super::{Finding, Level, source_exit};
+use super::{Finding, Level};
 use crate::fetch::Remote;
 use authkeys_core::config::Report;
 use authkeys_core::origin::Class;
@@ -36,7 +36,7 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
     if let Err(why) = remote.instance(false).await {
         let class = if matches!(why, NoInstance::Unreachable { .. }) { Class::Transient } else { Class::Invalid };
         return Some(Finding {
-            exit: source_exit(class),
+            exit: class.into(),
             ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
         });
     }
@@ -50,8 +50,8 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
                 answer.arn,
                 keys.join(", ")
             );
-            Finding { exit: source_exit(Class::Denied), ..finding(Level::Failed, message) }
+            Finding { exit: Class::Denied.into(), ..finding(Level::Failed, message) }
         }
-        Err(error) => Finding { exit: source_exit(error.class), ..finding(Level::Failed, error.to_string()) },
+        Err(error) => Finding { exit: error.class.into(), ..finding(Level::Failed, error.to_string()) },
     })
 }

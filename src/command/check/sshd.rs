@@ -4,10 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::host::sshd::{self, NoSettings, Origin};
 use crate::host::{Account, Node, Place, Target};
-use crate::report::journal;
-use authkeys_core::config::Config;
-use authkeys_core::report::entries::Entry;
-use authkeys_core::report::kind::Kind;
 
 /// What sshd says about a login of one account.
 pub(super) struct Settings {
@@ -121,27 +117,6 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
         }
     };
     format!("sshd reads {names}, not {}: {remedy}", target.path().display())
-}
-
-/// Warns of accounts whose keys sshd does not read, from a thread that nobody waits for: no cycle may be late for it.
-pub(in crate::command) fn warn_of_unread(config: &Config) {
-    let config = config.clone();
-    let look = move || {
-        let node = Node::default();
-        for account in &config.accounts {
-            let Ok(target) = super::account::locate(&node, account) else { continue };
-            let user = target.account.user.as_str();
-            // Who is no root may not ask, and every other trouble is `check`'s.
-            if let Ok(Reading::Others(read)) = Settings::of(user).map(|settings| settings.reading(&target)) {
-                let words = Kind::NotRead.words();
-                let entry = Entry::new(Kind::NotRead, format!("{words}: {user}: {}", unread(&target, &read)));
-                let path = Some(target.path().display().to_string());
-                journal::tell(&Entry { account: Some(user.to_owned()), path, ..entry });
-            }
-        }
-    };
-    // Without room for a thread there is worse to report, by the cycle itself.
-    let _ = std::thread::Builder::new().name("sshd".to_owned()).spawn(look);
 }
 
 /// What sshd reads where nothing is set.

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use super::bundle::{self, BadBundle};
 use super::values::{BadValue, Metadata};
+use super::words::host;
 
 /// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of it escaped.
 const MAX_BODY: usize = 8 << 20;
@@ -219,17 +220,6 @@ fn builder(settings: Option<&HttpConnectorSettings>) -> aws_smithy_http_client::
     match settings {
         Some(settings) => builder.connector_settings(settings.clone()),
         None => builder,
-    }
-}
-
-/// The host of a URL: between the scheme (and user) and the port.
-pub(super) fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
-    match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
     }
 }
 

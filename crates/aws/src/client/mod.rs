@@ -24,6 +24,7 @@ use authkeys_core::origin::FetchError;
 use authkeys_core::origin::instance::NoInstance;
 
 mod bundle;
+mod call;
 pub mod clients;
 mod codes;
 pub mod fault;

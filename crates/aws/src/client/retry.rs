@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use authkeys_core::origin::failure::{Class, FetchError};
+use authkeys_core::schedule::Backoff;
 
 /// How often and for how long an operation is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub async fn retry<T>(
     mut attempt: impl AsyncFnMut() -> Result<T, FetchError>,
 ) -> Result<T, FetchError> {
     let end = Instant::now() + policy.limit;
-    let mut longest = policy.base;
+    let backoff = Backoff { first: policy.base, longest: policy.cap };
     let mut made = 0;
     loop {
         made += 1;
@@ -68,12 +69,11 @@ pub async fn retry<T>(
             Err(failure) if failure.class == Class::Transient => failure,
             settled => return settled,
         };
-        let wait = jitter.pick(longest.min(policy.cap));
+        let wait = jitter.pick(backoff.ceiling(made));
         if made >= policy.attempts || Instant::now() + wait >= end {
             return Err(told(failure, made));
         }
         sleep(wait).await;
-        longest = longest.saturating_mul(2);
     }
 }
 

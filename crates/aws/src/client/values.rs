@@ -12,7 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_types::os_shim_internal::{Env, Fs};
 use thiserror::Error;
 
-use super::http::host;
+use super::words::host;
 use authkeys_core::origin::arn::is_region;
 use authkeys_core::origin::failure::Class;
 

@@ -1,12 +1,10 @@
 //! What an answer that is an error means, and what to do: by its code, else by its status.
 
-use super::codes::{CODES, PUBLISH, Remedy};
-use super::fault::{Answer, Call};
+use super::call::{Answer, Call};
+use super::codes::{CODES, LATER, PUBLISH, Remedy};
 use super::words::{WORDS, instant, words};
 use authkeys_core::origin::arn::is_region;
 use authkeys_core::origin::failure::Class;
-
-pub(super) const LATER: &str = "nothing to do unless it lasts; it is tried again";
 
 /// The class and the remedy.
 pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {

@@ -40,6 +40,10 @@ pub(super) async fn write(
         let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
+        let request = match &target.encryption {
+            Some(encryption) => encryption.ask(request),
+            None => request,
+        };
         let request = match over {
             Some(published) => request.if_match(&published.version.token),
             None => request.if_none_match("*"),

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::fault::FaultCode;
 use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify};
 use crate::user::UserName;
 use crate::words::{brief, cut, plain};
@@ -154,6 +155,17 @@ pub enum Refused {
     /// A signature without an end or with something behind it.
     #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
+}
+
+impl Refused {
+    /// Its code.
+    pub fn code(&self) -> FaultCode {
+        match self {
+            Self::PrivateKey(_) => FaultCode::DocumentHasPrivateKey,
+            Self::Signature(_) => FaultCode::SignatureInvalid,
+            _ => FaultCode::DocumentInvalid,
+        }
+    }
 }
 
 /// A document's form, by its first byte that is not white space and by the fields of its object.

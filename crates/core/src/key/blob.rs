@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use super::material::{self, Weakness, digits};
+use super::material::{self, Weakness};
+use super::reader::{Reader, digits};
 use crate::words::{brief, cut, plain};
 
 /// Key types that sshd knows for plain keys; these may be installed.
@@ -379,43 +380,6 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
         canonical.extend_from_slice(field);
     }
     Some(KeyBlob::new(kind, canonical))
-}
-
-/// Reads RFC 4251 strings off the front of a slice.
-pub struct Reader<'a>(pub &'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// A field of bytes behind its length.
-    pub fn string(&mut self) -> Option<&'a [u8]> {
-        let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        self.0 = rest;
-        Some(string)
-    }
-
-    /// A field that is UTF-8.
-    pub fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.string()?).ok().filter(|text| !text.is_empty() && text.len() <= 256)
-    }
-
-    fn fixed(&mut self, length: usize) -> Option<Vec<u8>> {
-        self.string().filter(|s| s.len() == length).map(<[u8]>::to_vec)
-    }
-
-    /// A positive integer, with exactly the one leading zero that keeps it positive.
-    fn mpint(&mut self) -> Option<Vec<u8>> {
-        let bytes = self.string()?;
-        if bytes.first().is_some_and(|first| first & 0x80 != 0) {
-            return None; // Negative: sshd refuses it.
-        }
-        let digits = digits(bytes);
-        let mut number = Vec::with_capacity(digits.len() + 1);
-        if digits.first().is_some_and(|first| first & 0x80 != 0) {
-            number.push(0);
-        }
-        number.extend_from_slice(digits);
-        Some(number)
-    }
 }
 
 fn bit_length(mpint: &[u8]) -> usize {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::blob::{BadBlob, KeyBlob};
 use super::mistake::Mistake;
 use super::options::{BadOption, OptionList, OptionPolicy};
+use super::scan::{BLANKS, cut_options, cut_word, is_blank, looks_like_type, past_options, skip_blanks};
 use crate::words::{is_hidden, plain};
 
 /// The longest line that is installed, in bytes. sshd before 7.8 stops at 16 KiB.
@@ -249,8 +250,6 @@ fn has_key(text: &str) -> bool {
     text.split(BLANKS).any(|word| looks_like_type(word) || KeyBlob::recognise(word.as_bytes()).is_some())
 }
 
-const BLANKS: [char; 2] = [' ', '\t'];
-
 fn key_at(line: &[u8]) -> Option<Identified> {
     let (_kind, rest) = line.split_at_checked(line.iter().position(|b| is_blank(*b))?)?;
     let rest = skip_blanks(rest);
@@ -258,21 +257,6 @@ fn key_at(line: &[u8]) -> Option<Identified> {
     let (base64, comment) = rest.split_at_checked(end)?;
     let key = KeyBlob::recognise(base64)?;
     Some(Identified { key, comment: plain(&String::from_utf8_lossy(comment.trim_ascii()), '?') })
-}
-
-/// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote does not end.
-fn past_options(line: &[u8]) -> Option<&[u8]> {
-    let mut quoted = false;
-    let mut bytes = line.iter().enumerate().peekable();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b' ' | b'\t' if !quoted => return line.get(at..),
-            b'\\' if bytes.peek().is_some_and(|(_, next)| **next == b'"') => drop(bytes.next()),
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-    }
-    if quoted { None } else { Some(&[]) }
 }
 
 /// A line without blanks around it and line ends behind it.
@@ -295,24 +279,6 @@ fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
     (line.get(..line.len() - comment.len()).unwrap_or(line), comment)
 }
 
-/// The options in front of a key, and what follows them; `None` where a quote does not end.
-pub fn cut_options(text: &str) -> Option<(&str, &str)> {
-    let rest = past_options(text.as_bytes())?;
-    let (options, rest) = text.split_at_checked(text.len() - rest.len())?;
-    Some((options, rest.trim_start_matches(BLANKS)))
-}
-
-/// The first word and what follows it.
-pub fn cut_word(text: &str) -> (&str, &str) {
-    text.split_once(BLANKS).map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(BLANKS)))
-}
-
-/// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
-pub fn looks_like_type(word: &str) -> bool {
-    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"].iter().any(|prefix| word.starts_with(prefix));
-    prefixed && !word.contains(['"', '=', ','])
-}
-
 /// Whether a line is short enough and has nothing that sshd or a terminal would trip over.
 pub fn check_text(text: &str) -> Result<(), BadLine> {
     if text.len() > MAX_LINE {
@@ -326,12 +292,4 @@ pub fn check_text(text: &str) -> Result<(), BadLine> {
         Some(control) => Err(BadLine::Control(control.into())),
         None => Ok(()),
     }
-}
-
-fn is_blank(byte: u8) -> bool {
-    byte == b' ' || byte == b'\t'
-}
-
-fn skip_blanks(line: &[u8]) -> &[u8] {
-    line.iter().position(|b| !is_blank(*b)).and_then(|at| line.get(at..)).unwrap_or_default()
 }

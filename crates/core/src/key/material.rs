@@ -10,7 +10,7 @@ use curve25519_dalek::edwards::CompressedEdwardsY;
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use thiserror::Error;
 
-use super::blob::Reader;
+use super::reader::{Reader, digits};
 
 /// Grows whenever this file looks for more. A document that was found sound under an earlier number is looked at again.
 pub const CHECKS: u32 = 2;
@@ -194,9 +194,4 @@ fn is_square_modulo(number: u32, prime: u32) -> bool {
 /// Sixteen equal bytes in a row: one chance in 2^109 for a random modulus of 16,384 bits.
 fn repeats(bytes: &[u8]) -> bool {
     bytes.chunk_by(|one, next| one == next).any(|run| run.len() >= 16)
-}
-
-/// A positive integer without its leading zeros.
-pub(super) fn digits(mpint: &[u8]) -> &[u8] {
-    mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default()
 }

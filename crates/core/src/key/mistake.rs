@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use super::blob::KeyBlob;
-use super::line::{cut_options, cut_word, looks_like_type};
 use super::options::is_option_name;
+use super::scan::{cut_options, cut_word, looks_like_type};
 use crate::words::{brief, cut, plain};
 
 /// Something that is often taken for a key line.

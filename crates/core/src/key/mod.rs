@@ -1,14 +1,15 @@
 //! Keys and the lines that carry them: what sshd reads, and what authkeysd is willing to write.
 
-pub use blob::Reader;
 pub use blob::{BadBlob, Fingerprint, KeyBlob};
 pub use fingerprints::FingerprintSet;
 pub use line::{BadLine, Identified, KeyLine, LineRules, granted, identify};
-pub use line::{Examination, check_text, cut_options, cut_word, looks_like_type};
+pub use line::{Examination, check_text};
 pub use material::{CHECKS, Weakness};
 pub use mistake::Mistake;
 pub use options::dequote;
 pub use options::{BadOption, OptionList, OptionPolicy, is_option_name};
+pub use reader::Reader;
+pub use scan::{cut_options, cut_word, looks_like_type};
 pub use time::Expiry;
 pub use time::standard_offset;
 
@@ -18,4 +19,6 @@ pub mod line;
 mod material;
 mod mistake;
 pub mod options;
+mod reader;
+mod scan;
 pub mod time;

@@ -220,6 +220,11 @@ impl OptionList {
         self.0.is_empty()
     }
 
+    /// Each option in its canonical form, one by one.
+    pub fn each(&self) -> Vec<String> {
+        self.0.iter().map(KeyOption::to_string).collect()
+    }
+
     /// Whether an option of that name is there.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|o| o.name == name)

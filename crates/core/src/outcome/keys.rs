@@ -158,7 +158,7 @@ impl AccountOutcome {
             user: self.user.clone(),
             file: self.file.clone(),
             detail: self.detail.clone(),
-            name: self.name.clone(),
+            document: self.document.clone(),
             ..*self
         }
     }

@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::expiry::{ExpiryForm, Moment, PresentLines};
-use super::readable::Unreadable;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyBlob, KeyLine};
 use crate::user::UserName;
@@ -20,6 +19,15 @@ pub struct Entry {
     pub comment: String,
     /// The whole line, without LF.
     pub line: String,
+}
+
+/// A key that is wanted and that the installed sshd cannot read, or may not be able to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its fingerprint.
+    pub key: Fingerprint,
+    /// Why it is not installed.
+    pub reason: String,
 }
 
 /// What one account's file must and must not hold.

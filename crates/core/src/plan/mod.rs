@@ -1,10 +1,10 @@
 //! What an account's file must become: the keys in force, laid over what is in the file now.
 
-pub use desired::{Desired, Entry, desired};
+pub use desired::{Desired, Entry, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, add_pinned_fragment, dropped, plan_fragments, put_right};
 pub use layout::{Mode, Plan, add_pinned, holds_our_block, our_keys, plan};
-pub use readable::{Unreadable, since};
+pub use readable::since;
 
 mod desired;
 mod expiry;

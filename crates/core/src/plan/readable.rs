@@ -2,21 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::desired::Desired;
+use super::desired::{Desired, Unreadable};
 use super::expiry::PresentLines;
-use crate::key::{Fingerprint, KeyBlob};
+use crate::key::KeyBlob;
 
 /// A version of OpenSSH: major and minor.
 type Version = (u32, u32);
-
-/// A key that is wanted and that the installed sshd cannot read, or may not be able to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its fingerprint.
-    pub key: Fingerprint,
-    /// Why it is not installed.
-    pub reason: String,
-}
 
 /// The first OpenSSH that reads a type. `None`: all that are in use do.
 pub fn since(kind: &str) -> Option<(u32, u32)> {

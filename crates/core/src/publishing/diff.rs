@@ -87,6 +87,11 @@ impl Diff {
         self.keys.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether some key comes, goes, changes or is revoked, whatever else differs.
+    pub fn changes_keys(&self) -> bool {
+        !self.keys.is_empty() || self.fields.iter().any(|(field, ..)| *field == "revoked")
+    }
+
     /// One line for each key and field, signed as `authkeysd sync` signs them.
     pub fn render(&self, colour: Colour) -> String {
         let mut text = String::new();
@@ -199,6 +204,13 @@ fn described(keys: &[&PublishedKey]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let each = keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key)));
     each.filter(|line| seen.insert(line.clone())).collect()
+}
+
+/// On which terms a key lets in, line by line.
+pub(super) fn described_key(keys: &[&PublishedKey]) -> String {
+    let mut each: Vec<String> = keys.iter().map(|key| terms(key)).collect();
+    each.dedup();
+    each.join(" / ")
 }
 
 const EVERYBODY: &str = "every account";

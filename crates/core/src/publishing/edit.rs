@@ -16,22 +16,20 @@ struct Places<'a> {
 }
 
 /// The document with that serial, in the place of the one it has or, where it has none, after `version`; `None` for
-/// what is no JSON document of version 1. `json` has no signature.
-pub fn with_serial(json: &str, serial: Serial) -> Option<String> {
+/// what is no JSON document of version 1. `payload` has no signature.
+pub fn numbered(payload: &[u8], serial: Serial) -> Option<Vec<u8>> {
+    bytes_of(with_serial(&text_of(payload), serial)?, payload)
+}
+
+fn with_serial(json: &str, serial: Serial) -> Option<String> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
     if let Some(old) = places.serial {
-        let (before, after) = around(json, old)?;
-        return Some(format!("{before}{serial}{after}"));
+        let (start, end) = span(json, old)?;
+        return Some(format!("{}{serial}{}", json.get(..start)?, json.get(end..)?));
     }
-    let (before, after) = around(json, places.version?)?;
-    let value = places.version?.get();
-    // As the author laid `version` out: what stands before its name, and between that and its value.
-    let named = before.trim_end_matches(BLANK).strip_suffix(':')?.trim_end_matches(BLANK).strip_suffix('"')?;
-    let (to_name, _) = named.rsplit_once('"')?;
-    let name_end = named.len() + 1;
-    let colon = before.get(name_end..)?;
-    let indent = to_name.get(to_name.trim_end_matches(BLANK).len()..)?;
-    Some(format!("{before}{value},{indent}\"serial\"{colon}{serial}{after}"))
+    let (start, end) = span(json, places.version?)?;
+    let (indent, colon) = layout(json.get(..start)?)?;
+    Some(format!("{},{indent}\"serial\"{colon}{serial}{}", json.get(..end)?, json.get(end..)?))
 }
 
 /// The serial that a publication takes: the document's own where that is higher than what is published, else the next.
@@ -51,14 +49,42 @@ pub fn serial(json: &str) -> Option<Serial> {
     serde_json::from_str(places.serial?.get()).ok()
 }
 
-/// JSON's white space.
-const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+/// The document as text; where its bytes are not UTF-8, the text whose characters they are. JSON's own signs are ASCII, and
+/// stay in their places.
+pub(super) fn text_of(payload: &[u8]) -> String {
+    std::str::from_utf8(payload).map_or_else(|_| latin_1(payload), str::to_owned)
+}
 
-/// What stands before and after a part of the document.
-fn around<'a>(json: &'a str, part: &RawValue) -> Option<(&'a str, &'a str)> {
+pub(super) fn latin_1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The bytes of a text that was made of `payload`.
+pub(super) fn bytes_of(text: String, payload: &[u8]) -> Option<Vec<u8>> {
+    if std::str::from_utf8(payload).is_ok() {
+        return Some(text.into_bytes());
+    }
+    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+}
+
+/// JSON's white space.
+pub(super) const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
+
+/// Where a part of the document begins and ends.
+pub(super) fn span(json: &str, part: &RawValue) -> Option<(usize, usize)> {
     // A raw value borrows from the document, so its address tells its offset.
     let start = (part.get().as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
-    Some((json.get(..start)?, json.get(start + part.get().len()..)?))
+    Some((start, start + part.get().len()))
+}
+
+/// How the author laid a field out: the white space before its name, and what stands between that and its value. `before`
+/// is the document up to the value.
+pub(super) fn layout(before: &str) -> Option<(&str, &str)> {
+    let named = before.trim_end_matches(BLANK).strip_suffix(':')?.trim_end_matches(BLANK).strip_suffix('"')?;
+    let (to_name, _) = named.rsplit_once('"')?;
+    let colon = before.get(named.len() + 1..)?;
+    let indent = to_name.get(to_name.trim_end_matches(BLANK).len()..)?;
+    Some((indent, colon))
 }
 
 #[cfg(test)]
@@ -102,6 +128,13 @@ mod tests {
         ] {
             assert_eq!(edited(json, 1), told);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_stay_as_they_are() {
+        let json = b"{\"version\": 1, \"keys\": [\"J\xfcrgen\"]}";
+        let wanted = b"{\"version\": 1,\"serial\": 7, \"keys\": [\"J\xfcrgen\"]}";
+        assert_eq!(numbered(json, 7.try_into().unwrap()).unwrap(), wanted);
     }
 
     #[test]

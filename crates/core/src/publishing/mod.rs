@@ -1,5 +1,11 @@
-//! What a publisher is shown and asked before a document is published.
+//! What a publisher is shown and asked before a document is published, and how documents are edited.
 
 pub mod diff;
 pub mod edit;
+pub mod entries;
 pub mod findings;
+pub mod grant;
+pub mod place;
+pub mod table;
+pub mod versions;
+pub mod which;

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use super::kind::Kind;
 use super::text::one_line;
-use crate::document::{Name, Serial};
 use crate::history::RIVALRY;
 use crate::key::Fingerprint;
 use crate::origin::Stage;
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status};
+use crate::outcome::{
+    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status,
+};
 
 /// Of the keys that were never ours that many are named when they go, for each account and cycle.
 const NAMED: usize = 100;
@@ -20,6 +21,8 @@ pub struct Entry {
     pub kind: Kind,
     /// The line that people read.
     pub message: String,
+    /// The code of the fault that it is about.
+    pub code: Option<FaultCode>,
     /// Whose file.
     pub account: Option<String>,
     /// The file.
@@ -50,6 +53,7 @@ impl Entry {
         Self {
             kind: self.kind,
             message: one_line(&self.message),
+            code: self.code,
             account: field(&self.account),
             path: field(&self.path),
             fingerprint: field(&self.fingerprint),
@@ -68,6 +72,7 @@ impl Entry {
         Self {
             kind,
             message: message.into(),
+            code: None,
             account: None,
             path: None,
             fingerprint: None,
@@ -81,24 +86,36 @@ impl Entry {
         }
     }
 
-    fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
-        Self {
-            source: Some(source.source.clone()),
-            document: source.name.as_ref().map(ToString::to_string),
-            serial: source.serial.map(|serial| serial.to_string()),
-            digest: source.digest.map(|digest| digest.to_string()),
-            ..Self::new(kind, message)
+    /// An entry about a fault: its code is at the end of the line, where people look for it.
+    pub fn of_fault(kind: Kind, code: FaultCode, message: impl Into<String>) -> Self {
+        Self::new(kind, message).coded(Some(code))
+    }
+
+    fn coded(mut self, code: Option<FaultCode>) -> Self {
+        if let Some(code) = code {
+            self.message = format!("{} [{code}]", self.message);
         }
+        Self { code, ..self }
+    }
+
+    fn with(self, document: &DocumentRef) -> Self {
+        Self {
+            document: document.name.as_ref().map(ToString::to_string),
+            serial: document.serial.map(|serial| serial.to_string()),
+            digest: document.digest.map(|digest| digest.to_string()),
+            ..self
+        }
+    }
+
+    fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
+        Self { source: Some(source.source.clone()), ..Self::new(kind, message).with(&source.document) }
     }
 
     fn of_account(kind: Kind, account: &AccountOutcome, message: String) -> Self {
         Self {
             account: Some(account.user.clone()),
             path: Some(account.file.clone()),
-            document: account.name.as_ref().map(ToString::to_string),
-            serial: account.serial.map(|serial| serial.to_string()),
-            digest: account.digest.map(|digest| digest.to_string()),
-            ..Self::new(kind, message)
+            ..Self::new(kind, message).with(&account.document)
         }
     }
 
@@ -142,24 +159,20 @@ pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell
     };
     let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
     for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
-        tell(&Entry::new(Kind::Fault, fault.text.clone()));
+        tell(&Entry::of_fault(Kind::Fault, fault.code, fault.text.clone()));
     }
 }
 
 fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
-    if source.digest.is_some() && before.is_none_or(|before| before.digest != source.digest) {
+    if source.document.digest.is_some() && before.is_none_or(|before| before.document.digest != source.document.digest)
+    {
         let message = format!("document accepted: {}", document(source));
         entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
     }
     let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
     for stage in source.stages.iter().filter(|one| one.stage != Stage::Current && !known(one)) {
         let message = format!("document accepted: {}", document_of(&source.source, stage));
-        entries.push(Entry {
-            document: stage.name.as_ref().map(ToString::to_string),
-            serial: stage.serial.map(|serial| serial.to_string()),
-            digest: Some(stage.digest.to_string()),
-            ..Entry::of_source(Kind::DocumentAccepted, source, message)
-        });
+        entries.push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
     }
     let was = before.and_then(|before| before.problem);
     // Other words for the same problem are no news: request ids and addresses change each time.
@@ -180,9 +193,13 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
                 Problem::Expired => Kind::DocumentExpired,
                 _ => Kind::SourceFailed,
             };
-            let stays = if source.digest.is_some() { "the last good key set stays" } else { "no key set is known yet" };
+            let stays = if source.document.digest.is_some() {
+                "the last good key set stays"
+            } else {
+                "no key set is known yet"
+            };
             let message = format!("{}, {stays}: {}", kind.words(), source.detail);
-            entries.push(Entry::of_source(kind, source, message));
+            entries.push(Entry::of_source(kind, source, message).coded(source.code));
         }
         None if was.is_some() => {
             let message = format!("source is good again: {}", document(source));
@@ -226,7 +243,7 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
             Kind::AccountRecovered => format!("account is good again: {who} {}", account.file),
             _ => format!("{}: {who}: {}", kind.words(), account.detail),
         };
-        entries.push(Entry::of_account(kind, account, message));
+        entries.push(Entry::of_account(kind, account, message).coded(account.code));
     }
 }
 
@@ -268,17 +285,17 @@ pub fn alike(one: &str, other: &str) -> bool {
 }
 
 fn document(source: &SourceOutcome) -> String {
-    described(&source.source, source.name.as_ref(), source.serial, source.version.as_deref())
+    described(&source.source, &source.document, source.version.as_deref())
 }
 
 fn document_of(source: &str, stage: &StageOutcome) -> String {
     let place = format!("{source} {}", stage.stage);
-    described(&place, stage.name.as_ref(), stage.serial, Some(&stage.version))
+    described(&place, &stage.document, Some(&stage.version))
 }
 
-fn described(place: &str, name: Option<&Name>, serial: Option<Serial>, version: Option<&str>) -> String {
-    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
-    let serial = serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
+fn described(place: &str, document: &DocumentRef, version: Option<&str>) -> String {
+    let name = document.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let serial = document.serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
     let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
     format!("{place}{name}{serial}{version}")
 }

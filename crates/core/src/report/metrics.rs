@@ -93,9 +93,9 @@ fn sources(page: &mut Page, outcome: &Outcome) {
     }
     page.gauge("document_info", "The document in force: its name, serial and digest.");
     for source in &outcome.sources {
-        let Some(digest) = source.digest else { continue };
-        let name = source.name.as_ref().map(ToString::to_string).unwrap_or_default();
-        let serial = source.serial.map(|serial| serial.to_string()).unwrap_or_default();
+        let Some(digest) = source.document.digest else { continue };
+        let name = source.document.name.as_ref().map(ToString::to_string).unwrap_or_default();
+        let serial = source.document.serial.map(|serial| serial.to_string()).unwrap_or_default();
         let labels =
             [("source", source.source.as_str()), ("name", &name), ("serial", &serial), ("digest", &digest.to_string())];
         page.sample(&labels, 1.0);
@@ -103,7 +103,7 @@ fn sources(page: &mut Page, outcome: &Outcome) {
     page.gauge("document_serial", "The serial of the document in force.");
     for source in &outcome.sources {
         // Serials are at most 2^53, which a float holds exactly.
-        if let Some(serial) = source.serial.and_then(|serial| serial.to_string().parse().ok()) {
+        if let Some(serial) = source.document.serial.and_then(|serial| serial.to_string().parse().ok()) {
             page.sample(&[("source", &source.source)], serial);
         }
     }

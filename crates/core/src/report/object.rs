@@ -6,8 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::json;
 use super::summary::Summary;
-use crate::document::{Digest, Name, Serial};
-use crate::outcome::{Outcome, Problem, Status};
+use crate::outcome::{DocumentRef, Outcome, Problem, Status};
 
 /// Which node reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,9 +59,8 @@ struct Source<'a> {
     source: &'a str,
     status: Status,
     problem: Option<Problem>,
-    name: Option<&'a Name>,
-    serial: Option<Serial>,
-    digest: Option<Digest>,
+    #[serde(flatten)]
+    document: &'a DocumentRef,
     version: Option<&'a str>,
     fetched: Option<Timestamp>,
 }
@@ -72,9 +70,8 @@ struct Account<'a> {
     user: &'a str,
     status: Status,
     detail: &'a str,
-    name: Option<&'a Name>,
-    serial: Option<Serial>,
-    digest: Option<Digest>,
+    #[serde(flatten)]
+    document: &'a DocumentRef,
     keys: usize,
     left_out: usize,
     repairs: u32,
@@ -119,9 +116,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 source: &source.source,
                 status: source.status,
                 problem: source.problem,
-                name: source.name.as_ref(),
-                serial: source.serial,
-                digest: source.digest,
+                document: &source.document,
                 version: source.version.as_deref(),
                 fetched: source.fetched,
             })
@@ -134,9 +129,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 user: &account.user,
                 status: account.status,
                 detail: &account.detail,
-                name: account.name.as_ref(),
-                serial: account.serial,
-                digest: account.digest,
+                document: &account.document,
                 keys: account.counts.in_force,
                 left_out: account.counts.left_out,
                 repairs: account.repairs,

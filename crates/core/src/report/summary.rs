@@ -34,20 +34,16 @@ impl Summary {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;
         }
-        let published = outcome.sources.first().filter(|_| outcome.sources.len() == 1).map(|source| source.digest);
-        let following = || outcome.accounts.iter().filter(|account| account.digest.is_some());
-        let behind = published.and_then(|digest| following().find(|account| account.digest != digest));
+        let published =
+            outcome.sources.first().filter(|_| outcome.sources.len() == 1).map(|source| source.document.digest);
+        let following = || outcome.accounts.iter().filter(|account| account.document.digest.is_some());
+        let behind = published.and_then(|digest| following().find(|account| account.document.digest != digest));
         let first = behind.or_else(|| if published.is_some() { following().next() } else { outcome.accounts.first() });
-        let digest = first.and_then(|account| account.digest);
-        let name = first.and_then(|account| account.name.as_ref()).map(ToString::to_string);
-        let serial = first.and_then(|account| account.serial);
-        let source = outcome.sources.iter().find(|source| digest.is_some() && source.digest == digest);
-        let version = source.and_then(|source| source.version.clone()).unwrap_or_default();
-        let keyset = match (&name, serial) {
-            (Some(name), Some(serial)) => format!("{name}/{serial}"),
-            (Some(name), None) => name.clone(),
-            (None, _) => version.clone(),
-        };
+        let followed = first.map(|account| account.document.clone()).unwrap_or_default();
+        let digest = followed.digest;
+        let source = outcome.sources.iter().find(|source| digest.is_some() && source.document.digest == digest);
+        let version = source.and_then(|source| source.version.clone());
+        let keyset = followed.key_set(version.as_deref()).unwrap_or_default();
         let hex = digest.map(|digest| digest.to_string()).unwrap_or_default();
         let hex = hex.strip_prefix("sha256:").unwrap_or(&hex);
         let bad_sources = outcome.sources.iter().filter(|source| source.status != Status::Ok);
@@ -58,7 +54,7 @@ impl Summary {
             status: outcome.status,
             keyset,
             digest: hex.chars().take(16).collect(),
-            key_name: name.unwrap_or(version),
+            key_name: followed.name.map(|name| name.to_string()).or(version).unwrap_or_default(),
             detail: if outcome.status == Status::Ok { String::new() } else { outcome.detail.clone() },
             at: outcome.finished,
             cause: sources.chain(accounts).collect::<Vec<_>>().join("; "),

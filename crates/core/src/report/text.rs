@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::document::{Name, Serial};
 use crate::origin::Stage;
-use crate::outcome::{AccountOutcome, KeyShown, Outcome, SourceOutcome, Status};
+use crate::outcome::{AccountOutcome, DocumentRef, KeyShown, Outcome, SourceOutcome, Status};
 use crate::words::plain;
 
 /// Whether colours may be used.
@@ -63,15 +62,8 @@ fn code(status: Status) -> u8 {
 
 /// The line that `systemctl status` shows.
 pub fn service_line(outcome: &Outcome) -> String {
-    let sets: Vec<String> = outcome
-        .sources
-        .iter()
-        .filter_map(|source| match (&source.name, source.serial, &source.version) {
-            (Some(name), Some(serial), _) => Some(format!("{name}/{serial}")),
-            (Some(name), None, _) => Some(name.to_string()),
-            (None, _, version) => version.clone(),
-        })
-        .collect();
+    let sets = outcome.sources.iter().filter_map(|source| source.document.key_set(source.version.as_deref()));
+    let sets: Vec<String> = sets.collect();
     let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
     let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
     let accounts = outcome.accounts.len();
@@ -92,7 +84,7 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     for source in &outcome.sources {
         let _ = writeln!(text, "{}", source_line(source, colour));
         for stage in source.stages.iter().filter(|one| one.stage != Stage::Current) {
-            let set = set(stage.name.as_ref(), stage.serial);
+            let set = set(&stage.document);
             let _ = writeln!(text, "  and {}{set}, version {}", stage.stage, stage.version);
         }
     }
@@ -168,7 +160,7 @@ pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
 
 fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     let mut line = format!("source {}", source.source);
-    line.push_str(&set(source.name.as_ref(), source.serial));
+    line.push_str(&set(&source.document));
     if let Some(version) = &source.version {
         let _ = write!(line, ", version {version}");
     }
@@ -183,8 +175,8 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
 }
 
 /// A key set's name and serial, after a colon.
-pub fn set(name: Option<&Name>, serial: Option<Serial>) -> String {
-    match (name, serial) {
+pub fn set(document: &DocumentRef) -> String {
+    match (&document.name, document.serial) {
         (Some(name), Some(serial)) => format!(": {name}/{serial}"),
         (Some(name), None) => format!(": {name}"),
         (None, Some(serial)) => format!(": serial {serial}"),

@@ -1,6 +1,7 @@
 //! When the service runs its cycles. Pure: time and randomness come in as values, so that weeks pass in a test's
 //! milliseconds.
 
+mod backoff;
 mod clock;
 mod planner;
 mod reports;
@@ -13,6 +14,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 
+pub use backoff::Backoff;
 pub use clock::Clock;
 pub use planner::{Act, Ended, Planner};
 pub use reports::{Pace, Reports};

@@ -4,6 +4,8 @@
 
 use jiff::SignedDuration;
 
+use super::backoff::Backoff;
+
 /// A failed report is tried again after that long at the latest.
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_hours(1);
 /// The span of the first retry, unless the fleet's spread is longer.
@@ -70,7 +72,8 @@ impl Reports {
         self.failures = self.failures.saturating_add(1);
         let first = SHORTEST_BACKOFF.max(self.pace.spread);
         let longest = LONGEST_BACKOFF.min(self.pace.heartbeat);
-        let span = first.saturating_mul(1 << self.failures.saturating_sub(1).min(16)).min(longest);
+        let backoff = Backoff { first: first.unsigned_abs(), longest: longest.unsigned_abs() };
+        let span = SignedDuration::try_from(backoff.ceiling(self.failures)).unwrap_or(longest);
         self.due = Some(now + span.mul_f64(even(random)).max(SOONEST));
     }
 }

@@ -1,14 +1,19 @@
 //! The times at which one node of a fleet fetches: spread evenly over the fleet, always the same for the node.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use super::backoff::Backoff;
 use super::{CronExpression, Schedule, Splay};
 
 /// The longest backoff beside a cron expression.
 const CRON_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
+/// The longest wait after the first failure.
+const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 /// No retry comes sooner.
 const SHORTEST_BACKOFF: SignedDuration = SignedDuration::from_secs(1);
 /// When an expression has no further occurrence within the calendar's bounds.
@@ -82,7 +87,8 @@ impl Timing {
             Schedule::Every(interval) => (*interval, *interval),
             Schedule::Cron(_) => (self.next(slot).duration_since(slot), CRON_BACKOFF),
         };
-        let ceiling = SignedDuration::from_secs(1 << failures.clamp(1, 32)).min(longest);
+        let backoff = Backoff { first: FIRST_BACKOFF, longest: longest.unsigned_abs() };
+        let ceiling = SignedDuration::try_from(backoff.ceiling(failures)).unwrap_or(longest);
         if ceiling >= period {
             return None;
         }

@@ -5,14 +5,21 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::document::{self, Digest, Document, Envelope, Form, Name, Serial};
+use crate::fault::FaultCode;
 
 pub use pattern::{Patterns, matches_pattern};
-pub use signature::{BadSignature, NAMESPACE, signed_by, verify_signature};
+pub use signature::{BadSignature, signed_by, verify_signature};
 pub use signers::{NotAllowed, Signer, SignerRules, Signers, SignersFault};
 
 mod pattern;
 mod signature;
 mod signers;
+
+/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
+pub const NAMESPACE: &str = "authkeysd";
+
+/// The largest RSA modulus whose signatures are checked; ring's limit.
+const MAX_RSA_BITS: usize = 8_192;
 
 /// What a document must prove.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,6 +86,21 @@ pub enum Distrust {
         "it has no serial, but one with serial {0} was accepted before; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
     )]
     NoSerial(Serial),
+}
+
+impl Distrust {
+    /// Its code.
+    pub fn code(&self) -> FaultCode {
+        match self {
+            Self::Unsigned | Self::Unsignable(_) => FaultCode::DocumentUnsigned,
+            Self::Signature(BadSignature::NotAllowed(_)) => FaultCode::SignerNotAllowed,
+            Self::Signature(_) => FaultCode::SignatureInvalid,
+            Self::SerialNeeded | Self::NoSerial(_) => FaultCode::SerialMissing,
+            Self::Audience { .. } => FaultCode::AudienceWrong,
+            Self::Rollback { .. } => FaultCode::SerialLower,
+            Self::SameSerial(_) => FaultCode::SerialReused,
+        }
+    }
 }
 
 /// Whether the document of one of a secret's further stages counts beside the current one. A pending one does so only

@@ -17,15 +17,10 @@ use signature::Verifier as _;
 use ssh_key::{Algorithm, PublicKey, Signature};
 use thiserror::Error;
 
+use super::NAMESPACE;
 use super::signers::{NotAllowed, Signers};
 use crate::key::{KeyBlob, Reader};
 use crate::words::{cut, plain};
-
-/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
-pub const NAMESPACE: &str = "authkeysd";
-
-/// The largest RSA modulus whose signatures are checked; ring's limit.
-pub(super) const MAX_RSA_BITS: usize = 8_192;
 
 const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
 const END: &[u8] = b"\n-----END SSH SIGNATURE-----";

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use thiserror::Error;
 
 use super::pattern::Patterns;
-use super::signature::{MAX_RSA_BITS, NAMESPACE};
+use super::{MAX_RSA_BITS, NAMESPACE};
 use crate::key::{Expiry, Fingerprint, KeyBlob, check_text, cut_options, cut_word, dequote, looks_like_type};
 
 const BLANKS: [char; 2] = [' ', '\t'];

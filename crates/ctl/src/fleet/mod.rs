@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Exit, complain, print, print_json};
 use crate::output::replace;
+use crate::times::moment;
 use authkeys_aws::client::retry::RandomJitter;
 use authkeys_core::config::ReportPrefix;
+use authkeys_core::document::Document;
 use authkeys_core::fleet::{Filter, Fleet, Node, View, Wanted, html, json, table};
-use authkeys_core::origin::{Class, FetchError};
+use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 use authkeys_terminal::block_on;
 use authkeys_terminal::clock;
@@ -25,16 +27,8 @@ mod watch;
 /// What the command takes.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// Only instances with that tag. Of one KEY any of the VALUEs will do, in which * and ? stand for any text and any
-    /// sign; of several KEYs each must be met
-    #[arg(long, value_name = "tag:KEY=VALUE")]
-    filter: Vec<Filter>,
-    /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not asked at all
-    #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = ReportPrefix::parse)]
-    from: Option<ReportPrefix>,
-    /// Where the instances are, instead of where the AWS CLI would look
-    #[arg(long, value_name = "REGION")]
-    region: Option<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// What all shall have: NAME/SERIAL (or a later serial), or a digest of 16 or 64 hex digits
     #[arg(long, value_name = "NAME/SERIAL|DIGEST")]
     document: Option<Wanted>,
@@ -44,12 +38,75 @@ pub(super) struct Options {
     /// How long to wait at most
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time, requires = "wait")]
     timeout: SignedDuration,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which nodes are meant, and how they are read.
+#[derive(Debug, Args)]
+struct Selection {
+    /// Only instances with that tag. Of one KEY any of the VALUEs will do, in which * and ? stand for any text and any
+    /// sign; of several KEYs each must be met
+    #[arg(long, value_name = "tag:KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not asked at all
+    #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = from)]
+    from: Vec<From>,
+    /// Where the instances are, instead of where the AWS CLI would look
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
     /// How often nodes report though nothing has changed: [report] heartbeat. After twice as long they are silent
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = time)]
     heartbeat: SignedDuration,
     /// What the tags' names begin with: [report] tag_prefix
     #[arg(long, value_name = "PREFIX", default_value = TagNames::PREFIX, value_parser = prefix)]
     tag_prefix: TagNames,
+}
+
+/// What `--from` begins with: the nodes' report objects or, of `grant`, a key's window. No text means both.
+#[derive(Debug, Clone)]
+enum From {
+    Place(ReportPrefix),
+    Time(Timestamp),
+}
+
+fn from(text: &str) -> Result<From, String> {
+    match text.starts_with(|first: char| first.is_ascii_digit()) {
+        true => moment(text).map(From::Time),
+        false => ReportPrefix::parse(text).map(From::Place),
+    }
+}
+
+/// Whether `--from` may be a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begins {
+    Nodes,
+    NodesOrWindow,
+}
+
+impl Selection {
+    fn check(&self, begins: Begins) -> Result<(), String> {
+        let times = self.from.iter().filter(|from| matches!(from, From::Time(_))).count();
+        if times > 1 || self.from.len() - times > 1 {
+            return Err("--from is there twice; leave one out".to_owned());
+        }
+        if times > 0 && begins == Begins::Nodes {
+            return Err("--from takes a place here, s3://BUCKET/PREFIX/".to_owned());
+        }
+        Ok(())
+    }
+
+    fn place(&self) -> Option<&ReportPrefix> {
+        self.from.iter().find_map(|from| match from {
+            From::Place(place) => Some(place),
+            From::Time(_) => None,
+        })
+    }
+}
+
+/// How the nodes are shown.
+#[derive(Debug, Default, Args)]
+struct Output {
     /// Name every node, not only the first ones that need attention
     #[arg(long)]
     all: bool,
@@ -61,10 +118,61 @@ pub(super) struct Options {
     html: Option<PathBuf>,
 }
 
+/// The wait for the nodes that follows a publication.
+#[derive(Debug, Args)]
+pub(super) struct Waiting {
+    /// Then wait until all nodes have it; exit 0 only if they do
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time, requires = "wait")]
+    timeout: SignedDuration,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+impl Waiting {
+    /// Which nodes are meant matters only to who waits for them.
+    pub(super) fn check(&self, begins: Begins) -> Result<(), String> {
+        self.selection.check(begins)?;
+        let narrowed = !self.selection.filter.is_empty() || self.selection.place().is_some();
+        if narrowed && !self.wait {
+            return Err("--filter and --from say which nodes to wait for, and --wait is missing".to_owned());
+        }
+        Ok(())
+    }
+
+    /// When a window begins, where `--from` tells that.
+    pub(super) fn begin(&self) -> Option<Timestamp> {
+        self.selection.from.iter().find_map(|from| match from {
+            From::Place(_) => None,
+            From::Time(time) => Some(*time),
+        })
+    }
+}
+
+/// Waits until all nodes have a document that was published.
+pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, Exit> {
+    let wanted = match (&document.name, document.serial) {
+        (Some(name), Some(serial)) => Wanted::Numbered { name: name.clone(), serial },
+        _ => document.digest.hex().parse().map_err(|fault: String| {
+            complain(&fault);
+            Exit::Failed
+        })?,
+    };
+    wait(&waiting.selection, &wanted, waiting.timeout, &Output::default())
+}
+
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
-    let watcher = Watcher::new(options);
-    if options.wait { wait(options, watcher) } else { look(options, watcher) }
+    options.selection.check(Begins::Nodes).map_err(|fault| {
+        complain(&format!("{fault}; see `authkeysctl fleet --help`"));
+        Exit::Usage
+    })?;
+    match &options.document {
+        Some(wanted) if options.wait => wait(&options.selection, wanted, options.timeout, &options.output),
+        _ => look(options),
+    }
 }
 
 /// The seam to AWS: one look at all nodes.
@@ -72,12 +180,14 @@ trait Watch {
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError>;
 }
 
-fn look(options: &Options, mut watcher: Watcher) -> Result<Exit, Exit> {
+fn look(options: &Options) -> Result<Exit, Exit> {
+    let mut watcher = Watcher::new(&options.selection);
     let nodes = started(block_on(watcher.nodes()))?.map_err(|fault| failed(&fault))?;
-    let fleet = view(options, clock()).judge(nodes);
-    let shown = show(options, &fleet, |screen| table::render(&fleet, &screen.layout(options.all)));
+    let fleet = view(&options.selection, options.document.as_ref(), clock()).judge(nodes);
+    let output = &options.output;
+    let shown = show(output, &fleet, |screen| table::render(&fleet, &screen.layout(output.all)));
     if fleet.rows.is_empty() {
-        nobody(options);
+        nobody(&options.selection);
         return Err(Exit::Failed);
     }
     let troubled = table::troubled(&fleet);
@@ -88,11 +198,12 @@ fn look(options: &Options, mut watcher: Watcher) -> Result<Exit, Exit> {
     shown
 }
 
-fn wait(options: &Options, watcher: Watcher) -> Result<Exit, Exit> {
-    let wanted = options.document.as_ref().map(Wanted::to_string).unwrap_or_default();
+fn wait(selection: &Selection, document: &Wanted, timeout: SignedDuration, output: &Output) -> Result<Exit, Exit> {
+    let wanted = document.to_string();
     let mut progress = screen::Progress::new(wanted.clone());
-    let limit = options.timeout.unsigned_abs();
-    let work = wait::until_all_have_it(watcher, |now| view(options, now), clock, limit, &RandomJitter, &mut progress);
+    let watcher = Watcher::new(selection);
+    let view = |now| view(selection, Some(document), now);
+    let work = wait::until_all_have_it(watcher, view, clock, timeout.unsigned_abs(), &RandomJitter, &mut progress);
     let ended = started(block_on(work))?;
     progress.end();
     let (fleet, last_fault) = match ended.map_err(|fault| failed(&fault))? {
@@ -101,15 +212,15 @@ fn wait(options: &Options, watcher: Watcher) -> Result<Exit, Exit> {
                 1 => "the one node has".to_owned(),
                 nodes => format!("all {} nodes have", table::grouped(nodes)),
             };
-            return show(options, &fleet, |_| format!("{nodes} {wanted}, after {}\n", screen::passed(took)));
+            return show(output, &fleet, |_| format!("{nodes} {wanted}, after {}\n", screen::passed(took)));
         }
         Ended::Nobody => {
-            nobody(options);
+            nobody(selection);
             return Err(Exit::Failed);
         }
         Ended::Timeout(fleet, last_fault) => (fleet, last_fault),
     };
-    show(options, &fleet, |screen| table::missing(&fleet, &screen.layout(options.all)).trim_start().to_owned())?;
+    show(output, &fleet, |screen| table::missing(&fleet, &screen.layout(output.all)).trim_start().to_owned())?;
     let (all, missing) = (fleet.rows.len(), fleet.rows.len() - fleet.done());
     let also =
         last_fault.map(|fault| format!("; and of late the nodes could not be read: {fault}")).unwrap_or_default();
@@ -117,14 +228,14 @@ fn wait(options: &Options, watcher: Watcher) -> Result<Exit, Exit> {
         "{} of {} nodes do not have {wanted} after {:#}: {}{also}",
         table::grouped(missing),
         table::grouped(all),
-        options.timeout,
+        timeout,
         table::undone(&fleet)
     ));
     Err(Exit::Failed)
 }
 
-fn view(options: &Options, at: Timestamp) -> View {
-    View { at, heartbeat: options.heartbeat, wanted: options.document.clone() }
+fn view(selection: &Selection, wanted: Option<&Wanted>, at: Timestamp) -> View {
+    View { at, heartbeat: selection.heartbeat, wanted: wanted.cloned() }
 }
 
 fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
@@ -135,9 +246,9 @@ fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
 }
 
 /// Prints and writes what is asked for.
-fn show(options: &Options, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> Result<Exit, Exit> {
-    let written = options.html.as_deref().is_none_or(|file| write(file, fleet));
-    let printed = if options.json {
+fn show(output: &Output, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> Result<Exit, Exit> {
+    let written = output.html.as_deref().is_none_or(|file| write(file, fleet));
+    let printed = if output.json {
         print_json(&json::shape(fleet))
     } else {
         // Of no node there is nothing to show; what is wrong is told apart.
@@ -159,16 +270,12 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
 
 fn failed(fault: &FetchError) -> Exit {
     complain(&fault.to_string());
-    match fault.class {
-        Class::Transient => Exit::Unreachable,
-        Class::Denied => Exit::Denied,
-        Class::Missing | Class::Invalid => Exit::Failed,
-    }
+    fault.class.into()
 }
 
 /// No node at all is never "all nodes".
-fn nobody(options: &Options) {
-    let place = match (&options.from, options.filter.as_slice()) {
+fn nobody(selection: &Selection) {
+    let place = match (selection.place(), selection.filter.as_slice()) {
         (Some(place), []) => format!("there is no report object below {}; check the place", place.url()),
         (_, []) => "no instance runs here; check the region and the account".to_owned(),
         (_, filters) => format!(

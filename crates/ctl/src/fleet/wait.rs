@@ -9,6 +9,7 @@ use super::Watch;
 use authkeys_aws::client::retry::Jitter;
 use authkeys_core::fleet::{Fleet, View};
 use authkeys_core::origin::{Class, FetchError};
+use authkeys_core::schedule::Backoff;
 
 /// Between two looks at up to a thousand nodes, which are one page of an answer; every further page adds a second.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -85,7 +86,7 @@ pub(super) async fn until_all_have_it(
 fn pause(nodes: usize, failures: u32, jitter: &impl Jitter) -> Duration {
     let further = u32::try_from(nodes.saturating_sub(1) / PAGE).unwrap_or(u32::MAX);
     let pause = PAUSE.saturating_add(Duration::from_secs(1).saturating_mul(further));
-    let pause = pause.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST.max(pause));
+    let pause = Backoff { first: pause, longest: LONGEST.max(pause) }.ceiling(failures.saturating_add(1));
     pause * 3 / 4 + jitter.pick(pause / 2)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Options, Watch};
+use super::{Selection, Watch};
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::ec2::{self, Ec2, Instance};
 use authkeys_aws::objects::Objects;
@@ -22,16 +22,16 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(selection: &Selection) -> Self {
         let aws = Arc::new(Aws::new(Limits::default()));
-        let objects = options.from.clone().map(|place| Objects::new(Arc::clone(&aws), place));
-        let asks_ec2 = objects.is_none() || !options.filter.is_empty();
+        let objects = selection.place().cloned().map(|place| Objects::new(Arc::clone(&aws), place));
+        let asks_ec2 = objects.is_none() || !selection.filter.is_empty();
         let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
-        let filters = Filter::grouped(&options.filter).into_iter().chain([running]);
+        let filters = Filter::grouped(&selection.filter).into_iter().chain([running]);
         Self {
-            instances: asks_ec2.then(|| Ec2::over(aws, options.region.as_deref())),
+            instances: asks_ec2.then(|| Ec2::over(aws, selection.region.as_deref())),
             filters: filters.map(|(name, values)| ec2::Filter { name, values }).collect(),
-            tags: options.tag_prefix.clone(),
+            tags: selection.tag_prefix.clone(),
             objects,
         }
     }

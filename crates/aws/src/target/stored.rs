@@ -1,0 +1,144 @@
+//! The versions that a service keeps of a key set: which there are, and what each holds.
+
+use aws_smithy_types::DateTime;
+use aws_types::SdkConfig;
+use jiff::Timestamp;
+
+use super::Published;
+use crate::client::fault::{Call, no_region};
+use crate::source::Sources;
+use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, SourceUrl, Stage};
+use authkeys_core::publishing::place::{Pin, Place};
+use authkeys_core::publishing::versions::StoredVersion;
+
+mod parameter;
+mod s3;
+mod secret;
+
+/// More pages than a list of one key set's versions has: a server that never ends is not followed for ever.
+const MAX_PAGES: usize = 1_000;
+
+/// A key set with its past.
+#[derive(Debug)]
+pub struct Archive {
+    place: Place,
+    sources: Sources,
+}
+
+/// How far into the past a list goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// So many versions, or a few more.
+    Newest(usize),
+    /// To the one that was published then.
+    At(Timestamp),
+    /// To the first one that is kept.
+    All,
+}
+
+/// The versions that are kept, the newest first.
+#[derive(Debug)]
+pub struct Versions {
+    /// At least as many as were asked for, if there are so many.
+    pub list: Vec<StoredVersion>,
+    /// Why it goes back no further.
+    pub end: End,
+}
+
+/// Where a list of versions ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// There are more.
+    More,
+    /// At the first one that the service keeps.
+    Oldest,
+    /// The bucket keeps no versions.
+    Unversioned,
+}
+
+/// What a source holds for nodes: the document that counts, and those of a secret's further stages.
+#[derive(Debug)]
+pub struct InForce {
+    /// The document.
+    pub published: Published,
+    /// The further stages, each with its version.
+    pub beside: Vec<(Stage, String)>,
+}
+
+impl Archive {
+    /// The versions at a place, which is not a file.
+    pub fn new(place: Place) -> Self {
+        Self { place, sources: Sources::new() }
+    }
+
+    /// What is published there; of a place that pins a version, that version.
+    pub async fn read(&self) -> Result<InForce, FetchError> {
+        match &self.place.pin {
+            Some(pin) => Ok(InForce { published: self.read_pinned(pin).await?, beside: Vec::new() }),
+            None => self.fetch(&self.place.url).await,
+        }
+    }
+
+    /// What one version holds.
+    pub async fn read_version(&self, version: &StoredVersion) -> Result<Published, FetchError> {
+        // What is written to a bucket without versions has no other name.
+        if version.is_current && version.id == s3::UNVERSIONED {
+            return Ok(self.fetch(&self.place.url).await?.published);
+        }
+        self.read_pinned(&Pin::Version(version.id.clone())).await
+    }
+
+    /// Which versions there are.
+    pub async fn versions(&self, reach: Reach) -> Result<Versions, FetchError> {
+        match &self.place.url {
+            SourceUrl::S3 { bucket, key, .. } => s3::versions(self, bucket, key, reach).await,
+            SourceUrl::Secret { id, .. } => secret::versions(self, id).await,
+            SourceUrl::Parameter { id, .. } => parameter::versions(self, id).await,
+            SourceUrl::File { .. } => Ok(Versions { list: Vec::new(), end: End::Unversioned }),
+        }
+    }
+
+    async fn read_pinned(&self, pin: &Pin) -> Result<Published, FetchError> {
+        let url = match (&self.place.url, pin) {
+            (SourceUrl::Secret { id, .. }, pin) => return secret::read(self, id, pin).await,
+            (SourceUrl::S3 { bucket, key, region, .. }, Pin::Version(version) | Pin::Stage(version)) => SourceUrl::S3 {
+                bucket: bucket.clone(),
+                key: key.clone(),
+                version_id: Some(version.clone()),
+                region: region.clone(),
+            },
+            (SourceUrl::Parameter { id, region }, Pin::Version(version) | Pin::Stage(version)) => {
+                SourceUrl::Parameter { id: format!("{id}:{version}"), region: region.clone() }
+            }
+            (url @ SourceUrl::File { .. }, _) => url.clone(),
+        };
+        Ok(self.fetch(&url).await?.published)
+    }
+
+    async fn fetch(&self, url: &SourceUrl) -> Result<InForce, FetchError> {
+        match self.sources.fetch(url, None).await? {
+            Fetched::Documents { current, further } => Ok(InForce {
+                published: Published { bytes: current.bytes, version: current.version },
+                beside: further.into_iter().map(|(stage, part)| (stage, part.version.label)).collect(),
+            }),
+            // Nothing was asked about.
+            Fetched::Unchanged => Err(FetchError {
+                class: Class::Invalid,
+                message: format!("{url}: the answer brought no document"),
+                remedy: "check the endpoint".to_owned(),
+            }),
+        }
+    }
+
+    /// The configuration for the place's region, or why a call cannot be made.
+    async fn config(&self, call: impl Fn(Option<&SdkConfig>) -> Call) -> Result<SdkConfig, FetchError> {
+        let config = self.sources.aws().config(self.place.url.region()).await;
+        let config = config.map_err(|bad| call(None).unfit(&bad))?;
+        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
+    }
+}
+
+fn time(date: Option<&DateTime>) -> Option<Timestamp> {
+    let date = date?;
+    Timestamp::new(date.secs(), i32::try_from(date.subsec_nanos()).ok()?).ok()
+}

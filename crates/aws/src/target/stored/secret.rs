@@ -1,0 +1,168 @@
+//! The versions of a secret, with and without stages.
+
+use std::cmp::Reverse;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::{Archive, End, MAX_PAGES, Versions, time};
+use crate::client::fault::{Call, words};
+use crate::client::region::secret_arn;
+use crate::client::retry::{RandomJitter, retry};
+use crate::client::service_endpoint;
+use crate::target::Published;
+use authkeys_core::origin::{Class, FetchError, MAX_DOCUMENT, Version};
+use authkeys_core::publishing::place::Pin;
+use authkeys_core::publishing::versions::{Kind, StoredVersion};
+
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+/// What the labels of publishers at work begin with.
+const OURS: &str = "authkeysctl-";
+
+/// Lists all versions that are kept: there are about 100 at most.
+pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, FetchError> {
+    let call = |config: Option<&SdkConfig>| {
+        call(archive, id, config, "Secrets Manager ListSecretVersionIds", "secretsmanager:ListSecretVersionIds")
+    };
+    let config = archive.config(call).await?;
+    let (call, client, limits) = (call(Some(&config)), Client::new(&config), archive.sources.aws().limits);
+    let mut entries = Vec::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let request = client.list_secret_version_ids().secret_id(id).include_deprecated(true).max_results(100);
+        let request = request.set_next_token(next.clone());
+        let over = |limit| call.timed_out(limit);
+        let page = retry(&limits.retry, &RandomJitter, over, async || {
+            match timeout(limits.attempt, request.clone().send()).await {
+                Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+                Ok(answer) => answer.map_err(|error| call.classed(&error)),
+            }
+        });
+        let page = page.await?;
+        entries.extend(page.versions.unwrap_or_default());
+        match page.next_token.filter(|token| !token.is_empty() && next.as_ref() != Some(token)) {
+            None => return Ok(Versions { list: in_order(&entries), end: End::Oldest }),
+            token => next = token,
+        }
+    }
+    Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
+}
+
+/// The newest first. A version that came in after the current one, and one that waits to become it, lies beside it: it was
+/// never published, as far as stages tell.
+fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
+    let is_current = |entry: &SecretVersionsListEntry| entry.version_stages().iter().any(|stage| stage == CURRENT);
+    let since = entries.iter().find(|entry| is_current(entry)).and_then(|entry| time(entry.created_date()));
+    let mut list = Vec::new();
+    for entry in entries {
+        let Some(id) = entry.version_id() else { continue };
+        let published = time(entry.created_date());
+        let stages = entry.version_stages();
+        let is_waiting = stages.iter().any(|stage| stage == PENDING || stage.starts_with(OURS));
+        let is_later = published.is_some() && published > since;
+        let kind = if !is_current(entry) && (is_waiting || is_later) { Kind::Beside } else { Kind::Document };
+        list.push(StoredVersion {
+            id: words(id),
+            stages: stages.iter().map(|stage| words(stage)).collect(),
+            published,
+            kind,
+            is_current: is_current(entry),
+        });
+    }
+    // Of the same second the current one is the newest, and then what has a stage.
+    list.sort_by_key(|version| {
+        (Reverse(version.published), !version.is_current, version.stages.is_empty(), version.id.clone())
+    });
+    list
+}
+
+/// What one version holds, by its id or its stage.
+pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Published, FetchError> {
+    let call = |config: Option<&SdkConfig>| {
+        call(archive, id, config, "Secrets Manager GetSecretValue", "secretsmanager:GetSecretValue")
+    };
+    let config = archive.config(call).await?;
+    let (call, client, limits) = (call(Some(&config)), Client::new(&config), archive.sources.aws().limits);
+    let request = client.get_secret_value().secret_id(id);
+    let request = match pin {
+        Pin::Version(version) => request.version_id(version),
+        Pin::Stage(stage) => request.version_stage(stage),
+    };
+    let over = |limit| call.timed_out(limit);
+    let answer = retry(&limits.retry, &RandomJitter, over, async || {
+        match timeout(limits.attempt, request.clone().send()).await {
+            Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+            Ok(answer) => answer.map_err(|error| call.classed(&error)),
+        }
+    });
+    let answer = answer.await?;
+    let text = answer.secret_string.map(String::into_bytes);
+    let value = text.or_else(|| answer.secret_binary.map(aws_sdk_secretsmanager::primitives::Blob::into_inner));
+    let bytes = Zeroizing::new(value.unwrap_or_default());
+    if bytes.len() > MAX_DOCUMENT {
+        return Err(call.too_large());
+    }
+    let label = words(&answer.version_id.unwrap_or_default());
+    Ok(Published { bytes, version: Version { token: label.clone(), label } })
+}
+
+fn call(
+    archive: &Archive,
+    id: &str,
+    config: Option<&SdkConfig>,
+    operation: &'static str,
+    action: &'static str,
+) -> Call {
+    Call {
+        source: archive.place.to_string(),
+        operation,
+        action,
+        resource: secret_arn(config, id),
+        or_else: "",
+        endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_types::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn what_was_never_current_lies_beside_the_published_versions() {
+        let entry = |id: &str, at: i64, stages: &[&str]| {
+            let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+            SecretVersionsListEntry::builder()
+                .version_id(id)
+                .created_date(DateTime::from_secs(at))
+                .set_version_stages(Some(stages))
+                .build()
+        };
+        let list = in_order(&[
+            entry("old", 1, &[]),
+            entry("previous", 2, &["AWSPREVIOUS"]),
+            entry("killed", 2, &["authkeysctl-1"]),
+            entry("now", 3, &["AWSCURRENT"]),
+            entry("lost", 4, &[]),
+            entry("next", 5, &["AWSPENDING"]),
+        ]);
+        let told: Vec<(&str, Kind)> = list.iter().map(|version| (version.id.as_str(), version.kind)).collect();
+        let (document, beside) = (Kind::Document, Kind::Beside);
+        assert_eq!(
+            told,
+            [
+                ("next", beside),
+                ("lost", beside),
+                ("now", document),
+                ("killed", beside),
+                ("previous", document),
+                ("old", document)
+            ]
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! Puts entries into a JSON document, takes entries out, and adds to `revoked`. Every byte that an edit does not mean stays
+//! as its author wrote it: order, spacing, line ends, also bytes that are not UTF-8. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::edit::{BLANK, bytes_of, latin_1, layout, span, text_of};
+use crate::key::{Fingerprint, KeyLine, identify};
+use crate::user::UserName;
+
+/// An entry of `keys` as it is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// `type base64 comment`.
+    pub public_key: String,
+    /// The options, one by one.
+    pub options: Vec<String>,
+    /// `None`: every account.
+    pub accounts: Option<BTreeSet<UserName>>,
+    /// In force from then on.
+    pub not_before: Option<Timestamp>,
+    /// In force until just before then.
+    pub not_after: Option<Timestamp>,
+}
+
+/// What is to be done to a document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Edits {
+    /// Entries that go, by their place in `keys`, from 0.
+    pub removed: BTreeSet<usize>,
+    /// Entries that another one takes the place of.
+    pub replaced: BTreeMap<usize, Entry>,
+    /// Entries that come behind the last one.
+    pub added: Vec<Entry>,
+    /// Fingerprints that come into `revoked`.
+    pub revoked: BTreeSet<Fingerprint>,
+}
+
+impl Edits {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.removed.is_empty() && self.replaced.is_empty() && self.added.is_empty() && self.revoked.is_empty()
+    }
+}
+
+impl Entry {
+    /// An entry for a line, its options one by one.
+    pub fn of(line: &KeyLine) -> Self {
+        let bare = KeyLine { options: crate::key::OptionList::default(), ..line.clone() };
+        Self {
+            public_key: bare.to_string(),
+            options: line.options.each(),
+            accounts: None,
+            not_before: None,
+            not_after: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    version: &'a RawValue,
+    #[serde(borrow)]
+    keys: &'a RawValue,
+    #[serde(borrow, default)]
+    revoked: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct KeyOnly {
+    public_key: String,
+}
+
+/// The fingerprint of each entry in `keys`, in their order; `None` for an entry without a key. `payload` has no signature.
+pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
+    let text = text_of(payload);
+    let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
+    let entries: Vec<&RawValue> = serde_json::from_str(parts.keys.get()).ok()?;
+    let mut found = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let key = serde_json::from_str::<KeyOnly>(entry.get()).ok();
+        let key = key.and_then(|key| identify(key.public_key.trim_start().as_bytes()));
+        found.push(key.map(|found| found.key.fingerprint()));
+    }
+    Some(found)
+}
+
+/// The document after the edits; `None` for what is no JSON document of version 1. `payload` has no signature.
+pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
+    let text = text_of(payload);
+    let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
+    let is_utf8 = std::str::from_utf8(payload).is_ok();
+    let style = Style::of(&text, parts.version)?;
+    let encode = |text: String| if is_utf8 { text } else { latin_1(text.as_bytes()) };
+
+    let mut changes: Vec<(usize, usize, String)> = Vec::new();
+    if !(edits.removed.is_empty() && edits.replaced.is_empty() && edits.added.is_empty()) {
+        let elements: Vec<&RawValue> = serde_json::from_str(parts.keys.get()).ok()?;
+        let model = elements.last().map(|last| last.get());
+        let mut kept = Vec::with_capacity(elements.len());
+        for (at, element) in elements.iter().enumerate() {
+            let text = match edits.replaced.get(&at) {
+                Some(entry) => Some(encode(style.entry(entry, Some(element.get())))),
+                None if edits.removed.contains(&at) => None,
+                None => Some(element.get().to_owned()),
+            };
+            kept.push(text);
+        }
+        let added: Vec<String> = edits.added.iter().map(|entry| encode(style.entry(entry, model))).collect();
+        let (start, end) = span(&text, parts.keys)?;
+        changes.push((start, end, style.array(parts.keys.get(), &elements, kept, added)?));
+    }
+    if !edits.revoked.is_empty() {
+        let added: Vec<String> = edits.revoked.iter().map(|fingerprint| format!("\"{fingerprint}\"")).collect();
+        match parts.revoked {
+            Some(revoked) => {
+                let elements: Vec<&RawValue> = serde_json::from_str(revoked.get()).ok()?;
+                let kept = elements.iter().map(|element| Some(element.get().to_owned())).collect();
+                let (start, end) = span(&text, revoked)?;
+                changes.push((start, end, style.array(revoked.get(), &elements, kept, added)?));
+            }
+            None => {
+                let (_, end) = span(&text, parts.keys)?;
+                let list = style.array("[]", &[], Vec::new(), added)?;
+                changes.push((end, end, format!(",{}\"revoked\"{}{list}", style.indent, style.colon)));
+            }
+        }
+    }
+    // From the end on, so that the places before stay what they are. An empty span comes behind the one that ends there.
+    changes.sort_by_key(|(start, end, _)| (*start, *end));
+    let mut edited = text.clone();
+    for (start, end, new) in changes.into_iter().rev() {
+        edited.replace_range(start..end, &new);
+    }
+    bytes_of(edited, payload)
+}
+
+/// A document with these entries, laid out as the guides lay one out.
+pub fn document(entries: &[Entry]) -> Option<Vec<u8>> {
+    let edits = Edits { added: entries.to_vec(), ..Edits::default() };
+    edited(b"{\n  \"version\": 1,\n  \"keys\": []\n}\n", &edits)
+}
+
+/// How a document is laid out.
+struct Style<'a> {
+    /// What stands before the name of a field of the document.
+    indent: &'a str,
+    /// What stands between a field's name and its value.
+    colon: &'a str,
+}
+
+impl<'a> Style<'a> {
+    fn of(text: &'a str, version: &RawValue) -> Option<Self> {
+        let (start, _) = span(text, version)?;
+        let (indent, colon) = layout(text.get(..start)?)?;
+        Some(Self { indent, colon })
+    }
+
+    /// A blank where the author writes one.
+    fn blank(&self) -> &'static str {
+        if self.colon.ends_with(BLANK) { " " } else { "" }
+    }
+
+    fn is_multi_line(&self) -> bool {
+        self.indent.contains('\n')
+    }
+
+    /// One level deeper than a field of the document.
+    fn deeper(&self) -> String {
+        let unit = self.indent.rsplit('\n').next().unwrap_or_default();
+        format!("{}{unit}", self.indent)
+    }
+
+    /// An array without some of its elements, and with others behind them. `None` among the kept is an element that goes.
+    fn array(
+        &self,
+        array: &str,
+        elements: &[&RawValue],
+        kept: Vec<Option<String>>,
+        added: Vec<String>,
+    ) -> Option<String> {
+        let mut spans = Vec::with_capacity(elements.len());
+        for element in elements {
+            spans.push(span(array, element)?);
+        }
+        let between = |at: usize| array.get(spans.get(at.checked_sub(1)?)?.1..spans.get(at)?.0);
+        let (head, tail, new) = match (spans.first(), spans.last()) {
+            (Some((first, _)), Some((_, last))) => {
+                let (head, tail) = (array.get(1..*first)?, array.get(*last..array.len() - 1)?);
+                let new = match spans.len() {
+                    1 if head.contains('\n') => format!(",{head}"),
+                    1 => format!(",{}", self.blank()),
+                    count => between(count - 1)?.to_owned(),
+                };
+                (head.to_owned(), tail.to_owned(), new)
+            }
+            _ if self.is_multi_line() => (self.deeper(), self.indent.to_owned(), format!(",{}", self.deeper())),
+            _ => (String::new(), String::new(), format!(",{}", self.blank())),
+        };
+        let mut text = String::new();
+        for (at, element) in kept.into_iter().enumerate() {
+            let Some(element) = element else { continue };
+            if !text.is_empty() {
+                text.push_str(between(at)?);
+            }
+            text.push_str(&element);
+        }
+        for element in added {
+            if !text.is_empty() {
+                text.push_str(&new);
+            }
+            text.push_str(&element);
+        }
+        Some(if text.is_empty() { "[]".to_owned() } else { format!("[{head}{text}{tail}]") })
+    }
+
+    /// An entry, laid out as `model` is.
+    fn entry(&self, entry: &Entry, model: Option<&str>) -> String {
+        let inside = model.and_then(|model| model.strip_prefix('{')?.strip_suffix('}'));
+        let inside = inside.filter(|inside| !inside.trim_matches(BLANK).is_empty()).unwrap_or_default();
+        let open = inside.get(..inside.len() - inside.trim_start_matches(BLANK).len()).unwrap_or_default();
+        let close = inside.get(inside.trim_end_matches(BLANK).len()..).unwrap_or_default();
+        let between = if open.contains('\n') { format!(",{open}") } else { format!(",{}", self.blank()) };
+
+        let mut fields = vec![("public_key", quoted(&entry.public_key))];
+        if !entry.options.is_empty() {
+            fields.push(("options", self.list(entry.options.iter().map(String::as_str))));
+        }
+        if let Some(accounts) = &entry.accounts {
+            fields.push(("accounts", self.list(accounts.iter().map(UserName::as_str))));
+        }
+        if let Some(from) = entry.not_before {
+            fields.push(("not_before", quoted(&from.to_string())));
+        }
+        if let Some(until) = entry.not_after {
+            fields.push(("not_after", quoted(&until.to_string())));
+        }
+        let fields: Vec<String> =
+            fields.into_iter().map(|(name, value)| format!("\"{name}\"{}{value}", self.colon)).collect();
+        format!("{{{open}{}{close}}}", fields.join(&between))
+    }
+
+    fn list<'t>(&self, texts: impl Iterator<Item = &'t str>) -> String {
+        let texts: Vec<String> = texts.map(quoted).collect();
+        format!("[{}]", texts.join(&format!(",{}", self.blank())))
+    }
+}
+
+/// A string of JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! What `grant` makes of a key: a new entry, one in the place of another, or the reason why not. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::diff::described_key;
+use super::entries::{Edits, Entry};
+use crate::document::{Document, PublishedKey};
+use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
+use crate::user::UserName;
+
+/// Whom and when a key shall let in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// `None`: every account.
+    pub accounts: Option<BTreeSet<UserName>>,
+    /// Beside those that the key's own line has.
+    pub options: Vec<String>,
+    /// In force from then on.
+    pub not_before: Option<Timestamp>,
+    /// In force until just before then.
+    pub not_after: Option<Timestamp>,
+    /// In the place of the key's own comment.
+    pub comment: Option<String>,
+}
+
+/// Whether a key that is there on other terms gets the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherTerms {
+    /// That is refused.
+    Keep,
+    /// They are replaced.
+    Replace,
+}
+
+/// What became of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// It gets an entry, or another one.
+    Changed,
+    /// It is there already, on these terms.
+    Already,
+}
+
+/// Why a key is not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotGranted {
+    /// No node would take it.
+    #[error(transparent)]
+    Bad(#[from] BadLine),
+    /// It was named more than once.
+    #[error("{0} is given twice; name it once")]
+    Twice(Fingerprint),
+    /// Whoever stole it would be let in again.
+    #[error("{0} is in `revoked`, and no node lets it in; grant another key")]
+    Revoked(Fingerprint),
+    /// It lets in already, but not so.
+    #[error("{key} is there already on other terms ({terms}); --replace gives it the new ones")]
+    OtherTerms {
+        /// The key.
+        key: Fingerprint,
+        /// Those that it has.
+        terms: String,
+    },
+}
+
+/// Adds a key to the edits of a document. `places` are the fingerprints of the document's entries.
+pub fn grant(
+    document: &Document,
+    places: &[Option<Fingerprint>],
+    line: &KeyLine,
+    terms: &Terms,
+    rules: &LineRules,
+    other_terms: OtherTerms,
+    edits: &mut Edits,
+) -> Result<Granted, NotGranted> {
+    let entry = entry(line, terms);
+    let granted = PublishedKey {
+        line: KeyLine::from_parts(&entry.public_key, &entry.options, rules)?,
+        place: 0,
+        accounts: entry.accounts.clone(),
+        not_before: entry.not_before,
+        not_after: entry.not_after,
+    };
+    let fingerprint = granted.line.key.fingerprint();
+    let again = |entry: &Entry| {
+        KeyLine::from_parts(&entry.public_key, &entry.options, rules).is_ok_and(|line| line.key == granted.line.key)
+    };
+    if edits.added.iter().chain(edits.replaced.values()).any(again) {
+        return Err(NotGranted::Twice(fingerprint));
+    }
+    if document.revoked.contains(&fingerprint) {
+        return Err(NotGranted::Revoked(fingerprint));
+    }
+    let there: Vec<usize> = (0..places.len()).filter(|at| places.get(*at) == Some(&Some(fingerprint))).collect();
+    let Some((first, more)) = there.split_first() else {
+        edits.added.push(entry);
+        return Ok(Granted::Changed);
+    };
+    let published: Vec<&PublishedKey> = document.keys.iter().filter(|key| key.line.key == granted.line.key).collect();
+    if let [one] = published.as_slice()
+        && more.is_empty()
+        && is_same(one, &granted)
+    {
+        return Ok(Granted::Already);
+    }
+    if other_terms == OtherTerms::Keep {
+        let terms = if published.is_empty() { "nodes leave it out".to_owned() } else { described_key(&published) };
+        return Err(NotGranted::OtherTerms { key: fingerprint, terms });
+    }
+    edits.replaced.insert(*first, entry);
+    edits.removed.extend(more);
+    Ok(Granted::Changed)
+}
+
+/// The entry that a key gets.
+fn entry(line: &KeyLine, terms: &Terms) -> Entry {
+    let line = match &terms.comment {
+        Some(comment) => KeyLine { comment: comment.clone(), ..line.clone() },
+        None => line.clone(),
+    };
+    let mut entry = Entry::of(&line);
+    entry.options.extend(terms.options.iter().cloned());
+    entry.accounts.clone_from(&terms.accounts);
+    entry.not_before = terms.not_before;
+    entry.not_after = terms.not_after;
+    entry
+}
+
+fn is_same(one: &PublishedKey, other: &PublishedKey) -> bool {
+    one.line == other.line
+        && one.accounts == other.accounts
+        && one.not_before == other.not_before
+        && one.not_after == other.not_after
+}

@@ -1,0 +1,106 @@
+//! Tables for people: the keys of a document at a moment, and any rows in columns. Pure.
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::findings::{Judged, State};
+use crate::report::text::Colour;
+use crate::user::UserName;
+
+const BOLD: u8 = 1;
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
+/// A row's cells, and the colour of its first one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The texts.
+    pub cells: Vec<String>,
+    /// One of the terminal's colours.
+    pub colour: Option<u8>,
+}
+
+/// The keys of a document, a line for each.
+pub fn keys(keys: &[Judged<'_>], colour: Colour) -> String {
+    let rows: Vec<Row> = keys.iter().map(row).collect();
+    columns(&["STATE", "FINGERPRINT", "TYPE", "COMMENT", "ACCOUNTS", "WINDOW", "OPTIONS"], &rows, colour)
+}
+
+fn row(judged: &Judged<'_>) -> Row {
+    let key = judged.key;
+    let (state, colour) = match (judged.state, key.not_before) {
+        (State::InForce, _) => ("in force".to_owned(), GREEN),
+        (State::NotYet, Some(from)) => (format!("from {from}"), YELLOW),
+        (State::NotYet, None) => ("not yet".to_owned(), YELLOW),
+        (State::Over, _) => ("over".to_owned(), YELLOW),
+        (State::Revoked, _) => ("revoked".to_owned(), RED),
+    };
+    let accounts = match &key.accounts {
+        None => "all".to_owned(),
+        Some(accounts) if accounts.is_empty() => "none".to_owned(),
+        Some(accounts) => accounts.iter().map(UserName::as_str).collect::<Vec<_>>().join(","),
+    };
+    let window = match (key.not_before, judged.until) {
+        (None, None) => String::new(),
+        (Some(from), None) => format!("from {from}"),
+        (None, Some(until)) => format!("until {until}"),
+        (Some(from), Some(until)) => format!("{from} to {until}"),
+    };
+    let line = &key.line;
+    let cells = vec![
+        state,
+        line.key.fingerprint().to_string(),
+        line.key.kind().to_owned(),
+        line.comment.clone(),
+        accounts,
+        window,
+        line.options.to_string(),
+    ];
+    Row { cells, colour: Some(colour) }
+}
+
+/// Rows under their heads. A column in which no row has a text is left out.
+pub fn columns(heads: &[&str], rows: &[Row], colour: Colour) -> String {
+    let mut widths = Vec::with_capacity(heads.len());
+    for (at, head) in heads.iter().enumerate() {
+        let widest = rows.iter().filter_map(|row| row.cells.get(at)).map(|cell| cell.width()).max().unwrap_or(0);
+        widths.push(if widest == 0 { 0 } else { widest.max(head.width()) });
+    }
+    let heads = Row { cells: heads.iter().map(|head| (*head).to_owned()).collect(), colour: None };
+    let mut text = colour.paint(BOLD, &line(&heads, &widths, Colour::No)) + "\n";
+    for row in rows {
+        text.push_str(&line(row, &widths, colour));
+        text.push('\n');
+    }
+    text
+}
+
+fn line(row: &Row, widths: &[usize], colour: Colour) -> String {
+    let mut line = String::new();
+    for (at, (cell, width)) in row.cells.iter().zip(widths).enumerate() {
+        if *width == 0 {
+            continue;
+        }
+        let blanks = " ".repeat(width.saturating_sub(cell.width()) + 2);
+        match row.colour.filter(|_| at == 0) {
+            Some(code) => line.push_str(&colour.paint(code, cell)),
+            None => line.push_str(cell),
+        }
+        line.push_str(&blanks);
+    }
+    line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stay_columns_and_empty_ones_are_left_out() {
+        let row = |cells: [&str; 3], colour| Row { cells: cells.map(str::to_owned).to_vec(), colour };
+        let rows = [row(["a", "", "日本"], Some(31)), row(["long one", "", "x"], None)];
+        assert_eq!(columns(&["A", "B", "C"], &rows, Colour::No), "A         C\na         日本\nlong one  x\n");
+        let coloured = columns(&["A", "B", "C"], &rows, Colour::Yes);
+        assert!(coloured.contains("\x1b[31ma\x1b[0m         日本\n"), "{coloured:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! The stored versions of a key set: which one was published at a time, and what each changed. Pure.
+
+use jiff::Timestamp;
+
+use super::diff::{Change, Diff};
+use crate::document::Document;
+
+/// A version that the service keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// The service's name for it.
+    pub id: String,
+    /// A secret's stages, a parameter's labels.
+    pub stages: Vec<String>,
+    /// When it was made, where the service tells that.
+    pub published: Option<Timestamp>,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether it is the published one.
+    pub is_current: bool,
+}
+
+/// What a version is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes that were published.
+    Document,
+    /// A delete marker: from then on nothing was published.
+    Deleted,
+    /// Bytes beside the published ones, such as a pending version of a secret.
+    Beside,
+}
+
+/// What was published at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishedAt<'a> {
+    /// That version.
+    Version(&'a StoredVersion),
+    /// Nothing: it was deleted.
+    Deleted(&'a StoredVersion),
+    /// The oldest version that is kept was made later, at that time.
+    Before(Timestamp),
+    /// No version is kept.
+    Unknown,
+}
+
+/// Which of the versions, the newest first, was published at a time. Where the service does not tell when a version was
+/// made, it is passed over.
+pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
+    let mut oldest = None;
+    for version in versions {
+        let Some(published) = version.published.filter(|_| version.kind != Kind::Beside) else { continue };
+        if published <= at {
+            return match version.kind {
+                Kind::Deleted => PublishedAt::Deleted(version),
+                Kind::Document | Kind::Beside => PublishedAt::Version(version),
+            };
+        }
+        oldest = Some(published);
+    }
+    oldest.map_or(PublishedAt::Unknown, PublishedAt::Before)
+}
+
+/// How many keys a version changed against the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Keys that came.
+    pub added: usize,
+    /// Keys that stayed on other terms.
+    pub changed: usize,
+    /// Keys that went.
+    pub removed: usize,
+}
+
+impl Changes {
+    /// Counts what differs.
+    pub fn between(old: &Document, new: &Document) -> Self {
+        let mut changes = Self::default();
+        for (change, _) in Diff::of(old, new).keys {
+            match change {
+                Change::Added => changes.added += 1,
+                Change::Changed => changes.changed += 1,
+                Change::Removed => changes.removed += 1,
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(id: &str, published: Option<&str>, kind: Kind) -> StoredVersion {
+        let published = published.map(|time| format!("2026-11-{time}:00:00Z").parse().unwrap());
+        StoredVersion { id: id.to_owned(), stages: Vec::new(), published, kind, is_current: false }
+    }
+
+    #[test]
+    fn the_published_version_is_the_newest_that_was_made_by_then() {
+        let versions = [
+            version("pending", Some("26T09"), Kind::Beside),
+            version("c", Some("25T09"), Kind::Document),
+            version("gone", Some("24T09"), Kind::Deleted),
+            version("undated", None, Kind::Document),
+            version("a", Some("23T09"), Kind::Document),
+        ];
+        let found = |time: &str| match published_at(&versions, format!("2026-11-{time}:00Z").parse().unwrap()) {
+            PublishedAt::Version(version) => version.id.clone(),
+            PublishedAt::Deleted(version) => format!("deleted by {}", version.id),
+            PublishedAt::Before(first) => format!("before {first}"),
+            PublishedAt::Unknown => "unknown".to_owned(),
+        };
+        for (time, told) in [
+            ("27T00:00", "c"),
+            ("25T09:00", "c"),
+            ("25T08:59", "deleted by gone"),
+            ("24T08:59", "a"),
+            ("23T09:00", "a"),
+            ("23T08:59", "before 2026-11-23T09:00:00Z"),
+        ] {
+            assert_eq!(found(time), told, "{time}");
+        }
+        assert_eq!(published_at(&versions[..1], Timestamp::MAX), PublishedAt::Unknown);
+    }
+}

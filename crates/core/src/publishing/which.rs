@@ -1,0 +1,147 @@
+//! Which keys a revocation means: a fingerprint, a key, or all whose comment a pattern matches. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::entries::Edits;
+use crate::document::Document;
+use crate::key::{Fingerprint, identify};
+use crate::verify::matches_pattern;
+
+const COMMENT: &str = "comment:";
+
+/// Keys as an operator names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// One key.
+    Key(Fingerprint),
+    /// All keys whose comment matches, with `*` and `?`.
+    Comment(String),
+}
+
+/// What a revocation does to a document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Revocation {
+    /// The entries that go, and the fingerprints that come into `revoked`.
+    pub edits: Edits,
+    /// The keys that are meant and in `revoked` already.
+    pub already: BTreeSet<Fingerprint>,
+    /// Names that no key of the document matches.
+    pub unmatched: Vec<Which>,
+}
+
+/// What becomes of a key that the document does not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlisted {
+    /// It may be a slip.
+    Refuse,
+    /// Nodes take it out of lines that others wrote.
+    Revoke,
+}
+
+impl Which {
+    /// Reads a fingerprint, a key line, or `comment:GLOB`; `None` for what may be the name of a file.
+    pub fn parse(text: &str) -> Option<Result<Self, String>> {
+        if let Some(pattern) = text.strip_prefix(COMMENT) {
+            return Some(match pattern {
+                "" => Err("`comment:` has no pattern; `comment:*` means every key".to_owned()),
+                pattern => Ok(Self::Comment(pattern.to_owned())),
+            });
+        }
+        if text.starts_with("SHA256:") {
+            return Some(Fingerprint::parse(text).map(Self::Key).map_err(|fault| fault.to_string()));
+        }
+        if text.starts_with("MD5:") {
+            return Some(Err("an MD5 fingerprint; `ssh-keygen -l -E sha256` prints the one that is needed".to_owned()));
+        }
+        identify(text.as_bytes()).map(|found| Ok(Self::Key(found.key.fingerprint())))
+    }
+}
+
+/// As an operator writes it.
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(fingerprint) => fingerprint.fmt(f),
+            Self::Comment(pattern) => write!(f, "{COMMENT}{pattern}"),
+        }
+    }
+}
+
+/// Finds the keys and takes all of their entries out. `places` are the fingerprints of the document's entries.
+pub fn revoke(document: &Document, places: &[Option<Fingerprint>], which: &[Which], unlisted: Unlisted) -> Revocation {
+    let mut revocation = Revocation::default();
+    let mut meant = BTreeSet::new();
+    for one in which {
+        let mut found = BTreeSet::new();
+        match one {
+            Which::Key(fingerprint) => {
+                let is_there = places.contains(&Some(*fingerprint)) || document.revoked.contains(fingerprint);
+                if is_there || unlisted == Unlisted::Revoke {
+                    found.insert(*fingerprint);
+                }
+            }
+            Which::Comment(pattern) => {
+                for key in &document.keys {
+                    if matches_pattern(&key.line.comment, pattern) {
+                        found.insert(key.line.key.fingerprint());
+                    }
+                }
+            }
+        }
+        if found.is_empty() {
+            revocation.unmatched.push(one.clone());
+        }
+        meant.extend(found);
+    }
+    for fingerprint in meant {
+        for (at, place) in places.iter().enumerate() {
+            if *place == Some(fingerprint) {
+                revocation.edits.removed.insert(at);
+            }
+        }
+        if document.revoked.contains(&fingerprint) {
+            revocation.already.insert(fingerprint);
+        } else {
+            revocation.edits.revoked.insert(fingerprint);
+        }
+    }
+    revocation
+}
+
+/// The keys that were revoked since a version, and that the version does not revoke itself: by the current document, or by
+/// one of those in between. A key that the current document lets in was let in again on purpose since.
+pub fn since_revoked(old: &Document, between: &[Document], current: &Document) -> BTreeSet<Fingerprint> {
+    let mut revoked = current.revoked.clone();
+    for document in between {
+        revoked.extend(document.revoked.iter().copied());
+    }
+    for key in &current.keys {
+        let fingerprint = key.line.key.fingerprint();
+        if !current.revoked.contains(&fingerprint) {
+            revoked.remove(&fingerprint);
+        }
+    }
+    for fingerprint in &old.revoked {
+        revoked.remove(fingerprint);
+    }
+    revoked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_files_are_left_to_others() {
+        let print = "SHA256:2PZ7Q0k0PlAUG4h6cB1Yy3m3mT0cZ3m0b0p2xqv0lXk";
+        assert_eq!(Which::parse(print), Some(Ok(Which::Key(Fingerprint::parse(print).unwrap()))));
+        assert_eq!(Which::parse("comment:jo@*"), Some(Ok(Which::Comment("jo@*".to_owned()))));
+        for bad in ["SHA256:short", "comment:", "MD5:aa:bb"] {
+            assert!(matches!(Which::parse(bad), Some(Err(_))), "{bad}");
+        }
+        for file in ["jo.pub", "/home/jo/.ssh/id.pub", "-", ""] {
+            assert_eq!(Which::parse(file), None, "{file}");
+        }
+    }
+}

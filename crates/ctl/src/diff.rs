@@ -1,0 +1,52 @@
+//! `authkeysctl diff`: what differs between two key sets, as `publish` shows it.
+
+use clap::Args;
+
+use super::publication::titled;
+use super::reading::Origin;
+use super::{Exit, complain, print};
+use authkeys_core::document::{self, Document, Rules};
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::diff::Diff;
+use authkeys_terminal::{block_on, colour};
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The key set before: a source's URL, perhaps with a version; a file; or - for standard input
+    #[arg(value_name = "A")]
+    before: String,
+    /// The key set after
+    #[arg(value_name = "B")]
+    after: String,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let (before, after) = (Origin::parse(&options.before)?, Origin::parse(&options.after)?);
+    if options.before == "-" && options.after == "-" {
+        complain("standard input holds one key set only; name a file for the other");
+        return Err(Exit::Usage);
+    }
+    let read = block_on(async { Ok((document(&before).await?, document(&after).await?)) });
+    let (old, new) = read.unwrap_or_else(|fault| {
+        complain(&format!("cannot start: {fault}"));
+        Err(Exit::Failed)
+    })?;
+    let diff = Diff::of(&old, &new);
+    let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
+    let (old, new) = (titled(&old), titled(&new));
+    if !print(format!("{}: {old} -> {}: {new}\n{changes}", before.name(), after.name())) {
+        return Err(Exit::Failed);
+    }
+    Ok(if diff.changes_keys() { Exit::Changes } else { Exit::Good })
+}
+
+async fn document(origin: &Origin) -> Result<Document, Exit> {
+    let found = origin.read().await?;
+    let rules = Rules { allow_private_key: true, ..Rules::default() };
+    document::parse(&found.bytes, &rules).map_err(|fault| {
+        complain(&format!("{}: {}", origin.name(), chain(&fault)));
+        Exit::Failed
+    })
+}

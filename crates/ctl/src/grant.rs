@@ -1,0 +1,158 @@
+//! `authkeysctl grant`: puts keys into the published key set, and leaves every other byte of it as it is.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use jiff::{Span, Timestamp};
+
+use super::keys::read_line;
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm};
+use super::times::{end_of, moment, period};
+use super::{Exit, complain};
+use authkeys_core::key::{KeyLine, OptionList};
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::entries::Edits;
+use authkeys_core::publishing::grant::{Granted, OtherTerms, Terms, grant};
+use authkeys_core::user::UserName;
+use authkeys_core::words::brief;
+use authkeys_terminal::clock;
+
+/// What `--from` takes here, besides what it takes where nodes are waited for.
+pub(super) const FROM: &str = "\
+TIME: let the key in from then on, a time with an offset or a zone. s3://BUCKET/PREFIX/: with --wait, read the nodes' \
+report objects below that place instead of tags";
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// A public key's file, - for standard input, or a key line; options that the line has are granted with it
+    #[arg(value_name = "KEY", required = true)]
+    keys: Vec<String>,
+    /// Let it in to these accounts alone, instead of to all that use the source
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = account)]
+    accounts: Vec<UserName>,
+    /// Restrict it by an option of authorized_keys, such as from="10.0.0.0/8"; may be given again
+    #[arg(long, value_name = "OPTION")]
+    option: Vec<String>,
+    /// Let it in for so long, such as 30d or 8h, from now or from --from on
+    #[arg(long = "for", value_name = "PERIOD", value_parser = period, conflicts_with = "until")]
+    period: Option<Span>,
+    /// Let it in until then: a time with an offset or a zone
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Say whose key it is, instead of by the comment that its line has
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+    /// Give a key that is there already these terms in the place of its own
+    #[arg(long)]
+    replace: bool,
+    /// Turn a key set that is authorized_keys text into JSON, which can be edited
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    publishing: Publishing,
+}
+
+fn account(text: &str) -> Result<UserName, String> {
+    UserName::parse(text).map_err(|fault| fault.to_string())
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let publisher = Publisher::new(&options.publishing, &options.target, "grant")?;
+    let terms = terms(options, clock())?;
+    let lines = lines(options, &publisher, &terms)?;
+    publisher.run(async {
+        let before = publisher.look().await?;
+        edit(options, &publisher, &before, &terms, &lines).await
+    })
+}
+
+/// Whom and when the keys shall let in.
+fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
+    let usage = |fault: String| {
+        complain(&format!("{fault}; nothing was written"));
+        Exit::Usage
+    };
+    if options.comment.as_ref().is_some_and(|comment| comment.contains(char::is_control)) {
+        return Err(usage("--comment has a control character in it".to_owned()));
+    }
+    let from = options.publishing.waiting.begin();
+    let begin = from.unwrap_or(now);
+    let until = match options.period {
+        Some(period) => {
+            let end = end_of(begin, period);
+            Some(end.ok_or_else(|| usage("--for ends after the last time that can be written".to_owned()))?)
+        }
+        None => options.until,
+    };
+    if let Some(until) = until.filter(|until| *until <= now) {
+        return Err(usage(format!("the window is over already: it ends at {until}")));
+    }
+    if let Some(until) = until.filter(|until| *until <= begin) {
+        return Err(usage(format!("the window is empty: it begins at {begin} and ends at {until}")));
+    }
+    let accounts: BTreeSet<UserName> = options.accounts.iter().cloned().collect();
+    Ok(Terms {
+        accounts: (!accounts.is_empty()).then_some(accounts),
+        options: options.option.clone(),
+        not_before: from,
+        not_after: until,
+        comment: options.comment.clone(),
+    })
+}
+
+/// The keys' lines. All faults are told before anything is asked of AWS.
+fn lines(options: &Options, publisher: &Publisher<'_>, terms: &Terms) -> Result<Vec<KeyLine>, Exit> {
+    let rules = &publisher.judge.rules().line;
+    let mut lines = Vec::with_capacity(options.keys.len());
+    for argument in &options.keys {
+        let line = read_line(argument)?;
+        let refused = |fault: &dyn std::error::Error| {
+            complain(&format!("{} is not granted: {}; nothing was written", brief(argument), chain(fault)));
+            Exit::Failed
+        };
+        let line = KeyLine::parse(&line, rules).map_err(|fault| refused(&fault))?;
+        let mut all = line.options.each();
+        all.extend(terms.options.iter().cloned());
+        let bare = KeyLine { options: OptionList::default(), ..line.clone() };
+        KeyLine::from_parts(&bare.to_string(), &all, rules).map_err(|fault| refused(&fault))?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+async fn edit(
+    options: &Options,
+    publisher: &Publisher<'_>,
+    before: &Before,
+    terms: &Terms,
+    lines: &[KeyLine],
+) -> Result<Ended, Exit> {
+    let text = if options.json { TextForm::ToJson } else { TextForm::Refuse };
+    let editable = Editable::published(publisher, before, text)?;
+    let rules = &publisher.judge.rules().line;
+    let other_terms = if options.replace { OtherTerms::Replace } else { OtherTerms::Keep };
+    let refused = |why: &str| {
+        complain(&format!("{}: {why}; nothing was written", publisher.target));
+        Exit::Failed
+    };
+    let mut edits = Edits::default();
+    let mut already = 0;
+    for line in lines {
+        let granted = grant(&before.document, &editable.places, line, terms, rules, other_terms, &mut edits);
+        if granted.map_err(|fault| refused(&chain(&fault)))? == Granted::Already {
+            already += 1;
+        }
+    }
+    if already == lines.len() && !options.json {
+        return Ok(publisher.already(before));
+    }
+    let text = editable.edited(&edits).map_err(|why| refused(&why))?;
+    let name = publisher.target.to_string();
+    let proposal = Proposal { name, text, keeps_signature: false, concerns: editable.concerns };
+    publisher.publish(before, proposal).await
+}

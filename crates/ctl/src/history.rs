@@ -1,0 +1,266 @@
+//! `authkeysctl history`: the stored versions of a key set, the newest first, and what each changed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::lint::Judge;
+use super::publication::{failed, titled};
+use super::reading::{Origin, changed, ends};
+use super::{Exit, Judging, complain, input, print, print_json, progress};
+use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
+use authkeys_core::document::{Digest, Document, Name, Serial};
+use authkeys_core::key::Fingerprint;
+use authkeys_core::publishing::findings::{self, State};
+use authkeys_core::publishing::place::Place;
+use authkeys_core::publishing::table::{Row, columns};
+use authkeys_core::publishing::versions::{Changes, Kind, StoredVersion};
+use authkeys_core::words::brief;
+use authkeys_terminal::{block_on, clock, colour};
+
+/// So many versions are read at the same time.
+const AT_ONCE: usize = 8;
+const YELLOW: u8 = 33;
+const GREEN: u8 = 32;
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A source's URL, or a file
+    #[arg(value_name = "SOURCE")]
+    source: String,
+    /// How many versions to show at most
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    /// Tell whose key signed each, by a file in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The shape of `--json`: docs/output.md.
+#[derive(Serialize)]
+struct Shape<'a> {
+    schema: u8,
+    version: &'static str,
+    source: String,
+    versions: &'a [Entry],
+    complete: bool,
+    end: &'a str,
+}
+
+/// A version as it is shown.
+#[derive(Debug, Serialize)]
+struct Entry {
+    stored_version: String,
+    stages: Vec<String>,
+    current: bool,
+    published: Option<Timestamp>,
+    /// `document`, `deleted`, or `unreadable`.
+    state: &'static str,
+    name: Option<Name>,
+    serial: Option<Serial>,
+    digest: Option<Digest>,
+    signing_key: Option<Fingerprint>,
+    signer: Option<String>,
+    keys: Option<usize>,
+    in_force: Option<usize>,
+    added: Option<usize>,
+    changed: Option<usize>,
+    removed: Option<usize>,
+    revoked: Option<usize>,
+    /// Why it is no document, or its signature counts for nothing.
+    fault: Option<String>,
+    #[serde(skip)]
+    document: Option<Document>,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let mut judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
+    judge.allow_no_keys();
+    judge.allow_private_keys();
+    let origin = Origin::parse(&options.source)?;
+    let read = block_on(async {
+        match &origin {
+            Origin::File(path) => {
+                let bytes = input::read(path)?;
+                let version = StoredVersion {
+                    id: "the file".to_owned(),
+                    stages: Vec::new(),
+                    published: changed(path),
+                    kind: Kind::Document,
+                    is_current: true,
+                };
+                let entry = entry(&judge, &version, Ok(bytes.as_slice()));
+                Ok((vec![entry], false, "a file keeps no earlier versions".to_owned()))
+            }
+            Origin::Place(place) => stored(options, &judge, place).await,
+        }
+    });
+    let (entries, complete, end) = read.unwrap_or_else(|fault| {
+        complain(&format!("cannot start: {fault}"));
+        Err(Exit::Failed)
+    })?;
+    let printed = if options.json {
+        let source = origin.name();
+        print_json(&Shape {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            source,
+            versions: &entries,
+            complete,
+            end: &end,
+        })
+    } else {
+        print(render(&entries) + &end + "\n")
+    };
+    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+}
+
+/// The versions that a service keeps, whether those are all, and where they end.
+async fn stored(options: &Options, judge: &Judge, place: &Place) -> Result<(Vec<Entry>, bool, String), Exit> {
+    let place = &Place { url: place.url.clone(), pin: None };
+    let archive = Archive::new(place.clone());
+    let limit = usize::from(options.limit);
+    // One more: what the last one changed is told as well.
+    let listed = archive.versions(Reach::Newest(limit + 1));
+    let mut versions = progress::shown(&format!("listing {place}"), listed).await.map_err(|fault| failed(&fault))?;
+    if versions.list.is_empty() {
+        complain(&format!("{place}: nothing is published there, and no earlier version is kept"));
+        return Err(Exit::Failed);
+    }
+    if versions.list.len() > limit {
+        versions.end = End::More;
+    }
+    versions.list.truncate(limit + 1);
+    let mut entries = progress::shown(&format!("reading {place}"), read(judge, &archive, &versions)).await?;
+    compare(&mut entries);
+    entries.truncate(limit);
+    let end = ends(place, &versions);
+    Ok((entries, versions.end == End::Oldest, end))
+}
+
+async fn read(judge: &Judge, archive: &Archive, versions: &Versions) -> Result<Vec<Entry>, Exit> {
+    let reads = versions.list.iter().map(async |version| {
+        if version.kind == Kind::Deleted {
+            return entry(judge, version, Err("deleted".to_owned()));
+        }
+        match archive.read_version(version).await {
+            Ok(found) => entry(judge, version, Ok(&found.bytes)),
+            Err(fault) => entry(judge, version, Err(fault.to_string())),
+        }
+    });
+    Ok(futures_util::stream::iter(reads).buffered(AT_ONCE).collect().await)
+}
+
+/// A version, judged at the time when it was published.
+fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) -> Entry {
+    let mut entry = Entry {
+        stored_version: version.id.clone(),
+        stages: version.stages.clone(),
+        current: version.is_current,
+        published: version.published,
+        state: if version.kind == Kind::Deleted { "deleted" } else { "unreadable" },
+        name: None,
+        serial: None,
+        digest: None,
+        signing_key: None,
+        signer: None,
+        keys: None,
+        in_force: None,
+        added: None,
+        changed: None,
+        removed: None,
+        revoked: None,
+        fault: None,
+        document: None,
+    };
+    let bytes = match read {
+        Ok(bytes) => bytes,
+        Err(_) if version.kind == Kind::Deleted => return entry,
+        Err(fault) => {
+            entry.fault = Some(fault);
+            return entry;
+        }
+    };
+    let at = version.published.unwrap_or_else(clock);
+    let (report, document) = judge.examine(&version.id, bytes, at);
+    let Some(document) = document else {
+        entry.fault = Some(report.faults.join("; "));
+        return entry;
+    };
+    let keys = findings::judge(&document, at);
+    entry.state = "document";
+    entry.name.clone_from(&document.name);
+    entry.serial = document.serial;
+    entry.digest = Some(document.digest);
+    entry.keys = Some(document.keys.len());
+    entry.in_force = Some(keys.iter().filter(|judged| judged.state == State::InForce).count());
+    entry.signing_key = report.signing_key;
+    entry.signer = report.signer;
+    entry.fault = report.signature_fault;
+    entry.document = Some(document);
+    entry
+}
+
+/// What each document changed against the one before it.
+fn compare(entries: &mut [Entry]) {
+    let empty = Document::empty();
+    let mut compared = Vec::with_capacity(entries.len());
+    for at in 0..entries.len() {
+        let Some(new) = entries.get(at).and_then(|entry| entry.document.as_ref()) else {
+            compared.push(None);
+            continue;
+        };
+        let before = entries.iter().skip(at + 1).find_map(|entry| entry.document.as_ref()).unwrap_or(&empty);
+        compared.push(Some((Changes::between(before, new), new.revoked.difference(&before.revoked).count())));
+    }
+    for (entry, compared) in entries.iter_mut().zip(compared) {
+        let Some((changes, revoked)) = compared else { continue };
+        entry.added = Some(changes.added);
+        entry.changed = Some(changes.changed);
+        entry.removed = Some(changes.removed);
+        entry.revoked = Some(revoked);
+    }
+}
+
+fn render(entries: &[Entry]) -> String {
+    let rows: Vec<Row> = entries.iter().map(row).collect();
+    columns(&["VERSION", "", "PUBLISHED", "KEY SET", "KEYS", "CHANGES", "SIGNED BY"], &rows, colour())
+}
+
+fn row(entry: &Entry) -> Row {
+    let mut stages = entry.stages.clone();
+    if entry.current && stages.is_empty() {
+        stages.push("current".to_owned());
+    }
+    let set = match (&entry.document, &entry.fault) {
+        (Some(document), None) => titled(document),
+        (Some(document), Some(fault)) => format!("{}, but {}", titled(document), brief(fault)),
+        (None, Some(fault)) => format!("no document: {}", brief(fault)),
+        (None, None) => "deleted".to_owned(),
+    };
+    let mut changes = Vec::new();
+    for (sign, count) in [("+", entry.added), ("~", entry.changed), ("-", entry.removed)] {
+        changes.extend(count.filter(|count| *count > 0).map(|count| format!("{sign}{count}")));
+    }
+    changes.extend(entry.revoked.filter(|count| *count > 0).map(|count| format!("{count} revoked")));
+    let signer = entry.signer.clone().or_else(|| entry.signing_key.map(|key| key.to_string()));
+    let cells = vec![
+        entry.stored_version.clone(),
+        stages.join(","),
+        entry.published.map(|at| at.to_string()).unwrap_or_default(),
+        set,
+        entry.in_force.map(|count| format!("{count} in force")).unwrap_or_default(),
+        changes.join(" "),
+        signer.unwrap_or_default(),
+    ];
+    let colour = if entry.state == "document" { entry.current.then_some(GREEN) } else { Some(YELLOW) };
+    Row { cells, colour }
+}

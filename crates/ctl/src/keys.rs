@@ -1,0 +1,46 @@
+//! Public keys as operators name them on a command line: a file, standard input, or the line itself.
+
+use std::path::Path;
+
+use super::input;
+use super::{Exit, complain};
+use authkeys_core::key::identify;
+use authkeys_core::words::brief;
+
+/// The line of the one key that an argument means. What is not one key is told.
+pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
+    let is_line = identify(argument.as_bytes()).is_some();
+    if is_line && !argument.trim().contains('\n') {
+        return Ok(argument.trim().as_bytes().to_vec());
+    }
+    let name = if is_line || argument.contains("PRIVATE KEY") {
+        "the key".to_owned()
+    } else {
+        input::shown(Path::new(argument))
+    };
+    let bytes = if is_line || argument.contains("PRIVATE KEY") {
+        input::Bytes::new(argument.as_bytes().to_vec())
+    } else {
+        input::read_key(Path::new(argument))?
+    };
+    let refused = |why: &str| {
+        complain(&format!("{}: {why}; nothing was written", brief(&name)));
+        Exit::Failed
+    };
+    if bytes.windows(11).any(|part| part == b"PRIVATE KEY") || bytes.starts_with(b"PuTTY-User-Key-File-") {
+        return Err(refused(
+            "it is a private key, which belongs to its owner alone; name the public half, the .pub file",
+        ));
+    }
+    let lines = bytes.split(|b| *b == b'\n').map(|line| line.trim_ascii());
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).collect();
+    let keys = lines.iter().filter(|line| identify(line).is_some()).count();
+    if keys > 1 {
+        return Err(refused(&format!("it has {keys} keys; name each of them by itself")));
+    }
+    let key = lines.iter().find(|line| identify(line).is_some());
+    match key.or(lines.first()) {
+        Some(line) => Ok(line.to_vec()),
+        None => Err(refused("there is no key in it")),
+    }
+}

@@ -1,0 +1,312 @@
+//! The one way in which a key set is published, whoever made it: judge it, show what changes, take the next serial, ask,
+//! sign, write under a condition, read it back, and wait for the nodes.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::fleet::{self, Begins, Waiting};
+use super::lint::Judge;
+use super::sign::signed;
+use super::{Exit, Judging, complain, print};
+use authkeys_aws::target::{Earlier, Encryption, Target};
+use authkeys_core::document::{self, Document, Form, Serial};
+use authkeys_core::origin::FetchError;
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::diff::Diff;
+use authkeys_core::publishing::edit::{self, next_serial};
+use authkeys_core::report::text::one_line;
+use authkeys_terminal::clock;
+use authkeys_terminal::{block_on, colour};
+pub(super) use before::Before;
+pub(super) use editable::{Editable, TextForm};
+
+mod before;
+mod concerns;
+mod editable;
+mod write;
+
+/// How a key set is published, whatever it is.
+#[derive(Debug, Args)]
+pub(super) struct Publishing {
+    /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
+    #[arg(long, value_name = "KEY")]
+    pub(super) sign: Option<PathBuf>,
+    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nothing, and publish in spite of warnings
+    #[arg(long)]
+    yes: bool,
+    /// Encrypt the object in S3 so, for a bucket whose policy asks for it: AES256, aws:kms, or aws:kms:KEY
+    #[arg(long, value_name = "ENCRYPTION")]
+    sse: Option<Encryption>,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
+}
+
+/// A target, and how what goes there is judged.
+pub(super) struct Publisher<'a> {
+    options: &'a Publishing,
+    pub(super) target: Target,
+    pub(super) judge: Judge,
+    /// The same before anything is signed.
+    pub(super) unsigned: Judge,
+}
+
+/// What is to be published, as a command made it.
+pub(super) struct Proposal {
+    /// How people know it.
+    pub(super) name: String,
+    /// The document; without its signature, unless that is to be kept.
+    pub(super) text: Vec<u8>,
+    /// Whether it goes out byte for byte, with the signature that it has.
+    pub(super) keeps_signature: bool,
+    /// What its maker would ask about, besides what is seen from the document.
+    pub(super) concerns: Vec<String>,
+}
+
+/// What is to be published, before it is signed.
+struct Draft {
+    name: String,
+    text: Vec<u8>,
+    document: Document,
+    now: Timestamp,
+}
+
+/// How a publication ended well.
+pub(super) enum Ended {
+    /// The document is published now.
+    Published(Document),
+    /// It was published before.
+    Already(Document),
+    /// It was only shown.
+    Shown,
+}
+
+impl<'a> Publisher<'a> {
+    /// The faults are told. `command` is the one whose help has more.
+    pub(super) fn new(options: &'a Publishing, target: &str, command: &str) -> Result<Self, Exit> {
+        let usage = |fault: String| {
+            complain(&format!("{fault}; see `authkeysctl {command} --help`"));
+            Exit::Usage
+        };
+        let begins = if command == "grant" { Begins::NodesOrWindow } else { Begins::Nodes };
+        options.waiting.check(begins).map_err(usage)?;
+        let target = Target::parse(target).map_err(usage)?;
+        let target = target.encrypted(options.sse.clone()).map_err(usage)?;
+        let mut judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
+        // A node may be told to take a private key; nobody is to be helped to publish one.
+        judge.refuse_private_keys();
+        let unsigned = judge.without_signers();
+        Ok(Self { options, target, judge, unsigned })
+    }
+
+    /// An account may be left without a key; who asks for that is warned of it instead.
+    pub(super) fn allow_no_keys(&mut self) {
+        self.judge.allow_no_keys();
+        self.unsigned.allow_no_keys();
+    }
+
+    /// Runs a publication to its end, and waits for the nodes where that is asked for.
+    pub(super) fn run(&self, work: impl Future<Output = Result<Ended, Exit>>) -> Result<Exit, Exit> {
+        let ended = block_on(work).unwrap_or_else(|fault| {
+            complain(&format!("cannot start: {fault}"));
+            Err(Exit::Failed)
+        })?;
+        match ended {
+            Ended::Published(document) | Ended::Already(document) if self.options.waiting.wait => {
+                fleet::wait_for(&self.options.waiting, &document)
+            }
+            Ended::Published(_) | Ended::Already(_) | Ended::Shown => Ok(Exit::Good),
+        }
+    }
+
+    /// The key that signs, where one is named.
+    pub(super) fn sign(&self) -> Option<&Path> {
+        self.options.sign.as_deref()
+    }
+
+    /// How a document is judged that `--sign` may sign later: else it must be signed already, where that is asked for.
+    pub(super) fn reader(&self) -> &Judge {
+        if self.options.sign.is_some() { &self.unsigned } else { &self.judge }
+    }
+
+    /// Reads what is published; what stands in the way is told.
+    pub(super) async fn look(&self) -> Result<Before, Exit> {
+        let (published, denied) = match self.target.read().await {
+            Ok(published) => (published, None),
+            Err(fault) if self.target.may_be_missing(&fault) => (None, Some(fault)),
+            Err(fault) => return Err(failed(&fault)),
+        };
+        let earlier = if published.is_none() { Some(self.target.earlier().await) } else { None };
+        Ok(Before::of(published, earlier, denied, &self.unsigned))
+    }
+
+    /// Says that nothing is to be done.
+    pub(super) fn already(&self, before: &Before) -> Ended {
+        print(format!("{}: this is what is published already{}\n", self.target, before.numbered()));
+        Ended::Already(before.document.clone())
+    }
+
+    /// Shows what the proposal changes, asks, and writes it.
+    pub(super) async fn publish(&self, before: &Before, proposal: Proposal) -> Result<Ended, Exit> {
+        let now = clock();
+        let name = proposal.name;
+        let refused = |why: String| {
+            complain(&format!("{name} is not published: {why}"));
+            Exit::Failed
+        };
+        let (_, document) = self.reader().examine(&name, &proposal.text, now);
+        let given = document.as_ref().and_then(|document| document.serial);
+        let text = renumbered(&proposal.text, given, before, proposal.keeps_signature).map_err(refused)?;
+        let (report, document) = self.reader().examine(&name, &text, now);
+        report.tell();
+        if let Some(unfit) = report.unfit() {
+            return Err(refused(unfit.to_owned()));
+        }
+        let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
+        let draft = Draft { name: name.clone(), text, document, now };
+
+        let diff = Diff::of(&before.document, &draft.document);
+        let mut concerns = proposal.concerns;
+        concerns.extend(concerns::of(before, given, &draft, !report.faults.is_empty(), self.sign().is_some()));
+        show(&self.target, before, &draft, &diff, &concerns);
+        if self.options.dry_run {
+            print("nothing was written: --dry-run\n");
+            // What would be replaced was not seen: no difference was shown that anybody could rely on.
+            return before.denied.as_ref().map_or(Ok(Ended::Shown), |fault| Err(failed(fault)));
+        }
+        if !self.options.yes {
+            confirm(&self.target, &concerns)?;
+        }
+
+        let last = match self.sign() {
+            Some(key) => signed(&draft.text, key).map_err(|fault| refused(chain(&fault)))?,
+            None => draft.text.clone(),
+        };
+        let (report, document) = self.judge.examine(&draft.name, &last, clock());
+        if report.unfit().is_some() || document.is_none() {
+            return Err(refused(report.faults.join("; ")));
+        }
+        if let Some(why) = self.target.unfit(&last) {
+            return Err(refused(why.to_owned()));
+        }
+        let (limit, why) = self.target.limit();
+        if last.len() > limit {
+            return Err(refused(format!("it has {} bytes, more than {limit}, {why}", last.len())));
+        }
+        write::write(&self.target, before, &draft, &last).await?;
+        Ok(Ended::Published(draft.document))
+    }
+}
+
+/// The document with the serial that comes next, or as it is where it carries none or its signature is to be kept.
+fn renumbered(text: &[u8], own: Option<Serial>, before: &Before, keep: bool) -> Result<Vec<u8>, String> {
+    if document::form(text) != Form::Json {
+        return match before.serial {
+            None => Ok(text.to_vec()),
+            Some(serial) => Err(format!(
+                "what is published has the serial {serial}, and after that nodes take no document without one; write it \
+                 as JSON, version 1"
+            )),
+        };
+    }
+    let next = next_serial(own, before.serial).ok_or("there is no serial left below 2^53")?;
+    if keep {
+        return match own {
+            Some(own) if own == next => Ok(text.to_vec()),
+            _ => Err(format!(
+                "its signature does not let the serial be changed, which must be {next} or higher now; sign it again \
+                 with that, or name the key with --sign"
+            )),
+        };
+    }
+    numbered(text, next)
+}
+
+/// The JSON document with that serial, as it is published.
+fn numbered(text: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
+    let mut numbered = edit::numbered(text, serial).ok_or("its serial could not be set")?;
+    // A signature has to begin a line.
+    if !numbered.ends_with(b"\n") {
+        numbered.push(b'\n');
+    }
+    Ok(numbered)
+}
+
+fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: &[String]) {
+    let new = titled(&draft.document);
+    let head = match &before.published {
+        None if before.denied.is_some() && matches!(before.earlier, Some(Earlier::Unknown)) => {
+            format!("{target}: what is published there cannot be read; if nothing is, this makes {new}")
+        }
+        None if !matches!(before.earlier, Some(Earlier::Unknown)) => {
+            format!("{target}: what was published there was deleted; this makes {new}")
+        }
+        None => format!("{target}: nothing is published there yet; this makes {new}"),
+        Some(_) if before.unreadable.is_some() => format!("{target}: {new}"),
+        Some(_) => format!("{target}: {} -> {new}", titled(&before.document)),
+    };
+    let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
+    print(format!("{head}\n{changes}"));
+    if before.denied.is_some() {
+        print(
+            "  S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted. The key \
+             set is written only if no object is there.\n",
+        );
+    }
+    let first = Serial::try_from(1).ok();
+    if matches!(before.earlier, Some(Earlier::Unknown)) && draft.document.serial <= first {
+        print(
+            "  If something was published there before and deleted, nodes refuse every serial up to its own: give the \
+             document a `serial` above the highest that `authkeysctl fleet` shows.\n",
+        );
+    }
+    concerns.iter().for_each(|concern| complain(&format!("warning: {concern}")));
+}
+
+/// Asks on the terminal; where there is none, what needs no second look goes on.
+fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let Some(mut terminal) = terminal.ok().filter(|_| std::io::stderr().is_terminal()) else {
+        if concerns.is_empty() {
+            return Ok(());
+        }
+        complain("nothing was written: there is no terminal to ask on; --yes publishes in spite of the warnings");
+        return Err(Exit::Failed);
+    };
+    let mut answer = String::new();
+    let asked = write!(terminal, "Publish this at {}? [y/N] ", one_line(&target.to_string()))
+        .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
+    if asked.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
+        return Ok(());
+    }
+    complain("nothing was written");
+    Err(Exit::Failed)
+}
+
+/// `NAME/SERIAL`, as fleets know it.
+pub(super) fn titled(document: &Document) -> String {
+    match (&document.name, document.serial) {
+        (Some(name), Some(serial)) => format!("{name}/{serial}"),
+        (Some(name), None) => name.to_string(),
+        (None, Some(serial)) => format!("serial {serial}"),
+        (None, None) => "a document without name and serial".to_owned(),
+    }
+}
+
+/// Tells why a call failed. The services' remedies speak of a node's configuration.
+pub(super) fn failed(fault: &FetchError) -> Exit {
+    complain(&fault.to_string().replace("`source`", "the target").replace("; the keys in force stay", ""));
+    fault.class.into()
+}

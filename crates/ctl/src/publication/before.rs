@@ -1,0 +1,97 @@
+//! What is published now, as far as it can be read: what a new document is compared with.
+
+use std::path::Path;
+
+use super::numbered;
+use crate::lint::Judge;
+use crate::sign::public_half;
+use crate::verify::signing_key;
+use authkeys_aws::target::{Earlier, Published};
+use authkeys_core::document::{self, Document, Envelope, Form, Serial};
+use authkeys_core::origin::FetchError;
+use authkeys_core::outcome::chain;
+
+/// What is published now.
+pub(crate) struct Before {
+    pub(crate) published: Option<Published>,
+    pub(crate) document: Document,
+    /// The highest serial that nodes may have from there, as far as it is known.
+    pub(super) serial: Option<Serial>,
+    /// Why it is no document.
+    pub(crate) unreadable: Option<String>,
+    /// What was there before it was deleted, where nothing is there now.
+    pub(super) earlier: Option<Earlier>,
+    /// Why it cannot be told whether anything is published there. It is then written only where nothing is.
+    pub(crate) denied: Option<FetchError>,
+}
+
+impl Before {
+    /// What was deleted is compared with as well: nodes go on as it said, and refuse its serial and lower ones.
+    pub(super) fn of(
+        published: Option<Published>,
+        earlier: Option<Earlier>,
+        denied: Option<FetchError>,
+        judge: &Judge,
+    ) -> Self {
+        let last = match (&published, &earlier) {
+            (Some(published), _) | (None, Some(Earlier::Version(published))) => Some(published),
+            (None, _) => None,
+        };
+        let (document, unreadable) = match last.map(|last| document::parse(&last.bytes, judge.rules())) {
+            None => (Document::empty(), None),
+            Some(Ok(document)) => (document, None),
+            Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
+        };
+        let serial = last.and_then(|last| serial_of(&last.bytes));
+        Self { published, document, serial, unreadable, earlier, denied }
+    }
+
+    /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
+    pub(crate) fn is(&self, given: &[u8], document: &Document, sign: Option<&Path>) -> bool {
+        if self.published.is_none() {
+            return false;
+        }
+        // A number of one's own that is higher is meant.
+        if self.unreadable.is_some() || document.serial > self.serial {
+            return false;
+        }
+        let payload = self.payload();
+        let same = match self.serial {
+            Some(serial) => numbered(given, serial).is_ok_and(|text| text == payload),
+            None => given == payload && document::form(given) != Form::Json,
+        };
+        same && self.is_signed_as(sign)
+    }
+
+    /// Whether what is published is signed by that key; without one, not signed.
+    pub(crate) fn is_signed_as(&self, sign: Option<&Path>) -> bool {
+        let signature = || signing_key(&self.published.as_ref()?.bytes).ok().flatten();
+        match sign {
+            Some(key) => signature().is_some_and(|by| public_half(key) == Some(by)),
+            None => !self.signed(),
+        }
+    }
+
+    /// What is published, without its signature.
+    pub(crate) fn payload(&self) -> &[u8] {
+        let bytes = self.published.as_ref().map_or(&[][..], |published| published.bytes.as_slice());
+        if document::form(bytes) == Form::Text {
+            return bytes;
+        }
+        Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload)
+    }
+
+    pub(super) fn numbered(&self) -> String {
+        self.serial.map(|serial| format!(", with serial {serial}")).unwrap_or_default()
+    }
+
+    pub(crate) fn signed(&self) -> bool {
+        self.published.as_ref().is_some_and(|published| matches!(signing_key(&published.bytes), Ok(Some(_))))
+    }
+}
+
+/// The serial, also of a document that is refused for something else.
+pub(super) fn serial_of(bytes: &[u8]) -> Option<Serial> {
+    let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
+    document::with_text(payload, authkeys_core::publishing::edit::serial)
+}

@@ -1,0 +1,93 @@
+//! What an edit begins with: the published key set as JSON, and why it cannot be edited where it cannot.
+
+use super::{Before, Publisher, failed};
+use crate::{Exit, complain};
+use authkeys_core::document::{self, Document, Form};
+use authkeys_core::key::Fingerprint;
+use authkeys_core::publishing::entries::{self, Edits, Entry, edited, fingerprints};
+use authkeys_terminal::clock;
+
+/// What becomes of a key set that is authorized_keys text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TextForm {
+    /// It cannot be edited.
+    Refuse,
+    /// It becomes JSON.
+    ToJson,
+}
+
+/// A key set that can be edited.
+pub(crate) struct Editable {
+    pub(crate) payload: Vec<u8>,
+    /// The fingerprint of each entry, in their order.
+    pub(crate) places: Vec<Option<Fingerprint>>,
+    /// What should not happen to it without a second look.
+    pub(crate) concerns: Vec<String>,
+}
+
+impl Editable {
+    /// What is published, or why it cannot be edited; that is told.
+    pub(crate) fn published(publisher: &Publisher<'_>, before: &Before, text: TextForm) -> Result<Self, Exit> {
+        let target = &publisher.target;
+        if let Some(fault) = &before.denied {
+            return Err(failed(fault));
+        }
+        let refused = |why: &str| {
+            complain(&format!("{target}: {why}; nothing was written"));
+            Exit::Failed
+        };
+        let Some(published) = &before.published else {
+            return Err(refused("nothing is published there; make the first key set with `authkeysctl publish`"));
+        };
+        if let Some(fault) = &before.unreadable {
+            return Err(refused(&format!("what is published is no document: {fault}")));
+        }
+        Self::of(publisher, &published.bytes, &before.document, text).map_err(|why| refused(&why))
+    }
+
+    /// A document that is to be published again; the error says why it cannot be edited.
+    pub(crate) fn of(
+        publisher: &Publisher<'_>,
+        bytes: &[u8],
+        document: &Document,
+        text: TextForm,
+    ) -> Result<Self, String> {
+        let mut concerns = Vec::new();
+        let payload = match document::form(bytes) {
+            Form::RotationSecret => {
+                return Err("it is a rotation secret, which only its rotation function changes".to_owned());
+            }
+            Form::Text if text == TextForm::Refuse => {
+                return Err("it is authorized_keys text, which is edited as JSON; --json turns it into that".to_owned());
+            }
+            Form::Text => {
+                for bad in &document.left_out {
+                    concerns.push(format!("line {} does not become a part of the JSON: {}", bad.line, bad.reason));
+                }
+                let entries: Vec<Entry> = document.keys.iter().map(|key| Entry::of(&key.line)).collect();
+                entries::document(&entries).ok_or("it cannot be turned into JSON")?
+            }
+            Form::Json => {
+                let envelope = document::Envelope::split(bytes).map_err(|fault| fault.to_string())?;
+                if envelope.signature.is_some() {
+                    if publisher.sign().is_none() {
+                        return Err(
+                            "it is signed, and an edit needs a new signature: name the key with --sign".to_owned()
+                        );
+                    }
+                    concerns.extend(publisher.judge.distrust(document, bytes, clock()).map(|why| {
+                        format!("its signature cannot be trusted ({why}), and a new one vouches for all that it says")
+                    }));
+                }
+                envelope.payload.to_vec()
+            }
+        };
+        let places = fingerprints(&payload).ok_or("its JSON cannot be edited")?;
+        Ok(Self { payload, places, concerns })
+    }
+
+    /// The document after the edits.
+    pub(crate) fn edited(&self, edits: &Edits) -> Result<Vec<u8>, String> {
+        edited(&self.payload, edits).ok_or_else(|| "its JSON cannot be edited".to_owned())
+    }
+}

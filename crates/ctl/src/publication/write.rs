@@ -1,0 +1,102 @@
+//! The write itself, and the look at what is there then.
+
+use std::time::Duration;
+
+use super::before::serial_of;
+use super::{Before, Draft, failed, titled};
+use crate::{Exit, complain, print};
+use authkeys_aws::target::{NotWritten, Published, Target};
+use authkeys_core::origin::{Class, FetchError};
+
+/// How often what was written is read before it counts as not to be found.
+const READS: u32 = 4;
+
+/// Writes, looks at what is there then, and tells.
+pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> Result<(), Exit> {
+    let written = target.write(last, before.published.as_ref()).await;
+    if let Ok(written) = &written {
+        written.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+    }
+    let (version, overwrote) = match &written {
+        Ok(written) => (written.version.as_str(), written.overwrote.as_deref()),
+        Err(_) => ("", None),
+    };
+    let found = read_back(target, last, written.is_ok()).await;
+    let ours = matches!(&found, Ok(Some(found)) if found.bytes.as_slice() == last);
+    match &written {
+        // Also where the answer to our own write was lost on the way: what is there now decides.
+        _ if ours => {}
+        Err(NotWritten::Lost) => {
+            if let (Some(denied), Err(_)) = (&before.denied, &found) {
+                let message = format!("{}; nothing was written: an object is there", denied.message);
+                return Err(failed(&FetchError { message, ..denied.clone() }));
+            }
+            let found = found.ok().flatten();
+            let same =
+                found.as_ref().zip(before.published.as_ref()).is_some_and(|(now, then)| now.version == then.version);
+            if same {
+                complain(&format!("{target}: the write was refused, although nothing changed there; publish again"));
+                return Err(Exit::Failed);
+            }
+            let what = found.map_or(String::new(), |found| format!(" (now {})", described(&found)));
+            complain(&format!(
+                "{target}: somebody else published meanwhile{what}; nothing was overwritten: look at it, then publish again"
+            ));
+            return Err(Exit::Failed);
+        }
+        Err(NotWritten::Failed(fault)) => {
+            let first = before.denied.as_ref().filter(|_| fault.class == Class::Denied);
+            return Err(failed(first.unwrap_or(fault)));
+        }
+        Ok(_) => match found {
+            Err(fault) => {
+                complain(&format!("{target}: version {version} was written, but cannot be read back"));
+                return Err(failed(&fault));
+            }
+            Ok(found) => {
+                let what = found.as_ref().map_or("nothing".to_owned(), described);
+                let serial = found.and_then(|found| serial_of(&found.bytes));
+                if serial.is_none_or(|serial| Some(serial) <= draft.document.serial) {
+                    complain(&format!(
+                        "{target}: version {version} was written, but {what} is there now: somebody else wrote over it; \
+                         look at both, then publish again"
+                    ));
+                    return Err(Exit::Failed);
+                }
+                complain(&format!(
+                    "{target}: version {version} was written, and {what} of somebody else followed at once"
+                ));
+            }
+        },
+    }
+    if let Some(overwrote) = overwrote {
+        complain(&format!(
+            "{target}: somebody else's version {overwrote} was overwritten by ours: no condition of the service prevented \
+             it; look at both ({}), then publish again",
+            target.lookup(overwrote)
+        ));
+        return Err(Exit::Failed);
+    }
+    let version = if version.is_empty() { String::new() } else { format!(", version {version}") };
+    let told = format!("published {} at {target}{version}, {}\n", titled(&draft.document), draft.document.digest);
+    if print(told) { Ok(()) } else { Err(Exit::Failed) }
+}
+
+/// What is there after a write; a service may take a moment to show it.
+async fn read_back(target: &Target, wanted: &[u8], wait: bool) -> Result<Option<Published>, FetchError> {
+    let mut read = 1;
+    loop {
+        let found = target.read().await;
+        let seen = matches!(&found, Ok(Some(found)) if found.bytes.as_slice() == wanted);
+        if seen || !wait || read == READS {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(200 * u64::from(read))).await;
+        read += 1;
+    }
+}
+
+fn described(published: &Published) -> String {
+    let serial = serial_of(&published.bytes).map_or(String::new(), |serial| format!("serial {serial}, "));
+    format!("{serial}version {}", published.version.label)
+}

@@ -1,0 +1,167 @@
+//! Key sets that are read and not written: a file, standard input, or a source, perhaps one of its versions.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::input::{self, Bytes};
+use super::publication::failed;
+use super::{Exit, complain, progress};
+use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
+use authkeys_core::origin::SourceUrl;
+use authkeys_core::publishing::place::Place;
+use authkeys_core::publishing::versions::{PublishedAt, StoredVersion, published_at};
+
+/// Where a key set is read.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// A file, or `-`.
+    File(PathBuf),
+    /// A source in AWS.
+    Place(Place),
+}
+
+/// A key set as it was read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) bytes: Bytes,
+    /// The service's name for the version.
+    pub(crate) version: Option<String>,
+    /// When it was made, where that is known.
+    pub(crate) published: Option<Timestamp>,
+    /// What else is in force beside it, or not known.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Origin {
+    /// Takes an argument for a source's URL, or else for a file's name. A fault is told.
+    pub(crate) fn parse(text: &str) -> Result<Self, Exit> {
+        if !Place::is_url(text) {
+            return Ok(Self::File(PathBuf::from(text)));
+        }
+        let place = Place::parse(text).map_err(|fault| {
+            complain(&fault);
+            Exit::Usage
+        })?;
+        Ok(match &place.url {
+            SourceUrl::File { path } => Self::File(path.clone()),
+            _ => Self::Place(place),
+        })
+    }
+
+    /// How people know it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) => input::shown(path),
+            Self::Place(place) => place.to_string(),
+        }
+    }
+
+    /// What is there now, or the version that is pinned.
+    pub(crate) async fn read(&self) -> Result<Found, Exit> {
+        let place = match self {
+            Self::File(path) => return read_file(path),
+            Self::Place(place) => place,
+        };
+        let archive = Archive::new(place.clone());
+        let found =
+            progress::shown(&format!("reading {place}"), archive.read()).await.map_err(|fault| failed(&fault))?;
+        let notes = found.beside.iter().map(|(stage, version)| {
+            format!("nodes take the keys of {stage} too, version {version}; ?stages={stage} shows it")
+        });
+        Ok(Found {
+            bytes: found.published.bytes,
+            version: Some(found.published.version.label),
+            published: None,
+            notes: notes.collect(),
+        })
+    }
+
+    /// What was the published key set at a time. Of a file and of a pinned version there is one only.
+    pub(crate) async fn read_at(&self, at: Timestamp) -> Result<Found, Exit> {
+        let place = match self {
+            Self::Place(place) if place.pin.is_none() => place,
+            Self::Place(_) => return self.read().await,
+            Self::File(_) => {
+                let mut found = self.read().await?;
+                if let Some(changed) = found.published.filter(|changed| *changed > at) {
+                    found
+                        .notes
+                        .push(format!("the file was last changed at {changed}; what it held before is not known"));
+                }
+                return Ok(found);
+            }
+        };
+        let archive = Archive::new(place.clone());
+        let listed = progress::shown(&format!("listing {place}"), archive.versions(Reach::At(at))).await;
+        let versions = listed.map_err(|fault| failed(&fault))?;
+        let refused = |why: String| {
+            complain(&format!("{place}: {why}"));
+            Exit::Failed
+        };
+        let version = match published_at(&versions.list, at) {
+            PublishedAt::Version(version) => version.clone(),
+            PublishedAt::Deleted(marker) => {
+                let since = marker.published.map(|since| format!(" since {since}")).unwrap_or_default();
+                return Err(refused(format!(
+                    "nothing was published there at {at}: it had been deleted{since}; nodes went on with what they had"
+                )));
+            }
+            PublishedAt::Before(first) => {
+                let why = ends(place, &versions);
+                return Err(refused(format!("the first version that is kept was made at {first}, after {at}; {why}")));
+            }
+            PublishedAt::Unknown => {
+                return Err(refused("no version is kept there, and when was never told".to_owned()));
+            }
+        };
+        let mut found = read_version(&archive, &version).await?;
+        if matches!(place.url, SourceUrl::Secret { .. }) {
+            found
+                .notes
+                .push("Secrets Manager tells when a version was made, not when it became the current one".to_owned());
+        }
+        Ok(found)
+    }
+}
+
+/// One version that was listed.
+pub(crate) async fn read_version(archive: &Archive, version: &StoredVersion) -> Result<Found, Exit> {
+    let published = archive.read_version(version).await.map_err(|fault| failed(&fault))?;
+    Ok(Found {
+        bytes: published.bytes,
+        version: Some(version.id.clone()),
+        published: version.published,
+        notes: Vec::new(),
+    })
+}
+
+/// Why a list of versions goes back no further.
+pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
+    match (versions.end, &place.url) {
+        (End::More, _) => "there are older versions; --limit shows more".to_owned(),
+        (End::Unversioned, SourceUrl::S3 { .. }) => {
+            "the bucket keeps no versions: switch versioning on to have a history".to_owned()
+        }
+        (_, SourceUrl::S3 { .. }) => "this is the first version that the bucket keeps".to_owned(),
+        (_, SourceUrl::Secret { .. }) => {
+            "Secrets Manager keeps about 100 versions, and older ones only while they have a stage".to_owned()
+        }
+        (_, SourceUrl::Parameter { .. }) => match versions.list.last() {
+            Some(first) if first.id != "1" => "a parameter keeps its last 100 versions".to_owned(),
+            _ => "this is the first version of the parameter".to_owned(),
+        },
+        (_, SourceUrl::File { .. }) => "a file keeps no versions".to_owned(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Found, Exit> {
+    let bytes = input::read(path)?;
+    Ok(Found { bytes, version: None, published: changed(path), notes: Vec::new() })
+}
+
+/// When a file was changed last.
+pub(crate) fn changed(path: &Path) -> Option<Timestamp> {
+    let changed = std::fs::metadata(path).ok()?.modified().ok()?;
+    Timestamp::try_from(changed).ok().and_then(|changed| Timestamp::from_second(changed.as_second()).ok())
+}

@@ -1,0 +1,114 @@
+//! `authkeysctl revoke`: takes keys out of the published key set, and puts their fingerprints into `revoked`, so that nodes
+//! remove every copy of them.
+
+use clap::Args;
+
+use super::keys::read_line;
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm};
+use super::{Exit, complain};
+use authkeys_core::document;
+use authkeys_core::key::identify;
+use authkeys_core::publishing::diff::lock_outs;
+use authkeys_core::publishing::which::{Unlisted, Which, revoke};
+use authkeys_core::words::brief;
+use authkeys_terminal::clock;
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// A fingerprint (SHA256:...), a public key's file or line, or comment:GLOB for all keys whose comment matches
+    #[arg(value_name = "WHICH", required = true)]
+    which: Vec<String>,
+    /// Revoke fingerprints and keys that the key set does not list, too: nodes take them out of lines that others wrote
+    #[arg(long)]
+    unlisted: bool,
+    /// Turn a key set that is authorized_keys text into JSON, which can revoke
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    publishing: Publishing,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let mut publisher = Publisher::new(&options.publishing, &options.target, "revoke")?;
+    let min_keys = publisher.judge.min_keys();
+    publisher.allow_no_keys();
+    let mut which = Vec::with_capacity(options.which.len());
+    for text in &options.which {
+        which.push(read_which(text)?);
+    }
+    publisher.run(async {
+        let before = publisher.look().await?;
+        edit(options, &publisher, &before, &which, min_keys).await
+    })
+}
+
+fn read_which(text: &str) -> Result<Which, Exit> {
+    match Which::parse(text) {
+        Some(Ok(which)) => Ok(which),
+        Some(Err(fault)) => {
+            complain(&format!("{fault}; nothing was written"));
+            Err(Exit::Usage)
+        }
+        None => {
+            let line = read_line(text)?;
+            let key = identify(&line).ok_or_else(|| {
+                complain(&format!(
+                    "{} holds no public key; name a fingerprint (SHA256:...), a public key's file, or comment:GLOB; nothing was \
+                     written",
+                    brief(text)
+                ));
+                Exit::Failed
+            })?;
+            Ok(Which::Key(key.key.fingerprint()))
+        }
+    }
+}
+
+async fn edit(
+    options: &Options,
+    publisher: &Publisher<'_>,
+    before: &Before,
+    which: &[Which],
+    min_keys: usize,
+) -> Result<Ended, Exit> {
+    let text = if options.json { TextForm::ToJson } else { TextForm::Refuse };
+    let editable = Editable::published(publisher, before, text)?;
+    let unlisted = if options.unlisted { Unlisted::Revoke } else { Unlisted::Refuse };
+    let revocation = revoke(&before.document, &editable.places, which, unlisted);
+    let refused = |why: &str| {
+        complain(&format!("{}: {why}; nothing was written", publisher.target));
+        Exit::Failed
+    };
+    if !revocation.unmatched.is_empty() {
+        let names: Vec<String> = revocation.unmatched.iter().map(Which::to_string).collect();
+        let how = if revocation.unmatched.iter().any(|which| matches!(which, Which::Key(_))) {
+            "; --unlisted revokes a key that only nodes have"
+        } else {
+            ""
+        };
+        return Err(refused(&format!("no key there matches {}{how}", names.join(", "))));
+    }
+    for fingerprint in &revocation.already {
+        complain(&format!("{fingerprint} is revoked there already"));
+    }
+    if revocation.edits.is_empty() {
+        return Ok(publisher.already(before));
+    }
+    let text = editable.edited(&revocation.edits).map_err(|why| refused(&why))?;
+    let mut concerns = editable.concerns;
+    let after = document::parse(&text, publisher.judge.rules());
+    let empties = after.is_ok_and(|after| !lock_outs(&before.document, &after, clock()).is_empty());
+    if empties && min_keys > 0 {
+        concerns.push(format!(
+            "nodes with [policy] min_keys = {min_keys} or more (1 is the default) hold such an account's last keys, the \
+             revoked ones too: grant a replacement first, or set min_keys = 0 there"
+        ));
+    }
+    let name = publisher.target.to_string();
+    publisher.publish(before, Proposal { name, text, keeps_signature: false, concerns }).await
+}

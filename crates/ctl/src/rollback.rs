@@ -1,0 +1,139 @@
+//! `authkeysctl rollback`: publishes an earlier version's key set under the next serial. What was revoked since stays
+//! revoked: a stolen key does not come back with the document that still had it.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm, failed, titled};
+use super::{Exit, complain, print, progress};
+use authkeys_aws::target::stored::{Archive, Reach};
+use authkeys_core::document::{self, Document, Form};
+use authkeys_core::key::Fingerprint;
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::entries::Edits;
+use authkeys_core::publishing::place::Place;
+use authkeys_core::publishing::versions::{Kind, StoredVersion};
+use authkeys_core::publishing::which::since_revoked;
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// The version to go back to, as `history` shows it; also a stage of a secret or a label of a parameter
+    #[arg(long, value_name = "VERSION")]
+    to: String,
+    /// Let a key in again that was revoked since; may be given again
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint)]
+    readmit: Vec<Fingerprint>,
+    #[command(flatten)]
+    publishing: Publishing,
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    Fingerprint::parse(text).map_err(|fault| fault.to_string())
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let publisher = Publisher::new(&options.publishing, &options.target, "rollback")?;
+    let place = Place::parse(&options.target).map_err(|fault| {
+        complain(&fault);
+        Exit::Usage
+    })?;
+    publisher.run(async {
+        let before = publisher.look().await?;
+        roll_back(options, &publisher, &before, &place).await
+    })
+}
+
+async fn roll_back(
+    options: &Options,
+    publisher: &Publisher<'_>,
+    before: &Before,
+    place: &Place,
+) -> Result<Ended, Exit> {
+    if let Some(fault) = &before.denied {
+        return Err(failed(fault));
+    }
+    let pinned = place.pinned(&options.to);
+    let refused = |why: &str| {
+        complain(&format!("{pinned}: {why}; nothing was written"));
+        Exit::Failed
+    };
+    let found = progress::shown(&format!("reading {pinned}"), Archive::new(pinned.clone()).read()).await;
+    let found = found.map_err(|fault| failed(&fault))?.published;
+    let rules = publisher.judge.rules();
+    let old = document::parse(&found.bytes, rules).map_err(|fault| refused(&chain(&fault)))?;
+
+    let mut concerns = Vec::new();
+    let between = match between(publisher, &found.version.label).await {
+        Ok(between) => between,
+        Err(why) => {
+            concerns.push(format!("the versions since then cannot be read ({why}): what they revoked is not known"));
+            Vec::new()
+        }
+    };
+    let mut revoked = since_revoked(&old, &between, &before.document);
+    for fingerprint in &options.readmit {
+        if !revoked.remove(fingerprint) {
+            return Err(refused(&format!("{fingerprint} was not revoked since then, so that --readmit means nothing")));
+        }
+    }
+    let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns).map_err(|why| refused(&why))?;
+    let again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
+    let same = document::form(&text) == document::form(before.payload());
+    if same && before.is(&text, &Document { serial: None, ..again }, publisher.sign()) {
+        return Ok(publisher.already(before));
+    }
+    print(format!("the key set of {}, version {}\n", titled(&old), found.version.label));
+    let name = pinned.to_string();
+    publisher.publish(before, Proposal { name, text, keeps_signature: false, concerns }).await
+}
+
+/// The documents that were published after a version, the newest first; the error says why they cannot be read.
+async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Document>, String> {
+    let archive = publisher.target.archive();
+    let listed = progress::shown(&format!("listing {}", publisher.target), archive.versions(Reach::All)).await;
+    let versions = listed.map_err(|fault| fault.to_string())?.list;
+    let is_it = |stored: &StoredVersion| stored.id == version;
+    if !versions.iter().any(is_it) {
+        return Err(format!("version {version} is not among those that are listed"));
+    }
+    let mut documents = Vec::new();
+    for stored in versions.iter().take_while(|stored| !is_it(stored)).filter(|stored| stored.kind == Kind::Document) {
+        let found = archive.read_version(stored).await.map_err(|fault| fault.to_string())?;
+        // What nodes refused revoked nothing.
+        documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
+    }
+    Ok(documents)
+}
+
+/// The old version's text, with what was revoked since.
+fn text(
+    publisher: &Publisher<'_>,
+    bytes: &[u8],
+    old: &Document,
+    revoked: &BTreeSet<Fingerprint>,
+    concerns: &mut Vec<String>,
+) -> Result<Vec<u8>, String> {
+    if document::form(bytes) == Form::Text {
+        let Some(first) = revoked.first() else { return Ok(bytes.to_vec()) };
+        return Err(format!(
+            "it is authorized_keys text, which cannot keep {first} and others out that were revoked since"
+        ));
+    }
+    let editable = Editable::of(publisher, bytes, old, TextForm::Refuse)?;
+    let mut edits = Edits::default();
+    for (at, place) in editable.places.iter().enumerate() {
+        if place.is_some_and(|key| revoked.contains(&key)) {
+            edits.removed.insert(at);
+        }
+    }
+    edits.revoked.clone_from(revoked);
+    let text = editable.edited(&edits)?;
+    concerns.extend(editable.concerns);
+    Ok(text)
+}

@@ -1,0 +1,158 @@
+//! `authkeysctl show`: a key set as a table, now or as it was at a time.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::lint::{Judge, Report};
+use super::publication::titled;
+use super::reading::{Found, Origin};
+use super::times::moment;
+use super::{Exit, Judging, complain, print, print_bytes, print_json};
+use authkeys_core::document::{self, Document, Rules};
+use authkeys_core::outcome::chain;
+use authkeys_core::publishing::findings::{self, State, counted};
+use authkeys_core::publishing::table;
+use authkeys_core::user::UserName;
+use authkeys_terminal::{block_on, clock, colour};
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A source's URL, perhaps with a version (?version_id=V, ?stages=AWSPREVIOUS, ssm:/NAME:3); a file; or - for standard input
+    #[arg(value_name = "SOURCE|DOC")]
+    source: String,
+    /// Show the version that was published then, with its windows at that time: a time with an offset or a zone
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<Timestamp>,
+    /// Show only the keys that are for this account
+    #[arg(long, value_name = "USER", value_parser = account)]
+    account: Option<UserName>,
+    /// Tell whose key signed it, by a file in ssh-keygen's allowed_signers format
+    #[arg(long, value_name = "FILE")]
+    allowed_signers: Option<PathBuf>,
+    /// Print it as JSON
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
+    /// Print its bytes as they are published
+    #[arg(long, conflicts_with = "account")]
+    raw: bool,
+}
+
+fn account(text: &str) -> Result<UserName, String> {
+    UserName::parse(text).map_err(|fault| fault.to_string())
+}
+
+/// The shape of `--json`: docs/output.md.
+#[derive(Serialize)]
+struct Shape<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    stored_version: &'a Option<String>,
+    published: &'a Option<Timestamp>,
+    at: Timestamp,
+    account: &'a Option<UserName>,
+    notes: &'a [String],
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
+    let origin = Origin::parse(&options.source)?;
+    let found = block_on(async {
+        match options.at {
+            Some(at) => origin.read_at(at).await,
+            None => origin.read().await,
+        }
+    });
+    let found = found.unwrap_or_else(|fault| {
+        complain(&format!("cannot start: {fault}"));
+        Err(Exit::Failed)
+    })?;
+    let name = origin.name();
+    if options.raw {
+        return raw(&name, &found);
+    }
+    table(options, judge, &name, &found)
+}
+
+/// The bytes, unless they are nobody's business.
+fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
+    if let Err(fault @ document::Refused::PrivateKey(_)) = document::parse(&found.bytes, &Rules::default()) {
+        complain(&format!("{name} is not printed: {}", chain(&fault)));
+        return Err(Exit::Failed);
+    }
+    let printed = if std::io::stdout().is_terminal() {
+        print(String::from_utf8_lossy(&found.bytes))
+    } else {
+        print_bytes(&found.bytes)
+    };
+    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+}
+
+fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Result<Exit, Exit> {
+    let at = options.at.unwrap_or_else(clock);
+    // What a set without keys means to a node is for lint to say, and a rotation secret is shown by its public half.
+    judge.allow_no_keys();
+    judge.allow_private_keys();
+    let (mut report, document) = judge.examine(name, &found.bytes, at);
+    let Some(mut document) = document else {
+        complain(&format!("{name}: {}", report.faults.join("; ")));
+        return Err(Exit::Failed);
+    };
+    if let Some(user) = &options.account {
+        document.keys.retain(|key| key.is_for(&[user]));
+        report.keep_keys_of(user);
+    }
+    let printed = if options.json {
+        let (stored_version, published, account) = (&found.version, &found.published, &options.account);
+        print_json(&Shape { report: &report, stored_version, published, at, account, notes: &found.notes })
+    } else {
+        found.notes.iter().for_each(|note| complain(&format!("note: {note}")));
+        print(render(options, &report, &document, found, at))
+    };
+    if let Some(fault) = &report.signature_fault {
+        complain(&format!("{name}: {fault}"));
+        return Err(Exit::Failed);
+    }
+    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+}
+
+fn render(options: &Options, report: &Report, document: &Document, found: &Found, at: Timestamp) -> String {
+    let mut text = format!("{}: {}\n", report.document, titled(document));
+    let when = |time: Timestamp| if options.at.is_some() { time.to_string() } else { findings::when(time, at) };
+    for (fact, value) in [
+        ("version", found.version.clone()),
+        ("published", found.published.map(when)),
+        ("at", options.at.map(|at| at.to_string())),
+        ("audience", document.audience.as_ref().map(ToString::to_string)),
+        ("expires", document.expires.map(when)),
+        ("digest", Some(document.digest.to_string())),
+        ("signed", report.signed_by()),
+        ("account", options.account.as_ref().map(ToString::to_string)),
+    ] {
+        if let Some(value) = value {
+            let _ = writeln!(text, "  {fact:<9} {value}");
+        }
+    }
+    let keys = findings::judge(document, at);
+    let in_force = keys.iter().filter(|judged| judged.state == State::InForce).count();
+    let _ = writeln!(text, "{}, {in_force} in force", counted(keys.len(), "key"));
+    if !keys.is_empty() {
+        text.push_str(&table::keys(&keys, colour()));
+    }
+    if !document.revoked.is_empty() {
+        let _ = writeln!(text, "{} revoked", counted(document.revoked.len(), "fingerprint"));
+    }
+    for revoked in &document.revoked {
+        let _ = writeln!(text, "  {revoked}");
+    }
+    for bad in &document.left_out {
+        let _ = writeln!(text, "  ! line {} is left out by nodes: {}", bad.line, bad.reason);
+    }
+    text
+}

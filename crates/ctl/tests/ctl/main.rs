@@ -1,0 +1,24 @@
+//! authkeysctl, as an operator runs it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
+
+mod agents;
+mod browser;
+mod desk;
+mod fleet;
+mod fleet_of_agents;
+mod fleet_page;
+mod grant;
+mod guide;
+mod instances;
+mod key_agents;
+mod lint;
+mod program;
+mod publish;
+mod publish_secrets;
+mod screen;
+mod show;
+mod sign;
+mod terminal;
+mod verify;

@@ -1,0 +1,165 @@
+//! A booted system (tests/lab/box.sh), seen from a test: systemd as PID 1, the packaged unit in force, real logins.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{Key, checkout, scratch, skipped};
+
+const CANNOT: i32 = 77;
+
+/// One booted system. It is gone when this is dropped.
+#[derive(Debug)]
+pub struct Machine {
+    dir: PathBuf,
+}
+
+/// Boots a Debian of that suite and runs `body` with it, on a thread in the machine's network: what the thread starts and
+/// connects to is there. Without root (or the tools) the test is skipped with a word on standard error; where CI=true that
+/// is a failure.
+pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let tree = scratch().join("boxes").join(suite);
+    let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+    let dir = std::env::temp_dir().join(format!("akd{}x{number}", std::process::id()));
+    for arguments in
+        [["tree".as_ref(), suite.as_ref(), tree.as_os_str()], ["boot".as_ref(), dir.as_os_str(), tree.as_ref()]]
+    {
+        let output =
+            Command::new(script()).args(arguments).stdin(Stdio::null()).output().expect("tests/lab/box.sh runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(CANNOT) {
+            return skipped(stderr.trim());
+        }
+        assert!(output.status.success(), "box.sh {arguments:?}: {stderr}");
+    }
+    let machine = Machine { dir };
+    let enter = || {
+        let name = machine.dir.file_name().unwrap();
+        let network = std::fs::File::open(Path::new("/run/netns").join(name)).unwrap();
+        setns(network, CloneFlags::CLONE_NEWNET).unwrap();
+        body(&machine);
+    };
+    // A thread of its own, because there is no way back.
+    if let Err(panic) = std::thread::scope(|scope| scope.spawn(enter).join()) {
+        let (journal, _) = machine.tries("journalctl --no-pager -b -u authkeysd -u ssh -o short-precise | tail -n 60");
+        eprintln!("{journal}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn script() -> PathBuf {
+    checkout().join("tests/lab/box.sh")
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.script(&["stop"]);
+    }
+}
+
+impl Machine {
+    fn script(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(script());
+        command.arg(words[0]).arg(&self.dir).args(&words[1..]).stdin(Stdio::null());
+        command.output().expect("tests/lab/box.sh runs")
+    }
+
+    /// A path inside, as seen from here.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.dir.join("disk/root").join(inside.trim_start_matches('/'))
+    }
+
+    /// Runs a shell command inside: what it printed on both streams, and whether it ended well.
+    pub fn tries(&self, command: &str) -> (String, bool) {
+        let output = self.script(&["in", "sh", "-c", command]);
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&text).trim_end().to_owned(), output.status.success())
+    }
+
+    /// Runs a shell command inside that must end well: what it printed.
+    #[track_caller]
+    pub fn run(&self, command: &str) -> String {
+        let (text, good) = self.tries(command);
+        assert!(good, "{command}: {text}");
+        text
+    }
+
+    /// Writes a file inside, root's and 0644, with the directories that it needs.
+    pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(inside);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Adds an account with a home.
+    pub fn add_user(&self, user: &str) {
+        self.run(&format!("useradd --create-home --shell /bin/sh {user} && usermod --password '*' {user}"));
+    }
+
+    /// Whether the machine's sshd lets `user` in with `key`.
+    #[track_caller]
+    pub fn login(&self, user: &str, key: &Key) -> bool {
+        let output = self.ssh(user, key);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() || stderr.contains("Permission denied"),
+            "neither let in nor refused: {stderr}"
+        );
+        output.status.success()
+    }
+
+    /// One try to log in, also while nobody is there yet.
+    pub fn ssh(&self, user: &str, key: &Key) -> Output {
+        Command::new("ssh")
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"])
+            .args(["-o", "KexAlgorithms=curve25519-sha256"])
+            .arg("-i")
+            .arg(key.private())
+            .arg(format!("{user}@127.0.0.1"))
+            .arg("true")
+            .stdin(Stdio::null())
+            .output()
+            .expect("ssh runs")
+    }
+
+    /// One property of a unit, as `systemctl show` has it.
+    pub fn property(&self, unit: &str, name: &str) -> String {
+        self.run(&format!("systemctl show --property={name} --value {unit}"))
+    }
+
+    /// The main process of a unit.
+    pub fn main_pid(&self, unit: &str) -> u32 {
+        self.property(unit, "MainPID").parse().unwrap()
+    }
+
+    /// An orderly reboot on the same disk.
+    pub fn reboot(&self) {
+        let output = self.script(&["reboot"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// A power cut, and a boot on the same disk.
+    pub fn cut(&self) {
+        let output = self.script(&["cut"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Waits until a shell command inside ends well.
+    #[track_caller]
+    pub fn eventually(&self, command: &str) {
+        let begun = Instant::now();
+        loop {
+            let (text, good) = self.tries(command);
+            if good {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "never: {command}: {text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! A small EC2: tags of instances, throttling and refusals on demand, and a record of what it was asked.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use percent_encoding::percent_decode_str;
+
+/// One call: its parameters, its signature's header, and when it came.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Its parameters by name.
+    pub form: BTreeMap<String, String>,
+    /// The header of its signature.
+    pub authorization: String,
+    /// The host that it was sent to.
+    pub host: String,
+    /// When it came.
+    pub at: Instant,
+}
+
+impl Call {
+    /// Whether it calls this action.
+    pub fn is(&self, action: &str) -> bool {
+        self.form["Action"] == action
+    }
+
+    /// The tags that a CreateTags call sets.
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let value = |number: usize, part: &str| self.form.get(&format!("Tag.{number}.{part}")).cloned();
+        (1..).map_while(|number| Some((value(number, "Key")?, value(number, "Value")?))).collect()
+    }
+}
+
+/// The server; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub struct Ec2Stub {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What every answer is, instead of a good one.
+    answer: Mutex<Option<(u16, String)>>,
+    tags: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    calls: Mutex<Vec<Call>>,
+    /// The pages of DescribeInstances.
+    pages: Mutex<Vec<String>>,
+}
+
+/// An error as EC2 words it.
+pub fn error(code: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+         <Message>Something about i-0e2e0000000000001 of arn:aws:iam::123456789012:role/x</Message></Error></Errors>\
+         <RequestID>59dbff89-35bd-4eac-99ed-be587EXAMPLE</RequestID></Response>"
+    )
+}
+
+impl Ec2Stub {
+    /// Starts one without instances, on a free port.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stub = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let state = Arc::clone(&stub.state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&state);
+                std::thread::spawn(move || serve(&state, &stream));
+            }
+        });
+        stub
+    }
+
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers everything with this error from now on.
+    pub fn refuse(&self, status: u16, code: &str) {
+        *self.state.answer.lock().unwrap() = Some((status, error(code)));
+    }
+
+    /// Answers everything with this from now on.
+    pub fn answer(&self, status: u16, body: &str) {
+        *self.state.answer.lock().unwrap() = Some((status, body.to_owned()));
+    }
+
+    /// From now on it answers as EC2 does.
+    pub fn be_good(&self) {
+        *self.state.answer.lock().unwrap() = None;
+    }
+
+    /// What DescribeInstances brings, page by page.
+    pub fn show(&self, pages: &[&str]) {
+        *self.state.pages.lock().unwrap() = pages.iter().map(|page| (*page).to_owned()).collect();
+    }
+
+    /// What it was asked so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state.calls.lock().unwrap().clone()
+    }
+
+    /// The tags of an instance as they stand.
+    pub fn tags(&self, instance: &str) -> BTreeMap<String, String> {
+        self.state.tags.lock().unwrap().get(instance).cloned().unwrap_or_default()
+    }
+}
+
+fn serve(state: &State, stream: &TcpStream) {
+    let mut lines = BufReader::new(stream);
+    while let Some(call) = read(&mut lines) {
+        state.calls.lock().unwrap().push(call.clone());
+        let refused = state.answer.lock().unwrap().clone();
+        let (status, body) = refused.unwrap_or_else(|| good(state, &call));
+        let length = body.len();
+        let mut stream = stream;
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n");
+        if stream.write_all((head + &body).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn good(state: &State, call: &Call) -> (u16, String) {
+    if call.is("DescribeInstances") {
+        let page = call.form.get("NextToken").map_or(0, |token| token.parse().unwrap());
+        return (200, state.pages.lock().unwrap()[page].clone());
+    }
+    if call.form.contains_key("DryRun") {
+        return (412, error("DryRunOperation"));
+    }
+    let mut tags = state.tags.lock().unwrap();
+    tags.entry(call.form["ResourceId.1"].clone()).or_default().extend(call.tags());
+    let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>";
+    (200, body.to_owned())
+}
+
+fn read(lines: &mut impl BufRead) -> Option<Call> {
+    let mut headers = BTreeMap::new();
+    let mut first = true;
+    loop {
+        let mut line = String::new();
+        lines.read_line(&mut line).ok().filter(|length| *length > 0)?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => drop(headers.insert(name.to_lowercase(), value.to_owned())),
+            None if first => assert_eq!(line.trim_end(), "POST / HTTP/1.1"),
+            None => break,
+        }
+        first = false;
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    lines.read_exact(&mut body).ok()?;
+    let text = |part: &str| percent_decode_str(part).decode_utf8().unwrap().into_owned();
+    let body = String::from_utf8(body).unwrap();
+    let form = body.split('&').map(|pair| pair.split_once('=').unwrap()).map(|(name, value)| (text(name), text(value)));
+    let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
+    Some(Call {
+        form: form.collect(),
+        authorization: header("authorization"),
+        host: header("host"),
+        at: Instant::now(),
+    })
+}

@@ -1,0 +1,164 @@
+//! A stand-in for EC2's metadata service, version 2 only: token and its lifetime, identity document, a role's
+//! credentials; and its failures: answers that do not come (a hop limit of 1), come late, or are errors.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How it behaves; changes count from the next request on.
+#[derive(Debug, Clone)]
+pub struct Manner {
+    /// The id of the instance.
+    pub instance: String,
+    /// Answers every request with this status instead.
+    pub fails: Option<u16>,
+    /// Waits before it answers.
+    pub delay: Duration,
+    /// The answer to a request for a token never arrives, as from within a container with a hop limit of 1.
+    pub hop_limit: bool,
+    /// The longest that a token lives.
+    pub token_life: Duration,
+    /// What it says in place of its own words: by `token`, `ttl`, or the path that is asked for.
+    pub says: BTreeMap<String, String>,
+}
+
+/// The server; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub struct Imds {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    manner: Mutex<Manner>,
+    tokens: Mutex<BTreeMap<String, Instant>>,
+    requests: Mutex<Vec<String>>,
+}
+
+impl Imds {
+    /// Starts one on a free port.
+    pub fn start(instance: &str) -> Self {
+        Self::start_at("127.0.0.1:0", instance)
+    }
+
+    /// At an address that only a network namespace of the test's own may have.
+    pub fn start_at(address: &str, instance: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let manner = Manner {
+            instance: instance.to_owned(),
+            fails: None,
+            delay: Duration::ZERO,
+            hop_limit: false,
+            token_life: Duration::from_secs(21_600),
+            says: BTreeMap::new(),
+        };
+        let state = State { manner: Mutex::new(manner), tokens: Mutex::default(), requests: Mutex::default() };
+        let imds = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let state = Arc::clone(&imds.state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&state);
+                std::thread::spawn(move || serve(&state, &stream));
+            }
+        });
+        imds
+    }
+
+    /// What lets the program find it, and nothing else.
+    pub fn environment(&self) -> [(String, String); 2] {
+        [
+            ("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned()),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), format!("http://{}", self.address)),
+        ]
+    }
+
+    /// Changes how it behaves.
+    pub fn change(&self, change: impl FnOnce(&mut Manner)) {
+        change(&mut self.state.manner.lock().unwrap());
+    }
+
+    /// The methods and paths that were asked for.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().unwrap().clone()
+    }
+}
+
+fn serve(state: &State, stream: &TcpStream) {
+    let mut lines = BufReader::new(stream);
+    while let Some((first, headers)) = read(&mut lines) {
+        state.requests.lock().unwrap().push(first.clone());
+        let manner = state.manner.lock().unwrap().clone();
+        std::thread::sleep(manner.delay);
+        if manner.hop_limit {
+            std::thread::sleep(Duration::from_secs(3_600));
+        }
+        let (status, extra, body) = match manner.fails {
+            Some(status) => (status, String::new(), String::new()),
+            None => answer(state, &manner, &first, &headers),
+        };
+        let length = body.len();
+        let mut stream = stream;
+        let sent = write!(stream, "HTTP/1.1 {status} X\r\n{extra}Content-Length: {length}\r\n\r\n{body}");
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String, String>) -> (u16, String, String) {
+    let plain = |body: String| (200, String::new(), body);
+    let failed = |status| (status, String::new(), String::new());
+    let mut tokens = state.tokens.lock().unwrap();
+    if first == "PUT /latest/api/token" {
+        let life = headers.get("x-aws-ec2-metadata-token-ttl-seconds").and_then(|seconds| seconds.parse().ok());
+        return match life {
+            _ if headers.contains_key("x-forwarded-for") => failed(403),
+            Some(seconds @ 1..=21_600) => {
+                let life = Duration::from_secs(seconds).min(manner.token_life);
+                let token = format!("token-{}", tokens.len());
+                let token = manner.says.get("token").cloned().unwrap_or(token);
+                tokens.insert(token.clone(), Instant::now() + life);
+                let ttl = manner.says.get("ttl").cloned().unwrap_or_else(|| life.as_secs().to_string());
+                (200, format!("x-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"), token)
+            }
+            _ => failed(400),
+        };
+    }
+    let good = headers.get("x-aws-ec2-metadata-token").and_then(|token| tokens.get(token));
+    if good.is_none_or(|end| *end < Instant::now()) {
+        return failed(401);
+    }
+    let role = "/latest/meta-data/iam/security-credentials/";
+    match first.strip_prefix("GET ").unwrap_or_default() {
+        path if manner.says.contains_key(path) => plain(manner.says[path].clone()),
+        "/latest/dynamic/instance-identity/document" => plain(format!(
+            r#"{{"accountId":"123456789012","architecture":"x86_64","region":"eu-west-1","instanceId":"{}","kernelId":null}}"#,
+            manner.instance
+        )),
+        "/latest/meta-data/placement/region" => plain("eu-west-1".to_owned()),
+        path if path == role => plain("agent".to_owned()),
+        path if path == format!("{role}agent") => plain(
+            r#"{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"not-a-secret",
+               "Token":"token","LastUpdated":"2026-01-01T00:00:00Z","Expiration":"2099-01-01T00:00:00Z"}"#
+                .to_owned(),
+        ),
+        _ => failed(404),
+    }
+}
+
+/// Method and path, and the headers with their names in lower case.
+fn read(lines: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
+    let mut line = || {
+        let mut line = String::new();
+        lines.read_line(&mut line).ok().filter(|length| *length > 0).map(|_| line.trim_end().to_owned())
+    };
+    let first = line()?.strip_suffix(" HTTP/1.1")?.to_owned();
+    let mut headers = BTreeMap::new();
+    while let Some((name, value)) = line()?.split_once(':') {
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    Some((first, headers))
+}

@@ -1,0 +1,128 @@
+//! The private machine (tests/lab/enter.sh), seen from a test, and logins to its sshd.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Key, alone, checkout, program, skipped, test_name};
+
+const CANNOT: i32 = 77;
+
+/// Runs the calling test, whose closure `body` is, as root on a private machine with the users alice and bob and a real
+/// sshd: the test program is run again inside, for that one test. Without root (or the tools) the test is skipped with a
+/// word on standard error; where CI=true that is a failure.
+pub fn lab(body: impl FnOnce()) {
+    lab_as(test_name(&body), body);
+}
+
+/// The same for helpers that have a closure of the test's within their own; `test` is its `test_name`.
+pub fn lab_as(test: &str, body: impl FnOnce()) {
+    if inside() {
+        return body();
+    }
+    let output = Command::new(checkout().join("tests/lab/enter.sh"))
+        .arg(std::env::current_exe().unwrap())
+        .args(alone(test))
+        .env("LAB_KEEP", kept_directories())
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/lab/enter.sh runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.code() == Some(CANNOT) {
+        return skipped(&format!("{test}: {}", stderr.trim()));
+    }
+    // A name that matches no test would run none, and pass.
+    let ran = stdout.contains("test result: ok. 1 passed;");
+    assert!(output.status.success() && ran, "in the lab ({}):\n{stdout}{stderr}", output.status);
+}
+
+/// True in the test binary that `lab` started on the private machine.
+pub fn inside() -> bool {
+    std::env::var_os("LAB").is_some()
+}
+
+/// A copy of the program that alice and bob can run too. They may not enter the checkout: below root's home, or with a
+/// umask of 077, it is closed to them.
+pub fn program_for_all() -> PathBuf {
+    assert!(inside(), "the copy is gone with the lab");
+    let copy = PathBuf::from("/run/lab/authkeysd");
+    if !copy.exists() {
+        copy_for_all(&program("authkeysd"), &copy);
+        copy_for_all(&program("authkeysd-fetch"), &copy.with_file_name("authkeysd-fetch"));
+    }
+    copy
+}
+
+/// Copies a program or script to where every account of the lab can read and run it.
+pub fn copy_for_all(from: &Path, to: &Path) {
+    std::fs::copy(from, to).unwrap();
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The directories of the test binary, of the built program and of installed tools, wherever the target directory lies.
+fn kept_directories() -> String {
+    let test = std::env::current_exe().unwrap();
+    let program = program("authkeysd");
+    let tools = crate::tools::root().join("bin");
+    let kept = [test.parent(), program.parent(), Some(tools.as_path()).filter(|path| path.is_dir())];
+    kept.into_iter().flatten().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
+}
+
+/// Whether the lab's sshd lets `user` in with `key`. Panics when the answer is neither yes nor no.
+pub fn login(user: &str, key: &Key) -> bool {
+    login_and_run(user, key, "true").is_some()
+}
+
+/// Logs in and runs `command`: its output, or `None` when sshd refuses the key.
+pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
+    assert!(inside(), "logins need the lab");
+    let ssh = std::env::var("LAB_SSH").unwrap();
+    let mut words = ssh.split_whitespace();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .arg("-i")
+        .arg(key.private())
+        .arg(format!("{user}@127.0.0.1"))
+        .arg(command)
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh runs");
+    // 255 is ssh's own word; everything else comes from the command, so the key was good.
+    if output.status.code().is_some_and(|code| code != 255) {
+        return Some(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("Permission denied"), "ssh neither logs in nor is refused: {stderr}\n{}", sshd_log());
+    None
+}
+
+/// What the lab's sshd has written so far.
+pub fn sshd_log() -> String {
+    std::fs::read_to_string("/run/lab/sshd.log").unwrap_or_default()
+}
+
+/// The path of a lab user's `authorized_keys`.
+pub fn authorized_keys(user: &str) -> PathBuf {
+    PathBuf::from(format!("/home/{user}/.ssh/authorized_keys"))
+}
+
+/// Puts `content` into a lab user's `authorized_keys`, 0600 and his own.
+pub fn install(user: &str, content: &[u8]) {
+    let path = authorized_keys(user);
+    std::fs::write(&path, content).unwrap();
+    set_owner_and_mode(&path, user, "0600");
+}
+
+/// The oracle: whether the lab's sshd lets alice in with `key` when `line` (any bytes, also several lines) is all that
+/// her `authorized_keys` holds.
+pub fn sshd_accepts(line: &[u8], key: &Key) -> bool {
+    install("alice", line);
+    login("alice", key)
+}
+
+fn set_owner_and_mode(path: &Path, user: &str, mode: &str) {
+    for (tool, argument) in [("chown", format!("{user}:{user}")), ("chmod", mode.to_owned())] {
+        let status = Command::new(tool).arg(argument).arg(path).status().unwrap();
+        assert!(status.success(), "{tool} {}: {status}", path.display());
+    }
+}

@@ -1,0 +1,46 @@
+//! What the tests share: the built programs with a clean environment, real keys and logins, private machines and booted
+//! ones, and stand-ins for what AWS is to them. It knows no AWS library and no agent: tests that need those have their own
+//! helpers beside them.
+
+pub mod ec2;
+pub mod fleet;
+pub mod imds;
+pub mod moto;
+pub mod numbered;
+pub mod python;
+pub mod s3_stub;
+pub mod signing;
+
+mod again;
+mod booted;
+mod keys;
+mod lab;
+mod needs;
+mod paths;
+mod service;
+mod setup;
+mod tools;
+mod tree;
+
+pub use again::{alone, as_stranger, in_own_process, test_name, with_own_mounts};
+pub use booted::{Machine, booted};
+pub use keys::{Key, KeyType, ssh_keygen_lists};
+pub use lab::{
+    authorized_keys, copy_for_all, inside, install, lab, lab_as, login, login_and_run, program_for_all, sshd_accepts,
+    sshd_log,
+};
+pub use needs::{STRANGER, has, has_root_and, is_root, run, skipped, try_run};
+pub use paths::{checkout, program, scratch};
+pub use service::{Manager, Service, eventually};
+pub use setup::{
+    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, somebody_else, stand_in,
+};
+pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};
+pub use tree::{Entry, contents, tree};
+
+/// The fenced blocks of one language in a document.
+pub fn blocks(document: &str, language: &str) -> impl Iterator<Item = String> {
+    let fence = format!("```{language}\n");
+    let rests: Vec<&str> = document.split(fence.as_str()).skip(1).collect();
+    rests.into_iter().map(|rest| rest.split("```").next().unwrap().to_owned())
+}

@@ -1,0 +1,28 @@
+//! Where the checkout is, and below it what was built.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the checkout.
+pub fn checkout() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The directory of the built programs: the test program itself is in `deps` below it.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// A program of the workspace. `cargo test` of the whole workspace builds it, and so does `cargo build`.
+pub fn program(name: &str) -> PathBuf {
+    let path = built().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// A directory below `target/` for what tests keep from one run to the next.
+pub fn scratch() -> PathBuf {
+    let scratch = built().with_file_name("tmp");
+    std::fs::create_dir_all(&scratch).unwrap();
+    scratch
+}

@@ -1,0 +1,199 @@
+//! A server that gives scripted answers, good and broken, and keeps what it was asked.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// One request, with its header names in lower case.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// GET, PUT, POST or another.
+    pub method: String,
+    /// The path with its query.
+    pub target: String,
+    /// Names and values, in their order.
+    pub headers: Vec<(String, String)>,
+    /// What came after the headers.
+    pub body: String,
+}
+
+impl Request {
+    /// The value of a header; `name` is in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What follows the scripted bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The next request on the same connection.
+    Wait,
+    /// The end of the connection.
+    Close,
+    /// Bytes until the client goes.
+    Endless,
+    /// Silence.
+    Hang,
+}
+
+/// The bytes of one answer and what follows them.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    bytes: Vec<u8>,
+    then: Then,
+}
+
+impl Answer {
+    /// A whole answer; `headers` are lines without their ends.
+    pub fn whole(status: &str, headers: &[&str], body: &str) -> Self {
+        Self::raw(status, &[headers, &[&format!("Content-Length: {}", body.len())]].concat(), body, Then::Wait)
+    }
+
+    /// A head and a body that may not agree.
+    pub fn raw(status: &str, headers: &[&str], body: &str, then: Then) -> Self {
+        let head: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        Self { bytes: format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").into_bytes(), then }
+    }
+
+    /// An error as S3 words it.
+    pub fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        Self::whole(status, &[headers, &["x-amz-request-id: REQ42", "Content-Type: application/xml"]].concat(), &body)
+    }
+
+    /// An answer as Secrets Manager and Systems Manager give it.
+    pub fn json(body: &str) -> Self {
+        Self::whole("200 OK", &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], body)
+    }
+
+    /// An error as they word it.
+    pub fn json_error(status: &str, code: &str, message: &str) -> Self {
+        let body = format!("{{\"__type\":\"com.amazonaws#{code}\",\"Message\":\"{message}\"}}");
+        Self::whole(status, &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], &body)
+    }
+
+    /// Nothing at all, on a connection that stays open.
+    pub fn silence() -> Self {
+        Self { bytes: Vec::new(), then: Then::Hang }
+    }
+}
+
+/// The server; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub struct Stub {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    answers: Mutex<VecDeque<Answer>>,
+    requests: Mutex<Vec<Request>>,
+    connections: AtomicUsize,
+    sent: AtomicUsize,
+}
+
+impl Stub {
+    /// Gives the answers in turn, the last one again and again.
+    pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = State {
+            answers: Mutex::new(answers.into_iter().collect()),
+            requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+        };
+        let stub = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let state = Arc::clone(&stub.state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&state);
+                state.connections.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || serve(&state, &stream));
+            }
+        });
+        stub
+    }
+
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it was asked so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.state.requests.lock().unwrap().clone()
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes the clients took, or the system's buffers for them.
+    pub fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(state: &State, stream: &TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let mut lines = BufReader::new(stream);
+    while let Some(request) = read(&mut lines) {
+        state.requests.lock().unwrap().push(request);
+        let answer = {
+            let mut answers = state.answers.lock().unwrap();
+            if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
+        };
+        if !send(state, stream, &answer.bytes) {
+            return;
+        }
+        match answer.then {
+            Then::Wait => {}
+            Then::Close => return,
+            Then::Endless => {
+                while send(state, stream, &[b'#'; 4_096]) {}
+                return;
+            }
+            Then::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3_600));
+            },
+        }
+    }
+}
+
+fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
+    let sent = stream.write_all(bytes).is_ok();
+    state.sent.fetch_add(if sent { bytes.len() } else { 0 }, Ordering::SeqCst);
+    sent
+}
+
+/// Reads one request; `None` where the connection ends.
+pub fn read(reader: &mut impl BufRead) -> Option<Request> {
+    let lines = &mut *reader;
+    let mut line = || {
+        let mut line = String::new();
+        match lines.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(line.trim_end().to_owned()),
+            // The client went, or it speaks TLS.
+            Err(_) => None,
+        }
+    };
+    let first = line()?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, target) = (words.next()?, words.next()?);
+    let mut headers = Vec::new();
+    while let Some((name, value)) = line()?.split_once(':') {
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let mut request = Request { method, target, headers, body: String::new() };
+    if let Some(length) = request.header("content-length").and_then(|length| length.parse().ok()) {
+        reader.take(length).read_to_string(&mut request.body).ok()?;
+    }
+    Some(request)
+}

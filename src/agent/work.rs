@@ -1,0 +1,126 @@
+//! What is to be done for one account, between deciding it and doing it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::files::{Files, Planner};
+use super::recent::PlannedKeys;
+use crate::host::{HostError, Place, Target};
+use crate::state::{Judged, State};
+use authkeys_core::config::FragmentName;
+use authkeys_core::document::count_keys;
+use authkeys_core::key::{Fingerprint, FingerprintSet};
+use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
+use authkeys_core::plan::{Desired, Mode, Plan, holds_our_block};
+
+/// An account whose fate is decided.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) outcome: AccountOutcome,
+    pub(super) faults: Vec<Fault>,
+    pub(super) work: Option<Work>,
+}
+
+/// What is to be done to one account's file.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) target: Target,
+    pub(super) mode: Mode,
+    pub(super) desired: Arc<Desired>,
+    pub(super) files: Files,
+    pub(super) plan: Plan,
+    /// The plan's keys, as long as it is the first plan.
+    pub(super) keys: Option<PlannedKeys>,
+    /// What made the plan, and makes it again when the file changes under us.
+    pub(super) planner: Planner,
+    /// The keys that may go for having been ours.
+    pub(super) installed: FingerprintSet,
+    /// The documents that passed the guard.
+    pub(super) judged: Option<Judged>,
+    /// The fewest published keys that may be left.
+    pub(super) least: usize,
+    /// What became of it, or why nothing could; `None` as long as it is not settled.
+    pub(super) settled: Option<Result<Settled, Fault>>,
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Something was written, or would be.
+    pub(super) changed: bool,
+    /// What is wrong all the same.
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Work {
+    /// The account's name, for faults.
+    pub(super) fn user(&self) -> String {
+        self.target.account.user.to_string()
+    }
+
+    pub(super) fn host_fault(&self, error: &HostError) -> Fault {
+        host_fault(self.target.account.user.as_str(), error)
+    }
+}
+
+impl Prepared {
+    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
+    pub(super) fn was_written(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {
+            (Files::One(snapshot), _) => snapshot.content.as_deref().is_some_and(holds_our_block),
+            (Files::Several(_, present), Place::Fragment { name }) if name == FragmentName::default().as_str() => {
+                present.ours.as_deref().is_some_and(|content| count_keys(content) > 0)
+            }
+            _ => false,
+        })
+    }
+
+    pub(super) fn file(&self) -> &str {
+        &self.outcome.file
+    }
+
+    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
+    /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
+    pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
+        let Some(work) = &mut self.work else { return self };
+        let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
+        let standing = work.files.standing();
+        let Desired { entries, pinned, .. } = Arc::make_mut(&mut work.desired);
+        let wanted = entries.len();
+        entries.retain(|entry| {
+            let print = entry.key.fingerprint();
+            let known = recorded.is_some_and(|keys| keys.contains(&print));
+            standing.has_key(&print) || known && (fresh || pinned.contains(&print))
+        });
+        if entries.len() == wanted {
+            return self;
+        }
+        let published: HashSet<Fingerprint> = entries.iter().map(|entry| entry.key.fingerprint()).collect();
+        let published = published.difference(pinned).count();
+        let (user, refused) = (&self.outcome.user, wanted - entries.len());
+        let text = format!(
+            "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
+             remembered; the state must be writable"
+        );
+        let fault = Fault::new(FaultCode::KeysNotRecorded, Subject::Account(user.clone()), text);
+        if published < work.least.max(1) {
+            return Self::failed(self.outcome, fault);
+        }
+        work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
+        work.judged = None;
+        self.outcome.lines = None;
+        self.outcome.fault(Status::Degraded, fault.code, fault.text.clone());
+        self.faults.push(fault);
+        self
+    }
+
+    pub(super) fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
+        outcome.fault(Status::Failed, fault.code, fault.text.clone());
+        Self { outcome, faults: vec![fault], work: None }
+    }
+}
+
+/// A step of the host for this account failed.
+pub fn host_fault(user: &str, error: &HostError) -> Fault {
+    Fault::from_error(error.code(), Subject::Account(user.to_owned()), error)
+}

@@ -1,0 +1,13 @@
+//! Documents and examples hold what they say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
+
+mod demo;
+mod documents_agree;
+mod documents_hold;
+mod examples;
+mod install_guide;
+mod manual;
+mod operate_guide;
+mod readme;
