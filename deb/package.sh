@@ -23,9 +23,9 @@ linker() {
 
 programs() {
   echo "building the programs for $1, C library $glibc (the first build takes some minutes)"
-  # One after the other: what only the operators' program needs of the AWS SDK stays out of the other.
+  # One after the other: what only the operators' program needs of the AWS SDK stays out of authkeysd-fetch.
   local program
-  for program in authkeysd authkeysctl; do
+  for program in authkeysd authkeysd-fetch authkeysctl; do
     PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --package "$program" --bins --target "$1.$glibc"
   done
 }
@@ -33,7 +33,7 @@ programs() {
 # A symbol of a newer C library would let a program start nowhere on Amazon Linux 2. readelf reads programs of every machine.
 judge() {
   local program highest
-  for program in authkeysd authkeysctl; do
+  for program in authkeysd authkeysd-fetch authkeysctl; do
     highest=$(readelf --version-info --wide "target/$1/release/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
     if [ -z "$highest" ] || [ "$(printf '%s\n' "$highest" "GLIBC_$glibc" | sort -V | tail -n 1)" != "GLIBC_$glibc" ]; then
       echo "package: $program for $1 needs ${highest:-no C library that can be told}, more than GLIBC_$glibc" >&2

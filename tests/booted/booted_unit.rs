@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use authkeys_testing::{Key, Machine, UPDATE_SSH_KEYS, blocks, booted};
 
 const SUITE: &str = "bookworm";
-const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/authkeysd.service");
 
 /// The program and its unit in place, with the users alice and bob; nothing configured yet.
 fn installed(machine: &Machine) {
-    std::fs::copy(authkeys_testing::program("authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
-    machine.write("/etc/systemd/system/authkeysd.service", std::fs::read(UNIT).unwrap());
+    machine.install_authkeysd();
     machine.add_user("alice");
     machine.add_user("bob");
-    machine.run("systemctl daemon-reload && systemctl enable --quiet authkeysd");
+    machine.run("systemctl enable --quiet authkeysd");
 }
 
 /// Publishes these keys in the file that `config` names.
@@ -58,8 +56,14 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
     booted(SUITE, |machine| {
         installed(machine);
         // Exit status 0: the exposure is at most that many tenths.
-        machine.run("systemd-analyze security --threshold=19 authkeysd");
-        assert_eq!(machine.run("systemd-analyze verify --man=no authkeysd.service 2>&1"), "");
+        machine.run("systemd-analyze security --threshold=15 authkeysd");
+        machine.run("systemd-analyze security --threshold=15 authkeysd-fetch");
+        assert_eq!(
+            machine.run(
+                "systemd-analyze verify --man=no authkeysd.service authkeysd-fetch.service authkeysd-fetch.socket 2>&1"
+            ),
+            ""
+        );
 
         // Not configured: not started, and not a failure.
         machine.run("systemctl start authkeysd");
@@ -273,7 +277,10 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         assert!(succeeded.is_empty(), "{succeeded:#?}");
         machine.run("test ! -e /srv/owned -a ! -e /root/.ssh/authorized_keys");
         let sockets = machine.run("cat /var/lib/authkeysd/sockets");
-        let harmless = |path: &str| path == "/run/systemd/notify" || path.starts_with("/run/systemd/journal/");
+        let harmless = |path: &str| {
+            ["/run/systemd/notify", "/run/authkeysd-fetch/socket"].contains(&path)
+                || path.starts_with("/run/systemd/journal/")
+        };
         assert!(sockets.lines().all(harmless), "{sockets}");
         // What is left, and docs/threats.md says so: it acts as any account in the homes that it can see.
         machine.run("test -e /home/alice/as-alice");

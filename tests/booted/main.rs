@@ -5,6 +5,7 @@
 
 mod booted_unit;
 mod built;
+mod halves;
 mod package_booted;
 mod packages;
 mod readme_booted;

@@ -85,9 +85,14 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
     if let Some(packages) = built(Kind::Deb) {
         let files = output(Command::new("dpkg-deb").arg("-c").arg(&packages[0]));
         assert!(!files.contains("./etc/authkeysd"), "{files}");
-        for file in
-            ["examples/config.toml", "man8/authkeysd.8.gz", "man5/authkeysd.toml.5.gz", "system/authkeysd.service"]
-        {
+        for file in [
+            "examples/config.toml",
+            "man8/authkeysd.8.gz",
+            "man5/authkeysd.toml.5.gz",
+            "system/authkeysd.service",
+            "system/authkeysd-fetch.socket",
+            "libexec/authkeysd/authkeysd-fetch",
+        ] {
             assert!(files.contains(file), "{file}: {files}");
         }
         assert_eq!(

@@ -111,14 +111,12 @@ fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
 fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
     booted("bookworm", |machine| {
         let (stolen, next) = (Key::new("stolen"), Key::new("next"));
-        std::fs::copy(authkeys_testing::program("authkeysd"), machine.path("/usr/bin/authkeysd")).unwrap();
-        let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/authkeysd.service");
-        machine.write("/etc/systemd/system/authkeysd.service", std::fs::read(unit).unwrap());
+        machine.install_authkeysd();
         machine.add_user("alice");
         machine.write("/srv/keys", document(1, &[&stolen], &[]));
         let config = "source = \"file:/srv/keys\"\nschedule = \"1h\"\n[[account]]\nuser = \"alice\"\n";
         machine.write("/etc/authkeysd/config.toml", config);
-        machine.run("systemctl daemon-reload && systemctl start authkeysd");
+        machine.run("systemctl start authkeysd");
         machine.write("/root/key", std::fs::read(stolen.private()).unwrap());
         machine.run(
             "chmod 600 /root/key && systemd-run --quiet --collect ssh -i /root/key -o StrictHostKeyChecking=no \

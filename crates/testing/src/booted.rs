@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::{Key, checkout, scratch, skipped};
+use crate::{Key, checkout, program, scratch, skipped};
 
 const CANNOT: i32 = 77;
 
@@ -93,6 +93,19 @@ impl Machine {
         let path = self.path(inside);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
+    }
+
+    /// Installs both programs as they were built, and the units as they are shipped. Nothing is configured yet.
+    pub fn install_authkeysd(&self) {
+        let libexec = self.path("/usr/libexec/authkeysd");
+        std::fs::create_dir_all(&libexec).unwrap();
+        std::fs::copy(program("authkeysd"), self.path("/usr/bin/authkeysd")).unwrap();
+        std::fs::copy(program("authkeysd-fetch"), libexec.join("authkeysd-fetch")).unwrap();
+        for unit in ["authkeysd.service", "authkeysd-fetch.service", "authkeysd-fetch.socket"] {
+            let text = std::fs::read(checkout().join("systemd").join(unit)).unwrap();
+            self.write(&format!("/etc/systemd/system/{unit}"), text);
+        }
+        self.run("systemctl daemon-reload");
     }
 
     /// Adds an account with a home.
