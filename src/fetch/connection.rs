@@ -8,6 +8,7 @@ use std::io;
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe::Receiver;
@@ -21,6 +22,10 @@ use authkeys_core::words::{cut, plain};
 
 /// The most bytes that are kept of what the helper writes to its standard error.
 const MAX_WORDS: usize = 300;
+
+/// How often and at what intervals the end of a helper is waited for that was killed.
+const REAP_TRIES: u32 = 50;
+const REAP_PAUSE: Duration = Duration::from_millis(1);
 
 /// A connection. It ends when it is dropped, and with it the helper that was started for it.
 #[derive(Debug)]
@@ -95,7 +100,13 @@ impl Drop for Connection {
         self.task.abort();
         if let Some(mut helper) = self.helper.take() {
             let _ = helper.kill();
-            // A process that the kernel cannot end at once must not keep us. Without a thread it stays a zombie for a while.
+            for _ in 0..REAP_TRIES {
+                match helper.try_wait() {
+                    Ok(None) => thread::sleep(REAP_PAUSE),
+                    Ok(Some(_)) | Err(_) => return,
+                }
+            }
+            // The kernel cannot end it at once, and that must not keep us. Without a thread it stays a zombie for a while.
             let _ = thread::Builder::new().spawn(move || helper.wait());
         }
     }
