@@ -16,6 +16,7 @@ use authkeys_core::outcome::{Fault, FaultCode, Subject};
 use authkeys_core::report::text::Colour;
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::Signers;
+use authkeys_core::words::counted;
 
 mod account;
 mod adopt;
@@ -150,13 +151,8 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
-    let accounts = config.accounts.len();
-    let mut findings = vec![Finding::new(
-        Level::Ok,
-        "config",
-        path,
-        format!("good, {accounts} account{}", if accounts == 1 { "" } else { "s" }),
-    )];
+    let mut findings =
+        vec![Finding::new(Level::Ok, "config", path, format!("good, {}", counted(config.accounts.len(), "account")))];
     let directory = load::state_directory(config);
     let store = Store::peek(&directory);
     findings.push(clock(store.as_ref().ok().and_then(|store| store.state().clock)));
@@ -230,10 +226,6 @@ fn count(findings: &[Finding]) -> String {
     let counts = [(of(Level::Failed), "failed"), (of(Level::Warning), warnings), (of(Level::Ok), "ok")];
     let shown = counts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
     format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
-}
-
-fn good_keys(count: usize) -> String {
-    format!("{count} good key{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a cycle that writes nothing found fault with.
