@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Check, Exit, colour, complain, load, print, print_json};
+use super::{Check, Exit, colour, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
@@ -103,11 +103,12 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             }
             Err(faults) => {
                 if !options.json {
-                    faults.iter().for_each(|fault| complain(fault));
+                    faults.iter().for_each(|fault| load::complain_of(FaultCode::SignersInvalid, fault));
                     return Exit::Config;
                 }
                 let finding = |fault: &String| Finding {
                     exit: Exit::Config,
+                    code: Some(FaultCode::SignersInvalid),
                     ..Finding::new(Level::Failed, "signers", &subject, fault)
                 };
                 faults.iter().map(finding).collect()
@@ -115,12 +116,14 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         },
         Err(faults) => {
             if !options.json {
-                faults.iter().for_each(|fault| complain(&load::fault_line(path, fault)));
+                let line = |fault| load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault));
+                faults.iter().for_each(line);
                 return Exit::Config;
             }
             let finding = |fault: &authkeys_core::config::ConfigFault| Finding {
                 line: (fault.line > 0).then_some(fault.line),
                 exit: Exit::Config,
+                code: Some(FaultCode::ConfigInvalid),
                 ..Finding::new(Level::Failed, "config", &subject, fault.to_string())
             };
             faults.iter().map(finding).collect()

@@ -84,14 +84,14 @@ const TABLE: [Explanation; FaultCode::StatusNotWritten as usize] = [
     row(
         FaultCode::ConfigInvalid,
         "config-invalid",
-        FaultClass::Failed,
+        FaultClass::Config,
         "the configuration file has a fault",
         "Correct the file and line that the message names. Nothing is changed on the node until then; a running service keeps its previous configuration.",
     ),
     row(
         FaultCode::SignersInvalid,
         "signers-invalid",
-        FaultClass::Failed,
+        FaultClass::Config,
         "the file of allowed signers cannot be used, so no signature can be checked",
         "Correct the lines that the message names, and make sure that only root can write the file. The keys in force stay.",
     ),
