@@ -63,7 +63,7 @@ impl Fault {
 
     /// How it counts for the exit code.
     pub fn class(&self) -> FaultClass {
-        self.code.explanation().class
+        self.code.class()
     }
 
     /// There is proof of an earlier cycle that is not remembered.
