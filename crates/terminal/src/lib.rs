@@ -54,6 +54,7 @@ impl From<FaultClass> for Exit {
             FaultClass::Unreachable => Self::Unreachable,
             FaultClass::Denied => Self::Denied,
             FaultClass::Failed => Self::Failed,
+            FaultClass::Config => Self::Config,
         }
     }
 }
