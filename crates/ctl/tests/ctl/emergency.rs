@@ -5,12 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::desk::document;
+use crate::instances::{REGION, run_instances};
 use authkeys_testing::imds::Imds;
 use authkeys_testing::moto::Moto;
-use crate::instances::{REGION, run_instances};
-use authkeys_testing::{Key, Run, Service, Setup, blocks, clean_ctl, eventually, install, lab, login, outcome_of, stand_in};
+use authkeys_testing::{
+    Key, Run, Service, Setup, blocks, clean_ctl, eventually, install, lab, login, outcome_of, stand_in,
+};
 
-const GUIDE: &str = include_str!("../docs/operate.md");
+const GUIDE: &str = include_str!("../../../../docs/operate.md");
 const TARGET: &str = "s3://acme-ssh-keys/prod/workers.json";
 
 /// The lines of the page that run a command of `authkeysctl`.

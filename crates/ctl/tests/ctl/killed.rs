@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::desk::{Desk, document};
 use authkeys_testing::moto::Moto;
+use authkeys_testing::{Key, clean_ctl, eventually, outcome_of, stand_in};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use authkeys_testing::{Key, clean_ctl, eventually, outcome_of, stand_in};
 
 /// When the publisher is killed.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,8 @@
 
 use crate::desk::document;
 use authkeys_testing::s3_stub::{Answer, Stub};
-use serde_json::json;
 use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
+use serde_json::json;
 
 const SECRET: &str = "secretsmanager:prod/keys";
 const OBJECT: &str = "s3://keys/workers.json";
