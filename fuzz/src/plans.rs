@@ -110,8 +110,8 @@ fn check_file(wanted: &Desired, present: &[u8]) {
                 check_after(wanted, &after);
                 assert_settled(plan(wanted, mode, Some(&after), &all), &after);
             }
-            let after = apply(add_pinned(wanted, mode, before, &none), before);
-            assert_settled(add_pinned(wanted, mode, Some(&after), &none), &after);
+            let after = apply(add_pinned(wanted, mode, before), before);
+            assert_settled(add_pinned(wanted, mode, Some(&after)), &after);
             let there = |line: &[u8]| after.split(|b| *b == b'\n').any(|found| found == line);
             for line in before.unwrap_or_default().split(|b| *b == b'\n') {
                 assert!(line.is_empty() || there(line), "a line is lost where nothing is taken away");

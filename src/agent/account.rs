@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::acquire::{Acquired, load};
-use super::files::{Files, Planner};
+use super::files::{Files, Purpose};
 use super::pinned::Pinned;
 use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
@@ -109,7 +109,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let draw = |documents: &[&Document]| {
             let names = names(account, &target);
             let desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()), &files);
-            let plan = files.plan(&desired, account.mode, &mine.installed);
+            let plan = files.plan(Purpose::KeySet, &desired, account.mode, &mine.installed);
             (desired, plan)
         };
 
@@ -164,11 +164,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         mine.installed = cycle.in_common.installed.share(mine.installed.clone());
-        let (mode, installed, planner) = (account.mode, mine.installed.clone(), Files::plan as Planner);
+        let (mode, installed, purpose) = (account.mode, mine.installed.clone(), Purpose::KeySet);
         let least = self.config.guard.min_keys;
         let keys = Some(cycle.in_common.keys_of(&mut plan));
         let desired = cycle.in_common.desired.share(Arc::new(desired));
-        let work = Work { target, mode, desired, files, plan, keys, planner, installed, judged, least, settled: None };
+        let work = Work { target, mode, desired, files, plan, keys, purpose, installed, judged, least, settled: None };
         Prepared { outcome, faults, work: Some(work) }
     }
 
@@ -186,11 +186,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let faults = note_unreadable(&desired, &[], &mut outcome);
         let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
         let work = (!desired.entries.is_empty()).then(|| {
-            let plan = files.add_pinned(&desired, account.mode, &mine.installed);
+            let plan = files.plan(Purpose::PinnedOnly, &desired, account.mode, &mine.installed);
             mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, FingerprintSet::default());
             // Nothing is taken away.
-            let (planner, desired, least) = (Files::add_pinned as Planner, Arc::new(desired), 0);
+            let (purpose, desired, least) = (Purpose::PinnedOnly, Arc::new(desired), 0);
             Work {
                 target,
                 mode,
@@ -198,7 +198,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 files,
                 plan,
                 keys: None,
-                planner,
+                purpose,
                 installed,
                 judged: None,
                 least,

@@ -138,7 +138,7 @@ impl Work {
     }
 
     fn plan_again(&mut self, files: Files) {
-        self.plan = (self.planner)(&files, &self.desired, self.mode, &self.installed);
+        self.plan = self.plan_of(&files);
         self.keys = None;
         self.files = files;
     }

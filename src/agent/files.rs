@@ -5,9 +5,7 @@ use std::ffi::OsString;
 
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::key::Fingerprint;
-use authkeys_core::plan::{
-    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, add_pinned_fragment, plan, plan_fragments,
-};
+use authkeys_core::plan::{Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, plan, plan_fragments};
 
 /// What was read.
 #[derive(Debug)]
@@ -18,8 +16,14 @@ pub(super) enum Files {
     Several(Box<FoundFragments>, Fragments),
 }
 
-/// Makes a plan of what stands there: [`Files::plan`] or [`Files::add_pinned`].
-pub(super) type Planner = fn(&Files, &Desired, Mode, &BTreeSet<Fingerprint>) -> Plan;
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A key set is to be in force.
+    KeySet,
+    /// No key set is known: only the pinned keys are added.
+    PinnedOnly,
+}
 
 impl Files {
     /// Reads all that belongs to the target.
@@ -47,19 +51,22 @@ impl Files {
         Self::Several(Box::new(found), fragments)
     }
 
-    /// Plans what a key set makes of it.
-    pub(super) fn plan(&self, desired: &Desired, mode: Mode, installed: &BTreeSet<Fingerprint>) -> Plan {
-        match self {
-            Self::One(snapshot) => plan(desired, mode, snapshot.content.as_deref(), installed),
-            Self::Several(_, fragments) => plan_fragments(desired, mode, fragments, installed),
-        }
-    }
-
-    /// Plans for an account of which no key set is known.
-    pub(super) fn add_pinned(&self, desired: &Desired, mode: Mode, installed: &BTreeSet<Fingerprint>) -> Plan {
-        match self {
-            Self::One(snapshot) => add_pinned(desired, mode, snapshot.content.as_deref(), installed),
-            Self::Several(_, fragments) => add_pinned_fragment(desired, mode, fragments, installed),
+    /// Plans what must become of it.
+    pub(super) fn plan(
+        &self,
+        purpose: Purpose,
+        desired: &Desired,
+        mode: Mode,
+        installed: &BTreeSet<Fingerprint>,
+    ) -> Plan {
+        match (self, purpose) {
+            (Self::One(snapshot), Purpose::KeySet) => plan(desired, mode, snapshot.content.as_deref(), installed),
+            (Self::One(snapshot), Purpose::PinnedOnly) => add_pinned(desired, mode, snapshot.content.as_deref()),
+            (Self::Several(_, fragments), Purpose::KeySet) => plan_fragments(desired, mode, fragments, installed),
+            // Nothing is taken away.
+            (Self::Several(_, fragments), Purpose::PinnedOnly) => {
+                plan_fragments(desired, Mode::Block, fragments, &BTreeSet::new())
+            }
         }
     }
 

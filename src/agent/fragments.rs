@@ -82,7 +82,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
             }
         }
         work.files = Files::read(host, &target).map_err(|error| host_fault(target.account.user.as_str(), &error))?;
-        plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
+        plan = work.plan_of(&work.files);
         if let Files::Several(_, now) = &work.files {
             let is_right = put_right(&work.desired, now, &work.installed).is_none();
             progress.settled.changed |= progress.ran && was_wrong && is_right;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::files::{Files, Planner};
+use super::files::{Files, Purpose};
 use super::recent::PlannedKeys;
 use crate::host::{HostError, Place, Target};
 use crate::state::{Judged, State};
@@ -31,8 +31,8 @@ pub(super) struct Work {
     pub(super) plan: Plan,
     /// The plan's keys, as long as it is the first plan.
     pub(super) keys: Option<PlannedKeys>,
-    /// What made the plan, and makes it again when the file changes under us.
-    pub(super) planner: Planner,
+    /// What the plan is for, and the next one when the file changes under us.
+    pub(super) purpose: Purpose,
     /// The keys that may go for having been ours.
     pub(super) installed: FingerprintSet,
     /// The documents that passed the guard.
@@ -53,6 +53,11 @@ pub(super) struct Settled {
 }
 
 impl Work {
+    /// What must become of these files.
+    pub(super) fn plan_of(&self, files: &Files) -> Plan {
+        files.plan(self.purpose, &self.desired, self.mode, &self.installed)
+    }
+
     /// The account's name, for faults.
     pub(super) fn user(&self) -> String {
         self.target.account.user.to_string()
@@ -106,7 +111,7 @@ impl Prepared {
         if published < work.least.max(1) {
             return Self::failed(self.outcome, fault);
         }
-        work.plan = (work.planner)(&work.files, &work.desired, work.mode, &work.installed);
+        work.plan = work.plan_of(&work.files);
         work.judged = None;
         self.outcome.lines = None;
         self.outcome.fault(Status::Degraded, fault.code, fault.text.clone());

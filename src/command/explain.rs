@@ -31,6 +31,7 @@ fn explained(code: FaultCode) -> String {
         FaultClass::Failed => "something failed or was refused",
         FaultClass::Unreachable => "the source could not be reached",
         FaultClass::Denied => "not permitted",
+        FaultClass::Config => "configuration",
     };
     let mut text = format!("{code} {}\n\n", row.name);
     // Writing to a string cannot fail.

@@ -8,6 +8,7 @@ use super::{Exit, complain};
 use crate::agent::read_signers;
 use crate::service::Setup;
 use authkeys_core::config::{Config, ConfigFault};
+use authkeys_core::fault::FaultCode;
 use authkeys_core::verify::Signers;
 use authkeys_terminal::bounded;
 
@@ -40,10 +41,15 @@ pub(super) fn fault_line(path: &Path, fault: &ConfigFault) -> String {
     }
 }
 
+/// One line with its code on stderr.
+pub(super) fn complain_of(code: FaultCode, text: &str) {
+    complain(&format!("{text} [{code}]"));
+}
+
 /// Reads the configuration; complains about every fault.
 pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     config(path).map_err(|faults| {
-        faults.iter().for_each(|fault| complain(&fault_line(path, fault)));
+        faults.iter().for_each(|fault| complain_of(FaultCode::ConfigInvalid, &fault_line(path, fault)));
         Exit::Config
     })
 }
@@ -51,7 +57,7 @@ pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
 /// Complains about every fault in the file of signers that the configuration names.
 pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
     signers(config).map(drop).map_err(|faults| {
-        faults.iter().for_each(|fault| complain(fault));
+        faults.iter().for_each(|fault| complain_of(FaultCode::SignersInvalid, fault));
         Exit::Config
     })
 }

@@ -46,6 +46,8 @@ pub enum FaultClass {
     Unreachable,
     /// Not permitted.
     Denied,
+    /// The configuration is wrong.
+    Config,
 }
 
 impl Fault {
@@ -61,7 +63,7 @@ impl Fault {
 
     /// How it counts for the exit code.
     pub fn class(&self) -> FaultClass {
-        self.code.explanation().class
+        self.code.class()
     }
 
     /// There is proof of an earlier cycle that is not remembered.
@@ -121,7 +123,8 @@ mod tests {
 # Messages
 
 Each fault ends in a code in brackets, such as `[AK010]`. The code stays the same when the message is reworded, and is never used again
-for another fault. `authkeysd explain CODE` prints what is below. The exit status is that of `sync` and `check`.
+for another fault. `authkeysd explain CODE` prints what is below. The exit status is that of `sync` and `check`;
+what only the journal reports (AK052, AK053, AK055) changes none.
 
 | code | name | exit status | means | do |
 |---|---|---|---|---|
@@ -136,6 +139,7 @@ for another fault. `authkeysd explain CODE` prints what is below. The exit statu
                 FaultClass::Failed => 1,
                 FaultClass::Unreachable => 75,
                 FaultClass::Denied => 77,
+                FaultClass::Config => 78,
             };
             page.push_str(&format!("| `{code}` | `{name}` | {status} | {meaning} | {remedy} |\n"));
         }

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::fault::FaultCode;
 use crate::plan::{Desired, Plan};
+use crate::words::counted;
 
 /// The policy's limits for one account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +32,8 @@ pub enum MaxRemovals {
 pub enum Held {
     /// Under `min_keys`.
     #[error(
-        "the document has {found} key{} in force for this account, [policy] min_keys asks for {least}; {}",
-        if *found == 1 { "" } else { "s" },
+        "the document has {} in force for this account, [policy] min_keys asks for {least}; {}",
+        counted(*found, "key"),
         if *found == 0 {
             "publish a key for it: one without `accounts`, or with this account's name there"
         } else {
@@ -47,8 +48,8 @@ pub enum Held {
     },
     /// Over `max_removals`.
     #[error(
-        "the document would take {removals} of {of} key{} away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals",
-        if *of == 1 { "" } else { "s" }
+        "the document would take {removals} of {} away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals",
+        counted(*of, "key")
     )]
     TooMany {
         /// Keys taken away.

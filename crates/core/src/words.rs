@@ -16,6 +16,11 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// `1 key`, `2 keys`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A text that stays in its line and shows all that it has: `sign` stands where it would not.
 pub fn plain(text: &str, sign: char) -> String {
     let mut plain = String::with_capacity(text.len());

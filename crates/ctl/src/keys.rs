@@ -4,24 +4,16 @@ use std::path::Path;
 
 use super::input;
 use super::{Exit, complain};
-use authkeys_core::key::identify;
+use authkeys_core::key::{cut_word, identify, looks_like_type};
 use authkeys_core::words::brief;
 
 /// The line of the one key that an argument means. What is not one key is told.
 pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
-    let is_line = identify(argument.as_bytes()).is_some();
-    if is_line && !argument.trim().contains('\n') {
-        return Ok(argument.trim().as_bytes().to_vec());
-    }
-    let name = if is_line || argument.contains("PRIVATE KEY") {
-        "the key".to_owned()
+    let (name, bytes) = if is_key_itself(argument) {
+        ("the key".to_owned(), input::Bytes::new(argument.as_bytes().to_vec()))
     } else {
-        input::shown(Path::new(argument))
-    };
-    let bytes = if is_line || argument.contains("PRIVATE KEY") {
-        input::Bytes::new(argument.as_bytes().to_vec())
-    } else {
-        input::read_key(Path::new(argument))?
+        let path = Path::new(argument);
+        (input::shown(path), input::read_key(path)?)
     };
     let refused = |why: &str| {
         complain(&format!("{}: {why}; nothing was written", brief(&name)));
@@ -43,4 +35,11 @@ pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
         Some(line) => Ok(line.to_vec()),
         None => Err(refused("there is no key in it")),
     }
+}
+
+/// Whether an argument is a key, good or not, rather than the name of a file.
+fn is_key_itself(argument: &str) -> bool {
+    let (first, rest) = cut_word(argument);
+    let is_line = identify(argument.as_bytes()).is_some() || looks_like_type(first) && !rest.is_empty();
+    is_line || argument.contains("PRIVATE KEY")
 }

@@ -14,10 +14,11 @@ use authkeys_core::document::{self, Digest, Document, Envelope, Form, LeftOut, N
 use authkeys_core::guard::Guard;
 use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::chain;
-use authkeys_core::publishing::findings::{self, Judged, State, counted, when};
+use authkeys_core::publishing::findings::{self, Judged, State, when};
 use authkeys_core::report::text::Colour;
 use authkeys_core::user::UserName;
 use authkeys_core::verify::{Signers, Trust, verify, verify_signer};
+use authkeys_core::words::counted;
 use authkeys_terminal::bounded;
 use authkeys_terminal::clock;
 use authkeys_terminal::colour;

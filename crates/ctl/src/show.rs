@@ -15,9 +15,10 @@ use super::times::moment;
 use super::{Exit, Judging, complain, print, print_bytes, print_json};
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::outcome::chain;
-use authkeys_core::publishing::findings::{self, State, counted};
+use authkeys_core::publishing::findings::{self, State};
 use authkeys_core::publishing::table;
 use authkeys_core::user::UserName;
+use authkeys_core::words::counted;
 use authkeys_terminal::{block_on, clock, colour};
 
 /// What the command takes.

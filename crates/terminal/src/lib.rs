@@ -55,6 +55,7 @@ impl From<FaultClass> for Exit {
             FaultClass::Unreachable => Self::Unreachable,
             FaultClass::Denied => Self::Denied,
             FaultClass::Failed => Self::Failed,
+            FaultClass::Config => Self::Config,
         }
     }
 }

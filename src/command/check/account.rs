@@ -11,6 +11,7 @@ use crate::host::{Account, Host as _, Node, Place, Target, selinux, strict};
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::{Fault, FaultCode, chain};
+use authkeys_core::words::counted;
 
 /// Examines every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
@@ -49,7 +50,7 @@ pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
             let altered = document.altered_comments().map(|text| format!("; {text}")).unwrap_or_default();
-            let text = super::good_keys(document.keys.len()) + &altered;
+            let text = counted(document.keys.len(), "good key") + &altered;
             Finding::new(Level::Ok, "pinned_keys", &subject, text)
         }
         Ok((document, _)) => {
@@ -183,10 +184,10 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
             Ok(found) => {
                 let keys = found.content.map_or(0, |content| document::count_keys(&content));
                 if keys > 0 {
-                    let plural = if keys == 1 { "" } else { "s" };
                     warn(format!(
-                        "sshd also reads {}, which holds {keys} key{plural} that authkeysd does not manage",
-                        other.display()
+                        "sshd also reads {}, which holds {} that authkeysd does not manage",
+                        other.display(),
+                        counted(keys, "key")
                     ));
                 }
             }

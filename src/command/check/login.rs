@@ -9,6 +9,7 @@ use crate::host::login::{LoginState, Shadow};
 use crate::host::{Account, Node};
 use authkeys_core::outcome::chain;
 use authkeys_core::verify::matches_pattern;
+use authkeys_core::words::counted;
 
 mod keys;
 mod revoked;
@@ -60,8 +61,11 @@ pub(super) fn examine(
     let [here, elsewhere] = settings;
     let bars = by_origin(bars(here), bars(elsewhere));
     if bars.is_empty() {
-        let count = super::good_keys(keys.len()).replace("good ", "");
-        let message = if keys.is_empty() { "nothing shuts it out".to_owned() } else { format!("{count} can log in") };
+        let message = if keys.is_empty() {
+            "nothing shuts it out".to_owned()
+        } else {
+            format!("{} can log in", counted(keys.len(), "key"))
+        };
         return vec![Finding::new(Level::Ok, "login", user, message)];
     }
     bars.into_iter().map(finding).collect()

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Check, Exit, colour, complain, load, print, print_json};
+use super::{Check, Exit, colour, load, print, print_json};
 use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
@@ -16,6 +16,7 @@ use authkeys_core::outcome::{Fault, FaultCode, Subject};
 use authkeys_core::report::text::Colour;
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::Signers;
+use authkeys_core::words::counted;
 
 mod account;
 mod adopt;
@@ -102,11 +103,12 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             }
             Err(faults) => {
                 if !options.json {
-                    faults.iter().for_each(|fault| complain(fault));
+                    faults.iter().for_each(|fault| load::complain_of(FaultCode::SignersInvalid, fault));
                     return Exit::Config;
                 }
                 let finding = |fault: &String| Finding {
                     exit: Exit::Config,
+                    code: Some(FaultCode::SignersInvalid),
                     ..Finding::new(Level::Failed, "signers", &subject, fault)
                 };
                 faults.iter().map(finding).collect()
@@ -114,12 +116,14 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         },
         Err(faults) => {
             if !options.json {
-                faults.iter().for_each(|fault| complain(&load::fault_line(path, fault)));
+                let line = |fault| load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault));
+                faults.iter().for_each(line);
                 return Exit::Config;
             }
             let finding = |fault: &authkeys_core::config::ConfigFault| Finding {
                 line: (fault.line > 0).then_some(fault.line),
                 exit: Exit::Config,
+                code: Some(FaultCode::ConfigInvalid),
                 ..Finding::new(Level::Failed, "config", &subject, fault.to_string())
             };
             faults.iter().map(finding).collect()
@@ -150,13 +154,8 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
-    let accounts = config.accounts.len();
-    let mut findings = vec![Finding::new(
-        Level::Ok,
-        "config",
-        path,
-        format!("good, {accounts} account{}", if accounts == 1 { "" } else { "s" }),
-    )];
+    let mut findings =
+        vec![Finding::new(Level::Ok, "config", path, format!("good, {}", counted(config.accounts.len(), "account")))];
     let directory = load::state_directory(config);
     let store = Store::peek(&directory);
     findings.push(clock(store.as_ref().ok().and_then(|store| store.state().clock)));
@@ -230,10 +229,6 @@ fn count(findings: &[Finding]) -> String {
     let counts = [(of(Level::Failed), "failed"), (of(Level::Warning), warnings), (of(Level::Ok), "ok")];
     let shown = counts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
     format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
-}
-
-fn good_keys(count: usize) -> String {
-    format!("{count} good key{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a cycle that writes nothing found fault with.

@@ -11,6 +11,7 @@ use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
 use authkeys_core::outcome::{Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::report::text;
+use authkeys_core::words::counted;
 
 /// Looks at everything; what is `told` already is not told again.
 pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
@@ -76,12 +77,10 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         }
     }
     for account in outcome.accounts.iter().filter(|account| account.status == Status::Ok) {
-        let keys = account.in_force.len();
-        let plural = if keys == 1 { "" } else { "s" };
+        let keys = counted(account.in_force.len(), "key");
         let (added, changed, taken) = (account.added.len(), account.updated.len(), account.removed.len());
-        let message = format!(
-            "`sync` would leave {keys} key{plural} in force: {added} added, {changed} changed, {taken} taken away"
-        );
+        let message =
+            format!("`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken away");
         findings.push(Finding::new(Level::Ok, "account", &account.user, message));
     }
     findings

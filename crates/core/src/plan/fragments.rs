@@ -109,16 +109,6 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
     plan
 }
 
-/// Plans the fragments of an account of which no key set is known: the pinned keys are added, nothing is taken away.
-pub fn add_pinned_fragment(
-    desired: &Desired,
-    _mode: Mode,
-    present: &Fragments,
-    _installed: &BTreeSet<Fingerprint>,
-) -> Plan {
-    plan_fragments(desired, Mode::Block, present, &BTreeSet::new())
-}
-
 /// What `authorized_keys` must become where the program that makes it did not do all of its work; `None` when it is
 /// right. Keys that must not be there leave it, and keys that it lacks are put between our markers: those whom the program
 /// does not serve log in all the same, and the markers keep the fault from being forgotten. Where nobody makes the file,

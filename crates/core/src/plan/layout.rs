@@ -130,7 +130,7 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
 }
 
 /// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks are added.
-pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>, _installed: &BTreeSet<Fingerprint>) -> Plan {
+pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan {
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
     let wanted: HashSet<&KeyBlob> = desired.entries.iter().map(|entry| &entry.key).collect();

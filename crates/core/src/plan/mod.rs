@@ -2,7 +2,7 @@
 
 pub use desired::{Desired, Entry, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
-pub use fragments::{Fragments, Maker, add_pinned_fragment, dropped, plan_fragments, put_right};
+pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
 pub use layout::{Mode, Plan, add_pinned, holds_our_block, our_keys, plan};
 pub use readable::since;
 

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::findings::{Access, counted, judge};
+use super::findings::{Access, judge};
 use crate::document::{Document, Name, PublishedKey};
 use crate::key::Fingerprint;
 use crate::report::text::Colour;
 use crate::user::UserName;
+use crate::words::counted;
 
 /// The difference between two documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -11,6 +11,7 @@ use crate::document::{Document, Form, PublishedKey};
 use crate::key::Fingerprint;
 use crate::plan::{Moment, since};
 use crate::user::UserName;
+use crate::words::counted;
 
 /// An end that is nearer than this is worth a word.
 const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -324,11 +325,6 @@ pub fn counted_keys(keys: &[Judged<'_>]) -> String {
     let different: BTreeSet<_> = keys.iter().map(|judged| judged.key.line.key.fingerprint()).collect();
     let text = counted(different.len(), "key");
     if different.len() == keys.len() { text } else { format!("{text} on {} lines", keys.len()) }
-}
-
-/// `1 key`, `2 keys`.
-pub fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A time and how far it is away: `2026-12-21T00:00:00Z (in 26 days)`.

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::origin::Stage;
 use crate::outcome::{AccountOutcome, DocumentRef, KeyShown, Outcome, SourceOutcome, Status};
-use crate::words::plain;
+use crate::words::{counted, plain};
 
 /// Whether colours may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +66,7 @@ pub fn service_line(outcome: &Outcome) -> String {
     let sets: Vec<String> = sets.collect();
     let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
     let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
-    let accounts = outcome.accounts.len();
-    let accounts = format!("{accounts} account{}", if accounts == 1 { "" } else { "s" });
+    let accounts = counted(outcome.accounts.len(), "account");
     let sets = if sets.is_empty() { "no key set".to_owned() } else { sets.join(" ") };
     format!("{}, {accounts}, {sets}{next}{detail}", outcome.status)
 }

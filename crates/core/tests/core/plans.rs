@@ -303,11 +303,11 @@ fn f46_of_a_pinned_key_every_line_is_installed_also_where_no_key_set_is_known() 
     let user = UserName::parse("ubuntu").unwrap();
     let desired = desired(&[], &pinned, &[&user], &at("2026-11-22T00:00:00Z"), ExpiryForm::Utc);
     for (present, added, updated) in [("", 1, 0), (office.as_str(), 0, 1), (ed(1).as_str(), 0, 1)] {
-        let plan = add_pinned(&desired, Mode::Block, Some(present.as_bytes()), &BTreeSet::new());
+        let plan = add_pinned(&desired, Mode::Block, Some(present.as_bytes()));
         assert_eq!((plan.in_force.len(), plan.added.len(), plan.updated.len()), (1, added, updated), "{present}");
         let text = after(plan, present);
         assert!(text.contains(&office) && text.contains(&local) && text.starts_with(present), "{text}");
-        let again = add_pinned(&desired, Mode::Block, Some(text.as_bytes()), &BTreeSet::new());
+        let again = add_pinned(&desired, Mode::Block, Some(text.as_bytes()));
         assert_eq!(again.content, None, "{text}");
     }
 }

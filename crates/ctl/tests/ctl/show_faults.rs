@@ -1,0 +1,104 @@
+//! What the services seldom answer to `history`, `show` and `rollback`: lists of many pages, refusals, an object that is
+//! replaced between two calls.
+
+use crate::desk::document;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
+use serde_json::json;
+
+const SECRET: &str = "secretsmanager:prod/keys";
+const OBJECT: &str = "s3://keys/workers.json";
+
+fn run(stub: &Stub, arguments: &[&str]) -> Run {
+    outcome_of(clean_ctl().envs(stand_in(&stub.endpoint())).args(arguments))
+}
+
+fn value(id: &str, text: &str) -> Answer {
+    Answer::json(&json!({"VersionId": id, "SecretString": text, "VersionStages": []}).to_string())
+}
+
+fn object(tag: &str, text: &str) -> Answer {
+    Answer::whole("200 OK", &[&format!("ETag: \"{tag}\"")], text)
+}
+
+fn denied() -> Answer {
+    Answer::error("403 Forbidden", "AccessDenied", "no", &[])
+}
+
+#[test]
+fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
+    let key = Key::new("k");
+    let entry = |at: u32, stages: &[&str]| json!({"VersionId": format!("v{at}"), "CreatedDate": 1_700_000_000 + at, "VersionStages": stages});
+    let first: Vec<_> = (0..100).map(|at| entry(at, &[])).collect();
+    let second = [entry(100, &["AWSPREVIOUS"]), entry(101, &["AWSCURRENT"])];
+    let stub = Stub::start([
+        Answer::json(&json!({"Versions": first, "NextToken": "more"}).to_string()),
+        Answer::json(&json!({"Versions": second}).to_string()),
+        value("v100", &document(Some(8), &[&key])),
+        value("v100", &document(Some(8), &[&key])),
+    ]);
+    let history = run(&stub, &["history", SECRET, "--limit", "1"]);
+    history.succeeds();
+    let lines: Vec<&str> = history.stdout.lines().collect();
+    assert!(lines.len() == 3 && lines[1].starts_with("v101"), "{history:?}");
+    assert_eq!(lines[2], "there are older versions; --limit shows more");
+    let asked = stub.requests();
+    assert!(asked[0].body.contains("\"IncludeDeprecated\":true"), "{}", asked[0].body);
+    assert!(asked[1].body.contains("\"NextToken\":\"more\""), "{}", asked[1].body);
+    assert!(asked[2..].iter().all(|call| call.body.contains("v10")), "the newest alone are read: {asked:?}");
+}
+
+#[test]
+fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hide_the_others() {
+    let key = Key::new("k");
+    let stub = Stub::start([denied()]);
+    run(&stub, &["history", OBJECT]).fails(77, &[&["s3:ListBucketVersions", "arn:aws:s3:::keys"]]);
+    let stub = Stub::start([Answer::json_error("400 Bad Request", "AccessDeniedException", "no")]);
+    run(&stub, &["history", "ssm:/prod/keys"]).fails(77, &[&["ssm:GetParameterHistory"]]);
+    let list = json!({"Versions": [
+        {"VersionId": "now", "CreatedDate": 1_700_000_001, "VersionStages": ["AWSCURRENT"]},
+        {"VersionId": "gone", "CreatedDate": 1_700_000_000, "VersionStages": []},
+    ]});
+    let gone = || Answer::json_error("400 Bad Request", "ResourceNotFoundException", "no value");
+    let stub = Stub::start([Answer::json(&list.to_string()), gone(), gone()]);
+    let history = run(&stub, &["history", SECRET]);
+    history.succeeds();
+    assert_eq!(history.stdout.matches("no document: ").count(), 2, "{history:?}");
+    // The same at a time: that one version was wanted.
+    let stub = Stub::start([Answer::json(&list.to_string()), value("now", &document(Some(8), &[&key]))]);
+    let shown = run(&stub, &["show", SECRET, "--at", "2024-01-01T00:00:00Z"]);
+    assert!(shown.status == 0 && shown.stdout.contains("workers/8"), "{shown:?}");
+}
+
+#[test]
+fn where_the_versions_in_between_cannot_be_listed_a_rollback_asks() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let (old, new) = (document(Some(7), &[&one]), document(Some(8), &[&one, &two]));
+    let stub = Stub::start([object("new", &new), object("old", &old), denied()]);
+    let back = run(&stub, &["rollback", OBJECT, "--to", "v1"]);
+    back.fails(
+        1,
+        &[
+            &["warning: the versions since then cannot be read", "s3:ListBucketVersions"],
+            &["nothing was written", "--yes"],
+        ],
+    );
+    assert!(stub.requests().iter().all(|call| call.method == "GET"), "nothing was written");
+}
+
+#[test]
+fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let (seen, now) = (document(Some(7), &[&one]), document(Some(8), &[&two]));
+    for arguments in [&["grant", OBJECT, &two.line][..], &["revoke", OBJECT, &one.fingerprint(), "--yes"]] {
+        let failed = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+        let stub = Stub::start([object("seen", &seen), failed, object("now", &now)]);
+        let lost = run(&stub, arguments);
+        assert_eq!(lost.status, 1, "{lost:?}");
+        let told = "somebody else published meanwhile (now serial 8, version now); nothing was overwritten";
+        assert!(lost.stderr.contains(told), "{lost:?}");
+        let put = stub.requests().into_iter().find(|call| call.method == "PUT").unwrap();
+        assert_eq!(put.header("if-match"), Some("\"seen\""));
+        assert!(put.header("x-amz-checksum-sha256").is_some(), "Object Lock asks for one: {put:?}");
+    }
+}
