@@ -1,5 +1,5 @@
 //! A rotation secret's private half, where `allow_private_key` lets it in: after a poll no copy of it is left in the
-//! service's memory, neither in buffers that were freed nor in those of the connection.
+//! memory of either half, neither in buffers that were freed nor in those of a connection.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -26,7 +26,18 @@ fn answer(key: &Key, lines: usize) -> String {
 fn environment_of_the_unit() -> Vec<(String, String)> {
     let unit = include_str!("../../systemd/authkeysd.service");
     let variables = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    // Here the service starts the fetcher itself.
+    let variables = variables.filter(|(name, _)| *name != "AUTHKEYSD_FETCH_SOCKET");
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The fetcher that the service has started.
+fn fetcher(service: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{service}/task/{service}/children")).unwrap();
+    let is_fetcher = |pid: &&str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "authkeysd-fetch")
+    };
+    children.split_whitespace().find(is_fetcher).expect("no fetcher is running").parse().unwrap()
 }
 
 /// How often the text stands in the writable memory of a process.
@@ -68,6 +79,7 @@ fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
     let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
     let service = Service::start(&setup, |_| {});
     let cycles = || std::fs::read_to_string(setup.runtime_dir().join("status.json")).unwrap_or_default();
+    let halves = || [service.pid(), fetcher(service.pid())];
     let mut last = String::new();
     for poll in ["first", "second"] {
         eventually("a cycle's end", || ![last.as_str(), ""].contains(&cycles().as_str()));
@@ -75,9 +87,11 @@ fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
         assert!(last.contains("private key") != allowed && file.exists() == allowed, "{last}\n{}", service.log());
         // The connection is closed in the moment after.
         eventually(&format!("no copy after the {poll} poll ({lines} lines, TLS {tls}, allowed {allowed})"), || {
-            copies(service.pid(), MARK) == 0
+            halves().iter().all(|pid| copies(*pid, MARK) == 0)
         });
-        assert!(copies(service.pid(), "this is found") > 0, "the memory was not looked at");
+        for pid in halves() {
+            assert!(copies(pid, "this is found") > 0, "the memory was not looked at");
+        }
         service.signal(Signal::SIGHUP);
     }
 }

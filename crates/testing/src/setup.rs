@@ -1,6 +1,7 @@
 //! A configured `authkeysd` in a temporary directory, and its run with a clean environment.
 
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -161,6 +162,8 @@ impl Setup {
     /// Without an account.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("authkeysd-test-").tempdir().unwrap();
+        // authkeysd-fetch runs as somebody else, and reads AWS's files here.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let source = format!("file:{}", dir.path().join("published").display());
         Self { dir, source, top: String::new(), accounts: Vec::new(), tables: String::new(), environment: Vec::new() }
     }
