@@ -17,6 +17,7 @@ mod host_hung;
 mod host_kill;
 mod host_other_writers;
 mod host_power_loss;
+mod hostile_fetcher;
 mod hung_account;
 mod killed_sync;
 mod many_accounts;

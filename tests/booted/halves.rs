@@ -21,7 +21,7 @@ const ON_THE_FETCHER: &[&str] = &[
     "perl -e '$< = $> = 0; exit($> == 0 ? 0 : 1)'",
     "perl -MPOSIX -e 'setuid(0) and exit(0); setuid(1000) and exit(0); setgid(0) and exit(0); exit(1)'",
     "perl -MSocket -e 'exit(socket(S, AF_INET, SOCK_RAW, 1) ? 0 : 1)'",
-    "perl -e 'exit((grep { m{^/proc/(\\d+)$} && $1 != $$ && kill(0, $1) } glob(q(/proc/*))) ? 0 : 1)' && test $(ls -d /proc/[0-9]* | wc -l) -gt 5",
+    "kill -0 $(cat /opt/installer)",
     "unshare -U true",
     "mount -t tmpfs tmpfs /tmp",
 ];
@@ -109,6 +109,7 @@ fn neither_half_can_do_the_others_work() {
         let mode = machine.run("stat -c '%U %a' /run/authkeysd-fetch/socket");
         assert_eq!(mode, "root 600");
 
+        machine.write("/opt/installer", installer.to_string());
         // The attacks' tools are there: outside of the sandbox they succeed.
         for attack in
             [ON_THE_FETCHER[0], ON_THE_FETCHER[3], ON_THE_FETCHER[10], ON_THE_INSTALLER[0], ON_THE_INSTALLER[3]]

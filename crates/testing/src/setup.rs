@@ -247,7 +247,8 @@ impl Setup {
         self.command_of(program_for_all())
     }
 
-    fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
+    /// The same with another copy of the program.
+    pub fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
         self.write_config();
         let mut command = clean(program);
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(self.config());
