@@ -250,6 +250,19 @@ fn text_becomes_json_only_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_rotation_secret_and_a_broken_key_set_are_not_edited() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let rotation = serde_json::json!({"PublicKey": one.line}).to_string();
+    let Some(bucket) = Bucket::with(&rotation) else { return };
+    bucket.grant(&[&two.line, "--json"]).fails(1, &[&["it is a rotation secret", "nothing was written"]]);
+    assert_eq!(bucket.published(), rotation);
+    bucket.put("{\"version\": 1, \"kyes\": []}\n");
+    for run in [bucket.grant(&[&two.line]), bucket.revoke(&["comment:*", "--yes"])] {
+        run.fails(1, &[&["what is published is no document", "kyes", "nothing was written"]]);
+    }
+}
+
+#[test]
 fn what_is_revoked_is_named_and_what_matches_nothing_is_an_error() {
     let (one, two, other) = (Key::new("one"), Key::new("two"), Key::new("other"));
     let Some(bucket) = Bucket::with(&document(Some(1), &[&one, &two])) else { return };
