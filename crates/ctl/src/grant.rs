@@ -19,7 +19,7 @@ use authkeys_terminal::clock;
 
 /// What `--from` takes here, besides what it takes where nodes are waited for.
 pub(super) const FROM: &str = "\
-TIME: let the key in from then on, a time with an offset or a zone. s3://BUCKET/PREFIX/: with --wait, read the nodes' \
+TIME: valid from this time on, given with an offset or a zone. s3://BUCKET/PREFIX/: with --wait, read the nodes' \
 report objects below that place instead of tags";
 
 /// What the command takes.
@@ -28,28 +28,28 @@ pub(super) struct Options {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
-    /// A public key's file, - for standard input, or a key line; options that the line has are granted with it
+    /// A public key's file, - for standard input, or a key line; the line's own options are kept
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
-    /// Let it in to these accounts alone, instead of to all that use the source
+    /// Only for these accounts, instead of every account that uses the source
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = account)]
     accounts: Vec<UserName>,
-    /// Restrict it by an option of authorized_keys, such as from="10.0.0.0/8"; may be given again
+    /// Add an option of authorized_keys, such as from="10.0.0.0/8"; may be repeated
     #[arg(long, value_name = "OPTION")]
     option: Vec<String>,
-    /// Let it in for so long, such as 30d or 8h, from now or from --from on
+    /// Valid for this long, such as 30d or 8h, counted from now or from --from
     #[arg(long = "for", value_name = "PERIOD", value_parser = period, conflicts_with = "until")]
     period: Option<Span>,
-    /// Let it in until then: a time with an offset or a zone
+    /// Valid until this time, given with an offset or a zone
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
-    /// Say whose key it is, instead of by the comment that its line has
+    /// Comment to publish instead of the one in the key's line
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
-    /// Give a key that is there already these terms in the place of its own
+    /// Replace the terms of a key that is already there
     #[arg(long)]
     replace: bool,
-    /// Turn a key set that is authorized_keys text into JSON, which can be edited
+    /// Convert a key set that is authorized_keys text to JSON, which can be edited
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -90,7 +90,7 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
         None => options.until,
     };
     if let Some(until) = until.filter(|until| *until <= now) {
-        return Err(usage(format!("the window is over already: it ends at {until}")));
+        return Err(usage(format!("the window is already over: it ends at {until}")));
     }
     if let Some(until) = until.filter(|until| *until <= begin) {
         return Err(usage(format!("the window is empty: it begins at {begin} and ends at {until}")));

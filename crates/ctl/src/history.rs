@@ -32,10 +32,10 @@ pub(super) struct Options {
     /// A source's URL, or a file
     #[arg(value_name = "SOURCE")]
     source: String,
-    /// How many versions to show at most
+    /// Show at most this many versions
     #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
     limit: u16,
-    /// Tell whose key signed each, by a file in ssh-keygen's allowed_signers format
+    /// Name the signers by this file, in ssh-keygen's allowed_signers format
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     /// Print it as JSON

@@ -42,7 +42,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
    0  good
    1  something failed, or a document is not good (named on stderr)
-   3  diff found keys that differ
+   3  diff found a key that differs
   64  usage
   75  AWS could not be reached
   77  not permitted
@@ -60,16 +60,16 @@ enum Command {
     /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
     #[command(after_help = PUBLISHING)]
     Publish(Box<publish::Options>),
-    /// Who may log in by a key set: its keys, windows and revocations, now or at a time
+    /// Show a key set: who may log in by it, now or at a given time
     Show(show::Options),
-    /// The stored versions of a key set, the newest first, and what each changed
+    /// List the stored versions of a key set, the newest first, and what each one changed
     History(history::Options),
-    /// What differs between two key sets; exit 3 when some key does
+    /// Compare two key sets; exit 3 when a key differs
     Diff(diff::Options),
-    /// Let keys in: put them into the published key set, and leave every other byte of it as it is
+    /// Grant access: add keys to the published key set, and leave every other byte of it as it is
     #[command(after_help = PUBLISHING, mut_arg("from", |from| from.help(grant::FROM).value_name("TIME|s3://BUCKET/PREFIX/")))]
     Grant(Box<grant::Options>),
-    /// Let keys in no more: take them out of the published key set, and have nodes remove every copy of them
+    /// Revoke keys: take them out of the published key set, so that nodes remove every copy of them
     #[command(after_help = PUBLISHING)]
     Revoke(Box<revoke::Options>),
     /// Publish an earlier version again under the next serial; what was revoked since stays revoked

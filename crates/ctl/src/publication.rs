@@ -47,7 +47,7 @@ pub(super) struct Publishing {
     /// Ask nothing, and publish in spite of warnings
     #[arg(long)]
     yes: bool,
-    /// Encrypt the object in S3 so, for a bucket whose policy asks for it: AES256, aws:kms, or aws:kms:KEY
+    /// Server-side encryption of the object, for a bucket whose policy requires it: AES256, aws:kms, or aws:kms:KEY
     #[arg(long, value_name = "ENCRYPTION")]
     sse: Option<Encryption>,
     #[command(flatten)]

@@ -22,10 +22,10 @@ pub(super) struct Options {
     /// A fingerprint (SHA256:...), a public key's file or line, or comment:GLOB for all keys whose comment matches
     #[arg(value_name = "WHICH", required = true)]
     which: Vec<String>,
-    /// Revoke fingerprints and keys that the key set does not list, too: nodes take them out of lines that others wrote
+    /// Also revoke keys that the key set does not list: nodes remove them from lines that others wrote
     #[arg(long)]
     unlisted: bool,
-    /// Turn a key set that is authorized_keys text into JSON, which can revoke
+    /// Convert a key set that is authorized_keys text to JSON, which can revoke
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -94,7 +94,7 @@ async fn edit(
         return Err(refused(&format!("no key there matches {}{how}", names.join(", "))));
     }
     for fingerprint in &revocation.already {
-        complain(&format!("{fingerprint} is revoked there already"));
+        complain(&format!("{fingerprint} is already revoked there"));
     }
     if revocation.edits.is_empty() {
         return Ok(publisher.already(before));
@@ -105,8 +105,8 @@ async fn edit(
     let empties = after.is_ok_and(|after| !lock_outs(&before.document, &after, clock()).is_empty());
     if empties && min_keys > 0 {
         concerns.push(format!(
-            "nodes with [policy] min_keys = {min_keys} or more (1 is the default) hold such an account's last keys, the \
-             revoked ones too: grant a replacement first, or set min_keys = 0 there"
+            "nodes with [policy] min_keys = {min_keys} or more (1 is the default) keep such an account's last keys, \
+             including the revoked ones: grant a replacement first, or set min_keys = 0 there"
         ));
     }
     let name = publisher.target.to_string();

@@ -25,7 +25,7 @@ pub(super) struct Options {
     /// The version to go back to, as `history` shows it; also a stage of a secret or a label of a parameter
     #[arg(long, value_name = "VERSION")]
     to: String,
-    /// Let a key in again that was revoked since; may be given again
+    /// Readmit a key that was revoked since; may be repeated
     #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint)]
     readmit: Vec<Fingerprint>,
     #[command(flatten)]
@@ -72,14 +72,15 @@ async fn roll_back(
     let between = match between(publisher, &found.version.label).await {
         Ok(between) => between,
         Err(why) => {
-            concerns.push(format!("the versions since then cannot be read ({why}): what they revoked is not known"));
+            concerns
+                .push(format!("the versions since then cannot be read ({why}): a key that they revoked may come back"));
             Vec::new()
         }
     };
     let mut revoked = since_revoked(&old, &between, &before.document);
     for fingerprint in &options.readmit {
         if !revoked.remove(fingerprint) {
-            return Err(refused(&format!("{fingerprint} was not revoked since then, so that --readmit means nothing")));
+            return Err(refused(&format!("{fingerprint} was not revoked since then; leave --readmit out")));
         }
     }
     let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns).map_err(|why| refused(&why))?;

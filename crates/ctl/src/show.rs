@@ -27,19 +27,19 @@ pub(super) struct Options {
     /// A source's URL, perhaps with a version (?version_id=V, ?stages=AWSPREVIOUS, ssm:/NAME:3); a file; or - for standard input
     #[arg(value_name = "SOURCE|DOC")]
     source: String,
-    /// Show the version that was published then, with its windows at that time: a time with an offset or a zone
+    /// Show the version that was published at this time (given with an offset or a zone), with windows judged at that time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
-    /// Show only the keys that are for this account
+    /// Only the keys for this account
     #[arg(long, value_name = "USER", value_parser = account)]
     account: Option<UserName>,
-    /// Tell whose key signed it, by a file in ssh-keygen's allowed_signers format
+    /// Name the signer by this file, in ssh-keygen's allowed_signers format
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     /// Print it as JSON
     #[arg(long, conflicts_with = "raw")]
     json: bool,
-    /// Print its bytes as they are published
+    /// Print the published bytes
     #[arg(long, conflicts_with = "account")]
     raw: bool,
 }

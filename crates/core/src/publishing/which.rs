@@ -144,4 +144,49 @@ mod tests {
             assert_eq!(Which::parse(file), None, "{file}");
         }
     }
+
+    const KEYS: [&str; 3] = [
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHgPe4gNgxBnmmcGJ4R164HYmGb604KnqvydhixXKrUc a",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICtfGkO2xNORn+gOuvoTywk/bycbirpMFqL1E3EmiR1I b",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBX4Ys5qukEkV49ihCpsasoAg6wncK2483N10UNa+tMr c",
+    ];
+
+    fn print(at: usize) -> Fingerprint {
+        identify(KEYS[at].as_bytes()).unwrap().key.fingerprint()
+    }
+
+    fn document(keys: &[usize], revoked: &[usize]) -> Document {
+        let keys: Vec<_> = keys.iter().map(|at| serde_json::json!({"public_key": KEYS[*at]})).collect();
+        let revoked: Vec<_> = revoked.iter().map(|at| print(*at)).collect();
+        let json = serde_json::json!({"version": 1, "keys": keys, "revoked": revoked}).to_string();
+        crate::document::parse(json.as_bytes(), &crate::document::Rules::default()).unwrap()
+    }
+
+    #[test]
+    fn every_entry_of_a_key_goes_and_what_matches_nothing_is_named() {
+        let places = [Some(print(0)), Some(print(1)), None, Some(print(0))];
+        let document = document(&[0, 1, 0], &[]);
+        let comment = |text: &str| Which::Comment(text.to_owned());
+        let both = revoke(&document, &places, &[comment("a"), Which::Key(print(1))], Unlisted::Refuse);
+        assert_eq!(both.edits.removed, [0, 1, 3].into());
+        assert_eq!(both.edits.revoked, [print(0), print(1)].into());
+        let none = revoke(&document, &places, &[comment("z*"), Which::Key(print(2))], Unlisted::Refuse);
+        assert!(none.edits.is_empty());
+        assert_eq!(none.unmatched, [comment("z*"), Which::Key(print(2))]);
+        let unlisted = revoke(&document, &places, &[Which::Key(print(2))], Unlisted::Revoke);
+        assert_eq!((unlisted.edits.revoked, unlisted.unmatched), ([print(2)].into(), Vec::new()));
+    }
+
+    #[test]
+    fn what_was_revoked_since_stays_revoked_unless_it_was_let_in_again() {
+        let old = document(&[0, 1, 2], &[]);
+        // Revoked by the current document, by one in between, and by one in between but let in again since.
+        let between = [document(&[], &[1]), document(&[], &[2])];
+        let current = document(&[2], &[0]);
+        assert_eq!(since_revoked(&old, &between, &current), [print(0), print(1)].into());
+        // A key that is listed and revoked lets nobody in.
+        assert_eq!(since_revoked(&old, &[], &document(&[0], &[0])), [print(0)].into());
+        // What the old document revokes itself needs no edit.
+        assert_eq!(since_revoked(&document(&[1], &[0]), &[], &current), BTreeSet::new());
+    }
 }

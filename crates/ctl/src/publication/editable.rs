@@ -58,11 +58,11 @@ impl Editable {
                 return Err("it is a rotation secret, which only its rotation function changes".to_owned());
             }
             Form::Text if text == TextForm::Refuse => {
-                return Err("it is authorized_keys text, which is edited as JSON; --json turns it into that".to_owned());
+                return Err("it is authorized_keys text, which cannot be edited; --json converts it to JSON".to_owned());
             }
             Form::Text => {
                 for bad in &document.left_out {
-                    concerns.push(format!("line {} does not become a part of the JSON: {}", bad.line, bad.reason));
+                    concerns.push(format!("line {} is left out of the JSON: {}", bad.line, bad.reason));
                 }
                 let entries: Vec<Entry> = document.keys.iter().map(|key| Entry::of(&key.line)).collect();
                 entries::document(&entries).ok_or("it cannot be turned into JSON")?
@@ -76,7 +76,7 @@ impl Editable {
                         );
                     }
                     concerns.extend(publisher.judge.distrust(document, bytes, clock()).map(|why| {
-                        format!("its signature cannot be trusted ({why}), and a new one vouches for all that it says")
+                        format!("its signature cannot be trusted ({why}), and signing it again vouches for all of its content")
                     }));
                 }
                 envelope.payload.to_vec()

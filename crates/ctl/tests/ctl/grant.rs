@@ -111,7 +111,7 @@ fn a_window_is_counted_from_its_beginning_and_refused_when_it_is_over() {
     let Some(bucket) = Bucket::with(&document(Some(1), &[&one])) else { return };
     let before = bucket.published();
     for (more, status, word) in [
-        (&["--until", "2020-01-01T00:00:00Z"][..], 64, "the window is over already: it ends at 2020-01-01T00:00:00Z"),
+        (&["--until", "2020-01-01T00:00:00Z"][..], 64, "the window is already over: it ends at 2020-01-01T00:00:00Z"),
         (&["--until", "2999-01-01T00:00:00"], 64, "is no time with an offset"),
         (&["--from", "2999-01-02T00:00:00Z", "--until", "2999-01-01T00:00:00Z"], 64, "the window is empty"),
         (&["--for", "0d"], 64, "is no period such as"),
@@ -221,11 +221,11 @@ fn text_becomes_json_only_when_that_is_asked_for() {
     let text = format!("# ours\nno-pty {}\nssh-ed25519 AAAA broken\n", one.line);
     let Some(bucket) = Bucket::with(&text) else { return };
     for run in [bucket.grant(&[&two.line]), bucket.revoke(&["comment:one"])] {
-        run.fails(1, &[&["it is authorized_keys text", "--json turns it into that"]]);
+        run.fails(1, &[&["it is authorized_keys text", "--json converts it"]]);
     }
     assert_eq!(bucket.published(), text);
     let run = bucket.grant(&[&two.line, "--json"]);
-    assert!(run.status == 1 && run.stderr.contains("warning: line 3 does not become a part of the JSON"), "{run:?}");
+    assert!(run.status == 1 && run.stderr.contains("warning: line 3 is left out of the JSON"), "{run:?}");
     bucket.grant(&[&two.line, "--json", "--yes"]);
     assert_eq!(
         bucket.published(),
@@ -235,6 +235,19 @@ fn text_becomes_json_only_when_that_is_asked_for() {
             one.line, two.line
         )
     );
+}
+
+#[test]
+fn a_rotation_secret_and_a_broken_key_set_are_not_edited() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let rotation = serde_json::json!({"PublicKey": one.line}).to_string();
+    let Some(bucket) = Bucket::with(&rotation) else { return };
+    bucket.grant(&[&two.line, "--json"]).fails(1, &[&["it is a rotation secret", "nothing was written"]]);
+    assert_eq!(bucket.published(), rotation);
+    bucket.put("{\"version\": 1, \"kyes\": []}\n");
+    for run in [bucket.grant(&[&two.line]), bucket.revoke(&["comment:*", "--yes"])] {
+        run.fails(1, &[&["what is published is no document", "kyes", "nothing was written"]]);
+    }
 }
 
 #[test]
@@ -261,7 +274,7 @@ fn what_is_revoked_is_named_and_what_matches_nothing_is_an_error() {
     assert!(!text.contains(two.base64()) && text.contains(&two.fingerprint()), "{text}");
     // Once more: nothing is to be done, and that is good.
     let again = bucket.revoke(&[&two.fingerprint()]);
-    again.fails(0, &[&["is revoked there already"]]);
+    again.fails(0, &[&["is already revoked there"]]);
     assert_eq!(bucket.published(), text);
 
     // The last key.
@@ -269,7 +282,7 @@ fn what_is_revoked_is_named_and_what_matches_nothing_is_an_error() {
     run.fails(
         1,
         &[
-            &["warning: nodes with [policy] min_keys = 1 or more", "hold such an account's last keys"],
+            &["warning: nodes with [policy] min_keys = 1 or more", "keep such an account's last keys"],
             &["warning: accounts that no key names: all of its keys go (1 key)"],
             &["nothing was written", "--yes"],
         ],
