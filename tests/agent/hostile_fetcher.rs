@@ -133,7 +133,7 @@ impl Node {
 }
 
 fn published(serial: u64, key: &Key) -> String {
-    format!(r#"{{"version":1,"name":"workers","serial":{serial},"keys":["{}"]}}"#, key.line)
+    format!(r#"{{"version":1,"name":"workers","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#, key.line)
 }
 
 const MODES: &[&str] = &[
