@@ -50,7 +50,7 @@ while True:
             send(b"\0" * 65536)
     elif mode == "endless noise":
         while True:
-            send(good[:-1] + os.urandom(65536))
+            send(good[:20] + os.urandom(65536))
     elif mode == "huge header":
         send(b"\xff\xff\xff\xff" + b"x" * 100000)
     elif mode == "huge part":
