@@ -19,10 +19,10 @@ test: setup lint deb rpm unit ## install what is needed (Debian, Ubuntu), then r
 
 bench: ## the benchmarks
 	$(CARGO) bench --locked
-	$(CARGO) build --release --locked --bin authkeysd
+	$(CARGO) build --release --locked --bin authkeysd --bin authkeysd-fetch
 	benches/poll.py
 
-FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers
+FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers wire
 # How far: for so long, or as CI does, the same inputs each time (RUNS=50000).
 fuzz: SECONDS ?= 600
 fuzz: setup ## each fuzz target for SECONDS=600 seconds, from its seeds on

@@ -6,6 +6,7 @@ pub mod json_document;
 pub mod key_line;
 pub mod signed_envelope;
 pub mod text_document;
+pub mod wire;
 
 mod key_set;
 mod plans;

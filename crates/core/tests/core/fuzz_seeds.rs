@@ -47,3 +47,8 @@ fn signed_envelope_seeds() {
 fn allowed_signers_seeds() {
     run("allowed_signers", 7, properties::allowed_signers::check);
 }
+
+#[test]
+fn wire_seeds() {
+    run("wire", 6, properties::wire::check);
+}
