@@ -32,7 +32,6 @@ const ON_THE_INSTALLER: &[&str] = &[
     "perl -MSocket -e 'exit(socket(S, AF_INET6, SOCK_DGRAM, 0) ? 0 : 1)'",
     "perl -e 'exit(socket(S, 16, 3, 0) ? 0 : 1)'",
     "bash -c 'exec 3<>/dev/tcp/127.0.0.1/22'",
-    "test -e /sys/class/net/host0 -o -e /sys/class/net/eth0",
 ];
 
 /// The programs, accounts, a published key, and an S3 endpoint inside of the machine.

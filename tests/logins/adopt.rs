@@ -158,8 +158,12 @@ fn the_butane_example_is_yaml_and_its_configuration_is_good() {
     assert_eq!((butane["variant"].as_str(), butane["version"].as_str()), (Some("flatcar"), Some("1.1.0")));
     let files = butane["storage"]["files"].as_sequence().unwrap();
     let paths: Vec<&str> = files.iter().map(|file| file["path"].as_str().unwrap()).collect();
-    assert_eq!(paths, ["/opt/bin/authkeysd", "/etc/systemd/system/authkeysd.service", "/etc/authkeysd/config.toml"]);
-    let config = Config::parse(files[2]["contents"]["inline"].as_str().unwrap()).unwrap();
+    let units = ["authkeysd.service", "authkeysd-fetch.service", "authkeysd-fetch.socket"];
+    let units = units.map(|unit| format!("/etc/systemd/system/{unit}"));
+    let [programs, config] =
+        [vec!["/opt/bin/authkeysd", "/opt/bin/authkeysd-fetch"], vec!["/etc/authkeysd/config.toml"]];
+    assert_eq!(paths, [programs, units.iter().map(String::as_str).collect(), config].concat());
+    let config = Config::parse(files[5]["contents"]["inline"].as_str().unwrap()).unwrap();
     assert_eq!(config.accounts[0].fragment.as_ref().unwrap().as_str(), "authkeysd");
     let unit = &butane["systemd"]["units"][0];
     assert_eq!((unit["name"].as_str(), unit["enabled"].as_bool()), (Some("authkeysd.service"), Some(true)));

@@ -9,6 +9,8 @@ use authkeys_testing::{Key, authkeysctl, blocks, clean_ctl, outcome_of, stand_in
 use crate::desk::{document, serial};
 
 const GUIDE: &str = include_str!("../../../../docs/publish.md");
+/// Where the options are that `--wait` takes.
+const FLEET: &str = include_str!("../../../../docs/fleet.md");
 
 #[test]
 fn every_command_of_the_guide_does_what_it_says() {
@@ -63,7 +65,7 @@ fn the_policy_and_the_exit_codes_are_right() {
         for option in help.split_whitespace().filter(|word| word.starts_with("--") && *word != "--help") {
             let option = option.trim_end_matches([',', '.']);
             assert!(
-                GUIDE.contains(option) || option == "--output",
+                GUIDE.contains(option) || FLEET.contains(option) || option == "--output",
                 "docs/publish.md does not name {option} of {command}"
             );
         }
