@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """poll.py [POLLS]: what an unchanged poll of S3 costs, side by side with `aws s3 cp` from cron on the same endpoint.
 
-Prints the service's memory at rest and CPU per poll, the CPU of one `aws s3 cp`, and their ratio. Needs a
+Prints memory at rest and CPU per poll of both halves, the CPU of one `aws s3 cp`, and their ratio. Needs a
 release build; installs the AWS CLI into target/bench when it is not there.
 """
 
@@ -71,10 +71,18 @@ def pss(pid):
 
 
 def unit_environment():
-    """What the unit sets."""
+    """What the unit sets. Here the service starts the fetcher itself."""
     lines = (ROOT / "systemd" / "authkeysd.service").read_text().splitlines()
     settings = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
-    return dict(setting.split("=", 1) for setting in settings)
+    variables = dict(setting.split("=", 1) for setting in settings)
+    del variables["AUTHKEYSD_FETCH_SOCKET"]
+    return variables
+
+
+def halves(service):
+    """The process ids of authkeysd and of the authkeysd-fetch that it has started."""
+    children = pathlib.Path(f"/proc/{service}/task/{service}/children").read_text().split()
+    return [service, int(children[0])]
 
 
 def main():
@@ -104,12 +112,15 @@ def main():
         try:
             while len(CALLS) < 5:
                 time.sleep(0.1)
-            begun, cpu = len(CALLS), seconds_of(service.pid)
+            both = halves(service.pid)
+            begun, before = len(CALLS), [seconds_of(pid) for pid in both]
             while len(CALLS) < begun + polls:
                 time.sleep(0.1)
-            cpu = (seconds_of(service.pid) - cpu) / (len(CALLS) - begun)
+            spent = [seconds_of(pid) - start for pid, start in zip(both, before)]
+            installer, fetcher = (seconds / (len(CALLS) - begun) for seconds in spent)
+            assert halves(service.pid) == both, "the fetcher was replaced"
             assert all(CALLS[1:]), "not every poll was answered by 304"
-            memory = pss(service.pid)
+            memory = [pss(pid) / 1024 for pid in both]
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait()
@@ -120,10 +131,12 @@ def main():
             subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         copy = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
-    print(f"memory at rest after {polls} polls (PSS)  {memory / 1024:.1f} MiB")
-    print(f"CPU of an unchanged poll              {cpu * 1000:.2f} ms")
-    print(f"CPU of one aws s3 cp                  {copy * 1000:.0f} ms")
-    print(f"ratio                                 1/{copy / cpu:.0f}")
+    cpu = installer + fetcher
+    print(f"after {polls} polls                        authkeysd  authkeysd-fetch  both")
+    print(f"memory at rest (PSS)             {memory[0]:5.1f} MiB        {memory[1]:5.1f} MiB  {sum(memory):.1f} MiB")
+    print(f"CPU of an unchanged poll         {installer * 1000:5.2f} ms         {fetcher * 1000:5.2f} ms   {cpu * 1000:.2f} ms")
+    print(f"CPU of one aws s3 cp                                        {copy * 1000:.0f} ms")
+    print(f"ratio                                                       1/{copy / cpu:.0f}")
 
 
 if __name__ == "__main__":
