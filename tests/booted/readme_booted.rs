@@ -108,7 +108,8 @@ fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
         let purge = || machine.run("sh /srv/postrm purge 2>&1");
         let fill = "mkdir -p /etc/authkeysd /var/lib/authkeysd/documents /run/authkeysd /run/authkeysd-fetch && mkdir -m 0 /run/authkeysd-root \
                     && touch /etc/authkeysd/config.toml /var/lib/authkeysd/state.json /run/authkeysd/status.json";
-        let gone = "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-fetch -a ! -e /run/authkeysd-root";
+        let gone =
+            "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-fetch -a ! -e /run/authkeysd-root";
         machine.run("mkdir -p /srv/precious && touch /srv/precious/data");
         // The same file system, which rm cannot tell; another one; one that is the state directory itself.
         for mount in [
