@@ -40,13 +40,13 @@ pub struct Frame<M> {
 /// Why bytes are not a valid frame. The connection cannot be used any further.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// The header is larger than [`MAX_HEADER`].
+    /// The header is larger than 64 KiB.
     #[error("a header of {0} bytes; the limit is {MAX_HEADER}")]
     HeaderTooLarge(usize),
     /// The header is not the JSON of a message. What it contains is not repeated.
     #[error("a header that is not a valid message")]
     BadHeader,
-    /// More than [`MAX_PARTS`].
+    /// More parts than a secret has stages.
     #[error("{0} parts; the limit is {MAX_PARTS}")]
     TooManyParts(usize),
     /// One part is larger than its direction allows.
