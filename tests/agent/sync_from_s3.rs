@@ -108,7 +108,8 @@ fn the_first_sync_writes_an_unchanged_one_touches_nothing_and_a_changed_object_a
 #[test]
 fn a_first_sync_takes_under_100_ms() {
     let document = document(&[&Key::new("k")]);
-    let took = (0..5).map(|_| {
+    // The best of many: what else the machine does is not counted.
+    let took = (0..30).map(|_| {
         let (node, _stub) = Node::with_stub([Answer::whole("200 OK", TAGGED, &document)]);
         let begun = Instant::now();
         node.setup.run(["sync"]).succeeds();
