@@ -14,9 +14,7 @@ use super::file::make_directory;
 
 const NAME: &str = "service.lock";
 /// Two processes that look at the same time are in each other's way for an instant: longer if one of them gets no CPU time.
-const LOOKS: u32 = 5;
-/// The service has more patience: what it does not get now, it tries again only after its next cycle.
-const TRIES: u32 = 100;
+const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Holds the lock for as long as the file lives. It is shared, so that nobody who may read the file keeps a service, or a
@@ -29,7 +27,7 @@ pub fn hold(directory: &Path) -> io::Result<File> {
     let file = options.open(directory.join(NAME))?;
     // Monitors are not root, whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;
-    for _ in 0..TRIES {
+    for _ in 0..LOOKS {
         match file.try_lock_shared() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),

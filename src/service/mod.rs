@@ -14,8 +14,8 @@ use std::future::pending;
 use std::io;
 use std::mem::take;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -137,10 +137,11 @@ pub struct Service<F, H, D, L> {
     again: bool,
     /// The state could not be written: what is on disk may be older than what is in force.
     outdated: Arc<AtomicBool>,
-    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken.
-    presence: Option<File>,
+    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A write that nobody waits for
+    /// any more takes it as well.
+    presence: Arc<Mutex<Option<File>>>,
     /// Writes the status file.
-    files: Beside<(Option<File>, Result<(), StatusFileError>)>,
+    files: Beside<Result<(), StatusFileError>>,
 }
 
 impl<F, H, D, L> Service<F, H, D, L>
@@ -190,7 +191,7 @@ where
             unwritten: false,
             again: false,
             outdated: Arc::default(),
-            presence: None,
+            presence: Arc::default(),
             files: Beside::new(WRITE_PATIENCE),
         }
     }
@@ -375,16 +376,17 @@ where
     /// Takes the lock that `authkeysd status` looks for, and writes the status file. A directory in which no lock can be
     /// made is reported with the status file.
     fn write_files(&mut self, outcome: Option<Outcome>) {
-        let (directory, seen) = (self.setup.runtime.clone(), self.presence.is_some());
+        let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
         let write = move || {
-            let presence = if seen { None } else { presence::hold(&directory).ok() };
-            (presence, outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome)))
+            let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
+            if presence.is_none() {
+                *presence = presence::hold(&directory).ok();
+            }
+            drop(presence);
+            outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome))
         };
         let fault = match self.files.write(write) {
-            Written::Ended((presence, written)) => {
-                self.presence = self.presence.take().or(presence);
-                written.err().map(|fault| chain(&fault))
-            }
+            Written::Ended(written) => written.err().map(|fault| chain(&fault)),
             Written::Slow => None,
             Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),
         };
@@ -407,7 +409,8 @@ where
                     self.reporter.configure(&setup.config.report);
                 }
                 if setup.runtime != self.setup.runtime {
-                    self.presence = None;
+                    // A write under way holds the old one until it ends.
+                    self.presence = Arc::default();
                 }
                 self.setup = setup;
                 self.refused = None;
