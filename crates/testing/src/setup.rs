@@ -267,7 +267,11 @@ impl Setup {
         for dir in [self.state_dir(), self.runtime_dir()] {
             std::fs::create_dir_all(dir).unwrap();
         }
-        std::fs::write(self.config(), text).unwrap();
+        // Whole at every moment: a service that is starting may read it.
+        let new = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        std::fs::write(new.path(), text).unwrap();
+        std::fs::set_permissions(new.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        new.persist(self.config()).unwrap();
     }
 }
 
