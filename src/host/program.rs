@@ -1,4 +1,4 @@
-//! Other programs: nothing on their standard input, a time limit, and no process of theirs left behind (FAILURES 33).
+//! Other programs: nothing on their standard input, a time limit, and no process of theirs left behind (row 33 of docs/failures.md).
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;

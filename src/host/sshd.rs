@@ -15,7 +15,7 @@ use super::program::{self, Answer};
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
-/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang us (FAILURES 33).
+/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang us (row 33 of docs/failures.md).
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A version, as major and minor.

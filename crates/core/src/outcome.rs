@@ -1,4 +1,4 @@
-//! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share (DESIGN section 6).
+//! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share.
 
 use std::fmt::{self, Display};
 use std::str::FromStr;

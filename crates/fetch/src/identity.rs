@@ -4,6 +4,7 @@ use std::io;
 
 use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, setgroups, setresgid, setresuid};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::set_no_new_privs;
 
 /// Whom the helper becomes, the first one that exists: the package's own user, or the user without rights that every system has.
 const USERS: [&str; 2] = ["authkeysd-fetch", "nobody"];
@@ -14,6 +15,8 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
     if geteuid().is_root() {
         leave_root()?;
     }
+    // What it starts for credentials cannot become root again either.
+    set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use authkeys_core::words::printable;
 
 pub mod bounded;
 
-/// The exit codes, which are part of the contract (DESIGN section 6).
+/// The exit codes, which are part of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

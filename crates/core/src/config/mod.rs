@@ -1,4 +1,4 @@
-//! The configuration: what `/etc/authkeysd/config.toml` may say (DESIGN section 5). Parsing knows no file system.
+//! The configuration: what `/etc/authkeysd/config.toml` may say. Parsing knows no file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! A key set as published: bytes become a document, or the reason why they are none.
 //!
-//! Three forms (DESIGN section 3): authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
+//! Three forms: authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
 //! A document is good or refused as a whole; inside a good one, single keys may be left out by name.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! A node's report as its EC2 tags carry it (DESIGN section 8).
+//! A node's report as its EC2 tags carry it.
 
 use super::node::{Node, Told, Word};
 use crate::report::tags::TagNames;

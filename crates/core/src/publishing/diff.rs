@@ -120,7 +120,7 @@ impl Diff {
 }
 
 /// What of the change could lock somebody out at once: a rotation gives the new key first and takes the old one when it
-/// was seen to work (FAILURES 10).
+/// was seen to work (row 10 of docs/failures.md).
 pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
     let (before, after) = (judge(old, now), judge(new, now));
     let (before, after) = (Access::of(&before), Access::of(&after));

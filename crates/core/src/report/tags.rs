@@ -1,4 +1,4 @@
-//! The EC2 tags of a node (DESIGN section 8), kept to EC2's rules whatever a key set is called. Pure.
+//! The EC2 tags of a node, kept to EC2's rules whatever a key set is called. Pure.
 
 use std::collections::BTreeMap;
 

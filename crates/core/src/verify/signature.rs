@@ -1,5 +1,5 @@
 //! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig), checked in this process: no other
-//! program's upgrade can lock anybody out (FAILURES 31).
+//! program's upgrade can lock anybody out (row 31 of docs/failures.md).
 //!
 //! The frame is read here, to the letter of OpenSSH's sshsig.c; what is inside is checked by well-kept crates. RSA goes
 //! through ring, which is there for TLS anyway: `ssh-key` knows no RSA above 4,096 bits, and its `rsa` crate has an
