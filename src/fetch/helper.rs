@@ -42,7 +42,7 @@ impl Helper {
             Self::Socket(path) => {
                 let failed = |fault| {
                     format!(
-                        "cannot be reached at {} ({fault}); see `systemctl status authkeysd-fetch.socket`",
+                        "cannot be reached at {} ({fault}); see `systemctl status authkeysd-fetch.socket`, then restart authkeysd",
                         path.display()
                     )
                 };

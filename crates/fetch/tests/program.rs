@@ -1,6 +1,8 @@
 //! The built program. That there is a test of it here has `cargo test` build it for the tests of the whole, in which authkeysd
 //! starts it.
 
+#![allow(clippy::disallowed_methods, reason = "reads /proc")]
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

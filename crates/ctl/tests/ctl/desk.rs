@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use authkeys_testing::moto::Moto;
 use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
 use tempfile::TempDir;
 
@@ -68,6 +69,17 @@ impl Desk {
         }
         (successes, losses)
     }
+}
+
+/// An S3 with the bucket `keys`, and a desk that takes it for AWS; `None` where moto cannot be had.
+pub(crate) fn bucket() -> Option<(Moto, Desk)> {
+    if !Moto::prepare() {
+        return None;
+    }
+    let moto = Moto::start();
+    moto.make_bucket("keys");
+    let desk = Desk::new(&moto.endpoint());
+    Some((moto, desk))
 }
 
 /// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's scope.

@@ -1,6 +1,6 @@
 //! `authkeysctl grant` and `revoke`: keys come into a published key set and go out of it, and no other byte changes.
 
-use crate::desk::{Desk, aws_json, document};
+use crate::desk::{Desk, aws_json, bucket, document};
 use authkeys_testing::moto::Moto;
 use authkeys_testing::{Key, KeyType, Run, clean_ctl, outcome_of, stand_in};
 use serde_json::json;
@@ -14,12 +14,7 @@ struct Bucket {
 
 impl Bucket {
     fn new() -> Option<Self> {
-        if !Moto::prepare() {
-            return None;
-        }
-        let moto = Moto::start();
-        moto.make_bucket("keys");
-        let desk = Desk::new(&moto.endpoint());
+        let (moto, desk) = bucket()?;
         Some(Self { moto, desk })
     }
 

@@ -4,7 +4,7 @@ use authkeys_testing::moto::Moto;
 use authkeys_testing::s3_stub::{Answer, Stub};
 use authkeys_testing::{Key, Setup, me};
 
-use crate::desk::{Desk, document, serial};
+use crate::desk::{Desk, bucket, document, serial};
 
 const TARGET: &str = "s3://keys/prod/workers.json";
 
@@ -15,12 +15,7 @@ struct Bucket {
 
 impl Bucket {
     fn new() -> Option<Self> {
-        if !Moto::prepare() {
-            return None;
-        }
-        let moto = Moto::start();
-        moto.make_bucket("keys");
-        let desk = Desk::new(&moto.endpoint());
+        let (moto, desk) = bucket()?;
         Some(Self { moto, desk })
     }
 

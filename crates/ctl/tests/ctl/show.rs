@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::desk::{Desk, aws_json, document, serial};
+use crate::desk::{Desk, aws_json, bucket, document, serial};
 use authkeys_testing::moto::Moto;
 use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
 use serde_json::{Value, json};
@@ -18,12 +18,7 @@ struct Cloud {
 
 impl Cloud {
     fn new() -> Option<Self> {
-        if !Moto::prepare() {
-            return None;
-        }
-        let moto = Moto::start();
-        moto.make_bucket("keys");
-        let desk = Desk::new(&moto.endpoint());
+        let (moto, desk) = bucket()?;
         Some(Self { moto, desk })
     }
 
