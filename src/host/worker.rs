@@ -119,9 +119,9 @@ impl Workers {
         begun.until(last).unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
     }
 
-    /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. What has not ended
-    /// when `patience`, one for all of them, is over is late, and its result `None`: those that hang must not hold the
-    /// others up, however many they are. After `limit` a step is given up.
+    /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. When no step has
+    /// ended for as long as `patience`, the ones that are left are late, and their result is `None`: those that hang must
+    /// not hold the others up, however many they are. After `limit` a step is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
@@ -131,16 +131,19 @@ impl Workers {
     ) -> Vec<Option<Result<T, HostError>>> {
         let mut steps = steps.into_iter();
         let mut results = Vec::new();
-        let patient = Instant::now() + patience;
+        let mut patient = Instant::now() + patience;
         loop {
             let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin_or_find(step, late)).collect();
             if begun.is_empty() {
                 return results;
             }
-            let wait = |begun: Begun<T>| {
+            let mut wait = |begun: Begun<T>| {
                 let last = begun.at + limit;
                 match begun.until(patient.min(last)) {
-                    Ok(result) => Some(result),
+                    Ok(result) => {
+                        patient = Instant::now() + patience;
+                        Some(result)
+                    }
                     Err(begun) if last <= patient => Some(Err(self.give_up(begun, limit))),
                     Err(begun) => {
                         late.steps().insert((begun.account.clone(), begun.path.clone()), begun);
@@ -148,7 +151,7 @@ impl Workers {
                     }
                 }
             };
-            results.extend(begun.into_iter().map(|begun| begun.map_or_else(|refused| Some(Err(refused)), wait)));
+            results.extend(begun.into_iter().map(|begun| begun.map_or_else(|refused| Some(Err(refused)), &mut wait)));
         }
     }
 
@@ -276,6 +279,20 @@ mod tests {
         assert!((4..8).contains(&rounds), "{rounds}");
         assert!(begun.elapsed() < 2 * limit, "their limits run at the same time: {:?}", begun.elapsed());
         drop(wake);
+    }
+
+    #[test]
+    fn f37_a_slow_machine_makes_nobody_late_as_long_as_steps_end() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let patience = Duration::from_millis(400);
+        let slow = (0..10 * AT_ONCE).map(|number| {
+            step(&format!("a{number}"), move |_| {
+                thread::sleep(patience / 8);
+                Ok(number)
+            })
+        });
+        let results = workers.run_all(slow, patience, Duration::from_secs(60), &late);
+        assert!(results.iter().all(Option::is_some), "{results:?}");
     }
 
     #[test]
