@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::built::{Kind, built, output};
 
-const LIMIT: u64 = 4_000_000;
+const LIMIT: u64 = 3_500_000;
 /// Amazon Linux 2 has this one.
 const OLDEST_GLIBC: (u32, u32) = (2, 26);
 
