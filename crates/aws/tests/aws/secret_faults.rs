@@ -349,7 +349,7 @@ fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
         let stub = Stub::start([endless]);
         let error = fetch_from(&stub, home, CURRENT_ONLY, None).unwrap_err();
         assert_eq!(error.class, Class::Invalid, "{error}");
-        assert!(error.message.contains("more than 1 MiB") && stub.sent() < 32 << 20, "{error}, {}", stub.sent());
+        assert!(error.message.contains("more than 1 MiB") && stub.sent() < 64 << 20, "{error}, {}", stub.sent());
         let large = |size| Answer::json(&format!("{{\"VersionId\":\"v\",\"SecretString\":\"{}\"}}", "#".repeat(size)));
         fails_at(home, CURRENT_ONLY, &[large(MAX_DOCUMENT + 1)], 1, Class::Invalid, &["more than 1 MiB"]);
         let stub = Stub::start([large(MAX_DOCUMENT)]);
