@@ -15,12 +15,13 @@ use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::timeout;
 
 use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, Version};
+use authkeys_core::schedule::Backoff;
 
 /// What to do about a file that cannot be read to its end.
 const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
 
-/// The pause before a second reading beside one that hangs; it doubles with each, up to 17 hours.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// How long to wait before another reading is begun beside those that hang: the mount may have been replaced by one that answers.
+const PAUSES: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(17 * 60 * 60) };
 
 /// Files as sources, and the readings of each that have not ended.
 #[derive(Debug, Default)]
@@ -82,10 +83,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// How long the last one is waited for before another is tried: the mount may have been replaced by one that answers.
     fn pause(&self) -> Duration {
-        let doublings = u32::try_from(self.threads.len().saturating_sub(1)).unwrap_or(u32::MAX).min(10);
-        FIRST_PAUSE.saturating_mul(1 << doublings)
+        PAUSES.ceiling(u32::try_from(self.threads.len()).unwrap_or(u32::MAX))
     }
 }
 
@@ -365,13 +364,13 @@ mod tests {
         let (_dir, other) = dir_with(b"two");
         assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
         // Another is tried later, for the file may be reached again although that one hangs for ever.
-        files.readings().get_mut(&path).unwrap().begun -= FIRST_PAUSE;
+        files.readings().get_mut(&path).unwrap().begun -= PAUSES.first;
         assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
         let pauses = [1, 2, 3, 11, 99].map(|count| {
             let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
             Reading { threads, begun: Instant::now() }.pause().as_secs()
         });
-        assert_eq!(pauses, [60, 120, 240, 61_440, 61_440]);
+        assert_eq!(pauses, [60, 120, 240, 61_200, 61_200]);
         assert!(files.fetch(&path, None, limit).await.is_err());
         drop(wake);
         while files.fetch(&path, None, limit).await.is_err() {
