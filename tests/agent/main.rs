@@ -25,6 +25,7 @@ mod memory;
 mod memory_bound;
 mod mistakes;
 mod readable;
+mod released;
 mod reports;
 mod signed;
 mod soak;
