@@ -48,6 +48,28 @@ fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
     assert!(asked[2..].iter().all(|call| call.body.contains("v10")), "the newest alone are read: {asked:?}");
 }
 
+fn list_of_objects(next: &str) -> Answer {
+    let version = "<Version><Key>workers.json</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest>\
+                   <LastModified>2026-01-01T00:00:00Z</LastModified></Version>";
+    let body = format!("<?xml version=\"1.0\"?><ListVersionsResult>{version}{next}</ListVersionsResult>");
+    Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+}
+
+#[test]
+fn a_list_whose_pages_go_round_in_a_circle_is_not_taken_for_the_whole() {
+    let next = "<IsTruncated>true</IsTruncated><NextKeyMarker>workers.json</NextKeyMarker>\
+                <NextVersionIdMarker>v1</NextVersionIdMarker>";
+    for (source, page) in [
+        (OBJECT, list_of_objects(next)),
+        (SECRET, Answer::json(&json!({"Versions": [], "NextToken": "again"}).to_string())),
+        ("ssm:/prod/keys", Answer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string())),
+    ] {
+        let stub = Stub::start([page]);
+        run(&stub, &["history", source]).fails(1, &[&[source, "has no last page", "check the endpoint"]]);
+        assert_eq!(stub.requests().len(), 2, "the same page is not asked for for ever");
+    }
+}
+
 #[test]
 fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hide_the_others() {
     let key = Key::new("k");
