@@ -13,7 +13,7 @@ use super::fleet::{self, Begins, Waiting};
 use super::lint::Judge;
 use super::sign::signed;
 use super::times::moment;
-use super::{Exit, Judging, complain, print};
+use super::{Exit, Judging, complain, print, progress};
 use authkeys_aws::target::{Earlier, Target};
 use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
@@ -174,7 +174,8 @@ impl<'a> Publisher<'a> {
 
     /// Reads what is published; what stands in the way is told.
     pub(super) async fn look(&self) -> Result<Before, Exit> {
-        let (published, denied) = match self.target.read().await {
+        let read = progress::shown(&format!("reading {}", self.target), self.target.read()).await;
+        let (published, denied) = match read {
             Ok(published) => (published, None),
             Err(fault) if self.target.may_be_missing(&fault) => (None, Some(fault)),
             Err(fault) => return Err(failed(&fault)),

@@ -108,7 +108,9 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
     }
     let mut documents = Vec::new();
     for stored in versions.iter().take_while(|stored| !is_it(stored)).filter(|stored| stored.kind == Kind::Document) {
-        let found = archive.read_version(stored).await.map_err(|fault| fault.to_string())?;
+        let reading = archive.read_version(stored);
+        let words = format!("reading {}, version {}", publisher.target, stored.id);
+        let found = progress::shown(&words, reading).await.map_err(|fault| fault.to_string())?;
         // What nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }
