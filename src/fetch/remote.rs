@@ -80,7 +80,8 @@ impl Remote {
     }
 
     async fn put(&self, prefix: &ReportPrefix, key: String, body: Vec<u8>) -> Result<(), FetchError> {
-        let request = Request::Put { bucket: prefix.bucket.clone(), key, region: prefix.region.clone() };
+        let ReportPrefix { bucket, region, encryption, .. } = prefix.clone();
+        let request = Request::Put { bucket, key, region, encryption };
         self.done(&request, Some(body), &prefix.url()).await
     }
 

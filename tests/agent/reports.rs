@@ -168,6 +168,9 @@ fn tags_names_are_the_configurations() {
         "prometheus = \"/x/y.txt\"",
         "s3 = \"s3://b/p?version_id=1\"",
         "s3 = \"file:/x\"",
+        "s3_sse = \"aws:kms\"",
+        "s3 = \"s3://b/p\"\ns3_sse = \"kms\"",
+        "s3 = \"s3://b/p\"\ns3_sse = \"aws:kms:a b\"",
         "ec2_tag = true",
     ] {
         assert_eq!(names(bad).unwrap_err().len(), 1, "{bad}");

@@ -73,6 +73,7 @@ impl Row {
             (_, "splay") => "schedule = \"0 */5 * * * *\"\n",
             (_, "fragment") => "layout = \"coreos\"\n",
             (_, "principals") => "allowed_signers = \"/x\"\n",
+            ("report", "s3_sse") => "s3 = \"s3://b/\"\n",
             ("account", "allow_private_key") => "source = \"file:/own\"\n",
             _ => "",
         };
@@ -152,6 +153,7 @@ fn what_lies_beyond_the_limits_that_the_guide_names_is_refused() {
         "key_name_tag" => vec!["\"aws:x\"", "\"authkeysd:status\"", &long],
         "report_spread" => vec!["\"-1s\"", "\"86401s\""],
         "s3" => vec!["\"file:/x\"", "\"s3://BUCKET/?version_id=1\""],
+        "s3_sse" => vec!["\"kms\"", "\"aes256\"", "\"aws:kms:\"", "true"],
         "prometheus" => vec!["\"x.prom\"", "\"/x\""],
         key => panic!("what is beyond {key}'s limits?"),
     };

@@ -156,6 +156,22 @@ fn the_shells_take_their_completions_and_bash_completes() {
     let output =
         Command::new("bash").args(["-c", script]).current_dir(dir.path()).stdin(Stdio::null()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "--accept-rollback\n", "{output:?}");
+    // Every flag of every command of the companion.
+    let commands = authkeysctl::table();
+    for command in commands.get_subcommands() {
+        let name = command.get_name();
+        let script = format!(
+            "source authkeysctl.bash; COMP_WORDS=(authkeysctl {name} --); COMP_CWORD=2
+            _authkeysctl authkeysctl -- {name}; echo \"${{COMPREPLY[*]}}\""
+        );
+        let output =
+            Command::new("bash").args(["-c", &script]).current_dir(dir.path()).stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let told: Vec<&str> = text.split_whitespace().collect();
+        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            assert!(told.contains(&format!("--{flag}").as_str()), "{name}: --{flag}: {told:?}");
+        }
+    }
 }
 
 #[test]

@@ -300,6 +300,27 @@ fn f55_a_report_object_carries_a_checksum_of_its_bytes_in_a_header() {
 }
 
 #[test]
+fn report_objects_ask_for_the_encryption_that_the_configuration_names_and_else_for_none() {
+    let arn = "arn:aws:kms:us-east-1:123456789012:key/0a";
+    let imds = Imds::start(ID);
+    for (sse, algorithm, key) in [
+        ("", None, None),
+        ("s3_sse = \"AES256\"\n", Some("AES256"), None),
+        ("s3_sse = \"aws:kms\"\n", Some("aws:kms"), None),
+        ("s3_sse = \"aws:kms:alias/reports\"\n", Some("aws:kms"), Some("alias/reports")),
+        (&format!("s3_sse = \"aws:kms:{arn}\"\n"), Some("aws:kms"), Some(arn)),
+    ] {
+        let stub = Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]);
+        let report = format!("[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n{sse}");
+        setup(&imds, &stub.endpoint(), &report).run(["sync"]).succeeds();
+        let requests = stub.requests();
+        let put = requests.iter().find(|request| request.method == "PUT").unwrap();
+        assert_eq!(put.header("x-amz-server-side-encryption"), algorithm, "{sse}");
+        assert_eq!(put.header("x-amz-server-side-encryption-aws-kms-key-id"), key, "{sse}");
+    }
+}
+
+#[test]
 fn names_of_tags_that_instance_metadata_refuses_are_used_and_warned_of() {
     let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
     let mut setup = setup(&imds, &ec2.endpoint(), SLOW);

@@ -10,6 +10,8 @@ use crate::client::fault::Call;
 use crate::client::region::{Partition, s3_arn};
 use crate::client::{Aws, checksum, endpoint, s3_client};
 use crate::ec2::{Ec2, Permitted};
+use crate::encryption::encrypted;
+use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::failure::{Class, FetchError};
 use authkeys_core::origin::instance::{Instance, NoInstance};
 use authkeys_core::wire::MayTag;
@@ -29,6 +31,8 @@ pub struct ObjectPlace {
     pub key: String,
     /// The bucket's region; else the environment's, else the metadata service's.
     pub region: Option<String>,
+    /// What the write asks for; `None`: as the bucket does by itself.
+    pub encryption: Option<Encryption>,
 }
 
 impl ReportWriter {
@@ -75,7 +79,7 @@ impl ReportWriter {
         let request = s3_client(&config).put_object().bucket(&place.bucket).key(&place.key);
         // A bucket whose objects Object Lock retains takes none without a checksum.
         let request = request.checksum_sha256(checksum(&body)).body(ByteStream::from(body));
-        let sent = request.content_type("application/json").send();
+        let sent = encrypted(request, place.encryption.as_ref()).content_type("application/json").send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod deliver;
 pub mod ec2;
+mod encryption;
 pub mod objects;
 pub mod source;
 pub mod target;

@@ -9,13 +9,11 @@ use zeroize::Zeroizing;
 use crate::client::Aws;
 use crate::client::fault::{Call, no_region};
 use crate::source::Sources;
-pub use encryption::Encryption;
-
+use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version};
 use authkeys_core::publishing::place::Place;
 use stored::Archive;
 
-mod encryption;
 mod parameter;
 mod s3;
 mod secret;

@@ -11,6 +11,7 @@
 pub mod caught;
 pub mod config;
 pub mod document;
+pub mod encryption;
 pub mod fault;
 pub mod fleet;
 pub mod guard;

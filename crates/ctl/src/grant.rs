@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::{Span, Timestamp};
 
 use super::keys::read_line;
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm};
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm};
 use super::times::{end_of, moment, period};
 use super::{Exit, complain};
 use authkeys_core::key::{KeyLine, OptionList};
@@ -52,6 +52,8 @@ pub(super) struct Options {
     /// Convert a key set that is authorized_keys text to JSON, which can be edited
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    renewal: Renewal,
     #[command(flatten)]
     publishing: Publishing,
 }
@@ -148,10 +150,10 @@ async fn edit(
             already += 1;
         }
     }
-    if already == lines.len() && !options.json {
+    if already == lines.len() && !options.json && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable.edited(&edits).map_err(|why| refused(&why))?;
+    let text = editable.edited(&edits).and_then(|text| options.renewal.renewed(text)).map_err(|why| refused(&why))?;
     let name = publisher.target.to_string();
     let proposal = Proposal { name, text, keeps_signature: false, concerns: editable.concerns };
     publisher.publish(before, proposal).await

@@ -319,9 +319,14 @@ impl Report {
     pub(super) fn unfit(&self) -> Option<&'static str> {
         match self.status {
             Verdict::Refused => Some("nodes would refuse it"),
-            _ if self.expired => Some("nodes would be stale"),
+            _ if self.has_only_expired() => Some("nodes would be stale"),
             _ => None,
         }
+    }
+
+    /// Whether nodes would take it but for its age.
+    pub(super) fn has_only_expired(&self) -> bool {
+        self.expired && self.status != Verdict::Refused
     }
 
     /// Faults and warnings on stderr, a line each.

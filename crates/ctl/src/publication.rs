@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use super::fleet::{self, Begins, Waiting};
 use super::lint::Judge;
 use super::sign::signed;
-use super::{Exit, Judging, complain, print};
-use authkeys_aws::target::{Earlier, Encryption, Target};
+use super::times::moment;
+use super::{Exit, Judging, complain, print, progress};
+use authkeys_aws::target::{Earlier, Target};
 use authkeys_core::document::{self, Document, Form, Serial};
+use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::diff::Diff;
@@ -54,6 +56,32 @@ pub(super) struct Publishing {
     pub(super) waiting: Waiting,
 }
 
+/// A new end of the key set's validity, of the commands that edit what is published.
+#[derive(Debug, Args)]
+pub(super) struct Renewal {
+    /// Let the key set expire at this time, given with an offset or a zone; needed where what is published has expired
+    #[arg(long, value_name = "TIME", value_parser = end)]
+    pub(super) expires: Option<Timestamp>,
+}
+
+fn end(text: &str) -> Result<Timestamp, String> {
+    let end = moment(text)?;
+    if end > clock() { Ok(end) } else { Err(format!("{text} is over already")) }
+}
+
+impl Renewal {
+    /// The document with that end; the error says why that cannot be.
+    pub(super) fn renewed(&self, text: Vec<u8>) -> Result<Vec<u8>, String> {
+        match self.expires {
+            None => Ok(text),
+            Some(_) if document::form(&text) != Form::Json => {
+                Err("it is authorized_keys text, which has no expiry; leave --expires out".to_owned())
+            }
+            Some(end) => edit::expiring(&text, end).ok_or_else(|| "its expiry could not be set".to_owned()),
+        }
+    }
+}
+
 /// A target, and how what goes there is judged.
 pub(super) struct Publisher<'a> {
     options: &'a Publishing,
@@ -61,6 +89,8 @@ pub(super) struct Publisher<'a> {
     pub(super) judge: Judge,
     /// The same before anything is signed.
     pub(super) unsigned: Judge,
+    /// What to do about a key set that has expired, where the command line can do it.
+    renewal: &'static str,
 }
 
 /// What is to be published, as a command made it.
@@ -108,7 +138,8 @@ impl<'a> Publisher<'a> {
         // A node may be told to take a private key; nobody is to be helped to publish one.
         judge.refuse_private_keys();
         let unsigned = judge.without_signers();
-        Ok(Self { options, target, judge, unsigned })
+        let renewal = if command == "publish" { "" } else { "; --expires TIME lets it expire later" };
+        Ok(Self { options, target, judge, unsigned, renewal })
     }
 
     /// An account may be left without a key; who asks for that is warned of it instead.
@@ -143,7 +174,8 @@ impl<'a> Publisher<'a> {
 
     /// Reads what is published; what stands in the way is told.
     pub(super) async fn look(&self) -> Result<Before, Exit> {
-        let (published, denied) = match self.target.read().await {
+        let read = progress::shown(&format!("reading {}", self.target), self.target.read()).await;
+        let (published, denied) = match read {
             Ok(published) => (published, None),
             Err(fault) if self.target.may_be_missing(&fault) => (None, Some(fault)),
             Err(fault) => return Err(failed(&fault)),
@@ -172,7 +204,8 @@ impl<'a> Publisher<'a> {
         let (report, document) = self.reader().examine(&name, &text, now);
         report.tell();
         if let Some(unfit) = report.unfit() {
-            return Err(refused(unfit.to_owned()));
+            let renewal = if report.has_only_expired() { self.renewal } else { "" };
+            return Err(refused(format!("{unfit}{renewal}")));
         }
         let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
         let draft = Draft { name: name.clone(), text, document, now };

@@ -4,7 +4,7 @@
 use clap::Args;
 
 use super::keys::read_line;
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm};
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm};
 use super::{Exit, complain};
 use authkeys_core::document;
 use authkeys_core::key::identify;
@@ -28,6 +28,8 @@ pub(super) struct Options {
     /// Convert a key set that is authorized_keys text to JSON, which can revoke
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    renewal: Renewal,
     #[command(flatten)]
     publishing: Publishing,
 }
@@ -96,10 +98,11 @@ async fn edit(
     for fingerprint in &revocation.already {
         complain(&format!("{fingerprint} is already revoked there"));
     }
-    if revocation.edits.is_empty() {
+    if revocation.edits.is_empty() && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable.edited(&revocation.edits).map_err(|why| refused(&why))?;
+    let text = editable.edited(&revocation.edits).and_then(|text| options.renewal.renewed(text));
+    let text = text.map_err(|why| refused(&why))?;
     let mut concerns = editable.concerns;
     let after = document::parse(&text, publisher.judge.rules());
     let empties = after.is_ok_and(|after| !lock_outs(&before.document, &after, clock()).is_empty());

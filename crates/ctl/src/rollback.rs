@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, TextForm, failed, titled};
+use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, failed, titled};
 use super::{Exit, complain, print, progress};
 use authkeys_aws::target::stored::{Archive, Reach};
 use authkeys_core::document::{self, Document, Form};
@@ -28,6 +28,8 @@ pub(super) struct Options {
     /// Readmit a key that was revoked since; may be repeated
     #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint)]
     readmit: Vec<Fingerprint>,
+    #[command(flatten)]
+    renewal: Renewal,
     #[command(flatten)]
     publishing: Publishing,
 }
@@ -83,7 +85,8 @@ async fn roll_back(
             return Err(refused(&format!("{fingerprint} was not revoked since then; leave --readmit out")));
         }
     }
-    let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns).map_err(|why| refused(&why))?;
+    let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns);
+    let text = text.and_then(|text| options.renewal.renewed(text)).map_err(|why| refused(&why))?;
     let again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
     let same = document::form(&text) == document::form(before.payload());
     if same && before.is(&text, &Document { serial: None, ..again }, publisher.sign()) {
@@ -105,7 +108,9 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
     }
     let mut documents = Vec::new();
     for stored in versions.iter().take_while(|stored| !is_it(stored)).filter(|stored| stored.kind == Kind::Document) {
-        let found = archive.read_version(stored).await.map_err(|fault| fault.to_string())?;
+        let reading = archive.read_version(stored);
+        let words = format!("reading {}, version {}", publisher.target, stored.id);
+        let found = progress::shown(&words, reading).await.map_err(|fault| fault.to_string())?;
         // What nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }

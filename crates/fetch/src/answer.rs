@@ -54,9 +54,9 @@ impl Answers {
             }
             Request::Tag { tags } => self.reports.tag(&tags).await.map(|()| alone(Answer::Done)),
             Request::MayTag { keys } => Ok(alone(Answer::MayTag(self.reports.may_tag(keys).await?))),
-            Request::Put { bucket, key, region } => {
+            Request::Put { bucket, key, region, encryption } => {
                 let body = request.parts.into_iter().next().unwrap_or_default();
-                self.reports.put(&ObjectPlace { bucket, key, region }, body.to_vec()).await?;
+                self.reports.put(&ObjectPlace { bucket, key, region, encryption }, body.to_vec()).await?;
                 Ok(alone(Answer::Done))
             }
         }

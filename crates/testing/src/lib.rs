@@ -9,6 +9,7 @@ pub mod moto;
 pub mod numbered;
 pub mod python;
 pub mod s3_stub;
+pub mod seaweed;
 pub mod signing;
 
 mod again;

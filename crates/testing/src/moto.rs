@@ -125,6 +125,12 @@ impl Moto {
         answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
     }
 
+    /// The ids of an object's versions, in no order that counts; `key` is percent-encoded.
+    pub fn versions(&self, bucket: &str, key: &str) -> Vec<String> {
+        let answer = self.get(&format!("/{bucket}?versions&prefix={key}"));
+        answer.split("<VersionId>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+    }
+
     fn get(&self, target: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -15,10 +15,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
+use credentials::CheckedCredentials;
 use http::Http;
 use instance::Metadata;
 use retry::Policy;
-use values::{BadValue, CheckedCredentials};
+use values::BadValue;
 
 use authkeys_core::origin::FetchError;
 use authkeys_core::origin::instance::NoInstance;
@@ -27,6 +28,7 @@ mod bundle;
 mod call;
 pub mod clients;
 mod codes;
+mod credentials;
 pub mod fault;
 pub mod http;
 pub mod instance;
@@ -96,7 +98,7 @@ impl Aws {
     }
 
     async fn load(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
-        values::check_settings().await?;
+        let origin = values::check_settings().await?;
         let timeouts =
             TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
@@ -118,7 +120,7 @@ impl Aws {
         self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
         let filled = config.clone().into_builder().service_config(FilledSettings(config.clone())).build();
         let Some(credentials) = config.credentials_provider() else { return Ok(filled) };
-        let checked = SharedCredentialsProvider::new(CheckedCredentials(credentials));
+        let checked = SharedCredentialsProvider::new(CheckedCredentials::new(credentials, origin));
         Ok(filled.into_builder().credentials_provider(checked).build())
     }
 

@@ -8,6 +8,7 @@ use aws_smithy_types::error::metadata::ErrorMetadata;
 use rustls::CertificateError;
 
 use super::bundle::BadBundle;
+use super::credentials::Unobtainable;
 use super::http::PlainHttp;
 use super::values::BadValue;
 use super::verdict::of_credentials;
@@ -49,6 +50,10 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
     if let Some(bundle) = find::<BadBundle>(error) {
         let remedy = "correct AWS_CA_BUNDLE, the profile's ca_bundle or SSL_CERT_FILE, or leave it out";
         return (Class::Invalid, format!("was not made: {}", chain(bundle)), remedy.to_owned());
+    }
+    if let Some(fault) = find::<Unobtainable>(error) {
+        let what = format!("was not made, the credentials cannot be had: {fault}");
+        return (fault.class(), what, fault.remedy().to_owned());
     }
     if find::<CredentialsError>(error).is_some()
         && let Some((class, remedy)) = refused_credentials(error)

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use aws_config::profile::{Profile, ProfileSet};
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_types::os_shim_internal::{Env, Fs};
 use thiserror::Error;
 
+use super::credentials::Origin;
 use super::words::host;
 use authkeys_core::origin::arn::is_region;
 use authkeys_core::origin::failure::Class;
@@ -140,8 +139,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// Checks what the environment and the selected profile, with those whose credentials it takes, give to the SDK.
-pub(super) async fn check_settings() -> Result<(), BadValue> {
+/// Checks what the environment and the selected profile, with those whose credentials it takes, give to the SDK, and tells
+/// whence credentials will come.
+pub(super) async fn check_settings() -> Result<Origin, BadValue> {
     for (name, _, kind) in SETTINGS {
         if !name.is_empty() {
             check_variable(name, kind)?;
@@ -152,7 +152,10 @@ pub(super) async fn check_settings() -> Result<(), BadValue> {
     }
     // A file that cannot be read or parsed is reported by the SDK.
     let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
-    profiles.map_or(Ok(()), |profiles| check_profiles(&profiles))
+    let Ok(profiles) = profiles else { return Ok(Origin::of(&[])) };
+    let chain = profile_chain(&profiles);
+    chain.iter().try_for_each(|profile| check_profile(profile).and_then(|()| check_token_file(profile)))?;
+    Ok(Origin::of(&chain))
 }
 
 fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
@@ -191,15 +194,11 @@ fn file_fault(path: &Path) -> Option<&'static str> {
     (!harmless).then_some("is a FIFO, a socket or a device instead of a file")
 }
 
-fn check_profiles(profiles: &ProfileSet) -> Result<(), BadValue> {
-    let mut profile = profiles.get_profile(profiles.selected_profile());
-    for _ in 0..MAX_CHAIN {
-        let Some(found) = profile else { break };
-        check_profile(found)?;
-        check_token_file(found)?;
-        profile = found.get("source_profile").and_then(|name| profiles.get_profile(name));
-    }
-    Ok(())
+/// The selected profile, and those whose credentials it takes.
+fn profile_chain(profiles: &ProfileSet) -> Vec<&Profile> {
+    let selected = profiles.get_profile(profiles.selected_profile());
+    let next = |profile: &&Profile| profiles.get_profile(profile.get("source_profile")?);
+    std::iter::successors(selected, next).take(MAX_CHAIN).collect()
 }
 
 fn check_profile(profile: &Profile) -> Result<(), BadValue> {
@@ -272,30 +271,8 @@ fn in_role(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)
 }
 
-/// Credentials, checked wherever they come from.
-#[derive(Debug)]
-pub(super) struct CheckedCredentials(pub(super) SharedCredentialsProvider);
-
-impl ProvideCredentials for CheckedCredentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async {
-            let credentials = self.0.provide_credentials().await?;
-            match check_credentials(&credentials) {
-                Ok(()) => Ok(credentials),
-                Err(bad) => Err(CredentialsError::invalid_configuration(bad)),
-            }
-        })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.0.fallback_on_interrupt().filter(|credentials| check_credentials(credentials).is_ok())
-    }
-}
-
-fn check_credentials(credentials: &Credentials) -> Result<(), BadValue> {
+/// Checks credentials, wherever they come from.
+pub(super) fn check_credentials(credentials: &Credentials) -> Result<(), BadValue> {
     let parts = [
         ("access key id", Some(credentials.access_key_id())),
         ("secret access key", Some(credentials.secret_access_key())),

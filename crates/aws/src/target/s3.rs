@@ -11,6 +11,7 @@ use crate::client::fault::Call;
 use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{checksum, s3_client, service_endpoint};
+use crate::encryption::encrypted;
 use authkeys_core::origin::FetchError;
 
 /// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
@@ -40,10 +41,7 @@ pub(super) async fn write(
         let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
-        let request = match &target.encryption {
-            Some(encryption) => encryption.ask(request),
-            None => request,
-        };
+        let request = encrypted(request, target.encryption.as_ref());
         let request = match over {
             Some(published) => request.if_match(&published.version.token),
             None => request.if_none_match("*"),

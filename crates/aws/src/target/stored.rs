@@ -1,11 +1,18 @@
 //! The versions that a service keeps of a key set: which there are, and what each holds.
 
+use std::error::Error;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::Published;
 use crate::client::fault::{Call, no_region};
+use crate::client::retry::{RandomJitter, retry};
 use crate::source::Sources;
 use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, SourceUrl, Stage};
 use authkeys_core::publishing::place::{Pin, Place};
@@ -136,6 +143,53 @@ impl Archive {
         let config = config.map_err(|bad| call(None).unfit(&bad))?;
         if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
     }
+
+    /// One call, tried again where that may help.
+    async fn ask<T, E>(
+        &self,
+        call: &Call,
+        send: impl AsyncFn() -> Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<T, FetchError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let limits = self.sources.aws().limits;
+        let over = |limit| call.timed_out(limit);
+        retry(&limits.retry, &RandomJitter, over, async || match timeout(limits.attempt, send()).await {
+            Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+            Ok(answer) => answer.map_err(|error| call.classed(&error)),
+        })
+        .await
+    }
+
+    /// Follows a list to its end. `send` asks for the page that a marker names, the first one without any; `take` keeps a
+    /// page, and names the next one. A marker that comes again would never end: what is known then is not the whole list.
+    async fn follow<P, M, E>(
+        &self,
+        call: &Call,
+        send: impl AsyncFn(Option<M>) -> Result<P, SdkError<E, HttpResponse>>,
+        mut take: impl FnMut(P) -> Option<M>,
+    ) -> Result<(), FetchError>
+    where
+        M: Clone + PartialEq,
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let mut marker = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.ask(call, async || send(marker.clone()).await).await?;
+            match take(page) {
+                None => return Ok(()),
+                next if next == marker => break,
+                next => marker = next,
+            }
+        }
+        Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
+    }
+}
+
+/// The next page's token; an empty one names none.
+fn next_token(token: Option<String>) -> Option<String> {
+    token.filter(|token| !token.is_empty())
 }
 
 fn time(date: Option<&DateTime>) -> Option<Timestamp> {

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 
 use super::path;
 use super::reader::{Faults, Section, boolean, string};
+use crate::encryption::Encryption;
 use crate::origin::SourceUrl;
 use crate::report::tags::TagNames;
 use crate::schedule::Pace;
@@ -34,6 +35,8 @@ pub struct ReportPrefix {
     pub prefix: String,
     /// The bucket's region; else the environment's, else IMDSv2's.
     pub region: Option<String>,
+    /// What S3 is asked to encrypt the objects with; `None`: as the bucket does by itself.
+    pub encryption: Option<Encryption>,
 }
 
 impl Default for Report {
@@ -53,7 +56,7 @@ impl ReportPrefix {
         match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
             Ok(SourceUrl::S3 { bucket, key, version_id: None, region }) => {
                 let prefix = key.strip_suffix("NODE").unwrap_or_default().to_owned();
-                Ok(Self { bucket, prefix, region })
+                Ok(Self { bucket, prefix, region, encryption: None })
             }
             _ => Err(format!("{url:?} is no place for report objects; {WRITE}, with `?region=REGION` if need be")),
         }
@@ -73,6 +76,7 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
     let heartbeat = section.take(faults, "heartbeat", string(heartbeat));
     let spread = section.take(faults, "report_spread", string(spread));
     let s3 = section.take(faults, "s3", string(ReportPrefix::parse));
+    let encryption = section.take(faults, "s3_sse", string(str::parse::<Encryption>));
     let prometheus = section.take(faults, "prometheus", string(metrics_file));
     report.ec2_tags = ec2_tags.is_some_and(|found| found.value);
     if let Some(heartbeat) = heartbeat {
@@ -86,7 +90,10 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
         Ok(names) => report.tag_names = names,
         Err(fault) => faults.add(at, &section.name("key_name_tag"), fault),
     }
-    report.s3 = s3.map(|found| found.value);
+    if let (Some(encryption), false) = (&encryption, section.has("s3")) {
+        faults.add(encryption.at, &section.name("s3_sse"), "stands beside no `s3`");
+    }
+    report.s3 = s3.map(|place| ReportPrefix { encryption: encryption.map(|found| found.value), ..place.value });
     report.prometheus = prometheus.map(|found| found.value);
     section.finish(faults);
     report

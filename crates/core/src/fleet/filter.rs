@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::report::tags::{MAX_KEY, MAX_VALUE};
 
-/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and any character.
+/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and any character,
+/// and a `\` before them takes that meaning away. It is passed on as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
     key: String,

@@ -1,18 +1,21 @@
-//! Puts another serial into a JSON document and leaves every other byte as its author wrote it: a diff of what is
-//! published against what was reviewed shows the one number. Pure.
+//! Puts another serial or expiry into a JSON document and leaves every other byte as its author wrote it: a diff of what is
+//! published against what was reviewed shows the one value. Pure.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::document::Serial;
 
-/// Where the two values stand that matter here.
+/// Where the values stand that matter here.
 #[derive(Deserialize)]
 struct Places<'a> {
     #[serde(borrow)]
     version: Option<&'a RawValue>,
     #[serde(borrow)]
     serial: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires: Option<&'a RawValue>,
 }
 
 /// The document with that serial, in the place of the one it has or, where it has none, after `version`; `None` for
@@ -21,15 +24,28 @@ pub fn numbered(payload: &[u8], serial: Serial) -> Option<Vec<u8>> {
     bytes_of(with_serial(&text_of(payload), serial)?, payload)
 }
 
+/// The same with that expiry, which comes after the serial or `version` where there was none.
+pub fn expiring(payload: &[u8], expires: Timestamp) -> Option<Vec<u8>> {
+    let json = text_of(payload);
+    let places: Places<'_> = serde_json::from_str(&json).ok()?;
+    let value = format!("\"{expires}\"");
+    bytes_of(with_value(&json, places.expires, places.serial.or(places.version), "expires", &value)?, payload)
+}
+
 fn with_serial(json: &str, serial: Serial) -> Option<String> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
-    if let Some(old) = places.serial {
+    with_value(json, places.serial, places.version, "serial", &serial.to_string())
+}
+
+/// Puts a field's value in the place of the old one, or the whole field behind another one's value.
+fn with_value(json: &str, old: Option<&RawValue>, after: Option<&RawValue>, name: &str, value: &str) -> Option<String> {
+    if let Some(old) = old {
         let (start, end) = span(json, old)?;
-        return Some(format!("{}{serial}{}", json.get(..start)?, json.get(end..)?));
+        return Some(format!("{}{value}{}", json.get(..start)?, json.get(end..)?));
     }
-    let (start, end) = span(json, places.version?)?;
+    let (start, end) = span(json, after?)?;
     let (indent, colon) = layout(json.get(..start)?)?;
-    Some(format!("{},{indent}\"serial\"{colon}{serial}{}", json.get(..end)?, json.get(end..)?))
+    Some(format!("{},{indent}\"{name}\"{colon}{value}{}", json.get(..end)?, json.get(end..)?))
 }
 
 /// The serial that a publication takes: the document's own where that is higher than what is published, else the next.
@@ -107,6 +123,24 @@ mod tests {
             ),
         ] {
             assert_eq!(edited(json, 18), told);
+        }
+    }
+
+    #[test]
+    fn an_expiry_takes_the_old_ones_place_or_comes_behind_the_serial() {
+        let end: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+        for (json, told) in [
+            (
+                "{\r\n \"version\": 1,\r\n \"expires\" : \"2020-01-01T00:00:00Z\",\r\n \"keys\": []}",
+                "{\r\n \"version\": 1,\r\n \"expires\" : \"2027-01-01T00:00:00Z\",\r\n \"keys\": []}",
+            ),
+            (
+                "{\n  \"version\": 1,\n  \"serial\": 7,\n  \"keys\": []\n}\n",
+                "{\n  \"version\": 1,\n  \"serial\": 7,\n  \"expires\": \"2027-01-01T00:00:00Z\",\n  \"keys\": []\n}\n",
+            ),
+            ("{\"version\":1,\"keys\":[]}", "{\"version\":1,\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":[]}"),
+        ] {
+            assert_eq!(expiring(json.as_bytes(), end).unwrap(), told.as_bytes());
         }
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::encryption::Encryption;
 use crate::origin::instance::{Instance, NoInstance};
 use crate::origin::{FetchError, Stage, Version, Versions};
 
@@ -54,6 +55,8 @@ pub enum Request {
         key: String,
         /// The bucket's region, where the configuration names it.
         region: Option<String>,
+        /// What S3 is asked to encrypt it with, where the configuration names it.
+        encryption: Option<Encryption>,
     },
 }
 

@@ -45,8 +45,8 @@ pub(super) struct Options {
 /// Which nodes are meant, and how they are read.
 #[derive(Debug, Args)]
 struct Selection {
-    /// Only instances with that tag. Of one KEY any of the VALUEs will do, in which * and ? stand for any text and any
-    /// sign; of several KEYs each must be met
+    /// Only instances with that tag. Of one KEY any of the VALUEs will do; of several KEYs each must be met. In a VALUE *
+    /// stands for any text and ? for any character; \* \? \\ are those characters themselves
     #[arg(long, value_name = "tag:KEY=VALUE")]
     filter: Vec<Filter>,
     /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not asked at all

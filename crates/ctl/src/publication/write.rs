@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::before::serial_of;
 use super::{Before, Draft, failed, titled};
-use crate::{Exit, complain, print};
+use crate::{Exit, complain, print, progress};
 use authkeys_aws::target::{NotWritten, Published, Target};
 use authkeys_core::origin::{Class, FetchError};
 
@@ -13,7 +13,8 @@ const READS: u32 = 4;
 
 /// Writes, looks at what is there then, and tells.
 pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> Result<(), Exit> {
-    let written = target.write(last, before.published.as_ref()).await;
+    let writing = target.write(last, before.published.as_ref());
+    let written = progress::shown(&format!("writing {target}"), writing).await;
     if let Ok(written) = &written {
         written.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
     }
@@ -21,7 +22,8 @@ pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last:
         Ok(written) => (written.version.as_str(), written.overwrote.as_deref()),
         Err(_) => ("", None),
     };
-    let found = read_back(target, last, written.is_ok()).await;
+    let reading = read_back(target, last, written.is_ok());
+    let found = progress::shown(&format!("reading {target} back"), reading).await;
     let ours = matches!(&found, Ok(Some(found)) if found.bytes.as_slice() == last);
     match &written {
         // Also where the answer to our own write was lost on the way: what is there now decides.

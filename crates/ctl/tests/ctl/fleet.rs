@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 use std::time::Duration;
 
+use authkeys_testing::ec2::Ec2Stub;
 use authkeys_testing::moto::Moto;
 use authkeys_testing::{Run, clean_ctl, outcome_of, stand_in};
 
@@ -163,6 +164,42 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(waiting.wait().unwrap().success());
+}
+
+#[test]
+fn wildcards_and_their_escapes_are_sent_as_they_are_written_and_told_in_the_help() {
+    let ec2 = Ec2Stub::start();
+    ec2.show(&["<DescribeInstancesResponse/>"]);
+    for (value, sent) in [
+        ("prod*", "prod*"),
+        ("web-?", "web-?"),
+        (r"R\*D", r"R\*D"),
+        (r"who\?", r"who\?"),
+        (r"a\\b", r"a\\b"),
+        ("a=b&c d+\u{e9}", "a=b&c d+\u{e9}"),
+        ("", ""),
+    ] {
+        let filter = format!("tag:Team={value}");
+        let mut command = clean_ctl();
+        command.envs(stand_in(&ec2.endpoint())).args(["fleet", "--filter", &filter, "--filter", "tag:Env=x*"]);
+        outcome_of(&mut command).fails(1, &[&["no running instance matches"]]);
+        let call = ec2.calls().into_iter().next_back().unwrap();
+        let values: Vec<&str> = (1..)
+            .map_while(|at| call.form.get(&format!("Filter.{at}.Name")).map(|name| (at, name)))
+            .filter(|(_, name)| *name == "tag:Team")
+            .map(|(at, _)| call.form[&format!("Filter.{at}.Value.1")].as_str())
+            .collect();
+        assert_eq!(values, [sent]);
+    }
+    let commands = ["fleet", "publish", "grant", "revoke", "rollback"];
+    for command in commands {
+        let help = outcome_of(clean_ctl().args([command, "--help"])).stdout;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            help.contains(r"* stands for any text and ? for any character; \* \? \\ are those"),
+            "{command}: {help}"
+        );
+    }
 }
 
 #[test]

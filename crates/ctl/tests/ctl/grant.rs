@@ -178,6 +178,52 @@ fn certificate(key: &Key) -> String {
 }
 
 #[test]
+fn a_key_set_that_has_expired_is_edited_with_a_new_end_and_else_the_way_out_is_told() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let old = "\"expires\": \"2020-01-01T00:00:00Z\"";
+    let text = document(Some(7), &[&one, &two]).replacen("  \"keys\"", &format!("  {old},\n  \"keys\""), 1);
+    let Some(bucket) = Bucket::with(&text) else { return };
+    bucket.moto.switch_versions_on("keys");
+    let three = Key::new("three");
+    let first = bucket.moto.put_object("keys", "prod/workers.json", text.as_bytes()).unwrap();
+    for arguments in
+        [&["grant", &three.line][..], &["revoke", &two.fingerprint()], &["rollback", "--to", &first, "--yes"]]
+    {
+        let run = bucket.run(arguments[0], TARGET, &arguments[1..]);
+        if arguments[0] == "rollback" {
+            // It is what is published already.
+            assert_eq!(run.status, 0, "{run:?}");
+        } else {
+            assert_eq!(run.status, 1, "{run:?}");
+            assert!(run.stderr.contains("nodes would be stale; --expires TIME lets it expire later"), "{run:?}");
+        }
+        assert_eq!(bucket.published(), text, "{arguments:?}");
+    }
+    let new = "2999-01-01T01:00:00+01:00";
+    let revoked = bucket.revoke(&[&two.fingerprint(), "--expires", new]);
+    assert_eq!(revoked.status, 0, "{revoked:?}");
+    assert!(revoked.stdout.contains("~ expires 2020-01-01T00:00:00Z -> 2999-01-01T00:00:00Z"), "{revoked:?}");
+    let wanted = text.replacen(old, "\"expires\": \"2999-01-01T00:00:00Z\"", 1).replacen(": 7,", ": 8,", 1);
+    let wanted = wanted.replacen(&format!(",\n    {{\"public_key\": \"{}\"}}", two.line), "", 1);
+    let wanted = wanted.replacen("  ]\n", &format!("  ],\n  \"revoked\": [\n    \"{}\"\n  ]\n", two.fingerprint()), 1);
+    assert_eq!(bucket.published(), wanted);
+
+    // Back to what has expired: the same word, and the same way out; the revoked key stays out.
+    let back = bucket.run("rollback", TARGET, &["--to", &first, "--yes"]);
+    assert!(back.status == 1 && back.stderr.contains("--expires TIME lets it expire later"), "{back:?}");
+    let back = bucket.run("rollback", TARGET, &["--to", &first, "--yes", "--expires", "2998-01-01T00:00:00Z"]);
+    assert_eq!(back.status, 0, "{back:?}");
+    let published = bucket.published();
+    assert!(published.contains("\"2998-01-01T00:00:00Z\"") && !published.contains(&two.line), "{published}");
+    // The end alone can be renewed too, and none that is over.
+    let same = bucket.grant(&[&one.line, "--expires", new]);
+    assert_eq!(same.status, 0, "{same:?}");
+    assert!(bucket.published().contains("\"2999-01-01T00:00:00Z\""));
+    bucket.grant(&[&three.line, "--expires", "2020-01-01T00:00:00Z"]).fails(64, &[&["is over already"]]);
+    bucket.grant(&[&three.line, "--expires", "tomorrow"]).fails(64, &[&["is no time with an offset"]]);
+}
+
+#[test]
 fn a_signed_key_set_is_signed_anew_or_not_touched() {
     let (one, two, ops, stranger) = (Key::new("one"), Key::new("two"), Key::new("ops"), Key::new("stranger"));
     let Some(bucket) = Bucket::new() else { return };

@@ -21,6 +21,7 @@ mod program;
 mod publish;
 mod publish_secrets;
 mod screen;
+mod seaweed;
 mod show;
 mod show_faults;
 mod sign;

@@ -1,17 +1,32 @@
 //! Three publishers at once, who grant, revoke, roll back and publish at random: every version is what one of them meant to
 //! make of the version before it, no publication is lost unseen, serials grow one by one, and a node installs what a model
-//! says.
+//! says. There are many short sequences, each of an object of its own with a random past.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use crate::desk::{Desk, document};
+use crate::desk::{Desk, document as text_of};
+use authkeys_core::document::{self, Rules};
+use authkeys_core::plan::{ExpiryForm, Moment, desired};
+use authkeys_core::user::UserName;
 use authkeys_testing::moto::Moto;
-use authkeys_testing::{Key, Setup, clean_ctl, me, outcome_of, stand_in};
+use authkeys_testing::{Key, Setup, clean_ctl, me, stand_in};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-const TARGET: &str = "s3://keys/workers.json";
 const PUBLISHERS: usize = 3;
+const SEQUENCES: usize = 200;
+/// Of every other sequence there is a second round. In each round every publisher takes a step at the same time.
+const ROUNDS: [usize; 2] = [1, 2];
+/// So many versions are there before, made by the model alone.
+const PAST: usize = 4;
+/// So many sequences run at the same time: while one waits another goes on.
+const AT_ONCE: usize = 4;
+/// After every so many sequences a real node installs what was published last.
+const NODE_EACH: usize = 20;
 
 /// What a key set says: keys and revoked ones, by their places among all keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +48,16 @@ enum Step {
 struct Random(u64);
 
 impl Random {
+    fn of_sequence(sequence: usize) -> Self {
+        let mut random =
+            Self(0x9e37_79b9_7f4a_7c15 ^ u64::try_from(sequence).unwrap().wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        // Neighbours differ in few bits at first.
+        for _ in 0..8 {
+            random.below(2);
+        }
+        random
+    }
+
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -97,23 +122,40 @@ struct World {
     config: PathBuf,
 }
 
+/// How the publications of a sequence ended.
+#[derive(Default)]
+struct Count {
+    published: AtomicUsize,
+    lost: AtomicUsize,
+    same: AtomicUsize,
+}
+
 impl World {
-    fn command(&self, step: &Step, versions: &[String], publisher: usize) -> Command {
+    fn command(&self, step: &Step, object: &str, versions: &[String], publisher: usize) -> Command {
         let mut command = clean_ctl();
         command.envs(stand_in(&self.moto.endpoint()));
+        let target = format!("s3://keys/{object}");
         match step {
-            Step::Grant(key) => command.args(["grant", TARGET, &self.keys[*key].line]),
-            Step::Revoke(key) => command.args(["revoke", TARGET, "--unlisted", &self.prints[*key]]),
-            Step::RollBack(at) => command.args(["rollback", TARGET, "--to", &versions[*at]]),
+            Step::Grant(key) => command.args(["grant", &target, &self.keys[*key].line]),
+            Step::Revoke(key) => command.args(["revoke", &target, "--unlisted", &self.prints[*key]]),
+            Step::RollBack(at) => command.args(["rollback", &target, "--to", &versions[*at]]),
             Step::Publish(keys) => {
                 let keys: Vec<&Key> = keys.iter().map(|key| &self.keys[*key]).collect();
-                let file = self.desk.file(&format!("document-{publisher}"), document(None, &keys));
-                command.arg("publish").arg(file).arg(TARGET)
+                let file = self.desk.file(&format!("{object}-{publisher}"), text_of(None, &keys));
+                command.arg("publish").arg(file).arg(&target)
             }
         };
         command.arg("--yes").arg("--config").arg(&self.config);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// A document that says what the model says.
+    fn text(&self, model: &Model) -> String {
+        let keys: Vec<&Key> = model.keys.iter().map(|key| &self.keys[*key]).collect();
+        let text = text_of(Some(model.serial), &keys);
+        let revoked: Vec<String> = model.revoked.iter().map(|key| format!("\"{}\"", self.prints[*key])).collect();
+        text.replacen("\n  ]\n}", &format!("\n  ],\n  \"revoked\": [{}]\n}}", revoked.join(", ")), 1)
     }
 
     fn read(&self, text: &str) -> Model {
@@ -131,28 +173,113 @@ impl World {
         }
     }
 
-    /// All versions, the oldest first: their ids, and what they say.
-    fn history(&self) -> (Vec<String>, Vec<Model>) {
-        let ctl = |arguments: &[&str]| {
-            let run = outcome_of(clean_ctl().envs(stand_in(&self.moto.endpoint())).args(arguments));
-            assert_eq!(run.status, 0, "{run:?}");
-            run.stdout
-        };
-        let shown: serde_json::Value =
-            serde_json::from_str(&ctl(&["history", TARGET, "--limit", "1000", "--json"])).unwrap();
-        // Some are of the same second, in which their serials tell their order.
-        let mut versions: Vec<(u64, String)> = shown["versions"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|version| {
-                (version["serial"].as_u64().unwrap(), version["stored_version"].as_str().unwrap().to_owned())
-            })
-            .collect();
-        versions.sort();
-        let raw = |id: &str| self.moto.object("keys", &format!("workers.json?versionId={id}"));
-        let models = versions.iter().map(|(_, id)| self.read(&raw(id))).collect();
-        (versions.into_iter().map(|(_, id)| id).collect(), models)
+    /// All versions, the oldest first: their ids, and what they say. Some are of the same second: serials tell their order.
+    fn history(&self, object: &str) -> (Vec<String>, Vec<Model>) {
+        let mut versions: Vec<(u64, String, Model)> = Vec::new();
+        for id in self.moto.versions("keys", object) {
+            let text = self.moto.object("keys", &format!("{object}?versionId={id}"));
+            let model = self.read(&text);
+            assert_eq!(self.installed(&text), self.wanted(&model), "{text}");
+            versions.push((model.serial, id, model));
+        }
+        versions.sort_by_key(|(serial, ..)| *serial);
+        versions.into_iter().map(|(_, id, model)| (id, model)).unzip()
+    }
+
+    /// What a node's plan installs.
+    fn installed(&self, text: &str) -> BTreeSet<usize> {
+        let document = document::parse(text.as_bytes(), &Rules::default()).unwrap();
+        let moment = Moment { now: Timestamp::now(), zone: TimeZone::UTC, standing: None };
+        let user = UserName::parse("jo").unwrap();
+        let desired = desired(&[&document], &[], &[&user], &moment, ExpiryForm::Utc);
+        let prints: Vec<String> = desired.entries.iter().map(|entry| entry.key.fingerprint().to_string()).collect();
+        (0..self.keys.len()).filter(|at| prints.contains(&self.prints[*at])).collect()
+    }
+
+    /// What it should be by the model.
+    fn wanted(&self, model: &Model) -> BTreeSet<usize> {
+        model.keys.difference(&model.revoked).copied().collect()
+    }
+
+    fn sequence(&self, at: usize, count: &Count) {
+        let object = format!("workers-{at:03}.json");
+        let mut random = Random::of_sequence(at);
+        let mut past = vec![Model { serial: 1, keys: BTreeSet::from([0]), ..Model::default() }];
+        while past.len() < PAST {
+            let step = random.step(self.keys.len(), past.len());
+            past.extend(past.last().unwrap().after(&step, &past));
+        }
+        for model in &past {
+            self.moto.put_object("keys", &object, self.text(model).as_bytes());
+        }
+        let (mut ids, read) = self.history(&object);
+        assert_eq!(read, past);
+        for round in 0..ROUNDS[at % 2] {
+            let steps: Vec<Step> = (0..PUBLISHERS).map(|_| random.step(self.keys.len(), past.len())).collect();
+            let mut won = self.at_once(&steps, &object, &ids, count);
+            won.sort_by_key(|(serial, _)| *serial);
+            let (now_ids, now) = self.history(&object);
+            let place = format!("sequence {at}, round {round}");
+            assert_eq!(now.len(), past.len() + won.len(), "{place}: as many versions as publishers were told");
+            for (serial, step) in won {
+                let before = past.last().unwrap().clone();
+                let wanted = before.after(&step, &past).unwrap_or_else(|| panic!("{place}: {step:?} of {before:?}"));
+                assert_eq!(wanted.serial, serial, "{place}");
+                assert_eq!(now[past.len()], wanted, "{place}: {step:?} of {before:?}");
+                past.push(wanted);
+            }
+            ids = now_ids;
+        }
+        if at.is_multiple_of(NODE_EACH) {
+            self.a_node_installs(&object, past.last().unwrap());
+        }
+    }
+
+    /// Takes steps at the same time; those that published, with their serials.
+    fn at_once(&self, steps: &[Step], object: &str, ids: &[String], count: &Count) -> Vec<(u64, Step)> {
+        let running: Vec<_> =
+            steps.iter().enumerate().map(|(at, step)| self.command(step, object, ids, at).spawn().unwrap()).collect();
+        let mut won = Vec::new();
+        for (step, run) in steps.iter().zip(running) {
+            let output = run.wait_with_output().unwrap();
+            let (stdout, stderr) =
+                (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            let status = output.status.code();
+            if stdout.contains("published workers/") {
+                assert_eq!(status, Some(0), "{step:?}: {stderr}");
+                let told = stdout.split("published workers/").nth(1).unwrap();
+                let serial = told.split(' ').next().unwrap();
+                // Without a version of its own it found the very bytes that it would have written.
+                if told.contains(", version ") {
+                    won.push((serial.parse::<u64>().unwrap(), step.clone()));
+                    count.published.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    count.same.fetch_add(1, Ordering::Relaxed);
+                }
+            } else if stderr.contains("somebody else published meanwhile") {
+                assert_eq!(status, Some(1), "{step:?}: {stderr}");
+                count.lost.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // Refused, or nothing to do: by one of the versions that it may have seen.
+                let refused =
+                    stderr.contains("is in `revoked`") || stdout.contains("this is what is published already");
+                assert!(refused, "{step:?}: {status:?} {stdout} {stderr}");
+            }
+        }
+        won
+    }
+
+    fn a_node_installs(&self, object: &str, model: &Model) {
+        let setup = Setup::new();
+        let file = setup.path("keys").join(me());
+        let account = format!("file = \"{}/%u\"", setup.path("keys").display());
+        let mut setup = setup.account(&me(), &account).tables("\n[policy]\nmin_keys = 0\n");
+        setup.source = format!("s3://keys/{object}");
+        setup.use_s3_at(&self.moto.endpoint());
+        setup.run(["sync"]).succeeds();
+        let installed = std::fs::read_to_string(file).unwrap_or_default();
+        let there = (0..self.keys.len()).filter(|at| installed.contains(self.keys[*at].base64()));
+        assert_eq!(there.collect::<BTreeSet<_>>(), self.wanted(model), "{installed}");
     }
 }
 
@@ -169,69 +296,23 @@ fn three_publishers_at_once_lose_nothing_unseen_and_nodes_install_what_the_model
     let prints = keys.iter().map(Key::fingerprint).collect();
     let config = desk.file("config.toml", "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"jo\"\n");
     let world = World { moto, desk, keys, prints, config };
-    world.desk.file("first", document(None, &[&world.keys[0]]));
-    world.desk.publish("first", TARGET, &[]).succeeds();
-    let (mut ids, mut past) = world.history();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let rounds: usize = std::env::var("MODEL_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
-    let (mut published, mut lost, mut same) = (0, 0, 0);
-    for round in 0..rounds {
-        let steps: Vec<Step> = (0..PUBLISHERS).map(|_| random.step(world.keys.len(), past.len())).collect();
-        let running: Vec<_> =
-            steps.iter().enumerate().map(|(at, step)| world.command(step, &ids, at).spawn().unwrap()).collect();
-        let mut won = Vec::new();
-        for (step, run) in steps.iter().zip(running) {
-            let output = run.wait_with_output().unwrap();
-            let (stdout, stderr) =
-                (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-            let status = output.status.code();
-            if stdout.contains("published workers/") {
-                assert_eq!(status, Some(0), "{step:?}: {stderr}");
-                let told = stdout.split("published workers/").nth(1).unwrap();
-                let serial = told.split(' ').next().unwrap();
-                // Without a version of its own it found the very bytes that it would have written.
-                if told.contains(", version ") {
-                    won.push((serial.parse::<u64>().unwrap(), step.clone()));
-                } else {
-                    same += 1;
+    let (next, count, begun) = (AtomicUsize::new(0), Count::default(), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        at if at < SEQUENCES => world.sequence(at, &count),
+                        _ => return,
+                    }
                 }
-            } else if stderr.contains("somebody else published meanwhile") {
-                assert_eq!(status, Some(1), "{step:?}: {stderr}");
-                lost += 1;
-            } else {
-                // Refused, or nothing to do: by one of the versions that it may have seen.
-                let refused =
-                    stderr.contains("is in `revoked`") || stdout.contains("this is what is published already");
-                assert!(refused, "{step:?}: {status:?} {stdout} {stderr}");
-            }
+            });
         }
-        won.sort_by_key(|(serial, _)| *serial);
-        let (now_ids, now) = world.history();
-        assert_eq!(now.len(), past.len() + won.len(), "round {round}: as many versions as publishers were told");
-        for (serial, step) in won {
-            let before = past.last().unwrap().clone();
-            let wanted = before.after(&step, &past).unwrap_or_else(|| panic!("round {round}: {step:?} of {before:?}"));
-            assert_eq!(wanted.serial, serial);
-            assert_eq!(now[past.len()], wanted, "round {round}: {step:?} of {before:?}");
-            past.push(wanted);
-            published += 1;
-        }
-        ids = now_ids;
-    }
-    println!("{published} publications, {lost} lost races, {same} that found their own bytes, in {rounds} rounds");
-    assert!(published > rounds / 2);
-
-    let setup = Setup::new();
-    let file = setup.path("keys").join(me());
-    let account = format!("file = \"{}/%u\"", setup.path("keys").display());
-    let mut setup = setup.account(&me(), &account).tables("\n[policy]\nmin_keys = 0\n");
-    setup.source = TARGET.to_owned();
-    setup.use_s3_at(&world.moto.endpoint());
-    setup.run(["sync"]).succeeds();
-    let installed = std::fs::read_to_string(file).unwrap_or_default();
-    for (at, key) in world.keys.iter().enumerate() {
-        let model = past.last().unwrap();
-        let wanted = model.keys.contains(&at) && !model.revoked.contains(&at);
-        assert_eq!(installed.contains(key.base64()), wanted, "{key:?}: {installed}");
-    }
+    });
+    let [published, lost, same] = [count.published, count.lost, count.same].map(AtomicUsize::into_inner);
+    println!(
+        "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found their own bytes, in {:?}",
+        begun.elapsed()
+    );
+    assert!(published > SEQUENCES && lost > SEQUENCES / 4, "{published} {lost}");
 }

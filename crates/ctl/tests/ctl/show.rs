@@ -229,6 +229,13 @@ fn the_history_of_an_object_has_its_versions_and_delete_markers_and_what_was_no_
         run.status == 0 && run.stdout.contains(": workers/1\n") && run.stdout.contains(&one.fingerprint()),
         "{run:?}"
     );
+    // The same moment elsewhere.
+    for zone in ["Pacific/Auckland", "America/St_Johns"] {
+        let there = first.parse::<jiff::Timestamp>().unwrap().in_tz(zone).unwrap();
+        for time in [there.to_string(), there.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()] {
+            assert_eq!(at(&time).stdout, run.stdout, "{time}");
+        }
+    }
     at(&deleted).fails(1, &[&["nothing was published there at", "it had been deleted since"]]);
     at(&before).fails(1, &[&["the first version that is kept was made at", "the first version that the bucket keeps"]]);
     let pinned = format!("{OBJECT}?version_id={}", id(&versions[3]));
@@ -255,9 +262,9 @@ fn a_bucket_without_versions_says_so_and_many_other_keys_beside_do_not_matter() 
         .run(&["show", OBJECT, "--at", "2020-01-01T00:00:00Z"])
         .fails(1, &[&["was made at", "the bucket keeps no versions"]]);
 
-    // More than two pages of them.
+    // Three pages of them.
     cloud.moto.switch_versions_on("keys");
-    for at in 0..2_100 {
+    for at in 0..3_000 {
         cloud.moto.put_object("keys", &format!("prod/workers.json.{at}"), b"x");
     }
     cloud.publish(OBJECT, &document(None, &[&one, &Key::new("two")]));

@@ -48,6 +48,75 @@ fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
     assert!(asked[2..].iter().all(|call| call.body.contains("v10")), "the newest alone are read: {asked:?}");
 }
 
+fn list_of_objects(next: &str) -> Answer {
+    let version = "<Version><Key>workers.json</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest>\
+                   <LastModified>2026-01-01T00:00:00Z</LastModified></Version>";
+    let body = format!("<?xml version=\"1.0\"?><ListVersionsResult>{version}{next}</ListVersionsResult>");
+    Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+}
+
+#[test]
+fn an_objects_own_versions_and_delete_markers_are_listed_over_all_pages_and_no_further_than_asked_for() {
+    let entry = |kind: &str, key: &str, at: u32, latest: bool| {
+        format!(
+            "<{kind}><Key>{key}</Key><VersionId>v{at}</VersionId><IsLatest>{latest}</IsLatest>\
+             <LastModified>2026-01-01T00:{:02}:{:02}Z</LastModified></{kind}>",
+            at / 60,
+            at % 60
+        )
+    };
+    let page = |entries: &str, next: Option<u32>| {
+        let next = next.map_or("<IsTruncated>false</IsTruncated>".to_owned(), |at| {
+            format!(
+                "<IsTruncated>true</IsTruncated><NextKeyMarker>workers.json</NextKeyMarker>\
+                 <NextVersionIdMarker>v{at}</NextVersionIdMarker>"
+            )
+        });
+        let body = format!("<?xml version=\"1.0\"?><ListVersionsResult>{entries}{next}</ListVersionsResult>");
+        Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+    };
+    let versions = |from: u32, to: u32| -> String {
+        (to..from).rev().map(|at| entry("Version", "workers.json", at, at == 2_499)).collect()
+    };
+    let text = document(Some(7), &[&Key::new("k")]);
+    let first = || page(&versions(2_500, 1_500), Some(1_500));
+    let second = || page(&(versions(1_500, 501) + &entry("DeleteMarker", "workers.json", 500, false)), Some(500));
+    let third = || page(&(versions(500, 0) + &entry("Version", "workers.json.old", 9, true)), None);
+
+    let stub = Stub::start([first(), second(), third(), object("e", &text)]);
+    let history = run(&stub, &["history", OBJECT, "--limit", "60000", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&history.stdout).unwrap();
+    let listed = shown["versions"].as_array().unwrap();
+    assert_eq!((listed.len(), &shown["complete"]), (2_500, &json!(true)));
+    assert_eq!((&listed[1_999]["state"], &listed[1_999]["stored_version"]), (&json!("deleted"), &json!("v500")));
+    let asked = stub.requests();
+    assert!(asked[1].target.contains("key-marker=workers.json") && asked[1].target.contains("version-id-marker=v1500"));
+    assert!(asked[2].target.contains("version-id-marker=v500") && asked[3].target.contains("versionId="));
+
+    // The one of that time is on the second page: the third is not asked for.
+    let stub = Stub::start([first(), second(), object("e", &text)]);
+    let then = run(&stub, &["show", OBJECT, "--at", "2026-01-01T00:16:45.5Z"]);
+    assert!(then.status == 0 && then.stdout.contains("version   v1005"), "{then:?}");
+    assert_eq!(stub.requests().len(), 3);
+    let stub = Stub::start([first(), second(), third()]);
+    run(&stub, &["show", OBJECT, "--at", "2026-01-01T00:08:20Z"]).fails(1, &[&["nothing was published there at"]]);
+}
+
+#[test]
+fn a_list_whose_pages_go_round_in_a_circle_is_not_taken_for_the_whole() {
+    let next = "<IsTruncated>true</IsTruncated><NextKeyMarker>workers.json</NextKeyMarker>\
+                <NextVersionIdMarker>v1</NextVersionIdMarker>";
+    for (source, page) in [
+        (OBJECT, list_of_objects(next)),
+        (SECRET, Answer::json(&json!({"Versions": [], "NextToken": "again"}).to_string())),
+        ("ssm:/prod/keys", Answer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string())),
+    ] {
+        let stub = Stub::start([page]);
+        run(&stub, &["history", source]).fails(1, &[&[source, "has no last page", "check the endpoint"]]);
+        assert_eq!(stub.requests().len(), 2, "the same page is not asked for for ever");
+    }
+}
+
 #[test]
 fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hide_the_others() {
     let key = Key::new("k");

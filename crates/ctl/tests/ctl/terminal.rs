@@ -1,7 +1,8 @@
 //! `authkeysctl` on a terminal: what it asks, and what each answer does; the bar that fills.
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::{Key, eventually};
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::{Key, clean_ctl, eventually, stand_in};
 
 use crate::desk::{Desk, document, serial};
 use crate::instances::{fleet_at, run_instances, tag, terminate};
@@ -50,6 +51,39 @@ fn only_yes_publishes_and_no_the_end_of_input_and_ctrl_c_change_nothing() {
     let shown = answered("y\n", 0);
     assert!(shown.contains("published workers/6 at "), "{shown}");
     assert_eq!(serial(&published()), 6);
+}
+
+#[test]
+fn what_takes_longer_than_a_second_says_what_it_is_about_and_clears_its_line() {
+    let key = Key::new("k");
+    let object = || Answer::whole("200 OK", &["ETag: \"e\""], &document(Some(5), &[&key]));
+    let command = |stub: &Stub, arguments: &[&str]| {
+        let mut command = clean_ctl();
+        command.envs(stand_in(&stub.endpoint())).args(arguments);
+        command
+    };
+    for (arguments, answers, words) in [
+        (&["show", TARGET][..], vec![Answer::silence()], "reading s3://keys/workers.json ..."),
+        (&["history", TARGET], vec![Answer::silence()], "listing s3://keys/workers.json ..."),
+        (&["diff", TARGET, TARGET], vec![Answer::silence()], "reading s3://keys/workers.json ..."),
+        (&["revoke", TARGET, "comment:x", "--yes"], vec![Answer::silence()], "reading s3://keys/workers.json ..."),
+        (
+            &["revoke", TARGET, &key.fingerprint(), "--yes"],
+            vec![object(), Answer::silence()],
+            "writing s3://keys/workers.json ...",
+        ),
+    ] {
+        let stub = Stub::start(answers);
+        let mut terminal = Terminal::run(&command(&stub, arguments), 80);
+        terminal.shows(words);
+        terminal.types("\u{3}");
+        assert_eq!(terminal.ends(), 130, "{}", terminal.shown());
+    }
+    // What is quick says nothing of itself.
+    let stub = Stub::start([object()]);
+    let mut terminal = Terminal::run(&command(&stub, &["show", TARGET]), 80);
+    assert_eq!(terminal.ends(), 0, "{}", terminal.shown());
+    assert!(!terminal.shown().contains("reading"), "{}", terminal.shown());
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! The versions and delete markers of an S3 object, page by page.
 
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
-use tokio::time::timeout;
 
-use super::{Archive, End, MAX_PAGES, Reach, Versions, time};
+use super::{Archive, End, Reach, Versions, time};
 use crate::client::fault::Call;
 use crate::client::region::s3_arn;
-use crate::client::retry::{RandomJitter, retry};
 use crate::client::{s3_client, service_endpoint};
-use authkeys_core::origin::{Class, FetchError};
+use authkeys_core::origin::FetchError;
 use authkeys_core::publishing::versions::{Kind, StoredVersion};
 
 /// What S3 calls the version of an object that was written while its bucket kept none.
@@ -26,40 +24,41 @@ pub(super) async fn versions(archive: &Archive, bucket: &str, key: &str, reach: 
         endpoint: service_endpoint(config, "S3", "S3"),
     };
     let config = archive.config(call).await?;
-    let (call, client, limits) = (call(Some(&config)), s3_client(&config), archive.sources.aws().limits);
-    let mut list = Vec::new();
-    let mut next: (Option<String>, Option<String>) = (None, None);
-    for _ in 0..MAX_PAGES {
-        let request = client.list_object_versions().bucket(bucket).prefix(key);
-        let request = request.set_key_marker(next.0.clone()).set_version_id_marker(next.1.clone());
-        let over = |limit| call.timed_out(limit);
-        let page = retry(&limits.retry, &RandomJitter, over, async || {
-            match timeout(limits.attempt, request.clone().send()).await {
-                Err(_elapsed) => Err(call.timed_out(limits.attempt)),
-                Ok(answer) => answer.map_err(|error| call.classed(&error)),
+    let (call, client) = (call(Some(&config)), s3_client(&config));
+    let (mut list, mut end) = (Vec::new(), End::More);
+    let request = client.list_object_versions().bucket(bucket).prefix(key);
+    let send = async |marker: Option<(String, Option<String>)>| {
+        let (key, version) = marker.unzip();
+        request.clone().set_key_marker(key).set_version_id_marker(version.flatten()).send().await
+    };
+    archive
+        .follow(&call, send, |page: ListObjectVersionsOutput| {
+            list.extend(of_page(&page, key));
+            let next = next_key(&page, key);
+            if next.is_none() {
+                let unversioned = matches!(list.as_slice(), [one] if one.id == UNVERSIONED);
+                end = if unversioned { End::Unversioned } else { End::Oldest };
             }
-        });
-        let page = page.await?;
-        list.extend(of_page(&page, key));
-        let others = page.versions().iter().any(|version| version.key() != Some(key))
-            || page.delete_markers().iter().any(|marker| marker.key() != Some(key));
-        let is_last =
-            others || page.is_truncated() != Some(true) || page.next_key_marker().is_none_or(|marker| marker != key);
-        if is_last {
-            let unversioned = matches!(list.as_slice(), [one] if one.id == UNVERSIONED);
-            return Ok(Versions { list, end: if unversioned { End::Unversioned } else { End::Oldest } });
-        }
-        let is_enough = match reach {
-            Reach::Newest(most) => list.len() >= most,
-            Reach::At(at) => list.iter().any(|version| version.published.is_some_and(|published| published <= at)),
-            Reach::All => false,
-        };
-        if is_enough {
-            return Ok(Versions { list, end: End::More });
-        }
-        next = (page.next_key_marker, page.next_version_id_marker);
+            next.filter(|_| !is_enough(&list, reach)).map(|key| (key, page.next_version_id_marker))
+        })
+        .await?;
+    Ok(Versions { list, end })
+}
+
+/// The key with which the next page begins, as long as more of this key may come.
+fn next_key(page: &ListObjectVersionsOutput, key: &str) -> Option<String> {
+    let others = page.versions().iter().any(|version| version.key() != Some(key))
+        || page.delete_markers().iter().any(|marker| marker.key() != Some(key));
+    let next = page.next_key_marker.clone().filter(|_| page.is_truncated() == Some(true) && !others);
+    next.filter(|marker| marker == key)
+}
+
+fn is_enough(list: &[StoredVersion], reach: Reach) -> bool {
+    match reach {
+        Reach::Newest(most) => list.len() >= most,
+        Reach::At(at) => list.iter().any(|version| version.published.is_some_and(|published| published <= at)),
+        Reach::All => false,
     }
-    Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
 }
 
 /// A page's versions and delete markers, which come as two lists, in one, the newest first.

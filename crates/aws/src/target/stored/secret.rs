@@ -5,16 +5,14 @@ use std::cmp::Reverse;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
 use aws_types::SdkConfig;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::{Archive, End, MAX_PAGES, Versions, time};
+use super::{Archive, End, Versions, next_token, time};
 use crate::client::fault::{Call, words};
 use crate::client::region::secret_arn;
-use crate::client::retry::{RandomJitter, retry};
 use crate::client::service_endpoint;
 use crate::target::Published;
-use authkeys_core::origin::{Class, FetchError, MAX_DOCUMENT, Version};
+use authkeys_core::origin::{FetchError, MAX_DOCUMENT, Version};
 use authkeys_core::publishing::place::Pin;
 use authkeys_core::publishing::versions::{Kind, StoredVersion};
 
@@ -29,27 +27,17 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
         call(archive, id, config, "Secrets Manager ListSecretVersionIds", "secretsmanager:ListSecretVersionIds")
     };
     let config = archive.config(call).await?;
-    let (call, client, limits) = (call(Some(&config)), Client::new(&config), archive.sources.aws().limits);
+    let (call, client) = (call(Some(&config)), Client::new(&config));
     let mut entries = Vec::new();
-    let mut next: Option<String> = None;
-    for _ in 0..MAX_PAGES {
-        let request = client.list_secret_version_ids().secret_id(id).include_deprecated(true).max_results(100);
-        let request = request.set_next_token(next.clone());
-        let over = |limit| call.timed_out(limit);
-        let page = retry(&limits.retry, &RandomJitter, over, async || {
-            match timeout(limits.attempt, request.clone().send()).await {
-                Err(_elapsed) => Err(call.timed_out(limits.attempt)),
-                Ok(answer) => answer.map_err(|error| call.classed(&error)),
-            }
-        });
-        let page = page.await?;
-        entries.extend(page.versions.unwrap_or_default());
-        match page.next_token.filter(|token| !token.is_empty() && next.as_ref() != Some(token)) {
-            None => return Ok(Versions { list: in_order(&entries), end: End::Oldest }),
-            token => next = token,
-        }
-    }
-    Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
+    let request = client.list_secret_version_ids().secret_id(id).include_deprecated(true).max_results(100);
+    let send = async |token| request.clone().set_next_token(token).send().await;
+    archive
+        .follow(&call, send, |page| {
+            entries.extend(page.versions.unwrap_or_default());
+            next_token(page.next_token)
+        })
+        .await?;
+    Ok(Versions { list: in_order(&entries), end: End::Oldest })
 }
 
 /// The newest first. A version that came in after the current one, and one that waits to become it, lies beside it: it was
@@ -86,20 +74,13 @@ pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Publi
         call(archive, id, config, "Secrets Manager GetSecretValue", "secretsmanager:GetSecretValue")
     };
     let config = archive.config(call).await?;
-    let (call, client, limits) = (call(Some(&config)), Client::new(&config), archive.sources.aws().limits);
+    let (call, client) = (call(Some(&config)), Client::new(&config));
     let request = client.get_secret_value().secret_id(id);
     let request = match pin {
         Pin::Version(version) => request.version_id(version),
         Pin::Stage(stage) => request.version_stage(stage),
     };
-    let over = |limit| call.timed_out(limit);
-    let answer = retry(&limits.retry, &RandomJitter, over, async || {
-        match timeout(limits.attempt, request.clone().send()).await {
-            Err(_elapsed) => Err(call.timed_out(limits.attempt)),
-            Ok(answer) => answer.map_err(|error| call.classed(&error)),
-        }
-    });
-    let answer = answer.await?;
+    let answer = archive.ask(&call, async || request.clone().send().await).await?;
     let text = answer.secret_string.map(String::into_bytes);
     let value = text.or_else(|| answer.secret_binary.map(aws_sdk_secretsmanager::primitives::Blob::into_inner));
     let bytes = Zeroizing::new(value.unwrap_or_default());

