@@ -100,6 +100,9 @@ mod tests {
         });
         for _ in 0..3 {
             loading.begin();
+            while reads.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
             assert_eq!(loading.ended().await.unwrap_err(), NO_ANSWER);
             assert!(!loading.is_under_way());
         }
