@@ -34,6 +34,7 @@ use work::Prepared;
 
 pub use account::located;
 pub use acquire::open_to_others;
+pub use fragments::obstacle_faults;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 pub use work::host_fault;
