@@ -157,13 +157,13 @@ impl Unit {
         let main = UNITS.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())?;
         let mut unit = Self::default();
         unit.read(&main);
-        let directory = |parent: &&str| Path::new(parent).join(format!("{name}.d"));
-        let entries = UNITS.iter().filter_map(|parent| fs::read_dir(directory(&parent)).ok());
+        let directory = |parent: &str| Path::new(parent).join(format!("{name}.d"));
+        let entries = UNITS.iter().filter_map(|parent| fs::read_dir(directory(parent)).ok());
         let names = entries.flat_map(|entries| entries.flatten().map(|entry| entry.file_name()));
         let names: BTreeSet<OsString> =
             names.filter(|name| Path::new(name).extension() == Some("conf".as_ref())).collect();
         for name in names {
-            let mut places = UNITS.iter().map(|parent| directory(&parent).join(&name));
+            let mut places = UNITS.iter().map(|parent| directory(parent).join(&name));
             if let Some(path) = places.find(|path| path.exists()) {
                 unit.read(&path);
             }
@@ -302,7 +302,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
-            fs::write(&path, text).unwrap();
+            std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
             path
         };
         let environment = write(
