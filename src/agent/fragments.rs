@@ -175,14 +175,17 @@ fn finish(work: &Work, progress: Progress) -> Settled {
     settled
 }
 
-/// What stands in the directory's way.
 fn named(work: &Work) -> Vec<Fault> {
-    let Files::Several(found, present) = &work.files else { return Vec::new() };
-    let blocked = if present.maker == Maker::Blocked { ", until then update-ssh-keys is not run" } else { "" };
-    let who = &work.target.account.user;
-    let text = |obstacle: &HostError| format!("account {who}: {}{blocked}", chain(obstacle));
-    let fault =
-        |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, Subject::Account(work.user()), text(obstacle));
+    let Files::Several(found, _) = &work.files else { return Vec::new() };
+    obstacle_faults(&work.user(), found)
+}
+
+/// What stands in the directory's way.
+pub fn obstacle_faults(user: &str, found: &FoundFragments) -> Vec<Fault> {
+    let blocked = if found.installed { ", until then update-ssh-keys is not run" } else { "" };
+    let text = |obstacle: &HostError| format!("account {user}: {}{blocked}", chain(obstacle));
+    let subject = || Subject::Account(user.to_owned());
+    let fault = |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, subject(), text(obstacle));
     found.obstacles.iter().map(fault).collect()
 }
 

@@ -34,6 +34,7 @@ use work::Prepared;
 
 pub use account::located;
 pub use acquire::open_to_others;
+pub use fragments::obstacle_faults;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 pub use work::host_fault;
@@ -136,8 +137,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
     /// or closes, and a document that expires.
-    pub fn gather_kept(&self, store: &mut Store, last: &Outcome, now: Timestamp) -> Gathered {
-        let mut cycle = self.begin(store, Intent::default(), now);
+    pub fn gather_kept(&self, store: &mut Store, last: &Outcome, intent: Intent, now: Timestamp) -> Gathered {
+        let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
         for account in self.sources() {

@@ -51,13 +51,14 @@ pub(super) fn run(path: &Path) -> Exit {
     warn(&setup.config);
     let remote = Remote::by_environment();
     let identify = remote.clone();
+    let file = path.to_owned();
     let parts = Parts {
         fetch: Sources::new(remote.clone()),
         host: Node::default(),
         deliver: RemoteReports::new(remote, host()),
-        load: || {
-            let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(path, fault)).collect::<Vec<_>>();
-            let config = load::config(path).map_err(|faults| lines(faults).join("; "))?;
+        load: move || {
+            let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(&file, fault)).collect::<Vec<_>>();
+            let config = load::config(&file).map_err(|faults| lines(faults).join("; "))?;
             load::signers(&config).map_err(|faults| faults.join("; "))?;
             warn(&config);
             Ok(load::setup(config))

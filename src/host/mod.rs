@@ -16,6 +16,7 @@ mod refresh;
 mod replace;
 pub mod selinux;
 pub mod sshd;
+pub mod start_options;
 pub mod strict;
 mod temporary;
 mod walk;

@@ -11,6 +11,7 @@ use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use thiserror::Error;
 
 use super::program::{self, Answer};
+use super::start_options::{self, StartOptions};
 
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
@@ -79,10 +80,19 @@ pub enum Origin {
     Elsewhere,
 }
 
-/// The effective settings for a login of `user` at the port that sshd listens on, as lines of `keyword value`.
+/// The effective settings for a login of `user` at the port that sshd listens on, as lines of `keyword value`; with the
+/// options that sshd is started with.
 pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
+    let started_with: Vec<String> = start_options::in_effect().iter().flat_map(StartOptions::arguments).collect();
     let settings = |port: &str| {
-        let answer = ask(&["-T", "-C", &connection(user, origin, port)])?;
+        let connection = connection(user, origin, port);
+        let question = ["-T", "-C", &connection];
+        let started_with = started_with.iter().map(String::as_str);
+        let mut answer = ask(&started_with.chain(question).collect::<Vec<_>>())?;
+        if !answer.status.success() {
+            // What was taken for options may be none.
+            answer = ask(&question)?;
+        }
         if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
     };
     let at_default = settings(DEFAULT_PORT)?;

@@ -38,7 +38,7 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
         };
         store.set_outdated(outdated.load(Ordering::SeqCst));
         let gathered = match (act, &last) {
-            (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, clock()),
+            (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, Intent::default(), clock()),
             (Act::Fetch, _) | (Act::Replan, None) => runtime.block_on(async {
                 tokio::select! {
                     biased;

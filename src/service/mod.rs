@@ -4,6 +4,7 @@ mod alarm;
 mod cycle;
 mod flights;
 mod identify;
+mod loading;
 mod notify;
 mod progress;
 mod reporter;
@@ -44,6 +45,7 @@ use authkeys_terminal::random;
 use alarm::Alarm;
 use cycle::Cycle;
 use flights::{Flights, Requests};
+use loading::Loading;
 use progress::{Noted, Progress, Turn};
 use reporter::Reporter;
 use worker::Worker;
@@ -115,7 +117,7 @@ pub struct Service<F, H, D, L> {
     agent: Arc<Agent<Noted<Requests>, Noted<H>>>,
     flights: Flights<F>,
     worker: Worker,
-    load: L,
+    loading: Loading<L>,
     clock: fn() -> Timestamp,
     identity: String,
     identify: Identify,
@@ -149,7 +151,7 @@ where
     F: Fetch + 'static,
     H: Host + Send + Sync + 'static,
     D: Deliver + 'static,
-    L: Fn() -> Result<Setup, String>,
+    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
 {
     /// Sets everything up; nothing is done yet.
     pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
@@ -175,7 +177,7 @@ where
             agent,
             flights,
             worker: Worker::default(),
-            load,
+            loading: Loading::new(load),
             clock,
             identity,
             identify,
@@ -211,19 +213,19 @@ where
         self.write_files(None);
 
         let mut cycle: Option<Running> = None;
-        // A reload that was asked for, and one whose time has come.
-        let (mut wanted, mut reload) = (false, false);
+        // A reload that was asked for, and what was read for one.
+        let (mut wanted, mut loaded) = (false, None);
         let mut next_reload = Instant::now();
         loop {
-            if let (true, Some(Running { turn, .. })) = (reload, &cycle) {
+            if let (true, Some(Running { turn, .. })) = (loaded.is_some(), &cycle) {
                 turn.leave_lock();
                 if self.flights.are_under_way() {
                     turn.leave_sources();
                 }
             }
             if cycle.is_none() {
-                if take(&mut reload) {
-                    self.reload();
+                if let Some(setup) = loaded.take() {
+                    self.reload(setup);
                     next_reload = Instant::now() + RELOAD_PAUSE;
                 }
                 let due = self.planner.due((self.clock)());
@@ -263,7 +265,12 @@ where
                     }
                 }
                 _ = hangup.recv() => wanted = true,
-                () = sleep_until(next_reload), if wanted => (wanted, reload) = (false, true),
+                () = sleep_until(next_reload), if wanted && loaded.is_none() && !self.loading.is_under_way() => {
+                    wanted = false;
+                    self.notify.reloading();
+                    self.loading.begin();
+                }
+                setup = self.loading.ended() => loaded = Some(setup),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 () = sleep_until(ready_by), if !self.ready => self.say_ready(),
@@ -397,10 +404,9 @@ where
         self.unwritten = unwritten;
     }
 
-    /// Reads the configuration again, and has a cycle run either way.
-    fn reload(&mut self) {
-        self.notify.reloading();
-        match (self.load)() {
+    /// Takes the configuration that was read again, and has a cycle run either way.
+    fn reload(&mut self, read: Result<Setup, String>) {
+        match read {
             Ok(setup) => {
                 let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
                 let config = setup.config.clone();

@@ -46,7 +46,7 @@ pub enum StateError {
     },
     /// It is there, but nothing can be written to it.
     #[error(
-        "cannot write to the state directory {path}: keys are still removed, but none is installed that would have to be remembered; make it writable"
+        "cannot write to the state directory {path}: keys are still removed, but none is installed that would have to be remembered; make it writable (`findmnt`, `lsattr -d`)"
     )]
     Unwritable {
         /// The directory.

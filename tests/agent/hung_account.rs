@@ -137,3 +137,46 @@ fn hold_bob_up(account: &str, his: &Path, key: &Key) {
     drop(up);
     drop(session);
 }
+
+#[test]
+fn f54_a_configuration_on_a_dead_file_system_holds_up_neither_keys_nor_a_stop() {
+    lab(|| {
+        let [first, second] = ["first", "second"].map(Key::new);
+        let mut setup = Setup::for_user("alice");
+        setup.top = "schedule = \"1s\"".to_owned();
+        setup.publish_keys(&[&first]);
+        let place = setup.path("dead");
+        std::fs::create_dir(&place).unwrap();
+        let server = Dead::default();
+        let session = fuser::spawn_mount2(server.clone(), &place, &[MountOption::AllowOther]).unwrap();
+        let up = UpAtTheEnd(server.clone());
+        let service = Service::start(&setup, |_| {});
+        let holds =
+            |key: &Key| std::fs::read_to_string(authorized_keys("alice")).unwrap_or_default().contains(key.base64());
+        eventually("the first key", || holds(&first));
+
+        std::fs::remove_file(setup.config()).unwrap();
+        std::os::unix::fs::symlink(place.join("config.toml"), setup.config()).unwrap();
+        service.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        setup.publish_keys(&[&second]);
+        eventually("the second key, by the old configuration", || holds(&second));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        let refused = "configuration refused, the old one stays in force: it cannot be read: its file system does not";
+        eventually("a word about it", || service.log().contains(refused));
+        for _ in 0..3 {
+            service.signal(Signal::SIGHUP);
+            std::thread::sleep(Duration::from_millis(1_100));
+        }
+        let threads = std::fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+        let names = threads.map(|one| std::fs::read_to_string(one.unwrap().path().join("comm")).unwrap());
+        assert_eq!(names.filter(|name| name.starts_with("configuration")).count(), 1);
+        let begun = Instant::now();
+        service.signal(Signal::SIGTERM);
+        eventually("its last word", || service.log().contains("stopping"));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        server.come_up();
+        drop((service, up, session));
+    });
+}

@@ -31,5 +31,6 @@ mod signed;
 mod soak;
 mod stages;
 mod sync_from_s3;
+mod unwritable_state;
 mod weak_keys;
 mod world;

@@ -314,7 +314,7 @@ impl World {
         let built = "2026-01-01T00:00:00Z".parse().unwrap();
         let agent = Agent { config, fetch: &self.published, host: &self.host, zone: || TimeZone::UTC, built };
         let mut store = Store::open(self.state.path()).unwrap();
-        let gathered = agent.gather_kept(&mut store, last, now);
+        let gathered = agent.gather_kept(&mut store, last, Intent::default(), now);
         agent.install(&mut store, gathered, || now)
     }
 

@@ -4,6 +4,8 @@ mod logins;
 
 mod promises;
 
+mod started;
+
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 

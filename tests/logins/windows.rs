@@ -233,7 +233,7 @@ fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for
 }
 
 /// Puts a program in sshd's place that says of itself what that version does, and no more.
-fn pretend_sshd(setup: &Setup, answer: &str) {
+pub(crate) fn pretend_sshd(setup: &Setup, answer: &str) {
     let script = setup.path("sshd");
     std::fs::write(&script, format!("#!/bin/sh\n{answer}\n")).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Finding, Level, fault_finding, login};
-use crate::agent::{host_fault, located};
+use crate::agent::{host_fault, located, obstacle_faults};
 use crate::command::sync;
 use crate::host::sshd::NoSettings;
 use crate::host::{Account, Host as _, Node, Place, Target, selinux, strict};
@@ -27,7 +27,7 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
                     findings.push(Finding::new(Level::Failed, "account", found.user.as_str(), message));
                 }
                 files.push((file.clone(), found.user.to_string()));
-                findings.push(reachable(&node, &target));
+                findings.extend(reachable(&node, &target));
                 examine(&node, &target, &mut findings);
             }
             Err(fault) => {
@@ -74,14 +74,23 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
 }
 
 /// The same walk and read as a cycle's, and whether a write would end well.
-fn reachable(node: &Node, target: &Target) -> Finding {
+fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
     let user = target.account.user.as_str();
     let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
     let read = node.read(target).map(|found| found.content.map_or(0, length));
-    match read.and_then(|length| node.preflight(target, length)) {
-        Ok(()) => Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display())),
-        Err(error) => fault_finding(&host_fault(user, &error), "account", user),
+    let mut faults = Vec::new();
+    if let Err(error) = read.and_then(|length| node.preflight(target, length)) {
+        faults.push(host_fault(user, &error));
+    } else if let Place::Fragment { .. } = target.place {
+        match node.fragments(target) {
+            Ok(found) => faults.extend(obstacle_faults(user, &found)),
+            Err(error) => faults.push(host_fault(user, &error)),
+        }
     }
+    if faults.is_empty() {
+        return vec![Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display()))];
+    }
+    faults.iter().map(|fault| fault_finding(fault, "account", user)).collect()
 }
 
 fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {

@@ -166,11 +166,13 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     findings
         .extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, authkeys_terminal::clock())));
     findings.extend(account::examine_all(config));
+    findings.extend(sshd::started_with());
     findings.extend(open_sources(config));
     findings.extend(report::examine(&config.report));
-    if online {
-        findings.extend(online::examine(config, &findings));
-    }
+    findings.extend(match online {
+        true => online::examine(config, &findings),
+        false => online::unreadable_keys(config),
+    });
     findings
 }
 

@@ -9,7 +9,7 @@ use crate::fetch::{Remote, Sources};
 use crate::host::Node;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
-use authkeys_core::outcome::{Outcome, SourceOutcome, Status, Subject};
+use authkeys_core::outcome::{Fault, FaultCode, Outcome, SourceOutcome, Status, Subject};
 use authkeys_core::report::text;
 use authkeys_core::words::counted;
 
@@ -41,6 +41,23 @@ pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, S
     let agent = Agent { config, fetch: Sources::new(remote), host, zone: sync::sshd_zone, built: load::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
     Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
+}
+
+/// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read; without asking any source.
+pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
+    // A state that cannot be read has been told of.
+    let Ok(mut store) = Store::peek(&load::state_directory(config)) else { return Vec::new() };
+    let (config, fetch, host) = (config.clone(), Sources::new(Remote::by_environment()), Node::read_only());
+    let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
+    let (now, intent) = (authkeys_terminal::clock(), Intent { dry_run: true, accept_rollback: false });
+    let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
+    let outcome = agent.install(&mut store, gathered, authkeys_terminal::clock);
+    let too_new = outcome.faults.iter().filter(|fault| fault.code == FaultCode::KeyTooNew);
+    let finding = |fault: &Fault| match &fault.subject {
+        Subject::Account(user) => Some(fault_finding(fault, "account", user)),
+        _ => None,
+    };
+    too_new.filter_map(finding).collect()
 }
 
 fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::{Finding, Level};
 use crate::host::sshd::{self, NoSettings, Origin};
+use crate::host::start_options::{self, StartOptions};
 use crate::host::{Account, Node, Place, Target};
 
 /// What sshd says about a login of one account.
@@ -94,6 +96,29 @@ impl Settings {
         }
         Reading::Others(files)
     }
+}
+
+/// The options that sshd is started with beside its configuration file, of which `sshd -T` by itself knows nothing.
+pub(super) fn started_with() -> Vec<Finding> {
+    let (running, of_unit) = (start_options::running(), start_options::of_unit());
+    let mut findings = Vec::new();
+    if let Some(options) = running.as_ref().or(of_unit.as_ref()).filter(|options| !options.flags.is_empty()) {
+        let message = format!("{} has options beside its configuration: {}", options.origin, options.shown());
+        findings.push(Finding::new(Level::Ok, "sshd", "sshd", message));
+    }
+    if let (Some(running), Some(of_unit)) = (running, of_unit) {
+        let StartOptions { mut flags, origin } = of_unit;
+        flags.retain(|flag| !running.flags.contains(flag));
+        if !flags.is_empty() {
+            let options = StartOptions { flags, origin: origin.clone() }.shown();
+            let message = format!(
+                "{origin} has options that the running sshd was started without, and that count from its next start on: \
+                 {options}"
+            );
+            findings.push(Finding::new(Level::Warning, "sshd", "sshd", message));
+        }
+    }
+    findings
 }
 
 /// Fedora CoreOS' program, which prints all fragments.

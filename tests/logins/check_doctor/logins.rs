@@ -286,3 +286,30 @@ fn an_authorized_keys_file_with_blanks_quotes_and_tokens_is_read_as_sshd_reads_i
         assert!(troubles(&setup, 0).is_empty() && gets_in("alice", &key));
     });
 }
+
+/// By the documents that it keeps, without asking a source.
+#[test]
+fn f45_keys_that_this_machines_sshd_cannot_read_are_foretold_in_the_words_of_sync() {
+    lab(|| {
+        let plain = Key::new("plain");
+        let setup = good_node();
+        let blob = authkeys_testing::numbered::wire(&[
+            b"sk-ssh-ed25519@openssh.com",
+            &authkeys_testing::numbered::on_curve([9; 32]),
+            b"ssh:",
+        ]);
+        setup.publish(format!("{}\nsk-ssh-ed25519@openssh.com {blob} token\n", plain.line));
+        setup.run(["sync"]).succeeds();
+        assert!(said(&setup, "alice").iter().all(|(level, _)| level != "failed"));
+        crate::windows::pretend_sshd(&setup, "echo 'OpenSSH_8.0p1, OpenSSL 1.1.1' >&2");
+        let words = "line 2 was left out: ";
+        for arguments in [&["check"][..], &["check", "--online"], &["sync", "--dry-run"], &["sync"]] {
+            let run = authkeys_testing::outcome_of(setup.command().args(arguments));
+            let text = run.stdout + &run.stderr;
+            assert!(run.status == 1 && text.contains(words) && text.contains("OpenSSH 8.2"), "{arguments:?}: {text}");
+            let told =
+                text.lines().filter(|line| line.contains("[AK") && line.contains("alice") && line.contains(words));
+            assert_eq!(told.count(), 1, "{arguments:?}: {text}");
+        }
+    });
+}

@@ -168,6 +168,46 @@ fn f51_what_a_file_outside_the_homes_would_fail_at_is_foretold() {
 }
 
 #[test]
+fn f51_what_a_fragment_would_fail_at_is_foretold() {
+    lab(|| {
+        let of_alice = "install -d -o alice -g alice -m 700";
+        for (up, down, words) in [
+            ("chown root: authorized_keys.d", "chown alice: authorized_keys.d", "/home/alice/.ssh/authorized_keys.d"),
+            ("chmod 500 authorized_keys.d", "chmod 700 authorized_keys.d", "mode 0500"),
+            ("chattr +i authorized_keys.d", "chattr -i authorized_keys.d", "chattr -i"),
+            ("chattr +a authorized_keys.d", "chattr -a authorized_keys.d", "chattr -a"),
+            ("chattr +i authorized_keys.d/authkeysd", "chattr -i authorized_keys.d/authkeysd", "chattr -i"),
+            ("chattr +a authorized_keys.d/authkeysd", "chattr -a authorized_keys.d/authkeysd", "chattr -a"),
+            ("chattr +i .", "chattr -i .", "chattr -i"),
+            ("chown root: .", "chown alice: .", "chown alice"),
+            ("mount --bind authorized_keys.d authorized_keys.d", "umount -l authorized_keys.d", "another mount"),
+            (
+                "mount --bind authorized_keys.d/authkeysd authorized_keys.d/authkeysd",
+                "umount -l authorized_keys.d/authkeysd",
+                "mounted on it",
+            ),
+            ("mount --bind . .; mount -o remount,bind,ro \"$PWD\"", "umount -l \"$PWD\"", "mounted read-only"),
+            ("mkdir authorized_keys.d/x", "rmdir authorized_keys.d/x", "authorized_keys.d/x"),
+            ("rm -r authorized_keys.d; touch authorized_keys.d", "rm authorized_keys.d", "authorized_keys.d"),
+            ("ln -s /tmp authorized_keys.d/link", "rm authorized_keys.d/link", "authorized_keys.d/link"),
+        ] {
+            let setup = Setup::new().account("alice", "layout = \"coreos\"");
+            sshd("AuthorizedKeysFile .ssh/authorized_keys.d/authkeysd");
+            assert!(sh(&format!("cd {HOME}/.ssh; {of_alice} authorized_keys.d; rm -f authorized_keys.d/*")));
+            setup.publish_keys(&[&Key::new("k")]);
+            setup.run(["sync"]).succeeds();
+            setup.publish_keys(&[&Key::new("next")]);
+            if !sh(&format!("cd {HOME}/.ssh && {up}")) {
+                assert!(up.contains("chattr"), "{up}");
+                continue;
+            }
+            foretold(&setup, up, &[words]);
+            assert!(sh(&format!("cd {HOME}/.ssh && {down}")), "{down}");
+        }
+    });
+}
+
+#[test]
 fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
     lab(|| {
         let setup = good_node();
