@@ -43,8 +43,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     };
     let listed = !options.keys || list_all_keys(&config, &mut outcome);
     let now = authkeys_terminal::clock();
-    // Of what `sync` wrote no service is to be asked: it makes no plan for a next cycle.
-    let running = outcome.next_cycle.and_then(|_| presence::is_held(&directory));
+    let present = presence::is_held(&directory);
+    // What `sync` wrote promises no next cycle: a service is missed only where there was one.
+    let running = present.filter(|held| *held || outcome.next_cycle.is_some());
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
         Some(most) => age <= most,
@@ -80,11 +81,16 @@ struct Shape<'a> {
 
 /// Without a service there is no next cycle, and the last one says little.
 fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: bool) -> String {
-    if running != Some(false) {
-        return text::headline(outcome, now, fresh, colour());
+    let line = |outcome: &Outcome| text::headline(outcome, now, fresh, colour());
+    match running {
+        Some(true) => format!("{}, the service is running\n", line(outcome)),
+        Some(false) => {
+            let last = Outcome { next_cycle: None, ..outcome.clone() };
+            format!("the service is not running; its last cycle: {}\n", line(&last))
+        }
+        None if outcome.next_cycle.is_none() => format!("{}, no service is running\n", line(outcome)),
+        None => line(outcome) + "\n",
     }
-    let last = Outcome { next_cycle: None, ..outcome.clone() };
-    format!("the service is not running; its last cycle: {}", text::headline(&last, now, fresh, colour()))
 }
 
 /// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all could be read.
@@ -127,10 +133,23 @@ fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
         let age = text::span(now.duration_since(finished));
         complain(&format!("the last cycle ended {age} ago, at {finished}: is the service running?"));
     }
-    if outcome.status != Status::Ok {
-        complain(&outcome.detail);
-    }
+    faults(outcome).iter().for_each(|fault| complain(fault));
     if fresh && outcome.status == Status::Ok { Exit::Good } else { Exit::Failed }
+}
+
+/// What is wrong, the gravest first, each once: accounts share the faults of their source.
+fn faults(outcome: &Outcome) -> Vec<String> {
+    let node = (outcome.status, &outcome.detail, outcome.code);
+    let sources = outcome.sources.iter().map(|source| (source.status, &source.detail, source.code));
+    let accounts = outcome.accounts.iter().map(|account| (account.status, &account.detail, account.code));
+    let mut lines: Vec<String> = Vec::new();
+    for (status, detail, code) in [node].into_iter().chain(sources).chain(accounts) {
+        let line = code.map_or_else(|| detail.clone(), |code| format!("{detail} [{code}]"));
+        if status != Status::Ok && !detail.is_empty() && !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// Reads the option `--max-age`.

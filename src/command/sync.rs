@@ -20,6 +20,7 @@ use authkeys_core::history::{History, RIVALRY};
 use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
 use authkeys_core::report::entries::each_entry;
 use authkeys_core::report::text;
+use authkeys_core::words::counted;
 use authkeys_terminal::{bounded, clock};
 
 /// The most bytes of a zone's description; the longest have some 4 KB.
@@ -153,7 +154,7 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)
     } else {
-        !begun || print(&text::render(outcome, options.dry_run, colour()))
+        !begun || print(&(text::render(outcome, options.dry_run, colour()) + &closing(outcome, options)))
     };
     let warnings = text::warnings(outcome).filter(|_| begun);
     let rivals = outcome.accounts.iter().filter(|account| account.changed && account.repairs >= RIVALRY);
@@ -166,6 +167,15 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
         None if options.dry_run && outcome.changed() => Exit::Changes,
         None => Exit::Good,
     }
+}
+
+/// The last word of a run that was to write nothing.
+fn closing(outcome: &Outcome, options: &Sync) -> String {
+    if !options.dry_run {
+        return String::new();
+    }
+    let accounts = outcome.accounts.iter().filter(|account| account.changed).count();
+    format!("nothing was written; {} would change\n", counted(accounts, "account"))
 }
 
 /// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.

@@ -118,9 +118,12 @@ fn a_dry_run_writes_nothing_and_tells_by_its_exit_status_whether_there_is_anythi
         assert_eq!(tree(&root), before, "a dry run writes nothing");
     };
     let sync = || outcome_of(clean_command().arg("--config").arg(setup.config()).arg("sync")).succeeds();
-    look(3, &["would be changed", &format!("+ {}", one.fingerprint())]);
+    look(
+        3,
+        &["would be changed", &format!("+ {}", one.fingerprint()), "nothing was written; 1 account would change\n"],
+    );
     sync();
-    look(0, &["unchanged, 1 key in force"]);
+    look(0, &["unchanged, 1 key in force", "nothing was written; 0 accounts would change\n"]);
     setup.publish_keys(&[&two]);
     look(3, &[&format!("- {}", one.fingerprint()), &format!("+ {}", two.fingerprint())]);
     sync();

@@ -50,7 +50,11 @@ fn status_says_when_the_service_was_stopped_or_killed() {
         // Between two cycles; while one runs it was due.
         eventually("a status between two cycles", || {
             let run = setup.run(["status"]);
-            run.status == 0 && run.stdout.starts_with("ok, ") && run.stdout.contains(", next at")
+            let first = run.stdout.lines().next().unwrap_or_default();
+            run.status == 0
+                && first.starts_with("ok, ")
+                && first.contains(", next at")
+                && first.ends_with(", the service is running")
         });
         service.end(signal);
         let run = setup.run(["status"]);
@@ -64,7 +68,23 @@ fn status_says_when_the_service_was_stopped_or_killed() {
     // Who runs cycles by himself misses no service.
     setup.run(["sync"]).succeeds();
     let run = setup.run(["status"]);
-    assert!(run.status == 0 && run.stdout.starts_with("ok, "), "{run:?}");
+    let first = run.stdout.lines().next().unwrap_or_default();
+    assert!(run.status == 0 && first.starts_with("ok, ") && first.ends_with(", no service is running"), "{run:?}");
+}
+
+#[test]
+fn status_names_every_fault_once_with_its_code() {
+    let (setup, _) = setup();
+    let file = setup.path("somewhere").display().to_string();
+    let setup = setup.account("nobody-1", &format!("file = \"{file}\"")).account("nobody-2", "");
+    setup.publish_keys(&[&Key::new("k")]);
+    assert_eq!(setup.run(["sync"]).status, 1);
+    let missing = |user| ["no account", user, "[AK030]"];
+    setup.run(["status"]).fails(1, &[&missing("nobody-1"), &missing("nobody-2")]);
+    // The accounts are stale for the same reason as their source.
+    setup.publish("nothing good");
+    assert_eq!(setup.run(["sync"]).status, 1);
+    setup.run(["status"]).fails(1, &[&["no good key in it", "[AK015]"], &missing("nobody-1"), &missing("nobody-2")]);
 }
 
 #[test]

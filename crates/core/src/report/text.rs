@@ -31,7 +31,7 @@ const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
-/// The status of the last cycle in one line.
+/// The status of the last cycle in one line, whose end is the caller's.
 pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
     let status = colour.paint(code(outcome.status), &outcome.status.to_string());
     let mut line = format!("{status}, {} ago", span(now.duration_since(outcome.finished)));
@@ -49,7 +49,7 @@ pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) 
         }
         _ => {}
     }
-    line + "\n"
+    line
 }
 
 fn code(status: Status) -> u8 {
