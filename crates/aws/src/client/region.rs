@@ -45,12 +45,13 @@ pub fn secret_arn(config: Option<&SdkConfig>, id: &str) -> String {
     if id.starts_with("arn:") { id.to_owned() } else { arn(config, "secretsmanager", &format!("secret:{id}-??????")) }
 }
 
-/// A parameter's ARN by its name; an ARN stays as it is.
+/// A parameter's ARN by its name or ARN, without what selects a version: policies do not name that.
 pub fn parameter_arn(config: Option<&SdkConfig>, id: &str) -> String {
     if id.starts_with("arn:") {
-        return id.to_owned();
+        let end = id.match_indices(':').nth(5).map_or(id.len(), |(at, _)| at);
+        return id.get(..end).unwrap_or(id).to_owned();
     }
-    // Policies name it without what selects a version, and with one slash.
+    // They name it with one slash.
     let name = id.split(':').next().unwrap_or_default();
     arn(config, "ssm", &format!("parameter/{}", name.strip_prefix('/').unwrap_or(name)))
 }
@@ -71,6 +72,17 @@ mod tests {
     use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 
     use super::*;
+
+    #[test]
+    fn a_parameter_is_named_as_policies_name_it() {
+        let arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys";
+        for id in [arn.to_owned(), format!("{arn}:3"), format!("{arn}:good")] {
+            assert_eq!(parameter_arn(None, &id), arn);
+        }
+        for id in ["/prod/keys", "/prod/keys:3", "prod/keys:good"] {
+            assert!(parameter_arn(None, id).ends_with(":*:parameter/prod/keys"), "{id}");
+        }
+    }
 
     #[tokio::test]
     async fn hosts_end_as_the_sdks_table_of_partitions_says() {

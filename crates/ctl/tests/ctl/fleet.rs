@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use authkeys_testing::ec2::Ec2Stub;
 use authkeys_testing::moto::Moto;
-use authkeys_testing::{Run, clean_ctl, outcome_of, stand_in};
+use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
 
-use crate::instances::{fleet_at, run_instances, tag, terminate};
+use crate::desk::{bucket, document};
+use crate::instances::{REGION, fleet_at, run_instances, tag, terminate};
 
 const NEW: &str = "9f86d081884c7d65";
 const OLD: &str = "0a1b2c3d4e5f6789";
@@ -123,6 +124,45 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
         .fails(1, &[&["no running instance matches"]]);
     fleet(&moto, &["--wait"]).fails(64, &[&["--document <NAME/SERIAL|DIGEST>"]]);
     fleet(&moto, &["--wait", "--document", "web"]).fails(64, &[&["neither NAME/SERIAL nor a digest"]]);
+}
+
+#[test]
+fn a_revocation_that_waits_names_the_nodes_that_do_not_answer_and_says_how_long_it_took() {
+    let Some((moto, desk)) = bucket() else { return };
+    let nodes = run_instances(&moto, 3, &[("Role", "worker")]);
+    let other = run_instances(&moto, 1, &[("Role", "db")]).remove(0);
+    let (kept, stolen) = (Key::new("kept"), Key::new("stolen"));
+    let target = "s3://keys/workers.json";
+    desk.file("a", document(Some(7), &[&kept, &stolen]));
+    desk.publish("a", target, &[]).succeeds();
+    for node in nodes.iter().chain([&other]) {
+        report(&moto, node, "ok", "workers/7", OLD, "");
+    }
+    let revoke = |timeout: &str| {
+        let mut command = clean_ctl();
+        command.envs(stand_in(&moto.endpoint())).env("AWS_REGION", REGION);
+        command.args(["revoke", target, &stolen.fingerprint(), "--yes", "--wait", "--filter", "tag:Role=worker"]);
+        outcome_of(command.args(["--timeout", timeout]))
+    };
+    let late = revoke("3s");
+    assert_eq!(late.status, 1, "{late:?}");
+    assert!(
+        late.stdout.contains("published workers/8 at s3://keys/workers.json"),
+        "it is revoked all the same: {late:?}"
+    );
+    assert!(nodes.iter().all(|node| late.stdout.contains(node)) && !late.stdout.contains(&other), "{late:?}");
+    assert!(late.stderr.ends_with("3 of 3 nodes do not have workers/8 after 3s: 3 behind\n"), "{late:?}");
+
+    // Two have it; run again, it publishes nothing and waits for the last.
+    nodes[..2].iter().for_each(|node| report(&moto, node, "ok", "workers/8", NEW, ""));
+    let late = revoke("3s");
+    assert_eq!(late.status, 1, "{late:?}");
+    assert!(late.stdout.contains("this is what is published already, with serial 8"), "{late:?}");
+    assert!(late.stdout.contains(&nodes[2]) && !late.stdout.contains(&nodes[0]), "{late:?}");
+    report(&moto, &nodes[2], "ok", "workers/8", NEW, "");
+    let done = revoke("60s");
+    assert_eq!(done.status, 0, "{done:?}");
+    assert!(done.stdout.contains("all 3 nodes have workers/8, after "), "{done:?}");
 }
 
 #[test]
