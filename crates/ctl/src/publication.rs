@@ -158,7 +158,11 @@ impl<'a> Publisher<'a> {
             Ended::Published(document) | Ended::Already(document) if self.options.waiting.wait => {
                 fleet::wait_for(&self.options.waiting, &document)
             }
-            Ended::Published(_) | Ended::Already(_) | Ended::Shown => Ok(Exit::Good),
+            Ended::Published(document) => {
+                fleet::next_command(&document).map(print);
+                Ok(Exit::Good)
+            }
+            Ended::Already(_) | Ended::Shown => Ok(Exit::Good),
         }
     }
 

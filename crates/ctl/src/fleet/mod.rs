@@ -153,14 +153,25 @@ impl Waiting {
 
 /// Waits until all nodes have a document that was published.
 pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, Exit> {
-    let wanted = match (&document.name, document.serial) {
-        (Some(name), Some(serial)) => Wanted::Numbered { name: name.clone(), serial },
-        _ => document.digest.hex().parse().map_err(|fault: String| {
-            complain(&fault);
-            Exit::Failed
-        })?,
-    };
+    let wanted = wanted(document).map_err(|fault| {
+        complain(&fault);
+        Exit::Failed
+    })?;
     wait(&waiting.selection, &wanted, waiting.timeout, &Output::default())
+}
+
+/// The command that waits for the nodes after a publication.
+pub(super) fn next_command(document: &Document) -> Option<String> {
+    let wanted = wanted(document).ok()?;
+    Some(format!("see when all nodes have it: authkeysctl fleet --wait --document {wanted}\n"))
+}
+
+/// How nodes report this document.
+fn wanted(document: &Document) -> Result<Wanted, String> {
+    match (&document.name, document.serial) {
+        (Some(name), Some(serial)) => Ok(Wanted::Numbered { name: name.clone(), serial }),
+        _ => document.digest.hex().parse(),
+    }
 }
 
 /// Runs the command.

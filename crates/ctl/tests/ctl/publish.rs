@@ -37,6 +37,7 @@ fn a_publication_takes_the_next_serial_and_changes_no_other_byte() {
     );
     assert!(run.stdout.starts_with(&first), "{run:?}");
     assert!(run.stdout.contains(&format!("published workers/1 at {TARGET}, version ")), "{run:?}");
+    assert!(run.stdout.ends_with(": authkeysctl fleet --wait --document workers/1\n"), "{run:?}");
     assert_eq!(
         bucket.published(),
         document(None, &[&one]).replacen("\"version\": 1,", "\"version\": 1,\n  \"serial\": 1,", 1)
