@@ -10,4 +10,5 @@ mod examples;
 mod install_guide;
 mod manual;
 mod operate_guide;
+mod policies;
 mod readme;

@@ -209,7 +209,8 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
 #[test]
 fn wildcards_and_their_escapes_are_sent_as_they_are_written_and_told_in_the_help() {
     let ec2 = Ec2Stub::start();
-    ec2.show(&["<DescribeInstancesResponse/>"]);
+    let none = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><reservationSet/></DescribeInstancesResponse>";
+    ec2.show(&[none]);
     for (value, sent) in [
         ("prod*", "prod*"),
         ("web-?", "web-?"),

@@ -224,6 +224,33 @@ fn a_key_set_that_has_expired_is_edited_with_a_new_end_and_else_the_way_out_is_t
 }
 
 #[test]
+fn nothing_that_the_published_key_set_says_reaches_a_terminal_unmade_when_it_is_edited() {
+    let (one, two) = (Key::new("one"), Key::new("two"));
+    let hostile = "\\u001b]0;x\\u0007\\u202e\\r\\u009b2J";
+    let text = document(Some(7), &[&one, &two]).replace(" two\"", &format!(" {hostile}\""));
+    assert!(text.contains(hostile));
+    let Some(bucket) = Bucket::new() else { return };
+    bucket.moto.switch_versions_on("keys");
+    let first = bucket.moto.put_object("keys", "prod/workers.json", text.as_bytes()).unwrap();
+    bucket.put(document(Some(8), &[&one]));
+    let (three, print) = (Key::new("three"), two.fingerprint());
+    for (command, arguments) in [
+        ("rollback", &["--to", &first, "--dry-run"][..]),
+        ("rollback", &["--to", &first, "--yes"]),
+        ("grant", &[&three.line, "--dry-run"]),
+        ("revoke", &["comment:*x*", "--dry-run", "--yes"]),
+        ("revoke", &["comment:\u{1b}[31m*", "--dry-run"]),
+        ("revoke", &[&print, "--yes"]),
+    ] {
+        let run = bucket.run(command, TARGET, arguments);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}', '\r', '\u{9b}']), "{command} {arguments:?}: {run:?}");
+        assert!(!said.is_empty() && run.status != 101, "{run:?}");
+    }
+    assert!(bucket.published().contains(&format!("\"{print}\"")), "{}", bucket.published());
+}
+
+#[test]
 fn a_signed_key_set_is_signed_anew_or_not_touched() {
     let (one, two, ops, stranger) = (Key::new("one"), Key::new("two"), Key::new("ops"), Key::new("stranger"));
     let Some(bucket) = Bucket::new() else { return };
