@@ -231,6 +231,15 @@ fn a_key_in_the_format_of_another_program_is_named_with_the_command_that_convert
 }
 
 #[test]
+fn a_time_that_is_no_text_says_what_it_must_be() {
+    for time in ["1798761600", "true", "{}", "[\"2027-01-01T00:00:00Z\"]", "null", "\"2027-01-01\""] {
+        let json = format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\",\"not_after\":{time}}}]}}", ed(1));
+        let words = "RFC 3339 time with an offset, such as";
+        assert!(refusal(&json).contains(words), "{json}: {}", refusal(&json));
+    }
+}
+
+#[test]
 fn a_line_that_is_no_key_says_what_it_is_taken_for() {
     let (key, long) = (ed(2), rsa(2_048, 1));
     let (_, blob) = key.split_once(' ').unwrap();
@@ -245,6 +254,11 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
         (format!("@revoked * {key}"), "as in known_hosts"),
         (format!("@cert-authority *.example.org {key}"), "as in known_hosts"),
         (format!("ops@acme {key}"), "allowed_signers"),
+        (
+            format!("ops:{key}"),
+            "names a user before the key type, as in the metadata of Google Cloud; begin the line with ssh-ed25519",
+        ),
+        (format!("deploy:{long}"), "\"deploy:ssh-rsa\" names a user"),
         ("2048 65537 1234567890123456789 me@here".to_owned(), "SSH protocol 1"),
         (format!("- {key}"), "begins with a dash"),
         (format!("rsa-sha2-512 {}", &long[8..]), "write ssh-rsa before the same base64"),

@@ -132,20 +132,36 @@ fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<
 }
 
 /// An RFC 3339 time with its offset.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 struct Time(Timestamp);
 
-impl TryFrom<String> for Time {
-    type Error = String;
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
 
-    fn try_from(text: String) -> Result<Self, String> {
+        impl Visitor<'_> for Text {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 time with an offset, such as \"2027-01-01T00:00:00Z\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Time, E> {
+                Time::parse(text).map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+impl Time {
+    fn parse(text: &str) -> Result<Self, String> {
         // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants access is strict.
         match text.parse::<Timestamp>() {
-            Ok(time) if is_rfc_3339(&text) => Ok(Self(time)),
+            Ok(time) if is_rfc_3339(text) => Ok(Self(time)),
             // What publishers write for "never" may lie some hours behind the last instant that is counted.
-            Err(_) if is_rfc_3339(&text) && is_past_the_last(&text) => Ok(Self(Timestamp::MAX)),
-            _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(&text))),
+            Err(_) if is_rfc_3339(text) && is_past_the_last(text) => Ok(Self(Timestamp::MAX)),
+            _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(text))),
         }
     }
 }

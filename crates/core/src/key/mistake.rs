@@ -45,6 +45,12 @@ pub enum Mistake {
          with options"
     )]
     HostOrPrincipal(String),
+    /// A name that is glued to the key type by a colon.
+    #[error(
+        "{0:?} names a user before the key type, as in the metadata of Google Cloud; begin the line with {1}, and name \
+         accounts in a JSON document"
+    )]
+    UserAndType(String, String),
     /// Numbers alone.
     #[error("this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`")]
     Ssh1,
@@ -90,6 +96,11 @@ impl Mistake {
         }
         if first.starts_with("@cert-authority") || first.starts_with("@revoked") {
             return Some(Self::HostOrPrincipal(brief(first)));
+        }
+        if let Some((_, kind)) = first.rsplit_once(':').filter(|(_, kind)| looks_like_type(kind))
+            && !first.contains(['"', '='])
+        {
+            return Some(Self::UserAndType(brief(first), brief(kind)));
         }
         let is_host = first == "localhost" || first.contains(['.', ':', '@', '[', '|']);
         let is_option = first.contains(['"', '=']) && !first.starts_with('|');
