@@ -94,6 +94,10 @@ impl Target {
                 Some("a version that is there already cannot be written; leave what follows the name out")
             }
             SourceUrl::Parameter { id, .. } => reserved(id),
+            SourceUrl::Secret { field: Some(_), .. } => Some(
+                "`field=` names one field of a secret, and a whole document is written; give the key set a secret, a \
+                 parameter or an object of its own",
+            ),
             SourceUrl::S3 { .. } | SourceUrl::Secret { .. } => None,
         };
         match fault {
@@ -209,7 +213,9 @@ impl Target {
 /// Of a secret's stages only the current one is published.
 fn current(url: SourceUrl) -> SourceUrl {
     match url {
-        SourceUrl::Secret { id, region, .. } => SourceUrl::Secret { id, region, stages: [Stage::Current].into() },
+        SourceUrl::Secret { id, region, .. } => {
+            SourceUrl::Secret { id, region, field: None, stages: [Stage::Current].into() }
+        }
         other => other,
     }
 }
