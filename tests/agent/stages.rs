@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use authkeys_core::origin::Class;
 use authkeys_core::origin::Stage::{Pending, Previous};
 use authkeys_core::outcome::{Outcome, Problem, Status};
 use authkeys_core::report::entries::entries;
@@ -311,5 +312,20 @@ fn a_field_of_a_secret_is_the_document_and_nothing_beside_it_is_kept_or_told() {
     assert_eq!(kept, [ed(3)]);
     for text in kept.iter().chain([&told]) {
         assert!(!text.contains("c2VjcmV0") && !text.contains("OPENSSH"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_known_of_one_field_of_a_secret_lets_nobody_in_by_another_field() {
+    let world = World::new(
+        "source = \"secretsmanager:team?field=a\"\n[[account]]\nuser = \"a\"\n\
+         [[account]]\nuser = \"b\"\nsource = \"secretsmanager:team?field=b\"\n",
+    );
+    world.publish("secretsmanager:team?field=a", "v1", &format!("{{\"a\":\"{}\"}}", ed(1)));
+    world.fail("secretsmanager:team?field=b", Class::Transient);
+    for _ in 0..2 {
+        let outcome = world.cycle();
+        assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1)]), String::new()));
+        assert_eq!([0, 1].map(|at| outcome.accounts[at].status), [Status::Ok, Status::Failed]);
     }
 }

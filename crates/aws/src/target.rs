@@ -245,3 +245,15 @@ impl std::fmt::Display for Target {
         f.write_str(&self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_a_secret_is_no_target() {
+        let fault = Target::parse("secretsmanager:team?field=pub_key").unwrap_err();
+        assert!(fault.contains("is no target: `field=` names one field"), "{fault}");
+        assert!(Target::parse("secretsmanager:team").is_ok());
+    }
+}
