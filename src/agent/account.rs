@@ -21,7 +21,7 @@ use authkeys_core::document::{Digest, Document, LeftOut, Rules};
 use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired};
+use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, managed_by};
 use authkeys_core::user::UserName;
 
 /// What stands where an account's keys go, or an account that cannot be served.
@@ -108,7 +108,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
             let names = names(account, &target);
-            let desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()), &files);
+            let mut desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()), &files);
+            desired.head = Some(managed_by([account.source.to_string().as_str()]));
             let plan = files.plan(Purpose::KeySet, &desired, account.mode, &mine.installed);
             (desired, plan)
         };

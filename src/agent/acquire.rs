@@ -136,7 +136,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Ok(current) => {
                     let last = last.map(|(last, _)| last.further).unwrap_or_default();
                     let (further, refused, notes) =
-                        self.judge_further(&current, further, last, (&rules, signers), cycle);
+                        self.judge_further(&current, (url, further), last, (&rules, signers), cycle);
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
@@ -244,6 +244,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         signers: Option<&Signers>,
         cycle: &mut Cycle<'_>,
     ) -> Result<Standing, Refusal> {
+        let part = document_of(url, part)?;
         let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
         let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.clock)?;
         match mark {
@@ -258,7 +259,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn judge_further(
         &self,
         current: &Standing,
-        parts: BTreeMap<Stage, Part>,
+        (url, parts): (&SourceUrl, BTreeMap<Stage, Part>),
         mut last: BTreeMap<Stage, Standing>,
         (rules, signers): (&Rules, Option<&Signers>),
         cycle: &mut Cycle<'_>,
@@ -266,21 +267,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stage, part) in parts {
-            let standing = match self.read(&part, rules, signers, None, cycle.clock) {
-                Ok(Read { document, signer, .. }) if counts(stage, &document) => {
+            let label = part.version.label.clone();
+            let read = document_of(url, part)
+                .and_then(|part| Ok((self.read(&part, rules, signers, None, cycle.clock)?, part)));
+            let standing = match read {
+                Ok((Read { document, signer, .. }, part)) if counts(stage, &document) => {
                     Some(cycle.keep(document, signer, part))
                 }
                 Ok(_) => {
                     notes.push(format!(
                         "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
                          {}'s; publish it with a higher one, or take the stage away",
-                        part.version.label,
+                        label,
                         Stage::Current
                     ));
                     None
                 }
                 Err(Refusal { code, text }) => {
-                    let text = format!("{stage} (version {}): {text}", part.version.label);
+                    let text = format!("{stage} (version {label}): {text}");
                     refused.push(Refusal { code, text });
                     // What became current has left its stage; it must not come back as pending.
                     last.remove(&stage).filter(|one| counts(stage, &one.document) && one.version != current.version)
@@ -312,6 +316,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
         Ok(Read { document, signer, mark })
     }
+}
+
+/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped here.
+fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
+    let Some(name) = url.field() else { return Ok(part) };
+    let bytes = document::field(&part.bytes, name)
+        .map_err(|fault| Refusal { code: FaultCode::DocumentInvalid, text: chain(&fault) })?;
+    Ok(Part { bytes, ..part })
 }
 
 /// Why a document is refused.

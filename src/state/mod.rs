@@ -24,7 +24,7 @@ pub struct State {
     schema: u32,
     /// The document last accepted from each source, by the source's whole URL.
     pub sources: BTreeMap<String, Accepted>,
-    /// The highest serial accepted, by the source's URL without its query. It outlives the source in the configuration;
+    /// The highest serial accepted, by the source's URL without its query (a secret's field excepted). It outlives the source in the configuration;
     /// only a rollback that was asked for lowers or removes it.
     pub marks: BTreeMap<String, Mark>,
     /// By account.
@@ -114,7 +114,7 @@ impl State {
     /// added to it takes no key away.
     pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
         let mark = url.mark();
-        let same = || self.sources.iter().find(|(other, _)| without_query(other) == mark).map(|(_, accepted)| accepted);
+        let same = || self.sources.iter().find(|(other, _)| mark_of(other) == mark).map(|(_, accepted)| accepted);
         self.sources.get(&url.to_string()).or_else(same)
     }
 
@@ -128,13 +128,13 @@ impl State {
             }
             names.insert(name);
         }
-        self.sources.retain(|name, _| names.contains(name) || marks.contains(without_query(name)));
+        self.sources.retain(|name, _| names.contains(name) || marks.contains(&mark_of(name)));
     }
 }
 
-/// What a canonical URL shows as `?` begins its query.
-fn without_query(url: &str) -> &str {
-    url.split_once('?').map_or(url, |(before, _)| before)
+/// What a source's mark belongs to. A URL that only a later version knows is another source.
+fn mark_of(url: &str) -> String {
+    SourceUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.mark())
 }
 
 impl Accepted {

@@ -37,6 +37,33 @@ fn the_published_set_reaches_every_account_and_then_nothing_is_written() {
 }
 
 #[test]
+fn an_upgrade_writes_nothing_and_the_line_that_names_the_source_comes_with_the_next_change() {
+    let world = World::new(TWO);
+    let exclusive = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\nmode = \"exclusive\"\n";
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    let head = "# managed by authkeysd from file:/k: changes between these lines are overwritten\n";
+    let with_head = format!("# BEGIN authkeysd\n{head}{}\n# END authkeysd\n", ed(1));
+    assert_eq!(world.host.whole_text(A), with_head);
+    // As an earlier version left it.
+    world.host.set(A, &block(&[&ed(1)]));
+    let writes = *world.host.writes.borrow();
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, outcome.changed(), *world.host.writes.borrow()), (Status::Ok, false, writes));
+    assert_eq!(world.host.whole_text(A), block(&[&ed(1)]));
+    world.publish("file:/k", "2", &format!("{}\n", ed(2)));
+    world.cycle();
+    assert!(world.host.whole_text(A).starts_with(&format!("# BEGIN authkeysd\n{head}{}\n", ed(2))));
+
+    let world = World::new(exclusive);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    assert_eq!(world.host.whole_text(A), format!("{head}{}\n", ed(1)));
+    world.host.set(A, &format!("{}\n", ed(1)));
+    assert!(!world.cycle().changed());
+}
+
+#[test]
 fn f47_a_document_may_name_an_account_as_the_configuration_or_as_the_name_service_does() {
     for (configured, counts) in [("jo", ["jo", "jo@example.org"].as_slice()), ("a", &["a"])] {
         for (account, wanted) in [("jo", "jo"), ("jo@example.org", "jo@example.org"), ("a", "a"), ("Jo", "Jo")] {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use authkeys_core::origin::Class;
 use authkeys_core::origin::Stage::{Pending, Previous};
 use authkeys_core::outcome::{Outcome, Problem, Status};
 use authkeys_core::report::entries::entries;
@@ -278,4 +279,53 @@ fn a_pending_document_is_told_when_it_comes() {
     assert_eq!(told[0].digest, now.sources[0].stages[1].document.digest.map(|digest| digest.to_string()));
     let text = authkeys_core::report::text::render(&now, false, authkeys_core::report::text::Colour::No);
     assert!(text.starts_with("source file:/k, version v1\n  and AWSPENDING, version v2\n"), "{text}");
+}
+
+#[test]
+fn a_field_of_a_secret_is_the_document_and_nothing_beside_it_is_kept_or_told() {
+    const FIELD: &str = "secretsmanager:team?field=pub_key";
+    let world = World::new(&TWO.replace("file:/k", FIELD));
+    let secret = |name: &str, key: u16| {
+        let private = "-----BEGIN OPENSSH PRIVATE KEY-----\\nc2VjcmV0\\n";
+        format!("{{\"{name}\":\"{}\",\"PrivateKey\":\"{private}\"}}", ed(key))
+    };
+    world.publish(FIELD, "v1", &secret("pub_key", 1));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])), "{outcome:?}");
+    // The field left the secret: nothing is taken away, and names are named.
+    world.publish(FIELD, "v2", &secret("public", 2));
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(1)])));
+    assert_eq!(outcome.sources[0].problem, Some(Problem::Refused));
+    let detail = &outcome.sources[0].detail;
+    assert!(detail.contains("no field \"pub_key\", only \"public\", \"PrivateKey\""), "{detail}");
+    // A pending version without the field costs the current one nothing.
+    world.publish(FIELD, "v3", &secret("pub_key", 3));
+    world.stage(FIELD, Pending, "v4", "{}");
+    let outcome = world.cycle();
+    assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(3)])), "{outcome:?}");
+    world.unstage(FIELD, Pending);
+    assert_eq!(world.cycle().status, Status::Ok);
+    let told = format!("{outcome:?}");
+    let documents = std::fs::read_dir(world.state.path().join("documents")).unwrap();
+    let kept: Vec<String> = documents.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert_eq!(kept, [ed(3)]);
+    for text in kept.iter().chain([&told]) {
+        assert!(!text.contains("c2VjcmV0") && !text.contains("OPENSSH"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_known_of_one_field_of_a_secret_lets_nobody_in_by_another_field() {
+    let world = World::new(
+        "source = \"secretsmanager:team?field=a\"\n[[account]]\nuser = \"a\"\n\
+         [[account]]\nuser = \"b\"\nsource = \"secretsmanager:team?field=b\"\n",
+    );
+    world.publish("secretsmanager:team?field=a", "v1", &format!("{{\"a\":\"{}\"}}", ed(1)));
+    world.fail("secretsmanager:team?field=b", Class::Transient);
+    for _ in 0..2 {
+        let outcome = world.cycle();
+        assert_eq!((world.host.text(A), world.host.text(B)), (block(&[&ed(1)]), String::new()));
+        assert_eq!([0, 1].map(|at| outcome.accounts[at].status), [Status::Ok, Status::Failed]);
+    }
 }

@@ -44,7 +44,9 @@ impl Node {
     #[track_caller]
     fn holds(&self, keys: &[&Key]) {
         let lines: Vec<_> = keys.iter().map(|key| format!("{}\n", key.line)).collect();
-        let block = format!("# BEGIN authkeysd\n{}# END authkeysd\n", lines.concat());
+        let head =
+            format!("# managed by authkeysd from {}: changes between these lines are overwritten\n", self.setup.source);
+        let block = format!("# BEGIN authkeysd\n{head}{}# END authkeysd\n", lines.concat());
         let found = self.files().map(|file| std::fs::read_to_string(file).unwrap());
         assert_eq!(found, [format!("{}\n{block}", self.own.line), block]);
     }

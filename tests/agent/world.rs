@@ -120,7 +120,13 @@ impl Memory {
         self.files.borrow().keys().filter(|path| path.parent() == Some(directory)).cloned().collect()
     }
 
+    /// What the file holds, without the line that names the source.
     pub(crate) fn text(&self, path: &str) -> String {
+        let whole = self.whole_text(path);
+        whole.split_inclusive('\n').filter(|line| !line.starts_with("# managed by authkeysd from ")).collect()
+    }
+
+    pub(crate) fn whole_text(&self, path: &str) -> String {
         self.files
             .borrow()
             .get(&PathBuf::from(path))

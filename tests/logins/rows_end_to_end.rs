@@ -164,7 +164,8 @@ fn f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat() {
         run.succeeds();
         assert!(!login("alice", &rsa) && !login("alice", &ours) && !login("bob", &ours));
         assert!(login("alice", &own) && login("alice", &new) && login("bob", &new));
-        assert_eq!(read("alice"), format!("{}\n# BEGIN authkeysd\n{}\n# END authkeysd\n", own.line, new.line));
+        let head = format!("# managed by authkeysd from {}: changes between these lines are overwritten", setup.source);
+        assert_eq!(read("alice"), format!("{}\n# BEGIN authkeysd\n{head}\n{}\n# END authkeysd\n", own.line, new.line));
         for key in [&rsa, &ours] {
             assert_eq!(
                 run.stdout.matches(&format!("- {}", key.fingerprint())).count(),

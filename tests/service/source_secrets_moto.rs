@@ -261,3 +261,26 @@ fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::prelude::BASE64_STANDARD.encode(bytes)
 }
+
+#[test]
+fn a_field_of_a_key_value_secret_lets_its_key_log_in_and_a_missing_one_names_those_that_are_there() {
+    if !inside() && !Moto::prepare() {
+        return;
+    }
+    lab(|| {
+        let moto = Moto::start();
+        let key = Key::new("team");
+        let private = std::fs::read_to_string(key.private()).unwrap();
+        let value = json!({ "pub_key": key.line, "owner": "team-a", "priv_key": private }).to_string();
+        secrets(&moto, "CreateSecret", &json!({ "Name": "prod/ssh/team-a", "SecretString": value }));
+        let mut setup = node(&moto, "secretsmanager:prod/ssh/team-a?field=pub_key").account("alice", "");
+        let run = setup.run(["sync"]);
+        run.succeeds();
+        assert!(login("alice", &key), "{run:?}");
+        setup.source = "secretsmanager:prod/ssh/team-a?field=public".to_owned();
+        let run = setup.run(["sync"]);
+        assert!(run.stderr.contains("no field \"public\", only \"") && run.stderr.contains("\"owner\""), "{run:?}");
+        assert!(!run.stderr.contains("team-a\"") && !run.stderr.contains("PRIVATE KEY"), "{run:?}");
+        assert!(login("alice", &key), "nothing is taken away");
+    });
+}

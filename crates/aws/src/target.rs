@@ -92,6 +92,10 @@ impl Target {
                 Some("a version that is there already cannot be written; leave what follows the name out")
             }
             SourceUrl::Parameter { id, .. } => reserved(id),
+            SourceUrl::Secret { field: Some(_), .. } => Some(
+                "`field=` names one field of a secret, and a whole document is written; give the key set a secret, a \
+                 parameter or an object of its own",
+            ),
             SourceUrl::S3 { .. } | SourceUrl::Secret { .. } => None,
         };
         match fault {
@@ -207,7 +211,9 @@ impl Target {
 /// Of a secret's stages only the current one is published.
 fn current(url: SourceUrl) -> SourceUrl {
     match url {
-        SourceUrl::Secret { id, region, .. } => SourceUrl::Secret { id, region, stages: [Stage::Current].into() },
+        SourceUrl::Secret { id, region, .. } => {
+            SourceUrl::Secret { id, region, field: None, stages: [Stage::Current].into() }
+        }
         other => other,
     }
 }
@@ -235,5 +241,17 @@ fn reserved(id: &str) -> Option<&'static str> {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_a_secret_is_no_target() {
+        let fault = Target::parse("secretsmanager:team?field=pub_key").unwrap_err();
+        assert!(fault.contains("is no target: `field=` names one field"), "{fault}");
+        assert!(Target::parse("secretsmanager:team").is_ok());
     }
 }

@@ -14,6 +14,7 @@ use super::Published;
 use crate::client::fault::{Call, no_region};
 use crate::client::retry::{RandomJitter, retry};
 use crate::source::Sources;
+use authkeys_core::document;
 use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, SourceUrl, Stage};
 use authkeys_core::publishing::place::{Pin, Place};
 use authkeys_core::publishing::versions::StoredVersion;
@@ -80,10 +81,22 @@ impl Archive {
 
     /// What is published there; of a place that pins a version, that version.
     pub async fn read(&self) -> Result<InForce, FetchError> {
-        match &self.place.pin {
-            Some(pin) => Ok(InForce { published: self.read_pinned(pin).await?, beside: Vec::new() }),
-            None => self.fetch(&self.place.url).await,
-        }
+        let InForce { published, beside } = match &self.place.pin {
+            Some(pin) => InForce { published: self.read_pinned(pin).await?, beside: Vec::new() },
+            None => self.fetch(&self.place.url).await?,
+        };
+        Ok(InForce { published: self.document_of(published)?, beside })
+    }
+
+    /// The document in what is published: all of it, or one field of a secret.
+    fn document_of(&self, published: Published) -> Result<Published, FetchError> {
+        let Some(name) = self.place.url.field() else { return Ok(published) };
+        let bytes = document::field(&published.bytes, name).map_err(|fault| FetchError {
+            class: Class::Invalid,
+            message: format!("{}: {fault}", self.place),
+            remedy: "nodes refuse it".to_owned(),
+        })?;
+        Ok(Published { bytes, ..published })
     }
 
     /// What one version holds.
@@ -92,7 +105,7 @@ impl Archive {
         if version.is_current && version.id == s3::UNVERSIONED {
             return Ok(self.fetch(&self.place.url).await?.published);
         }
-        self.read_pinned(&Pin::Version(version.id.clone())).await
+        self.document_of(self.read_pinned(&Pin::Version(version.id.clone())).await?)
     }
 
     /// Which versions there are.

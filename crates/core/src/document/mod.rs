@@ -19,9 +19,11 @@ use crate::user::UserName;
 use crate::words::{brief, cut, plain};
 
 pub use envelope::Envelope;
+pub use field::{FieldFault, field};
 pub use private::PrivateKeyFound;
 
 mod envelope;
+mod field;
 mod foreign;
 mod json;
 mod private;

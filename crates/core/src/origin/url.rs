@@ -40,12 +40,14 @@ pub enum SourceUrl {
         /// The bucket's region; else the environment's, else IMDSv2's.
         region: Option<String>,
     },
-    /// `secretsmanager:NAME-OR-ARN[?stages=...][&region=R]`.
+    /// `secretsmanager:NAME-OR-ARN[?field=F][&stages=...][&region=R]`.
     Secret {
         /// The secret's name or ARN, percent-decoded.
         id: String,
         /// The stages whose documents are in force together; AWSCURRENT is among them.
         stages: BTreeSet<Stage>,
+        /// The field of the secret's JSON object that is the document; `None`: the whole value is.
+        field: Option<String>,
         /// The secret's region; else the ARN's, the environment's, IMDSv2's.
         region: Option<String>,
     },
@@ -72,7 +74,8 @@ impl SourceUrl {
         parse::parse(url).map_err(|fault| BadSourceUrl { url: url.to_owned(), fault })
     }
 
-    /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to.
+    /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to. Another field of a secret
+    /// is another document, so that it is part of it.
     pub fn mark(&self) -> String {
         match self {
             Self::File { path } => {
@@ -85,7 +88,15 @@ impl SourceUrl {
                 let [bucket, key] = [bucket, key].map(|name| percent_encode(name.as_bytes(), IN_PATH));
                 format!("s3://{bucket}/{key}")
             }
-            Self::Secret { id, .. } => format!("secretsmanager:{}", percent_encode(id.as_bytes(), IN_NAME)),
+            Self::Secret { id, field, .. } => {
+                let id = percent_encode(id.as_bytes(), IN_NAME);
+                match field {
+                    Some(field) => {
+                        format!("secretsmanager:{id}?field={}", percent_encode(field.as_bytes(), IN_QUERY))
+                    }
+                    None => format!("secretsmanager:{id}"),
+                }
+            }
             Self::Parameter { id, .. } => format!("ssm:{}", percent_encode(id.as_bytes(), IN_NAME)),
         }
     }
@@ -109,6 +120,14 @@ impl SourceUrl {
         }
     }
 
+    /// The field of the secret's JSON object that is the document, where one is named.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Secret { field, .. } => field.as_deref(),
+            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => None,
+        }
+    }
+
     fn query(&self) -> Vec<String> {
         let encoded = |name: &str, value: &str| format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY));
         let (first, region) = match self {
@@ -129,8 +148,9 @@ impl SourceUrl {
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mark())?;
+        let first = if self.field().is_none() { '?' } else { '&' };
         for (at, parameter) in self.query().iter().enumerate() {
-            write!(f, "{}{parameter}", if at == 0 { '?' } else { '&' })?;
+            write!(f, "{}{parameter}", if at == 0 { first } else { '&' })?;
         }
         Ok(())
     }
@@ -221,6 +241,22 @@ mod tests {
             assert_eq!(SourceUrl::parse(canonical).as_ref(), Ok(&url));
             assert_eq!(url.mark(), canonical.split('?').next().unwrap());
             assert_eq!(url.stages().iter().map(Stage::to_string).collect::<Vec<_>>().join(" "), stages);
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_secret_is_a_document_of_its_own() {
+        let whole = SourceUrl::parse("secretsmanager:team").unwrap();
+        let field = |text: &str| SourceUrl::parse(text).unwrap();
+        let ann = field("secretsmanager:team?region=eu-west-1&field=ann%20key&stages=AWSCURRENT");
+        assert_eq!(ann.to_string(), "secretsmanager:team?field=ann%20key&stages=AWSCURRENT&region=eu-west-1");
+        assert_eq!(SourceUrl::parse(&ann.to_string()).as_ref(), Ok(&ann));
+        assert_eq!((ann.field(), ann.region(), whole.field()), (Some("ann key"), Some("eu-west-1"), None));
+        assert_eq!(ann.mark(), field("secretsmanager:team?field=ann%20key").mark());
+        assert!(ann.mark() != whole.mark() && ann.mark() != field("secretsmanager:team?field=ann").mark());
+        for bad in ["secretsmanager:k?field=", "secretsmanager:k?field=a&field=b", "ssm:/k?field=a", "s3://b/k?field=a"]
+        {
+            assert!(SourceUrl::parse(bad).is_err(), "{bad}");
         }
     }
 

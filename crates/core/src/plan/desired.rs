@@ -33,6 +33,8 @@ pub struct Unreadable {
 /// What one account's file must and must not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
+    /// The line that names the source, where one is known: above the entries.
+    pub head: Option<String>,
     /// The lines of the keys in force: the pinned first, then in the documents' order; each line once.
     pub entries: Vec<Entry>,
     /// This node's break-glass keys: never taken away.

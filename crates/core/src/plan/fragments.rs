@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, Entry};
-use super::layout::{BEGIN, END, Mode, Plan, append_line, is_marker};
+use super::layout::{BEGIN, END, Mode, Plan, append_line, is_head, is_marker};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
@@ -81,7 +81,9 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
     let mut new = match mode {
         Mode::Exclusive => Vec::new(),
         Mode::Block => {
-            rules.keep(ours, |fingerprint, line| !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line))
+            let theirs: Vec<u8> =
+                ours.split_inclusive(|b| *b == b'\n').filter(|line| !is_head(line)).flatten().copied().collect();
+            rules.keep(&theirs, |fingerprint, line| !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line))
         }
     };
     let ours_before = lines(ours).filter_map(identify).map(|found| found.key.fingerprint()).collect::<HashSet<_>>();
@@ -94,7 +96,11 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
     if !new.is_empty() && !new.ends_with(b"\n") {
         new.push(b'\n');
     }
-    desired.entries.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+    // update-ssh-keys drops it when it writes the fragment again, and that is no reason to bring it back.
+    let head = desired.head.as_deref().filter(|_| !desired.entries.is_empty());
+    for line in head.into_iter().chain(desired.entries.iter().map(|entry| entry.line.as_str())) {
+        append_line(&mut new, line.as_bytes());
+    }
     if !(complete && nothing_else) {
         plan.content = Some(new);
     }

@@ -8,6 +8,10 @@ use crate::outcome::KeyShown;
 
 pub(super) const BEGIN: &str = "# BEGIN authkeysd";
 pub(super) const END: &str = "# END authkeysd";
+/// How the line begins that names the source of our lines.
+const MANAGED: &str = "# managed by authkeysd from ";
+/// The most sources that it names.
+const NAMED_SOURCES: usize = 3;
 
 /// How much of the file is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,17 @@ pub struct Plan {
     pub refresh: bool,
 }
 
+/// The line that tells whoever opens the file where its keys come from.
+pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
+    let sources: Vec<&str> = sources.into_iter().collect();
+    let named = sources.iter().take(NAMED_SOURCES).copied().collect::<Vec<_>>().join(" and ");
+    let more = match sources.len().saturating_sub(NAMED_SOURCES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{MANAGED}{named}{more}: changes between these lines are overwritten")
+}
+
 /// Plans one file. `installed` are the keys that authkeysd ever installed for the account.
 pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &BTreeSet<Fingerprint>) -> Plan {
     let old = present.unwrap_or_default();
@@ -63,7 +78,7 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
     let home = lines.iter().position(|line| line.is_home);
     for (at, line) in lines.iter().enumerate() {
         if Some(at) == home {
-            append_ours(&mut new, desired, mode);
+            append_ours(&mut new, desired, mode, desired.head.as_deref());
         }
         if line.owner == Owner::Foreign && !line.found.as_ref().is_some_and(|found| unwelcome(&found.key)) {
             append_line(&mut new, line.text);
@@ -72,7 +87,8 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
     }
     // Without a block there is nothing to say about an empty set, and a file is not touched to say it.
     if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
-        append_ours(&mut new, desired, mode);
+        let head = desired.head.as_deref().filter(|_| present.is_some() || !desired.entries.is_empty());
+        append_ours(&mut new, desired, mode, head);
     }
 
     let mut plan = compare(&lines, after, desired);
@@ -91,10 +107,10 @@ pub fn holds_our_block(present: &[u8]) -> bool {
 /// each costs many times as much. `None` where there is something to do, or to be looked at more closely.
 fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyBlob) -> bool) -> Option<Plan> {
     let text_len: usize = desired.entries.iter().map(|entry| entry.line.len() + 1).sum();
-    let mut ours = Vec::with_capacity(text_len + BEGIN.len() + END.len() + 2);
-    append_ours(&mut ours, desired, mode);
+    let mut ours = Vec::with_capacity(text_len + END.len() + 1);
+    append_entries(&mut ours, desired, mode);
     let others = match mode {
-        Mode::Exclusive if old == ours => [&[][..], &[][..]],
+        Mode::Exclusive if without_head(old) == ours => [&[][..], &[][..]],
         Mode::Exclusive => return None,
         Mode::Block => {
             let mut begin = 0;
@@ -103,7 +119,8 @@ fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyB
                 begin += line.len();
             }
             let (before, block) = old.split_at_checked(begin)?;
-            [before, block.strip_prefix(ours.as_slice())?]
+            let inside = block.strip_prefix(BEGIN.as_bytes())?.strip_prefix(b"\n")?;
+            [before, without_head(inside).strip_prefix(ours.as_slice())?]
         }
     };
     for line in others.into_iter().flat_map(|text| classify(text, mode)) {
@@ -147,6 +164,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
     let ended = |at: usize| lines.get(at + 1).is_some_and(|next| next.owner == Owner::Ours);
     let begin = lines.iter().position(whole).filter(|at| mode == Mode::Block && ended(*at));
+    let begin = begin.map(|at| at + usize::from(lines.get(at + 1).is_some_and(|next| is_head(next.text))));
     let mut new = Vec::with_capacity(old.len() + 1_024);
     for (at, line) in lines.iter().enumerate() {
         append_line(&mut new, line.text);
@@ -155,7 +173,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
         }
     }
     if begin.is_none() {
-        append_ours(&mut new, &missing, mode);
+        append_ours(&mut new, &missing, mode, None);
     }
     let mut plan = Plan { content: Some(new), in_force, ..Plan::default() };
     for shown in shown_once(&missing.entries) {
@@ -240,12 +258,37 @@ pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
     line.trim_ascii() == marker.as_bytes()
 }
 
-fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
-    let marker = |marker| if mode == Mode::Block { Some(marker) } else { None };
-    let entries = desired.entries.iter().map(|entry| entry.line.as_str());
-    for line in marker(BEGIN).into_iter().chain(entries).chain(marker(END)) {
-        append_line(new, line.as_bytes());
+fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&str>) {
+    if mode == Mode::Block {
+        append_line(new, BEGIN.as_bytes());
     }
+    if let Some(head) = head {
+        append_line(new, head.as_bytes());
+    }
+    append_entries(new, desired, mode);
+}
+
+/// What follows the line that names the source.
+fn append_entries(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
+    desired.entries.iter().for_each(|entry| append_line(new, entry.line.as_bytes()));
+    if mode == Mode::Block {
+        append_line(new, END.as_bytes());
+    }
+}
+
+/// Whether a line names the source of our lines.
+pub(super) fn is_head(line: &[u8]) -> bool {
+    line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
+}
+
+/// What stands behind the line that names the source, where there is one. It alone is no reason to write: an earlier
+/// version wrote none, and an upgrade must not write on every node at once.
+fn without_head(ours: &[u8]) -> &[u8] {
+    if !ours.starts_with(MANAGED.as_bytes()) {
+        return ours;
+    }
+    let end = ours.iter().position(|b| *b == b'\n').map_or(ours.len(), |feed| feed + 1);
+    ours.get(end..).unwrap_or_default()
 }
 
 /// Every line ends in LF, also a foreign last one that had none: else the next writer would glue two keys together.

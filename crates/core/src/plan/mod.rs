@@ -3,7 +3,7 @@
 pub use desired::{Desired, Entry, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
-pub use layout::{Mode, Plan, add_pinned, holds_our_block, our_keys, plan};
+pub use layout::{Mode, Plan, add_pinned, holds_our_block, managed_by, our_keys, plan};
 pub use readable::since;
 
 mod desired;

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::guard::{Guard, Held, MaxRemovals};
 use authkeys_core::key::{Fingerprint, identify};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, Plan, PresentLines, add_pinned, desired, plan};
+use authkeys_core::plan::{
+    Desired, ExpiryForm, Mode, Moment, Plan, PresentLines, add_pinned, desired, managed_by, plan,
+};
 use authkeys_core::user::UserName;
 use authkeys_testing::numbered::{ed, line, print, rsa, rules, wire};
 use jiff::Timestamp;
@@ -376,6 +378,7 @@ fn any_file() -> impl Strategy<Value = String> {
         Just("# BEGIN authkeysd\n".to_owned()),
         Just("# END authkeysd\n".to_owned()),
         Just("# a comment\n".to_owned()),
+        Just(format!("{}\n", managed_by(["file:/keys"]))),
         Just("\n".to_owned()),
         "[ -~]{0,12}\n",
     ];
@@ -397,7 +400,7 @@ proptest! {
         exclusive in any::<bool>(),
     ) {
         let text: String = published.iter().map(|n| format!("{}\n", ed(*n))).collect();
-        let desired = wanted(&text, &[]);
+        let desired = headed(&text, "file:/keys");
         let once: Vec<String> = once.iter().map(|n| ed(*n)).collect();
         let mut installed = prints(&once.iter().map(String::as_str).collect::<Vec<_>>());
         let mode = if exclusive { Mode::Exclusive } else { Mode::Block };
@@ -465,4 +468,50 @@ fn a_file_that_is_right_is_judged_alike_by_its_bytes_and_by_its_keys() {
     assert_eq!((found.content, found.in_force.len(), found.at_stake), (None, 3, 2));
     let found = plan(&desired, Mode::Exclusive, Some(format!("{exclusive}\n").as_bytes()), &installed);
     assert_eq!(found.content.as_deref(), Some(exclusive.as_bytes()));
+}
+
+/// With the line that names the source.
+fn headed(text: &str, source: &str) -> Desired {
+    let mut desired = wanted(text, &[]);
+    desired.head = Some(managed_by([source]));
+    desired
+}
+
+#[test]
+fn the_line_that_names_the_source_is_written_with_a_change_and_alone_causes_none() {
+    let nothing = BTreeSet::new();
+    let head = "# managed by authkeysd from s3://b/k: changes between these lines are overwritten\n";
+    let desired = headed(&format!("{}\n", ed(1)), "s3://b/k");
+    let in_block = format!("# BEGIN authkeysd\n{head}{}\n# END authkeysd\n", ed(1));
+    let theirs = format!("{}\n", ed(9));
+    assert_eq!(block(&desired, &theirs, &nothing), format!("{theirs}{in_block}"));
+    let alone = format!("{head}{}\n", ed(1));
+    let exclusive = |present: &str| after(plan(&desired, Mode::Exclusive, Some(present.as_bytes()), &nothing), present);
+    assert_eq!(exclusive(&theirs), alone);
+    // An earlier version wrote none, and the source may be called otherwise by now: both stay as they are.
+    for line in ["", "# managed by authkeysd from ssm:/old: changes between these lines are overwritten\n"] {
+        let present = format!("{theirs}{}", in_block.replace(head, line));
+        assert_eq!(plan(&desired, Mode::Block, Some(present.as_bytes()), &nothing).content, None);
+        let present = alone.replace(head, line);
+        assert_eq!(plan(&desired, Mode::Exclusive, Some(present.as_bytes()), &nothing).content, None);
+        let second = headed(&format!("{}\n{}\n", ed(1), ed(2)), "s3://b/k");
+        let with_change = block(&second, &format!("{theirs}{}", in_block.replace(head, line)), &nothing);
+        assert_eq!(with_change, format!("{theirs}# BEGIN authkeysd\n{head}{}\n{}\n# END authkeysd\n", ed(1), ed(2)));
+    }
+    // Anything else between the markers is undone.
+    for line in [format!("{head}{head}"), format!("{head}# mine\n"), "# mine\n".to_owned()] {
+        let present = format!("{theirs}{}", in_block.replace(head, &line));
+        assert_eq!(block(&desired, &present, &nothing), format!("{theirs}{in_block}"), "{line}");
+        assert_eq!(exclusive(&alone.replace(head, &line)), alone, "{line}");
+    }
+    // An absent file is not made to say that there is no key.
+    let none = headed("{\"version\":1,\"keys\":[]}", "s3://b/k");
+    assert_eq!(plan(&none, Mode::Exclusive, None, &nothing).content, None);
+    // Pinned keys go below it.
+    let pinned = wanted(&format!("{}\n", ed(7)), &[]);
+    let added = add_pinned(&pinned, Mode::Block, Some(in_block.as_bytes())).content.unwrap();
+    assert!(added.starts_with(format!("# BEGIN authkeysd\n{head}{}\n", ed(7)).as_bytes()));
+    let many = ["a", "b", "c", "d", "e"].map(|name| format!("file:/{name}"));
+    let text = managed_by(many.iter().map(String::as_str));
+    assert!(text.contains("from file:/a and file:/b and file:/c and 2 more: changes"), "{text}");
 }

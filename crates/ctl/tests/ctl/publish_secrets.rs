@@ -54,7 +54,8 @@ fn node_takes(moto: &Moto, source: &str, keys: &[&Key]) {
     setup.run(["sync"]).succeeds();
     let found = std::fs::read_to_string(path).unwrap();
     let lines: String = keys.iter().map(|key| format!("{}\n", key.line)).collect();
-    assert_eq!(found, format!("# BEGIN authkeysd\n{lines}# END authkeysd\n"));
+    let head = format!("# managed by authkeysd from {source}: changes between these lines are overwritten\n");
+    assert_eq!(found, format!("# BEGIN authkeysd\n{head}{lines}# END authkeysd\n"));
 }
 
 #[test]

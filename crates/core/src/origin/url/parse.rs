@@ -96,12 +96,15 @@ fn secret(rest: &str) -> Result<SourceUrl, String> {
         let message = "a secret's name has 1 to 512 letters, digits and `/_+=.@-`; write `secretsmanager:NAME` or `secretsmanager:ARN`";
         return Err(message.to_owned());
     }
-    let [stages, region] = parameters(query, ["stages", "region"])?;
+    let [stages, region, field] = parameters(query, ["stages", "region", "field"])?;
+    if field.as_ref().is_some_and(|field| field.len() > 256) {
+        return Err("`field=` names a field of at most 256 bytes".to_owned());
+    }
     let stages = match stages {
         Some(stages) => read_stages(&stages)?,
         None => DEFAULT_STAGES.into(),
     };
-    Ok(SourceUrl::Secret { id, stages, region: good_region(region)? })
+    Ok(SourceUrl::Secret { id, stages, field, region: good_region(region)? })
 }
 
 fn read_stages(list: &str) -> Result<BTreeSet<Stage>, String> {
