@@ -33,6 +33,7 @@ test command fusermount3 fuse3
 test command shellcheck shellcheck
 test command c++ g++
 test command git git
+test command jq jq
 test command mmdebstrap mmdebstrap
 test command systemd-nspawn systemd-container
 test command promtool prometheus
