@@ -174,7 +174,7 @@ fn f42_a_service_that_gets_no_thread_says_so_and_does_not_panic() {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         setup.write_config();
-        let program = setup.command();
+        let program = setup.command_for_all();
         let log = setup.path("service.log");
         let mut command = std::process::Command::new("sh");
         // Limits on tasks do not count for root.
