@@ -73,7 +73,7 @@ fn the_state_of_0_1_0_remembers_serials_and_which_keys_were_ours() {
     run.succeeds();
     assert!(run.stdout.contains(&format!("- {STOLEN}")), "{run:?}");
     let after = file_of(&setup);
-    assert!(!after.contains(&stolen) && after.contains(&kept) && after.contains(&SOMEBODY_ELSES), "{after}");
+    assert!(!after.contains(&stolen) && after.contains(&kept) && after.contains(SOMEBODY_ELSES), "{after}");
 }
 
 #[test]
