@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
-use super::{Exit, complain};
+use super::{Exit, complain, system};
 use crate::agent::read_signers;
 use crate::service::Setup;
 use authkeys_core::config::{Config, ConfigFault};
@@ -65,7 +63,7 @@ pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
 /// Reads the file of signers, where the configuration names one; each fault is one line.
 pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
     let path = config.signers.as_ref().map(|signers| signers.path.display().to_string()).unwrap_or_default();
-    read_signers(config, super::sync::sshd_zone).map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
+    read_signers(config, system::sshd_zone).map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
 }
 
 /// The configuration with the places that it and the environment name.
@@ -88,10 +86,4 @@ fn runtime_directory(config: &Config) -> PathBuf {
 fn systemd(variable: &str, default: &str) -> PathBuf {
     let list = std::env::var(variable).unwrap_or_default();
     PathBuf::from(list.split(':').next().filter(|path| !path.is_empty()).unwrap_or(default))
-}
-
-/// When the program was built.
-pub(super) fn built() -> Timestamp {
-    let built = env!("AUTHKEYSD_BUILT").parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    built.unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -19,6 +19,7 @@ mod run;
 mod sandbox;
 mod status;
 mod sync;
+mod system;
 mod tell;
 
 const PROGRAM: &str = "authkeysd";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Exit, check, complain, load, sync};
+use super::{Exit, check, complain, load, sync, system};
 use crate::fetch::{Remote, RemoteReports, Sources};
 use crate::host::Node;
 use crate::report::journal;
@@ -11,8 +11,7 @@ use crate::service::{Identify, Notify, Parts, Service};
 use authkeys_core::config::Config;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
-use authkeys_core::report::object;
-use authkeys_terminal::{bounded, clock};
+use authkeys_terminal::clock;
 
 /// How long the end waits until the last entries are written. A stop takes 2 s at most.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -55,7 +54,7 @@ pub(super) fn run(path: &Path) -> Exit {
     let parts = Parts {
         fetch: Sources::new(remote.clone()),
         host: Node::default(),
-        deliver: RemoteReports::new(remote, host()),
+        deliver: RemoteReports::new(remote, system::host()),
         load: move || {
             let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(&file, fault)).collect::<Vec<_>>();
             let config = load::config(&file).map_err(|faults| lines(faults).join("; "))?;
@@ -64,9 +63,9 @@ pub(super) fn run(path: &Path) -> Exit {
             Ok(load::setup(config))
         },
         clock,
-        zone: sync::sshd_zone,
-        built: load::built(),
-        identity: identity(),
+        zone: system::sshd_zone,
+        built: system::built(),
+        identity: system::identity(),
         identify: Identify::by(async move { identify.wait_for_instance().await.map(|instance| instance.id) }),
         notify: notify(),
     };
@@ -90,25 +89,6 @@ fn warn(config: &Config) {
     let warnings = sync::private_keys(config).chain(config.report.tag_names.warnings());
     warnings.for_each(|text| log(Kind::Warning, &format!("warning: {text}")));
     check::warn_of_unread(config);
-}
-
-/// What this node is called in reports when it is no instance.
-pub(super) fn host() -> object::Node {
-    object::Node::host(&identity(), &host_name())
-}
-
-/// What tells this node from others as long as no instance is known: the machine id, else the host name.
-fn identity() -> String {
-    let machine = bounded::read(Path::new("/etc/machine-id"), 256).ok().flatten();
-    let machine = machine.and_then(|found| String::from_utf8(found.content).ok()).unwrap_or_default();
-    match machine.trim() {
-        "" | "uninitialized" => host_name(),
-        id => id.to_owned(),
-    }
-}
-
-fn host_name() -> String {
-    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn notify() -> Notify {

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use tokio::time::timeout;
 
-use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, tell};
+use super::{Exit, Sync, block_on, colour, complain, load, print, print_json, system, tell};
 use crate::agent::{Agent, Intent};
 use crate::fetch::{Remote, Sources};
 use crate::host::{Node, preflight};
@@ -21,10 +20,8 @@ use authkeys_core::outcome::{Fault, FaultClass, Outcome, chain};
 use authkeys_core::report::entries::each_entry;
 use authkeys_core::report::text;
 use authkeys_core::words::counted;
-use authkeys_terminal::{bounded, clock};
+use authkeys_terminal::clock;
 
-/// The most bytes of a zone's description; the longest have some 4 KB.
-const MAX_ZONE: u64 = 1 << 16;
 /// How long the metadata service is waited for when everything else is done.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -45,7 +42,8 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
     let remote = Remote::by_environment();
-    let agent = Agent { config, fetch: Sources::new(remote.clone()), host, zone: sshd_zone, built: load::built() };
+    let agent =
+        Agent { config, fetch: Sources::new(remote.clone()), host, zone: system::sshd_zone, built: system::built() };
     let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
     let work = async {
         let place = runtime.clone();
@@ -176,10 +174,4 @@ fn closing(outcome: &Outcome, options: &Sync) -> String {
     }
     let accounts = outcome.accounts.iter().filter(|account| account.changed).count();
     format!("nothing was written; {} would change\n", counted(accounts, "account"))
-}
-
-/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
-pub(super) fn sshd_zone() -> TimeZone {
-    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
-    file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
 }

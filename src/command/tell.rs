@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{complain, run};
+use super::{complain, system};
 use crate::fetch::{Remote, RemoteReports};
 use crate::report::{beside, metrics_file};
 use authkeys_core::config::Report;
@@ -24,7 +24,7 @@ const AGAIN: Backoff = Backoff { first: Duration::from_millis(200), longest: Dur
 
 /// Brings the outcome to every place that is configured, and notes in it how that went.
 pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
-    let reports = RemoteReports::new(remote.clone(), run::host());
+    let reports = RemoteReports::new(remote.clone(), system::host());
     // While it is not decided whether the node is stale, what was told before stands.
     let told = Told::of(outcome);
     let before = std::mem::take(&mut outcome.reports);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
 use super::{Finding, Level, fault_finding, login};
 use crate::agent::{host_fault, located, obstacle_faults};
-use crate::command::sync;
+use crate::command::system;
 use crate::host::sshd::NoSettings;
 use crate::host::{Account, Host as _, Node, Place, Target, selinux, strict};
 use authkeys_core::config::{AccountConfig, Config};
@@ -160,7 +160,7 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
     // What cannot be read has been told of.
     let content = read.and_then(|read| node.read(read).ok()).and_then(|found| found.content).unwrap_or_default();
     let now = authkeys_terminal::clock();
-    let keys = login::candidates(&content, now, &sync::sshd_zone());
+    let keys = login::candidates(&content, now, &system::sshd_zone());
     login::examine(node, account, &settings, &keys, now)
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Check, Exit, colour, load, print, print_json};
+use super::{Check, Exit, colour, load, print, print_json, system};
 use crate::agent::open_to_others;
 use crate::state::{StateError, Store};
 use authkeys_core::config::Config;
@@ -178,7 +178,7 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
 
 /// What a cycle would say of the clock, which `recorded` the time of the last one.
 fn clock(recorded: Option<Timestamp>) -> Finding {
-    let built = load::built();
+    let built = system::built();
     let clock =
         Clock { wall: authkeys_terminal::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
     match clock.fault() {

@@ -4,7 +4,7 @@
 use super::sshd::Settings;
 use super::{Finding, Level, account, fault_finding, load, login, report};
 use crate::agent::{Agent, Intent};
-use crate::command::{block_on, sync};
+use crate::command::{block_on, system};
 use crate::fetch::{Remote, Sources};
 use crate::host::Node;
 use crate::state::{StateError, Store};
@@ -38,7 +38,7 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
 pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
     let host = Node::read_only();
-    let agent = Agent { config, fetch: Sources::new(remote), host, zone: sync::sshd_zone, built: load::built() };
+    let agent = Agent { config, fetch: Sources::new(remote), host, zone: system::sshd_zone, built: system::built() };
     let intent = Intent { dry_run: true, accept_rollback: false };
     Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
 }
@@ -48,7 +48,7 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     // A state that cannot be read has been told of.
     let Ok(mut store) = Store::peek(&load::state_directory(config)) else { return Vec::new() };
     let (config, fetch, host) = (config.clone(), Sources::new(Remote::by_environment()), Node::read_only());
-    let agent = Agent { config, fetch, host, zone: sync::sshd_zone, built: load::built() };
+    let agent = Agent { config, fetch, host, zone: system::sshd_zone, built: system::built() };
     let (now, intent) = (authkeys_terminal::clock(), Intent { dry_run: true, accept_rollback: false });
     let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
     let outcome = agent.install(&mut store, gathered, authkeys_terminal::clock);
