@@ -1,5 +1,6 @@
 //! `authkeysd status`: what the last cycle did. It exits with 0 only if that was lately, and good.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +12,8 @@ use crate::host::{Host as _, Node};
 use crate::report::{presence, status_file};
 use crate::service::Setup;
 use authkeys_core::config::{AccountConfig, Config};
+use authkeys_core::document::Rules;
+use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::{AccountOutcome, KeyList, Outcome, Status, chain};
 use authkeys_core::plan::{Mode, our_keys};
 use authkeys_core::report::text;
@@ -122,9 +125,18 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
         // A fragment has no markers: all of it is ours.
         let mode = if target.is_fragment() { Mode::Exclusive } else { account.mode };
         let content = host.read(&target).map_err(|fault| chain(&fault))?.content.unwrap_or_default();
-        return Ok(our_keys(&content, mode).into());
+        let pinned = pinned_keys(config);
+        return Ok(our_keys(&content, mode).into_iter().map(|key| key.marked(&pinned)).collect());
     }
     Err(format!("the configuration no longer has {}", outcome.file))
+}
+
+/// The node's own keys, to mark them; none where their file cannot be read, which each cycle reports.
+fn pinned_keys(config: &Config) -> HashSet<Fingerprint> {
+    let Some(path) = &config.pinned_keys else { return HashSet::new() };
+    let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
+    let Ok((document, _)) = agent::read_pinned(path, &rules) else { return HashSet::new() };
+    document.keys.iter().map(|published| published.line.key.fingerprint()).collect()
 }
 
 fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {

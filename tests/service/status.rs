@@ -88,6 +88,28 @@ fn status_names_every_fault_once_with_its_code() {
 }
 
 #[test]
+fn pinned_keys_are_marked_wherever_keys_are_listed() {
+    let (mut setup, _) = setup();
+    let (published, pinned) = (Key::new("published"), Key::new("break-glass"));
+    std::fs::write(setup.path("pinned"), format!("{}\n", pinned.line)).unwrap();
+    setup.top = format!("pinned_keys = \"{}\"", setup.path("pinned").display());
+    setup.publish_keys(&[&published]);
+    let marked = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.ends_with(" (pinned)"));
+        lines.map(|line| line.trim_start_matches([' ', '+']).to_owned()).collect()
+    };
+    let line = format!("{} ssh-ed25519 break-glass (pinned)", pinned.fingerprint());
+    assert_eq!(marked(&setup.run(["sync"]).stdout), [line.as_str()]);
+    // Once as what the cycle added, once in the list.
+    assert_eq!(marked(&setup.run(["status", "--keys"]).stdout), [line.as_str(), line.as_str()]);
+    let listed = status(&setup)["accounts"][0]["in_force"].as_array().unwrap().clone();
+    for key in listed {
+        let is_pinned = key["fingerprint"] == pinned.fingerprint();
+        assert_eq!(key.get("pinned"), is_pinned.then_some(&Value::Bool(true)), "{key}");
+    }
+}
+
+#[test]
 fn a_runtime_directory_that_is_made_is_readable_for_monitors_whatever_the_umask() {
     let (setup, _) = setup();
     setup.publish_keys(&[&Key::new("k")]);

@@ -1,5 +1,6 @@
 //! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share.
 
+use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
@@ -271,6 +272,9 @@ pub struct KeyShown {
     pub kind: String,
     /// Its comment.
     pub comment: String,
+    /// It is one of the node's own: no document can revoke it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
 }
 
 impl Problem {
@@ -315,7 +319,14 @@ impl SourceOutcome {
 impl KeyShown {
     /// Shows a key.
     pub fn new(key: &KeyBlob, comment: &str) -> Self {
-        Self { fingerprint: key.fingerprint(), kind: key.kind().to_owned(), comment: comment.to_owned() }
+        Self { fingerprint: key.fingerprint(), kind: key.kind().to_owned(), comment: comment.to_owned(), pinned: false }
+    }
+
+    /// The same, marked if it is one of these.
+    #[must_use]
+    pub fn marked(mut self, pinned: &HashSet<Fingerprint>) -> Self {
+        self.pinned = pinned.contains(&self.fingerprint);
+        self
     }
 }
 

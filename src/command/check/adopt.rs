@@ -204,7 +204,7 @@ pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
                 (true, false) => "stays in block, goes in exclusive",
                 (false, _) => "goes",
             };
-            let KeyShown { fingerprint, kind, comment } = &present.key;
+            let KeyShown { fingerprint, kind, comment, .. } = &present.key;
             let line = format!("{fingerprint} {kind} {comment}");
             let place = format!("{}:{}", present.file.display(), present.line);
             let _ = writeln!(text, "  {} {} ({place}): {fate}", colour.paint(code, word), one_line(line.trim_end()));

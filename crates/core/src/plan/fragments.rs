@@ -261,7 +261,7 @@ fn summarise(
     let (before, after) = (meanings(present.all()), meanings(after.all()));
     let mut told = HashSet::new();
     for entry in rules.desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
-        let shown = KeyShown::new(&entry.key, &entry.comment);
+        let shown = KeyShown::new(&entry.key, &entry.comment).marked(&rules.desired.pinned);
         match before.get(&entry.key.fingerprint()) {
             None => plan.added.push(shown.clone()),
             Some((_, found)) if after.get(&entry.key.fingerprint()).is_some_and(|(_, then)| found != then) => {

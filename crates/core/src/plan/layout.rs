@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::desired::{Desired, Entry};
+use super::desired::Desired;
 use crate::key::{Fingerprint, Identified, KeyBlob, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
@@ -131,7 +131,7 @@ fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyB
     }
     let keys: HashSet<Fingerprint> = desired.entries.iter().map(|entry| entry.key.fingerprint()).collect();
     Some(Plan {
-        in_force: shown_once(&desired.entries),
+        in_force: shown_once(desired),
         at_stake: keys.iter().filter(|key| !desired.pinned.contains(key)).count(),
         ..Plan::default()
     })
@@ -156,7 +156,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     let there: HashSet<(KeyBlob, OptionList)> = theirs.filter_map(|line| granted(line.without_feed())).collect();
     let mut missing = desired.clone();
     missing.entries.retain(|entry| granted(entry.line.as_bytes()).is_none_or(|own| !there.contains(&own)));
-    let in_force = shown_once(&desired.entries);
+    let in_force = shown_once(desired);
     if missing.entries.is_empty() {
         return Plan { in_force, ..Plan::default() };
     }
@@ -176,7 +176,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
         append_ours(&mut new, &missing, mode, None);
     }
     let mut plan = Plan { content: Some(new), in_force, ..Plan::default() };
-    for shown in shown_once(&missing.entries) {
+    for shown in shown_once(&missing) {
         let known =
             |line: &Line<'_>| line.found.as_ref().is_some_and(|found| found.key.fingerprint() == shown.fingerprint);
         if lines.iter().any(known) { plan.updated.push(shown) } else { plan.added.push(shown) }
@@ -207,10 +207,10 @@ impl Line<'_> {
 }
 
 /// The keys of some lines as people see them, each once.
-pub(super) fn shown_once(entries: &[Entry]) -> Vec<KeyShown> {
+pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
     let mut told = HashSet::new();
-    let first = entries.iter().filter(|entry| told.insert(&entry.key));
-    first.map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
+    let first = desired.entries.iter().filter(|entry| told.insert(&entry.key));
+    first.map(|entry| KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned)).collect()
 }
 
 /// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them are foreign, so that
@@ -322,7 +322,7 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
     before.0.values_mut().chain(after.0.values_mut()).for_each(|lines| lines.sort_unstable());
     let mut told = HashSet::new();
     for entry in desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
-        let shown = KeyShown::new(&entry.key, &entry.comment);
+        let shown = KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned);
         match before.0.get(&entry.key) {
             None => plan.added.push(shown.clone()),
             Some(lines) if Some(lines) != after.0.get(&entry.key) => plan.updated.push(shown.clone()),

@@ -211,7 +211,8 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
 }
 
 fn key_line(sign: char, key: &KeyShown) -> String {
-    format!("  {sign} {} {} {}", key.fingerprint, key.kind, key.comment).trim_end().to_owned()
+    let line = format!("  {sign} {} {} {}", key.fingerprint, key.kind, key.comment);
+    line.trim_end().to_owned() + if key.pinned { " (pinned)" } else { "" }
 }
 
 /// A text that stays in its line, whatever a document or a server said.
