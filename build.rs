@@ -7,9 +7,17 @@ fn main() {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=crates");
     println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    #[expect(clippy::disallowed_methods, reason = "the time of the build is what is asked for")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time of the build is what is asked for"
+    )]
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     // Reproducible builds say themselves when they are.
-    let built = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(now);
+    let built = env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(now);
     println!("cargo:rustc-env=AUTHKEYSD_BUILT={built}");
 }

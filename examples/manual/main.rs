@@ -23,11 +23,18 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "products of a build, not files of a system")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "products of a build, not files of a system"
+)]
 fn write(dir: &std::path::Path) -> io::Result<()> {
     // Reproducible builds say themselves when they are.
-    let epoch = env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok());
-    let now = epoch.and_then(|second| jiff::Timestamp::from_second(second).ok()).unwrap_or_else(jiff::Timestamp::now);
+    let epoch = env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let now = epoch
+        .and_then(|second| jiff::Timestamp::from_second(second).ok())
+        .unwrap_or_else(jiff::Timestamp::now);
     let date = now.strftime("%Y-%m-%d").to_string();
     fs::create_dir_all(dir)?;
     for (name, text) in pages::all(&date)?.into_iter().chain(completions::all()) {

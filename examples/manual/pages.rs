@@ -12,7 +12,10 @@ use super::settings;
 type Row = (&'static str, &'static str);
 
 const ENVIRONMENT: &[Row] = &[
-    ("AUTHKEYSD_CONFIG", "The configuration file, unless --config names one."),
+    (
+        "AUTHKEYSD_CONFIG",
+        "The configuration file, unless --config names one.",
+    ),
     (
         "STATE_DIRECTORY, RUNTIME_DIRECTORY",
         "Set by systemd: where state and status are written, unless the configuration names a directory.",
@@ -24,18 +27,33 @@ const ENVIRONMENT: &[Row] = &[
 ];
 
 const OF_BOTH: &[Row] = &[
-    ("AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on", "Credentials, region and endpoints, as in the AWS CLI."),
-    ("NO_COLOR", "If set, output has no colour. It has none outside a terminal anyway."),
+    (
+        "AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL and so on",
+        "Credentials, region and endpoints, as in the AWS CLI.",
+    ),
+    (
+        "NO_COLOR",
+        "If set, output has no colour. It has none outside a terminal anyway.",
+    ),
 ];
 
 const FILES: &[Row] = &[
-    ("/etc/authkeysd/config.toml", "The configuration; see authkeysd.toml(5). Without it the service does not start."),
-    ("/etc/default/authkeysd, /etc/sysconfig/authkeysd", "Variables for the service, on Debian and on rpm systems."),
+    (
+        "/etc/authkeysd/config.toml",
+        "The configuration; see authkeysd.toml(5). Without it the service does not start.",
+    ),
+    (
+        "/etc/default/authkeysd, /etc/sysconfig/authkeysd",
+        "Variables for the service, on Debian and on rpm systems.",
+    ),
     (
         "~/.ssh/authorized_keys, /etc/ssh/authorized_keys.d/USER",
         "The files that are written, depending on the layout of the account.",
     ),
-    ("/var/lib/authkeysd", "The last good documents, the highest serials, every key once installed."),
+    (
+        "/var/lib/authkeysd",
+        "The last good documents, the highest serials, every key once installed.",
+    ),
     ("/run/authkeysd/status.json", "What the last cycle did."),
 ];
 
@@ -44,17 +62,34 @@ const SIGNALS: &[Row] = &[
         "SIGHUP",
         "Read the configuration again and run a cycle. An invalid one is reported, and the old one stays in effect.",
     ),
-    ("SIGTERM, SIGINT", "Finish the current write and end within two seconds."),
+    (
+        "SIGTERM, SIGINT",
+        "Finish the current write and end within two seconds.",
+    ),
 ];
 
 /// Every page by its file name; `date` is the day of the build.
 pub(crate) fn all(date: &str) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let node = program(authkeysd::command::table(), "8", "System administration", date, |roff| {
-        rows(roff, "ENVIRONMENT", &[ENVIRONMENT, OF_BOTH].concat());
-        rows(roff, "FILES", FILES);
-        rows(roff, "SIGNALS TO THE SERVICE", SIGNALS);
-        see_also(roff, &[("authkeysd.toml", "5"), ("authkeysctl", "1"), ("sshd_config", "5"), ("journalctl", "1")]);
-    })?;
+    let node = program(
+        authkeysd::command::table(),
+        "8",
+        "System administration",
+        date,
+        |roff| {
+            rows(roff, "ENVIRONMENT", &[ENVIRONMENT, OF_BOTH].concat());
+            rows(roff, "FILES", FILES);
+            rows(roff, "SIGNALS TO THE SERVICE", SIGNALS);
+            see_also(
+                roff,
+                &[
+                    ("authkeysd.toml", "5"),
+                    ("authkeysctl", "1"),
+                    ("sshd_config", "5"),
+                    ("journalctl", "1"),
+                ],
+            );
+        },
+    )?;
     let operator = program(authkeysctl::table(), "1", "User commands", date, |roff| {
         rows(roff, "ENVIRONMENT", OF_BOTH);
         see_also(roff, &[("authkeysd", "8"), ("ssh-keygen", "1")]);
@@ -102,12 +137,19 @@ fn program(
 ) -> io::Result<Vec<u8>> {
     table.build();
     let name = table.get_name().to_owned();
-    let about = table.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = table
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let mut page = title(&name, section, manual, date);
     page.control("SH", ["NAME"]);
     page.text([roman(format!("{name} - {about}"))]);
     page.control("SH", ["SYNOPSIS"]);
-    let commands: Vec<Command> = table.get_subcommands().filter(|c| c.get_name() != "help").cloned().collect();
+    let commands: Vec<Command> = table
+        .get_subcommands()
+        .filter(|c| c.get_name() != "help")
+        .cloned()
+        .collect();
     for (at, command) in commands.iter().enumerate() {
         if at > 0 {
             page.control("br", []);
@@ -121,13 +163,17 @@ fn program(
     for command in commands {
         let mut heading = Roff::new();
         heading.control("SS", [format!("{name} {}", command.get_name()).as_str()]);
-        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let about = command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let end = if about.ends_with(['.', '?']) { "" } else { "." };
         heading.text([roman(format!("{about}{end}"))]);
         text.extend(heading.to_roff().into_bytes());
         // Options of all commands are listed once, above.
         let own = command.mut_args(|arg| {
-            let shared = arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str());
+            let shared =
+                arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str());
             arg.hide(shared)
         });
         options(&own, &mut text)?;
@@ -143,10 +189,16 @@ fn program(
 fn usage(page: &mut Roff, program: &str, command: &Command) {
     let mut line = vec![bold(program), roman(" "), bold(command.get_name())];
     for arg in command.get_arguments() {
-        if arg.is_hide_set() || arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str()) {
+        if arg.is_hide_set()
+            || arg.is_global_set()
+            || ["help", "version"].contains(&arg.get_id().as_str())
+        {
             continue;
         }
-        let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+        let value = arg
+            .get_value_names()
+            .and_then(|names| names.first())
+            .map(ToString::to_string);
         let takes = arg.get_action().takes_values();
         line.push(roman(if arg.is_required_set() { " " } else { " [" }));
         if let Some(long) = arg.get_long() {
@@ -155,7 +207,10 @@ fn usage(page: &mut Roff, program: &str, command: &Command) {
         }
         line.extend(takes.then(|| italic(value.unwrap_or_else(|| arg.get_id().to_string()))));
         line.extend((!arg.is_required_set()).then(|| roman("]")));
-        if matches!(arg.get_action(), clap::ArgAction::Append | clap::ArgAction::Count) {
+        if matches!(
+            arg.get_action(),
+            clap::ArgAction::Append | clap::ArgAction::Count
+        ) {
             line.push(roman("..."));
         }
     }
@@ -170,14 +225,19 @@ fn options(command: &Command, text: &mut Vec<u8>) -> io::Result<()> {
     let mut section = Vec::new();
     Man::new(command.clone()).render_options_section(&mut section)?;
     let section = String::from_utf8_lossy(&section).into_owned();
-    let (_, options) = section.split_once(".SH OPTIONS\n").unwrap_or(("", &section));
+    let (_, options) = section
+        .split_once(".SH OPTIONS\n")
+        .unwrap_or(("", &section));
     text.write_all(options.as_bytes())
 }
 
 /// The table of exit codes that closes the help, as a section.
 fn exit_status(page: &mut Roff, table: &Command) {
     page.control("SH", ["EXIT STATUS"]);
-    let help = table.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = table
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     for line in help.lines().skip(1) {
         match line.trim_start().split_once("  ") {
             Some((code, meaning)) if code.parse::<u8>().is_ok() => {

@@ -10,7 +10,9 @@ const GUIDE: &str = include_str!("../../docs/configure.md");
 pub(crate) fn page(date: &str) -> Vec<u8> {
     let mut page = pages::title("authkeysd.toml", "5", "File formats", date);
     page.control("SH", ["NAME"]);
-    page.text([roman("authkeysd.toml - what authkeysd keeps equal to which key set")]);
+    page.text([roman(
+        "authkeysd.toml - what authkeysd keeps equal to which key set",
+    )]);
     page.control("SH", ["SYNOPSIS"]);
     page.text([italic("/etc/authkeysd/config.toml")]);
     page.control("SH", ["DESCRIPTION"]);
@@ -19,7 +21,8 @@ pub(crate) fn page(date: &str) -> Vec<u8> {
     let (mut paragraph, mut after_heading) = (Vec::new(), true);
     while let Some(line) = lines.next() {
         let text = line.trim();
-        if !text.is_empty() && !text.starts_with(['#', '|', '`']) || (text.starts_with('`') && !text.starts_with("```"))
+        if !text.is_empty() && !text.starts_with(['#', '|', '`'])
+            || (text.starts_with('`') && !text.starts_with("```"))
         {
             paragraph.push(text);
             continue;
@@ -35,7 +38,10 @@ pub(crate) fn page(date: &str) -> Vec<u8> {
             page.control("SH", [heading.replace('`', "").as_str()]);
             after_heading = true;
         } else if text.starts_with("```") {
-            let code: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+            let code: Vec<&str> = lines
+                .by_ref()
+                .take_while(|line| !line.starts_with("```"))
+                .collect();
             page.control("PP", []);
             page.control("EX", []);
             page.text([roman(code.join("\n"))]);
@@ -53,7 +59,9 @@ fn row(page: &mut Roff, line: &str) {
     let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
     match cells.as_slice() {
         [setting, takes, default, means] => {
-            let Some((key, value)) = setting.trim_matches('`').split_once(" = ") else { return };
+            let Some((key, value)) = setting.trim_matches('`').split_once(" = ") else {
+                return;
+            };
             page.control("TP", []);
             page.text([bold(key), roman(" = "), italic(value)]);
             let (first, rest) = means.split_at(means.chars().next().map_or(0, char::len_utf8));
@@ -76,11 +84,24 @@ fn inline(text: &str) -> Vec<Inline> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("](") {
         let (name, end) = (before.rsplit_once('['), after.split_once(')'));
-        let (Some((before, name)), Some((_, after))) = (name, end) else { break };
+        let (Some((before, name)), Some((_, after))) = (name, end) else {
+            break;
+        };
         plain.extend([before, name]);
         rest = after;
     }
     plain.push_str(rest);
-    let pieces = plain.split('`').enumerate().filter(|(_, piece)| !piece.is_empty());
-    pieces.map(|(at, piece)| if at % 2 == 1 { bold(piece) } else { roman(piece) }).collect()
+    let pieces = plain
+        .split('`')
+        .enumerate()
+        .filter(|(_, piece)| !piece.is_empty());
+    pieces
+        .map(|(at, piece)| {
+            if at % 2 == 1 {
+                bold(piece)
+            } else {
+                roman(piece)
+            }
+        })
+        .collect()
 }

@@ -13,12 +13,18 @@ pub fn check(input: &[u8]) -> bool {
     let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a good zone");
     let chosen = ["ops@acme".to_owned(), "jo".to_owned()];
     let good = [None, Some(&chosen[..])].map(|principals| {
-        let rules = SignerRules { principals, zone: &zone, min_rsa_bits: 2_048 };
+        let rules = SignerRules {
+            principals,
+            zone: &zone,
+            min_rsa_bits: 2_048,
+        };
         let signers = match Signers::parse(input, &rules) {
             Ok(signers) => signers,
             Err(faults) => {
                 assert!(!faults.is_empty(), "a fault is named");
-                faults.iter().for_each(|fault| assert_clean(&fault.to_string()));
+                faults
+                    .iter()
+                    .for_each(|fault| assert_clean(&fault.to_string()));
                 return false;
             }
         };
@@ -34,12 +40,22 @@ pub fn check(input: &[u8]) -> bool {
                 (&signer.key, &signer.principals, &signer.namespaces),
                 (&copy.key, &copy.principals, &copy.namespaces)
             );
-            assert_eq!((signer.valid_after, signer.valid_before), (copy.valid_after, copy.valid_before));
+            assert_eq!(
+                (signer.valid_after, signer.valid_before),
+                (copy.valid_after, copy.valid_before)
+            );
             for now in times(signer.valid_after, signer.valid_before) {
-                assert_eq!(admit(&signers, &signer.key, now), admit(&again, &signer.key, now), "at {now}: {canonical}");
+                assert_eq!(
+                    admit(&signers, &signer.key, now),
+                    admit(&again, &signer.key, now),
+                    "at {now}: {canonical}"
+                );
             }
         }
-        assert!(counting > 0 && again.counting().count() == counting, "a file without a signer is a fault");
+        assert!(
+            counting > 0 && again.counting().count() == counting,
+            "a file without a signer is a fault"
+        );
         true
     });
     assert!(good[0] || !good[1], "choosing among signers adds none");
@@ -53,8 +69,13 @@ fn admit(signers: &Signers, key: &KeyBlob, now: Timestamp) -> Option<String> {
 /// The ends of a signer's time, and the seconds around them.
 fn times(after: Option<Timestamp>, before: Option<Timestamp>) -> impl Iterator<Item = Timestamp> {
     let ends = after.into_iter().chain(before).map(Timestamp::as_second);
-    let seconds: Vec<i64> = ends.flat_map(|end| [end - 1, end, end + 1]).chain([1_795_000_000]).collect();
-    seconds.into_iter().filter_map(|second| Timestamp::from_second(second).ok())
+    let seconds: Vec<i64> = ends
+        .flat_map(|end| [end - 1, end, end + 1])
+        .chain([1_795_000_000])
+        .collect();
+    seconds
+        .into_iter()
+        .filter_map(|second| Timestamp::from_second(second).ok())
 }
 
 /// The signers who count, one a line, everything quoted.
@@ -62,17 +83,34 @@ fn render(signers: &Signers) -> String {
     let mut text = String::new();
     for signer in signers.counting() {
         let quoted = |name: &str, value: &str| format!("{name}=\"{}\"", value.replace('"', "\\\""));
-        let time = |time: Timestamp| Offset::UTC.to_datetime(time).strftime("%Y%m%d%H%M%SZ").to_string();
+        let time = |time: Timestamp| {
+            Offset::UTC
+                .to_datetime(time)
+                .strftime("%Y%m%d%H%M%SZ")
+                .to_string()
+        };
         let options: Vec<String> = [
-            signer.namespaces.as_ref().map(|list| quoted("namespaces", &list.to_string())),
-            signer.valid_after.map(|from| quoted("valid-after", &time(from))),
-            signer.valid_before.map(|until| quoted("valid-before", &time(until))),
+            signer
+                .namespaces
+                .as_ref()
+                .map(|list| quoted("namespaces", &list.to_string())),
+            signer
+                .valid_after
+                .map(|from| quoted("valid-after", &time(from))),
+            signer
+                .valid_before
+                .map(|until| quoted("valid-before", &time(until))),
         ]
         .into_iter()
         .flatten()
         .collect();
         let (options, key) = (options.join(","), &signer.key);
-        text.push_str(&format!("\"{}\" {options} {} {}\n", signer.principals, key.kind(), key.base64()));
+        text.push_str(&format!(
+            "\"{}\" {options} {} {}\n",
+            signer.principals,
+            key.kind(),
+            key.base64()
+        ));
     }
     text
 }

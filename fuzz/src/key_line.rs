@@ -10,13 +10,21 @@ pub fn check(input: &[u8]) -> bool {
     if let Some(found) = identify(line) {
         assert_clean(&found.comment);
         let again = KeyBlob::recognise(found.key.base64().as_bytes());
-        assert_eq!(again.as_ref(), Some(&found.key), "a recognised key is in canonical form");
+        assert_eq!(
+            again.as_ref(),
+            Some(&found.key),
+            "a recognised key is in canonical form"
+        );
     }
     let strict = installable(line, &usual());
     let lax = installable(line, &generous());
     let good = lax.is_some();
     if let Some(strict) = strict {
-        assert_eq!(Some(strict), lax, "a policy only refuses, it changes nothing");
+        assert_eq!(
+            Some(strict),
+            lax,
+            "a policy only refuses, it changes nothing"
+        );
     }
     good
 }
@@ -32,7 +40,10 @@ fn installable(line: &[u8], rules: &LineRules) -> Option<KeyLine> {
         }
     };
     check_installed(&parsed, rules);
-    assert!(parsed.to_string().len() <= line.len(), "the canonical form is no longer than what was written");
+    assert!(
+        parsed.to_string().len() <= line.len(),
+        "the canonical form is no longer than what was written"
+    );
     let seen = identify(line).expect("what may be installed is recognised where it came from");
     assert_eq!(seen.key, parsed.key, "sshd would read the same key");
     Some(parsed)
@@ -45,11 +56,17 @@ pub(super) fn check_installed(line: &KeyLine, rules: &LineRules) {
     assert!(line.options.to_string().is_ascii());
     assert!(canonical.len() <= 8_192, "longer than 8 KiB");
     let again = KeyLine::parse(canonical.as_bytes(), rules).expect("our own line is good");
-    let repaired = KeyLine { comment_altered: false, ..line.clone() };
+    let repaired = KeyLine {
+        comment_altered: false,
+        ..line.clone()
+    };
     assert_eq!(again, repaired);
     assert_eq!(again.to_string(), canonical, "byte-stable");
     let seen = identify(canonical.as_bytes()).expect("our own line is recognised");
-    assert_eq!((&seen.key, seen.comment.as_str()), (&line.key, line.comment.trim_ascii()));
+    assert_eq!(
+        (&seen.key, seen.comment.as_str()),
+        (&line.key, line.comment.trim_ascii())
+    );
     let options = single(&line.options.to_string());
     let bare = format!("{} {} {}", line.key.kind(), line.key.base64(), line.comment);
     let parts = KeyLine::from_parts(&bare, &options, rules).expect("the same in parts is good");

@@ -15,7 +15,9 @@ pub fn check(input: &[u8]) -> bool {
     let mut good = false;
     for rules in [generous(), usual()] {
         let rules = strict(rules);
-        let Some(parsed) = key_set::parse(text, &rules) else { continue };
+        let Some(parsed) = key_set::parse(text, &rules) else {
+            continue;
+        };
         key_set::check(&parsed, &rules.line);
         // What the usual policy lets in makes the same plans under the other one.
         if !good {
@@ -23,19 +25,42 @@ pub fn check(input: &[u8]) -> bool {
         }
         good = true;
 
-        let lines = text
-            .split(|b| *b == b'\n')
-            .filter(|line| line.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|first| *first != b'#'));
-        assert_eq!(parsed.keys.len() + parsed.left_out.len(), lines.count(), "each line is a key or left out by name");
-        let canonical: String = parsed.keys.iter().map(|key| format!("{}\n", key.line)).collect();
+        let lines = text.split(|b| *b == b'\n').filter(|line| {
+            line.iter()
+                .find(|b| !b.is_ascii_whitespace())
+                .is_some_and(|first| *first != b'#')
+        });
+        assert_eq!(
+            parsed.keys.len() + parsed.left_out.len(),
+            lines.count(),
+            "each line is a key or left out by name"
+        );
+        let canonical: String = parsed
+            .keys
+            .iter()
+            .map(|key| format!("{}\n", key.line))
+            .collect();
         if let Some(again) = key_set::parse(canonical.as_bytes(), &rules) {
-            let lines = |keys: &[PublishedKey]| keys.iter().map(|key| key.line.to_string()).collect::<Vec<_>>();
-            assert_eq!((lines(&again.keys), again.left_out.len()), (lines(&parsed.keys), 0));
+            let lines = |keys: &[PublishedKey]| {
+                keys.iter()
+                    .map(|key| key.line.to_string())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                (lines(&again.keys), again.left_out.len()),
+                (lines(&parsed.keys), 0)
+            );
         }
         if !text.contains(&b'\r') {
-            let crlf = text.split(|b| *b == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+            let crlf = text
+                .split(|b| *b == b'\n')
+                .collect::<Vec<_>>()
+                .join(&b"\r\n"[..]);
             let again = key_set::parse(&crlf, &rules).map(|again| again.keys);
-            assert!(again.is_none_or(|keys| keys == parsed.keys), "LF and CRLF say the same");
+            assert!(
+                again.is_none_or(|keys| keys == parsed.keys),
+                "LF and CRLF say the same"
+            );
         }
     }
     good

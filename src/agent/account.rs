@@ -21,7 +21,9 @@ use authkeys_core::document::{Digest, Document, LeftOut, Rules};
 use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
-use authkeys_core::plan::{Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, managed_by};
+use authkeys_core::plan::{
+    Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, managed_by,
+};
 use authkeys_core::user::UserName;
 
 /// What stands where an account's keys go, or an account that cannot be served.
@@ -38,27 +40,45 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Vec<Option<Found>> {
         let Cycle { shared, state, .. } = cycle;
-        let names: Vec<_> = waiting.iter().map(|(_, account)| account.user.as_ref()).collect();
+        let names: Vec<_> = waiting
+            .iter()
+            .map(|(_, account)| account.user.as_ref())
+            .collect();
         let looked_up = waiting.iter().zip(self.host.accounts(&names));
-        let mut targets: Vec<_> = looked_up.map(|((_, account), found)| Some(located(account, found?))).collect();
+        let mut targets: Vec<_> = looked_up
+            .map(|((_, account), found)| Some(located(account, found?)))
+            .collect();
         for ((_, account), target) in waiting.iter().zip(&mut targets) {
-            let known = acquired.get(&account.source).is_some_and(|got| got.in_force.is_some());
+            let known = acquired
+                .get(&account.source)
+                .is_some_and(|got| got.in_force.is_some());
             let installs = known || !pinned.lines.is_empty();
             for target in target.iter_mut().flatten() {
                 target.mends = installs;
-                target.left = state.accounts.get(&target.account.user).and_then(|mine| mine.left);
+                target.left = state
+                    .accounts
+                    .get(&target.account.user)
+                    .and_then(|mine| mine.left);
             }
         }
         for ((at, _), target) in waiting.iter().zip(&targets) {
-            target.iter().flatten().for_each(|target| shared.note(*at, target));
+            target
+                .iter()
+                .flatten()
+                .for_each(|target| shared.note(*at, target));
         }
         for target in targets.iter_mut().flatten() {
-            if let Some(fault) = target.as_ref().ok().and_then(|target| shared.by_path(target)) {
+            if let Some(fault) = target
+                .as_ref()
+                .ok()
+                .and_then(|target| shared.by_path(target))
+            {
                 *target = Err(fault);
             }
         }
         let known = targets.iter().flatten().flatten();
-        let (several, one): (Vec<&Target>, Vec<&Target>) = known.partition(|target| target.is_fragment());
+        let (several, one): (Vec<&Target>, Vec<&Target>) =
+            known.partition(|target| target.is_fragment());
         let mut several = self.host.all_fragments(&several).into_iter();
         let mut one = self.host.read_all(&one).into_iter();
         let mut read = |account: &AccountConfig, target: Target| {
@@ -68,14 +88,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 true => several.next()??.map(Files::of_fragments),
                 false => match one.next()?? {
                     // All of it is ours, and the first content is kept: what stands there now need not be known.
-                    Err(HostError::Unreadable { unread, .. }) if adopted && account.mode == Mode::Exclusive => {
+                    Err(HostError::Unreadable { unread, .. })
+                        if adopted && account.mode == Mode::Exclusive =>
+                    {
                         Ok(Files::One(*unread))
                     }
                     read => read.map(Files::One),
                 },
             };
             let user = target.account.user.as_str();
-            let failed = |error| Box::new(Prepared::failed(outcome_of(&target), host_fault(user, &error)));
+            let failed = |error| {
+                Box::new(Prepared::failed(
+                    outcome_of(&target),
+                    host_fault(user, &error),
+                ))
+            };
             Some(files.map_err(failed).map(|files| (target, files)))
         };
         let accounts = waiting.iter().zip(targets);
@@ -103,20 +130,37 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             outcome.fault(Status::Failed, FaultCode::NoKeySet, text.to_owned());
             return self.only_pinned(account, target, files, outcome, pinned, cycle);
         };
-        let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
+        let mine = cycle
+            .state
+            .accounts
+            .entry(target.account.user.clone())
+            .or_default();
         let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
         let standing = cycle.clock.is_wrong().then(|| files.standing());
         let draw = |documents: &[&Document]| {
             let names = names(account, &target);
-            let mut desired = self.desired(documents, pinned, &names, (cycle.now, standing.clone()), &files);
+            let mut desired = self.desired(
+                documents,
+                pinned,
+                &names,
+                (cycle.now, standing.clone()),
+                &files,
+            );
             desired.head = Some(managed_by([account.source.to_string().as_str()]));
             let plan = files.plan(Purpose::KeySet, &desired, account.mode, &mine.installed);
             (desired, plan)
         };
 
         let further = in_force.further.values().map(|one| one.kept).collect();
-        let candidate = Judged { document: in_force.current.kept, further, guard: self.config.guard };
-        let known = mine.judged.as_ref().is_some_and(|judged| judged.same(&candidate));
+        let candidate = Judged {
+            document: in_force.current.kept,
+            further,
+            guard: self.config.guard,
+        };
+        let known = mine
+            .judged
+            .as_ref()
+            .is_some_and(|judged| judged.same(&candidate));
         let (mut desired, mut plan) = draw(&documents);
         // A window may make good what is held back now.
         outcome.next_change = desired.next_change;
@@ -125,20 +169,36 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut held_to = None;
         if !known {
             let rules = self.config.rules(account);
-            let last = mine.judged.as_ref().and_then(|judged| load_all(cycle.store, judged, &rules));
+            let last = mine
+                .judged
+                .as_ref()
+                .and_then(|judged| load_all(cycle.store, judged, &rules));
             let last = last.map(|last| (draw(&last.iter().collect::<Vec<_>>()), last));
             // A document takes away from the set in force, not from what is left of it in a file that was emptied.
-            let after = |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
+            let after =
+                |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
             let counted = last.as_ref().map(|((_, repaired), _)| after(repaired));
-            if let Err(held) = self.config.guard.judge(&desired, counted.as_ref().unwrap_or(&plan)) {
+            if let Err(held) = self
+                .config
+                .guard
+                .judge(&desired, counted.as_ref().unwrap_or(&plan))
+            {
                 let text = format!("account {}: {held}", outcome.user);
-                faults.push(Fault::new(held.code(), Subject::Account(outcome.user.clone()), text.clone()));
+                faults.push(Fault::new(
+                    held.code(),
+                    Subject::Account(outcome.user.clone()),
+                    text.clone(),
+                ));
                 // The document that passed last goes on being enforced: its windows, and repairs.
                 let Some((drawn, last)) = last else {
                     outcome.fault(Status::Failed, held.code(), text);
                     let pinned = self.only_pinned(account, target, files, outcome, pinned, cycle);
                     faults.extend(pinned.faults);
-                    return Prepared { outcome: pinned.outcome, faults, work: pinned.work };
+                    return Prepared {
+                        outcome: pinned.outcome,
+                        faults,
+                        work: pinned.work,
+                    };
                 };
                 outcome.fault(Status::Stale, held.code(), text);
                 (desired, plan) = drawn;
@@ -146,9 +206,22 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 judged = None;
             }
         }
-        outcome.follow(held_to.as_ref().and_then(|last| last.first()).unwrap_or(&in_force.current.document));
-        outcome.next_change = outcome.next_change.into_iter().chain(desired.next_change).min();
-        let lines: Vec<&str> = desired.entries.iter().map(|entry| entry.line.as_str()).collect();
+        outcome.follow(
+            held_to
+                .as_ref()
+                .and_then(|last| last.first())
+                .unwrap_or(&in_force.current.document),
+        );
+        outcome.next_change = outcome
+            .next_change
+            .into_iter()
+            .chain(desired.next_change)
+            .min();
+        let lines: Vec<&str> = desired
+            .entries
+            .iter()
+            .map(|entry| entry.line.as_str())
+            .collect();
         outcome.lines = Some(Digest::of(lines.join("\n").as_bytes()));
         for (stage, one) in in_force.all() {
             for bad in &one.document.left_out {
@@ -158,19 +231,39 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 };
                 let text = format!("line {} was left out: {reason}", bad.line);
                 outcome.fault(Status::Degraded, FaultCode::KeyLeftOut, text);
-                outcome.left_out.push(LeftOut { line: bad.line, reason });
+                outcome.left_out.push(LeftOut {
+                    line: bad.line,
+                    reason,
+                });
             }
         }
         if !cycle.intent.dry_run {
-            mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
+            mine.installed
+                .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         mine.installed = cycle.in_common.installed.share(mine.installed.clone());
         let (mode, installed, purpose) = (account.mode, mine.installed.clone(), Purpose::KeySet);
         let least = self.config.guard.min_keys;
         let keys = Some(cycle.in_common.keys_of(&mut plan));
         let desired = cycle.in_common.desired.share(Arc::new(desired));
-        let work = Work { target, mode, desired, files, plan, keys, purpose, installed, judged, least, settled: None };
-        Prepared { outcome, faults, work: Some(work) }
+        let work = Work {
+            target,
+            mode,
+            desired,
+            files,
+            plan,
+            keys,
+            purpose,
+            installed,
+            judged,
+            least,
+            settled: None,
+        };
+        Prepared {
+            outcome,
+            faults,
+            work: Some(work),
+        }
     }
 
     /// Break-glass keys are installed also where no key set may be: everything else stays as it is.
@@ -183,12 +276,23 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
-        let desired = self.desired(&[], pinned, &names(account, &target), (cycle.now, None), &files);
+        let desired = self.desired(
+            &[],
+            pinned,
+            &names(account, &target),
+            (cycle.now, None),
+            &files,
+        );
         let faults = note_unreadable(&desired, &[], &mut outcome);
-        let mine = cycle.state.accounts.entry(target.account.user.clone()).or_default();
+        let mine = cycle
+            .state
+            .accounts
+            .entry(target.account.user.clone())
+            .or_default();
         let work = (!desired.entries.is_empty()).then(|| {
             let plan = files.plan(Purpose::PinnedOnly, &desired, account.mode, &mine.installed);
-            mine.installed.extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
+            mine.installed
+                .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, FingerprintSet::default());
             // Nothing is taken away.
             let (purpose, desired, least) = (Purpose::PinnedOnly, Arc::new(desired), 0);
@@ -206,7 +310,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 settled: None,
             }
         });
-        Prepared { outcome, faults, work }
+        Prepared {
+            outcome,
+            faults,
+            work,
+        }
     }
 
     fn desired(
@@ -219,15 +327,31 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) -> Desired {
         let published = || documents.iter().flat_map(|document| &document.keys);
         let timed = published().any(|key| key.not_after.is_some())
-            || published().map(|key| &key.line).chain(&pinned.lines).any(|line| line.options.has("expiry-time"));
+            || published()
+                .map(|key| &key.line)
+                .chain(&pinned.lines)
+                .any(|line| line.options.has("expiry-time"));
         // The installed sshd and its time zone are asked for only when there is a time to be written.
         let (zone, form) = if timed {
-            let form = self.config.expiry_form.unwrap_or_else(|| ExpiryForm::for_sshd(self.host.sshd_version()));
+            let form = self
+                .config
+                .expiry_form
+                .unwrap_or_else(|| ExpiryForm::for_sshd(self.host.sshd_version()));
             ((self.zone)(), form)
         } else {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
-        let mut desired = desired(documents, &pinned.lines, names, &Moment { now, zone, standing }, form);
+        let mut desired = desired(
+            documents,
+            &pinned.lines,
+            names,
+            &Moment {
+                now,
+                zone,
+                standing,
+            },
+            form,
+        );
         if desired.has_recent() {
             desired.leave_out_unreadable(self.host.sshd_version(), &files.standing());
         }
@@ -236,18 +360,31 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 }
 
 /// Names the keys that the installed sshd cannot read: they are not in the plan.
-fn note_unreadable(desired: &Desired, documents: &[&Document], outcome: &mut AccountOutcome) -> Vec<Fault> {
+fn note_unreadable(
+    desired: &Desired,
+    documents: &[&Document],
+    outcome: &mut AccountOutcome,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     for Unreadable { key, reason } in &desired.unreadable {
         let mut published = documents.iter().flat_map(|document| &document.keys);
-        let line = published.find(|one| one.line.key.fingerprint() == *key).map(|one| one.place);
+        let line = published
+            .find(|one| one.line.key.fingerprint() == *key)
+            .map(|one| one.place);
         let text = match line {
             Some(line) => format!("line {line} was left out: {reason}"),
             None => format!("the pinned key {key} was left out: {reason}"),
         };
-        outcome.left_out.extend(line.map(|line| LeftOut { line, reason: reason.clone() }));
+        outcome.left_out.extend(line.map(|line| LeftOut {
+            line,
+            reason: reason.clone(),
+        }));
         let subject = Subject::Account(outcome.user.clone());
-        faults.push(Fault::new(FaultCode::KeyTooNew, subject, format!("account {}: {text}", outcome.user)));
+        faults.push(Fault::new(
+            FaultCode::KeyTooNew,
+            subject,
+            format!("account {}: {text}", outcome.user),
+        ));
         outcome.fault(Status::Degraded, FaultCode::KeyTooNew, text);
     }
     faults
@@ -261,13 +398,23 @@ fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName
 
 /// The documents that passed the guard last, under the rules of today; all of them, or none.
 fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
-    judged.documents().map(|kept| load(store, kept, rules).map(|(document, ..)| document)).collect()
+    judged
+        .documents()
+        .map(|kept| load(store, kept, rules).map(|(document, ..)| document))
+        .collect()
 }
 
 /// Where the configuration puts the account's keys.
 fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
-    let place = match (account.file.place(found.user.as_str(), found.uid, &found.home)?, &account.fragment) {
-        (Placed::BelowHome(_), Some(name)) => Place::Fragment { name: name.to_string() },
+    let place = match (
+        account
+            .file
+            .place(found.user.as_str(), found.uid, &found.home)?,
+        &account.fragment,
+    ) {
+        (Placed::BelowHome(_), Some(name)) => Place::Fragment {
+            name: name.to_string(),
+        },
         (Placed::Elsewhere(_), Some(_)) => {
             return Err("`layout = \"coreos\"` needs a home of the account's own".to_owned());
         }
@@ -289,7 +436,10 @@ pub(super) struct Shared {
 
 impl Shared {
     fn note(&mut self, at: usize, target: &Target) {
-        self.paths.entry(read_by_sshd(target)).or_default().insert(at);
+        self.paths
+            .entry(read_by_sshd(target))
+            .or_default()
+            .insert(at);
     }
 
     fn by_path(&self, target: &Target) -> Option<Fault> {
@@ -302,14 +452,20 @@ impl Shared {
 
     /// Refuses those whose files turn out to be the same, before anything is decided for them.
     pub(super) fn refuse(&mut self, found: &mut [(usize, &AccountConfig, Found)]) {
-        let place = |one: &Found| one.as_ref().ok().and_then(|(target, files)| files.place(target));
+        let place = |one: &Found| {
+            one.as_ref()
+                .ok()
+                .and_then(|(target, files)| files.place(target))
+        };
         for (at, _, one) in found.iter() {
             if let Some(place) = place(one) {
                 self.files.entry(place).or_default().insert(*at);
             }
         }
         for (_, _, one) in found {
-            let shared = place(one).and_then(|place| self.files.get(&place)).is_some_and(|users| users.len() > 1);
+            let shared = place(one)
+                .and_then(|place| self.files.get(&place))
+                .is_some_and(|users| users.len() > 1);
             if let (true, Ok((target, _))) = (shared, &*one) {
                 let outcome = outcome_of(target);
                 let fault = shared_file(&outcome.user, &outcome.file);
@@ -319,11 +475,21 @@ impl Shared {
     }
 
     /// Names the fault also of those who had been served before another came to their file.
-    pub(super) fn name_the_others(&self, accounts: &mut BTreeMap<usize, AccountOutcome>) -> Vec<Fault> {
-        let several = self.paths.values().chain(self.files.values()).filter(|users| users.len() > 1);
+    pub(super) fn name_the_others(
+        &self,
+        accounts: &mut BTreeMap<usize, AccountOutcome>,
+    ) -> Vec<Fault> {
+        let several = self
+            .paths
+            .values()
+            .chain(self.files.values())
+            .filter(|users| users.len() > 1);
         let mut faults = Vec::new();
         for at in several.flatten() {
-            if let Some(served) = accounts.get_mut(at).filter(|one| one.status != Status::Failed) {
+            if let Some(served) = accounts
+                .get_mut(at)
+                .filter(|one| one.status != Status::Failed)
+            {
                 let fault = shared_file(&served.user, &served.file);
                 served.fault(Status::Failed, fault.code, fault.text.clone());
                 faults.push(fault);
@@ -334,30 +500,55 @@ impl Shared {
 }
 
 fn read_by_sshd(target: &Target) -> PathBuf {
-    if target.is_fragment() { target.made().path() } else { target.path() }
+    if target.is_fragment() {
+        target.made().path()
+    } else {
+        target.path()
+    }
 }
 
 /// The account's file, or why its keys can go nowhere.
-pub fn located(account: &AccountConfig, found: Result<Account, HostError>) -> Result<Target, Fault> {
-    let named = account.user.as_ref().map(UserName::to_string).unwrap_or_default();
+pub fn located(
+    account: &AccountConfig,
+    found: Result<Account, HostError>,
+) -> Result<Target, Fault> {
+    let named = account
+        .user
+        .as_ref()
+        .map(UserName::to_string)
+        .unwrap_or_default();
     let found = found.map_err(|error| host_fault(&named, &error))?;
     let user = found.user.to_string();
     let misplaced = |fault| {
-        Fault::new(FaultCode::FileMisplaced, Subject::Account(user.clone()), format!("account {user}: {fault}"))
+        Fault::new(
+            FaultCode::FileMisplaced,
+            Subject::Account(user.clone()),
+            format!("account {user}: {fault}"),
+        )
     };
     target(account, found).map_err(misplaced)
 }
 
 /// An account of which nothing but its name is known.
 fn unknown(account: &AccountConfig, fault: Fault) -> Box<Prepared> {
-    Box::new(Prepared::failed(AccountOutcome::new(account.user.as_ref()), fault))
+    Box::new(Prepared::failed(
+        AccountOutcome::new(account.user.as_ref()),
+        fault,
+    ))
 }
 
 fn outcome_of(target: &Target) -> AccountOutcome {
-    AccountOutcome { file: target.path().display().to_string(), ..AccountOutcome::new(Some(&target.account.user)) }
+    AccountOutcome {
+        file: target.path().display().to_string(),
+        ..AccountOutcome::new(Some(&target.account.user))
+    }
 }
 
 fn shared_file(user: &str, path: &impl Display) -> Fault {
     let text = format!("{path}: several accounts share this file; give each its own");
-    Fault::new(FaultCode::FileShared, Subject::Account(user.to_owned()), text)
+    Fault::new(
+        FaultCode::FileShared,
+        Subject::Account(user.to_owned()),
+        text,
+    )
 }

@@ -11,8 +11,12 @@ use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use authkeys_core::config::AccountConfig;
 use authkeys_core::document::{self, Digest, Document, Rules};
 use authkeys_core::key::CHECKS;
-use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
-use authkeys_core::outcome::{Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject, chain};
+use authkeys_core::origin::{
+    Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions,
+};
+use authkeys_core::outcome::{
+    Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject, chain,
+};
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 use authkeys_terminal::bounded;
@@ -68,22 +72,37 @@ pub(super) struct Standing {
 impl InForce {
     /// The most important first.
     pub(super) fn all(&self) -> impl Iterator<Item = (Stage, &Standing)> {
-        std::iter::once((Stage::Current, &self.current)).chain(self.further.iter().map(|(stage, one)| (*stage, one)))
+        std::iter::once((Stage::Current, &self.current))
+            .chain(self.further.iter().map(|(stage, one)| (*stage, one)))
     }
 
     fn versions(&self) -> Versions {
-        let further = self.further.iter().map(|(stage, one)| (*stage, one.version.clone())).collect();
-        Versions { current: self.current.version.clone(), further }
+        let further = self
+            .further
+            .iter()
+            .map(|(stage, one)| (*stage, one.version.clone()))
+            .collect();
+        Versions {
+            current: self.current.version.clone(),
+            further,
+        }
     }
 
     fn accepted(&self, fetched: Timestamp) -> Accepted {
-        let stage =
-            |one: &Standing| AcceptedStage { version: one.version.clone(), created: one.created, document: one.kept };
+        let stage = |one: &Standing| AcceptedStage {
+            version: one.version.clone(),
+            created: one.created,
+            document: one.kept,
+        };
         Accepted {
             version: self.current.version.clone(),
             document: self.current.kept,
             fetched,
-            further: self.further.iter().map(|(name, one)| (*name, stage(one))).collect(),
+            further: self
+                .further
+                .iter()
+                .map(|(name, one)| (*name, stage(one)))
+                .collect(),
         }
     }
 }
@@ -96,47 +115,79 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         authority: &'a Authority,
         cycle: &Cycle<'_>,
     ) -> Result<Asked<'a>, Box<Acquired>> {
-        let signers =
-            authority.as_ref().map_err(|fault| Box::new(self.without_authority(account, fault, cycle)))?.as_ref();
+        let signers = authority
+            .as_ref()
+            .map_err(|fault| Box::new(self.without_authority(account, fault, cycle)))?
+            .as_ref();
         let last = self.kept(account, signers, cycle);
         // What another query brought says nothing of what this one would.
-        let same = cycle.state.sources.contains_key(&account.source.to_string());
+        let same = cycle
+            .state
+            .sources
+            .contains_key(&account.source.to_string());
         // Nor does what was kept of a document that holds a private key, where that is permitted no more.
         let permitted = self.config.rules(account).allow_private_key;
         let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
-        let known = last.as_ref().filter(|(last, _)| good(last)).map(|(last, _)| last.versions());
-        Ok(Asked { signers, last, known })
+        let known = last
+            .as_ref()
+            .filter(|(last, _)| good(last))
+            .map(|(last, _)| last.versions());
+        Ok(Asked {
+            signers,
+            last,
+            known,
+        })
     }
 
     /// Judges and keeps what came. A bad source or document is an outcome, not an error.
     pub(super) fn acquire(
         &self,
         account: &AccountConfig,
-        Asked { signers, last, known }: Asked<'_>,
+        Asked {
+            signers,
+            last,
+            known,
+        }: Asked<'_>,
         fetched: Result<Fetched, FetchError>,
         cycle: &mut Cycle<'_>,
     ) -> Acquired {
         let (url, rules) = (&account.source, self.config.rules(account));
         let name = url.to_string();
         // A file system that has just answered does not hang.
-        let open = if fetched.is_ok() { open_to_others(url) } else { None };
+        let open = if fetched.is_ok() {
+            open_to_others(url)
+        } else {
+            None
+        };
         let (problem, code, text) = match fetched {
             Ok(Fetched::Unchanged) => match last {
                 Some((last, _)) if known.is_some() => {
                     cycle.accept(&name, &last);
                     let acquired = in_force(name, last, cycle.now, cycle.clock.wall);
-                    return Acquired { fresh: true, ..acquired }.warned(open);
+                    return Acquired {
+                        fresh: true,
+                        ..acquired
+                    }
+                    .warned(open);
                 }
                 _ => {
-                    let text = format!("{url}: it says \"unchanged\" although nothing is known of it");
+                    let text =
+                        format!("{url}: it says \"unchanged\" although nothing is known of it");
                     (Problem::Invalid, FaultCode::SourceInvalid, text)
                 }
             },
-            Ok(Fetched::Documents { current, further }) => match self.judge(url, current, &rules, signers, cycle) {
+            Ok(Fetched::Documents { current, further }) => match self
+                .judge(url, current, &rules, signers, cycle)
+            {
                 Ok(current) => {
                     let last = last.map(|(last, _)| last.further).unwrap_or_default();
-                    let (further, refused, notes) =
-                        self.judge_further(&current, (url, further), last, (&rules, signers), cycle);
+                    let (further, refused, notes) = self.judge_further(
+                        &current,
+                        (url, further),
+                        last,
+                        (&rules, signers),
+                        cycle,
+                    );
                     let now_in_force = InForce { current, further };
                     cycle.accept(&name, &now_in_force);
                     let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
@@ -178,10 +229,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let said = before.sources.iter().find(|source| source.source == name);
         let fetched = said.and_then(|source| source.fetched);
         let kept = self.kept(account, signers, cycle);
-        let open = said.and_then(|source| source.warnings.iter().find(|text| **text == is_open(&name)).cloned());
+        let open = said.and_then(|source| {
+            source
+                .warnings
+                .iter()
+                .find(|text| **text == is_open(&name))
+                .cloned()
+        });
         let fault = said.and_then(|source| {
             let problem = source.problem?;
-            Some((problem, source.code.unwrap_or_else(|| problem.code()), source.detail.clone()))
+            Some((
+                problem,
+                source.code.unwrap_or_else(|| problem.code()),
+                source.detail.clone(),
+            ))
         });
         let acquired = match (fault, kept) {
             // Whether the document has expired, or is trusted no more, is looked at again.
@@ -191,14 +252,24 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             (Some(fault), kept) => last_good(name, kept, fault, cycle.clock.wall),
             (None, None) => {
                 let text = format!("{name}: nothing of it is kept; the next fetch brings it");
-                last_good(name, None, (Problem::Missing, FaultCode::NoKeySet, text), cycle.clock.wall)
+                last_good(
+                    name,
+                    None,
+                    (Problem::Missing, FaultCode::NoKeySet, text),
+                    cycle.clock.wall,
+                )
             }
         };
         acquired.warned(open)
     }
 
     /// What is kept of a source while nobody can say who may sign.
-    fn without_authority(&self, account: &AccountConfig, fault: &str, cycle: &Cycle<'_>) -> Acquired {
+    fn without_authority(
+        &self,
+        account: &AccountConfig,
+        fault: &str,
+        cycle: &Cycle<'_>,
+    ) -> Acquired {
         let name = account.source.to_string();
         let text = format!("{name}: {fault}");
         last_good(
@@ -224,15 +295,32 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             // Neither another audience nor a signer who was removed takes a key away.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
-            let kept = Kept { sound: soundness(&document), ..kept };
-            Some(Standing { document, kept, version: version.clone(), created, halved, signer })
+            let kept = Kept {
+                sound: soundness(&document),
+                ..kept
+            };
+            Some(Standing {
+                document,
+                kept,
+                version: version.clone(),
+                created,
+                halved,
+                signer,
+            })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
         // One that is good no more is not known either: its stage is judged as if it were new.
         let stages = accepted.further.iter();
-        let further =
-            stages.filter_map(|(stage, one)| Some((*stage, standing(&one.version, one.created, one.document)?)));
-        Some((InForce { current, further: further.collect() }, accepted.fetched))
+        let further = stages.filter_map(|(stage, one)| {
+            Some((*stage, standing(&one.version, one.created, one.document)?))
+        });
+        Some((
+            InForce {
+                current,
+                further: further.collect(),
+            },
+            accepted.fetched,
+        ))
     }
 
     /// Judges and keeps the document that counts, and counts its serial; the error is why it is refused.
@@ -245,8 +333,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle: &mut Cycle<'_>,
     ) -> Result<Standing, Refusal> {
         let part = document_of(url, part)?;
-        let mark = cycle.state.marks.get(&url.mark()).filter(|_| !cycle.intent.accept_rollback);
-        let Read { document, signer, mark } = self.read(&part, rules, signers, mark, cycle.clock)?;
+        let mark = cycle
+            .state
+            .marks
+            .get(&url.mark())
+            .filter(|_| !cycle.intent.accept_rollback);
+        let Read {
+            document,
+            signer,
+            mark,
+        } = self.read(&part, rules, signers, mark, cycle.clock)?;
         match mark {
             Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
             None => drop(cycle.state.marks.remove(&url.mark())),
@@ -264,16 +360,20 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         (rules, signers): (&Rules, Option<&Signers>),
         cycle: &mut Cycle<'_>,
     ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
-        let counts = |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
+        let counts =
+            |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stage, part) in parts {
             let label = part.version.label.clone();
             let read = document_of(url, part)
                 .and_then(|part| Ok((self.read(&part, rules, signers, None, cycle.clock)?, part)));
             let standing = match read {
-                Ok((Read { document, signer, .. }, part)) if counts(stage, &document) => {
-                    Some(cycle.keep(document, signer, part))
-                }
+                Ok((
+                    Read {
+                        document, signer, ..
+                    },
+                    part,
+                )) if counts(stage, &document) => Some(cycle.keep(document, signer, part)),
                 Ok(_) => {
                     notes.push(format!(
                         "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
@@ -287,7 +387,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     let text = format!("{stage} (version {label}): {text}");
                     refused.push(Refusal { code, text });
                     // What became current has left its stage; it must not come back as pending.
-                    last.remove(&stage).filter(|one| counts(stage, &one.document) && one.version != current.version)
+                    last.remove(&stage).filter(|one| {
+                        counts(stage, &one.document) && one.version != current.version
+                    })
                 }
             };
             further.extend(standing.map(|standing| (stage, standing)));
@@ -304,9 +406,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         mark: Option<&Mark>,
         clock: Clock,
     ) -> Result<Read, Refusal> {
-        let refused = |error: Distrust| Refusal { code: error.code(), text: chain(&error) };
-        let document =
-            document::parse(&part.bytes, rules).map_err(|error| Refusal { code: error.code(), text: chain(&error) })?;
+        let refused = |error: Distrust| Refusal {
+            code: error.code(),
+            text: chain(&error),
+        };
+        let document = document::parse(&part.bytes, rules).map_err(|error| Refusal {
+            code: error.code(),
+            text: chain(&error),
+        })?;
         let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(refused);
         let signer = signed_at(clock.effective())?;
         if clock.is_wrong() {
@@ -314,15 +421,23 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             signed_at(clock.wall)?;
         }
         let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
-        Ok(Read { document, signer, mark })
+        Ok(Read {
+            document,
+            signer,
+            mark,
+        })
     }
 }
 
 /// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped here.
 fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
-    let Some(name) = url.field() else { return Ok(part) };
-    let bytes = document::field(&part.bytes, name)
-        .map_err(|fault| Refusal { code: FaultCode::DocumentInvalid, text: chain(&fault) })?;
+    let Some(name) = url.field() else {
+        return Ok(part);
+    };
+    let bytes = document::field(&part.bytes, name).map_err(|fault| Refusal {
+        code: FaultCode::DocumentInvalid,
+        text: chain(&fault),
+    })?;
     Ok(Part { bytes, ..part })
 }
 
@@ -348,9 +463,22 @@ impl Cycle<'_> {
             // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
             self.faults.push(fault.fault());
         }
-        let kept = Kept { digest: document.digest, bytes: Digest::of(bytes), sound: soundness(&document) };
-        let Part { version, created, .. } = part;
-        Standing { document, kept, version, created, halved: public.is_some(), signer: Ok(signer) }
+        let kept = Kept {
+            digest: document.digest,
+            bytes: Digest::of(bytes),
+            sound: soundness(&document),
+        };
+        let Part {
+            version, created, ..
+        } = part;
+        Standing {
+            document,
+            kept,
+            version,
+            created,
+            halved: public.is_some(),
+            signer: Ok(signer),
+        }
     }
 
     /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count from the day when the
@@ -360,14 +488,18 @@ impl Cycle<'_> {
         let recent = before.filter(|fetched| self.now.duration_since(*fetched) < RECORD_EVERY);
         let unchanged = recent.map(|fetched| documents.accepted(fetched));
         if unchanged.is_none() || unchanged.as_ref() != self.state.sources.get(source) {
-            self.state.sources.insert(source.to_owned(), documents.accepted(self.now));
+            self.state
+                .sources
+                .insert(source.to_owned(), documents.accepted(self.now));
         }
     }
 }
 
 /// A file that others can write lets them say who may log in. The contract leaves that to the operator: he is told.
 pub fn open_to_others(url: &SourceUrl) -> Option<String> {
-    let SourceUrl::File { path } = url else { return None };
+    let SourceUrl::File { path } = url else {
+        return None;
+    };
     let open = bounded::writable_by_others(path, nix::unistd::geteuid().as_raw());
     open.then(|| is_open(&url.to_string()))
 }
@@ -405,7 +537,13 @@ fn last_good(
         None => {
             let fault = Fault::new(code, Subject::Source(name.clone()), text);
             let outcome = SourceOutcome::failed(name, problem, &fault);
-            Acquired { in_force: None, outcome, faults: vec![fault], fresh: false, expires: None }
+            Acquired {
+                in_force: None,
+                outcome,
+                faults: vec![fault],
+                fresh: false,
+                expires: None,
+            }
         }
     }
 }
@@ -414,8 +552,11 @@ fn last_good(
 /// public half of what was published.
 pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
-    let parsed =
-        if kept.sound == CHECKS { document::parse_again(&bytes, rules) } else { document::parse(&bytes, rules) };
+    let parsed = if kept.sound == CHECKS {
+        document::parse_again(&bytes, rules)
+    } else {
+        document::parse(&bytes, rules)
+    };
     let mut document = parsed.ok()?;
     let halved = document.digest != kept.digest;
     document.digest = kept.digest;
@@ -439,8 +580,18 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         signer: current.signer.clone().unwrap_or_default(),
         ..SourceOutcome::default()
     };
-    let expires = documents.all().filter_map(|(_, one)| one.document.expires).filter(|expires| *expires > wall).min();
-    let mut acquired = Acquired { in_force: None, outcome, faults: Vec::new(), fresh: false, expires };
+    let expires = documents
+        .all()
+        .filter_map(|(_, one)| one.document.expires)
+        .filter(|expires| *expires > wall)
+        .min();
+    let mut acquired = Acquired {
+        in_force: None,
+        outcome,
+        faults: Vec::new(),
+        fresh: false,
+        expires,
+    };
     for (stage, one) in documents.all() {
         let place = match stage {
             Stage::Current => acquired.outcome.source.clone(),
@@ -448,14 +599,21 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
         };
         // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
         if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
-            let text = format!("{place}: the document expired at {expires}, its keys stay; publish a new one");
+            let text = format!(
+                "{place}: the document expired at {expires}, its keys stay; publish a new one"
+            );
             acquired.is_stale(Problem::Expired, FaultCode::DocumentExpired, text);
         }
         if let Err(distrust) = &one.signer {
-            let text = format!("{place}: the document in force is trusted no more, its keys stay: {distrust}");
+            let text = format!(
+                "{place}: the document in force is trusted no more, its keys stay: {distrust}"
+            );
             acquired.is_stale(Problem::Untrusted, FaultCode::DocumentUntrusted, text);
         }
-        let lies = one.created.map(|created| wall.duration_since(created)).filter(|_| stage == Stage::Pending);
+        let lies = one
+            .created
+            .map(|created| wall.duration_since(created))
+            .filter(|_| stage == Stage::Pending);
         if lies.is_some_and(|lies| lies >= PENDING_LIES) {
             acquired.outcome.warnings.push(format!(
                 "{place}: version {} is pending since {}, its keys let in; finish that rotation, or take the stage away",
@@ -464,13 +622,18 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             ));
         }
         let altered = one.document.altered_comments();
-        acquired.outcome.warnings.extend(altered.map(|text| format!("{place}: {text}")));
+        acquired
+            .outcome
+            .warnings
+            .extend(altered.map(|text| format!("{place}: {text}")));
         // Named here, once for each document, and beside every account that it is left out of.
         let subject = Subject::Source(acquired.outcome.source.clone());
-        acquired.faults.extend(one.document.left_out.iter().map(|bad| {
-            let text = format!("{place}: line {} was left out: {}", bad.line, bad.reason);
-            Fault::new(FaultCode::KeyLeftOut, subject.clone(), text)
-        }));
+        acquired
+            .faults
+            .extend(one.document.left_out.iter().map(|bad| {
+                let text = format!("{place}: line {} was left out: {}", bad.line, bad.reason);
+                Fault::new(FaultCode::KeyLeftOut, subject.clone(), text)
+            }));
         acquired.outcome.stages.push(StageOutcome {
             stage,
             document: (&one.document).into(),

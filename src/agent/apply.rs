@@ -27,12 +27,19 @@ pub(super) struct Carried {
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Makes the files what was decided. One that changed since is read and planned again.
-    pub(super) fn carry_out(&self, mut prepared: Vec<Prepared>, cycle: &mut Cycle<'_>) -> Vec<Carried> {
+    pub(super) fn carry_out(
+        &self,
+        mut prepared: Vec<Prepared>,
+        cycle: &mut Cycle<'_>,
+    ) -> Vec<Carried> {
         for _ in 0..TRIES {
             let works = prepared.iter_mut().filter_map(|one| one.work.as_mut());
             self.step(works.filter(|work| work.settled.is_none()).collect(), cycle);
         }
-        prepared.into_iter().map(|one| carried(one, cycle)).collect()
+        prepared
+            .into_iter()
+            .map(|one| carried(one, cycle))
+            .collect()
     }
 
     /// One replace of each file that is not yet what it must be.
@@ -50,18 +57,27 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
         }
         let unsettled = works.into_iter().filter(|work| work.settled.is_none());
-        let (fragments, works): (Vec<_>, Vec<_>) = unsettled.partition(|work| work.target.is_fragment());
-        let replacements: Vec<Replacement<'_>> = works.iter().filter_map(|work| work.replacement()).collect();
+        let (fragments, works): (Vec<_>, Vec<_>) =
+            unsettled.partition(|work| work.target.is_fragment());
+        let replacements: Vec<Replacement<'_>> =
+            works.iter().filter_map(|work| work.replacement()).collect();
         let replaced = self.replace_beside(fragments, &replacements);
         let mut changed = Vec::new();
         for (work, replaced) in works.into_iter().zip(replaced) {
             match replaced {
                 Ok(Replaced::Done) => {
-                    let mine = cycle.state.accounts.entry(work.target.account.user.clone()).or_default();
+                    let mine = cycle
+                        .state
+                        .accounts
+                        .entry(work.target.account.user.clone())
+                        .or_default();
                     if work.mode == Mode::Exclusive {
                         mine.adopted.insert(work.target.path());
                     }
-                    work.settled = Some(Ok(Settled { changed: true, ..Settled::default() }));
+                    work.settled = Some(Ok(Settled {
+                        changed: true,
+                        ..Settled::default()
+                    }));
                 }
                 Ok(Replaced::ChangedMeanwhile) => changed.push(work),
                 Err(error) => work.settled = Some(Err(work.host_fault(&error))),
@@ -81,17 +97,28 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn foresee(&self, work: &Work) -> Result<(), HostError> {
         let length = |content: &Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
         let target = &work.target;
-        self.host.preflight(target, work.plan.content.as_ref().map_or(0, length))?;
+        self.host
+            .preflight(target, work.plan.content.as_ref().map_or(0, length))?;
         for (name, content) in &work.plan.others {
             let place = Place::Fragment { name: name.clone() };
-            self.host.preflight(&Target { place, ..target.clone() }, length(content))?;
+            self.host.preflight(
+                &Target {
+                    place,
+                    ..target.clone()
+                },
+                length(content),
+            )?;
         }
         Ok(())
     }
 
     /// Replaces files, and settles fragments beside them: those take many steps, and a program that each account can
     /// hold up. Where no thread can be started for them, this one takes them after the files.
-    fn replace_beside(&self, fragments: Vec<&mut Work>, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
+    fn replace_beside(
+        &self,
+        fragments: Vec<&mut Work>,
+        files: &[Replacement<'_>],
+    ) -> Vec<Result<Replaced, HostError>> {
         let (host, most) = (&self.host, fragments.len().min(AT_ONCE));
         let queue = Mutex::new(fragments.into_iter());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -101,8 +128,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
         };
         thread::scope(|scope| {
-            let one =
-                |_: &usize| thread::Builder::new().name("fragments".to_owned()).spawn_scoped(scope, serve).is_ok();
+            let one = |_: &usize| {
+                thread::Builder::new()
+                    .name("fragments".to_owned())
+                    .spawn_scoped(scope, serve)
+                    .is_ok()
+            };
             let _begun = (0..most).take_while(one).count();
             let replaced = host.replace_all(files);
             serve();
@@ -114,15 +145,26 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 impl Work {
     /// What the file must hold, if a write is needed at all, in place of what was found.
     fn replacement(&self) -> Option<Replacement<'_>> {
-        let Files::One(snapshot) = &self.files else { return None };
+        let Files::One(snapshot) = &self.files else {
+            return None;
+        };
         let drifted = snapshot.content.as_deref().filter(|_| snapshot.drifted);
         let content = self.plan.content.as_deref().or(drifted)?;
-        Some(Replacement { target: &self.target, seen: &snapshot.stamp, content })
+        Some(Replacement {
+            target: &self.target,
+            seen: &snapshot.stamp,
+            content,
+        })
     }
 
     /// Settles what needs no write, and keeps what an exclusive file replaces.
     fn before_replace(&self, cycle: &Cycle<'_>) -> Result<Option<Settled>, Fault> {
-        let settled = |changed| Ok(Some(Settled { changed, ..Settled::default() }));
+        let settled = |changed| {
+            Ok(Some(Settled {
+                changed,
+                ..Settled::default()
+            }))
+        };
         if self.replacement().is_none() {
             return settled(false);
         }
@@ -130,9 +172,16 @@ impl Work {
             return settled(true);
         }
         let user = &self.target.account.user;
-        let adopted = cycle.state.accounts.get(user).is_some_and(|mine| mine.adopted.contains(&self.target.path()));
+        let adopted = cycle
+            .state
+            .accounts
+            .get(user)
+            .is_some_and(|mine| mine.adopted.contains(&self.target.path()));
         if let (Mode::Exclusive, false, Some(old)) = (self.mode, adopted, self.files.whole()) {
-            cycle.store.keep_replaced(user, &old).map_err(|error| error.fault())?;
+            cycle
+                .store
+                .keep_replaced(user, &old)
+                .map_err(|error| error.fault())?;
         }
         Ok(None)
     }
@@ -145,28 +194,48 @@ impl Work {
 }
 
 fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
-    let Prepared { mut outcome, mut faults, work } = prepared;
+    let Prepared {
+        mut outcome,
+        mut faults,
+        work,
+    } = prepared;
     let Some(mut work) = work else {
         return Carried { outcome, faults };
     };
     let settled = work.settled.take().unwrap_or_else(|| {
         let path = work.target.path();
-        let text =
-            format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
-        Err(Fault::new(FaultCode::FileContended, Subject::Account(work.user()), text))
+        let text = format!(
+            "{}: somebody else keeps writing it, it was left alone; stop the other writer",
+            path.display()
+        );
+        Err(Fault::new(
+            FaultCode::FileContended,
+            Subject::Account(work.user()),
+            text,
+        ))
     });
     match settled {
-        Ok(Settled { changed, faults: named }) => {
+        Ok(Settled {
+            changed,
+            faults: named,
+        }) => {
             for fault in named {
                 outcome.fault(Status::Degraded, fault.code, fault.text.clone());
                 faults.push(fault);
             }
             outcome.changed = changed;
-            let keys = work.keys.take().unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
+            let keys = work
+                .keys
+                .take()
+                .unwrap_or_else(|| cycle.in_common.keys_of(&mut work.plan));
             (outcome.in_force, outcome.added) = (keys.in_force, keys.added);
             (outcome.removed, outcome.updated) = (keys.removed, keys.updated);
             if !cycle.intent.dry_run {
-                let mine = cycle.state.accounts.entry(work.target.account.user).or_default();
+                let mine = cycle
+                    .state
+                    .accounts
+                    .entry(work.target.account.user)
+                    .or_default();
                 mine.judged = work.judged.or(mine.judged.take());
                 if let Files::One(snapshot) = &work.files {
                     let content = work.plan.content.as_deref().or(snapshot.content.as_deref());

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::key::Fingerprint;
-use authkeys_core::plan::{Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, plan, plan_fragments};
+use authkeys_core::plan::{
+    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, plan, plan_fragments,
+};
 
 /// What was read.
 #[derive(Debug)]
@@ -43,7 +45,11 @@ impl Files {
         let content = |snapshot: &Snapshot| snapshot.content.clone().unwrap_or_default();
         let fragments = Fragments {
             ours: found.ours.content.clone(),
-            others: found.others.iter().map(|(name, snapshot)| (name.clone(), content(snapshot))).collect(),
+            others: found
+                .others
+                .iter()
+                .map(|(name, snapshot)| (name.clone(), content(snapshot)))
+                .collect(),
             made: found.made.content.clone(),
             maker,
             unborn: !found.exists,
@@ -60,9 +66,15 @@ impl Files {
         installed: &BTreeSet<Fingerprint>,
     ) -> Plan {
         match (self, purpose) {
-            (Self::One(snapshot), Purpose::KeySet) => plan(desired, mode, snapshot.content.as_deref(), installed),
-            (Self::One(snapshot), Purpose::PinnedOnly) => add_pinned(desired, mode, snapshot.content.as_deref()),
-            (Self::Several(_, fragments), Purpose::KeySet) => plan_fragments(desired, mode, fragments, installed),
+            (Self::One(snapshot), Purpose::KeySet) => {
+                plan(desired, mode, snapshot.content.as_deref(), installed)
+            }
+            (Self::One(snapshot), Purpose::PinnedOnly) => {
+                add_pinned(desired, mode, snapshot.content.as_deref())
+            }
+            (Self::Several(_, fragments), Purpose::KeySet) => {
+                plan_fragments(desired, mode, fragments, installed)
+            }
             // Nothing is taken away.
             (Self::Several(_, fragments), Purpose::PinnedOnly) => {
                 plan_fragments(desired, Mode::Block, fragments, &BTreeSet::new())
@@ -83,7 +95,9 @@ impl Files {
                 let present = earlier.content.as_deref().or(snapshot.content.as_deref());
                 plan(desired, mode, present, installed)
             }
-            Self::Several(_, fragments) => plan_fragments(desired, mode, &fragments.after(earlier), installed),
+            Self::Several(_, fragments) => {
+                plan_fragments(desired, mode, &fragments.after(earlier), installed)
+            }
         }
     }
 
@@ -93,7 +107,11 @@ impl Files {
             Self::One(snapshot) => snapshot.content.as_deref().into_iter().collect(),
             Self::Several(_, fragments) => fragments.all().collect(),
         };
-        PresentLines::of(contents.into_iter().flat_map(|content| content.split(|byte| *byte == b'\n')))
+        PresentLines::of(
+            contents
+                .into_iter()
+                .flat_map(|content| content.split(|byte| *byte == b'\n')),
+        )
     }
 
     /// Directory and name of the file that sshd reads in the end: no two accounts may have the same.
@@ -110,11 +128,23 @@ impl Files {
         match self {
             Self::One(snapshot) => snapshot.content.clone(),
             Self::Several(found, fragments) => {
-                let ours = fragments.ours.as_ref().map(|content| ("our fragment", content));
-                let made = fragments.made.as_ref().map(|content| ("authorized_keys", content));
+                let ours = fragments
+                    .ours
+                    .as_ref()
+                    .map(|content| ("our fragment", content));
+                let made = fragments
+                    .made
+                    .as_ref()
+                    .map(|content| ("authorized_keys", content));
                 let others: BTreeMap<_, _> = fragments.others.iter().collect();
-                let all = ours.into_iter().chain(others.into_iter().map(|(name, content)| (name.as_str(), content)));
-                let texts = all.chain(made).map(|(name, content)| [format!("# {name}\n").as_bytes(), content].concat());
+                let all = ours.into_iter().chain(
+                    others
+                        .into_iter()
+                        .map(|(name, content)| (name.as_str(), content)),
+                );
+                let texts = all
+                    .chain(made)
+                    .map(|(name, content)| [format!("# {name}\n").as_bytes(), content].concat());
                 let whole = texts.collect::<Vec<_>>().join(&b'\n');
                 (found.exists || found.made.content.is_some()).then_some(whole)
             }

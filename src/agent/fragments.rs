@@ -35,22 +35,39 @@ struct Next {
 impl Next {
     /// `None` when all is as it must be.
     fn of(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
-        let Files::Several(found, present) = &work.files else { return None };
+        let Files::Several(found, present) = &work.files else {
+            return None;
+        };
         let import = present.to_be_imported();
         // Nothing is written below a directory that update-ssh-keys did not make: it would never import again.
-        let writes = !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
+        let writes =
+            !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
         let refresh = plan.refresh && !ran;
         let right = put_right(&work.desired, present, &work.installed);
-        (writes || refresh || right.is_some()).then_some(Self { import, writes, refresh, right })
+        (writes || refresh || right.is_some()).then_some(Self {
+            import,
+            writes,
+            refresh,
+            right,
+        })
     }
 }
 
 /// Settles what needs no write, and keeps what will be replaced.
 pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
-    let Some(next) = Next::of(work, &work.plan, false) else { return Ok(Some(finish(work, Progress::default()))) };
+    let Some(next) = Next::of(work, &work.plan, false) else {
+        return Ok(Some(finish(work, Progress::default())));
+    };
     if cycle.intent.dry_run {
-        let faults = if next.refresh { named(work) } else { finish(work, Progress::default()).faults };
-        return Ok(Some(Settled { faults, changed: true }));
+        let faults = if next.refresh {
+            named(work)
+        } else {
+            finish(work, Progress::default()).faults
+        };
+        return Ok(Some(Settled {
+            faults,
+            changed: true,
+        }));
     }
     keep_replaced(work, cycle).map(|()| None)
 }
@@ -61,9 +78,18 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
     let mut plan = work.plan.clone();
     let mut progress = Progress::default();
     for _ in 0..TRIES {
-        let Some(next) = Next::of(work, &plan, progress.ran) else { return Ok(finish(work, progress)) };
-        let Files::Several(found, present) = &work.files else { return Ok(Settled::default()) };
-        let Next { import, writes, refresh, right } = next;
+        let Some(next) = Next::of(work, &plan, progress.ran) else {
+            return Ok(finish(work, progress));
+        };
+        let Files::Several(found, present) = &work.files else {
+            return Ok(Settled::default());
+        };
+        let Next {
+            import,
+            writes,
+            refresh,
+            right,
+        } = next;
         let was_wrong = right.is_some();
         if import && refresh {
             progress.said = host.refresh(&target).err();
@@ -71,7 +97,9 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         } else if !writes && !refresh {
             let content = right.unwrap_or_default();
             let replaced = host.replace(&target.made(), &found.made.stamp, &content);
-            if replaced.map_err(|error| host_fault(target.account.user.as_str(), &error))? == Replaced::Done {
+            if replaced.map_err(|error| host_fault(target.account.user.as_str(), &error))?
+                == Replaced::Done
+            {
                 (progress.by_hand, progress.settled.changed) = (true, true);
             }
         } else if !writes || write(host, &target, found, present, &plan)? == Replaced::Done {
@@ -81,7 +109,8 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
                 progress.ran = true;
             }
         }
-        work.files = Files::read(host, &target).map_err(|error| host_fault(target.account.user.as_str(), &error))?;
+        work.files = Files::read(host, &target)
+            .map_err(|error| host_fault(target.account.user.as_str(), &error))?;
         plan = work.plan_of(&work.files);
         if let Files::Several(_, now) = &work.files {
             let is_right = put_right(&work.desired, now, &work.installed).is_none();
@@ -91,8 +120,15 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         }
     }
     let path = target.path();
-    let text = format!("{}: somebody else keeps writing it, it was left alone; stop the other writer", path.display());
-    Err(Fault::new(FaultCode::FileContended, Subject::Account(work.user()), text))
+    let text = format!(
+        "{}: somebody else keeps writing it, it was left alone; stop the other writer",
+        path.display()
+    );
+    Err(Fault::new(
+        FaultCode::FileContended,
+        Subject::Account(work.user()),
+        text,
+    ))
 }
 
 /// Our fragment first: between the two steps a key may stand twice, but never nowhere.
@@ -105,14 +141,30 @@ fn write(
 ) -> Result<Replaced, Fault> {
     let drifted = present.ours.as_ref().filter(|_| found.ours.drifted);
     let others = plan.others.iter().filter_map(|(name, content)| {
-        let snapshot = found.others.iter().find(|(other, _)| other == name).map(|(_, snapshot)| snapshot)?;
+        let snapshot = found
+            .others
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, snapshot)| snapshot)?;
         let place = Place::Fragment { name: name.clone() };
-        Some((Target { place, ..target.clone() }, &snapshot.stamp, content))
+        Some((
+            Target {
+                place,
+                ..target.clone()
+            },
+            &snapshot.stamp,
+            content,
+        ))
     });
-    let ours = plan.content.as_ref().or(drifted).map(|content| (target.clone(), &found.ours.stamp, content));
+    let ours = plan
+        .content
+        .as_ref()
+        .or(drifted)
+        .map(|content| (target.clone(), &found.ours.stamp, content));
     for (target, stamp, content) in ours.into_iter().chain(others) {
-        let replaced =
-            host.replace(&target, stamp, content).map_err(|error| host_fault(target.account.user.as_str(), &error))?;
+        let replaced = host
+            .replace(&target, stamp, content)
+            .map_err(|error| host_fault(target.account.user.as_str(), &error))?;
         if replaced == Replaced::ChangedMeanwhile {
             return Ok(replaced);
         }
@@ -126,7 +178,10 @@ fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
     let mine = cycle.state.accounts.entry(user.clone()).or_default();
     if work.mode == Mode::Exclusive && !mine.adopted.contains(&work.target.path()) {
         if let Some(whole) = work.files.whole() {
-            cycle.store.keep_replaced(user, &whole).map_err(|error| error.fault())?;
+            cycle
+                .store
+                .keep_replaced(user, &whole)
+                .map_err(|error| error.fault())?;
         }
         mine.adopted.insert(work.target.path());
     }
@@ -135,13 +190,24 @@ fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
 
 /// Names what update-ssh-keys did not do, for as long as it lasts.
 fn finish(work: &Work, progress: Progress) -> Settled {
-    let Progress { mut settled, said, by_hand, .. } = progress;
-    let Files::Several(_, present) = &work.files else { return settled };
+    let Progress {
+        mut settled,
+        said,
+        by_hand,
+        ..
+    } = progress;
+    let Files::Several(_, present) = &work.files else {
+        return settled;
+    };
     let made = work.target.made().path();
     let (who, made) = (&work.target.account.user, made.display());
     let coded = |code, text| Fault::new(code, Subject::Account(work.user()), text);
     settled.faults = named(work);
-    let dropped = if present.maker == Maker::Nobody { Vec::new() } else { dropped(&work.desired, present) };
+    let dropped = if present.maker == Maker::Nobody {
+        Vec::new()
+    } else {
+        dropped(&work.desired, present)
+    };
     let lacks = shown(&dropped);
     match said {
         // Without a key it refuses to work at all; what had to go is gone.
@@ -176,21 +242,36 @@ fn finish(work: &Work, progress: Progress) -> Settled {
 }
 
 fn named(work: &Work) -> Vec<Fault> {
-    let Files::Several(found, _) = &work.files else { return Vec::new() };
+    let Files::Several(found, _) = &work.files else {
+        return Vec::new();
+    };
     obstacle_faults(&work.user(), found)
 }
 
 /// What stands in the directory's way.
 pub fn obstacle_faults(user: &str, found: &FoundFragments) -> Vec<Fault> {
-    let blocked = if found.installed { ", until then update-ssh-keys is not run" } else { "" };
+    let blocked = if found.installed {
+        ", until then update-ssh-keys is not run"
+    } else {
+        ""
+    };
     let text = |obstacle: &HostError| format!("account {user}: {}{blocked}", chain(obstacle));
     let subject = || Subject::Account(user.to_owned());
-    let fault = |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, subject(), text(obstacle));
+    let fault =
+        |obstacle: &HostError| Fault::new(FaultCode::FragmentsBlocked, subject(), text(obstacle));
     found.obstacles.iter().map(fault).collect()
 }
 
 fn shown(keys: &[KeyShown]) -> String {
-    let texts: Vec<String> = keys.iter().take(3).map(|key| format!("{} ({})", key.fingerprint, key.kind)).collect();
-    let more = if keys.len() > 3 { format!(" and {} more", keys.len() - 3) } else { String::new() };
+    let texts: Vec<String> = keys
+        .iter()
+        .take(3)
+        .map(|key| format!("{} ({})", key.fingerprint, key.kind))
+        .collect();
+    let more = if keys.len() > 3 {
+        format!(" and {} more", keys.len() - 3)
+    } else {
+        String::new()
+    };
     texts.join(", ") + &more
 }

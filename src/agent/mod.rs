@@ -22,7 +22,9 @@ use crate::state::{Kept, State, Store};
 use authkeys_core::caught::caught;
 use authkeys_core::config::{AccountConfig, Config};
 use authkeys_core::origin::{Fetch, SourceUrl};
-use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Outcome, SourceOutcome, Status, Subject};
+use authkeys_core::outcome::{
+    AccountOutcome, Fault, FaultCode, Outcome, SourceOutcome, Status, Subject,
+};
 use authkeys_core::schedule::Clock;
 
 use account::{Found, Shared};
@@ -95,7 +97,12 @@ pub struct Gathered {
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at its begin and end.
-    pub async fn cycle(&self, store: &mut Store, intent: Intent, clock: impl Fn() -> Timestamp) -> Outcome {
+    pub async fn cycle(
+        &self,
+        store: &mut Store,
+        intent: Intent,
+        clock: impl Fn() -> Timestamp,
+    ) -> Outcome {
         let gathered = self.gather(store, intent, clock()).await;
         self.install(store, gathered, clock)
     }
@@ -111,7 +118,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 let asked = asked?;
                 let url = &account.source;
                 let answer = caught(self.fetch.fetch(url, asked.known.as_ref())).await;
-                Ok((asked, answer.unwrap_or_else(|panic| Err(panic.failure(url)))))
+                Ok((
+                    asked,
+                    answer.unwrap_or_else(|panic| Err(panic.failure(url))),
+                ))
             }
         });
         let fetched: Vec<Result<_, Box<_>>> = all_of(fetches).await;
@@ -132,12 +142,21 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// The first account of each source.
     fn sources(&self) -> impl Iterator<Item = &AccountConfig> {
         let mut seen = BTreeSet::new();
-        self.config.accounts.iter().filter(move |account| seen.insert(&account.source))
+        self.config
+            .accounts
+            .iter()
+            .filter(move |account| seen.insert(&account.source))
     }
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
     /// or closes, and a document that expires.
-    pub fn gather_kept(&self, store: &mut Store, last: &Outcome, intent: Intent, now: Timestamp) -> Gathered {
+    pub fn gather_kept(
+        &self,
+        store: &mut Store,
+        last: &Outcome,
+        intent: Intent,
+        now: Timestamp,
+    ) -> Gathered {
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
@@ -153,14 +172,30 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn begin<'s>(&self, store: &'s mut Store, intent: Intent, now: Timestamp) -> Cycle<'s> {
         let state = store.state().clone();
         let recorded = state.clock.filter(|_| !intent.accept_rollback);
-        let clock = Clock { wall: now, earliest: recorded.map_or(self.built, |clock| clock.max(self.built)) };
-        let fault = clock.fault().map(|text| Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
+        let clock = Clock {
+            wall: now,
+            earliest: recorded.map_or(self.built, |clock| clock.max(self.built)),
+        };
+        let fault = clock
+            .fault()
+            .map(|text| Fault::new(FaultCode::ClockBehind, Subject::Clock, text));
         Cycle::new(store, state, intent, clock, Vec::from_iter(fault))
     }
 
     /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
-    pub fn install(&self, store: &mut Store, gathered: Gathered, clock: impl Fn() -> Timestamp) -> Outcome {
-        let Gathered { state, intent, clock: begun, acquired, faults } = gathered;
+    pub fn install(
+        &self,
+        store: &mut Store,
+        gathered: Gathered,
+        clock: impl Fn() -> Timestamp,
+    ) -> Outcome {
+        let Gathered {
+            state,
+            intent,
+            clock: begun,
+            acquired,
+            faults,
+        } = gathered;
         let first = store.is_new();
         let news = in_force(&state) != in_force(store.state());
         let mut cycle = Cycle::new(store, state, intent, begun, faults);
@@ -168,7 +203,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.faults.extend(pinned.fault.clone());
 
         let mut accounts: BTreeMap<usize, AccountOutcome> = BTreeMap::new();
-        let mut waiting: Vec<(usize, &AccountConfig)> = self.config.accounts.iter().enumerate().collect();
+        let mut waiting: Vec<(usize, &AccountConfig)> =
+            self.config.accounts.iter().enumerate().collect();
         while !waiting.is_empty() {
             // A dead file system costs its own account time: whoever has been found is served meanwhile.
             let all = self.find(&waiting, &acquired, &pinned, &mut cycle);
@@ -187,7 +223,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut accounts: Vec<AccountOutcome> = accounts.into_values().collect();
         if cycle.store.is_new() && !intent.dry_run {
             // Nothing could be saved: to the next cycle this one must be no proof of a state that was there and is lost.
-            accounts.iter_mut().for_each(AccountOutcome::forget_document);
+            accounts
+                .iter_mut()
+                .for_each(AccountOutcome::forget_document);
         }
 
         // Accounts that share a document share its faults.
@@ -196,9 +234,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         faults.retain(|fault| told.insert(fault.text.clone()));
 
         let expiries = acquired.values().filter_map(|got| got.expires);
-        let changes = accounts.iter().filter_map(|account| account.next_change).chain(expiries);
+        let changes = accounts
+            .iter()
+            .filter_map(|account| account.next_change)
+            .chain(expiries);
         let next_change = changes.min();
-        let mut sources: Vec<SourceOutcome> = acquired.into_values().map(|got| got.outcome).collect();
+        let mut sources: Vec<SourceOutcome> =
+            acquired.into_values().map(|got| got.outcome).collect();
         // Warnings are the sources', and each is said once.
         if let Some(first) = sources.first_mut() {
             first.warnings.extend(pinned.warning);
@@ -233,13 +275,18 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
             self.host.step();
             match found {
-                Ok(found) => self.prepare(account, found, acquired.get(&account.source), pinned, cycle),
+                Ok(found) => {
+                    self.prepare(account, found, acquired.get(&account.source), pinned, cycle)
+                }
                 Err(failed) => *failed,
             }
         };
         let mut prepared: Vec<Prepared> = found.into_iter().map(prepare).collect();
         if let Some(written) = prepared.iter().find(|one| cycle.new && one.was_written()) {
-            cycle.faults.push(Fault::forgotten(&format!("{} holds keys that authkeysd wrote", written.file())));
+            cycle.faults.push(Fault::forgotten(&format!(
+                "{} holds keys that authkeysd wrote",
+                written.file()
+            )));
             cycle.new = false;
         }
         cycle.record_time();
@@ -247,10 +294,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {
-            let fresh = |account: &AccountConfig| acquired.get(&account.source).is_some_and(|got| got.fresh);
+            let fresh = |account: &AccountConfig| {
+                acquired.get(&account.source).is_some_and(|got| got.fresh)
+            };
             let accounts = places.iter().filter_map(|at| self.config.accounts.get(*at));
             let each = prepared.into_iter().zip(accounts);
-            prepared = each.map(|(one, account)| one.without_memory(cycle.store.state(), fresh(account))).collect();
+            prepared = each
+                .map(|(one, account)| one.without_memory(cycle.store.state(), fresh(account)))
+                .collect();
         }
         let mut outcomes = Vec::new();
         for Carried { outcome, faults } in self.carry_out(prepared, cycle) {
@@ -267,23 +318,52 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// Which documents are in force, of each source.
 fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
-    state.sources.iter().map(|(url, one)| (url, one.documents().collect())).collect()
+    state
+        .sources
+        .iter()
+        .map(|(url, one)| (url, one.documents().collect()))
+        .collect()
 }
 
 impl<'s> Cycle<'s> {
-    fn new(store: &'s mut Store, state: State, intent: Intent, clock: Clock, faults: Vec<Fault>) -> Self {
+    fn new(
+        store: &'s mut Store,
+        state: State,
+        intent: Intent,
+        clock: Clock,
+        faults: Vec<Fault>,
+    ) -> Self {
         let (shared, in_common) = (Shared::default(), InCommon::default());
         let (now, new) = (clock.effective(), store.is_new());
-        Self { store, state, intent, clock, now, faults, shared, in_common, new }
+        Self {
+            store,
+            state,
+            intent,
+            clock,
+            now,
+            faults,
+            shared,
+            in_common,
+            new,
+        }
     }
 
     fn gathered(self, acquired: BTreeMap<SourceUrl, Acquired>) -> Gathered {
-        Gathered { state: self.state, intent: self.intent, clock: self.clock, acquired, faults: self.faults }
+        Gathered {
+            state: self.state,
+            intent: self.intent,
+            clock: self.clock,
+            acquired,
+            faults: self.faults,
+        }
     }
 
     /// Rarely, so that an unchanged poll writes nothing: with other changes, and every hour.
     fn record_time(&mut self) {
-        let old = self.state.clock.is_none_or(|last| self.now.duration_since(last) >= RECORD_EVERY);
+        let old = self
+            .state
+            .clock
+            .is_none_or(|last| self.now.duration_since(last) >= RECORD_EVERY);
         if old || self.intent.accept_rollback || self.state != *self.store.state() {
             self.state.clock = Some(self.now);
         }
@@ -303,8 +383,15 @@ async fn all_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
                 }
             }
         }
-        if pending { Poll::Pending } else { Poll::Ready(()) }
+        if pending {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     })
     .await;
-    running.into_iter().filter_map(|(_, result)| result).collect()
+    running
+        .into_iter()
+        .filter_map(|(_, result)| result)
+        .collect()
 }

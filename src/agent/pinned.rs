@@ -27,25 +27,56 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             state.pinned = None;
             return Pinned::default();
         };
-        let rules = Rules { line: self.config.line_rules.clone(), allow_private_key: false };
+        let rules = Rules {
+            line: self.config.line_rules.clone(),
+            allow_private_key: false,
+        };
         let (document, mut fault) = match read_pinned(path, &rules) {
             Ok((document, text)) => {
                 state.pinned = Some(text);
                 (Some(document), None)
             }
             Err(fault) => {
-                let last = state.pinned.as_ref().and_then(|text| document::parse(text.as_bytes(), &rules).ok());
-                let text = format!("pinned keys {}: {fault}; the ones read last stay", path.display());
-                (last, Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text)))
+                let last = state
+                    .pinned
+                    .as_ref()
+                    .and_then(|text| document::parse(text.as_bytes(), &rules).ok());
+                let text = format!(
+                    "pinned keys {}: {fault}; the ones read last stay",
+                    path.display()
+                );
+                (
+                    last,
+                    Some(Fault::new(
+                        FaultCode::PinnedKeysUnusable,
+                        Subject::PinnedKeys,
+                        text,
+                    )),
+                )
             }
         };
         let document = document.unwrap_or_else(Document::empty);
         if let (Some(bad), None) = (document.left_out.first(), &fault) {
-            let text = format!("pinned keys {}: line {}: {}", path.display(), bad.line, bad.reason);
-            fault = Some(Fault::new(FaultCode::PinnedKeysUnusable, Subject::PinnedKeys, text));
+            let text = format!(
+                "pinned keys {}: line {}: {}",
+                path.display(),
+                bad.line,
+                bad.reason
+            );
+            fault = Some(Fault::new(
+                FaultCode::PinnedKeysUnusable,
+                Subject::PinnedKeys,
+                text,
+            ));
         }
-        let warning = document.altered_comments().map(|text| format!("pinned keys {}: {text}", path.display()));
-        Pinned { warning, lines: document.keys.into_iter().map(|key| key.line).collect(), fault }
+        let warning = document
+            .altered_comments()
+            .map(|text| format!("pinned keys {}: {text}", path.display()));
+        Pinned {
+            warning,
+            lines: document.keys.into_iter().map(|key| key.line).collect(),
+            fault,
+        }
     }
 }
 
@@ -59,5 +90,7 @@ pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), Str
     if text.trim_start().starts_with('{') {
         return Err("it must be authorized_keys text".to_owned());
     }
-    document::parse(&content, rules).map(|document| (document, text)).map_err(|refused| chain(&refused))
+    document::parse(&content, rules)
+        .map(|document| (document, text))
+        .map_err(|refused| chain(&refused))
 }

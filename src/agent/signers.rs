@@ -16,7 +16,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// Reads the file, where there is one.
     pub(super) fn authority(&self) -> Authority {
         read_signers(&self.config, self.zone).map_err(|faults| {
-            let path = self.config.signers.as_ref().map(|signers| signers.path.display().to_string());
+            let path = self
+                .config
+                .signers
+                .as_ref()
+                .map(|signers| signers.path.display().to_string());
             let path = path.unwrap_or_default();
             let faults: Vec<String> = faults.iter().map(|fault| fault.at(&path)).collect();
             format!("nobody's signature can be checked: {}", faults.join("; "))
@@ -26,7 +30,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// Reads the file that `[trust] allowed_signers` names, or tells every fault in it. One that others can write would let
 /// them say whose keys are installed.
-pub fn read_signers(config: &Config, zone: fn() -> TimeZone) -> Result<Option<Signers>, Vec<SignersFault>> {
+pub fn read_signers(
+    config: &Config,
+    zone: fn() -> TimeZone,
+) -> Result<Option<Signers>, Vec<SignersFault>> {
     let Some(signers) = &config.signers else {
         return Ok(None);
     };
@@ -34,9 +41,15 @@ pub fn read_signers(config: &Config, zone: fn() -> TimeZone) -> Result<Option<Si
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let content = bounded::read_trusted(&signers.path, limit, nix::unistd::geteuid().as_raw())
         .map_err(whole)?
-        .ok_or_else(|| whole("there is no such file; [trust] allowed_signers names it".to_owned()))?;
+        .ok_or_else(|| {
+            whole("there is no such file; [trust] allowed_signers names it".to_owned())
+        })?;
     let zone = zone();
     let principals = signers.principals.as_deref();
-    let rules = SignerRules { principals, zone: &zone, min_rsa_bits: config.line_rules.min_rsa_bits };
+    let rules = SignerRules {
+        principals,
+        zone: &zone,
+        min_rsa_bits: config.line_rules.min_rsa_bits,
+    };
     Signers::parse(&content, &rules).map(Some)
 }

@@ -71,13 +71,22 @@ impl Work {
 impl Prepared {
     /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
     pub(super) fn was_written(&self) -> bool {
-        self.work.as_ref().is_some_and(|work| match (&work.files, &work.target.place) {
-            (Files::One(snapshot), _) => snapshot.content.as_deref().is_some_and(holds_our_block),
-            (Files::Several(_, present), Place::Fragment { name }) if name == FragmentName::default().as_str() => {
-                present.ours.as_deref().is_some_and(|content| count_keys(content) > 0)
-            }
-            _ => false,
-        })
+        self.work
+            .as_ref()
+            .is_some_and(|work| match (&work.files, &work.target.place) {
+                (Files::One(snapshot), _) => {
+                    snapshot.content.as_deref().is_some_and(holds_our_block)
+                }
+                (Files::Several(_, present), Place::Fragment { name })
+                    if name == FragmentName::default().as_str() =>
+                {
+                    present
+                        .ours
+                        .as_deref()
+                        .is_some_and(|content| count_keys(content) > 0)
+                }
+                _ => false,
+            })
     }
 
     pub(super) fn file(&self) -> &str {
@@ -87,10 +96,17 @@ impl Prepared {
     /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
     /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
     pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
-        let Some(work) = &mut self.work else { return self };
-        let recorded = saved.accounts.get(&work.target.account.user).map(|account| &account.installed);
+        let Some(work) = &mut self.work else {
+            return self;
+        };
+        let recorded = saved
+            .accounts
+            .get(&work.target.account.user)
+            .map(|account| &account.installed);
         let standing = work.files.standing();
-        let Desired { entries, pinned, .. } = Arc::make_mut(&mut work.desired);
+        let Desired {
+            entries, pinned, ..
+        } = Arc::make_mut(&mut work.desired);
         let wanted = entries.len();
         entries.retain(|entry| {
             let print = entry.key.fingerprint();
@@ -100,28 +116,40 @@ impl Prepared {
         if entries.len() == wanted {
             return self;
         }
-        let published: HashSet<Fingerprint> = entries.iter().map(|entry| entry.key.fingerprint()).collect();
+        let published: HashSet<Fingerprint> = entries
+            .iter()
+            .map(|entry| entry.key.fingerprint())
+            .collect();
         let published = published.difference(pinned).count();
         let (user, refused) = (&self.outcome.user, wanted - entries.len());
         let text = format!(
             "account {user}: {refused} of {wanted} keys not installed, because no key is installed that cannot be \
              remembered; the state must be writable"
         );
-        let fault = Fault::new(FaultCode::KeysNotRecorded, Subject::Account(user.clone()), text);
+        let fault = Fault::new(
+            FaultCode::KeysNotRecorded,
+            Subject::Account(user.clone()),
+            text,
+        );
         if published < work.least.max(1) {
             return Self::failed(self.outcome, fault);
         }
         work.plan = work.plan_of(&work.files);
         work.judged = None;
         self.outcome.lines = None;
-        self.outcome.fault(Status::Degraded, fault.code, fault.text.clone());
+        self.outcome
+            .fault(Status::Degraded, fault.code, fault.text.clone());
         self.faults.push(fault);
         self
     }
 
     pub(super) fn failed(mut outcome: AccountOutcome, fault: Fault) -> Self {
         outcome.fault(Status::Failed, fault.code, fault.text.clone());
-        Self { outcome, faults: vec![fault], work: None }
+        Self {
+            outcome,
+            faults: vec![fault],
+            work: None,
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use authkeys_core::fault::{FaultClass, FaultCode};
 /// Reads a code as people type it.
 pub(super) fn code(text: &str) -> Result<FaultCode, String> {
     let bare = text.trim_matches(['[', ']']).to_ascii_uppercase();
-    FaultCode::parse(&bare).ok_or_else(|| "there is no such code; `authkeysd explain --list` lists them".to_owned())
+    FaultCode::parse(&bare)
+        .ok_or_else(|| "there is no such code; `authkeysd explain --list` lists them".to_owned())
 }
 
 /// Runs the command.
@@ -17,7 +18,11 @@ pub(super) fn run(options: &Explain) -> Exit {
         Some(code) => explained(code),
         None => FaultCode::all().map(listed).collect(),
     };
-    if print(&text) { Exit::Good } else { Exit::Failed }
+    if print(&text) {
+        Exit::Good
+    } else {
+        Exit::Failed
+    }
 }
 
 fn listed(code: FaultCode) -> String {
@@ -37,7 +42,11 @@ fn explained(code: FaultCode) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "What it means:  {}", row.meaning);
     let _ = writeln!(text, "What to do:     {}", row.remedy);
-    let _ = writeln!(text, "Exit status:    {} ({kind})", Exit::from(row.class) as u8);
+    let _ = writeln!(
+        text,
+        "Exit status:    {} ({kind})",
+        Exit::from(row.class) as u8
+    );
     text
 }
 
@@ -57,9 +66,15 @@ mod tests {
     fn an_explanation_names_the_code_the_remedy_and_the_exit_status() {
         let text = explained(FaultCode::SourceDenied);
         assert!(text.starts_with("AK010 source-denied\n"), "{text}");
-        assert!(text.contains("Allow the action") && text.ends_with("77 (not permitted)\n"), "{text}");
+        assert!(
+            text.contains("Allow the action") && text.ends_with("77 (not permitted)\n"),
+            "{text}"
+        );
         assert_eq!(
-            FaultCode::all().map(listed).filter(|line| line.lines().count() == 1).count(),
+            FaultCode::all()
+                .map(listed)
+                .filter(|line| line.lines().count() == 1)
+                .count(),
             FaultCode::all().count()
         );
     }

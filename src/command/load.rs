@@ -18,15 +18,26 @@ const MAX_CONFIG: u64 = 1 << 20;
 /// Where the configuration is when the command line names none.
 pub(super) fn default_path() -> PathBuf {
     let named = std::env::var_os("AUTHKEYSD_CONFIG").filter(|path| !path.is_empty());
-    named.map_or_else(|| PathBuf::from("/etc/authkeysd/config.toml"), PathBuf::from)
+    named.map_or_else(
+        || PathBuf::from("/etc/authkeysd/config.toml"),
+        PathBuf::from,
+    )
 }
 
 /// Reads the configuration, or says what is wrong with it.
 pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
-    let whole = |message: String| vec![ConfigFault { line: 0, key: String::new(), message }];
+    let whole = |message: String| {
+        vec![ConfigFault {
+            line: 0,
+            key: String::new(),
+            message,
+        }]
+    };
     let content = bounded::read_trusted(path, MAX_CONFIG, nix::unistd::geteuid().as_raw())
         .map_err(whole)?
-        .ok_or_else(|| whole("there is no such file; write one, or name another with --config".to_owned()))?;
+        .ok_or_else(|| {
+            whole("there is no such file; write one, or name another with --config".to_owned())
+        })?;
     let text = String::from_utf8(content).map_err(|_| whole("it is not UTF-8".to_owned()))?;
     Config::parse(&text)
 }
@@ -47,7 +58,9 @@ pub(super) fn complain_of(code: FaultCode, text: &str) {
 /// Reads the configuration; complains about every fault.
 pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     config(path).map_err(|faults| {
-        faults.iter().for_each(|fault| complain_of(FaultCode::ConfigInvalid, &fault_line(path, fault)));
+        faults
+            .iter()
+            .for_each(|fault| complain_of(FaultCode::ConfigInvalid, &fault_line(path, fault)));
         Exit::Config
     })
 }
@@ -55,35 +68,57 @@ pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
 /// Complains about every fault in the file of signers that the configuration names.
 pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
     signers(config).map(drop).map_err(|faults| {
-        faults.iter().for_each(|fault| complain_of(FaultCode::SignersInvalid, fault));
+        faults
+            .iter()
+            .for_each(|fault| complain_of(FaultCode::SignersInvalid, fault));
         Exit::Config
     })
 }
 
 /// Reads the file of signers, where the configuration names one; each fault is one line.
 pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
-    let path = config.signers.as_ref().map(|signers| signers.path.display().to_string()).unwrap_or_default();
-    read_signers(config, system::sshd_zone).map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
+    let path = config
+        .signers
+        .as_ref()
+        .map(|signers| signers.path.display().to_string())
+        .unwrap_or_default();
+    read_signers(config, system::sshd_zone)
+        .map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
 }
 
 /// The configuration with the places that it and the environment name.
 pub(super) fn setup(config: Config) -> Setup {
     let (state, runtime) = (state_directory(&config), runtime_directory(&config));
-    Setup { config, state, runtime }
+    Setup {
+        config,
+        state,
+        runtime,
+    }
 }
 
 /// Where state is kept: the configuration's, systemd's, or the default.
 pub(super) fn state_directory(config: &Config) -> PathBuf {
-    config.state_dir.clone().unwrap_or_else(|| systemd("STATE_DIRECTORY", "/var/lib/authkeysd"))
+    config
+        .state_dir
+        .clone()
+        .unwrap_or_else(|| systemd("STATE_DIRECTORY", "/var/lib/authkeysd"))
 }
 
 /// Where the status goes: the configuration's, systemd's, or the default.
 fn runtime_directory(config: &Config) -> PathBuf {
-    config.runtime_dir.clone().unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", RUNTIME))
+    config
+        .runtime_dir
+        .clone()
+        .unwrap_or_else(|| systemd("RUNTIME_DIRECTORY", RUNTIME))
 }
 
 /// The first of the directories that systemd names.
 fn systemd(variable: &str, default: &str) -> PathBuf {
     let list = std::env::var(variable).unwrap_or_default();
-    PathBuf::from(list.split(':').next().filter(|path| !path.is_empty()).unwrap_or(default))
+    PathBuf::from(
+        list.split(':')
+            .next()
+            .filter(|path| !path.is_empty())
+            .unwrap_or(default),
+    )
 }

@@ -56,7 +56,12 @@ pub(super) fn run(path: &Path) -> Exit {
         host: Node::default(),
         deliver: RemoteReports::new(remote, system::host()),
         load: move || {
-            let lines = |faults: Vec<_>| faults.iter().map(|fault| load::fault_line(&file, fault)).collect::<Vec<_>>();
+            let lines = |faults: Vec<_>| {
+                faults
+                    .iter()
+                    .map(|fault| load::fault_line(&file, fault))
+                    .collect::<Vec<_>>()
+            };
             let config = load::config(&file).map_err(|faults| lines(faults).join("; "))?;
             load::signers(&config).map_err(|faults| faults.join("; "))?;
             warn(&config);
@@ -66,7 +71,12 @@ pub(super) fn run(path: &Path) -> Exit {
         zone: system::sshd_zone,
         built: system::built(),
         identity: system::identity(),
-        identify: Identify::by(async move { identify.wait_for_instance().await.map(|instance| instance.id) }),
+        identify: Identify::by(async move {
+            identify
+                .wait_for_instance()
+                .await
+                .map(|instance| instance.id)
+        }),
         notify: notify(),
     };
     let ended = runtime.block_on(Service::new(parts, setup).run());
@@ -76,7 +86,11 @@ pub(super) fn run(path: &Path) -> Exit {
         log(Kind::Fault, &format!("the service ended: {fault}"));
     }
     journal::finish(LAST_WORDS);
-    if ended.is_ok() { Exit::Good } else { Exit::Failed }
+    if ended.is_ok() {
+        Exit::Good
+    } else {
+        Exit::Failed
+    }
 }
 
 /// From the first cycle on nothing is printed: whoever does not read it must not hold the service up.
@@ -97,11 +111,18 @@ fn notify() -> Notify {
     };
     match Notify::connect(&socket) {
         Ok(notify) => {
-            let [usec, pid] = ["WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| std::env::var(name).ok());
+            let [usec, pid] =
+                ["WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| std::env::var(name).ok());
             notify.with_watchdog(usec.as_deref(), pid.as_deref())
         }
         Err(fault) => {
-            log(Kind::Warning, &format!("warning: cannot reach the service manager at {}: {fault}", socket.display()));
+            log(
+                Kind::Warning,
+                &format!(
+                    "warning: cannot reach the service manager at {}: {fault}",
+                    socket.display()
+                ),
+            );
             Notify::nobody()
         }
     }

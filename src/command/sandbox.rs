@@ -29,17 +29,31 @@ pub(super) fn run(path: &Path) -> Exit {
 
 /// Whether the file of an account of the configuration is in /root.
 fn names_root(config: &Config) -> bool {
-    let users: Vec<_> = config.accounts.iter().map(|account| account.user.as_ref()).collect();
+    let users: Vec<_> = config
+        .accounts
+        .iter()
+        .map(|account| account.user.as_ref())
+        .collect();
     let found = Node::default().accounts(&users);
-    config.accounts.iter().zip(found).any(|(account, found)| match found {
-        Some(Ok(found)) => match account.file.place(found.user.as_str(), found.uid, &found.home) {
-            Ok(Placed::BelowHome(below)) => found.home.join(below).starts_with(ROOTS_HOME),
-            Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
-            Err(_) => false,
-        },
-        // The name service does not answer yet. No user named means the one who runs the service.
-        _ => account.user.as_ref().is_none_or(|user| user.as_str() == "root"),
-    })
+    config
+        .accounts
+        .iter()
+        .zip(found)
+        .any(|(account, found)| match found {
+            Some(Ok(found)) => match account
+                .file
+                .place(found.user.as_str(), found.uid, &found.home)
+            {
+                Ok(Placed::BelowHome(below)) => found.home.join(below).starts_with(ROOTS_HOME),
+                Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
+                Err(_) => false,
+            },
+            // The name service does not answer yet. No user named means the one who runs the service.
+            _ => account
+                .user
+                .as_ref()
+                .is_none_or(|user| user.as_str() == "root"),
+        })
 }
 
 /// Leaves a link to /root, or an empty directory in which even root can make nothing by accident.
@@ -50,5 +64,9 @@ fn prepare(wanted: bool) -> io::Result<()> {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
         Err(fault) => return Err(fault),
     }
-    if wanted { symlink(ROOTS_HOME, BOUND) } else { DirBuilder::new().mode(0o000).create(BOUND) }
+    if wanted {
+        symlink(ROOTS_HOME, BOUND)
+    } else {
+        DirBuilder::new().mode(0o000).create(BOUND)
+    }
 }

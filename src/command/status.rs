@@ -25,7 +25,11 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Runs the command.
 pub(super) fn run(path: &Path, options: &Options) -> Exit {
-    let Setup { config, runtime: directory, .. } = match load::config_or_exit(path) {
+    let Setup {
+        config,
+        runtime: directory,
+        ..
+    } = match load::config_or_exit(path) {
         Ok(config) => load::setup(config),
         Err(exit) => return exit,
     };
@@ -52,19 +56,38 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
         Some(most) => age <= most,
-        None => age <= MAX_AGE || outcome.next_cycle.is_some_and(|next| now.duration_since(next) <= OVERDUE),
+        None => {
+            age <= MAX_AGE
+                || outcome
+                    .next_cycle
+                    .is_some_and(|next| now.duration_since(next) <= OVERDUE)
+        }
     };
     let printed = if options.json {
-        print_json(&Shape { outcome: &outcome, running })
+        print_json(&Shape {
+            outcome: &outcome,
+            running,
+        })
     } else {
         let headline = headline(&outcome, running, now, fresh);
         let warnings = text::warning_lines(&outcome, colour());
-        let keys = if options.keys { text::keys_in_force(&outcome) } else { String::new() };
-        let parts = [text::render(&outcome, false, colour()), keys, warnings, text::failed_reports(&outcome, colour())];
+        let keys = if options.keys {
+            text::keys_in_force(&outcome)
+        } else {
+            String::new()
+        };
+        let parts = [
+            text::render(&outcome, false, colour()),
+            keys,
+            warnings,
+            text::failed_reports(&outcome, colour()),
+        ];
         print(&(headline + &parts.concat()))
     };
     if running == Some(false) {
-        complain("the service is not running: nothing is fetched, and no window opens or closes; start it");
+        complain(
+            "the service is not running: nothing is fetched, and no window opens or closes; start it",
+        );
     }
     match verdict(&outcome, fresh, now) {
         Exit::Good if !(printed && listed) || running == Some(false) => Exit::Failed,
@@ -88,10 +111,18 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
     match running {
         Some(true) => format!("{}, the service is running\n", line(outcome)),
         Some(false) => {
-            let last = Outcome { next_cycle: None, ..outcome.clone() };
-            format!("the service is not running; its last cycle: {}\n", line(&last))
+            let last = Outcome {
+                next_cycle: None,
+                ..outcome.clone()
+            };
+            format!(
+                "the service is not running; its last cycle: {}\n",
+                line(&last)
+            )
         }
-        None if outcome.next_cycle.is_none() => format!("{}, no service is running\n", line(outcome)),
+        None if outcome.next_cycle.is_none() => {
+            format!("{}, no service is running\n", line(outcome))
+        }
         None => line(outcome) + "\n",
     }
 }
@@ -100,11 +131,18 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
 fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
     let host = Node::read_only();
     let mut all = true;
-    for account in outcome.accounts.iter_mut().filter(|account| !account.lists_all_in_force()) {
+    for account in outcome
+        .accounts
+        .iter_mut()
+        .filter(|account| !account.lists_all_in_force())
+    {
         match keys_in_file(&host, config, account) {
             Ok(keys) => account.in_force = keys,
             Err(fault) => {
-                complain(&format!("account {}: its keys cannot be listed: {fault}", account.user));
+                complain(&format!(
+                    "account {}: its keys cannot be listed: {fault}",
+                    account.user
+                ));
                 all = false;
             }
         }
@@ -113,47 +151,90 @@ fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
 }
 
 fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Result<KeyList, String> {
-    let is_named = |account: &&AccountConfig| account.user.as_ref().is_some_and(|user| user.as_str() == outcome.user);
+    let is_named = |account: &&AccountConfig| {
+        account
+            .user
+            .as_ref()
+            .is_some_and(|user| user.as_str() == outcome.user)
+    };
     let (named, others): (Vec<_>, Vec<_>) = config.accounts.iter().partition(is_named);
     // The others too: the name service may spell the account otherwise than the configuration.
     for account in named.into_iter().chain(others) {
-        let Ok(found) = host.account(account.user.as_ref()) else { continue };
-        let Ok(target) = agent::located(account, Ok(found)) else { continue };
+        let Ok(found) = host.account(account.user.as_ref()) else {
+            continue;
+        };
+        let Ok(target) = agent::located(account, Ok(found)) else {
+            continue;
+        };
         if target.path().display().to_string() != outcome.file {
             continue;
         }
         // A fragment has no markers: all of it is ours.
-        let mode = if target.is_fragment() { Mode::Exclusive } else { account.mode };
-        let content = host.read(&target).map_err(|fault| chain(&fault))?.content.unwrap_or_default();
+        let mode = if target.is_fragment() {
+            Mode::Exclusive
+        } else {
+            account.mode
+        };
+        let content = host
+            .read(&target)
+            .map_err(|fault| chain(&fault))?
+            .content
+            .unwrap_or_default();
         let pinned = pinned_keys(config);
-        return Ok(our_keys(&content, mode).into_iter().map(|key| key.marked(&pinned)).collect());
+        return Ok(our_keys(&content, mode)
+            .into_iter()
+            .map(|key| key.marked(&pinned))
+            .collect());
     }
     Err(format!("the configuration no longer has {}", outcome.file))
 }
 
 /// The node's own keys, to mark them; none where their file cannot be read, which each cycle reports.
 fn pinned_keys(config: &Config) -> HashSet<Fingerprint> {
-    let Some(path) = &config.pinned_keys else { return HashSet::new() };
-    let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
-    let Ok((document, _)) = agent::read_pinned(path, &rules) else { return HashSet::new() };
-    document.keys.iter().map(|published| published.line.key.fingerprint()).collect()
+    let Some(path) = &config.pinned_keys else {
+        return HashSet::new();
+    };
+    let rules = Rules {
+        line: config.line_rules.clone(),
+        allow_private_key: false,
+    };
+    let Ok((document, _)) = agent::read_pinned(path, &rules) else {
+        return HashSet::new();
+    };
+    document
+        .keys
+        .iter()
+        .map(|published| published.line.key.fingerprint())
+        .collect()
 }
 
 fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
     if !fresh {
         let finished = outcome.finished;
         let age = text::span(now.duration_since(finished));
-        complain(&format!("the last cycle ended {age} ago, at {finished}: is the service running?"));
+        complain(&format!(
+            "the last cycle ended {age} ago, at {finished}: is the service running?"
+        ));
     }
     faults(outcome).iter().for_each(|fault| complain(fault));
-    if fresh && outcome.status == Status::Ok { Exit::Good } else { Exit::Failed }
+    if fresh && outcome.status == Status::Ok {
+        Exit::Good
+    } else {
+        Exit::Failed
+    }
 }
 
 /// What is wrong, the gravest first, each once: accounts share the faults of their source.
 fn faults(outcome: &Outcome) -> Vec<String> {
     let node = (outcome.status, &outcome.detail, outcome.code);
-    let sources = outcome.sources.iter().map(|source| (source.status, &source.detail, source.code));
-    let accounts = outcome.accounts.iter().map(|account| (account.status, &account.detail, account.code));
+    let sources = outcome
+        .sources
+        .iter()
+        .map(|source| (source.status, &source.detail, source.code));
+    let accounts = outcome
+        .accounts
+        .iter()
+        .map(|account| (account.status, &account.detail, account.code));
     let mut lines: Vec<String> = Vec::new();
     for (status, detail, code) in [node].into_iter().chain(sources).chain(accounts) {
         let line = code.map_or_else(|| detail.clone(), |code| format!("{detail} [{code}]"));
@@ -166,6 +247,9 @@ fn faults(outcome: &Outcome) -> Vec<String> {
 
 /// Reads the option `--max-age`.
 pub(super) fn max_age(text: &str) -> Result<SignedDuration, String> {
-    let age = text.parse::<SignedDuration>().ok().filter(|age| !age.is_negative());
+    let age = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|age| !age.is_negative());
     age.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
 }

@@ -34,17 +34,37 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     if let Err(exit) = load::signers_or_exit(&config) {
         return exit;
     }
-    let Setup { config, state, runtime } = load::setup(config);
+    let Setup {
+        config,
+        state,
+        runtime,
+    } = load::setup(config);
     let (max_stale, reports) = (config.max_stale, config.report.clone());
-    let store = if options.dry_run { Store::peek(&state) } else { Store::open(&state) };
+    let store = if options.dry_run {
+        Store::peek(&state)
+    } else {
+        Store::open(&state)
+    };
     let mut store = store.map_err(|fault| fault.fault());
-    let warnings: Vec<String> = if store.is_ok() { private_keys(&config).collect() } else { Vec::new() };
+    let warnings: Vec<String> = if store.is_ok() {
+        private_keys(&config).collect()
+    } else {
+        Vec::new()
+    };
     let mut host = Node::default();
     host.sweeps = !options.dry_run;
     let remote = Remote::by_environment();
-    let agent =
-        Agent { config, fetch: Sources::new(remote.clone()), host, zone: system::sshd_zone, built: system::built() };
-    let intent = Intent { dry_run: options.dry_run, accept_rollback: options.accept_rollback };
+    let agent = Agent {
+        config,
+        fetch: Sources::new(remote.clone()),
+        host,
+        zone: system::sshd_zone,
+        built: system::built(),
+    };
+    let intent = Intent {
+        dry_run: options.dry_run,
+        accept_rollback: options.accept_rollback,
+    };
     let work = async {
         let place = runtime.clone();
         let last = beside::once(move || status_file::read(&place));
@@ -57,7 +77,11 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             outcome.faults.extend(unwritable_state(&state));
         }
         // Who may not even look at the state has learned nothing of the node.
-        if options.dry_run || store.as_ref().is_err_and(|fault| fault.class() == FaultClass::Denied) {
+        if options.dry_run
+            || store
+                .as_ref()
+                .is_err_and(|fault| fault.class() == FaultClass::Denied)
+        {
             return outcome;
         }
         if store.is_ok() {
@@ -65,7 +89,11 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         }
         // The reports of the last cycle stand until there are others.
         let told = reports != Report::default();
-        outcome.reports = history.last().filter(|_| told).map(|last| last.reports.clone()).unwrap_or_default();
+        outcome.reports = history
+            .last()
+            .filter(|_| told)
+            .map(|last| last.reports.clone())
+            .unwrap_or_default();
         record(&history, &outcome, &runtime);
         if told {
             tell::tell(&remote, &reports, &mut outcome).await;
@@ -77,7 +105,9 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     let begun = store.is_ok();
     // Whoever does not read what is printed must not keep the service from the state.
     drop(store);
-    warnings.iter().for_each(|text| complain(&format!("warning: {text}")));
+    warnings
+        .iter()
+        .for_each(|text| complain(&format!("warning: {text}")));
     let exit = match ended {
         Ok(outcome) => show(&outcome, options, begun),
         Err(fault) => {
@@ -97,7 +127,12 @@ pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
 
 /// The operator chose it, and is told at every start what it means.
 pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
-    let sources: BTreeSet<_> = config.accounts.iter().filter(|a| a.allow_private_key).map(|a| &a.source).collect();
+    let sources: BTreeSet<_> = config
+        .accounts
+        .iter()
+        .filter(|a| a.allow_private_key)
+        .map(|a| &a.source)
+        .collect();
     sources.into_iter().map(|source| {
         format!(
             "{source}: allow_private_key lets every node read a private key that opens every other node; publish the \
@@ -126,7 +161,8 @@ async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) ->
 
 /// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
-    if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal() {
+    if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal()
+    {
         each_entry(history.last(), outcome, false, journal::tell);
     }
     write_status(directory, outcome);
@@ -152,13 +188,24 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)
     } else {
-        !begun || print(&(text::render(outcome, options.dry_run, colour()) + &closing(outcome, options)))
+        !begun
+            || print(
+                &(text::render(outcome, options.dry_run, colour()) + &closing(outcome, options)),
+            )
     };
     let warnings = text::warnings(outcome).filter(|_| begun);
-    let rivals = outcome.accounts.iter().filter(|account| account.changed && account.repairs >= RIVALRY);
+    let rivals = outcome
+        .accounts
+        .iter()
+        .filter(|account| account.changed && account.repairs >= RIVALRY);
     let rivals = rivals.map(|account| account.detail.clone());
-    warnings.chain(rivals).for_each(|text| complain(&format!("warning: {text}")));
-    outcome.faults.iter().for_each(|fault| complain(&fault.to_string()));
+    warnings
+        .chain(rivals)
+        .for_each(|text| complain(&format!("warning: {text}")));
+    outcome
+        .faults
+        .iter()
+        .for_each(|fault| complain(&fault.to_string()));
     match outcome.faults.iter().map(Fault::class).max() {
         Some(class) => class.into(),
         None if !printed => Exit::Failed,
@@ -172,6 +219,13 @@ fn closing(outcome: &Outcome, options: &Sync) -> String {
     if !options.dry_run {
         return String::new();
     }
-    let accounts = outcome.accounts.iter().filter(|account| account.changed).count();
-    format!("nothing was written; {} would change\n", counted(accounts, "account"))
+    let accounts = outcome
+        .accounts
+        .iter()
+        .filter(|account| account.changed)
+        .count();
+    format!(
+        "nothing was written; {} would change\n",
+        counted(accounts, "account")
+    )
 }

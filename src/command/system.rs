@@ -12,14 +12,20 @@ const MAX_ZONE: u64 = 1 << 16;
 
 /// When the program was built.
 pub(super) fn built() -> Timestamp {
-    let built = env!("AUTHKEYSD_BUILT").parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let built = env!("AUTHKEYSD_BUILT")
+        .parse()
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
     built.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
 pub(super) fn sshd_zone() -> TimeZone {
-    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE).ok().flatten();
-    file.and_then(|file| TimeZone::tzif("local", &file.content).ok()).unwrap_or(TimeZone::UTC)
+    let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE)
+        .ok()
+        .flatten();
+    file.and_then(|file| TimeZone::tzif("local", &file.content).ok())
+        .unwrap_or(TimeZone::UTC)
 }
 
 /// What this node is called in reports when it is no instance.
@@ -29,8 +35,12 @@ pub(super) fn host() -> object::Node {
 
 /// What tells this node from others as long as no instance is known: the machine id, else the host name.
 pub(super) fn identity() -> String {
-    let machine = bounded::read(Path::new("/etc/machine-id"), 256).ok().flatten();
-    let machine = machine.and_then(|found| String::from_utf8(found.content).ok()).unwrap_or_default();
+    let machine = bounded::read(Path::new("/etc/machine-id"), 256)
+        .ok()
+        .flatten();
+    let machine = machine
+        .and_then(|found| String::from_utf8(found.content).ok())
+        .unwrap_or_default();
     match machine.trim() {
         "" | "uninitialized" => host_name(),
         id => id.to_owned(),
@@ -38,5 +48,7 @@ pub(super) fn identity() -> String {
 }
 
 fn host_name() -> String {
-    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }

@@ -20,7 +20,10 @@ use authkeys_terminal::random;
 const LIMIT: Duration = Duration::from_secs(10);
 /// How often a report is tried, and the pauses between.
 const ATTEMPTS: u32 = 3;
-const AGAIN: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+const AGAIN: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(2),
+};
 
 /// Brings the outcome to every place that is configured, and notes in it how that went.
 pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
@@ -28,8 +31,13 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
     // While it is not decided whether the node is stale, what was told before stands.
     let told = Told::of(outcome);
     let before = std::mem::take(&mut outcome.reports);
-    let known =
-        |name: &str| before.iter().find(|one| one.report == name).cloned().unwrap_or_else(|| ReportOutcome::new(name));
+    let known = |name: &str| {
+        before
+            .iter()
+            .find(|one| one.report == name)
+            .cloned()
+            .unwrap_or_else(|| ReportOutcome::new(name))
+    };
     let now = outcome.finished;
     for sink in Sink::all(report) {
         let known = known(sink.name());
@@ -45,14 +53,22 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
             continue;
         }
         let result = deliver(&reports, &sink, told).await;
-        outcome.reports.push(noted(known, Some(said), result.map_err(|fault| fault.to_string())));
+        outcome.reports.push(noted(
+            known,
+            Some(said),
+            result.map_err(|fault| fault.to_string()),
+        ));
     }
     if let Some(path) = &report.prometheus {
         let (place, page) = (path.clone(), metrics::render(outcome, None));
         let written = beside::once(move || metrics_file::write(&place, &page));
-        let result =
-            written.map_or_else(|| Err(beside::no_answer(path)), |written| written.map_err(|fault| chain(&fault)));
-        outcome.reports.push(noted(known("prometheus"), None, result));
+        let result = written.map_or_else(
+            || Err(beside::no_answer(path)),
+            |written| written.map_err(|fault| chain(&fault)),
+        );
+        outcome
+            .reports
+            .push(noted(known("prometheus"), None, result));
     }
 }
 
@@ -79,14 +95,19 @@ async fn deliver(reports: &RemoteReports, sink: &Sink, told: &Told) -> Result<()
 }
 
 fn noted(before: ReportOutcome, said: Option<String>, result: Result<(), String>) -> ReportOutcome {
-    let mut outcome = ReportOutcome { delivered: Some(result.is_ok()), ..ReportOutcome::new(&before.report) };
+    let mut outcome = ReportOutcome {
+        delivered: Some(result.is_ok()),
+        ..ReportOutcome::new(&before.report)
+    };
     match result {
         Ok(()) => {
             outcome.last_success = Some(authkeys_terminal::clock());
             outcome.said = said;
         }
         Err(fault) => {
-            complain(&format!("warning: report failed, the keys are not concerned: {fault}"));
+            complain(&format!(
+                "warning: report failed, the keys are not concerned: {fault}"
+            ));
             outcome.failures = before.failures.saturating_add(1);
             outcome.last_success = before.last_success;
             outcome.detail = fault;

@@ -64,7 +64,12 @@ impl Connection {
             waiting.ended = Some(ended);
             waiting.requests.clear();
         });
-        Self { outgoing, waiting, task: task.abort_handle(), helper }
+        Self {
+            outgoing,
+            waiting,
+            task: task.abort_handle(),
+            helper,
+        }
     }
 
     /// Whether requests can still be made.
@@ -73,7 +78,11 @@ impl Connection {
     }
 
     /// Sends a request and waits for its answer. The error says how the connection ended.
-    pub(super) async fn ask(&self, request: &Request, part: Option<Vec<u8>>) -> Result<Frame<Answer>, String> {
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        part: Option<Vec<u8>>,
+    ) -> Result<Frame<Answer>, String> {
         let (sender, receiver) = oneshot::channel();
         let id = {
             let mut waiting = locked(&self.waiting);
@@ -83,15 +92,23 @@ impl Connection {
             id
         };
         let parts: Vec<&[u8]> = part.iter().map(Vec::as_slice).collect();
-        let head = head(id, request, &parts).map_err(|error| format!("could not be asked: the request has {error}"))?;
-        if self.outgoing.send((head, part.unwrap_or_default())).is_err() {
+        let head = head(id, request, &parts)
+            .map_err(|error| format!("could not be asked: the request has {error}"))?;
+        if self
+            .outgoing
+            .send((head, part.unwrap_or_default()))
+            .is_err()
+        {
             return Err(self.end());
         }
         receiver.await.map_err(|_| self.end())
     }
 
     fn end(&self) -> String {
-        locked(&self.waiting).ended.clone().unwrap_or_else(|| "ended the connection".to_owned())
+        locked(&self.waiting)
+            .ended
+            .clone()
+            .unwrap_or_else(|| "ended the connection".to_owned())
     }
 }
 
@@ -133,8 +150,15 @@ async fn drive(
         fault = send(writer, frames) => format!("takes no requests any more ({fault})"),
         never = keep_words(words, &mut last_words) => never,
     };
-    let text = plain(&cut(String::from_utf8_lossy(&last_words).trim(), MAX_WORDS), '?');
-    if text.is_empty() { how } else { format!("{how}; it said: {text}") }
+    let text = plain(
+        &cut(String::from_utf8_lossy(&last_words).trim(), MAX_WORDS),
+        '?',
+    );
+    if text.is_empty() {
+        how
+    } else {
+        format!("{how}; it said: {text}")
+    }
 }
 
 /// Gives each answer to the request that it belongs to; the end is `None`, or what was no answer.
@@ -161,7 +185,10 @@ async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Mutex<Waiting>) -
     }
 }
 
-async fn send(mut writer: impl AsyncWrite + Unpin, mut frames: UnboundedReceiver<Outgoing>) -> io::Error {
+async fn send(
+    mut writer: impl AsyncWrite + Unpin,
+    mut frames: UnboundedReceiver<Outgoing>,
+) -> io::Error {
     while let Some((head, part)) = frames.recv().await {
         for bytes in [head, part] {
             if let Err(fault) = writer.write_all(&bytes).await {

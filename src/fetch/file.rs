@@ -21,7 +21,10 @@ use authkeys_core::schedule::Backoff;
 const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
 
 /// How long to wait before another reading is begun beside those that hang: the mount may have been replaced by one that answers.
-const PAUSES: Backoff = Backoff { first: Duration::from_secs(60), longest: Duration::from_secs(17 * 60 * 60) };
+const PAUSES: Backoff = Backoff {
+    first: Duration::from_secs(60),
+    longest: Duration::from_secs(17 * 60 * 60),
+};
 
 /// Files as sources, and the readings of each that have not ended.
 #[derive(Debug, Default)]
@@ -39,11 +42,22 @@ impl Files {
     ) -> Result<Fetched, FetchError> {
         let shown = path.display();
         let Ok(ended) = timeout(limit, self.begin(path, known)?).await else {
-            return Err(transient(format!("reading {shown} took longer than {limit:?}"), DEAD));
+            return Err(transient(
+                format!("reading {shown} took longer than {limit:?}"),
+                DEAD,
+            ));
         };
         // It has said all that it had to say; the one that was begun last is ours.
-        self.readings().get_mut(path).and_then(|reading| reading.threads.pop()).map(JoinHandle::join);
-        ended.unwrap_or_else(|_died| Err(transient(format!("reading {shown} ended early"), "report this as a bug")))
+        self.readings()
+            .get_mut(path)
+            .and_then(|reading| reading.threads.pop())
+            .map(JoinHandle::join);
+        ended.unwrap_or_else(|_died| {
+            Err(transient(
+                format!("reading {shown} ended early"),
+                "report this as a bug",
+            ))
+        })
     }
 
     fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, Reading>> {
@@ -52,21 +66,35 @@ impl Files {
 
     fn begin(&self, path: &Path, known: Option<&Version>) -> Result<Receiver<Answer>, FetchError> {
         let mut readings = self.readings();
-        readings.values_mut().for_each(|reading| reading.threads.retain(|thread| !thread.is_finished()));
+        readings
+            .values_mut()
+            .for_each(|reading| reading.threads.retain(|thread| !thread.is_finished()));
         readings.retain(|_, reading| !reading.threads.is_empty());
-        if readings.get(path).is_some_and(|reading| reading.begun.elapsed() < reading.pause()) {
-            return Err(transient(format!("an earlier reading of {} has not ended yet", path.display()), DEAD));
+        if readings
+            .get(path)
+            .is_some_and(|reading| reading.begun.elapsed() < reading.pause())
+        {
+            return Err(transient(
+                format!("an earlier reading of {} has not ended yet", path.display()),
+                DEAD,
+            ));
         }
         let (file, known) = (path.to_owned(), known.cloned());
         let (sender, receiver) = oneshot::channel();
         // Not tokio's own threads: it panics where the system lets no further one begin.
-        let thread = thread::Builder::new().name("source".to_owned()).spawn(move || {
-            // Nobody receives it when the caller gave up.
-            let _ = sender.send(brought(&file, known.as_ref(), || ()));
-        });
+        let thread = thread::Builder::new()
+            .name("source".to_owned())
+            .spawn(move || {
+                // Nobody receives it when the caller gave up.
+                let _ = sender.send(brought(&file, known.as_ref(), || ()));
+            });
         let refused = |error| format!("cannot begin to read {}: {error}", path.display());
-        let thread = thread.map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
-        let new = || Reading { threads: Vec::new(), begun: Instant::now() };
+        let thread = thread
+            .map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
+        let new = || Reading {
+            threads: Vec::new(),
+            begun: Instant::now(),
+        };
         let reading = readings.entry(path.to_owned()).or_insert_with(new);
         reading.begun = Instant::now();
         reading.threads.push(thread);
@@ -91,7 +119,11 @@ impl Reading {
 type Answer = Result<Fetched, FetchError>;
 
 /// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's hostile writer.
-fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> Result<Fetched, FetchError> {
+fn brought(
+    path: &Path,
+    known: Option<&Version>,
+    mut between: impl FnMut(),
+) -> Result<Fetched, FetchError> {
     let found = std::fs::metadata(path).map_err(|error| failed("stat", path, &error))?;
     if known.is_some_and(|known| known.token == version(&found).token) {
         return Ok(Fetched::Unchanged);
@@ -106,7 +138,10 @@ fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> R
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
             .open(path)
             .map_err(|error| failed("open", path, &error))?;
-        let stat = |file: &File| file.metadata().map_err(|error| failed("stat", path, &error));
+        let stat = |file: &File| {
+            file.metadata()
+                .map_err(|error| failed("stat", path, &error))
+        };
         let before = stat(&file)?;
         regular(path, &before)?;
         let bytes = bounded(path, &mut file)?;
@@ -125,8 +160,12 @@ fn brought(path: &Path, known: Option<&Version>, mut between: impl FnMut()) -> R
 
 fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX).saturating_add(1);
-    file.take(most).read_to_end(&mut bytes).map_err(|error| failed("read", path, &error))?;
+    let most = u64::try_from(MAX_DOCUMENT)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    file.take(most)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed("read", path, &error))?;
     if bytes.len() > MAX_DOCUMENT {
         return Err(FetchError {
             class: Class::Invalid,
@@ -138,7 +177,13 @@ fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
 }
 
 fn version(metadata: &Metadata) -> Version {
-    let label = format!("{}.{:09}-{}-{}", metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.size());
+    let label = format!(
+        "{}.{:09}-{}-{}",
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.ino(),
+        metadata.size()
+    );
     // Image builders and `cp -p` set the modification time, and keys of one type have one length; nobody sets the change time.
     let token = format!("{label}-{}.{:09}", metadata.ctime(), metadata.ctime_nsec());
     Version { label, token }
@@ -148,7 +193,11 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
     if metadata.is_file() {
         return Ok(());
     }
-    let kind = if metadata.is_dir() { "a directory" } else { "no regular file" };
+    let kind = if metadata.is_dir() {
+        "a directory"
+    } else {
+        "no regular file"
+    };
     Err(FetchError {
         class: Class::Invalid,
         message: format!("{} is {kind}", path.display()),
@@ -160,12 +209,16 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
     let message = format!("cannot {operation} {}: {error}", path.display());
     let invalid = |remedy: &str| (Class::Invalid, remedy.to_owned());
     let (class, remedy) = match error.kind() {
-        ErrorKind::NotFound => {
-            (Class::Missing, "put the key set there, or correct `source`; the keys in force stay".to_owned())
-        }
+        ErrorKind::NotFound => (
+            Class::Missing,
+            "put the key set there, or correct `source`; the keys in force stay".to_owned(),
+        ),
         ErrorKind::PermissionDenied => (
             Class::Denied,
-            format!("let authkeysd's user read it, and search {}", path.parent().unwrap_or(path).display()),
+            format!(
+                "let authkeysd's user read it, and search {}",
+                path.parent().unwrap_or(path).display()
+            ),
         ),
         ErrorKind::NotADirectory => invalid("a part of the path is no directory; correct `source`"),
         _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
@@ -174,13 +227,24 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
         ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
             invalid("that cannot be a file's name; correct `source`")
         }
-        _ => (Class::Transient, "check the file system and the disk that it is on".to_owned()),
+        _ => (
+            Class::Transient,
+            "check the file system and the disk that it is on".to_owned(),
+        ),
     };
-    FetchError { class, message, remedy }
+    FetchError {
+        class,
+        message,
+        remedy,
+    }
 }
 
 fn transient(message: String, remedy: &str) -> FetchError {
-    FetchError { class: Class::Transient, message, remedy: remedy.to_owned() }
+    FetchError {
+        class: Class::Transient,
+        message,
+        remedy: remedy.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -227,11 +291,19 @@ mod tests {
         let (bytes, version) = document(fetched(&path, None));
         assert_eq!(bytes, b"one");
         let metadata = std::fs::metadata(&path).unwrap();
-        let label = format!("{}.{:09}-{}-3", metadata.mtime(), metadata.mtime_nsec(), metadata.ino());
+        let label = format!(
+            "{}.{:09}-{}-3",
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            metadata.ino()
+        );
         assert_eq!(version.label, label);
         let reads = std::cell::Cell::new(0);
         let count = || reads.set(reads.get() + 1);
-        assert_eq!(brought(&path, Some(&version), count), Ok(Fetched::Unchanged));
+        assert_eq!(
+            brought(&path, Some(&version), count),
+            Ok(Fetched::Unchanged)
+        );
         assert_eq!(reads.get(), 0);
 
         // The same length and content, but another file: renamed over it.
@@ -245,7 +317,14 @@ mod tests {
     fn other_content_of_the_same_length_with_the_time_put_back_is_not_unchanged() {
         let (_dir, path) = dir_with(b"one");
         let time = std::time::UNIX_EPOCH + Duration::from_secs(1);
-        let set_back = || File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let set_back = || {
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap()
+        };
         set_back();
         let (_, version) = document(fetched(&path, None));
         // The clock of files ticks coarsely.
@@ -279,7 +358,12 @@ mod tests {
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).unwrap();
         let start = Instant::now();
-        for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero"), Path::new("/dev/tty")] {
+        for path in [
+            fifo.as_path(),
+            dir.path(),
+            Path::new("/dev/zero"),
+            Path::new("/dev/tty"),
+        ] {
             let (class, message) = class(fetched(path, None));
             assert_eq!(class, Class::Invalid, "{message}");
             assert!(message.contains("regular file"), "{message}");
@@ -292,7 +376,10 @@ mod tests {
         let (dir, path) = dir_with(b"");
         let (missing, message) = class(fetched(&dir.path().join("none"), None));
         assert_eq!(missing, Class::Missing);
-        assert!(message.contains("cannot stat") && message.contains("put the key set there"), "{message}");
+        assert!(
+            message.contains("cannot stat") && message.contains("put the key set there"),
+            "{message}"
+        );
         assert_eq!(class(fetched(&path.join("below"), None)).0, Class::Invalid);
         let circle = dir.path().join("circle");
         symlink(&circle, &circle).unwrap();
@@ -300,10 +387,20 @@ mod tests {
         assert_eq!(invalid, Class::Invalid);
         assert!(message.contains("in a circle"), "{message}");
         // Root reads everything: the classing alone is asked.
-        let denied = failed("open", &path, &std::io::Error::from(ErrorKind::PermissionDenied));
+        let denied = failed(
+            "open",
+            &path,
+            &std::io::Error::from(ErrorKind::PermissionDenied),
+        );
         assert_eq!(denied.class, Class::Denied);
-        assert!(denied.remedy.contains(&dir.path().display().to_string()), "{denied}");
-        assert_eq!(failed("read", &path, &std::io::Error::from_raw_os_error(5)).class, Class::Transient);
+        assert!(
+            denied.remedy.contains(&dir.path().display().to_string()),
+            "{denied}"
+        );
+        assert_eq!(
+            failed("read", &path, &std::io::Error::from_raw_os_error(5)).class,
+            Class::Transient
+        );
     }
 
     #[test]
@@ -340,7 +437,12 @@ mod tests {
             // The clock of files ticks coarsely: two writes at once would bear one time.
             seconds += 1;
             let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
-            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
         }));
         assert_eq!(class, Class::Transient);
     }
@@ -348,7 +450,10 @@ mod tests {
     #[test]
     fn f35_a_length_that_is_not_what_was_read_is_no_document() {
         // The kernel says that its own files are empty.
-        assert_eq!(class(fetched(Path::new("/proc/version"), None)).0, Class::Transient);
+        assert_eq!(
+            class(fetched(Path::new("/proc/version"), None)).0,
+            Class::Transient
+        );
     }
 
     #[tokio::test]
@@ -357,10 +462,19 @@ mod tests {
         let (files, limit) = (Files::default(), Duration::from_secs(5));
         let (wake, sleep) = std::sync::mpsc::channel::<()>();
         let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
-        files.readings().insert(path.clone(), Reading { threads: vec![hangs], begun: Instant::now() });
+        files.readings().insert(
+            path.clone(),
+            Reading {
+                threads: vec![hangs],
+                begun: Instant::now(),
+            },
+        );
         let (class, message) = class(files.fetch(&path, None, limit).await);
         assert_eq!(class, Class::Transient);
-        assert!(message.contains("an earlier reading of") && message.contains("network mount"), "{message}");
+        assert!(
+            message.contains("an earlier reading of") && message.contains("network mount"),
+            "{message}"
+        );
         let (_dir, other) = dir_with(b"two");
         assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
         // Another is tried later, for the file may be reached again although that one hangs for ever.
@@ -368,7 +482,12 @@ mod tests {
         assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
         let pauses = [1, 2, 3, 11, 99].map(|count| {
             let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
-            Reading { threads, begun: Instant::now() }.pause().as_secs()
+            Reading {
+                threads,
+                begun: Instant::now(),
+            }
+            .pause()
+            .as_secs()
         });
         assert_eq!(pauses, [60, 120, 240, 61_200, 61_200]);
         assert!(files.fetch(&path, None, limit).await.is_err());
@@ -384,6 +503,9 @@ mod tests {
         let (files, limit) = (Files::default(), Duration::from_secs(5));
         let (bytes, version) = document(files.fetch(&path, None, limit).await);
         assert_eq!(bytes, b"one");
-        assert_eq!(files.fetch(&path, Some(&version), limit).await, Ok(Fetched::Unchanged));
+        assert_eq!(
+            files.fetch(&path, Some(&version), limit).await,
+            Ok(Fetched::Unchanged)
+        );
     }
 }

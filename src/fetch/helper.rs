@@ -46,12 +46,17 @@ impl Helper {
                         path.display()
                     )
                 };
-                let (reader, writer) = UnixStream::connect(path).await.map_err(failed)?.into_split();
+                let (reader, writer) = UnixStream::connect(path)
+                    .await
+                    .map_err(failed)?
+                    .into_split();
                 Ok(Connection::new(reader, writer, None, None))
             }
             Self::Program => {
                 let program = find()?;
-                start(&program).map_err(|fault| format!("cannot be started from {} ({fault})", program.display()))
+                start(&program).map_err(|fault| {
+                    format!("cannot be started from {} ({fault})", program.display())
+                })
             }
         }
     }
@@ -59,7 +64,10 @@ impl Helper {
 
 fn find() -> Result<PathBuf, String> {
     let own = env::current_exe().ok();
-    let beside = own.as_deref().and_then(Path::parent).map(|directory| directory.join(PROGRAM));
+    let beside = own
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|directory| directory.join(PROGRAM));
     let places = [beside, Some(Path::new(INSTALLED).join(PROGRAM))];
     let found = places.into_iter().flatten().find(|path| path.is_file());
     found.ok_or_else(|| {
@@ -71,7 +79,10 @@ fn find() -> Result<PathBuf, String> {
 /// takes another identity by itself, before anything else.
 fn start(program: &Path) -> io::Result<Connection> {
     let mut command = Command::new(program);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let missing = || io::Error::other("a pipe is missing");
     let input = Sender::from_owned_fd(OwnedFd::from(child.stdin.take().ok_or_else(missing)?))?;

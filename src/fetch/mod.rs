@@ -32,14 +32,26 @@ impl<R> Sources<R> {
 
     /// With a limit of one's own.
     pub fn with_limit(remote: R, limit: Duration) -> Self {
-        Self { files: Files::default(), remote, limit }
+        Self {
+            files: Files::default(),
+            remote,
+            limit,
+        }
     }
 }
 
 impl<R: Fetch> Fetch for Sources<R> {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
         match url {
-            SourceUrl::File { path } => self.files.fetch(path, known.map(|known| &known.current), self.limit).await,
+            SourceUrl::File { path } => {
+                self.files
+                    .fetch(path, known.map(|known| &known.current), self.limit)
+                    .await
+            }
             SourceUrl::S3 { .. } | SourceUrl::Secret { .. } | SourceUrl::Parameter { .. } => {
                 self.remote.fetch(url, known).await
             }

@@ -24,7 +24,10 @@ const REPORT: Duration = Duration::from_secs(20);
 /// The same for the question which instance this is, of which its own limit is 3 s.
 const INSTANCE: Duration = Duration::from_secs(5);
 /// The pauses before the instance is asked for again.
-const INSTANCE_AGAIN: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(300) };
+const INSTANCE_AGAIN: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    longest: Duration::from_secs(300),
+};
 
 /// The network. The helper is reached, or started, by the first request that needs it. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -43,16 +46,22 @@ struct NoAnswer(String);
 impl Remote {
     /// By the socket that the environment names, else by starting the helper.
     pub fn by_environment() -> Self {
-        Self(Arc::new(Shared { helper: Helper::by_environment(), connection: Mutex::default() }))
+        Self(Arc::new(Shared {
+            helper: Helper::by_environment(),
+            connection: Mutex::default(),
+        }))
     }
 
     /// Asks which instance this is. Where nothing says that this is one, `briefly` waits for a moment only.
     pub async fn instance(&self, briefly: bool) -> Result<Instance, NoInstance> {
-        match self.ask(&Request::Instance { briefly }, None, INSTANCE).await {
+        match self
+            .ask(&Request::Instance { briefly }, None, INSTANCE)
+            .await
+        {
             Ok(answer) => answer::instance(answer),
-            Err(NoAnswer(why)) => {
-                Err(NoInstance::Unreachable { why: format!("could not be asked: authkeysd-fetch {why}") })
-            }
+            Err(NoAnswer(why)) => Err(NoInstance::Unreachable {
+                why: format!("could not be asked: authkeysd-fetch {why}"),
+            }),
         }
     }
 
@@ -64,7 +73,12 @@ impl Remote {
                 Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
                 // At boot the network may be late; a whole fleet's may be.
                 Err(NoInstance::Unreachable { .. }) => {
-                    sleep(INSTANCE_AGAIN.ceiling(failures).mul_f64(0.5 + random() / 2.0)).await;
+                    sleep(
+                        INSTANCE_AGAIN
+                            .ceiling(failures)
+                            .mul_f64(0.5 + random() / 2.0),
+                    )
+                    .await;
                 }
             }
         }
@@ -79,20 +93,45 @@ impl Remote {
         }
     }
 
-    async fn put(&self, prefix: &ReportPrefix, key: String, body: Vec<u8>) -> Result<(), FetchError> {
-        let ReportPrefix { bucket, region, encryption, .. } = prefix.clone();
-        let request = Request::Put { bucket, key, region, encryption };
+    async fn put(
+        &self,
+        prefix: &ReportPrefix,
+        key: String,
+        body: Vec<u8>,
+    ) -> Result<(), FetchError> {
+        let ReportPrefix {
+            bucket,
+            region,
+            encryption,
+            ..
+        } = prefix.clone();
+        let request = Request::Put {
+            bucket,
+            key,
+            region,
+            encryption,
+        };
         self.done(&request, Some(body), &prefix.url()).await
     }
 
-    async fn done(&self, request: &Request, part: Option<Vec<u8>>, subject: &str) -> Result<(), FetchError> {
+    async fn done(
+        &self,
+        request: &Request,
+        part: Option<Vec<u8>>,
+        subject: &str,
+    ) -> Result<(), FetchError> {
         match self.ask(request, part, REPORT).await {
             Ok(answer) => answer::done(answer, subject),
             Err(lost) => Err(lost.failure(subject)),
         }
     }
 
-    async fn ask(&self, request: &Request, part: Option<Vec<u8>>, limit: Duration) -> Result<Frame<Answer>, NoAnswer> {
+    async fn ask(
+        &self,
+        request: &Request,
+        part: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Frame<Answer>, NoAnswer> {
         let asking = async {
             let connection = self.connection().await?;
             let answer = connection.ask(request, part).await.map_err(NoAnswer)?;
@@ -118,23 +157,43 @@ impl Remote {
         if let Some(open) = self.open() {
             return Ok(open);
         }
-        *self.0.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
+        *self
+            .0
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&new));
         Ok(new)
     }
 
     fn open(&self) -> Option<Arc<Connection>> {
-        let known = self.0.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .0
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         known.filter(|connection| connection.is_open())
     }
 
     fn forget(&self) {
-        *self.0.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .0
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl Fetch for Remote {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        let request = Request::Fetch { url: url.to_string(), known: known.cloned() };
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
+        let request = Request::Fetch {
+            url: url.to_string(),
+            known: known.cloned(),
+        };
         match self.ask(&request, None, FETCH).await {
             Ok(answer) => answer::fetched(answer, url),
             Err(lost) => Err(lost.failure(&url.to_string())),
@@ -158,7 +217,11 @@ impl RemoteReports {
 
     async fn node(&self) -> Result<Node, FetchError> {
         match self.remote.instance(false).await {
-            Ok(instance) => Ok(Node::instance(&instance.id, &instance.region, &instance.account)),
+            Ok(instance) => Ok(Node::instance(
+                &instance.id,
+                &instance.region,
+                &instance.account,
+            )),
             Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => Ok(self.host.clone()),
             // An instance must not have two objects.
             Err(why @ NoInstance::Unreachable { .. }) => Err(FetchError {
@@ -174,13 +237,17 @@ impl Deliver for RemoteReports {
     async fn deliver(&self, sink: &Sink, told: &Told) -> Result<(), FetchError> {
         match sink {
             Sink::Tags(names) => {
-                let request = Request::Tag { tags: tags(&told.summary, names) };
+                let request = Request::Tag {
+                    tags: tags(&told.summary, names),
+                };
                 self.remote.done(&request, None, "tags").await
             }
             Sink::Object(prefix) => {
                 let node = self.node().await?;
                 let body = object::render(&told.summary, &told.outcome, &node);
-                self.remote.put(prefix, format!("{}{}.json", prefix.prefix, node.name), body).await
+                self.remote
+                    .put(prefix, format!("{}{}.json", prefix.prefix, node.name), body)
+                    .await
             }
         }
     }

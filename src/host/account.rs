@@ -18,10 +18,19 @@ pub(super) fn look_up(user: Option<&UserName>) -> Result<Account, HostError> {
         Ok(Some(found)) => {
             let uid = found.uid.as_raw();
             // sshd's %u is the name as NSS spells it, whatever was asked for.
-            let user = UserName::parse(&found.name).map_err(|source| HostError::AccountName { uid, source })?;
-            Ok(Account { user, uid, gid: found.gid.as_raw(), home: found.dir })
+            let user = UserName::parse(&found.name)
+                .map_err(|source| HostError::AccountName { uid, source })?;
+            Ok(Account {
+                user,
+                uid,
+                gid: found.gid.as_raw(),
+                home: found.dir,
+            })
         }
         Ok(None) => Err(HostError::UnknownAccount { account: asked }),
-        Err(errno) => Err(HostError::Lookup { account: asked, source: errno.into() }),
+        Err(errno) => Err(HostError::Lookup {
+            account: asked,
+            source: errno.into(),
+        }),
     }
 }

@@ -15,5 +15,9 @@ pub fn enforced() -> Option<bool> {
 
 /// What a denial by SELinux looks like: the kernel says only "permission denied".
 pub(super) fn hint() -> &'static str {
-    if enforced() == Some(true) { "; SELinux is enforcing: `ausearch -m avc -ts recent`" } else { "" }
+    if enforced() == Some(true) {
+        "; SELinux is enforcing: `ausearch -m avc -ts recent`"
+    } else {
+        ""
+    }
 }

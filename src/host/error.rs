@@ -23,7 +23,9 @@ pub enum HostError {
         account: String,
     },
     /// NSS did not answer; the account may well exist.
-    #[error("cannot look up account {account}: check nsswitch.conf and the directory service (`getent passwd`)")]
+    #[error(
+        "cannot look up account {account}: check nsswitch.conf and the directory service (`getent passwd`)"
+    )]
     Lookup {
         /// The name or user id that was asked for.
         account: String,
@@ -41,7 +43,9 @@ pub enum HostError {
         source: BadUserName,
     },
     /// Only root can act for another account.
-    #[error("uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as {account}")]
+    #[error(
+        "uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as {account}"
+    )]
     NotPermitted {
         /// Whose file was asked for.
         account: String,
@@ -51,7 +55,9 @@ pub enum HostError {
         running: u32,
     },
     /// The kernel did not let the thread act as the account.
-    #[error("cannot take the {part} of account {account}: authkeysd needs CAP_SETUID and CAP_SETGID")]
+    #[error(
+        "cannot take the {part} of account {account}: authkeysd needs CAP_SETUID and CAP_SETGID"
+    )]
     Identity {
         /// As whom it should have acted.
         account: String,
@@ -62,7 +68,9 @@ pub enum HostError {
         source: io::Error,
     },
     /// A step did not end in time; its thread is left behind.
-    #[error("account {account}: no answer for {path} within {limit:?}: is it on a network file system that is down?")]
+    #[error(
+        "account {account}: no answer for {path} within {limit:?}: is it on a network file system that is down?"
+    )]
     Hung {
         /// Whose step it is.
         account: String,
@@ -250,12 +258,15 @@ impl HostError {
             Self::Lookup { .. } => FaultCode::AccountLookupFailed,
             Self::NotPermitted { .. } => FaultCode::AccountDenied,
             Self::Identity { .. } => FaultCode::IdentityFailed,
-            Self::Hung { .. } | Self::StillHung { .. } | Self::GivenUp { .. } => FaultCode::StepHung,
+            Self::Hung { .. } | Self::StillHung { .. } | Self::GivenUp { .. } => {
+                FaultCode::StepHung
+            }
             Self::Thread { .. } => FaultCode::ThreadFailed,
             Self::Path { .. } => FaultCode::FileMisplaced,
-            Self::Link { .. } | Self::Kind { .. } | Self::Untrusted { .. } | Self::NotRootsAlone { .. } => {
-                FaultCode::PathUnsafe
-            }
+            Self::Link { .. }
+            | Self::Kind { .. }
+            | Self::Untrusted { .. }
+            | Self::NotRootsAlone { .. } => FaultCode::PathUnsafe,
             Self::HiddenHome { .. } => FaultCode::HomeHidden,
             Self::TooLarge { .. } => FaultCode::FileTooLarge,
             Self::Unreadable { .. } => FaultCode::FileUnreadable,
@@ -272,8 +283,17 @@ impl HostError {
         let source = source.into();
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
         let denied = matches!(errno, Some(Errno::ACCESS | Errno::PERM));
-        let remedy = format!("{}{}", remedy(errno), if denied { enforcement::hint() } else { "" });
-        Self::Io { operation, path: path.to_owned(), remedy, source }
+        let remedy = format!(
+            "{}{}",
+            remedy(errno),
+            if denied { enforcement::hint() } else { "" }
+        );
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            remedy,
+            source,
+        }
     }
 }
 
@@ -281,9 +301,17 @@ impl HostError {
 impl From<FileError> for HostError {
     fn from(fault: FileError) -> Self {
         match fault {
-            FileError::Kind { path, kind } => Self::Kind { path, kind, wanted: "regular file" },
+            FileError::Kind { path, kind } => Self::Kind {
+                path,
+                kind,
+                wanted: "regular file",
+            },
             FileError::TooLarge { path, limit } => Self::TooLarge { path, limit },
-            FileError::Io { operation, path, source } => Self::io(operation, &path, source),
+            FileError::Io {
+                operation,
+                path,
+                source,
+            } => Self::io(operation, &path, source),
         }
     }
 }
@@ -297,8 +325,12 @@ fn remedy(errno: Option<Errno>) -> &'static str {
             "the file system is mounted read-only: remount it writable (`findmnt`, `dmesg`); if it is writable elsewhere, the \
              service's sandbox is what holds it: ReadWritePaths= in `systemctl edit authkeysd`"
         }
-        Some(Errno::PERM) => "look for an immutable or append-only flag (`lsattr`) or a security module's denial",
-        Some(Errno::ACCESS) => "check owner and mode of each directory (`namei -l`) and a security module's denials",
+        Some(Errno::PERM) => {
+            "look for an immutable or append-only flag (`lsattr`) or a security module's denial"
+        }
+        Some(Errno::ACCESS) => {
+            "check owner and mode of each directory (`namei -l`) and a security module's denials"
+        }
         Some(Errno::NOENT) => "it does not exist: create it",
         Some(Errno::LOOP) => "a symbolic link is in the way: replace it with what it points to",
         Some(Errno::IO) => "the device failed: look into the kernel's log (`dmesg`)",
@@ -313,12 +345,16 @@ fn remedy(errno: Option<Errno>) -> &'static str {
         Some(Errno::NAMETOOLONG) => {
             "the name is too long for the temporary file beside it: name a `file` of at most 227 bytes"
         }
-        Some(Errno::NOKEY) => "the directory is encrypted and locked: unlock it, or set `layout = \"system\"`",
+        Some(Errno::NOKEY) => {
+            "the directory is encrypted and locked: unlock it, or set `layout = \"system\"`"
+        }
         Some(Errno::UCLEAN) => "the file system is damaged: check it (`fsck`)",
         Some(Errno::TIMEDOUT | Errno::HOSTDOWN | Errno::HOSTUNREACH) => {
             "the network file system does not answer: check its server and the network"
         }
-        Some(Errno::FBIG) => "the file would be larger than a limit allows: raise `LimitFSIZE` (`ulimit -f`)",
+        Some(Errno::FBIG) => {
+            "the file would be larger than a limit allows: raise `LimitFSIZE` (`ulimit -f`)"
+        }
         Some(Errno::MFILE | Errno::NFILE) => "too many files are open: raise the limit",
         _ => "see the cause",
     }

@@ -15,7 +15,8 @@ pub(super) fn refuse_any(opened: &OwnedFd, path: &Path) -> Result<(), HostError>
 
 /// Names the flag that keeps a directory from being made in this one.
 pub(super) fn refuse_immutable(opened: &OwnedFd, path: &Path) -> Result<(), HostError> {
-    rustix::fs::ioctl_getflags(opened).map_or(Ok(()), |flags| refuse(flags & IFlags::IMMUTABLE, path))
+    rustix::fs::ioctl_getflags(opened)
+        .map_or(Ok(()), |flags| refuse(flags & IFlags::IMMUTABLE, path))
 }
 
 fn refuse(flags: IFlags, path: &Path) -> Result<(), HostError> {
@@ -26,5 +27,9 @@ fn refuse(flags: IFlags, path: &Path) -> Result<(), HostError> {
     } else {
         return Ok(());
     };
-    Err(HostError::Flagged { path: path.to_owned(), flag, remedy })
+    Err(HostError::Flagged {
+        path: path.to_owned(),
+        flag,
+        remedy,
+    })
 }

@@ -43,7 +43,13 @@ pub struct FoundFragments {
 /// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so others may read it, and
 /// with the group that the directory gives it.
 pub(super) fn wanted(account: &Account) -> Wanted {
-    Wanted { uid: account.uid, gid: None, mode: 0o600, tolerated: 0o044, limit: MAX_FILE }
+    Wanted {
+        uid: account.uid,
+        gid: None,
+        mode: 0o600,
+        tolerated: 0o044,
+        limit: MAX_FILE,
+    }
 }
 
 /// Reads all of it as the calling thread's identity.
@@ -54,7 +60,12 @@ pub(super) fn read_all(
     mends: bool,
 ) -> Result<FoundFragments, HostError> {
     let mends = sweeps && mends;
-    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None };
+    let absent = Snapshot {
+        content: None,
+        drifted: false,
+        stamp: Stamp::absent(),
+        directory: None,
+    };
     let mut found = FoundFragments {
         ours: absent.clone(),
         others: Vec::new(),
@@ -64,32 +75,52 @@ pub(super) fn read_all(
         installed: refresh::installed().is_some(),
     };
     let wanted = wanted(account);
-    let Some(ssh) = below_home(account, Path::new(MADE), Absent::Leave)? else { return Ok(found) };
+    let Some(ssh) = below_home(account, Path::new(MADE), Absent::Leave)? else {
+        return Ok(found);
+    };
     if sweeps {
         sweep(&ssh, OsStr::new(STAGED_AS));
         sweep(&ssh, OsStr::new("authorized_keys"));
     }
     found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, mends)?;
     let below = Path::new(DIRECTORY).join(fragment);
-    let Some(directory) = below_home(account, &below, Absent::Leave)? else { return Ok(found) };
+    let Some(directory) = below_home(account, &below, Absent::Leave)? else {
+        return Ok(found);
+    };
     found.exists = true;
     found.ours = read::file(&directory, OsStr::new(fragment), &wanted, mends)?;
     let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
-    for name in names(&directory)?.into_iter().filter(|name| name != fragment) {
-        match name.to_str().ok_or(()).map(|text| (text, read::file(&directory, &name, &wanted, mends))) {
+    for name in names(&directory)?
+        .into_iter()
+        .filter(|name| name != fragment)
+    {
+        match name
+            .to_str()
+            .ok_or(())
+            .map(|text| (text, read::file(&directory, &name, &wanted, mends)))
+        {
             Ok((text, Ok(snapshot))) => {
                 let content = snapshot.content.as_deref().unwrap_or_default();
                 total += content.len();
                 if std::str::from_utf8(content).is_err() {
-                    found.obstacles.push(obstacle(&directory, &name, "is no UTF-8 text"));
+                    found
+                        .obstacles
+                        .push(obstacle(&directory, &name, "is no UTF-8 text"));
                 }
                 found.others.push((text.to_owned(), snapshot));
             }
             Ok((_, Err(fault))) => found.obstacles.push(fault),
-            Err(()) => found.obstacles.push(obstacle(&directory, &name, "has a name that is no UTF-8 text")),
+            Err(()) => found.obstacles.push(obstacle(
+                &directory,
+                &name,
+                "has a name that is no UTF-8 text",
+            )),
         }
         if u64::try_from(total).map_or(true, |total| total > MAX_ALL) {
-            return Err(HostError::TooLarge { path: directory.path.clone(), limit: MAX_ALL });
+            return Err(HostError::TooLarge {
+                path: directory.path.clone(),
+                limit: MAX_ALL,
+            });
         }
     }
     found.others.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -106,7 +137,11 @@ fn names(directory: &Directory) -> Result<Vec<OsString>, HostError> {
             continue;
         }
         if names.len() == MAX_ENTRIES {
-            return Err(obstacle(directory, OsStr::new(""), "has more than 128 entries"));
+            return Err(obstacle(
+                directory,
+                OsStr::new(""),
+                "has more than 128 entries",
+            ));
         }
         names.push(name.to_owned());
     }
@@ -115,6 +150,10 @@ fn names(directory: &Directory) -> Result<Vec<OsString>, HostError> {
 }
 
 fn obstacle(directory: &Directory, name: &OsStr, fault: &'static str) -> HostError {
-    let path = if name.is_empty() { directory.path.clone() } else { directory.path.join(name) };
+    let path = if name.is_empty() {
+        directory.path.clone()
+    } else {
+        directory.path.join(name)
+    };
     HostError::Obstacle { path, fault }
 }

@@ -17,12 +17,19 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
     if running.is_root() || running.as_raw() == account.uid {
         return Ok(());
     }
-    Err(HostError::NotPermitted { account: account.user.to_string(), uid: account.uid, running: running.as_raw() })
+    Err(HostError::NotPermitted {
+        account: account.user.to_string(),
+        uid: account.uid,
+        running: running.as_raw(),
+    })
 }
 
 /// The calling thread's user and group for files. Asked with an id that cannot be taken, the calls only answer.
 pub(super) fn of_thread() -> (u32, u32) {
-    let (uid, gid) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
+    let (uid, gid) = (
+        setfsuid(Uid::from_raw(u32::MAX)),
+        setfsgid(Gid::from_raw(u32::MAX)),
+    );
     (uid.as_raw(), gid.as_raw())
 }
 
@@ -31,10 +38,18 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
     let owner = Uid::from_raw(owner);
     let own = setfsuid(owner);
     let became = setfsuid(owner) == owner;
-    let found = if became { read() } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) };
+    let found = if became {
+        read()
+    } else {
+        Err(io::Error::from(io::ErrorKind::PermissionDenied))
+    };
     setfsuid(own);
     // Whoever cannot come back does nothing further on this thread.
-    if setfsuid(own) == own { found } else { Err(io::Error::from(io::ErrorKind::PermissionDenied)) }
+    if setfsuid(own) == own {
+        found
+    } else {
+        Err(io::Error::from(io::ErrorKind::PermissionDenied))
+    }
 }
 
 /// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the thread must end.
@@ -43,23 +58,38 @@ pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
     if Uid::effective().as_raw() == account.uid {
         return Ok(());
     }
-    let failed = |part, source| HostError::Identity { account: account.user.to_string(), part, source };
+    let failed = |part, source| HostError::Identity {
+        account: account.user.to_string(),
+        part,
+        source,
+    };
 
     // NSS is asked before anything changes: its modules may need files that the account cannot read.
-    let name = CString::new(account.user.as_str()).map_err(|fault| failed("groups", fault.into()))?;
-    let groups = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|errno| failed("groups", errno.into()))?;
-    let groups: Vec<_> = groups.into_iter().map(|gid| rustix::thread::Gid::from_raw(gid.as_raw())).collect();
+    let name =
+        CString::new(account.user.as_str()).map_err(|fault| failed("groups", fault.into()))?;
+    let groups = getgrouplist(&name, Gid::from_raw(account.gid))
+        .map_err(|errno| failed("groups", errno.into()))?;
+    let groups: Vec<_> = groups
+        .into_iter()
+        .map(|gid| rustix::thread::Gid::from_raw(gid.as_raw()))
+        .collect();
     rustix::thread::set_thread_groups(&groups).map_err(|errno| failed("groups", errno.into()))?;
 
     // These two calls report nothing but the previous id, so the second call of each is the check.
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     setfsgid(gid);
     if setfsgid(gid) != gid {
-        return Err(failed("gid", io::Error::from(io::ErrorKind::PermissionDenied)));
+        return Err(failed(
+            "gid",
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        ));
     }
     setfsuid(uid);
     if setfsuid(uid) != uid {
-        return Err(failed("uid", io::Error::from(io::ErrorKind::PermissionDenied)));
+        return Err(failed(
+            "uid",
+            io::Error::from(io::ErrorKind::PermissionDenied),
+        ));
     }
     Ok(())
 }

@@ -25,11 +25,18 @@ pub(super) fn exists(account: &Account) -> Result<bool, HostError> {
 
 /// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is made only where the
 /// program is installed that would make it: it is a sign of it.
-pub(super) fn take(account: &Account, wait: Duration, absent: Absent) -> Result<Option<OwnedFd>, HostError> {
+pub(super) fn take(
+    account: &Account,
+    wait: Duration,
+    absent: Absent,
+) -> Result<Option<OwnedFd>, HostError> {
     let name = OsStr::new(NAME);
-    let Some(home) = below_home(account, Path::new(NAME), Absent::Leave)? else { return Ok(None) };
+    let Some(home) = below_home(account, Path::new(NAME), Absent::Leave)? else {
+        return Ok(None);
+    };
     // Network file systems lock exclusively only what is open for writing.
-    let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut flags =
+        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match (home.entry(name)?, absent) {
         (Some(found), _) => read::regular(&home, name, &found)?,
         (None, Absent::Leave) => return Ok(None),
@@ -48,7 +55,10 @@ pub(super) fn take(account: &Account, wait: Duration, absent: Absent) -> Result<
             Ok(()) => return Ok(Some(fd)),
             Err(Errno::WOULDBLOCK) if begun.elapsed() < wait => thread::sleep(POLL),
             Err(Errno::WOULDBLOCK) => {
-                return Err(HostError::Locked { path: home.path.join(name), waited: begun.elapsed() });
+                return Err(HostError::Locked {
+                    path: home.path.join(name),
+                    waited: begun.elapsed(),
+                });
             }
             Err(errno) => return Err(home.failed("lock", name, errno)),
         }

@@ -51,20 +51,33 @@ pub struct Shadow {
 /// May block as long as NSS' services do.
 pub(super) fn look_up(account: &Account) -> Result<LoginState, HostError> {
     let user = account.user.as_str();
-    let failed = |errno: nix::Error| HostError::Lookup { account: user.to_owned(), source: errno.into() };
+    let failed = |errno: nix::Error| HostError::Lookup {
+        account: user.to_owned(),
+        source: errno.into(),
+    };
     let found = User::from_name(user).map_err(failed)?;
     let shell = found.map(|found| found.shell).unwrap_or_default();
     let name = std::ffi::CString::new(user).unwrap_or_default();
     let ids = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(failed)?;
-    let names = ids.into_iter().filter_map(|gid| Group::from_gid(gid).ok().flatten());
+    let names = ids
+        .into_iter()
+        .filter_map(|gid| Group::from_gid(gid).ok().flatten());
     let groups = names.map(|group| group.name).collect();
-    Ok(LoginState { groups, shell: Shell::of(shell), shadow: shadow(user) })
+    Ok(LoginState {
+        groups,
+        shell: Shell::of(shell),
+        shadow: shadow(user),
+    })
 }
 
 impl Shell {
     /// By the rules of `allowed_user` in sshd's auth.c.
     fn of(path: PathBuf) -> Self {
-        let path = if path.as_os_str().is_empty() { PathBuf::from("/bin/sh") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            PathBuf::from("/bin/sh")
+        } else {
+            path
+        };
         let fault = match fs::metadata(&path) {
             Err(_) => Some("does not exist"),
             Ok(found) if !found.is_file() || found.permissions().mode() & 0o111 == 0 => {
@@ -78,18 +91,40 @@ impl Shell {
 
 /// The name service knows more than /etc/shadow.
 fn shadow(user: &str) -> Option<Shadow> {
-    let getent = ["/usr/bin/getent", "/bin/getent"].into_iter().find(|program| Path::new(program).is_file())?;
-    let answer = program::run(program::command(getent).args(["shadow", "--", user]), PATIENCE, None).ok()?;
+    let getent = ["/usr/bin/getent", "/bin/getent"]
+        .into_iter()
+        .find(|program| Path::new(program).is_file())?;
+    let answer = program::run(
+        program::command(getent).args(["shadow", "--", user]),
+        PATIENCE,
+        None,
+    )
+    .ok()?;
     let Answer { status, stdout, .. } = answer;
-    if status.success() { Shadow::parse(stdout.lines().next()?) } else { None }
+    if status.success() {
+        Shadow::parse(stdout.lines().next()?)
+    } else {
+        None
+    }
 }
 
 impl Shadow {
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split(':').collect();
-        let number = |at: usize| fields.get(at).and_then(|field| field.parse().ok()).filter(|days: &i64| *days >= 0);
+        let number = |at: usize| {
+            fields
+                .get(at)
+                .and_then(|field| field.parse().ok())
+                .filter(|days: &i64| *days >= 0)
+        };
         let locked = fields.get(1)?.starts_with('!');
-        Some(Self { locked, changed: number(2), max: number(4), inactive: number(6), expires: number(7) })
+        Some(Self {
+            locked,
+            changed: number(2),
+            max: number(4),
+            inactive: number(6),
+            expires: number(7),
+        })
     }
 }
 
@@ -100,8 +135,20 @@ mod tests {
     #[test]
     fn a_shadow_entry_is_read_by_its_fields() {
         let read = |line| Shadow::parse(line).unwrap();
-        assert_eq!(read("a:*:19000::::::"), Shadow { changed: Some(19_000), ..Shadow::default() });
-        let full = Shadow { locked: true, changed: Some(0), max: Some(90), inactive: Some(7), expires: Some(1) };
+        assert_eq!(
+            read("a:*:19000::::::"),
+            Shadow {
+                changed: Some(19_000),
+                ..Shadow::default()
+            }
+        );
+        let full = Shadow {
+            locked: true,
+            changed: Some(0),
+            max: Some(90),
+            inactive: Some(7),
+            expires: Some(1),
+        };
         assert_eq!(read("a:!$6$x:0:0:90:7:7:1:"), full);
         assert_eq!(read("a:x:-1:::::-1:"), Shadow::default());
         assert_eq!(Shadow::parse("a"), None);
@@ -110,7 +157,12 @@ mod tests {
     #[test]
     fn a_shell_is_an_executable_file_and_none_means_sh() {
         assert_eq!(Shell::of(PathBuf::new()).path, Path::new("/bin/sh"));
-        for (path, fault) in [("/bin/sh", false), ("/bin/none", true), ("/etc", true), ("/etc/passwd", true)] {
+        for (path, fault) in [
+            ("/bin/sh", false),
+            ("/bin/none", true),
+            ("/etc", true),
+            ("/etc/passwd", true),
+        ] {
             assert_eq!(Shell::of(path.into()).fault.is_some(), fault, "{path}");
         }
     }

@@ -65,7 +65,12 @@ pub struct Target {
 impl Target {
     /// A file that is only looked at.
     pub fn new(account: Account, place: Place) -> Self {
-        Self { account, place, mends: false, left: None }
+        Self {
+            account,
+            place,
+            mends: false,
+            left: None,
+        }
     }
 
     /// The file's path as people know it, links in the home's path not resolved.
@@ -84,7 +89,12 @@ impl Target {
 
     /// The file that update-ssh-keys makes of the account's fragments.
     pub fn made(&self) -> Self {
-        Self { place: Place::Home { below: fragments::MADE.into() }, ..self.clone() }
+        Self {
+            place: Place::Home {
+                below: fragments::MADE.into(),
+            },
+            ..self.clone()
+        }
     }
 }
 
@@ -143,7 +153,13 @@ impl Stamp {
 
     /// A stamp for a host that counts versions and has no files, as a test's host does.
     pub fn of_version(version: u64) -> Self {
-        Self(Some(StampInner { device: 0, inode: version, size: 0, modified: (0, 0), changed: (0, 0) }))
+        Self(Some(StampInner {
+            device: 0,
+            inode: version,
+            size: 0,
+            modified: (0, 0),
+            changed: (0, 0),
+        }))
     }
 }
 
@@ -178,7 +194,8 @@ pub trait Host: Sync {
     /// The major and minor version of the installed OpenSSH server; `None` when it cannot be told.
     fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Replaces the file durably if it still is what `seen` saw.
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError>;
+    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8])
+    -> Result<Replaced, HostError>;
     /// Why a replace by `length` bytes would fail, as far as that can be seen without writing. A host that sees nothing
     /// beforehand foretells nothing.
     fn preflight(&self, _target: &Target, _length: u64) -> Result<(), HostError> {
@@ -200,16 +217,25 @@ pub trait Host: Sync {
 
     /// Reads many files.
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
-        targets.iter().map(|target| Some(self.read(target))).collect()
+        targets
+            .iter()
+            .map(|target| Some(self.read(target)))
+            .collect()
     }
 
     /// Reads many fragments.
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
-        targets.iter().map(|target| Some(self.fragments(target))).collect()
+        targets
+            .iter()
+            .map(|target| Some(self.fragments(target)))
+            .collect()
     }
 
     /// Replaces many files; waits for all of them.
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
-        files.iter().map(|file| self.replace(file.target, file.seen, file.content)).collect()
+        files
+            .iter()
+            .map(|file| self.replace(file.target, file.seen, file.content))
+            .collect()
     }
 }

@@ -11,8 +11,8 @@ use super::temporary::sweep;
 use super::walk::{self, Absent, Directory, file_name};
 use super::worker::{Awaited, Late, Step, Workers};
 use super::{
-    Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot, Stamp, Target, account,
-    fragments, identity, lock, login, preflight, refresh, sshd,
+    Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot,
+    Stamp, Target, account, fragments, identity, lock, login, preflight, refresh, sshd,
 };
 use authkeys_core::user::UserName;
 
@@ -57,7 +57,10 @@ impl Default for Node {
 impl Node {
     /// One that only looks: it removes no leftovers and changes no mode.
     pub fn read_only() -> Self {
-        Self { sweeps: false, ..Self::default() }
+        Self {
+            sweeps: false,
+            ..Self::default()
+        }
     }
 
     /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
@@ -68,14 +71,18 @@ impl Node {
     /// Looks up what beside its files decides about logins of the account.
     pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
         let (name, account) = (account.user.to_string(), account.clone());
-        let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| login::look_up(&account));
+        let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| {
+            login::look_up(&account)
+        });
         self.workers.run(step, self.limit, &Late::default())
     }
 
     fn look_up(user: Option<&UserName>) -> Step<Account> {
         let asked = user.cloned();
         let name = user.map_or_else(|| "that runs authkeysd".to_owned(), UserName::to_string);
-        Step::new(name, PathBuf::from("its NSS entry"), move |_| account::look_up(asked.as_ref()))
+        Step::new(name, PathBuf::from("its NSS entry"), move |_| {
+            account::look_up(asked.as_ref())
+        })
     }
 
     fn reading(&self, target: &Target) -> Step<Snapshot> {
@@ -83,20 +90,39 @@ impl Node {
         as_owner(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
             let Some(directory) = &place.directory else {
-                return Ok(Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: None });
+                return Ok(Snapshot {
+                    content: None,
+                    drifted: false,
+                    stamp: Stamp::absent(),
+                    directory: None,
+                });
             };
             if sweeps {
-                sweep(place.staging.as_ref().unwrap_or(directory), place.staged_as());
+                sweep(
+                    place.staging.as_ref().unwrap_or(directory),
+                    place.staged_as(),
+                );
             }
-            read::file_as_left(directory, &place.name, &place.wanted, sweeps && target.mends, target.left)
+            read::file_as_left(
+                directory,
+                &place.name,
+                &place.wanted,
+                sweeps && target.mends,
+                target.left,
+            )
         })
     }
 
     fn reading_fragments(&self, target: &Target) -> Step<FoundFragments> {
         let sweeps = self.sweeps;
         as_owner(target, move |target, _| match &target.place {
-            Place::Fragment { name } => fragments::read_all(&target.account, name, sweeps, target.mends),
-            _ => Err(HostError::Path { path: target.path(), fault: "it is no fragment of update-ssh-keys" }),
+            Place::Fragment { name } => {
+                fragments::read_all(&target.account, name, sweeps, target.mends)
+            }
+            _ => Err(HostError::Path {
+                path: target.path(),
+                fault: "it is no fragment of update-ssh-keys",
+            }),
         })
     }
 
@@ -104,16 +130,23 @@ impl Node {
         let (seen, content, lock_wait) = (file.seen.clone(), file.content.to_vec(), self.lock_wait);
         as_owner(file.target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
-            let Some(directory) = &place.directory else { return Ok(Replaced::ChangedMeanwhile) };
+            let Some(directory) = &place.directory else {
+                return Ok(Replaced::ChangedMeanwhile);
+            };
             let name = &place.name;
-            let staging = (place.staging.as_ref().unwrap_or(directory), place.staged_as());
+            let staging = (
+                place.staging.as_ref().unwrap_or(directory),
+                place.staged_as(),
+            );
             replace::file_by_way_of(staging, directory, name, &place.wanted, &content, || {
                 let lock = match target.place {
                     Place::Home { .. } => lock::take(&target.account, lock_wait, Absent::Leave)?,
                     Place::Fragment { .. } if refresh::installed().is_some() => {
                         lock::take(&target.account, lock_wait, Absent::Make)?
                     }
-                    Place::Fragment { .. } => lock::take(&target.account, lock_wait, Absent::Leave)?,
+                    Place::Fragment { .. } => {
+                        lock::take(&target.account, lock_wait, Absent::Leave)?
+                    }
                     Place::System { .. } => None,
                 };
                 if read::current_stamp(directory, name)? != seen {
@@ -131,7 +164,11 @@ fn as_owner<T>(
     target: &Target,
     work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
 ) -> Step<T> {
-    let (account, path, target) = (target.account.user.to_string(), target.path(), target.clone());
+    let (account, path, target) = (
+        target.account.user.to_string(),
+        target.path(),
+        target.clone(),
+    );
     Step::new(account, path, move |awaited| {
         if let Place::Home { .. } | Place::Fragment { .. } = target.place {
             identity::become_account(&target.account)?;
@@ -142,66 +179,99 @@ fn as_owner<T>(
 
 impl Host for Node {
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        self.workers.run(Self::look_up(user), self.limit, &self.late_accounts)
+        self.workers
+            .run(Self::look_up(user), self.limit, &self.late_accounts)
     }
 
     fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
-        self.workers.run(self.reading(target), self.limit, &self.late_reads)
+        self.workers
+            .run(self.reading(target), self.limit, &self.late_reads)
     }
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
         self.sshd.told()
     }
 
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
-        self.workers.run(self.replacing(&Replacement { target, seen, content }), self.limit, &Late::default())
+    fn replace(
+        &self,
+        target: &Target,
+        seen: &Stamp,
+        content: &[u8],
+    ) -> Result<Replaced, HostError> {
+        self.workers.run(
+            self.replacing(&Replacement {
+                target,
+                seen,
+                content,
+            }),
+            self.limit,
+            &Late::default(),
+        )
     }
 
     fn preflight(&self, target: &Target, length: u64) -> Result<(), HostError> {
         let lock_wait = self.lock_wait;
-        let step = as_owner(target, move |target, _| preflight::target(target, length, lock_wait));
+        let step = as_owner(target, move |target, _| {
+            preflight::target(target, length, lock_wait)
+        });
         self.workers.run(step, self.limit, &Late::default())
     }
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
-        self.workers.run(self.reading_fragments(target), self.limit, &self.late_fragments)
+        self.workers.run(
+            self.reading_fragments(target),
+            self.limit,
+            &self.late_fragments,
+        )
     }
 
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         let (account, limit) = (target.account.clone(), self.refresh_limit);
         let name = file_name(&target.path())?.to_owned();
         // The program gets all of the account's ids; the thread takes its file-system identity after it, to sync.
-        let step = Step::new(target.account.user.to_string(), target.path(), move |_: &Awaited| {
-            identity::permit(&account)?;
-            let ran = refresh::run(&account, limit);
-            identity::become_account(&account)?;
-            refresh::make_durable(&account, &name)?;
-            ran
-        });
+        let step = Step::new(
+            target.account.user.to_string(),
+            target.path(),
+            move |_: &Awaited| {
+                identity::permit(&account)?;
+                let ran = refresh::run(&account, limit);
+                identity::become_account(&account)?;
+                refresh::make_durable(&account, &name)?;
+                ran
+            },
+        );
         self.workers.run(step, self.limit, &Late::default())
     }
 
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
         let steps = users.iter().map(|user| Self::look_up(*user));
-        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_accounts)
+        self.workers
+            .run_all(steps, PATIENCE, self.limit, &self.late_accounts)
     }
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
         let steps = targets.iter().map(|target| self.reading(target));
-        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_reads)
+        self.workers
+            .run_all(steps, PATIENCE, self.limit, &self.late_reads)
     }
 
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
         let steps = targets.iter().map(|target| self.reading_fragments(target));
-        self.workers.run_all(steps, PATIENCE, self.limit, &self.late_fragments)
+        self.workers
+            .run_all(steps, PATIENCE, self.limit, &self.late_fragments)
     }
 
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
         let late = Late::default();
         let steps = files.iter().map(|file| self.replacing(file));
         let begun = self.workers.run_all(steps, PATIENCE, self.limit, &late);
-        let wait = |file: &Replacement<'_>| self.workers.run(self.replacing(file), self.limit, &late);
-        files.iter().zip(begun).map(|(file, ended)| ended.unwrap_or_else(|| wait(file))).collect()
+        let wait =
+            |file: &Replacement<'_>| self.workers.run(self.replacing(file), self.limit, &late);
+        files
+            .iter()
+            .zip(begun)
+            .map(|(file, ended)| ended.unwrap_or_else(|| wait(file)))
+            .collect()
     }
 }
 
@@ -217,7 +287,11 @@ struct Located {
 impl Located {
     /// After what the temporary file is named.
     fn staged_as(&self) -> &OsStr {
-        if self.staging.is_some() { OsStr::new(fragments::STAGED_AS) } else { &self.name }
+        if self.staging.is_some() {
+            OsStr::new(fragments::STAGED_AS)
+        } else {
+            &self.name
+        }
     }
 
     fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
@@ -225,22 +299,53 @@ impl Located {
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;
-                let wanted = Wanted { uid, gid: Some(gid), mode: 0o600, tolerated: 0, limit: MAX_FILE };
+                let wanted = Wanted {
+                    uid,
+                    gid: Some(gid),
+                    mode: 0o600,
+                    tolerated: 0,
+                    limit: MAX_FILE,
+                };
                 let name = file_name(below)?.to_owned();
-                Self { name, directory: walk::below_home(&target.account, below, absent)?, wanted, staging: None }
+                Self {
+                    name,
+                    directory: walk::below_home(&target.account, below, absent)?,
+                    wanted,
+                    staging: None,
+                }
             }
             Place::Fragment { name } => {
                 let below = Path::new(fragments::DIRECTORY).join(name);
                 let name = file_name(&below)?.to_owned();
                 let directory = walk::below_home(&target.account, &below, absent)?;
-                let staging = walk::below_home(&target.account, Path::new(fragments::MADE), Absent::Leave)?;
-                Self { name, directory, wanted: fragments::wanted(&target.account), staging }
+                let staging =
+                    walk::below_home(&target.account, Path::new(fragments::MADE), Absent::Leave)?;
+                Self {
+                    name,
+                    directory,
+                    wanted: fragments::wanted(&target.account),
+                    staging,
+                }
             }
             Place::System { path } => {
-                let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-                let wanted = Wanted { uid, gid: Some(gid), mode: 0o644, tolerated: 0, limit: MAX_FILE };
+                let (uid, gid) = (
+                    nix::unistd::geteuid().as_raw(),
+                    nix::unistd::getegid().as_raw(),
+                );
+                let wanted = Wanted {
+                    uid,
+                    gid: Some(gid),
+                    mode: 0o644,
+                    tolerated: 0,
+                    limit: MAX_FILE,
+                };
                 let name = file_name(path)?.to_owned();
-                Self { name, directory: walk::system(path, absent)?, wanted, staging: None }
+                Self {
+                    name,
+                    directory: walk::system(path, absent)?,
+                    wanted,
+                    staging: None,
+                }
             }
         })
     }

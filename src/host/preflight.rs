@@ -16,17 +16,34 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
     let account = &target.account;
     match &target.place {
         Place::Home { below } => {
-            file(&walk::reach_below_home(account, below)?, file_name(below)?, length, Payer::Account)?;
+            file(
+                &walk::reach_below_home(account, below)?,
+                file_name(below)?,
+                length,
+                Payer::Account,
+            )?;
             lock::take(account, lock_wait, Absent::Leave).map(drop)
         }
         Place::Fragment { name } => {
-            let (made, ours) = (Path::new(fragments::MADE), Path::new(fragments::DIRECTORY).join(name));
-            file(&walk::reach_below_home(account, made)?, file_name(made)?, length, Payer::Account)?;
+            let (made, ours) = (
+                Path::new(fragments::MADE),
+                Path::new(fragments::DIRECTORY).join(name),
+            );
+            file(
+                &walk::reach_below_home(account, made)?,
+                file_name(made)?,
+                length,
+                Payer::Account,
+            )?;
             let reach = walk::reach_below_home(account, &ours)?;
             file(&reach, OsStr::new(name), length, Payer::Account)?;
             if reach.missing.is_none() && is_mount(&reach.directory, OsStr::new("."))? {
                 // New content is written to `.ssh` first.
-                return Err(HostError::io("rename a new file into", &reach.directory.path, Errno::XDEV));
+                return Err(HostError::io(
+                    "rename a new file into",
+                    &reach.directory.path,
+                    Errno::XDEV,
+                ));
             }
             if refresh::installed().is_some() && !lock::exists(account)? {
                 let home = walk::reach_below_home(account, Path::new(lock::NAME))?.directory;
@@ -34,7 +51,12 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
             }
             lock::take(account, lock_wait, Absent::Leave).map(drop)
         }
-        Place::System { path } => file(&walk::reach_system(path)?, file_name(path)?, length, Payer::Root),
+        Place::System { path } => file(
+            &walk::reach_system(path)?,
+            file_name(path)?,
+            length,
+            Payer::Root,
+        ),
     }
 }
 
@@ -49,7 +71,12 @@ pub fn own_directory(path: &Path, name: &str) -> Result<(), HostError> {
         }
         (opened, ..) => (opened?, None),
     };
-    file(&Reach { directory, missing }, OsStr::new(name), 0, Payer::Root)
+    file(
+        &Reach { directory, missing },
+        OsStr::new(name),
+        0,
+        Payer::Root,
+    )
 }
 
 /// Whose blocks a new file takes: file systems keep a reserve for root.
@@ -71,7 +98,9 @@ fn file(reach: &Reach, name: &OsStr, length: u64, payer: Payer) -> Result<(), Ho
     let create = temporary::CREATE;
     replace::refuse_flags(directory, name, &synced)?;
     writable(directory, create, name)?;
-    directory.entry(&temporary::longest(name)).map_err(|_| directory.failed(create, name, Errno::NAMETOOLONG))?;
+    directory
+        .entry(&temporary::longest(name))
+        .map_err(|_| directory.failed(create, name, Errno::NAMETOOLONG))?;
     if let Some(found) = directory.entry(name)? {
         if is_mount(directory, name)? {
             return Err(directory.failed(temporary::RENAME, name, Errno::BUSY));
@@ -85,7 +114,12 @@ fn file(reach: &Reach, name: &OsStr, length: u64, payer: Payer) -> Result<(), Ho
 fn writable(directory: &Directory, operation: &'static str, name: &OsStr) -> Result<(), HostError> {
     // Both flags, for with the first alone rustix answers for the real ids where the kernel (before 5.8) cannot for these.
     let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
-    let errno = match rustix::fs::accessat(&directory.fd, ".", Access::WRITE_OK | Access::EXEC_OK, flags) {
+    let errno = match rustix::fs::accessat(
+        &directory.fd,
+        ".",
+        Access::WRITE_OK | Access::EXEC_OK,
+        flags,
+    ) {
         Ok(()) => return Ok(()),
         Err(Errno::NOSYS) => match by_mode(directory) {
             true => return Ok(()),
@@ -98,7 +132,9 @@ fn writable(directory: &Directory, operation: &'static str, name: &OsStr) -> Res
 
 /// The same by owner and mode alone.
 fn by_mode(directory: &Directory) -> bool {
-    let Ok(stat) = rustix::fs::fstat(&directory.fd) else { return true };
+    let Ok(stat) = rustix::fs::fstat(&directory.fd) else {
+        return true;
+    };
     let (uid, gid) = super::identity::of_thread();
     let shift = match (stat.st_uid == uid, stat.st_gid == gid) {
         (true, _) => 6,
@@ -110,7 +146,8 @@ fn by_mode(directory: &Directory) -> bool {
 
 /// In a sticky directory only the owner of the file, or of the directory, may put another in its place.
 fn sticky(directory: &Directory, name: &OsStr, owner: u32) -> Result<(), HostError> {
-    let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| directory.failed("look at", name, errno))?;
+    let stat = rustix::fs::fstat(&directory.fd)
+        .map_err(|errno| directory.failed("look at", name, errno))?;
     let (uid, _) = super::identity::of_thread();
     if stat.st_mode & 0o1000 == 0 || uid == 0 || [owner, stat.st_uid].contains(&uid) {
         return Ok(());
@@ -122,13 +159,18 @@ fn sticky(directory: &Directory, name: &OsStr, owner: u32) -> Result<(), HostErr
 fn is_mount(directory: &Directory, name: &OsStr) -> Result<bool, HostError> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     if let Ok(found) = rustix::fs::statx(&directory.fd, name, flags, StatxFlags::TYPE)
-        && found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+        && found
+            .stx_attributes_mask
+            .contains(StatxAttributes::MOUNT_ROOT)
     {
         return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
     // A kernel before 5.8 tells only what comes from another file system.
-    let of_directory = rustix::fs::fstat(&directory.fd).map_err(|errno| directory.failed("look at", name, errno))?;
-    Ok(directory.entry(name)?.is_some_and(|found| found.st_dev != of_directory.st_dev))
+    let of_directory = rustix::fs::fstat(&directory.fd)
+        .map_err(|errno| directory.failed("look at", name, errno))?;
+    Ok(directory
+        .entry(name)?
+        .is_some_and(|found| found.st_dev != of_directory.st_dev))
 }
 
 /// Blocks and inodes for one more file, where the file system counts them.
@@ -139,8 +181,19 @@ fn room(
     length: u64,
     payer: Payer,
 ) -> Result<(), HostError> {
-    let Ok(found) = rustix::fs::fstatvfs(&directory.fd) else { return Ok(()) };
-    let StatVfs { f_blocks, f_bfree, f_bavail, f_files, f_ffree, f_favail, f_frsize, .. } = found;
+    let Ok(found) = rustix::fs::fstatvfs(&directory.fd) else {
+        return Ok(());
+    };
+    let StatVfs {
+        f_blocks,
+        f_bfree,
+        f_bavail,
+        f_files,
+        f_ffree,
+        f_favail,
+        f_frsize,
+        ..
+    } = found;
     let (blocks, inodes) = match payer {
         Payer::Account => (f_bavail, f_favail),
         Payer::Root => (f_bfree, f_ffree),

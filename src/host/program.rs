@@ -37,16 +37,31 @@ pub(super) struct Answer {
 impl Answer {
     /// Its last word on standard error, else on standard output.
     pub(super) fn last_line(&self) -> &str {
-        let last = |text: &'_ str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::len);
-        let text = if last(&self.stderr).is_some() { &self.stderr } else { &self.stdout };
-        text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing").trim()
+        let last = |text: &'_ str| {
+            text.lines()
+                .rfind(|line| !line.trim().is_empty())
+                .map(str::len)
+        };
+        let text = if last(&self.stderr).is_some() {
+            &self.stderr
+        } else {
+            &self.stdout
+        };
+        text.lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("nothing")
+            .trim()
     }
 }
 
 /// A command with a small environment that is the same for everybody.
 pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/");
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .current_dir("/");
     command
 }
 
@@ -61,12 +76,19 @@ pub(super) fn as_account(command: &mut Command, account: &Account) {
     if is_another(account) {
         command.uid(account.uid).gid(account.gid);
     }
-    command.env("HOME", &account.home).env("USER", account.user.as_str()).env("LOGNAME", account.user.as_str());
+    command
+        .env("HOME", &account.home)
+        .env("USER", account.user.as_str())
+        .env("LOGNAME", account.user.as_str());
 }
 
 /// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its group. `account` is
 /// the one it runs as, if it is not ours; then nothing that it started outlives the run.
-pub(super) fn run(command: &mut Command, limit: Duration, account: Option<&Account>) -> io::Result<Answer> {
+pub(super) fn run(
+    command: &mut Command,
+    limit: Duration,
+    account: Option<&Account>,
+) -> io::Result<Answer> {
     run_reading(command, Stdio::null(), limit, account)
 }
 
@@ -82,7 +104,12 @@ pub(super) fn run_reading(
         // What loses its parent becomes our child, whatever session or group it has moved to.
         set_child_subreaper(true)?;
     }
-    let mut child = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let mut child = command
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
     let mut stdout = Drain::new(child.stdout.take())?;
     let mut stderr = Drain::new(child.stderr.take())?;
     let begun = Instant::now();
@@ -96,7 +123,11 @@ pub(super) fn run_reading(
                 if let Some(account) = account {
                     end_descendants(account, None)?;
                 }
-                return Ok(Answer { status, stdout: stdout.text(), stderr: stderr.text() });
+                return Ok(Answer {
+                    status,
+                    stdout: stdout.text(),
+                    stderr: stderr.text(),
+                });
             }
             Ok(None) if begun.elapsed() < limit => thread::sleep(POLL),
             Ok(None) => break,
@@ -104,7 +135,10 @@ pub(super) fn run_reading(
         }
     }
     end(&mut child, account)?;
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("it did not end within {limit:?} and was killed")))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("it did not end within {limit:?} and was killed"),
+    ))
 }
 
 /// Kills the child and everything in its group; of another account, everything that it started.
@@ -148,18 +182,29 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
             let children = others(children()?);
             become_uid(uid)?;
             // Not `any`: each of them gets its signal.
-            let left = children.into_iter().filter(|child| !ended(*child, running)).count();
+            let left = children
+                .into_iter()
+                .filter(|child| !ended(*child, running))
+                .count();
             if left == 0 {
                 return Ok(());
             }
             if begun.elapsed() > DYING {
-                return Err(io::Error::other(format!("it left {left} processes behind that cannot be killed")));
+                return Err(io::Error::other(format!(
+                    "it left {left} processes behind that cannot be killed"
+                )));
             }
             thread::yield_now();
         }
     };
-    let thread = thread::Builder::new().name("killer".to_owned()).spawn(work)?;
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that kills what it started died")))
+    let thread = thread::Builder::new()
+        .name("killer".to_owned())
+        .spawn(work)?;
+    thread.join().unwrap_or_else(|_| {
+        Err(io::Error::other(
+            "the thread that kills what it started died",
+        ))
+    })
 }
 
 /// Kills the child and takes its exit status, if it may be signalled; whether there is nothing more to do about it.
@@ -167,15 +212,24 @@ fn ended(child: Pid, running: Option<Pid>) -> bool {
     if kill(child, Signal::SIGKILL).is_err() || Some(child) == running {
         return true;
     }
-    !matches!(waitpid(child, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+    !matches!(
+        waitpid(child, Some(WaitPidFlag::WNOHANG)),
+        Ok(WaitStatus::StillAlive)
+    )
 }
 
 /// Those that root does not run, by their real uid: what the account starts cannot have root's.
 fn others(mut processes: Vec<Pid>) -> Vec<Pid> {
     processes.retain(|pid| {
         let status = bounded::read(Path::new(&format!("/proc/{pid}/status")), 1 << 16);
-        let text = status.ok().flatten().map(|found| String::from_utf8_lossy(&found.content).into_owned());
-        !text.unwrap_or_default().lines().any(|line| line.starts_with("Uid:\t0\t"))
+        let text = status
+            .ok()
+            .flatten()
+            .map(|found| String::from_utf8_lossy(&found.content).into_owned());
+        !text
+            .unwrap_or_default()
+            .lines()
+            .any(|line| line.starts_with("Uid:\t0\t"))
     });
     processes
 }
@@ -185,9 +239,15 @@ fn children() -> io::Result<Vec<Pid>> {
     let mut all = Vec::new();
     for task in std::fs::read_dir("/proc/self/task")? {
         // A thread may be gone by now; a kernel without this file shows none.
-        let Ok(Some(found)) = bounded::read(&task?.path().join("children"), 1 << 20) else { continue };
+        let Ok(Some(found)) = bounded::read(&task?.path().join("children"), 1 << 20) else {
+            continue;
+        };
         let text = String::from_utf8_lossy(&found.content).into_owned();
-        all.extend(text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+        all.extend(
+            text.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .map(Pid::from_raw),
+        );
     }
     Ok(all)
 }
@@ -203,7 +263,10 @@ impl<R: Read + AsFd> Drain<R> {
         if let Some(pipe) = &pipe {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        Ok(Self { pipe, kept: Vec::new() })
+        Ok(Self {
+            pipe,
+            kept: Vec::new(),
+        })
     }
 
     fn read(&mut self) {
@@ -213,7 +276,8 @@ impl<R: Read + AsFd> Drain<R> {
             match self.pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
                 Some(Ok(length @ 1..)) => {
                     let room = MAX_ANSWER.saturating_sub(self.kept.len());
-                    self.kept.extend_from_slice(piece.get(..length.min(room)).unwrap_or_default());
+                    self.kept
+                        .extend_from_slice(piece.get(..length.min(room)).unwrap_or_default());
                 }
                 Some(Err(fault)) if fault.kind() == io::ErrorKind::Interrupted => {}
                 _ => return,
@@ -231,17 +295,32 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, limit: u64) -> io::Result<Answer> {
-        run(command("/bin/sh").args(["-c", script]), Duration::from_millis(limit), None)
+        run(
+            command("/bin/sh").args(["-c", script]),
+            Duration::from_millis(limit),
+            None,
+        )
     }
 
     #[test]
     fn what_it_says_and_how_it_ends_are_told() {
         let answer = sh("echo one; echo two >&2; echo >&2; exit 3", 5_000).unwrap();
-        assert_eq!((answer.status.code(), answer.stdout.as_str(), answer.last_line()), (Some(3), "one\n", "two"));
+        assert_eq!(
+            (
+                answer.status.code(),
+                answer.stdout.as_str(),
+                answer.last_line()
+            ),
+            (Some(3), "one\n", "two")
+        );
         assert_eq!(sh("cat", 5_000).unwrap().last_line(), "nothing");
         assert!(sh("yes | head -c 1000000", 5_000).unwrap().stdout.len() == MAX_ANSWER);
         let begun = Instant::now();
-        assert_eq!(sh("sleep 5 & echo gone", 4_000).unwrap().stdout, "gone\n", "a pipe that stays open");
+        assert_eq!(
+            sh("sleep 5 & echo gone", 4_000).unwrap().stdout,
+            "gone\n",
+            "a pipe that stays open"
+        );
         assert!(begun.elapsed() < Duration::from_secs(3));
     }
 
@@ -250,13 +329,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
         let begun = Instant::now();
-        let script = format!("trap '' TERM INT; sleep 60 & echo $! > {}; wait; sleep 60", file.display());
+        let script = format!(
+            "trap '' TERM INT; sleep 60 & echo $! > {}; wait; sleep 60",
+            file.display()
+        );
         let fault = sh(&script, 200).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() < Duration::from_secs(3));
         let pid: i32 = authkeys_terminal::bounded::read(&file, 64)
             .unwrap()
-            .map(|found| String::from_utf8(found.content).unwrap().trim().parse().unwrap())
+            .map(|found| {
+                String::from_utf8(found.content)
+                    .unwrap()
+                    .trim()
+                    .parse()
+                    .unwrap()
+            })
             .unwrap();
         let begun = Instant::now();
         // Its new parent may take a moment to reap it.
@@ -265,13 +353,21 @@ mod tests {
             state.is_none_or(|state| state == 'Z')
         };
         while !dead(pid) {
-            assert!(begun.elapsed() < Duration::from_secs(3), "the grandchild lives");
+            assert!(
+                begun.elapsed() < Duration::from_secs(3),
+                "the grandchild lives"
+            );
             thread::sleep(POLL);
         }
     }
 
     fn bounded_state(pid: i32) -> Option<char> {
-        let stat = authkeys_terminal::bounded::read(format!("/proc/{pid}/stat").as_ref(), 4_096).ok()??;
-        String::from_utf8_lossy(&stat.content).rsplit_once(") ")?.1.chars().next()
+        let stat = authkeys_terminal::bounded::read(format!("/proc/{pid}/stat").as_ref(), 4_096)
+            .ok()??;
+        String::from_utf8_lossy(&stat.content)
+            .rsplit_once(") ")?
+            .1
+            .chars()
+            .next()
     }
 }

@@ -28,12 +28,24 @@ pub(super) struct Wanted {
 
 /// Reads the file. One that its owner cannot read gets
 /// the wanted mode first where `mends` is set.
-pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: bool) -> Result<Snapshot, HostError> {
-    let within =
-        rustix::fs::fstat(&directory.fd).map_err(|errno| directory.failed("look at", OsStr::new(""), errno))?;
+pub(super) fn file(
+    directory: &Directory,
+    name: &OsStr,
+    wanted: &Wanted,
+    mends: bool,
+) -> Result<Snapshot, HostError> {
+    let within = rustix::fs::fstat(&directory.fd)
+        .map_err(|errno| directory.failed("look at", OsStr::new(""), errno))?;
     let within = Some((widened(within.st_dev), widened(within.st_ino)));
-    let absent = Snapshot { content: None, drifted: false, stamp: Stamp::absent(), directory: within };
-    let Some(found) = directory.entry(name)? else { return Ok(absent) };
+    let absent = Snapshot {
+        content: None,
+        drifted: false,
+        stamp: Stamp::absent(),
+        directory: within,
+    };
+    let Some(found) = directory.entry(name)? else {
+        return Ok(absent);
+    };
     // Looked at before it is opened, for opening a device may already do something.
     regular(directory, name, &found)?;
     let mut mended = false;
@@ -49,22 +61,39 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
             let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
             // Not read by root for the account, either: whoever can name a root's file in his own directory, by a hard
             // link, would be handed what it holds.
-            let unread = Snapshot { content: Some(Vec::new()), drifted: true, stamp: stamp(&found), directory: within };
+            let unread = Snapshot {
+                content: Some(Vec::new()),
+                drifted: true,
+                stamp: stamp(&found),
+                directory: within,
+            };
             let unread = Box::new(unread);
             let (reader, shown) = (wanted.uid, path.display());
             // What has another name may be somebody else's secret: the account must not become its owner.
             let remedy = match found.st_nlink {
                 1 => format!("`chown {reader} {shown} && chmod 0600 {shown}`"),
-                _ => format!("it has another name too, so move this one away: `mv {shown} {shown}.away`"),
+                _ => format!(
+                    "it has another name too, so move this one away: `mv {shown} {shown}.away`"
+                ),
             };
-            return Err(HostError::Unreadable { reader, path, uid: found.st_uid, mode, remedy, unread });
+            return Err(HostError::Unreadable {
+                reader,
+                path,
+                uid: found.st_uid,
+                mode,
+                remedy,
+                unread,
+            });
         }
         Err(errno) => return Err(directory.failed("open", name, errno)),
     };
     let stat = rustix::fs::fstat(&fd).map_err(|errno| directory.failed("look at", name, errno))?;
     regular(directory, name, &stat)?;
 
-    let too_large = || HostError::TooLarge { path: directory.path.join(name), limit: wanted.limit };
+    let too_large = || HostError::TooLarge {
+        path: directory.path.join(name),
+        limit: wanted.limit,
+    };
     if u64::try_from(stat.st_size).is_ok_and(|size| size > wanted.limit) {
         return Err(too_large());
     }
@@ -74,7 +103,12 @@ pub(super) fn file(directory: &Directory, name: &OsStr, wanted: &Wanted, mends: 
         .ok_or_else(too_large)?;
     let other_owner = stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid);
     let drifted = mended || other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
-    Ok(Snapshot { content: Some(content), drifted, stamp: stamp(&stat), directory: within })
+    Ok(Snapshot {
+        content: Some(content),
+        drifted,
+        stamp: stamp(&stat),
+        directory: within,
+    })
 }
 
 /// The same, but a file that somebody gave another owner is read as that owner where it holds what was left in it: those
@@ -88,19 +122,26 @@ pub(super) fn file_as_left(
     left: Option<Digest>,
 ) -> Result<Snapshot, HostError> {
     let read = file(directory, name, wanted, mends);
-    let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else { return read };
+    let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else {
+        return read;
+    };
     // The permission to search the directory is the account's, that to read the file its owner's.
-    let found = path_only(directory, name, *uid).map_err(io::Error::from).and_then(|found| {
-        identity::reading_as(*uid, || {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let fd = retry_on_intr(|| rustix::fs::open(by_descriptor(&found), flags, Mode::empty()))?;
-            bounded::all(File::from(fd), wanted.limit)
-        })
-    });
+    let found = path_only(directory, name, *uid)
+        .map_err(io::Error::from)
+        .and_then(|found| {
+            identity::reading_as(*uid, || {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let fd = retry_on_intr(|| {
+                    rustix::fs::open(by_descriptor(&found), flags, Mode::empty())
+                })?;
+                bounded::all(File::from(fd), wanted.limit)
+            })
+        });
     match found {
-        Ok(Some(content)) if Digest::of(&content) == left => {
-            Ok(Snapshot { content: Some(content), ..(**unread).clone() })
-        }
+        Ok(Some(content)) if Digest::of(&content) == left => Ok(Snapshot {
+            content: Some(content),
+            ..(**unread).clone()
+        }),
         _ => read,
     }
 }
@@ -131,12 +172,15 @@ fn by_descriptor(fd: &OwnedFd) -> String {
 
 /// The stamp of what bears the name at this moment, whatever it is.
 pub(super) fn current_stamp(directory: &Directory, name: &OsStr) -> Result<Stamp, HostError> {
-    Ok(directory.entry(name)?.map_or_else(Stamp::absent, |stat| stamp(&stat)))
+    Ok(directory
+        .entry(name)?
+        .map_or_else(Stamp::absent, |stat| stamp(&stat)))
 }
 
 /// Opens an existing file for reading; never waits for a FIFO's writer, never takes a terminal.
 pub(super) fn open(directory: &Directory, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))
 }
 

@@ -21,7 +21,11 @@ use super::{Account, HostError, program, read};
 use authkeys_terminal::bounded;
 
 /// Where it is looked for, in this order.
-const PROGRAMS: [&str; 3] = ["/usr/bin/update-ssh-keys", "/usr/local/bin/update-ssh-keys", "/opt/bin/update-ssh-keys"];
+const PROGRAMS: [&str; 3] = [
+    "/usr/bin/update-ssh-keys",
+    "/usr/local/bin/update-ssh-keys",
+    "/opt/bin/update-ssh-keys",
+];
 
 /// Without an action it rebuilds the file; what it makes on the way is for the user alone.
 const SCRIPT: &str = "umask 077 && exec \"$0\" -u \"$1\"";
@@ -31,18 +35,33 @@ const MAX_PROGRAM: u64 = 64 << 20;
 
 /// The installed program.
 pub(super) fn installed() -> Option<&'static str> {
-    PROGRAMS.into_iter().find(|program| Path::new(program).is_file())
+    PROGRAMS
+        .into_iter()
+        .find(|program| Path::new(program).is_file())
 }
 
 /// Runs it for the account. A good end proves nothing: what it made is to be read.
 pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
-    let Some(program) = installed() else { return Ok(()) };
-    let failed = |said: String| HostError::Program { program, account: account.user.to_string(), said };
-    match untraceable(program, account, limit).unwrap_or_else(|| by_shell(program, account, limit)) {
+    let Some(program) = installed() else {
+        return Ok(());
+    };
+    let failed = |said: String| HostError::Program {
+        program,
+        account: account.user.to_string(),
+        said,
+    };
+    match untraceable(program, account, limit).unwrap_or_else(|| by_shell(program, account, limit))
+    {
         Ok(answer) if answer.status.success() => Ok(()),
-        Ok(answer) => Err(failed(format!("{} ({})", answer.last_line(), answer.status))),
+        Ok(answer) => Err(failed(format!(
+            "{} ({})",
+            answer.last_line(),
+            answer.status
+        ))),
         Err(fault) if fault.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
-            Err(failed(format!("{fault}: the account has as many processes as LimitNPROC= of the service permits")))
+            Err(failed(format!(
+                "{fault}: the account has as many processes as LimitNPROC= of the service permits"
+            )))
         }
         Err(fault) => Err(failed(fault.to_string())),
     }
@@ -51,11 +70,17 @@ pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
 /// Runs the program from a copy that the account can execute and not read. Then the kernel lets the account neither trace it
 /// nor write into its memory: what runs here uses up tasks and memory of the service, so it must stay the program that
 /// is installed. `None` where this cannot be: a script must be read, and a kernel may refuse to execute such a file.
-fn untraceable(program: &'static str, account: &Account, limit: Duration) -> Option<io::Result<Answer>> {
+fn untraceable(
+    program: &'static str,
+    account: &Account,
+    limit: Duration,
+) -> Option<io::Result<Answer>> {
     if !program::is_another(account) {
         return None;
     }
-    let content = bounded::read(Path::new(program), MAX_PROGRAM).ok()??.content;
+    let content = bounded::read(Path::new(program), MAX_PROGRAM)
+        .ok()??
+        .content;
     if !content.starts_with(b"\x7fELF") {
         return None;
     }
@@ -65,7 +90,14 @@ fn untraceable(program: &'static str, account: &Account, limit: Duration) -> Opt
     let mut command = program::command(&format!("/proc/self/fd/{}", copy.as_raw_fd()));
     command.arg0(program);
     match run_as(&mut command, &["-u", account.user.as_str()], account, limit) {
-        Err(fault) if matches!(fault.kind(), ErrorKind::PermissionDenied | ErrorKind::ExecutableFileBusy) => None,
+        Err(fault)
+            if matches!(
+                fault.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::ExecutableFileBusy
+            ) =>
+        {
+            None
+        }
         ended => Some(ended),
     }
 }
@@ -73,17 +105,30 @@ fn untraceable(program: &'static str, account: &Account, limit: Duration) -> Opt
 /// A file without a name that others can execute and not read, open for reading: one that is open for writing cannot be
 /// executed.
 fn unreadable_copy(content: &[u8]) -> io::Result<File> {
-    let mut written = File::from(rustix::fs::memfd_create("update-ssh-keys", MemfdFlags::CLOEXEC)?);
+    let mut written = File::from(rustix::fs::memfd_create(
+        "update-ssh-keys",
+        MemfdFlags::CLOEXEC,
+    )?);
     written.write_all(content)?;
     rustix::fs::fchmod(&written, Mode::from_raw_mode(0o711))?;
     File::open(format!("/proc/self/fd/{}", written.as_raw_fd()))
 }
 
 fn by_shell(program: &'static str, account: &Account, limit: Duration) -> io::Result<Answer> {
-    run_as(&mut program::command("/bin/sh"), &["-c", SCRIPT, program, account.user.as_str()], account, limit)
+    run_as(
+        &mut program::command("/bin/sh"),
+        &["-c", SCRIPT, program, account.user.as_str()],
+        account,
+        limit,
+    )
 }
 
-fn run_as(command: &mut Command, arguments: &[&str], account: &Account, limit: Duration) -> io::Result<Answer> {
+fn run_as(
+    command: &mut Command,
+    arguments: &[&str],
+    account: &Account,
+    limit: Duration,
+) -> io::Result<Answer> {
     program::as_account(command, account);
     program::run(command.args(arguments), limit, Some(account))
 }
@@ -94,7 +139,8 @@ pub(super) fn make_durable(account: &Account, fragment: &OsStr) -> Result<(), Ho
     if let Some(directory) = below_home(account, &below, Absent::Leave)? {
         sync(&directory, fragment)?;
     }
-    if let Some(directory) = below_home(account, Path::new(".ssh/authorized_keys"), Absent::Leave)? {
+    if let Some(directory) = below_home(account, Path::new(".ssh/authorized_keys"), Absent::Leave)?
+    {
         sync(&directory, OsStr::new("authorized_keys"))?;
     }
     Ok(())
@@ -106,7 +152,8 @@ fn sync(directory: &Directory, name: &OsStr) -> Result<(), HostError> {
         && read::regular(directory, name, &found).is_ok()
         && let Ok(file) = read::open(directory, name)
     {
-        retry_on_intr(|| rustix::fs::fsync(&file)).map_err(|errno| directory.failed("sync", name, errno))?;
+        retry_on_intr(|| rustix::fs::fsync(&file))
+            .map_err(|errno| directory.failed("sync", name, errno))?;
     }
     retry_on_intr(|| rustix::fs::fsync(&opened))
         .map_err(|errno| directory.failed("sync the directory", OsStr::new(""), errno))

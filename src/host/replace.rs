@@ -24,17 +24,33 @@ pub(super) enum Gate {
 
 /// Writes a file of our own state, with the care of an account's file: owned by who runs authkeysd, `mode` set before
 /// it has its name. Links in the directory's path are followed. The caller holds the lock of the state directory.
-pub fn write_durable(directory: &Path, name: &str, content: &[u8], mode: u32) -> Result<(), HostError> {
-    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+pub fn write_durable(
+    directory: &Path,
+    name: &str,
+    content: &[u8],
+    mode: u32,
+) -> Result<(), HostError> {
+    let (uid, gid) = (
+        nix::unistd::geteuid().as_raw(),
+        nix::unistd::getegid().as_raw(),
+    );
     let path = directory.join(name);
     if path.parent() != Some(directory) {
-        return Err(HostError::Path { path, fault: "the name of a file must be one plain name" });
+        return Err(HostError::Path {
+            path,
+            fault: "the name of a file must be one plain name",
+        });
     }
     let directory = Directory::open(directory)?;
     let name = file_name(&path)?;
     sweep(&directory, name);
-    let wanted =
-        Wanted { uid, gid: Some(gid), mode, tolerated: 0, limit: u64::try_from(content.len()).unwrap_or(u64::MAX) };
+    let wanted = Wanted {
+        uid,
+        gid: Some(gid),
+        mode,
+        tolerated: 0,
+        limit: u64::try_from(content.len()).unwrap_or(u64::MAX),
+    };
     file(&directory, name, &wanted, content, || Ok(Gate::Open(None)))?;
     Ok(())
 }
@@ -60,7 +76,10 @@ pub(super) fn file_by_way_of(
     gate: impl FnOnce() -> Result<Gate, HostError>,
 ) -> Result<Replaced, HostError> {
     if u64::try_from(content.len()).map_or(true, |length| length > wanted.limit) {
-        return Err(HostError::TooLarge { path: directory.path.join(name), limit: wanted.limit });
+        return Err(HostError::TooLarge {
+            path: directory.path.join(name),
+            limit: wanted.limit,
+        });
     }
     let synced = directory.readable()?;
     refuse_flags(directory, name, &synced)?;
@@ -69,9 +88,15 @@ pub(super) fn file_by_way_of(
     let mut temporary = Temporary::create(staging, staged_as)?;
     prepare(staging, &temporary, wanted)?;
     let failed = |operation, fault| HostError::io(operation, &directory.path.join(name), fault);
-    temporary.file.write_all(content).map_err(|fault| failed("write the new", fault))?;
+    temporary
+        .file
+        .write_all(content)
+        .map_err(|fault| failed("write the new", fault))?;
     // Without this a file system may order the rename before the data: an empty file after a hard reset (coreos/bugs#2350).
-    temporary.file.sync_all().map_err(|fault| failed("sync the new", fault))?;
+    temporary
+        .file
+        .sync_all()
+        .map_err(|fault| failed("sync the new", fault))?;
 
     let lock = match gate()? {
         Gate::Open(lock) => lock,
@@ -84,16 +109,25 @@ pub(super) fn file_by_way_of(
     drop(lock);
 
     // Some network file systems know no groups: with these modes the group grants nothing, and the keys are in force.
-    let wanted = Wanted { gid: None, ..*wanted };
+    let wanted = Wanted {
+        gid: None,
+        ..*wanted
+    };
     let now = read::file(directory, name, &wanted, false)?;
     if now.content.as_deref() != Some(content) || now.drifted {
-        return Err(HostError::ReadBack { path: directory.path.join(name) });
+        return Err(HostError::ReadBack {
+            path: directory.path.join(name),
+        });
     }
     Ok(Replaced::Done)
 }
 
 /// Owner and mode, before anybody can open the file under its final name: sshd refuses a file of a wrong owner.
-fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) -> Result<(), HostError> {
+fn prepare(
+    directory: &Directory,
+    temporary: &Temporary<'_>,
+    wanted: &Wanted,
+) -> Result<(), HostError> {
     let (file, name) = (&temporary.file, &temporary.name);
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
     // A set-group-id directory gives its own group; and who is not root may not chown at all on some systems.
@@ -109,10 +143,16 @@ fn prepare(directory: &Directory, temporary: &Temporary<'_>, wanted: &Wanted) ->
 
 /// Names the flags that make a rename fail, before anything is written: in an append-only directory a temporary file
 /// could be made at every cycle, but never removed.
-pub(super) fn refuse_flags(directory: &Directory, name: &OsStr, opened: &OwnedFd) -> Result<(), HostError> {
+pub(super) fn refuse_flags(
+    directory: &Directory,
+    name: &OsStr,
+    opened: &OwnedFd,
+) -> Result<(), HostError> {
     // File systems without flags answer with an error; a denial is then seen at the rename.
     flags::refuse_any(opened, &directory.path)?;
-    let regular = directory.entry(name)?.is_some_and(|stat| read::regular(directory, name, &stat).is_ok());
+    let regular = directory
+        .entry(name)?
+        .is_some_and(|stat| read::regular(directory, name, &stat).is_ok());
     if regular && let Ok(fd) = read::open(directory, name) {
         flags::refuse_any(&fd, &directory.path.join(name))?;
     }

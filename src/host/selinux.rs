@@ -10,24 +10,42 @@ use rustix::fs::lgetxattr;
 pub use super::enforcement::enforced;
 use super::{Account, HostError, program};
 
-const RESTORECON: [&str; 3] = ["/usr/sbin/restorecon", "/sbin/restorecon", "/usr/local/sbin/restorecon"];
-const MATCHPATHCON: [&str; 3] = ["/usr/sbin/matchpathcon", "/sbin/matchpathcon", "/usr/local/sbin/matchpathcon"];
+const RESTORECON: [&str; 3] = [
+    "/usr/sbin/restorecon",
+    "/sbin/restorecon",
+    "/usr/local/sbin/restorecon",
+];
+const MATCHPATHCON: [&str; 3] = [
+    "/usr/sbin/matchpathcon",
+    "/sbin/matchpathcon",
+    "/usr/local/sbin/matchpathcon",
+];
 /// They read a policy's file contexts, some megabytes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Gives a directory that was just made the label of its path. It runs as the account where the directory is his:
 /// through a link that he puts in its place it can do no more than he.
 pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), HostError> {
-    let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else { return Ok(()) };
+    let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else {
+        return Ok(());
+    };
     let mut command = program::command(restorecon);
     if let Some(account) = account {
         program::as_account(&mut command, account);
     }
     command.arg("-F").arg(path);
-    let failed = |said| HostError::Program { program: restorecon, account: path.display().to_string(), said };
+    let failed = |said| HostError::Program {
+        program: restorecon,
+        account: path.display().to_string(),
+        said,
+    };
     match program::run(&mut command, PATIENCE, account) {
         Ok(answer) if answer.status.success() => Ok(()),
-        Ok(answer) => Err(failed(format!("{} ({})", answer.last_line(), answer.status))),
+        Ok(answer) => Err(failed(format!(
+            "{} ({})",
+            answer.last_line(),
+            answer.status
+        ))),
         Err(fault) => Err(failed(fault.to_string())),
     }
 }
@@ -46,13 +64,21 @@ pub struct Mislabelled {
 /// Compares the label of the file, or of the nearest directory above it that there is, with the policy's for its path;
 /// `Err` says why that could not be done. Only types count: users and ranges keep no sshd out.
 pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
-    let path = path.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(path);
+    let path = path
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok())
+        .unwrap_or(path);
     let mut label = [0; 512];
-    let length = lgetxattr(path, "security.selinux", &mut label)
-        .map_err(|errno| format!("{} has no label ({errno}); `restorecon -v {0}`", path.display()))?;
+    let length = lgetxattr(path, "security.selinux", &mut label).map_err(|errno| {
+        format!(
+            "{} has no label ({errno}); `restorecon -v {0}`",
+            path.display()
+        )
+    })?;
     let label = String::from_utf8_lossy(label.get(..length).unwrap_or_default()).into_owned();
-    let tool = installed(MATCHPATHCON)
-        .ok_or("matchpathcon is not installed (libselinux-utils), which knows what the label must be")?;
+    let tool = installed(MATCHPATHCON).ok_or(
+        "matchpathcon is not installed (libselinux-utils), which knows what the label must be",
+    )?;
     let answer = program::run(program::command(tool).arg("-n").arg(path), PATIENCE, None)
         .map_err(|fault| format!("{tool}: {fault}"))?;
     let (is, wanted) = (kind(&label), kind(&answer.stdout));
@@ -60,11 +86,17 @@ pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
         return Err(format!("{tool}: {}", answer.last_line()));
     }
     let wrong = wanted != "<<none>>" && is != wanted;
-    Ok(wrong.then(|| Mislabelled { path: path.to_owned(), is: is.to_owned(), wanted: wanted.to_owned() }))
+    Ok(wrong.then(|| Mislabelled {
+        path: path.to_owned(),
+        is: is.to_owned(),
+        wanted: wanted.to_owned(),
+    }))
 }
 
 fn installed(paths: [&'static str; 3]) -> Option<&'static str> {
-    paths.into_iter().find(|program| Path::new(program).is_file())
+    paths
+        .into_iter()
+        .find(|program| Path::new(program).is_file())
 }
 
 /// The type in `user:role:type:range`; a text of another form stays as it is.
@@ -80,7 +112,10 @@ mod tests {
     #[test]
     fn the_type_is_the_third_part() {
         assert_eq!(kind("unconfined_u:object_r:ssh_home_t:s0\0"), "ssh_home_t");
-        assert_eq!(kind("system_u:object_r:ssh_home_t:s0-s0:c0.c1023\n"), "ssh_home_t");
+        assert_eq!(
+            kind("system_u:object_r:ssh_home_t:s0-s0:c0.c1023\n"),
+            "ssh_home_t"
+        );
         assert_eq!(kind("<<none>>\n"), "<<none>>");
     }
 }

@@ -41,7 +41,10 @@ impl Version {
             let Answer { stdout, stderr, .. } = run(program, &["-V"])?;
             parse_version(&format!("{stderr}\n{stdout}"))
         };
-        let number = SSHD.iter().find_map(|sshd| banner(sshd)).or_else(|| banner("ssh"));
+        let number = SSHD
+            .iter()
+            .find_map(|sshd| banner(sshd))
+            .or_else(|| banner("ssh"));
         *known = number.map(|number| (installed, number));
         number
     }
@@ -50,7 +53,13 @@ impl Version {
 fn identity(program: &str) -> Option<Identity> {
     let found = std::fs::metadata(program).ok()?;
     let inode = i64::try_from(found.ino()).unwrap_or_default();
-    Some([inode, found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()])
+    Some([
+        inode,
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
+    ])
 }
 
 /// Why sshd did not tell its settings.
@@ -65,8 +74,12 @@ pub enum NoSettings {
 }
 
 /// What `sshd -T` says where its configuration may be good all the same.
-const NOT_AS_IT_RUNS: [&str; 4] =
-    ["privilege separation directory", "no hostkeys available", "Permission denied", "connection test specification"];
+const NOT_AS_IT_RUNS: [&str; 4] = [
+    "privilege separation directory",
+    "no hostkeys available",
+    "Permission denied",
+    "connection test specification",
+];
 
 /// The port of a login where sshd has not yet said its own.
 const DEFAULT_PORT: &str = "22";
@@ -83,7 +96,10 @@ pub enum Origin {
 /// The effective settings for a login of `user` at the port that sshd listens on, as lines of `keyword value`; with the
 /// options that sshd is started with.
 pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
-    let started_with: Vec<String> = start_options::in_effect().iter().flat_map(StartOptions::arguments).collect();
+    let started_with: Vec<String> = start_options::in_effect()
+        .iter()
+        .flat_map(StartOptions::arguments)
+        .collect();
     let settings = |port: &str| {
         let connection = connection(user, origin, port);
         let question = ["-T", "-C", &connection];
@@ -93,24 +109,44 @@ pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettin
             // What was taken for options may be none.
             answer = ask(&question)?;
         }
-        if answer.status.success() { Ok(answer.stdout) } else { Err(no_settings(&answer.stderr)) }
+        if answer.status.success() {
+            Ok(answer.stdout)
+        } else {
+            Err(no_settings(&answer.stderr))
+        }
     };
     let at_default = settings(DEFAULT_PORT)?;
-    let port = at_default.lines().find_map(|line| line.strip_prefix("port ")).unwrap_or(DEFAULT_PORT);
-    if port == DEFAULT_PORT { Ok(at_default) } else { settings(port) }
+    let port = at_default
+        .lines()
+        .find_map(|line| line.strip_prefix("port "))
+        .unwrap_or(DEFAULT_PORT);
+    if port == DEFAULT_PORT {
+        Ok(at_default)
+    } else {
+        settings(port)
+    }
 }
 
 /// Each value that the configuration gives a keyword for such a login, as it is written there: the effective settings
 /// show without quotes what was quoted.
 pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
     let connection = connection(user, Origin::Here, DEFAULT_PORT);
-    let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else { return Vec::new() };
+    let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else {
+        return Vec::new();
+    };
     let setting = |line: &str| {
         let (_, setting) = line.split_once(" setting ")?;
         let (named, value) = setting.split_once(' ')?;
-        named.eq_ignore_ascii_case(keyword).then(|| unescaped(value.trim()))
+        named
+            .eq_ignore_ascii_case(keyword)
+            .then(|| unescaped(value.trim()))
     };
-    answer.stderr.lines().filter(|line| line.starts_with("debug")).filter_map(setting).collect()
+    answer
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("debug"))
+        .filter_map(setting)
+        .collect()
 }
 
 /// sshd takes a `Match` on something that is not named here for a fault.
@@ -123,8 +159,14 @@ fn connection(user: &str, origin: Origin, port: &str) -> String {
 }
 
 fn ask(arguments: &[&str]) -> Result<Answer, NoSettings> {
-    let missing = || NoSettings::Unasked("no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned());
-    SSHD.iter().find_map(|sshd| ask_with_any_host_key(sshd, arguments)).ok_or_else(missing)
+    let missing = || {
+        NoSettings::Unasked(
+            "no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned(),
+        )
+    };
+    SSHD.iter()
+        .find_map(|sshd| ask_with_any_host_key(sshd, arguments))
+        .ok_or_else(missing)
 }
 
 /// What sshd's log escapes: a backslash is doubled, and bytes outside ASCII are three octal digits.
@@ -159,14 +201,26 @@ fn unescaped(text: &str) -> String {
 fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
     let mut command = program::command(sshd);
     command.args(arguments).args(["-h", "/dev/stdin"]);
-    let answer = program::run_reading(&mut command, Stdio::from(host_key_on_a_pipe()?), PATIENCE, None).ok()?;
+    let answer = program::run_reading(
+        &mut command,
+        Stdio::from(host_key_on_a_pipe()?),
+        PATIENCE,
+        None,
+    )
+    .ok()?;
     // An sshd in FIPS mode takes no such key.
-    if answer.stderr.contains("no hostkeys available") { run(sshd, arguments) } else { Some(answer) }
+    if answer.stderr.contains("no hostkeys available") {
+        run(sshd, arguments)
+    } else {
+        Some(answer)
+    }
 }
 
 /// A pipe from which a host key can be read. It is the same key each time, and no connection ever meets it.
 fn host_key_on_a_pipe() -> Option<PipeReader> {
-    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[0; 32])).to_openssh(LineEnding::LF).ok()?;
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[0; 32]))
+        .to_openssh(LineEnding::LF)
+        .ok()?;
     let (reader, mut writer) = io::pipe().ok()?;
     // A pipe holds more than one key.
     writer.write_all(key.as_bytes()).ok()?;
@@ -175,7 +229,11 @@ fn host_key_on_a_pipe() -> Option<PipeReader> {
 
 fn no_settings(stderr: &str) -> NoSettings {
     // The last line only counts the faults.
-    let mut lines = stderr.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = stderr
+        .lines()
+        .rev()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
     let Some(said) = lines.find(|line| !line.contains(": terminating, ")) else {
         return NoSettings::Unasked("`sshd -T` failed: no answer".to_owned());
     };
@@ -213,9 +271,15 @@ mod tests {
                 "/etc/ssh/sshd_config: line 9: Bad configuration option: Bogus\n/etc/ssh/sshd_config: terminating, 1 bad configuration options\n",
                 true,
             ),
-            ("/etc/ssh/sshd_config line 1: Badly formatted port number.\r\n", true),
+            (
+                "/etc/ssh/sshd_config line 1: Badly formatted port number.\r\n",
+                true,
+            ),
             ("Missing privilege separation directory: /run/sshd\n", false),
-            ("Unable to load host key: /etc/ssh/ssh_host_rsa_key\nsshd: no hostkeys available -- exiting.\n", false),
+            (
+                "Unable to load host key: /etc/ssh/ssh_host_rsa_key\nsshd: no hostkeys available -- exiting.\n",
+                false,
+            ),
             ("/etc/ssh/sshd_config: Permission denied\n", false),
             ("", false),
         ] {
@@ -235,7 +299,10 @@ mod tests {
     fn versions_are_found_in_what_the_servers_print() {
         let debian = "unknown option -- V\nOpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.17 1 Jul 2025\nusage: sshd";
         assert_eq!(parse_version(debian), Some((9, 2)));
-        assert_eq!(parse_version("OpenSSH_7.4p1, OpenSSL 1.0.2k-fips"), Some((7, 4)));
+        assert_eq!(
+            parse_version("OpenSSH_7.4p1, OpenSSL 1.0.2k-fips"),
+            Some((7, 4))
+        );
         assert_eq!(parse_version("OpenSSH_10.0p2 Debian-7"), Some((10, 0)));
         assert_eq!(parse_version("dropbear"), None);
     }

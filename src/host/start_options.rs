@@ -39,15 +39,20 @@ pub struct StartOptions {
 impl StartOptions {
     /// As arguments of an sshd that is asked for its settings.
     pub(super) fn arguments(&self) -> impl Iterator<Item = String> {
-        self.flags.iter().flat_map(|(flag, value)| [format!("-{flag}"), value.clone()])
+        self.flags
+            .iter()
+            .flat_map(|(flag, value)| [format!("-{flag}"), value.clone()])
     }
 
     /// For people.
     pub fn shown(&self) -> String {
-        let each = self.flags.iter().map(|(flag, value)| match value.contains(' ') {
-            true => format!("-{flag} \"{value}\""),
-            false => format!("-{flag} {value}"),
-        });
+        let each = self
+            .flags
+            .iter()
+            .map(|(flag, value)| match value.contains(' ') {
+                true => format!("-{flag} \"{value}\""),
+                false => format!("-{flag} {value}"),
+            });
         each.collect::<Vec<_>>().join(" ")
     }
 }
@@ -59,7 +64,10 @@ pub(super) fn in_effect() -> Option<StartOptions> {
 
 /// Those of the sshd that listens in our own namespaces: a container's is another machine's.
 pub fn running() -> Option<StartOptions> {
-    let listeners = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| listener(&entry.path()));
+    let listeners = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| listener(&entry.path()));
     // A second one, for another purpose, has a configuration of its own.
     let mut listeners: Vec<StartOptions> = listeners.collect();
     listeners.sort_by_key(|one| one.flags.iter().any(|(flag, _)| *flag == 'f'));
@@ -79,14 +87,19 @@ fn listener(process: &Path) -> Option<StartOptions> {
         }
     }
     let flags = of_command_line(&text(&process.join("cmdline"))?)?;
-    Some(StartOptions { flags, origin: format!("the running sshd, process {pid}") })
+    Some(StartOptions {
+        flags,
+        origin: format!("the running sshd, process {pid}"),
+    })
 }
 
 /// `None` for an sshd that serves one login.
 fn of_command_line(text: &str) -> Option<Vec<(char, String)>> {
     if let Some(title) = text.split('\0').next()?.strip_prefix("sshd: ") {
         // From OpenSSH 8.2 on the listener says so, and gives its command line with blanks between the words.
-        return title.split_once(" [listener]").map(|(command, _)| flags_of_title(command));
+        return title
+            .split_once(" [listener]")
+            .map(|(command, _)| flags_of_title(command));
     }
     let words: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
     let listens = !words.iter().any(|word| word == "-i");
@@ -124,10 +137,25 @@ fn flags(words: &[String]) -> Vec<(char, String)> {
     let mut found = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let Some(rest) = word.strip_prefix('-').filter(|rest| !rest.is_empty() && *rest != "-") else { break };
-        let Some((at, flag)) = rest.char_indices().find(|(_, flag)| WITH_VALUE.contains(*flag)) else { continue };
-        let glued = rest.get(at + 1..).filter(|value| !value.is_empty()).map(str::to_owned);
-        let Some(value) = glued.or_else(|| words.next().cloned()) else { break };
+        let Some(rest) = word
+            .strip_prefix('-')
+            .filter(|rest| !rest.is_empty() && *rest != "-")
+        else {
+            break;
+        };
+        let Some((at, flag)) = rest
+            .char_indices()
+            .find(|(_, flag)| WITH_VALUE.contains(*flag))
+        else {
+            continue;
+        };
+        let glued = rest
+            .get(at + 1..)
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned);
+        let Some(value) = glued.or_else(|| words.next().cloned()) else {
+            break;
+        };
         if DECIDING.contains(flag) {
             found.push((flag, value));
         }
@@ -136,7 +164,9 @@ fn flags(words: &[String]) -> Vec<(char, String)> {
 }
 
 fn is_sshd(program: &str) -> bool {
-    Path::new(program).file_name().is_some_and(|name| name == "sshd")
+    Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == "sshd")
 }
 
 /// Those that sshd's unit will start it with.
@@ -154,14 +184,20 @@ struct Unit {
 
 impl Unit {
     fn load(name: &str) -> Option<Self> {
-        let main = UNITS.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.is_file())?;
+        let main = UNITS
+            .iter()
+            .map(|directory| Path::new(directory).join(name))
+            .find(|path| path.is_file())?;
         let mut unit = Self::default();
         unit.read(&main);
         let directory = |parent: &str| Path::new(parent).join(format!("{name}.d"));
-        let entries = UNITS.iter().filter_map(|parent| fs::read_dir(directory(parent)).ok());
+        let entries = UNITS
+            .iter()
+            .filter_map(|parent| fs::read_dir(directory(parent)).ok());
         let names = entries.flat_map(|entries| entries.flatten().map(|entry| entry.file_name()));
-        let names: BTreeSet<OsString> =
-            names.filter(|name| Path::new(name).extension() == Some("conf".as_ref())).collect();
+        let names: BTreeSet<OsString> = names
+            .filter(|name| Path::new(name).extension() == Some("conf".as_ref()))
+            .collect();
         for name in names {
             let mut places = UNITS.iter().map(|parent| directory(parent).join(&name));
             if let Some(path) = places.find(|path| path.exists()) {
@@ -174,11 +210,17 @@ impl Unit {
     fn read(&mut self, path: &Path) {
         let text = text(path).unwrap_or_default().replace("\\\n", " ");
         let mut is_service = false;
-        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with(['#', ';']))
+        {
             if line.starts_with('[') {
                 is_service = line == "[Service]";
             }
-            let Some((key, value)) = line.split_once('=').filter(|_| is_service) else { continue };
+            let Some((key, value)) = line.split_once('=').filter(|_| is_service) else {
+                continue;
+            };
             let (key, value) = (key.trim_end(), value.trim_start());
             match (key, value) {
                 ("ExecStart", "") => self.commands.clear(),
@@ -206,7 +248,10 @@ impl Unit {
         }
         let (program, arguments) = arguments.split_first()?;
         let origin = format!("sshd's unit ({})", path.display());
-        is_sshd(program).then(|| StartOptions { flags: flags(arguments), origin })
+        is_sshd(program).then(|| StartOptions {
+            flags: flags(arguments),
+            origin,
+        })
     }
 
     /// A file's variables count before the unit's own.
@@ -214,16 +259,25 @@ impl Unit {
         let mut variables = self.variables.clone();
         for file in &self.files {
             let text = text(file).unwrap_or_default().replace("\\\n", " ");
-            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+            let lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.starts_with(['#', ';']));
             variables.extend(lines.map(str::to_owned));
         }
         let pairs = variables.iter().filter_map(|one| one.split_once('='));
-        pairs.map(|(name, value)| (name.to_owned(), unquoted(value).to_owned())).collect()
+        pairs
+            .map(|(name, value)| (name.to_owned(), unquoted(value).to_owned()))
+            .collect()
     }
 }
 
 fn unquoted(value: &str) -> &str {
-    let inside = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let inside = |quote| {
+        value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+    };
     inside('"').or_else(|| inside('\'')).unwrap_or(value)
 }
 
@@ -267,7 +321,11 @@ mod tests {
     use super::*;
 
     fn shown(flags: Vec<(char, String)>) -> String {
-        StartOptions { flags, origin: String::new() }.shown()
+        StartOptions {
+            flags,
+            origin: String::new(),
+        }
+        .shown()
     }
 
     #[test]
@@ -278,10 +336,15 @@ mod tests {
                 "/usr/sbin/sshd\0-oPort=22\0-De\0-o\0AuthorizedKeysCommand /x %u %f\0-f/a\0",
                 Some("-o Port=22 -o \"AuthorizedKeysCommand /x %u %f\" -f /a"),
             ),
-            ("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\0\0\0", Some("")),
+            (
+                "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups\0\0\0",
+                Some(""),
+            ),
             (
                 "sshd: /usr/sbin/sshd -D -o AuthorizedKeysCommand /x %u -y %f -o AuthorizedKeysCommandUser eic -p 22 [listener] 0 of 10-100 startups",
-                Some("-o \"AuthorizedKeysCommand /x %u -y %f\" -o \"AuthorizedKeysCommandUser eic\" -p 22"),
+                Some(
+                    "-o \"AuthorizedKeysCommand /x %u -y %f\" -o \"AuthorizedKeysCommandUser eic\" -p 22",
+                ),
             ),
             (
                 "sshd: /usr/sbin/sshd -E /log -oPermitRootLogin=no -h /key [listener] 1 of 10-100 startups",
@@ -293,7 +356,11 @@ mod tests {
             ("/usr/bin/less\0sshd\0", None),
             ("", None),
         ] {
-            assert_eq!(of_command_line(text).map(shown).as_deref(), options, "{text}");
+            assert_eq!(
+                of_command_line(text).map(shown).as_deref(),
+                options,
+                "{text}"
+            );
         }
     }
 
@@ -302,7 +369,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
-            std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+            std::io::Write::write_all(&mut fs::File::create(&path).unwrap(), text.as_bytes())
+                .unwrap();
             path
         };
         let environment = write(

@@ -30,15 +30,24 @@ impl fmt::Display for StrictFault {
 /// not exist yet is judged by the directory in which it will be made.
 pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
     let home = fs::canonicalize(&account.home).ok();
-    let Some(real) = file.ancestors().find_map(|path| fs::canonicalize(path).ok()) else {
+    let Some(real) = file
+        .ancestors()
+        .find_map(|path| fs::canonicalize(path).ok())
+    else {
         return Vec::new();
     };
     let mut faults = Vec::new();
     for path in real.ancestors() {
-        let Ok(found) = fs::metadata(path) else { continue };
+        let Ok(found) = fs::metadata(path) else {
+            continue;
+        };
         if path == file && !found.is_file() {
             let fault = "is no regular file: sshd ignores it".to_owned();
-            faults.push(StrictFault { path: path.to_owned(), fault, debian_accepts: false });
+            faults.push(StrictFault {
+                path: path.to_owned(),
+                fault,
+                debian_accepts: false,
+            });
         }
         let (uid, mode) = (found.uid(), found.mode() & 0o7777);
         if uid != 0 && uid != account.uid {
@@ -46,12 +55,20 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
                 Some(home) if path.starts_with(home) => format!("{} or root", account.user),
                 _ => "root".to_owned(),
             };
-            let fault = format!("is owned by uid {uid}: sshd refuses it; chown it to {owner}, or name another `file`");
-            faults.push(StrictFault { path: path.to_owned(), fault, debian_accepts: false });
+            let fault = format!(
+                "is owned by uid {uid}: sshd refuses it; chown it to {owner}, or name another `file`"
+            );
+            faults.push(StrictFault {
+                path: path.to_owned(),
+                fault,
+                debian_accepts: false,
+            });
         }
         if mode & 0o022 != 0 {
             let debian_accepts = mode & 0o002 == 0 && own_group(found.gid(), account);
-            let inside = home.as_deref().is_some_and(|home| path != home && path.starts_with(home));
+            let inside = home
+                .as_deref()
+                .is_some_and(|home| path != home && path.starts_with(home));
             let fault = if mode & 0o1000 != 0 && !inside {
                 // Such as /tmp, which must stay for everybody.
                 format!(
@@ -64,7 +81,11 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
             } else {
                 format!("can be written by others (mode {mode:04o}): sshd refuses it; chmod go-w")
             };
-            faults.push(StrictFault { path: path.to_owned(), fault, debian_accepts });
+            faults.push(StrictFault {
+                path: path.to_owned(),
+                fault,
+                debian_accepts,
+            });
         }
         if Some(path) == home.as_deref() {
             break;
@@ -75,6 +96,11 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
 
 fn own_group(gid: u32, account: &Account) -> bool {
     let patched = Path::new("/etc/debian_version").exists();
-    let members = Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.mem);
-    patched && gid == account.gid && members.is_some_and(|m| m.iter().all(|member| member == account.user.as_str()))
+    let members = Group::from_gid(Gid::from_raw(gid))
+        .ok()
+        .flatten()
+        .map(|group| group.mem);
+    patched
+        && gid == account.gid
+        && members.is_some_and(|m| m.iter().all(|member| member == account.user.as_str()))
 }

@@ -32,13 +32,15 @@ impl<'a> Temporary<'a> {
     /// Makes the file under a name that nobody can predict or prepare, for its owner alone.
     pub(super) fn create(directory: &'a Directory, target: &OsStr) -> Result<Self, HostError> {
         let mut random = [0_u8; RANDOM_DIGITS / 2];
-        retry_on_intr(|| getrandom(&mut random, GetRandomFlags::empty()))
-            .map_err(|errno| directory.failed("get random bytes for a name beside", target, errno))?;
+        retry_on_intr(|| getrandom(&mut random, GetRandomFlags::empty())).map_err(|errno| {
+            directory.failed("get random bytes for a name beside", target, errno)
+        })?;
         let mut name = prefix(target);
         name.extend(format!("{:016x}", u64::from_ne_bytes(random)).into_bytes());
         let name = OsString::from_vec(name);
 
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, &name, flags, mode))
             // Without the random name: an unchanged fault is told in unchanged words, and so only once.
@@ -46,11 +48,20 @@ impl<'a> Temporary<'a> {
         // Tells a sweep by another process that this one is in use. Without locks (some network file systems) the
         // sweep may take it, the rename then fails, and the next cycle repeats it.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self { file: File::from(fd), name, directory, published: false })
+        Ok(Self {
+            file: File::from(fd),
+            name,
+            directory,
+            published: false,
+        })
     }
 
     /// Gives the file its final place and name, over whatever bears it.
-    pub(super) fn publish(mut self, directory: &Directory, target: &OsStr) -> Result<(), HostError> {
+    pub(super) fn publish(
+        mut self,
+        directory: &Directory,
+        target: &OsStr,
+    ) -> Result<(), HostError> {
         rustix::fs::renameat(&self.directory.fd, &self.name, &directory.fd, target)
             .map_err(|errno| directory.failed(RENAME, target, errno))?;
         self.published = true;
@@ -62,7 +73,9 @@ impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.published {
             // An error is on its way to the caller already; what stays behind is swept in the next cycle.
-            let _ = retry_on_intr(|| rustix::fs::unlinkat(&self.directory.fd, &self.name, AtFlags::empty()));
+            let _ = retry_on_intr(|| {
+                rustix::fs::unlinkat(&self.directory.fd, &self.name, AtFlags::empty())
+            });
         }
     }
 }
@@ -87,14 +100,24 @@ fn abandoned(directory: &Directory, name: &OsStr) -> bool {
         _ => return false,
     }
     // One that cannot be opened is no living one: those are their owner's to read.
-    let Ok(fd) = read::open(directory, name) else { return true };
-    !matches!(rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive), Err(rustix::io::Errno::WOULDBLOCK))
+    let Ok(fd) = read::open(directory, name) else {
+        return true;
+    };
+    !matches!(
+        rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive),
+        Err(rustix::io::Errno::WOULDBLOCK)
+    )
 }
 
 fn is_leftover(name: &OsStr, target: &OsStr) -> bool {
-    name.as_bytes().strip_prefix(prefix(target).as_slice()).is_some_and(|random| {
-        random.len() == RANDOM_DIGITS && random.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    name.as_bytes()
+        .strip_prefix(prefix(target).as_slice())
+        .is_some_and(|random| {
+            random.len() == RANDOM_DIGITS
+                && random
+                    .iter()
+                    .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        })
 }
 
 /// A name as long as that of any temporary file for the target.

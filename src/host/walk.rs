@@ -54,7 +54,11 @@ impl Directory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
             .map_err(|errno| HostError::io("open the directory", path, errno))?;
-        Ok(Self { fd, path: path.to_owned(), account: None })
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            account: None,
+        })
     }
 
     /// The state of an entry, which itself may be a link; `None` when there is none.
@@ -75,17 +79,35 @@ impl Directory {
 
     /// An error about an entry (or, when the name is empty, the directory). A denial names who owns the directory.
     pub(super) fn failed(&self, operation: &'static str, name: &OsStr, errno: Errno) -> HostError {
-        let path = if name.is_empty() { self.path.clone() } else { self.path.join(name) };
+        let path = if name.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(name)
+        };
         let error = HostError::io(operation, &path, errno);
         match (error, rustix::fs::fstat(&self.fd)) {
-            (HostError::Io { operation, path, source, .. }, Ok(stat)) if errno == Errno::ACCESS => {
-                let (directory, uid, mode) = (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
+            (
+                HostError::Io {
+                    operation,
+                    path,
+                    source,
+                    ..
+                },
+                Ok(stat),
+            ) if errno == Errno::ACCESS => {
+                let (directory, uid, mode) =
+                    (self.path.display(), stat.st_uid, stat.st_mode & 0o7777);
                 let remedy = self.remedy(operation, &path, uid);
                 let remedy = format!(
                     "its directory {directory} belongs to uid {uid} with mode {mode:04o}: {remedy}{}",
                     enforcement::hint()
                 );
-                HostError::Io { operation, path, remedy, source }
+                HostError::Io {
+                    operation,
+                    path,
+                    remedy,
+                    source,
+                }
             }
             (error, _) => error,
         }
@@ -93,26 +115,39 @@ impl Directory {
 
     /// It as the home of an account.
     fn of(self, account: &Account) -> Self {
-        let account = Account { home: self.path.clone(), ..account.clone() };
-        Self { account: Some(Arc::new(account)), ..self }
+        let account = Account {
+            home: self.path.clone(),
+            ..account.clone()
+        };
+        Self {
+            account: Some(Arc::new(account)),
+            ..self
+        }
     }
 
     /// Opens the directory above this one.
     fn parent(&self) -> Result<Option<Self>, HostError> {
         let above = self.path.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(self.child(OsStr::new(".."))?.map(|directory| Self { path: above, ..directory }))
+        Ok(self.child(OsStr::new(".."))?.map(|directory| Self {
+            path: above,
+            ..directory
+        }))
     }
 
     /// What to do where the account may not do `operation` in this directory, which `owner` owns. A home that root owns
     /// stays root's: sshd chroots no account into a home of its own (ChrootDirectory).
     fn remedy(&self, operation: &'static str, path: &Path, owner: u32) -> String {
-        let Some(account) = &self.account else { return "run authkeysd as root or as its owner".to_owned() };
+        let Some(account) = &self.account else {
+            return "run authkeysd as root or as its owner".to_owned();
+        };
         let (user, directory) = (&account.user, self.path.display());
         if owner == account.uid {
             return format!("`chmod u+rwx {directory}`");
         }
         if self.path != account.home {
-            return format!("`chown {user} {directory} && chmod u+rwx {directory}`, or set `layout = \"system\"`");
+            return format!(
+                "`chown {user} {directory} && chmod u+rwx {directory}`, or set `layout = \"system\"`"
+            );
         }
         match operation {
             MAKE => format!(
@@ -128,7 +163,11 @@ impl Directory {
         let path = self.path.join(name);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
-            Ok(fd) => Ok(Some(Self { fd, path, account: self.account.clone() })),
+            Ok(fd) => Ok(Some(Self {
+                fd,
+                path,
+                account: self.account.clone(),
+            })),
             Err(Errno::NOENT) => Ok(None),
             // With O_PATH the kernel reports a link as "not a directory".
             Err(errno @ (Errno::NOTDIR | Errno::LOOP)) => match self.entry(name)? {
@@ -168,13 +207,18 @@ impl Directory {
                 return Err(self.failed(MAKE, name, errno));
             }
         }
-        self.child(name)?.ok_or_else(|| self.failed("open the directory", name, Errno::NOENT))
+        self.child(name)?
+            .ok_or_else(|| self.failed("open the directory", name, Errno::NOENT))
     }
 }
 
 /// Walks from the account's home to the directory of its file, as the calling thread's identity.
 /// `None`: a directory on the way is absent. Home and directories that exist keep their owner and mode.
-pub(super) fn below_home(account: &Account, below: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
+pub(super) fn below_home(
+    account: &Account,
+    below: &Path,
+    absent: Absent,
+) -> Result<Option<Directory>, HostError> {
     let mut directory = home(account)?;
     for name in names_below(below)? {
         directory = match (directory.child(name)?, absent) {
@@ -193,11 +237,19 @@ pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach,
     for name in names_below(below)? {
         directory = match directory.child(name)? {
             Some(child) => child,
-            None => return Ok(Reach { directory, missing: Some(name.to_owned()) }),
+            None => {
+                return Ok(Reach {
+                    directory,
+                    missing: Some(name.to_owned()),
+                });
+            }
         };
         roots_alone(&directory, account)?;
     }
-    Ok(Reach { directory, missing: None })
+    Ok(Reach {
+        directory,
+        missing: None,
+    })
 }
 
 /// Opens the account's home. Links in the way *to* it are the administrator's (/home on another disk); below it they are
@@ -215,15 +267,20 @@ fn home(account: &Account) -> Result<Directory, HostError> {
         Ok(home) => home,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
             let command = install(account, "0755", &account.home);
-            let remedy = format!("it does not exist: make it (`{command}`), or set `layout = \"system\"`");
+            let remedy =
+                format!("it does not exist: make it (`{command}`), or set `layout = \"system\"`");
             let (operation, path) = ("find the home", account.home.clone());
-            return Err(HostError::Io { operation, path, remedy, source: fault });
+            return Err(HostError::Io {
+                operation,
+                path,
+                remedy,
+                source: fault,
+            });
         }
         Err(fault) => return Err(HostError::io("find the home", &account.home, fault)),
     };
     if home == Path::new("/") {
-        let fault =
-            "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
+        let fault = "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
         return Err(refused(&account.home, fault));
     }
     let directory = Directory::open(&home)?;
@@ -238,7 +295,9 @@ fn roots_home(account: &Account) -> Result<Directory, HostError> {
     let mut rest: Vec<OsString> = reversed(&account.home);
     let mut links = 0;
     while let Some(name) = rest.pop() {
-        let found = directory.entry(&name)?.ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
+        let found = directory
+            .entry(&name)?
+            .ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
         if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
             links += 1;
             if links > MAX_LINKS {
@@ -253,13 +312,19 @@ fn roots_home(account: &Account) -> Result<Directory, HostError> {
             rest.extend(reversed(&target));
             continue;
         }
-        let child = if name == ".." { directory.parent()? } else { directory.child(&name)? };
+        let child = if name == ".." {
+            directory.parent()?
+        } else {
+            directory.child(&name)?
+        };
         directory = child.ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
         roots_alone(&directory, account)?;
     }
     let mode = rustix::fs::fstat(&directory.fd).map_or(0o700, |found| found.st_mode & 0o777);
     if mode == 0 && directory.entry(OsStr::new(".")).is_err() {
-        return Err(HostError::HiddenHome { path: directory.path });
+        return Err(HostError::HiddenHome {
+            path: directory.path,
+        });
     }
     if directory.path == Path::new("/") {
         return Err(refused(
@@ -272,7 +337,9 @@ fn roots_home(account: &Account) -> Result<Directory, HostError> {
 
 /// The names of a path, the last one first.
 fn reversed(path: &Path) -> Vec<OsString> {
-    let names = path.components().filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+    let names = path
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
     let mut names: Vec<_> = names.map(|part| part.as_os_str().to_owned()).collect();
     names.reverse();
     names
@@ -283,7 +350,8 @@ fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError
     if account.uid != 0 {
         return Ok(());
     }
-    let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
+    let stat = rustix::fs::fstat(&directory.fd)
+        .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let mode = stat.st_mode & 0o7777;
     let fault = if stat.st_uid != 0 {
         format!("belongs to uid {}", stat.st_uid)
@@ -292,14 +360,22 @@ fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError
     } else {
         return Ok(());
     };
-    Err(HostError::NotRootsAlone { path: directory.path.clone(), account: account.user.to_string(), fault })
+    Err(HostError::NotRootsAlone {
+        path: directory.path.clone(),
+        account: account.user.to_string(),
+        fault,
+    })
 }
 
 /// The command that makes a directory for the account.
 fn install(account: &Account, mode: &str, path: &Path) -> String {
     let group = Group::from_gid(Gid::from_raw(account.gid)).ok().flatten();
     let group = group.map_or_else(|| account.gid.to_string(), |group| group.name);
-    format!("install -d -o {} -g {group} -m {mode} {}", account.user, path.display())
+    format!(
+        "install -d -o {} -g {group} -m {mode} {}",
+        account.user,
+        path.display()
+    )
 }
 
 fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
@@ -310,9 +386,26 @@ fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
 /// Walks from `/` to the directory of a file that root alone may change. Only the last directory is ever made.
 pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
     match (reach_system(path)?, absent) {
-        (Reach { directory, missing: None }, _) => Ok(Some(directory)),
-        (Reach { missing: Some(_), .. }, Absent::Leave) => Ok(None),
-        (Reach { directory, missing: Some(name) }, Absent::Make) => {
+        (
+            Reach {
+                directory,
+                missing: None,
+            },
+            _,
+        ) => Ok(Some(directory)),
+        (
+            Reach {
+                missing: Some(_), ..
+            },
+            Absent::Leave,
+        ) => Ok(None),
+        (
+            Reach {
+                directory,
+                missing: Some(name),
+            },
+            Absent::Make,
+        ) => {
             let made = directory.make(&name, Mode::from_raw_mode(0o755), None)?;
             trusted(&made, true)?;
             Ok(Some(made))
@@ -334,12 +427,20 @@ pub(super) fn reach_system(path: &Path) -> Result<Reach, HostError> {
         let last = names.peek().is_none();
         directory = match directory.child(name)? {
             Some(child) => child,
-            None if last => return Ok(Reach { directory, missing: Some(name.to_owned()) }),
+            None if last => {
+                return Ok(Reach {
+                    directory,
+                    missing: Some(name.to_owned()),
+                });
+            }
             None => return Err(directory.failed("open the directory", name, Errno::NOENT)),
         };
         trusted(&directory, last)?;
     }
-    Ok(Reach { directory, missing: None })
+    Ok(Reach {
+        directory,
+        missing: None,
+    })
 }
 
 /// The file's own name, the last of a path.
@@ -366,7 +467,10 @@ pub(super) fn wrong_kind(path: PathBuf, stat: &Stat, wanted: &'static str) -> Ho
 }
 
 fn refused(path: &Path, fault: &'static str) -> HostError {
-    HostError::Path { path: path.to_owned(), fault }
+    HostError::Path {
+        path: path.to_owned(),
+        fault,
+    }
 }
 
 fn names<'a>(
@@ -384,7 +488,8 @@ fn names<'a>(
 
 /// Nobody but root (or, without root, the very user who runs this) may be able to change what the directory holds.
 fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
-    let stat = rustix::fs::fstat(&directory.fd).map_err(|errno| HostError::io("look at", &directory.path, errno))?;
+    let stat = rustix::fs::fstat(&directory.fd)
+        .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
     let path = directory.path.clone();
     if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
         // A directory that somebody works in, such as a home, must stay theirs.
@@ -392,7 +497,11 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
             "name a `file` in a directory of root's, or, if nobody works in this one, `chown root {}`",
             path.display()
         );
-        return Err(HostError::Untrusted { path, fault: format!("owned by uid {}", stat.st_uid), remedy });
+        return Err(HostError::Untrusted {
+            path,
+            fault: format!("owned by uid {}", stat.st_uid),
+            remedy,
+        });
     }
     // In a sticky directory others can add names, but not take away or rename what is ours. The file itself must not lie
     // in one: somebody else's lines could be there first, and sshd would not read it (StrictModes).
@@ -403,7 +512,11 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
             _ => "name a `file` in a directory of root's".to_owned(),
         };
         let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
-        return Err(HostError::Untrusted { path, fault, remedy });
+        return Err(HostError::Untrusted {
+            path,
+            fault,
+            remedy,
+        });
     }
     Ok(())
 }

@@ -21,7 +21,9 @@ pub(super) struct Awaited(Arc<AtomicBool>);
 impl Awaited {
     pub(super) fn still(&self, path: &Path) -> Result<(), HostError> {
         if self.0.load(Ordering::SeqCst) {
-            return Err(HostError::GivenUp { path: path.to_owned() });
+            return Err(HostError::GivenUp {
+                path: path.to_owned(),
+            });
         }
         Ok(())
     }
@@ -51,7 +53,11 @@ impl<T> Step<T> {
         path: PathBuf,
         work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static,
     ) -> Self {
-        Self { account, path, work: Box::new(work) }
+        Self {
+            account,
+            path,
+            work: Box::new(work),
+        }
     }
 }
 
@@ -69,7 +75,10 @@ struct Begun<T> {
 impl<T> Begun<T> {
     /// The result, if it comes until then; else the step goes on.
     fn until(self, then: Instant) -> Result<Result<T, HostError>, Self> {
-        match self.receiver.recv_timeout(then.saturating_duration_since(Instant::now())) {
+        match self
+            .receiver
+            .recv_timeout(then.saturating_duration_since(Instant::now()))
+        {
             Ok(result) => {
                 // Nothing of the step, neither descriptor nor identity, outlives this call.
                 let _ = self.thread.join();
@@ -77,7 +86,11 @@ impl<T> Begun<T> {
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let source = io::Error::other("the thread died");
-                Ok(Err(HostError::Thread { account: self.account, path: self.path, source }))
+                Ok(Err(HostError::Thread {
+                    account: self.account,
+                    path: self.path,
+                    source,
+                }))
             }
             Err(RecvTimeoutError::Timeout) => Err(self),
         }
@@ -116,7 +129,9 @@ impl Workers {
     ) -> Result<T, HostError> {
         let begun = self.begin_or_find(step, late)?;
         let last = begun.at + limit;
-        begun.until(last).unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
+        begun
+            .until(last)
+            .unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
     }
 
     /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. When no step has
@@ -133,7 +148,11 @@ impl Workers {
         let mut results = Vec::new();
         let mut patient = Instant::now() + patience;
         loop {
-            let begun: Vec<_> = steps.by_ref().take(AT_ONCE).map(|step| self.begin_or_find(step, late)).collect();
+            let begun: Vec<_> = steps
+                .by_ref()
+                .take(AT_ONCE)
+                .map(|step| self.begin_or_find(step, late))
+                .collect();
             if begun.is_empty() {
                 return results;
             }
@@ -146,44 +165,90 @@ impl Workers {
                     }
                     Err(begun) if last <= patient => Some(Err(self.give_up(begun, limit))),
                     Err(begun) => {
-                        late.steps().insert((begun.account.clone(), begun.path.clone()), begun);
+                        late.steps()
+                            .insert((begun.account.clone(), begun.path.clone()), begun);
                         None
                     }
                 }
             };
-            results.extend(begun.into_iter().map(|begun| begun.map_or_else(|refused| Some(Err(refused)), &mut wait)));
+            results.extend(
+                begun
+                    .into_iter()
+                    .map(|begun| begun.map_or_else(|refused| Some(Err(refused)), &mut wait)),
+            );
         }
     }
 
-    fn begin_or_find<T: Send + 'static>(&self, step: Step<T>, late: &Late<T>) -> Result<Begun<T>, HostError> {
-        let begun = late.steps().remove(&(step.account.clone(), step.path.clone()));
+    fn begin_or_find<T: Send + 'static>(
+        &self,
+        step: Step<T>,
+        late: &Late<T>,
+    ) -> Result<Begun<T>, HostError> {
+        let begun = late
+            .steps()
+            .remove(&(step.account.clone(), step.path.clone()));
         begun.map_or_else(|| self.begin(step), Ok)
     }
 
     /// Remembers a step that hangs.
     fn give_up<T>(&self, begun: Begun<T>, limit: Duration) -> HostError {
-        let Begun { account, path, at, awaited, thread, .. } = begun;
+        let Begun {
+            account,
+            path,
+            at,
+            awaited,
+            thread,
+            ..
+        } = begun;
         awaited.0.store(true, Ordering::SeqCst);
-        let stuck = Stuck { thread, path: path.clone(), begun: at };
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), stuck);
-        HostError::Hung { account, path, limit }
+        let stuck = Stuck {
+            thread,
+            path: path.clone(),
+            begun: at,
+        };
+        self.stuck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(account.clone(), stuck);
+        HostError::Hung {
+            account,
+            path,
+            limit,
+        }
     }
 
     fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<Begun<T>, HostError> {
-        let Step { account, path, work } = step;
+        let Step {
+            account,
+            path,
+            work,
+        } = step;
         self.refuse_if_stuck(&account)?;
         let (at, awaited) = (Instant::now(), Awaited::default());
         let (sender, receiver) = mpsc::sync_channel(1);
         let thread = {
             let awaited = awaited.clone();
-            thread::Builder::new().name("account".to_owned()).spawn(move || {
-                // Nobody receives it when the caller gave up.
-                let _ = sender.send(work(&awaited));
-            })
+            thread::Builder::new()
+                .name("account".to_owned())
+                .spawn(move || {
+                    // Nobody receives it when the caller gave up.
+                    let _ = sender.send(work(&awaited));
+                })
         };
         match thread {
-            Ok(thread) => Ok(Begun { account, path, at, awaited, thread, receiver }),
-            Err(source) => Err(HostError::Thread { account, path, source }),
+            Ok(thread) => Ok(Begun {
+                account,
+                path,
+                at,
+                awaited,
+                thread,
+                receiver,
+            }),
+            Err(source) => Err(HostError::Thread {
+                account,
+                path,
+                source,
+            }),
         }
     }
 
@@ -205,8 +270,17 @@ impl Workers {
 mod tests {
     use super::*;
 
-    fn step<T>(account: &str, work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static) -> Step<T> {
-        Step::new(account.to_owned(), Path::new("/home").join(account).join(".ssh/authorized_keys"), work)
+    fn step<T>(
+        account: &str,
+        work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static,
+    ) -> Step<T> {
+        Step::new(
+            account.to_owned(),
+            Path::new("/home")
+                .join(account)
+                .join(".ssh/authorized_keys"),
+            work,
+        )
     }
 
     #[test]
@@ -224,16 +298,35 @@ mod tests {
         let hung = workers.run(hung, limit, &Late::default());
         assert!(matches!(hung, Err(HostError::Hung { .. })), "{hung:?}");
         let text = hung.unwrap_err().to_string();
-        assert!(text.contains("account hung") && text.contains("/home/hung") && text.contains("50ms"), "{text}");
+        assert!(
+            text.contains("account hung") && text.contains("/home/hung") && text.contains("50ms"),
+            "{text}"
+        );
 
-        let again =
-            workers.run(step("hung", |_| -> Result<(), _> { panic!("must not be begun") }), limit, &Late::default());
-        assert!(matches!(again, Err(HostError::StillHung { .. })), "{again:?}");
-        assert!(workers.run(step("other", |_| Ok(1)), limit, &Late::default()).is_ok());
+        let again = workers.run(
+            step("hung", |_| -> Result<(), _> { panic!("must not be begun") }),
+            limit,
+            &Late::default(),
+        );
+        assert!(
+            matches!(again, Err(HostError::StillHung { .. })),
+            "{again:?}"
+        );
+        assert!(
+            workers
+                .run(step("other", |_| Ok(1)), limit, &Late::default())
+                .is_ok()
+        );
 
         wake.send(()).unwrap();
-        assert!(told.recv().unwrap(), "the late step knew that it had been given up");
-        while workers.run(step("hung", |_| Ok(())), limit, &Late::default()).is_err() {
+        assert!(
+            told.recv().unwrap(),
+            "the late step knew that it had been given up"
+        );
+        while workers
+            .run(step("hung", |_| Ok(())), limit, &Late::default())
+            .is_err()
+        {
             thread::yield_now();
         }
     }
@@ -258,7 +351,10 @@ mod tests {
         assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
         for (number, result) in results.iter().enumerate() {
             match result {
-                Some(result) => assert!(number >= 10 && result.as_ref().is_ok_and(|told| *told == number), "{number}"),
+                Some(result) => assert!(
+                    number >= 10 && result.as_ref().is_ok_and(|told| *told == number),
+                    "{number}"
+                ),
                 None => assert!(number < 10, "{number}"),
             }
         }
@@ -266,8 +362,16 @@ mod tests {
         let mut waiting: Vec<usize> = (0..10).collect();
         let mut rounds = 0;
         while !waiting.is_empty() {
-            let ended = workers.run_all(waiting.iter().map(|number| hang(*number)), patience, limit, &late);
-            let hung = ended.iter().flatten().all(|ended| matches!(ended, Err(HostError::Hung { .. })));
+            let ended = workers.run_all(
+                waiting.iter().map(|number| hang(*number)),
+                patience,
+                limit,
+                &late,
+            );
+            let hung = ended
+                .iter()
+                .flatten()
+                .all(|ended| matches!(ended, Err(HostError::Hung { .. })));
             assert!(hung, "{ended:?}");
             waiting = waiting
                 .into_iter()
@@ -277,7 +381,11 @@ mod tests {
             rounds += 1;
         }
         assert!((4..8).contains(&rounds), "{rounds}");
-        assert!(begun.elapsed() < 2 * limit, "their limits run at the same time: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < 2 * limit,
+            "their limits run at the same time: {:?}",
+            begun.elapsed()
+        );
         drop(wake);
     }
 
@@ -315,10 +423,19 @@ mod tests {
         let begun = Instant::now();
         let mut rounds = 0;
         // In the first round it may be too late to be begun and asked; in the second it has ended long ago.
-        while workers.run_all(steps(), patience, limit, &late).pop().unwrap().is_none() {
+        while workers
+            .run_all(steps(), patience, limit, &late)
+            .pop()
+            .unwrap()
+            .is_none()
+        {
             rounds += 1;
         }
-        assert!(rounds < 2 && begun.elapsed() < 4 * patience, "{rounds} rounds, {:?}", begun.elapsed());
+        assert!(
+            rounds < 2 && begun.elapsed() < 4 * patience,
+            "{rounds} rounds, {:?}",
+            begun.elapsed()
+        );
         drop(wake);
     }
 
@@ -327,7 +444,10 @@ mod tests {
         let (workers, late) = (Workers::default(), Late::default());
         let (wake, sleep) = mpsc::channel::<()>();
         let slow = step("a", move |_| Ok(sleep.recv().is_ok()));
-        assert!(matches!(workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..], [None]));
+        assert!(matches!(
+            workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..],
+            [None]
+        ));
         let other = Step::new("a".to_owned(), PathBuf::from("/srv/keys/a"), |_| Ok(false));
         assert!(!workers.run(other, Duration::from_secs(9), &late).unwrap());
         drop(wake);
@@ -338,9 +458,14 @@ mod tests {
         let (workers, late) = (Workers::default(), Late::default());
         let (wake, sleep) = mpsc::channel::<()>();
         let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
-        assert!(matches!(workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..], [None]));
+        assert!(matches!(
+            workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..],
+            [None]
+        ));
         wake.send(()).unwrap();
-        let again = step("slow", |_| -> Result<bool, _> { panic!("must not be begun twice") });
+        let again = step("slow", |_| -> Result<bool, _> {
+            panic!("must not be begun twice")
+        });
         assert!(workers.run(again, Duration::from_secs(9), &late).unwrap());
     }
 }

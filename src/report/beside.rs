@@ -37,7 +37,10 @@ pub fn once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Opt
 
 /// What is said of a file that is written no longer.
 pub fn no_answer(path: &Path) -> String {
-    format!("cannot write {}: its file system does not answer", path.display())
+    format!(
+        "cannot write {}: its file system does not answer",
+        path.display()
+    )
 }
 
 /// Writes one thing after the other. Of those that wait only the latest is written.
@@ -64,8 +67,20 @@ struct Slot<T> {
 impl<T: Send + 'static> Beside<T> {
     /// `patience` is how long a caller waits for the end of a write; for one that hangs, one caller waits.
     pub fn new(patience: Duration) -> Self {
-        let slot = Slot { job: None, result: None, busy: false, begun: false, over: false };
-        Self { shared: Arc::new(Shared { slot: Mutex::new(slot), changed: Condvar::new() }), patience }
+        let slot = Slot {
+            job: None,
+            result: None,
+            busy: false,
+            begun: false,
+            over: false,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                slot: Mutex::new(slot),
+                changed: Condvar::new(),
+            }),
+            patience,
+        }
     }
 
     /// Has it written, and waits for the end, though never for long.
@@ -73,7 +88,10 @@ impl<T: Send + 'static> Beside<T> {
         let mut slot = self.shared.slot();
         if !slot.begun {
             let shared = Arc::clone(&self.shared);
-            slot.begun = thread::Builder::new().name("files".to_owned()).spawn(move || shared.write_all()).is_ok();
+            slot.begun = thread::Builder::new()
+                .name("files".to_owned())
+                .spawn(move || shared.write_all())
+                .is_ok();
         }
         if !slot.begun {
             // Better here than not at all.
@@ -86,7 +104,10 @@ impl<T: Send + 'static> Beside<T> {
         }
         self.shared.changed.notify_all();
         let unfinished = |slot: &mut Slot<T>| slot.busy || slot.job.is_some();
-        let waited = self.shared.changed.wait_timeout_while(slot, self.patience, unfinished);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(slot, self.patience, unfinished);
         let (mut slot, _) = waited.unwrap_or_else(PoisonError::into_inner);
         slot.result.take().map_or(Written::Slow, Written::Ended)
     }
@@ -104,7 +125,10 @@ impl<T> Shared<T> {
                 if slot.over {
                     return;
                 }
-                slot = self.changed.wait(slot).unwrap_or_else(PoisonError::into_inner);
+                slot = self
+                    .changed
+                    .wait(slot)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             slot.busy = true;

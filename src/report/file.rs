@@ -25,12 +25,22 @@ pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Replaces `path` with what `write` writes, readable for everybody.
-pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // The directory may be a monitor's own, who must not lead us elsewhere by a link under a name that he knows before.
     // It ends in no suffix that a collector looks for, and `sync` may write at the same time as the service.
-    let new = path.with_file_name(format!(".{name}.{:016x}", RandomState::new().hash_one(0_u8)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
+    let new = path.with_file_name(format!(
+        ".{name}.{:016x}",
+        RandomState::new().hash_one(0_u8)
+    ));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&new)?;
     let written = || {
         // Monitors are not root, whatever the umask is.
         file.set_permissions(Permissions::from_mode(0o644))?;
@@ -47,15 +57,23 @@ pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>)
 /// Removes what killed runs left beside the file. Nothing about it is worth an error: leftovers are never read.
 fn sweep(path: &Path, name: &str) {
     let modified = |path: &Path| {
-        fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file).and_then(|found| found.modified().ok())
+        fs::symlink_metadata(path)
+            .ok()
+            .filter(fs::Metadata::is_file)
+            .and_then(|found| found.modified().ok())
     };
     // By the file system's own clock, which may be another machine's.
-    let (Some(now), Some(entries)) = (modified(path), path.parent().and_then(|parent| fs::read_dir(parent).ok()))
-    else {
+    let (Some(now), Some(entries)) = (
+        modified(path),
+        path.parent().and_then(|parent| fs::read_dir(parent).ok()),
+    ) else {
         return;
     };
     for entry in entries.take(SWEEP_LIMIT).flatten() {
-        let leftover = entry.file_name().to_str().is_some_and(|found| is_leftover(found, name));
+        let leftover = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|found| is_leftover(found, name));
         let age = || now.duration_since(modified(&entry.path())?).ok();
         if leftover && age().is_some_and(|age| age > ABANDONED) {
             let _ = fs::remove_file(entry.path());
@@ -64,9 +82,14 @@ fn sweep(path: &Path, name: &str) {
 }
 
 fn is_leftover(found: &str, name: &str) -> bool {
-    let random = found.strip_prefix('.').and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
+    let random = found
+        .strip_prefix('.')
+        .and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'));
     random.is_some_and(|random| {
-        random.len() == RANDOM_DIGITS && random.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        random.len() == RANDOM_DIGITS
+            && random
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
@@ -77,13 +100,17 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "throw-away files need no durability"
+    )]
     fn what_a_killed_run_left_is_swept_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
         let old = |name: &str| {
             let file = fs::File::create(place(name)).unwrap();
-            file.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+            file.set_modified(SystemTime::now() - 2 * ABANDONED)
+                .unwrap();
         };
         let others = [
             ".status.json.0123456789ABCDEF",
@@ -97,9 +124,16 @@ mod tests {
         // One that is being written, a directory, and a link to what is old.
         fs::write(place(".status.json.00000000000000aa"), "half").unwrap();
         fs::create_dir(place(".status.json.00000000000000bb")).unwrap();
-        std::os::unix::fs::symlink(place(".status.json"), place(".status.json.00000000000000cc")).unwrap();
+        std::os::unix::fs::symlink(
+            place(".status.json"),
+            place(".status.json.00000000000000cc"),
+        )
+        .unwrap();
         let names = || -> std::collections::BTreeSet<String> {
-            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+            fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect()
         };
         let mut stay = names();
         stay.insert("status.json".to_owned());

@@ -34,7 +34,9 @@ static WRITER: OnceLock<Writer> = OnceLock::new();
 /// inherits the variable but not the stream, so device and inode must agree.
 pub fn is_journal(journal_stream: Option<&str>) -> bool {
     let found = rustix::fs::fstat(std::io::stderr());
-    found.is_ok_and(|found| journal_stream == Some(format!("{}:{}", found.st_dev, found.st_ino).as_str()))
+    found.is_ok_and(|found| {
+        journal_stream == Some(format!("{}:{}", found.st_dev, found.st_ino).as_str())
+    })
 }
 
 /// Sends what [`tell`] is given to the journal from now on. `false` where it does not answer.
@@ -42,12 +44,21 @@ pub fn to_journal() -> bool {
     let Ok(layer) = tracing_journald::layer() else {
         return false;
     };
-    let priorities = PriorityMappings { info: Priority::Informational, ..PriorityMappings::new() };
+    let priorities = PriorityMappings {
+        info: Priority::Informational,
+        ..PriorityMappings::new()
+    };
     // Without a prefix, so that MESSAGE_ID is the one that journalctl knows.
-    let layer = layer.with_field_prefix(None).with_syslog_identifier(TARGET.to_owned());
+    let layer = layer
+        .with_field_prefix(None)
+        .with_syslog_identifier(TARGET.to_owned());
     let ours = Targets::new().with_target(TARGET, Level::INFO);
-    let subscriber = registry().with(layer.with_priority_mappings(priorities)).with(ours);
-    WRITER.set(Writer::new(Journal(Dispatch::new(subscriber)))).is_ok()
+    let subscriber = registry()
+        .with(layer.with_priority_mappings(priorities))
+        .with(ours);
+    WRITER
+        .set(Writer::new(Journal(Dispatch::new(subscriber))))
+        .is_ok()
 }
 
 /// Prints what [`tell`] is given on stderr from now on.
@@ -103,7 +114,10 @@ impl Output for Stderr {
     /// By a descriptor of our own: to make stderr itself non-blocking would make it so for whoever shares it.
     fn write_at_once(&self, entry: &Entry) -> bool {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let stderr = OpenOptions::new().append(true).custom_flags(flags).open("/proc/self/fd/2");
+        let stderr = OpenOptions::new()
+            .append(true)
+            .custom_flags(flags)
+            .open("/proc/self/fd/2");
         stderr.is_ok_and(|mut stderr| stderr.write_all(line(entry).as_bytes()).is_ok())
     }
 }

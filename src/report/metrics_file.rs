@@ -18,6 +18,8 @@ pub struct MetricsFileError {
 
 /// Replaces the file with a rendered page; the directory must exist.
 pub fn write(path: &Path, text: &str) -> Result<(), MetricsFileError> {
-    file::replace(path, |file| file.write_all(text.as_bytes()))
-        .map_err(|source| MetricsFileError { path: path.to_owned(), source })
+    file::replace(path, |file| file.write_all(text.as_bytes())).map_err(|source| MetricsFileError {
+        path: path.to_owned(),
+        source,
+    })
 }

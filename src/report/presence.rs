@@ -23,7 +23,12 @@ pub fn hold(directory: &Path) -> io::Result<File> {
     make_directory(directory)?;
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o644).custom_flags(flags);
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(flags);
     let file = options.open(directory.join(NAME))?;
     // Monitors are not root, whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;

@@ -55,7 +55,10 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     let parsed = serde_json::from_slice::<Outcome>(&found.content);
     let mut outcome = parsed.map_err(|source| StatusFileError::Unknown { path, source })?;
     // An earlier version listed all keys and counted none.
-    outcome.accounts.iter_mut().for_each(AccountOutcome::count_keys);
+    outcome
+        .accounts
+        .iter_mut()
+        .for_each(AccountOutcome::count_keys);
     Ok(Some(outcome))
 }
 

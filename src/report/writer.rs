@@ -43,7 +43,11 @@ struct Queue {
 impl Writer {
     pub(super) fn new(output: impl Output) -> Self {
         let (queue, changed) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared { output: Box::new(output), queue, changed }))
+        Self(Arc::new(Shared {
+            output: Box::new(output),
+            queue,
+            changed,
+        }))
     }
 
     /// Queues an entry. It never blocks.
@@ -69,13 +73,19 @@ impl Writer {
     /// Waits until everything is written, but no longer than `limit`.
     pub(super) fn finish(&self, limit: Duration) {
         let busy = |queue: &mut Queue| queue.begun && (queue.writing || !queue.is_empty());
-        let waited = self.0.changed.wait_timeout_while(self.0.queue(), limit, busy);
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(self.0.queue(), limit, busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn begin(&self) -> bool {
         let shared = Arc::clone(&self.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all()).is_ok()
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || shared.write_all())
+            .is_ok()
     }
 }
 
@@ -88,7 +98,10 @@ impl Shared {
         let mut queue = self.queue();
         loop {
             let Some(entry) = queue.next() else {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             queue.writing = true;
@@ -115,7 +128,11 @@ impl Queue {
         let dropped = std::mem::take(&mut self.dropped);
         let text = format!(
             "{dropped} log {} dropped here because the log was not read in time; `authkeysd status` has the current state",
-            if dropped == 1 { "entry was" } else { "entries were" }
+            if dropped == 1 {
+                "entry was"
+            } else {
+                "entries were"
+            }
         );
         (dropped > 0).then(|| Entry::new(Kind::Warning, text))
     }
@@ -171,13 +188,26 @@ mod tests {
             writer.tell(&Entry::new(Kind::Fault, format!("{number} {mebibyte}")));
         }
         writer.finish(Duration::from_millis(50));
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
         drop(allow);
         writer.finish(Duration::from_secs(20));
         let lines: Vec<String> = lines.try_iter().collect();
         assert_eq!(lines[0], "started");
-        assert!(lines[1].starts_with("0 x") && lines[7].starts_with("6 x"), "{lines:?}");
-        assert!(lines.last().unwrap().starts_with("13 log entries were dropped"), "{lines:?}");
+        assert!(
+            lines[1].starts_with("0 x") && lines[7].starts_with("6 x"),
+            "{lines:?}"
+        );
+        assert!(
+            lines
+                .last()
+                .unwrap()
+                .starts_with("13 log entries were dropped"),
+            "{lines:?}"
+        );
         assert_eq!(lines.len(), 9);
     }
 }

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use jiff::Timestamp;
 use rustix::io::{Errno, read};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,18 +20,38 @@ impl Alarm {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
-        #[expect(deprecated, reason = "its successor is unsafe; a descriptor that we own and keep is what it asks for")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; a descriptor that we own and keep is what it asks for"
+        )]
         AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
     }
 
     /// Sets it, in place of what it was set to. A time that is past rings at once.
     pub(super) fn set(&self, at: Timestamp) -> io::Result<()> {
         // Nothing before 1970, and not zero, which would mean never.
-        let nanosecond = if at.as_second() <= 0 { 1 } else { at.subsec_nanosecond().max(0) };
-        let it_value = Timespec { tv_sec: at.as_second().max(0), tv_nsec: nanosecond.into() };
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let nanosecond = if at.as_second() <= 0 {
+            1
+        } else {
+            at.subsec_nanosecond().max(0)
+        };
+        let it_value = Timespec {
+            tv_sec: at.as_second().max(0),
+            tv_nsec: nanosecond.into(),
+        };
+        let it_interval = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        match timerfd_settime(self.0.get_ref(), flags, &Itimerspec { it_interval, it_value }) {
+        match timerfd_settime(
+            self.0.get_ref(),
+            flags,
+            &Itimerspec {
+                it_interval,
+                it_value,
+            },
+        ) {
             // It is set; the kernel only says that the clock was set meanwhile, which the next reading says as well.
             Ok(_) | Err(Errno::CANCELED) => Ok(()),
             Err(fault) => Err(fault.into()),

@@ -31,7 +31,14 @@ pub(super) struct Cycle<F, H> {
 impl<F: Fetch, H: Host> Cycle<F, H> {
     /// Runs it; `None` when it made room for something else. The error is why nothing was begun.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {
-        let Self { agent, state, clock, turn, outdated, last } = self;
+        let Self {
+            agent,
+            state,
+            clock,
+            turn,
+            outdated,
+            last,
+        } = self;
         let mut store = match Store::open_while(&state, &|| turn.waits_for_lock()) {
             Ok(store) => store?,
             Err(fault) => return Some(Err(fault.fault())),

@@ -50,7 +50,14 @@ impl<F: Fetch + 'static> Flights<F> {
     /// Fetches by `fetch` what is asked for by the second part.
     pub(super) fn new(fetch: F) -> (Self, Requests) {
         let (sender, requests) = mpsc::unbounded_channel();
-        (Self { fetch: Arc::new(fetch), requests, flights: Vec::new() }, Requests(sender))
+        (
+            Self {
+                fetch: Arc::new(fetch),
+                requests,
+                flights: Vec::new(),
+            },
+            Requests(sender),
+        )
     }
 
     /// Whether there is nothing that a cycle could get without a new request.
@@ -60,7 +67,9 @@ impl<F: Fetch + 'static> Flights<F> {
 
     /// Whether some source has not answered yet.
     pub(super) fn are_under_way(&self) -> bool {
-        self.flights.iter().any(|flight| matches!(flight.state, State::UnderWay(_)))
+        self.flights
+            .iter()
+            .any(|flight| matches!(flight.state, State::UnderWay(_)))
     }
 
     /// Forgets all answers, and what nobody asked for again. To be called when a cycle has had them all.
@@ -82,19 +91,31 @@ impl<F: Fetch + 'static> Flights<F> {
         for flight in &mut self.flights {
             flight.poll(context);
         }
-        if asked && self.are_under_way() { Poll::Ready(()) } else { Poll::Pending }
+        if asked && self.are_under_way() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// What is asked for again under way with the same condition is not asked for twice.
     fn take(&mut self, Request { url, known, answer }: Request) {
-        let same = self.flights.iter_mut().find(|flight| flight.url == url && flight.known == known);
+        let same = self
+            .flights
+            .iter_mut()
+            .find(|flight| flight.url == url && flight.known == known);
         if let Some(flight) = same {
             flight.waiting = Some(answer);
             return;
         }
         let (fetch, asked, condition) = (Arc::clone(&self.fetch), url.clone(), known.clone());
         let future = Box::pin(async move { fetch.fetch(&asked, condition.as_ref()).await });
-        self.flights.push(Flight { url, known, state: State::UnderWay(future), waiting: Some(answer) });
+        self.flights.push(Flight {
+            url,
+            known,
+            state: State::UnderWay(future),
+            waiting: Some(answer),
+        });
     }
 }
 
@@ -117,7 +138,11 @@ impl Flight {
 impl Fetch for Requests {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Answer {
         let (answer, receiver) = oneshot::channel();
-        let request = Request { url: url.clone(), known: known.cloned(), answer };
+        let request = Request {
+            url: url.clone(),
+            known: known.cloned(),
+            answer,
+        };
         let ending = |url| FetchError {
             class: Class::Transient,
             message: format!("{url}: the service is stopping"),
@@ -130,7 +155,9 @@ impl Fetch for Requests {
 
 impl<F> fmt::Debug for Flights<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.flights.iter().map(|flight| &flight.url)).finish()
+        f.debug_list()
+            .entries(self.flights.iter().map(|flight| &flight.url))
+            .finish()
     }
 }
 
@@ -175,14 +202,21 @@ mod tests {
         let slow: &'static Slow = Box::leak(Box::default());
         let (mut flights, requests) = Flights::new(slow);
         for _ in 0..3 {
-            assert_eq!(ask(&mut flights, &requests).await, None, "nothing has answered");
+            assert_eq!(
+                ask(&mut flights, &requests).await,
+                None,
+                "nothing has answered"
+            );
             assert!(flights.are_under_way());
         }
         assert_eq!(slow.0.get(), 1, "it was asked once");
         slow.1.notify_one();
         // Each cycle that is interrupted for the sake of another source gets it anew.
         for _ in 0..2 {
-            assert_eq!(ask(&mut flights, &requests).await, Some(Ok(Fetched::Unchanged)));
+            assert_eq!(
+                ask(&mut flights, &requests).await,
+                Some(Ok(Fetched::Unchanged))
+            );
         }
         assert!(slow.0.get() == 1 && !flights.are_under_way() && !flights.is_empty());
         flights.forget();

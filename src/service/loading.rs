@@ -30,13 +30,19 @@ pub(super) struct Loading<L> {
 
 impl<L> fmt::Debug for Loading<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loading").field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("Loading")
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
 impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
     pub(super) fn new(load: L) -> Self {
-        Self { load: Arc::new(load), read: None, until: None }
+        Self {
+            load: Arc::new(load),
+            read: None,
+            until: None,
+        }
     }
 
     /// Whether a read is waited for. What changes meanwhile takes a read of its own.
@@ -46,7 +52,11 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
 
     /// Begins to read. While an earlier read still hangs, the answer is that at once.
     pub(super) fn begin(&mut self) {
-        if self.read.as_ref().is_some_and(|read| !read.is_terminated() && read.is_empty()) {
+        if self
+            .read
+            .as_ref()
+            .is_some_and(|read| !read.is_terminated() && read.is_empty())
+        {
             self.until = Some(Instant::now());
             return;
         }
@@ -58,22 +68,31 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
         };
         self.until = Some(Instant::now() + PATIENCE);
         self.read = Some(receiver);
-        if let Err(fault) = thread::Builder::new().name("configuration".to_owned()).spawn(read) {
+        if let Err(fault) = thread::Builder::new()
+            .name("configuration".to_owned())
+            .spawn(read)
+        {
             let (sender, receiver) = oneshot::channel();
-            let _ = sender.send(Err(format!("cannot begin a thread to read it: {fault}; check the limits on tasks")));
+            let _ = sender.send(Err(format!(
+                "cannot begin a thread to read it: {fault}; check the limits on tasks"
+            )));
             self.read = Some(receiver);
         }
     }
 
     /// What was read, or why nothing was; never, when nothing is waited for.
     pub(super) async fn ended(&mut self) -> Answer {
-        let (Some(until), Some(read)) = (self.until, &mut self.read) else { return pending().await };
+        let (Some(until), Some(read)) = (self.until, &mut self.read) else {
+            return pending().await;
+        };
         let answer = timeout_at(until, read).await;
         self.until = None;
         match answer {
             Ok(answer) => {
                 self.read = None;
-                answer.unwrap_or_else(|_| Err("a panic ended the reading of it; report this as a bug".to_owned()))
+                answer.unwrap_or_else(|_| {
+                    Err("a panic ended the reading of it; report this as a bug".to_owned())
+                })
             }
             Err(_) => Err(NO_ANSWER.to_owned()),
         }

@@ -155,7 +155,18 @@ where
 {
     /// Sets everything up; nothing is done yet.
     pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
-        let Parts { fetch, host, deliver, load, clock, zone, built, identity, identify, notify } = parts;
+        let Parts {
+            fetch,
+            host,
+            deliver,
+            load,
+            clock,
+            zone,
+            built,
+            identity,
+            identify,
+            notify,
+        } = parts;
         // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
         let runtime = setup.runtime.clone();
         let last = match Beside::new(READ_PATIENCE).write(move || status_file::read(&runtime)) {
@@ -169,7 +180,13 @@ where
         let progress = Progress::new();
         let (flights, requests) = Flights::new(fetch);
         let (fetch, host) = (Noted::new(requests, &progress), Noted::new(host, &progress));
-        let agent = Arc::new(Agent { config: setup.config.clone(), fetch, host, zone, built });
+        let agent = Arc::new(Agent {
+            config: setup.config.clone(),
+            fetch,
+            host,
+            zone,
+            built,
+        });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
         let reporter = Reporter::new(deliver, &setup.config.report);
         Self {
@@ -208,7 +225,10 @@ where
         let pulse = period.unwrap_or(READY_AFTER);
         let mut pulse = interval_at(Instant::now() + pulse, pulse);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        journal::tell(&Entry::new(Kind::Started, concat!("started, version ", env!("CARGO_PKG_VERSION"))));
+        journal::tell(&Entry::new(
+            Kind::Started,
+            concat!("started, version ", env!("CARGO_PKG_VERSION")),
+        ));
         self.notify.status("first cycle");
         self.write_files(None);
 
@@ -282,13 +302,19 @@ where
             }
         }
         self.notify.stopping();
-        let act = cycle.as_ref().filter(|running| running.turn.is_installing()).map(|running| running.act);
+        let act = cycle
+            .as_ref()
+            .filter(|running| running.turn.is_installing())
+            .map(|running| running.act);
         if let Some(act) = act
             && let Ok(Some(result)) = timeout(FINISH, ending(&mut cycle)).await
         {
             self.ended(act, result);
         }
-        journal::tell(&Entry::new(Kind::Stopping, "stopping; the keys stay as they are"));
+        journal::tell(&Entry::new(
+            Kind::Stopping,
+            "stopping; the keys stay as they are",
+        ));
         Ok(())
     }
 
@@ -320,8 +346,18 @@ where
                 outcome.faults.extend(self.overdue(act, now));
                 let outcome = self.history.complete(outcome, self.setup.config.max_stale);
                 let change = outcome.next_change;
-                let away = outcome.faults.iter().any(|fault| fault.class() == FaultClass::Unreachable);
-                (outcome, if away { Ended::Transient { change } } else { Ended::Settled { change } })
+                let away = outcome
+                    .faults
+                    .iter()
+                    .any(|fault| fault.class() == FaultClass::Unreachable);
+                (
+                    outcome,
+                    if away {
+                        Ended::Transient { change }
+                    } else {
+                        Ended::Settled { change }
+                    },
+                )
             }
             Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
         };
@@ -329,7 +365,8 @@ where
         if act == Act::Fetch {
             self.flights.forget();
             if take(&mut self.again) {
-                self.planner.restart(timing(&self.setup.config, &self.identity), now);
+                self.planner
+                    .restart(timing(&self.setup.config, &self.identity), now);
             }
         }
         outcome.next_cycle = Some(self.planner.wake());
@@ -359,7 +396,10 @@ where
     /// would have the same phase.
     fn found(&mut self, instance: String) {
         self.identity.clone_from(&instance);
-        self.planner.replace_node(timing(&self.setup.config, &self.identity).node, (self.clock)());
+        self.planner.replace_node(
+            timing(&self.setup.config, &self.identity).node,
+            (self.clock)(),
+        );
         let begun = self.begun && self.history.name_instance(&instance).is_some();
         self.instance = Some(instance);
         if begun {
@@ -374,8 +414,13 @@ where
     }
 
     fn write_status(&mut self) {
-        let Some(outcome) = self.history.last() else { return };
-        self.reporter.write_metrics(outcome, (self.clock)()).iter().for_each(journal::tell);
+        let Some(outcome) = self.history.last() else {
+            return;
+        };
+        self.reporter
+            .write_metrics(outcome, (self.clock)())
+            .iter()
+            .for_each(journal::tell);
         self.history.note_reports(self.reporter.outcomes());
         self.write_files(self.history.last().map(Outcome::shortened));
     }
@@ -399,7 +444,11 @@ where
         };
         let unwritten = fault.is_some();
         if let (Some(fault), false) = (fault, self.unwritten) {
-            journal::tell(&Entry::of_fault(Kind::Fault, FaultCode::StatusNotWritten, fault));
+            journal::tell(&Entry::of_fault(
+                Kind::Fault,
+                FaultCode::StatusNotWritten,
+                fault,
+            ));
         }
         self.unwritten = unwritten;
     }
@@ -410,7 +459,13 @@ where
             Ok(setup) => {
                 let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
                 let config = setup.config.clone();
-                self.agent = Arc::new(Agent { config, fetch, host, zone: self.agent.zone, built: self.agent.built });
+                self.agent = Arc::new(Agent {
+                    config,
+                    fetch,
+                    host,
+                    zone: self.agent.zone,
+                    built: self.agent.built,
+                });
                 if setup.config.report != self.setup.config.report {
                     self.reporter.configure(&setup.config.report);
                 }
@@ -424,12 +479,17 @@ where
             }
             Err(fault) => {
                 let message = format!("configuration refused, the old one stays in force: {fault}");
-                journal::tell(&Entry::of_fault(Kind::ReloadRefused, FaultCode::ConfigInvalid, message));
+                journal::tell(&Entry::of_fault(
+                    Kind::ReloadRefused,
+                    FaultCode::ConfigInvalid,
+                    message,
+                ));
                 self.refused = Some(fault);
             }
         }
         self.again = !self.flights.is_empty();
-        self.planner.restart(timing(&self.setup.config, &self.identity), (self.clock)());
+        self.planner
+            .restart(timing(&self.setup.config, &self.identity), (self.clock)());
         self.show_status();
         if self.ready {
             self.notify.ready();
@@ -442,7 +502,11 @@ where
     }
 
     fn show_status(&self) {
-        let mut line = self.history.last().map(text::service_line).unwrap_or_default();
+        let mut line = self
+            .history
+            .last()
+            .map(text::service_line)
+            .unwrap_or_default();
         if let Some(fault) = &self.refused {
             line = format!("configuration refused, the old one stays in force: {fault}; {line}");
         }
@@ -452,17 +516,33 @@ where
 
 /// What the running cycle comes to; `None` when it made room.
 async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, Fault>> {
-    let Some(running) = cycle else { return pending().await };
+    let Some(running) = cycle else {
+        return pending().await;
+    };
     let text = "a panic ended the cycle; report this as a bug, with the lines of the log before it";
     let panicked = || Fault::new(FaultCode::CyclePanicked, Subject::Node, text);
-    (&mut running.result).await.unwrap_or_else(|_| Some(Err(panicked())))
+    (&mut running.result)
+        .await
+        .unwrap_or_else(|_| Some(Err(panicked())))
 }
 
 fn signals() -> io::Result<[Signal; 3]> {
-    Ok([signal(SignalKind::hangup())?, signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+    Ok([
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ])
 }
 
 fn timing(config: &Config, identity: &str) -> Timing {
-    let source = config.accounts.first().map(|account| account.source.to_string()).unwrap_or_default();
-    Timing { schedule: config.schedule.clone(), splay: config.splay, node: Node::new(identity, &source) }
+    let source = config
+        .accounts
+        .first()
+        .map(|account| account.source.to_string())
+        .unwrap_or_default();
+    Timing {
+        schedule: config.schedule.clone(),
+        splay: config.splay,
+        node: Node::new(identity, &source),
+    }
 }

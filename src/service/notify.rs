@@ -21,7 +21,10 @@ pub struct Notify {
 impl Notify {
     /// Nobody to be told.
     pub fn nobody() -> Self {
-        Self { socket: None, watchdog: None }
+        Self {
+            socket: None,
+            watchdog: None,
+        }
     }
 
     /// Connects to a socket by its path, or with `@` by its abstract name.
@@ -34,19 +37,29 @@ impl Notify {
         socket.connect_addr(&address)?;
         // A manager that does not read must not stop us.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: Some(socket), watchdog: None })
+        Ok(Self {
+            socket: Some(socket),
+            watchdog: None,
+        })
     }
 
     /// Takes the watchdog's demand, unless it is meant for another process.
     pub fn with_watchdog(self, usec: Option<&str>, pid: Option<&str>) -> Self {
         let ours = pid.is_none_or(|pid| pid == std::process::id().to_string());
-        let limit = usec.and_then(|usec| usec.parse().ok()).filter(|usec| *usec > 0 && ours);
-        Self { watchdog: limit.map(Duration::from_micros), ..self }
+        let limit = usec
+            .and_then(|usec| usec.parse().ok())
+            .filter(|usec| *usec > 0 && ours);
+        Self {
+            watchdog: limit.map(Duration::from_micros),
+            ..self
+        }
     }
 
     /// How often the watchdog wants a sign of life: twice within its limit.
     pub fn watchdog_period(&self) -> Option<Duration> {
-        self.watchdog.filter(|_| self.socket.is_some()).map(|limit| limit / 2)
+        self.watchdog
+            .filter(|_| self.socket.is_some())
+            .map(|limit| limit / 2)
     }
 
     /// The first cycle is over.
@@ -62,7 +75,10 @@ impl Notify {
     /// The configuration is being read again; ends with the next `ready`.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        let usec = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+        let usec = now
+            .tv_sec
+            .saturating_mul(1_000_000)
+            .saturating_add(now.tv_nsec / 1_000);
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
     }
 

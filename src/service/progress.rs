@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::host::{Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target};
+use crate::host::{
+    Account, FoundFragments, Host, HostError, Replaced, Replacement, Snapshot, Stamp, Target,
+};
 use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 use authkeys_core::user::UserName;
 
@@ -27,7 +29,11 @@ struct Steps {
 impl Progress {
     pub(super) fn new() -> Self {
         let (last, running) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Steps { origin: Instant::now(), last, running }))
+        Self(Arc::new(Steps {
+            origin: Instant::now(),
+            last,
+            running,
+        }))
     }
 
     /// A cycle begins.
@@ -44,7 +50,8 @@ impl Progress {
     /// No cycle runs, or it took a step lately.
     pub(super) fn goes_on(&self) -> bool {
         let last = Duration::from_millis(self.0.last.load(Ordering::SeqCst));
-        !self.0.running.load(Ordering::SeqCst) || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
+        !self.0.running.load(Ordering::SeqCst)
+            || self.0.origin.elapsed().saturating_sub(last) < LONGEST_STEP
     }
 
     fn step(&self) {
@@ -108,7 +115,10 @@ pub(super) struct Noted<T> {
 
 impl<T> Noted<T> {
     pub(super) fn new(inner: T, progress: &Progress) -> Self {
-        Self { inner: Arc::new(inner), progress: progress.clone() }
+        Self {
+            inner: Arc::new(inner),
+            progress: progress.clone(),
+        }
     }
 
     fn noted(&self) -> &T {
@@ -119,12 +129,19 @@ impl<T> Noted<T> {
 
 impl<T> Clone for Noted<T> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), progress: self.progress.clone() }
+        Self {
+            inner: Arc::clone(&self.inner),
+            progress: self.progress.clone(),
+        }
     }
 }
 
 impl<F: Fetch> Fetch for Noted<F> {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
         self.noted().fetch(url, known).await
     }
 }
@@ -146,7 +163,12 @@ impl<H: Host + Send> Host for Noted<H> {
         self.noted().sshd_version()
     }
 
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+    fn replace(
+        &self,
+        target: &Target,
+        seen: &Stamp,
+        content: &[u8],
+    ) -> Result<Replaced, HostError> {
         self.noted().replace(target, seen, content)
     }
 

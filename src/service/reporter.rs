@@ -67,7 +67,10 @@ impl<D: Deliver + 'static> Reporter<D> {
         };
         self.running = None;
         self.places = Sink::all(report).into_iter().map(place).collect();
-        self.metrics = report.prometheus.clone().map(|path| (path, ReportOutcome::new("prometheus")));
+        self.metrics = report
+            .prometheus
+            .clone()
+            .map(|path| (path, ReportOutcome::new("prometheus")));
     }
 
     /// A cycle has ended.
@@ -76,7 +79,9 @@ impl<D: Deliver + 'static> Reporter<D> {
         if self.places.is_empty() {
             return;
         }
-        let Some(told) = Told::of(outcome).map(Arc::new) else { return };
+        let Some(told) = Told::of(outcome).map(Arc::new) else {
+            return;
+        };
         let now = self.now();
         for place in &mut self.places {
             place.plan.say(&told.summary.news(), now, random());
@@ -92,8 +97,14 @@ impl<D: Deliver + 'static> Reporter<D> {
                 self.running = None;
                 return self.ended(at, &told, result, clock());
             }
-            let dues = self.places.iter().enumerate().filter_map(|(at, place)| Some((place.plan.due()?, at)));
-            let Some((due, at)) = dues.min() else { return pending().await };
+            let dues = self
+                .places
+                .iter()
+                .enumerate()
+                .filter_map(|(at, place)| Some((place.plan.due()?, at)));
+            let Some((due, at)) = dues.min() else {
+                return pending().await;
+            };
             sleep_until(self.origin + due.unsigned_abs()).await;
             self.begin(at);
         }
@@ -102,7 +113,11 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// How the reports fare.
     pub(super) fn outcomes(&self) -> Vec<ReportOutcome> {
         let metrics = self.metrics.iter().map(|(_, outcome)| outcome.clone());
-        self.places.iter().map(|place| place.outcome.clone()).chain(metrics).collect()
+        self.places
+            .iter()
+            .map(|place| place.outcome.clone())
+            .chain(metrics)
+            .collect()
     }
 
     /// Writes the metrics' file, at every change of the status file.
@@ -119,9 +134,17 @@ impl<D: Deliver + 'static> Reporter<D> {
     }
 
     fn begin(&mut self, at: usize) {
-        let Some(place) = self.places.get(at) else { return };
-        let Some(told) = place.latest.clone() else { return };
-        let (deliver, sink, news) = (Arc::clone(&self.deliver), place.sink.clone(), Arc::clone(&told));
+        let Some(place) = self.places.get(at) else {
+            return;
+        };
+        let Some(told) = place.latest.clone() else {
+            return;
+        };
+        let (deliver, sink, news) = (
+            Arc::clone(&self.deliver),
+            place.sink.clone(),
+            Arc::clone(&told),
+        );
         let delivery = async move {
             let delivered = caught(deliver.deliver(&sink, &news)).await;
             delivered.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
@@ -129,16 +152,28 @@ impl<D: Deliver + 'static> Reporter<D> {
         self.running = Some((at, told, Box::pin(delivery)));
     }
 
-    fn ended(&mut self, at: usize, told: &Told, result: Result<(), FetchError>, now: Timestamp) -> Option<Entry> {
+    fn ended(
+        &mut self,
+        at: usize,
+        told: &Told,
+        result: Result<(), FetchError>,
+        now: Timestamp,
+    ) -> Option<Entry> {
         let elapsed = self.now();
         let place = self.places.get_mut(at)?;
         match &result {
-            Ok(()) => place.plan.delivered(&told.summary.news(), elapsed, random()),
+            Ok(()) => place
+                .plan
+                .delivered(&told.summary.news(), elapsed, random()),
             Err(_) => place.plan.failed(elapsed, random()),
         }
         self.counters.report(place.sink.name(), result.is_ok());
         let said = result.is_ok().then(|| told.said(&place.sink));
-        let entry = note(&mut place.outcome, result.map_err(|fault| fault.to_string()), now);
+        let entry = note(
+            &mut place.outcome,
+            result.map_err(|fault| fault.to_string()),
+            now,
+        );
         place.outcome.said = said;
         entry
     }
@@ -154,8 +189,17 @@ fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -
     match result {
         Ok(()) => {
             let again = known.failures > 0;
-            *known = ReportOutcome { delivered: Some(true), last_success: Some(now), ..ReportOutcome::new(&name) };
-            again.then(|| Entry::new(Kind::ReportRecovered, format!("report arrives again: {name}")))
+            *known = ReportOutcome {
+                delivered: Some(true),
+                last_success: Some(now),
+                ..ReportOutcome::new(&name)
+            };
+            again.then(|| {
+                Entry::new(
+                    Kind::ReportRecovered,
+                    format!("report arrives again: {name}"),
+                )
+            })
         }
         Err(fault) => {
             let news = known.failures == 0 || !alike(&known.detail, &fault);

@@ -40,11 +40,13 @@ impl Worker {
 
 fn begin() -> io::Result<Sender<Job>> {
     let (sender, jobs) = mpsc::channel::<Job>();
-    thread::Builder::new().name("cycles".to_owned()).spawn(move || {
-        for job in jobs {
-            let _ = catch_unwind(AssertUnwindSafe(job));
-        }
-    })?;
+    thread::Builder::new()
+        .name("cycles".to_owned())
+        .spawn(move || {
+            for job in jobs {
+                let _ = catch_unwind(AssertUnwindSafe(job));
+            }
+        })?;
     Ok(sender)
 }
 
@@ -59,6 +61,9 @@ mod tests {
         let next = worker.run(|| thread::current().id()).unwrap();
         assert!(panics.await.map(|(): ()| ()).is_err());
         let first = next.await.unwrap();
-        assert_eq!(worker.run(|| thread::current().id()).unwrap().await, Ok(first));
+        assert_eq!(
+            worker.run(|| thread::current().id()).unwrap().await,
+            Ok(first)
+        );
     }
 }

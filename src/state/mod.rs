@@ -114,7 +114,12 @@ impl State {
     /// added to it takes no key away.
     pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
         let mark = url.mark();
-        let same = || self.sources.iter().find(|(other, _)| mark_of(other) == mark).map(|(_, accepted)| accepted);
+        let same = || {
+            self.sources
+                .iter()
+                .find(|(other, _)| mark_of(other) == mark)
+                .map(|(_, accepted)| accepted)
+        };
         self.sources.get(&url.to_string()).or_else(same)
     }
 
@@ -128,7 +133,8 @@ impl State {
             }
             names.insert(name);
         }
-        self.sources.retain(|name, _| names.contains(name) || marks.contains(&mark_of(name)));
+        self.sources
+            .retain(|name, _| names.contains(name) || marks.contains(&mark_of(name)));
     }
 }
 
@@ -147,7 +153,11 @@ impl Accepted {
 impl Judged {
     /// Whether the same documents passed the same limits.
     pub fn same(&self, other: &Self) -> bool {
-        self.guard == other.guard && self.documents().map(|k| k.digest).eq(other.documents().map(|k| k.digest))
+        self.guard == other.guard
+            && self
+                .documents()
+                .map(|k| k.digest)
+                .eq(other.documents().map(|k| k.digest))
     }
 
     /// All documents, the most important first.

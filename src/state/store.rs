@@ -56,7 +56,9 @@ pub enum StateError {
         source: io::Error,
     },
     /// Somebody else could forge the state.
-    #[error("the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700")]
+    #[error(
+        "the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700"
+    )]
     Untrusted(PathBuf),
     /// Another cycle took too long.
     #[error(
@@ -140,12 +142,22 @@ impl Store {
     }
 
     /// Opens it as long as it is still `wanted`; `None` when it is not any more.
-    pub fn open_while(directory: &Path, wanted: &dyn Fn() -> bool) -> Result<Option<Self>, StateError> {
-        let failed = |source| StateError::Directory { path: directory.to_owned(), source };
+    pub fn open_while(
+        directory: &Path,
+        wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>, StateError> {
+        let failed = |source| StateError::Directory {
+            path: directory.to_owned(),
+            source,
+        };
         // Whoever has no rights there has to be told so; root, and the owner, go on without memory.
         let foreign = is_foreign(directory);
         if let Err(fault) = make(directory) {
-            return if foreign { Err(failed(fault)) } else { Ok(Some(Self::broken(directory))) };
+            return if foreign {
+                Err(failed(fault))
+            } else {
+                Ok(Some(Self::broken(directory)))
+            };
         }
         check_owner(directory)?;
         if foreign {
@@ -161,7 +173,9 @@ impl Store {
                         Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
                             thread::sleep(Duration::from_millis(20))
                         }
-                        Err(TryLockError::WouldBlock) => return Err(StateError::Busy(directory.join("lock"))),
+                        Err(TryLockError::WouldBlock) => {
+                            return Err(StateError::Busy(directory.join("lock")));
+                        }
                         Err(TryLockError::Error(_)) => break Access::Broken,
                     }
                 }
@@ -169,7 +183,9 @@ impl Store {
             Err(_) => Access::Broken,
         };
         let store = match Self::load(directory, access) {
-            Err(StateError::Host(HostError::Io { .. })) if !foreign => return Ok(Some(Self::broken(directory))),
+            Err(StateError::Host(HostError::Io { .. })) if !foreign => {
+                return Ok(Some(Self::broken(directory)));
+            }
             loaded => loaded?,
         };
         // A run that was killed after its last save did not come to this.
@@ -179,8 +195,17 @@ impl Store {
 
     /// A directory of which nothing can be known. Its file is never overwritten: it may hold all that there was.
     fn broken(directory: &Path) -> Self {
-        let saved = State { schema: SCHEMA, ..State::default() };
-        Self { directory: directory.to_owned(), saved, access: Access::Broken, new: false, outdated: true }
+        let saved = State {
+            schema: SCHEMA,
+            ..State::default()
+        };
+        Self {
+            directory: directory.to_owned(),
+            saved,
+            access: Access::Broken,
+            new: false,
+            outdated: true,
+        }
     }
 
     /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
@@ -194,8 +219,17 @@ impl Store {
     fn load(directory: &Path, access: Access) -> Result<Self, StateError> {
         let found = load(directory)?;
         let new = found.is_none();
-        let saved = found.unwrap_or_else(|| State { schema: SCHEMA, ..State::default() });
-        Ok(Self { directory: directory.to_owned(), saved, access, new, outdated: false })
+        let saved = found.unwrap_or_else(|| State {
+            schema: SCHEMA,
+            ..State::default()
+        });
+        Ok(Self {
+            directory: directory.to_owned(),
+            saved,
+            access,
+            new,
+            outdated: false,
+        })
     }
 
     /// Whether the state on disk may be older than what was accepted last, because that could not be written.
@@ -243,9 +277,15 @@ impl Store {
         if *state == self.saved {
             return Ok(false);
         }
-        let state = State { schema: SCHEMA, ..state.clone() };
+        let state = State {
+            schema: SCHEMA,
+            ..state.clone()
+        };
         let path = self.directory.join("state.json");
-        let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
+        let corrupt = |source| StateError::Corrupt {
+            path: path.clone(),
+            source,
+        };
         // Counted first, and then written at once: a buffer that grows would for a moment be there twice.
         let mut length = Length(0);
         serde_json::to_writer_pretty(&mut length, &state).map_err(corrupt)?;
@@ -263,12 +303,17 @@ impl Store {
 
     /// An error says why nothing can be written.
     fn check_writable(&self) -> Result<(), StateError> {
-        let unwritable = |source| StateError::Unwritable { path: self.directory.clone(), source };
+        let unwritable = |source| StateError::Unwritable {
+            path: self.directory.clone(),
+            source,
+        };
         check_access(&self.directory).map_err(unwritable)?;
         if matches!(self.access, Access::Broken) {
             open_lock(&self.directory).map_err(unwritable)?;
             load(&self.directory)?;
-            return Err(unwritable(io::Error::other("it could not be used when the cycle began")));
+            return Err(unwritable(io::Error::other(
+                "it could not be used when the cycle began",
+            )));
         }
         Ok(())
     }
@@ -278,7 +323,12 @@ impl Store {
         let digest = Digest::of(bytes);
         if !matches!(self.access, Access::Look) && self.document(digest).is_none() {
             self.check_writable()?;
-            write_durable(&self.directory.join("documents"), &digest.hex(), bytes, 0o600)?;
+            write_durable(
+                &self.directory.join("documents"),
+                &digest.hex(),
+                bytes,
+                0o600,
+            )?;
         }
         Ok(())
     }
@@ -317,13 +367,21 @@ impl Store {
     /// Removes documents to which `state` does not refer. One that stays behind does no harm.
     fn sweep_documents(&self, state: &State) {
         let sources = state.sources.values().flat_map(Accepted::documents);
-        let judged = state.accounts.values().filter_map(|a| a.judged.as_ref()).flat_map(Judged::documents);
+        let judged = state
+            .accounts
+            .values()
+            .filter_map(|a| a.judged.as_ref())
+            .flat_map(Judged::documents);
         let wanted: BTreeSet<String> = sources.chain(judged).map(|kept| kept.bytes.hex()).collect();
         let Ok(entries) = fs::read_dir(self.directory.join("documents")) else {
             return;
         };
         for entry in entries.flatten() {
-            if !entry.file_name().to_str().is_some_and(|name| wanted.contains(name)) {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| wanted.contains(name))
+            {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -345,19 +403,32 @@ fn make(directory: &Path) -> io::Result<()> {
 /// Opens the file that is locked, or the directory itself where the file cannot be made or not be written.
 fn open_lock(directory: &Path) -> io::Result<File> {
     let path = directory.join("lock");
-    let for_writing = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    for_writing.or_else(|_| File::open(&path)).or_else(|fault| File::open(directory).map_err(|_| fault))
+    let for_writing = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    for_writing
+        .or_else(|_| File::open(&path))
+        .or_else(|fault| File::open(directory).map_err(|_| fault))
 }
 
 /// Whether somebody else would have to let us use the directory, or make it.
 fn is_foreign(directory: &Path) -> bool {
     let us = nix::unistd::geteuid();
-    !us.is_root() && fs::metadata(directory).ok().is_none_or(|found| found.uid() != us.as_raw())
+    !us.is_root()
+        && fs::metadata(directory)
+            .ok()
+            .is_none_or(|found| found.uid() != us.as_raw())
 }
 
 /// Whether names in the directory can be written.
 fn check_access(directory: &Path) -> io::Result<()> {
-    Ok(rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)?)
+    Ok(rustix::fs::access(
+        directory,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )?)
 }
 
 /// Counts what is written to it.
@@ -384,8 +455,14 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
     let Some(found) = bounded::read(&path, MAX_STATE).map_err(HostError::from)? else {
         return Ok(None);
     };
-    let corrupt = |source| StateError::Corrupt { path: path.clone(), source };
-    let newer = |schema| StateError::Newer { path: path.clone(), schema };
+    let corrupt = |source| StateError::Corrupt {
+        path: path.clone(),
+        source,
+    };
+    let newer = |schema| StateError::Newer {
+        path: path.clone(),
+        schema,
+    };
     let mut state = match serde_json::from_slice::<State>(&found.content) {
         Ok(state) if state.schema == SCHEMA => state,
         Ok(state) => return Err(newer(state.schema)),
@@ -408,8 +485,10 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
 }
 
 fn check_owner(directory: &Path) -> Result<(), StateError> {
-    let found =
-        fs::metadata(directory).map_err(|source| StateError::Directory { path: directory.to_owned(), source })?;
+    let found = fs::metadata(directory).map_err(|source| StateError::Directory {
+        path: directory.to_owned(),
+        source,
+    })?;
     let us = nix::unistd::geteuid().as_raw();
     if found.uid() != us && found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Err(StateError::Untrusted(directory.to_owned()));

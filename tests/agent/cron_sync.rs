@@ -15,12 +15,25 @@ fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
         std::fs::write(setup.file(), "").unwrap();
         let run = setup.run(["sync"]);
         assert_eq!(std::fs::read(setup.file()).unwrap(), right);
-        assert!(run.stdout.contains("drift repaired: somebody else had changed it"), "{run:?}");
+        assert!(
+            run.stdout
+                .contains("drift repaired: somebody else had changed it"),
+            "{run:?}"
+        );
         match repair {
             3 => {
                 let status = setup.run(["status"]);
-                status.fails(1, &[&["something else writes this file too, 3 repairs in a row"]]);
-                run.fails(0, &[&["warning: ", "something else writes this file too, 3 repairs in a row"]]);
+                status.fails(
+                    1,
+                    &[&["something else writes this file too, 3 repairs in a row"]],
+                );
+                run.fails(
+                    0,
+                    &[&[
+                        "warning: ",
+                        "something else writes this file too, 3 repairs in a row",
+                    ]],
+                );
             }
             _ => run.succeeds(),
         }
@@ -35,7 +48,11 @@ fn sync_tells_of_drift_and_names_a_rival_writer_after_the_third_repair() {
 fn a_file_that_others_can_write_is_warned_of_as_a_source() {
     let setup = Setup::with_file();
     setup.publish_keys(&[&Key::new("k")]);
-    let words: &[&str] = &["warning: file:", "others can write it or its directory", "chown both to root"];
+    let words: &[&str] = &[
+        "warning: file:",
+        "others can write it or its directory",
+        "chown both to root",
+    ];
     let mode = |path: &str, mode| {
         std::fs::set_permissions(setup.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -56,16 +73,31 @@ fn a_file_that_others_can_write_is_warned_of_as_a_source() {
             }
             let status = setup.run(["status"]);
             status.succeeds();
-            let told: Vec<&str> = status.stdout.lines().filter(|line| line.starts_with(words[0])).collect();
-            assert!(told.len() == 1 && words.iter().all(|word| told[0].contains(word)), "{status:?}");
+            let told: Vec<&str> = status
+                .stdout
+                .lines()
+                .filter(|line| line.starts_with(words[0]))
+                .collect();
+            assert!(
+                told.len() == 1 && words.iter().all(|word| told[0].contains(word)),
+                "{status:?}"
+            );
             for command in [&["check", "--json"][..], &["check", "--online", "--json"]] {
                 let mut check = setup.command();
                 let run = outcome_of(check.args(command));
                 let found: Value = serde_json::from_str(&run.stdout).unwrap();
                 let open = |one: &&Value| one["message"].as_str().unwrap().contains(words[1]);
-                let found: Vec<&Value> = found["findings"].as_array().unwrap().iter().filter(open).collect();
+                let found: Vec<&Value> = found["findings"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(open)
+                    .collect();
                 assert_eq!(found.len(), 1, "{run:?}");
-                assert_eq!((&found[0]["level"], &found[0]["check"]), (&"warning".into(), &"source".into()));
+                assert_eq!(
+                    (&found[0]["level"], &found[0]["check"]),
+                    (&"warning".into(), &"source".into())
+                );
             }
         }
         mode(path, shut);
@@ -81,6 +113,16 @@ fn a_status_file_that_cannot_be_written_is_a_warning_where_nothing_else_is_wrong
     // Root writes where it likes, but no file over a directory.
     std::fs::create_dir_all(setup.runtime_dir().join("status.json")).unwrap();
     let run = setup.run(["sync"]);
-    run.fails(0, &[&["warning: cannot write ", "status.json", "make the directory writable"]]);
-    assert!(run.stderr.starts_with("authkeysd: warning: cannot write "), "{run:?}");
+    run.fails(
+        0,
+        &[&[
+            "warning: cannot write ",
+            "status.json",
+            "make the directory writable",
+        ]],
+    );
+    assert!(
+        run.stderr.starts_with("authkeysd: warning: cannot write "),
+        "{run:?}"
+    );
 }

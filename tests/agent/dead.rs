@@ -18,7 +18,10 @@ impl Dead {
     pub(crate) fn come_up(&self) {
         let mut state = self.0.lock().unwrap();
         state.0 = true;
-        state.1.drain(..).for_each(|reply| reply.error(Errno::NOENT.raw_os_error()));
+        state
+            .1
+            .drain(..)
+            .for_each(|reply| reply.error(Errno::NOENT.raw_os_error()));
     }
 }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use authkeys_testing::run;
 use fuser::{
-    FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite,
-    Request, consts::FOPEN_DIRECT_IO,
+    FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyWrite, Request, consts::FOPEN_DIRECT_IO,
 };
 use rustix::io::Errno;
 
@@ -63,7 +63,10 @@ const SELECTIONS: usize = 4;
 impl OneFile {
     fn attributes(&self, inode: u64) -> FileAttr {
         let (kind, size) = match inode {
-            DISK => (FileType::RegularFile, self.0.lock().unwrap().content.len() as u64),
+            DISK => (
+                FileType::RegularFile,
+                self.0.lock().unwrap().content.len() as u64,
+            ),
             _ => (FileType::Directory, 0),
         };
         let time = SystemTime::UNIX_EPOCH;
@@ -157,27 +160,54 @@ pub(crate) fn lose_power(
     judge: impl Fn(&Path, u32) -> Result<(), String>,
 ) -> Report {
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-    let (fuse, root, image) =
-        (directory.path().join("fuse"), directory.path().join("root"), directory.path().join("image"));
+    let (fuse, root, image) = (
+        directory.path().join("fuse"),
+        directory.path().join("root"),
+        directory.path().join("image"),
+    );
     fs::create_dir(&fuse).unwrap();
     fs::create_dir(&root).unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
 
-    File::create(&image).unwrap().set_len((kind.megabytes << 20) as u64).unwrap();
-    run(&format!("mkfs.{}", kind.name), &[kind.make, &[image.to_str().unwrap()]].concat());
+    File::create(&image)
+        .unwrap()
+        .set_len((kind.megabytes << 20) as u64)
+        .unwrap();
+    run(
+        &format!("mkfs.{}", kind.name),
+        &[kind.make, &[image.to_str().unwrap()]].concat(),
+    );
     let start = fs::read(&image).unwrap();
-    let disk = Arc::new(Mutex::new(Disk { content: start.clone(), events: Vec::new() }));
+    let disk = Arc::new(Mutex::new(Disk {
+        content: start.clone(),
+        events: Vec::new(),
+    }));
     let options = [MountOption::FSName("power-loss".to_owned())];
     let session = fuser::spawn_mount2(OneFile(disk.clone()), &fuse, &options).unwrap();
     {
         let device = Device::of(&fuse.join("disk"));
-        run("mount", &["-t", kind.name, "-o", kind.mount, &device.0, root.to_str().unwrap()]);
-        work(&root, &|version| disk.lock().unwrap().events.push(Event::Promise(version)));
+        run(
+            "mount",
+            &[
+                "-t",
+                kind.name,
+                "-o",
+                kind.mount,
+                &device.0,
+                root.to_str().unwrap(),
+            ],
+        );
+        work(&root, &|version| {
+            disk.lock().unwrap().events.push(Event::Promise(version))
+        });
         run("umount", &[root.to_str().unwrap()]);
     }
     drop(session);
     // The loop device may let go of the disk a moment late, and the session then leaves its mount: nothing may stay.
-    let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(&fuse).status();
+    let _ = Command::new("umount")
+        .args(["--lazy", "--quiet"])
+        .arg(&fuse)
+        .status();
     let events = std::mem::take(&mut disk.lock().unwrap().events);
     replay(kind, &events, start, &image, &root, judge)
 }
@@ -188,7 +218,11 @@ struct Device(String);
 impl Device {
     fn of(file: &Path) -> Self {
         let arguments = ["--find", "--show", "--direct-io=on"];
-        let output = Command::new("losetup").args(arguments).arg(file).output().unwrap();
+        let output = Command::new("losetup")
+            .args(arguments)
+            .arg(file)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         Self(String::from_utf8(output.stdout).unwrap().trim().to_owned())
     }
@@ -213,7 +247,11 @@ fn replay(
     let mut seen = HashSet::new();
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut used: BTreeSet<usize> = (0..durable.len().div_ceil(CHUNK))
-        .filter(|chunk| durable[span(*chunk, durable.len())].iter().any(|byte| *byte != 0))
+        .filter(|chunk| {
+            durable[span(*chunk, durable.len())]
+                .iter()
+                .any(|byte| *byte != 0)
+        })
         .collect();
     let (mut pending, mut promised, mut epoch) = (Vec::<(usize, &[u8])>::new(), None, 0);
     for event in events {
@@ -226,7 +264,13 @@ fn replay(
             }
             Event::Flush => {
                 for _ in 0..SELECTIONS {
-                    states.push(pending.iter().filter(|_| coin(&mut random)).copied().collect());
+                    states.push(
+                        pending
+                            .iter()
+                            .filter(|_| coin(&mut random))
+                            .copied()
+                            .collect(),
+                    );
                 }
             }
         }
@@ -238,7 +282,17 @@ fn replay(
                 report.states += 1;
                 build(image, &durable, &used, &writes);
                 let options = format!("loop,{}", kind.mount);
-                run("mount", &["-t", kind.name, "-o", &options, image.to_str().unwrap(), root.to_str().unwrap()]);
+                run(
+                    "mount",
+                    &[
+                        "-t",
+                        kind.name,
+                        "-o",
+                        &options,
+                        image.to_str().unwrap(),
+                        root.to_str().unwrap(),
+                    ],
+                );
                 report.faults.extend(judge(root, version).err());
                 run("umount", &[root.to_str().unwrap()]);
             }
@@ -262,7 +316,11 @@ fn build(image: &Path, durable: &[u8], used: &BTreeSet<usize>, writes: &[(usize,
     let file = File::create(image).unwrap();
     file.set_len(durable.len() as u64).unwrap();
     for chunk in used {
-        file.write_all_at(&durable[span(*chunk, durable.len())], (chunk * CHUNK) as u64).unwrap();
+        file.write_all_at(
+            &durable[span(*chunk, durable.len())],
+            (chunk * CHUNK) as u64,
+        )
+        .unwrap();
     }
     for (offset, data) in writes {
         file.write_all_at(data, *offset as u64).unwrap();

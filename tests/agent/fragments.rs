@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::Status;
-use authkeys_core::plan::{Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right};
+use authkeys_core::plan::{
+    Desired, ExpiryForm, Fragments, Maker, Mode, Moment, desired, plan_fragments, put_right,
+};
 use authkeys_core::user::UserName;
 use authkeys_testing::numbered::{ed, on_curve, print, rules, wire};
 use authkeysd::agent::Intent;
@@ -27,7 +29,10 @@ fn world(program: Program) -> World {
 
 fn sk() -> String {
     let kind = "sk-ssh-ed25519@openssh.com";
-    format!("{kind} {}", wire(&[kind.as_bytes(), &on_curve([9; 32]), b"ssh:"]))
+    format!(
+        "{kind} {}",
+        wire(&[kind.as_bytes(), &on_curve([9; 32]), b"ssh:"])
+    )
 }
 
 /// The lines with a key in them, without comments, in order of their text.
@@ -43,7 +48,11 @@ fn keys(text: &str) -> Vec<String> {
             .trim()
             .to_owned()
     };
-    let mut keys: Vec<String> = text.lines().filter(|line| !line.starts_with('#')).map(bare).collect();
+    let mut keys: Vec<String> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(bare)
+        .collect();
     keys.sort();
     keys
 }
@@ -58,28 +67,59 @@ fn sorted(lines: &[&str]) -> Vec<String> {
 fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let world = world(Program::Works);
     let (old, new, own) = (ed(1), ed(2), ed(9));
-    world.host.set(MADE, &format!("{old} puller\n{new} puller\n{own} of her own\n"));
+    world.host.set(
+        MADE,
+        &format!("{old} puller\n{new} puller\n{own} of her own\n"),
+    );
     let document = |revoked: &str| {
         format!(
             r#"{{"version":1,"keys":[{{"public_key":"{new}","options":["restrict","pty"]}}],"revoked":[{revoked}]}}"#
         )
     };
     world.publish("file:/k", "1", &document(&format!("\"{}\"", print(&old))));
-    let dry = world.cycle_as(Intent { dry_run: true, ..Intent::default() });
-    assert_eq!((dry.status, dry.changed(), *world.host.runs.borrow()), (Status::Ok, true, 0));
+    let dry = world.cycle_as(Intent {
+        dry_run: true,
+        ..Intent::default()
+    });
+    assert_eq!(
+        (dry.status, dry.changed(), *world.host.runs.borrow()),
+        (Status::Ok, true, 0)
+    );
 
     let outcome = world.cycle();
-    assert_eq!((outcome.status, outcome.changed()), (Status::Ok, true), "{outcome:#?}");
+    assert_eq!(
+        (outcome.status, outcome.changed()),
+        (Status::Ok, true),
+        "{outcome:#?}"
+    );
     let account = &outcome.accounts[0];
     assert_eq!(account.file, OURS);
     for account in [account, &dry.accounts[0]] {
-        assert_eq!((account.added.len(), account.updated.len(), account.removed.len()), (0, 1, 1), "{account:#?}");
+        assert_eq!(
+            (
+                account.added.len(),
+                account.updated.len(),
+                account.removed.len()
+            ),
+            (0, 1, 1),
+            "{account:#?}"
+        );
         assert_eq!(account.removed[0].fingerprint.to_string(), print(&old));
     }
     assert_eq!(keys(&world.host.text(OLD)), std::slice::from_ref(&own));
-    assert_eq!(keys(&world.host.text(OURS)), [format!("restrict,pty {new}")]);
-    assert_eq!(keys(&world.host.text(MADE)), sorted(&[&format!("restrict,pty {new}"), &own]));
-    assert_eq!(*world.host.runs.borrow(), 2, "to import, and to make the file");
+    assert_eq!(
+        keys(&world.host.text(OURS)),
+        [format!("restrict,pty {new}")]
+    );
+    assert_eq!(
+        keys(&world.host.text(MADE)),
+        sorted(&[&format!("restrict,pty {new}"), &own])
+    );
+    assert_eq!(
+        *world.host.runs.borrow(),
+        2,
+        "to import, and to make the file"
+    );
     let kept = std::fs::read_to_string(world.state.path().join("replaced-a")).unwrap();
     assert!(kept.contains(&format!("{old} puller\n")), "{kept}");
 
@@ -87,7 +127,10 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let writes = *world.host.writes.borrow();
     let again = world.cycle();
     assert_eq!((again.status, again.changed()), (Status::Ok, false));
-    assert_eq!((*world.host.runs.borrow(), *world.host.writes.borrow()), (2, writes));
+    assert_eq!(
+        (*world.host.runs.borrow(), *world.host.writes.borrow()),
+        (2, writes)
+    );
 
     // Somebody pulls once more, into the file and into another fragment.
     world.host.set(MADE, &format!("{old} puller\n"));
@@ -95,12 +138,20 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let outcome = world.cycle();
     assert_eq!((outcome.status, outcome.changed()), (Status::Ok, true));
     assert_eq!(keys(&world.host.text(IGNITION)), std::slice::from_ref(&own));
-    assert_eq!(keys(&world.host.text(MADE)), sorted(&[&format!("restrict,pty {new}"), &own, &own]));
+    assert_eq!(
+        keys(&world.host.text(MADE)),
+        sorted(&[&format!("restrict,pty {new}"), &own, &own])
+    );
 }
 
 #[test]
 fn a_set_that_is_empty_on_purpose_leaves_no_key_of_ours_whatever_the_program_says() {
-    for program in [Program::Works, Program::Lies, Program::Fails, Program::Absent] {
+    for program in [
+        Program::Works,
+        Program::Lies,
+        Program::Fails,
+        Program::Absent,
+    ] {
         let world = world(Program::Works);
         world.publish("file:/k", "1", &format!("{}\n", ed(1)));
         world.cycle();
@@ -108,8 +159,15 @@ fn a_set_that_is_empty_on_purpose_leaves_no_key_of_ours_whatever_the_program_say
         *world.host.program.borrow_mut() = program;
         world.publish("file:/k", "2", r#"{"version":1,"keys":[]}"#);
         let outcome = world.cycle();
-        assert_eq!((outcome.status, outcome.changed()), (Status::Ok, true), "{outcome:#?}");
-        assert_eq!((keys(&world.host.text(MADE)), keys(&world.host.text(OURS))), (vec![], vec![]));
+        assert_eq!(
+            (outcome.status, outcome.changed()),
+            (Status::Ok, true),
+            "{outcome:#?}"
+        );
+        assert_eq!(
+            (keys(&world.host.text(MADE)), keys(&world.host.text(OURS))),
+            (vec![], vec![])
+        );
         assert!(!world.cycle().changed());
     }
 }
@@ -125,8 +183,16 @@ fn a_program_that_fails_or_lies_locks_nobody_out_and_keeps_nobody_in() {
         world.publish("file:/k", "2", &format!("{} new\n", ed(2)));
         for changed in [true, false, false] {
             let outcome = world.cycle();
-            assert_eq!((outcome.status, outcome.changed()), (Status::Degraded, changed), "{outcome:#?}");
-            assert!(outcome.detail.contains("update-ssh-keys") && outcome.detail.contains(MADE), "{}", outcome.detail);
+            assert_eq!(
+                (outcome.status, outcome.changed()),
+                (Status::Degraded, changed),
+                "{outcome:#?}"
+            );
+            assert!(
+                outcome.detail.contains("update-ssh-keys") && outcome.detail.contains(MADE),
+                "{}",
+                outcome.detail
+            );
             assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(2)]));
         }
         *world.host.program.borrow_mut() = Program::Works;
@@ -147,7 +213,11 @@ fn a_first_run_that_does_not_come_off_leaves_no_directory_that_would_never_be_im
     assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(1)]));
     *world.host.program.borrow_mut() = Program::Works;
     assert_eq!(world.cycle().status, Status::Ok);
-    assert_eq!(keys(&world.host.text(OLD)), [ed(9)], "its own key is imported, ours is not");
+    assert_eq!(
+        keys(&world.host.text(OLD)),
+        [ed(9)],
+        "its own key is imported, ours is not"
+    );
     assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(1)]));
 }
 
@@ -157,24 +227,44 @@ fn f06_a_security_key_that_the_program_leaves_out_is_in_force_and_named_for_as_l
     world.publish("file:/k", "1", &format!("{}\n{}\n", ed(1), sk()));
     for changed in [true, false, false] {
         let outcome = world.cycle();
-        assert_eq!((outcome.status, outcome.changed()), (Status::Degraded, changed), "{outcome:#?}");
-        assert!(outcome.detail.contains("leaves out SHA256:") && outcome.detail.contains("sk-ssh-ed25519"));
+        assert_eq!(
+            (outcome.status, outcome.changed()),
+            (Status::Degraded, changed),
+            "{outcome:#?}"
+        );
+        assert!(
+            outcome.detail.contains("leaves out SHA256:")
+                && outcome.detail.contains("sk-ssh-ed25519")
+        );
         assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(1), &sk()]));
     }
     let runs = *world.host.runs.borrow();
     world.host.set(MADE, &format!("{} \n", ed(1)));
     assert!(world.cycle().changed(), "somebody else ran it");
-    assert_eq!((keys(&world.host.text(MADE)), *world.host.runs.borrow()), (sorted(&[&ed(1), &sk()]), runs));
+    assert_eq!(
+        (keys(&world.host.text(MADE)), *world.host.runs.borrow()),
+        (sorted(&[&ed(1), &sk()]), runs)
+    );
     world.publish("file:/k", "2", &format!("{}\n", ed(1)));
     assert_eq!(world.cycle().status, Status::Ok);
-    assert_eq!(world.host.text(MADE).lines().filter(|line| line.contains("AAAA")).count(), 1);
+    assert_eq!(
+        world
+            .host
+            .text(MADE)
+            .lines()
+            .filter(|line| line.contains("AAAA"))
+            .count(),
+        1
+    );
 }
 
 #[test]
 fn without_the_program_the_fragment_is_all_and_no_plain_copy_defeats_it() {
     let world = world(Program::Absent);
     let (old, new, own) = (ed(1), ed(2), ed(9));
-    world.host.set(MADE, &format!("{old}\n{new} puller\n{own}\n{new} again\n"));
+    world
+        .host
+        .set(MADE, &format!("{old}\n{new} puller\n{own}\n{new} again\n"));
     let json = format!(
         r#"{{"version":1,"keys":[{{"public_key":"{new}","options":["from=\"10.0.0.0/8\""]}},{{"public_key":"{}"}}],"revoked":["{}"]}}"#,
         ed(3),
@@ -193,11 +283,18 @@ fn without_the_program_the_fragment_is_all_and_no_plain_copy_defeats_it() {
 #[test]
 fn options_that_the_program_lost_are_not_taken_for_ours() {
     let world = world(Program::Works);
-    let json = format!(r#"{{"version":1,"keys":[{{"public_key":"{}","options":["restrict"]}}]}}"#, ed(1));
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}","options":["restrict"]}}]}}"#,
+        ed(1)
+    );
     world.publish("file:/k", "1", &json);
     world.cycle();
     let runs = *world.host.runs.borrow();
-    for spoilt in [ed(1), format!("restrict,pty {}", ed(1)), format!("restrict {0}\n{0}", ed(1))] {
+    for spoilt in [
+        ed(1),
+        format!("restrict,pty {}", ed(1)),
+        format!("restrict {0}\n{0}", ed(1)),
+    ] {
         world.host.set(MADE, &format!("{spoilt}\n"));
         assert_eq!(
             (world.cycle().status, keys(&world.host.text(MADE))),
@@ -210,7 +307,10 @@ fn options_that_the_program_lost_are_not_taken_for_ours() {
         );
     }
     assert_eq!(*world.host.runs.borrow(), runs + 6);
-    world.host.set(MADE, &format!("# auto\n RESTRICT\t{}\t other comment\n", ed(1)));
+    world.host.set(
+        MADE,
+        &format!("# auto\n RESTRICT\t{}\t other comment\n", ed(1)),
+    );
     assert!(!world.cycle().changed(), "another spelling is the same");
 }
 
@@ -223,7 +323,11 @@ fn a_node_that_knows_no_key_set_gets_its_pinned_keys_and_loses_nothing() {
     world.host.set(MADE, &format!("{}\n", ed(9)));
     let outcome = world.cycle();
     assert_eq!(outcome.status, Status::Failed);
-    assert_eq!(keys(&world.host.text(MADE)), sorted(&[&ed(9), &ed(5)]), "{outcome:#?}");
+    assert_eq!(
+        keys(&world.host.text(MADE)),
+        sorted(&[&ed(9), &ed(5)]),
+        "{outcome:#?}"
+    );
     assert!(!world.cycle().changed());
 }
 
@@ -234,13 +338,22 @@ fn two_accounts_of_one_home_are_refused_whatever_their_layouts() {
     world.host.set(MADE, &format!("{}\n", ed(9)));
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let outcome = world.cycle();
-    assert!(outcome.accounts.iter().all(|account| account.detail.contains("several accounts share")), "{outcome:#?}");
+    assert!(
+        outcome
+            .accounts
+            .iter()
+            .all(|account| account.detail.contains("several accounts share")),
+        "{outcome:#?}"
+    );
     assert_eq!(world.host.text(MADE), format!("{}\n", ed(9)));
 }
 
 #[test]
 fn f46_all_lines_of_a_key_reach_the_fragment_and_what_the_program_makes_of_it() {
-    let (one, two) = (format!("from=\"10.0.0.0/8\" {}", ed(1)), format!("from=\"127.0.0.0/8\" {}", ed(1)));
+    let (one, two) = (
+        format!("from=\"10.0.0.0/8\" {}", ed(1)),
+        format!("from=\"127.0.0.0/8\" {}", ed(1)),
+    );
     for program in [Program::Works, Program::Absent, Program::Lies] {
         let world = World::new(ONE);
         *world.host.program.borrow_mut() = program;
@@ -256,9 +369,26 @@ fn f46_all_lines_of_a_key_reach_the_fragment_and_what_the_program_makes_of_it() 
 }
 
 fn wanted(text: &str) -> Desired {
-    let document = document::parse(text.as_bytes(), &Rules { line: rules(), allow_private_key: false }).unwrap();
-    let at = Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC, standing: None };
-    desired(&[&document], &[], &[&UserName::parse("a").unwrap()], &at, ExpiryForm::Utc)
+    let document = document::parse(
+        text.as_bytes(),
+        &Rules {
+            line: rules(),
+            allow_private_key: false,
+        },
+    )
+    .unwrap();
+    let at = Moment {
+        now: "2026-11-22T00:00:00Z".parse().unwrap(),
+        zone: TimeZone::UTC,
+        standing: None,
+    };
+    desired(
+        &[&document],
+        &[],
+        &[&UserName::parse("a").unwrap()],
+        &at,
+        ExpiryForm::Utc,
+    )
 }
 
 fn some_lines() -> impl Strategy<Value = String> {

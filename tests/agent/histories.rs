@@ -18,31 +18,61 @@ use crate::world::{A, World};
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 #[test]
 fn after_a_first_cycle_that_could_not_save_nobody_says_that_a_state_was_lost() {
-    for config in [ONE.to_owned(), ONE.replace("[[", "[policy]\nmin_keys = 0\n[[")] {
+    for config in [
+        ONE.to_owned(),
+        ONE.replace("[[", "[policy]\nmin_keys = 0\n[["),
+    ] {
         let world = World::new(&config);
-        let keys = if config == ONE { format!("{{\"public_key\":\"{}\"}}", ed(1)) } else { String::new() };
-        world.publish("file:/k", "1", &format!("{{\"version\":1,\"serial\":3,\"keys\":[{keys}]}}"));
+        let keys = if config == ONE {
+            format!("{{\"public_key\":\"{}\"}}", ed(1))
+        } else {
+            String::new()
+        };
+        world.publish(
+            "file:/k",
+            "1",
+            &format!("{{\"version\":1,\"serial\":3,\"keys\":[{keys}]}}"),
+        );
         let mut history = History::default();
         for _ in 0..2 {
             let mut store = Store::open(world.state.path()).unwrap();
             std::fs::remove_dir_all(world.state.path()).unwrap();
             let outcome = history.complete(world.cycle_in(&mut store, Intent::default()), None);
             assert!(
-                outcome.faults.iter().any(|fault| fault.text.contains("cannot write to the state directory")),
+                outcome
+                    .faults
+                    .iter()
+                    .any(|fault| fault.text.contains("cannot write to the state directory")),
                 "{outcome:#?}"
             );
-            assert!(!outcome.faults.iter().any(|fault| fault.text.contains("it was lost")), "{outcome:#?}");
+            assert!(
+                !outcome
+                    .faults
+                    .iter()
+                    .any(|fault| fault.text.contains("it was lost")),
+                "{outcome:#?}"
+            );
             // By way of the status file, as after a restart.
             let written = serde_json::to_string(&outcome).unwrap();
             history = History::new(Some(serde_json::from_str(&written).unwrap()));
         }
         let outcome = history.complete(world.cycle(), None);
-        assert_eq!((outcome.status, outcome.faults.len()), (Status::Ok, 0), "{outcome:#?}");
+        assert_eq!(
+            (outcome.status, outcome.faults.len()),
+            (Status::Ok, 0),
+            "{outcome:#?}"
+        );
         history.remember(outcome);
         // A state that was there, and is gone, is told of.
         std::fs::remove_dir_all(world.state.path()).unwrap();
         let outcome = history.complete(world.cycle(), None);
-        assert!(outcome.faults.iter().any(|fault| fault.text.contains("it was lost")), "{outcome:#?}");
+        assert!(
+            outcome
+                .faults
+                .iter()
+                .any(|fault| fault.text.contains("it was lost")),
+            "{outcome:#?}"
+        );
     }
 }
 
@@ -57,7 +87,11 @@ struct Running {
 
 impl Running {
     fn new(config: &str) -> Self {
-        Self { world: World::new(config), history: History::default(), begun: false }
+        Self {
+            world: World::new(config),
+            history: History::default(),
+            begun: false,
+        }
     }
 
     fn pass(&self, time: SignedDuration) {
@@ -85,7 +119,10 @@ impl Running {
 #[test]
 fn each_key_is_told_with_account_path_fingerprint_comment_document_and_serial() {
     let mut node = Running::new(ONE);
-    let json = format!(r#"{{"version":1,"name":"set","serial":3,"keys":[{{"public_key":"{} ops"}}]}}"#, ed(1));
+    let json = format!(
+        r#"{{"version":1,"name":"set","serial":3,"keys":[{{"public_key":"{} ops"}}]}}"#,
+        ed(1)
+    );
     node.world.publish("file:/k", "1", &json);
     let (_, told) = node.cycle();
     assert_eq!(
@@ -93,20 +130,40 @@ fn each_key_is_told_with_account_path_fingerprint_comment_document_and_serial() 
         [Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeysInForce]
     );
     let key = &told[1];
-    assert_eq!((key.account.as_deref(), key.path.as_deref()), (Some("a"), Some(A)));
-    assert_eq!((key.fingerprint.clone(), key.comment.as_deref()), (Some(print(&ed(1))), Some("ops")));
-    assert_eq!((key.document.as_deref(), key.serial.as_deref()), (Some("set"), Some("3")));
-    assert_eq!(told[2].keys, Some(format!("{} ssh-ed25519 ops", print(&ed(1)))));
-    assert!(told.iter().all(|entry| entry.message.starts_with(entry.kind.words())), "{told:?}");
+    assert_eq!(
+        (key.account.as_deref(), key.path.as_deref()),
+        (Some("a"), Some(A))
+    );
+    assert_eq!(
+        (key.fingerprint.clone(), key.comment.as_deref()),
+        (Some(print(&ed(1))), Some("ops"))
+    );
+    assert_eq!(
+        (key.document.as_deref(), key.serial.as_deref()),
+        (Some("set"), Some("3"))
+    );
+    assert_eq!(
+        told[2].keys,
+        Some(format!("{} ssh-ed25519 ops", print(&ed(1))))
+    );
+    assert!(
+        told.iter()
+            .all(|entry| entry.message.starts_with(entry.kind.words())),
+        "{told:?}"
+    );
 }
 
 #[test]
 fn f32_a_state_that_lasts_is_told_once_whatever_it_is() {
     let mut node = Running::new(TWO);
-    assert_eq!(node.next().1, [Kind::SourceFailed, Kind::AccountFailed, Kind::AccountFailed]);
+    assert_eq!(
+        node.next().1,
+        [Kind::SourceFailed, Kind::AccountFailed, Kind::AccountFailed]
+    );
     let quiet = |node: &mut Running| (0..50).all(|_| node.next().1.is_empty());
     assert!(quiet(&mut node));
-    node.world.publish("file:/k", "1", &format!("{}\nssh-dss AAAA bad\n", ed(1)));
+    node.world
+        .publish("file:/k", "1", &format!("{}\nssh-dss AAAA bad\n", ed(1)));
     assert!(node.next().1.contains(&Kind::KeyAdded));
     assert!(quiet(&mut node));
     node.world.fail("file:/k", Class::Transient);
@@ -122,9 +179,13 @@ fn f32_a_state_that_lasts_is_told_once_whatever_it_is() {
     node.world.publish("file:/k", "3", &format!("{}\n", ed(2)));
     let (outcome, told) = node.next();
     assert_eq!(outcome.status, Status::Ok);
-    for kind in
-        [Kind::SourceRecovered, Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeyRemoved, Kind::AccountRecovered]
-    {
+    for kind in [
+        Kind::SourceRecovered,
+        Kind::DocumentAccepted,
+        Kind::KeyAdded,
+        Kind::KeyRemoved,
+        Kind::AccountRecovered,
+    ] {
         assert!(told.contains(&kind), "{kind:?} of {told:?}");
     }
     assert!(quiet(&mut node));
@@ -160,15 +221,34 @@ fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
             node.history = History::default();
         }
         let (outcome, told) = node.cycle();
-        let expected = if hour <= 24 { Status::Stale } else { Status::Failed };
-        assert_eq!((outcome.status, outcome.sources[0].fetched), (expected, Some(good)), "hour {hour}");
-        let words = ["injected", "for longer than max_stale"].map(|words| outcome.detail.contains(words));
+        let expected = if hour <= 24 {
+            Status::Stale
+        } else {
+            Status::Failed
+        };
+        assert_eq!(
+            (outcome.status, outcome.sources[0].fetched),
+            (expected, Some(good)),
+            "hour {hour}"
+        );
+        let words =
+            ["injected", "for longer than max_stale"].map(|words| outcome.detail.contains(words));
         assert_eq!(words, [true, hour > 24], "hour {hour}: {}", outcome.detail);
         assert_eq!(outcome.faults.len(), 1, "{:?}", outcome.faults);
         let again = node.world.cycle_kept(&outcome, *node.world.now.borrow());
-        let again = node.history.complete(again, Some(SignedDuration::from_hours(24)));
-        assert_eq!((again.status, &again.detail), (outcome.status, &outcome.detail), "hour {hour}: said once");
-        assert_eq!(told.is_empty(), ![1, 25, 30].contains(&hour), "hour {hour}: {told:?}");
+        let again = node
+            .history
+            .complete(again, Some(SignedDuration::from_hours(24)));
+        assert_eq!(
+            (again.status, &again.detail),
+            (outcome.status, &outcome.detail),
+            "hour {hour}: said once"
+        );
+        assert_eq!(
+            told.is_empty(),
+            ![1, 25, 30].contains(&hour),
+            "hour {hour}: {told:?}"
+        );
         assert_eq!(outcome.last_success.is_some(), hour < 30);
     }
     assert_eq!(node.world.host.text(A), block(&[&ed(1)]));
@@ -181,14 +261,23 @@ fn drift_is_told_apart_from_what_was_published() {
     let mut node = Running::new(ONE);
     node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     node.cycle();
-    node.world.publish("file:/k", "2", &format!("{}\n{}\n", ed(1), ed(2)));
+    node.world
+        .publish("file:/k", "2", &format!("{}\n{}\n", ed(1), ed(2)));
     assert!(!node.next().1.contains(&Kind::DriftRepaired));
     node.world.host.set(A, &block(&[&ed(1), &ed(9)]));
     let (outcome, told) = node.next();
-    assert_eq!((outcome.status, outcome.accounts[0].repairs), (Status::Ok, 1));
-    assert_eq!(told, [Kind::DriftRepaired, Kind::KeyAdded, Kind::KeyRemoved]);
+    assert_eq!(
+        (outcome.status, outcome.accounts[0].repairs),
+        (Status::Ok, 1)
+    );
+    assert_eq!(
+        told,
+        [Kind::DriftRepaired, Kind::KeyAdded, Kind::KeyRemoved]
+    );
     // The first cycle with another configuration proves nothing about others.
-    node.world.config.push_str("[policy]\nmin_rsa_bits = 3072\n");
+    node.world
+        .config
+        .push_str("[policy]\nmin_rsa_bits = 3072\n");
     node.world.host.set(A, "");
     assert_eq!(node.next().1, [Kind::KeyAdded, Kind::KeyAdded]);
 }
@@ -206,7 +295,15 @@ fn a_rival_writer_is_named_after_the_third_repair_in_a_row_until_he_rests() {
         let (outcome, told) = node.next();
         let named = told.contains(&Kind::RivalWriter);
         assert_eq!(named, minute == 60, "minute {minute}: {told:?}");
-        assert_eq!(outcome.status, if minute < 60 { Status::Ok } else { Status::Degraded }, "minute {minute}");
+        assert_eq!(
+            outcome.status,
+            if minute < 60 {
+                Status::Ok
+            } else {
+                Status::Degraded
+            },
+            "minute {minute}"
+        );
     }
     let (last, _) = (0..60).map(|_| node.next()).last().unwrap();
     assert_eq!(last.status, Status::Ok, "he rests");
@@ -225,7 +322,14 @@ fn a_rival_writer_is_named_also_where_each_cycle_is_a_process_of_its_own() {
         let (outcome, told) = node.next();
         assert!(told.contains(&Kind::DriftRepaired), "{told:?}");
         assert_eq!(outcome.accounts[0].repairs, repair);
-        assert_eq!(outcome.status, if repair < 3 { Status::Ok } else { Status::Degraded });
+        assert_eq!(
+            outcome.status,
+            if repair < 3 {
+                Status::Ok
+            } else {
+                Status::Degraded
+            }
+        );
     }
 }
 
@@ -275,8 +379,15 @@ fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
     };
     let follows = |outcome: &Outcome, at: usize| {
         let account = &outcome.accounts[at];
-        let keys: Vec<String> = account.in_force.iter().map(|key| key.fingerprint.to_string()).collect();
-        (account.document.serial.map(|serial| serial.to_string()), keys)
+        let keys: Vec<String> = account
+            .in_force
+            .iter()
+            .map(|key| key.fingerprint.to_string())
+            .collect();
+        (
+            account.document.serial.map(|serial| serial.to_string()),
+            keys,
+        )
     };
     let print = |key: &str| vec![print(key)];
     node.world.publish("file:/k", "1", &json(1, &ed(1)));
@@ -291,9 +402,16 @@ fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
         assert_eq!(Summary::of(&outcome).unwrap().keyset, "w/1");
     }
     node.history = History::default();
-    assert_eq!(follows(&node.cycle().0, 0), (None, vec![]), "whoever does not know says nothing");
+    assert_eq!(
+        follows(&node.cycle().0, 0),
+        (None, vec![]),
+        "whoever does not know says nothing"
+    );
     node.world.host.broken.borrow_mut().clear();
-    assert_eq!(follows(&node.cycle().0, 0), (Some("2".to_owned()), print(&ed(2))));
+    assert_eq!(
+        follows(&node.cycle().0, 0),
+        (Some("2".to_owned()), print(&ed(2)))
+    );
 }
 
 #[test]
@@ -309,8 +427,18 @@ fn a_node_does_not_claim_a_document_that_is_held_for_one_of_its_accounts() {
     assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/1");
     node.world.publish("file:/k", "2", &json(2, r#"["a"]"#));
     let held = (0..3).map(|_| node.cycle().0).last().unwrap();
-    assert_eq!((held.accounts[0].document.serial.is_some(), held.accounts[1].status), (true, Status::Stale));
-    assert_eq!(Summary::of(&held).unwrap().keyset, "w/1", "bob still has the keys of the old one");
+    assert_eq!(
+        (
+            held.accounts[0].document.serial.is_some(),
+            held.accounts[1].status
+        ),
+        (true, Status::Stale)
+    );
+    assert_eq!(
+        Summary::of(&held).unwrap().keyset,
+        "w/1",
+        "bob still has the keys of the old one"
+    );
     node.world.publish("file:/k", "3", &json(3, r#"["a","b"]"#));
     assert_eq!(Summary::of(&node.cycle().0).unwrap().keyset, "w/3");
 }
@@ -318,7 +446,10 @@ fn a_node_does_not_claim_a_document_that_is_held_for_one_of_its_accounts() {
 #[test]
 fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_opens() {
     let mut node = Running::new(ONE);
-    let coming = format!(r#"{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}"#, ed(2));
+    let coming = format!(
+        r#"{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}"#,
+        ed(2)
+    );
     let json = format!(r#"{{"version":1,"keys":[{coming}]}}"#);
     let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
     for before in [None, Some(format!("{}\n", ed(1)))] {
@@ -329,10 +460,18 @@ fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_open
         }
         node.world.publish("file:/k", "1", &json);
         let (held, _) = node.cycle();
-        assert!(held.status > Status::Ok && held.detail.contains("min_keys"), "{}", held.detail);
+        assert!(
+            held.status > Status::Ok && held.detail.contains("min_keys"),
+            "{}",
+            held.detail
+        );
         assert_eq!(held.next_change, Some(opens), "{before:?}");
         let after = node.world.cycle_kept(&held, opens);
-        assert_eq!((after.status, after.next_change), (Status::Ok, None), "{before:?}");
+        assert_eq!(
+            (after.status, after.next_change),
+            (Status::Ok, None),
+            "{before:?}"
+        );
         assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
     }
 }
@@ -340,14 +479,29 @@ fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_open
 #[test]
 fn a_document_is_stale_from_the_moment_at_which_it_expires_and_nobody_is_asked() {
     let mut node = Running::new(ONE);
-    let json = |more: &str| format!(r#"{{"version":1{more},"keys":[{{"public_key":"{}"}}]}}"#, ed(1));
+    let json = |more: &str| {
+        format!(
+            r#"{{"version":1{more},"keys":[{{"public_key":"{}"}}]}}"#,
+            ed(1)
+        )
+    };
     let expires: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    node.world.publish("file:/k", "1", &json(r#","expires":"2026-11-22T10:00:00Z""#));
+    node.world.publish(
+        "file:/k",
+        "1",
+        &json(r#","expires":"2026-11-22T10:00:00Z""#),
+    );
     let (before, _) = node.cycle();
-    assert_eq!((before.status, before.next_change), (Status::Ok, Some(expires)));
+    assert_eq!(
+        (before.status, before.next_change),
+        (Status::Ok, Some(expires))
+    );
     node.world.publish("file:/k", "2", &json(""));
     let after = node.world.cycle_kept(&before, expires);
-    assert_eq!((after.status, after.next_change, after.changed()), (Status::Stale, None, false));
+    assert_eq!(
+        (after.status, after.next_change, after.changed()),
+        (Status::Stale, None, false)
+    );
     assert!(after.detail.contains("expired at"), "{}", after.detail);
 }
 
@@ -359,24 +513,38 @@ fn another_query_of_the_same_source_forgets_nothing_before_something_of_it_is_ac
     for (before, after, key) in [(plain, other, 1), (other, plain, 2)] {
         world.config = config(before);
         world.publish(before, "1", &format!("{}\n", ed(key)));
-        assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(key)])));
+        assert_eq!(
+            (world.cycle().status, world.host.text(A)),
+            (Status::Ok, block(&[&ed(key)]))
+        );
         world.config = config(after);
         world.fail(after, Class::Transient);
         for _ in 0..2 {
             world.host.set(A, "");
             let outcome = world.cycle();
-            assert_eq!((outcome.status, world.host.text(A)), (Status::Stale, block(&[&ed(key)])), "{after}");
+            assert_eq!(
+                (outcome.status, world.host.text(A)),
+                (Status::Stale, block(&[&ed(key)])),
+                "{after}"
+            );
             let again = world.cycle_kept(&outcome, *world.now.borrow());
             assert_eq!((again.status, again.changed()), (Status::Stale, false));
         }
         // Of the same version, as far as its name tells: it is fetched all the same.
         world.publish(after, "1", &format!("{}\n", ed(key + 1)));
-        assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(key + 1)])));
+        assert_eq!(
+            (world.cycle().status, world.host.text(A)),
+            (Status::Ok, block(&[&ed(key + 1)]))
+        );
         let store = Store::open(world.state.path()).unwrap();
         assert_eq!(store.state().sources.keys().collect::<Vec<_>>(), [after]);
     }
     world.config = config("s3://b/another");
-    assert_eq!(world.cycle().sources[0].status, Status::Failed, "another object is another source");
+    assert_eq!(
+        world.cycle().sources[0].status,
+        Status::Failed,
+        "another object is another source"
+    );
 }
 
 #[test]
@@ -396,13 +564,28 @@ fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
     for wrong in ["2026-11-22T09:00:00Z", "1970-01-01T00:00:05Z"] {
         *node.world.now.borrow_mut() = wrong.parse().unwrap();
         let (outcome, told) = node.cycle();
-        assert_eq!((outcome.status, node.world.host.text(A)), (Status::Degraded, right.clone()), "{wrong}");
-        assert!(outcome.detail.contains("the clock stands at"), "{}", outcome.detail);
-        assert_eq!(told.len(), usize::from(wrong.starts_with("2026")), "told once: {told:?}");
+        assert_eq!(
+            (outcome.status, node.world.host.text(A)),
+            (Status::Degraded, right.clone()),
+            "{wrong}"
+        );
+        assert!(
+            outcome.detail.contains("the clock stands at"),
+            "{}",
+            outcome.detail
+        );
+        assert_eq!(
+            told.len(),
+            usize::from(wrong.starts_with("2026")),
+            "told once: {told:?}"
+        );
     }
     *node.world.now.borrow_mut() = "2026-11-22T12:00:00Z".parse().unwrap();
     let (outcome, _) = node.cycle();
-    assert_eq!((outcome.status, node.world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+    assert_eq!(
+        (outcome.status, node.world.host.text(A)),
+        (Status::Ok, block(&[&ed(1)]))
+    );
 }
 
 #[test]
@@ -421,7 +604,11 @@ fn f39_time_is_recorded_rarely_and_survives_restarts() {
     }
     assert_eq!(writes, 10, "ten hours");
     let store = Store::open(node.world.state.path()).unwrap();
-    let age = node.world.now.borrow().duration_since(store.state().clock.unwrap());
+    let age = node
+        .world
+        .now
+        .borrow()
+        .duration_since(store.state().clock.unwrap());
     assert!(age < SignedDuration::from_hours(1), "{age}");
 }
 
@@ -432,9 +619,19 @@ fn a_cycle_that_cannot_begin_keeps_what_was_known_of_the_accounts() {
     let (good, _) = node.cycle();
     let gone = Fault::new(FaultCode::StateUnusable, Subject::State, "the disk is gone");
     let outcome = node.history.not_begun(gone, good.finished, good.finished);
-    assert_eq!((outcome.status, outcome.accounts[0].in_force.len(), outcome.changed()), (Status::Failed, 1, false));
+    assert_eq!(
+        (
+            outcome.status,
+            outcome.accounts[0].in_force.len(),
+            outcome.changed()
+        ),
+        (Status::Failed, 1, false)
+    );
     let told = entries(node.history.last(), &outcome, false);
-    assert_eq!(told.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Fault]);
+    assert_eq!(
+        told.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
+        [Kind::Fault]
+    );
     node.history.remember(outcome.clone());
     assert!(entries(node.history.last(), &outcome, false).is_empty());
 }
@@ -447,11 +644,24 @@ fn a_file_that_is_filled_with_lines_does_not_fill_the_journal_too() {
     node.cycle();
     let count = |told: &[Kind], kind| told.iter().filter(|other| **other == kind).count();
     for (lines, named, more) in [(100, 100, 0), (101, 100, 1), (1_000, 100, 1)] {
-        let fill: String = (1..=lines).map(|at| format!("{} {at}\n", ed(10 + at))).collect();
+        let fill: String = (1..=lines)
+            .map(|at| format!("{} {at}\n", ed(10 + at)))
+            .collect();
         node.world.host.set(A, &(two.clone() + &fill));
         let (outcome, told) = node.next();
-        assert_eq!((count(&told, Kind::KeyRemoved), count(&told, Kind::KeysRemoved)), (named, more), "{lines}");
-        assert_eq!(outcome.accounts[0].removed.len(), usize::from(lines), "the outcome has them all");
+        assert_eq!(
+            (
+                count(&told, Kind::KeyRemoved),
+                count(&told, Kind::KeysRemoved)
+            ),
+            (named, more),
+            "{lines}"
+        );
+        assert_eq!(
+            outcome.accounts[0].removed.len(),
+            usize::from(lines),
+            "the outcome has them all"
+        );
     }
     // What was in force is named in any flood, also behind it.
     node.world.publish("file:/k", "2", &format!("{}\n", ed(1)));
@@ -460,7 +670,17 @@ fn a_file_that_is_filled_with_lines_does_not_fill_the_journal_too() {
     node.pass(MINUTE);
     let (_, told) = node.cycle();
     let gone = print(&ed(2));
-    assert!(told.iter().any(|e| e.kind == Kind::KeyRemoved && e.fingerprint.as_ref() == Some(&gone)));
-    let more: Vec<&str> = told.iter().filter(|e| e.kind == Kind::KeysRemoved).map(|e| e.message.as_str()).collect();
-    assert!(more.len() == 1 && more[0].contains(": 900 that were never ours"), "{more:?}");
+    assert!(
+        told.iter()
+            .any(|e| e.kind == Kind::KeyRemoved && e.fingerprint.as_ref() == Some(&gone))
+    );
+    let more: Vec<&str> = told
+        .iter()
+        .filter(|e| e.kind == Kind::KeysRemoved)
+        .map(|e| e.message.as_str())
+        .collect();
+    assert!(
+        more.len() == 1 && more[0].contains(": 900 that were never ours"),
+        "{more:?}"
+    );
 }

@@ -43,9 +43,23 @@ impl Home {
 
     /// A home that is there already.
     pub(crate) fn at(root: &Path) -> Self {
-        let uid = if is_root() { STRANGER } else { nix::unistd::geteuid().as_raw() };
-        let gid = if is_root() { STRANGER } else { nix::unistd::getegid().as_raw() };
-        Self { outside: root.join("outside"), path: root.join("home"), uid, gid, keep: None }
+        let uid = if is_root() {
+            STRANGER
+        } else {
+            nix::unistd::geteuid().as_raw()
+        };
+        let gid = if is_root() {
+            STRANGER
+        } else {
+            nix::unistd::getegid().as_raw()
+        };
+        Self {
+            outside: root.join("outside"),
+            path: root.join("home"),
+            uid,
+            gid,
+            keep: None,
+        }
     }
 
     pub(crate) fn with_ssh(self) -> Self {
@@ -55,7 +69,12 @@ impl Home {
 
     pub(crate) fn account(&self) -> Account {
         let user = UserName::parse("stranger").unwrap();
-        Account { user, uid: self.uid, gid: self.gid, home: self.path.clone() }
+        Account {
+            user,
+            uid: self.uid,
+            gid: self.gid,
+            home: self.path.clone(),
+        }
     }
 
     pub(crate) fn target(&self) -> Target {
@@ -63,7 +82,15 @@ impl Home {
     }
 
     pub(crate) fn target_at(&self, below: &str) -> Target {
-        Target { mends: true, ..Target::new(self.account(), Place::Home { below: below.into() }) }
+        Target {
+            mends: true,
+            ..Target::new(
+                self.account(),
+                Place::Home {
+                    below: below.into(),
+                },
+            )
+        }
     }
 
     pub(crate) fn file(&self) -> PathBuf {
@@ -87,7 +114,11 @@ impl Home {
     /// Owner and mode are what sshd and the user need.
     pub(crate) fn assert_owned(&self, path: &Path, mode: u32) {
         let found = fs::symlink_metadata(path).unwrap();
-        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), (self.uid, self.gid, mode), "{path:?}");
+        assert_eq!(
+            (found.uid(), found.gid(), found.mode() & 0o7777),
+            (self.uid, self.gid, mode),
+            "{path:?}"
+        );
     }
 
     /// Reads and replaces in one go, as the agent does.
@@ -105,19 +136,26 @@ pub(crate) fn sync(target: &Target, content: &[u8]) -> Result<Replaced, HostErro
 
 /// A directory where fsync costs nothing, for tests that do it hundreds of times.
 pub(crate) fn in_memory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// The names in a directory, sorted.
 pub(crate) fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
 
 /// An error with all its causes, as `main` prints it.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {}", chain(cause))).unwrap_or_default();
+    let cause = error
+        .source()
+        .map(|cause| format!(": {}", chain(cause)))
+        .unwrap_or_default();
     format!("{error}{cause}")
 }

@@ -13,7 +13,17 @@ const NEW: &[u8] = b"ssh-ed25519 AAAA new\n";
 
 fn tmpfs(options: &str, body: impl FnOnce(Home)) {
     let root = tempfile::tempdir().unwrap();
-    run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", root.path().to_str().unwrap()]);
+    run(
+        "mount",
+        &[
+            "-t",
+            "tmpfs",
+            "-o",
+            options,
+            "tmpfs",
+            root.path().to_str().unwrap(),
+        ],
+    );
     let home = Home::below(root.path()).with_ssh();
     home.put(&home.file(), OLD, 0o600);
     body(home);
@@ -36,14 +46,26 @@ fn f02_a_full_disk_leaves_the_old_file_and_is_named() {
     with_own_mounts(|| {
         tmpfs("size=256k", |home| {
             let large = vec![b'x'; 400_000];
-            assert_intact(&home, home.sync(&large), &["No space left on device", "the disk is full", FILE]);
+            assert_intact(
+                &home,
+                home.sync(&large),
+                &["No space left on device", "the disk is full", FILE],
+            );
 
             // Room for a part of the new file only.
             fs::write(home.outside.join("filler"), vec![b'x'; 200_000]).unwrap();
-            assert_intact(&home, home.sync(&vec![b'k'; 100_000]), &["No space left on device"]);
+            assert_intact(
+                &home,
+                home.sync(&vec![b'k'; 100_000]),
+                &["No space left on device"],
+            );
 
             fs::remove_file(home.outside.join("filler")).unwrap();
-            assert_eq!(home.sync(NEW).unwrap(), Replaced::Done, "it works again when there is room");
+            assert_eq!(
+                home.sync(NEW).unwrap(),
+                Replaced::Done,
+                "it works again when there is room"
+            );
         });
     });
 }
@@ -66,7 +88,9 @@ fn f02_a_full_disk_leaves_our_own_state_as_it_was() {
     with_own_mounts(|| {
         tmpfs("size=256k", |home| {
             write_durable(&home.outside, "state", OLD, 0o600).unwrap();
-            let text = chain(&write_durable(&home.outside, "state", &vec![b'x'; 400_000], 0o600).unwrap_err());
+            let text = chain(
+                &write_durable(&home.outside, "state", &vec![b'x'; 400_000], 0o600).unwrap_err(),
+            );
             assert!(text.contains("No space left on device"), "{text}");
             assert_eq!(fs::read(home.outside.join("state")).unwrap(), OLD);
             assert_eq!(names(&home.outside), ["state"]);
@@ -87,8 +111,16 @@ fn flags_are_named(home: &Home) {
             let again = home.sync(NEW);
             let at_rest = names(&ssh);
             run("chattr", &[clear, path]);
-            assert_eq!(at_rest, ["authorized_keys"], "no temporary file that nobody could remove");
-            assert_intact(home, result, &[word, path, &format!("chattr {clear} {path}")]);
+            assert_eq!(
+                at_rest,
+                ["authorized_keys"],
+                "no temporary file that nobody could remove"
+            );
+            assert_intact(
+                home,
+                result,
+                &[word, path, &format!("chattr {clear} {path}")],
+            );
             assert!(again.is_err());
         }
     }
@@ -111,7 +143,10 @@ fn f20_immutable_and_append_only_on_ext4_are_named_and_nothing_is_written() {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
-        let (image, root) = (directory.path().join("image"), directory.path().join("root"));
+        let (image, root) = (
+            directory.path().join("image"),
+            directory.path().join("root"),
+        );
         fs::create_dir(&root).unwrap();
         fs::File::create(&image).unwrap().set_len(8 << 20).unwrap();
         let (image, root) = (image.to_str().unwrap(), root.to_str().unwrap());
@@ -133,8 +168,19 @@ fn f20_a_read_only_mount_is_named_and_the_old_file_stays_readable() {
             let path = home.path.to_str().unwrap();
             run("mount", &["--bind", path, path]);
             run("mount", &["-o", "remount,bind,ro", path]);
-            assert_intact(&home, home.sync(NEW), &["Read-only file system", "mounted read-only", "remount"]);
-            assert_eq!(Node::default().read(&home.target()).unwrap().content.unwrap(), OLD);
+            assert_intact(
+                &home,
+                home.sync(NEW),
+                &["Read-only file system", "mounted read-only", "remount"],
+            );
+            assert_eq!(
+                Node::default()
+                    .read(&home.target())
+                    .unwrap()
+                    .content
+                    .unwrap(),
+                OLD
+            );
         });
     });
 }

@@ -19,7 +19,9 @@ fn assert_link_refused(home: &Home, below: &str, link: &Path) {
     let target = home.target_at(below);
     for result in [
         Node::default().read(&target).map(|_| ()),
-        Node::default().replace(&target, &Stamp::absent(), KEYS).map(|_| ()),
+        Node::default()
+            .replace(&target, &Stamp::absent(), KEYS)
+            .map(|_| ()),
     ] {
         match result {
             Err(HostError::Link { path, .. }) => assert_eq!(path, link),
@@ -28,9 +30,15 @@ fn assert_link_refused(home: &Home, below: &str, link: &Path) {
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(Node::default().read(&target), Err(HostError::Link { .. })));
+    assert!(matches!(
+        Node::default().read(&target),
+        Err(HostError::Link { .. })
+    ));
     assert_eq!(state(&home.outside), before);
-    assert!(fs::symlink_metadata(link).unwrap().is_symlink(), "the link itself stays");
+    assert!(
+        fs::symlink_metadata(link).unwrap().is_symlink(),
+        "the link itself stays"
+    );
 }
 
 fn state(directory: &Path) -> Vec<(String, u64, i64, i64, u32, Vec<u8>)> {
@@ -39,8 +47,19 @@ fn state(directory: &Path) -> Vec<(String, u64, i64, i64, u32, Vec<u8>)> {
         .map(|name| {
             let path = directory.join(&name);
             let found = fs::symlink_metadata(&path).unwrap();
-            let content = if found.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-            (name, found.ino(), found.ctime(), found.ctime_nsec(), found.mode(), content)
+            let content = if found.is_file() {
+                fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
+            (
+                name,
+                found.ino(),
+                found.ctime(),
+                found.ctime_nsec(),
+                found.mode(),
+                content,
+            )
         })
         .collect()
 }
@@ -64,7 +83,11 @@ fn f13_a_dangling_link_makes_no_file_at_its_end() {
 #[test]
 fn f14_a_link_in_place_of_the_ssh_directory_is_not_followed() {
     let home = Home::new();
-    home.put(&home.outside.join("authorized_keys"), b"somebody else's\n", 0o600);
+    home.put(
+        &home.outside.join("authorized_keys"),
+        b"somebody else's\n",
+        0o600,
+    );
     symlink(&home.outside, home.path.join(".ssh")).unwrap();
     assert_link_refused(&home, FILE, &home.path.join(".ssh"));
 }
@@ -87,7 +110,9 @@ fn f13_a_link_that_appears_between_read_and_replace_is_not_followed() {
     fs::remove_file(home.file()).unwrap();
     symlink(home.outside.join("victim"), home.file()).unwrap();
     let before = state(&home.outside);
-    let result = Node::default().replace(&home.target(), &seen.stamp, KEYS).unwrap();
+    let result = Node::default()
+        .replace(&home.target(), &seen.stamp, KEYS)
+        .unwrap();
     assert_eq!(result, Replaced::ChangedMeanwhile);
     assert_eq!(state(&home.outside), before);
 }
@@ -95,9 +120,18 @@ fn f13_a_link_that_appears_between_read_and_replace_is_not_followed() {
 #[test]
 fn f13_paths_that_lead_out_of_the_home_are_refused() {
     let home = Home::new();
-    for below in ["../outside/x", "/etc/shadow", "..", "", ".ssh/../../outside/x"] {
+    for below in [
+        "../outside/x",
+        "/etc/shadow",
+        "..",
+        "",
+        ".ssh/../../outside/x",
+    ] {
         let result = Node::default().replace(&home.target_at(below), &Stamp::absent(), KEYS);
-        assert!(matches!(result, Err(HostError::Path { .. })), "{below}: {result:?}");
+        assert!(
+            matches!(result, Err(HostError::Path { .. })),
+            "{below}: {result:?}"
+        );
     }
     assert!(names(&home.outside).is_empty());
 }
@@ -114,7 +148,10 @@ fn f13_root_works_with_the_identity_of_the_account_and_not_with_its_own() {
     fs::set_permissions(home.path.join(".ssh"), fs::Permissions::from_mode(0o775)).unwrap();
     let error = home.sync(KEYS).unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("belongs to uid 0 with mode 0775") && text.contains("ermission denied"), "{text}");
+    assert!(
+        text.contains("belongs to uid 0 with mode 0775") && text.contains("ermission denied"),
+        "{text}"
+    );
     assert!(names(&home.path.join(".ssh")).is_empty());
 }
 
@@ -125,7 +162,10 @@ fn f15_whatever_is_no_regular_file_is_named_at_once() {
     let begun = Instant::now();
     let expect = |kind: &str| {
         let text = node.read(&home.target()).unwrap_err().to_string();
-        assert!(text.contains(kind) && text.contains("authorized_keys"), "{kind}: {text}");
+        assert!(
+            text.contains(kind) && text.contains("authorized_keys"),
+            "{kind}: {text}"
+        );
     };
     nix::unistd::mkfifo(&home.file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     chown(home.file(), Some(home.uid), Some(home.gid)).unwrap();
@@ -151,9 +191,17 @@ fn f15_whatever_is_no_regular_file_is_named_at_once() {
 fn f16_a_sparse_giant_is_refused_at_once() {
     let home = Home::new().with_ssh();
     home.put(&home.file(), b"", 0o600);
-    File::options().write(true).open(home.file()).unwrap().set_len(200 << 30).unwrap();
+    File::options()
+        .write(true)
+        .open(home.file())
+        .unwrap()
+        .set_len(200 << 30)
+        .unwrap();
     let begun = Instant::now();
-    assert!(matches!(Node::default().read(&home.target()), Err(HostError::TooLarge { .. })));
+    assert!(matches!(
+        Node::default().read(&home.target()),
+        Err(HostError::TooLarge { .. })
+    ));
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
@@ -180,7 +228,9 @@ fn f17_leftovers_are_swept_and_hostile_names_neither_block_nor_are_touched() {
 #[test]
 fn f17_a_file_that_another_process_is_writing_is_not_swept() {
     let home = Home::new().with_ssh();
-    let busy = home.path.join(".ssh/.authorized_keys.authkeysd-0123456789abcdef");
+    let busy = home
+        .path
+        .join(".ssh/.authorized_keys.authkeysd-0123456789abcdef");
     home.put(&busy, b"half", 0o600);
     let writer = File::open(&busy).unwrap();
     writer.lock().unwrap();
@@ -219,7 +269,12 @@ fn f18_drift_of_owner_group_and_mode_is_seen_and_repaired() {
     home.put(&home.file(), KEYS, 0o664);
     let seen = Node::default().read(&home.target()).unwrap();
     assert!(seen.drifted);
-    assert_eq!(Node::default().replace(&home.target(), &seen.stamp, KEYS).unwrap(), Replaced::Done);
+    assert_eq!(
+        Node::default()
+            .replace(&home.target(), &seen.stamp, KEYS)
+            .unwrap(),
+        Replaced::Done
+    );
     assert!(!Node::default().read(&home.target()).unwrap().drifted);
     if is_root() {
         chown(home.file(), Some(0), None).unwrap();
@@ -228,7 +283,10 @@ fn f18_drift_of_owner_group_and_mode_is_seen_and_repaired() {
         home.sync(KEYS).unwrap();
         home.assert_owned(&home.file(), 0o600);
         chown(home.file(), None, Some(0)).unwrap();
-        assert!(Node::default().read(&home.target()).unwrap().drifted, "the group alone");
+        assert!(
+            Node::default().read(&home.target()).unwrap().drifted,
+            "the group alone"
+        );
         home.sync(KEYS).unwrap();
         home.assert_owned(&home.file(), 0o600);
         assert!(!Node::default().read(&home.target()).unwrap().drifted);
@@ -242,10 +300,20 @@ fn f18_a_file_that_its_own_account_cannot_read_is_mended_where_something_may_be_
         home.put(&home.file(), KEYS, mode);
         let mut looking = Node::default();
         looking.sweeps = false;
-        assert!(matches!(looking.read(&home.target()), Err(HostError::Unreadable { .. })), "{mode:o}");
+        assert!(
+            matches!(
+                looking.read(&home.target()),
+                Err(HostError::Unreadable { .. })
+            ),
+            "{mode:o}"
+        );
         home.assert_owned(&home.file(), mode);
         let seen = Node::default().read(&home.target()).unwrap();
-        assert_eq!((seen.content.as_deref(), seen.drifted), (Some(KEYS), true), "{mode:o}");
+        assert_eq!(
+            (seen.content.as_deref(), seen.drifted),
+            (Some(KEYS), true),
+            "{mode:o}"
+        );
         home.assert_owned(&home.file(), 0o600);
         fs::remove_file(home.file()).unwrap();
     }
@@ -253,7 +321,10 @@ fn f18_a_file_that_its_own_account_cannot_read_is_mended_where_something_may_be_
     if is_root() {
         home.put(&home.file(), b"root's own\n", 0o000);
         chown(home.file(), Some(0), Some(0)).unwrap();
-        assert!(matches!(Node::default().read(&home.target()), Err(HostError::Unreadable { .. })));
+        assert!(matches!(
+            Node::default().read(&home.target()),
+            Err(HostError::Unreadable { .. })
+        ));
         let found = fs::metadata(home.file()).unwrap();
         assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0));
     }
@@ -267,41 +338,72 @@ fn f19_a_file_that_sshd_could_not_read_as_the_user_is_named_with_its_repair() {
     let home = Home::new().with_ssh();
     home.put(&home.file(), b"old\n", 0o600);
     chown(home.file(), Some(0), Some(0)).unwrap();
-    let text = Node::default().read(&home.target()).unwrap_err().to_string();
-    assert!(text.contains("belongs to uid 0 with mode 0600") && text.contains("chown 60001"), "{text}");
+    let text = Node::default()
+        .read(&home.target())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("belongs to uid 0 with mode 0600") && text.contains("chown 60001"),
+        "{text}"
+    );
 }
 
 #[test]
 fn f13_a_system_path_through_a_directory_that_others_can_change_is_refused() {
     let home = Home::new();
     let root = home.path.parent().unwrap();
-    let file = |path: &Path| Target::new(home.account(), Place::System { path: path.to_owned() });
+    let file = |path: &Path| {
+        Target::new(
+            home.account(),
+            Place::System {
+                path: path.to_owned(),
+            },
+        )
+    };
 
     let good = root.join("authorized_keys.d/stranger");
     assert_eq!(Node::default().read(&file(&good)).unwrap().content, None);
     assert_eq!(sync(&file(&good), KEYS).unwrap(), Replaced::Done);
-    let (found, parent) = (fs::metadata(&good).unwrap(), fs::metadata(good.parent().unwrap()).unwrap());
+    let (found, parent) = (
+        fs::metadata(&good).unwrap(),
+        fs::metadata(good.parent().unwrap()).unwrap(),
+    );
     let running = nix::unistd::geteuid().as_raw();
     assert_eq!((found.uid(), found.mode() & 0o7777), (running, 0o644));
     assert_eq!((parent.uid(), parent.mode() & 0o7777), (running, 0o755));
 
     let two_absent = sync(&file(&root.join("x/y/stranger")), KEYS);
-    assert!(matches!(two_absent, Err(HostError::Io { .. })), "{two_absent:?}");
+    assert!(
+        matches!(two_absent, Err(HostError::Io { .. })),
+        "{two_absent:?}"
+    );
     // Sticky or not: somebody else's file could be there first, and its lines would be kept.
     for mode in [0o775, 0o1777] {
         fs::set_permissions(good.parent().unwrap(), fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(sync(&file(&good), KEYS), Err(HostError::Untrusted { .. })), "{mode:o}");
+        assert!(
+            matches!(sync(&file(&good), KEYS), Err(HostError::Untrusted { .. })),
+            "{mode:o}"
+        );
     }
     fs::set_permissions(good.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     symlink(good.parent().unwrap(), root.join("link")).unwrap();
-    assert!(matches!(sync(&file(&root.join("link/stranger")), KEYS), Err(HostError::Link { .. })));
+    assert!(matches!(
+        sync(&file(&root.join("link/stranger")), KEYS),
+        Err(HostError::Link { .. })
+    ));
     if is_root() {
         chown(&good, Some(STRANGER), None).unwrap();
-        assert!(Node::default().read(&file(&good)).unwrap().drifted, "a stranger owns a file that grants access");
+        assert!(
+            Node::default().read(&file(&good)).unwrap().drifted,
+            "a stranger owns a file that grants access"
+        );
         assert_eq!(sync(&file(&good), KEYS).unwrap(), Replaced::Done);
         assert_eq!(fs::metadata(&good).unwrap().uid(), 0);
         let result = sync(&file(&home.outside.join("stranger")), KEYS);
-        assert!(matches!(result, Err(HostError::Untrusted { .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(HostError::Untrusted { .. })),
+            "{result:?}"
+        );
     }
 }
 
@@ -312,12 +414,18 @@ fn f21_accounts_come_from_nss_and_an_unknown_one_is_an_error_of_its_own() {
     assert_eq!(me.uid, nix::unistd::geteuid().as_raw());
     assert_eq!(node.account(Some(&me.user)).unwrap(), me);
     let nobody = authkeys_core::user::UserName::parse("no-such-account-here").unwrap();
-    assert!(matches!(node.account(Some(&nobody)), Err(HostError::UnknownAccount { .. })));
+    assert!(matches!(
+        node.account(Some(&nobody)),
+        Err(HostError::UnknownAccount { .. })
+    ));
 
     // A home that does not exist is never made, whatever its name.
     let mut target = Home::new().target();
     target.account.home = "/nonexistent/home/stranger".into();
-    assert!(matches!(node.replace(&target, &Stamp::absent(), KEYS), Err(HostError::Io { .. })));
+    assert!(matches!(
+        node.replace(&target, &Stamp::absent(), KEYS),
+        Err(HostError::Io { .. })
+    ));
 }
 
 #[test]
@@ -327,6 +435,9 @@ fn without_root_only_ones_own_account_is_served() {
         assert_eq!(home.sync(KEYS).unwrap(), Replaced::Done);
         let mut target = home.target();
         target.account.uid += 1;
-        assert!(matches!(Node::default().read(&target), Err(HostError::NotPermitted { .. })));
+        assert!(matches!(
+            Node::default().read(&target),
+            Err(HostError::NotPermitted { .. })
+        ));
     });
 }

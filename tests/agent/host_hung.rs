@@ -30,7 +30,8 @@ fn f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on
         }
         let dead = Home::new();
         let server = Dead::default();
-        let session = fuser::spawn_mount2(server.clone(), &dead.path, &[MountOption::AllowOther]).unwrap();
+        let session =
+            fuser::spawn_mount2(server.clone(), &dead.path, &[MountOption::AllowOther]).unwrap();
         let up = UpAtTheEnd(server.clone());
         let node = node();
 
@@ -39,11 +40,20 @@ fn f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on
         assert!(begun.elapsed() < 2 * LIMIT);
         let text = hung.to_string();
         assert!(matches!(hung, HostError::Hung { .. }), "{text}");
-        assert!(text.contains("stranger") && text.contains(FILE) && text.contains("300ms"), "{text}");
+        assert!(
+            text.contains("stranger") && text.contains(FILE) && text.contains("300ms"),
+            "{text}"
+        );
 
         let begun = Instant::now();
-        assert!(matches!(node.read(&dead.target()), Err(HostError::StillHung { .. })));
-        assert!(begun.elapsed() < LIMIT / 2, "another thread was begun for it");
+        assert!(matches!(
+            node.read(&dead.target()),
+            Err(HostError::StillHung { .. })
+        ));
+        assert!(
+            begun.elapsed() < LIMIT / 2,
+            "another thread was begun for it"
+        );
 
         let alive = Home::new();
         let mut target = alive.target();
@@ -53,7 +63,10 @@ fn f37_a_home_on_a_dead_file_system_is_reported_in_time_and_other_accounts_go_on
         server.come_up();
         let begun = Instant::now();
         while node.read(&dead.target()).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(5), "never served again");
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "never served again"
+            );
             thread::sleep(Duration::from_millis(10));
         }
         drop(up);
@@ -72,15 +85,24 @@ fn f37_a_step_that_was_given_up_does_not_publish_when_it_wakes_up() {
 
     let node = node();
     let seen = node.read(&home.target()).unwrap();
-    assert!(matches!(node.replace(&home.target(), &seen.stamp, NEW), Err(HostError::Hung { .. })));
+    assert!(matches!(
+        node.replace(&home.target(), &seen.stamp, NEW),
+        Err(HostError::Hung { .. })
+    ));
     held.unlock().unwrap();
     let begun = Instant::now();
     while node.read(&home.target()).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the step never ended");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the step never ended"
+        );
         thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(fs::read(home.file()).unwrap(), OLD);
     assert_eq!(names(&home.path.join(".ssh")), ["authorized_keys"]);
     let seen = node.read(&home.target()).unwrap();
-    assert_eq!(node.replace(&home.target(), &seen.stamp, NEW).unwrap(), Replaced::Done);
+    assert_eq!(
+        node.replace(&home.target(), &seen.stamp, NEW).unwrap(),
+        Replaced::Done
+    );
 }

@@ -41,8 +41,17 @@ const OF_THE_THREAD: [&str; 15] = [
 ];
 
 /// Calls whose failure must never be swallowed.
-const MUST_SUCCEED: [&str; 9] =
-    ["setgroups", "setfsgid", "setfsuid", "mkdirat", "getrandom", "fchmod", "write", "fsync", "renameat"];
+const MUST_SUCCEED: [&str; 9] = [
+    "setgroups",
+    "setfsgid",
+    "setfsuid",
+    "mkdirat",
+    "getrandom",
+    "fchmod",
+    "write",
+    "fsync",
+    "renameat",
+];
 
 fn keys(letter: u8) -> Vec<u8> {
     let mut keys = vec![letter; LENGTH];
@@ -52,9 +61,14 @@ fn keys(letter: u8) -> Vec<u8> {
 
 /// The victim: waits for its tracer, replaces the file, and tells the outcome by its exit status.
 #[test]
-#[allow(clippy::exit, reason = "a process of its own, whose status is the outcome")]
+#[allow(
+    clippy::exit,
+    reason = "a process of its own, whose status is the outcome"
+)]
 fn victim() {
-    let Some(home) = std::env::var_os("AUTHKEYSD_TEST_VICTIM_HOME") else { return };
+    let Some(home) = std::env::var_os("AUTHKEYSD_TEST_VICTIM_HOME") else {
+        return;
+    };
     let home = Home::at(&PathBuf::from(home));
     let node = Node::default();
     let seen = node.read(&home.target()).unwrap();
@@ -101,7 +115,10 @@ fn wait_for(lines: &mut impl BufRead, word: &str) {
     let mut line = String::new();
     while !line.contains(word) {
         line.clear();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it was {word}");
+        assert!(
+            lines.read_line(&mut line).unwrap() > 0,
+            "it ended before it was {word}"
+        );
     }
 }
 
@@ -111,9 +128,20 @@ fn calls(root: &Path) -> Vec<(String, String)> {
     assert_eq!(attack(root, &["-o", log.to_str().unwrap()]), Some(DONE));
     let log = fs::read_to_string(log).unwrap();
     // The thread that renames is the one that writes.
-    let thread = log.lines().find(|line| line.contains("renameat")).unwrap().split(' ').next().unwrap();
+    let thread = log
+        .lines()
+        .find(|line| line.contains("renameat"))
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
     log.lines()
-        .filter_map(|line| line.strip_prefix(thread)?.trim_start().split_once('(').map(|(name, _)| (name, line)))
+        .filter_map(|line| {
+            line.strip_prefix(thread)?
+                .trim_start()
+                .split_once('(')
+                .map(|(name, _)| (name, line))
+        })
         .filter(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
         .map(|(name, line)| (name.to_owned(), line.to_owned()))
         .collect()
@@ -137,11 +165,24 @@ fn fresh(root: &Path, with_file: bool) -> Home {
 fn judge(home: &Home, with_file: bool, status: Option<i32>, after_rename: bool, what: &str) {
     let found = fs::read(home.file()).ok();
     let new = found.as_deref() == Some(&keys(b'n')[..]);
-    let old = if with_file { found.as_deref() == Some(&keys(b'o')[..]) } else { found.is_none() };
+    let old = if with_file {
+        found.as_deref() == Some(&keys(b'o')[..])
+    } else {
+        found.is_none()
+    };
     assert!(new || old, "{what}: neither old nor new");
-    assert!(status != Some(DONE) || new, "{what}: reported as done, but it is the old file");
-    assert!(status != Some(REFUSED) || old || after_rename, "{what}: reported as failed, but it is the new file");
-    assert!(matches!(status, None | Some(DONE | REFUSED)), "{what}: {status:?}");
+    assert!(
+        status != Some(DONE) || new,
+        "{what}: reported as done, but it is the old file"
+    );
+    assert!(
+        status != Some(REFUSED) || old || after_rename,
+        "{what}: reported as failed, but it is the new file"
+    );
+    assert!(
+        matches!(status, None | Some(DONE | REFUSED)),
+        "{what}: {status:?}"
+    );
     if found.is_some() {
         home.assert_owned(&home.file(), 0o600);
     }
@@ -149,12 +190,24 @@ fn judge(home: &Home, with_file: bool, status: Option<i32>, after_rename: bool, 
     if ssh.exists() {
         home.assert_owned(&ssh, 0o700);
         if status.is_some() {
-            assert!(names(&ssh).iter().all(|name| name == "authorized_keys"), "{what}: {:?}", names(&ssh));
+            assert!(
+                names(&ssh).iter().all(|name| name == "authorized_keys"),
+                "{what}: {:?}",
+                names(&ssh)
+            );
         }
     }
-    assert_eq!(home.sync(&keys(b'n')).unwrap(), Replaced::Done, "{what}: the next cycle");
+    assert_eq!(
+        home.sync(&keys(b'n')).unwrap(),
+        Replaced::Done,
+        "{what}: the next cycle"
+    );
     assert_eq!(fs::read(home.file()).unwrap(), keys(b'n'), "{what}");
-    assert_eq!(names(&ssh), ["authorized_keys"], "{what}: stray files after the next cycle");
+    assert_eq!(
+        names(&ssh),
+        ["authorized_keys"],
+        "{what}: stray files after the next cycle"
+    );
 }
 
 /// Every call of a write under one action; returns how many there were.
@@ -163,20 +216,37 @@ fn attack_every_call(action: &str, with_file: bool) -> usize {
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fresh(root.path(), with_file);
     let calls = calls(root.path());
-    let renamed = calls.iter().position(|(name, _)| name.starts_with("renameat")).unwrap();
+    let renamed = calls
+        .iter()
+        .position(|(name, _)| name.starts_with("renameat"))
+        .unwrap();
     let mut counts = HashMap::<&str, u32>::new();
     let mut attacks = 0;
     for (index, (name, line)) in calls.iter().enumerate() {
         let count = counts.entry(name).or_default();
         *count += 1;
-        if name == "exit" || (action.starts_with("error") && OF_THE_THREAD.contains(&name.as_str())) {
+        if name == "exit" || (action.starts_with("error") && OF_THE_THREAD.contains(&name.as_str()))
+        {
             continue;
         }
         let home = fresh(root.path(), with_file);
         let inject = format!("inject={name}:{action}:when={count}");
-        let status = attack(root.path(), &["-o", "/dev/null", "-e", &format!("trace={name}"), "-e", &inject]);
+        let status = attack(
+            root.path(),
+            &[
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={name}"),
+                "-e",
+                &inject,
+            ],
+        );
         let what = format!("{action} at call {index}, {line}");
-        assert!(status.is_none() || action.starts_with("error"), "{what}: it was not killed");
+        assert!(
+            status.is_none() || action.starts_with("error"),
+            "{what}: it was not killed"
+        );
         let must_tell = line.contains("O_EXCL|") || MUST_SUCCEED.contains(&name.as_str());
         if must_tell && action.starts_with("error") && action != "error=EINTR" {
             assert_eq!(status, Some(REFUSED), "{what}: not reported");
@@ -251,28 +321,64 @@ fn f01_f19_owner_mode_and_fsync_come_before_the_rename_and_the_directory_is_sync
     }
     let calls = calls(root.path());
     let place = |what: &str, test: &dyn Fn(&str, &str) -> bool| {
-        calls.iter().position(|(name, line)| test(name, line)).unwrap_or_else(|| panic!("no {what} among {calls:#?}"))
+        calls
+            .iter()
+            .position(|(name, line)| test(name, line))
+            .unwrap_or_else(|| panic!("no {what} among {calls:#?}"))
     };
-    let created = place("O_EXCL", &|name, line| name == "openat" && line.contains("O_EXCL|"));
-    let moded =
-        place("fchmod", &|name, line| name == "fchmod" && line.contains(".authkeysd-") && line.contains("0600"));
+    let created = place("O_EXCL", &|name, line| {
+        name == "openat" && line.contains("O_EXCL|")
+    });
+    let moded = place("fchmod", &|name, line| {
+        name == "fchmod" && line.contains(".authkeysd-") && line.contains("0600")
+    });
     let last_write = calls.iter().rposition(|(name, _)| name == "write").unwrap();
-    let synced = place("fsync", &|name, line| name == "fsync" && line.contains(".authkeysd-"));
+    let synced = place("fsync", &|name, line| {
+        name == "fsync" && line.contains(".authkeysd-")
+    });
     let renamed = place("rename", &|name, _| name.starts_with("renameat"));
-    let durable = place("directory's fsync", &|name, line| name == "fsync" && line.contains("/.ssh>"));
-    let marked = place("flock", &|name, line| name == "flock" && line.contains(".authkeysd-"));
+    let durable = place("directory's fsync", &|name, line| {
+        name == "fsync" && line.contains("/.ssh>")
+    });
+    let marked = place("flock", &|name, line| {
+        name == "flock" && line.contains(".authkeysd-")
+    });
     assert!(created < moded && moded < renamed);
-    assert!(created < marked && marked < last_write, "a sweep by another process could take it");
-    assert!(created < last_write && last_write < synced && synced < renamed && renamed < durable, "{calls:#?}");
+    assert!(
+        created < marked && marked < last_write,
+        "a sweep by another process could take it"
+    );
+    assert!(
+        created < last_write && last_write < synced && synced < renamed && renamed < durable,
+        "{calls:#?}"
+    );
     let locked = place("lock", &|name, line| name == "flock" && line.contains(LOCK));
-    let unlocked = place("end of the lock", &|name, line| name == "close" && line.contains(LOCK));
-    assert!(synced < locked && locked < renamed && durable < unlocked, "{calls:#?}");
+    let unlocked = place("end of the lock", &|name, line| {
+        name == "close" && line.contains(LOCK)
+    });
+    assert!(
+        synced < locked && locked < renamed && durable < unlocked,
+        "{calls:#?}"
+    );
     if is_root() {
-        let owned = place("fchown", &|name, line| name == "fchown" && line.contains("60001"));
+        let owned = place("fchown", &|name, line| {
+            name == "fchown" && line.contains("60001")
+        });
         assert!(created < owned && owned < renamed);
-        let groups = place("setgroups", &|name, line| name == "setgroups" && line.contains("60001"));
-        let identity = place("setfsuid", &|name, line| name == "setfsuid" && line.contains("60001"));
-        assert!(groups < identity && identity < calls.iter().position(|(_, line)| line.contains("/home")).unwrap());
+        let groups = place("setgroups", &|name, line| {
+            name == "setgroups" && line.contains("60001")
+        });
+        let identity = place("setfsuid", &|name, line| {
+            name == "setfsuid" && line.contains("60001")
+        });
+        assert!(
+            groups < identity
+                && identity
+                    < calls
+                        .iter()
+                        .position(|(_, line)| line.contains("/home"))
+                        .unwrap()
+        );
     }
 }
 
@@ -285,11 +391,23 @@ fn f17_nobody_can_predict_the_name_of_the_temporary_file() {
     let random = || {
         fresh(root.path(), true);
         let calls = calls(root.path());
-        let (_, line) = calls.iter().find(|(name, _)| name.starts_with("renameat")).unwrap();
-        line.split_once(".authorized_keys.authkeysd-").unwrap().1.split_once('"').unwrap().0.to_owned()
+        let (_, line) = calls
+            .iter()
+            .find(|(name, _)| name.starts_with("renameat"))
+            .unwrap();
+        line.split_once(".authorized_keys.authkeysd-")
+            .unwrap()
+            .1
+            .split_once('"')
+            .unwrap()
+            .0
+            .to_owned()
     };
     let (one, other) = (random(), random());
-    assert!(one.len() == 16 && one.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
+    assert!(
+        one.len() == 16 && one.chars().all(|c| c.is_ascii_hexdigit()),
+        "{one}"
+    );
     assert_ne!(one, other);
 }
 
@@ -300,7 +418,14 @@ fn f40_a_rename_that_did_not_happen_is_found_by_reading_back() {
     }
     let root = in_memory();
     let home = fresh(root.path(), true);
-    let lie = ["-o", "/dev/null", "-e", "trace=renameat,renameat2", "-e", "inject=renameat,renameat2:retval=0"];
+    let lie = [
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=renameat,renameat2",
+        "-e",
+        "inject=renameat,renameat2:retval=0",
+    ];
     assert_eq!(attack(root.path(), &lie), Some(REFUSED));
     assert_eq!(fs::read(home.file()).unwrap(), keys(b'o'));
     assert_eq!(home.sync(&keys(b'n')).unwrap(), Replaced::Done);
@@ -316,8 +441,17 @@ fn f01_the_parent_of_a_directory_that_was_made_is_synced_before_the_file_is_name
     let root = in_memory();
     fresh(root.path(), false);
     let calls = calls(root.path());
-    let made = calls.iter().position(|(name, line)| name.starts_with("mkdir") && line.contains("\".ssh\"")).unwrap();
-    let synced = calls.iter().position(|(name, line)| name == "fsync" && line.contains("/home>")).unwrap();
-    let renamed = calls.iter().position(|(name, _)| name.starts_with("renameat")).unwrap();
+    let made = calls
+        .iter()
+        .position(|(name, line)| name.starts_with("mkdir") && line.contains("\".ssh\""))
+        .unwrap();
+    let synced = calls
+        .iter()
+        .position(|(name, line)| name == "fsync" && line.contains("/home>"))
+        .unwrap();
+    let renamed = calls
+        .iter()
+        .position(|(name, _)| name.starts_with("renameat"))
+        .unwrap();
     assert!(made < synced && synced < renamed, "{calls:#?}");
 }

@@ -25,10 +25,21 @@ fn home_with_file() -> Home {
 
 fn assert_not_overwritten(home: &Home, seen: &Stamp) {
     let before = fs::read(home.file()).ok();
-    assert_eq!(Node::default().replace(&home.target(), seen, NEW).unwrap(), Replaced::ChangedMeanwhile);
+    assert_eq!(
+        Node::default().replace(&home.target(), seen, NEW).unwrap(),
+        Replaced::ChangedMeanwhile
+    );
     assert_eq!(fs::read(home.file()).ok(), before);
-    assert!(names(&home.path.join(".ssh")).iter().all(|name| name == "authorized_keys"));
-    assert_eq!(home.sync(NEW).unwrap(), Replaced::Done, "after another read it goes");
+    assert!(
+        names(&home.path.join(".ssh"))
+            .iter()
+            .all(|name| name == "authorized_keys")
+    );
+    assert_eq!(
+        home.sync(NEW).unwrap(),
+        Replaced::Done,
+        "after another read it goes"
+    );
 }
 
 #[test]
@@ -37,7 +48,11 @@ fn f22_a_file_that_changed_since_it_was_read_is_not_overwritten() {
 
     let home = home_with_file();
     let seen = node.read(&home.target()).unwrap();
-    home.put(&home.file(), b"ssh-ed25519 AAAA old\nssh-ed25519 AAAA of the user\n", 0o600);
+    home.put(
+        &home.file(),
+        b"ssh-ed25519 AAAA old\nssh-ed25519 AAAA of the user\n",
+        0o600,
+    );
     assert_not_overwritten(&home, &seen.stamp);
 
     // Replaced by one of the same content.
@@ -51,7 +66,12 @@ fn f22_a_file_that_changed_since_it_was_read_is_not_overwritten() {
     let modified = fs::metadata(home.file()).unwrap().modified().unwrap();
     thread::sleep(Duration::from_millis(20));
     home.put(&home.file(), &NEW.to_ascii_uppercase(), 0o600);
-    File::options().write(true).open(home.file()).unwrap().set_modified(modified).unwrap();
+    File::options()
+        .write(true)
+        .open(home.file())
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
     assert_not_overwritten(&home, &seen.stamp);
 
     let seen = node.read(&home.target()).unwrap();
@@ -73,7 +93,10 @@ fn f22_a_lock_that_update_ssh_keys_holds_is_waited_for() {
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| tell.send(home.sync(NEW)));
-        assert!(told.recv_timeout(Duration::from_millis(300)).is_err(), "it did not wait");
+        assert!(
+            told.recv_timeout(Duration::from_millis(300)).is_err(),
+            "it did not wait"
+        );
         assert_eq!(fs::read(home.file()).unwrap(), OLD);
         held.unlock().unwrap();
         assert_eq!(told.recv().unwrap().unwrap(), Replaced::Done);
@@ -109,7 +132,10 @@ fn f22_a_lock_that_is_never_released_is_an_error_that_names_it() {
     node.lock_wait = Duration::from_millis(100);
     let seen = node.read(&home.target()).unwrap();
     let error = node.replace(&home.target(), &seen.stamp, NEW).unwrap_err();
-    assert!(matches!(&error, HostError::Locked { .. }) && error.to_string().contains(LOCK), "{error}");
+    assert!(
+        matches!(&error, HostError::Locked { .. }) && error.to_string().contains(LOCK),
+        "{error}"
+    );
     assert_eq!(fs::read(home.file()).unwrap(), OLD);
     assert_eq!(names(&home.path.join(".ssh")), ["authorized_keys"]);
 }
@@ -126,7 +152,10 @@ fn f22_a_lock_that_is_a_link_or_a_fifo_is_refused_and_none_is_made() {
     fs::remove_file(home.path.join(LOCK)).unwrap();
     nix::unistd::mkfifo(&home.path.join(LOCK), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let begun = Instant::now();
-    assert!(matches!(home.sync(OLD), Err(HostError::Kind { kind: "FIFO", .. })));
+    assert!(matches!(
+        home.sync(OLD),
+        Err(HostError::Kind { kind: "FIFO", .. })
+    ));
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_eq!(fs::read(home.file()).unwrap(), NEW);
 }
@@ -141,7 +170,12 @@ fn f19_modes_do_not_depend_on_the_umask() {
     for umask in ["000", "077", "277"] {
         let root = tempfile::tempdir().unwrap();
         let status = Command::new("sh")
-            .args(["-c", "umask \"$1\"; exec \"$2\" --exact \"$3\" --test-threads=1", "sh", umask])
+            .args([
+                "-c",
+                "umask \"$1\"; exec \"$2\" --exact \"$3\" --test-threads=1",
+                "sh",
+                umask,
+            ])
             .arg(std::env::current_exe().unwrap())
             .arg(test_name(&f19_modes_do_not_depend_on_the_umask))
             .env("AUTHKEYSD_TEST_UMASK_HOME", root.path())
@@ -150,7 +184,11 @@ fn f19_modes_do_not_depend_on_the_umask() {
             .unwrap();
         assert!(status.success(), "umask {umask}");
         for (below, wanted) in [("home/.ssh", 0o700), (&*format!("home/{FILE}"), 0o600)] {
-            let found = fs::metadata(root.path().join(below)).unwrap().permissions().mode() & 0o7777;
+            let found = fs::metadata(root.path().join(below))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777;
             assert_eq!(found, wanted, "umask {umask}: {below} {found:o}");
         }
     }

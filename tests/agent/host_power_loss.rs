@@ -13,12 +13,29 @@ use crate::home::*;
 
 const VERSIONS: u32 = 8;
 const LENGTH: usize = 10_000;
-const WITHOUT_JOURNAL_DELAY: &[&str] =
-    &["-q", "-b", "4096", "-J", "size=4", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
+const WITHOUT_JOURNAL_DELAY: &[&str] = &[
+    "-q",
+    "-b",
+    "4096",
+    "-J",
+    "size=4",
+    "-E",
+    "lazy_itable_init=0,lazy_journal_init=0,nodiscard",
+];
 
 /// ext4 by default forgives a rename without fsync (`auto_da_alloc`); a node's file system may not.
-const EXT4: Kind = Kind { name: "ext4", make: WITHOUT_JOURNAL_DELAY, mount: "noauto_da_alloc", megabytes: 16 };
-const XFS: Kind = Kind { name: "xfs", make: &["-q", "-K"], mount: "nouuid", megabytes: 300 };
+const EXT4: Kind = Kind {
+    name: "ext4",
+    make: WITHOUT_JOURNAL_DELAY,
+    mount: "noauto_da_alloc",
+    megabytes: 16,
+};
+const XFS: Kind = Kind {
+    name: "xfs",
+    make: &["-q", "-K"],
+    mount: "nouuid",
+    megabytes: 300,
+};
 
 fn keys(version: u32) -> Vec<u8> {
     let mut keys = format!("{version:08}").into_bytes();
@@ -45,10 +62,14 @@ fn noise(root: &Path, version: u32) {
 /// The version that is there, if it is complete.
 fn version_of(path: &Path, promised: u32) -> Result<(), String> {
     let found = fs::read(path).map_err(|fault| format!("gone: {fault}"))?;
-    let version = found.get(..8).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let version = found
+        .get(..8)
+        .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     match version {
         Some(version) if found != keys(version) => Err(format!("torn: {version}")),
-        Some(version) if version < promised => Err(format!("lost: it is {version}, {promised} was promised")),
+        Some(version) if version < promised => {
+            Err(format!("lost: it is {version}, {promised} was promised"))
+        }
         Some(_) => Ok(()),
         None => Err(format!("torn: {} bytes", found.len())),
     }
@@ -57,7 +78,13 @@ fn version_of(path: &Path, promised: u32) -> Result<(), String> {
 fn survives(report: &Report) {
     eprintln!("{} states after a loss of power", report.states);
     assert!(report.states > 20, "only {} states", report.states);
-    assert!(report.faults.is_empty(), "{} of {}: {:?}", report.faults.len(), report.states, report.faults.first());
+    assert!(
+        report.faults.is_empty(),
+        "{} of {}: {:?}",
+        report.faults.len(),
+        report.states,
+        report.faults.first()
+    );
 }
 
 /// The account's file, from the moment that its directory does not exist yet.
@@ -149,8 +176,16 @@ fn f01_the_disk_shows_what_becomes_of_a_rename_without_fsync() {
                 },
                 |root, promised| version_of(&root.join("keys"), promised),
             );
-            assert!(report.faults.iter().any(|fault| fault.starts_with("lost")), "{} {report:?}", kind.name);
-            assert!(report.faults.iter().any(|fault| fault.starts_with("torn")), "{} {report:?}", kind.name);
+            assert!(
+                report.faults.iter().any(|fault| fault.starts_with("lost")),
+                "{} {report:?}",
+                kind.name
+            );
+            assert!(
+                report.faults.iter().any(|fault| fault.starts_with("torn")),
+                "{} {report:?}",
+                kind.name
+            );
         }
     });
 }

@@ -119,7 +119,10 @@ impl Node {
 
     fn command(&self, mode: &str, document: &str) -> Command {
         let mut command = self.setup.command_of(&self.program);
-        command.arg("sync").env("FETCHER", mode).env("DOCUMENT", document);
+        command
+            .arg("sync")
+            .env("FETCHER", mode)
+            .env("DOCUMENT", document);
         command
     }
 
@@ -133,7 +136,10 @@ impl Node {
 }
 
 fn published(serial: u64, key: &Key) -> String {
-    format!(r#"{{"version":1,"name":"workers","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#, key.line)
+    format!(
+        r#"{{"version":1,"name":"workers","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#,
+        key.line
+    )
 }
 
 const MODES: &[&str] = &[
@@ -173,21 +179,42 @@ fn whatever_a_hostile_fetcher_sends_the_installer_says_so_and_keeps_what_it_has(
         let mut command = Command::new("prlimit");
         let inner = node.command(mode, &published(2, &other));
         // It cannot grow: what it needs otherwise fits into this.
-        command.args(["--as=400000000", "--"]).arg(inner.get_program()).args(inner.get_args()).env_clear();
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+            .args(["--as=400000000", "--"])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env_clear();
+        command.envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let run = outcome_of(&mut command);
         assert_eq!(run.status, 75, "{mode}: {run:?}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{mode}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{mode}: {:?}",
+            begun.elapsed()
+        );
         assert_eq!(node.keys(), kept, "{mode}");
         let lines: Vec<&str> = run.stderr.lines().collect();
         let shown = |line: &str| line.starts_with("authkeysd: ") && line.len() < 16_000;
-        assert!(!lines.is_empty() && lines.iter().all(|line| shown(line)), "{mode}: {run:?}");
-        assert!(*mode == "escapes" || run.stderr.contains("s3://keys/workers: authkeysd-fetch "), "{mode}: {run:?}");
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| shown(line)),
+            "{mode}: {run:?}"
+        );
+        assert!(
+            *mode == "escapes" || run.stderr.contains("s3://keys/workers: authkeysd-fetch "),
+            "{mode}: {run:?}"
+        );
         let deceives = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
         assert!(!(run.stderr + &run.stdout).contains(deceives), "{mode}");
     }
     node.sync("good", &published(2, &other)).succeeds();
-    assert!(node.keys().contains(&other.line), "the next one that behaves is believed");
+    assert!(
+        node.keys().contains(&other.line),
+        "the next one that behaves is believed"
+    );
 }
 
 #[test]
@@ -199,8 +226,16 @@ fn a_fetcher_that_is_silent_or_slow_is_given_up_at_the_deadline() {
                 let begun = Instant::now();
                 let run = node.sync(mode, &published(1, &Key::new("key")));
                 assert_eq!(run.status, 75, "{mode}: {run:?}");
-                assert!(run.stderr.contains("authkeysd-fetch did not answer within 40s"), "{mode}: {run:?}");
-                assert!(begun.elapsed() < Duration::from_secs(60), "{mode}: {:?}", begun.elapsed());
+                assert!(
+                    run.stderr
+                        .contains("authkeysd-fetch did not answer within 40s"),
+                    "{mode}: {run:?}"
+                );
+                assert!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "{mode}: {:?}",
+                    begun.elapsed()
+                );
                 assert!(!node.setup.path("authorized_keys").exists(), "{mode}");
             });
         }

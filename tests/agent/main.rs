@@ -1,6 +1,12 @@
 //! What one cycle decides and does, against its library and its program: without a disk, and on the worst of disks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 #![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
 
 mod command_line;

@@ -15,22 +15,46 @@ use crate::world::{A, World};
 fn f38_a_rollback_is_refused_across_restarts_until_it_is_asked_for() {
     let world = World::new(TWO);
     let json = |serial: u8, key: u16| {
-        format!("{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{}\"}}]}}", ed(key))
+        format!(
+            "{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{}\"}}]}}",
+            ed(key)
+        )
     };
     world.publish("file:/k", "1", &json(17, 1));
     assert_eq!(world.cycle().status, Status::Ok);
     world.publish("file:/k", "2", &json(16, 2));
     let outcome = world.cycle();
     assert_eq!(outcome.status, Status::Stale);
-    assert!(outcome.detail.contains("--accept-rollback"), "{}", outcome.detail);
+    assert!(
+        outcome.detail.contains("--accept-rollback"),
+        "{}",
+        outcome.detail
+    );
     assert_eq!(world.host.text(A), block(&[&ed(1)]));
-    let preview = world.cycle_as(Intent { dry_run: true, accept_rollback: true });
+    let preview = world.cycle_as(Intent {
+        dry_run: true,
+        accept_rollback: true,
+    });
     assert!(preview.changed());
-    assert_eq!(world.cycle().status, Status::Stale, "a dry run resets nothing");
-    let outcome = world.cycle_as(Intent { dry_run: false, accept_rollback: true });
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(2)])));
+    assert_eq!(
+        world.cycle().status,
+        Status::Stale,
+        "a dry run resets nothing"
+    );
+    let outcome = world.cycle_as(Intent {
+        dry_run: false,
+        accept_rollback: true,
+    });
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(2)]))
+    );
     world.publish("file:/k", "3", &json(17, 3));
-    assert_eq!(world.cycle().status, Status::Ok, "counting goes on from there");
+    assert_eq!(
+        world.cycle().status,
+        Status::Ok,
+        "counting goes on from there"
+    );
 }
 
 #[test]
@@ -38,12 +62,23 @@ fn f38_a_state_that_was_lost_is_told_once_and_takes_no_key_away() {
     let mut world = World::new(TWO);
     world.host.set(A, &format!("{} theirs\n", ed(9)));
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    assert_eq!(world.cycle().status, Status::Ok, "the first cycle of a node has lost nothing");
+    assert_eq!(
+        world.cycle().status,
+        Status::Ok,
+        "the first cycle of a node has lost nothing"
+    );
     world.state = tempfile::tempdir().unwrap();
     world.publish("file:/k", "2", &format!("{}\n", ed(2)));
     let outcome = world.cycle();
-    assert_eq!((outcome.status, classes(&outcome)), (Status::Degraded, vec![FaultClass::Failed]));
-    assert!(outcome.detail.starts_with(A) && outcome.detail.contains("lost, emptied or moved"), "{}", outcome.detail);
+    assert_eq!(
+        (outcome.status, classes(&outcome)),
+        (Status::Degraded, vec![FaultClass::Failed])
+    );
+    assert!(
+        outcome.detail.starts_with(A) && outcome.detail.contains("lost, emptied or moved"),
+        "{}",
+        outcome.detail
+    );
     assert!(world.host.text(A).ends_with(&block(&[&ed(2)])));
     assert_eq!(world.cycle().status, Status::Ok);
 }
@@ -66,13 +101,34 @@ fn a_state_that_cannot_be_written_stops_new_keys_and_no_revocation() {
     };
     world.publish("file:/k", "2", &format!("{}\n", ed(1)));
     let outcome = with_broken_state();
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(1)])), "{:?}", outcome.faults);
-    assert!(outcome.faults[0].text.contains("state.json"), "{:?}", outcome.faults);
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Degraded, block(&[&ed(1)])),
+        "{:?}",
+        outcome.faults
+    );
+    assert!(
+        outcome.faults[0].text.contains("state.json"),
+        "{:?}",
+        outcome.faults
+    );
     world.publish("file:/k", "3", &format!("{}\n{}\n", ed(1), ed(3)));
     let outcome = with_broken_state();
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(1)])));
-    assert!(outcome.accounts[0].detail.contains("1 of 2 keys not installed"), "{:?}", outcome.accounts[0].detail);
-    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(3)])));
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Degraded, block(&[&ed(1)]))
+    );
+    assert!(
+        outcome.accounts[0]
+            .detail
+            .contains("1 of 2 keys not installed"),
+        "{:?}",
+        outcome.accounts[0].detail
+    );
+    assert_eq!(
+        (world.cycle().status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(1), &ed(3)]))
+    );
 }
 
 /// Runs a cycle on a state directory that is spoilt for that time.
@@ -86,7 +142,11 @@ fn without(world: &World, spoil: impl FnOnce(&Path), mend: impl FnOnce(&Path)) -
 
 #[test]
 fn f50_removals_go_on_without_a_memory_and_nothing_is_installed() {
-    let text = |keys: &[u16]| keys.iter().map(|key| format!("{}\n", ed(*key))).collect::<String>();
+    let text = |keys: &[u16]| {
+        keys.iter()
+            .map(|key| format!("{}\n", ed(*key)))
+            .collect::<String>()
+    };
     let world = World::new("source = \"file:/k\"\n[[account]]\nuser = \"a\"\n");
     world.publish("file:/k", "1", &text(&[1, 2, 3]));
     world.cycle();
@@ -104,20 +164,45 @@ fn f50_removals_go_on_without_a_memory_and_nothing_is_installed() {
     assert_eq!(world.host.text(A), block(&[&ed(1), &ed(3)]), "a removal");
     world.publish("file:/k", "3", &text(&[3, 4]));
     let outcome = without(&world, away, back);
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(3)])), "beside an addition");
-    assert!(outcome.detail.contains("state directory"), "{}", outcome.detail);
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Degraded, block(&[&ed(3)])),
+        "beside an addition"
+    );
+    assert!(
+        outcome.detail.contains("state directory"),
+        "{}",
+        outcome.detail
+    );
     world.publish("file:/k", "4", &text(&[5]));
     let outcome = without(&world, away, back);
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Failed, block(&[&ed(3)])), "nobody is locked out");
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Failed, block(&[&ed(3)])),
+        "nobody is locked out"
+    );
     // An empty memory proves nothing, and is not written over what is there.
-    assert!(!outcome.faults.iter().any(|fault| fault.text.contains("lost, emptied")), "{:?}", outcome.faults);
+    assert!(
+        !outcome
+            .faults
+            .iter()
+            .any(|fault| fault.text.contains("lost, emptied")),
+        "{:?}",
+        outcome.faults
+    );
     world.publish("file:/k", "5", &text(&[6]));
-    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(6)])));
+    assert_eq!(
+        (world.cycle().status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(6)]))
+    );
     // A lock that cannot be written can still be taken.
     std::fs::remove_file(world.state.path().join("lock")).unwrap();
     std::fs::create_dir(world.state.path().join("lock")).unwrap();
     world.publish("file:/k", "6", &text(&[7]));
-    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(7)])));
+    assert_eq!(
+        (world.cycle().status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(7)]))
+    );
 }
 
 #[test]
@@ -141,7 +226,11 @@ fn f50_what_was_removed_without_a_memory_does_not_come_back_from_it() {
     let mut store = Store::open(state).unwrap();
     store.set_outdated(true);
     let outcome = world.cycle_in(&mut store, Intent::default());
-    assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false), "{outcome:#?}");
+    assert_eq!(
+        (world.host.text(A), outcome.changed()),
+        (block(&[&ed(1)]), false),
+        "{outcome:#?}"
+    );
     world.publish("file:/k", "2", &format!("{}\n", ed(1)));
     world.cycle_in(&mut store, Intent::default());
     assert!(!store.is_outdated());
@@ -173,10 +262,17 @@ fn f50_what_was_removed_on_a_full_disk_does_not_come_back_with_another_process()
     world.fail("file:/k", Class::Transient);
     for _ in 0..2 {
         let outcome = world.cycle();
-        assert_eq!((world.host.text(A), outcome.changed()), (block(&[&ed(1)]), false), "{outcome:#?}");
+        assert_eq!(
+            (world.host.text(A), outcome.changed()),
+            (block(&[&ed(1)]), false),
+            "{outcome:#?}"
+        );
     }
     world.publish("file:/k", "3", &format!("{}\n{}\n", ed(1), ed(3)));
-    assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1), &ed(3)])));
+    assert_eq!(
+        (world.cycle().status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(1), &ed(3)]))
+    );
 }
 
 #[test]
@@ -185,7 +281,8 @@ fn what_will_be_installed_is_remembered_before_it_is() {
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     world.host.broken.borrow_mut().push(A.into());
     world.cycle();
-    let state = String::from_utf8(std::fs::read(world.state.path().join("state.json")).unwrap()).unwrap();
+    let state =
+        String::from_utf8(std::fs::read(world.state.path().join("state.json")).unwrap()).unwrap();
     assert!(state.contains(&print(&ed(1))));
 }
 
@@ -195,24 +292,45 @@ fn a_kept_document_that_was_damaged_is_fetched_again() {
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     world.cycle();
     for entry in std::fs::read_dir(world.state.path().join("documents")).unwrap() {
-        std::fs::OpenOptions::new().append(true).open(entry.unwrap().path()).unwrap().set_len(3).unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(entry.unwrap().path())
+            .unwrap()
+            .set_len(3)
+            .unwrap();
     }
     assert_eq!(world.cycle().status, Status::Ok);
 }
 
 #[test]
 fn a_private_key_never_reaches_the_disk() {
-    let world = World::new("source = \"file:/k\"\nallow_private_key = true\n[[account]]\nuser = \"a\"\n");
-    let secret =
-        format!("{{\"PublicKey\":\"{}\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----SECRET\"}}", ed(1));
+    let world =
+        World::new("source = \"file:/k\"\nallow_private_key = true\n[[account]]\nuser = \"a\"\n");
+    let secret = format!(
+        "{{\"PublicKey\":\"{}\",\"PrivateKey\":\"-----BEGIN OPENSSH PRIVATE KEY-----SECRET\"}}",
+        ed(1)
+    );
     world.publish("file:/k", "1", &secret);
     let outcome = world.cycle();
-    assert_eq!((outcome.status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+    assert_eq!(
+        (outcome.status, world.host.text(A)),
+        (Status::Ok, block(&[&ed(1)]))
+    );
     let digest = outcome.sources[0].document.digest;
-    let files = ["", "documents"].map(|dir| std::fs::read_dir(world.state.path().join(dir)).unwrap());
-    for entry in files.into_iter().flatten().map(Result::unwrap).filter(|e| e.file_type().unwrap().is_file()) {
+    let files =
+        ["", "documents"].map(|dir| std::fs::read_dir(world.state.path().join(dir)).unwrap());
+    for entry in files
+        .into_iter()
+        .flatten()
+        .map(Result::unwrap)
+        .filter(|e| e.file_type().unwrap().is_file())
+    {
         let bytes = std::fs::read(entry.path()).unwrap();
-        assert!(!bytes.windows(6).any(|w| w == b"SECRET"), "{:?}", entry.path());
+        assert!(
+            !bytes.windows(6).any(|w| w == b"SECRET"),
+            "{:?}",
+            entry.path()
+        );
     }
     world.fail("file:/k", Class::Transient);
     assert_eq!(
@@ -223,10 +341,16 @@ fn a_private_key_never_reaches_the_disk() {
     // Permitted no more, it is refused as if it came today, and what it let in stays.
     world.publish("file:/k", "1", &secret);
     assert_eq!(world.cycle().status, Status::Ok);
-    let world = World { config: world.config.replace("allow_private_key = true\n", ""), ..world };
+    let world = World {
+        config: world.config.replace("allow_private_key = true\n", ""),
+        ..world
+    };
     world.host.set(A, "");
     let outcome = world.cycle();
-    assert_eq!((outcome.status, outcome.sources[0].problem), (Status::Stale, Some(Problem::Refused)));
+    assert_eq!(
+        (outcome.status, outcome.sources[0].problem),
+        (Status::Stale, Some(Problem::Refused))
+    );
     assert!(outcome.detail.contains("private key"), "{}", outcome.detail);
     assert_eq!(world.host.text(A), block(&[&ed(1)]));
 }
@@ -235,10 +359,16 @@ fn a_private_key_never_reaches_the_disk() {
 fn pinned_keys_survive_everything_and_their_file_too() {
     let pins = tempfile::tempdir().unwrap();
     let path = pins.path().join("pinned");
-    let write = |text: &str| authkeysd::host::write_durable(pins.path(), "pinned", text.as_bytes(), 0o600).unwrap();
+    let write = |text: &str| {
+        authkeysd::host::write_durable(pins.path(), "pinned", text.as_bytes(), 0o600).unwrap()
+    };
     write(&format!("{} break glass\n", ed(7)));
     let world = World::new(&format!("pinned_keys = \"{}\"\n{TWO}", path.display()));
-    let json = format!(r#"{{"version":1,"keys":[{{"public_key":"{}"}}],"revoked":["{}"]}}"#, ed(1), print(&ed(7)));
+    let json = format!(
+        r#"{{"version":1,"keys":[{{"public_key":"{}"}}],"revoked":["{}"]}}"#,
+        ed(1),
+        print(&ed(7))
+    );
     world.publish("file:/k", "1", &json);
     let pinned = format!("{} break glass", ed(7));
     assert_eq!(world.cycle().status, Status::Ok);
@@ -258,9 +388,13 @@ fn a_damaged_or_newer_state_is_refused_and_nothing_is_begun() {
     let world = World::new(TWO);
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     world.cycle();
-    for (text, word) in [("{", "damaged"), ("{\"schema\":2,\"new\":1}", "later version"), ("{\"schema\":1}", "damaged")]
-    {
-        authkeysd::host::write_durable(world.state.path(), "state.json", text.as_bytes(), 0o600).unwrap();
+    for (text, word) in [
+        ("{", "damaged"),
+        ("{\"schema\":2,\"new\":1}", "later version"),
+        ("{\"schema\":1}", "damaged"),
+    ] {
+        authkeysd::host::write_durable(world.state.path(), "state.json", text.as_bytes(), 0o600)
+            .unwrap();
         let fault = Store::open(world.state.path()).unwrap_err().to_string();
         assert!(fault.contains(word), "{fault}");
     }

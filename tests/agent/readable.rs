@@ -12,13 +12,27 @@ fn recent() -> Vec<(String, (u32, u32))> {
     let mut composite = modulus(1_312 * 8 - 1, 7);
     composite.extend_from_slice(&on_curve([9; 32]));
     let line = |kind: &str, fields: &[&[u8]]| {
-        let fields: Vec<&[u8]> = std::iter::once(kind.as_bytes()).chain(fields.iter().copied()).collect();
+        let fields: Vec<&[u8]> = std::iter::once(kind.as_bytes())
+            .chain(fields.iter().copied())
+            .collect();
         format!("{kind} {}", wire(&fields))
     };
     vec![
-        (line("sk-ssh-ed25519@openssh.com", &[&on_curve([9; 32]), b"ssh:"]), (8, 2)),
-        (line("sk-ecdsa-sha2-nistp256@openssh.com", &[b"nistp256", &p256_point(5), b"ssh:"]), (8, 2)),
-        (line("ssh-mldsa44-ed25519@openssh.com", &[&composite]), (10, 4)),
+        (
+            line("sk-ssh-ed25519@openssh.com", &[&on_curve([9; 32]), b"ssh:"]),
+            (8, 2),
+        ),
+        (
+            line(
+                "sk-ecdsa-sha2-nistp256@openssh.com",
+                &[b"nistp256", &p256_point(5), b"ssh:"],
+            ),
+            (8, 2),
+        ),
+        (
+            line("ssh-mldsa44-ed25519@openssh.com", &[&composite]),
+            (10, 4),
+        ),
         (line("ssh-mldsa44-ed25519", &[&composite]), (10, 6)),
     ]
 }
@@ -26,7 +40,11 @@ fn recent() -> Vec<(String, (u32, u32))> {
 #[test]
 fn f45_a_key_that_the_installed_sshd_cannot_read_does_not_take_the_place_of_one_that_works() {
     for (key, (major, minor)) in recent() {
-        let before = if minor == 0 { (major - 1, 9) } else { (major, minor - 1) };
+        let before = if minor == 0 {
+            (major - 1, 9)
+        } else {
+            (major, minor - 1)
+        };
         for old in [before, (7, 7), (8, 0), (6, 6)] {
             let world = World::new(ONE);
             world.host.sshd.borrow_mut().replace(Some(old));
@@ -37,9 +55,26 @@ fn f45_a_key_that_the_installed_sshd_cannot_read_does_not_take_the_place_of_one_
                 let outcome = world.cycle();
                 assert_eq!(world.host.text(A), block(&[&ed(1)]), "{key}");
                 assert_eq!(outcome.status, Status::Degraded, "{}", outcome.detail);
-                assert!(outcome.faults.iter().any(|fault| fault.text.contains("min_keys")), "{:?}", outcome.faults);
-                let named = format!("need OpenSSH {major}.{minor}, and the sshd installed here is {}.{}", old.0, old.1);
-                assert!(outcome.faults.iter().any(|fault| fault.text.contains(&named)), "{:?}", outcome.faults);
+                assert!(
+                    outcome
+                        .faults
+                        .iter()
+                        .any(|fault| fault.text.contains("min_keys")),
+                    "{:?}",
+                    outcome.faults
+                );
+                let named = format!(
+                    "need OpenSSH {major}.{minor}, and the sshd installed here is {}.{}",
+                    old.0, old.1
+                );
+                assert!(
+                    outcome
+                        .faults
+                        .iter()
+                        .any(|fault| fault.text.contains(&named)),
+                    "{:?}",
+                    outcome.faults
+                );
                 assert!(outcome.accounts[0].left_out[0].reason.contains(&named));
                 assert_eq!(outcome.accounts[0].left_out[0].line, 2);
             }
@@ -54,13 +89,25 @@ fn f45_beside_a_key_that_is_read_it_is_left_out_and_comes_with_the_upgrade() {
         world.host.sshd.borrow_mut().replace(Some((7, 4)));
         world.publish("file:/k", "1", &format!("{}\n{key} new\n", ed(1)));
         let outcome = world.cycle();
-        assert_eq!((outcome.status, outcome.accounts[0].in_force.len()), (Status::Degraded, 1));
-        assert!(outcome.faults.iter().all(|fault| fault.class() == FaultClass::Failed));
+        assert_eq!(
+            (outcome.status, outcome.accounts[0].in_force.len()),
+            (Status::Degraded, 1)
+        );
+        assert!(
+            outcome
+                .faults
+                .iter()
+                .all(|fault| fault.class() == FaultClass::Failed)
+        );
         assert_eq!(world.host.text(A), block(&[&ed(1)]));
         for new in [version, (version.0 + 1, 0), (11, 3)] {
             world.host.sshd.borrow_mut().replace(Some(new));
             assert_eq!(world.cycle().status, Status::Ok, "{new:?}");
-            assert_eq!(world.host.text(A), block(&[&ed(1), &format!("{key} new")]), "{new:?}");
+            assert_eq!(
+                world.host.text(A),
+                block(&[&ed(1), &format!("{key} new")]),
+                "{new:?}"
+            );
         }
     }
 }
@@ -72,8 +119,17 @@ fn f45_where_sshd_does_not_tell_its_version_such_a_key_stays_where_it_is_and_com
         world.host.sshd.borrow_mut().replace(None);
         world.publish("file:/k", "1", &format!("{}\n{key} new\n", ed(1)));
         let outcome = world.cycle();
-        assert_eq!((outcome.status, world.host.text(A)), (Status::Degraded, block(&[&ed(1)])));
-        assert!(outcome.detail.contains("the version of the sshd installed here is not known"), "{}", outcome.detail);
+        assert_eq!(
+            (outcome.status, world.host.text(A)),
+            (Status::Degraded, block(&[&ed(1)]))
+        );
+        assert!(
+            outcome
+                .detail
+                .contains("the version of the sshd installed here is not known"),
+            "{}",
+            outcome.detail
+        );
         world.host.sshd.borrow_mut().replace(Some(version));
         assert_eq!(world.cycle().status, Status::Ok);
         // A machine that boots may be too slow to answer: the key that works must not go.
@@ -83,7 +139,10 @@ fn f45_where_sshd_does_not_tell_its_version_such_a_key_stays_where_it_is_and_com
             assert_eq!(world.host.text(A), block(&[&ed(1), &format!("{key} new")]));
         }
         world.publish("file:/k", "2", &format!("{}\n", ed(1)));
-        assert_eq!((world.cycle().status, world.host.text(A)), (Status::Ok, block(&[&ed(1)])));
+        assert_eq!(
+            (world.cycle().status, world.host.text(A)),
+            (Status::Ok, block(&[&ed(1)]))
+        );
     }
 }
 
@@ -92,11 +151,23 @@ fn f45_a_pinned_key_that_sshd_cannot_read_is_named_too() {
     let (key, _) = recent().remove(0);
     let pinned = tempfile::NamedTempFile::new_in(authkeys_testing::scratch()).unwrap();
     std::fs::write(pinned.path(), format!("{} glass\n{key} new\n", ed(7))).unwrap();
-    let world = World::new(&format!("pinned_keys = \"{}\"\n{ONE}", pinned.path().display()));
+    let world = World::new(&format!(
+        "pinned_keys = \"{}\"\n{ONE}",
+        pinned.path().display()
+    ));
     world.host.sshd.borrow_mut().replace(Some((8, 0)));
     world.publish("file:/k", "1", &format!("{}\n", ed(1)));
     let outcome = world.cycle();
-    assert_eq!(world.host.text(A), block(&[&format!("{} glass", ed(7)), &ed(1)]), "{:?}", outcome.faults);
+    assert_eq!(
+        world.host.text(A),
+        block(&[&format!("{} glass", ed(7)), &ed(1)]),
+        "{:?}",
+        outcome.faults
+    );
     assert_eq!(outcome.status, Status::Degraded);
-    assert!(outcome.detail.contains("the pinned key SHA256:"), "{}", outcome.detail);
+    assert!(
+        outcome.detail.contains("the pinned key SHA256:"),
+        "{}",
+        outcome.detail
+    );
 }

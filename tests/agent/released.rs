@@ -8,8 +8,7 @@ const STATE: &str = include_str!("released/state-0.1.0.json");
 const DOCUMENT: &str = include_str!("released/workers-7.json");
 /// Where 0.1.0 keeps that document: under the SHA-256 of its bytes.
 const STORED_AS: &str = "66e73c1037a77e1ad3d477e01c470b432a6997930a0675e5d3e4845140cff2be";
-const SOMEBODY_ELSES: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl somebody else's";
+const SOMEBODY_ELSES: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl somebody else's";
 const STOLEN: &str = "SHA256:GSqwsBV55yHmKpaG4uO51km2arrT/vBCH7WsiT87F54";
 
 /// A node that 0.1.0 has served, with the two keys of its document in force, one more of somebody else's, and this source now.
@@ -38,7 +37,8 @@ fn node(published: Option<&str>) -> Setup {
 fn keys() -> Vec<String> {
     let document: serde_json::Value = serde_json::from_str(DOCUMENT).unwrap();
     let keys = document["keys"].as_array().unwrap().iter();
-    keys.map(|key| key["public_key"].as_str().unwrap().to_owned()).collect()
+    keys.map(|key| key["public_key"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn file_of(setup: &Setup) -> String {
@@ -73,14 +73,27 @@ fn the_state_of_0_1_0_remembers_serials_and_which_keys_were_ours() {
     run.succeeds();
     assert!(run.stdout.contains(&format!("- {STOLEN}")), "{run:?}");
     let after = file_of(&setup);
-    assert!(!after.contains(&stolen) && after.contains(&kept) && after.contains(SOMEBODY_ELSES), "{after}");
+    assert!(
+        !after.contains(&stolen) && after.contains(&kept) && after.contains(SOMEBODY_ELSES),
+        "{after}"
+    );
 }
 
 #[test]
 fn nothing_is_written_because_of_the_new_version_alone() {
     let setup = node(Some(DOCUMENT));
-    let before = (file_of(&setup), setup.file().metadata().unwrap().modified().unwrap());
+    let before = (
+        file_of(&setup),
+        setup.file().metadata().unwrap().modified().unwrap(),
+    );
     let run = setup.run(["sync"]);
     run.succeeds();
-    assert_eq!((file_of(&setup), setup.file().metadata().unwrap().modified().unwrap()), before, "{run:?}");
+    assert_eq!(
+        (
+            file_of(&setup),
+            setup.file().metadata().unwrap().modified().unwrap()
+        ),
+        before,
+        "{run:?}"
+    );
 }

@@ -23,7 +23,10 @@ const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 fn named(name: &str, serial: u32) -> String {
-    format!(r#"{{"version":1,"name":"{name}","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#, ed(1))
+    format!(
+        r#"{{"version":1,"name":"{name}","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#,
+        ed(1)
+    )
 }
 
 /// The outcome of a cycle with this document.
@@ -39,12 +42,21 @@ fn of(outcome: &Outcome) -> BTreeMap<String, String> {
 
 /// As EC2 documents it.
 fn fits_ec2(tags: &BTreeMap<String, String>) {
-    assert!(tags.len() <= 6, "50 is the limit of the instance, and others have some");
+    assert!(
+        tags.len() <= 6,
+        "50 is the limit of the instance, and others have some"
+    );
     for (key, value) in tags {
-        assert!((1..=128).contains(&key.chars().count()) && value.chars().count() <= 256, "{key}={value}");
+        assert!(
+            (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256,
+            "{key}={value}"
+        );
         for text in [key, value] {
             let may = |c: char| c.is_alphanumeric() || " +-=._:/@".contains(c);
-            assert!(text.chars().all(may) && !text.to_lowercase().starts_with("aws:"), "{key}={value}");
+            assert!(
+                text.chars().all(may) && !text.to_lowercase().starts_with("aws:"),
+                "{key}={value}"
+            );
         }
     }
 }
@@ -62,15 +74,36 @@ fn a_good_node_has_exactly_these_tags() {
         ("authkeysd:status", "ok"),
         ("authkeysd:synced", &synced),
     ];
-    assert_eq!(of(&good), expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-    assert!(synced.ends_with('Z') && synced.parse::<jiff::Timestamp>().is_ok(), "{synced}");
+    assert_eq!(
+        of(&good),
+        expected
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    );
+    assert!(
+        synced.ends_with('Z') && synced.parse::<jiff::Timestamp>().is_ok(),
+        "{synced}"
+    );
     let nameless = of(&outcome(&format!("{}\n", ed(1))));
-    assert_eq!((nameless["authkeysd:keyset"].as_str(), nameless["EC2KeyName"].as_str()), ("v1", "v1"));
+    assert_eq!(
+        (
+            nameless["authkeysd:keyset"].as_str(),
+            nameless["EC2KeyName"].as_str()
+        ),
+        ("v1", "v1")
+    );
 }
 
 #[test]
 fn what_deceives_a_reader_is_in_no_report() {
-    const HIDDEN: [char; 6] = ['\u{202e}', '\u{200b}', '\u{9b}', '\u{feff}', '\u{2066}', '\u{e0041}'];
+    const HIDDEN: [char; 6] = [
+        '\u{202e}',
+        '\u{200b}',
+        '\u{9b}',
+        '\u{feff}',
+        '\u{2066}',
+        '\u{e0041}',
+    ];
     let mut bad = outcome(&named("workers", 17));
     let deceptive = format!("a{}z", HIDDEN.iter().collect::<String>());
     bad.detail = deceptive.clone();
@@ -96,7 +129,10 @@ fn what_deceives_a_reader_is_in_no_report() {
         assert!(!text.chars().any(|c| HIDDEN.contains(&c)), "{text:?}");
     }
     let read: Outcome = serde_json::from_slice(&json::pretty(&bad).unwrap()).unwrap();
-    assert_eq!(read.accounts[0].user, deceptive, "a program reads what it was");
+    assert_eq!(
+        read.accounts[0].user, deceptive,
+        "a program reads what it was"
+    );
 }
 
 #[test]
@@ -107,7 +143,10 @@ fn names_that_instance_metadata_refuses_are_valid_and_warned_of() {
     };
     assert!(warnings("").is_empty());
     for fine in ["acme-ssh.keys_1:", "a+b=c@d:", "acme"] {
-        assert!(warnings(&format!("tag_prefix = \"{fine}\"")).is_empty(), "{fine}");
+        assert!(
+            warnings(&format!("tag_prefix = \"{fine}\"")).is_empty(),
+            "{fine}"
+        );
     }
     for (report, setting, bad) in [
         ("tag_prefix = \"acme/ssh/\"", "tag_prefix", "'/'"),
@@ -123,33 +162,68 @@ fn names_that_instance_metadata_refuses_are_valid_and_warned_of() {
         let warnings = warnings(report);
         assert_eq!(warnings.len(), 1, "{report}: {warnings:?}");
         let words = [setting, &format!("EC2 refuses {bad} in"), "metadata"];
-        assert!(words.iter().all(|word| warnings[0].contains(word)), "{warnings:?}");
+        assert!(
+            words.iter().all(|word| warnings[0].contains(word)),
+            "{warnings:?}"
+        );
     }
-    assert_eq!(warnings("tag_prefix = \"a/\"\nkey_name_tag = \"b/\"").len(), 2);
+    assert_eq!(
+        warnings("tag_prefix = \"a/\"\nkey_name_tag = \"b/\"").len(),
+        2
+    );
     // The reference of CreateTags has one character less than the guide.
     for (length, count) in [(127, 0), (128, 1)] {
-        assert_eq!(warnings(&format!("key_name_tag = \"{}\"", "k".repeat(length))).len(), count, "{length}");
+        assert_eq!(
+            warnings(&format!("key_name_tag = \"{}\"", "k".repeat(length))).len(),
+            count,
+            "{length}"
+        );
     }
-    assert_eq!(warnings(&format!("tag_prefix = \"{}\"", "x".repeat(121))).len(), 1);
+    assert_eq!(
+        warnings(&format!("tag_prefix = \"{}\"", "x".repeat(121))).len(),
+        1
+    );
 }
 
 #[test]
 fn tags_names_are_the_configurations() {
-    let names =
-        |report: &str| Config::parse(&format!("{ONE}[report]\n{report}\n")).map(|config| config.report.tag_names);
-    let all = names("tag_prefix = \"acme/ssh/\"\nkey_name_tag = \"Keys\"").unwrap().all();
+    let names = |report: &str| {
+        Config::parse(&format!("{ONE}[report]\n{report}\n")).map(|config| config.report.tag_names)
+    };
+    let all = names("tag_prefix = \"acme/ssh/\"\nkey_name_tag = \"Keys\"")
+        .unwrap()
+        .all();
     assert_eq!(
         all,
-        ["acme/ssh/status", "acme/ssh/keyset", "acme/ssh/digest", "acme/ssh/synced", "acme/ssh/detail", "Keys"]
+        [
+            "acme/ssh/status",
+            "acme/ssh/keyset",
+            "acme/ssh/digest",
+            "acme/ssh/synced",
+            "acme/ssh/detail",
+            "Keys"
+        ]
     );
-    assert_eq!(names("tag_prefix = \"acme\"").unwrap().name("status"), "acme:status");
+    assert_eq!(
+        names("tag_prefix = \"acme\"").unwrap().name("status"),
+        "acme:status"
+    );
     // The longest name, with the prefix and its colon, has EC2's 128 characters; what is too long is told with the number
     // that fits.
     let long = |text: &str| format!("tag_prefix = \"{text}\"");
-    for (fits, most, end) in [("x".repeat(121), 121, "x"), ("x".repeat(121) + "/", 122, "/")] {
-        assert_eq!(names(&long(&fits)).unwrap().name("status").chars().count(), 128);
+    for (fits, most, end) in [
+        ("x".repeat(121), 121, "x"),
+        ("x".repeat(121) + "/", 122, "/"),
+    ] {
+        assert_eq!(
+            names(&long(&fits)).unwrap().name("status").chars().count(),
+            128
+        );
         let fault = names(&long(&format!("x{fits}"))).unwrap_err()[0].to_string();
-        assert!(fault.contains(&format!("must have 1 to {most} characters")), "{end}: {fault}");
+        assert!(
+            fault.contains(&format!("must have 1 to {most} characters")),
+            "{end}: {fault}"
+        );
     }
     let long = long(&"x".repeat(122));
     for bad in [
@@ -175,12 +249,24 @@ fn tags_names_are_the_configurations() {
     ] {
         assert_eq!(names(bad).unwrap_err().len(), 1, "{bad}");
     }
-    let report = Config::parse(&format!("{ONE}[report]\ns3 = \"s3://b/p?region=eu-west-1\"\n")).unwrap().report;
+    let report = Config::parse(&format!(
+        "{ONE}[report]\ns3 = \"s3://b/p?region=eu-west-1\"\n"
+    ))
+    .unwrap()
+    .report;
     let place = report.s3.unwrap();
-    assert_eq!((place.url().as_str(), place.region.as_deref()), ("s3://b/p/", Some("eu-west-1")));
+    assert_eq!(
+        (place.url().as_str(), place.region.as_deref()),
+        ("s3://b/p/", Some("eu-west-1"))
+    );
     assert!(!report.ec2_tags && report.pace.heartbeat == SignedDuration::from_hours(6));
     assert_eq!(
-        Config::parse(&format!("{ONE}[report]\ns3 = \"s3://b\"\n")).unwrap().report.s3.unwrap().url(),
+        Config::parse(&format!("{ONE}[report]\ns3 = \"s3://b\"\n"))
+            .unwrap()
+            .report
+            .s3
+            .unwrap()
+            .url(),
         "s3://b/"
     );
 }
@@ -224,16 +310,30 @@ fn the_detail_says_why_and_holds_no_ids() {
     fits_ec2(&told);
     let detail = &told["authkeysd:detail"];
     assert!(
-        detail.starts_with("s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied"),
+        detail.starts_with(
+            "s3://acme-ssh-keys/prod/workers.json: S3 GetObject answered 403 AccessDenied"
+        ),
         "{detail}"
     );
-    for id in ["4YPZ", "123456789012", "i-0123", "assumed", "AKIA", "2PZ7", "59dbff89", "request id"] {
+    for id in [
+        "4YPZ",
+        "123456789012",
+        "i-0123",
+        "assumed",
+        "AKIA",
+        "2PZ7",
+        "59dbff89",
+        "request id",
+    ] {
         assert!(!detail.contains(id), "{id}: {detail}");
     }
     assert!(detail.ends_with("allow s3:GetObject"), "{detail}");
     bad.detail = "é ".repeat(9_999);
     let detail = &of(&bad)["authkeysd:detail"];
-    assert!(detail.chars().count() == MAX_VALUE && detail.ends_with("..."), "{detail}");
+    assert!(
+        detail.chars().count() == MAX_VALUE && detail.ends_with("..."),
+        "{detail}"
+    );
 }
 
 #[test]
@@ -249,7 +349,10 @@ fn stale_is_told_after_three_cycles_in_a_row_and_every_other_state_at_once() {
     let told = |status| Some((status, "w/1".to_owned()));
     assert_eq!(next(&world), told(Status::Ok));
     world.fail("file:/k", Class::Transient);
-    assert_eq!([next(&world), next(&world), next(&world)], [None, None, told(Status::Stale)]);
+    assert_eq!(
+        [next(&world), next(&world), next(&world)],
+        [None, None, told(Status::Stale)]
+    );
     assert_eq!(next(&world), told(Status::Stale));
     world.publish("file:/k", "v1", &named("w", 1));
     assert_eq!(next(&world), told(Status::Ok));
@@ -258,8 +361,17 @@ fn stale_is_told_after_three_cycles_in_a_row_and_every_other_state_at_once() {
     let fresh = World::new(ONE);
     let nothing = History::default().complete(fresh.cycle(), None);
     let told = of(&nothing);
-    assert_eq!((told["authkeysd:status"].as_str(), told["authkeysd:keyset"].as_str()), ("failed", ""));
-    assert!(!told["authkeysd:detail"].is_empty() && told["EC2KeyName"].is_empty(), "{told:?}");
+    assert_eq!(
+        (
+            told["authkeysd:status"].as_str(),
+            told["authkeysd:keyset"].as_str()
+        ),
+        ("failed", "")
+    );
+    assert!(
+        !told["authkeysd:detail"].is_empty() && told["EC2KeyName"].is_empty(),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -279,7 +391,10 @@ fn other_words_for_the_same_are_no_news() {
 }
 
 fn pace(heartbeat: i64, spread: i64) -> Pace {
-    Pace { heartbeat: SECOND * i32::try_from(heartbeat).unwrap(), spread: SECOND * i32::try_from(spread).unwrap() }
+    Pace {
+        heartbeat: SECOND * i32::try_from(heartbeat).unwrap(),
+        spread: SECOND * i32::try_from(spread).unwrap(),
+    }
 }
 
 fn at(seconds: i64) -> SignedDuration {
@@ -296,7 +411,11 @@ fn a_change_is_told_within_the_spread_and_a_second_one_does_not_put_it_off() {
     plan.say("b", at(14), 1.0);
     assert_eq!(plan.due(), Some(at(15)));
     plan.delivered("b", at(16), 0.1);
-    assert_eq!(plan.due(), Some(at(16 + 3_600 + 3)), "and then the heartbeat");
+    assert_eq!(
+        plan.due(),
+        Some(at(16 + 3_600 + 3)),
+        "and then the heartbeat"
+    );
     plan.say("b", at(60), 0.9);
     assert_eq!(plan.due(), Some(at(3_619)), "no news");
     plan.say("c", at(70), 0.1);
@@ -328,9 +447,18 @@ fn f12_a_report_that_fails_is_tried_again_ever_more_seldom_whatever_is_new() {
         waits.push(due.as_secs() - now.as_secs());
         now = due;
     }
-    assert_eq!(waits, [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600, 3_600, 3_600]);
+    assert_eq!(
+        waits,
+        [
+            30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600, 3_600, 3_600
+        ]
+    );
     plan.failed(now, 0.0);
-    assert_eq!(plan.due(), Some(now + SECOND), "full jitter, but no hammering");
+    assert_eq!(
+        plan.due(),
+        Some(now + SECOND),
+        "full jitter, but no hammering"
+    );
     plan.delivered("b", now, 0.0);
     assert_eq!(plan.due(), Some(now + at(21_600)));
 }
@@ -358,27 +486,46 @@ fn metrics_tell_the_node_and_escape_what_others_named() {
         "authkeysd_keys_added_total 2",
         "authkeysd_reports_total{report=\"ec2_tags\",result=\"failed\"} 1",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line}\nis not in\n{text}"
+        );
     }
-    assert!(!metrics::render(&good, None).contains("_total"), "sync counts nothing");
+    assert!(
+        !metrics::render(&good, None).contains("_total"),
+        "sync counts nothing"
+    );
 }
 
 #[test]
 fn f57_a_status_stays_short_whatever_the_accounts_and_keys() {
     let key = KeyBlob::recognise(ed(1).split(' ').nth(1).unwrap().as_bytes()).unwrap();
-    for (accounts, comment, listed) in [(1, 10, 100), (100, 10, 100), (1_000, 10, 20), (100, 8_000, 3)] {
-        let keys: KeyList = std::iter::repeat_n(KeyShown::new(&key, &"x".repeat(comment)), 4_096).collect();
+    for (accounts, comment, listed) in [
+        (1, 10, 100),
+        (100, 10, 100),
+        (1_000, 10, 20),
+        (100, 8_000, 3),
+    ] {
+        let keys: KeyList =
+            std::iter::repeat_n(KeyShown::new(&key, &"x".repeat(comment)), 4_096).collect();
         let mut account = AccountOutcome::new(None);
-        (account.in_force, account.added, account.removed) = (keys.clone(), keys.clone(), keys.clone());
+        (account.in_force, account.added, account.removed) =
+            (keys.clone(), keys.clone(), keys.clone());
         account.updated = keys;
-        let bad = LeftOut { line: 1, reason: "y".repeat(300) };
+        let bad = LeftOut {
+            line: 1,
+            reason: "y".repeat(300),
+        };
         account.left_out = vec![bad; 4_096];
         account.count_keys();
         let mut outcome = outcome(&named("w", 1));
         outcome.accounts = vec![account; accounts];
         let short = outcome.shortened();
         let found = &short.accounts[0];
-        assert_eq!((found.in_force.len(), found.counts), (listed, outcome.accounts[0].counts));
+        assert_eq!(
+            (found.in_force.len(), found.counts),
+            (listed, outcome.accounts[0].counts)
+        );
         assert_eq!(found.counts.left_out, 4_096);
         assert!(found.has_keys_of(&outcome.accounts[0]) && !found.lists_all_in_force());
         let bytes = serde_json::to_vec_pretty(&short).unwrap().len();

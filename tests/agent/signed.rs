@@ -19,7 +19,11 @@ struct Trusting {
 }
 
 fn signer(number: u8) -> PrivateKey {
-    PrivateKey::new(KeypairData::Ed25519(Ed25519Keypair::from_seed(&[number; 32])), "").unwrap()
+    PrivateKey::new(
+        KeypairData::Ed25519(Ed25519Keypair::from_seed(&[number; 32])),
+        "",
+    )
+    .unwrap()
 }
 
 fn public(number: u8) -> String {
@@ -28,8 +32,13 @@ fn public(number: u8) -> String {
 
 /// A document with one key, signed; its key's window is as given.
 fn signed(by: u8, serial: u8, key: u16, window: &str) -> String {
-    let json = format!("{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{}\"{window}}}]}}\n", ed(key));
-    let signature = signer(by).sign("authkeysd", HashAlg::Sha512, json.as_bytes()).unwrap();
+    let json = format!(
+        "{{\"version\":1,\"serial\":{serial},\"keys\":[{{\"public_key\":\"{}\"{window}}}]}}\n",
+        ed(key)
+    );
+    let signature = signer(by)
+        .sign("authkeysd", HashAlg::Sha512, json.as_bytes())
+        .unwrap();
     json + &signature.to_pem(LineEnding::LF).unwrap()
 }
 
@@ -41,7 +50,10 @@ impl Trusting {
             "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n[trust]\nallowed_signers = \"{}\"\n",
             path.display()
         );
-        let one = Self { world: World::new(&config), signers };
+        let one = Self {
+            world: World::new(&config),
+            signers,
+        };
         one.allow(&format!("ops@acme {}\n", public(1)));
         one
     }
@@ -66,9 +78,17 @@ impl Trusting {
     #[track_caller]
     fn stands(&self, outcome: &Outcome, status: Status, problem: Option<Problem>, keys: &[u16]) {
         let source = &outcome.sources[0];
-        assert_eq!((outcome.status, source.problem), (status, problem), "{}", outcome.detail);
+        assert_eq!(
+            (outcome.status, source.problem),
+            (status, problem),
+            "{}",
+            outcome.detail
+        );
         let keys: Vec<String> = keys.iter().map(|key| ed(*key)).collect();
-        assert_eq!(self.world.host.text(A), block(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
+        assert_eq!(
+            self.world.host.text(A),
+            block(&keys.iter().map(String::as_str).collect::<Vec<_>>())
+        );
     }
 }
 
@@ -80,17 +100,29 @@ fn a_fault_in_the_signers_file_changes_nothing_until_it_is_mended() {
     one.publish("2", &signed(1, 2, 2, ""));
     let good = std::fs::read(one.path()).unwrap();
     for (text, words) in [
-        (format!("ops@acme {}\nops@acme frob {}\n", public(1), public(1)), ":2: option \"frob\" is not known"),
+        (
+            format!("ops@acme {}\nops@acme frob {}\n", public(1), public(1)),
+            ":2: option \"frob\" is not known",
+        ),
         (String::new(), "it names no signer"),
     ] {
         one.allow(&text);
         one.world.host.set(A, "");
         let outcome = one.world.cycle();
         one.stands(&outcome, Status::Stale, Some(Problem::Untrusted), &[1]);
-        assert!(outcome.detail.contains(words) && outcome.detail.contains("signers"), "{}", outcome.detail);
+        assert!(
+            outcome.detail.contains(words) && outcome.detail.contains("signers"),
+            "{}",
+            outcome.detail
+        );
     }
     std::fs::remove_file(one.path()).unwrap();
-    one.stands(&one.world.cycle(), Status::Stale, Some(Problem::Untrusted), &[1]);
+    one.stands(
+        &one.world.cycle(),
+        Status::Stale,
+        Some(Problem::Untrusted),
+        &[1],
+    );
     std::fs::write(one.path(), good).unwrap();
     one.stands(&one.world.cycle(), Status::Ok, None, &[2]);
 }
@@ -101,22 +133,38 @@ fn without_a_signers_file_a_new_node_installs_nothing() {
     one.publish("1", &signed(1, 1, 1, ""));
     one.allow("nonsense\n");
     let outcome = one.world.cycle();
-    assert_eq!((outcome.status, outcome.sources[0].problem), (Status::Failed, Some(Problem::Untrusted)));
+    assert_eq!(
+        (outcome.status, outcome.sources[0].problem),
+        (Status::Failed, Some(Problem::Untrusted))
+    );
     assert_eq!(one.world.host.text(A), "");
 }
 
 #[test]
 fn a_signers_time_is_judged_by_the_clock_of_each_cycle() {
     let one = Trusting::new();
-    one.allow(&format!("ops@acme valid-before=\"20261123Z\" {}\n", public(1)));
+    one.allow(&format!(
+        "ops@acme valid-before=\"20261123Z\" {}\n",
+        public(1)
+    ));
     one.publish("1", &signed(1, 1, 1, ""));
     one.stands(&one.at("2026-11-22T00:00:00Z"), Status::Ok, None, &[1]);
     one.publish("2", &signed(1, 2, 2, ""));
     let outcome = one.at("2026-11-23T00:00:01Z");
     one.stands(&outcome, Status::Stale, Some(Problem::Refused), &[1]);
-    assert!(outcome.faults.iter().any(|fault| fault.text.contains("trusted no more, its keys stay")));
+    assert!(
+        outcome
+            .faults
+            .iter()
+            .any(|fault| fault.text.contains("trusted no more, its keys stay"))
+    );
     one.publish("1", &signed(1, 1, 1, ""));
-    one.stands(&one.at("2026-11-23T00:00:02Z"), Status::Stale, Some(Problem::Untrusted), &[1]);
+    one.stands(
+        &one.at("2026-11-23T00:00:02Z"),
+        Status::Stale,
+        Some(Problem::Untrusted),
+        &[1],
+    );
     // A clock that was set back does not bring him back: the time that was recorded counts.
     let outcome = one.at("1970-01-01T00:00:00Z");
     assert_eq!(outcome.sources[0].problem, Some(Problem::Untrusted));
@@ -129,11 +177,19 @@ fn f39_a_signer_whose_time_a_wrong_clock_cannot_tell_brings_nothing_new() {
     let one = Trusting::new();
     one.publish("1", &signed(1, 1, 1, ""));
     one.stands(&one.at("2027-01-01T00:00:00Z"), Status::Ok, None, &[1]);
-    for (serial, bound) in [(2, "valid-after=\"20261201Z\""), (3, "valid-before=\"20261201Z\"")] {
+    for (serial, bound) in [
+        (2, "valid-after=\"20261201Z\""),
+        (3, "valid-before=\"20261201Z\""),
+    ] {
         one.allow(&format!("ops@acme {bound} {}\n", public(1)));
         one.publish(&serial.to_string(), &signed(1, serial, 2, ""));
         let outcome = one.at("2026-11-22T00:00:00Z");
-        assert_eq!(outcome.sources[0].problem, Some(Problem::Refused), "{bound}: {:?}", outcome.faults);
+        assert_eq!(
+            outcome.sources[0].problem,
+            Some(Problem::Refused),
+            "{bound}: {:?}",
+            outcome.faults
+        );
         one.stands(&outcome, Status::Stale, Some(Problem::Refused), &[1]);
     }
 }
@@ -142,16 +198,27 @@ fn f39_a_signer_whose_time_a_wrong_clock_cannot_tell_brings_nothing_new() {
 fn windows_go_on_whoever_is_trusted() {
     let mut one = Trusting::new();
     one.world.config.push_str("[policy]\nmin_keys = 0\n");
-    one.publish("1", &signed(1, 1, 1, ",\"not_before\":\"2026-11-22T10:00:00Z\""));
+    one.publish(
+        "1",
+        &signed(1, 1, 1, ",\"not_before\":\"2026-11-22T10:00:00Z\""),
+    );
     let first = one.at("2026-11-22T00:00:00Z");
-    assert_eq!((first.status, one.world.host.text(A)), (Status::Ok, String::new()));
+    assert_eq!(
+        (first.status, one.world.host.text(A)),
+        (Status::Ok, String::new())
+    );
     one.allow(&format!("next@acme {}\n", public(2)));
     let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
     let outcome = one.world.cycle_kept(&first, opens);
     one.stands(&outcome, Status::Stale, Some(Problem::Untrusted), &[1]);
     assert_eq!(outcome.sources[0].signer, None);
     one.allow("nonsense\n");
-    one.stands(&one.world.cycle_kept(&outcome, opens), Status::Stale, Some(Problem::Untrusted), &[1]);
+    one.stands(
+        &one.world.cycle_kept(&outcome, opens),
+        Status::Stale,
+        Some(Problem::Untrusted),
+        &[1],
+    );
     // It is looked at again, not repeated.
     one.allow(&format!("ops@acme {}\n", public(1)));
     let outcome = one.world.cycle_kept(&outcome, opens);

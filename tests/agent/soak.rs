@@ -11,7 +11,9 @@ use authkeys_core::report::entries::entries;
 use authkeys_core::user::UserName;
 use authkeys_testing::in_own_process;
 use authkeysd::agent::{Agent, Intent};
-use authkeysd::host::{Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target};
+use authkeysd::host::{
+    Account, FoundFragments, Host, HostError, Replaced, Snapshot, Stamp, Target,
+};
 use authkeysd::report::status_file;
 use authkeysd::state::Store;
 use jiff::tz::TimeZone;
@@ -30,8 +32,15 @@ struct Memory(Mutex<(u64, Vec<u8>)>);
 
 impl Host for &Memory {
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        let user = user.cloned().unwrap_or_else(|| UserName::parse("me").unwrap());
-        Ok(Account { user, uid: 1, gid: 1, home: PathBuf::from("/home/me") })
+        let user = user
+            .cloned()
+            .unwrap_or_else(|| UserName::parse("me").unwrap());
+        Ok(Account {
+            user,
+            uid: 1,
+            gid: 1,
+            home: PathBuf::from("/home/me"),
+        })
     }
 
     fn read(&self, _: &Target) -> Result<Snapshot, HostError> {
@@ -68,19 +77,32 @@ impl Host for &Memory {
 struct Published(Mutex<u64>);
 
 impl Fetch for &Published {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
         let mut asked = self.0.lock().unwrap();
         *asked += 1;
         if *asked % 500 > 480 {
             let message = format!("{url}: no answer, request {asked}");
-            return Err(FetchError { class: Class::Transient, message, remedy: "wait".to_owned() });
+            return Err(FetchError {
+                class: Class::Transient,
+                message,
+                remedy: "wait".to_owned(),
+            });
         }
         let number = *asked / 500;
-        let version = Version { label: number.to_string(), token: number.to_string() };
+        let version = Version {
+            label: number.to_string(),
+            token: number.to_string(),
+        };
         if known.is_some_and(|known| known.current == version) {
             return Ok(Fetched::Unchanged);
         }
-        let bytes = KEYS[usize::try_from(number % 2).unwrap()].as_bytes().to_vec();
+        let bytes = KEYS[usize::try_from(number % 2).unwrap()]
+            .as_bytes()
+            .to_vec();
         Ok(Fetched::document(bytes, version))
     }
 }
@@ -88,7 +110,10 @@ impl Fetch for &Published {
 /// KiB of memory that this process alone has: what it shares with others depends on them.
 fn own_memory() -> u64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
-    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
+    let line = rollup
+        .lines()
+        .find(|line| line.starts_with("Anonymous:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -98,12 +123,24 @@ fn f32_ten_thousand_cycles_with_changes_drift_and_outages_need_no_more_memory_th
     in_own_process(|| {
         // In memory, so that it is the program that is measured and not the disk.
         let shared = PathBuf::from("/dev/shm");
-        let directory = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() }.unwrap();
+        let directory = if shared.is_dir() {
+            tempfile::tempdir_in(shared)
+        } else {
+            tempfile::tempdir()
+        }
+        .unwrap();
         let (published, host) = (Published::default(), Memory::default());
         let config = Config::parse("source = \"file:/k\"\n[[account]]\nuser = \"me\"\n").unwrap();
-        let agent =
-            Agent { config, fetch: &published, host: &host, zone: || TimeZone::UTC, built: Timestamp::UNIX_EPOCH };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let agent = Agent {
+            config,
+            fetch: &published,
+            host: &host,
+            zone: || TimeZone::UTC,
+            built: Timestamp::UNIX_EPOCH,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         let mut history = History::default();
         let mut now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
         let (mut warm, mut told, mut begun) = (0, 0, Instant::now());
@@ -123,7 +160,10 @@ fn f32_ten_thousand_cycles_with_changes_drift_and_outages_need_no_more_memory_th
             history.remember(outcome);
         }
         let (grown, took) = (own_memory().saturating_sub(warm), begun.elapsed());
-        println!("{warm} KiB after {WARM} cycles, {grown} KiB more after {CYCLES}; {:?} a cycle", took / 9_000);
+        println!(
+            "{warm} KiB after {WARM} cycles, {grown} KiB more after {CYCLES}; {:?} a cycle",
+            took / 9_000
+        );
         assert!(grown < 256, "{grown} KiB more than {warm}");
         // Each of 18 outages: failed, back, accepted, added, removed, in force; and five repairs of one key.
         assert!(told < 18 * 6 + 5 * 2 + 2, "{told} entries");

@@ -25,7 +25,10 @@ impl Node {
         setup = setup.account(&me(), &file).account(somebody_else(), &file);
         setup.source = SOURCE.to_owned();
         setup.use_s3_at(endpoint);
-        let node = Self { setup, own: Key::new("own") };
+        let node = Self {
+            setup,
+            own: Key::new("own"),
+        };
         std::fs::create_dir(node.setup.path("keys")).unwrap();
         std::fs::write(node.files()[0].clone(), format!("{}\n", node.own.line)).unwrap();
         node
@@ -44,17 +47,30 @@ impl Node {
     #[track_caller]
     fn holds(&self, keys: &[&Key]) {
         let lines: Vec<_> = keys.iter().map(|key| format!("{}\n", key.line)).collect();
-        let head =
-            format!("# managed by authkeysd from {}: changes between these lines are overwritten\n", self.setup.source);
-        let block = format!("# BEGIN authkeysd\n{head}{}# END authkeysd\n", lines.concat());
-        let found = self.files().map(|file| std::fs::read_to_string(file).unwrap());
+        let head = format!(
+            "# managed by authkeysd from {}: changes between these lines are overwritten\n",
+            self.setup.source
+        );
+        let block = format!(
+            "# BEGIN authkeysd\n{head}{}# END authkeysd\n",
+            lines.concat()
+        );
+        let found = self
+            .files()
+            .map(|file| std::fs::read_to_string(file).unwrap());
         assert_eq!(found, [format!("{}\n{block}", self.own.line), block]);
     }
 }
 
 fn document(keys: &[&Key]) -> String {
-    let keys: Vec<_> = keys.iter().map(|key| format!("{{\"public_key\": \"{}\"}}", key.line)).collect();
-    format!("{{\"version\": 1,\n \"keys\": [\n{}\n]}}\n", keys.join(",\n"))
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|key| format!("{{\"public_key\": \"{}\"}}", key.line))
+        .collect();
+    format!(
+        "{{\"version\": 1,\n \"keys\": [\n{}\n]}}\n",
+        keys.join(",\n")
+    )
 }
 
 fn good(key: &Key) -> Answer {
@@ -70,23 +86,37 @@ fn the_first_sync_writes_an_unchanged_one_touches_nothing_and_a_changed_object_a
     let (one, two) = (Key::new("one"), Key::new("two"));
     moto.make_bucket("keys");
     moto.switch_versions_on("keys");
-    let first = moto.put_object("keys", "prod/workers.json", document(&[&one]).as_bytes()).unwrap();
+    let first = moto
+        .put_object("keys", "prod/workers.json", document(&[&one]).as_bytes())
+        .unwrap();
     let mut node = Node::new(&moto.endpoint());
 
     let run = node.setup.run(["sync"]);
     run.succeeds();
-    assert!(run.stdout.contains(&first) && run.stdout.contains(&format!("+ {}", one.fingerprint())), "{}", run.stdout);
+    assert!(
+        run.stdout.contains(&first) && run.stdout.contains(&format!("+ {}", one.fingerprint())),
+        "{}",
+        run.stdout
+    );
     node.holds(&[&one]);
 
     let [state, keys] = ["state", "keys"].map(|name| node.setup.path(name));
     let before = [tree(&state), tree(&keys)];
     node.setup.run(["sync"]).succeeds();
-    assert_eq!([tree(&state), tree(&keys)], before, "an unchanged poll writes nothing at all");
+    assert_eq!(
+        [tree(&state), tree(&keys)],
+        before,
+        "an unchanged poll writes nothing at all"
+    );
 
-    moto.put_object("keys", "prod/workers.json", document(&[&two]).as_bytes()).unwrap();
+    moto.put_object("keys", "prod/workers.json", document(&[&two]).as_bytes())
+        .unwrap();
     let run = node.setup.run(["sync"]);
     run.succeeds();
-    for word in [format!("- {}", one.fingerprint()), format!("+ {}", two.fingerprint())] {
+    for word in [
+        format!("- {}", one.fingerprint()),
+        format!("+ {}", two.fingerprint()),
+    ] {
         assert_eq!(run.stdout.matches(&word).count(), 2, "{}", run.stdout);
     }
     node.holds(&[&two]);
@@ -99,7 +129,9 @@ fn the_first_sync_writes_an_unchanged_one_touches_nothing_and_a_changed_object_a
 
     let before = tree(&keys);
     node.setup.source = format!("{SOURCE}?version_id=no-such-version");
-    node.setup.run(["sync"]).fails(1, &[&["?version_id=no-such-version", "`version_id`"]]);
+    node.setup
+        .run(["sync"])
+        .fails(1, &[&["?version_id=no-such-version", "`version_id`"]]);
     moto.delete_object("keys", "prod/workers.json");
     node.setup.source = SOURCE.to_owned();
     node.setup.run(["sync"]).fails(1, &[&[SOURCE, "publish"]]);
@@ -130,9 +162,14 @@ fn f36_a_missing_object_and_a_missing_bucket_are_named_and_change_nothing() {
     moto.make_bucket("keys");
     let mut node = Node::new(&moto.endpoint());
     let before = tree(&node.setup.path("keys"));
-    node.setup.run(["sync"]).fails(1, &[&[SOURCE, "NoSuchKey", "publish it"]]);
+    node.setup
+        .run(["sync"])
+        .fails(1, &[&[SOURCE, "NoSuchKey", "publish it"]]);
     node.setup.source = "s3://no-such-bucket/k".to_owned();
-    node.setup.run(["sync"]).fails(1, &[&["s3://no-such-bucket/k", "NoSuchBucket", "create the bucket"]]);
+    node.setup.run(["sync"]).fails(
+        1,
+        &[&["s3://no-such-bucket/k", "NoSuchBucket", "create the bucket"]],
+    );
     assert_eq!(tree(&node.setup.path("keys")), before);
 }
 
@@ -146,7 +183,11 @@ fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
     let before = tree(&keys);
     let run = node.setup.run(["sync"]);
     run.fails(status, &[&words]);
-    assert!(run.stdout.contains("failed: no good key set is known"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("failed: no good key set is known"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(tree(&keys), before, "on a fresh node");
 
     let key = Key::new("in-force");
@@ -156,8 +197,17 @@ fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
     let before = [tree(&keys), tree(&node.setup.state_dir())];
     let run = node.setup.run(["sync"]);
     run.fails(status, &[&words]);
-    assert!(run.stdout.contains("(stale: the last good key set stays in force)"), "{}", run.stdout);
-    assert_eq!([tree(&keys), tree(&node.setup.state_dir())], before, "with a good set in force");
+    assert!(
+        run.stdout
+            .contains("(stale: the last good key set stays in force)"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(
+        [tree(&keys), tree(&node.setup.state_dir())],
+        before,
+        "with a good set in force"
+    );
 
     // Repairs go on: somebody took the key out of one file and the other file away.
     std::fs::write(&node.files()[0], format!("{}\n", node.own.line)).unwrap();
@@ -169,20 +219,56 @@ fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
 #[test]
 fn f07_denied_throttled_and_failing_answers_change_nothing() {
     let error = |status, code| Answer::error(status, code, "no", &[]);
-    changes_nothing(error("403 Forbidden", "AccessDenied"), 77, &["AccessDenied", "allow s3:GetObject on arn:aws:s3"]);
-    changes_nothing(error("404 Not Found", "NoSuchKey"), 1, &["NoSuchKey", "publish it"]);
-    changes_nothing(error("404 Not Found", "NoSuchBucket"), 1, &["NoSuchBucket", "create the bucket"]);
-    changes_nothing(error("503 Slow Down", "SlowDown"), 75, &["SlowDown", "it is tried again"]);
-    changes_nothing(error("400 Bad Request", "ExpiredToken"), 77, &["ExpiredToken", "renew them"]);
+    changes_nothing(
+        error("403 Forbidden", "AccessDenied"),
+        77,
+        &["AccessDenied", "allow s3:GetObject on arn:aws:s3"],
+    );
+    changes_nothing(
+        error("404 Not Found", "NoSuchKey"),
+        1,
+        &["NoSuchKey", "publish it"],
+    );
+    changes_nothing(
+        error("404 Not Found", "NoSuchBucket"),
+        1,
+        &["NoSuchBucket", "create the bucket"],
+    );
+    changes_nothing(
+        error("503 Slow Down", "SlowDown"),
+        75,
+        &["SlowDown", "it is tried again"],
+    );
+    changes_nothing(
+        error("400 Bad Request", "ExpiredToken"),
+        77,
+        &["ExpiredToken", "renew them"],
+    );
 }
 
 #[test]
 fn f34_f35_an_empty_body_or_a_page_changes_nothing() {
     let page = "<html><body>Please sign in</body></html>\n";
-    changes_nothing(Answer::whole("200 OK", TAGGED, ""), 1, &["it is empty", "put the keys there"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, " \r\n\n"), 1, &["it is empty", "put the keys there"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, page), 1, &["no good key", "publish"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, "# only\n# comments\n"), 1, &["it is empty", "put the keys there"]);
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, ""),
+        1,
+        &["it is empty", "put the keys there"],
+    );
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, " \r\n\n"),
+        1,
+        &["it is empty", "put the keys there"],
+    );
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, page),
+        1,
+        &["no good key", "publish"],
+    );
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, "# only\n# comments\n"),
+        1,
+        &["it is empty", "put the keys there"],
+    );
 }
 
 #[test]
@@ -192,25 +278,45 @@ fn f35_a_document_that_was_cut_off_changes_nothing() {
     let length = format!("Content-Length: {}", whole.len());
     let lie = Answer::raw("200 OK", &[TAGGED, &[&length]].concat(), half, Then::Close);
     changes_nothing(lie, 75, &["was cut off", "unless it lasts"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, half), 1, &["JSON", "publish"]);
-    changes_nothing(Answer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')), 1, &["JSON", "publish"]);
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, half),
+        1,
+        &["JSON", "publish"],
+    );
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')),
+        1,
+        &["JSON", "publish"],
+    );
     let (one, two) = (Key::new("one"), Key::new("two"));
     let text = format!("{}\n{}", one.line, two.line.split_at(40).0);
-    changes_nothing(Answer::whole("200 OK", TAGGED, &text), 1, &["cut off: line 2", "put it there again, whole"]);
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, &text),
+        1,
+        &["cut off: line 2", "put it there again, whole"],
+    );
 }
 
 #[test]
 fn a_document_that_is_too_large_or_never_ends_changes_nothing() {
     let large = format!("{}{}\n", document(&[&Key::new("new")]), " ".repeat(1 << 20));
     changes_nothing(Answer::whole("200 OK", TAGGED, &large), 1, &["1 MiB"]);
-    changes_nothing(Answer::raw("200 OK", TAGGED, "", Then::Endless), 1, &["1 MiB"]);
+    changes_nothing(
+        Answer::raw("200 OK", TAGGED, "", Then::Endless),
+        1,
+        &["1 MiB"],
+    );
 }
 
 #[test]
 fn a_document_without_one_good_key_changes_nothing() {
     let key = Key::new("new");
     let bad = format!("ssh-dss {}\n{}x\n", key.base64(), key.bare());
-    changes_nothing(Answer::whole("200 OK", TAGGED, &bad), 1, &["no good key", "line 1", "put at least one there"]);
+    changes_nothing(
+        Answer::whole("200 OK", TAGGED, &bad),
+        1,
+        &["no good key", "line 1", "put at least one there"],
+    );
     let json = "{\"version\": 1, \"keys\": []}";
     let (node, _stub) = Node::with_stub([good(&key), Answer::whole("200 OK", TAGGED, json)]);
     node.setup.run(["sync"]).succeeds();
@@ -227,14 +333,36 @@ fn f07_a_source_that_cannot_be_reached_changes_nothing() {
     let (mut node, _stub) = Node::with_stub([good(&key)]);
     node.setup.run(["sync"]).succeeds();
     // A port that nobody listens on: bound, and given back.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let before = [tree(&node.setup.path("keys")), tree(&node.setup.state_dir())];
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let before = [
+        tree(&node.setup.path("keys")),
+        tree(&node.setup.state_dir()),
+    ];
     node.setup.environment[0].1 = format!("http://{address}");
-    node.setup.run(["sync"]).fails(75, &[&[SOURCE, "refused", "nothing listens there: check the endpoint"]]);
+    node.setup.run(["sync"]).fails(
+        75,
+        &[&[
+            SOURCE,
+            "refused",
+            "nothing listens there: check the endpoint",
+        ]],
+    );
     node.setup.environment[0].1 = "http://authkeysd.invalid".to_owned();
     let run = node.setup.run(["sync"]);
-    assert!([1, 75].contains(&run.status) && run.stderr.lines().count() == 1, "{run:?}");
-    assert_eq!([tree(&node.setup.path("keys")), tree(&node.setup.state_dir())], before);
+    assert!(
+        [1, 75].contains(&run.status) && run.stderr.lines().count() == 1,
+        "{run:?}"
+    );
+    assert_eq!(
+        [
+            tree(&node.setup.path("keys")),
+            tree(&node.setup.state_dir())
+        ],
+        before
+    );
 }
 
 #[test]
@@ -244,8 +372,14 @@ fn f07_an_answer_that_never_comes_ends_and_changes_nothing() {
     node.setup.run(["sync"]).succeeds();
     let before = tree(&node.setup.path("keys"));
     let begun = Instant::now();
-    node.setup.run(["sync"]).fails(75, &[&[SOURCE, "within", "if it lasts"]]);
-    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    node.setup
+        .run(["sync"])
+        .fails(75, &[&[SOURCE, "within", "if it lasts"]]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(45),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(tree(&node.setup.path("keys")), before);
 }
 
@@ -258,18 +392,29 @@ fn windows_open_and_close_while_the_source_is_away() {
          {{\"public_key\": \"{}\", \"not_before\": \"{change}\"}}]}}",
         leaving.line, coming.line
     );
-    let answers =
-        [Answer::whole("200 OK", TAGGED, &document), Answer::error("403 Forbidden", "AccessDenied", "no", &[])];
+    let answers = [
+        Answer::whole("200 OK", TAGGED, &document),
+        Answer::error("403 Forbidden", "AccessDenied", "no", &[]),
+    ];
     let (node, _stub) = Node::with_stub(answers);
     node.setup.run(["sync"]).succeeds();
     let before = contents(&node.setup.path("keys"));
-    let has = |key: &Key| contents(&node.setup.path("keys")).values().filter(|text| holds(text, key)).count();
+    let has = |key: &Key| {
+        contents(&node.setup.path("keys"))
+            .values()
+            .filter(|text| holds(text, key))
+            .count()
+    };
     assert_eq!((has(&leaving), has(&coming)), (2, 0), "{before:?}");
     while now() < change {
         std::thread::sleep(Duration::from_millis(50));
     }
     node.setup.run(["sync"]).fails(77, &[&["AccessDenied"]]);
-    assert_eq!((has(&leaving), has(&coming)), (0, 2), "the window is kept although the source is away");
+    assert_eq!(
+        (has(&leaving), has(&coming)),
+        (0, 2),
+        "the window is kept although the source is away"
+    );
 }
 
 fn holds(text: &[u8], key: &Key) -> bool {

@@ -6,7 +6,11 @@ use std::process::Command;
 use authkeys_testing::{Key, Run, Setup, authorized_keys, lab, outcome_of};
 
 fn sh(script: &str) -> bool {
-    Command::new("sh").args(["-ec", script]).status().unwrap().success()
+    Command::new("sh")
+        .args(["-ec", script])
+        .status()
+        .unwrap()
+        .success()
 }
 
 /// For scripts: a small file system with what is here takes the place of the directory.
@@ -20,7 +24,11 @@ fn held(keys: &[&Key; 3]) -> [bool; 3] {
 }
 
 /// Installs two keys, publishes one of them and another, and has `sync` run while the state directory is broken.
-fn removes_and_installs_nothing(case: &str, broken: impl FnOnce(&Setup) -> Option<Run>, words: &str) {
+fn removes_and_installs_nothing(
+    case: &str,
+    broken: impl FnOnce(&Setup) -> Option<Run>,
+    words: &str,
+) {
     let keys = ["stays", "revoked", "new"].map(Key::new);
     let [stays, revoked, new] = &keys;
     let setup = Setup::for_user("alice");
@@ -37,7 +45,11 @@ fn removes_and_installs_nothing(case: &str, broken: impl FnOnce(&Setup) -> Optio
     let status = if case.contains("EACCES") { 77 } else { 1 };
     assert_eq!(run.status, status, "{case}: {run:?}");
     assert!(run.stderr.contains(words), "{case}: {run:?}");
-    assert_eq!(held(&[stays, revoked, new]), [true, false, false], "{case}: {run:?}");
+    assert_eq!(
+        held(&[stays, revoked, new]),
+        [true, false, false],
+        "{case}: {run:?}"
+    );
     setup.run(["sync"]).succeeds();
     assert_eq!(held(&[stays, revoked, new]), [true, false, true], "{case}");
 }
@@ -54,14 +66,24 @@ fn f50_a_state_directory_that_cannot_be_written_stops_no_removal_whatever_the_re
             ),
             ("immutable", "chattr +i .", "chattr -i .", "lsattr -d"),
             ("append-only", "chattr +a .", "chattr -a .", "chattr -a"),
-            ("an immutable file in it", "chattr +i state.json", "chattr -i state.json", "chattr -i"),
+            (
+                "an immutable file in it",
+                "chattr +i state.json",
+                "chattr -i state.json",
+                "chattr -i",
+            ),
             (
                 "full",
                 "fill size=64k; head -c 65536 /dev/zero >x 2>/dev/null || true",
                 "umount -l \"$PWD\"",
                 "disk is full",
             ),
-            ("without inodes", "fill nr_inodes=8; touch 1 2 3 4 5 6 7 8 || true", "umount -l \"$PWD\"", "inodes"),
+            (
+                "without inodes",
+                "fill nr_inodes=8; touch 1 2 3 4 5 6 7 8 || true",
+                "umount -l \"$PWD\"",
+                "inodes",
+            ),
         ] {
             let broken = |setup: &Setup| {
                 let state = setup.state_dir().display().to_string();
@@ -92,9 +114,14 @@ fn f50_nor_do_errors_of_its_device_or_a_used_up_quota() {
                 let broken = |setup: &Setup| {
                     let (command, state) = (setup.command(), setup.state_dir());
                     let mut traced = Command::new("strace");
-                    traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&state);
+                    traced
+                        .args(["-f", "-qq", "-o", "/dev/null", "-P"])
+                        .arg(&state);
                     traced.args(["-e", &format!("inject={call}:error={errno}")]);
-                    traced.arg(command.get_program()).args(command.get_args()).arg("sync");
+                    traced
+                        .arg(command.get_program())
+                        .args(command.get_args())
+                        .arg("sync");
                     Some(outcome_of(traced.env("AWS_EC2_METADATA_DISABLED", "true")))
                 };
                 removes_and_installs_nothing(&format!("{errno} at {call}"), broken, words);

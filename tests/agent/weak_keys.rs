@@ -20,7 +20,9 @@ fn weakness(text: &str) -> Weakness {
 /// The eight points of small order, and other encodings of two of them.
 fn small_order() -> Vec<[u8; 32]> {
     let hex = |text: &str| -> [u8; 32] {
-        let digits: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect();
+        let digits: Vec<u8> = (0..32)
+            .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
         digits.try_into().unwrap()
     };
     let mut points: Vec<[u8; 32]> = [
@@ -55,10 +57,18 @@ fn f44_an_ed25519_point_of_small_order_is_left_out_in_every_type_that_has_one() 
     for point in small_order() {
         assert_eq!(weakness(&ed_of(&point)), Weakness::SmallOrder, "{point:x?}");
         let sk = wire(&[b"sk-ssh-ed25519@openssh.com", &point, b"ssh:"]);
-        assert_eq!(weakness(&format!("sk-ssh-ed25519@openssh.com {sk}")), Weakness::SmallOrder, "{point:x?}");
+        assert_eq!(
+            weakness(&format!("sk-ssh-ed25519@openssh.com {sk}")),
+            Weakness::SmallOrder,
+            "{point:x?}"
+        );
         for kind in ["ssh-mldsa44-ed25519@openssh.com", "ssh-mldsa44-ed25519"] {
             let key = wire(&[kind.as_bytes(), &[&mldsa()[..], &point].concat()]);
-            assert_eq!(weakness(&format!("{kind} {key}")), Weakness::SmallOrder, "{point:x?}");
+            assert_eq!(
+                weakness(&format!("{kind} {key}")),
+                Weakness::SmallOrder,
+                "{point:x?}"
+            );
         }
     }
 }
@@ -80,15 +90,30 @@ fn f44_an_ed25519_key_off_the_curve_or_in_another_encoding_is_left_out() {
             Err(other) => panic!("{other}"),
         }
     }
-    assert!(off > 16 && on > 16, "half of all are on the curve: {on} and {off} not");
+    assert!(
+        off > 16 && on > 16,
+        "half of all are on the curve: {on} and {off} not"
+    );
     // 2^255 - 19 + 3 is the same coordinate as 3, written otherwise.
     let mut large = [0xff; 32];
     (large[0], large[31]) = (0xf0, 0x7f);
     assert_eq!(weakness(&ed_of(&large)), Weakness::Encoding);
-    let key = wire(&[b"ssh-mldsa44-ed25519@openssh.com", &[&[0; 1_312][..], &on_curve([9; 32])].concat()]);
-    assert_eq!(weakness(&format!("ssh-mldsa44-ed25519@openssh.com {key}")), Weakness::Repetition);
-    let short = wire(&[b"ssh-mldsa44-ed25519@openssh.com", &[&mldsa()[1..], &on_curve([9; 32])].concat()]);
-    let fault = KeyLine::parse(format!("ssh-mldsa44-ed25519@openssh.com {short}").as_bytes(), &rules());
+    let key = wire(&[
+        b"ssh-mldsa44-ed25519@openssh.com",
+        &[&[0; 1_312][..], &on_curve([9; 32])].concat(),
+    ]);
+    assert_eq!(
+        weakness(&format!("ssh-mldsa44-ed25519@openssh.com {key}")),
+        Weakness::Repetition
+    );
+    let short = wire(&[
+        b"ssh-mldsa44-ed25519@openssh.com",
+        &[&mldsa()[1..], &on_curve([9; 32])].concat(),
+    ]);
+    let fault = KeyLine::parse(
+        format!("ssh-mldsa44-ed25519@openssh.com {short}").as_bytes(),
+        &rules(),
+    );
     assert_eq!(fault, Err(BadLine::Blob(BadBlob::Damaged)));
 }
 
@@ -101,7 +126,11 @@ fn f44_an_rsa_key_without_a_secret_or_without_two_large_primes_is_left_out() {
     };
     assert_eq!(weakness(&rsa_of(&[1], &sound)), Weakness::ExponentOne);
     for exponent in [&[][..], &[2], &[4], &[1, 0, 0]] {
-        assert_eq!(weakness(&rsa_of(exponent, &sound)), Weakness::ExponentEven, "{exponent:?}");
+        assert_eq!(
+            weakness(&rsa_of(exponent, &sound)),
+            Weakness::ExponentEven,
+            "{exponent:?}"
+        );
     }
     line(&rsa_of(&[3], &sound));
     line(&rsa_of(&[17], &sound));
@@ -110,14 +139,26 @@ fn f44_an_rsa_key_without_a_secret_or_without_two_large_primes_is_left_out() {
     assert_eq!(weakness(&rsa_of(&odd(33), &sound)), Weakness::ExponentLarge);
     assert_eq!(weakness(&rsa_of(&sound, &sound)), Weakness::ExponentLarge);
     line(&rsa_of(&odd(8), &modulus(4_096, 3)));
-    assert_eq!(weakness(&rsa_of(&odd(9), &modulus(4_096, 3))), Weakness::ExponentLarge);
-    assert_eq!(weakness(&rsa_of(&[1, 0, 1], &even(sound.clone()))), Weakness::ModulusEven);
+    assert_eq!(
+        weakness(&rsa_of(&odd(9), &modulus(4_096, 3))),
+        Weakness::ExponentLarge
+    );
+    assert_eq!(
+        weakness(&rsa_of(&[1, 0, 1], &even(sound.clone()))),
+        Weakness::ModulusEven
+    );
     let power = |bits: usize| [vec![1], vec![0; bits / 8]].concat();
-    assert_eq!(weakness(&rsa_of(&[1, 0, 1], &power(2_048))), Weakness::ModulusEven);
+    assert_eq!(
+        weakness(&rsa_of(&[1, 0, 1], &power(2_048))),
+        Weakness::ModulusEven
+    );
     let ones = [vec![0], vec![0xff; 256]].concat();
     assert_eq!(weakness(&rsa_of(&[1, 0, 1], &ones)), Weakness::Repetition);
     for factor in [3, 5, 7, 13, 251, 257, 1_021, 4_093] {
-        assert_eq!(weakness(&rsa_of(&[1, 0, 1], &times(&sound, factor))), Weakness::SmallFactor(factor.into()));
+        assert_eq!(
+            weakness(&rsa_of(&[1, 0, 1], &times(&sound, factor))),
+            Weakness::SmallFactor(factor.into())
+        );
     }
     let square = square(&modulus(1_056, 5));
     assert_eq!(weakness(&rsa_of(&[1, 0, 1], &square)), Weakness::Square);
@@ -153,7 +194,11 @@ fn square(number: &[u8]) -> Vec<u8> {
         }
         sum[at + digits.len()] += carry;
     }
-    mpint(sum.into_iter().map(|digit| u8::try_from(digit).unwrap()).collect())
+    mpint(
+        sum.into_iter()
+            .map(|digit| u8::try_from(digit).unwrap())
+            .collect(),
+    )
 }
 
 /// From the lowest digit to the highest, as an mpint.
@@ -175,9 +220,19 @@ fn f44_an_ecdsa_key_off_its_curve_or_at_infinity_is_left_out() {
         ("ecdsa-sha2-nistp384", "nistp384", 97),
         ("ecdsa-sha2-nistp521", "nistp521", 133),
     ] {
-        for point in [vec![0], vec![4; length], vec![0; length], vec![2; length / 2 + 1], Vec::new()] {
+        for point in [
+            vec![0],
+            vec![4; length],
+            vec![0; length],
+            vec![2; length / 2 + 1],
+            Vec::new(),
+        ] {
             let key = wire(&[kind.as_bytes(), curve.as_bytes(), &point]);
-            assert_eq!(weakness(&format!("{kind} {key}")), Weakness::NotOnCurve, "{point:?}");
+            assert_eq!(
+                weakness(&format!("{kind} {key}")),
+                Weakness::NotOnCurve,
+                "{point:?}"
+            );
         }
     }
     let kind = "sk-ecdsa-sha2-nistp256@openssh.com";
@@ -194,20 +249,33 @@ fn f44_a_key_whose_secret_is_one_is_left_out() {
     for point in [base, negative] {
         assert_eq!(weakness(&ed_of(&point)), Weakness::BasePoint);
         let sk = wire(&[b"sk-ssh-ed25519@openssh.com", &point, b"ssh:"]);
-        assert_eq!(weakness(&format!("sk-ssh-ed25519@openssh.com {sk}")), Weakness::BasePoint);
+        assert_eq!(
+            weakness(&format!("sk-ssh-ed25519@openssh.com {sk}")),
+            Weakness::BasePoint
+        );
     }
     let hex = |text: &str| -> Vec<u8> {
-        (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap()).collect()
+        (0..text.len() / 2)
+            .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+            .collect()
     };
     let p384 = "04aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7\
                 3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f";
     let p521 = "0400c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de\
                 3348b3c1856a429bf97e7e31c2e5bd66011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97\
                 ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650";
-    for (curve, point) in [("nistp256", p256_point(1)), ("nistp384", hex(p384)), ("nistp521", hex(p521))] {
+    for (curve, point) in [
+        ("nistp256", p256_point(1)),
+        ("nistp384", hex(p384)),
+        ("nistp521", hex(p521)),
+    ] {
         let kind = format!("ecdsa-sha2-{curve}");
         let key = wire(&[kind.as_bytes(), curve.as_bytes(), &point]);
-        assert_eq!(weakness(&format!("{kind} {key}")), Weakness::BasePoint, "{curve}");
+        assert_eq!(
+            weakness(&format!("{kind} {key}")),
+            Weakness::BasePoint,
+            "{curve}"
+        );
     }
     let kind = "sk-ecdsa-sha2-nistp256@openssh.com";
     let key = wire(&[kind.as_bytes(), b"nistp256", &p256_point(1), b"ssh:"]);
@@ -223,18 +291,39 @@ fn f44_a_weak_key_is_named_at_every_poll_and_never_counts() {
     world.publish("file:/k", "2", &format!("{}\n{weak} weak\n", ed(1)));
     for poll in 0..3 {
         let outcome = world.cycle();
-        assert_eq!(world.host.text(A), block(&[&ed(1), &ed(2)]), "{poll}: one good key is less than two");
-        assert!(outcome.faults.iter().any(|fault| fault.text.contains("line 2 was left out: the key is weak")));
+        assert_eq!(
+            world.host.text(A),
+            block(&[&ed(1), &ed(2)]),
+            "{poll}: one good key is less than two"
+        );
+        assert!(
+            outcome
+                .faults
+                .iter()
+                .any(|fault| fault.text.contains("line 2 was left out: the key is weak"))
+        );
     }
-    world.publish("file:/k", "3", &format!("{}\n{weak} weak\n{}\n", ed(1), ed(3)));
+    world.publish(
+        "file:/k",
+        "3",
+        &format!("{}\n{weak} weak\n{}\n", ed(1), ed(3)),
+    );
     for poll in 0..3 {
         let outcome = world.cycle();
-        assert_eq!((outcome.status, outcome.accounts[0].left_out.len()), (Status::Degraded, 1), "{poll}");
+        assert_eq!(
+            (outcome.status, outcome.accounts[0].left_out.len()),
+            (Status::Degraded, 1),
+            "{poll}"
+        );
         assert_eq!(world.host.text(A), block(&[&ed(1), &ed(3)]), "{poll}");
     }
     world.publish("file:/k", "4", &format!("{weak} weak\n"));
     let outcome = world.cycle();
-    assert!(outcome.faults.iter().any(|fault| fault.text.contains("no good key in it (line 1: the key is weak")));
+    assert!(outcome.faults.iter().any(|fault| {
+        fault
+            .text
+            .contains("no good key in it (line 1: the key is weak")
+    }));
     assert_eq!(world.host.text(A), block(&[&ed(1), &ed(3)]));
 }
 
@@ -246,26 +335,43 @@ fn f44_a_weak_key_that_stands_in_a_file_is_found_when_it_is_revoked() {
     for key in weak {
         let fingerprint = identify(key.as_bytes()).unwrap().key.fingerprint();
         let world = World::new(ONE);
-        world.host.set(A, &format!("{} theirs\n{key} stranger\n", ed(9)));
-        let json =
-            format!("{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}],\"revoked\":[\"{fingerprint}\"]}}", ed(1));
+        world
+            .host
+            .set(A, &format!("{} theirs\n{key} stranger\n", ed(9)));
+        let json = format!(
+            "{{\"version\":1,\"keys\":[{{\"public_key\":\"{}\"}}],\"revoked\":[\"{fingerprint}\"]}}",
+            ed(1)
+        );
         world.publish("file:/k", "1", &json);
         assert_eq!(world.cycle().status, Status::Ok);
-        assert_eq!(world.host.text(A), format!("{} theirs\n{}", ed(9), block(&[&ed(1)])), "{key}");
+        assert_eq!(
+            world.host.text(A),
+            format!("{} theirs\n{}", ed(9), block(&[&ed(1)])),
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn a_document_that_was_found_sound_is_read_the_same_without_another_look_at_its_numbers() {
-    let rules = Rules { line: rules(), allow_private_key: false };
+    let rules = Rules {
+        line: rules(),
+        allow_private_key: false,
+    };
     let text = format!("{} one\nrestrict {} two\n", ed(1), rsa(2_048, 1));
-    assert_eq!(document::parse_again(text.as_bytes(), &rules), document::parse(text.as_bytes(), &rules));
+    assert_eq!(
+        document::parse_again(text.as_bytes(), &rules),
+        document::parse(text.as_bytes(), &rules)
+    );
     // An unchanged poll takes this way: the state says that all keys were sound.
     let world = World::new(ONE);
     world.publish("file:/k", "1", &text);
     assert_eq!(world.cycle().status, Status::Ok);
     let state = std::fs::read_to_string(world.state.path().join("state.json")).unwrap();
-    assert!(state.contains("\"sound\": 2") || state.contains("\"sound\":2"), "{state}");
+    assert!(
+        state.contains("\"sound\": 2") || state.contains("\"sound\":2"),
+        "{state}"
+    );
     // With a weak key in it, it says so no more.
     let weak = ed_of(&small_order()[0]);
     world.publish("file:/k", "2", &format!("{}\n{weak}\n", ed(1)));

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use authkeys_core::config::Config;
-use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions};
+use authkeys_core::origin::{
+    Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions,
+};
 use authkeys_core::outcome::Outcome;
 use authkeys_core::user::UserName;
 use authkeysd::agent::{Agent, Intent};
-use authkeysd::host::{Account, FoundFragments, Host, HostError, Place, Replaced, Snapshot, Stamp, Target};
+use authkeysd::host::{
+    Account, FoundFragments, Host, HostError, Place, Replaced, Snapshot, Stamp, Target,
+};
 use authkeysd::state::Store;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -33,8 +37,17 @@ pub(crate) const PANICS: &str = "panics";
 pub(crate) type Answer = Result<(String, String), Class>;
 
 impl Fetch for &Published {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        let further = self.1.borrow().get(&url.to_string()).cloned().unwrap_or_default();
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
+        let further = self
+            .1
+            .borrow()
+            .get(&url.to_string())
+            .cloned()
+            .unwrap_or_default();
         self.2.set(self.2.get().saturating_sub(1));
         for waited in 0.. {
             if self.2.get() == 0 {
@@ -47,22 +60,45 @@ impl Fetch for &Published {
             Some(Ok((version, _))) if version == PANICS => panic!("a value that nobody expected"),
             Some(Ok((version, bytes))) => {
                 let current = part(version, None, bytes);
-                let versions = further.iter().map(|(stage, part)| (*stage, part.version.clone())).collect();
-                let versions = Versions { current: current.version.clone(), further: versions };
+                let versions = further
+                    .iter()
+                    .map(|(stage, part)| (*stage, part.version.clone()))
+                    .collect();
+                let versions = Versions {
+                    current: current.version.clone(),
+                    further: versions,
+                };
                 let known = known.is_some_and(|known| *known == versions);
-                Ok(if known { Fetched::Unchanged } else { Fetched::Documents { current, further } })
+                Ok(if known {
+                    Fetched::Unchanged
+                } else {
+                    Fetched::Documents { current, further }
+                })
             }
-            Some(Err(class)) => {
-                Err(FetchError { class: *class, message: format!("{url}: injected"), remedy: "none".to_owned() })
-            }
-            None => Err(FetchError { class: Class::Missing, message: format!("{url}: none"), remedy: String::new() }),
+            Some(Err(class)) => Err(FetchError {
+                class: *class,
+                message: format!("{url}: injected"),
+                remedy: "none".to_owned(),
+            }),
+            None => Err(FetchError {
+                class: Class::Missing,
+                message: format!("{url}: none"),
+                remedy: String::new(),
+            }),
         }
     }
 }
 
 fn part(version: &str, created: Option<Timestamp>, text: &str) -> Part {
-    let version = Version { label: version.to_owned(), token: version.to_owned() };
-    Part { version, created, bytes: text.as_bytes().to_vec().into() }
+    let version = Version {
+        label: version.to_owned(),
+        token: version.to_owned(),
+    };
+    Part {
+        version,
+        created,
+        bytes: text.as_bytes().to_vec().into(),
+    }
 }
 
 /// A cell that threads can share.
@@ -111,19 +147,30 @@ pub(crate) enum Program {
 impl Memory {
     pub(crate) fn set(&self, path: &str, content: &str) {
         let mut files = self.files.borrow_mut();
-        let version = files.get(&PathBuf::from(path)).map_or(0, |(version, _)| *version) + 1;
+        let version = files
+            .get(&PathBuf::from(path))
+            .map_or(0, |(version, _)| *version)
+            + 1;
         files.insert(path.into(), (version, content.as_bytes().to_vec()));
     }
 
     /// The files of a directory.
     fn below(&self, directory: &Path) -> Vec<PathBuf> {
-        self.files.borrow().keys().filter(|path| path.parent() == Some(directory)).cloned().collect()
+        self.files
+            .borrow()
+            .keys()
+            .filter(|path| path.parent() == Some(directory))
+            .cloned()
+            .collect()
     }
 
     /// What the file holds, without the line that names the source.
     pub(crate) fn text(&self, path: &str) -> String {
         let whole = self.whole_text(path);
-        whole.split_inclusive('\n').filter(|line| !line.starts_with("# managed by authkeysd from ")).collect()
+        whole
+            .split_inclusive('\n')
+            .filter(|line| !line.starts_with("# managed by authkeysd from "))
+            .collect()
     }
 
     pub(crate) fn whole_text(&self, path: &str) -> String {
@@ -137,20 +184,40 @@ impl Memory {
 
 impl Host for &Memory {
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError> {
-        let user = user.cloned().unwrap_or_else(|| UserName::parse("me").unwrap());
+        let user = user
+            .cloned()
+            .unwrap_or_else(|| UserName::parse("me").unwrap());
         if user.as_str() == "ghost" {
-            return Err(HostError::UnknownAccount { account: user.to_string() });
+            return Err(HostError::UnknownAccount {
+                account: user.to_string(),
+            });
         }
-        let home = PathBuf::from("/home").join(if user.as_str() == "twin" { "a" } else { user.as_str() });
+        let home = PathBuf::from("/home").join(if user.as_str() == "twin" {
+            "a"
+        } else {
+            user.as_str()
+        });
         // A directory service that knows accounts by a longer name too.
-        let user = if user.as_str() == "jo" { UserName::parse("jo@example.org").unwrap() } else { user };
-        Ok(Account { user, uid: 1, gid: 1, home })
+        let user = if user.as_str() == "jo" {
+            UserName::parse("jo@example.org").unwrap()
+        } else {
+            user
+        };
+        Ok(Account {
+            user,
+            uid: 1,
+            gid: 1,
+            home,
+        })
     }
 
     fn read(&self, target: &Target) -> Result<Snapshot, HostError> {
         let path = target.path();
         if self.broken.borrow().contains(&path) {
-            return Err(HostError::Path { path, fault: "injected" });
+            return Err(HostError::Path {
+                path,
+                fault: "injected",
+            });
         }
         let files = self.files.borrow();
         let found = files.get(&path);
@@ -161,31 +228,56 @@ impl Host for &Memory {
             // The homes of `link` and `a` are the same directory.
             directory: Some((
                 1,
-                if path.starts_with("/home/link") { b'a' } else { path.as_os_str().as_bytes()[6] }.into(),
+                if path.starts_with("/home/link") {
+                    b'a'
+                } else {
+                    path.as_os_str().as_bytes()[6]
+                }
+                .into(),
             )),
         })
     }
 
     fn accounts(&self, users: &[Option<&UserName>]) -> Vec<Option<Result<Account, HostError>>> {
         let name = |user: Option<&UserName>| user.map(ToString::to_string).unwrap_or_default();
-        users.iter().map(|user| on_time(&self.late, &name(*user)).then(|| self.account(*user))).collect()
+        users
+            .iter()
+            .map(|user| on_time(&self.late, &name(*user)).then(|| self.account(*user)))
+            .collect()
     }
 
     fn read_all(&self, targets: &[&Target]) -> Vec<Option<Result<Snapshot, HostError>>> {
-        targets.iter().map(|target| on_time(&self.late_files, &target.path()).then(|| self.read(target))).collect()
+        targets
+            .iter()
+            .map(|target| on_time(&self.late_files, &target.path()).then(|| self.read(target)))
+            .collect()
     }
 
-    fn replace(&self, target: &Target, seen: &Stamp, content: &[u8]) -> Result<Replaced, HostError> {
+    fn replace(
+        &self,
+        target: &Target,
+        seen: &Stamp,
+        content: &[u8],
+    ) -> Result<Replaced, HostError> {
         let path = target.path();
         if let Some((path, content)) = self.meddle.borrow_mut().pop() {
-            self.set(path.to_str().unwrap(), std::str::from_utf8(&content).unwrap());
+            self.set(
+                path.to_str().unwrap(),
+                std::str::from_utf8(&content).unwrap(),
+            );
         }
-        let stamp =
-            self.files.borrow().get(&path).map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version));
+        let stamp = self
+            .files
+            .borrow()
+            .get(&path)
+            .map_or_else(Stamp::absent, |(version, _)| Stamp::of_version(*version));
         if stamp != *seen {
             return Ok(Replaced::ChangedMeanwhile);
         }
-        self.set(path.to_str().unwrap(), std::str::from_utf8(content).unwrap());
+        self.set(
+            path.to_str().unwrap(),
+            std::str::from_utf8(content).unwrap(),
+        );
         *self.writes.borrow_mut() += 1;
         Ok(Replaced::Done)
     }
@@ -200,8 +292,13 @@ impl Host for &Memory {
 
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError> {
         let snapshot = |path: PathBuf| {
-            let place = Place::Home { below: path.strip_prefix(&target.account.home).unwrap().to_owned() };
-            self.read(&Target { place, ..target.clone() })
+            let place = Place::Home {
+                below: path.strip_prefix(&target.account.home).unwrap().to_owned(),
+            };
+            self.read(&Target {
+                place,
+                ..target.clone()
+            })
         };
         let (path, made) = (target.path(), target.made().path());
         let directory = path.parent().unwrap();
@@ -210,7 +307,9 @@ impl Host for &Memory {
         let named = |entry: &PathBuf| entry.file_name().unwrap().to_str().unwrap().to_owned();
         Ok(FoundFragments {
             ours: snapshot(path.clone())?,
-            others: others.map(|entry| (named(entry), snapshot(entry.clone()).unwrap())).collect(),
+            others: others
+                .map(|entry| (named(entry), snapshot(entry.clone()).unwrap()))
+                .collect(),
             made: snapshot(made)?,
             obstacles: Vec::new(),
             exists: !entries.is_empty(),
@@ -225,20 +324,29 @@ impl Host for &Memory {
             Program::Works => {}
             Program::Fails => {
                 let (account, said) = (target.account.user.to_string(), "injected".to_owned());
-                return Err(HostError::Program { program: "update-ssh-keys", account, said });
+                return Err(HostError::Program {
+                    program: "update-ssh-keys",
+                    account,
+                    said,
+                });
             }
             Program::Absent | Program::Lies => return Ok(()),
         }
         let directory = path.parent().unwrap();
         if self.below(directory).is_empty() {
             let old = self.text(made.to_str().unwrap());
-            self.set(directory.join("old_authorized_keys").to_str().unwrap(), &old);
+            self.set(
+                directory.join("old_authorized_keys").to_str().unwrap(),
+                &old,
+            );
         }
         // As the real one: the fragments are written anew, comments, order and what it does not know go.
         let mut all = vec!["# auto-generated by update-ssh-keys\n".to_owned()];
         for entry in self.below(directory) {
             let text = self.text(entry.to_str().unwrap());
-            let keys = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+            let keys = text
+                .lines()
+                .filter(|line| !line.starts_with('#') && !line.is_empty());
             let keys: Vec<String> = keys.map(|line| without_comment(line) + "\n").collect();
             self.set(entry.to_str().unwrap(), &keys.concat());
             all.extend(keys.into_iter().filter(|line| !line.contains('@')).rev());
@@ -256,7 +364,10 @@ fn on_time<T: PartialEq>(late: &Shared<Vec<T>>, asked: &T) -> bool {
 
 fn without_comment(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
-    let blob = words.iter().position(|word| word.starts_with("AAAA")).unwrap();
+    let blob = words
+        .iter()
+        .position(|word| word.starts_with("AAAA"))
+        .unwrap();
     words[..=blob].join(" ") + " "
 }
 
@@ -283,34 +394,63 @@ impl World {
     }
 
     pub(crate) fn publish(&self, url: &str, version: &str, text: &str) {
-        self.published.0.borrow_mut().insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
+        self.published
+            .0
+            .borrow_mut()
+            .insert(url.to_owned(), Ok((version.to_owned(), text.to_owned())));
     }
 
     /// Puts a further stage on a version, which is made now.
     pub(crate) fn stage(&self, url: &str, stage: Stage, version: &str, text: &str) {
         let part = part(version, Some(*self.now.borrow()), text);
-        self.published.1.borrow_mut().entry(url.to_owned()).or_default().insert(stage, part);
+        self.published
+            .1
+            .borrow_mut()
+            .entry(url.to_owned())
+            .or_default()
+            .insert(stage, part);
     }
 
     pub(crate) fn unstage(&self, url: &str, stage: Stage) {
-        self.published.1.borrow_mut().entry(url.to_owned()).or_default().remove(&stage);
+        self.published
+            .1
+            .borrow_mut()
+            .entry(url.to_owned())
+            .or_default()
+            .remove(&stage);
     }
 
     pub(crate) fn fail(&self, url: &str, class: Class) {
-        self.published.0.borrow_mut().insert(url.to_owned(), Err(class));
+        self.published
+            .0
+            .borrow_mut()
+            .insert(url.to_owned(), Err(class));
     }
 
     pub(crate) fn cycle_as(&self, intent: Intent) -> Outcome {
         let path = self.state.path();
-        let mut store = if intent.dry_run { Store::peek(path) } else { Store::open(path) }.unwrap();
+        let mut store = if intent.dry_run {
+            Store::peek(path)
+        } else {
+            Store::open(path)
+        }
+        .unwrap();
         self.cycle_in(&mut store, intent)
     }
 
     pub(crate) fn cycle_in(&self, store: &mut Store, intent: Intent) -> Outcome {
         let config = Config::parse(&self.config).unwrap();
         let built = "2026-01-01T00:00:00Z".parse().unwrap();
-        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: || TimeZone::UTC, built };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let agent = Agent {
+            config,
+            fetch: &self.published,
+            host: &self.host,
+            zone: || TimeZone::UTC,
+            built,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
         runtime.block_on(agent.cycle(store, intent, || *self.now.borrow()))
     }
 
@@ -318,7 +458,13 @@ impl World {
     pub(crate) fn cycle_kept(&self, last: &Outcome, now: Timestamp) -> Outcome {
         let config = Config::parse(&self.config).unwrap();
         let built = "2026-01-01T00:00:00Z".parse().unwrap();
-        let agent = Agent { config, fetch: &self.published, host: &self.host, zone: || TimeZone::UTC, built };
+        let agent = Agent {
+            config,
+            fetch: &self.published,
+            host: &self.host,
+            zone: || TimeZone::UTC,
+            built,
+        };
         let mut store = Store::open(self.state.path()).unwrap();
         let gathered = agent.gather_kept(&mut store, last, Intent::default(), now);
         agent.install(&mut store, gathered, || now)

@@ -24,7 +24,10 @@ fn publish(machine: &Machine, keys: &[&Key]) {
 
 /// Writes the configuration: every second, from the file, these accounts.
 fn configure(machine: &Machine, accounts: &str) {
-    machine.write("/etc/authkeysd/config.toml", format!("source = \"file:/srv/keys\"\nschedule = \"1s\"\n{accounts}"));
+    machine.write(
+        "/etc/authkeysd/config.toml",
+        format!("source = \"file:/srv/keys\"\nschedule = \"1s\"\n{accounts}"),
+    );
 }
 
 fn account(user: &str, extra: &str) -> String {
@@ -36,7 +39,10 @@ fn account(user: &str, extra: &str) -> String {
 fn logs_in(machine: &Machine, user: &str, key: &Key) {
     let begun = Instant::now();
     while !machine.login(user, key) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{user} is never let in");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{user} is never let in"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -46,7 +52,10 @@ fn logs_in(machine: &Machine, user: &str, key: &Key) {
 fn is_refused(machine: &Machine, user: &str, key: &Key) {
     let begun = Instant::now();
     while machine.login(user, key) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{user} is never refused");
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{user} is never refused"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -80,19 +89,36 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
         machine.run("useradd --home-dir /srv/homes/carol --create-home --base-dir /srv/homes carol && usermod --password '*' carol");
         configure(
             machine,
-            &[account("alice", ""), account("root", ""), account("bob", "layout = \"system\""), account("carol", "")]
-                .concat(),
+            &[
+                account("alice", ""),
+                account("root", ""),
+                account("bob", "layout = \"system\""),
+                account("carol", ""),
+            ]
+            .concat(),
         );
         // A home elsewhere, by the drop-in of the guide.
-        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md")).unwrap();
+        let guide =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operate.md"))
+                .unwrap();
         let drop_in = blocks(&guide, "ini").next().unwrap();
-        machine.write("/etc/systemd/system/authkeysd.service.d/homes.conf", drop_in);
+        machine.write(
+            "/etc/systemd/system/authkeysd.service.d/homes.conf",
+            drop_in,
+        );
         machine.run("systemctl daemon-reload && systemctl start authkeysd");
         for user in ["alice", "root", "bob", "carol"] {
             logs_in(machine, user, &key);
         }
-        assert_eq!(machine.run("authkeysd status | head -n 1 | cut -d, -f1"), "ok");
-        assert!(machine.property("authkeysd", "StatusText").starts_with("ok, 4 accounts"));
+        assert_eq!(
+            machine.run("authkeysd status | head -n 1 | cut -d, -f1"),
+            "ok"
+        );
+        assert!(
+            machine
+                .property("authkeysd", "StatusText")
+                .starts_with("ok, 4 accounts")
+        );
         publish(machine, &[&next]);
         for user in ["alice", "root", "bob", "carol"] {
             logs_in(machine, user, &next);
@@ -102,13 +128,29 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
         // What its process sees and may do, as the kernel has it.
         let pid = machine.main_pid("authkeysd");
         let status = machine.run(&format!("cat /proc/{pid}/status"));
-        let line =
-            |name: &str| status.lines().find(|l| l.starts_with(name)).unwrap().split_whitespace().last().unwrap();
+        let line = |name: &str| {
+            status
+                .lines()
+                .find(|l| l.starts_with(name))
+                .unwrap()
+                .split_whitespace()
+                .last()
+                .unwrap()
+        };
         assert_eq!(line("CapBnd:"), "00000000000000c0", "setgid and setuid");
         assert_eq!(line("CapEff:"), "00000000000000c0");
         assert_eq!((line("NoNewPrivs:"), line("Seccomp:")), ("1", "2"));
-        let inside = |command: &str| machine.tries(&format!("nsenter -t {pid} -m sh -c '{command}'"));
-        for place in ["/etc", "/usr", "/var/lib", "/boot", "/opt", "/var/spool/cron", "/etc/ssh"] {
+        let inside =
+            |command: &str| machine.tries(&format!("nsenter -t {pid} -m sh -c '{command}'"));
+        for place in [
+            "/etc",
+            "/usr",
+            "/var/lib",
+            "/boot",
+            "/opt",
+            "/var/spool/cron",
+            "/etc/ssh",
+        ] {
             let (text, wrote) = inside(&format!("mkdir -p {place} && touch {place}/x"));
             assert!(!wrote, "{place} can be written: {text}");
         }
@@ -119,15 +161,25 @@ fn f26_the_sandbox_is_tight_and_lets_the_service_do_its_whole_job() {
             "/etc/ssh/authorized_keys.d",
             "/var/lib/authkeysd",
         ] {
-            assert!(inside(&format!("touch {place}/x && rm {place}/x")).1, "{place} cannot be written");
+            assert!(
+                inside(&format!("touch {place}/x && rm {place}/x")).1,
+                "{place} cannot be written"
+            );
         }
 
         machine.run("mkdir -p /run/user/4242");
-        assert_eq!(inside("ls /run/user").0, "", "other people's runtime directories are out of sight");
+        assert_eq!(
+            inside("ls /run/user").0,
+            "",
+            "other people's runtime directories are out of sight"
+        );
 
         // A home that is mounted later is seen, too.
         machine.run("mkdir /home/dora && mount -t tmpfs -o mode=0755 tmpfs /home/dora && useradd --no-create-home dora && usermod --password '*' --shell /bin/sh dora && chown dora: /home/dora");
-        configure(machine, &[account("alice", ""), account("dora", "")].concat());
+        configure(
+            machine,
+            &[account("alice", ""), account("dora", "")].concat(),
+        );
         machine.run("systemctl reload authkeysd");
         logs_in(machine, "dora", &next);
     });
@@ -140,22 +192,44 @@ fn f26_the_sandbox_lets_update_ssh_keys_run_as_the_account_and_sshd_be_asked() {
     }
     booted(SUITE, |machine| {
         installed(machine);
-        std::fs::copy(UPDATE_SSH_KEYS.path(), machine.path("/usr/bin/update-ssh-keys")).unwrap();
+        std::fs::copy(
+            UPDATE_SSH_KEYS.path(),
+            machine.path("/usr/bin/update-ssh-keys"),
+        )
+        .unwrap();
         let [key, old] = [(); 2].map(|()| Key::new("test"));
         machine.run("install -d -o alice -g alice -m 0700 /home/alice/.ssh");
-        machine.write("/home/alice/.ssh/authorized_keys", format!("{}\n", old.line));
+        machine.write(
+            "/home/alice/.ssh/authorized_keys",
+            format!("{}\n", old.line),
+        );
         machine.run("chown alice: /home/alice/.ssh/authorized_keys && chmod 0600 /home/alice/.ssh/authorized_keys");
         publish(machine, &[&key]);
         // bob's file is one that this sshd does not read: that is told once, at the start.
-        configure(machine, &[account("alice", "layout = \"coreos\""), account("bob", "layout = \"system\"")].concat());
+        configure(
+            machine,
+            &[
+                account("alice", "layout = \"coreos\""),
+                account("bob", "layout = \"system\""),
+            ]
+            .concat(),
+        );
         machine.run("systemctl start authkeysd");
         logs_in(machine, "alice", &key);
         machine.eventually("authkeysd status | head -n 1 | grep -q ^ok");
-        let made = machine.run("head -n 1 /home/alice/.ssh/authorized_keys; ls /home/alice/.ssh/authorized_keys.d");
-        assert!(made.starts_with("# auto-generated by update-ssh-keys\n") && made.contains("authkeysd"), "{made}");
+        let made = machine.run(
+            "head -n 1 /home/alice/.ssh/authorized_keys; ls /home/alice/.ssh/authorized_keys.d",
+        );
+        assert!(
+            made.starts_with("# auto-generated by update-ssh-keys\n") && made.contains("authkeysd"),
+            "{made}"
+        );
         machine.eventually("journalctl -u authkeysd -o cat | grep -q 'not read by sshd: bob'");
         let journal = machine.run("journalctl -u authkeysd -o cat");
-        let told = journal.lines().filter(|line| line.starts_with("not read by sshd: ")).count();
+        let told = journal
+            .lines()
+            .filter(|line| line.starts_with("not read by sshd: "))
+            .count();
         assert_eq!(told, 1, "{journal}");
     });
 }
@@ -232,10 +306,22 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         let key = Key::new("published");
         publish(machine, &[&key]);
         configure(machine, &account("alice", ""));
-        machine.write("/etc/systemd/system/owned.service", "[Service]\nType=oneshot\nExecStart=touch /srv/owned\n");
-        let listen: String = SOCKETS.iter().map(|path| format!("ListenStream={path}\n")).collect();
-        machine.write("/etc/systemd/system/vendor.socket", format!("[Socket]\nAccept=yes\n{listen}"));
-        machine.write("/etc/systemd/system/vendor@.service", "[Service]\nExecStart=touch /srv/owned\n");
+        machine.write(
+            "/etc/systemd/system/owned.service",
+            "[Service]\nType=oneshot\nExecStart=touch /srv/owned\n",
+        );
+        let listen: String = SOCKETS
+            .iter()
+            .map(|path| format!("ListenStream={path}\n"))
+            .collect();
+        machine.write(
+            "/etc/systemd/system/vendor.socket",
+            format!("[Socket]\nAccept=yes\n{listen}"),
+        );
+        machine.write(
+            "/etc/systemd/system/vendor@.service",
+            "[Service]\nExecStart=touch /srv/owned\n",
+        );
         machine.run(
             "systemctl daemon-reload; mkdir -p /root/.ssh /etc/sudoers.d /etc/ssl/private /var/backups \
              && touch /etc/sudoers /etc/ssl/private/key.pem /var/backups/shadow.bak /etc/shadow-",
@@ -244,7 +330,9 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         for attack in [ATTACKS[1], ATTACKS[5], ATTACKS[6], ATTACKS[7], ATTACKS[11]] {
             machine.run(attack);
         }
-        machine.run("systemctl start vendor.socket && touch /tmp/of-another-program && rm -f /srv/owned");
+        machine.run(
+            "systemctl start vendor.socket && touch /tmp/of-another-program && rm -f /srv/owned",
+        );
 
         // A shell in place of the program. It writes down which attacks succeeded where the service may write.
         let connect = |path: &&str| {
@@ -252,7 +340,11 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
                 "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); exit(connect(S, sockaddr_un(\"{path}\")) ? 0 : 1)'"
             )
         };
-        let attacks: Vec<String> = ATTACKS.iter().map(ToString::to_string).chain(SOCKETS.iter().map(connect)).collect();
+        let attacks: Vec<String> = ATTACKS
+            .iter()
+            .map(ToString::to_string)
+            .chain(SOCKETS.iter().map(connect))
+            .collect();
         for (number, attack) in attacks.iter().enumerate() {
             machine.write(&format!("/srv/attacks/{number}"), attack);
         }
@@ -272,8 +364,10 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
         machine.run("rm -f /srv/owned; systemctl daemon-reload && systemctl restart authkeysd");
         machine.eventually("test -e /var/lib/authkeysd/finished");
         let succeeded = machine.run("cat /var/lib/authkeysd/succeeded");
-        let succeeded: Vec<&String> =
-            succeeded.lines().map(|number| &attacks[number.parse::<usize>().unwrap()]).collect();
+        let succeeded: Vec<&String> = succeeded
+            .lines()
+            .map(|number| &attacks[number.parse::<usize>().unwrap()])
+            .collect();
         assert!(succeeded.is_empty(), "{succeeded:#?}");
         machine.run("test ! -e /srv/owned -a ! -e /root/.ssh/authorized_keys");
         let sockets = machine.run("cat /var/lib/authkeysd/sockets");
@@ -295,7 +389,9 @@ fn f41_roots_home_is_in_the_sandbox_only_where_root_is_an_account() {
         publish(machine, &[&key]);
         let sees = || {
             let pid = machine.main_pid("authkeysd");
-            machine.tries(&format!("nsenter -t {pid} -m ls /root/.profile")).1
+            machine
+                .tries(&format!("nsenter -t {pid} -m ls /root/.profile"))
+                .1
         };
         let system = "layout = \"system\"";
         for (accounts, seen) in [
@@ -335,7 +431,10 @@ open my $f, ">", "$ENV{HOME}/forks"; print $f "$n\n"; close $f; sleep 60;
 "#;
         machine.write("/usr/bin/update-ssh-keys", script);
         machine.run("chmod 755 /usr/bin/update-ssh-keys");
-        configure(machine, &(account("alice", "layout = \"coreos\"") + &account("bob", "")));
+        configure(
+            machine,
+            &(account("alice", "layout = \"coreos\"") + &account("bob", "")),
+        );
         machine.run("systemctl start authkeysd");
         machine.eventually("test -s /home/alice/forks");
         let forks: u32 = machine.run("cat /home/alice/forks").parse().unwrap();
@@ -363,7 +462,10 @@ fn a_configuration_error_stops_it_once_and_a_bad_reload_changes_nothing() {
         assert_eq!(machine.property("authkeysd", "ExecMainStatus"), "78");
         assert_eq!(machine.property("authkeysd", "NRestarts"), "0");
         let journal = machine.run("journalctl -u authkeysd -o cat");
-        assert!(journal.contains("/etc/authkeysd/config.toml:5: account.moed: "), "{journal}");
+        assert!(
+            journal.contains("/etc/authkeysd/config.toml:5: account.moed: "),
+            "{journal}"
+        );
 
         configure(machine, &account("alice", ""));
         machine.run("systemctl start authkeysd");
@@ -403,7 +505,12 @@ fn it_comes_back_from_a_kill_a_hang_a_reboot_and_a_power_cut_and_stops_within_tw
         let pid = machine.main_pid("authkeysd");
         machine.run(&format!("kill -STOP {pid}"));
         machine.eventually(&format!("p=$(systemctl show -P MainPID authkeysd); test \"$p\" != 0 -a \"$p\" != {pid} && systemctl is-active authkeysd"));
-        assert!(machine.run("journalctl -u authkeysd").contains("Watchdog timeout"), "the watchdog ended it");
+        assert!(
+            machine
+                .run("journalctl -u authkeysd")
+                .contains("Watchdog timeout"),
+            "the watchdog ended it"
+        );
         assert_eq!(machine.property("authkeysd", "NRestarts"), "2");
         // A watchdog that is answered ends nothing.
         std::thread::sleep(Duration::from_secs(3));
@@ -411,21 +518,35 @@ fn it_comes_back_from_a_kill_a_hang_a_reboot_and_a_power_cut_and_stops_within_tw
 
         let begun = Instant::now();
         machine.run("systemctl stop authkeysd");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begun.elapsed()
+        );
         assert_eq!(machine.property("authkeysd", "Result"), "success");
         machine.run("test -s /run/authkeysd/status.json");
         assert!(machine.login("alice", &key), "the keys stay");
 
         // While it is down somebody adds a key and the source goes away: the last good document is put in force at boot.
-        machine.write("/home/alice/.ssh/authorized_keys", format!("{}\n", foreign.line));
+        machine.write(
+            "/home/alice/.ssh/authorized_keys",
+            format!("{}\n", foreign.line),
+        );
         machine.run("rm /srv/keys");
         machine.reboot();
         logs_in(machine, "alice", &key);
         assert!(!machine.login("alice", &foreign));
-        assert!(machine.property("authkeysd", "StatusText").starts_with("stale"));
+        assert!(
+            machine
+                .property("authkeysd", "StatusText")
+                .starts_with("stale")
+        );
         machine.cut();
         logs_in(machine, "alice", &key);
-        assert_eq!(machine.run("find /home/alice/.ssh -mindepth 1 -not -name authorized_keys"), "");
+        assert_eq!(
+            machine.run("find /home/alice/.ssh -mindepth 1 -not -name authorized_keys"),
+            ""
+        );
     });
 }
 
@@ -438,20 +559,37 @@ fn nothing_waits_for_it_at_boot_and_the_journal_tells_who_could_log_in() {
         configure(machine, &account("alice", ""));
         machine.reboot();
         assert_eq!(machine.run("systemctl is-system-running --wait"), "running");
-        for unit in ["ssh", "network-online.target", "systemd-user-sessions", "getty@tty1"] {
-            assert!(!machine.property(unit, "After").contains("authkeysd"), "{unit} waits for us");
+        for unit in [
+            "ssh",
+            "network-online.target",
+            "systemd-user-sessions",
+            "getty@tty1",
+        ] {
+            assert!(
+                !machine.property(unit, "After").contains("authkeysd"),
+                "{unit} waits for us"
+            );
         }
-        assert!(!machine.property("authkeysd", "After").contains("network-online.target"));
+        assert!(
+            !machine
+                .property("authkeysd", "After")
+                .contains("network-online.target")
+        );
         logs_in(machine, "alice", &key);
 
         // The query of docs/journal.md.
         let query = "journalctl MESSAGE_ID=7bfefc2f3191453682f32f4d59db3b32 ACCOUNT=alice -n 1 -o verbose --output-fields=KEYS,DOCUMENT,SERIAL";
         let told = machine.run(query);
-        assert!(told.contains(&key.fingerprint()) && told.contains("night-shift"), "{told}");
-        // Every entry is ours, has its id and its unit, and nothing is said twice.
-        let fields = machine.run("journalctl -b -u authkeysd _COMM=authkeysd -o json | tr -d '\\n'");
         assert!(
-            fields.matches("\"MESSAGE_ID\"").count() >= 4 && fields.contains("\"SYSLOG_IDENTIFIER\":\"authkeysd\""),
+            told.contains(&key.fingerprint()) && told.contains("night-shift"),
+            "{told}"
+        );
+        // Every entry is ours, has its id and its unit, and nothing is said twice.
+        let fields =
+            machine.run("journalctl -b -u authkeysd _COMM=authkeysd -o json | tr -d '\\n'");
+        assert!(
+            fields.matches("\"MESSAGE_ID\"").count() >= 4
+                && fields.contains("\"SYSLOG_IDENTIFIER\":\"authkeysd\""),
             "{fields}"
         );
         std::thread::sleep(Duration::from_secs(3));

@@ -20,20 +20,44 @@ pub(crate) enum Kind {
 pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
     let arm = cfg!(target_arch = "aarch64");
     let file = |name: &str| match kind {
-        Kind::Deb => format!("{name}_{VERSION}-1_{}.deb", if arm { "arm64" } else { "amd64" }),
-        Kind::Rpm => format!("{name}-{VERSION}-1.{}.rpm", if arm { "aarch64" } else { "x86_64" }),
+        Kind::Deb => format!(
+            "{name}_{VERSION}-1_{}.deb",
+            if arm { "arm64" } else { "amd64" }
+        ),
+        Kind::Rpm => format!(
+            "{name}-{VERSION}-1.{}.rpm",
+            if arm { "aarch64" } else { "x86_64" }
+        ),
     };
-    let packages = ["authkeysd", "authkeysctl"].map(|name| Path::new(ROOT).join("target/packages").join(file(name)));
-    let command = if kind == Kind::Deb { "make deb" } else { "make rpm" };
-    let of = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let sources =
-        ["src", "systemd", "deb", "rpm", "Cargo.toml", "Cargo.lock"].map(|name| newest(&Path::new(ROOT).join(name)));
+    let packages = ["authkeysd", "authkeysctl"]
+        .map(|name| Path::new(ROOT).join("target/packages").join(file(name)));
+    let command = if kind == Kind::Deb {
+        "make deb"
+    } else {
+        "make rpm"
+    };
+    let of = |path: &Path| {
+        path.metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+    };
+    let sources = ["src", "systemd", "deb", "rpm", "Cargo.toml", "Cargo.lock"]
+        .map(|name| newest(&Path::new(ROOT).join(name)));
     let newest = sources.into_iter().flatten().max();
-    match packages.each_ref().map(|package| of(package)).into_iter().min().flatten() {
-        None => authkeys_testing::skipped(&format!("there is no {}: run {command}", packages[0].display())),
-        Some(built) if Some(built) < newest => {
-            authkeys_testing::skipped(&format!("the packages are older than the sources: run {command}"))
-        }
+    match packages
+        .each_ref()
+        .map(|package| of(package))
+        .into_iter()
+        .min()
+        .flatten()
+    {
+        None => authkeys_testing::skipped(&format!(
+            "there is no {}: run {command}",
+            packages[0].display()
+        )),
+        Some(built) if Some(built) < newest => authkeys_testing::skipped(&format!(
+            "the packages are older than the sources: run {command}"
+        )),
         Some(_) => return Some(packages),
     }
     None
@@ -42,7 +66,11 @@ pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
 /// When the newest file below a path was changed.
 fn newest(path: &Path) -> Option<SystemTime> {
     if path.is_dir() {
-        return std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).max();
+        return std::fs::read_dir(path)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| newest(&entry.path()))
+            .max();
     }
     path.metadata().ok()?.modified().ok()
 }
@@ -50,9 +78,16 @@ fn newest(path: &Path) -> Option<SystemTime> {
 /// What a command printed, which must end well.
 #[track_caller]
 pub(crate) fn output(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|fault| panic!("{command:?}: {fault}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 /// Copies a file into a booted machine.
@@ -63,8 +98,17 @@ pub(crate) fn put(machine: &Machine, file: &Path, inside: &str) {
 /// A document with these keys for every account.
 pub(crate) fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
     let list = |items: Vec<String>| items.join(", ");
-    let keys = list(keys.iter().map(|key| format!("{{\"public_key\": \"{}\"}}", key.line)).collect());
-    let revoked = list(revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect());
+    let keys = list(
+        keys.iter()
+            .map(|key| format!("{{\"public_key\": \"{}\"}}", key.line))
+            .collect(),
+    );
+    let revoked = list(
+        revoked
+            .iter()
+            .map(|key| format!("\"{}\"", key.fingerprint()))
+            .collect(),
+    );
     format!(
         "{{\"version\": 1, \"name\": \"workers\", \"serial\": {serial}, \"keys\": [{keys}], \"revoked\": [{revoked}]}}\n"
     )
@@ -84,6 +128,10 @@ pub(crate) fn older_rpm(into: &Path) -> PathBuf {
         "--target",
         &target,
     ]);
-    output(command.args(["--set-metadata", "version = \"0.0.9\"", "--output"]).arg(&file));
+    output(
+        command
+            .args(["--set-metadata", "version = \"0.0.9\"", "--output"])
+            .arg(&file),
+    );
     file
 }

@@ -49,9 +49,14 @@ fn served(machine: &Machine, accounts: &[&str], key: &Key) -> Moto {
         moto.endpoint()
     );
     machine.write("/etc/default/authkeysd", environment);
-    let accounts: String = accounts.iter().map(|user| format!("[[account]]\nuser = \"{user}\"\n")).collect();
-    machine
-        .write("/etc/authkeysd/config.toml", format!("source = \"s3://keys/workers\"\nschedule = \"1s\"\n{accounts}"));
+    let accounts: String = accounts
+        .iter()
+        .map(|user| format!("[[account]]\nuser = \"{user}\"\n"))
+        .collect();
+    machine.write(
+        "/etc/authkeysd/config.toml",
+        format!("source = \"s3://keys/workers\"\nschedule = \"1s\"\n{accounts}"),
+    );
     moto
 }
 
@@ -60,7 +65,10 @@ fn served(machine: &Machine, accounts: &[&str], key: &Key) -> Moto {
 fn login_becomes(machine: &Machine, key: &Key, wanted: bool) {
     let begun = Instant::now();
     while machine.login("alice", key) != wanted {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the login never becomes {wanted}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the login never becomes {wanted}"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -70,15 +78,29 @@ fn attacked<'a>(machine: &Machine, unit: &str, attacks: &[&'a str]) -> Vec<&'a s
     let mut script = String::new();
     for (number, attack) in attacks.iter().enumerate() {
         machine.write(&format!("/opt/attacks/{number}"), attack);
-        script += &format!("timeout 5 sh /opt/attacks/{number} >/dev/null 2>&1 && echo succeeded:{number}\n");
+        script += &format!(
+            "timeout 5 sh /opt/attacks/{number} >/dev/null 2>&1 && echo succeeded:{number}\n"
+        );
     }
-    machine.write("/opt/taken-over", script + "echo tried:all\nexec sleep 1000\n");
+    machine.write(
+        "/opt/taken-over",
+        script + "echo tried:all\nexec sleep 1000\n",
+    );
     let drop_in = "[Service]\nType=exec\nExecStart=\nExecStart=/bin/bash /opt/taken-over\n";
-    machine.write(&format!("/etc/systemd/system/{unit}.service.d/taken-over.conf"), drop_in);
-    machine.run(&format!("systemctl daemon-reload && systemctl restart {unit}"));
-    machine.eventually(&format!("journalctl -u {unit} -o cat | grep -q '^tried:all$'"));
+    machine.write(
+        &format!("/etc/systemd/system/{unit}.service.d/taken-over.conf"),
+        drop_in,
+    );
+    machine.run(&format!(
+        "systemctl daemon-reload && systemctl restart {unit}"
+    ));
+    machine.eventually(&format!(
+        "journalctl -u {unit} -o cat | grep -q '^tried:all$'"
+    ));
     let journal = machine.run(&format!("journalctl -u {unit} -o cat"));
-    let succeeded = journal.lines().filter_map(|line| line.strip_prefix("succeeded:")?.parse::<usize>().ok());
+    let succeeded = journal
+        .lines()
+        .filter_map(|line| line.strip_prefix("succeeded:")?.parse::<usize>().ok());
     succeeded.map(|number| attacks[number]).collect()
 }
 
@@ -96,27 +118,53 @@ fn neither_half_can_do_the_others_work() {
         // Who they are.
         let fetcher = machine.main_pid("authkeysd-fetch");
         let status = machine.run(&format!("cat /proc/{fetcher}/status"));
-        let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
-        let uid: u32 = line("Uid:").split_whitespace().nth(1).unwrap().parse().unwrap();
+        let line = |name: &str| {
+            status
+                .lines()
+                .find(|line| line.starts_with(name))
+                .unwrap()
+                .to_owned()
+        };
+        let uid: u32 = line("Uid:")
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         assert!((61_184..=65_519).contains(&uid), "a dynamic user: {uid}");
         for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
             assert!(line(set).ends_with("\t0000000000000000"), "{}", line(set));
         }
         let installer = machine.main_pid("authkeysd");
         let interfaces = machine.run(&format!("nsenter -t {installer} -n ip -brief link"));
-        assert!(interfaces.lines().all(|line| line.starts_with("lo ")), "{interfaces}");
+        assert!(
+            interfaces.lines().all(|line| line.starts_with("lo ")),
+            "{interfaces}"
+        );
         let mode = machine.run("stat -c '%U %a' /run/authkeysd-fetch/socket");
         assert_eq!(mode, "root 600");
 
         machine.write("/opt/installer", installer.to_string());
         // The attacks' tools are there: outside of the sandbox they succeed.
-        for attack in
-            [ON_THE_FETCHER[0], ON_THE_FETCHER[3], ON_THE_FETCHER[10], ON_THE_INSTALLER[0], ON_THE_INSTALLER[3]]
-        {
-            machine
-                .run(&format!("sh -c \"{}\"", attack.replace('\\', "\\\\").replace('$', "\\$").replace('"', "\\\"")));
+        for attack in [
+            ON_THE_FETCHER[0],
+            ON_THE_FETCHER[3],
+            ON_THE_FETCHER[10],
+            ON_THE_INSTALLER[0],
+            ON_THE_INSTALLER[3],
+        ] {
+            machine.run(&format!(
+                "sh -c \"{}\"",
+                attack
+                    .replace('\\', "\\\\")
+                    .replace('$', "\\$")
+                    .replace('"', "\\\"")
+            ));
         }
-        assert_eq!(attacked(machine, "authkeysd-fetch", ON_THE_FETCHER), [""; 0]);
+        assert_eq!(
+            attacked(machine, "authkeysd-fetch", ON_THE_FETCHER),
+            [""; 0]
+        );
         assert_eq!(attacked(machine, "authkeysd", ON_THE_INSTALLER), [""; 0]);
     });
 }
@@ -141,15 +189,25 @@ fn a_fetcher_that_is_killed_again_and_again_costs_no_key_and_no_login() {
         login_becomes(machine, &second, true);
         login_becomes(machine, &first, false);
         machine.eventually("authkeysd status");
-        assert_eq!(machine.main_pid("authkeysd"), installer, "the installer was never restarted");
+        assert_eq!(
+            machine.main_pid("authkeysd"),
+            installer,
+            "the installer was never restarted"
+        );
         let restarts = machine.property("authkeysd-fetch", "NRestarts");
-        assert!(restarts.parse::<u32>().unwrap() >= 10, "it was killed: {restarts}");
+        assert!(
+            restarts.parse::<u32>().unwrap() >= 10,
+            "it was killed: {restarts}"
+        );
         // A restart is for both halves, and leaves the environment's changes in force.
         let fetcher = machine.main_pid("authkeysd-fetch");
         machine.run("systemctl restart authkeysd");
         machine.eventually(&format!("test $(systemctl show -P MainPID authkeysd-fetch) -gt 0 -a $(systemctl show -P MainPID authkeysd-fetch) != {fetcher}"));
         machine.run("systemctl stop authkeysd");
-        assert_eq!(machine.property("authkeysd-fetch", "ActiveState"), "inactive");
+        assert_eq!(
+            machine.property("authkeysd-fetch", "ActiveState"),
+            "inactive"
+        );
         assert!(machine.login("alice", &second), "the keys stay");
     });
 }

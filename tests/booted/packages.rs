@@ -17,7 +17,12 @@ fn unpack(kind: Kind, package: &Path, into: &Path) {
         Kind::Deb => output(Command::new("dpkg-deb").arg("-x").arg(package).arg(into)),
         Kind::Rpm => {
             let unpack = "rpm2archive - <\"$1\" | tar xzf - -C \"$2\"";
-            output(Command::new("sh").args(["-c", unpack, "sh"]).arg(package).arg(into))
+            output(
+                Command::new("sh")
+                    .args(["-c", unpack, "sh"])
+                    .arg(package)
+                    .arg(into),
+            )
         }
     };
 }
@@ -25,7 +30,9 @@ fn unpack(kind: Kind, package: &Path, into: &Path) {
 #[test]
 fn each_package_is_small_and_its_checkers_find_no_error() {
     for kind in [Kind::Deb, Kind::Rpm] {
-        let Some(packages) = built(kind) else { continue };
+        let Some(packages) = built(kind) else {
+            continue;
+        };
         for package in &packages {
             let size = package.metadata().unwrap().size();
             assert!(size < LIMIT, "{}: {size} bytes", package.display());
@@ -33,7 +40,9 @@ fn each_package_is_small_and_its_checkers_find_no_error() {
         match kind {
             Kind::Deb if authkeys_testing::has(&["lintian"]) => {
                 output(
-                    Command::new("lintian").args(["--profile", "debian", "--fail-on", "error,warning"]).args(packages),
+                    Command::new("lintian")
+                        .args(["--profile", "debian", "--fail-on", "error,warning"])
+                        .args(packages),
                 );
             }
             Kind::Rpm if authkeys_testing::has(&["rpmlint"]) => {
@@ -49,14 +58,19 @@ fn each_package_is_small_and_its_checkers_find_no_error() {
 #[test]
 fn both_programs_are_packed_as_they_were_built_and_run_with_a_c_library_from_2_26_on() {
     for kind in [Kind::Deb, Kind::Rpm] {
-        let Some(packages) = built(kind) else { continue };
+        let Some(packages) = built(kind) else {
+            continue;
+        };
         for (package, program) in packages.iter().zip(["authkeysd", "authkeysctl"]) {
             let dir = tempfile::tempdir().unwrap();
             unpack(kind, package, dir.path());
             let file = dir.path().join("usr/bin").join(program);
             assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o755);
             let version = output(Command::new(&file).arg("--version"));
-            assert_eq!(version, format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+            assert_eq!(
+                version,
+                format!("{program} {}\n", env!("CARGO_PKG_VERSION"))
+            );
             if !authkeys_testing::has(&["objdump"]) {
                 continue;
             }
@@ -69,12 +83,23 @@ fn both_programs_are_packed_as_they_were_built_and_run_with_a_c_library_from_2_2
                     (numbers.next().unwrap(), numbers.next().unwrap())
                 })
                 .max();
-            assert!(highest.is_some_and(|highest| highest <= OLDEST_GLIBC), "{program}: {highest:?}");
+            assert!(
+                highest.is_some_and(|highest| highest <= OLDEST_GLIBC),
+                "{program}: {highest:?}"
+            );
             // Other libraries than those of glibc would be further dependencies.
             let headers = output(Command::new("objdump").arg("-p").arg(&file));
-            for library in headers.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")).map(str::trim) {
-                let ours = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2"].contains(&library);
-                assert!(ours || library.starts_with("ld-linux"), "{program} needs {library}");
+            for library in headers
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("NEEDED"))
+                .map(str::trim)
+            {
+                let ours =
+                    ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2"].contains(&library);
+                assert!(
+                    ours || library.starts_with("ld-linux"),
+                    "{program} needs {library}"
+                );
             }
         }
     }
@@ -96,24 +121,46 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
             assert!(files.contains(file), "{file}: {files}");
         }
         assert_eq!(
-            output(Command::new("dpkg-deb").args(["-I"]).arg(&packages[0]).arg("conffiles")),
+            output(
+                Command::new("dpkg-deb")
+                    .args(["-I"])
+                    .arg(&packages[0])
+                    .arg("conffiles")
+            ),
             "/etc/default/authkeysd\n"
         );
     }
     if let Some(packages) = built(Kind::Rpm).filter(|_| authkeys_testing::has(&["rpm"])) {
-        let query = |what: &[&str], package: &Path| output(Command::new("rpm").arg("-qp").args(what).arg(package));
-        assert_eq!(query(&["--configfiles"], &packages[0]), "/etc/sysconfig/authkeysd\n");
+        let query = |what: &[&str], package: &Path| {
+            output(Command::new("rpm").arg("-qp").args(what).arg(package))
+        };
+        assert_eq!(
+            query(&["--configfiles"], &packages[0]),
+            "/etc/sysconfig/authkeysd\n"
+        );
         let files = query(&["--list"], &packages[0]);
         assert!(!files.contains("/etc/authkeysd"), "{files}");
-        for file in ["system-preset/50-authkeysd.preset", "man8/authkeysd.8.gz", "system/authkeysd.service"] {
+        for file in [
+            "system-preset/50-authkeysd.preset",
+            "man8/authkeysd.8.gz",
+            "system/authkeysd.service",
+        ] {
             assert!(files.contains(file), "{file}: {files}");
         }
         // By the names that Fedora, RHEL and Amazon Linux have; what rpm itself and the scripts need is everywhere.
         for package in &packages {
             let needs = query(&["--requires"], package);
-            let ours =
-                needs.lines().filter(|line| !["/bin/sh", "rpmlib(", "config("].iter().any(|own| line.starts_with(own)));
-            assert_eq!(ours.collect::<Vec<_>>(), ["ca-certificates", "glibc >= 2.26"], "{}", package.display());
+            let ours = needs.lines().filter(|line| {
+                !["/bin/sh", "rpmlib(", "config("]
+                    .iter()
+                    .any(|own| line.starts_with(own))
+            });
+            assert_eq!(
+                ours.collect::<Vec<_>>(),
+                ["ca-certificates", "glibc >= 2.26"],
+                "{}",
+                package.display()
+            );
         }
         assert_eq!(query(&["--recommends"], &packages[0]), "openssh-server\n");
         // The operators' package has neither scripts nor a service.

@@ -14,7 +14,11 @@ fn an_ordinary_user_runs_the_demo_and_keeps_his_own_keys() {
         let before = names();
         let output = Command::new("setpriv")
             .args(["--reuid=alice", "--regid=alice", "--init-groups"])
-            .args(["/tmp/copy/tests/demo/run.sh", "--program", "/tmp/copy/authkeysd"])
+            .args([
+                "/tmp/copy/tests/demo/run.sh",
+                "--program",
+                "/tmp/copy/authkeysd",
+            ])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", "/home/alice")
@@ -22,11 +26,22 @@ fn an_ordinary_user_runs_the_demo_and_keeps_his_own_keys() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        for words in ["login with key-1: accepted", "login with key-2: accepted", "login with key-1: refused"] {
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        for words in [
+            "login with key-1: accepted",
+            "login with key-2: accepted",
+            "login with key-1: refused",
+        ] {
             assert!(said.contains(words), "{words}: {said}");
         }
-        assert_eq!(std::fs::read("/home/alice/.ssh/authorized_keys").unwrap(), b"# alice's own\n");
+        assert_eq!(
+            std::fs::read("/home/alice/.ssh/authorized_keys").unwrap(),
+            b"# alice's own\n"
+        );
         assert_eq!(names(), before);
         assert_eq!(servers(), Vec::<String>::new());
     });
@@ -45,8 +60,15 @@ fn copy_for_alice() {
 
 /// What lies in the directories that the demo could leave something in.
 fn names() -> Vec<String> {
-    let output = Command::new("find").args(["/home/alice", "/tmp", "-maxdepth", "1"]).output().unwrap();
-    let mut names: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    let output = Command::new("find")
+        .args(["/home/alice", "/tmp", "-maxdepth", "1"])
+        .output()
+        .unwrap();
+    let mut names: Vec<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
     names.sort();
     names
 }
@@ -54,7 +76,9 @@ fn names() -> Vec<String> {
 /// The command lines of servers that the demo started and that still run.
 fn servers() -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap();
-    let command_lines =
-        processes.filter_map(|entry| std::fs::read_to_string(entry.unwrap().path().join("cmdline")).ok());
-    command_lines.filter(|line| line.contains("authkeysd-demo-")).collect()
+    let command_lines = processes
+        .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path().join("cmdline")).ok());
+    command_lines
+        .filter(|line| line.contains("authkeysd-demo-"))
+        .collect()
 }

@@ -1,6 +1,12 @@
 //! Documents and examples hold what they say.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 #![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
 
 mod demo;

@@ -4,18 +4,29 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use authkeys_testing::{Key, Setup, authorized_keys, blocks, booted, clean_command, clean_ctl, lab, login, outcome_of};
+use authkeys_testing::{
+    Key, Setup, authorized_keys, blocks, booted, clean_command, clean_ctl, lab, login, outcome_of,
+};
 
 const GUIDE: &str = include_str!("../../docs/operate.md");
 
 fn page() -> &'static str {
-    GUIDE.split("\n## In an emergency\n").nth(1).unwrap().split("\n## ").next().unwrap()
+    GUIDE
+        .split("\n## In an emergency\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap()
 }
 
 #[test]
 fn each_command_of_the_emergency_page_is_one_that_the_programs_take() {
     let shown: Vec<String> = blocks(page(), "sh").collect();
-    let lines = shown.iter().flat_map(|block| block.lines()).map(|line| line.split('#').next().unwrap().trim());
+    let lines = shown
+        .iter()
+        .flat_map(|block| block.lines())
+        .map(|line| line.split('#').next().unwrap().trim());
     let (mut node, mut desk) = (0, 0);
     for line in lines {
         let mut command = match line.split(' ').next().unwrap() {
@@ -36,15 +47,21 @@ fn each_command_of_the_emergency_page_is_one_that_the_programs_take() {
 }
 
 fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
-    let keys: Vec<_> = keys.iter().map(|key| serde_json::json!({"public_key": key.line})).collect();
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|key| serde_json::json!({"public_key": key.line}))
+        .collect();
     let revoked: Vec<_> = revoked.iter().map(|key| key.fingerprint()).collect();
-    serde_json::json!({"version": 1, "serial": serial, "keys": keys, "revoked": revoked}).to_string()
+    serde_json::json!({"version": 1, "serial": serial, "keys": keys, "revoked": revoked})
+        .to_string()
 }
 
 #[test]
 fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
     lab(|| {
-        assert!(page().contains("**The last key of an account stays** with the default `min_keys = 1`"));
+        assert!(
+            page().contains("**The last key of an account stays** with the default `min_keys = 1`")
+        );
         let (stolen, next, pulled) = (Key::new("stolen"), Key::new("next"), Key::new("pulled"));
         let mut setup = Setup::for_user("alice");
         setup.publish(document(1, &[&stolen], &[]));
@@ -52,7 +69,9 @@ fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
         // Left out, or listed and revoked: it is the same.
         for (serial, keys) in [(2, vec![]), (3, vec![&stolen])] {
             setup.publish(document(serial, &keys, &[&stolen]));
-            setup.run(["sync"]).fails(1, &[&["account alice", "[policy] min_keys asks for 1"]]);
+            setup
+                .run(["sync"])
+                .fails(1, &[&["account alice", "[policy] min_keys asks for 1"]]);
             assert!(login("alice", &stolen));
         }
         setup.publish(document(4, &[&next], &[&stolen]));
@@ -64,7 +83,9 @@ fn the_last_key_stays_until_a_replacement_comes_with_its_revocation() {
         authkeys_testing::install("bob", line.as_bytes());
         setup.accounts[0].user = "bob".to_owned();
         setup.publish(document(5, &[], &[&pulled]));
-        setup.run(["sync"]).fails(1, &[&["account bob", "[policy] min_keys asks for 1"]]);
+        setup
+            .run(["sync"])
+            .fails(1, &[&["account bob", "[policy] min_keys asks for 1"]]);
         assert!(login("bob", &pulled));
         let setup = setup.tables("\n[policy]\nmin_keys = 0\n");
         setup.run(["sync"]).succeeds();
@@ -77,7 +98,10 @@ fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
     lab(|| {
         let (old, next, helper) = (Key::new("old"), Key::new("next"), Key::new("helper"));
         let by_hand = |key: &Key| {
-            let mut file = OpenOptions::new().append(true).open(authorized_keys("alice")).unwrap();
+            let mut file = OpenOptions::new()
+                .append(true)
+                .open(authorized_keys("alice"))
+                .unwrap();
             writeln!(file, "{}", key.line).unwrap();
         };
         let mut setup = Setup::for_user("alice");
@@ -88,7 +112,10 @@ fn somebody_is_let_in_as_the_page_says_also_without_the_source() {
         by_hand(&helper);
         by_hand(&old);
         setup.run(["sync"]).repairs();
-        assert!(login("alice", &helper) && !login("alice", &old), "the one was once installed");
+        assert!(
+            login("alice", &helper) && !login("alice", &old),
+            "the one was once installed"
+        );
 
         std::fs::remove_file(setup.path("published")).unwrap();
         let pinned = setup.path("pinned_keys");
@@ -114,7 +141,8 @@ fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
         machine.install_authkeysd();
         machine.add_user("alice");
         machine.write("/srv/keys", document(1, &[&stolen], &[]));
-        let config = "source = \"file:/srv/keys\"\nschedule = \"1h\"\n[[account]]\nuser = \"alice\"\n";
+        let config =
+            "source = \"file:/srv/keys\"\nschedule = \"1h\"\n[[account]]\nuser = \"alice\"\n";
         machine.write("/etc/authkeysd/config.toml", config);
         machine.run("systemctl start authkeysd");
         machine.write("/root/key", std::fs::read(stolen.private()).unwrap());
@@ -127,9 +155,18 @@ fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
         // Refused, for nothing takes its place; and told.
         machine.write("/srv/keys", document(2, &[], &[&stolen]));
         machine.run("systemctl reload authkeysd");
-        let look: Vec<String> = blocks(page(), "sh").next().unwrap().lines().map(str::to_owned).collect();
+        let look: Vec<String> = blocks(page(), "sh")
+            .next()
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect();
         machine.eventually("authkeysd status | grep -q '^stale'");
-        for (line, words) in look.iter().zip(["min_keys asks for 1", "min_keys asks for 1", "min_keys asks for 1"]) {
+        for (line, words) in look.iter().zip([
+            "min_keys asks for 1",
+            "min_keys asks for 1",
+            "min_keys asks for 1",
+        ]) {
             let (said, _) = machine.tries(line);
             assert!(said.contains(words), "{line}: {said}");
         }
@@ -142,8 +179,14 @@ fn a_stolen_key_is_found_revoked_and_its_session_ended_on_a_booted_node() {
         assert!(!machine.login("alice", &stolen) && machine.login("alice", &next));
         // No revocation ends a session.
         machine.run("pgrep -u alice sleep");
-        let shown = |start: &str| page().split('`').find(|code| code.starts_with(start)).unwrap();
-        let found = machine.run(&shown("journalctl -t").replace("SHA256:...", &stolen.fingerprint()));
+        let shown = |start: &str| {
+            page()
+                .split('`')
+                .find(|code| code.starts_with(start))
+                .unwrap()
+        };
+        let found =
+            machine.run(&shown("journalctl -t").replace("SHA256:...", &stolen.fingerprint()));
         assert!(found.contains("Accepted publickey for alice"), "{found}");
         machine.run(&shown("loginctl ").replace("USER", "alice"));
         machine.eventually("! pgrep -u alice sleep");

@@ -11,7 +11,15 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 7] = ["node", "node-secret", "node-report", "publisher", "publisher-first", "reader", "watcher"];
+const POLICIES: [&str; 7] = [
+    "node",
+    "node-secret",
+    "node-report",
+    "publisher",
+    "publisher-first",
+    "reader",
+    "watcher",
+];
 
 #[test]
 fn every_policy_allows_what_is_needed_and_no_more() {
@@ -24,13 +32,17 @@ fn every_policy_allows_what_is_needed_and_no_more() {
                 list => strings(list).into_iter().collect(),
             };
             assert!(
-                statement["Effect"] == "Allow" && actions.iter().all(|action| !action.contains('*')),
+                statement["Effect"] == "Allow"
+                    && actions.iter().all(|action| !action.contains('*')),
                 "{statement}"
             );
             let everywhere = statement["Resource"] == "*";
             // These two know no narrower resource.
             let wide = ["ec2:DescribeInstances", "ssm:DescribeParameters"];
-            assert!(!everywhere || actions.iter().all(|action| wide.contains(&action.as_str())), "{statement}");
+            assert!(
+                !everywhere || actions.iter().all(|action| wide.contains(&action.as_str())),
+                "{statement}"
+            );
             if name.starts_with("node") {
                 let node = [
                     "s3:GetObject",
@@ -41,14 +53,20 @@ fn every_policy_allows_what_is_needed_and_no_more() {
                     "kms:Decrypt",
                     "kms:GenerateDataKey",
                 ];
-                assert!(actions.iter().all(|action| node.contains(&action.as_str())), "{statement}");
+                assert!(
+                    actions.iter().all(|action| node.contains(&action.as_str())),
+                    "{statement}"
+                );
             }
             if actions.iter().any(|action| action == "ec2:CreateTags") {
                 tags_only_itself(statement);
             }
             // A key is used only on behalf of the service that keeps the key set.
             if actions.iter().any(|action| action.starts_with("kms:")) {
-                assert!(!statement["Condition"]["StringEquals"]["kms:ViaService"].is_null(), "{statement}");
+                assert!(
+                    !statement["Condition"]["StringEquals"]["kms:ViaService"].is_null(),
+                    "{statement}"
+                );
             }
         }
     }
@@ -64,29 +82,53 @@ fn every_policy_allows_what_is_needed_and_no_more() {
         })
         .collect();
     let verb = |action: &String| {
-        action.split_once(':').is_some_and(|(_, name)| name.starts_with("Get") || name.starts_with("List"))
+        action
+            .split_once(':')
+            .is_some_and(|(_, name)| name.starts_with("Get") || name.starts_with("List"))
     };
-    assert!(actions.iter().all(|action| verb(action) || action == "kms:Decrypt"), "{actions:?}");
+    assert!(
+        actions
+            .iter()
+            .all(|action| verb(action) || action == "kms:Decrypt"),
+        "{actions:?}"
+    );
     for action in [
         "s3:GetObjectVersion",
         "s3:ListBucketVersions",
         "secretsmanager:ListSecretVersionIds",
         "ssm:GetParameterHistory",
     ] {
-        assert!(actions.contains(action) && OPERATE.contains(&format!("`{action}`")), "{action}");
+        assert!(
+            actions.contains(action) && OPERATE.contains(&format!("`{action}`")),
+            "{action}"
+        );
     }
     // The guide shows the same statement.
-    let shown = OPERATE.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let mut shown = shown.map(|text| serde_json::from_str::<Value>(text).unwrap()["Statement"][0].clone());
-    tags_only_itself(&shown.find(|statement| statement["Action"] == "ec2:CreateTags").unwrap());
+    let shown = OPERATE
+        .split("```json\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    let mut shown =
+        shown.map(|text| serde_json::from_str::<Value>(text).unwrap()["Statement"][0].clone());
+    tags_only_itself(
+        &shown
+            .find(|statement| statement["Action"] == "ec2:CreateTags")
+            .unwrap(),
+    );
 }
 
 fn tags_only_itself(statement: &Value) {
     let condition = &statement["Condition"];
-    assert_eq!(condition["ArnLike"]["ec2:SourceInstanceARN"], "arn:aws:ec2:*:*:instance/${ec2:InstanceID}");
+    assert_eq!(
+        condition["ArnLike"]["ec2:SourceInstanceARN"],
+        "arn:aws:ec2:*:*:instance/${ec2:InstanceID}"
+    );
     // No other condition, and no nudge: a node must not wake the others.
     assert_eq!(condition.as_object().unwrap().len(), 2);
-    assert_eq!(strings(&condition["ForAllValues:StringEquals"]["aws:TagKeys"]), our_keys());
+    assert_eq!(
+        strings(&condition["ForAllValues:StringEquals"]["aws:TagKeys"]),
+        our_keys()
+    );
 }
 
 /// Renders the module's `aws_iam_policy_document`s as Terraform would, with all options switched on: a dynamic statement once.
@@ -177,10 +219,23 @@ json.dump(policies, sys.stdout)
 /// A file with the module's policies, by name; `None` where Python is missing.
 fn terraform_policies() -> Option<tempfile::NamedTempFile> {
     let python = python::environment("hcl", HCL2)?;
-    let output = Command::new(python).args(["-c", TERRAFORM]).arg(example("terraform/main.tf")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(python)
+        .args(["-c", TERRAFORM])
+        .arg(example("terraform/main.tf"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let policies: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let names: Vec<&str> = policies.as_object().unwrap().keys().map(String::as_str).collect();
+    let names: Vec<&str> = policies
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(names, ["ec2", "node", "publisher", "tls_only", "watcher"]);
     assert_eq!(
         policies["ec2"]["Statement"],
@@ -189,19 +244,33 @@ fn terraform_policies() -> Option<tempfile::NamedTempFile> {
         }])
     );
     let actions = |policy: &Value| -> BTreeSet<String> {
-        let all = policy["Statement"].as_array().unwrap().iter().map(|statement| statement["Action"].clone());
+        let all = policy["Statement"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|statement| statement["Action"].clone());
         all.flat_map(|action| {
-            if action.is_string() { BTreeSet::from([action.as_str().unwrap().to_owned()]) } else { strings(&action) }
+            if action.is_string() {
+                BTreeSet::from([action.as_str().unwrap().to_owned()])
+            } else {
+                strings(&action)
+            }
         })
         .collect()
     };
-    let tags =
-        policies["node"]["Statement"].as_array().unwrap().iter().find(|statement| statement["Sid"] == "TagItself");
+    let tags = policies["node"]["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|statement| statement["Sid"] == "TagItself");
     assert_eq!(
         tags.unwrap()["Condition"]["ArnLike"]["ec2:SourceInstanceARN"],
         "arn:aws:ec2:*:*:instance/${ec2:InstanceID}"
     );
-    assert!(actions(&policies["node"]).contains("kms:GenerateDataKey"), "every option is switched on");
+    assert!(
+        actions(&policies["node"]).contains("kms:GenerateDataKey"),
+        "every option is switched on"
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, &output.stdout).unwrap();
     Some(file)
@@ -281,12 +350,25 @@ sys.exit(bad)
 
 #[test]
 fn parliament_takes_every_policy_and_those_in_the_template_and_in_the_module() {
-    let Some(python) = python::environment("parliament", "parliament==1.6.4") else { return };
+    let Some(python) = python::environment("parliament", "parliament==1.6.4") else {
+        return;
+    };
     let files = POLICIES.map(|name| example(&format!("iam/{name}.json")));
     let template = example("cloudformation/authkeysd.yaml");
-    let Some(module) = terraform_policies() else { return };
-    let output =
-        Command::new(python).args(["-c", PARLIAMENT]).arg(template).arg(module.path()).args(files).output().unwrap();
+    let Some(module) = terraform_policies() else {
+        return;
+    };
+    let output = Command::new(python)
+        .args(["-c", PARLIAMENT])
+        .arg(template)
+        .arg(module.path())
+        .args(files)
+        .output()
+        .unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use authkeys_testing::{Key, Service, Setup, authorized_keys, install, login};
 
-use crate::machine::{BOB, HOME, PROGRAM, as_alice, coreos, degraded, fragment, program, real_program, setup, text};
+use crate::machine::{
+    BOB, HOME, PROGRAM, as_alice, coreos, degraded, fragment, program, real_program, setup, text,
+};
 
 #[test]
 fn an_empty_set_on_purpose_empties_the_file_although_the_program_refuses_to() {
@@ -24,7 +26,10 @@ fn an_empty_set_on_purpose_empties_the_file_although_the_program_refuses_to() {
         install("alice", format!("{}\n", stray.line).as_bytes());
         assert_eq!(as_alice("update-ssh-keys").status, 1);
         assert!(login("alice", &stray));
-        setup.publish(format!(r#"{{"version": 1, "keys": [], "revoked": ["{}"]}}"#, stray.fingerprint()));
+        setup.publish(format!(
+            r#"{{"version": 1, "keys": [], "revoked": ["{}"]}}"#,
+            stray.fingerprint()
+        ));
         setup.run(["sync"]).succeeds();
         assert!(!login("alice", &stray));
         setup.tables.clear();
@@ -41,8 +46,14 @@ fn a_program_that_lies_fails_or_drops_keys_is_named_and_nobody_is_locked_out() {
         let setup = setup();
         for (script, words) in [
             ("exit 0", ["although it said so", "leaves out"]),
-            ("echo no space >&2; exit 5", ["no space (exit status: 5)", "run it by hand"]),
-            ("echo '# auto-generated' > ~/.ssh/authorized_keys", ["although it said so", "leaves out"]),
+            (
+                "echo no space >&2; exit 5",
+                ["no space (exit status: 5)", "run it by hand"],
+            ),
+            (
+                "echo '# auto-generated' > ~/.ssh/authorized_keys",
+                ["although it said so", "leaves out"],
+            ),
         ] {
             real_program();
             setup.publish_keys(&[&old]);
@@ -55,12 +66,22 @@ fn a_program_that_lies_fails_or_drops_keys_is_named_and_nobody_is_locked_out() {
             for _ in 0..2 {
                 let run = setup.run(["sync"]);
                 assert_eq!(run.status, 1, "{script}: {run:?}");
-                assert!(words.iter().any(|word| run.stderr.contains(word)), "{script}: {run:?}");
-                assert!(login("alice", &new) && !login("alice", &old) && login("bob", &new), "{script}");
+                assert!(
+                    words.iter().any(|word| run.stderr.contains(word)),
+                    "{script}: {run:?}"
+                );
+                assert!(
+                    login("alice", &new) && !login("alice", &old) && login("bob", &new),
+                    "{script}"
+                );
             }
             real_program();
             setup.run(["sync"]).succeeds();
-            assert!(login("alice", &new) && login("alice", &own) && !text(authorized_keys("alice")).contains("BEGIN"));
+            assert!(
+                login("alice", &new)
+                    && login("alice", &own)
+                    && !text(authorized_keys("alice")).contains("BEGIN")
+            );
         }
     });
 }
@@ -82,14 +103,20 @@ fn flatcars_fork_keeps_security_keys_so_nothing_is_added_beside_it_and_a_cut_com
         setup.publish_keys(&[&old]);
         setup.run(["sync"]).succeeds();
         program(FLATCARS_FORK);
-        setup.publish(format!("{} of three words\n{TOKEN} a security key\n", new.line));
+        setup.publish(format!(
+            "{} of three words\n{TOKEN} a security key\n",
+            new.line
+        ));
         for changed in ["changed, 2 keys", "unchanged, 2 keys", "unchanged, 2 keys"] {
             let run = setup.run(["sync"]);
             run.succeeds();
             assert!(run.stdout.contains(changed), "{}", run.stdout);
         }
         let made = text(authorized_keys("alice"));
-        assert!(made.contains(&format!("{TOKEN} a\n")) && !made.contains("BEGIN authkeysd"), "{made}");
+        assert!(
+            made.contains(&format!("{TOKEN} a\n")) && !made.contains("BEGIN authkeysd"),
+            "{made}"
+        );
         assert!(login("alice", &new) && !login("alice", &old));
     });
 }
@@ -105,18 +132,43 @@ fn f33_a_program_that_hangs_costs_seconds_and_leaves_no_process() {
         program("trap '' TERM HUP; cat; sleep 4711 & wait; sleep 4711");
         setup.publish_keys(&[&new]);
         let begun = Instant::now();
-        let run = degraded(&setup, &["did not end within 5s and was killed", "update-ssh-keys failed for alice"]);
-        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}: {run:?}", begun.elapsed());
+        let run = degraded(
+            &setup,
+            &[
+                "did not end within 5s and was killed",
+                "update-ssh-keys failed for alice",
+            ],
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(9),
+            "{:?}: {run:?}",
+            begun.elapsed()
+        );
         assert!(login("alice", &new) && !login("alice", &old) && login("bob", &new));
-        assert!(!as_alice("ps ax -o args 2>/dev/null || cat /proc/*/cmdline").stdout.contains("4711"));
+        assert!(
+            !as_alice("ps ax -o args 2>/dev/null || cat /proc/*/cmdline")
+                .stdout
+                .contains("4711")
+        );
 
         // Root in a sandbox, without CAP_KILL, may not kill what runs as another; the account may.
         setup.publish_keys(&[&old]);
         let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(authkeys_testing::program("authkeysd"));
+        command
+            .args(["--bounding-set=-kill", "--inh-caps=-kill"])
+            .arg(authkeys_testing::program("authkeysd"));
         setup.write_config();
-        let run = authkeys_testing::outcome_of(command.arg("--config").arg(setup.config()).arg("sync").env_clear());
-        assert!(run.status == 1 && run.stderr.contains("was killed"), "{run:?}");
+        let run = authkeys_testing::outcome_of(
+            command
+                .arg("--config")
+                .arg(setup.config())
+                .arg("sync")
+                .env_clear(),
+        );
+        assert!(
+            run.status == 1 && run.stderr.contains("was killed"),
+            "{run:?}"
+        );
         assert!(login("alice", &old) && !login("alice", &new));
         assert!(!as_alice("cat /proc/*/cmdline").stdout.contains("4711"));
     });
@@ -132,8 +184,15 @@ fn f49_nothing_that_the_account_starts_outlives_the_run_of_the_program() {
     coreos(|| {
         let setup = setup();
         setup.publish_keys(&[&Key::new("k")]);
-        let others =
-            Command::new("setpriv").args(["--reuid=60001", "--regid=60001", "--clear-groups", "sleep", "4713"]).spawn();
+        let others = Command::new("setpriv")
+            .args([
+                "--reuid=60001",
+                "--regid=60001",
+                "--clear-groups",
+                "sleep",
+                "4713",
+            ])
+            .spawn();
         let running = || as_alice("cat /proc/*/cmdline | tr '\\0' '\\n'").stdout;
         for ending in ["", "\nsleep 60"] {
             // The one that hangs leaves processes, too, that are in no group of its own.
@@ -143,7 +202,10 @@ fn f49_nothing_that_the_account_starts_outlives_the_run_of_the_program() {
             assert_eq!(text(format!("{HOME}/forks")), "300");
             assert!(!running().contains("4712"), "{ending:?}");
         }
-        assert!(running().contains("4713"), "what the account runs elsewhere goes on");
+        assert!(
+            running().contains("4713"),
+            "what the account runs elsewhere goes on"
+        );
         others.unwrap().kill().unwrap();
     });
 }
@@ -151,14 +213,28 @@ fn f49_nothing_that_the_account_starts_outlives_the_run_of_the_program() {
 #[test]
 fn f49_what_root_asks_meanwhile_is_not_ended_with_the_program() {
     coreos(|| {
-        let mut setup = Setup::new().account("alice", "layout = \"coreos\"").account("bob", "layout = \"system\"");
+        let mut setup = Setup::new()
+            .account("alice", "layout = \"coreos\"")
+            .account("bob", "layout = \"system\"");
         setup.top = "schedule = \"1s\"".to_owned();
         setup.publish_keys(&[&Key::new("k")]);
         // An sshd that takes a while to answer, and does not read bob's file.
         let slow = setup.path("sshd");
-        fs::write(&slow, "#!/bin/sh\nsleep 2\necho authorizedkeysfile .ssh/authorized_keys\n").unwrap();
+        fs::write(
+            &slow,
+            "#!/bin/sh\nsleep 2\necho authorizedkeysfile .ssh/authorized_keys\n",
+        )
+        .unwrap();
         fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(Command::new("mount").arg("--bind").arg(&slow).arg("/usr/sbin/sshd").status().unwrap().success());
+        assert!(
+            Command::new("mount")
+                .arg("--bind")
+                .arg(&slow)
+                .arg("/usr/sbin/sshd")
+                .status()
+                .unwrap()
+                .success()
+        );
         let service = Service::start(&setup, |_| {});
         let publish_again = || {
             setup.publish_keys(&[&Key::new("k")]);
@@ -168,7 +244,11 @@ fn f49_what_root_asks_meanwhile_is_not_ended_with_the_program() {
             std::thread::sleep(Duration::from_millis(300));
             publish_again()
         });
-        assert!(service.log().contains("key added: alice"), "{}", service.log());
+        assert!(
+            service.log().contains("key added: alice"),
+            "{}",
+            service.log()
+        );
     });
 }
 
@@ -179,10 +259,22 @@ fn waiting_program() -> Vec<u8> {
     let code = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
     let length = (64 + 56 + code.len()) as u64;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    elf.extend([base + 64 + 56, 64, 0].iter().flat_map(|word| word.to_le_bytes()));
-    elf.extend([0_u16, 0, 64, 56, 1, 64, 0, 0].iter().flat_map(|half| half.to_le_bytes()));
+    elf.extend(
+        [base + 64 + 56, 64, 0]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
+    elf.extend(
+        [0_u16, 0, 64, 56, 1, 64, 0, 0]
+            .iter()
+            .flat_map(|half| half.to_le_bytes()),
+    );
     elf.extend([1, 0, 0, 0, 5, 0, 0, 0]);
-    elf.extend([0, base, base, length, length, 0x1000].iter().flat_map(|word| word.to_le_bytes()));
+    elf.extend(
+        [0, base, base, length, length, 0x1000]
+            .iter()
+            .flat_map(|word| word.to_le_bytes()),
+    );
     elf.extend(code);
     elf
 }
@@ -198,18 +290,25 @@ fn f49_the_account_cannot_trace_the_program_and_make_it_another() {
         fs::set_permissions(PROGRAM, fs::Permissions::from_mode(0o755)).unwrap();
         let mut command = setup.command();
         let sync = std::thread::spawn(move || authkeys_testing::outcome_of(command.arg("sync")));
-        let pid =
-            || as_alice("cd /proc; for p in [0-9]*; do grep -qs '^Uid:.60001' $p/status && echo $p; done; true").stdout;
+        let pid = || {
+            as_alice("cd /proc; for p in [0-9]*; do grep -qs '^Uid:.60001' $p/status && echo $p; done; true").stdout
+        };
         let program_runs = || {
             let cmdline = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            pid().lines().find(|pid| cmdline(pid).ends_with(b"update-ssh-keys\0-u\0alice\0")).map(str::to_owned)
+            pid()
+                .lines()
+                .find(|pid| cmdline(pid).ends_with(b"update-ssh-keys\0-u\0alice\0"))
+                .map(str::to_owned)
         };
         authkeys_testing::eventually("the program", || program_runs().is_some());
         let pid = program_runs().unwrap();
         // The kernel asks the same of a reader of these as of a tracer.
         for secret in ["environ", "maps", "mem", "fd/0"] {
             let tried = as_alice(&format!("head -c 1 /proc/{pid}/{secret} 2>&1"));
-            assert!(tried.stdout.contains("Permission denied"), "{secret}: {tried:?}");
+            assert!(
+                tried.stdout.contains("Permission denied"),
+                "{secret}: {tried:?}"
+            );
         }
         let run = sync.join().unwrap();
         assert_eq!(run.status, 1, "{run:?}");
@@ -223,21 +322,36 @@ fn f37_a_program_that_hangs_for_one_account_delays_no_other() {
     coreos(|| {
         let key = Key::new("published");
         // bob's comes first, and waits for a lock that bob holds.
-        let setup = Setup::new().account("bob", "layout = \"coreos\"").account("alice", "layout = \"coreos\"");
+        let setup = Setup::new()
+            .account("bob", "layout = \"coreos\"")
+            .account("alice", "layout = \"coreos\"");
         setup.publish_keys(&[&key]);
         let lock = "/home/bob/.authorized_keys.d.lock";
         fs::write(lock, "").unwrap();
         chown(lock, Some(BOB), Some(BOB)).unwrap();
-        let mut holder = Command::new("flock").args([lock, "sleep", "8"]).spawn().unwrap();
+        let mut holder = Command::new("flock")
+            .args([lock, "sleep", "8"])
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(300));
         let begun = Instant::now();
         let mut command = setup.command();
         let sync = std::thread::spawn(move || authkeys_testing::outcome_of(command.arg("sync")));
-        authkeys_testing::eventually("alice's login", || authorized_keys("alice").exists() && login("alice", &key));
-        assert!(begun.elapsed() < Duration::from_secs(3), "she waited {:?}", begun.elapsed());
+        authkeys_testing::eventually("alice's login", || {
+            authorized_keys("alice").exists() && login("alice", &key)
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "she waited {:?}",
+            begun.elapsed()
+        );
         let run = sync.join().unwrap();
         run.fails(1, &[&["account bob", "update-ssh-keys"]]);
-        assert!(begun.elapsed() > Duration::from_secs(4), "bob's hung {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() > Duration::from_secs(4),
+            "bob's hung {:?}",
+            begun.elapsed()
+        );
         holder.wait().unwrap();
     });
 }
@@ -274,7 +388,10 @@ fn the_program_runs_as_the_account_alone_with_nothing_of_roots() {
 #[test]
 fn f22_other_runs_of_the_program_and_ours_do_not_undo_each_other() {
     coreos(|| {
-        let (own, keys) = (Key::new("own"), [0, 1, 2, 3].map(|n| Key::new(&format!("k{n}"))));
+        let (own, keys) = (
+            Key::new("own"),
+            [0, 1, 2, 3].map(|n| Key::new(&format!("k{n}"))),
+        );
         install("alice", format!("{}\n", own.line).as_bytes());
         let setup = setup();
         setup.publish_keys(&[&keys[3]]);
@@ -283,16 +400,30 @@ fn f22_other_runs_of_the_program_and_ours_do_not_undo_each_other() {
         let begun = Instant::now();
         setup.publish_keys(&[&keys[0]]);
         let mut holder = Command::new("flock");
-        let mut holder = holder.args(["/home/alice/.authorized_keys.d.lock", "sleep", "1.5"]).spawn().unwrap();
+        let mut holder = holder
+            .args(["/home/alice/.authorized_keys.d.lock", "sleep", "1.5"])
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(300));
         setup.run(["sync"]).succeeds();
-        assert!(begun.elapsed() > Duration::from_millis(1_400), "it waited: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() > Duration::from_millis(1_400),
+            "it waited: {:?}",
+            begun.elapsed()
+        );
         holder.wait().unwrap();
         assert!(login("alice", &keys[0]) && !login("alice", &keys[3]));
         // Somebody runs it all the time.
         let script = "while [ ! -e stop ]; do update-ssh-keys >/dev/null; done";
         let mut runner = Command::new("setpriv");
-        let runner = runner.args(["--reuid=60001", "--regid=60001", "--clear-groups", "sh", "-c", script]);
+        let runner = runner.args([
+            "--reuid=60001",
+            "--regid=60001",
+            "--clear-groups",
+            "sh",
+            "-c",
+            script,
+        ]);
         let mut runner = runner.current_dir(HOME).env("HOME", HOME).spawn().unwrap();
         for round in 0..6 {
             setup.publish_keys(&[&keys[round % 4]]);

@@ -19,7 +19,12 @@ fn a_state_that_only_root_may_read_ends_with_77() {
         set_permissions(setup.path(""), Permissions::from_mode(0o755)).unwrap();
         let mut command = setup.command_for_all();
         chown(setup.config(), Some(ALICE), None).unwrap();
-        let run = command.args(["sync", "--dry-run"]).uid(ALICE).gid(ALICE).output().unwrap();
+        let run = command
+            .args(["sync", "--dry-run"])
+            .uid(ALICE)
+            .gid(ALICE)
+            .output()
+            .unwrap();
         assert_eq!(run.status.code(), Some(77), "{run:?}");
     });
 }
@@ -51,7 +56,9 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
             for owner in [0, BOB] {
                 spoil(owner, 0o600);
                 assert!(!login("alice", &key));
-                setup.run(["sync"]).fails(0, &[&["warning: ", "repairs in a row"]]);
+                setup
+                    .run(["sync"])
+                    .fails(0, &[&["warning: ", "repairs in a row"]]);
                 assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
                 assert!(login("alice", &key));
             }
@@ -63,7 +70,10 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
                 run.fails(1, &[&["belongs to uid 0 with mode 0600", "chown 60001"]]);
                 assert!(!login("alice", &key));
                 let found = std::fs::metadata(&file).unwrap();
-                assert_eq!((found.uid(), found.permissions().mode() & 0o7777), (0, 0o600));
+                assert_eq!(
+                    (found.uid(), found.permissions().mode() & 0o7777),
+                    (0, 0o600)
+                );
                 std::fs::write(&file, &right).unwrap();
                 spoil(ALICE, 0o600);
             } else {
@@ -83,8 +93,17 @@ fn f07_where_no_key_set_is_known_a_file_that_its_account_cannot_read_stays_so() 
         std::fs::write(authorized_keys("alice"), format!("{}\n", theirs.line)).unwrap();
         chown(authorized_keys("alice"), Some(ALICE), Some(ALICE)).unwrap();
         set_permissions(authorized_keys("alice"), Permissions::from_mode(0o000)).unwrap();
-        setup.run(["sync"]).fails(1, &[&["cannot stat"], &["with mode 0000", "chmod"]]);
-        assert_eq!(std::fs::metadata(authorized_keys("alice")).unwrap().permissions().mode() & 0o7777, 0);
+        setup
+            .run(["sync"])
+            .fails(1, &[&["cannot stat"], &["with mode 0000", "chmod"]]);
+        assert_eq!(
+            std::fs::metadata(authorized_keys("alice"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777,
+            0
+        );
         assert!(!login("alice", &theirs));
         setup.publish_keys(&[&key]);
         setup.run(["sync"]).succeeds();
@@ -114,15 +133,35 @@ fn a_break_glass_key_lets_in_through_a_file_with_a_wrong_mode_also_where_no_key_
 }
 
 #[test]
-fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach() {
+fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_layout_is_out_of_reach()
+ {
     lab(|| {
         let (stolen, next) = (Key::new("stolen"), Key::new("next"));
-        let as_alice = |script: &str| Command::new("sh").args(["-c", script]).uid(ALICE).gid(ALICE).status().unwrap();
+        let as_alice = |script: &str| {
+            Command::new("sh")
+                .args(["-c", script])
+                .uid(ALICE)
+                .gid(ALICE)
+                .status()
+                .unwrap()
+        };
         // What docs/threats.md names, and how it is undone.
         let ways = [
-            ("cd /home/alice/.ssh && mv authorized_keys kept && ln -s kept authorized_keys", "symbolic link", "rm -f"),
-            ("yes '# a comment' | head -c 1048576 >>/home/alice/.ssh/authorized_keys", "more than 1048576", "rm -f"),
-            ("chmod 500 /home/alice/.ssh", "mode 0500", "chmod 700 /home/alice/.ssh; rm -f"),
+            (
+                "cd /home/alice/.ssh && mv authorized_keys kept && ln -s kept authorized_keys",
+                "symbolic link",
+                "rm -f",
+            ),
+            (
+                "yes '# a comment' | head -c 1048576 >>/home/alice/.ssh/authorized_keys",
+                "more than 1048576",
+                "rm -f",
+            ),
+            (
+                "chmod 500 /home/alice/.ssh",
+                "mode 0500",
+                "chmod 700 /home/alice/.ssh; rm -f",
+            ),
             (
                 "mkdir /home/alice/.authorized_keys.d.lock",
                 "is a directory",
@@ -138,13 +177,25 @@ fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_
                 setup.publish_keys(&[&next]);
                 for _ in 0..2 {
                     setup.run(["sync"]).fails(1, &[&["/home/alice/", words]]);
-                    assert!(setup.run(["status"]).stdout.starts_with("failed, "), "{mode}: {way}");
+                    assert!(
+                        setup.run(["status"]).stdout.starts_with("failed, "),
+                        "{mode}: {way}"
+                    );
                     assert!(login("alice", &stolen), "{mode}: {way}");
                 }
                 let undone = format!("{undone} /home/alice/.ssh/authorized_keys");
-                assert!(Command::new("sh").args(["-c", &undone]).status().unwrap().success());
+                assert!(
+                    Command::new("sh")
+                        .args(["-c", &undone])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
                 setup.run(["sync"]).succeeds();
-                assert!(!login("alice", &stolen) && login("alice", &next), "{mode}: {way}");
+                assert!(
+                    !login("alice", &stolen) && login("alice", &next),
+                    "{mode}: {way}"
+                );
                 std::fs::remove_file(authorized_keys("alice")).unwrap();
             }
         }
@@ -155,7 +206,10 @@ fn a_revocation_that_a_user_holds_off_at_home_is_told_each_cycle_and_the_system_
         assert!(
             !as_alice("chmod 600 /etc/ssh/authorized_keys.d/alice || rm -f /etc/ssh/authorized_keys.d/alice").success()
         );
-        assert!(as_alice("chmod 500 /home/alice/.ssh && mkdir /home/alice/.authorized_keys.d.lock").success());
+        assert!(
+            as_alice("chmod 500 /home/alice/.ssh && mkdir /home/alice/.authorized_keys.d.lock")
+                .success()
+        );
         setup.publish_keys(&[&next]);
         setup.run(["sync"]).succeeds();
         assert!(!login("alice", &stolen) && login("alice", &next));
@@ -175,12 +229,20 @@ fn f13_the_doctor_opens_nothing_that_a_user_points_it_at() {
         let setup = Setup::for_user("alice");
         let run = setup.run(["check"]);
         assert!(!run.stdout.contains("holds 1 key"), "{}", run.stdout);
-        assert!(run.stdout.contains("authorized_keys2 is a symbolic link"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("authorized_keys2 is a symbolic link"),
+            "{}",
+            run.stdout
+        );
 
         std::fs::remove_file(&second).unwrap();
         std::fs::write(&second, format!("{}\n", Key::new("k").line)).unwrap();
         let run = setup.run(["check"]);
-        assert!(run.stdout.contains("authorized_keys2, which holds 1 key"), "{}", run.stdout);
+        assert!(
+            run.stdout.contains("authorized_keys2, which holds 1 key"),
+            "{}",
+            run.stdout
+        );
     });
 }
 
@@ -194,7 +256,9 @@ fn f27_an_old_sshds_local_time_does_not_depend_on_the_zone_of_who_runs_the_comma
             r#"{{"version": 1, "keys": [{{"public_key": "{key}", "not_after": "2099-01-01T00:00:00Z"}}]}}"#
         ));
         assert_eq!(setup.run(["sync"]).status, 0);
-        setup.environment.push(("TZ".to_owned(), "XXX-9".to_owned()));
+        setup
+            .environment
+            .push(("TZ".to_owned(), "XXX-9".to_owned()));
         let run = setup.run(["sync", "--dry-run"]);
         assert_eq!(run.status, 0, "{run:?}");
     });
@@ -213,12 +277,22 @@ fn f04_a_system_without_room_for_a_thread_is_an_error_and_no_panic() {
         // The program itself is the one task that he may have.
         let script = "ulimit -u 1 && exec \"$@\"";
         let mut command = Command::new("bash");
-        command.args(["-c", script, "bash"]).arg(authkeys_testing::program_for_all());
-        command.arg("--config").arg(setup.config()).arg("sync").uid(ALICE).gid(ALICE);
+        command
+            .args(["-c", script, "bash"])
+            .arg(authkeys_testing::program_for_all());
+        command
+            .arg("--config")
+            .arg(setup.config())
+            .arg("sync")
+            .uid(ALICE)
+            .gid(ALICE);
         let run = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&run.stderr);
         assert_eq!(run.status.code(), Some(75), "{run:?}");
-        assert!(stderr.contains("check the limits on tasks") && !stderr.contains("panicked"), "{stderr}");
+        assert!(
+            stderr.contains("check the limits on tasks") && !stderr.contains("panicked"),
+            "{stderr}"
+        );
     });
 }
 
@@ -236,33 +310,82 @@ fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
         );
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
         let sync = |home: &str, extra: &str| {
-            std::fs::write("/etc/passwd", format!("{passwd}toor:x:0:0::{home}:/bin/sh\n")).unwrap();
+            std::fs::write(
+                "/etc/passwd",
+                format!("{passwd}toor:x:0:0::{home}:/bin/sh\n"),
+            )
+            .unwrap();
             let setup = Setup::new().account("toor", extra);
             setup.publish_keys(&[&key]);
             setup.run(["sync"])
         };
         for (made, home, named) in [
             // Below a user's home, as a directory of root's, and as the link that the user puts there.
-            ("mkdir -p /home/alice/toor/.ssh", "/home/alice/toor", "/home/alice belongs to uid 60001"),
-            ("rm -r /home/alice/toor && ln -s /srv/victim /home/alice/toor", "/home/alice/toor", "/home/alice belongs"),
+            (
+                "mkdir -p /home/alice/toor/.ssh",
+                "/home/alice/toor",
+                "/home/alice belongs to uid 60001",
+            ),
+            (
+                "rm -r /home/alice/toor && ln -s /srv/victim /home/alice/toor",
+                "/home/alice/toor",
+                "/home/alice belongs",
+            ),
             // Root's own link, that leads through a user's.
-            ("ln -s /home/alice/toor /srv/through", "/srv/through", "/home/alice belongs"),
-            ("ln -s ../home/alice/toor/x /srv/relative && mkdir /srv/victim/x", "/srv/relative", "/home/alice belongs"),
-            ("mkdir /srv/open/toor", "/srv/open/toor", "/srv/open can be written by others (mode 0777)"),
-            ("mkdir /srv/sticky/toor", "/srv/sticky/toor", "/srv/sticky can be written by others (mode 1777)"),
-            ("mkdir /srv/given && chown alice /srv/given", "/srv/given", "/srv/given belongs to uid 60001"),
-            ("mkdir -p /srv/group && chgrp bob /srv/group && chmod g+w /srv/group", "/srv/group", "(mode 0775)"),
-            ("mkdir -p /srv/ssh/.ssh && chown alice /srv/ssh/.ssh", "/srv/ssh", "/srv/ssh/.ssh belongs to uid 60001"),
+            (
+                "ln -s /home/alice/toor /srv/through",
+                "/srv/through",
+                "/home/alice belongs",
+            ),
+            (
+                "ln -s ../home/alice/toor/x /srv/relative && mkdir /srv/victim/x",
+                "/srv/relative",
+                "/home/alice belongs",
+            ),
+            (
+                "mkdir /srv/open/toor",
+                "/srv/open/toor",
+                "/srv/open can be written by others (mode 0777)",
+            ),
+            (
+                "mkdir /srv/sticky/toor",
+                "/srv/sticky/toor",
+                "/srv/sticky can be written by others (mode 1777)",
+            ),
+            (
+                "mkdir /srv/given && chown alice /srv/given",
+                "/srv/given",
+                "/srv/given belongs to uid 60001",
+            ),
+            (
+                "mkdir -p /srv/group && chgrp bob /srv/group && chmod g+w /srv/group",
+                "/srv/group",
+                "(mode 0775)",
+            ),
+            (
+                "mkdir -p /srv/ssh/.ssh && chown alice /srv/ssh/.ssh",
+                "/srv/ssh",
+                "/srv/ssh/.ssh belongs to uid 60001",
+            ),
         ] {
             run(made);
             sync(home, "").fails(1, &[&["account toor is root", named, "usermod --home"]]);
-            let found = Command::new("find").args(["/srv", "/home/alice/toor/", "-name", "*authorized_keys*"]).output();
-            assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "", "{home}");
+            let found = Command::new("find")
+                .args(["/srv", "/home/alice/toor/", "-name", "*authorized_keys*"])
+                .output();
+            assert_eq!(
+                String::from_utf8_lossy(&found.unwrap().stdout),
+                "",
+                "{home}"
+            );
         }
         sync("/home/alice/toor", "layout = \"system\"").succeeds();
         for home in ["/srv/good", "/srv/link", "/srv/up"] {
             sync(home, "").succeeds();
-            assert!(std::fs::metadata("/srv/good/.ssh/authorized_keys").is_ok(), "{home}");
+            assert!(
+                std::fs::metadata("/srv/good/.ssh/authorized_keys").is_ok(),
+                "{home}"
+            );
             std::fs::remove_file("/srv/good/.ssh/authorized_keys").unwrap();
         }
     });
@@ -270,14 +393,23 @@ fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
 
 #[test]
 fn output_that_did_not_arrive_is_a_failure() {
-    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = || {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
     lab(|| {
         let setup = Setup::for_user("alice");
         setup.publish_keys(&[&Key::new("k")]);
         for arguments in [&["sync", "--json"][..], &["sync"], &["check", "--json"]] {
             let mut command = setup.command();
             command.args(arguments);
-            assert_eq!(command.stdout(full()).output().unwrap().status.code(), Some(1), "{arguments:?}");
+            assert_eq!(
+                command.stdout(full()).output().unwrap().status.code(),
+                Some(1),
+                "{arguments:?}"
+            );
         }
     });
 }

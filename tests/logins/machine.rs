@@ -16,7 +16,10 @@ pub(crate) const HOME: &str = "/home/alice";
 pub(crate) fn coreos(body: impl FnOnce()) {
     if UPDATE_SSH_KEYS.prepare() {
         lab_as(test_name(&body), || {
-            tool("mount", &["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/usr/local/bin"]);
+            tool(
+                "mount",
+                &["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/usr/local/bin"],
+            );
             real_program();
             body();
         });
@@ -36,18 +39,39 @@ pub(crate) fn program(script: &str) {
 }
 
 pub(crate) fn tool(name: &str, arguments: &[&str]) {
-    assert!(Command::new(name).args(arguments).status().unwrap().success(), "{name} {arguments:?}");
+    assert!(
+        Command::new(name)
+            .args(arguments)
+            .status()
+            .unwrap()
+            .success(),
+        "{name} {arguments:?}"
+    );
 }
 
 /// Runs something as alice, as her login shell would.
 pub(crate) fn as_alice(script: &str) -> Run {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=60001", "--regid=60001", "--clear-groups", "sh", "-c", script]);
-    authkeys_testing::outcome_of(command.env("HOME", HOME).current_dir(HOME).stdin(Stdio::null()))
+    command.args([
+        "--reuid=60001",
+        "--regid=60001",
+        "--clear-groups",
+        "sh",
+        "-c",
+        script,
+    ]);
+    authkeys_testing::outcome_of(
+        command
+            .env("HOME", HOME)
+            .current_dir(HOME)
+            .stdin(Stdio::null()),
+    )
 }
 
 pub(crate) fn setup() -> Setup {
-    Setup::new().account("alice", "layout = \"coreos\"").account("bob", "")
+    Setup::new()
+        .account("alice", "layout = \"coreos\"")
+        .account("bob", "")
 }
 
 pub(crate) fn fragment(name: &str) -> PathBuf {
@@ -66,7 +90,9 @@ pub(crate) fn text(path: impl AsRef<Path>) -> String {
 
 pub(crate) fn names(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     // What the program itself leaves behind.
     names.retain(|name| name != ".authorized_keys.d.old");
     names.sort();
@@ -75,16 +101,30 @@ pub(crate) fn names(directory: &str) -> Vec<String> {
 
 /// A document with these keys that revokes that one.
 pub(crate) fn document(keys: &[&Key], revoked: &Key) -> String {
-    let keys: Vec<String> = keys.iter().map(|key| format!("{{\"public_key\": \"{}\"}}", key.line)).collect();
-    format!("{{\"version\": 1, \"keys\": [{}], \"revoked\": [\"{}\"]}}", keys.join(", "), revoked.fingerprint())
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|key| format!("{{\"public_key\": \"{}\"}}", key.line))
+        .collect();
+    format!(
+        "{{\"version\": 1, \"keys\": [{}], \"revoked\": [\"{}\"]}}",
+        keys.join(", "),
+        revoked.fingerprint()
+    )
 }
 
 /// alice's account is degraded and says so with these words; what is published is in force all the same.
 #[track_caller]
 pub(crate) fn degraded(setup: &Setup, words: &[&str]) -> Run {
     let run = setup.run(["sync", "--json"]);
-    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
-    assert_eq!((run.status, json["accounts"][0]["status"].as_str()), (1, Some("degraded")), "{run:?}");
-    words.iter().for_each(|word| assert!(run.stderr.contains(word), "{word}: {}", run.stderr));
+    let json: serde_json::Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"));
+    assert_eq!(
+        (run.status, json["accounts"][0]["status"].as_str()),
+        (1, Some("degraded")),
+        "{run:?}"
+    );
+    words
+        .iter()
+        .for_each(|word| assert!(run.stderr.contains(word), "{word}: {}", run.stderr));
     run
 }

@@ -5,7 +5,10 @@ use authkeys_testing::Key;
 
 /// The fingerprints of the keys that we recognise in a file, line by line.
 pub(crate) fn recognise(file: &[u8]) -> Vec<Fingerprint> {
-    file.split(|b| *b == b'\n').filter_map(identify).map(|found| found.key.fingerprint()).collect()
+    file.split(|b| *b == b'\n')
+        .filter_map(identify)
+        .map(|found| found.key.fingerprint())
+        .collect()
 }
 
 /// Whether some line of the file is recognised as carrying the key.
@@ -36,7 +39,15 @@ pub(crate) fn canonical(line: &[u8]) -> Option<String> {
         "tunnel",
     ];
     let options = OptionPolicy::Only(names.iter().map(|name| (*name).to_owned()).collect());
-    KeyLine::parse(line, &LineRules { min_rsa_bits: 1_024, options }).ok().map(|line| line.to_string())
+    KeyLine::parse(
+        line,
+        &LineRules {
+            min_rsa_bits: 1_024,
+            options,
+        },
+    )
+    .ok()
+    .map(|line| line.to_string())
 }
 
 /// Whether the file is one line that we would install.

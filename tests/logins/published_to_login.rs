@@ -36,7 +36,10 @@ fn a_published_key_logs_in_and_a_revoked_one_no_more() {
 
         let run = setup.run(["sync"]);
         assert_eq!(
-            (run.status, std::fs::read_to_string(authorized_keys("alice")).unwrap()),
+            (
+                run.status,
+                std::fs::read_to_string(authorized_keys("alice")).unwrap()
+            ),
             (0, text),
             "{}",
             run.stderr
@@ -54,25 +57,48 @@ fn f46_a_key_on_several_lines_logs_in_by_the_one_that_matches() {
         assert!(login("alice", &key), "as it was before authkeysd came");
         let setup = Setup::for_user("alice").account("bob", "layout = \"system\"");
         let json = |until: &str| {
-            let entry =
-                |options: &str, end: &str| format!(r#"{{"public_key":"{}","options":[{options}]{end}}}"#, key.line);
+            let entry = |options: &str, end: &str| {
+                format!(
+                    r#"{{"public_key":"{}","options":[{options}]{end}}}"#,
+                    key.line
+                )
+            };
             let office = entry(r#""from=\"10.0.0.0/8\"""#, "");
             let local = entry(r#""from=\"127.0.0.0/8\"","command=\"echo local\"""#, until);
-            format!(r#"{{"version":1,"keys":[{office},{local},{{"public_key":"{}"}}]}}"#, other.line)
+            format!(
+                r#"{{"version":1,"keys":[{office},{local},{{"public_key":"{}"}}]}}"#,
+                other.line
+            )
         };
         for document in [format!("{office}\n{local}\n{office}\n"), json("")] {
             setup.publish(document);
             setup.run(["sync"]).succeeds();
             for user in ["alice", "bob"] {
-                assert_eq!(login_and_run(user, &key, "true").as_deref(), Some("local\n"), "{user}");
+                assert_eq!(
+                    login_and_run(user, &key, "true").as_deref(),
+                    Some("local\n"),
+                    "{user}"
+                );
             }
             let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
-            assert_eq!(text.matches(key.base64()).count(), 2, "the same line once: {text}");
-            assert_eq!(setup.run(["sync", "--dry-run"]).status, 0, "nothing is left to do");
+            assert_eq!(
+                text.matches(key.base64()).count(),
+                2,
+                "the same line once: {text}"
+            );
+            assert_eq!(
+                setup.run(["sync", "--dry-run"]).status,
+                0,
+                "nothing is left to do"
+            );
         }
         let run = setup.run(["sync", "--json"]);
         let outcome: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!(outcome["accounts"][0]["in_force"].as_array().unwrap().len(), 2, "keys, not lines: {outcome}");
+        assert_eq!(
+            outcome["accounts"][0]["in_force"].as_array().unwrap().len(),
+            2,
+            "keys, not lines: {outcome}"
+        );
         // Each line has a window of its own.
         setup.publish(json(r#","not_after":"2020-01-01T00:00:00Z""#));
         setup.run(["sync"]).succeeds();
@@ -118,7 +144,11 @@ fn f44_nobody_logs_in_without_a_private_key() {
             (Forged::Ed25519, wire(&[b"ssh-ed25519", &identity])),
             (Forged::RsaExponentOne, wire(&[b"ssh-rsa", &[1], &modulus])),
         ] {
-            let kind = if matches!(forged, Forged::Ed25519) { "ssh-ed25519" } else { "ssh-rsa" };
+            let kind = if matches!(forged, Forged::Ed25519) {
+                "ssh-ed25519"
+            } else {
+                "ssh-rsa"
+            };
             let weak = format!("{kind} {} weak", STANDARD.encode(&blob));
             let directory = tempfile::tempdir().unwrap();
             let socket = directory.path().join("agent");
@@ -132,7 +162,10 @@ fn f44_nobody_logs_in_without_a_private_key() {
 
             // sshd itself has nothing against such a key.
             install("alice", format!("{weak}\n").as_bytes());
-            assert!(forged_login("alice", directory.path()), "{weak}: the real sshd is the oracle");
+            assert!(
+                forged_login("alice", directory.path()),
+                "{weak}: the real sshd is the oracle"
+            );
 
             let good = Key::new("good");
             install("alice", b"");
@@ -140,8 +173,14 @@ fn f44_nobody_logs_in_without_a_private_key() {
             setup.publish(format!("{}\n{weak}\n", good.line));
             let run = setup.run(["sync"]);
             assert_eq!(run.status, 1, "{run:?}");
-            assert!(run.stderr.contains("line 2 was left out: the key is weak"), "{run:?}");
-            assert!(login("alice", &good) && !forged_login("alice", directory.path()), "{weak}");
+            assert!(
+                run.stderr.contains("line 2 was left out: the key is weak"),
+                "{run:?}"
+            );
+            assert!(
+                login("alice", &good) && !forged_login("alice", directory.path()),
+                "{weak}"
+            );
 
             // One that somebody has put beside ours goes when it is revoked.
             install("alice", format!("{weak}\n").as_bytes());
@@ -153,7 +192,10 @@ fn f44_nobody_logs_in_without_a_private_key() {
             ));
             let run = setup.run(["sync"]);
             assert_eq!(run.status, 0, "{run:?}");
-            assert!(login("alice", &good) && !forged_login("alice", directory.path()), "{weak}");
+            assert!(
+                login("alice", &good) && !forged_login("alice", directory.path()),
+                "{weak}"
+            );
         }
     });
 }
@@ -166,13 +208,20 @@ fn f45_a_key_that_this_sshd_cannot_read_replaces_none_that_works() {
         setup.publish_keys(&[&good]);
         assert_eq!(setup.run(["sync"]).status, 0);
         let kind = "ssh-mldsa44-ed25519@openssh.com";
-        let random: Vec<u8> = (0..41_u8).flat_map(|number| Sha512::digest([number]).to_vec()).take(1_312).collect();
+        let random: Vec<u8> = (0..41_u8)
+            .flat_map(|number| Sha512::digest([number]).to_vec())
+            .take(1_312)
+            .collect();
         let ed25519 = STANDARD.decode(other.base64()).unwrap().split_off(19);
         let blob = wire(&[kind.as_bytes(), &[random, ed25519].concat()]);
         setup.publish(format!("{kind} {} new\n", STANDARD.encode(blob)));
         let run = setup.run(["sync"]);
         assert_eq!(run.status, 1, "{run:?}");
-        assert!(run.stderr.contains("need OpenSSH 10.4, and the sshd installed here is "), "{run:?}");
+        assert!(
+            run.stderr
+                .contains("need OpenSSH 10.4, and the sshd installed here is "),
+            "{run:?}"
+        );
         assert!(run.stderr.contains("min_keys"), "{run:?}");
         assert!(login("alice", &good));
     });
@@ -191,7 +240,10 @@ fn f48_f56_neither_a_comment_nor_a_line_end_costs_a_login() {
             assert!(warned.contains("the comment in line 1 "), "{warned}");
             assert!(login("alice", &first), "{comment:?}");
         }
-        setup.publish(format!(r#"{{"version": 1, "serial": 1, "keys": [{{"public_key": "{}\r\n"}}]}}"#, second.line));
+        setup.publish(format!(
+            r#"{{"version": 1, "serial": 1, "keys": [{{"public_key": "{}\r\n"}}]}}"#,
+            second.line
+        ));
         let run = setup.run(["sync"]);
         assert_eq!(run.status, 0, "{run:?}");
         assert!(login("alice", &second) && !login("alice", &first));
@@ -199,11 +251,17 @@ fn f48_f56_neither_a_comment_nor_a_line_end_costs_a_login() {
 }
 
 fn fingerprint(line: &str) -> String {
-    authkeys_core::key::identify(line.as_bytes()).unwrap().key.fingerprint().to_string()
+    authkeys_core::key::identify(line.as_bytes())
+        .unwrap()
+        .key
+        .fingerprint()
+        .to_string()
 }
 
 fn forged_login(user: &str, directory: &Path) -> bool {
-    let ssh = std::env::var("LAB_SSH").unwrap().replace("IdentityAgent=none", "IdentityAgent=SSH_AUTH_SOCK");
+    let ssh = std::env::var("LAB_SSH")
+        .unwrap()
+        .replace("IdentityAgent=none", "IdentityAgent=SSH_AUTH_SOCK");
     let mut words = ssh.split_whitespace();
     let output = Command::new(words.next().unwrap())
         .args(words)
@@ -216,7 +274,10 @@ fn forged_login(user: &str, directory: &Path) -> bool {
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() || stderr.contains("Permission denied"), "{stderr}");
+    assert!(
+        output.status.success() || stderr.contains("Permission denied"),
+        "{stderr}"
+    );
     output.status.success()
 }
 
@@ -247,10 +308,14 @@ fn sign(forged: Forged, request: &[u8]) -> Vec<u8> {
             wire(&[b"ssh-ed25519", &signature])
         }
         Forged::RsaExponentOne => {
-            let prefix = b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
+            let prefix =
+                b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
             let hash = Sha512::digest(data);
             let padding = vec![0xff; 256 - 3 - prefix.len() - hash.len()];
-            wire(&[b"rsa-sha2-512", &[&[0, 1][..], &padding, &[0], prefix, &hash].concat()])
+            wire(&[
+                b"rsa-sha2-512",
+                &[&[0, 1][..], &padding, &[0], prefix, &hash].concat(),
+            ])
         }
     }
 }
@@ -280,7 +345,10 @@ fn modulus_of(key: &Key) -> Vec<u8> {
 }
 
 fn document(serial: u32, key: &Key, revoked: &[&Key]) -> String {
-    let revoked: Vec<String> = revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect();
+    let revoked: Vec<String> = revoked
+        .iter()
+        .map(|key| format!("\"{}\"", key.fingerprint()))
+        .collect();
     format!(
         r#"{{"version": 1, "name": "test", "serial": {serial}, "keys": [{{"public_key": "{}"}}], "revoked": [{}]}}"#,
         key.line,

@@ -16,13 +16,22 @@ const LOG: &str = "/run/lab/selinux.log";
 fn selinux(enforcing: &str) {
     for directory in ["/sys/fs", "/usr/local/sbin"] {
         let mount = ["-t", "tmpfs", "-o", "mode=0755", "tmpfs", directory];
-        assert!(Command::new("mount").args(mount).status().unwrap().success());
+        assert!(
+            Command::new("mount")
+                .args(mount)
+                .status()
+                .unwrap()
+                .success()
+        );
     }
     fs::create_dir("/sys/fs/selinux").unwrap();
     fs::write("/sys/fs/selinux/enforce", enforcing).unwrap();
     fs::write(LOG, "").unwrap();
     fs::set_permissions(LOG, fs::Permissions::from_mode(0o666)).unwrap();
-    tool("restorecon", &format!("echo \"$(id -u) $*\" >> {LOG}; [ -z \"$(cat)\" ]"));
+    tool(
+        "restorecon",
+        &format!("echo \"$(id -u) $*\" >> {LOG}; [ -z \"$(cat)\" ]"),
+    );
     tool(
         "matchpathcon",
         "case $2 in */.ssh*) echo system_u:object_r:ssh_home_t:s0;; *) echo system_u:object_r:etc_t:s0;; esac",
@@ -36,15 +45,26 @@ fn tool(name: &str, script: &str) {
 }
 
 fn label(path: &str, label: &str) {
-    setxattr(path, "security.selinux", format!("{label}\0").as_bytes(), XattrFlags::empty()).unwrap();
+    setxattr(
+        path,
+        "security.selinux",
+        format!("{label}\0").as_bytes(),
+        XattrFlags::empty(),
+    )
+    .unwrap();
 }
 
 /// The findings about alice's label.
 fn findings(setup: &Setup) -> Vec<[String; 2]> {
     let report: Value = serde_json::from_str(&setup.run(["check", "--json"]).stdout).unwrap();
     let findings = report["findings"].as_array().unwrap().iter();
-    let about = findings.filter(|finding| finding["check"] == "selinux" && finding["subject"] == "alice");
-    about.map(|finding| ["level", "message"].map(|field| finding[field].as_str().unwrap().to_owned())).collect()
+    let about =
+        findings.filter(|finding| finding["check"] == "selinux" && finding["subject"] == "alice");
+    about
+        .map(|finding| {
+            ["level", "message"].map(|field| finding[field].as_str().unwrap().to_owned())
+        })
+        .collect()
 }
 
 #[test]
@@ -63,7 +83,13 @@ fn f25_a_directory_that_we_make_gets_the_label_of_its_path_once() {
             let log = fs::read_to_string(LOG).unwrap();
             let mut lines: Vec<&str> = log.lines().collect();
             lines.sort_unstable();
-            assert_eq!(lines, ["0 -F /etc/ssh/authorized_keys.d", "60001 -F /home/alice/.ssh"]);
+            assert_eq!(
+                lines,
+                [
+                    "0 -F /etc/ssh/authorized_keys.d",
+                    "60001 -F /home/alice/.ssh"
+                ]
+            );
         }
     });
 }
@@ -76,12 +102,17 @@ fn f25_a_label_that_cannot_be_set_is_an_error_at_every_cycle_until_it_can() {
         fs::remove_dir("/home/alice/.ssh").unwrap();
         let setup = Setup::for_alice_and_bob(&[&key]);
         for (script, words) in [
-            ("echo relabelto denied >&2; exit 1", "relabelto denied (exit status: 1)"),
+            (
+                "echo relabelto denied >&2; exit 1",
+                "relabelto denied (exit status: 1)",
+            ),
             ("sleep 4711", "did not end within 3s and was killed"),
         ] {
             tool("restorecon", script);
             for _ in 0..2 {
-                setup.run(["sync"]).fails(1, &[&["restorecon failed for /home/alice/.ssh", words]]);
+                setup
+                    .run(["sync"])
+                    .fails(1, &[&["restorecon failed for /home/alice/.ssh", words]]);
                 assert!(login("bob", &key) && !fs::exists("/home/alice/.ssh").unwrap());
             }
         }
@@ -98,9 +129,16 @@ fn f25_the_doctor_compares_labels_and_a_denial_points_to_the_audit_log() {
         let setup = Setup::for_alice_and_bob(&[&Key::new("k")]);
         setup.run(["sync"]).succeeds();
         let file = "/home/alice/.ssh/authorized_keys";
-        assert!(findings(&setup)[0][1].contains("has no label"), "{:?}", findings(&setup));
+        assert!(
+            findings(&setup)[0][1].contains("has no label"),
+            "{:?}",
+            findings(&setup)
+        );
         label(file, "unconfined_u:object_r:ssh_home_t:s0");
-        assert_eq!(findings(&setup), [["ok".to_owned(), format!("{file} has the label of its path")]]);
+        assert_eq!(
+            findings(&setup),
+            [["ok".to_owned(), format!("{file} has the label of its path")]]
+        );
         label(file, "unconfined_u:object_r:user_home_t:s0");
         let message = format!("{file} is user_home_t, not ssh_home_t: `restorecon -RFv {file}`");
         assert_eq!(findings(&setup), [["failed".to_owned(), message.clone()]]);
@@ -113,9 +151,19 @@ fn f25_the_doctor_compares_labels_and_a_denial_points_to_the_audit_log() {
         fs::set_permissions("/home/alice/.ssh", fs::Permissions::from_mode(0o500)).unwrap();
         setup.publish_keys(&[&Key::new("other")]);
         let run = setup.run(["sync"]);
-        assert!(run.status == 1 && !run.stderr.contains("ausearch"), "{run:?}");
+        assert!(
+            run.status == 1 && !run.stderr.contains("ausearch"),
+            "{run:?}"
+        );
         fs::write("/sys/fs/selinux/enforce", "1").unwrap();
-        setup.run(["sync"]).fails(1, &[&["/home/alice/.ssh", "Permission denied", "`ausearch -m avc -ts recent`"]]);
+        setup.run(["sync"]).fails(
+            1,
+            &[&[
+                "/home/alice/.ssh",
+                "Permission denied",
+                "`ausearch -m avc -ts recent`",
+            ]],
+        );
         // A machine without SELinux is not asked about it.
         fs::remove_file("/sys/fs/selinux/enforce").unwrap();
         assert_eq!(findings(&setup), Vec::<[String; 2]>::new());

@@ -11,7 +11,12 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::ours;
 
 fn runner(cases: u32) -> TestRunner {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
     // The same shapes of lines at every run, around fresh keys: what fails here can be run again.
     TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
 }
@@ -64,11 +69,16 @@ fn option() -> impl Strategy<Value = String> {
         "(\\[::1\\]|host|\\*)?(:|/|)([0-9]{1,5}|\\*|x|)",
         "[0-9]{1,3}|any|ANY",
     ];
-    let frame =
-        prop_oneof![8 => Just(("\"", "\"")), 1 => Just(("", "")), 1 => Just(("\"", "")), 1 => Just(("\"", "\"x"))];
-    let valued = (name, value, frame).prop_map(|(name, value, (open, close))| format!("{name}={open}{value}{close}"));
-    (prop_oneof![3 => word, 4 => valued], 0..8_u8)
-        .prop_map(|(option, upper)| if upper == 0 { option.to_ascii_uppercase() } else { option })
+    let frame = prop_oneof![8 => Just(("\"", "\"")), 1 => Just(("", "")), 1 => Just(("\"", "")), 1 => Just(("\"", "\"x"))];
+    let valued = (name, value, frame)
+        .prop_map(|(name, value, (open, close))| format!("{name}={open}{value}{close}"));
+    (prop_oneof![3 => word, 4 => valued], 0..8_u8).prop_map(|(option, upper)| {
+        if upper == 0 {
+            option.to_ascii_uppercase()
+        } else {
+            option
+        }
+    })
 }
 
 fn options() -> impl Strategy<Value = String> {
@@ -148,15 +158,23 @@ fn fields(mut blob: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn wire(fields: &[Vec<u8>]) -> Vec<u8> {
-    fields.iter().flat_map(|f| [&u32::try_from(f.len()).unwrap().to_be_bytes(), f.as_slice()].concat()).collect()
+    fields
+        .iter()
+        .flat_map(|f| [&u32::try_from(f.len()).unwrap().to_be_bytes(), f.as_slice()].concat())
+        .collect()
 }
 
 fn any_line(key: &Key) -> impl Strategy<Value = String> + use<> {
     let blob = STANDARD.decode(key.base64()).unwrap();
-    let kind = if key.type_word() == "ssh-rsa" { "ssh-rsa" } else { "ssh-ed25519" };
+    let kind = if key.type_word() == "ssh-rsa" {
+        "ssh-rsa"
+    } else {
+        "ssh-ed25519"
+    };
     let head = prop_oneof![2 => Just(String::new()).boxed(), 3 => options().prop_map(|o| if o.is_empty() { o } else { o + " " }).boxed()];
-    (lead(), head, word(kind), blanks(), disguise(blob), tail())
-        .prop_map(|(lead, head, word, blanks, blob, tail)| format!("{lead}{head}{word}{blanks}{blob}{tail}"))
+    (lead(), head, word(kind), blanks(), disguise(blob), tail()).prop_map(
+        |(lead, head, word, blanks, blob, tail)| format!("{lead}{head}{word}{blanks}{blob}{tail}"),
+    )
 }
 
 #[test]
@@ -168,18 +186,29 @@ fn f09_whatever_ssh_keygen_lists_we_recognise_as_the_same_key() {
         let (theirs, ours) = (ssh_keygen_set(&line), ours::recognise(line.as_bytes()));
         let ours: BTreeSet<String> = ours.iter().map(ToString::to_string).collect();
         listed.set(listed.get() + theirs.len());
-        prop_assert!(theirs.is_subset(&ours), "ssh-keygen lists {:?}, we recognise {:?}", theirs, ours);
+        prop_assert!(
+            theirs.is_subset(&ours),
+            "ssh-keygen lists {:?}, we recognise {:?}",
+            theirs,
+            ours
+        );
         if let Some(canonical) = ours::canonical(line.as_bytes()) {
             prop_assert_eq!(ssh_keygen_set(&canonical), ours, "{}", canonical);
         }
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(listed.get() > 100, "the generator makes too few lines that anybody reads: {}", listed.get());
+    assert!(
+        listed.get() > 100,
+        "the generator makes too few lines that anybody reads: {}",
+        listed.get()
+    );
 }
 
 fn ssh_keygen_set(line: &str) -> BTreeSet<String> {
-    ssh_keygen_lists(format!("{line}\n").as_bytes()).into_iter().collect()
+    ssh_keygen_lists(format!("{line}\n").as_bytes())
+        .into_iter()
+        .collect()
 }
 
 #[test]
@@ -187,14 +216,19 @@ fn f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise() {
     lab(|| {
         assert!(inside());
         let keys = [Key::new("ed"), Key::of_type(KeyType::Rsa2048, "rsa")];
-        let strategy =
-            prop_oneof![any_line(&keys[0]).prop_map(|line| (0, line)), any_line(&keys[1]).prop_map(|line| (1, line))];
+        let strategy = prop_oneof![
+            any_line(&keys[0]).prop_map(|line| (0, line)),
+            any_line(&keys[1]).prop_map(|line| (1, line))
+        ];
         let (accepted, installed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let result = runner(200).run(&strategy, |(at, line)| {
             let key = &keys[at];
             let logs_in = sshd_accepts(format!("{line}\n").as_bytes(), key);
             accepted.set(accepted.get() + u32::from(logs_in));
-            prop_assert!(!logs_in || ours::recognised(line.as_bytes(), key), "sshd lets it in, we do not see it");
+            prop_assert!(
+                !logs_in || ours::recognised(line.as_bytes(), key),
+                "sshd lets it in, we do not see it"
+            );
             if let Some(canonical) = ours::canonical(line.as_bytes()) {
                 installed.set(installed.get() + 1);
                 let ours = sshd_accepts(format!("{canonical}\n").as_bytes(), key);
@@ -207,6 +241,11 @@ fn f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise() {
             Ok(())
         });
         result.unwrap_or_else(|failure| panic!("{failure}"));
-        assert!(accepted.get() > 40 && installed.get() > 30, "too few: {} and {}", accepted.get(), installed.get());
+        assert!(
+            accepted.get() > 40 && installed.get() > 30,
+            "too few: {} and {}",
+            accepted.get(),
+            installed.get()
+        );
     });
 }

@@ -4,7 +4,9 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use authkeys_testing::{Key, KeyType, authorized_keys, install, lab, login, ssh_keygen_lists, sshd_accepts};
+use authkeys_testing::{
+    Key, KeyType, authorized_keys, install, lab, login, ssh_keygen_lists, sshd_accepts,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -20,13 +22,22 @@ fn measure(key: &Key, rows: &[Row]) {
     for (name, line, expected) in rows {
         let accepted = sshd_accepts(line, key);
         if accepted != *expected {
-            writeln!(wrong, "{name}: {}", if accepted { "accepted" } else { "refused" }).unwrap();
+            writeln!(
+                wrong,
+                "{name}: {}",
+                if accepted { "accepted" } else { "refused" }
+            )
+            .unwrap();
         }
         if accepted && ssh_keygen_lists(line).is_empty() {
             writeln!(wrong, "{name}: not listed by ssh-keygen").unwrap();
         }
         if accepted && !ours::recognised(line, key) {
-            writeln!(wrong, "{name}: lets the key in, but we would not find it to revoke it").unwrap();
+            writeln!(
+                wrong,
+                "{name}: lets the key in, but we would not find it to revoke it"
+            )
+            .unwrap();
         }
         if !accepted && ours::installable(line) && !ours::depends_on_host_or_time(line) {
             writeln!(wrong, "{name}: we would install a line that lets nobody in").unwrap();
@@ -41,7 +52,10 @@ fn row(name: &'static str, line: impl Into<Vec<u8>>, accepted: bool) -> Row {
 
 /// One row for each options field, in front of the bare key.
 fn options(key: &Key, fields: &[(&'static str, bool)]) -> Vec<Row> {
-    fields.iter().map(|(field, accepted)| row(field, format!("{field} {}\n", key.bare()), *accepted)).collect()
+    fields
+        .iter()
+        .map(|(field, accepted)| row(field, format!("{field} {}\n", key.bare()), *accepted))
+        .collect()
 }
 
 #[test]
@@ -55,16 +69,44 @@ fn lines_that_openssh_md_calls_accepted() {
                 row("no final newline", line, true),
                 row("CRLF", format!("{line}\r\n"), true),
                 row("CRLF without a comment", format!("{word} {blob}\r\n"), true),
-                row("several blanks and tabs", format!("{word} \t  {blob}\t \tcomment\n"), true),
+                row(
+                    "several blanks and tabs",
+                    format!("{word} \t  {blob}\t \tcomment\n"),
+                    true,
+                ),
                 row("leading blanks", format!(" \t {line}\n"), true),
-                row("options in any case", format!("RESTRICT,Pty {line}\n"), true),
+                row(
+                    "options in any case",
+                    format!("RESTRICT,Pty {line}\n"),
+                    true,
+                ),
                 row("comma at the end", format!("restrict, {line}\n"), true),
-                row("# in a command", format!("command=\"true # x\" {line}\n"), true),
+                row(
+                    "# in a command",
+                    format!("command=\"true # x\" {line}\n"),
+                    true,
+                ),
                 row("# in the comment", format!("{line} # more\n"), true),
-                row("expired, then plain", format!("expiry-time=\"20200101\" {line}\n{line}\n"), true),
-                row("expired alone", format!("expiry-time=\"20200101\" {line}\n"), false),
-                row("unterminated quote, then good", format!("command=\"true {line}\n{line}\n"), true),
-                row("40 KB of options", format!("command=\"true {}\" {line}\n", "x".repeat(40_000)), true),
+                row(
+                    "expired, then plain",
+                    format!("expiry-time=\"20200101\" {line}\n{line}\n"),
+                    true,
+                ),
+                row(
+                    "expired alone",
+                    format!("expiry-time=\"20200101\" {line}\n"),
+                    false,
+                ),
+                row(
+                    "unterminated quote, then good",
+                    format!("command=\"true {line}\n{line}\n"),
+                    true,
+                ),
+                row(
+                    "40 KB of options",
+                    format!("command=\"true {}\" {line}\n", "x".repeat(40_000)),
+                    true,
+                ),
             ],
         );
     });
@@ -79,16 +121,48 @@ fn lines_that_openssh_md_calls_refused() {
             &key,
             &[
                 row("byte order mark", format!("\u{feff}{line}\n"), false),
-                row("blank after a comma", format!("restrict, pty {line}\n"), false),
+                row(
+                    "blank after a comma",
+                    format!("restrict, pty {line}\n"),
+                    false,
+                ),
                 row("unknown option", format!("no-such-thing {line}\n"), false),
                 row("unquoted value", format!("command=true {line}\n"), false),
-                row("principals on a plain key", format!("principals=\"alice\" {line}\n"), false),
-                row("cert-authority on a plain key", format!("cert-authority {line}\n"), false),
-                row("type word unlike the blob", format!("ssh-rsa {blob}\n"), false),
-                row("truncated base64", format!("{word} {}\n", &blob[..blob.len() - 3]), false),
-                row("truncated at a whole group", format!("{word} {}\n", &blob[..blob.len() - 4]), false),
-                row("two lines glued: the first one counts", format!("{line}{line}\n"), true),
-                row("two keys glued, no comment", format!("{word} {blob}{word} {blob}\n"), false),
+                row(
+                    "principals on a plain key",
+                    format!("principals=\"alice\" {line}\n"),
+                    false,
+                ),
+                row(
+                    "cert-authority on a plain key",
+                    format!("cert-authority {line}\n"),
+                    false,
+                ),
+                row(
+                    "type word unlike the blob",
+                    format!("ssh-rsa {blob}\n"),
+                    false,
+                ),
+                row(
+                    "truncated base64",
+                    format!("{word} {}\n", &blob[..blob.len() - 3]),
+                    false,
+                ),
+                row(
+                    "truncated at a whole group",
+                    format!("{word} {}\n", &blob[..blob.len() - 4]),
+                    false,
+                ),
+                row(
+                    "two lines glued: the first one counts",
+                    format!("{line}{line}\n"),
+                    true,
+                ),
+                row(
+                    "two keys glued, no comment",
+                    format!("{word} {blob}{word} {blob}\n"),
+                    false,
+                ),
                 row("two blobs glued", format!("{word} {blob}{blob}\n"), false),
             ],
         );
@@ -111,13 +185,25 @@ fn files_that_openssh_md_lists() {
         assert!(!login("alice", &key), "a directory");
 
         std::fs::remove_dir(&file).unwrap();
-        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(&file)
+                .status()
+                .unwrap()
+                .success()
+        );
         assert!(!login("alice", &key), "a FIFO");
 
         std::fs::remove_file(&file).unwrap();
         std::fs::rename(&real, &file).unwrap();
         assert!(login("alice", &key));
-        assert!(Command::new("chmod").args(["1777", "/home/alice"]).status().unwrap().success());
+        assert!(
+            Command::new("chmod")
+                .args(["1777", "/home/alice"])
+                .status()
+                .unwrap()
+                .success()
+        );
         assert!(!login("alice", &key), "below a directory of mode 1777");
     });
 }
@@ -135,15 +221,30 @@ fn type_words_and_blobs() {
         measure(
             &rsa,
             &[
-                row("RSA, rsa-sha2-512 as the word", format!("rsa-sha2-512 {blob}\n"), true),
-                row("RSA, rsa-sha2-256 as the word", format!("rsa-sha2-256 {blob}\n"), true),
+                row(
+                    "RSA, rsa-sha2-512 as the word",
+                    format!("rsa-sha2-512 {blob}\n"),
+                    true,
+                ),
+                row(
+                    "RSA, rsa-sha2-256 as the word",
+                    format!("rsa-sha2-256 {blob}\n"),
+                    true,
+                ),
                 row("RSA, RSA as the word", format!("RSA {blob}\n"), false),
                 row("RSA, rsa as the word", format!("rsa {blob}\n"), false),
-                row("RSA, SSH-RSA as the word", format!("SSH-RSA {blob}\n"), false),
+                row(
+                    "RSA, SSH-RSA as the word",
+                    format!("SSH-RSA {blob}\n"),
+                    false,
+                ),
                 row("RSA inside the blob", format!("ssh-rsa {short}\n"), true),
                 row(
                     "rsa-sha2-512 inside the blob",
-                    format!("ssh-rsa {}\n", encode(&[b"rsa-sha2-512", &exponent, &modulus])),
+                    format!(
+                        "ssh-rsa {}\n",
+                        encode(&[b"rsa-sha2-512", &exponent, &modulus])
+                    ),
                     true,
                 ),
                 row(
@@ -153,10 +254,17 @@ fn type_words_and_blobs() {
                 ),
                 row(
                     "a leading zero too many in the exponent",
-                    format!("ssh-rsa {}\n", encode(&[b"ssh-rsa", &[&[0][..], &exponent].concat(), &modulus])),
+                    format!(
+                        "ssh-rsa {}\n",
+                        encode(&[b"ssh-rsa", &[&[0][..], &exponent].concat(), &modulus])
+                    ),
                     true,
                 ),
-                row("a byte after the end", format!("ssh-rsa {trailing}\n"), false),
+                row(
+                    "a byte after the end",
+                    format!("ssh-rsa {trailing}\n"),
+                    false,
+                ),
             ],
         );
 
@@ -168,7 +276,11 @@ fn type_words_and_blobs() {
             &[
                 row("ED25519 as the word", format!("ED25519 {blob}\n"), false),
                 row("ed25519 as the word", format!("ed25519 {blob}\n"), false),
-                row("ED25519 inside the blob", format!("ssh-ed25519 {}\n", encode(&[b"ED25519", &public])), true),
+                row(
+                    "ED25519 inside the blob",
+                    format!("ssh-ed25519 {}\n", encode(&[b"ED25519", &public])),
+                    true,
+                ),
                 row(
                     "a byte after the end",
                     format!("ssh-ed25519 {}\n", encode(&[b"ssh-ed25519", &public, b""])),
@@ -182,16 +294,30 @@ fn type_words_and_blobs() {
         measure(
             &ec,
             &[
-                row("ECDSA as the word", format!("ECDSA {}\n", ec.base64()), false),
-                row("another curve as the word", format!("ecdsa-sha2-nistp384 {}\n", ec.base64()), false),
+                row(
+                    "ECDSA as the word",
+                    format!("ECDSA {}\n", ec.base64()),
+                    false,
+                ),
+                row(
+                    "another curve as the word",
+                    format!("ecdsa-sha2-nistp384 {}\n", ec.base64()),
+                    false,
+                ),
                 row(
                     "ECDSA inside the blob",
-                    format!("ecdsa-sha2-nistp256 {}\n", encode(&[b"ECDSA", &fields[1], &fields[2]])),
+                    format!(
+                        "ecdsa-sha2-nistp256 {}\n",
+                        encode(&[b"ECDSA", &fields[1], &fields[2]])
+                    ),
                     false,
                 ),
                 row(
                     "a compressed point",
-                    format!("ecdsa-sha2-nistp256 {}\n", encode(&[&fields[0], &fields[1], &compressed(&fields[2])])),
+                    format!(
+                        "ecdsa-sha2-nistp256 {}\n",
+                        encode(&[&fields[0], &fields[1], &compressed(&fields[2])])
+                    ),
                     false,
                 ),
             ],
@@ -211,25 +337,64 @@ fn white_space_padding_and_control_bytes() {
         // The last sign before the padding carries two bits that must be zero.
         let stray = {
             let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-            let last = alphabet.iter().position(|sign| *sign == unpadded.as_bytes()[unpadded.len() - 1]).unwrap();
-            format!("{}{}=", &unpadded[..unpadded.len() - 1], char::from(alphabet[last + 1]))
+            let last = alphabet
+                .iter()
+                .position(|sign| *sign == unpadded.as_bytes()[unpadded.len() - 1])
+                .unwrap();
+            format!(
+                "{}{}=",
+                &unpadded[..unpadded.len() - 1],
+                char::from(alphabet[last + 1])
+            )
         };
         measure(
             &key,
             &[
-                row("\\v in the blob", format!("{word} {head}\x0b{tail}\n"), true),
-                row("\\f in the blob", format!("{word} {head}\x0c{tail}\n"), true),
+                row(
+                    "\\v in the blob",
+                    format!("{word} {head}\x0b{tail}\n"),
+                    true,
+                ),
+                row(
+                    "\\f in the blob",
+                    format!("{word} {head}\x0c{tail}\n"),
+                    true,
+                ),
                 row("\\r in the blob", format!("{word} {head}\r{tail}\n"), true),
                 row("\\v after the word", format!("{word}\x0b{blob}\n"), false),
                 row("no padding", format!("{word} {unpadded}\n"), false),
                 row("padding twice", format!("{word} {blob}=\n"), false),
-                row("stray bits before the padding", format!("{word} {stray}\n"), false),
-                row("letters after the padding", format!("{word} {blob}AAAA\n"), false),
-                row("NUL and text after the blob", format!("{word} {blob}\0 garbage\n"), true),
-                row("NUL inside the blob", format!("{word} {head}\0{tail}\n"), false),
-                row("NUL in front of the key", format!("restrict \0{line}\n"), false),
+                row(
+                    "stray bits before the padding",
+                    format!("{word} {stray}\n"),
+                    false,
+                ),
+                row(
+                    "letters after the padding",
+                    format!("{word} {blob}AAAA\n"),
+                    false,
+                ),
+                row(
+                    "NUL and text after the blob",
+                    format!("{word} {blob}\0 garbage\n"),
+                    true,
+                ),
+                row(
+                    "NUL inside the blob",
+                    format!("{word} {head}\0{tail}\n"),
+                    false,
+                ),
+                row(
+                    "NUL in front of the key",
+                    format!("restrict \0{line}\n"),
+                    false,
+                ),
                 row("NUL, then a good line", format!("x\0y\n{line}\n"), true),
-                row("key behind a NUL on one line", format!("# x\0{line}\n"), false),
+                row(
+                    "key behind a NUL on one line",
+                    format!("# x\0{line}\n"),
+                    false,
+                ),
                 row("\\v in front", format!("\x0b{line}\n"), false),
                 row("\\f in front", format!("\x0c{line}\n"), false),
                 row("\\r in front", format!("\r{line}\n"), false),
@@ -239,10 +404,26 @@ fn white_space_padding_and_control_bytes() {
                     [format!("{word} {blob} ").into_bytes(), vec![0xe9, b'\n']].concat(),
                     true,
                 ),
-                row("control bytes in the comment", format!("{word} {blob} a\x1b[31mb\x07\n"), true),
-                row("tab between options and key", format!("restrict\t{line}\n"), true),
-                row("\\v between options and key", format!("restrict\x0b{line}\n"), false),
-                row("no comment, blank at the end", format!("{word} {blob} \n"), true),
+                row(
+                    "control bytes in the comment",
+                    format!("{word} {blob} a\x1b[31mb\x07\n"),
+                    true,
+                ),
+                row(
+                    "tab between options and key",
+                    format!("restrict\t{line}\n"),
+                    true,
+                ),
+                row(
+                    "\\v between options and key",
+                    format!("restrict\x0b{line}\n"),
+                    false,
+                ),
+                row(
+                    "no comment, blank at the end",
+                    format!("{word} {blob} \n"),
+                    true,
+                ),
             ],
         );
     });
@@ -263,8 +444,14 @@ fn option_lists() {
                 ("no-restrict", false),
                 ("restrict=\"\"", false),
                 ("pty", true),
-                ("no-pty,no-agent-forwarding,no-port-forwarding,no-x11-forwarding,no-user-rc", true),
-                ("restrict,agent-forwarding,port-forwarding,x11-forwarding,user-rc", true),
+                (
+                    "no-pty,no-agent-forwarding,no-port-forwarding,no-x11-forwarding,no-user-rc",
+                    true,
+                ),
+                (
+                    "restrict,agent-forwarding,port-forwarding,x11-forwarding,user-rc",
+                    true,
+                ),
                 ("NO-PTY", true),
                 ("verify-required", true),
                 ("no-verify-required", true),
@@ -366,7 +553,10 @@ fn ssh_keygen_reads_hardware_keys_and_skips_what_is_none() {
     // sk-* keys cannot log in without their hardware; ssh-keygen must at least know them.
     let public = fields_of(&Key::new("e"))[1].clone();
     let name = b"sk-ssh-ed25519@openssh.com";
-    let line = format!("sk-ssh-ed25519@openssh.com {} token\n", encode(&[name, &public, b"ssh:"]));
+    let line = format!(
+        "sk-ssh-ed25519@openssh.com {} token\n",
+        encode(&[name, &public, b"ssh:"])
+    );
     assert_eq!(ssh_keygen_lists(line.as_bytes()).len(), 1);
     let good = Key::new("good");
     let text = format!("# comment\n\nnonsense\n{}\nssh-ed25519 AAAA\n", good.line);

@@ -24,7 +24,10 @@ fn wait_until(time: Timestamp) {
 /// Tries with ever more time for what must be done before: false says that this machine was too slow for the trial to
 /// say anything. What is wrong at every pace is wrong.
 fn at_some_pace(trial: impl Fn(i64) -> bool) {
-    assert!([3, 6, 12, 24].into_iter().any(trial), "too late at every pace");
+    assert!(
+        [3, 6, 12, 24].into_iter().any(trial),
+        "too late at every pace"
+    );
 }
 
 /// One key of a document; `more` holds further fields.
@@ -33,20 +36,34 @@ fn entry(key: &Key, more: &str) -> String {
 }
 
 fn publish(setup: &Setup, keys: &[String]) {
-    setup.publish(format!("{{\"version\": 1, \"keys\": [{}]}}", keys.join(", ")));
+    setup.publish(format!(
+        "{{\"version\": 1, \"keys\": [{}]}}",
+        keys.join(", ")
+    ));
 }
 
 /// The line of alice's file that holds the key.
 fn line_of(key: &Key) -> Option<String> {
     let text = std::fs::read_to_string(authorized_keys("alice")).unwrap_or_default();
-    text.lines().find(|line| line.contains(key.base64())).map(str::to_owned)
+    text.lines()
+        .find(|line| line.contains(key.base64()))
+        .map(str::to_owned)
 }
 
 /// Gives the private machine, sshd included, another time zone: the file behind /etc/localtime.
 fn set_zone(name: &str) {
     let zone = format!("/usr/share/zoneinfo/{name}");
-    assert!(Path::new(&zone).exists(), "{zone} is missing: install tzdata");
-    assert!(Command::new("mount").args(["--bind", &zone, "/etc/localtime"]).status().unwrap().success());
+    assert!(
+        Path::new(&zone).exists(),
+        "{zone} is missing: install tzdata"
+    );
+    assert!(
+        Command::new("mount")
+            .args(["--bind", &zone, "/etc/localtime"])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -62,17 +79,27 @@ fn a_window_opens_and_closes_in_its_second_on_the_running_service_without_a_poll
                 &[
                     entry(&always, ""),
                     entry(&old, &format!(", \"not_after\": \"{cutover}\"")),
-                    entry(&new, &format!(", \"not_before\": \"{cutover}\", \"not_after\": \"{close}\"")),
+                    entry(
+                        &new,
+                        &format!(", \"not_before\": \"{cutover}\", \"not_after\": \"{close}\""),
+                    ),
                 ],
             );
             let service = Service::start(&setup, |_| {});
             eventually("the first cycle", || line_of(&always).is_some());
-            let before = (line_of(&old).is_some(), line_of(&new).is_some(), login("alice", &new), login("alice", &old));
+            let before = (
+                line_of(&old).is_some(),
+                line_of(&new).is_some(),
+                login("alice", &new),
+                login("alice", &old),
+            );
             if Timestamp::now() >= cutover {
                 return false;
             }
             assert_eq!(before, (true, false, false, true));
-            let cut_over = happens(cutover, || line_of(&new).is_some() && line_of(&old).is_none());
+            let cut_over = happens(cutover, || {
+                line_of(&new).is_some() && line_of(&old).is_none()
+            });
             let during = (login("alice", &new), login("alice", &old));
             if Timestamp::now() >= close {
                 return false;
@@ -95,20 +122,29 @@ fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
             let window = format!(", \"not_before\": \"{opens}\", \"not_after\": \"{closes}\"");
             let keys = [entry(&always, ""), entry(&new, &window)];
             let document = format!("{{\"version\": 1, \"keys\": [{}]}}", keys.join(", "));
-            let stub = Stub::start([Answer::whole("200 OK", &["ETag: \"1\""], &document), Answer::silence()]);
+            let stub = Stub::start([
+                Answer::whole("200 OK", &["ETag: \"1\""], &document),
+                Answer::silence(),
+            ]);
             let mut setup = Setup::for_user("alice");
             setup.top = "schedule = \"1s\"".to_owned();
             setup.source = "s3://keys/workers.json".to_owned();
             setup.use_s3_at(&stub.endpoint());
             let service = Service::start(&setup, |_| {});
             eventually("the first cycle", || line_of(&always).is_some());
-            eventually("the second request", || stub.requests().len() == 2 || Timestamp::now() >= opens);
+            eventually("the second request", || {
+                stub.requests().len() == 2 || Timestamp::now() >= opens
+            });
             if Timestamp::now() >= opens {
                 return false;
             }
             let opened = happens(opens, || line_of(&new).is_some());
             let closed = happens(closes, || line_of(&new).is_none());
-            assert_eq!(stub.requests().len(), 2, "the request that was interrupted goes on");
+            assert_eq!(
+                stub.requests().len(),
+                2,
+                "the request that was interrupted goes on"
+            );
             assert!(!login("alice", &new) && login("alice", &always));
             assert!(!service.log().contains("cannot"), "{}", service.log());
             opened && closed
@@ -125,7 +161,10 @@ fn happens(time: Timestamp, done: impl Fn() -> bool) -> bool {
         if already {
             return now.duration_since(time) < SignedDuration::from_secs(1);
         }
-        assert!(now.duration_since(time) < SignedDuration::from_secs(20), "never: {time}");
+        assert!(
+            now.duration_since(time) < SignedDuration::from_secs(20),
+            "never: {time}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -140,7 +179,13 @@ fn a_key_dies_on_time_although_the_agent_was_killed() {
             setup.top = format!("schedule = \"1s\"\nexpiry_time = \"{form}\"");
             at_some_pace(|lead| {
                 let until = in_seconds(lead);
-                publish(&setup, &[entry(&always, ""), entry(&key, &format!(", \"not_after\": \"{until}\""))]);
+                publish(
+                    &setup,
+                    &[
+                        entry(&always, ""),
+                        entry(&key, &format!(", \"not_after\": \"{until}\"")),
+                    ],
+                );
                 let service = Service::start(&setup, |_| {});
                 eventually("the first cycle", || line_of(&always).is_some());
                 let logged_in = login("alice", &key);
@@ -154,7 +199,11 @@ fn a_key_dies_on_time_although_the_agent_was_killed() {
                 // sshd takes a key through the whole second that its option names.
                 wait_until(until + SignedDuration::from_millis(1_100));
                 assert!(line_of(&key).is_some(), "nobody is there to take it away");
-                assert!(!login("alice", &key), "{form}: it should be dead: {:?}", line_of(&key));
+                assert!(
+                    !login("alice", &key),
+                    "{form}: it should be dead: {:?}",
+                    line_of(&key)
+                );
                 assert!(login("alice", &always));
                 true
             });
@@ -166,7 +215,13 @@ fn a_key_dies_on_time_although_the_agent_was_killed() {
 fn f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_time_now() {
     lab(|| {
         // South of the equator in winter, north of it in summer; by half an hour; and the wrong way round.
-        let zones = ["Australia/Sydney", "Europe/Berlin", "Australia/Lord_Howe", "Europe/Dublin", "Asia/Kathmandu"];
+        let zones = [
+            "Australia/Sydney",
+            "Europe/Berlin",
+            "Australia/Lord_Howe",
+            "Europe/Dublin",
+            "Asia/Kathmandu",
+        ];
         let mut setup = Setup::for_user("alice");
         setup.top = "expiry_time = \"local\"".to_owned();
         for zone in zones {
@@ -174,14 +229,23 @@ fn f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_
             let (always, key) = (Key::new("always"), Key::new("dies"));
             at_some_pace(|lead| {
                 let until = in_seconds(lead);
-                publish(&setup, &[entry(&always, ""), entry(&key, &format!(", \"not_after\": \"{until}\""))]);
+                publish(
+                    &setup,
+                    &[
+                        entry(&always, ""),
+                        entry(&key, &format!(", \"not_after\": \"{until}\"")),
+                    ],
+                );
                 setup.run(["sync"]).succeeds();
                 let logged_in = login("alice", &key);
                 if Timestamp::now() >= until {
                     return false;
                 }
                 let line = line_of(&key).unwrap();
-                assert!(!line.contains("Z\" ") && line.starts_with("expiry-time=\"20"), "{line}");
+                assert!(
+                    !line.contains("Z\" ") && line.starts_with("expiry-time=\"20"),
+                    "{line}"
+                );
                 assert!(logged_in, "{zone}: refused too early: {line}");
                 wait_until(until + SignedDuration::from_millis(1_100));
                 assert!(!login("alice", &key), "{zone}: let in too late: {line}");
@@ -197,7 +261,10 @@ fn written(form: &str, setup: &mut Setup, key: &Key) -> Option<String> {
     setup.top = format!("expiry_time = \"{form}\"");
     setup.run(["sync"]).succeeds();
     let line = line_of(key).unwrap_or_else(|| panic!("{form}: no line"));
-    let option = line.split(' ').next().filter(|word| word.contains("expiry-time"));
+    let option = line
+        .split(' ')
+        .next()
+        .filter(|word| word.contains("expiry-time"));
     assert!(login("alice", key), "{form}: {line}");
     option.map(str::to_owned)
 }
@@ -220,15 +287,30 @@ fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for
             );
             publish(&setup, &[entry(&key, &more)]);
             let option = |time: &str| Some(format!("no-pty,expiry-time=\"{time}\""));
-            assert_eq!(written("auto", &mut setup, &key), option("20990101000000Z"), "{more}");
-            assert_eq!(written("utc", &mut setup, &key), option("20990101000000Z"), "{more}");
-            assert_eq!(written("local", &mut setup, &key), option("20990101100000"), "{more}");
+            assert_eq!(
+                written("auto", &mut setup, &key),
+                option("20990101000000Z"),
+                "{more}"
+            );
+            assert_eq!(
+                written("utc", &mut setup, &key),
+                option("20990101000000Z"),
+                "{more}"
+            );
+            assert_eq!(
+                written("local", &mut setup, &key),
+                option("20990101100000"),
+                "{more}"
+            );
             assert_eq!(written("omit", &mut setup, &key), None, "{more}");
         }
         // In its summer and in its winter.
         let july = ", \"not_after\": \"2099-07-01T00:00:00Z\"";
         publish(&setup, &[entry(&key, july)]);
-        assert_eq!(written("local", &mut setup, &key).as_deref(), Some("expiry-time=\"20990701100000\""));
+        assert_eq!(
+            written("local", &mut setup, &key).as_deref(),
+            Some("expiry-time=\"20990701100000\"")
+        );
     });
 }
 
@@ -237,7 +319,15 @@ pub(crate) fn pretend_sshd(setup: &Setup, answer: &str) {
     let script = setup.path("sshd");
     std::fs::write(&script, format!("#!/bin/sh\n{answer}\n")).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(Command::new("mount").arg("--bind").arg(&script).arg("/usr/sbin/sshd").status().unwrap().success());
+    assert!(
+        Command::new("mount")
+            .arg("--bind")
+            .arg(&script)
+            .arg("/usr/sbin/sshd")
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -246,20 +336,38 @@ fn f27_the_form_is_that_of_the_installed_sshd_by_what_it_says_of_itself() {
         set_zone("Australia/Sydney");
         let key = Key::new("k");
         let setup = Setup::for_user("alice");
-        publish(&setup, &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")]);
+        publish(
+            &setup,
+            &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")],
+        );
         let usage = "echo 'unknown option -- V' >&2; echo 'OpenSSH_8.4p1 Debian-5, OpenSSL 1.1.1w' >&2; exit 1";
         for (answer, time) in [
-            ("echo 'OpenSSH_9.1p1, OpenSSL 3.0.7' >&2", Some("20990101000000Z")),
-            ("echo 'OpenSSH_10.0p2 Debian-7' >&2", Some("20990101000000Z")),
-            ("echo 'OpenSSH_9.0p1, OpenSSL 3.0.2' >&2", Some("20990101100000")),
+            (
+                "echo 'OpenSSH_9.1p1, OpenSSL 3.0.7' >&2",
+                Some("20990101000000Z"),
+            ),
+            (
+                "echo 'OpenSSH_10.0p2 Debian-7' >&2",
+                Some("20990101000000Z"),
+            ),
+            (
+                "echo 'OpenSSH_9.0p1, OpenSSL 3.0.2' >&2",
+                Some("20990101100000"),
+            ),
             (usage, Some("20990101100000")),
-            ("echo 'OpenSSH_7.7p1, OpenSSL 1.0.2' >&2", Some("20990101100000")),
+            (
+                "echo 'OpenSSH_7.7p1, OpenSSL 1.0.2' >&2",
+                Some("20990101100000"),
+            ),
             ("echo 'OpenSSH_7.6p1, OpenSSL 1.0.2' >&2", None),
             ("echo 'OpenSSH_7.4p1, OpenSSL 1.0.2k-fips' >&2", None),
         ] {
             pretend_sshd(&setup, answer);
             setup.run(["sync"]).succeeds();
-            let expected = time.map(|time| format!("expiry-time=\"{time}\" ")).unwrap_or_default() + &key.line;
+            let expected = time
+                .map(|time| format!("expiry-time=\"{time}\" "))
+                .unwrap_or_default()
+                + &key.line;
             assert_eq!(line_of(&key), Some(expected), "{answer}");
         }
     });
@@ -271,13 +379,20 @@ fn f27_the_service_sees_that_another_sshd_was_installed() {
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice");
         setup.top = "schedule = \"1s\"".to_owned();
-        publish(&setup, &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")]);
+        publish(
+            &setup,
+            &[entry(&key, ", \"not_after\": \"2099-01-01T00:00:00Z\"")],
+        );
         pretend_sshd(&setup, "echo 'OpenSSH_7.4p1, OpenSSL 1.0.2k-fips' >&2");
         let _service = Service::start(&setup, |_| {});
-        eventually("the key without its end", || line_of(&key).as_ref() == Some(&key.line));
+        eventually("the key without its end", || {
+            line_of(&key).as_ref() == Some(&key.line)
+        });
         pretend_sshd(&setup, "echo 'OpenSSH_9.2p1 Debian-2' >&2");
         let upgraded = format!("expiry-time=\"20990101000000Z\" {}", key.line);
-        eventually("its end in the new form", || line_of(&key).as_ref() == Some(&upgraded));
+        eventually("its end in the new form", || {
+            line_of(&key).as_ref() == Some(&upgraded)
+        });
     });
 }
 
@@ -289,7 +404,9 @@ fn a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service() {
         setup.top = "schedule = \"1h\"\nexpiry_time = \"omit\"".to_owned();
         at_some_pace(|lead| {
             let until = in_seconds(lead);
-            let more = format!(", \"options\": [\"expiry-time=\\\"20990101\\\"\"], \"not_after\": \"{until}\"");
+            let more = format!(
+                ", \"options\": [\"expiry-time=\\\"20990101\\\"\"], \"not_after\": \"{until}\""
+            );
             publish(&setup, &[entry(&always, ""), entry(&key, &more)]);
             let service = Service::start(&setup, |_| {});
             eventually("the first cycle", || line_of(&always).is_some());
@@ -297,7 +414,10 @@ fn a_key_whose_end_sshd_is_not_told_goes_on_time_by_the_service() {
             if Timestamp::now() >= until {
                 return false;
             }
-            assert_eq!((line.as_deref(), logged_in), (Some(key.line.as_str()), true));
+            assert_eq!(
+                (line.as_deref(), logged_in),
+                (Some(key.line.as_str()), true)
+            );
             let gone = happens(until, || line_of(&key).is_none());
             assert!(!login("alice", &key));
             drop(service);

@@ -22,13 +22,18 @@ fn parse(mut bytes: &[u8]) -> Fields {
         let (name, value) = match line.split_once('=') {
             Some((name, value)) => (name.to_owned(), value.to_owned()),
             None => {
-                let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+                let length =
+                    usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
                 let value = String::from_utf8_lossy(&bytes[8..8 + length]).into_owned();
                 bytes = &bytes[8 + length + 1..];
                 (line, value)
             }
         };
-        assert_eq!(fields.insert(name.clone(), value), None, "{name} stands twice");
+        assert_eq!(
+            fields.insert(name.clone(), value),
+            None,
+            "{name} stands twice"
+        );
     }
     fields
 }
@@ -47,7 +52,9 @@ fn the_journal_gets_every_field_and_the_message_id() {
     lab(|| {
         std::fs::create_dir_all("/run/systemd/journal").unwrap();
         let journald = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
-        journald.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        journald
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
         let setup = Setup::for_user("alice");
         let key = Key::new("ops@acme");
         let publish = |serial: u8, key: &Key| {
@@ -65,12 +72,22 @@ fn the_journal_gets_every_field_and_the_message_id() {
             command.arg("sync").stderr(stderr);
             let inode = if stream { found.ino() } else { 1 };
             command.env("JOURNAL_STREAM", format!("{}:{inode}", found.dev()));
-            assert!(command.status().unwrap().success(), "{}", std::fs::read_to_string(&log).unwrap());
+            assert!(
+                command.status().unwrap().success(),
+                "{}",
+                std::fs::read_to_string(&log).unwrap()
+            );
         };
         sync(true);
         let told = entries(&journald);
-        let ids: Vec<_> = told.iter().map(|entry| entry["MESSAGE_ID"].as_str()).collect();
-        assert_eq!(ids, [Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeysInForce].map(Kind::message_id));
+        let ids: Vec<_> = told
+            .iter()
+            .map(|entry| entry["MESSAGE_ID"].as_str())
+            .collect();
+        assert_eq!(
+            ids,
+            [Kind::DocumentAccepted, Kind::KeyAdded, Kind::KeysInForce].map(Kind::message_id)
+        );
         let expected = [
             ("ACCOUNT", "alice"),
             ("PATH", "/home/alice/.ssh/authorized_keys"),
@@ -83,28 +100,59 @@ fn the_journal_gets_every_field_and_the_message_id() {
             ("PRIORITY", "6"),
         ];
         for (name, value) in expected {
-            assert_eq!(told[1].get(name).map(String::as_str), Some(value), "{name} of {:?}", told[1]);
+            assert_eq!(
+                told[1].get(name).map(String::as_str),
+                Some(value),
+                "{name} of {:?}",
+                told[1]
+            );
         }
-        assert!(told[1]["MESSAGE"].starts_with("key added: alice /home/alice/"), "{}", told[1]["MESSAGE"]);
+        assert!(
+            told[1]["MESSAGE"].starts_with("key added: alice /home/alice/"),
+            "{}",
+            told[1]["MESSAGE"]
+        );
         assert!(told[2]["KEYS"].starts_with(&key.fingerprint()));
         // Each field that an entry may have is documented.
-        for name in told.iter().flat_map(Fields::keys).filter(|name| !name.starts_with("CODE_") && *name != "TARGET") {
-            assert!(DOCUMENT.contains(&format!("`{name}`")), "docs/journal.md does not name {name}");
+        for name in told
+            .iter()
+            .flat_map(Fields::keys)
+            .filter(|name| !name.starts_with("CODE_") && *name != "TARGET")
+        {
+            assert!(
+                DOCUMENT.contains(&format!("`{name}`")),
+                "docs/journal.md does not name {name}"
+            );
         }
         sync(true);
-        assert!(entries(&journald).is_empty(), "an unchanged state is no news");
+        assert!(
+            entries(&journald).is_empty(),
+            "an unchanged state is no news"
+        );
         publish(8, &Key::new("next"));
         sync(false);
-        assert!(entries(&journald).is_empty(), "stderr does not go to the journal");
+        assert!(
+            entries(&journald).is_empty(),
+            "stderr does not go to the journal"
+        );
 
         let log = File::create(&log).unwrap();
         let found = log.metadata().unwrap();
         let service = Service::start(&setup, |command| {
-            command.stderr(log).env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+            command
+                .stderr(log)
+                .env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
         });
         let told = entries(&journald);
-        let ids: Vec<_> = told.iter().map(|entry| entry["MESSAGE_ID"].as_str()).collect();
-        assert_eq!(ids, [Kind::Started, Kind::KeysInForce].map(Kind::message_id), "{told:?}");
+        let ids: Vec<_> = told
+            .iter()
+            .map(|entry| entry["MESSAGE_ID"].as_str())
+            .collect();
+        assert_eq!(
+            ids,
+            [Kind::Started, Kind::KeysInForce].map(Kind::message_id),
+            "{told:?}"
+        );
         drop(service);
     });
 }
@@ -116,18 +164,27 @@ fn f54_a_journal_that_is_alive_and_does_not_read_holds_up_neither_keys_nor_a_sto
         let journald = UnixDatagram::bind("/run/systemd/journal/socket").unwrap();
         journald.set_nonblocking(true).unwrap();
         let setup = Setup::for_user("alice");
-        let keys: Vec<Key> = (0..40).map(|number| Key::new(&format!("k{number}"))).collect();
+        let keys: Vec<Key> = (0..40)
+            .map(|number| Key::new(&format!("k{number}")))
+            .collect();
         setup.publish_keys(&keys.iter().collect::<Vec<_>>());
         let log = File::create(setup.path("stderr")).unwrap();
         let found = log.metadata().unwrap();
         let service = Service::start(&setup, |command| {
-            command.stderr(log).env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+            command
+                .stderr(log)
+                .env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
         });
-        eventually("the status", || setup.runtime_dir().join("status.json").exists());
+        eventually("the status", || {
+            setup.runtime_dir().join("status.json").exists()
+        });
         let text = std::fs::read_to_string(authorized_keys("alice")).unwrap();
         assert!(text.contains(keys[39].base64()));
         let (code, took) = service.end(nix::sys::signal::Signal::SIGTERM);
-        assert!(code == Some(0) && took < Duration::from_secs(2), "{code:?} after {took:?}");
+        assert!(
+            code == Some(0) && took < Duration::from_secs(2),
+            "{code:?} after {took:?}"
+        );
     });
 }
 
@@ -136,11 +193,21 @@ fn every_kind_of_entry_is_documented_with_its_id_and_a_query() {
     let mut ids: Vec<_> = Kind::ALL.iter().map(|kind| kind.message_id()).collect();
     for kind in Kind::ALL {
         let id = kind.message_id();
-        let row = DOCUMENT.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{id}`")));
+        let row = DOCUMENT
+            .lines()
+            .find(|line| line.starts_with('|') && line.contains(&format!("`{id}`")));
         let row = row.unwrap_or_else(|| panic!("docs/journal.md has no row for {kind:?}, {id}"));
         assert!(row.contains(kind.words()), "{row}");
-        assert!(DOCUMENT.contains(&format!("MESSAGE_ID={id}")), "docs/journal.md has no query for {kind:?}");
-        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+        assert!(
+            DOCUMENT.contains(&format!("MESSAGE_ID={id}")),
+            "docs/journal.md has no query for {kind:?}"
+        );
+        assert!(
+            id.len() == 32
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        );
     }
     ids.sort_unstable();
     ids.dedup();

@@ -15,10 +15,20 @@ fn crowded(keys: &[&Key], windows: i64) -> String {
     let start = jiff::Timestamp::now();
     let at = |number: i64| start + Duration::from_millis(u64::try_from(number * 10).unwrap());
     let line = &keys[0].line;
-    let one = |number| format!("{{\"public_key\":\"{line}\",\"not_before\":\"{}\"}}", at(number));
+    let one = |number| {
+        format!(
+            "{{\"public_key\":\"{line}\",\"not_before\":\"{}\"}}",
+            at(number)
+        )
+    };
     let all: Vec<String> = (0..windows).map(one).collect();
-    let plain = keys.iter().map(|key| format!("{{\"public_key\":\"{}\"}}", key.line));
-    format!("{{\"version\":1,\"keys\":[{}]}}", all.into_iter().chain(plain).collect::<Vec<_>>().join(","))
+    let plain = keys
+        .iter()
+        .map(|key| format!("{{\"public_key\":\"{}\"}}", key.line));
+    format!(
+        "{{\"version\":1,\"keys\":[{}]}}",
+        all.into_iter().chain(plain).collect::<Vec<_>>().join(",")
+    )
 }
 
 #[test]
@@ -37,17 +47,30 @@ fn f43_windows_of_one_source_keep_no_source_and_no_reload_waiting() {
         std::thread::sleep(Duration::from_secs(2));
         let begun = Instant::now();
         std::fs::write(&source, two.bare() + "\n").unwrap();
-        eventually("another tenant's key", || holds(&authorized_keys("bob"), &two));
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        eventually("another tenant's key", || {
+            holds(&authorized_keys("bob"), &two)
+        });
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "{:?}",
+            begun.elapsed()
+        );
         let begun = Instant::now();
         std::fs::write(&source, three.bare() + "\n").unwrap();
         service.signal(Signal::SIGHUP);
         eventually("the reload", || holds(&authorized_keys("bob"), &three));
-        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(12),
+            "{:?}",
+            begun.elapsed()
+        );
         let lines = service.log().lines().count();
         assert!(lines < 200, "{lines} lines");
         let (code, took) = service.end(Signal::SIGTERM);
-        assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+        assert!(
+            code == Some(0) && took < TWO_SECONDS,
+            "{code:?} after {took:?}"
+        );
     });
 }
 
@@ -67,7 +90,10 @@ fn f43_reloads_without_end_starve_no_slow_source_and_pile_up_no_threads() {
                 let mut request = [0; 8_192];
                 let _ = stream.read(&mut request);
                 std::thread::sleep(Duration::from_secs(3));
-                let head = format!("HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: {}\r\n\r\n",
+                    body.len()
+                );
                 let _ = stream.write_all((head + &body).as_bytes());
             });
         }
@@ -77,22 +103,38 @@ fn f43_reloads_without_end_starve_no_slow_source_and_pile_up_no_threads() {
     eventually("the start", || service.log().contains("started"));
     let begun = Instant::now();
     while !holds(&file, &key) {
-        assert!(begun.elapsed() < Duration::from_secs(12), "reloads starve the fetch: {}", service.log());
+        assert!(
+            begun.elapsed() < Duration::from_secs(12),
+            "reloads starve the fetch: {}",
+            service.log()
+        );
         service.signal(Signal::SIGHUP);
         std::thread::sleep(Duration::from_millis(300));
     }
     // The state's lock is held by another cycle.
-    let lock = File::options().write(true).open(setup.state_dir().join("lock")).unwrap();
+    let lock = File::options()
+        .write(true)
+        .open(setup.state_dir().join("lock"))
+        .unwrap();
     lock.lock().unwrap();
     for _ in 0..20 {
         service.signal(Signal::SIGHUP);
         std::thread::sleep(Duration::from_millis(200));
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.pid())).unwrap();
-    let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap().trim().parse::<u32>().unwrap();
+    let threads = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"))
+        .unwrap()
+        .trim()
+        .parse::<u32>()
+        .unwrap();
     assert!(threads <= 6, "{threads} threads");
     let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    assert!(
+        code == Some(0) && took < TWO_SECONDS,
+        "{code:?} after {took:?}"
+    );
     drop(answers);
 }
 
@@ -118,7 +160,10 @@ fn f54_a_full_pipe_that_nobody_reads_holds_up_neither_keys_nor_a_stop() {
     service.signal(Signal::SIGHUP);
     std::thread::sleep(Duration::from_millis(200));
     let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    assert!(
+        code == Some(0) && took < TWO_SECONDS,
+        "{code:?} after {took:?}"
+    );
     let mut heard = Vec::new();
     reader.read_to_end(&mut heard).unwrap();
     full.join().unwrap();
@@ -136,25 +181,39 @@ fn f50_a_state_directory_that_turns_read_only_stops_no_removal() {
         let mount = |arguments: &[&str]| {
             eventually("a mount", || {
                 let mut command = std::process::Command::new("mount");
-                command.args(arguments).arg(setup.state_dir()).status().unwrap().success()
+                command
+                    .args(arguments)
+                    .arg(setup.state_dir())
+                    .status()
+                    .unwrap()
+                    .success()
             });
         };
         let state = setup.state_dir().display().to_string();
         mount(&["--bind", &state]);
         let service = Service::start(&setup, |_| {});
-        eventually("the first cycle", || setup.runtime_dir().join("status.json").exists());
+        eventually("the first cycle", || {
+            setup.runtime_dir().join("status.json").exists()
+        });
         // In the middle, and then at the start.
         mount(&["-o", "remount,bind,ro"]);
         setup.publish_keys(&[&one]);
         eventually("the removal", || !holds(&authorized_keys("alice"), &two));
         setup.publish_keys(&[&one, &three]);
         eventually("the status", || {
-            let detail = status(&setup)["detail"].as_str().unwrap_or_default().to_owned();
+            let detail = status(&setup)["detail"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             detail.contains("1 of 2 keys not installed") || detail.contains("state directory")
         });
-        assert!(!holds(&authorized_keys("alice"), &three) && holds(&authorized_keys("alice"), &one));
+        assert!(
+            !holds(&authorized_keys("alice"), &three) && holds(&authorized_keys("alice"), &one)
+        );
         assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
-        setup.run(["status"]).fails(1, &[&["the service is not running"], &["state directory"]]);
+        setup
+            .run(["status"])
+            .fails(1, &[&["the service is not running"], &["state directory"]]);
         setup.publish_keys(&[&one, &two]);
         mount(&["-o", "remount,bind,rw"]);
         setup.run(["sync"]).succeeds();
@@ -162,7 +221,11 @@ fn f50_a_state_directory_that_turns_read_only_stops_no_removal() {
         setup.publish_keys(&[&two]);
         let run = setup.run(["sync"]);
         assert_eq!(run.status, 1, "{run:?}");
-        assert!(run.stderr.contains("keys are still removed"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("keys are still removed"),
+            "{}",
+            run.stderr
+        );
         assert!(holds(&authorized_keys("alice"), &two) && !holds(&authorized_keys("alice"), &one));
         mount(&["-o", "remount,bind,rw"]);
     });
@@ -180,14 +243,30 @@ fn f42_a_service_that_gets_no_thread_says_so_and_does_not_panic() {
         // Limits on tasks do not count for root.
         let script = "chown -R alice \"$0\" && exec setpriv --reuid alice --regid alice --clear-groups \
                       prlimit --nproc=1 \"$@\" run";
-        command.args(["-c", script]).arg(setup.path("")).arg(program.get_program()).args(program.get_args());
-        command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+            .args(["-c", script])
+            .arg(setup.path(""))
+            .arg(program.get_program())
+            .args(program.get_args());
+        command.env_clear().envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         let mut child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let said = || std::fs::read_to_string(&log).unwrap();
         eventually("a word", || said().contains("cannot begin a thread"));
         std::thread::sleep(Duration::from_millis(1_500));
-        assert!(child.try_wait().unwrap().is_none() && !said().contains("panic"), "{}", said());
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(
+            child.try_wait().unwrap().is_none() && !said().contains("panic"),
+            "{}",
+            said()
+        );
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(child.id().try_into().unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
     });
 }

@@ -35,7 +35,9 @@ fn setup(imds: &Imds, endpoint: &str, report: &str) -> Setup {
         setup.environment.push((name.to_owned(), value.to_owned()));
     }
     let file = setup.path("authorized_keys");
-    let setup = setup.account(&me(), &format!("file = \"{}\"", file.display())).tables(report);
+    let setup = setup
+        .account(&me(), &format!("file = \"{}\"", file.display()))
+        .tables(report);
     publish(&setup, 1);
     setup
 }
@@ -43,17 +45,23 @@ fn setup(imds: &Imds, endpoint: &str, report: &str) -> Setup {
 fn publish(setup: &Setup, serial: u32) -> Key {
     let key = Key::new("test");
     let keys = format!(r#"[{{"public_key":"{}"}}]"#, key.bare());
-    setup.publish(format!(r#"{{"version":1,"name":"workers","serial":{serial},"keys":{keys}}}"#));
+    setup.publish(format!(
+        r#"{{"version":1,"name":"workers","serial":{serial},"keys":{keys}}}"#
+    ));
     key
 }
 
 fn status(setup: &Setup) -> Value {
     let file = std::fs::read(setup.runtime_dir().join("status.json"));
-    file.ok().and_then(|file| serde_json::from_slice(&file).ok()).unwrap_or_default()
+    file.ok()
+        .and_then(|file| serde_json::from_slice(&file).ok())
+        .unwrap_or_default()
 }
 
 fn holds(setup: &Setup, key: &Key) -> bool {
-    std::fs::read_to_string(setup.path("authorized_keys")).unwrap_or_default().contains(key.base64())
+    std::fs::read_to_string(setup.path("authorized_keys"))
+        .unwrap_or_default()
+        .contains(key.base64())
 }
 
 fn tag(ec2: &Ec2Stub, name: &str) -> String {
@@ -74,17 +82,30 @@ fn a_node_tags_itself_on_a_change_and_as_a_sign_of_life() {
         "authkeysd:status",
         "authkeysd:synced",
     ];
-    assert_eq!(ec2.tags(ID).keys().map(String::as_str).collect::<Vec<_>>(), names);
+    assert_eq!(
+        ec2.tags(ID).keys().map(String::as_str).collect::<Vec<_>>(),
+        names
+    );
     let words = ["EC2KeyName", "authkeysd:status", "authkeysd:detail"].map(|name| tag(&ec2, name));
     assert_eq!(words.each_ref().map(String::as_str), ["workers", "ok", ""]);
-    let digest = status(&setup)["accounts"][0]["digest"].as_str().unwrap().to_owned();
+    let digest = status(&setup)["accounts"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let short = tag(&ec2, "authkeysd:digest");
-    assert!(short.len() == 16 && digest.starts_with(&format!("sha256:{short}")), "{short} {digest}");
-    eventually("it is noted", || status(&setup)["reports"][0]["delivered"] == true);
+    assert!(
+        short.len() == 16 && digest.starts_with(&format!("sha256:{short}")),
+        "{short} {digest}"
+    );
+    eventually("it is noted", || {
+        status(&setup)["reports"][0]["delivered"] == true
+    });
     std::thread::sleep(Duration::from_millis(2_500));
     assert_eq!(ec2.calls().len(), 1, "cycles without news are none for EC2");
     publish(&setup, 2);
-    eventually("the change", || tag(&ec2, "authkeysd:keyset") == "workers/2");
+    eventually("the change", || {
+        tag(&ec2, "authkeysd:keyset") == "workers/2"
+    });
     assert_eq!(ec2.calls().len(), 2);
     assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
 
@@ -105,21 +126,52 @@ fn f08_what_denies_or_throttles_the_tags_concerns_no_key_and_is_seen() {
     let setup = setup(&imds, &ec2.endpoint(), QUICK);
     let service = Service::start(&setup, |_| {});
     let report = || status(&setup)["reports"][0].clone();
-    eventually("three failures", || report()["failures"].as_u64() >= Some(3));
-    assert!(report()["detail"].as_str().unwrap().contains("allow ec2:CreateTags"), "{}", report());
+    eventually("three failures", || {
+        report()["failures"].as_u64() >= Some(3)
+    });
+    assert!(
+        report()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("allow ec2:CreateTags"),
+        "{}",
+        report()
+    );
     let run = setup.run(["status"]);
-    assert!(run.status == 0 && run.stdout.contains("report ec2_tags: failed"), "{run:?}");
+    assert!(
+        run.status == 0 && run.stdout.contains("report ec2_tags: failed"),
+        "{run:?}"
+    );
     let key = publish(&setup, 2);
     eventually("the key", || holds(&setup, &key));
     ec2.refuse(503, "RequestLimitExceeded");
-    eventually("throttled", || report()["detail"].as_str().unwrap_or_default().contains("RequestLimitExceeded"));
+    eventually("throttled", || {
+        report()["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("RequestLimitExceeded")
+    });
     ec2.be_good();
     eventually("the tags", || tag(&ec2, "authkeysd:keyset") == "workers/2");
-    eventually("it is noted", || report()["delivered"] == true && report()["failures"] == 0);
+    eventually("it is noted", || {
+        report()["delivered"] == true && report()["failures"] == 0
+    });
     let log = service.log();
     let told = |text: &str| log.matches(text).count();
-    assert_eq!((told("report failed"), told("report arrives again: ec2_tags")), (2, 1), "{log}");
-    assert!(ec2.calls().windows(2).all(|two| two[1].at - two[0].at >= Duration::from_millis(950)), "no hammering");
+    assert_eq!(
+        (
+            told("report failed"),
+            told("report arrives again: ec2_tags")
+        ),
+        (2, 1),
+        "{log}"
+    );
+    assert!(
+        ec2.calls()
+            .windows(2)
+            .all(|two| two[1].at - two[0].at >= Duration::from_millis(950)),
+        "no hammering"
+    );
 }
 
 #[test]
@@ -128,8 +180,15 @@ fn a_metadata_service_or_an_ec2_that_is_away_costs_nothing_but_the_tags() {
     imds.change(|manner| manner.hop_limit = true);
     let setup = setup(&imds, &ec2.endpoint(), QUICK);
     let service = Service::start(&setup, |_| {});
-    let detail = || status(&setup)["reports"][0]["detail"].as_str().unwrap_or_default().to_owned();
-    eventually("it is told", || detail().contains("a hop limit of 1 in a container"));
+    let detail = || {
+        status(&setup)["reports"][0]["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    eventually("it is told", || {
+        detail().contains("a hop limit of 1 in a container")
+    });
     assert_eq!(status(&setup)["status"], "ok");
     imds.change(|manner| manner.hop_limit = false);
     eventually("the tags", || tag(&ec2, "authkeysd:status") == "ok");
@@ -137,19 +196,30 @@ fn a_metadata_service_or_an_ec2_that_is_away_costs_nothing_but_the_tags() {
 
     // It takes connections and never answers.
     let hung = TcpListener::bind("127.0.0.1:0").unwrap();
-    let setup = self::setup(&imds, &format!("http://{}", hung.local_addr().unwrap()), QUICK);
+    let setup = self::setup(
+        &imds,
+        &format!("http://{}", hung.local_addr().unwrap()),
+        QUICK,
+    );
     let service = Service::start(&setup, |_| {});
     let _asked = hung.accept().unwrap();
     let key = publish(&setup, 2);
     eventually("the key", || holds(&setup, &key));
     let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < Duration::from_secs(2), "{code:?} after {took:?}");
+    assert!(
+        code == Some(0) && took < Duration::from_secs(2),
+        "{code:?} after {took:?}"
+    );
 }
 
 #[test]
 fn sync_reports_at_once_and_fails_for_no_report() {
     let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
-    let setup = setup(&imds, &ec2.endpoint(), "[report]\nec2_tags = true\nreport_spread = \"1h\"\n");
+    let setup = setup(
+        &imds,
+        &ec2.endpoint(),
+        "[report]\nec2_tags = true\nreport_spread = \"1h\"\n",
+    );
     assert_eq!(setup.run(["sync", "--dry-run"]).status, 3);
     assert_eq!(ec2.calls().len(), 0, "a dry run leaves no trace");
     setup.run(["sync"]).succeeds();
@@ -157,10 +227,23 @@ fn sync_reports_at_once_and_fails_for_no_report() {
     ec2.refuse(403, "UnauthorizedOperation");
     let key = publish(&setup, 2);
     let run = setup.run(["sync", "--json"]);
-    run.fails(0, &[&["warning: report failed", "ec2:CreateTags", "UnauthorizedOperation"]]);
+    run.fails(
+        0,
+        &[&[
+            "warning: report failed",
+            "ec2:CreateTags",
+            "UnauthorizedOperation",
+        ]],
+    );
     assert!(holds(&setup, &key));
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!((&json["reports"][0]["report"], &json["reports"][0]["delivered"]), (&"ec2_tags".into(), &false.into()));
+    assert_eq!(
+        (
+            &json["reports"][0]["report"],
+            &json["reports"][0]["delivered"]
+        ),
+        (&"ec2_tags".into(), &false.into())
+    );
     assert_eq!(status(&setup), json);
     // Two stale cycles change no tag, the third one does.
     ec2.be_good();
@@ -174,14 +257,21 @@ fn sync_reports_at_once_and_fails_for_no_report() {
 #[test]
 fn sync_writes_tags_for_news_and_as_a_sign_of_life_only() {
     let (imds, ec2) = (Imds::start(ID), Ec2Stub::start());
-    let mut setup = setup(&imds, &ec2.endpoint(), "[report]\nec2_tags = true\nheartbeat = \"1h\"\n");
+    let mut setup = setup(
+        &imds,
+        &ec2.endpoint(),
+        "[report]\nec2_tags = true\nheartbeat = \"1h\"\n",
+    );
     let calls = |setup: &Setup| {
         setup.run(["sync"]).succeeds();
         ec2.calls().len()
     };
     assert_eq!([calls(&setup), calls(&setup), calls(&setup)], [1, 1, 1]);
     let told = status(&setup)["reports"][0].clone();
-    assert!(told["delivered"] == true && told["last_success"].is_string(), "{told}");
+    assert!(
+        told["delivered"] == true && told["last_success"].is_string(),
+        "{told}"
+    );
     publish(&setup, 2);
     assert_eq!([calls(&setup), calls(&setup)], [2, 2]);
     setup.tables = setup.tables.replace("1h", "1s");
@@ -208,16 +298,34 @@ fn check_online_tells_whether_the_tags_may_be_written() {
     let finding = || {
         let run = setup.run(["check", "--online", "--json"]);
         let json: Value = serde_json::from_str(&run.stdout).unwrap();
-        let report = json["findings"].as_array().unwrap().iter().find(|found| found["check"] == "report").unwrap();
-        (run.status, report["level"].clone(), report["message"].as_str().unwrap().to_owned())
+        let report = json["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|found| found["check"] == "report")
+            .unwrap();
+        (
+            run.status,
+            report["level"].clone(),
+            report["message"].as_str().unwrap().to_owned(),
+        )
     };
     let (_, level, message) = finding();
-    assert_eq!((level, message), ("ok".into(), format!("{ID} may be tagged")));
+    assert_eq!(
+        (level, message),
+        ("ok".into(), format!("{ID} may be tagged"))
+    );
     ec2.refuse(403, "UnauthorizedOperation");
     let (exit, level, message) = finding();
     assert_eq!((exit, level), (77, "failed".into()));
-    assert!(message.contains("arn:aws:ec2:eu-west-1:123456789012:instance/i-0e2e"), "{message}");
-    assert!(message.contains("authkeysd:keyset") && message.contains("EC2KeyName"), "{message}");
+    assert!(
+        message.contains("arn:aws:ec2:eu-west-1:123456789012:instance/i-0e2e"),
+        "{message}"
+    );
+    assert!(
+        message.contains("authkeysd:keyset") && message.contains("EC2KeyName"),
+        "{message}"
+    );
     // Each partition has ARNs of its own.
     for (region, partition) in [
         ("cn-north-1", "aws-cn"),
@@ -225,15 +333,25 @@ fn check_online_tells_whether_the_tags_may_be_written() {
         ("eusc-de-east-1", "aws-eusc"),
         ("us-iso-east-1", "aws-iso"),
     ] {
-        let said = format!("{{\"instanceId\":\"{ID}\",\"region\":\"{region}\",\"accountId\":\"123456789012\"}}");
+        let said = format!(
+            "{{\"instanceId\":\"{ID}\",\"region\":\"{region}\",\"accountId\":\"123456789012\"}}"
+        );
         let path = "/latest/dynamic/instance-identity/document".to_owned();
         imds.change(|manner| drop(manner.says.insert(path, said)));
         let (_, _, message) = finding();
-        assert!(message.contains(&format!("arn:{partition}:ec2:{region}:123456789012:instance/{ID}")), "{message}");
+        assert!(
+            message.contains(&format!(
+                "arn:{partition}:ec2:{region}:123456789012:instance/{ID}"
+            )),
+            "{message}"
+        );
     }
     imds.change(|manner| manner.fails = Some(403));
     let (exit, level, message) = finding();
-    assert!((exit, level) == (75, "failed".into()) && message.contains("switched off"), "{message}");
+    assert!(
+        (exit, level) == (75, "failed".into()) && message.contains("switched off"),
+        "{message}"
+    );
     assert_eq!(ec2.tags(ID).len(), 0, "nothing was written");
 }
 
@@ -246,14 +364,27 @@ fn motos_ec2_has_the_tags_of_the_node_and_none_of_its_others_is_gone() {
     let run = "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount=1&MaxCount=1\
                &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=env&TagSpecification.1.Tag.1.Value=prod";
     let answer = moto.query("ec2", "eu-west-1", run);
-    let id = answer.split_once("<instanceId>").unwrap().1.split('<').next().unwrap();
+    let id = answer
+        .split_once("<instanceId>")
+        .unwrap()
+        .1
+        .split('<')
+        .next()
+        .unwrap();
     let imds = Imds::start(id);
     let setup = setup(&imds, &moto.endpoint(), SLOW);
     let _service = Service::start(&setup, |_| {});
     let tags = || moto.query("ec2", "eu-west-1", "Action=DescribeTags&Version=2016-11-15");
     eventually("the tags", || tags().contains("<value>workers/1</value>"));
     let tags = tags();
-    for key in ["env", "EC2KeyName", "authkeysd:status", "authkeysd:synced", "authkeysd:detail", "authkeysd:digest"] {
+    for key in [
+        "env",
+        "EC2KeyName",
+        "authkeysd:status",
+        "authkeysd:synced",
+        "authkeysd:detail",
+        "authkeysd:digest",
+    ] {
         assert!(tags.contains(&format!("<key>{key}</key>")), "{key}: {tags}");
     }
 }
@@ -271,30 +402,64 @@ fn a_report_object_is_small_and_names_no_key() {
     setup.run(["sync"]).succeeds();
     let body = moto.object("reports", &format!("fleet/{ID}.json"));
     let json: Value = serde_json::from_str(&body).unwrap();
-    assert!(body.len() < 2_000 && !body.contains(&key.fingerprint()) && !body.contains("\"test\""), "{body}");
-    assert_eq!((&json["node"], &json["keyset"], &json["status"]), (&ID.into(), &"workers/7".into(), &"ok".into()));
-    assert_eq!((&json["accounts"][0]["keys"], &json["account_id"]), (&1.into(), &"123456789012".into()));
+    assert!(
+        body.len() < 2_000 && !body.contains(&key.fingerprint()) && !body.contains("\"test\""),
+        "{body}"
+    );
+    assert_eq!(
+        (&json["node"], &json["keyset"], &json["status"]),
+        (&ID.into(), &"workers/7".into(), &"ok".into())
+    );
+    assert_eq!(
+        (&json["accounts"][0]["keys"], &json["account_id"]),
+        (&1.into(), &"123456789012".into())
+    );
     // Off EC2 a host has a name of its own, which tells nothing of its machine id.
     let mut elsewhere = self::setup(&imds, &moto.endpoint(), report);
-    elsewhere.environment.retain(|(name, _)| !name.starts_with("AWS_EC2_METADATA"));
+    elsewhere
+        .environment
+        .retain(|(name, _)| !name.starts_with("AWS_EC2_METADATA"));
     elsewhere.run(["sync"]).succeeds();
     let listed = moto.list("reports");
-    let host = listed.iter().find_map(|name| name.strip_prefix("fleet/host-")?.strip_suffix(".json")).unwrap();
+    let host = listed
+        .iter()
+        .find_map(|name| name.strip_prefix("fleet/host-")?.strip_suffix(".json"))
+        .unwrap();
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     assert!(host.len() == 16 && !machine.contains(host), "{listed:?}");
     // A bucket that is not there is told.
-    let setup = self::setup(&imds, &moto.endpoint(), "[report]\ns3 = \"s3://nowhere/?region=us-east-1\"\n");
-    setup.run(["sync"]).fails(0, &[&["s3://nowhere/", "S3 PutObject", "NoSuchBucket"]]);
+    let setup = self::setup(
+        &imds,
+        &moto.endpoint(),
+        "[report]\ns3 = \"s3://nowhere/?region=us-east-1\"\n",
+    );
+    setup
+        .run(["sync"])
+        .fails(0, &[&["s3://nowhere/", "S3 PutObject", "NoSuchBucket"]]);
 }
 
 #[test]
 fn f55_a_report_object_carries_a_checksum_of_its_bytes_in_a_header() {
-    let (imds, stub) = (Imds::start(ID), Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]));
-    let setup = setup(&imds, &stub.endpoint(), "[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n");
+    let (imds, stub) = (
+        Imds::start(ID),
+        Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]),
+    );
+    let setup = setup(
+        &imds,
+        &stub.endpoint(),
+        "[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n",
+    );
     setup.run(["sync"]).succeeds();
     let requests = stub.requests();
-    let put = requests.iter().find(|request| request.method == "PUT").unwrap();
-    assert!(serde_json::from_str::<Value>(&put.body).is_ok(), "the bytes come as they are: {}", put.body);
+    let put = requests
+        .iter()
+        .find(|request| request.method == "PUT")
+        .unwrap();
+    assert!(
+        serde_json::from_str::<Value>(&put.body).is_ok(),
+        "the bytes come as they are: {}",
+        put.body
+    );
     let digest = BASE64_STANDARD.encode(Sha256::digest(put.body.as_bytes()));
     assert_eq!(put.header("x-amz-checksum-sha256"), Some(digest.as_str()));
 }
@@ -307,16 +472,37 @@ fn report_objects_ask_for_the_encryption_that_the_configuration_names_and_else_f
         ("", None, None),
         ("s3_sse = \"AES256\"\n", Some("AES256"), None),
         ("s3_sse = \"aws:kms\"\n", Some("aws:kms"), None),
-        ("s3_sse = \"aws:kms:alias/reports\"\n", Some("aws:kms"), Some("alias/reports")),
-        (&format!("s3_sse = \"aws:kms:{arn}\"\n"), Some("aws:kms"), Some(arn)),
+        (
+            "s3_sse = \"aws:kms:alias/reports\"\n",
+            Some("aws:kms"),
+            Some("alias/reports"),
+        ),
+        (
+            &format!("s3_sse = \"aws:kms:{arn}\"\n"),
+            Some("aws:kms"),
+            Some(arn),
+        ),
     ] {
         let stub = Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]);
         let report = format!("[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n{sse}");
-        setup(&imds, &stub.endpoint(), &report).run(["sync"]).succeeds();
+        setup(&imds, &stub.endpoint(), &report)
+            .run(["sync"])
+            .succeeds();
         let requests = stub.requests();
-        let put = requests.iter().find(|request| request.method == "PUT").unwrap();
-        assert_eq!(put.header("x-amz-server-side-encryption"), algorithm, "{sse}");
-        assert_eq!(put.header("x-amz-server-side-encryption-aws-kms-key-id"), key, "{sse}");
+        let put = requests
+            .iter()
+            .find(|request| request.method == "PUT")
+            .unwrap();
+        assert_eq!(
+            put.header("x-amz-server-side-encryption"),
+            algorithm,
+            "{sse}"
+        );
+        assert_eq!(
+            put.header("x-amz-server-side-encryption-aws-kms-key-id"),
+            key,
+            "{sse}"
+        );
     }
 }
 
@@ -327,12 +513,29 @@ fn names_of_tags_that_instance_metadata_refuses_are_used_and_warned_of() {
     setup.tables += "tag_prefix = \"acme/ssh/\"\n";
     let warning = "[report] tag_prefix = \"acme/ssh/\": EC2 refuses '/' in a tag's key";
     let service = Service::start(&setup, |_| {});
-    eventually("the tag", || ec2.tags(ID).get("acme/ssh/status").is_some_and(|status| status == "ok"));
-    assert_eq!(service.log().matches(warning).count(), 1, "{}", service.log());
+    eventually("the tag", || {
+        ec2.tags(ID)
+            .get("acme/ssh/status")
+            .is_some_and(|status| status == "ok")
+    });
+    assert_eq!(
+        service.log().matches(warning).count(),
+        1,
+        "{}",
+        service.log()
+    );
     let run = setup.run(["check", "--json"]);
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
-    let found = json["findings"].as_array().unwrap().iter().find(|found| found["check"] == "report").unwrap();
-    assert!(found["level"] == "warning" && found["message"].as_str().unwrap().starts_with(warning), "{found}");
+    let found = json["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|found| found["check"] == "report")
+        .unwrap();
+    assert!(
+        found["level"] == "warning" && found["message"].as_str().unwrap().starts_with(warning),
+        "{found}"
+    );
 }
 
 #[test]
@@ -346,14 +549,30 @@ fn metrics_are_good_for_promtool_and_replaced_whole() {
     let text = || std::fs::read_to_string(&file).unwrap_or_default();
     let failed = "authkeysd_reports_total{report=\"ec2_tags\",result=\"failed\"} 2";
     eventually("the metrics", || text().contains(failed));
-    assert!(text().contains("authkeysd_report_up{report=\"ec2_tags\"} 0"), "{}", text());
-    assert!(text().contains("authkeysd_report_up{report=\"prometheus\"} 1"), "{}", text());
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o644);
+    assert!(
+        text().contains("authkeysd_report_up{report=\"ec2_tags\"} 0"),
+        "{}",
+        text()
+    );
+    assert!(
+        text().contains("authkeysd_report_up{report=\"prometheus\"} 1"),
+        "{}",
+        text()
+    );
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+        0o644
+    );
     promtool_likes(&text());
     drop(service);
-    let parts = std::fs::read_dir(setup.path(""))
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".authkeysd.prom"));
+    let parts = std::fs::read_dir(setup.path("")).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".authkeysd.prom")
+    });
     assert_eq!(parts.count(), 0);
 
     setup.run(["sync"]);
@@ -363,7 +582,10 @@ fn metrics_are_good_for_promtool_and_replaced_whole() {
     std::fs::create_dir(&file).unwrap();
     let begun = Instant::now();
     let run = setup.run(["sync"]);
-    assert!(run.status == 0 && run.stderr.contains("authkeysd.prom: make its directory"), "{run:?}");
+    assert!(
+        run.status == 0 && run.stderr.contains("authkeysd.prom: make its directory"),
+        "{run:?}"
+    );
     assert!(begun.elapsed() < Duration::from_secs(12));
 }
 
@@ -385,5 +607,9 @@ fn promtool_likes(text: &str) {
     std::io::Write::write_all(&mut promtool.stdin.take().unwrap(), text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&said)
+    );
 }

@@ -21,7 +21,8 @@ pub(super) fn setup() -> (Setup, PathBuf) {
 }
 
 pub(super) fn status(setup: &Setup) -> Value {
-    serde_json::from_slice(&std::fs::read(setup.runtime_dir().join("status.json")).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(setup.runtime_dir().join("status.json")).unwrap())
+        .unwrap()
 }
 
 pub(super) fn holds(file: &Path, key: &Key) -> bool {
@@ -32,11 +33,16 @@ pub(super) fn holds(file: &Path, key: &Key) -> bool {
 fn talk(manager: &Manager, setup: &Setup) {
     let good = std::fs::read(setup.config()).unwrap();
     let service = Service::start(setup, |command| {
-        command.env("NOTIFY_SOCKET", &manager.name).env("WATCHDOG_USEC", "400000");
+        command
+            .env("NOTIFY_SOCKET", &manager.name)
+            .env("WATCHDOG_USEC", "400000");
     });
     assert!(manager.hear().starts_with("STATUS="));
     let status = manager.hear();
-    assert!(status.starts_with("STATUS=ok, 1 account, ") && status.contains("next at"), "{status}");
+    assert!(
+        status.starts_with("STATUS=ok, 1 account, ") && status.contains("next at"),
+        "{status}"
+    );
     assert_eq!(manager.hear(), "READY=1");
     for _ in 0..3 {
         manager.hear_until("WATCHDOG=1");
@@ -46,19 +52,32 @@ fn talk(manager: &Manager, setup: &Setup) {
     let reloading = manager.hear_until("RELOADING=1");
     assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
     let refused = manager.hear_until("STATUS=");
-    assert!(refused.contains("configuration refused") && refused.contains("sorce"), "{refused}");
+    assert!(
+        refused.contains("configuration refused") && refused.contains("sorce"),
+        "{refused}"
+    );
     manager.hear_until("READY=1");
     // It stays to be seen, while cycles go on.
-    assert!(manager.hear_until("STATUS=").contains("configuration refused"));
+    assert!(
+        manager
+            .hear_until("STATUS=")
+            .contains("configuration refused")
+    );
     std::fs::write(setup.config(), good).unwrap();
     service.signal(Signal::SIGHUP);
     manager.hear_until("RELOADING=1");
     manager.hear_until("READY=1");
     assert!(manager.hear_until("STATUS=").starts_with("STATUS=ok"));
     let log = service.log();
-    assert!(log.contains("configuration refused") && log.contains("configuration reloaded"), "{log}");
+    assert!(
+        log.contains("configuration refused") && log.contains("configuration reloaded"),
+        "{log}"
+    );
     let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    assert!(
+        code == Some(0) && took < TWO_SECONDS,
+        "{code:?} after {took:?}"
+    );
     manager.hear_until("STOPPING=1");
 }
 
@@ -68,7 +87,10 @@ fn the_manager_hears_all_on_a_path_and_on_an_abstract_name() {
     setup.publish(Key::new("test").bare() + "\n");
     setup.write_config();
     talk(&Manager::at(&setup.path("notify")), &setup);
-    talk(&Manager::named(&format!("authkeysd-test-{}", std::process::id())), &setup);
+    talk(
+        &Manager::named(&format!("authkeysd-test-{}", std::process::id())),
+        &setup,
+    );
 }
 
 #[test]
@@ -81,7 +103,11 @@ fn without_a_manager_a_missing_socket_or_a_faulty_configuration_are_no_riddles()
         command.env("NOTIFY_SOCKET", gone);
     });
     eventually("the key", || holds(&file, &key));
-    assert!(service.log().contains("cannot reach the service manager"), "{}", service.log());
+    assert!(
+        service.log().contains("cannot reach the service manager"),
+        "{}",
+        service.log()
+    );
     assert_eq!(service.end(Signal::SIGINT).0, Some(0));
     std::fs::write(setup.config(), "sorce = 1\n").unwrap();
     let run = authkeys_testing::authkeysd(["--config", setup.config().to_str().unwrap(), "run"]);
@@ -107,7 +133,10 @@ fn a_stop_does_not_wait_for_a_source_that_hangs_nor_does_a_reload() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     setup.source = "s3://keys/k?region=eu-central-1".to_owned();
     for (name, value) in [
-        ("AWS_ENDPOINT_URL", format!("http://{}", listener.local_addr().unwrap())),
+        (
+            "AWS_ENDPOINT_URL",
+            format!("http://{}", listener.local_addr().unwrap()),
+        ),
         ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
     ] {
@@ -117,7 +146,10 @@ fn a_stop_does_not_wait_for_a_source_that_hangs_nor_does_a_reload() {
     drop(listener.accept().unwrap());
     let asked = listener.accept().unwrap();
     let (code, took) = service.end(Signal::SIGTERM);
-    assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+    assert!(
+        code == Some(0) && took < TWO_SECONDS,
+        "{code:?} after {took:?}"
+    );
     drop(asked);
 
     let service = Service::start(&setup, |_| {});
@@ -154,14 +186,19 @@ fn f37_a_stop_does_not_wait_for_an_account_that_hangs() {
                 std::thread::sleep(Duration::from_millis(100));
             }
             let (code, took) = service.end(Signal::SIGTERM);
-            assert!(code == Some(0) && took < TWO_SECONDS, "{code:?} after {took:?}");
+            assert!(
+                code == Some(0) && took < TWO_SECONDS,
+                "{code:?} after {took:?}"
+            );
             assert!(!authorized_keys("alice").exists());
         }
 
         // Left alone it costs its limit, and the other account has its key then.
         let service = Service::start(&setup, |_| {});
         eventually("bob's key", || holds(&authorized_keys("bob"), &key));
-        eventually("the status", || setup.runtime_dir().join("status.json").exists());
+        eventually("the status", || {
+            setup.runtime_dir().join("status.json").exists()
+        });
         assert_eq!(status(&setup)["status"], "degraded");
         lock.unlock().unwrap();
         eventually("alice's key", || holds(&authorized_keys("alice"), &key));
@@ -218,12 +255,19 @@ fn an_expiry_is_told_in_its_second_and_not_at_the_next_fetch() {
     setup.top = "schedule = \"1h\"".to_owned();
     let expires = jiff::Timestamp::now() + Duration::from_secs(3);
     let key = Key::new("k").line;
-    setup.publish(format!("{{\"version\": 1, \"expires\": \"{expires}\", \"keys\": [{{\"public_key\": \"{key}\"}}]}}"));
+    setup.publish(format!(
+        "{{\"version\": 1, \"expires\": \"{expires}\", \"keys\": [{{\"public_key\": \"{key}\"}}]}}"
+    ));
     setup.write_config();
     let _service = Service::start(&setup, |_| {});
     let written = || setup.runtime_dir().join("status.json").exists();
-    eventually("the expiry", || written() && status(&setup)["sources"][0]["problem"] == "expired");
+    eventually("the expiry", || {
+        written() && status(&setup)["sources"][0]["problem"] == "expired"
+    });
     let told: jiff::Timestamp = status(&setup)["started"].as_str().unwrap().parse().unwrap();
-    assert!(told >= expires && told.duration_since(expires) < jiff::SignedDuration::from_secs(2), "{told} {expires}");
+    assert!(
+        told >= expires && told.duration_since(expires) < jiff::SignedDuration::from_secs(2),
+        "{told} {expires}"
+    );
     assert_eq!(status(&setup)["status"], "stale");
 }

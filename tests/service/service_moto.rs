@@ -13,8 +13,14 @@ fn holds(file: &Path, key: &Key) -> bool {
 }
 
 fn document(serial: u8, keys: &[&Key], revoked: &[&Key]) -> Vec<u8> {
-    let keys: Vec<String> = keys.iter().map(|key| format!(r#"{{"public_key":"{}"}}"#, key.bare())).collect();
-    let revoked: Vec<String> = revoked.iter().map(|key| format!("\"{}\"", key.fingerprint())).collect();
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|key| format!(r#"{{"public_key":"{}"}}"#, key.bare()))
+        .collect();
+    let revoked: Vec<String> = revoked
+        .iter()
+        .map(|key| format!("\"{}\"", key.fingerprint()))
+        .collect();
     format!(
         r#"{{"version":1,"name":"set","serial":{serial},"keys":[{}],"revoked":[{}]}}"#,
         keys.join(","),
@@ -55,7 +61,9 @@ fn publish_change_revoke_outage_recovery_and_stop() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{}\n{}\n{text}", by_hand.bare(), one.bare())).unwrap();
     moto.put_object("keys", "prod.json", &document(3, &[&two], &[&by_hand]));
-    eventually("both are gone", || !holds(&file, &one) && !holds(&file, &by_hand));
+    eventually("both are gone", || {
+        !holds(&file, &one) && !holds(&file, &by_hand)
+    });
     assert!(holds(&file, &two));
 
     // An old document is put back.
@@ -71,8 +79,15 @@ fn publish_change_revoke_outage_recovery_and_stop() {
     eventually("repairs go on", || holds(&file, &two));
     std::thread::sleep(Duration::from_secs(3));
     let log = service.log();
-    assert_eq!(log.matches("source failed").count(), 2, "not found, then away: {log}");
+    assert_eq!(
+        log.matches("source failed").count(),
+        2,
+        "not found, then away: {log}"
+    );
     assert_eq!(log.matches("document refused").count(), 1, "{log}");
-    assert!(log.contains("drift repaired") && log.contains("key removed"), "{log}");
+    assert!(
+        log.contains("drift repaired") && log.contains("key removed"),
+        "{log}"
+    );
     assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
 }

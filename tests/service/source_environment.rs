@@ -62,12 +62,21 @@ const VARIABLES: [&str; 51] = [
     "AUTHKEYSD_PLAIN_HTTP",
     "HOME",
 ];
-const HOSTILE: [&[u8]; 6] =
-    [b"eu-central-1\n", b"a\x01\x7f", "\u{e9}\u{202e}".as_bytes(), b"\xff\xfe", b"http://[::1", b""];
+const HOSTILE: [&[u8]; 6] = [
+    b"eu-central-1\n",
+    b"a\x01\x7f",
+    "\u{e9}\u{202e}".as_bytes(),
+    b"\xff\xfe",
+    b"http://[::1",
+    b"",
+];
 
 /// The parts of a node's run that hostile values must not touch: it ends by itself, with at most one line.
 pub(super) fn survives(run: &Run) -> bool {
-    let clean = run.stderr.lines().all(|line| !line.contains(char::is_control) && line.len() < 1_000);
+    let clean = run
+        .stderr
+        .lines()
+        .all(|line| !line.contains(char::is_control) && line.len() < 1_000);
     clean && [0, 1, 75, 77].contains(&run.status) && run.stderr.lines().count() <= 1
 }
 
@@ -76,17 +85,31 @@ fn f42_no_variable_of_the_environment_ends_the_process() {
     let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
     let (endpoint, mut faults) = (stub.endpoint(), Vec::new());
     for source in ["ssm:/keys", "s3://b/k"] {
-        let names = if source == "ssm:/keys" { &VARIABLES[..] } else { &["AWS_ENDPOINT_URL", "AWS_REGION"] };
+        let names = if source == "ssm:/keys" {
+            &VARIABLES[..]
+        } else {
+            &["AWS_ENDPOINT_URL", "AWS_REGION"]
+        };
         for &name in names {
             for value in HOSTILE {
                 let value = OsStr::from_bytes(value);
                 let mut setup = node(source, &[]);
                 // The proxy and the certificates count for https alone.
-                let plain = !["HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE", "SSL_CERT_FILE"].contains(&name);
-                let endpoint = if plain { endpoint.as_str() } else { "https://127.0.0.1:9" };
-                setup.environment.push(("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned()));
+                let plain =
+                    !["HTTPS_PROXY", "NO_PROXY", "AWS_CA_BUNDLE", "SSL_CERT_FILE"].contains(&name);
+                let endpoint = if plain {
+                    endpoint.as_str()
+                } else {
+                    "https://127.0.0.1:9"
+                };
+                setup
+                    .environment
+                    .push(("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned()));
                 // What comes later in the chain of credentials is only asked without what comes first.
-                if ["ROLE", "WEB", "CONTAINER", "METADATA", "LOGIN"].iter().any(|part| name.contains(part)) {
+                if ["ROLE", "WEB", "CONTAINER", "METADATA", "LOGIN"]
+                    .iter()
+                    .any(|part| name.contains(part))
+                {
                     setup.environment.retain(|(name, _)| !name.contains("KEY"));
                 }
                 if name == "AWS_DEFAULT_REGION" {
@@ -94,7 +117,10 @@ fn f42_no_variable_of_the_environment_ends_the_process() {
                 }
                 let mut command = setup.command();
                 if name == "AWS_CONTAINER_AUTHORIZATION_TOKEN" {
-                    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{endpoint}/x"));
+                    command.env(
+                        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                        format!("{endpoint}/x"),
+                    );
                 }
                 if name.starts_with("AWS_EC2_METADATA_SERVICE") {
                     command.env("AWS_EC2_METADATA_DISABLED", "false");
@@ -107,26 +133,76 @@ fn f42_no_variable_of_the_environment_ends_the_process() {
             }
         }
     }
-    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} faults:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn f42_a_bad_value_is_named_by_its_place() {
     for (name, value, parts) in [
-        ("AWS_REGION", "eu-central-1\n", ["AWS_REGION ends in a line feed", "correct AWS_REGION"]),
-        ("AWS_REGION", "Frankfurt", ["AWS_REGION is not the name of a region", "correct AWS_REGION"]),
-        ("AWS_ACCESS_KEY_ID", "AKID\u{e9}", ["AWS_ACCESS_KEY_ID holds a character that", "correct AWS_ACCESS_KEY_ID"]),
-        ("AWS_SESSION_TOKEN", "a\tb", ["AWS_SESSION_TOKEN holds a control character", "correct AWS_SESSION_TOKEN"]),
-        ("AWS_SECRET_ACCESS_KEY", "a b", ["AWS_SECRET_ACCESS_KEY holds a space", "correct AWS_SECRET_ACCESS_KEY"]),
+        (
+            "AWS_REGION",
+            "eu-central-1\n",
+            ["AWS_REGION ends in a line feed", "correct AWS_REGION"],
+        ),
+        (
+            "AWS_REGION",
+            "Frankfurt",
+            [
+                "AWS_REGION is not the name of a region",
+                "correct AWS_REGION",
+            ],
+        ),
+        (
+            "AWS_ACCESS_KEY_ID",
+            "AKID\u{e9}",
+            [
+                "AWS_ACCESS_KEY_ID holds a character that",
+                "correct AWS_ACCESS_KEY_ID",
+            ],
+        ),
+        (
+            "AWS_SESSION_TOKEN",
+            "a\tb",
+            [
+                "AWS_SESSION_TOKEN holds a control character",
+                "correct AWS_SESSION_TOKEN",
+            ],
+        ),
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            "a b",
+            [
+                "AWS_SECRET_ACCESS_KEY holds a space",
+                "correct AWS_SECRET_ACCESS_KEY",
+            ],
+        ),
         (
             "AWS_ENDPOINT_URL",
             "http://127.0.0.1:9\n",
-            ["AWS_ENDPOINT_URL ends in a line feed", "correct AWS_ENDPOINT_URL"],
+            [
+                "AWS_ENDPOINT_URL ends in a line feed",
+                "correct AWS_ENDPOINT_URL",
+            ],
         ),
-        ("AWS_ENDPOINT_URL_SSM", "nonsense", ["AWS_ENDPOINT_URL_SSM is not a URL", "correct AWS_ENDPOINT_URL_SSM"]),
+        (
+            "AWS_ENDPOINT_URL_SSM",
+            "nonsense",
+            [
+                "AWS_ENDPOINT_URL_SSM is not a URL",
+                "correct AWS_ENDPOINT_URL_SSM",
+            ],
+        ),
     ] {
         let run = node("ssm:/keys", &[(name, value)]).run(["sync"]);
-        run.fails(1, &[&[&["ssm:/keys: ", "was not made: "][..], &parts[..]].concat()]);
+        run.fails(
+            1,
+            &[&[&["ssm:/keys: ", "was not made: "][..], &parts[..]].concat()],
+        );
     }
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
@@ -138,19 +214,32 @@ fn f42_a_bad_value_is_named_by_its_place() {
         ("role_arn", "a\u{1}"),
     ] {
         std::fs::write(&config, format!("[profile p]\n{key} = {value}\n")).unwrap();
-        let mut setup = node("ssm:/keys", &[("AWS_CONFIG_FILE", file), ("AWS_PROFILE", "p")]);
+        let mut setup = node(
+            "ssm:/keys",
+            &[("AWS_CONFIG_FILE", file), ("AWS_PROFILE", "p")],
+        );
         setup.environment.retain(|(name, _)| name != "AWS_REGION");
         let run = setup.run(["sync"]);
-        run.fails(1, &[&[&format!("`{key}` of the profile `p` holds a"), &format!("correct `{key}`")]]);
+        run.fails(
+            1,
+            &[&[
+                &format!("`{key}` of the profile `p` holds a"),
+                &format!("correct `{key}`"),
+            ]],
+        );
     }
 }
 
 #[test]
 fn f42_no_file_of_the_sdks_holds_up_or_ends_the_process() {
     let directory = tempfile::tempdir().unwrap();
-    let [fifo, huge, inner] = ["fifo", "huge", "profile"].map(|name| directory.path().join(name).display().to_string());
+    let [fifo, huge, inner] =
+        ["fifo", "huge", "profile"].map(|name| directory.path().join(name).display().to_string());
     nix::unistd::mkfifo(fifo.as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    std::fs::File::create(&huge)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     std::fs::write(
         &inner,
         format!("[default]\nrole_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = {fifo}\n"),
@@ -158,7 +247,11 @@ fn f42_no_file_of_the_sdks_holds_up_or_ends_the_process() {
     .unwrap();
     let home = directory.path().join("home");
     std::fs::create_dir_all(home.join(".aws")).unwrap();
-    nix::unistd::mkfifo(&home.join(".aws/credentials"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    nix::unistd::mkfifo(
+        &home.join(".aws/credentials"),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
     let begun = std::time::Instant::now();
     for name in [
         "AWS_CONFIG_FILE",
@@ -166,30 +259,61 @@ fn f42_no_file_of_the_sdks_holds_up_or_ends_the_process() {
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     ] {
-        for (path, fault) in [(fifo.as_str(), "is a FIFO"), (&huge, "more than 1 MiB"), ("/dev/zero", "a device")] {
+        for (path, fault) in [
+            (fifo.as_str(), "is a FIFO"),
+            (&huge, "more than 1 MiB"),
+            ("/dev/zero", "a device"),
+        ] {
             let run = node("ssm:/keys", &[(name, path)]).run(["sync"]);
             run.fails(
                 1,
-                &[&["ssm:/keys: ", "was not made: ", &format!("{name} is a"), fault, &format!("correct {name}")]],
+                &[&[
+                    "ssm:/keys: ",
+                    "was not made: ",
+                    &format!("{name} is a"),
+                    fault,
+                    &format!("correct {name}"),
+                ]],
             );
         }
     }
     node("ssm:/keys", &[("AWS_CONFIG_FILE", inner.as_str())])
         .run(["sync"])
-        .fails(1, &[&["`web_identity_token_file` of the profile `default` is a FIFO"]]);
+        .fails(
+            1,
+            &[&["`web_identity_token_file` of the profile `default` is a FIFO"]],
+        );
     let mut setup = node("ssm:/keys", &[("HOME", home.to_str().unwrap())]);
-    setup.environment.retain(|(name, _)| name != "AWS_SHARED_CREDENTIALS_FILE");
-    let run = outcome_of(setup.command().env_remove("AWS_SHARED_CREDENTIALS_FILE").arg("sync"));
-    run.fails(1, &[&["~/.aws/credentials is a FIFO", "correct ~/.aws/credentials"]]);
+    setup
+        .environment
+        .retain(|(name, _)| name != "AWS_SHARED_CREDENTIALS_FILE");
+    let run = outcome_of(
+        setup
+            .command()
+            .env_remove("AWS_SHARED_CREDENTIALS_FILE")
+            .arg("sync"),
+    );
+    run.fails(
+        1,
+        &[&["~/.aws/credentials is a FIFO", "correct ~/.aws/credentials"]],
+    );
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
 #[test]
 fn f42_an_empty_endpoint_of_a_service_is_none_for_that_service_and_for_others() {
     let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
-    for name in
-        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_STS"]
-    {
-        node("ssm:/keys", &[("AWS_ENDPOINT_URL", stub.endpoint().as_str()), (name, "")]).run(["sync"]).succeeds();
+    for name in [
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_ENDPOINT_URL_SSM",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        "AWS_ENDPOINT_URL_STS",
+    ] {
+        node(
+            "ssm:/keys",
+            &[("AWS_ENDPOINT_URL", stub.endpoint().as_str()), (name, "")],
+        )
+        .run(["sync"])
+        .succeeds();
     }
 }

@@ -11,8 +11,14 @@ fn with_profile(lines: &str, endpoint: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
     std::fs::write(&config, lines).unwrap();
-    let mut setup = node("ssm:/keys", &[("AWS_ENDPOINT_URL", endpoint), ("AWS_PROFILE", "p")]);
-    setup.environment.push(("AWS_CONFIG_FILE".to_owned(), config.to_str().unwrap().to_owned()));
+    let mut setup = node(
+        "ssm:/keys",
+        &[("AWS_ENDPOINT_URL", endpoint), ("AWS_PROFILE", "p")],
+    );
+    setup.environment.push((
+        "AWS_CONFIG_FILE".to_owned(),
+        config.to_str().unwrap().to_owned(),
+    ));
     setup.environment.retain(|(name, _)| !name.contains("KEY"));
     setup.run(["sync"])
 }
@@ -37,9 +43,15 @@ fn a_role_that_may_not_be_assumed_is_denied_and_an_sts_that_fails_is_not() {
     ] {
         let run = says("403 Forbidden", code);
         assert_eq!(run.status, 77, "{code}: {run:?}");
-        assert!(run.stderr.contains(code) && run.stderr.contains(remedy), "{code}: {run:?}");
+        assert!(
+            run.stderr.contains(code) && run.stderr.contains(remedy),
+            "{code}: {run:?}"
+        );
     }
-    for (status, code) in [("503 Service Unavailable", "ServiceUnavailable"), ("400 Bad Request", "Throttling")] {
+    for (status, code) in [
+        ("503 Service Unavailable", "ServiceUnavailable"),
+        ("400 Bad Request", "Throttling"),
+    ] {
         assert_eq!(says(status, code).status, 75, "{code}");
     }
 }
@@ -65,11 +77,18 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
                 "run that command",
             ],
         ),
-        ("[profile p]\nregion = eu-west-1\n", 77, &["there are no credentials", "AWS_PROFILE"]),
+        (
+            "[profile p]\nregion = eu-west-1\n",
+            77,
+            &["there are no credentials", "AWS_PROFILE"],
+        ),
     ] {
         let run = with_profile(profile, &stub.endpoint());
         assert_eq!(run.status, status, "{profile}: {run:?}");
-        assert!(words.iter().all(|word| run.stderr.contains(word)), "{profile}: {run:?}");
+        assert!(
+            words.iter().all(|word| run.stderr.contains(word)),
+            "{profile}: {run:?}"
+        );
         // Nobody is told of the features of a library.
         assert!(!run.stderr.contains("cargo"), "{profile}: {run:?}");
     }
@@ -79,28 +98,43 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
 }
 
 #[test]
-fn a_program_for_credentials_that_fails_is_named_with_its_profile_and_its_words_and_not_with_its_arguments() {
+fn a_program_for_credentials_that_fails_is_named_with_its_profile_and_its_words_and_not_with_its_arguments()
+ {
     let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
     let role = "[profile p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = q\nregion = eu-west-1\n";
     for (command, words) in [
-        ("/nonexistent/helper --token hush", &["(/nonexistent/helper) ended with exit status: 127 and said: sh: "][..]),
+        (
+            "/nonexistent/helper --token hush",
+            &["(/nonexistent/helper) ended with exit status: 127 and said: sh: "][..],
+        ),
         (
             "sh -c 'echo no ticket: run kinit >&2; exit 9' hush",
             &["(sh) ended with exit status: 9 and said: no ticket: run kinit"],
         ),
         (
             "printf 'x\\033[2J%0999d' 7 >&2; false hush",
-            &["(printf) ended with exit status: 1 and said: x [2J000", "..."],
+            &[
+                "(printf) ended with exit status: 1 and said: x [2J000",
+                "...",
+            ],
         ),
-        ("echo hello hush", &["(echo) gave no credentials: could not parse response"]),
-        ("echo '{\"Version\": 2}' hush", &["gave no credentials: could not parse response"]),
+        (
+            "echo hello hush",
+            &["(echo) gave no credentials: could not parse response"],
+        ),
+        (
+            "echo '{\"Version\": 2}' hush",
+            &["gave no credentials: could not parse response"],
+        ),
         ("sleep 30 # hush", &["(sleep) did not end within 4 s"]),
     ] {
         for (profile, more) in [("p", ""), ("q", role)] {
             if !more.is_empty() && command.starts_with("sleep") {
                 continue;
             }
-            let lines = format!("{more}[profile {profile}]\nregion = eu-west-1\ncredential_process = {command}\n");
+            let lines = format!(
+                "{more}[profile {profile}]\nregion = eu-west-1\ncredential_process = {command}\n"
+            );
             let run = with_profile(&lines, &stub.endpoint());
             assert_eq!(run.status, 75, "{command}: {run:?}");
             let named = format!("credential_process of the profile `{profile}` ");
@@ -108,17 +142,31 @@ fn a_program_for_credentials_that_fails_is_named_with_its_profile_and_its_words_
                 run.stderr.contains(&named) && words.iter().all(|word| run.stderr.contains(word)),
                 "{command}: {run:?}"
             );
-            assert!(run.stderr.contains("run that command as the same user"), "{command}: {run:?}");
-            assert!(!run.stderr.contains("hush") && run.stderr.len() < 1_000, "{command}: {run:?}");
-            assert!(!run.stderr.trim_end().contains(char::is_control), "{command}: {run:?}");
+            assert!(
+                run.stderr.contains("run that command as the same user"),
+                "{command}: {run:?}"
+            );
+            assert!(
+                !run.stderr.contains("hush") && run.stderr.len() < 1_000,
+                "{command}: {run:?}"
+            );
+            assert!(
+                !run.stderr.trim_end().contains(char::is_control),
+                "{command}: {run:?}"
+            );
         }
     }
 }
 
 /// One `sync` whose credentials a container's endpoint is to give.
 fn in_a_container(variables: &[(&str, &str)]) -> Run {
-    let mut setup = node("ssm:/keys", &[variables, &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]].concat());
-    setup.environment.retain(|(name, _)| !["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].contains(&name.as_str()));
+    let mut setup = node(
+        "ssm:/keys",
+        &[variables, &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]].concat(),
+    );
+    setup.environment.retain(|(name, _)| {
+        !["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].contains(&name.as_str())
+    });
     setup.run(["sync"])
 }
 
@@ -128,30 +176,74 @@ fn a_containers_endpoint_that_gives_no_credentials_is_named_with_what_eks_and_ec
     let pod = &["Pod Identity agent", "task role"][..];
     let refused = r#"{"Code":"AssociationNotFound","Message":"none"}"#;
     for (answer, status, words) in [
-        (Answer::whole("403 Forbidden", &[], "no"), 77, &["answered 403"][..]),
-        (Answer::whole("404 Not Found", &[], "no"), 77, &["answered 404"]),
-        (Answer::whole("503 Service Unavailable", &[], "no"), 75, &["answered 503"]),
-        (Answer::json(refused), 75, &["gave no credentials", "AssociationNotFound"]),
-        (Answer::whole("200 OK", &[], "<html>"), 75, &["gave no credentials"]),
+        (
+            Answer::whole("403 Forbidden", &[], "no"),
+            77,
+            &["answered 403"][..],
+        ),
+        (
+            Answer::whole("404 Not Found", &[], "no"),
+            77,
+            &["answered 404"],
+        ),
+        (
+            Answer::whole("503 Service Unavailable", &[], "no"),
+            75,
+            &["answered 503"],
+        ),
+        (
+            Answer::json(refused),
+            75,
+            &["gave no credentials", "AssociationNotFound"],
+        ),
+        (
+            Answer::whole("200 OK", &[], "<html>"),
+            75,
+            &["gave no credentials"],
+        ),
         (Answer::silence(), 75, &["did not end within 4 s"]),
     ] {
         let stub = Stub::start([answer]);
         let run = in_a_container(&[(URI, &format!("{}/v1/secret-path", stub.endpoint()))]);
         assert_eq!(run.status, status, "{words:?}: {run:?}");
-        assert!(run.stderr.contains(&format!("the endpoint of {URI} (127.0.0.1)")), "{run:?}");
-        assert!(words.iter().chain(pod).all(|word| run.stderr.contains(word)), "{words:?}: {run:?}");
-        assert!(!run.stderr.contains("secret-path") && !run.stderr.contains("instance profile"), "{run:?}");
+        assert!(
+            run.stderr
+                .contains(&format!("the endpoint of {URI} (127.0.0.1)")),
+            "{run:?}"
+        );
+        assert!(
+            words
+                .iter()
+                .chain(pod)
+                .all(|word| run.stderr.contains(word)),
+            "{words:?}: {run:?}"
+        );
+        assert!(
+            !run.stderr.contains("secret-path") && !run.stderr.contains("instance profile"),
+            "{run:?}"
+        );
     }
     // Nobody listens there; the token's file is missing.
     let nobody = in_a_container(&[(URI, "http://127.0.0.1:1/x")]);
-    assert!(nobody.status == 75 && pod.iter().all(|word| nobody.stderr.contains(word)), "{nobody:?}");
+    assert!(
+        nobody.status == 75 && pod.iter().all(|word| nobody.stderr.contains(word)),
+        "{nobody:?}"
+    );
     let file = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
     let missing = in_a_container(&[(URI, "http://127.0.0.1:1/x"), (file, "/nonexistent/token")]);
-    assert!(missing.status == 75 && missing.stderr.contains("the token's file readable"), "{missing:?}");
+    assert!(
+        missing.status == 75 && missing.stderr.contains("the token's file readable"),
+        "{missing:?}"
+    );
     // Not an address of this machine or of a container's endpoint.
     let elsewhere = in_a_container(&[(URI, "http://192.0.2.1/x")]);
     assert_eq!(elsewhere.status, 1, "{elsewhere:?}");
-    assert!(elsewhere.stderr.contains("correct the variables AWS_CONTAINER_CREDENTIALS_*"), "{elsewhere:?}");
+    assert!(
+        elsewhere
+            .stderr
+            .contains("correct the variables AWS_CONTAINER_CREDENTIALS_*"),
+        "{elsewhere:?}"
+    );
 }
 
 #[test]
@@ -198,8 +290,14 @@ fn f42_no_value_of_a_profile_ends_the_process() {
                     "[profile {profile}]\n{keys}{key} = {value}\n[profile {other}]\n{more}{keys}region = eu-west-1\n"
                 );
                 std::fs::write(&config, lines).unwrap();
-                let mut setup = node("ssm:/keys", &[("AWS_ENDPOINT_URL", &stub.endpoint()), ("AWS_PROFILE", "p")]);
-                setup.environment.push(("AWS_CONFIG_FILE".to_owned(), config.to_str().unwrap().to_owned()));
+                let mut setup = node(
+                    "ssm:/keys",
+                    &[("AWS_ENDPOINT_URL", &stub.endpoint()), ("AWS_PROFILE", "p")],
+                );
+                setup.environment.push((
+                    "AWS_CONFIG_FILE".to_owned(),
+                    config.to_str().unwrap().to_owned(),
+                ));
                 setup.environment.retain(|(name, _)| !name.contains("KEY"));
                 let run = setup.run(["sync"]);
                 if !survives(&run) {
@@ -208,5 +306,10 @@ fn f42_no_value_of_a_profile_ends_the_process() {
             }
         }
     }
-    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} faults:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }

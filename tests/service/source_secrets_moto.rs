@@ -13,12 +13,23 @@ use serde_json::{Value, json};
 const REGION: &str = "eu-central-1";
 
 fn secrets(moto: &Moto, operation: &str, body: &Value) -> Value {
-    let answer = moto.json("secretsmanager", REGION, &format!("secretsmanager.{operation}"), &body.to_string());
+    let answer = moto.json(
+        "secretsmanager",
+        REGION,
+        &format!("secretsmanager.{operation}"),
+        &body.to_string(),
+    );
     serde_json::from_str(&answer).unwrap()
 }
 
 fn parameters(moto: &Moto, operation: &str, body: &Value) -> Value {
-    serde_json::from_str(&moto.json("ssm", REGION, &format!("AmazonSSM.{operation}"), &body.to_string())).unwrap()
+    serde_json::from_str(&moto.json(
+        "ssm",
+        REGION,
+        &format!("AmazonSSM.{operation}"),
+        &body.to_string(),
+    ))
+    .unwrap()
 }
 
 /// A node that follows `source` in that service.
@@ -26,13 +37,16 @@ fn node(moto: &Moto, source: &str) -> Setup {
     let mut setup = Setup::new();
     setup.source = source.to_owned();
     setup.use_s3_at(&moto.endpoint());
-    setup.environment.push(("AWS_REGION".to_owned(), REGION.to_owned()));
+    setup
+        .environment
+        .push(("AWS_REGION".to_owned(), REGION.to_owned()));
     setup
 }
 
 /// What the usual rotation function writes.
 fn rotation_secret(key: &Key) -> String {
-    json!({ "PublicKey": key.line, "PrivateKey": std::fs::read_to_string(key.private()).unwrap() }).to_string()
+    json!({ "PublicKey": key.line, "PrivateKey": std::fs::read_to_string(key.private()).unwrap() })
+        .to_string()
 }
 
 /// How long after a change the schedule of one second may take to enforce it on a machine that is busy.
@@ -53,10 +67,17 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
     }
     lab(|| {
         let moto = Moto::start();
-        let keys: Arc<Vec<Key>> = Arc::new((0..3).map(|at| Key::new(&format!("rotation-{at}"))).collect());
+        let keys: Arc<Vec<Key>> = Arc::new(
+            (0..3)
+                .map(|at| Key::new(&format!("rotation-{at}")))
+                .collect(),
+        );
         let secret = "prod/ssh/workers";
-        let first =
-            secrets(&moto, "CreateSecret", &json!({ "Name": secret, "SecretString": rotation_secret(&keys[0]) }));
+        let first = secrets(
+            &moto,
+            "CreateSecret",
+            &json!({ "Name": secret, "SecretString": rotation_secret(&keys[0]) }),
+        );
         let mut current = first["VersionId"].as_str().unwrap().to_owned();
         let mut setup = node(&moto, &format!("secretsmanager:{secret}"));
         setup.top = "schedule = \"1s\"\nallow_private_key = true".to_owned();
@@ -79,7 +100,10 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
                 eye.logins.fetch_add(1, Ordering::SeqCst);
                 // A login during the promotion itself may be one of either.
                 if !accepted && eye.current.load(Ordering::SeqCst) == before {
-                    eye.wrong.lock().unwrap().push(format!("key {before} is current and was refused"));
+                    eye.wrong
+                        .lock()
+                        .unwrap()
+                        .push(format!("key {before} is current and was refused"));
                 }
             }
         });
@@ -110,9 +134,16 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
             current = token;
             let promoted = Instant::now();
             while login("alice", &keys[at - 1]) {
-                assert!(promoted.elapsed() < DELAY, "the old key {} still logs in", at - 1);
+                assert!(
+                    promoted.elapsed() < DELAY,
+                    "the old key {} still logs in",
+                    at - 1
+                );
             }
-            println!("the old key was refused {:?} after finishSecret", promoted.elapsed());
+            println!(
+                "the old key was refused {:?} after finishSecret",
+                promoted.elapsed()
+            );
             for old in &keys[..at] {
                 assert!(!login("alice", old));
             }
@@ -132,10 +163,16 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
         assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
         let status: Value = serde_json::from_str(&status.stdout).unwrap();
         assert_eq!(
-            (status["status"].as_str(), status["sources"][0]["version"].as_str()),
+            (
+                status["status"].as_str(),
+                status["sources"][0]["version"].as_str()
+            ),
             (Some("ok"), Some(current.as_str()))
         );
-        assert!(log.contains("warning") && log.contains("allow_private_key"), "{log}");
+        assert!(
+            log.contains("warning") && log.contains("allow_private_key"),
+            "{log}"
+        );
         no_private_half(&setup, &keys, &log);
     });
 }
@@ -148,12 +185,18 @@ fn no_private_half(setup: &Setup, keys: &[Key], log: &str) {
             texts.push(String::from_utf8_lossy(&content).into_owned());
         }
     }
-    assert!(texts.iter().any(|text| text.contains("PublicKey")), "the public half is kept");
+    assert!(
+        texts.iter().any(|text| text.contains("PublicKey")),
+        "the public half is kept"
+    );
     for key in keys {
         let private = std::fs::read_to_string(key.private()).unwrap();
         for line in private.lines().filter(|line| !line.starts_with("-----")) {
             // The first lines of all private keys are alike, but for that no text holds one either.
-            assert!(!texts.iter().any(|text| text.contains(line)), "a private key was written");
+            assert!(
+                !texts.iter().any(|text| text.contains(line)),
+                "a private key was written"
+            );
         }
         assert!(!texts.iter().any(|text| text.contains("PRIVATE KEY")));
     }
@@ -162,7 +205,10 @@ fn no_private_half(setup: &Setup, keys: &[Key], log: &str) {
 /// One `sync` of a node of our own, and what its file holds then.
 fn synced(setup: &Setup) -> (Run, String) {
     let run = setup.run(["sync"]);
-    (run, std::fs::read_to_string(setup.path("authorized_keys")).unwrap_or_default())
+    (
+        run,
+        std::fs::read_to_string(setup.path("authorized_keys")).unwrap_or_default(),
+    )
 }
 
 fn own_node(moto: &Moto, source: &str) -> Setup {
@@ -187,13 +233,20 @@ fn secrets_of_every_kind_are_read_and_a_deleted_one_leaves_the_keys() {
     let document = |serial: u8, key: &Key| {
         json!({ "version": 1, "name": "set", "serial": serial, "keys": [{ "public_key": key.line }] }).to_string()
     };
-    let made = secrets(&moto, "CreateSecret", &json!({ "Name": "a/b", "SecretString": document(1, &one) }));
+    let made = secrets(
+        &moto,
+        "CreateSecret",
+        &json!({ "Name": "a/b", "SecretString": document(1, &one) }),
+    );
     let arn = made["ARN"].as_str().unwrap();
     let first = made["VersionId"].as_str().unwrap();
     let setup = own_node(&moto, &format!("secretsmanager:{arn}"));
     let (run, text) = synced(&setup);
     run.succeeds();
-    assert!(run.stdout.contains(&format!(": set/1, version {first}\n")), "{run:?}");
+    assert!(
+        run.stdout.contains(&format!(": set/1, version {first}\n")),
+        "{run:?}"
+    );
     holds(&text, &[(&one, true), (&two, false)]);
 
     let pending = json!({
@@ -203,21 +256,37 @@ fn secrets_of_every_kind_are_read_and_a_deleted_one_leaves_the_keys() {
     secrets(&moto, "PutSecretValue", &pending);
     let (run, text) = synced(&setup);
     run.succeeds();
-    assert!(run.stdout.contains("  and AWSPENDING: set/2, version 00000000-"), "{run:?}");
+    assert!(
+        run.stdout
+            .contains("  and AWSPENDING: set/2, version 00000000-"),
+        "{run:?}"
+    );
     holds(&text, &[(&one, true), (&two, true)]);
 
     // A binary secret, and authorized_keys text in it.
     let blob = base64(format!("{}\n", three.line).as_bytes());
-    secrets(&moto, "CreateSecret", &json!({ "Name": "binary", "SecretBinary": blob }));
+    secrets(
+        &moto,
+        "CreateSecret",
+        &json!({ "Name": "binary", "SecretBinary": blob }),
+    );
     let (run, text) = synced(&own_node(&moto, "secretsmanager:binary"));
     run.succeeds();
     holds(&text, &[(&three, true)]);
 
     secrets(&moto, "DeleteSecret", &json!({ "SecretId": "a/b" }));
     let (run, text) = synced(&setup);
-    run.fails(1, &[&["GetSecretValue AWSPENDING answered 400 InvalidRequestException", "restore-secret"]]);
+    run.fails(
+        1,
+        &[&[
+            "GetSecretValue AWSPENDING answered 400 InvalidRequestException",
+            "restore-secret",
+        ]],
+    );
     holds(&text, &[(&one, true), (&two, true)]);
-    own_node(&moto, "secretsmanager:none").run(["sync"]).fails(1, &[&["ResourceNotFoundException", "create it in"]]);
+    own_node(&moto, "secretsmanager:none")
+        .run(["sync"])
+        .fails(1, &[&["ResourceNotFoundException", "create it in"]]);
 }
 
 #[test]
@@ -228,7 +297,8 @@ fn parameters_are_read_by_version_and_label_and_decrypted() {
     let moto = Moto::start();
     let [one, two] = [(); 2].map(|()| Key::new("k"));
     for (key, kind) in [(&one, "String"), (&two, "SecureString")] {
-        let body = json!({ "Name": "/prod/keys", "Value": key.line, "Type": kind, "Overwrite": true });
+        let body =
+            json!({ "Name": "/prod/keys", "Value": key.line, "Type": kind, "Overwrite": true });
         parameters(&moto, "PutParameter", &body);
     }
     parameters(
@@ -236,17 +306,27 @@ fn parameters_are_read_by_version_and_label_and_decrypted() {
         "LabelParameterVersion",
         &json!({ "Name": "/prod/keys", "ParameterVersion": 1, "Labels": ["live"] }),
     );
-    for (source, version, second) in
-        [("ssm:/prod/keys", 2, true), ("ssm:/prod/keys:1", 1, false), ("ssm:/prod/keys:live", 1, false)]
-    {
+    for (source, version, second) in [
+        ("ssm:/prod/keys", 2, true),
+        ("ssm:/prod/keys:1", 1, false),
+        ("ssm:/prod/keys:live", 1, false),
+    ] {
         let setup = own_node(&moto, source);
         let (run, text) = synced(&setup);
         run.succeeds();
-        assert!(run.stdout.contains(&format!("source {source}, version {version}\n")), "{run:?}");
+        assert!(
+            run.stdout
+                .contains(&format!("source {source}, version {version}\n")),
+            "{run:?}"
+        );
         holds(&text, &[(&one, !second), (&two, second)]);
-        unwritten(&setup.state_dir().join("state.json"), || synced(&setup).0.succeeds());
+        unwritten(&setup.state_dir().join("state.json"), || {
+            synced(&setup).0.succeeds()
+        });
     }
-    own_node(&moto, "ssm:/none").run(["sync"]).fails(1, &[&["ParameterNotFound", "create it in"]]);
+    own_node(&moto, "ssm:/none")
+        .run(["sync"])
+        .fails(1, &[&["ParameterNotFound", "create it in"]]);
 }
 
 /// `action` does not write the file again.
@@ -263,7 +343,8 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_field_of_a_key_value_secret_lets_its_key_log_in_and_a_missing_one_names_those_that_are_there() {
+fn a_field_of_a_key_value_secret_lets_its_key_log_in_and_a_missing_one_names_those_that_are_there()
+{
     if !inside() && !Moto::prepare() {
         return;
     }
@@ -271,16 +352,28 @@ fn a_field_of_a_key_value_secret_lets_its_key_log_in_and_a_missing_one_names_tho
         let moto = Moto::start();
         let key = Key::new("team");
         let private = std::fs::read_to_string(key.private()).unwrap();
-        let value = json!({ "pub_key": key.line, "owner": "team-a", "priv_key": private }).to_string();
-        secrets(&moto, "CreateSecret", &json!({ "Name": "prod/ssh/team-a", "SecretString": value }));
-        let mut setup = node(&moto, "secretsmanager:prod/ssh/team-a?field=pub_key").account("alice", "");
+        let value =
+            json!({ "pub_key": key.line, "owner": "team-a", "priv_key": private }).to_string();
+        secrets(
+            &moto,
+            "CreateSecret",
+            &json!({ "Name": "prod/ssh/team-a", "SecretString": value }),
+        );
+        let mut setup =
+            node(&moto, "secretsmanager:prod/ssh/team-a?field=pub_key").account("alice", "");
         let run = setup.run(["sync"]);
         run.succeeds();
         assert!(login("alice", &key), "{run:?}");
         setup.source = "secretsmanager:prod/ssh/team-a?field=public".to_owned();
         let run = setup.run(["sync"]);
-        assert!(run.stderr.contains("no field \"public\", only \"") && run.stderr.contains("\"owner\""), "{run:?}");
-        assert!(!run.stderr.contains("team-a\"") && !run.stderr.contains("PRIVATE KEY"), "{run:?}");
+        assert!(
+            run.stderr.contains("no field \"public\", only \"") && run.stderr.contains("\"owner\""),
+            "{run:?}"
+        );
+        assert!(
+            !run.stderr.contains("team-a\"") && !run.stderr.contains("PRIVATE KEY"),
+            "{run:?}"
+        );
         assert!(login("alice", &key), "nothing is taken away");
     });
 }

@@ -22,12 +22,19 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// Writes its certificate, as a bundle.
     pub(crate) fn write(&self, path: &Path) {
-        std::fs::write(path, format!("# a comment, as bundles have them\n{}", self.pem)).unwrap();
+        std::fs::write(
+            path,
+            format!("# a comment, as bundles have them\n{}", self.pem),
+        )
+        .unwrap();
     }
 
     /// What a server of this name shows and proves itself by.
@@ -37,8 +44,15 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let private = PrivatePkcs8KeyDer::from(key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], private.into()).unwrap())
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        Arc::new(
+            config
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], private.into())
+                .unwrap(),
+        )
     }
 
     /// A TLS server with a certificate for `name` that gives one answer again and again; it ends with the test's process.
@@ -47,7 +61,9 @@ impl Authority {
         listen(move |stream| {
             let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-            while s3_stub::read(&mut stream).is_some() && stream.get_mut().write_all(answer.as_bytes()).is_ok() {}
+            while s3_stub::read(&mut stream).is_some()
+                && stream.get_mut().write_all(answer.as_bytes()).is_ok()
+            {}
         })
     }
 }
@@ -68,7 +84,10 @@ impl Proxy {
             let mut head = BufReader::new(stream.try_clone().unwrap());
             let mut line = String::new();
             head.read_line(&mut line).unwrap();
-            notes.lock().unwrap().push(line.trim_end().trim_end_matches(" HTTP/1.1").to_owned());
+            notes
+                .lock()
+                .unwrap()
+                .push(line.trim_end().trim_end_matches(" HTTP/1.1").to_owned());
             while line.trim_end() != "" {
                 line.clear();
                 head.read_line(&mut line).unwrap();

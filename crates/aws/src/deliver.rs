@@ -51,16 +51,34 @@ impl ReportWriter {
     pub async fn may_tag(&self, keys: Vec<String>) -> Result<MayTag, FetchError> {
         let instance = self.instance().await?;
         let tags = keys.into_iter().map(|key| (key, String::new())).collect();
-        let permitted = self.ec2(&instance).may_create_tags(&instance.id, &tags).await?;
-        let Instance { id, region, account } = instance;
-        let arn = format!("arn:{}:ec2:{region}:{account}:instance/{id}", Partition::of(&region).name);
-        Ok(MayTag { allowed: permitted == Permitted::Yes, instance: id, arn })
+        let permitted = self
+            .ec2(&instance)
+            .may_create_tags(&instance.id, &tags)
+            .await?;
+        let Instance {
+            id,
+            region,
+            account,
+        } = instance;
+        let arn = format!(
+            "arn:{}:ec2:{region}:{account}:instance/{id}",
+            Partition::of(&region).name
+        );
+        Ok(MayTag {
+            allowed: permitted == Permitted::Yes,
+            instance: id,
+            arn,
+        })
     }
 
     /// Writes a report object.
     pub async fn put(&self, place: &ObjectPlace, body: Vec<u8>) -> Result<(), FetchError> {
         let object = format!("{}/{}", place.bucket, place.key);
-        let directory = place.key.rfind('/').and_then(|at| place.key.get(..=at)).unwrap_or_default();
+        let directory = place
+            .key
+            .rfind('/')
+            .and_then(|at| place.key.get(..=at))
+            .unwrap_or_default();
         let call = |config| Call {
             // Not the object's own name: a fleet's nodes say the same of the same fault.
             source: format!("s3://{}/{directory}", place.bucket),
@@ -68,18 +86,31 @@ impl ReportWriter {
             action: "s3:PutObject",
             resource: s3_arn(config, &object),
             or_else: "",
-            endpoint: config.and_then(|config| endpoint(config, "S3")).unwrap_or_else(|| "S3".to_owned()),
+            endpoint: config
+                .and_then(|config| endpoint(config, "S3"))
+                .unwrap_or_else(|| "S3".to_owned()),
         };
-        let config = self.aws.config(place.region.as_deref()).await.map_err(|bad| call(None).unfit(&bad))?;
+        let config = self
+            .aws
+            .config(place.region.as_deref())
+            .await
+            .map_err(|bad| call(None).unfit(&bad))?;
         let call = call(Some(&config));
         if config.region().is_none() {
             let remedy = "add `?region=REGION` to [report] s3, or set AWS_REGION";
             return Err(call.failed(Class::Invalid, "was not made: no region is known", remedy));
         }
-        let request = s3_client(&config).put_object().bucket(&place.bucket).key(&place.key);
+        let request = s3_client(&config)
+            .put_object()
+            .bucket(&place.bucket)
+            .key(&place.key);
         // A bucket whose objects Object Lock retains takes none without a checksum.
-        let request = request.checksum_sha256(checksum(&body)).body(ByteStream::from(body));
-        let sent = encrypted(request, place.encryption.as_ref()).content_type("application/json").send();
+        let request = request
+            .checksum_sha256(checksum(&body))
+            .body(ByteStream::from(body));
+        let sent = encrypted(request, place.encryption.as_ref())
+            .content_type("application/json")
+            .send();
         match timeout(self.aws.limits.attempt, sent).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
@@ -106,8 +137,15 @@ impl ReportWriter {
 fn no_tags(why: NoInstance) -> FetchError {
     let (class, remedy) = match &why {
         NoInstance::Unreachable { .. } => (Class::Transient, "it is tried again"),
-        NoInstance::Disabled => (Class::Invalid, "unset that, or take `ec2_tags` out of [report]"),
+        NoInstance::Disabled => (
+            Class::Invalid,
+            "unset that, or take `ec2_tags` out of [report]",
+        ),
         NoInstance::NotOnEc2 { .. } => (Class::Invalid, "take `ec2_tags` out of [report]"),
     };
-    FetchError { class, message: format!("tags: not written, for {why}"), remedy: remedy.to_owned() }
+    FetchError {
+        class,
+        message: format!("tags: not written, for {why}"),
+        remedy: remedy.to_owned(),
+    }
 }

@@ -43,7 +43,12 @@ pub struct Objects {
 impl Objects {
     /// The objects below `place`; nothing is asked yet.
     pub fn new(aws: Arc<Aws>, place: ReportPrefix) -> Self {
-        Self { aws, place, client: None, known: BTreeMap::new() }
+        Self {
+            aws,
+            place,
+            client: None,
+            known: BTreeMap::new(),
+        }
     }
 
     /// The nodes that have an object now.
@@ -54,16 +59,33 @@ impl Objects {
     }
 
     async fn read(&mut self) -> Result<(), FetchError> {
-        let list = |config| call(&self.place, "S3 ListObjectsV2", "s3:ListBucket", s3_arn(config, &self.place.bucket));
-        let config = self.aws.config(self.place.region.as_deref()).await.map_err(|bad| list(None).unfit(&bad))?;
+        let list = |config| {
+            call(
+                &self.place,
+                "S3 ListObjectsV2",
+                "s3:ListBucket",
+                s3_arn(config, &self.place.bucket),
+            )
+        };
+        let config = self
+            .aws
+            .config(self.place.region.as_deref())
+            .await
+            .map_err(|bad| list(None).unfit(&bad))?;
         let list = list(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&list));
         }
-        let client = self.client.get_or_insert_with(|| s3_client(&config)).clone();
+        let client = self
+            .client
+            .get_or_insert_with(|| s3_client(&config))
+            .clone();
         let listed = self.listed(&client, &list).await?;
         self.known.retain(|key, _| listed.contains_key(key));
-        let all = s3_arn(Some(&config), &format!("{}/{}*", self.place.bucket, self.place.prefix));
+        let all = s3_arn(
+            Some(&config),
+            &format!("{}/{}*", self.place.bucket, self.place.prefix),
+        );
         let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", all));
         let mut changed = listed;
         changed.retain(|key, tag| self.known.get(key).is_none_or(|(known, _)| known != tag));
@@ -89,25 +111,49 @@ impl Objects {
     }
 
     /// Every object's key and ETag, of all pages.
-    async fn listed(&self, client: &Client, call: &Call) -> Result<BTreeMap<String, String>, FetchError> {
+    async fn listed(
+        &self,
+        client: &Client,
+        call: &Call,
+    ) -> Result<BTreeMap<String, String>, FetchError> {
         let mut listed = BTreeMap::new();
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let limit = self.aws.limits.attempt;
-            let request = client.list_objects_v2().bucket(&self.place.bucket).prefix(&self.place.prefix).delimiter("/");
+            let request = client
+                .list_objects_v2()
+                .bucket(&self.place.bucket)
+                .prefix(&self.place.prefix)
+                .delimiter("/");
             let over = |limit| call.timed_out(limit);
-            let page = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
-                match timeout(limit, request.clone().set_continuation_token(next.clone()).send()).await {
+            let page = retry(
+                &self.aws.limits.retry,
+                &RandomJitter,
+                over,
+                async || match timeout(
+                    limit,
+                    request.clone().set_continuation_token(next.clone()).send(),
+                )
+                .await
+                {
                     Err(_elapsed) => Err(call.timed_out(limit)),
                     Ok(answer) => answer.map_err(|error| failed(call, &error)),
-                }
-            });
+                },
+            );
             let page = page.await?;
             for object in page.contents() {
-                let Some(key) = object.key().filter(|key| key.ends_with(SUFFIX)) else { continue };
-                listed.insert(key.to_owned(), object.e_tag().unwrap_or_default().to_owned());
+                let Some(key) = object.key().filter(|key| key.ends_with(SUFFIX)) else {
+                    continue;
+                };
+                listed.insert(
+                    key.to_owned(),
+                    object.e_tag().unwrap_or_default().to_owned(),
+                );
             }
-            match page.next_continuation_token.filter(|_| page.is_truncated == Some(true)) {
+            match page
+                .next_continuation_token
+                .filter(|_| page.is_truncated == Some(true))
+            {
                 None => return Ok(listed),
                 token => next = token,
             }
@@ -126,14 +172,24 @@ impl Objects {
         let (client, call, limits) = (client.clone(), Arc::clone(call), self.aws.limits);
         let (bucket, prefix) = (self.place.bucket.clone(), self.place.prefix.len());
         async move {
-            let id = key.get(prefix..).unwrap_or_default().trim_end_matches(SUFFIX).to_owned();
+            let id = key
+                .get(prefix..)
+                .unwrap_or_default()
+                .trim_end_matches(SUFFIX)
+                .to_owned();
             let over = |limit| call.timed_out(limit);
             let read = retry(&limits.retry, &RandomJitter, over, async || {
                 let sent = client.get_object().bucket(&bucket).key(&key).send();
                 match timeout(limits.attempt, sent).await {
                     Err(_elapsed) => Err(call.timed_out(limits.attempt)),
                     Ok(Ok(answer)) => bytes(&call, answer, limits.read).await.map(Some),
-                    Ok(Err(error)) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => Ok(None),
+                    Ok(Err(error))
+                        if error
+                            .raw_response()
+                            .is_some_and(|raw| raw.status().as_u16() == 404) =>
+                    {
+                        Ok(None)
+                    }
                     Ok(Err(error)) => Err(failed(&call, &error)),
                 }
             });
@@ -143,21 +199,43 @@ impl Objects {
     }
 }
 
-fn call(place: &ReportPrefix, operation: &'static str, action: &'static str, resource: String) -> Call {
-    Call { source: place.url(), operation, action, resource, or_else: "", endpoint: "S3".to_owned() }
+fn call(
+    place: &ReportPrefix,
+    operation: &'static str,
+    action: &'static str,
+    resource: String,
+) -> Call {
+    Call {
+        source: place.url(),
+        operation,
+        action,
+        resource,
+        or_else: "",
+        endpoint: "S3".to_owned(),
+    }
 }
 
-fn failed<E: ProvideErrorMetadata + Error + 'static>(call: &Call, error: &SdkError<E, HttpResponse>) -> FetchError {
+fn failed<E: ProvideErrorMetadata + Error + 'static>(
+    call: &Call,
+    error: &SdkError<E, HttpResponse>,
+) -> FetchError {
     let failed = call.classed(error);
     match failed.class {
         // What is said there is about key sets.
-        Class::Missing => FetchError { remedy: "check the bucket's name and region".to_owned(), ..failed },
+        Class::Missing => FetchError {
+            remedy: "check the bucket's name and region".to_owned(),
+            ..failed
+        },
         _ => failed,
     }
 }
 
 /// The body up to its limit: one that is larger is cut, and then it is no report any more.
-async fn bytes(call: &Call, mut answer: GetObjectOutput, limit: Duration) -> Result<Vec<u8>, FetchError> {
+async fn bytes(
+    call: &Call,
+    mut answer: GetObjectOutput,
+    limit: Duration,
+) -> Result<Vec<u8>, FetchError> {
     let mut bytes = Vec::new();
     while bytes.len() <= MAX_OBJECT {
         match timeout(limit, answer.body.next()).await {
@@ -166,7 +244,11 @@ async fn bytes(call: &Call, mut answer: GetObjectOutput, limit: Duration) -> Res
             Ok(Some(Ok(piece))) => bytes.extend_from_slice(&piece),
             Ok(Some(Err(error))) => {
                 let how = format!("was cut off: {}", chain(&error));
-                return Err(call.failed(Class::Transient, &how, "nothing to do unless it lasts; it is tried again"));
+                return Err(call.failed(
+                    Class::Transient,
+                    &how,
+                    "nothing to do unless it lasts; it is tried again",
+                ));
             }
         }
     }

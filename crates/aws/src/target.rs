@@ -10,7 +10,9 @@ use crate::client::Aws;
 use crate::client::fault::{Call, no_region};
 use crate::source::Sources;
 use authkeys_core::encryption::Encryption;
-use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version};
+use authkeys_core::origin::{
+    Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version,
+};
 use authkeys_core::publishing::place::Place;
 use stored::Archive;
 
@@ -85,12 +87,13 @@ impl Target {
         let url = SourceUrl::parse(text).map_err(|fault| fault.to_string())?;
         let fault = match &url {
             SourceUrl::File { .. } => Some("a file is published by copying it there (cp, then mv)"),
-            SourceUrl::S3 { version_id: Some(_), .. } => {
-                Some("a version that is there already cannot be written; leave `version_id=` out")
-            }
-            SourceUrl::Parameter { id, .. } if selects(id) => {
-                Some("a version that is there already cannot be written; leave what follows the name out")
-            }
+            SourceUrl::S3 {
+                version_id: Some(_),
+                ..
+            } => Some("a version that is there already cannot be written; leave `version_id=` out"),
+            SourceUrl::Parameter { id, .. } if selects(id) => Some(
+                "a version that is there already cannot be written; leave what follows the name out",
+            ),
             SourceUrl::Parameter { id, .. } => reserved(id),
             SourceUrl::Secret { field: Some(_), .. } => Some(
                 "`field=` names one field of a secret, and a whole document is written; give the key set a secret, a \
@@ -100,7 +103,12 @@ impl Target {
         };
         match fault {
             Some(fault) => Err(format!("{text:?} is no target: {fault}")),
-            None => Ok(Self { name: url.to_string(), url: current(url), sources: Sources::new(), encryption: None }),
+            None => Ok(Self {
+                name: url.to_string(),
+                url: current(url),
+                sources: Sources::new(),
+                encryption: None,
+            }),
         }
     }
 
@@ -108,13 +116,18 @@ impl Target {
     pub fn encrypted(self, encryption: Option<Encryption>) -> Result<Self, String> {
         match (&self.url, &encryption) {
             (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
-            _ => Err(format!("{self} is no object in S3: a secret or a parameter keeps its own key; leave --sse out")),
+            _ => Err(format!(
+                "{self} is no object in S3: a secret or a parameter keeps its own key; leave --sse out"
+            )),
         }
     }
 
     /// Where its versions are read.
     pub fn archive(&self) -> Archive {
-        Archive::new(Place { url: self.url.clone(), pin: None })
+        Archive::new(Place {
+            url: self.url.clone(),
+            pin: None,
+        })
     }
 
     /// The most bytes that a document may have there, and what to do when it has more.
@@ -122,7 +135,9 @@ impl Target {
         match &self.url {
             SourceUrl::Secret { .. } => (65_536, "the most of a secret; publish it in S3"),
             SourceUrl::Parameter { .. } => (8_192, "the most of a parameter; publish it in S3"),
-            SourceUrl::S3 { .. } | SourceUrl::File { .. } => (MAX_DOCUMENT, "which no node reads; publish fewer keys"),
+            SourceUrl::S3 { .. } | SourceUrl::File { .. } => {
+                (MAX_DOCUMENT, "which no node reads; publish fewer keys")
+            }
         }
     }
 
@@ -138,9 +153,13 @@ impl Target {
     pub fn lookup(&self, version: &str) -> String {
         match &self.url {
             SourceUrl::Secret { id, .. } => {
-                format!("aws secretsmanager get-secret-value --secret-id {id} --version-id {version}")
+                format!(
+                    "aws secretsmanager get-secret-value --secret-id {id} --version-id {version}"
+                )
             }
-            SourceUrl::Parameter { id, .. } => format!("aws ssm get-parameter --name {id}:{version}"),
+            SourceUrl::Parameter { id, .. } => {
+                format!("aws ssm get-parameter --name {id}:{version}")
+            }
             SourceUrl::S3 { .. } | SourceUrl::File { .. } => version.to_owned(),
         }
     }
@@ -148,9 +167,10 @@ impl Target {
     /// What is published there; `None` when nothing is.
     pub async fn read(&self) -> Result<Option<Published>, FetchError> {
         match self.sources.fetch(&self.url, None).await {
-            Ok(Fetched::Documents { current, .. }) => {
-                Ok(Some(Published { bytes: current.bytes, version: current.version }))
-            }
+            Ok(Fetched::Documents { current, .. }) => Ok(Some(Published {
+                bytes: current.bytes,
+                version: current.version,
+            })),
             Ok(Fetched::Unchanged) => Ok(None),
             Err(fault) if fault.class == Class::Missing => Ok(None),
             Err(fault) => Err(fault),
@@ -166,27 +186,47 @@ impl Target {
 
     /// What was there before, where there is nothing now.
     pub async fn earlier(&self) -> Earlier {
-        let SourceUrl::S3 { bucket, key, region, .. } = &self.url else { return Earlier::Unknown };
+        let SourceUrl::S3 {
+            bucket,
+            key,
+            region,
+            ..
+        } = &self.url
+        else {
+            return Earlier::Unknown;
+        };
         let version_id = match s3::deleted(self, bucket, key, region.as_deref()).await {
             None => return Earlier::Unknown,
             Some(None) => return Earlier::Unreadable,
             Some(version_id) => version_id,
         };
-        let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone(), region: region.clone(), version_id };
+        let url = SourceUrl::S3 {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            region: region.clone(),
+            version_id,
+        };
         match self.sources.fetch(&url, None).await {
-            Ok(Fetched::Documents { current, .. }) => {
-                Earlier::Version(Published { bytes: current.bytes, version: current.version })
-            }
+            Ok(Fetched::Documents { current, .. }) => Earlier::Version(Published {
+                bytes: current.bytes,
+                version: current.version,
+            }),
             _ => Earlier::Unreadable,
         }
     }
 
     /// Writes a document over what was read there, or where nothing was.
-    pub async fn write(&self, bytes: &[u8], over: Option<&Published>) -> Result<Written, NotWritten> {
+    pub async fn write(
+        &self,
+        bytes: &[u8],
+        over: Option<&Published>,
+    ) -> Result<Written, NotWritten> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let region = self.url.region();
         match &self.url {
-            SourceUrl::S3 { bucket, key, .. } => s3::write(self, bucket, key, region, text, over).await,
+            SourceUrl::S3 { bucket, key, .. } => {
+                s3::write(self, bucket, key, region, text, over).await
+            }
             SourceUrl::Secret { id, .. } => secret::write(self, id, region, text, over).await,
             SourceUrl::Parameter { id, .. } => parameter::write(self, id, region, text, over).await,
             // None is parsed.
@@ -203,30 +243,48 @@ impl Target {
         region: Option<&str>,
         call: impl Fn(Option<&SdkConfig>) -> Call,
     ) -> Result<SdkConfig, FetchError> {
-        let config = self.aws().config(region).await.map_err(|bad| call(None).unfit(&bad))?;
-        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
+        let config = self
+            .aws()
+            .config(region)
+            .await
+            .map_err(|bad| call(None).unfit(&bad))?;
+        if config.region().is_none() {
+            Err(no_region(&call(Some(&config))))
+        } else {
+            Ok(config)
+        }
     }
 }
 
 /// Of a secret's stages only the current one is published.
 fn current(url: SourceUrl) -> SourceUrl {
     match url {
-        SourceUrl::Secret { id, region, .. } => {
-            SourceUrl::Secret { id, region, field: None, stages: [Stage::Current].into() }
-        }
+        SourceUrl::Secret { id, region, .. } => SourceUrl::Secret {
+            id,
+            region,
+            field: None,
+            stages: [Stage::Current].into(),
+        },
         other => other,
     }
 }
 
 /// Whether a parameter's name goes on with a version or a label.
 fn selects(id: &str) -> bool {
-    let name = if id.starts_with("arn:") { id.splitn(6, ':').nth(5).unwrap_or_default() } else { id };
+    let name = if id.starts_with("arn:") {
+        id.splitn(6, ':').nth(5).unwrap_or_default()
+    } else {
+        id
+    };
     name.contains(':')
 }
 
 /// Why Systems Manager takes no parameter of that name.
 fn reserved(id: &str) -> Option<&'static str> {
-    let name = id.split_once(":parameter/").map_or(id, |(_, name)| name).trim_start_matches('/');
+    let name = id
+        .split_once(":parameter/")
+        .map_or(id, |(_, name)| name)
+        .trim_start_matches('/');
     let begin = name.get(..3).unwrap_or(name).to_ascii_lowercase();
     if begin == "aws" || begin == "ssm" {
         Some("the name of a parameter must not begin with `aws` or `ssm`")
@@ -251,7 +309,10 @@ mod tests {
     #[test]
     fn a_field_of_a_secret_is_no_target() {
         let fault = Target::parse("secretsmanager:team?field=pub_key").unwrap_err();
-        assert!(fault.contains("is no target: `field=` names one field"), "{fault}");
+        assert!(
+            fault.contains("is no target: `field=` names one field"),
+            "{fault}"
+        );
         assert!(Target::parse("secretsmanager:team").is_ok());
     }
 }

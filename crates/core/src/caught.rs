@@ -27,16 +27,21 @@ impl Panic {
 /// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state that it left behind.
 pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-        Ok(poll) => poll.map(Ok),
-        Err(payload) => Poll::Ready(Err(Panic(text_of(payload.as_ref())))),
-    })
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(payload) => Poll::Ready(Err(Panic(text_of(payload.as_ref())))),
+        },
+    )
     .await
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -61,7 +66,10 @@ mod tests {
         assert_eq!(run(caught(async { 7 })), Ok(7));
         let fixed: Result<(), Panic> = run(caught(async { panic!("fixed") }));
         let made: Result<(), Panic> = run(caught(async { panic!("made of {}", 1 + 1) }));
-        assert_eq!([fixed, made], ["fixed", "made of 2"].map(|text| Err(Panic(text.to_owned()))));
+        assert_eq!(
+            [fixed, made],
+            ["fixed", "made of 2"].map(|text| Err(Panic(text.to_owned())))
+        );
         let mut polled = false;
         let later = caught(poll_fn(move |_| {
             assert!(!polled, "later");

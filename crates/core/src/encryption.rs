@@ -28,8 +28,13 @@ impl FromStr for Encryption {
             "aws:kms" => Ok(Self::Kms(None)),
             _ => {
                 let key = text.strip_prefix("aws:kms:").ok_or_else(fault)?;
-                let is_good = (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-                if is_good { Ok(Self::Kms(Some(key.to_owned()))) } else { Err(fault()) }
+                let is_good =
+                    (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+                if is_good {
+                    Ok(Self::Kms(Some(key.to_owned())))
+                } else {
+                    Err(fault())
+                }
             }
         }
     }
@@ -76,12 +81,26 @@ mod tests {
             assert_eq!(text.parse().as_ref(), Ok(&encryption));
             assert_eq!(encryption.to_string(), text);
             let json = serde_json::to_string(&encryption).unwrap();
-            assert_eq!(serde_json::from_str::<Encryption>(&json).unwrap(), encryption);
+            assert_eq!(
+                serde_json::from_str::<Encryption>(&json).unwrap(),
+                encryption
+            );
         }
         let long = format!("aws:kms:{}", "k".repeat(MAX_KEY + 1));
-        for bad in ["", "aes256", "aws:kms:", "aws:kms:a b", "aws:kms:k\n", "kms", &long] {
+        for bad in [
+            "",
+            "aes256",
+            "aws:kms:",
+            "aws:kms:a b",
+            "aws:kms:k\n",
+            "kms",
+            &long,
+        ] {
             assert!(bad.parse::<Encryption>().is_err(), "{bad}");
-            assert!(serde_json::from_value::<Encryption>(bad.into()).is_err(), "{bad}");
+            assert!(
+                serde_json::from_value::<Encryption>(bad.into()).is_err(),
+                "{bad}"
+            );
         }
     }
 }

@@ -53,7 +53,11 @@ pub enum FaultClass {
 impl Fault {
     /// A fault in words.
     pub fn new(code: FaultCode, subject: Subject, text: impl Into<String>) -> Self {
-        Self { code, subject, text: text.into() }
+        Self {
+            code,
+            subject,
+            text: text.into(),
+        }
     }
 
     /// A fault that an error explains.
@@ -97,7 +101,9 @@ impl Serialize for FaultCode {
 }
 
 /// Reads a code that another version wrote: `None` for one that this version does not know.
-pub(crate) fn known_code<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FaultCode>, D::Error> {
+pub(crate) fn known_code<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<FaultCode>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.as_deref().and_then(FaultCode::parse))
 }
@@ -134,14 +140,22 @@ return; AK052, AK053 and AK055 are reported in the journal alone and do not affe
     fn reference() -> String {
         let mut page = REFERENCE.to_owned();
         for row in FaultCode::all().map(FaultCode::explanation) {
-            let Explanation { code, name, class, meaning, remedy } = row;
+            let Explanation {
+                code,
+                name,
+                class,
+                meaning,
+                remedy,
+            } = row;
             let status = match class {
                 FaultClass::Failed => 1,
                 FaultClass::Unreachable => 75,
                 FaultClass::Denied => 77,
                 FaultClass::Config => 78,
             };
-            page.push_str(&format!("| `{code}` | `{name}` | {status} | {meaning} | {remedy} |\n"));
+            page.push_str(&format!(
+                "| `{code}` | `{name}` | {status} | {meaning} | {remedy} |\n"
+            ));
         }
         page
     }
@@ -153,7 +167,14 @@ return; AK052, AK053 and AK055 are reported in the journal alone and do not affe
 
     #[test]
     fn a_fault_is_printed_with_its_code_and_counts_by_its_class() {
-        let fault = Fault::new(FaultCode::SourceDenied, Subject::Source("s3://b/k".to_owned()), "s3://b/k: no");
-        assert_eq!((fault.to_string().as_str(), fault.class()), ("s3://b/k: no [AK010]", FaultClass::Denied));
+        let fault = Fault::new(
+            FaultCode::SourceDenied,
+            Subject::Source("s3://b/k".to_owned()),
+            "s3://b/k: no",
+        );
+        assert_eq!(
+            (fault.to_string().as_str(), fault.class()),
+            ("s3://b/k: no [AK010]", FaultClass::Denied)
+        );
     }
 }

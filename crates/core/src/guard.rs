@@ -71,7 +71,10 @@ impl Held {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { min_keys: 1, max_removals: None }
+        Self {
+            min_keys: 1,
+            max_removals: None,
+        }
     }
 }
 
@@ -80,7 +83,10 @@ impl Guard {
     pub fn judge(&self, desired: &Desired, plan: &Plan) -> Result<(), Held> {
         let found = desired.published();
         if found < self.min_keys {
-            return Err(Held::TooFew { found, least: self.min_keys });
+            return Err(Held::TooFew {
+                found,
+                least: self.min_keys,
+            });
         }
         let (removals, of) = (plan.taken_away, plan.at_stake);
         let too_many = match self.max_removals {
@@ -88,6 +94,10 @@ impl Guard {
             Some(MaxRemovals::Keys(most)) => removals > most,
             Some(MaxRemovals::Percent(most)) => removals * 100 > usize::from(most) * of,
         };
-        if too_many { Err(Held::TooMany { removals, of }) } else { Ok(()) }
+        if too_many {
+            Err(Held::TooMany { removals, of })
+        } else {
+            Ok(())
+        }
     }
 }

@@ -4,7 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::outcome::{
-    AccountOutcome, Fault, FaultCode, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome, Status, Subject,
+    AccountOutcome, Fault, FaultCode, KeyCounts, KeyList, Outcome, ReportOutcome, SourceOutcome,
+    Status, Subject,
 };
 
 /// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
@@ -47,35 +48,61 @@ impl History {
                     source.source
                 );
                 // A cycle that asks no source repeats what the last one said.
-                let text =
-                    if self.repeats(source) { source.detail.clone() } else { format!("{overdue} ({})", source.detail) };
+                let text = if self.repeats(source) {
+                    source.detail.clone()
+                } else {
+                    format!("{overdue} ({})", source.detail)
+                };
                 // Said in one breath with what is wrong, which may be of a graver class.
                 let subject = Subject::Source(source.source.clone());
-                match outcome.faults.iter_mut().find(|fault| fault.subject == subject && fault.text == source.detail) {
+                match outcome
+                    .faults
+                    .iter_mut()
+                    .find(|fault| fault.subject == subject && fault.text == source.detail)
+                {
                     Some(fault) => fault.text.clone_from(&text),
-                    None => outcome.faults.push(Fault::new(FaultCode::SourceOverdue, subject, text.clone())),
+                    None => outcome.faults.push(Fault::new(
+                        FaultCode::SourceOverdue,
+                        subject,
+                        text.clone(),
+                    )),
                 }
                 source.detail = text;
             }
         }
         // After another configuration, a change of a file proves nothing about others.
-        let same_config = self.last.as_ref().is_some_and(|last| last.config.is_some() && last.config == outcome.config);
+        let same_config = self
+            .last
+            .as_ref()
+            .is_some_and(|last| last.config.is_some() && last.config == outcome.config);
         for account in &mut outcome.accounts {
-            let repaired = account.changed && same_config && !outcome.news && self.same_set(account);
+            let repaired =
+                account.changed && same_config && !outcome.news && self.same_set(account);
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
                 // No fault of the cycle: all was applied.
                 account.fault(Status::Degraded, FaultCode::RivalWriter, text);
             }
         }
-        outcome.accounts.iter_mut().for_each(|account| self.go_on_following(account));
+        outcome
+            .accounts
+            .iter_mut()
+            .for_each(|account| self.go_on_following(account));
         outcome.faults.extend(self.forgotten(&outcome));
         outcome.summarise();
         if outcome.status == Status::Stale {
-            outcome.stale_cycles = self.last.as_ref().map_or(0, |last| last.stale_cycles).saturating_add(1);
+            outcome.stale_cycles = self
+                .last
+                .as_ref()
+                .map_or(0, |last| last.stale_cycles)
+                .saturating_add(1);
         }
         let before = self.last.as_ref().and_then(|last| last.last_success);
-        outcome.last_success = if outcome.status == Status::Ok { Some(now) } else { before };
+        outcome.last_success = if outcome.status == Status::Ok {
+            Some(now)
+        } else {
+            before
+        };
         outcome
     }
 
@@ -87,8 +114,14 @@ impl History {
             account.changed = false;
             (account.added, account.removed) = (KeyList::default(), KeyList::default());
             account.updated = KeyList::default();
-            let KeyCounts { in_force, left_out, .. } = account.counts;
-            account.counts = KeyCounts { in_force, left_out, ..KeyCounts::default() };
+            let KeyCounts {
+                in_force, left_out, ..
+            } = account.counts;
+            account.counts = KeyCounts {
+                in_force,
+                left_out,
+                ..KeyCounts::default()
+            };
         }
         Outcome {
             status: Status::Failed,
@@ -107,7 +140,10 @@ impl History {
 
     /// The last outcome gets the instance that it was told of too late.
     pub fn name_instance(&mut self, id: &str) -> Option<&Outcome> {
-        let last = self.last.as_mut().filter(|last| last.instance_id.as_deref() != Some(id))?;
+        let last = self
+            .last
+            .as_mut()
+            .filter(|last| last.instance_id.as_deref() != Some(id))?;
         last.instance_id = Some(id.to_owned());
         Some(last)
     }
@@ -129,25 +165,38 @@ impl History {
     fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
         let last = self.last.as_ref().filter(|_| outcome.first)?;
         let followed = |now: &AccountOutcome, before: &AccountOutcome| {
-            (&before.user, &before.file) == (&now.user, &now.file) && before.document.digest.is_some()
+            (&before.user, &before.file) == (&now.user, &now.file)
+                && before.document.digest.is_some()
         };
-        let before =
-            outcome.accounts.iter().find_map(|now| last.accounts.iter().find(|before| followed(now, before)))?;
-        let serial = before.document.serial.map(|serial| format!(" with serial {serial}")).unwrap_or_default();
+        let before = outcome
+            .accounts
+            .iter()
+            .find_map(|now| last.accounts.iter().find(|before| followed(now, before)))?;
+        let serial = before
+            .document
+            .serial
+            .map(|serial| format!(" with serial {serial}"))
+            .unwrap_or_default();
         let at = last.finished;
-        Some(Fault::forgotten(&format!("{} followed a document{serial} at {at:.0}", before.file)))
+        Some(Fault::forgotten(&format!(
+            "{} followed a document{serial} at {at:.0}",
+            before.file
+        )))
     }
 
     /// An account to which nothing could be applied goes on as after the last cycle.
     fn go_on_following(&self, account: &mut AccountOutcome) {
-        let same = |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
+        let same =
+            |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
         let last = self.last.iter().flat_map(|last| &last.accounts).find(same);
-        if let (Status::Failed, None, Some(last)) = (account.status, account.document.digest, last) {
+        if let (Status::Failed, None, Some(last)) = (account.status, account.document.digest, last)
+        {
             account.document = last.document.clone();
             // Pinned keys may have been installed all the same.
             if account.in_force.is_empty() {
                 (account.lines, account.in_force) = (last.lines, last.in_force.clone());
-                (account.keys_digest, account.counts.in_force) = (last.keys_digest, last.counts.in_force);
+                (account.keys_digest, account.counts.in_force) =
+                    (last.keys_digest, last.counts.in_force);
             }
         }
     }
@@ -155,13 +204,15 @@ impl History {
     /// Whether the last outcome had the source fail for too long already, in these words.
     fn repeats(&self, source: &SourceOutcome) -> bool {
         let last = self.last.iter().flat_map(|last| &last.sources);
-        let mut failed = last.filter(|last| last.status == Status::Failed && last.document.digest.is_some());
+        let mut failed =
+            last.filter(|last| last.status == Status::Failed && last.document.digest.is_some());
         failed.any(|last| last.source == source.source && last.detail == source.detail)
     }
 
     fn last_fetched(&self, source: &SourceOutcome) -> Option<Timestamp> {
-        let same =
-            |last: &&SourceOutcome| last.source == source.source && last.document.digest == source.document.digest;
+        let same = |last: &&SourceOutcome| {
+            last.source == source.source && last.document.digest == source.document.digest
+        };
         self.last.as_ref()?.sources.iter().find(same)?.fetched
     }
 
@@ -170,15 +221,26 @@ impl History {
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
             (&last.user, &last.file, last.document.digest, last.lines)
-                == (&account.user, &account.file, account.document.digest, account.lines)
+                == (
+                    &account.user,
+                    &account.file,
+                    account.document.digest,
+                    account.lines,
+                )
                 && last.has_keys_of(account)
                 && last.status != Status::Failed
         };
-        self.last.as_ref().is_some_and(|last| last.accounts.iter().any(same))
+        self.last
+            .as_ref()
+            .is_some_and(|last| last.accounts.iter().any(same))
     }
 
     fn count_repair(&self, account: &mut AccountOutcome, repaired: bool, now: Timestamp) {
-        let before = self.last.iter().flat_map(|last| &last.accounts).find(|before| before.user == account.user);
+        let before = self
+            .last
+            .iter()
+            .flat_map(|last| &last.accounts)
+            .find(|before| before.user == account.user);
         let row = before.and_then(|before| Some((before, before.last_repair?)));
         match row.filter(|(_, last)| now.duration_since(*last) <= IN_A_ROW) {
             Some((before, last)) if repaired => {

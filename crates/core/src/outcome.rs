@@ -62,7 +62,11 @@ pub struct Outcome {
     /// The first and gravest fault; empty when ok.
     pub detail: String,
     /// The code of that fault.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "known_code"
+    )]
     pub code: Option<FaultCode>,
     /// The EC2 instance, where it is known.
     pub instance_id: Option<String>,
@@ -124,7 +128,11 @@ impl DocumentRef {
 
 impl From<&Document> for DocumentRef {
     fn from(document: &Document) -> Self {
-        Self { name: document.name.clone(), serial: document.serial, digest: Some(document.digest) }
+        Self {
+            name: document.name.clone(),
+            serial: document.serial,
+            digest: Some(document.digest),
+        }
     }
 }
 
@@ -156,7 +164,11 @@ pub struct SourceOutcome {
     /// Why it is not ok.
     pub detail: String,
     /// The code of that fault.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "known_code"
+    )]
     pub code: Option<FaultCode>,
     /// The same in one word.
     pub problem: Option<Problem>,
@@ -224,7 +236,11 @@ pub struct AccountOutcome {
     /// Why it is not ok.
     pub detail: String,
     /// The code of that fault.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_code")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "known_code"
+    )]
     pub code: Option<FaultCode>,
     /// The document that the file follows.
     #[serde(flatten)]
@@ -295,14 +311,20 @@ impl Problem {
 impl ReportOutcome {
     /// Nothing was reported yet.
     pub fn new(report: &str) -> Self {
-        Self { report: report.to_owned(), ..Self::default() }
+        Self {
+            report: report.to_owned(),
+            ..Self::default()
+        }
     }
 }
 
 impl SourceOutcome {
     /// A source of which no good document is known.
     pub fn failed(source: String, problem: Problem, fault: &Fault) -> Self {
-        let mut outcome = Self { source, ..Self::default() };
+        let mut outcome = Self {
+            source,
+            ..Self::default()
+        };
         outcome.fault(Status::Failed, problem, fault);
         outcome
     }
@@ -319,7 +341,12 @@ impl SourceOutcome {
 impl KeyShown {
     /// Shows a key.
     pub fn new(key: &KeyBlob, comment: &str) -> Self {
-        Self { fingerprint: key.fingerprint(), kind: key.kind().to_owned(), comment: comment.to_owned(), pinned: false }
+        Self {
+            fingerprint: key.fingerprint(),
+            kind: key.kind().to_owned(),
+            comment: comment.to_owned(),
+            pinned: false,
+        }
     }
 
     /// The same, marked if it is one of these.
@@ -333,7 +360,10 @@ impl KeyShown {
 impl AccountOutcome {
     /// An account about which nothing is known yet.
     pub fn new(user: Option<&UserName>) -> Self {
-        Self { user: user.map(UserName::to_string).unwrap_or_default(), ..Self::default() }
+        Self {
+            user: user.map(UserName::to_string).unwrap_or_default(),
+            ..Self::default()
+        }
     }
 
     /// Notes which document the file follows.
@@ -365,7 +395,13 @@ impl AccountOutcome {
 impl Outcome {
     /// One that says only when the cycle ran.
     pub fn new(started: Timestamp, finished: Timestamp) -> Self {
-        Self { schema: 1, version: env!("CARGO_PKG_VERSION").to_owned(), started, finished, ..Self::default() }
+        Self {
+            schema: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+            finished,
+            ..Self::default()
+        }
     }
 
     /// Derives the node's status and its one line from sources, accounts and faults.
@@ -373,7 +409,11 @@ impl Outcome {
         self.status = self.derived();
         let fault = self.faults.iter().rev().max_by_key(|fault| fault.class());
         // A rival writer is no fault of the cycle, but all there is to say.
-        let account = self.accounts.iter().rev().max_by_key(|account| account.status);
+        let account = self
+            .accounts
+            .iter()
+            .rev()
+            .max_by_key(|account| account.status);
         (self.detail, self.code) = match (fault, account) {
             (Some(fault), _) => (fault.text.clone(), Some(fault.code)),
             (None, Some(account)) => (account.detail.clone(), account.code),
@@ -384,9 +424,16 @@ impl Outcome {
     /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
     fn derived(&self) -> Status {
         // A document is in force and its source counts as failed: it was away for longer than max_stale.
-        let too_long = self.sources.iter().any(|s| s.status == Status::Failed && s.document.digest.is_some());
+        let too_long = self
+            .sources
+            .iter()
+            .any(|s| s.status == Status::Failed && s.document.digest.is_some());
         let all_failed = self.accounts.iter().all(|a| a.status == Status::Failed);
-        let parts = self.sources.iter().map(|s| s.status).chain(self.accounts.iter().map(|a| a.status));
+        let parts = self
+            .sources
+            .iter()
+            .map(|s| s.status)
+            .chain(self.accounts.iter().map(|a| a.status));
         match parts.max().unwrap_or(Status::Failed) {
             Status::Failed if !all_failed && !too_long => Status::Degraded,
             Status::Ok if !self.faults.is_empty() => Status::Degraded,
@@ -414,24 +461,46 @@ mod tests {
     fn an_outcome_without_codes_is_read_and_its_document_with_it() {
         let outcome: Outcome = serde_json::from_str(OLD).unwrap();
         let source = &outcome.sources[0];
-        assert_eq!((outcome.code, source.code, source.problem), (None, None, Some(Problem::Missing)));
+        assert_eq!(
+            (outcome.code, source.code, source.problem),
+            (None, None, Some(Problem::Missing))
+        );
         assert_eq!(source.document.key_set(None).as_deref(), Some("set/17"));
     }
 
     #[test]
     fn a_code_is_written_beside_the_detail_and_one_of_a_later_version_is_passed_over() {
-        let coded = |code: &str| OLD.replacen("\"detail\":", &format!("\"code\":\"{code}\",\"detail\":"), 1);
+        let coded = |code: &str| {
+            OLD.replacen(
+                "\"detail\":",
+                &format!("\"code\":\"{code}\",\"detail\":"),
+                1,
+            )
+        };
         let outcome: Outcome = serde_json::from_str(&coded("AK011")).unwrap();
         assert_eq!(outcome.code, Some(FaultCode::SourceMissing));
-        assert!(serde_json::to_string(&outcome).unwrap().contains(r#""code":"AK011""#));
-        assert_eq!(serde_json::from_str::<Outcome>(&coded("AK998")).unwrap().code, None);
+        assert!(
+            serde_json::to_string(&outcome)
+                .unwrap()
+                .contains(r#""code":"AK011""#)
+        );
+        assert_eq!(
+            serde_json::from_str::<Outcome>(&coded("AK998"))
+                .unwrap()
+                .code,
+            None
+        );
     }
 
     #[test]
     fn the_documents_fields_stand_beside_the_others() {
         let account = AccountOutcome::new(None);
         let json: serde_json::Value = serde_json::to_value(&account).unwrap();
-        assert!(["name", "serial", "digest"].iter().all(|field| json[field].is_null() && json.get(field).is_some()));
+        assert!(
+            ["name", "serial", "digest"]
+                .iter()
+                .all(|field| json[field].is_null() && json.get(field).is_some())
+        );
         assert!(json.get("document").is_none() && json.get("code").is_none());
     }
 }

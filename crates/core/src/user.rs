@@ -28,7 +28,10 @@ impl UserName {
             "it is longer than 256 bytes"
         } else if name == "." || name == ".." || name.starts_with('-') {
             "it must not be `.` or `..` or begin with `-`"
-        } else if name.chars().any(|c| c.is_control() || c.is_whitespace() || "/:,".contains(c)) {
+        } else if name
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || "/:,".contains(c))
+        {
             "blanks, control characters, `/`, `:` and `,` are not allowed"
         } else if name.contains(char::REPLACEMENT_CHARACTER) {
             "it holds U+FFFD, which is written where text was not UTF-8"
@@ -70,10 +73,30 @@ mod tests {
 
     #[test]
     fn names_of_directory_services_pass_and_path_tricks_do_not() {
-        for good in ["ubuntu", "jo.doe", "ACME\\jo", "jo@example.org", "_svc", "jürgen"] {
+        for good in [
+            "ubuntu",
+            "jo.doe",
+            "ACME\\jo",
+            "jo@example.org",
+            "_svc",
+            "jürgen",
+        ] {
             assert!(UserName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "../x", "a b", "a:b", "-x", "a\nb", "a\0b", "a\u{fffd}b", &"x".repeat(257)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "../x",
+            "a b",
+            "a:b",
+            "-x",
+            "a\nb",
+            "a\0b",
+            "a\u{fffd}b",
+            &"x".repeat(257),
+        ] {
             assert!(UserName::parse(bad).is_err(), "{bad:?}");
         }
     }

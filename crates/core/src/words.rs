@@ -10,7 +10,11 @@ pub fn brief(text: &str) -> String {
 
 /// At most so many characters of a text.
 pub fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most).and_then(|(at, _)| text.get(..at)) {
+    match text
+        .char_indices()
+        .nth(most)
+        .and_then(|(at, _)| text.get(..at))
+    {
         Some(start) => format!("{start}..."),
         None => text.to_owned(),
     }
@@ -37,14 +41,20 @@ pub fn printable(text: &str) -> String {
         let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
         let length = colour.map_or(c.len_utf8(), |colour| colour.len());
         let (piece, after) = rest.split_at(length);
-        safe.push_str(if colour.is_none() && c != '\n' && is_deceptive(c) { "?" } else { piece });
+        safe.push_str(if colour.is_none() && c != '\n' && is_deceptive(c) {
+            "?"
+        } else {
+            piece
+        });
         rest = after;
     }
     safe
 }
 
 /// How a colour begins and ends.
-const COLOURS: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[35m"];
+const COLOURS: [&str; 6] = [
+    "\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[35m",
+];
 
 /// What a terminal takes for an order, or what nobody sees.
 pub fn is_deceptive(c: char) -> bool {
@@ -69,11 +79,14 @@ mod tests {
         let ours = "\x1b[31mred\x1b[0m\n\x1b[1mé 日 ░\x1b[0m\n";
         assert_eq!(printable(ours), ours);
         for bad in [
-            '\u{202e}', '\u{200b}', '\u{200d}', '\u{9b}', '\u{feff}', '\u{2066}', '\u{ad}', '\r', '\t', '\0', '\u{7f}',
-            '\u{3164}',
+            '\u{202e}', '\u{200b}', '\u{200d}', '\u{9b}', '\u{feff}', '\u{2066}', '\u{ad}', '\r',
+            '\t', '\0', '\u{7f}', '\u{3164}',
         ] {
             assert_eq!(printable(&format!("a{bad}b")), "a?b", "{bad:?}");
         }
-        assert_eq!(printable("\x1b[2Ja\x1b]0;x\x07\x1b[8mb"), "?[2Ja?]0;x??[8mb");
+        assert_eq!(
+            printable("\x1b[2Ja\x1b]0;x\x07\x1b[8mb"),
+            "?[2Ja?]0;x??[8mb"
+        );
     }
 }

@@ -35,7 +35,10 @@ pub struct Digest {
 impl Digest {
     /// The sum of nothing.
     pub fn new(algorithm: CrcAlgorithm) -> Self {
-        Self { algorithm, sum: algorithm.parameters().1 }
+        Self {
+            algorithm,
+            sum: algorithm.parameters().1,
+        }
     }
 
     /// Goes on with these bytes, bit by bit: a document of 1 MiB takes some milliseconds, and is fetched once.

@@ -23,7 +23,10 @@ pub(super) struct Options {
 
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
-    let (before, after) = (Origin::parse(&options.before)?, Origin::parse(&options.after)?);
+    let (before, after) = (
+        Origin::parse(&options.before)?,
+        Origin::parse(&options.after)?,
+    );
     if options.before == "-" && options.after == "-" {
         complain("standard input holds one key set only; name a file for the other");
         return Err(Exit::Usage);
@@ -34,17 +37,32 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
         Err(Exit::Failed)
     })?;
     let diff = Diff::of(&old, &new);
-    let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
+    let changes = if diff.is_empty() {
+        "  no key changes\n".to_owned()
+    } else {
+        diff.render(colour())
+    };
     let (old, new) = (titled(&old), titled(&new));
-    if !print(format!("{}: {old} -> {}: {new}\n{changes}", before.name(), after.name())) {
+    if !print(format!(
+        "{}: {old} -> {}: {new}\n{changes}",
+        before.name(),
+        after.name()
+    )) {
         return Err(Exit::Failed);
     }
-    Ok(if diff.changes_keys() { Exit::Changes } else { Exit::Good })
+    Ok(if diff.changes_keys() {
+        Exit::Changes
+    } else {
+        Exit::Good
+    })
 }
 
 async fn document(origin: &Origin) -> Result<Document, Exit> {
     let found = origin.read().await?;
-    let rules = Rules { allow_private_key: true, ..Rules::default() };
+    let rules = Rules {
+        allow_private_key: true,
+        ..Rules::default()
+    };
     document::parse(&found.bytes, &rules).map_err(|fault| {
         complain(&format!("{}: {}", origin.name(), chain(&fault)));
         Exit::Failed

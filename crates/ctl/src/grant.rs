@@ -6,7 +6,9 @@ use clap::Args;
 use jiff::{Span, Timestamp};
 
 use super::keys::read_line;
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm};
+use super::publication::{
+    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm,
+};
 use super::times::{end_of, moment, period};
 use super::{Exit, complain};
 use authkeys_core::key::{KeyLine, OptionList};
@@ -79,7 +81,11 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
         complain(&format!("{fault}; nothing was written"));
         Exit::Usage
     };
-    if options.comment.as_ref().is_some_and(|comment| comment.contains(char::is_control)) {
+    if options
+        .comment
+        .as_ref()
+        .is_some_and(|comment| comment.contains(char::is_control))
+    {
         return Err(usage("--comment has a control character in it".to_owned()));
     }
     let from = options.publishing.waiting.begin();
@@ -87,15 +93,21 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
     let until = match options.period {
         Some(period) => {
             let end = end_of(begin, period);
-            Some(end.ok_or_else(|| usage("--for ends after the last time that can be written".to_owned()))?)
+            Some(end.ok_or_else(|| {
+                usage("--for ends after the last time that can be written".to_owned())
+            })?)
         }
         None => options.until,
     };
     if let Some(until) = until.filter(|until| *until <= now) {
-        return Err(usage(format!("the window is already over: it ends at {until}")));
+        return Err(usage(format!(
+            "the window is already over: it ends at {until}"
+        )));
     }
     if let Some(until) = until.filter(|until| *until <= begin) {
-        return Err(usage(format!("the window is empty: it begins at {begin} and ends at {until}")));
+        return Err(usage(format!(
+            "the window is empty: it begins at {begin} and ends at {until}"
+        )));
     }
     let accounts: BTreeSet<UserName> = options.accounts.iter().cloned().collect();
     Ok(Terms {
@@ -108,19 +120,30 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
 }
 
 /// The keys' lines. All faults are told before anything is asked of AWS.
-fn lines(options: &Options, publisher: &Publisher<'_>, terms: &Terms) -> Result<Vec<KeyLine>, Exit> {
+fn lines(
+    options: &Options,
+    publisher: &Publisher<'_>,
+    terms: &Terms,
+) -> Result<Vec<KeyLine>, Exit> {
     let rules = &publisher.judge.rules().line;
     let mut lines = Vec::with_capacity(options.keys.len());
     for argument in &options.keys {
         let line = read_line(argument)?;
         let refused = |fault: &dyn std::error::Error| {
-            complain(&format!("{} is not granted: {}; nothing was written", brief(argument), chain(fault)));
+            complain(&format!(
+                "{} is not granted: {}; nothing was written",
+                brief(argument),
+                chain(fault)
+            ));
             Exit::Failed
         };
         let line = KeyLine::parse(&line, rules).map_err(|fault| refused(&fault))?;
         let mut all = line.options.each();
         all.extend(terms.options.iter().cloned());
-        let bare = KeyLine { options: OptionList::default(), ..line.clone() };
+        let bare = KeyLine {
+            options: OptionList::default(),
+            ..line.clone()
+        };
         KeyLine::from_parts(&bare.to_string(), &all, rules).map_err(|fault| refused(&fault))?;
         lines.push(line);
     }
@@ -134,10 +157,18 @@ async fn edit(
     terms: &Terms,
     lines: &[KeyLine],
 ) -> Result<Ended, Exit> {
-    let text = if options.json { TextForm::ToJson } else { TextForm::Refuse };
+    let text = if options.json {
+        TextForm::ToJson
+    } else {
+        TextForm::Refuse
+    };
     let editable = Editable::published(publisher, before, text)?;
     let rules = &publisher.judge.rules().line;
-    let other_terms = if options.replace { OtherTerms::Replace } else { OtherTerms::Keep };
+    let other_terms = if options.replace {
+        OtherTerms::Replace
+    } else {
+        OtherTerms::Keep
+    };
     let refused = |why: &str| {
         complain(&format!("{}: {why}; nothing was written", publisher.target));
         Exit::Failed
@@ -145,7 +176,15 @@ async fn edit(
     let mut edits = Edits::default();
     let mut already = 0;
     for line in lines {
-        let granted = grant(&before.document, &editable.places, line, terms, rules, other_terms, &mut edits);
+        let granted = grant(
+            &before.document,
+            &editable.places,
+            line,
+            terms,
+            rules,
+            other_terms,
+            &mut edits,
+        );
         if granted.map_err(|fault| refused(&chain(&fault)))? == Granted::Already {
             already += 1;
         }
@@ -153,8 +192,16 @@ async fn edit(
     if already == lines.len() && !options.json && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable.edited(&edits).and_then(|text| options.renewal.renewed(text)).map_err(|why| refused(&why))?;
+    let text = editable
+        .edited(&edits)
+        .and_then(|text| options.renewal.renewed(text))
+        .map_err(|why| refused(&why))?;
     let name = publisher.target.to_string();
-    let proposal = Proposal { name, text, keeps_signature: false, concerns: editable.concerns };
+    let proposal = Proposal {
+        name,
+        text,
+        keeps_signature: false,
+        concerns: editable.concerns,
+    };
     publisher.publish(before, proposal).await
 }

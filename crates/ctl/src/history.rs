@@ -98,7 +98,11 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
                     is_current: true,
                 };
                 let entry = entry(&judge, &version, Ok(bytes.as_slice()));
-                Ok((vec![entry], false, "a file keeps no earlier versions".to_owned()))
+                Ok((
+                    vec![entry],
+                    false,
+                    "a file keeps no earlier versions".to_owned(),
+                ))
             }
             Origin::Place(place) => stored(options, &judge, place).await,
         }
@@ -120,26 +124,45 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     } else {
         print(render(&entries) + &end + "\n")
     };
-    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+    if printed {
+        Ok(Exit::Good)
+    } else {
+        Err(Exit::Failed)
+    }
 }
 
 /// The versions that a service keeps, whether those are all, and where they end.
-async fn stored(options: &Options, judge: &Judge, place: &Place) -> Result<(Vec<Entry>, bool, String), Exit> {
-    let place = &Place { url: place.url.clone(), pin: None };
+async fn stored(
+    options: &Options,
+    judge: &Judge,
+    place: &Place,
+) -> Result<(Vec<Entry>, bool, String), Exit> {
+    let place = &Place {
+        url: place.url.clone(),
+        pin: None,
+    };
     let archive = Archive::new(place.clone());
     let limit = usize::from(options.limit);
     // One more: what the last one changed is told as well.
     let listed = archive.versions(Reach::Newest(limit + 1));
-    let mut versions = progress::shown(&format!("listing {place}"), listed).await.map_err(|fault| failed(&fault))?;
+    let mut versions = progress::shown(&format!("listing {place}"), listed)
+        .await
+        .map_err(|fault| failed(&fault))?;
     if versions.list.is_empty() {
-        complain(&format!("{place}: nothing is published there, and no earlier version is kept"));
+        complain(&format!(
+            "{place}: nothing is published there, and no earlier version is kept"
+        ));
         return Err(Exit::Failed);
     }
     if versions.list.len() > limit {
         versions.end = End::More;
     }
     versions.list.truncate(limit + 1);
-    let mut entries = progress::shown(&format!("reading {place}"), read(judge, &archive, &versions)).await?;
+    let mut entries = progress::shown(
+        &format!("reading {place}"),
+        read(judge, &archive, &versions),
+    )
+    .await?;
     compare(&mut entries);
     entries.truncate(limit);
     let end = ends(place, &versions);
@@ -156,7 +179,10 @@ async fn read(judge: &Judge, archive: &Archive, versions: &Versions) -> Result<V
             Err(fault) => entry(judge, version, Err(fault.to_string())),
         }
     });
-    Ok(futures_util::stream::iter(reads).buffered(AT_ONCE).collect().await)
+    Ok(futures_util::stream::iter(reads)
+        .buffered(AT_ONCE)
+        .collect()
+        .await)
 }
 
 /// A version, judged at the time when it was published.
@@ -166,7 +192,11 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
         stages: version.stages.clone(),
         current: version.is_current,
         published: version.published,
-        state: if version.kind == Kind::Deleted { "deleted" } else { "unreadable" },
+        state: if version.kind == Kind::Deleted {
+            "deleted"
+        } else {
+            "unreadable"
+        },
         name: None,
         serial: None,
         digest: None,
@@ -201,7 +231,11 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     entry.serial = document.serial;
     entry.digest = Some(document.digest);
     entry.keys = Some(document.keys.len());
-    entry.in_force = Some(keys.iter().filter(|judged| judged.state == State::InForce).count());
+    entry.in_force = Some(
+        keys.iter()
+            .filter(|judged| judged.state == State::InForce)
+            .count(),
+    );
     entry.signing_key = report.signing_key;
     entry.signer = report.signer;
     entry.fault = report.signature_fault;
@@ -218,11 +252,20 @@ fn compare(entries: &mut [Entry]) {
             compared.push(None);
             continue;
         };
-        let before = entries.iter().skip(at + 1).find_map(|entry| entry.document.as_ref()).unwrap_or(&empty);
-        compared.push(Some((Changes::between(before, new), new.revoked.difference(&before.revoked).count())));
+        let before = entries
+            .iter()
+            .skip(at + 1)
+            .find_map(|entry| entry.document.as_ref())
+            .unwrap_or(&empty);
+        compared.push(Some((
+            Changes::between(before, new),
+            new.revoked.difference(&before.revoked).count(),
+        )));
     }
     for (entry, compared) in entries.iter_mut().zip(compared) {
-        let Some((changes, revoked)) = compared else { continue };
+        let Some((changes, revoked)) = compared else {
+            continue;
+        };
         entry.added = Some(changes.added);
         entry.changed = Some(changes.changed);
         entry.removed = Some(changes.removed);
@@ -232,7 +275,19 @@ fn compare(entries: &mut [Entry]) {
 
 fn render(entries: &[Entry]) -> String {
     let rows: Vec<Row> = entries.iter().map(row).collect();
-    columns(&["VERSION", "", "PUBLISHED", "KEY SET", "KEYS", "CHANGES", "SIGNED BY"], &rows, colour())
+    columns(
+        &[
+            "VERSION",
+            "",
+            "PUBLISHED",
+            "KEY SET",
+            "KEYS",
+            "CHANGES",
+            "SIGNED BY",
+        ],
+        &rows,
+        colour(),
+    )
 }
 
 fn row(entry: &Entry) -> Row {
@@ -247,20 +302,43 @@ fn row(entry: &Entry) -> Row {
         (None, None) => "deleted".to_owned(),
     };
     let mut changes = Vec::new();
-    for (sign, count) in [("+", entry.added), ("~", entry.changed), ("-", entry.removed)] {
-        changes.extend(count.filter(|count| *count > 0).map(|count| format!("{sign}{count}")));
+    for (sign, count) in [
+        ("+", entry.added),
+        ("~", entry.changed),
+        ("-", entry.removed),
+    ] {
+        changes.extend(
+            count
+                .filter(|count| *count > 0)
+                .map(|count| format!("{sign}{count}")),
+        );
     }
-    changes.extend(entry.revoked.filter(|count| *count > 0).map(|count| format!("{count} revoked")));
-    let signer = entry.signer.clone().or_else(|| entry.signing_key.map(|key| key.to_string()));
+    changes.extend(
+        entry
+            .revoked
+            .filter(|count| *count > 0)
+            .map(|count| format!("{count} revoked")),
+    );
+    let signer = entry
+        .signer
+        .clone()
+        .or_else(|| entry.signing_key.map(|key| key.to_string()));
     let cells = vec![
         entry.stored_version.clone(),
         stages.join(","),
         entry.published.map(|at| at.to_string()).unwrap_or_default(),
         set,
-        entry.in_force.map(|count| format!("{count} in force")).unwrap_or_default(),
+        entry
+            .in_force
+            .map(|count| format!("{count} in force"))
+            .unwrap_or_default(),
         changes.join(" "),
         signer.unwrap_or_default(),
     ];
-    let colour = if entry.state == "document" { entry.current.then_some(GREEN) } else { Some(YELLOW) };
+    let colour = if entry.state == "document" {
+        entry.current.then_some(GREEN)
+    } else {
+        Some(YELLOW)
+    };
     Row { cells, colour }
 }

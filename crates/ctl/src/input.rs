@@ -14,7 +14,11 @@ pub(super) type Bytes = Zeroizing<Vec<u8>>;
 
 /// How people know the document.
 pub(super) fn shown(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+    if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Reads a document of at most 1 MiB; `-` is standard input. What cannot be read is told.
@@ -24,7 +28,10 @@ pub(super) fn read(path: &Path) -> Result<Bytes, Exit> {
 
 /// Reads a public key's file.
 pub(super) fn read_key(path: &Path) -> Result<Bytes, Exit> {
-    read_named(path, "name a public key's file, - for standard input, or a key line")
+    read_named(
+        path,
+        "name a public key's file, - for standard input, or a key line",
+    )
 }
 
 fn read_named(path: &Path, remedy: &str) -> Result<Bytes, Exit> {
@@ -37,10 +44,16 @@ fn read_named(path: &Path, remedy: &str) -> Result<Bytes, Exit> {
     };
     let bytes = found.map_err(|fault| {
         complain(&format!("cannot read {name}: {fault}; {remedy}"));
-        if fault.kind() == io::ErrorKind::PermissionDenied { Exit::Denied } else { Exit::Failed }
+        if fault.kind() == io::ErrorKind::PermissionDenied {
+            Exit::Denied
+        } else {
+            Exit::Failed
+        }
     })?;
     if bytes.len() > MAX_DOCUMENT {
-        complain(&format!("{name} has more than 1 MiB, which no node reads; is it a key set at all?"));
+        complain(&format!(
+            "{name} has more than 1 MiB, which no node reads; is it a key set at all?"
+        ));
         return Err(Exit::Failed);
     }
     Ok(bytes)

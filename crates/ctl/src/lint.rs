@@ -10,7 +10,9 @@ use super::input::{self, shown};
 use super::verify::{read_signers, signing_key};
 use super::{Exit, Judging, Lint, complain, print, print_json};
 use authkeys_core::config::{Config, SignersConfig};
-use authkeys_core::document::{self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial};
+use authkeys_core::document::{
+    self, Digest, Document, Envelope, Form, LeftOut, Name, Rules, Serial,
+};
 use authkeys_core::guard::Guard;
 use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::chain;
@@ -100,9 +102,17 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
     let bytes = input::read(&options.document)?;
     let now = clock();
     let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
-    let printed = if options.json { print_json(&report) } else { print(report.render(now, colour())) };
+    let printed = if options.json {
+        print_json(&report)
+    } else {
+        print(report.render(now, colour()))
+    };
     report.tell();
-    Ok(if report.faults.is_empty() && printed { Exit::Good } else { Exit::Failed })
+    Ok(if report.faults.is_empty() && printed {
+        Exit::Good
+    } else {
+        Exit::Failed
+    })
 }
 
 impl Judge {
@@ -114,10 +124,15 @@ impl Judge {
             Some(SignersConfig { path, principals }) => (principals, Some(path)),
             None => (None, None),
         };
-        let min_rsa_bits = options.config.as_ref().map(|_| judge.rules.line.min_rsa_bits);
+        let min_rsa_bits = options
+            .config
+            .as_ref()
+            .map(|_| judge.rules.line.min_rsa_bits);
         // What the configuration names may lie on the node only, where this command does not run.
         let path = allowed_signers.map(Path::to_owned).or(path);
-        judge.signers = path.map(|path| read_signers(&path, principals.as_deref(), min_rsa_bits)).transpose()?;
+        judge.signers = path
+            .map(|path| read_signers(&path, principals.as_deref(), min_rsa_bits))
+            .transpose()?;
         Ok(judge)
     }
 
@@ -127,17 +142,41 @@ impl Judge {
     }
 
     fn configured(options: &Judging) -> Result<(Self, Option<SignersConfig>), Exit> {
-        let (rules, guard, configured, signers) = match options.config.as_deref().map(read_config).transpose()? {
-            Some(config) => {
-                // Where only some accounts' sources take private keys, a document for all of them must not have one.
-                let allow_private_key = config.accounts.iter().all(|account| account.allow_private_key);
-                let rules = Rules { line: config.line_rules, allow_private_key };
-                (rules, config.guard, Some(config.trust.audience), config.signers)
-            }
-            None => (Rules::default(), Guard::default(), None, None),
+        let (rules, guard, configured, signers) =
+            match options.config.as_deref().map(read_config).transpose()? {
+                Some(config) => {
+                    // Where only some accounts' sources take private keys, a document for all of them must not have one.
+                    let allow_private_key = config
+                        .accounts
+                        .iter()
+                        .all(|account| account.allow_private_key);
+                    let rules = Rules {
+                        line: config.line_rules,
+                        allow_private_key,
+                    };
+                    (
+                        rules,
+                        config.guard,
+                        Some(config.trust.audience),
+                        config.signers,
+                    )
+                }
+                None => (Rules::default(), Guard::default(), None, None),
+            };
+        let audience = if options.audience.is_some() {
+            Some(options.audience.clone())
+        } else {
+            configured
         };
-        let audience = if options.audience.is_some() { Some(options.audience.clone()) } else { configured };
-        Ok((Self { rules, guard, audience, signers: None }, signers))
+        Ok((
+            Self {
+                rules,
+                guard,
+                audience,
+                signers: None,
+            },
+            signers,
+        ))
     }
 
     /// Whatever the configuration lets nodes take.
@@ -146,9 +185,16 @@ impl Judge {
     }
 
     /// Why a signed document is not by one whose signature counts; `None` where nothing is held against it.
-    pub(super) fn distrust(&self, document: &Document, bytes: &[u8], now: Timestamp) -> Option<String> {
+    pub(super) fn distrust(
+        &self,
+        document: &Document,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Option<String> {
         match &self.signers {
-            Some(signers) => verify_signer(document, bytes, Some(signers), now).err().map(|fault| chain(&fault)),
+            Some(signers) => verify_signer(document, bytes, Some(signers), now)
+                .err()
+                .map(|fault| chain(&fault)),
             None => signing_key(bytes).err(),
         }
     }
@@ -170,7 +216,12 @@ impl Judge {
 
     /// The same judge before a document is signed.
     pub(super) fn without_signers(&self) -> Self {
-        Self { rules: self.rules.clone(), guard: self.guard, audience: self.audience.clone(), signers: None }
+        Self {
+            rules: self.rules.clone(),
+            guard: self.guard,
+            audience: self.audience.clone(),
+            signers: None,
+        }
     }
 
     /// How documents are read.
@@ -179,9 +230,15 @@ impl Judge {
     }
 
     /// Judges a document; with it what it holds, where that can be read.
-    pub(super) fn examine(&self, name: &str, bytes: &[u8], now: Timestamp) -> (Report, Option<Document>) {
+    pub(super) fn examine(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> (Report, Option<Document>) {
         let form = document::form(bytes);
-        let signed = form != Form::Text && Envelope::split(bytes).is_ok_and(|e| e.signature.is_some());
+        let signed =
+            form != Form::Text && Envelope::split(bytes).is_ok_and(|e| e.signature.is_some());
         let mut report = Report::new(name, form, bytes.len(), signed);
         match document::parse(bytes, &self.rules) {
             Err(fault) => {
@@ -200,15 +257,26 @@ impl Judge {
     fn judge(&self, report: &mut Report, document: &Document, form: Form, now: Timestamp) {
         let keys = findings::judge(document, now);
         let min_keys = self.guard.min_keys;
-        report
-            .faults
-            .extend(document.left_out.iter().map(|bad| format!("line {} is left out: {}", bad.line, bad.reason)));
+        report.faults.extend(
+            document
+                .left_out
+                .iter()
+                .map(|bad| format!("line {} is left out: {}", bad.line, bad.reason)),
+        );
         if !document.left_out.is_empty() {
             report.status = Verdict::Degraded;
         }
-        let audience = self.audience.clone().unwrap_or_else(|| document.audience.clone());
-        let distrust = verify(document, &Trust { audience }, None).err().map(|fault| chain(&fault));
-        let refused: Vec<_> = distrust.into_iter().chain(findings::faults(document, &keys, min_keys, now)).collect();
+        let audience = self
+            .audience
+            .clone()
+            .unwrap_or_else(|| document.audience.clone());
+        let distrust = verify(document, &Trust { audience }, None)
+            .err()
+            .map(|fault| chain(&fault));
+        let refused: Vec<_> = distrust
+            .into_iter()
+            .chain(findings::faults(document, &keys, min_keys, now))
+            .collect();
         report.expired = document.expires.is_some_and(|expires| expires <= now);
         if refused.len() > usize::from(report.expired) {
             report.status = Verdict::Refused;
@@ -232,7 +300,13 @@ impl Judge {
 
 impl Judge {
     /// A signature that does not fit is a fault, also where no signature is asked for.
-    fn judge_signature(&self, report: &mut Report, document: &Document, bytes: &[u8], now: Timestamp) {
+    fn judge_signature(
+        &self,
+        report: &mut Report,
+        document: &Document,
+        bytes: &[u8],
+        now: Timestamp,
+    ) {
         let found = match &self.signers {
             // In a node's own words.
             Some(signers) => verify_signer(document, bytes, Some(signers), now)
@@ -261,10 +335,14 @@ fn read_config(path: &Path) -> Result<Config, Exit> {
         Exit::Config
     };
     let found = bounded::read(path, MAX_CONFIG).map_err(|fault| failed(&fault.beside(path)))?;
-    let found = found.ok_or_else(|| failed("there is no such file; name a node's configuration with --config"))?;
+    let found = found.ok_or_else(|| {
+        failed("there is no such file; name a node's configuration with --config")
+    })?;
     let text = String::from_utf8(found.content).map_err(|_| failed("it is not UTF-8"))?;
     Config::parse(&text).map_err(|faults| {
-        faults.iter().for_each(|fault| complain(&format!("{}:{}: {fault}", path.display(), fault.line)));
+        faults
+            .iter()
+            .for_each(|fault| complain(&format!("{}:{}: {fault}", path.display(), fault.line)));
         Exit::Config
     })
 }
@@ -303,7 +381,11 @@ impl Report {
 
     /// Leaves out the keys that do not let in to an account.
     pub(super) fn keep_keys_of(&mut self, user: &UserName) {
-        self.keys.retain(|key| key.accounts.as_ref().is_none_or(|accounts| accounts.contains(user)));
+        self.keys.retain(|key| {
+            key.accounts
+                .as_ref()
+                .is_none_or(|accounts| accounts.contains(user))
+        });
     }
 
     /// The key that signed it, and whose that is where that is known.
@@ -331,8 +413,12 @@ impl Report {
 
     /// Faults and warnings on stderr, a line each.
     pub(super) fn tell(&self) {
-        self.faults.iter().for_each(|fault| complain(&format!("{}: {fault}", self.document)));
-        self.warnings.iter().for_each(|warning| complain(&format!("warning: {}: {warning}", self.document)));
+        self.faults
+            .iter()
+            .for_each(|fault| complain(&format!("{}: {fault}", self.document)));
+        self.warnings
+            .iter()
+            .for_each(|warning| complain(&format!("warning: {}: {warning}", self.document)));
     }
 
     fn render(&self, now: Timestamp, colour: Colour) -> String {
@@ -344,7 +430,9 @@ impl Report {
             Verdict::Refused => (RED, "nodes refuse it"),
         };
         let _ = writeln!(text, "{}: {}", self.document, colour.paint(code, verdict));
-        let Some(digest) = self.digest else { return text };
+        let Some(digest) = self.digest else {
+            return text;
+        };
         let form = match self.form {
             "json" => "JSON",
             "text" => "authorized_keys text",
@@ -369,7 +457,11 @@ impl Report {
             key.render(&mut text, now, colour);
         }
         if !self.revoked.is_empty() {
-            let _ = writeln!(text, "{}", colour.paint(BOLD, &format!("{} revoked", self.revoked.len())));
+            let _ = writeln!(
+                text,
+                "{}",
+                colour.paint(BOLD, &format!("{} revoked", self.revoked.len()))
+            );
         }
         for revoked in &self.revoked {
             let _ = writeln!(text, "  {}", colour.paint(RED, &format!("- {revoked}")));
@@ -395,7 +487,11 @@ impl KeyFound {
             kind: line.key.kind().to_owned(),
             comment: line.comment.clone(),
             options: line.options.to_string(),
-            accounts: judged.key.accounts.as_ref().map(|accounts| accounts.iter().cloned().collect()),
+            accounts: judged
+                .key
+                .accounts
+                .as_ref()
+                .map(|accounts| accounts.iter().cloned().collect()),
             not_before: judged.key.not_before,
             not_after: judged.until,
             state: judged.state,
@@ -412,11 +508,21 @@ impl KeyFound {
         let line = format!("{sign} {} {} {}", self.fingerprint, self.kind, self.comment);
         let _ = writeln!(text, "  {}", colour.paint(code, line.trim_end()));
         let mut facts = vec![word.to_owned()];
-        facts.extend(self.not_before.map(|from| format!("from {}", when(from, now))));
-        facts.extend(self.not_after.map(|until| format!("until {}", when(until, now))));
+        facts.extend(
+            self.not_before
+                .map(|from| format!("from {}", when(from, now))),
+        );
+        facts.extend(
+            self.not_after
+                .map(|until| format!("until {}", when(until, now))),
+        );
         facts.extend(self.accounts.as_ref().map(|accounts| {
             let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
-            if names.is_empty() { "for no account".to_owned() } else { format!("for {}", names.join(", ")) }
+            if names.is_empty() {
+                "for no account".to_owned()
+            } else {
+                format!("for {}", names.join(", "))
+            }
         }));
         if !self.options.is_empty() {
             facts.push(format!("options {}", self.options));

@@ -10,9 +10,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // A link stays one: what it leads to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-        return Err(io::Error::other("it is not a regular file; name one that can be replaced"));
+        return Err(io::Error::other(
+            "it is not a regular file; name one that can be replaced",
+        ));
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut new = tempfile::Builder::new()
         .prefix(".authkeysctl-")
         .permissions(Permissions::from_mode(0o666))

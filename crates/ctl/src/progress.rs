@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Does the work; while it lasts the terminal says what it is about.
 pub(crate) async fn shown<T>(words: &str, work: impl Future<Output = T>) -> T {
-    let is_live = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let is_live =
+        stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let mut work = pin!(work);
     if !is_live {
         return work.await;

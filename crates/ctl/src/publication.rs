@@ -66,7 +66,11 @@ pub(super) struct Renewal {
 
 fn end(text: &str) -> Result<Timestamp, String> {
     let end = moment(text)?;
-    if end > clock() { Ok(end) } else { Err(format!("{text} is over already")) }
+    if end > clock() {
+        Ok(end)
+    } else {
+        Err(format!("{text} is over already"))
+    }
 }
 
 impl Renewal {
@@ -74,10 +78,12 @@ impl Renewal {
     pub(super) fn renewed(&self, text: Vec<u8>) -> Result<Vec<u8>, String> {
         match self.expires {
             None => Ok(text),
-            Some(_) if document::form(&text) != Form::Json => {
-                Err("it is authorized_keys text, which has no expiry; leave --expires out".to_owned())
+            Some(_) if document::form(&text) != Form::Json => Err(
+                "it is authorized_keys text, which has no expiry; leave --expires out".to_owned(),
+            ),
+            Some(end) => {
+                edit::expiring(&text, end).ok_or_else(|| "its expiry could not be set".to_owned())
             }
-            Some(end) => edit::expiring(&text, end).ok_or_else(|| "its expiry could not be set".to_owned()),
         }
     }
 }
@@ -130,7 +136,11 @@ impl<'a> Publisher<'a> {
             complain(&format!("{fault}; see `authkeysctl {command} --help`"));
             Exit::Usage
         };
-        let begins = if command == "grant" { Begins::NodesOrWindow } else { Begins::Nodes };
+        let begins = if command == "grant" {
+            Begins::NodesOrWindow
+        } else {
+            Begins::Nodes
+        };
         options.waiting.check(begins).map_err(usage)?;
         let target = Target::parse(target).map_err(usage)?;
         let target = target.encrypted(options.sse.clone()).map_err(usage)?;
@@ -138,8 +148,18 @@ impl<'a> Publisher<'a> {
         // A node may be told to take a private key; nobody is to be helped to publish one.
         judge.refuse_private_keys();
         let unsigned = judge.without_signers();
-        let renewal = if command == "publish" { "" } else { "; --expires TIME lets it expire later" };
-        Ok(Self { options, target, judge, unsigned, renewal })
+        let renewal = if command == "publish" {
+            ""
+        } else {
+            "; --expires TIME lets it expire later"
+        };
+        Ok(Self {
+            options,
+            target,
+            judge,
+            unsigned,
+            renewal,
+        })
     }
 
     /// An account may be left without a key; who asks for that is warned of it instead.
@@ -149,7 +169,10 @@ impl<'a> Publisher<'a> {
     }
 
     /// Runs a publication to its end, and waits for the nodes where that is asked for.
-    pub(super) fn run(&self, work: impl Future<Output = Result<Ended, Exit>>) -> Result<Exit, Exit> {
+    pub(super) fn run(
+        &self,
+        work: impl Future<Output = Result<Ended, Exit>>,
+    ) -> Result<Exit, Exit> {
         let ended = block_on(work).unwrap_or_else(|fault| {
             complain(&format!("cannot start: {fault}"));
             Err(Exit::Failed)
@@ -173,7 +196,11 @@ impl<'a> Publisher<'a> {
 
     /// How a document is judged that `--sign` may sign later: else it must be signed already, where that is asked for.
     pub(super) fn reader(&self) -> &Judge {
-        if self.options.sign.is_some() { &self.unsigned } else { &self.judge }
+        if self.options.sign.is_some() {
+            &self.unsigned
+        } else {
+            &self.judge
+        }
     }
 
     /// Reads what is published; what stands in the way is told.
@@ -184,13 +211,21 @@ impl<'a> Publisher<'a> {
             Err(fault) if self.target.may_be_missing(&fault) => (None, Some(fault)),
             Err(fault) => return Err(failed(&fault)),
         };
-        let earlier = if published.is_none() { Some(self.target.earlier().await) } else { None };
+        let earlier = if published.is_none() {
+            Some(self.target.earlier().await)
+        } else {
+            None
+        };
         Ok(Before::of(published, earlier, denied, &self.unsigned))
     }
 
     /// Says that nothing is to be done.
     pub(super) fn already(&self, before: &Before) -> Ended {
-        print(format!("{}: this is what is published already{}\n", self.target, before.numbered()));
+        print(format!(
+            "{}: this is what is published already{}\n",
+            self.target,
+            before.numbered()
+        ));
         Ended::Already(before.document.clone())
     }
 
@@ -204,24 +239,43 @@ impl<'a> Publisher<'a> {
         };
         let (_, document) = self.reader().examine(&name, &proposal.text, now);
         let given = document.as_ref().and_then(|document| document.serial);
-        let text = renumbered(&proposal.text, given, before, proposal.keeps_signature).map_err(refused)?;
+        let text =
+            renumbered(&proposal.text, given, before, proposal.keeps_signature).map_err(refused)?;
         let (report, document) = self.reader().examine(&name, &text, now);
         report.tell();
         if let Some(unfit) = report.unfit() {
-            let renewal = if report.has_only_expired() { self.renewal } else { "" };
+            let renewal = if report.has_only_expired() {
+                self.renewal
+            } else {
+                ""
+            };
             return Err(refused(format!("{unfit}{renewal}")));
         }
         let document = document.ok_or_else(|| refused("its serial could not be set".to_owned()))?;
-        let draft = Draft { name: name.clone(), text, document, now };
+        let draft = Draft {
+            name: name.clone(),
+            text,
+            document,
+            now,
+        };
 
         let diff = Diff::of(&before.document, &draft.document);
         let mut concerns = proposal.concerns;
-        concerns.extend(concerns::of(before, given, &draft, !report.faults.is_empty(), self.sign().is_some()));
+        concerns.extend(concerns::of(
+            before,
+            given,
+            &draft,
+            !report.faults.is_empty(),
+            self.sign().is_some(),
+        ));
         show(&self.target, before, &draft, &diff, &concerns);
         if self.options.dry_run {
             print("nothing was written: --dry-run\n");
             // What would be replaced was not seen: no difference was shown that anybody could rely on.
-            return before.denied.as_ref().map_or(Ok(Ended::Shown), |fault| Err(failed(fault)));
+            return before
+                .denied
+                .as_ref()
+                .map_or(Ok(Ended::Shown), |fault| Err(failed(fault)));
         }
         if !self.options.yes {
             confirm(&self.target, &concerns)?;
@@ -240,7 +294,10 @@ impl<'a> Publisher<'a> {
         }
         let (limit, why) = self.target.limit();
         if last.len() > limit {
-            return Err(refused(format!("it has {} bytes, more than {limit}, {why}", last.len())));
+            return Err(refused(format!(
+                "it has {} bytes, more than {limit}, {why}",
+                last.len()
+            )));
         }
         write::write(&self.target, before, &draft, &last).await?;
         Ok(Ended::Published(draft.document))
@@ -248,7 +305,12 @@ impl<'a> Publisher<'a> {
 }
 
 /// The document with the serial that comes next, or as it is where it carries none or its signature is to be kept.
-fn renumbered(text: &[u8], own: Option<Serial>, before: &Before, keep: bool) -> Result<Vec<u8>, String> {
+fn renumbered(
+    text: &[u8],
+    own: Option<Serial>,
+    before: &Before,
+    keep: bool,
+) -> Result<Vec<u8>, String> {
     if document::form(text) != Form::Json {
         return match before.serial {
             None => Ok(text.to_vec()),
@@ -285,7 +347,9 @@ fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: 
     let new = titled(&draft.document);
     let head = match &before.published {
         None if before.denied.is_some() && matches!(before.earlier, Some(Earlier::Unknown)) => {
-            format!("{target}: what is published there cannot be read; if nothing is, this makes {new}")
+            format!(
+                "{target}: what is published there cannot be read; if nothing is, this makes {new}"
+            )
         }
         None if !matches!(before.earlier, Some(Earlier::Unknown)) => {
             format!("{target}: what was published there was deleted; this makes {new}")
@@ -294,7 +358,11 @@ fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: 
         Some(_) if before.unreadable.is_some() => format!("{target}: {new}"),
         Some(_) => format!("{target}: {} -> {new}", titled(&before.document)),
     };
-    let changes = if diff.is_empty() { "  no key changes\n".to_owned() } else { diff.render(colour()) };
+    let changes = if diff.is_empty() {
+        "  no key changes\n".to_owned()
+    } else {
+        diff.render(colour())
+    };
     print(format!("{head}\n{changes}"));
     if before.denied.is_some() {
         print(
@@ -309,7 +377,9 @@ fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: 
              document a `serial` above the highest that `authkeysctl fleet` shows.\n",
         );
     }
-    concerns.iter().for_each(|concern| complain(&format!("warning: {concern}")));
+    concerns
+        .iter()
+        .for_each(|concern| complain(&format!("warning: {concern}")));
 }
 
 /// Asks on the terminal; where there is none, what needs no second look goes on.
@@ -319,12 +389,18 @@ fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
         if concerns.is_empty() {
             return Ok(());
         }
-        complain("nothing was written: there is no terminal to ask on; --yes publishes in spite of the warnings");
+        complain(
+            "nothing was written: there is no terminal to ask on; --yes publishes in spite of the warnings",
+        );
         return Err(Exit::Failed);
     };
     let mut answer = String::new();
-    let asked = write!(terminal, "Publish this at {}? [y/N] ", one_line(&target.to_string()))
-        .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
+    let asked = write!(
+        terminal,
+        "Publish this at {}? [y/N] ",
+        one_line(&target.to_string())
+    )
+    .and_then(|()| BufReader::new(&terminal).read_line(&mut answer));
     if asked.is_ok() && ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
         return Ok(());
     }
@@ -344,6 +420,11 @@ pub(super) fn titled(document: &Document) -> String {
 
 /// Tells why a call failed. The services' remedies speak of a node's configuration.
 pub(super) fn failed(fault: &FetchError) -> Exit {
-    complain(&fault.to_string().replace("`source`", "the target").replace("; the keys in force stay", ""));
+    complain(
+        &fault
+            .to_string()
+            .replace("`source`", "the target")
+            .replace("; the keys in force stay", ""),
+    );
     fault.class.into()
 }

@@ -31,23 +31,32 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     publisher.run(publish(options, &publisher, &bytes))
 }
 
-async fn publish(options: &Options, publisher: &Publisher<'_>, bytes: &[u8]) -> Result<Ended, Exit> {
+async fn publish(
+    options: &Options,
+    publisher: &Publisher<'_>,
+    bytes: &[u8],
+) -> Result<Ended, Exit> {
     let name = shown(&options.document);
     // With --sign a signature that is there is replaced, whatever it is worth.
     let split = Envelope::split(bytes).ok();
     let resign = publisher.sign().is_some();
-    let given =
-        split.filter(|_| resign && document::form(bytes) != Form::Text).map_or(bytes, |envelope| envelope.payload);
+    let given = split
+        .filter(|_| resign && document::form(bytes) != Form::Text)
+        .map_or(bytes, |envelope| envelope.payload);
     let (report, document) = publisher.reader().examine(&name, given, clock());
     let unfit = report.unfit();
     let Some(document) = document.filter(|_| unfit.is_none()) else {
         report.tell();
-        complain(&format!("{name} is not published: {}", unfit.unwrap_or_default()));
+        complain(&format!(
+            "{name} is not published: {}",
+            unfit.unwrap_or_default()
+        ));
         return Err(Exit::Failed);
     };
     let before = publisher.look().await?;
-    let keeps_signature =
-        !resign && document::form(given) == Form::Json && split.is_some_and(|envelope| envelope.signature.is_some());
+    let keeps_signature = !resign
+        && document::form(given) == Form::Json
+        && split.is_some_and(|envelope| envelope.signature.is_some());
     let is_published = match &before.published {
         Some(published) if keeps_signature => published.bytes.as_slice() == given,
         _ => !keeps_signature && before.is(given, &document, publisher.sign()),
@@ -55,6 +64,11 @@ async fn publish(options: &Options, publisher: &Publisher<'_>, bytes: &[u8]) -> 
     if is_published {
         return Ok(publisher.already(&before));
     }
-    let proposal = Proposal { name, text: given.to_vec(), keeps_signature, concerns: Vec::new() };
+    let proposal = Proposal {
+        name,
+        text: given.to_vec(),
+        keeps_signature,
+        concerns: Vec::new(),
+    };
     publisher.publish(&before, proposal).await
 }

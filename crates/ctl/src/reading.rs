@@ -64,10 +64,13 @@ impl Origin {
             Self::Place(place) => place,
         };
         let archive = Archive::new(place.clone());
-        let found =
-            progress::shown(&format!("reading {place}"), archive.read()).await.map_err(|fault| failed(&fault))?;
+        let found = progress::shown(&format!("reading {place}"), archive.read())
+            .await
+            .map_err(|fault| failed(&fault))?;
         let notes = found.beside.iter().map(|(stage, version)| {
-            format!("nodes take the keys of {stage} too, version {version}; ?stages={stage} shows it")
+            format!(
+                "nodes take the keys of {stage} too, version {version}; ?stages={stage} shows it"
+            )
         });
         Ok(Found {
             bytes: found.published.bytes,
@@ -85,15 +88,16 @@ impl Origin {
             Self::File(_) => {
                 let mut found = self.read().await?;
                 if let Some(changed) = found.published.filter(|changed| *changed > at) {
-                    found
-                        .notes
-                        .push(format!("the file was last changed at {changed}; what it held before is not known"));
+                    found.notes.push(format!(
+                        "the file was last changed at {changed}; what it held before is not known"
+                    ));
                 }
                 return Ok(found);
             }
         };
         let archive = Archive::new(place.clone());
-        let listed = progress::shown(&format!("listing {place}"), archive.versions(Reach::At(at))).await;
+        let listed =
+            progress::shown(&format!("listing {place}"), archive.versions(Reach::At(at))).await;
         let versions = listed.map_err(|fault| failed(&fault))?;
         let refused = |why: String| {
             complain(&format!("{place}: {why}"));
@@ -102,32 +106,46 @@ impl Origin {
         let version = match published_at(&versions.list, at) {
             PublishedAt::Version(version) => version.clone(),
             PublishedAt::Deleted(marker) => {
-                let since = marker.published.map(|since| format!(" since {since}")).unwrap_or_default();
+                let since = marker
+                    .published
+                    .map(|since| format!(" since {since}"))
+                    .unwrap_or_default();
                 return Err(refused(format!(
                     "nothing was published there at {at}: it had been deleted{since}; nodes went on with what they had"
                 )));
             }
             PublishedAt::Before(first) => {
                 let why = ends(place, &versions);
-                return Err(refused(format!("the first version that is kept was made at {first}, after {at}; {why}")));
+                return Err(refused(format!(
+                    "the first version that is kept was made at {first}, after {at}; {why}"
+                )));
             }
             PublishedAt::Unknown => {
-                return Err(refused("no version is kept there, and when was never told".to_owned()));
+                return Err(refused(
+                    "no version is kept there, and when was never told".to_owned(),
+                ));
             }
         };
         let mut found = read_version(&archive, &version).await?;
         if matches!(place.url, SourceUrl::Secret { .. }) {
-            found
-                .notes
-                .push("Secrets Manager tells when a version was made, not when it became the current one".to_owned());
+            found.notes.push(
+                "Secrets Manager tells when a version was made, not when it became the current one"
+                    .to_owned(),
+            );
         }
         Ok(found)
     }
 }
 
 /// One version that was listed.
-pub(crate) async fn read_version(archive: &Archive, version: &StoredVersion) -> Result<Found, Exit> {
-    let published = archive.read_version(version).await.map_err(|fault| failed(&fault))?;
+pub(crate) async fn read_version(
+    archive: &Archive,
+    version: &StoredVersion,
+) -> Result<Found, Exit> {
+    let published = archive
+        .read_version(version)
+        .await
+        .map_err(|fault| failed(&fault))?;
     Ok(Found {
         bytes: published.bytes,
         version: Some(version.id.clone()),
@@ -145,7 +163,8 @@ pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
         }
         (_, SourceUrl::S3 { .. }) => "this is the first version that the bucket keeps".to_owned(),
         (_, SourceUrl::Secret { .. }) => {
-            "Secrets Manager keeps about 100 versions, and older ones only while they have a stage".to_owned()
+            "Secrets Manager keeps about 100 versions, and older ones only while they have a stage"
+                .to_owned()
         }
         (_, SourceUrl::Parameter { .. }) => match versions.list.last() {
             Some(first) if first.id != "1" => "a parameter keeps its last 100 versions".to_owned(),
@@ -157,11 +176,18 @@ pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
 
 fn read_file(path: &Path) -> Result<Found, Exit> {
     let bytes = input::read(path)?;
-    Ok(Found { bytes, version: None, published: changed(path), notes: Vec::new() })
+    Ok(Found {
+        bytes,
+        version: None,
+        published: changed(path),
+        notes: Vec::new(),
+    })
 }
 
 /// When a file was changed last.
 pub(crate) fn changed(path: &Path) -> Option<Timestamp> {
     let changed = std::fs::metadata(path).ok()?.modified().ok()?;
-    Timestamp::try_from(changed).ok().and_then(|changed| Timestamp::from_second(changed.as_second()).ok())
+    Timestamp::try_from(changed)
+        .ok()
+        .and_then(|changed| Timestamp::from_second(changed.as_second()).ok())
 }

@@ -4,7 +4,9 @@
 use clap::Args;
 
 use super::keys::read_line;
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm};
+use super::publication::{
+    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm,
+};
 use super::{Exit, complain};
 use authkeys_core::document;
 use authkeys_core::key::identify;
@@ -78,9 +80,17 @@ async fn edit(
     which: &[Which],
     min_keys: usize,
 ) -> Result<Ended, Exit> {
-    let text = if options.json { TextForm::ToJson } else { TextForm::Refuse };
+    let text = if options.json {
+        TextForm::ToJson
+    } else {
+        TextForm::Refuse
+    };
     let editable = Editable::published(publisher, before, text)?;
-    let unlisted = if options.unlisted { Unlisted::Revoke } else { Unlisted::Refuse };
+    let unlisted = if options.unlisted {
+        Unlisted::Revoke
+    } else {
+        Unlisted::Refuse
+    };
     let revocation = revoke(&before.document, &editable.places, which, unlisted);
     let refused = |why: &str| {
         complain(&format!("{}: {why}; nothing was written", publisher.target));
@@ -88,12 +98,19 @@ async fn edit(
     };
     if !revocation.unmatched.is_empty() {
         let names: Vec<String> = revocation.unmatched.iter().map(Which::to_string).collect();
-        let how = if revocation.unmatched.iter().any(|which| matches!(which, Which::Key(_))) {
+        let how = if revocation
+            .unmatched
+            .iter()
+            .any(|which| matches!(which, Which::Key(_)))
+        {
             "; --unlisted revokes a key that only nodes have"
         } else {
             ""
         };
-        return Err(refused(&format!("no key there matches {}{how}", names.join(", "))));
+        return Err(refused(&format!(
+            "no key there matches {}{how}",
+            names.join(", ")
+        )));
     }
     for fingerprint in &revocation.already {
         complain(&format!("{fingerprint} is already revoked there"));
@@ -101,7 +118,9 @@ async fn edit(
     if revocation.edits.is_empty() && options.renewal.expires.is_none() {
         return Ok(publisher.already(before));
     }
-    let text = editable.edited(&revocation.edits).and_then(|text| options.renewal.renewed(text));
+    let text = editable
+        .edited(&revocation.edits)
+        .and_then(|text| options.renewal.renewed(text));
     let text = text.map_err(|why| refused(&why))?;
     let mut concerns = editable.concerns;
     let after = document::parse(&text, publisher.judge.rules());
@@ -113,5 +132,15 @@ async fn edit(
         ));
     }
     let name = publisher.target.to_string();
-    publisher.publish(before, Proposal { name, text, keeps_signature: false, concerns }).await
+    publisher
+        .publish(
+            before,
+            Proposal {
+                name,
+                text,
+                keeps_signature: false,
+                concerns,
+            },
+        )
+        .await
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::publication::{Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, failed, titled};
+use super::publication::{
+    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, failed, titled,
+};
 use super::{Exit, complain, print, progress};
 use authkeys_aws::target::stored::{Archive, Reach};
 use authkeys_core::document::{self, Document, Form};
@@ -65,7 +67,11 @@ async fn roll_back(
         complain(&format!("{pinned}: {why}; nothing was written"));
         Exit::Failed
     };
-    let found = progress::shown(&format!("reading {pinned}"), Archive::new(pinned.clone()).read()).await;
+    let found = progress::shown(
+        &format!("reading {pinned}"),
+        Archive::new(pinned.clone()).read(),
+    )
+    .await;
     let found = found.map_err(|fault| failed(&fault))?.published;
     let rules = publisher.judge.rules();
     let old = document::parse(&found.bytes, rules).map_err(|fault| refused(&chain(&fault)))?;
@@ -82,35 +88,74 @@ async fn roll_back(
     let mut revoked = since_revoked(&old, &between, &before.document);
     for fingerprint in &options.readmit {
         if !revoked.remove(fingerprint) {
-            return Err(refused(&format!("{fingerprint} was not revoked since then; leave --readmit out")));
+            return Err(refused(&format!(
+                "{fingerprint} was not revoked since then; leave --readmit out"
+            )));
         }
     }
     let text = text(publisher, &found.bytes, &old, &revoked, &mut concerns);
-    let text = text.and_then(|text| options.renewal.renewed(text)).map_err(|why| refused(&why))?;
+    let text = text
+        .and_then(|text| options.renewal.renewed(text))
+        .map_err(|why| refused(&why))?;
     let again = document::parse(&text, rules).map_err(|fault| refused(&chain(&fault)))?;
     let same = document::form(&text) == document::form(before.payload());
-    if same && before.is(&text, &Document { serial: None, ..again }, publisher.sign()) {
+    if same
+        && before.is(
+            &text,
+            &Document {
+                serial: None,
+                ..again
+            },
+            publisher.sign(),
+        )
+    {
         return Ok(publisher.already(before));
     }
-    print(format!("the key set of {}, version {}\n", titled(&old), found.version.label));
+    print(format!(
+        "the key set of {}, version {}\n",
+        titled(&old),
+        found.version.label
+    ));
     let name = pinned.to_string();
-    publisher.publish(before, Proposal { name, text, keeps_signature: false, concerns }).await
+    publisher
+        .publish(
+            before,
+            Proposal {
+                name,
+                text,
+                keeps_signature: false,
+                concerns,
+            },
+        )
+        .await
 }
 
 /// The documents that were published after a version, the newest first; the error says why they cannot be read.
 async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Document>, String> {
     let archive = publisher.target.archive();
-    let listed = progress::shown(&format!("listing {}", publisher.target), archive.versions(Reach::All)).await;
+    let listed = progress::shown(
+        &format!("listing {}", publisher.target),
+        archive.versions(Reach::All),
+    )
+    .await;
     let versions = listed.map_err(|fault| fault.to_string())?.list;
     let is_it = |stored: &StoredVersion| stored.id == version;
     if !versions.iter().any(is_it) {
-        return Err(format!("version {version} is not among those that are listed"));
+        return Err(format!(
+            "version {version} is not among those that are listed"
+        ));
     }
     let mut documents = Vec::new();
-    for stored in versions.iter().take_while(|stored| !is_it(stored)).filter(|stored| stored.kind == Kind::Document) {
+    for stored in versions
+        .iter()
+        .take_while(|stored| !is_it(stored))
+        .filter(|stored| stored.kind == Kind::Document)
+    {
         let reading = archive.read_version(stored);
         let words = format!("reading {}, version {}", publisher.target, stored.id);
-        let found = progress::shown(&words, reading).await.map_err(|fault| fault.to_string())?;
+        let found = progress::shown(&words, reading)
+            .await
+            .map_err(|fault| fault.to_string())?;
         // What nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }
@@ -126,7 +171,9 @@ fn text(
     concerns: &mut Vec<String>,
 ) -> Result<Vec<u8>, String> {
     if document::form(bytes) == Form::Text {
-        let Some(first) = revoked.first() else { return Ok(bytes.to_vec()) };
+        let Some(first) = revoked.first() else {
+            return Ok(bytes.to_vec());
+        };
         return Err(format!(
             "it is authorized_keys text, which cannot keep {first} and others out that were revoked since"
         ));

@@ -83,7 +83,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 
 /// The bytes, unless they are nobody's business.
 fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
-    if let Err(fault @ document::Refused::PrivateKey(_)) = document::parse(&found.bytes, &Rules::default()) {
+    if let Err(fault @ document::Refused::PrivateKey(_)) =
+        document::parse(&found.bytes, &Rules::default())
+    {
         complain(&format!("{name} is not printed: {}", chain(&fault)));
         return Err(Exit::Failed);
     }
@@ -92,7 +94,11 @@ fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
     } else {
         print_bytes(&found.bytes)
     };
-    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+    if printed {
+        Ok(Exit::Good)
+    } else {
+        Err(Exit::Failed)
+    }
 }
 
 fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Result<Exit, Exit> {
@@ -110,27 +116,57 @@ fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Resu
         report.keep_keys_of(user);
     }
     let printed = if options.json {
-        let (stored_version, published, account) = (&found.version, &found.published, &options.account);
-        print_json(&Shape { report: &report, stored_version, published, at, account, notes: &found.notes })
+        let (stored_version, published, account) =
+            (&found.version, &found.published, &options.account);
+        print_json(&Shape {
+            report: &report,
+            stored_version,
+            published,
+            at,
+            account,
+            notes: &found.notes,
+        })
     } else {
-        found.notes.iter().for_each(|note| complain(&format!("note: {note}")));
+        found
+            .notes
+            .iter()
+            .for_each(|note| complain(&format!("note: {note}")));
         print(render(options, &report, &document, found, at))
     };
     if let Some(fault) = &report.signature_fault {
         complain(&format!("{name}: {fault}"));
         return Err(Exit::Failed);
     }
-    if printed { Ok(Exit::Good) } else { Err(Exit::Failed) }
+    if printed {
+        Ok(Exit::Good)
+    } else {
+        Err(Exit::Failed)
+    }
 }
 
-fn render(options: &Options, report: &Report, document: &Document, found: &Found, at: Timestamp) -> String {
+fn render(
+    options: &Options,
+    report: &Report,
+    document: &Document,
+    found: &Found,
+    at: Timestamp,
+) -> String {
     let mut text = format!("{}: {}\n", report.document, titled(document));
-    let when = |time: Timestamp| if options.at.is_some() { time.to_string() } else { findings::when(time, at) };
+    let when = |time: Timestamp| {
+        if options.at.is_some() {
+            time.to_string()
+        } else {
+            findings::when(time, at)
+        }
+    };
     for (fact, value) in [
         ("version", found.version.clone()),
         ("published", found.published.map(when)),
         ("at", options.at.map(|at| at.to_string())),
-        ("audience", document.audience.as_ref().map(ToString::to_string)),
+        (
+            "audience",
+            document.audience.as_ref().map(ToString::to_string),
+        ),
         ("expires", document.expires.map(when)),
         ("digest", Some(document.digest.to_string())),
         ("signed", report.signed_by()),
@@ -141,19 +177,30 @@ fn render(options: &Options, report: &Report, document: &Document, found: &Found
         }
     }
     let keys = findings::judge(document, at);
-    let in_force = keys.iter().filter(|judged| judged.state == State::InForce).count();
+    let in_force = keys
+        .iter()
+        .filter(|judged| judged.state == State::InForce)
+        .count();
     let _ = writeln!(text, "{}, {in_force} in force", counted(keys.len(), "key"));
     if !keys.is_empty() {
         text.push_str(&table::keys(&keys, colour()));
     }
     if !document.revoked.is_empty() {
-        let _ = writeln!(text, "{} revoked", counted(document.revoked.len(), "fingerprint"));
+        let _ = writeln!(
+            text,
+            "{} revoked",
+            counted(document.revoked.len(), "fingerprint")
+        );
     }
     for revoked in &document.revoked {
         let _ = writeln!(text, "  {revoked}");
     }
     for bad in &document.left_out {
-        let _ = writeln!(text, "  ! line {} is left out by nodes: {}", bad.line, bad.reason);
+        let _ = writeln!(
+            text,
+            "  ! line {} is left out by nodes: {}",
+            bad.line, bad.reason
+        );
     }
     text
 }

@@ -28,7 +28,9 @@ pub(super) enum SignError {
     #[error("only JSON documents can be signed; write it as JSON, version 1")]
     Form,
     /// The signature would not begin a line.
-    #[error("it does not end in a line feed, so that no signature can follow it; add one at its end")]
+    #[error(
+        "it does not end in a line feed, so that no signature can follow it; add one at its end"
+    )]
     LineFeed,
     /// Nodes that check signatures would refuse it.
     #[error(
@@ -69,7 +71,10 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     report.tell();
     let unfit = report.unfit();
     let Some(document) = document.filter(|_| unfit.is_none()) else {
-        complain(&format!("{name} is not signed: {}", unfit.unwrap_or_default()));
+        complain(&format!(
+            "{name} is not signed: {}",
+            unfit.unwrap_or_default()
+        ));
         return Err(Exit::Failed);
     };
     let told = |fault: SignError| {
@@ -97,14 +102,24 @@ pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
         return Err(SignError::LineFeed);
     }
     // Before a prompt for a passphrase, and in clearer words than ssh-keygen has for it.
-    File::open(key).map_err(|source| SignError::Key { path: key.to_owned(), source })?;
-    let directory = tempfile::Builder::new().prefix("authkeysctl-").tempdir().map_err(SignError::Temporary)?;
+    File::open(key).map_err(|source| SignError::Key {
+        path: key.to_owned(),
+        source,
+    })?;
+    let directory = tempfile::Builder::new()
+        .prefix("authkeysctl-")
+        .tempdir()
+        .map_err(SignError::Temporary)?;
     let file = directory.path().join("document");
-    File::create_new(&file).and_then(|mut file| file.write_all(payload)).map_err(SignError::Temporary)?;
+    File::create_new(&file)
+        .and_then(|mut file| file.write_all(payload))
+        .map_err(SignError::Temporary)?;
     keygen(key, &file)?;
     let mut signature = Vec::new();
     let found = File::open(directory.path().join("document.sig"));
-    found.and_then(|found| found.take(MAX_SIGNATURE).read_to_end(&mut signature)).map_err(SignError::Temporary)?;
+    found
+        .and_then(|found| found.take(MAX_SIGNATURE).read_to_end(&mut signature))
+        .map_err(SignError::Temporary)?;
     Ok([payload, &signature].concat())
 }
 
@@ -114,7 +129,9 @@ pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     beside.push(".pub");
     [key, Path::new(&beside)].into_iter().find_map(|path| {
         let content = bounded::read(path, MAX_SIGNATURE).ok()??.content;
-        content.split(|b| *b == b'\n').find_map(|line| identify(line).map(|found| found.key))
+        content
+            .split(|b| *b == b'\n')
+            .find_map(|line| identify(line).map(|found| found.key))
     })
 }
 
@@ -131,7 +148,11 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
         .stdin(terminal.map_or_else(|_| Stdio::null(), Stdio::from))
         .stdout(Stdio::null())
         // "Confirm user presence" must be seen while it waits.
-        .stderr(if watched { Stdio::inherit() } else { Stdio::piped() })
+        .stderr(if watched {
+            Stdio::inherit()
+        } else {
+            Stdio::piped()
+        })
         .output()
         .map_err(SignError::Run)?;
     if output.status.success() {
@@ -139,8 +160,11 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     // Its warning of a key that others can read comes in a frame.
-    let said: Vec<&str> =
-        said.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('@')).collect();
+    let said: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('@'))
+        .collect();
     let why = match (said.is_empty(), watched) {
         (false, _) if said.iter().any(|line| line.contains("incorrect passphrase")) => {
             "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and name its .pub file"
@@ -156,6 +180,10 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Exit> {
     replace(path, bytes).map_err(|fault| {
         complain(&format!("cannot write {}: {fault}", path.display()));
-        if fault.kind() == io::ErrorKind::PermissionDenied { Exit::Denied } else { Exit::Failed }
+        if fault.kind() == io::ErrorKind::PermissionDenied {
+            Exit::Denied
+        } else {
+            Exit::Failed
+        }
     })
 }

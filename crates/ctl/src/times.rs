@@ -46,7 +46,13 @@ mod tests {
         ] {
             assert_eq!(moment(text), Ok(nine), "{text}");
         }
-        for text in ["", "2026-12-01", "2026-12-01T09:00", "tomorrow", "2026-12-01T10:00[Nowhere/City]"] {
+        for text in [
+            "",
+            "2026-12-01",
+            "2026-12-01T09:00",
+            "tomorrow",
+            "2026-12-01T10:00[Nowhere/City]",
+        ] {
             assert!(moment(text).is_err(), "{text}");
         }
     }
@@ -60,7 +66,11 @@ mod tests {
             ("2w", "2026-11-15T09:00:00Z"),
             ("1mo", "2026-12-01T09:00:00Z"),
         ] {
-            assert_eq!(end_of(from, period(text).unwrap()), Some(end.parse().unwrap()), "{text}");
+            assert_eq!(
+                end_of(from, period(text).unwrap()),
+                Some(end.parse().unwrap()),
+                "{text}"
+            );
         }
         for text in ["", "30", "-1d", "0s", "soon"] {
             assert!(period(text).is_err(), "{text}");

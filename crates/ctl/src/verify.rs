@@ -26,8 +26,16 @@ pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
     let name = shown(&options.document);
     match signer(&bytes, &signers, clock()) {
         Ok((who, key)) => {
-            let line = format!("{name}: good signature by {who}, {} {}", key.kind(), key.fingerprint());
-            Ok(if print(one_line(&line) + "\n") { Exit::Good } else { Exit::Failed })
+            let line = format!(
+                "{name}: good signature by {who}, {} {}",
+                key.kind(),
+                key.fingerprint()
+            );
+            Ok(if print(one_line(&line) + "\n") {
+                Exit::Good
+            } else {
+                Exit::Failed
+            })
         }
         Err(why) => {
             complain(&format!("{name}: {why}"));
@@ -52,11 +60,18 @@ pub(super) fn read_signers(
         failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
     })?;
     // ssh-keygen, too, reads a time without Z as this machine's.
-    let rules =
-        SignerRules { principals, zone: &TimeZone::system(), min_rsa_bits: min_rsa_bits.unwrap_or(MIN_RSA_BITS) };
+    let rules = SignerRules {
+        principals,
+        zone: &TimeZone::system(),
+        min_rsa_bits: min_rsa_bits.unwrap_or(MIN_RSA_BITS),
+    };
     Signers::parse(&found.content, &rules).map_err(|faults| {
         for fault in faults {
-            let line = if fault.line == 0 { String::new() } else { format!("{}:", fault.line) };
+            let line = if fault.line == 0 {
+                String::new()
+            } else {
+                format!("{}:", fault.line)
+            };
             complain(&format!("{}:{line} {fault}", path.display()));
         }
         Exit::Config
@@ -64,12 +79,22 @@ pub(super) fn read_signers(
 }
 
 /// Who signed a document, and with which key; or why it counts as unsigned.
-pub(super) fn signer(bytes: &[u8], signers: &Signers, now: Timestamp) -> Result<(String, KeyBlob), String> {
+pub(super) fn signer(
+    bytes: &[u8],
+    signers: &Signers,
+    now: Timestamp,
+) -> Result<(String, KeyBlob), String> {
     let key = signing_key(bytes)?.ok_or_else(|| {
-        let how = if document::form(bytes) == Form::Json { "" } else { "; only JSON documents can be" };
+        let how = if document::form(bytes) == Form::Json {
+            ""
+        } else {
+            "; only JSON documents can be"
+        };
         format!("it is not signed{how}: `authkeysctl sign` does it")
     })?;
-    let who = signers.admit(&key, now).map_err(|fault| fault.to_string())?;
+    let who = signers
+        .admit(&key, now)
+        .map_err(|fault| fault.to_string())?;
     Ok((who, key))
 }
 
@@ -79,6 +104,8 @@ pub(super) fn signing_key(bytes: &[u8]) -> Result<Option<KeyBlob>, String> {
         return Ok(None);
     }
     let envelope = Envelope::split(bytes).map_err(|fault| fault.to_string())?;
-    let key = envelope.signature.map(|signature| signed_by(envelope.payload, signature));
+    let key = envelope
+        .signature
+        .map(|signature| signed_by(envelope.payload, signature));
     key.transpose().map_err(|fault| fault.to_string())
 }

@@ -7,7 +7,9 @@ use authkeys_aws::client::Aws;
 use authkeys_aws::deliver::{ObjectPlace, ReportWriter};
 use authkeys_aws::source::Sources;
 use authkeys_core::caught::caught;
-use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, Part, SourceUrl, Stage, Versions};
+use authkeys_core::origin::{
+    Class, Fetch as _, FetchError, Fetched, Part, SourceUrl, Stage, Versions,
+};
 use authkeys_core::wire::{Answer, DocumentHead, Frame, Request};
 use zeroize::Zeroizing;
 
@@ -26,7 +28,11 @@ impl Default for Answers {
     fn default() -> Self {
         let sources = Sources::default();
         let aws = Arc::clone(sources.aws());
-        Self { reports: ReportWriter::new(Arc::clone(&aws)), aws, sources }
+        Self {
+            reports: ReportWriter::new(Arc::clone(&aws)),
+            aws,
+            sources,
+        }
     }
 }
 
@@ -49,14 +55,37 @@ impl Answers {
             Request::Fetch { url, known } => self.fetch(&url, known.as_ref()).await,
             Request::Instance { briefly } => {
                 let metadata = &self.aws.metadata;
-                let found = if briefly { metadata.instance_briefly().await } else { metadata.instance().await };
-                Ok(alone(found.map_or_else(Answer::NoInstance, Answer::Instance)))
+                let found = if briefly {
+                    metadata.instance_briefly().await
+                } else {
+                    metadata.instance().await
+                };
+                Ok(alone(
+                    found.map_or_else(Answer::NoInstance, Answer::Instance),
+                ))
             }
             Request::Tag { tags } => self.reports.tag(&tags).await.map(|()| alone(Answer::Done)),
-            Request::MayTag { keys } => Ok(alone(Answer::MayTag(self.reports.may_tag(keys).await?))),
-            Request::Put { bucket, key, region, encryption } => {
+            Request::MayTag { keys } => {
+                Ok(alone(Answer::MayTag(self.reports.may_tag(keys).await?)))
+            }
+            Request::Put {
+                bucket,
+                key,
+                region,
+                encryption,
+            } => {
                 let body = request.parts.into_iter().next().unwrap_or_default();
-                self.reports.put(&ObjectPlace { bucket, key, region, encryption }, body.to_vec()).await?;
+                self.reports
+                    .put(
+                        &ObjectPlace {
+                            bucket,
+                            key,
+                            region,
+                            encryption,
+                        },
+                        body.to_vec(),
+                    )
+                    .await?;
                 Ok(alone(Answer::Done))
             }
         }
@@ -66,7 +95,8 @@ impl Answers {
         let url = SourceUrl::parse(url).map_err(|error| FetchError {
             class: Class::Invalid,
             message: format!("{url}: {error}"),
-            remedy: "install the package again: authkeysd and authkeysd-fetch differ in version".to_owned(),
+            remedy: "install the package again: authkeysd and authkeysd-fetch differ in version"
+                .to_owned(),
         })?;
         match self.sources.fetch(&url, known).await? {
             Fetched::Unchanged => Ok((Answer::Unchanged, Vec::new())),
@@ -74,8 +104,16 @@ impl Answers {
                 let mut documents = Vec::new();
                 let mut parts = Vec::new();
                 for (stage, part) in [(Stage::Current, current)].into_iter().chain(further) {
-                    let Part { version, created, bytes } = part;
-                    documents.push(DocumentHead { stage, version, created });
+                    let Part {
+                        version,
+                        created,
+                        bytes,
+                    } = part;
+                    documents.push(DocumentHead {
+                        stage,
+                        version,
+                        created,
+                    });
                     parts.push(bytes);
                 }
                 Ok((Answer::Documents { documents }, parts))

@@ -23,15 +23,26 @@ pub(crate) fn give_up_privileges() -> io::Result<()> {
 
 fn leave_root() -> io::Result<()> {
     let (uid, gid) = somebody()?;
-    let cannot =
-        |fault| io::Error::other(format!("cannot become uid {uid}, gid {gid} ({fault}), and never runs as root"));
+    let cannot = |fault| {
+        io::Error::other(format!(
+            "cannot become uid {uid}, gid {gid} ({fault}), and never runs as root"
+        ))
+    };
     setgroups(&[gid]).map_err(cannot)?;
     setresgid(gid, gid, gid).map_err(cannot)?;
     setresuid(uid, uid, uid).map_err(cannot)?;
     let (uids, gids) = (getresuid()?, getresgid()?);
-    let left = [uids.real, uids.effective, uids.saved].iter().all(|id| *id == uid)
-        && [gids.real, gids.effective, gids.saved].iter().all(|id| *id == gid);
-    if left { Ok(()) } else { Err(io::Error::other("is still root, and never runs as root")) }
+    let left = [uids.real, uids.effective, uids.saved]
+        .iter()
+        .all(|id| *id == uid)
+        && [gids.real, gids.effective, gids.saved]
+            .iter()
+            .all(|id| *id == gid);
+    if left {
+        Ok(())
+    } else {
+        Err(io::Error::other("is still root, and never runs as root"))
+    }
 }
 
 fn somebody() -> io::Result<(Uid, Gid)> {
@@ -42,5 +53,8 @@ fn somebody() -> io::Result<(Uid, Gid)> {
             return Ok((user.uid, user.gid));
         }
     }
-    Err(io::Error::other(format!("there is no user {} or {} to run as, and it never runs as root", USERS[0], USERS[1])))
+    Err(io::Error::other(format!(
+        "there is no user {} or {} to run as, and it never runs as root",
+        USERS[0], USERS[1]
+    )))
 }

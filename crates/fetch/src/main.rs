@@ -34,7 +34,9 @@ fn main() -> ExitCode {
 
 fn run() -> io::Result<()> {
     identity::give_up_privileges()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let served = LocalSet::new().block_on(&runtime, serve());
     // A name server that does not answer must not keep the process.
     runtime.shutdown_background();
@@ -58,8 +60,10 @@ async fn serve() -> io::Result<()> {
             let (reader, writer) = UnixStream::from_std(stream)?.into_split();
             return server.serve(reader, writer).await;
         }
-        let reader = Receiver::from_owned_fd(input.as_fd().try_clone_to_owned()?).map_err(not_for_people)?;
-        let writer = Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?).map_err(not_for_people)?;
+        let reader =
+            Receiver::from_owned_fd(input.as_fd().try_clone_to_owned()?).map_err(not_for_people)?;
+        let writer = Sender::from_owned_fd(io::stdout().as_fd().try_clone_to_owned()?)
+            .map_err(not_for_people)?;
         server.serve(reader, writer).await
     };
     tokio::select! {
@@ -74,5 +78,7 @@ fn is_socket(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 fn not_for_people(_: io::Error) -> io::Error {
-    io::Error::other("this is a part of authkeysd, which starts it; to fetch a key set now, run `authkeysd sync`")
+    io::Error::other(
+        "this is a part of authkeysd, which starts it; to fetch a key set now, run `authkeysd sync`",
+    )
 }

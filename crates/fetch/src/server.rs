@@ -50,7 +50,9 @@ impl Server {
         let reading = async {
             while let Some(request) = next_request(&mut reader).await? {
                 if open.get() >= MAX_REQUESTS {
-                    return Err(io::Error::other(format!("more than {MAX_REQUESTS} requests at the same time")));
+                    return Err(io::Error::other(format!(
+                        "more than {MAX_REQUESTS} requests at the same time"
+                    )));
                 }
                 open.set(open.get() + 1);
                 let (work, sender, open) = (Rc::clone(&self.0), sender.clone(), Rc::clone(&open));
@@ -77,7 +79,11 @@ async fn next_request(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Optio
     loop {
         let count = reader.read(assembler.space()).await?;
         if count == 0 {
-            return if assembler.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if assembler.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
         }
         if let Some(frame) = assembler.filled(count).map_err(io::Error::other)? {
             return Ok(Some(frame));

@@ -44,17 +44,27 @@ pub enum FileError {
 
 impl FileError {
     fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { operation, path: path.to_owned(), source }
+        Self::Io {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// The error and its cause in one line, for whoever has named the file in front of it.
     pub fn beside(&self, named: &Path) -> String {
         match self {
-            Self::Kind { path, kind } if path == named => format!("it is a {kind}, not a regular file: move it away"),
+            Self::Kind { path, kind } if path == named => {
+                format!("it is a {kind}, not a regular file: move it away")
+            }
             Self::TooLarge { path, limit } if path == named => {
                 format!("it has more than {limit} bytes: is it the right file?")
             }
-            Self::Io { operation, path, source } if path == named => {
+            Self::Io {
+                operation,
+                path,
+                source,
+            } if path == named => {
                 format!("cannot {operation} it: {}: {source}", remedy(source))
             }
             Self::Io { source, .. } => format!("{self}: {source}"),
@@ -80,8 +90,13 @@ fn remedy(error: &io::Error) -> &'static str {
 /// Everything up to the limit; `None` when there is more.
 pub fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let expected = file.metadata().map_or(0, |found| found.len()).min(limit);
-    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
-    file.take(limit.saturating_add(1)).read_to_end(&mut content)?;
+    let mut content = Vec::with_capacity(
+        usize::try_from(expected)
+            .unwrap_or_default()
+            .saturating_add(1),
+    );
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
     let fits = u64::try_from(content.len()).is_ok_and(|length| length <= limit);
     Ok(fits.then_some(content))
 }
@@ -117,8 +132,7 @@ fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
 }
 
 /// What is wrong with a file that decides who may log in, when others can write it, and what to do.
-pub const OPEN: &str =
-    "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
+pub const OPEN: &str = "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
 
 /// Reads a file that decides who may log in, as [`read`] does; the error is one line that does not name it. What others
 /// than root and `user` can write is refused.
@@ -131,13 +145,20 @@ pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>
 
 /// The same of a file that is not read here; `false` also where that cannot be told.
 pub fn writable_by_others(path: &Path, user: u32) -> bool {
-    let owner = |path: &Path| path.metadata().ok().map(|found| (found.uid(), found.mode() & 0o7777));
+    let owner = |path: &Path| {
+        path.metadata()
+            .ok()
+            .map(|found| (found.uid(), found.mode() & 0o7777))
+    };
     let (file, directory) = (owner(path), owner(parent(path)));
-    file.zip(directory).is_some_and(|(file, directory)| open_to_others(file, directory, user))
+    file.zip(directory)
+        .is_some_and(|(file, directory)| open_to_others(file, directory, user))
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such file.
@@ -149,24 +170,42 @@ pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, FileError> {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(FileError::io("open", path, source)),
     };
-    let found = file.metadata().map_err(|source| FileError::io("look at", path, source))?;
+    let found = file
+        .metadata()
+        .map_err(|source| FileError::io("look at", path, source))?;
     if !found.is_file() {
         let kind = match FileType::from_raw_mode(found.mode()) {
             FileType::Directory => "directory",
             FileType::Fifo => "FIFO",
             _ => "device",
         };
-        return Err(FileError::Kind { path: path.to_owned(), kind });
+        return Err(FileError::Kind {
+            path: path.to_owned(),
+            kind,
+        });
     }
-    let too_large = || FileError::TooLarge { path: path.to_owned(), limit };
+    let too_large = || FileError::TooLarge {
+        path: path.to_owned(),
+        limit,
+    };
     if found.len() > limit {
         return Err(too_large());
     }
-    let content = all(file, limit).map_err(|source| FileError::io("read", path, source))?.ok_or_else(too_large)?;
+    let content = all(file, limit)
+        .map_err(|source| FileError::io("read", path, source))?
+        .ok_or_else(too_large)?;
     let directory = parent(path);
-    let directory = directory.metadata().map_err(|source| FileError::io("look at", directory, source))?;
+    let directory = directory
+        .metadata()
+        .map_err(|source| FileError::io("look at", directory, source))?;
     let directory = (directory.uid(), directory.mode() & 0o7777);
-    Ok(Some(Bounded { content, uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, directory }))
+    Ok(Some(Bounded {
+        content,
+        uid: found.uid(),
+        gid: found.gid(),
+        mode: found.mode() & 0o7777,
+        directory,
+    }))
 }
 
 #[cfg(test)]
@@ -178,13 +217,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         assert_eq!(read(&path, 4).unwrap(), None);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path).unwrap();
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(&path)
+            .unwrap();
         io::Write::write_all(&mut file, b"1234").unwrap();
         let found = read(&path, 4).unwrap().unwrap();
-        assert_eq!((found.content.as_slice(), found.mode), (&b"1234"[..], 0o640));
+        assert_eq!(
+            (found.content.as_slice(), found.mode),
+            (&b"1234"[..], 0o640)
+        );
         assert!(!found.writable_by_others(found.uid));
         assert!(matches!(read(&path, 3), Err(FileError::TooLarge { .. })));
-        assert!(matches!(read(directory.path(), 4), Err(FileError::Kind { kind: "directory", .. })));
+        assert!(matches!(
+            read(directory.path(), 4),
+            Err(FileError::Kind {
+                kind: "directory",
+                ..
+            })
+        ));
     }
 
     #[test]
@@ -192,6 +245,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fifo");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(matches!(read(&path, 4), Err(FileError::Kind { kind: "FIFO", .. })));
+        assert!(matches!(
+            read(&path, 4),
+            Err(FileError::Kind { kind: "FIFO", .. })
+        ));
     }
 }

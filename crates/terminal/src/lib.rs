@@ -77,16 +77,28 @@ pub fn run<C: Parser>(
     }
     let text = error.render().to_string();
     // What is missing stands in lines of its own, up to the first blank one.
-    let told: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let told: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
     let told = told.join(" ");
-    complain(program, &format!("{}; see `{program} --help`", told.strip_prefix("error: ").unwrap_or(&told)));
+    complain(
+        program,
+        &format!(
+            "{}; see `{program} --help`",
+            told.strip_prefix("error: ").unwrap_or(&told)
+        ),
+    );
     Exit::Usage
 }
 
 /// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file
 /// system, a name server without an answer) was given up already and is not waited for.
 pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(done)
@@ -102,7 +114,10 @@ pub fn print(program: &str, bytes: &[u8]) -> bool {
     let mut stdout = std::io::stdout();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(fault) if fault.kind() != std::io::ErrorKind::BrokenPipe => {
-            complain(program, &format!("cannot write to standard output: {fault}"));
+            complain(
+                program,
+                &format!("cannot write to standard output: {fault}"),
+            );
             false
         }
         _ => true,
@@ -132,11 +147,18 @@ pub fn print_json(program: &str, value: &impl Serialize) -> bool {
 /// Whether what is printed may have colours.
 pub fn colour() -> Colour {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted && std::io::stdout().is_terminal() { Colour::Yes } else { Colour::No }
+    if wanted && std::io::stdout().is_terminal() {
+        Colour::Yes
+    } else {
+        Colour::No
+    }
 }
 
 /// The time now, in milliseconds: what people and the status file need.
-#[expect(clippy::disallowed_methods, reason = "the one place where the programs read the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the programs read the clock"
+)]
 pub fn clock() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
@@ -159,11 +181,18 @@ mod tests {
     fn f37_what_hangs_beside_the_work_does_not_keep_the_command_from_ending() {
         let (begun, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
         let work = async move {
-            let hung = tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
-            tokio::time::timeout(Duration::from_millis(20), hung).await.is_err()
+            let hung =
+                tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
+            tokio::time::timeout(Duration::from_millis(20), hung)
+                .await
+                .is_err()
         };
         assert!(block_on(work).unwrap());
-        assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(9),
+            "{:?}",
+            begun.elapsed()
+        );
         drop(wake);
     }
 }

@@ -13,7 +13,9 @@ const AGAIN: &str = "AUTHKEYSD_TEST_AGAIN";
 /// The name by which the test program knows the test that `item` is, or is a closure of.
 pub fn test_name<T: ?Sized>(item: &T) -> &'static str {
     let path = std::any::type_name_of_val(item);
-    let function = path.split_once("::{{closure}}").map_or(path, |(function, _)| function);
+    let function = path
+        .split_once("::{{closure}}")
+        .map_or(path, |(function, _)| function);
     function.split_once("::").map_or(function, |(_, name)| name)
 }
 
@@ -33,7 +35,11 @@ pub fn in_own_process(body: impl FnOnce()) {
     if is_again(test) {
         return body();
     }
-    run(Command::new(std::env::current_exe().unwrap()).args(alone(test)), test).unwrap();
+    run(
+        Command::new(std::env::current_exe().unwrap()).args(alone(test)),
+        test,
+    )
+    .unwrap();
 }
 
 /// Runs the calling test, whose closure `body` is, in a mount namespace of its own: the machine's mounts stay as they are,
@@ -45,7 +51,9 @@ pub fn with_own_mounts(body: impl FnOnce()) {
     }
     if has_root_and(&["unshare", "mount", "umount"]) {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe().unwrap());
+        command
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(std::env::current_exe().unwrap());
         run(command.args(alone(test)), test).unwrap();
     }
 }
@@ -64,7 +72,11 @@ pub fn as_stranger(body: impl FnOnce()) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new(program);
-    command.current_dir("/").env("TMPDIR", "/tmp").uid(STRANGER).gid(STRANGER);
+    command
+        .current_dir("/")
+        .env("TMPDIR", "/tmp")
+        .uid(STRANGER)
+        .gid(STRANGER);
     if let Err(fault) = run(command.args(alone(test)), test) {
         skipped(&format!("uid {STRANGER} cannot run this program: {fault}"));
     }
@@ -73,11 +85,15 @@ pub fn as_stranger(body: impl FnOnce()) {
 /// Runs the test in its process, where it must pass; an error when that process cannot be started.
 fn run(command: &mut Command, test: &str) -> io::Result<()> {
     let output = command.env(AGAIN, test).stdin(Stdio::null()).output()?;
-    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let [stdout, stderr] =
+        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     print!("{stdout}");
     eprint!("{stderr}");
     // A name that matches no test would pass without having run anything.
     let ran = stdout.contains("test result: ok. 1 passed;");
-    assert!(output.status.success() && ran, "{test} failed in its own process, see above");
+    assert!(
+        output.status.success() && ran,
+        "{test} failed in its own process, see above"
+    );
     Ok(())
 }

@@ -25,11 +25,15 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     let tree = scratch().join("boxes").join(suite);
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
     let dir = std::env::temp_dir().join(format!("akd{}x{number}", std::process::id()));
-    for arguments in
-        [["tree".as_ref(), suite.as_ref(), tree.as_os_str()], ["boot".as_ref(), dir.as_os_str(), tree.as_ref()]]
-    {
-        let output =
-            Command::new(script()).args(arguments).stdin(Stdio::null()).output().expect("tests/lab/box.sh runs");
+    for arguments in [
+        ["tree".as_ref(), suite.as_ref(), tree.as_os_str()],
+        ["boot".as_ref(), dir.as_os_str(), tree.as_ref()],
+    ] {
+        let output = Command::new(script())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("tests/lab/box.sh runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         if output.status.code() == Some(CANNOT) {
             return skipped(stderr.trim());
@@ -45,7 +49,8 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     };
     // A thread of its own, because there is no way back.
     if let Err(panic) = std::thread::scope(|scope| scope.spawn(enter).join()) {
-        let (journal, _) = machine.tries("journalctl --no-pager -b -u authkeysd -u ssh -o short-precise | tail -n 60");
+        let (journal, _) = machine
+            .tries("journalctl --no-pager -b -u authkeysd -u ssh -o short-precise | tail -n 60");
         eprintln!("{journal}");
         std::panic::resume_unwind(panic);
     }
@@ -64,20 +69,29 @@ impl Drop for Machine {
 impl Machine {
     fn script(&self, words: &[&str]) -> Output {
         let mut command = Command::new(script());
-        command.arg(words[0]).arg(&self.dir).args(&words[1..]).stdin(Stdio::null());
+        command
+            .arg(words[0])
+            .arg(&self.dir)
+            .args(&words[1..])
+            .stdin(Stdio::null());
         command.output().expect("tests/lab/box.sh runs")
     }
 
     /// A path inside, as seen from here.
     pub fn path(&self, inside: &str) -> PathBuf {
-        self.dir.join("disk/root").join(inside.trim_start_matches('/'))
+        self.dir
+            .join("disk/root")
+            .join(inside.trim_start_matches('/'))
     }
 
     /// Runs a shell command inside: what it printed on both streams, and whether it ended well.
     pub fn tries(&self, command: &str) -> (String, bool) {
         let output = self.script(&["in", "sh", "-c", command]);
         let text = [output.stdout, output.stderr].concat();
-        (String::from_utf8_lossy(&text).trim_end().to_owned(), output.status.success())
+        (
+            String::from_utf8_lossy(&text).trim_end().to_owned(),
+            output.status.success(),
+        )
     }
 
     /// Runs a shell command inside that must end well: what it printed.
@@ -101,7 +115,11 @@ impl Machine {
         std::fs::create_dir_all(&libexec).unwrap();
         std::fs::copy(program("authkeysd"), self.path("/usr/bin/authkeysd")).unwrap();
         std::fs::copy(program("authkeysd-fetch"), libexec.join("authkeysd-fetch")).unwrap();
-        for unit in ["authkeysd.service", "authkeysd-fetch.service", "authkeysd-fetch.socket"] {
+        for unit in [
+            "authkeysd.service",
+            "authkeysd-fetch.service",
+            "authkeysd-fetch.socket",
+        ] {
             let text = std::fs::read(checkout().join("systemd").join(unit)).unwrap();
             self.write(&format!("/etc/systemd/system/{unit}"), text);
         }
@@ -110,7 +128,9 @@ impl Machine {
 
     /// Adds an account with a home.
     pub fn add_user(&self, user: &str) {
-        self.run(&format!("useradd --create-home --shell /bin/sh {user} && usermod --password '*' {user}"));
+        self.run(&format!(
+            "useradd --create-home --shell /bin/sh {user} && usermod --password '*' {user}"
+        ));
     }
 
     /// Whether the machine's sshd lets `user` in with `key`.
@@ -128,8 +148,24 @@ impl Machine {
     /// One try to log in, also while nobody is there yet.
     pub fn ssh(&self, user: &str, key: &Key) -> Output {
         Command::new("ssh")
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
-            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "IdentityAgent=none",
+            ])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "LogLevel=ERROR",
+            ])
             .args(["-o", "KexAlgorithms=curve25519-sha256"])
             .arg("-i")
             .arg(key.private())
@@ -171,7 +207,10 @@ impl Machine {
             if good {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "never: {command}: {text}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "never: {command}: {text}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

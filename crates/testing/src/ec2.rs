@@ -29,8 +29,11 @@ impl Call {
 
     /// The tags that a CreateTags call sets.
     pub fn tags(&self) -> BTreeMap<String, String> {
-        let value = |number: usize, part: &str| self.form.get(&format!("Tag.{number}.{part}")).cloned();
-        (1..).map_while(|number| Some((value(number, "Key")?, value(number, "Value")?))).collect()
+        let value =
+            |number: usize, part: &str| self.form.get(&format!("Tag.{number}.{part}")).cloned();
+        (1..)
+            .map_while(|number| Some((value(number, "Key")?, value(number, "Value")?)))
+            .collect()
     }
 }
 
@@ -64,7 +67,10 @@ impl Ec2Stub {
     /// Starts one without instances, on a free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stub = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let stub = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+        };
         let state = Arc::clone(&stub.state);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -107,7 +113,13 @@ impl Ec2Stub {
 
     /// The tags of an instance as they stand.
     pub fn tags(&self, instance: &str) -> BTreeMap<String, String> {
-        self.state.tags.lock().unwrap().get(instance).cloned().unwrap_or_default()
+        self.state
+            .tags
+            .lock()
+            .unwrap()
+            .get(instance)
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -119,7 +131,9 @@ fn serve(state: &State, stream: &TcpStream) {
         let (status, body) = refused.unwrap_or_else(|| good(state, &call));
         let length = body.len();
         let mut stream = stream;
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n"
+        );
         if stream.write_all((head + &body).as_bytes()).is_err() {
             return;
         }
@@ -128,14 +142,19 @@ fn serve(state: &State, stream: &TcpStream) {
 
 fn good(state: &State, call: &Call) -> (u16, String) {
     if call.is("DescribeInstances") {
-        let page = call.form.get("NextToken").map_or(0, |token| token.parse().unwrap());
+        let page = call
+            .form
+            .get("NextToken")
+            .map_or(0, |token| token.parse().unwrap());
         return (200, state.pages.lock().unwrap()[page].clone());
     }
     if call.form.contains_key("DryRun") {
         return (412, error("DryRunOperation"));
     }
     let mut tags = state.tags.lock().unwrap();
-    tags.entry(call.form["ResourceId.1"].clone()).or_default().extend(call.tags());
+    tags.entry(call.form["ResourceId.1"].clone())
+        .or_default()
+        .extend(call.tags());
     let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>";
     (200, body.to_owned())
 }
@@ -145,7 +164,10 @@ fn read(lines: &mut impl BufRead) -> Option<Call> {
     let mut first = true;
     loop {
         let mut line = String::new();
-        lines.read_line(&mut line).ok().filter(|length| *length > 0)?;
+        lines
+            .read_line(&mut line)
+            .ok()
+            .filter(|length| *length > 0)?;
         match line.trim_end().split_once(": ") {
             Some((name, value)) => drop(headers.insert(name.to_lowercase(), value.to_owned())),
             None if first => assert_eq!(line.trim_end(), "POST / HTTP/1.1"),
@@ -157,7 +179,10 @@ fn read(lines: &mut impl BufRead) -> Option<Call> {
     lines.read_exact(&mut body).ok()?;
     let text = |part: &str| percent_decode_str(part).decode_utf8().unwrap().into_owned();
     let body = String::from_utf8(body).unwrap();
-    let form = body.split('&').map(|pair| pair.split_once('=').unwrap()).map(|(name, value)| (text(name), text(value)));
+    let form = body
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap())
+        .map(|(name, value)| (text(name), text(value)));
     let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
     Some(Call {
         form: form.collect(),

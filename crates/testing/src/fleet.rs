@@ -13,9 +13,19 @@ pub const OLD: &str = "0a1b2c3d4e5f6789";
 
 /// A node with these tags of ours, the prefix left out, and its `Name`.
 pub fn node(id: &str, name: &str, tags: &[(&str, &str)]) -> Node {
-    let tags: Vec<(String, &str)> = tags.iter().map(|(key, value)| (format!("authkeysd:{key}"), *value)).collect();
+    let tags: Vec<(String, &str)> = tags
+        .iter()
+        .map(|(key, value)| (format!("authkeysd:{key}"), *value))
+        .collect();
     let ours = tags.iter().map(|(key, value)| (key.as_str(), *value));
-    TagNames::default().node(id, ours.chain([("Name", name), ("Role", "worker"), ("EC2KeyName", "workers")]))
+    TagNames::default().node(
+        id,
+        ours.chain([
+            ("Name", name),
+            ("Role", "worker"),
+            ("EC2KeyName", "workers"),
+        ]),
+    )
 }
 
 /// A node that reported a minute ago.
@@ -68,8 +78,13 @@ pub fn many(nodes: usize) -> Vec<Node> {
             19..=23 => ("ok", "workers/16", OLD, "2026-11-24T11:50:00Z", ""),
             _ => ("ok", "workers/17", NEW, "2026-11-24T11:59:30Z", ""),
         };
-        let tags =
-            [("status", status), ("keyset", key_set), ("digest", digest), ("synced", synced), ("detail", detail)];
+        let tags = [
+            ("status", status),
+            ("keyset", key_set),
+            ("digest", digest),
+            ("synced", synced),
+            ("detail", detail),
+        ];
         node(&id, &name, &tags)
     };
     (0..nodes).map(one).collect()

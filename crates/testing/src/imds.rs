@@ -55,8 +55,15 @@ impl Imds {
             token_life: Duration::from_secs(21_600),
             says: BTreeMap::new(),
         };
-        let state = State { manner: Mutex::new(manner), tokens: Mutex::default(), requests: Mutex::default() };
-        let imds = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let state = State {
+            manner: Mutex::new(manner),
+            tokens: Mutex::default(),
+            requests: Mutex::default(),
+        };
+        let imds = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::new(state),
+        };
         let state = Arc::clone(&imds.state);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -71,7 +78,10 @@ impl Imds {
     pub fn environment(&self) -> [(String, String); 2] {
         [
             ("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned()),
-            ("AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(), format!("http://{}", self.address)),
+            (
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT".to_owned(),
+                format!("http://{}", self.address),
+            ),
         ]
     }
 
@@ -101,19 +111,29 @@ fn serve(state: &State, stream: &TcpStream) {
         };
         let length = body.len();
         let mut stream = stream;
-        let sent = write!(stream, "HTTP/1.1 {status} X\r\n{extra}Content-Length: {length}\r\n\r\n{body}");
+        let sent = write!(
+            stream,
+            "HTTP/1.1 {status} X\r\n{extra}Content-Length: {length}\r\n\r\n{body}"
+        );
         if sent.is_err() {
             return;
         }
     }
 }
 
-fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String, String>) -> (u16, String, String) {
+fn answer(
+    state: &State,
+    manner: &Manner,
+    first: &str,
+    headers: &BTreeMap<String, String>,
+) -> (u16, String, String) {
     let plain = |body: String| (200, String::new(), body);
     let failed = |status| (status, String::new(), String::new());
     let mut tokens = state.tokens.lock().unwrap();
     if first == "PUT /latest/api/token" {
-        let life = headers.get("x-aws-ec2-metadata-token-ttl-seconds").and_then(|seconds| seconds.parse().ok());
+        let life = headers
+            .get("x-aws-ec2-metadata-token-ttl-seconds")
+            .and_then(|seconds| seconds.parse().ok());
         return match life {
             _ if headers.contains_key("x-forwarded-for") => failed(403),
             Some(seconds @ 1..=21_600) => {
@@ -121,13 +141,23 @@ fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String
                 let token = format!("token-{}", tokens.len());
                 let token = manner.says.get("token").cloned().unwrap_or(token);
                 tokens.insert(token.clone(), Instant::now() + life);
-                let ttl = manner.says.get("ttl").cloned().unwrap_or_else(|| life.as_secs().to_string());
-                (200, format!("x-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"), token)
+                let ttl = manner
+                    .says
+                    .get("ttl")
+                    .cloned()
+                    .unwrap_or_else(|| life.as_secs().to_string());
+                (
+                    200,
+                    format!("x-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n"),
+                    token,
+                )
             }
             _ => failed(400),
         };
     }
-    let good = headers.get("x-aws-ec2-metadata-token").and_then(|token| tokens.get(token));
+    let good = headers
+        .get("x-aws-ec2-metadata-token")
+        .and_then(|token| tokens.get(token));
     if good.is_none_or(|end| *end < Instant::now()) {
         return failed(401);
     }
@@ -153,7 +183,11 @@ fn answer(state: &State, manner: &Manner, first: &str, headers: &BTreeMap<String
 fn read(lines: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
     let mut line = || {
         let mut line = String::new();
-        lines.read_line(&mut line).ok().filter(|length| *length > 0).map(|_| line.trim_end().to_owned())
+        lines
+            .read_line(&mut line)
+            .ok()
+            .filter(|length| *length > 0)
+            .map(|_| line.trim_end().to_owned())
     };
     let first = line()?.strip_suffix(" HTTP/1.1")?.to_owned();
     let mut headers = BTreeMap::new();

@@ -22,7 +22,13 @@ pub enum KeyType {
 
 impl KeyType {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ed25519, Self::Rsa2048, Self::Ecdsa256, Self::Ecdsa384, Self::Ecdsa521];
+    pub const ALL: [Self; 5] = [
+        Self::Ed25519,
+        Self::Rsa2048,
+        Self::Ecdsa256,
+        Self::Ecdsa384,
+        Self::Ecdsa521,
+    ];
 
     fn arguments(self) -> [&'static str; 4] {
         match self {
@@ -70,8 +76,15 @@ impl Key {
             .stdin(Stdio::null())
             .output()
             .expect("ssh-keygen runs");
-        assert!(output.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&output.stderr));
-        let line = std::fs::read_to_string(file.with_extension("pub")).unwrap().trim_end().to_owned();
+        assert!(
+            output.status.success(),
+            "ssh-keygen: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let line = std::fs::read_to_string(file.with_extension("pub"))
+            .unwrap()
+            .trim_end()
+            .to_owned();
         Self { dir, line }
     }
 
@@ -122,5 +135,8 @@ fn list_file(file: &Path) -> Vec<String> {
         .expect("ssh-keygen runs");
     // Exit status 255 says that there was no key; one bad line among good ones does not.
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.split(' ').nth(1))
+        .map(str::to_owned)
+        .collect()
 }

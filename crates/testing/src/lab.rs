@@ -27,13 +27,20 @@ pub fn lab_as(test: &str, body: impl FnOnce()) {
         .stdin(Stdio::null())
         .output()
         .expect("tests/lab/enter.sh runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     if output.status.code() == Some(CANNOT) {
         return skipped(&format!("{test}: {}", stderr.trim()));
     }
     // A name that matches no test would run none, and pass.
     let ran = stdout.contains("test result: ok. 1 passed;");
-    assert!(output.status.success() && ran, "in the lab ({}):\n{stdout}{stderr}", output.status);
+    assert!(
+        output.status.success() && ran,
+        "in the lab ({}):\n{stdout}{stderr}",
+        output.status
+    );
 }
 
 /// True in the test binary that `lab` started on the private machine.
@@ -48,7 +55,10 @@ pub fn program_for_all() -> PathBuf {
     let copy = PathBuf::from("/run/lab/authkeysd");
     if !copy.exists() {
         copy_for_all(&program("authkeysd"), &copy);
-        copy_for_all(&program("authkeysd-fetch"), &copy.with_file_name("authkeysd-fetch"));
+        copy_for_all(
+            &program("authkeysd-fetch"),
+            &copy.with_file_name("authkeysd-fetch"),
+        );
     }
     copy
 }
@@ -64,8 +74,16 @@ fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
     let program = program("authkeysd");
     let tools = crate::tools::root().join("bin");
-    let kept = [test.parent(), program.parent(), Some(tools.as_path()).filter(|path| path.is_dir())];
-    kept.into_iter().flatten().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
+    let kept = [
+        test.parent(),
+        program.parent(),
+        Some(tools.as_path()).filter(|path| path.is_dir()),
+    ];
+    kept.into_iter()
+        .flatten()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 /// Whether the lab's sshd lets `user` in with `key`. Panics when the answer is neither yes nor no.
@@ -92,7 +110,11 @@ pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
         return Some(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("Permission denied"), "ssh neither logs in nor is refused: {stderr}\n{}", sshd_log());
+    assert!(
+        stderr.contains("Permission denied"),
+        "ssh neither logs in nor is refused: {stderr}\n{}",
+        sshd_log()
+    );
     None
 }
 
@@ -121,7 +143,10 @@ pub fn sshd_accepts(line: &[u8], key: &Key) -> bool {
 }
 
 fn set_owner_and_mode(path: &Path, user: &str, mode: &str) {
-    for (tool, argument) in [("chown", format!("{user}:{user}")), ("chmod", mode.to_owned())] {
+    for (tool, argument) in [
+        ("chown", format!("{user}:{user}")),
+        ("chmod", mode.to_owned()),
+    ] {
         let status = Command::new(tool).arg(argument).arg(path).status().unwrap();
         assert!(status.success(), "{tool} {}: {status}", path.display());
     }

@@ -27,14 +27,15 @@ pub use again::{alone, as_stranger, in_own_process, test_name, with_own_mounts};
 pub use booted::{Machine, booted};
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{
-    authorized_keys, copy_for_all, inside, install, lab, lab_as, login, login_and_run, program_for_all, sshd_accepts,
-    sshd_log,
+    authorized_keys, copy_for_all, inside, install, lab, lab_as, login, login_and_run,
+    program_for_all, sshd_accepts, sshd_log,
 };
 pub use needs::{STRANGER, has, has_root_and, is_root, run, skipped, try_run};
 pub use paths::{checkout, program, scratch};
 pub use service::{Manager, Service, eventually};
 pub use setup::{
-    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of, somebody_else, stand_in,
+    Account, Run, Setup, authkeysctl, authkeysd, clean_command, clean_ctl, me, outcome_of,
+    somebody_else, stand_in,
 };
 pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};
 pub use tree::{Entry, contents, tree};
@@ -43,5 +44,7 @@ pub use tree::{Entry, contents, tree};
 pub fn blocks(document: &str, language: &str) -> impl Iterator<Item = String> {
     let fence = format!("```{language}\n");
     let rests: Vec<&str> = document.split(fence.as_str()).skip(1).collect();
-    rests.into_iter().map(|rest| rest.split("```").next().unwrap().to_owned())
+    rests
+        .into_iter()
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
 }

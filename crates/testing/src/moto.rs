@@ -74,9 +74,14 @@ impl Moto {
             .spawn()
             .unwrap();
         let mut port = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut port)
+            .unwrap();
         let port = port.trim().parse().expect("moto did not start");
-        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+        }
     }
 
     /// The URL to reach it at.
@@ -100,7 +105,8 @@ impl Moto {
         let head = self.good("PUT", &format!("/{bucket}/{key}"), body);
         head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("x-amz-version-id").then(|| value.trim().to_owned())
+            name.eq_ignore_ascii_case("x-amz-version-id")
+                .then(|| value.trim().to_owned())
         })
     }
 
@@ -122,20 +128,29 @@ impl Moto {
     /// The keys of a bucket.
     pub fn list(&self, bucket: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?list-type=2"));
-        answer.split("<Key>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+        answer
+            .split("<Key>")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once('<')?.0.to_owned()))
+            .collect()
     }
 
     /// The ids of an object's versions, in no order that counts; `key` is percent-encoded.
     pub fn versions(&self, bucket: &str, key: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?versions&prefix={key}"));
-        answer.split("<VersionId>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+        answer
+            .split("<VersionId>")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once('<')?.0.to_owned()))
+            .collect()
     }
 
     fn get(&self, target: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let scope =
-            "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let host = self.address;
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope}\r\nConnection: close\r\n\r\n")
             .unwrap();
@@ -147,16 +162,23 @@ impl Moto {
 
     /// Starts instances of the default image, and gives their ids.
     pub fn run_instances(&self, count: usize) -> Vec<String> {
-        let form =
-            format!("Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={count}&MaxCount={count}");
+        let form = format!(
+            "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={count}&MaxCount={count}"
+        );
         let answer = self.query("ec2", "eu-central-1", &form);
-        answer.split("<instanceId>").skip(1).filter_map(|rest| Some(rest.split_once('<')?.0.to_owned())).collect()
+        answer
+            .split("<instanceId>")
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once('<')?.0.to_owned()))
+            .collect()
     }
 
     /// One call in the query protocol; gives the answer's body.
     pub fn query(&self, service: &str, region: &str, form: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let (host, length) = (self.address, form.len());
         write!(
             stream,
@@ -174,7 +196,9 @@ impl Moto {
     /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's body.
     pub fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let (host, length) = (self.address, body.len());
         write!(
             stream,
@@ -185,17 +209,21 @@ impl Moto {
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 2"), "{target} {body}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 2"),
+            "{target} {body}: {answer}"
+        );
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
     /// One request without a signature, which moto does not ask for; gives the answer's head.
     fn good(&self, method: &str, target: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         // moto tells the service from the credential's scope; it does not check the signature.
-        let scope =
-            "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let length = body.len();
         write!(
             stream,
@@ -208,8 +236,15 @@ impl Moto {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 2"), "{method} {target}: {answer}");
-        answer.split("\r\n\r\n").next().unwrap_or_default().to_owned()
+        assert!(
+            answer.starts_with("HTTP/1.1 2"),
+            "{method} {target}: {answer}"
+        );
+        answer
+            .split("\r\n\r\n")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 

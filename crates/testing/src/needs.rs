@@ -14,8 +14,13 @@ pub fn is_root() -> bool {
 /// Says loudly that a test was skipped; in CI that is a failure.
 pub fn skipped(why: &str) {
     // Not by a print macro: what those say in a passing test is not shown.
-    std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "nothing may be skipped in CI: {why}");
+    std::io::stderr()
+        .write_all(format!("SKIPPED: {why}\n").as_bytes())
+        .unwrap();
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "nothing may be skipped in CI: {why}"
+    );
 }
 
 /// Whether root and these programs are there; says so when not.
@@ -46,5 +51,10 @@ pub fn run(program: &str, arguments: &[&str]) {
 
 /// Runs a program; whether it succeeded.
 pub fn try_run(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).stdin(Stdio::null()).status().unwrap().success()
+    Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
 }

@@ -35,7 +35,9 @@ pub fn modulus(bits: usize, number: u8) -> Vec<u8> {
     loop {
         let mut modulus: Vec<u8> = (0..bits.div_ceil(8))
             .map(|_| {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 random.to_be_bytes()[0]
             })
             .collect();
@@ -53,7 +55,10 @@ pub fn modulus(bits: usize, number: u8) -> Vec<u8> {
 
 /// An RSA key of that many bits, without a comment.
 pub fn rsa(bits: usize, number: u8) -> String {
-    format!("ssh-rsa {}", wire(&[b"ssh-rsa", &[1, 0, 1], &modulus(bits, number)]))
+    format!(
+        "ssh-rsa {}",
+        wire(&[b"ssh-rsa", &[1, 0, 1], &modulus(bits, number)])
+    )
 }
 
 /// An ECDSA key's point on its curve, for a small secret.
@@ -61,12 +66,17 @@ pub fn p256_point(secret: u8) -> Vec<u8> {
     let mut scalar = [0; 32];
     scalar[31] = secret;
     let secret = p256::SecretKey::from_slice(&scalar).unwrap();
-    p256::EncodedPoint::from(secret.public_key()).as_bytes().to_vec()
+    p256::EncodedPoint::from(secret.public_key())
+        .as_bytes()
+        .to_vec()
 }
 
 /// The rules of the default policy.
 pub fn rules() -> LineRules {
-    LineRules { min_rsa_bits: 2_048, options: OptionPolicy::Restricting }
+    LineRules {
+        min_rsa_bits: 2_048,
+        options: OptionPolicy::Restricting,
+    }
 }
 
 /// A line that must be good.

@@ -16,7 +16,11 @@ fn built() -> PathBuf {
 /// A program of the workspace. `cargo test` of the whole workspace builds it, and so does `cargo build`.
 pub fn program(name: &str) -> PathBuf {
     let path = built().join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        path.display()
+    );
     path
 }
 

@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     match make(name, package) {
         Ok(python) => Some(python),
-        Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => panic!("no {package}: {why}"),
+        Err(why) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {
+            panic!("no {package}: {why}")
+        }
         Err(why) => {
             eprintln!("SKIPPED: no {package}: {why}");
             None
@@ -23,13 +25,29 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let home = target.join(name);
     let (python, done) = (home.join("bin/python"), home.join("done"));
     // Whoever comes first makes it, while the others wait.
-    let lock = OpenOptions::new().create(true).append(true).open(target.join(format!("{name}.lock")));
-    let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(|error| error.to_string())?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(target.join(format!("{name}.lock")));
+    let lock = lock
+        .and_then(|lock| lock.lock().map(|()| lock))
+        .map_err(|error| error.to_string())?;
     // A mark in the end tells a complete environment from one whose making was interrupted, or another version's.
-    let made_of = File::open(&done).and_then(std::io::read_to_string).unwrap_or_default();
+    let made_of = File::open(&done)
+        .and_then(std::io::read_to_string)
+        .unwrap_or_default();
     if made_of != package {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]))?;
+        run(Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&home))?;
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            package,
+        ]))?;
         let written = File::create(&done).and_then(|mut done| done.write_all(package.as_bytes()));
         written.map_err(|error| error.to_string())?;
     }
@@ -38,9 +56,15 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
 }
 
 fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        false => Err(format!(
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
     }
 }

@@ -23,7 +23,10 @@ pub struct Request {
 impl Request {
     /// The value of a header; `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -50,35 +53,70 @@ pub struct Answer {
 impl Answer {
     /// A whole answer; `headers` are lines without their ends.
     pub fn whole(status: &str, headers: &[&str], body: &str) -> Self {
-        Self::raw(status, &[headers, &[&format!("Content-Length: {}", body.len())]].concat(), body, Then::Wait)
+        Self::raw(
+            status,
+            &[headers, &[&format!("Content-Length: {}", body.len())]].concat(),
+            body,
+            Then::Wait,
+        )
     }
 
     /// A head and a body that may not agree.
     pub fn raw(status: &str, headers: &[&str], body: &str, then: Then) -> Self {
         let head: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-        Self { bytes: format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").into_bytes(), then }
+        Self {
+            bytes: format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").into_bytes(),
+            then,
+        }
     }
 
     /// An error as S3 words it.
     pub fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>");
-        Self::whole(status, &[headers, &["x-amz-request-id: REQ42", "Content-Type: application/xml"]].concat(), &body)
+        let body = format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        );
+        Self::whole(
+            status,
+            &[
+                headers,
+                &["x-amz-request-id: REQ42", "Content-Type: application/xml"],
+            ]
+            .concat(),
+            &body,
+        )
     }
 
     /// An answer as Secrets Manager and Systems Manager give it.
     pub fn json(body: &str) -> Self {
-        Self::whole("200 OK", &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], body)
+        Self::whole(
+            "200 OK",
+            &[
+                "x-amzn-requestid: REQ42",
+                "Content-Type: application/x-amz-json-1.1",
+            ],
+            body,
+        )
     }
 
     /// An error as they word it.
     pub fn json_error(status: &str, code: &str, message: &str) -> Self {
         let body = format!("{{\"__type\":\"com.amazonaws#{code}\",\"Message\":\"{message}\"}}");
-        Self::whole(status, &["x-amzn-requestid: REQ42", "Content-Type: application/x-amz-json-1.1"], &body)
+        Self::whole(
+            status,
+            &[
+                "x-amzn-requestid: REQ42",
+                "Content-Type: application/x-amz-json-1.1",
+            ],
+            &body,
+        )
     }
 
     /// Nothing at all, on a connection that stays open.
     pub fn silence() -> Self {
-        Self { bytes: Vec::new(), then: Then::Hang }
+        Self {
+            bytes: Vec::new(),
+            then: Then::Hang,
+        }
     }
 }
 
@@ -107,7 +145,10 @@ impl Stub {
             connections: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
         };
-        let stub = Self { address: listener.local_addr().unwrap(), state: Arc::new(state) };
+        let stub = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::new(state),
+        };
         let state = Arc::clone(&stub.state);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -147,7 +188,11 @@ fn serve(state: &State, stream: &TcpStream) {
         state.requests.lock().unwrap().push(request);
         let answer = {
             let mut answers = state.answers.lock().unwrap();
-            if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
+            if answers.len() > 1 {
+                answers.pop_front().unwrap()
+            } else {
+                answers[0].clone()
+            }
         };
         if !send(state, stream, &answer.bytes) {
             return;
@@ -168,7 +213,9 @@ fn serve(state: &State, stream: &TcpStream) {
 
 fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     let sent = stream.write_all(bytes).is_ok();
-    state.sent.fetch_add(if sent { bytes.len() } else { 0 }, Ordering::SeqCst);
+    state
+        .sent
+        .fetch_add(if sent { bytes.len() } else { 0 }, Ordering::SeqCst);
     sent
 }
 
@@ -191,8 +238,16 @@ pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     while let Some((name, value)) = line()?.split_once(':') {
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { method, target, headers, body: String::new() };
-    if let Some(length) = request.header("content-length").and_then(|length| length.parse().ok()) {
+    let mut request = Request {
+        method,
+        target,
+        headers,
+        body: String::new(),
+    };
+    if let Some(length) = request
+        .header("content-length")
+        .and_then(|length| length.parse().ok())
+    {
         reader.take(length).read_to_string(&mut request.body).ok()?;
     }
     Some(request)

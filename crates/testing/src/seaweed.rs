@@ -70,24 +70,50 @@ impl Seaweed {
              \"actions\":[\"Admin\",\"Read\",\"Write\",\"List\"]}}]}}"
         );
         std::fs::write(&config, identity).unwrap();
-        let held: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|held| held.local_addr().unwrap().port()).collect();
+        let held: Vec<TcpListener> = (0..8)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let ports: Vec<u16> = held
+            .iter()
+            .map(|held| held.local_addr().unwrap().port())
+            .collect();
         drop(held);
         // A shell is its parent, and has our input: when that ends, so does the server.
         let mut command = Command::new("sh");
         command.args(["-c", "\"$@\" </dev/null & cat >/dev/null; kill -9 $!", "sh"]);
         command.arg(python().unwrap().with_file_name("weed"));
-        command.args(["server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"]);
-        command.args(["-master.volumeSizeLimitMB=64", "-volume.max=8", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
+        command.args([
+            "server",
+            "-s3",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-master.telemetry=false",
+        ]);
+        command.args([
+            "-master.volumeSizeLimitMB=64",
+            "-volume.max=8",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+        ]);
         let names = ["master", "volume", "filer", "s3"];
         for (name, pair) in names.iter().zip(ports.chunks(2)) {
-            command.args([format!("-{name}.port={}", pair[0]), format!("-{name}.port.grpc={}", pair[1])]);
+            command.args([
+                format!("-{name}.port={}", pair[0]),
+                format!("-{name}.port.grpc={}", pair[1]),
+            ]);
         }
         command.arg(format!("-dir={}", directory.path().display()));
         command.arg(format!("-s3.config={}", config.display()));
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.spawn().unwrap();
-        let seaweed = Self { child, port: ports[6], _directory: directory };
+        let seaweed = Self {
+            child,
+            port: ports[6],
+            _directory: directory,
+        };
         let begun = Instant::now();
         while let Err(said) = seaweed.ask("PUT", &format!("/{bucket}"), "", "") {
             assert!(begun.elapsed() < START, "SeaweedFS did not start: {said}");
@@ -112,17 +138,20 @@ impl Seaweed {
     /// Lets a bucket keep the versions of its objects.
     pub fn switch_versions_on(&self, bucket: &str) {
         let on = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-        self.ask("PUT", &format!("/{bucket}"), "versioning=", on).unwrap();
+        self.ask("PUT", &format!("/{bucket}"), "versioning=", on)
+            .unwrap();
     }
 
     /// Puts an object.
     pub fn put_object(&self, bucket: &str, key: &str, body: &str) {
-        self.ask("PUT", &format!("/{bucket}/{key}"), "", body).unwrap();
+        self.ask("PUT", &format!("/{bucket}/{key}"), "", body)
+            .unwrap();
     }
 
     /// Deletes an object.
     pub fn delete_object(&self, bucket: &str, key: &str) {
-        self.ask("DELETE", &format!("/{bucket}/{key}"), "", "").unwrap();
+        self.ask("DELETE", &format!("/{bucket}/{key}"), "", "")
+            .unwrap();
     }
 
     /// One signed request; what was answered, as an error where that is no success.
@@ -134,7 +163,11 @@ impl Seaweed {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() { Ok(said) } else { Err(said + &String::from_utf8_lossy(&output.stderr)) }
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(said + &String::from_utf8_lossy(&output.stderr))
+        }
     }
 }
 

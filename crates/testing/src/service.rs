@@ -25,9 +25,18 @@ impl Service {
     pub fn start(setup: &Setup, change: impl FnOnce(&mut Command)) -> Self {
         let log = setup.path("service.log");
         let mut command = setup.command();
-        command.arg("run").stderr(File::options().create(true).append(true).open(&log).unwrap());
+        command.arg("run").stderr(
+            File::options()
+                .create(true)
+                .append(true)
+                .open(&log)
+                .unwrap(),
+        );
         change(&mut command);
-        Self { child: command.spawn().unwrap(), log }
+        Self {
+            child: command.spawn().unwrap(),
+            log,
+        }
     }
 
     /// Its process id.
@@ -42,7 +51,11 @@ impl Service {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Sends the signal and waits for the end: the exit status, and how long it took.
@@ -93,18 +106,26 @@ impl Manager {
     /// On an abstract name.
     pub fn named(name: &str) -> Self {
         let address = SocketAddr::from_abstract_name(name).unwrap();
-        Self::new(UnixDatagram::bind_addr(&address).unwrap(), format!("@{name}").into())
+        Self::new(
+            UnixDatagram::bind_addr(&address).unwrap(),
+            format!("@{name}").into(),
+        )
     }
 
     fn new(socket: UnixDatagram, name: OsString) -> Self {
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         Self { socket, name }
     }
 
     /// The next datagram.
     pub fn hear(&self) -> String {
         let mut bytes = [0; 4_096];
-        let length = self.socket.recv(&mut bytes).expect("a word from the service");
+        let length = self
+            .socket
+            .recv(&mut bytes)
+            .expect("a word from the service");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 

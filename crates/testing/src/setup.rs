@@ -26,9 +26,18 @@ impl Run {
     pub fn fails(&self, status: i32, faults: &[&[&str]]) {
         assert_eq!(self.status, status, "{self:#?}");
         let lines: Vec<&str> = self.stderr.lines().collect();
-        assert_eq!(lines.len(), faults.len(), "one line for each fault: {self:#?}");
+        assert_eq!(
+            lines.len(),
+            faults.len(),
+            "one line for each fault: {self:#?}"
+        );
         for (line, words) in lines.iter().zip(faults) {
-            assert!(["authkeysd: ", "authkeysctl: "].iter().any(|name| line.starts_with(name)), "{line:?}");
+            assert!(
+                ["authkeysd: ", "authkeysctl: "]
+                    .iter()
+                    .any(|name| line.starts_with(name)),
+                "{line:?}"
+            );
             for word in *words {
                 assert!(line.contains(word), "{word:?} is not in {line:?}");
             }
@@ -40,7 +49,9 @@ impl Run {
     pub fn repairs(&self) {
         self.succeeds();
         assert!(
-            ["drift repaired", "\"repairs\": 1", "\"repairs\": 2"].iter().any(|word| self.stdout.contains(word)),
+            ["drift repaired", "\"repairs\": 1", "\"repairs\": 2"]
+                .iter()
+                .any(|word| self.stdout.contains(word)),
             "{self:#?}"
         );
     }
@@ -67,7 +78,10 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env("HOME", "/nonexistent")
         .env("LC_ALL", "C.UTF-8")
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -102,7 +116,10 @@ pub fn authkeysctl<const N: usize>(arguments: [&str; N]) -> Run {
 
 /// The account that runs the tests.
 pub fn me() -> String {
-    nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name
+    nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .unwrap()
+        .unwrap()
+        .name
 }
 
 /// An account that every machine has, and that is not `me`.
@@ -161,16 +178,29 @@ impl Setup {
 
     /// Without an account.
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("authkeysd-test-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("authkeysd-test-")
+            .tempdir()
+            .unwrap();
         // authkeysd-fetch runs as somebody else, and reads AWS's files here.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let source = format!("file:{}", dir.path().join("published").display());
-        Self { dir, source, top: String::new(), accounts: Vec::new(), tables: String::new(), environment: Vec::new() }
+        Self {
+            dir,
+            source,
+            top: String::new(),
+            accounts: Vec::new(),
+            tables: String::new(),
+            environment: Vec::new(),
+        }
     }
 
     /// Adds an account; `extra` holds further lines of its table, such as `mode = "exclusive"`.
     pub fn account(mut self, user: &str, extra: &str) -> Self {
-        self.accounts.push(Account { user: user.to_owned(), extra: extra.to_owned() });
+        self.accounts.push(Account {
+            user: user.to_owned(),
+            extra: extra.to_owned(),
+        });
         self
     }
 
@@ -222,12 +252,18 @@ impl Setup {
 
     /// Publishes these keys as authorized_keys text.
     pub fn publish_keys(&self, keys: &[&Key]) {
-        self.publish(keys.iter().map(|key| format!("{}\n", key.line)).collect::<String>());
+        self.publish(
+            keys.iter()
+                .map(|key| format!("{}\n", key.line))
+                .collect::<String>(),
+        );
     }
 
     /// Lets the program take this endpoint for S3, with credentials that are none.
     pub fn use_s3_at(&mut self, endpoint: &str) {
-        self.environment = stand_in(endpoint).map(|(name, value)| (name.to_owned(), value)).to_vec();
+        self.environment = stand_in(endpoint)
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec();
     }
 
     /// Runs `authkeysd --config ... ARGUMENTS`.
@@ -251,7 +287,10 @@ impl Setup {
     pub fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
         self.write_config();
         let mut command = clean(program);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value))).arg("--config").arg(self.config());
+        command
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .arg("--config")
+            .arg(self.config());
         command
     }
 
@@ -259,9 +298,17 @@ impl Setup {
     pub fn write_config(&self) {
         let mut text = format!("source = {}\n", quoted(Path::new(&self.source)));
         text.push_str(&format!("state_dir = {}\n", quoted(&self.state_dir())));
-        text.push_str(&format!("runtime_dir = {}\n{}\n", quoted(&self.runtime_dir()), self.top));
+        text.push_str(&format!(
+            "runtime_dir = {}\n{}\n",
+            quoted(&self.runtime_dir()),
+            self.top
+        ));
         for account in &self.accounts {
-            text.push_str(&format!("\n[[account]]\nuser = {}\n{}\n", quoted(Path::new(&account.user)), account.extra));
+            text.push_str(&format!(
+                "\n[[account]]\nuser = {}\n{}\n",
+                quoted(Path::new(&account.user)),
+                account.extra
+            ));
         }
         text.push_str(&self.tables);
         for dir in [self.state_dir(), self.runtime_dir()] {
@@ -283,5 +330,12 @@ impl Default for Setup {
 
 /// A TOML basic string.
 fn quoted(value: &Path) -> String {
-    format!("\"{}\"", value.display().to_string().replace('\\', "\\\\").replace('"', "\\\""))
+    format!(
+        "\"{}\"",
+        value
+            .display()
+            .to_string()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+    )
 }

@@ -19,7 +19,18 @@ pub fn sign(document: &str, key: &Key) -> String {
 /// The same for another namespace or with another hash.
 pub fn sign_with(document: &str, key: &Key, namespace: &str, hash: &str) -> String {
     let mut command = Command::new("ssh-keygen");
-    command.args(["-q", "-Y", "sign", "-n", namespace, "-O", &format!("hashalg={hash}"), "-f"]).arg(key.private());
+    command
+        .args([
+            "-q",
+            "-Y",
+            "sign",
+            "-n",
+            namespace,
+            "-O",
+            &format!("hashalg={hash}"),
+            "-f",
+        ])
+        .arg(key.private());
     let (status, signature, fault) = feed(&mut command, document.as_bytes());
     assert!(status, "ssh-keygen -Y sign: {fault}");
     format!("{document}{signature}")
@@ -41,15 +52,28 @@ impl Oracle<'_> {
     /// What it says of a signed document; the signature begins at the first line that begins one.
     pub fn verify(&self, document: &[u8]) -> Result<(), String> {
         let marker = b"-----BEGIN SSH SIGNATURE-----";
-        let starts = |at: usize| document[at..].starts_with(marker) && (at == 0 || document[at - 1] == b'\n');
-        let at = (0..document.len()).find(|at| starts(*at)).ok_or("unsigned")?;
+        let starts = |at: usize| {
+            document[at..].starts_with(marker) && (at == 0 || document[at - 1] == b'\n')
+        };
+        let at = (0..document.len())
+            .find(|at| starts(*at))
+            .ok_or("unsigned")?;
         let dir = tempfile::tempdir().unwrap();
         let (signers, signature) = (dir.path().join("signers"), dir.path().join("signature"));
         std::fs::write(&signers, self.signers).unwrap();
         std::fs::write(&signature, &document[at..]).unwrap();
         let mut command = Command::new("ssh-keygen");
         command.env("TZ", self.zone);
-        command.args(["-Y", "verify", "-n", "authkeysd", "-I", self.who, "-O", &format!("verify-time={}", self.at)]);
+        command.args([
+            "-Y",
+            "verify",
+            "-n",
+            "authkeysd",
+            "-I",
+            self.who,
+            "-O",
+            &format!("verify-time={}", self.at),
+        ]);
         command.arg("-f").arg(signers).arg("-s").arg(signature);
         let (good, said, fault) = feed(&mut command, &document[..at]);
         if good { Ok(()) } else { Err(said + &fault) }
@@ -57,25 +81,37 @@ impl Oracle<'_> {
 }
 
 fn feed(command: &mut Command, input: &[u8]) -> (bool, String, String) {
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("ssh-keygen runs");
     // It may stop before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.success(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// The bytes in a document's armored signature.
 pub fn frame_of(signed: &str) -> Vec<u8> {
-    let (_, rest) = signed.split_once("-----BEGIN SSH SIGNATURE-----\n").unwrap();
+    let (_, rest) = signed
+        .split_once("-----BEGIN SSH SIGNATURE-----\n")
+        .unwrap();
     let (base64, _) = rest.split_once("-----END").unwrap();
     STANDARD.decode(base64.replace('\n', "")).unwrap()
 }
 
 /// A document with these bytes as its signature.
 pub fn envelope(document: &str, frame: &[u8]) -> String {
-    format!("{document}-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", STANDARD.encode(frame))
+    format!(
+        "{document}-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
+        STANDARD.encode(frame)
+    )
 }
 
 /// A frame's fields: key, namespace, reserved, hash, signature.
@@ -103,7 +139,10 @@ pub fn strings(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 /// The opposite.
 pub fn pack(fields: &[&[u8]]) -> Vec<u8> {
     let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
-    fields.iter().flat_map(|field| [&length(field)[..], field].concat()).collect()
+    fields
+        .iter()
+        .flat_map(|field| [&length(field)[..], field].concat())
+        .collect()
 }
 
 const APPLICATION: &[u8] = b"ssh:";
@@ -149,7 +188,12 @@ impl Token {
 
     /// A signature with its flags and counter: not of the data, but of what a token makes of them.
     pub fn sign(self, data: &[u8]) -> Vec<u8> {
-        let challenge = [&Sha256::digest(APPLICATION)[..], TRAILER, &Sha256::digest(data)[..]].concat();
+        let challenge = [
+            &Sha256::digest(APPLICATION)[..],
+            TRAILER,
+            &Sha256::digest(data)[..],
+        ]
+        .concat();
         let signature = match self {
             Self::Ed25519 => ed25519().try_sign(&challenge).unwrap().as_bytes().to_vec(),
             Self::Ecdsa => {
@@ -172,13 +216,29 @@ fn ecdsa() -> p256::ecdsa::SigningKey {
 
 fn mpint(bytes: &[u8]) -> Vec<u8> {
     let digits: Vec<u8> = bytes.iter().copied().skip_while(|b| *b == 0).collect();
-    if digits[0] & 0x80 == 0 { digits } else { [&[0], &digits[..]].concat() }
+    if digits[0] & 0x80 == 0 {
+        digits
+    } else {
+        [&[0], &digits[..]].concat()
+    }
 }
 
 /// A document signed by a security key.
 pub fn sk_signed(document: &str, namespace: &str, token: Token) -> String {
-    let hashed = pack(&[namespace.as_bytes(), b"", b"sha512", &Sha512::digest(document)]);
+    let hashed = pack(&[
+        namespace.as_bytes(),
+        b"",
+        b"sha512",
+        &Sha512::digest(document),
+    ]);
     let signature = token.sign(&[b"SSHSIG", &hashed[..]].concat());
-    let fields = [&token.blob(), namespace.as_bytes(), b"", b"sha512", &signature].map(<[u8]>::to_vec);
+    let fields = [
+        &token.blob(),
+        namespace.as_bytes(),
+        b"",
+        b"sha512",
+        &signature,
+    ]
+    .map(<[u8]>::to_vec);
     envelope(document, &assemble(&fields))
 }

@@ -9,9 +9,15 @@ use crate::lab::inside;
 use crate::scratch;
 
 /// What CoreOS had: the last one that its makers released.
-pub const UPDATE_SSH_KEYS: Tool = Tool { name: "update-ssh-keys", version: "0.7.0" };
+pub const UPDATE_SSH_KEYS: Tool = Tool {
+    name: "update-ssh-keys",
+    version: "0.7.0",
+};
 /// What Fedora CoreOS has in its place, for sshd's AuthorizedKeysCommand.
-pub const SSH_KEY_DIR: Tool = Tool { name: "ssh-key-dir", version: "0.1.5" };
+pub const SSH_KEY_DIR: Tool = Tool {
+    name: "ssh-key-dir",
+    version: "0.1.5",
+};
 
 /// A program and its version.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +35,9 @@ impl Tool {
         }
         match self.install() {
             Ok(()) => true,
-            Err(why) if std::env::var("CI").as_deref() == Ok("true") => panic!("no {}: {why}", self.name),
+            Err(why) if std::env::var("CI").as_deref() == Ok("true") => {
+                panic!("no {}: {why}", self.name)
+            }
             Err(why) => {
                 eprintln!("SKIPPED: no {}: {why}", self.name);
                 false
@@ -43,30 +51,61 @@ impl Tool {
     }
 
     fn is_there(self) -> bool {
-        let note = std::fs::read_to_string(root().join(format!("{}.version", self.name))).unwrap_or_default();
+        let note = std::fs::read_to_string(root().join(format!("{}.version", self.name)))
+            .unwrap_or_default();
         note == self.version && self.path().is_file()
     }
 
     /// Whoever comes first installs it, the others wait for the lock.
     fn install(self) -> Result<(), String> {
         std::fs::create_dir_all(root()).map_err(|error| error.to_string())?;
-        let lock = OpenOptions::new().create(true).append(true).open(root().join("lock"));
-        let lock = lock.and_then(|lock| lock.lock().map(|()| lock)).map_err(|error| error.to_string())?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(root().join("lock"));
+        let lock = lock
+            .and_then(|lock| lock.lock().map(|()| lock))
+            .map_err(|error| error.to_string())?;
         if !self.is_there() {
             let begun = Instant::now();
             let build = root().join(format!("build-{}", self.name));
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            let mut cargo =
+                Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
             // Not what the tests' own build was told: this one is to be quick and small.
-            cargo.args(["install", "--quiet", "--locked", "--debug", "--force", self.name, "--version", self.version]);
-            cargo.arg("--root").arg(root()).arg("--target-dir").arg(&build).env("CARGO_PROFILE_DEV_DEBUG", "0");
+            cargo.args([
+                "install",
+                "--quiet",
+                "--locked",
+                "--debug",
+                "--force",
+                self.name,
+                "--version",
+                self.version,
+            ]);
+            cargo
+                .arg("--root")
+                .arg(root())
+                .arg("--target-dir")
+                .arg(&build)
+                .env("CARGO_PROFILE_DEV_DEBUG", "0");
             cargo.current_dir("/").stdin(Stdio::null());
-            let output = cargo.output().map_err(|error| format!("{cargo:?}: {error}"))?;
+            let output = cargo
+                .output()
+                .map_err(|error| format!("{cargo:?}: {error}"))?;
             std::fs::remove_dir_all(build).ok();
             if !output.status.success() {
-                return Err(format!("{cargo:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+                return Err(format!(
+                    "{cargo:?}: {}",
+                    String::from_utf8_lossy(&output.stderr).trim()
+                ));
             }
             std::fs::write(root().join(format!("{}.version", self.name)), self.version).unwrap();
-            eprintln!("installed {} {} in {:?}", self.name, self.version, begun.elapsed());
+            eprintln!(
+                "installed {} {} in {:?}",
+                self.name,
+                self.version,
+                begun.elapsed()
+            );
         }
         drop(lock);
         Ok(())

@@ -31,13 +31,23 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
 
 /// The contents alone, without the directories.
 pub fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    tree(root).into_iter().filter(|(path, _)| !path.is_dir()).map(|(path, entry)| (path, entry.content)).collect()
+    tree(root)
+        .into_iter()
+        .filter(|(path, _)| !path.is_dir())
+        .map(|(path, entry)| (path, entry.content))
+        .collect()
 }
 
 fn visit(path: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
-    let Ok(stat) = std::fs::symlink_metadata(path) else { return };
+    let Ok(stat) = std::fs::symlink_metadata(path) else {
+        return;
+    };
     let content = match () {
-        () if stat.is_symlink() => std::fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec(),
+        () if stat.is_symlink() => std::fs::read_link(path)
+            .unwrap()
+            .as_os_str()
+            .as_bytes()
+            .to_vec(),
         // A giant is not read, and neither is what is no file.
         () if stat.is_file() && stat.len() <= 1 << 22 => std::fs::read(path).unwrap(),
         () => Vec::new(),
@@ -52,7 +62,10 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
     };
     found.insert(path.to_owned(), entry);
     if stat.is_dir() {
-        let mut below: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut below: Vec<_> = std::fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         below.sort();
         below.iter().for_each(|path| visit(path, found));
     }

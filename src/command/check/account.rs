@@ -23,15 +23,26 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
             Ok(target) => {
                 let (found, file) = (&target.account, target.path());
                 if let Some((_, other)) = files.iter().find(|(path, _)| *path == file) {
-                    let message = format!("{other} has the same file {}; give each its own", file.display());
-                    findings.push(Finding::new(Level::Failed, "account", found.user.as_str(), message));
+                    let message = format!(
+                        "{other} has the same file {}; give each its own",
+                        file.display()
+                    );
+                    findings.push(Finding::new(
+                        Level::Failed,
+                        "account",
+                        found.user.as_str(),
+                        message,
+                    ));
                 }
                 files.push((file.clone(), found.user.to_string()));
                 findings.extend(reachable(&node, &target));
                 examine(&node, &target, &mut findings);
             }
             Err(fault) => {
-                let who = account.user.as_ref().map_or("the running user", |user| user.as_str());
+                let who = account
+                    .user
+                    .as_ref()
+                    .map_or("the running user", |user| user.as_str());
                 findings.push(fault_finding(&fault, "account", who));
             }
         }
@@ -42,19 +53,28 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
 /// Examines the file of break-glass keys.
 pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     let subject = path.display().to_string();
-    let rules = Rules { line: config.line_rules.clone(), allow_private_key: false };
+    let rules = Rules {
+        line: config.line_rules.clone(),
+        allow_private_key: false,
+    };
     let unusable = |text| Finding {
         code: Some(FaultCode::PinnedKeysUnusable),
         ..Finding::new(Level::Failed, "pinned_keys", &subject, text)
     };
     match crate::agent::read_pinned(path, &rules) {
         Ok((document, _)) if document.left_out.is_empty() => {
-            let altered = document.altered_comments().map(|text| format!("; {text}")).unwrap_or_default();
+            let altered = document
+                .altered_comments()
+                .map(|text| format!("; {text}"))
+                .unwrap_or_default();
             let text = counted(document.keys.len(), "good key") + &altered;
             Finding::new(Level::Ok, "pinned_keys", &subject, text)
         }
         Ok((document, _)) => {
-            let bad = document.left_out.iter().map(|bad| format!("line {}: {}", bad.line, bad.reason));
+            let bad = document
+                .left_out
+                .iter()
+                .map(|bad| format!("line {}: {}", bad.line, bad.reason));
             unusable(bad.collect::<Vec<_>>().join("; "))
         }
         Err(fault) => unusable(fault),
@@ -68,8 +88,12 @@ pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, Fau
 /// Where a file that sshd reads for the account is.
 pub(super) fn place(account: &Account, file: &Path) -> Place {
     match file.strip_prefix(&account.home) {
-        Ok(below) if account.home != Path::new("/") => Place::Home { below: below.to_owned() },
-        _ => Place::System { path: file.to_owned() },
+        Ok(below) if account.home != Path::new("/") => Place::Home {
+            below: below.to_owned(),
+        },
+        _ => Place::System {
+            path: file.to_owned(),
+        },
     }
 }
 
@@ -77,7 +101,9 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
 fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
     let user = target.account.user.as_str();
     let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
-    let read = node.read(target).map(|found| found.content.map_or(0, length));
+    let read = node
+        .read(target)
+        .map(|found| found.content.map_or(0, length));
     let mut faults = Vec::new();
     if let Err(error) = read.and_then(|length| node.preflight(target, length)) {
         faults.push(host_fault(user, &error));
@@ -88,9 +114,17 @@ fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
         }
     }
     if faults.is_empty() {
-        return vec![Finding::new(Level::Ok, "account", user, format!("{} can be managed", target.path().display()))];
+        return vec![Finding::new(
+            Level::Ok,
+            "account",
+            user,
+            format!("{} can be managed", target.path().display()),
+        )];
     }
-    faults.iter().map(|fault| fault_finding(fault, "account", user)).collect()
+    faults
+        .iter()
+        .map(|fault| fault_finding(fault, "account", user))
+        .collect()
 }
 
 fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
@@ -106,8 +140,9 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             return;
         }
         Err(NoSettings::Unasked(why)) => {
-            let message =
-                format!("cannot ask sshd which files it reads ({why}); run as root where sshd has been started once");
+            let message = format!(
+                "cannot ask sshd which files it reads ({why}); run as root where sshd has been started once"
+            );
             findings.push(Finding::new(Level::Warning, "sshd", user, message));
             return;
         }
@@ -116,30 +151,55 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     let reading = settings.reading(target);
     let mut read = Some(target.clone());
     match reading {
-        Reading::Itself => findings.push(Finding::new(Level::Ok, "sshd", user, format!("reads {shown}"))),
+        Reading::Itself => findings.push(Finding::new(
+            Level::Ok,
+            "sshd",
+            user,
+            format!("reads {shown}"),
+        )),
         Reading::Made => {
             read = Some(target.made());
             let made = target.made().path();
-            let message = format!("reads {}, which update-ssh-keys makes of {shown}", made.display());
+            let message = format!(
+                "reads {}, which update-ssh-keys makes of {shown}",
+                made.display()
+            );
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
         Reading::Command => {
-            let message = format!("asks {} for {shown}", settings.command().unwrap_or_default());
+            let message = format!(
+                "asks {} for {shown}",
+                settings.command().unwrap_or_default()
+            );
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
         Reading::Others(others) => {
             read = None;
-            findings.push(Finding::new(Level::Failed, "sshd", user, unread(target, &others)));
+            findings.push(Finding::new(
+                Level::Failed,
+                "sshd",
+                user,
+                unread(target, &others),
+            ));
         }
     }
     findings.extend(logins(node, target, read.as_ref()));
     if settings.is("strictmodes", "yes") {
         let faults = strict::faults(file, account);
         if faults.is_empty() {
-            findings.push(Finding::new(Level::Ok, "strict_modes", user, "would accept it"));
+            findings.push(Finding::new(
+                Level::Ok,
+                "strict_modes",
+                user,
+                "would accept it",
+            ));
         }
         for fault in faults {
-            let level = if fault.debian_accepts { Level::Warning } else { Level::Failed };
+            let level = if fault.debian_accepts {
+                Level::Warning
+            } else {
+                Level::Failed
+            };
             findings.push(Finding::new(level, "strict_modes", user, fault.to_string()));
         }
     }
@@ -154,11 +214,19 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
         Ok(settings) => settings,
         Err(why) => {
             let message = format!("cannot ask sshd: {why}");
-            return vec![Finding::new(Level::Warning, "login", account.user.as_str(), message)];
+            return vec![Finding::new(
+                Level::Warning,
+                "login",
+                account.user.as_str(),
+                message,
+            )];
         }
     };
     // What cannot be read has been told of.
-    let content = read.and_then(|read| node.read(read).ok()).and_then(|found| found.content).unwrap_or_default();
+    let content = read
+        .and_then(|read| node.read(read).ok())
+        .and_then(|found| found.content)
+        .unwrap_or_default();
     let now = authkeys_terminal::clock();
     let keys = login::candidates(&content, now, &system::sshd_zone());
     login::examine(node, account, &settings, &keys, now)
@@ -169,11 +237,24 @@ fn label(user: &str, file: &Path) -> Option<Finding> {
     let enforced = selinux::enforced()?;
     let finding = |level, message: String| Some(Finding::new(level, "selinux", user, message));
     match selinux::check(file) {
-        Ok(None) => finding(Level::Ok, format!("{} has the label of its path", file.display())),
+        Ok(None) => finding(
+            Level::Ok,
+            format!("{} has the label of its path", file.display()),
+        ),
         Ok(Some(wrong)) => {
-            let level = if enforced { Level::Failed } else { Level::Warning };
+            let level = if enforced {
+                Level::Failed
+            } else {
+                Level::Warning
+            };
             let path = wrong.path.display();
-            finding(level, format!("{path} is {}, not {}: `restorecon -RFv {path}`", wrong.is, wrong.wanted))
+            finding(
+                level,
+                format!(
+                    "{path} is {}, not {}: `restorecon -RFv {path}`",
+                    wrong.is, wrong.wanted
+                ),
+            )
         }
         Err(why) => finding(Level::Warning, format!("cannot judge the label: {why}")),
     }
@@ -187,11 +268,17 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
     // Cycles keep it free of what must not be there.
     let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
-    for other in settings.files(account).iter().filter(|path| !ours(path) && path.symlink_metadata().is_ok()) {
+    for other in settings
+        .files(account)
+        .iter()
+        .filter(|path| !ours(path) && path.symlink_metadata().is_ok())
+    {
         // As the account and through no link: what a user put there, a device perhaps, is not for root to open.
         match node.read(&Target::new(account.clone(), place(account, other))) {
             Ok(found) => {
-                let keys = found.content.map_or(0, |content| document::count_keys(&content));
+                let keys = found
+                    .content
+                    .map_or(0, |content| document::count_keys(&content));
                 if keys > 0 {
                     warn(format!(
                         "sshd also reads {}, which holds {} that authkeysd does not manage",
@@ -201,14 +288,30 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
                 }
             }
             Err(error) => {
-                warn(format!("sshd also reads {}, which cannot be looked at: {}", other.display(), chain(&error)));
+                warn(format!(
+                    "sshd also reads {}, which cannot be looked at: {}",
+                    other.display(),
+                    chain(&error)
+                ));
             }
         }
     }
-    if let Some(command) = settings.command().filter(|command| !(fragments && is_ssh_key_dir(command))) {
-        warn(format!("sshd also asks AuthorizedKeysCommand {command} for keys"));
+    if let Some(command) = settings
+        .command()
+        .filter(|command| !(fragments && is_ssh_key_dir(command)))
+    {
+        warn(format!(
+            "sshd also asks AuthorizedKeysCommand {command} for keys"
+        ));
     }
-    for authority in settings.all("trustedusercakeys").into_iter().filter(|file| *file != "none").take(1) {
-        warn(format!("sshd also lets certificates in (TrustedUserCAKeys {authority})"));
+    for authority in settings
+        .all("trustedusercakeys")
+        .into_iter()
+        .filter(|file| *file != "none")
+        .take(1)
+    {
+        warn(format!(
+            "sshd also lets certificates in (TrustedUserCAKeys {authority})"
+        ));
     }
 }

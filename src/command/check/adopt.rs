@@ -83,7 +83,11 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
     let mut findings = Vec::new();
     let pullers = pullers::find(Path::new("/"));
     for one in &pullers {
-        let starts = one.script.as_ref().map(|script| format!(" (see {script})")).unwrap_or_default();
+        let starts = one
+            .script
+            .as_ref()
+            .map(|script| format!(" (see {script})"))
+            .unwrap_or_default();
         let message = format!(
             "fetches keys{starts}: {}; take it out once authkeysd is in charge, for the two would undo each other",
             one.text
@@ -91,22 +95,34 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         let subject = format!("{}:{}", one.file.display(), one.line);
         findings.push(Finding::new(Level::Warning, "puller", &subject, message));
     }
-    let [block, exclusive] = match [Mode::Block, Mode::Exclusive].map(|mode| first_sync(config, mode)) {
-        [Ok(block), Ok(exclusive)] => [block, exclusive],
-        [Err(fault), _] | [_, Err(fault)] => {
-            findings.push(Finding::new(Level::Failed, "adopt", "all", fault));
-            return (None, findings);
-        }
-    };
+    let [block, exclusive] =
+        match [Mode::Block, Mode::Exclusive].map(|mode| first_sync(config, mode)) {
+            [Ok(block), Ok(exclusive)] => [block, exclusive],
+            [Err(fault), _] | [_, Err(fault)] => {
+                findings.push(Finding::new(Level::Failed, "adopt", "all", fault));
+                return (None, findings);
+            }
+        };
     for fault in &block.faults {
         findings.push(fault_finding(fault, "adopt", "first sync"));
     }
     let node = Node::read_only();
     let mut accounts = Vec::new();
-    for ((account, block), exclusive) in config.accounts.iter().zip(block.accounts).zip(exclusive.accounts) {
+    for ((account, block), exclusive) in config
+        .accounts
+        .iter()
+        .zip(block.accounts)
+        .zip(exclusive.accounts)
+    {
         // Who cannot be looked up is among the faults.
-        let Ok(target) = locate(&node, account) else { continue };
-        let mode = if account.mode == Mode::Block { "block" } else { "exclusive" };
+        let Ok(target) = locate(&node, account) else {
+            continue;
+        };
+        let mode = if account.mode == Mode::Block {
+            "block"
+        } else {
+            "exclusive"
+        };
         accounts.push(adopted(&node, &target, mode, block, exclusive));
     }
     (Some(Adoption { accounts, pullers }), findings)
@@ -115,9 +131,14 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
 /// A cycle that writes nothing, with every account in that mode.
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
-    config.accounts.iter_mut().for_each(|account| account.mode = mode);
+    config
+        .accounts
+        .iter_mut()
+        .for_each(|account| account.mode = mode);
     let cycle = block_on(online::dry_run(config, Remote::by_environment()));
-    cycle.map_err(|fault| format!("cannot start: {fault}"))?.map_err(|fault| chain(&fault))
+    cycle
+        .map_err(|fault| format!("cannot start: {fault}"))?
+        .map_err(|fault| chain(&fault))
 }
 
 fn adopted(
@@ -127,7 +148,11 @@ fn adopted(
     block: AccountOutcome,
     exclusive: AccountOutcome,
 ) -> Adopted {
-    let prints = |keys: &[KeyShown]| keys.iter().map(|key| key.fingerprint).collect::<BTreeSet<Fingerprint>>();
+    let prints = |keys: &[KeyShown]| {
+        keys.iter()
+            .map(|key| key.fingerprint)
+            .collect::<BTreeSet<Fingerprint>>()
+    };
     let (in_force, withdrawn) = (prints(&block.in_force), prints(&block.removed));
     let changed = prints(&block.updated);
     let gone_from = |outcome: &AccountOutcome| prints(&outcome.removed);
@@ -146,18 +171,38 @@ fn adopted(
             let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
             let (block, exclusive) = (stays(&gone), stays(&all_gone));
             let changes = ours && changed.contains(&fingerprint);
-            keys.push(Present { file: file.clone(), line, key, known, changes, block, exclusive });
+            keys.push(Present {
+                file: file.clone(),
+                line,
+                key,
+                known,
+                changes,
+                block,
+                exclusive,
+            });
         }
     }
     let user = target.account.user.to_string();
-    Adopted { user, file: managed.display().to_string(), mode, keys, block: block.into(), exclusive: exclusive.into() }
+    Adopted {
+        user,
+        file: managed.display().to_string(),
+        mode,
+        keys,
+        block: block.into(),
+        exclusive: exclusive.into(),
+    }
 }
 
 /// The managed file, those that sshd reads, and the one that it reads where nothing is set.
 fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
     let mut files = vec![target.path(), target.made().path()];
     if let (Place::Fragment { .. }, Ok(found)) = (&target.place, node.fragments(target)) {
-        files.extend(found.others.iter().map(|(name, _)| target.path().with_file_name(name)));
+        files.extend(
+            found
+                .others
+                .iter()
+                .map(|(name, _)| target.path().with_file_name(name)),
+        );
     }
     if let Ok(settings) = Settings::of(target.account.user.as_str()) {
         files.extend(settings.files(&target.account));
@@ -174,16 +219,36 @@ fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
 /// The keys of a file, with their lines; read as a cycle reads, so through no link.
 fn present(node: &Node, account: &Account, file: &Path) -> Vec<(usize, KeyShown)> {
     let place = place(account, file);
-    let content = node.read(&Target::new(account.clone(), place)).ok().and_then(|found| found.content);
+    let content = node
+        .read(&Target::new(account.clone(), place))
+        .ok()
+        .and_then(|found| found.content);
     let content = content.unwrap_or_default();
     let lines = content.split(|b| *b == b'\n').enumerate();
-    lines.filter_map(|(at, line)| identify(line).map(|f| (at + 1, KeyShown::new(&f.key, &f.comment)))).collect()
+    lines
+        .filter_map(|(at, line)| {
+            identify(line).map(|f| (at + 1, KeyShown::new(&f.key, &f.comment)))
+        })
+        .collect()
 }
 
 impl From<AccountOutcome> for First {
     fn from(outcome: AccountOutcome) -> Self {
-        let AccountOutcome { status, detail, added, updated, removed, .. } = outcome;
-        Self { status, detail, added, updated, removed }
+        let AccountOutcome {
+            status,
+            detail,
+            added,
+            updated,
+            removed,
+            ..
+        } = outcome;
+        Self {
+            status,
+            detail,
+            added,
+            updated,
+            removed,
+        }
     }
 }
 
@@ -191,7 +256,13 @@ impl From<AccountOutcome> for First {
 pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
     let mut text = String::new();
     for account in &adoption.accounts {
-        let _ = writeln!(text, "\n{} {} (mode {})", colour.paint(1, &account.user), account.file, account.mode);
+        let _ = writeln!(
+            text,
+            "\n{} {} (mode {})",
+            colour.paint(1, &account.user),
+            account.file,
+            account.mode
+        );
         for present in &account.keys {
             let (code, word) = match present.known {
                 Known::InForce => (32, "in force "),
@@ -204,15 +275,30 @@ pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
                 (true, false) => "stays in block, goes in exclusive",
                 (false, _) => "goes",
             };
-            let KeyShown { fingerprint, kind, comment, .. } = &present.key;
+            let KeyShown {
+                fingerprint,
+                kind,
+                comment,
+                ..
+            } = &present.key;
             let line = format!("{fingerprint} {kind} {comment}");
             let place = format!("{}:{}", present.file.display(), present.line);
-            let _ = writeln!(text, "  {} {} ({place}): {fate}", colour.paint(code, word), one_line(line.trim_end()));
+            let _ = writeln!(
+                text,
+                "  {} {} ({place}): {fate}",
+                colour.paint(code, word),
+                one_line(line.trim_end())
+            );
         }
         for (mode, first) in [("block", &account.block), ("exclusive", &account.exclusive)] {
-            let (added, updated, removed) = (first.added.len(), first.updated.len(), first.removed.len());
+            let (added, updated, removed) =
+                (first.added.len(), first.updated.len(), first.removed.len());
             let counts = format!("adds {added}, changes {updated}, takes {removed} away");
-            let what = if first.status == Status::Failed { one_line(&first.detail) } else { counts };
+            let what = if first.status == Status::Failed {
+                one_line(&first.detail)
+            } else {
+                counts
+            };
             let _ = writeln!(text, "  first sync in {mode}: {what}");
         }
     }

@@ -28,11 +28,17 @@ struct Bar {
 
 impl Bar {
     fn failed(text: impl Into<String>) -> Self {
-        Self { level: Level::Failed, text: text.into() }
+        Self {
+            level: Level::Failed,
+            text: text.into(),
+        }
     }
 
     fn warning(text: impl Into<String>) -> Self {
-        Self { level: Level::Warning, text: text.into() }
+        Self {
+            level: Level::Warning,
+            text: text.into(),
+        }
     }
 }
 
@@ -48,7 +54,12 @@ pub(super) fn examine(
     let finding = |bar: Bar| Finding::new(bar.level, "login", user, bar.text);
     let state = match node.login_state(account) {
         Ok(state) => state,
-        Err(error) => return vec![finding(Bar::warning(format!("cannot be judged: {}", chain(&error))))],
+        Err(error) => {
+            return vec![finding(Bar::warning(format!(
+                "cannot be judged: {}",
+                chain(&error)
+            )))];
+        }
     };
     let today = now.as_second() / 86_400;
     let bars = |settings: &Settings| {
@@ -72,17 +83,31 @@ pub(super) fn examine(
 }
 
 /// Judges keys that a sync would install for an account that nothing else shuts out.
-pub(super) fn examine_keys(account: &Account, [here, elsewhere]: &[Settings; 2], keys: &[Candidate]) -> Vec<Finding> {
-    let bars = by_origin(keys::bars(account, here, keys), keys::bars(account, elsewhere, keys));
-    bars.into_iter().map(|bar| Finding::new(bar.level, "login", account.user.as_str(), bar.text)).collect()
+pub(super) fn examine_keys(
+    account: &Account,
+    [here, elsewhere]: &[Settings; 2],
+    keys: &[Candidate],
+) -> Vec<Finding> {
+    let bars = by_origin(
+        keys::bars(account, here, keys),
+        keys::bars(account, elsewhere, keys),
+    );
+    bars.into_iter()
+        .map(|bar| Finding::new(bar.level, "login", account.user.as_str(), bar.text))
+        .collect()
 }
 
 /// What bars logins from one side only may not concern who really logs in.
 fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
-    let one_sided = |bar: &Bar, from: &str| Bar::warning(format!("for logins from {from}: {}", bar.text));
+    let one_sided =
+        |bar: &Bar, from: &str| Bar::warning(format!("for logins from {from}: {}", bar.text));
     let mut bars = Vec::new();
     for bar in &here {
-        bars.push(if elsewhere.contains(bar) { bar.clone() } else { one_sided(bar, "this machine") });
+        bars.push(if elsewhere.contains(bar) {
+            bar.clone()
+        } else {
+            one_sided(bar, "this machine")
+        });
     }
     for bar in elsewhere.iter().filter(|bar| !here.contains(bar)) {
         bars.push(one_sided(bar, "other machines, or some of them"));
@@ -96,29 +121,52 @@ fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
 }
 
 /// What shuts the account out, whatever the key.
-fn account_bars(account: &Account, state: &LoginState, settings: &Settings, today: i64) -> Vec<Bar> {
+fn account_bars(
+    account: &Account,
+    state: &LoginState,
+    settings: &Settings,
+    today: i64,
+) -> Vec<Bar> {
     let mut bars = Vec::new();
     let (user, pam) = (account.user.as_str(), settings.is("usepam", "yes"));
     if settings.is("pubkeyauthentication", "no") {
-        bars.push(Bar::failed("sshd has PubkeyAuthentication no: no key can log in; set it to yes"));
+        bars.push(Bar::failed(
+            "sshd has PubkeyAuthentication no: no key can log in; set it to yes",
+        ));
     }
     if settings.is("refuseconnection", "yes") {
-        bars.push(Bar::failed("sshd has RefuseConnection yes: nobody can log in"));
+        bars.push(Bar::failed(
+            "sshd has RefuseConnection yes: nobody can log in",
+        ));
     }
     if settings.is("maxauthtries", "0") {
-        bars.push(Bar::failed("sshd has MaxAuthTries 0: it ends each login before the first key"));
+        bars.push(Bar::failed(
+            "sshd has MaxAuthTries 0: it ends each login before the first key",
+        ));
     } else if settings.is("maxauthtries", "1") {
-        bars.push(Bar::warning("sshd has MaxAuthTries 1: whoever offers another key first is refused"));
+        bars.push(Bar::warning(
+            "sshd has MaxAuthTries 1: whoever offers another key first is refused",
+        ));
     }
     if settings.is("maxsessions", "0") {
-        bars.push(Bar::warning("sshd has MaxSessions 0: no command or shell can be run"));
+        bars.push(Bar::warning(
+            "sshd has MaxSessions 0: no command or shell can be run",
+        ));
     }
     if account.uid == 0 && settings.is("permitrootlogin", "no") {
-        bars.push(Bar::failed("sshd has PermitRootLogin no: set it to prohibit-password, or leave the account out"));
+        bars.push(Bar::failed(
+            "sshd has PermitRootLogin no: set it to prohibit-password, or leave the account out",
+        ));
     }
     bars.extend(user_lists(user, settings));
     bars.extend(group_lists(&state.groups, settings));
-    bars.extend(state.shadow.as_ref().map(|shadow| shadow_bars(user, shadow, pam, today)).unwrap_or_default());
+    bars.extend(
+        state
+            .shadow
+            .as_ref()
+            .map(|shadow| shadow_bars(user, shadow, pam, today))
+            .unwrap_or_default(),
+    );
     bars.extend(shell_bar(user, state, settings));
     bars.extend(nologin_bar(account, pam));
     bars.extend(chroot_bar(account, settings));
@@ -128,22 +176,42 @@ fn account_bars(account: &Account, state: &LoginState, settings: &Settings, toda
 /// `DenyUsers`, then `AllowUsers`. Patterns are not negated here, and a host behind `@` depends on who logs in.
 fn user_lists(user: &str, settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let fits = |pattern: &&str| matches_pattern(user, pattern.rsplit_once('@').map_or(*pattern, |(name, _)| name));
+    let fits = |pattern: &&str| {
+        matches_pattern(
+            user,
+            pattern.rsplit_once('@').map_or(*pattern, |(name, _)| name),
+        )
+    };
     let anywhere = |pattern: &&str| pattern.rsplit_once('@').is_none_or(|(_, host)| host == "*");
     let denied: Vec<&str> = settings.all("denyusers").into_iter().filter(fits).collect();
     match denied.iter().find(|pattern| anywhere(pattern)) {
-        Some(pattern) => bars.push(Bar::failed(format!("sshd has DenyUsers {pattern}: take it out"))),
+        Some(pattern) => bars.push(Bar::failed(format!(
+            "sshd has DenyUsers {pattern}: take it out"
+        ))),
         None if !denied.is_empty() => {
-            bars.push(Bar::warning(format!("sshd refuses it from some hosts: DenyUsers {}", denied.join(" "))));
+            bars.push(Bar::warning(format!(
+                "sshd refuses it from some hosts: DenyUsers {}",
+                denied.join(" ")
+            )));
         }
         None => {}
     }
     let all = settings.all("allowusers");
-    let allowed: Vec<&str> = all.iter().copied().filter(|pattern| fits(pattern)).collect();
+    let allowed: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|pattern| fits(pattern))
+        .collect();
     if !all.is_empty() && allowed.is_empty() {
-        bars.push(Bar::failed(format!("sshd has AllowUsers {}: add {user} to it", all.join(" "))));
+        bars.push(Bar::failed(format!(
+            "sshd has AllowUsers {}: add {user} to it",
+            all.join(" ")
+        )));
     } else if !all.is_empty() && !allowed.iter().any(anywhere) {
-        bars.push(Bar::warning(format!("sshd lets it in from some hosts only: AllowUsers {}", allowed.join(" "))));
+        bars.push(Bar::warning(format!(
+            "sshd lets it in from some hosts only: AllowUsers {}",
+            allowed.join(" ")
+        )));
     }
     bars
 }
@@ -153,12 +221,16 @@ fn group_lists(groups: &[String], settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
     let fits = |pattern: &&str| groups.iter().any(|group| matches_pattern(group, pattern));
     if let Some(pattern) = settings.all("denygroups").into_iter().find(fits) {
-        bars.push(Bar::failed(format!("sshd has DenyGroups {pattern}, and the account is in such a group")));
+        bars.push(Bar::failed(format!(
+            "sshd has DenyGroups {pattern}, and the account is in such a group"
+        )));
     }
     let allowed = settings.all("allowgroups");
     if !allowed.is_empty() && !allowed.iter().any(fits) {
         let allowed = allowed.join(" ");
-        bars.push(Bar::failed(format!("sshd has AllowGroups {allowed}, and the account is in none of them")));
+        bars.push(Bar::failed(format!(
+            "sshd has AllowGroups {allowed}, and the account is in none of them"
+        )));
     }
     bars
 }
@@ -174,14 +246,26 @@ fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
     }
     if let Some(day) = shadow.expires {
         if today > day {
-            bars.push(Bar::failed(format!("the account has expired: `chage -E -1 {user}` if that is not meant")));
+            bars.push(Bar::failed(format!(
+                "the account has expired: `chage -E -1 {user}` if that is not meant"
+            )));
         } else if today == day {
-            bars.push(Bar::warning(format!("the account expires today: `chage -E -1 {user}` if that is not meant")));
+            bars.push(Bar::warning(format!(
+                "the account expires today: `chage -E -1 {user}` if that is not meant"
+            )));
         }
     }
-    let (Some(changed), true) = (shadow.changed, pam) else { return bars };
-    let over = shadow.max.map(|max| today - changed - max).filter(|over| *over > 0 && changed > 0);
-    if over.zip(shadow.inactive).is_some_and(|(over, inactive)| over > inactive) {
+    let (Some(changed), true) = (shadow.changed, pam) else {
+        return bars;
+    };
+    let over = shadow
+        .max
+        .map(|max| today - changed - max)
+        .filter(|over| *over > 0 && changed > 0);
+    if over
+        .zip(shadow.inactive)
+        .is_some_and(|(over, inactive)| over > inactive)
+    {
         bars.push(Bar::failed(format!(
             "its password expired too long ago for PAM, which refuses keys too: `chage -M -1 -I -1 {user}`"
         )));
@@ -200,11 +284,20 @@ fn shell_bar(user: &str, state: &LoginState, settings: &Settings) -> Option<Bar>
         return None;
     }
     if let Some(fault) = state.shell.fault {
-        return Some(Bar::failed(format!("its login shell {path} {fault}: install it, or `usermod -s SHELL {user}`")));
+        return Some(Bar::failed(format!(
+            "its login shell {path} {fault}: install it, or `usermod -s SHELL {user}`"
+        )));
     }
-    let closed = state.shell.path.file_name().is_some_and(|name| CLOSED_SHELLS.iter().any(|shell| name == *shell));
-    let served = settings.value("forcecommand").is_some_and(|command| command.starts_with("internal-sftp"));
-    (closed && !served).then(|| Bar::warning(format!("its login shell {path} ends each session at once")))
+    let closed = state
+        .shell
+        .path
+        .file_name()
+        .is_some_and(|name| CLOSED_SHELLS.iter().any(|shell| name == *shell));
+    let served = settings
+        .value("forcecommand")
+        .is_some_and(|command| command.starts_with("internal-sftp"));
+    (closed && !served)
+        .then(|| Bar::warning(format!("its login shell {path} ends each session at once")))
 }
 
 /// Root is always let in.
@@ -213,15 +306,25 @@ fn nologin_bar(account: &Account, pam: bool) -> Option<Bar> {
         return None;
     }
     if Path::new("/etc/nologin").exists() {
-        return Some(Bar::failed("/etc/nologin exists: nobody but root can log in; remove it"));
+        return Some(Bar::failed(
+            "/etc/nologin exists: nobody but root can log in; remove it",
+        ));
     }
-    let booting = pam && ["/run/nologin", "/var/run/nologin"].iter().any(|path| Path::new(path).exists());
-    booting
-        .then(|| Bar::warning("/run/nologin exists: nobody but root can log in while the system boots or shuts down"))
+    let booting = pam
+        && ["/run/nologin", "/var/run/nologin"]
+            .iter()
+            .any(|path| Path::new(path).exists());
+    booting.then(|| {
+        Bar::warning(
+            "/run/nologin exists: nobody but root can log in while the system boots or shuts down",
+        )
+    })
 }
 
 fn chroot(settings: &Settings) -> Option<&str> {
-    settings.value("chrootdirectory").filter(|path| *path != "none")
+    settings
+        .value("chrootdirectory")
+        .filter(|path| *path != "none")
 }
 
 /// sshd ends a session whose chroot somebody else than root could change (`safely_chroot` in session.c).
@@ -239,7 +342,9 @@ fn chroot_bar(account: &Account, settings: &Settings) -> Option<Bar> {
             )));
         };
         if !found.is_dir() {
-            return Some(Bar::failed(format!("{shown} in its ChrootDirectory is not a directory")));
+            return Some(Bar::failed(format!(
+                "{shown} in its ChrootDirectory is not a directory"
+            )));
         }
         if found.uid() != 0 {
             return Some(Bar::failed(format!(
@@ -289,7 +394,11 @@ mod tests {
             ("denyusers alice\nallowusers alice", &[Failed]),
             ("denyusers alice\nallowusers bob", &[Failed, Failed]),
         ] {
-            assert_eq!(levels(&user_lists("alice", &settings(text))), expected, "{text}");
+            assert_eq!(
+                levels(&user_lists("alice", &settings(text))),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -312,31 +421,101 @@ mod tests {
     #[test]
     fn shadow_entries_are_judged_as_sshd_and_pam_judge_them() {
         use Level::{Failed, Warning};
-        let aged = |max, inactive| Shadow { changed: Some(100), max: Some(max), inactive, ..Shadow::default() };
+        let aged = |max, inactive| Shadow {
+            changed: Some(100),
+            max: Some(max),
+            inactive,
+            ..Shadow::default()
+        };
         for (shadow, pam, expected) in [
-            (Shadow { locked: true, ..Shadow::default() }, false, &[Failed][..]),
-            (Shadow { locked: true, ..Shadow::default() }, true, &[]),
-            (Shadow { expires: Some(199), ..Shadow::default() }, true, &[Failed]),
-            (Shadow { expires: Some(0), ..Shadow::default() }, false, &[Failed]),
-            (Shadow { expires: Some(200), ..Shadow::default() }, false, &[Warning]),
-            (Shadow { expires: Some(201), ..Shadow::default() }, true, &[]),
+            (
+                Shadow {
+                    locked: true,
+                    ..Shadow::default()
+                },
+                false,
+                &[Failed][..],
+            ),
+            (
+                Shadow {
+                    locked: true,
+                    ..Shadow::default()
+                },
+                true,
+                &[],
+            ),
+            (
+                Shadow {
+                    expires: Some(199),
+                    ..Shadow::default()
+                },
+                true,
+                &[Failed],
+            ),
+            (
+                Shadow {
+                    expires: Some(0),
+                    ..Shadow::default()
+                },
+                false,
+                &[Failed],
+            ),
+            (
+                Shadow {
+                    expires: Some(200),
+                    ..Shadow::default()
+                },
+                false,
+                &[Warning],
+            ),
+            (
+                Shadow {
+                    expires: Some(201),
+                    ..Shadow::default()
+                },
+                true,
+                &[],
+            ),
             (aged(99_999, None), true, &[]),
             (aged(90, None), true, &[Warning]),
             (aged(90, Some(30)), true, &[Warning]),
             (aged(90, Some(5)), true, &[Failed]),
             (aged(90, Some(5)), false, &[]),
-            (Shadow { changed: Some(0), ..Shadow::default() }, true, &[Warning]),
+            (
+                Shadow {
+                    changed: Some(0),
+                    ..Shadow::default()
+                },
+                true,
+                &[Warning],
+            ),
         ] {
-            assert_eq!(levels(&shadow_bars("alice", &shadow, pam, 200)), expected, "{shadow:?} {pam}");
+            assert_eq!(
+                levels(&shadow_bars("alice", &shadow, pam, 200)),
+                expected,
+                "{shadow:?} {pam}"
+            );
         }
     }
 
     #[test]
     fn what_depends_on_the_address_is_a_warning_until_both_sides_are_shut_out() {
         let (one, other) = (Bar::failed("one"), Bar::failed("other"));
-        assert_eq!(by_origin(vec![one.clone()], vec![one.clone()]), std::slice::from_ref(&one));
-        assert_eq!(levels(&by_origin(vec![one.clone()], vec![])), [Level::Warning]);
-        assert_eq!(levels(&by_origin(vec![], vec![other.clone()])), [Level::Warning]);
-        assert_eq!(levels(&by_origin(vec![one], vec![other])), [Level::Failed; 2]);
+        assert_eq!(
+            by_origin(vec![one.clone()], vec![one.clone()]),
+            std::slice::from_ref(&one)
+        );
+        assert_eq!(
+            levels(&by_origin(vec![one.clone()], vec![])),
+            [Level::Warning]
+        );
+        assert_eq!(
+            levels(&by_origin(vec![], vec![other.clone()])),
+            [Level::Warning]
+        );
+        assert_eq!(
+            levels(&by_origin(vec![one], vec![other])),
+            [Level::Failed; 2]
+        );
     }
 }

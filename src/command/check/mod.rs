@@ -75,14 +75,26 @@ struct Report<'a> {
 impl Finding {
     /// The message need not name the subject; where it begins with it, that is cut off.
     fn new(level: Level, check: &'static str, subject: &str, message: impl Into<String>) -> Self {
-        let exit = if level == Level::Failed { Exit::Failed } else { Exit::Good };
+        let exit = if level == Level::Failed {
+            Exit::Failed
+        } else {
+            Exit::Good
+        };
         let mut message = message.into();
         for named in [format!("account {subject}: "), format!("{subject}: ")] {
             if let Some(rest) = message.strip_prefix(&named) {
                 message = rest.to_owned();
             }
         }
-        Self { level, check, subject: subject.to_owned(), message, code: None, line: None, exit }
+        Self {
+            level,
+            check,
+            subject: subject.to_owned(),
+            message,
+            code: None,
+            line: None,
+            exit,
+        }
     }
 }
 
@@ -103,7 +115,9 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             }
             Err(faults) => {
                 if !options.json {
-                    faults.iter().for_each(|fault| load::complain_of(FaultCode::SignersInvalid, fault));
+                    faults
+                        .iter()
+                        .for_each(|fault| load::complain_of(FaultCode::SignersInvalid, fault));
                     return Exit::Config;
                 }
                 let finding = |fault: &String| Finding {
@@ -116,7 +130,9 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         },
         Err(faults) => {
             if !options.json {
-                let line = |fault| load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault));
+                let line = |fault| {
+                    load::complain_of(FaultCode::ConfigInvalid, &load::fault_line(path, fault))
+                };
                 faults.iter().for_each(line);
                 return Exit::Config;
             }
@@ -129,7 +145,11 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
             faults.iter().map(finding).collect()
         }
     };
-    let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+    let worst = findings
+        .iter()
+        .map(|finding| finding.level)
+        .max()
+        .unwrap_or(Level::Ok);
     let printed = if options.json {
         let report = Report {
             schema: 1,
@@ -142,29 +162,44 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
     } else {
         let mut worst_first: Vec<&Finding> = findings.iter().collect();
         worst_first.sort_by_key(|finding| Reverse(finding.level));
-        let mut text: String = worst_first.into_iter().map(|finding| line(finding, colour())).collect();
+        let mut text: String = worst_first
+            .into_iter()
+            .map(|finding| line(finding, colour()))
+            .collect();
         text.extend(adoption.map(|adoption| adopt::render(&adoption, colour())));
         text.push_str(&count(&findings));
         print(&text)
     };
     let unprinted = if printed { Exit::Good } else { Exit::Failed };
-    let exits = findings.iter().map(|finding| finding.exit).chain([unprinted]);
+    let exits = findings
+        .iter()
+        .map(|finding| finding.exit)
+        .chain([unprinted]);
     // Of several the first of 78, 77, 75, 1 counts.
     exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Good)
 }
 
 fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool) -> Vec<Finding> {
-    let mut findings =
-        vec![Finding::new(Level::Ok, "config", path, format!("good, {}", counted(config.accounts.len(), "account")))];
+    let mut findings = vec![Finding::new(
+        Level::Ok,
+        "config",
+        path,
+        format!("good, {}", counted(config.accounts.len(), "account")),
+    )];
     let directory = load::state_directory(config);
     let store = Store::peek(&directory);
-    findings.push(clock(store.as_ref().ok().and_then(|store| store.state().clock)));
+    findings.push(clock(
+        store.as_ref().ok().and_then(|store| store.state().clock),
+    ));
     findings.push(state(&directory, store.as_ref().err()));
     if let Some(pinned) = &config.pinned_keys {
         findings.push(account::pinned_keys(config, pinned));
     }
-    findings
-        .extend(signers.into_iter().flat_map(|signers| signers::examine(config, signers, authkeys_terminal::clock())));
+    findings.extend(
+        signers
+            .into_iter()
+            .flat_map(|signers| signers::examine(config, signers, authkeys_terminal::clock())),
+    );
     findings.extend(account::examine_all(config));
     findings.extend(sshd::started_with());
     findings.extend(open_sources(config));
@@ -179,17 +214,27 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
 /// What a cycle would say of the clock, which `recorded` the time of the last one.
 fn clock(recorded: Option<Timestamp>) -> Finding {
     let built = system::built();
-    let clock =
-        Clock { wall: authkeys_terminal::clock(), earliest: recorded.map_or(built, |recorded| recorded.max(built)) };
+    let clock = Clock {
+        wall: authkeys_terminal::clock(),
+        earliest: recorded.map_or(built, |recorded| recorded.max(built)),
+    };
     match clock.fault() {
-        Some(text) => fault_finding(&Fault::new(FaultCode::ClockBehind, Subject::Clock, text), "clock", "clock"),
+        Some(text) => fault_finding(
+            &Fault::new(FaultCode::ClockBehind, Subject::Clock, text),
+            "clock",
+            "clock",
+        ),
         None => Finding::new(Level::Ok, "clock", "clock", clock.wall.to_string()),
     }
 }
 
 /// Each file that others can write, once.
 fn open_sources(config: &Config) -> Vec<Finding> {
-    let sources: BTreeSet<_> = config.accounts.iter().map(|account| &account.source).collect();
+    let sources: BTreeSet<_> = config
+        .accounts
+        .iter()
+        .map(|account| &account.source)
+        .collect();
     let finding = |url: &SourceUrl| {
         let (subject, text) = (url.to_string(), open_to_others(url)?);
         let message = text.strip_prefix(&format!("{subject}: ")).unwrap_or(&text);
@@ -202,8 +247,15 @@ fn state(directory: &Path, fault: Option<&StateError>) -> Finding {
     let subject = directory.display().to_string();
     let unreadable = fault.map(StateError::fault);
     match unreadable.or_else(|| super::sync::unwritable_state(directory)) {
-        None if directory.exists() => Finding::new(Level::Ok, "state", &subject, "readable and writable"),
-        None => Finding::new(Level::Ok, "state", &subject, "not there yet, will be made by the first sync"),
+        None if directory.exists() => {
+            Finding::new(Level::Ok, "state", &subject, "readable and writable")
+        }
+        None => Finding::new(
+            Level::Ok,
+            "state",
+            &subject,
+            "not there yet, will be made by the first sync",
+        ),
         Some(fault) => fault_finding(&fault, "state", &subject),
     }
 }
@@ -214,7 +266,11 @@ fn line(finding: &Finding, colour: Colour) -> String {
         Level::Warning => (33, "warning"),
         Level::Failed => (31, "FAILED "),
     };
-    let mut text: String = finding.message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut text: String = finding
+        .message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     text.extend(finding.code.map(|code| format!(" [{code}]")));
     let (word, check, subject) = (colour.paint(code, word), finding.check, &finding.subject);
     if check == subject {
@@ -226,15 +282,35 @@ fn line(finding: &Finding, colour: Colour) -> String {
 
 /// How many findings there are of each level.
 fn count(findings: &[Finding]) -> String {
-    let of = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let warnings = if of(Level::Warning) == 1 { "warning" } else { "warnings" };
-    let counts = [(of(Level::Failed), "failed"), (of(Level::Warning), warnings), (of(Level::Ok), "ok")];
-    let shown = counts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
+    let of = |level| {
+        findings
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    };
+    let warnings = if of(Level::Warning) == 1 {
+        "warning"
+    } else {
+        "warnings"
+    };
+    let counts = [
+        (of(Level::Failed), "failed"),
+        (of(Level::Warning), warnings),
+        (of(Level::Ok), "ok"),
+    ];
+    let shown = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"));
     format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
 }
 
 /// What a cycle that writes nothing found fault with.
 fn fault_finding(fault: &Fault, check: &'static str, subject: &str) -> Finding {
     let exit = fault.class().into();
-    Finding { exit, code: Some(fault.code), ..Finding::new(Level::Failed, check, subject, &fault.text) }
+    Finding {
+        exit,
+        code: Some(fault.code),
+        ..Finding::new(Level::Failed, check, subject, &fault.text)
+    }
 }

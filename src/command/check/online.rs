@@ -15,8 +15,14 @@ use authkeys_core::words::counted;
 
 /// Looks at everything; what is `told` already is not told again.
 pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
-    block_on(examine_all(config, told))
-        .unwrap_or_else(|fault| vec![Finding::new(Level::Failed, "source", "all", format!("cannot start: {fault}"))])
+    block_on(examine_all(config, told)).unwrap_or_else(|fault| {
+        vec![Finding::new(
+            Level::Failed,
+            "source",
+            "all",
+            format!("cannot start: {fault}"),
+        )]
+    })
 }
 
 async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
@@ -38,21 +44,53 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
 pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
     let host = Node::read_only();
-    let agent = Agent { config, fetch: Sources::new(remote), host, zone: system::sshd_zone, built: system::built() };
-    let intent = Intent { dry_run: true, accept_rollback: false };
-    Ok(agent.cycle(&mut store, intent, authkeys_terminal::clock).await)
+    let agent = Agent {
+        config,
+        fetch: Sources::new(remote),
+        host,
+        zone: system::sshd_zone,
+        built: system::built(),
+    };
+    let intent = Intent {
+        dry_run: true,
+        accept_rollback: false,
+    };
+    Ok(agent
+        .cycle(&mut store, intent, authkeys_terminal::clock)
+        .await)
 }
 
 /// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read; without asking any source.
 pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     // A state that cannot be read has been told of.
-    let Ok(mut store) = Store::peek(&load::state_directory(config)) else { return Vec::new() };
-    let (config, fetch, host) = (config.clone(), Sources::new(Remote::by_environment()), Node::read_only());
-    let agent = Agent { config, fetch, host, zone: system::sshd_zone, built: system::built() };
-    let (now, intent) = (authkeys_terminal::clock(), Intent { dry_run: true, accept_rollback: false });
+    let Ok(mut store) = Store::peek(&load::state_directory(config)) else {
+        return Vec::new();
+    };
+    let (config, fetch, host) = (
+        config.clone(),
+        Sources::new(Remote::by_environment()),
+        Node::read_only(),
+    );
+    let agent = Agent {
+        config,
+        fetch,
+        host,
+        zone: system::sshd_zone,
+        built: system::built(),
+    };
+    let (now, intent) = (
+        authkeys_terminal::clock(),
+        Intent {
+            dry_run: true,
+            accept_rollback: false,
+        },
+    );
     let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
     let outcome = agent.install(&mut store, gathered, authkeys_terminal::clock);
-    let too_new = outcome.faults.iter().filter(|fault| fault.code == FaultCode::KeyTooNew);
+    let too_new = outcome
+        .faults
+        .iter()
+        .filter(|fault| fault.code == FaultCode::KeyTooNew);
     let finding = |fault: &Fault| match &fault.subject {
         Subject::Account(user) => Some(fault_finding(fault, "account", user)),
         _ => None,
@@ -65,7 +103,11 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
     let of = |source: &SourceOutcome| format!("{}: ", source.source);
     for source in &outcome.sources {
         let subject = &source.source;
-        if !outcome.faults.iter().any(|fault| fault.subject == Subject::Source(subject.clone())) {
+        if !outcome
+            .faults
+            .iter()
+            .any(|fault| fault.subject == Subject::Source(subject.clone()))
+        {
             findings.push(Finding::new(Level::Ok, "source", subject, good(source)));
         }
         for text in &source.warnings {
@@ -75,7 +117,11 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
             }
         }
     }
-    for (source, note) in outcome.sources.iter().flat_map(|one| one.notes.iter().map(move |note| (one, note))) {
+    for (source, note) in outcome
+        .sources
+        .iter()
+        .flat_map(|one| one.notes.iter().map(move |note| (one, note)))
+    {
         findings.push(Finding::new(Level::Warning, "source", &source.source, note));
     }
     for fault in &outcome.faults {
@@ -88,16 +134,28 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         };
         // The account's file, the pinned keys, the state and the clock have been looked at already.
         let same = |one: &&Finding| one.code == Some(fault.code) && one.check == check;
-        let known = told.iter().filter(same).any(|one| check != "account" || one.subject == subject);
+        let known = told
+            .iter()
+            .filter(same)
+            .any(|one| check != "account" || one.subject == subject);
         if !known {
             findings.push(fault_finding(fault, check, subject));
         }
     }
-    for account in outcome.accounts.iter().filter(|account| account.status == Status::Ok) {
+    for account in outcome
+        .accounts
+        .iter()
+        .filter(|account| account.status == Status::Ok)
+    {
         let keys = counted(account.in_force.len(), "key");
-        let (added, changed, taken) = (account.added.len(), account.updated.len(), account.removed.len());
-        let message =
-            format!("`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken away");
+        let (added, changed, taken) = (
+            account.added.len(),
+            account.updated.len(),
+            account.removed.len(),
+        );
+        let message = format!(
+            "`sync` would leave {keys} in force: {added} added, {changed} changed, {taken} taken away"
+        );
         findings.push(Finding::new(Level::Ok, "account", &account.user, message));
     }
     findings
@@ -108,16 +166,30 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
     let node = Node::read_only();
     let mut findings = Vec::new();
     for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
-        let told: Vec<&Finding> = told.iter().filter(|one| one.subject == planned.user).collect();
+        let told: Vec<&Finding> = told
+            .iter()
+            .filter(|one| one.subject == planned.user)
+            .collect();
         if planned.in_force.is_empty() || told.iter().any(|one| one.level == Level::Failed) {
             continue;
         }
         // Who cannot be looked up, and an sshd that cannot be asked, have been told of.
-        let Ok(target) = account::locate(&node, account) else { continue };
-        let Ok(settings) = Settings::by_origin(&planned.user) else { continue };
-        for new in login::examine_keys(&target.account, &settings, &login::published(&planned.in_force)) {
+        let Ok(target) = account::locate(&node, account) else {
+            continue;
+        };
+        let Ok(settings) = Settings::by_origin(&planned.user) else {
+            continue;
+        };
+        for new in login::examine_keys(
+            &target.account,
+            &settings,
+            &login::published(&planned.in_force),
+        ) {
             if new.level == Level::Failed || !told.iter().any(|one| one.message == new.message) {
-                findings.push(Finding { message: format!("after the next sync {}", new.message), ..new });
+                findings.push(Finding {
+                    message: format!("after the next sync {}", new.message),
+                    ..new
+                });
             }
         }
     }
@@ -125,15 +197,31 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
 }
 
 fn good(source: &SourceOutcome) -> String {
-    let stages =
-        source.stages.iter().map(|one| format!("{}{}, version {}", one.stage, text::set(&one.document), one.version));
+    let stages = source.stages.iter().map(|one| {
+        format!(
+            "{}{}, version {}",
+            one.stage,
+            text::set(&one.document),
+            one.version
+        )
+    });
     let documents = match source.stages.is_empty() {
         true => {
             let version = source.version.as_deref().unwrap_or_default();
-            format!("its document is good{}, version {version}", text::set(&source.document))
+            format!(
+                "its document is good{}, version {version}",
+                text::set(&source.document)
+            )
         }
-        false => format!("its documents are good: {}", stages.collect::<Vec<_>>().join("; ")),
+        false => format!(
+            "its documents are good: {}",
+            stages.collect::<Vec<_>>().join("; ")
+        ),
     };
-    let signer = source.signer.as_ref().map(|who| format!(", signed by {who}")).unwrap_or_default();
+    let signer = source
+        .signer
+        .as_ref()
+        .map(|who| format!(", signed by {who}"))
+        .unwrap_or_default();
     documents + &signer
 }

@@ -56,25 +56,58 @@ pub(super) fn find(root: &Path) -> Vec<Puller> {
         }
     }
     for file in UNITS.iter().flat_map(|place| files(&root.join(place))) {
-        let unit = file.extension().is_some_and(|end| end == "service" || end == "timer");
-        let ours = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("authkeysd"));
+        let unit = file
+            .extension()
+            .is_some_and(|end| end == "service" || end == "timer");
+        let ours = file
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("authkeysd"));
         // On merged systems /lib is /usr/lib.
-        let known = || found.iter().any(|one: &Puller| one.file.canonicalize().ok() == file.canonicalize().ok());
+        let known = || {
+            found
+                .iter()
+                .any(|one: &Puller| one.file.canonicalize().ok() == file.canonicalize().ok())
+        };
         if unit && !ours && !known() {
-            look_into(root, &file, |line| line.trim_start().starts_with("Exec"), &mut found);
+            look_into(
+                root,
+                &file,
+                |line| line.trim_start().starts_with("Exec"),
+                &mut found,
+            );
         }
     }
     found
 }
 
 fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mut Vec<Puller>) {
-    let Some((text, trusted)) = read(file) else { return };
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with('#') && starts(line)) {
+    let Some((text, trusted)) = read(file) else {
+        return;
+    };
+    for (at, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with('#') && starts(line))
+    {
         // What a user names in his own crontab is not opened.
-        let script = if fetches(line) || !trusted { None } else { script(root, line) };
+        let script = if fetches(line) || !trusted {
+            None
+        } else {
+            script(root, line)
+        };
         if fetches(line) || script.is_some() {
-            let text = line.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(160).collect();
-            found.push(Puller { file: file.to_owned(), line: at + 1, text, script });
+            let text = line
+                .trim()
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .take(160)
+                .collect();
+            found.push(Puller {
+                file: file.to_owned(),
+                line: at + 1,
+                text,
+                script,
+            });
         }
     }
 }
@@ -83,11 +116,14 @@ fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mu
 fn script(root: &Path, line: &str) -> Option<String> {
     let words = line.split(|c: char| c.is_whitespace() || "'\";|&()=".contains(c));
     // systemd's Exec lines may have signs before the path.
-    let paths =
-        words.map(|word| word.trim_start_matches(['@', '-', ':', '+', '!'])).filter(|word| word.starts_with('/'));
+    let paths = words
+        .map(|word| word.trim_start_matches(['@', '-', ':', '+', '!']))
+        .filter(|word| word.starts_with('/'));
     paths.take(16).find_map(|path| {
         let (text, _) = read(&root.join(path.trim_start_matches('/')))?;
-        let at = text.lines().position(|line| !line.trim_start().starts_with('#') && fetches(line))?;
+        let at = text
+            .lines()
+            .position(|line| !line.trim_start().starts_with('#') && fetches(line))?;
         Some(format!("{path}:{}", at + 1))
     })
 }
@@ -95,7 +131,9 @@ fn script(root: &Path, line: &str) -> Option<String> {
 fn fetches(line: &str) -> bool {
     let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
     line.contains("authorized_keys")
-        || ["aws s3 cp", "aws s3 sync", "aws s3api get-object"].iter().any(|call| words.contains(call))
+        || ["aws s3 cp", "aws s3 sync", "aws s3api get-object"]
+            .iter()
+            .any(|call| words.contains(call))
 }
 
 /// A file, or those in a directory, in the order of their names.
@@ -103,8 +141,15 @@ fn files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
     }
-    let entries = fs::read_dir(place).into_iter().flatten().flatten().take(MAX_FILES);
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    let entries = fs::read_dir(place)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(MAX_FILES);
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
     files
 }
@@ -113,13 +158,20 @@ fn files(place: &Path) -> Vec<PathBuf> {
 fn read(path: &Path) -> Option<(String, bool)> {
     // Looked at first: to open a device may already do something.
     let regular = fs::metadata(path).is_ok_and(|found| found.is_file());
-    let found = regular.then(|| bounded::read(path, MAX_FILE).ok().flatten()).flatten()?;
+    let found = regular
+        .then(|| bounded::read(path, MAX_FILE).ok().flatten())
+        .flatten()?;
     let trusted = !found.writable_by_others(nix::unistd::geteuid().as_raw());
-    String::from_utf8(found.content).ok().map(|text| (text, trusted))
+    String::from_utf8(found.content)
+        .ok()
+        .map(|text| (text, trusted))
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "throw-away files need no durability")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "throw-away files need no durability"
+)]
 mod tests {
     use super::*;
 
@@ -131,11 +183,26 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        put("etc/crontab", "SHELL=/bin/sh\n# aws s3 cp commented out\n17 * * * * root run-parts /etc/cron.hourly\n");
-        put("etc/cron.d/keys", "\n*/20 * * * * ubuntu  aws  s3 cp s3://b/k ~/.ssh/authorized_keys\n");
-        put("etc/cron.d/wrapped", "*/20 * * * * root test -x /opt/pull.sh && '/opt/pull.sh' >/dev/null 2>&1\n");
-        put("opt/pull.sh", "#!/bin/sh\n# authorized_keys\ncurl -s https://x > /home/core/.ssh/authorized_keys\n");
-        put("etc/cron.daily/keys", "#!/bin/sh\naws s3 sync s3://b/keys /srv/keys\n");
+        put(
+            "etc/crontab",
+            "SHELL=/bin/sh\n# aws s3 cp commented out\n17 * * * * root run-parts /etc/cron.hourly\n",
+        );
+        put(
+            "etc/cron.d/keys",
+            "\n*/20 * * * * ubuntu  aws  s3 cp s3://b/k ~/.ssh/authorized_keys\n",
+        );
+        put(
+            "etc/cron.d/wrapped",
+            "*/20 * * * * root test -x /opt/pull.sh && '/opt/pull.sh' >/dev/null 2>&1\n",
+        );
+        put(
+            "opt/pull.sh",
+            "#!/bin/sh\n# authorized_keys\ncurl -s https://x > /home/core/.ssh/authorized_keys\n",
+        );
+        put(
+            "etc/cron.daily/keys",
+            "#!/bin/sh\naws s3 sync s3://b/keys /srv/keys\n",
+        );
         put(
             "var/spool/cron/crontabs/ubuntu",
             "MAILTO=\"\"\n\n*/20 * * * * /usr/bin/aws s3 cp s3://b/k /tmp/k && cp /tmp/k .ssh/authorized_keys\n",
@@ -144,14 +211,24 @@ mod tests {
             "etc/systemd/system/pull.service",
             "[Unit]\nDescription=authorized_keys\n[Service]\nExecStart=-/opt/pull.sh\n",
         );
-        put("etc/systemd/system/authkeysd.service", "[Service]\nExecStart=/usr/bin/authkeysd run # authorized_keys\n");
-        put("etc/systemd/system/other.service", "[Service]\nExecStart=/usr/bin/other\n");
+        put(
+            "etc/systemd/system/authkeysd.service",
+            "[Service]\nExecStart=/usr/bin/authkeysd run # authorized_keys\n",
+        );
+        put(
+            "etc/systemd/system/other.service",
+            "[Service]\nExecStart=/usr/bin/other\n",
+        );
         let found = find(root.path());
         let shown: Vec<String> = found
             .iter()
             .map(|one| {
                 let file = one.file.strip_prefix(root.path()).unwrap().display();
-                format!("{file}:{} {}", one.line, one.script.as_deref().unwrap_or("-"))
+                format!(
+                    "{file}:{} {}",
+                    one.line,
+                    one.script.as_deref().unwrap_or("-")
+                )
             })
             .collect();
         let wanted = [

@@ -34,7 +34,11 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
     }
     let finding = |level, message: String| Finding::new(level, "report", "ec2_tags", message);
     if let Err(why) = remote.instance(false).await {
-        let class = if matches!(why, NoInstance::Unreachable { .. }) { Class::Transient } else { Class::Invalid };
+        let class = if matches!(why, NoInstance::Unreachable { .. }) {
+            Class::Transient
+        } else {
+            Class::Invalid
+        };
         return Some(Finding {
             exit: class.into(),
             ..finding(Level::Failed, format!("cannot tag this instance: {why}"))
@@ -42,7 +46,9 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
     }
     let keys = report.tag_names.all();
     Some(match remote.may_tag(keys.clone()).await {
-        Ok(answer) if answer.allowed => finding(Level::Ok, format!("{} may be tagged", answer.instance)),
+        Ok(answer) if answer.allowed => {
+            finding(Level::Ok, format!("{} may be tagged", answer.instance))
+        }
         Ok(answer) => {
             let message = format!(
                 "the role may not tag {}: allow ec2:CreateTags on {} for the keys {} (examples/iam/node.json)",
@@ -50,8 +56,14 @@ pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<F
                 answer.arn,
                 keys.join(", ")
             );
-            Finding { exit: Class::Denied.into(), ..finding(Level::Failed, message) }
+            Finding {
+                exit: Class::Denied.into(),
+                ..finding(Level::Failed, message)
+            }
         }
-        Err(error) => Finding { exit: error.class.into(), ..finding(Level::Failed, error.to_string()) },
+        Err(error) => Finding {
+            exit: error.class.into(),
+            ..finding(Level::Failed, error.to_string())
+        },
     })
 }

@@ -11,14 +11,20 @@ const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Lists everyone whose signature counts.
 pub(super) fn examine(config: &Config, signers: &Signers, now: Timestamp) -> Vec<Finding> {
-    let subject = config.signers.as_ref().map(|signers| signers.path.display().to_string()).unwrap_or_default();
+    let subject = config
+        .signers
+        .as_ref()
+        .map(|signers| signers.path.display().to_string())
+        .unwrap_or_default();
     let finding = |level, message| Finding::new(level, "signers", &subject, message);
     let listed = signers.counting().map(|signer| {
         let (level, fault) = judge(signer, now);
         finding(level, format!("line {}: {signer}{fault}", signer.line))
     });
     let missing = signers.missing().map(|who| {
-        let message = format!("nobody in it is {who}, whom [trust] principals names; add a line, or correct the name");
+        let message = format!(
+            "nobody in it is {who}, whom [trust] principals names; add a line, or correct the name"
+        );
         finding(Level::Warning, message)
     });
     listed.chain(missing).collect()
@@ -26,14 +32,18 @@ pub(super) fn examine(config: &Config, signers: &Signers, now: Timestamp) -> Vec
 
 fn judge(signer: &Signer, now: Timestamp) -> (Level, String) {
     match (signer.valid_after, signer.valid_before) {
-        (_, Some(until)) if until < now => {
-            (Level::Warning, ": expired, what he signed is refused; publish what another signed".to_owned())
-        }
+        (_, Some(until)) if until < now => (
+            Level::Warning,
+            ": expired, what he signed is refused; publish what another signed".to_owned(),
+        ),
         (Some(from), _) if from > now => (Level::Ok, ": not valid yet".to_owned()),
         (_, Some(until)) if until.duration_since(now) < SOON => {
             let days = until.duration_since(now).as_hours() / 24;
             let plural = if days == 1 { "" } else { "s" };
-            (Level::Warning, format!(": expires in {days} day{plural}; publish what another signed before that"))
+            (
+                Level::Warning,
+                format!(": expires in {days} day{plural}; publish what another signed before that"),
+            )
         }
         _ => (Level::Ok, String::new()),
     }

@@ -32,9 +32,14 @@ impl Settings {
     pub(super) fn of(user: &str) -> Result<Self, NoSettings> {
         let mut settings = Self::new(sshd::effective_settings(user, Origin::Here)?);
         // sshd prints the values without their quotes: two words may be one file.
-        let shown = settings.value("authorizedkeysfile").unwrap_or_default().to_owned();
+        let shown = settings
+            .value("authorizedkeysfile")
+            .unwrap_or_default()
+            .to_owned();
         if settings.files.len() > 1 && shown != DEFAULT_FILES {
-            let written = sshd::written_values(user, "authorizedkeysfile").into_iter().map(|value| arguments(&value));
+            let written = sshd::written_values(user, "authorizedkeysfile")
+                .into_iter()
+                .map(|value| arguments(&value));
             let mut fitting = written.filter(|files| files.join(" ") == shown);
             settings.files = fitting.next_back().unwrap_or(settings.files);
         }
@@ -48,21 +53,34 @@ impl Settings {
     }
 
     pub(super) fn new(text: String) -> Self {
-        let mut settings = Self { text, files: Vec::new() };
-        settings.files = settings.all("authorizedkeysfile").into_iter().map(str::to_owned).collect();
+        let mut settings = Self {
+            text,
+            files: Vec::new(),
+        };
+        settings.files = settings
+            .all("authorizedkeysfile")
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         settings
     }
 
     /// All that stands after a keyword where it is first; sshd prints keywords in lower case.
     pub(super) fn value(&self, keyword: &str) -> Option<&str> {
         let lines = self.text.lines().filter_map(|line| line.split_once(' '));
-        lines.filter(|(key, _)| *key == keyword).map(|(_, value)| value.trim()).next()
+        lines
+            .filter(|(key, _)| *key == keyword)
+            .map(|(_, value)| value.trim())
+            .next()
     }
 
     /// The values of a setting; sshd prints keywords in lower case.
     pub(super) fn all(&self, keyword: &str) -> Vec<&str> {
         let lines = self.text.lines().filter_map(|line| line.split_once(' '));
-        lines.filter(|(key, _)| *key == keyword).flat_map(|(_, values)| values.split_whitespace()).collect()
+        lines
+            .filter(|(key, _)| *key == keyword)
+            .flat_map(|(_, values)| values.split_whitespace())
+            .collect()
     }
 
     pub(super) fn is(&self, keyword: &str, value: &str) -> bool {
@@ -77,7 +95,10 @@ impl Settings {
 
     /// The program that it asks for keys.
     pub(super) fn command(&self) -> Option<&str> {
-        self.all("authorizedkeyscommand").into_iter().next().filter(|command| *command != "none")
+        self.all("authorizedkeyscommand")
+            .into_iter()
+            .next()
+            .filter(|command| *command != "none")
     }
 
     /// How the target's keys come to sshd.
@@ -87,7 +108,9 @@ impl Settings {
             return Reading::Itself;
         }
         if let Place::Fragment { .. } = target.place {
-            if Node::makes_fragments() && files.iter().any(|file| reads(file, &target.made().path())) {
+            if Node::makes_fragments()
+                && files.iter().any(|file| reads(file, &target.made().path()))
+            {
                 return Reading::Made;
             }
             if self.command().is_some_and(is_ssh_key_dir) {
@@ -102,15 +125,27 @@ impl Settings {
 pub(super) fn started_with() -> Vec<Finding> {
     let (running, of_unit) = (start_options::running(), start_options::of_unit());
     let mut findings = Vec::new();
-    if let Some(options) = running.as_ref().or(of_unit.as_ref()).filter(|options| !options.flags.is_empty()) {
-        let message = format!("{} has options beside its configuration: {}", options.origin, options.shown());
+    if let Some(options) = running
+        .as_ref()
+        .or(of_unit.as_ref())
+        .filter(|options| !options.flags.is_empty())
+    {
+        let message = format!(
+            "{} has options beside its configuration: {}",
+            options.origin,
+            options.shown()
+        );
         findings.push(Finding::new(Level::Ok, "sshd", "sshd", message));
     }
     if let (Some(running), Some(of_unit)) = (running, of_unit) {
         let StartOptions { mut flags, origin } = of_unit;
         flags.retain(|flag| !running.flags.contains(flag));
         if !flags.is_empty() {
-            let options = StartOptions { flags, origin: origin.clone() }.shown();
+            let options = StartOptions {
+                flags,
+                origin: origin.clone(),
+            }
+            .shown();
             let message = format!(
                 "{origin} has options that the running sshd was started without, and that count from its next start on: \
                  {options}"
@@ -123,13 +158,19 @@ pub(super) fn started_with() -> Vec<Finding> {
 
 /// Fedora CoreOS' program, which prints all fragments.
 pub(super) fn is_ssh_key_dir(command: &str) -> bool {
-    Path::new(command).file_name().is_some_and(|name| name == "ssh-key-dir")
+    Path::new(command)
+        .file_name()
+        .is_some_and(|name| name == "ssh-key-dir")
 }
 
 /// One line about a file that sshd does not read, with the remedy.
 pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
     let names: Vec<String> = read.iter().map(|path| path.display().to_string()).collect();
-    let names = if names.is_empty() { "no file".to_owned() } else { names.join(" ") };
+    let names = if names.is_empty() {
+        "no file".to_owned()
+    } else {
+        names.join(" ")
+    };
     let remedy = match target.place {
         Place::Fragment { .. } => {
             "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
@@ -141,7 +182,10 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
              once `authkeysd sync` has written it; or name as `file` here what sshd reads"
         }
     };
-    format!("sshd reads {names}, not {}: {remedy}", target.path().display())
+    format!(
+        "sshd reads {names}, not {}: {remedy}",
+        target.path().display()
+    )
 }
 
 /// What sshd reads where nothing is set.
@@ -156,7 +200,11 @@ fn arguments(text: &str) -> Vec<String> {
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         match (c, quote) {
-            ('\\', _) if rest.peek().is_some_and(|next| "'\"\\".contains(*next) || *next == ' ' && quote.is_none()) => {
+            ('\\', _)
+                if rest.peek().is_some_and(|next| {
+                    "'\"\\".contains(*next) || *next == ' ' && quote.is_none()
+                }) =>
+            {
                 word.get_or_insert_default().extend(rest.next());
             }
             (' ' | '\t', None) => words.extend(word.take()),
@@ -193,14 +241,21 @@ pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
 /// all fragments in.
 fn reads(file: &Path, path: &Path) -> bool {
     let all = file.file_name().is_some_and(|name| name == "*");
-    if all { path.file_name().is_some_and(|name| same(&file.with_file_name(name), path)) } else { same(file, path) }
+    if all {
+        path.file_name()
+            .is_some_and(|name| same(&file.with_file_name(name), path))
+    } else {
+        same(file, path)
+    }
 }
 
 /// The same file, also when one of the paths has links in it.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
         let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-        parent.zip(path.file_name()).map(|(parent, name)| parent.join(name))
+        parent
+            .zip(path.file_name())
+            .map(|(parent, name)| parent.join(name))
     };
     one == other || real(one).is_some_and(|path| Some(path) == real(other))
 }
@@ -212,15 +267,28 @@ mod tests {
 
     fn reading(settings: &str) -> Reading {
         let user = UserName::parse("nobody-there").unwrap();
-        let account = Account { user, uid: 60_001, gid: 60_001, home: "/home/nobody-there".into() };
-        let target = Target::new(account, Place::Fragment { name: "authkeysd".to_owned() });
+        let account = Account {
+            user,
+            uid: 60_001,
+            gid: 60_001,
+            home: "/home/nobody-there".into(),
+        };
+        let target = Target::new(
+            account,
+            Place::Fragment {
+                name: "authkeysd".to_owned(),
+            },
+        );
         Settings::new(settings.to_owned()).reading(&target)
     }
 
     #[test]
     fn words_are_split_as_sshd_splits_them() {
         for (text, words) in [
-            (r#""/etc/ssh/my keys/%u" .ssh/a"#, &["/etc/ssh/my keys/%u", ".ssh/a"][..]),
+            (
+                r#""/etc/ssh/my keys/%u" .ssh/a"#,
+                &["/etc/ssh/my keys/%u", ".ssh/a"][..],
+            ),
             (r"/a\ b/%u  '/c d'", &["/a b/%u", "/c d"]),
             (r#"/a"b c"d # e"#, &["/ab cd"]),
             (r#""a \"q\" \\ b""#, &[r#"a "q" \ b"#]),
@@ -233,9 +301,11 @@ mod tests {
 
     #[test]
     fn fragments_come_to_sshd_in_three_ways() {
-        for glob in
-            [".ssh/authorized_keys.d/*", "%h/.ssh/authorized_keys.d/*", "/home/%u/.ssh/authorized_keys.d/authkeysd"]
-        {
+        for glob in [
+            ".ssh/authorized_keys.d/*",
+            "%h/.ssh/authorized_keys.d/*",
+            "/home/%u/.ssh/authorized_keys.d/authkeysd",
+        ] {
             assert_eq!(
                 reading(&format!("authorizedkeysfile .ssh/authorized_keys {glob}\n")),
                 Reading::Itself,
@@ -243,9 +313,18 @@ mod tests {
             );
         }
         let stock = "authorizedkeysfile none\nauthorizedkeyscommand";
-        assert_eq!(reading(&format!("{stock} /usr/libexec/ssh-key-dir %u\n")), Reading::Command);
-        assert_eq!(reading(&format!("{stock} /usr/bin/other %u\n")), Reading::Others(Vec::new()));
-        assert_eq!(reading(&format!("{stock} none\n")), Reading::Others(Vec::new()));
+        assert_eq!(
+            reading(&format!("{stock} /usr/libexec/ssh-key-dir %u\n")),
+            Reading::Command
+        );
+        assert_eq!(
+            reading(&format!("{stock} /usr/bin/other %u\n")),
+            Reading::Others(Vec::new())
+        );
+        assert_eq!(
+            reading(&format!("{stock} none\n")),
+            Reading::Others(Vec::new())
+        );
         let elsewhere = reading("authorizedkeysfile /etc/ssh/keys/* .ssh/authorized_keys.d/*/x\n");
         assert!(matches!(elsewhere, Reading::Others(files) if files.len() == 2));
     }

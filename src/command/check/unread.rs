@@ -15,18 +15,28 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
     let look = move || {
         let node = Node::default();
         for account in &config.accounts {
-            let Ok(target) = locate(&node, account) else { continue };
+            let Ok(target) = locate(&node, account) else {
+                continue;
+            };
             let user = target.account.user.as_str();
             // Who is no root may not ask, and every other trouble is `check`'s.
-            if let Ok(Reading::Others(read)) = Settings::of(user).map(|settings| settings.reading(&target)) {
+            if let Ok(Reading::Others(read)) =
+                Settings::of(user).map(|settings| settings.reading(&target))
+            {
                 let words = Kind::NotRead.words();
                 let message = format!("{words}: {user}: {}", unread(&target, &read));
                 let entry = Entry::of_fault(Kind::NotRead, FaultCode::FileNotRead, message);
                 let path = Some(target.path().display().to_string());
-                journal::tell(&Entry { account: Some(user.to_owned()), path, ..entry });
+                journal::tell(&Entry {
+                    account: Some(user.to_owned()),
+                    path,
+                    ..entry
+                });
             }
         }
     };
     // Without room for a thread there is worse to report, by the cycle itself.
-    let _ = std::thread::Builder::new().name("sshd".to_owned()).spawn(look);
+    let _ = std::thread::Builder::new()
+        .name("sshd".to_owned())
+        .spawn(look);
 }

@@ -7,13 +7,22 @@ use authkeys_testing::{Key, KeyType, Setup, lab, sshd_log};
 use super::{GOOD_FILES, SSHD, good_node, sshd, troubles};
 
 fn sh(script: &str) {
-    assert!(Command::new("sh").args(["-ec", script]).status().unwrap().success(), "{script}");
+    assert!(
+        Command::new("sh")
+            .args(["-ec", script])
+            .status()
+            .unwrap()
+            .success(),
+        "{script}"
+    );
 }
 
 /// Gives sshd these lines before all others, and has it read them.
 fn serve(lines: &str) {
     let marked: Vec<String> = lines.lines().map(|line| format!("{line} # test")).collect();
-    let (matches, plain): (Vec<_>, Vec<_>) = marked.into_iter().partition(|line| line.starts_with([' ', 'M']));
+    let (matches, plain): (Vec<_>, Vec<_>) = marked
+        .into_iter()
+        .partition(|line| line.starts_with([' ', 'M']));
     sshd(&format!("{GOOD_FILES}\n{}", plain.join("\n")));
     reread(&matches.join("\n"));
 }
@@ -38,8 +47,18 @@ fn gets_in(user: &str, key: &Key) -> bool {
     let ssh = std::env::var("LAB_SSH").unwrap();
     let mut words = ssh.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
-    command.args(words).arg("-i").arg(key.private()).arg(format!("{user}@127.0.0.1")).arg("true");
-    let status = command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+    command
+        .args(words)
+        .arg("-i")
+        .arg(key.private())
+        .arg(format!("{user}@127.0.0.1"))
+        .arg("true");
+    let status = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
     status.code() != Some(255)
 }
 
@@ -50,16 +69,29 @@ fn said(setup: &Setup, user: &str) -> Vec<(String, String)> {
     let findings = report["findings"].as_array().unwrap().iter();
     let about = findings.filter(|one| one["level"] != "ok" && one["subject"] == user);
     let text = |one: &serde_json::Value, field: &str| one[field].as_str().unwrap().to_owned();
-    about.map(|one| (text(one, "level"), text(one, "message"))).collect()
+    about
+        .map(|one| (text(one, "level"), text(one, "message")))
+        .collect()
 }
 
 #[track_caller]
 fn agrees(setup: &Setup, user: &str, key: &Key, case: &str, level: &str, words: &str) {
     let said = said(setup, user);
-    let worst = ["failed", "warning"].into_iter().find(|level| said.iter().any(|(is, _)| is == level)).unwrap_or("ok");
+    let worst = ["failed", "warning"]
+        .into_iter()
+        .find(|level| said.iter().any(|(is, _)| is == level))
+        .unwrap_or("ok");
     assert_eq!(worst, level, "{case}: {said:#?}");
-    assert!(words.is_empty() || said.iter().any(|(_, text)| text.contains(words)), "{case}: {words}: {said:#?}");
-    assert_eq!(gets_in(user, key), level != "failed", "{case}: {}", sshd_log());
+    assert!(
+        words.is_empty() || said.iter().any(|(_, text)| text.contains(words)),
+        "{case}: {words}: {said:#?}"
+    );
+    assert_eq!(
+        gets_in(user, key),
+        level != "failed",
+        "{case}: {}",
+        sshd_log()
+    );
 }
 
 #[test]
@@ -72,45 +104,111 @@ fn f52_settings_that_shut_an_account_out_are_failures() {
         agrees(&setup, "alice", &key, "nothing", "ok", "");
         std::fs::write("/etc/ssh/revoked", format!("# gone\n{}\n", key.line)).unwrap();
         std::fs::write("/run/lab/spec", format!("hash: {}\n", key.fingerprint())).unwrap();
-        std::fs::write("/run/lab/other.pub", format!("{}\n", Key::new("other").line)).unwrap();
+        std::fs::write(
+            "/run/lab/other.pub",
+            format!("{}\n", Key::new("other").line),
+        )
+        .unwrap();
         std::fs::write("/run/lab/key.pub", format!("{}\n", key.line)).unwrap();
         sh(
             "ssh-keygen -q -k -f /etc/ssh/krl /run/lab/key.pub; ssh-keygen -q -k -f /etc/ssh/krl-other /run/lab/other.pub",
         );
-        sh("ssh-keygen -q -k -f /etc/ssh/krl-hash /run/lab/spec; head -c 60 /etc/ssh/krl >/etc/ssh/krl-cut");
+        sh(
+            "ssh-keygen -q -k -f /etc/ssh/krl-hash /run/lab/spec; head -c 60 /etc/ssh/krl >/etc/ssh/krl-cut",
+        );
         for (lines, level, words) in [
             ("AllowUsers bob", "failed", "AllowUsers bob: add alice"),
             ("AllowUsers !bob", "failed", "AllowUsers !bob"),
             ("AllowUsers bob al*", "ok", ""),
-            ("AllowUsers alice@127.0.0.1", "warning", "from some hosts only"),
+            (
+                "AllowUsers alice@127.0.0.1",
+                "warning",
+                "from some hosts only",
+            ),
             ("DenyUsers a?ice", "failed", "DenyUsers a?ice"),
             ("DenyUsers alice@10.1.2.3", "warning", "from some hosts"),
             ("AllowGroups bob", "failed", "AllowGroups bob"),
             ("AllowGroups bob alice", "ok", ""),
             ("DenyGroups alice", "failed", "DenyGroups alice"),
             ("PubkeyAuthentication no", "failed", "no key can log in"),
-            ("Match User alice\n PubkeyAuthentication no", "failed", "PubkeyAuthentication no"),
+            (
+                "Match User alice\n PubkeyAuthentication no",
+                "failed",
+                "PubkeyAuthentication no",
+            ),
             (
                 "Match Group alice\n AuthenticationMethods password\n PasswordAuthentication yes",
                 "failed",
                 "AuthenticationMethods",
             ),
-            ("Match LocalPort 2222\n PubkeyAuthentication no", "failed", "PubkeyAuthentication no"),
-            ("Match Address 192.0.2.0/24\n PubkeyAuthentication no", "warning", "from other machines"),
-            ("Match Address *,!10.0.0.0/8\n AllowUsers bob", "failed", "AllowUsers bob"),
-            ("PasswordAuthentication yes\nAuthenticationMethods publickey,password publickey", "ok", ""),
-            ("AuthenticationMethods publickey,publickey", "failed", "AuthenticationMethods publickey,publickey"),
-            ("PubkeyAcceptedAlgorithms rsa-sha2-512,ecdsa-sha2-*", "failed", "does not have ssh-ed25519"),
-            ("PubkeyAcceptedAlgorithms -ssh-ed25519", "failed", "does not have ssh-ed25519"),
+            (
+                "Match LocalPort 2222\n PubkeyAuthentication no",
+                "failed",
+                "PubkeyAuthentication no",
+            ),
+            (
+                "Match Address 192.0.2.0/24\n PubkeyAuthentication no",
+                "warning",
+                "from other machines",
+            ),
+            (
+                "Match Address *,!10.0.0.0/8\n AllowUsers bob",
+                "failed",
+                "AllowUsers bob",
+            ),
+            (
+                "PasswordAuthentication yes\nAuthenticationMethods publickey,password publickey",
+                "ok",
+                "",
+            ),
+            (
+                "AuthenticationMethods publickey,publickey",
+                "failed",
+                "AuthenticationMethods publickey,publickey",
+            ),
+            (
+                "PubkeyAcceptedAlgorithms rsa-sha2-512,ecdsa-sha2-*",
+                "failed",
+                "does not have ssh-ed25519",
+            ),
+            (
+                "PubkeyAcceptedAlgorithms -ssh-ed25519",
+                "failed",
+                "does not have ssh-ed25519",
+            ),
             ("PubkeyAcceptedAlgorithms ssh-ed25519", "ok", ""),
-            ("RevokedKeys /etc/ssh/revoked", "failed", "RevokedKeys /etc/ssh/revoked has it"),
-            ("RevokedKeys /etc/ssh/krl", "failed", "RevokedKeys /etc/ssh/krl has it"),
-            ("RevokedKeys /etc/ssh/krl-hash", "failed", "RevokedKeys /etc/ssh/krl-hash has it"),
+            (
+                "RevokedKeys /etc/ssh/revoked",
+                "failed",
+                "RevokedKeys /etc/ssh/revoked has it",
+            ),
+            (
+                "RevokedKeys /etc/ssh/krl",
+                "failed",
+                "RevokedKeys /etc/ssh/krl has it",
+            ),
+            (
+                "RevokedKeys /etc/ssh/krl-hash",
+                "failed",
+                "RevokedKeys /etc/ssh/krl-hash has it",
+            ),
             ("RevokedKeys /etc/ssh/krl-other", "ok", ""),
-            ("RevokedKeys /etc/ssh/krl-cut", "failed", "refuses every key"),
-            ("RevokedKeys /etc/ssh/none-there", "failed", "refuses every key"),
+            (
+                "RevokedKeys /etc/ssh/krl-cut",
+                "failed",
+                "refuses every key",
+            ),
+            (
+                "RevokedKeys /etc/ssh/none-there",
+                "failed",
+                "refuses every key",
+            ),
             ("MaxAuthTries 0", "failed", "MaxAuthTries 0"),
-            ("ChrootDirectory /home/alice\nForceCommand internal-sftp", "failed", "chown root /home/alice"),
+            (
+                "ChrootDirectory /home/alice\nForceCommand internal-sftp",
+                "failed",
+                "chown root /home/alice",
+            ),
             ("ChrootDirectory /home/none", "failed", "does not exist"),
         ] {
             serve(lines);
@@ -138,11 +236,27 @@ fn f52_groups_patterns_and_match_blocks_are_read_as_sshd_reads_them() {
             ("AllowUsers ALICE", "failed", "AllowUsers ALICE"),
             ("AllowUsers al[i]ce", "failed", "AllowUsers al[i]ce"),
             ("AllowUsers bob\nAllowUsers alice", "ok", ""),
-            ("AllowUsers alice\nAllowGroups bob", "failed", "AllowGroups bob"),
-            ("AllowUsers alice\nDenyUsers ali*", "failed", "DenyUsers ali*"),
-            ("Match User alice\n AllowUsers bob", "failed", "AllowUsers bob"),
+            (
+                "AllowUsers alice\nAllowGroups bob",
+                "failed",
+                "AllowGroups bob",
+            ),
+            (
+                "AllowUsers alice\nDenyUsers ali*",
+                "failed",
+                "DenyUsers ali*",
+            ),
+            (
+                "Match User alice\n AllowUsers bob",
+                "failed",
+                "AllowUsers bob",
+            ),
             ("Match User bob\n AllowUsers bob", "ok", ""),
-            ("Match Group ops,night\n DenyGroups ops", "failed", "DenyGroups ops"),
+            (
+                "Match Group ops,night\n DenyGroups ops",
+                "failed",
+                "DenyGroups ops",
+            ),
             ("Match User *,!alice\n PubkeyAuthentication no", "ok", ""),
             ("Match all\n MaxAuthTries 0", "failed", "MaxAuthTries 0"),
         ] {
@@ -161,13 +275,23 @@ fn f52_states_of_an_account_that_shut_it_out_are_failures() {
         setup.run(["sync"]).succeeds();
         serve("");
         let edit = |file: &str, line: &str| {
-            sh(&format!("sed 's|^alice:.*|{line}|' {file} >/run/lab/edited; cat /run/lab/edited >{file}"));
+            sh(&format!(
+                "sed 's|^alice:.*|{line}|' {file} >/run/lab/edited; cat /run/lab/edited >{file}"
+            ));
         };
         let shell = |path: &str| format!("alice:x:60001:60001::/home/alice:{path}");
         sh("cp /bin/true /run/lab/not-executable; chmod 644 /run/lab/not-executable");
         for (path, level, words) in [
-            ("/bin/none", "failed", "login shell /bin/none does not exist"),
-            ("/run/lab/not-executable", "failed", "not an executable file"),
+            (
+                "/bin/none",
+                "failed",
+                "login shell /bin/none does not exist",
+            ),
+            (
+                "/run/lab/not-executable",
+                "failed",
+                "not an executable file",
+            ),
             ("/etc", "failed", "not an executable file"),
             ("/bin/sh -l", "failed", "does not exist"),
             ("sh", "failed", "sh does not exist"),
@@ -194,7 +318,8 @@ fn f52_states_of_an_account_that_shut_it_out_are_failures() {
 #[test]
 fn f52_keys_are_judged_one_by_one_and_none_left_is_a_failure() {
     lab(|| {
-        let [ed, rsa, ec] = [KeyType::Ed25519, KeyType::Rsa2048, KeyType::Ecdsa256].map(|kind| Key::of_type(kind, "k"));
+        let [ed, rsa, ec] = [KeyType::Ed25519, KeyType::Rsa2048, KeyType::Ecdsa256]
+            .map(|kind| Key::of_type(kind, "k"));
         let setup = good_node();
         for (lines, keys, level, words) in [
             (
@@ -203,13 +328,43 @@ fn f52_keys_are_judged_one_by_one_and_none_left_is_a_failure() {
                 "warning",
                 "rsa-sha2-512",
             ),
-            ("PubkeyAcceptedAlgorithms ssh-ed25519", &[(&rsa, false)], "failed", "does not have rsa-sha2-512"),
-            ("PubkeyAcceptedAlgorithms ssh-rsa", &[(&rsa, false)], "failed", "rsa-sha2-512"),
-            ("PubkeyAcceptedAlgorithms rsa-sha2-512", &[(&rsa, true)], "ok", ""),
+            (
+                "PubkeyAcceptedAlgorithms ssh-ed25519",
+                &[(&rsa, false)],
+                "failed",
+                "does not have rsa-sha2-512",
+            ),
+            (
+                "PubkeyAcceptedAlgorithms ssh-rsa",
+                &[(&rsa, false)],
+                "failed",
+                "rsa-sha2-512",
+            ),
+            (
+                "PubkeyAcceptedAlgorithms rsa-sha2-512",
+                &[(&rsa, true)],
+                "ok",
+                "",
+            ),
             // sshd says that it can verify rsa-sha2-512, so the client signs with that.
-            ("PubkeyAcceptedAlgorithms rsa-sha2-256", &[(&rsa, false)], "warning", "does not have rsa-sha2-512"),
-            ("RequiredRSASize 3072", &[(&rsa, false)], "failed", "2048 bits"),
-            ("RequiredRSASize 3072", &[(&rsa, false), (&ec, true)], "warning", "RequiredRSASize"),
+            (
+                "PubkeyAcceptedAlgorithms rsa-sha2-256",
+                &[(&rsa, false)],
+                "warning",
+                "does not have rsa-sha2-512",
+            ),
+            (
+                "RequiredRSASize 3072",
+                &[(&rsa, false)],
+                "failed",
+                "2048 bits",
+            ),
+            (
+                "RequiredRSASize 3072",
+                &[(&rsa, false), (&ec, true)],
+                "warning",
+                "RequiredRSASize",
+            ),
         ] {
             let published: Vec<&Key> = keys.iter().map(|(key, _)| *key).collect();
             setup.publish_keys(&published);
@@ -223,8 +378,14 @@ fn f52_keys_are_judged_one_by_one_and_none_left_is_a_failure() {
             );
             setup.run(["sync"]).succeeds();
             let said = said(&setup, "alice");
-            assert!(said.iter().all(|(is, _)| is == level) && said.is_empty() == (level == "ok"), "{lines}: {said:#?}");
-            assert!(said.is_empty() || said.iter().any(|(_, text)| text.contains(words)), "{lines}: {said:#?}");
+            assert!(
+                said.iter().all(|(is, _)| is == level) && said.is_empty() == (level == "ok"),
+                "{lines}: {said:#?}"
+            );
+            assert!(
+                said.is_empty() || said.iter().any(|(_, text)| text.contains(words)),
+                "{lines}: {said:#?}"
+            );
             for (key, goes) in keys {
                 assert_eq!(gets_in("alice", key), *goes, "{lines}: {}", key.line);
             }
@@ -237,7 +398,10 @@ fn f52_roots_logins_are_judged_by_their_own_rule() {
     lab(|| {
         let [plain, forced] = ["plain", "forced"].map(Key::new);
         let setup = Setup::for_user("root");
-        setup.publish(format!("{}\ncommand=\"true\" {}\n", plain.line, forced.line));
+        setup.publish(format!(
+            "{}\ncommand=\"true\" {}\n",
+            plain.line, forced.line
+        ));
         serve("");
         setup.run(["sync"]).succeeds();
         serve("PermitRootLogin no");
@@ -245,11 +409,25 @@ fn f52_roots_logins_are_judged_by_their_own_rule() {
         serve("PermitRootLogin prohibit-password");
         agrees(&setup, "root", &plain, "prohibit-password", "ok", "");
         serve("PermitRootLogin forced-commands-only");
-        agrees(&setup, "root", &forced, "forced-commands-only", "warning", "no command=");
+        agrees(
+            &setup,
+            "root",
+            &forced,
+            "forced-commands-only",
+            "warning",
+            "no command=",
+        );
         assert!(!gets_in("root", &plain));
         setup.publish_keys(&[&plain]);
         setup.run(["sync"]).succeeds();
-        agrees(&setup, "root", &plain, "forced-commands-only", "failed", "no command=");
+        agrees(
+            &setup,
+            "root",
+            &plain,
+            "forced-commands-only",
+            "failed",
+            "no command=",
+        );
     });
 }
 
@@ -260,13 +438,21 @@ fn an_authorized_keys_file_with_blanks_quotes_and_tokens_is_read_as_sshd_reads_i
         sh("mkdir '/etc/ssh/my keys' '/etc/ssh/100%' '/etc/ssh/m\u{fc}ll  er'");
         for (file, value, read) in [
             ("/etc/ssh/my keys/%u", "\"/etc/ssh/my keys/%u\"", true),
-            ("/etc/ssh/my keys/%u", ".ssh/authorized_keys \"/etc/ssh/my keys/%u\"", true),
+            (
+                "/etc/ssh/my keys/%u",
+                ".ssh/authorized_keys \"/etc/ssh/my keys/%u\"",
+                true,
+            ),
             ("/etc/ssh/my keys/%u", "/etc/ssh/my\\ keys/%u .ssh/a", true),
             ("/etc/ssh/my keys/%u", "/etc/ssh/my keys/%u", false),
             ("/etc/ssh/my keys/%U", "'/etc/ssh/my keys/%U'", true),
             ("/etc/ssh/100%%/%u", "/etc/ssh/100%%/%u", true),
             ("/etc/ssh/100%%/%u", "/etc/ssh/100%%/%%u", false),
-            ("/etc/ssh/m\u{fc}ll  er/%u", "\"/etc/ssh/m\u{fc}ll  er/%u\" x", true),
+            (
+                "/etc/ssh/m\u{fc}ll  er/%u",
+                "\"/etc/ssh/m\u{fc}ll  er/%u\" x",
+                true,
+            ),
         ] {
             let setup = Setup::new().account("alice", &format!("file = \"{file}\""));
             setup.publish_keys(&[&key]);
@@ -279,7 +465,9 @@ fn an_authorized_keys_file_with_blanks_quotes_and_tokens_is_read_as_sshd_reads_i
             sh("rm -f /etc/ssh/*/alice /etc/ssh/*/60001");
         }
         sshd("");
-        reread("Match User alice\n AuthorizedKeysFile \"/etc/ssh/my keys/%u\" \"/etc/ssh/o t\" # test\n");
+        reread(
+            "Match User alice\n AuthorizedKeysFile \"/etc/ssh/my keys/%u\" \"/etc/ssh/o t\" # test\n",
+        );
         let setup = Setup::new().account("alice", "file = \"/etc/ssh/my keys/%u\"");
         setup.publish_keys(&[&key]);
         setup.run(["sync"]).succeeds();
@@ -298,17 +486,33 @@ fn f45_keys_that_this_machines_sshd_cannot_read_are_foretold_in_the_words_of_syn
             &authkeys_testing::numbered::on_curve([9; 32]),
             b"ssh:",
         ]);
-        setup.publish(format!("{}\nsk-ssh-ed25519@openssh.com {blob} token\n", plain.line));
+        setup.publish(format!(
+            "{}\nsk-ssh-ed25519@openssh.com {blob} token\n",
+            plain.line
+        ));
         setup.run(["sync"]).succeeds();
-        assert!(said(&setup, "alice").iter().all(|(level, _)| level != "failed"));
+        assert!(
+            said(&setup, "alice")
+                .iter()
+                .all(|(level, _)| level != "failed")
+        );
         crate::windows::pretend_sshd(&setup, "echo 'OpenSSH_8.0p1, OpenSSL 1.1.1' >&2");
         let words = "line 2 was left out: ";
-        for arguments in [&["check"][..], &["check", "--online"], &["sync", "--dry-run"], &["sync"]] {
+        for arguments in [
+            &["check"][..],
+            &["check", "--online"],
+            &["sync", "--dry-run"],
+            &["sync"],
+        ] {
             let run = authkeys_testing::outcome_of(setup.command().args(arguments));
             let text = run.stdout + &run.stderr;
-            assert!(run.status == 1 && text.contains(words) && text.contains("OpenSSH 8.2"), "{arguments:?}: {text}");
-            let told =
-                text.lines().filter(|line| line.contains("[AK") && line.contains("alice") && line.contains(words));
+            assert!(
+                run.status == 1 && text.contains(words) && text.contains("OpenSSH 8.2"),
+                "{arguments:?}: {text}"
+            );
+            let told = text.lines().filter(|line| {
+                line.contains("[AK") && line.contains("alice") && line.contains(words)
+            });
             assert_eq!(told.count(), 1, "{arguments:?}: {text}");
         }
     });

@@ -8,7 +8,11 @@ use authkeys_testing::{Key, Run, Setup, lab, login, tree};
 use super::{GOOD_FILES, good_node, sshd, troubles};
 
 fn sh(script: &str) -> bool {
-    Command::new("sh").args(["-ec", script]).status().unwrap().success()
+    Command::new("sh")
+        .args(["-ec", script])
+        .status()
+        .unwrap()
+        .success()
 }
 
 /// An obstacle: how it is put up and taken away, and what every message about it says.
@@ -21,9 +25,21 @@ struct Obstacle {
 const HOME: &str = "/home/alice";
 
 const OBSTACLES: [Obstacle; 21] = [
-    Obstacle { up: "chown root: .ssh", down: "chown alice: .ssh", words: &["/home/alice/.ssh", "chown alice"] },
-    Obstacle { up: "chown root: .ssh; chmod 755 .ssh", down: "chown alice: .ssh", words: &["uid 0", "chown alice"] },
-    Obstacle { up: "chmod 500 .ssh", down: "chmod 700 .ssh", words: &["mode 0500", "chmod u+rwx /home/alice/.ssh"] },
+    Obstacle {
+        up: "chown root: .ssh",
+        down: "chown alice: .ssh",
+        words: &["/home/alice/.ssh", "chown alice"],
+    },
+    Obstacle {
+        up: "chown root: .ssh; chmod 755 .ssh",
+        down: "chown alice: .ssh",
+        words: &["uid 0", "chown alice"],
+    },
+    Obstacle {
+        up: "chmod 500 .ssh",
+        down: "chmod 700 .ssh",
+        words: &["mode 0500", "chmod u+rwx /home/alice/.ssh"],
+    },
     Obstacle {
         up: "rm -r .ssh; chown root: .",
         down: "install -d -o alice -g alice -m 700 .ssh; chown alice: .",
@@ -44,10 +60,26 @@ const OBSTACLES: [Obstacle; 21] = [
         down: "umount -l .ssh",
         words: &["mounted read-only"],
     },
-    Obstacle { up: "chattr +i .ssh/authorized_keys", down: "chattr -i .ssh/authorized_keys", words: &["chattr -i"] },
-    Obstacle { up: "chattr +a .ssh/authorized_keys", down: "chattr -a .ssh/authorized_keys", words: &["chattr -a"] },
-    Obstacle { up: "chattr +i .ssh", down: "chattr -i .ssh", words: &["chattr -i /home/alice/.ssh"] },
-    Obstacle { up: "chattr +a .ssh", down: "chattr -a .ssh", words: &["chattr -a /home/alice/.ssh"] },
+    Obstacle {
+        up: "chattr +i .ssh/authorized_keys",
+        down: "chattr -i .ssh/authorized_keys",
+        words: &["chattr -i"],
+    },
+    Obstacle {
+        up: "chattr +a .ssh/authorized_keys",
+        down: "chattr -a .ssh/authorized_keys",
+        words: &["chattr -a"],
+    },
+    Obstacle {
+        up: "chattr +i .ssh",
+        down: "chattr -i .ssh",
+        words: &["chattr -i /home/alice/.ssh"],
+    },
+    Obstacle {
+        up: "chattr +a .ssh",
+        down: "chattr -a .ssh",
+        words: &["chattr -a /home/alice/.ssh"],
+    },
     Obstacle {
         up: "rm -r .ssh; chattr +i .",
         down: "chattr -i .; install -d -o alice -g alice -m 700 .ssh",
@@ -103,16 +135,37 @@ const OBSTACLES: [Obstacle; 21] = [
 #[track_caller]
 fn foretold(setup: &Setup, up: &str, words: &[&str]) {
     let before = tree("/home".as_ref());
-    let runs = [setup.run(["check"]), setup.run(["check", "--online"]), setup.run(["sync", "--dry-run"])];
-    assert_eq!(tree("/home".as_ref()), before, "{up}: something was written");
+    let runs = [
+        setup.run(["check"]),
+        setup.run(["check", "--online"]),
+        setup.run(["sync", "--dry-run"]),
+    ];
+    assert_eq!(
+        tree("/home".as_ref()),
+        before,
+        "{up}: something was written"
+    );
     let sync = setup.run(["sync"]);
-    for Run { status, stdout, stderr } in runs.iter().chain([&sync]) {
+    for Run {
+        status,
+        stdout,
+        stderr,
+    } in runs.iter().chain([&sync])
+    {
         assert!(*status == 1, "{up}: {runs:#?}\n{sync:#?}");
         for word in words {
-            assert!(stdout.contains(word) || stderr.contains(word), "{up}: {word}: {stdout}{stderr}\n{sync:#?}");
+            assert!(
+                stdout.contains(word) || stderr.contains(word),
+                "{up}: {word}: {stdout}{stderr}\n{sync:#?}"
+            );
         }
     }
-    assert_eq!(runs[1].stdout.matches("FAILED  account").count(), 1, "{up}: told once: {:#?}", runs[1]);
+    assert_eq!(
+        runs[1].stdout.matches("FAILED  account").count(),
+        1,
+        "{up}: told once: {:#?}",
+        runs[1]
+    );
 }
 
 #[test]
@@ -128,7 +181,12 @@ fn f51_what_sync_would_fail_at_is_foretold_and_nothing_is_written() {
                 continue;
             }
             foretold(&setup, up, words);
-            assert!(sh(&format!("cd {HOME} 2>/dev/null || cd /home/elsewhere; {down}")), "{down}");
+            assert!(
+                sh(&format!(
+                    "cd {HOME} 2>/dev/null || cd /home/elsewhere; {down}"
+                )),
+                "{down}"
+            );
             setup.run(["check"]).succeeds();
             assert_eq!(setup.run(["sync", "--dry-run"]).status, 3, "{up}");
             setup.run(["sync"]).succeeds();
@@ -141,7 +199,11 @@ fn f51_what_a_file_outside_the_homes_would_fail_at_is_foretold() {
     lab(|| {
         sshd("AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u");
         for (up, down, words) in [
-            ("mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro /etc/ssh", "umount -l /etc/ssh", "read-only"),
+            (
+                "mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro /etc/ssh",
+                "umount -l /etc/ssh",
+                "read-only",
+            ),
             (
                 "rmdir authorized_keys.d; mount --bind /etc/ssh /etc/ssh; mount -o remount,bind,ro /etc/ssh",
                 "umount -l /etc/ssh",
@@ -172,28 +234,74 @@ fn f51_what_a_fragment_would_fail_at_is_foretold() {
     lab(|| {
         let of_alice = "install -d -o alice -g alice -m 700";
         for (up, down, words) in [
-            ("chown root: authorized_keys.d", "chown alice: authorized_keys.d", "/home/alice/.ssh/authorized_keys.d"),
-            ("chmod 500 authorized_keys.d", "chmod 700 authorized_keys.d", "mode 0500"),
-            ("chattr +i authorized_keys.d", "chattr -i authorized_keys.d", "chattr -i"),
-            ("chattr +a authorized_keys.d", "chattr -a authorized_keys.d", "chattr -a"),
-            ("chattr +i authorized_keys.d/authkeysd", "chattr -i authorized_keys.d/authkeysd", "chattr -i"),
-            ("chattr +a authorized_keys.d/authkeysd", "chattr -a authorized_keys.d/authkeysd", "chattr -a"),
+            (
+                "chown root: authorized_keys.d",
+                "chown alice: authorized_keys.d",
+                "/home/alice/.ssh/authorized_keys.d",
+            ),
+            (
+                "chmod 500 authorized_keys.d",
+                "chmod 700 authorized_keys.d",
+                "mode 0500",
+            ),
+            (
+                "chattr +i authorized_keys.d",
+                "chattr -i authorized_keys.d",
+                "chattr -i",
+            ),
+            (
+                "chattr +a authorized_keys.d",
+                "chattr -a authorized_keys.d",
+                "chattr -a",
+            ),
+            (
+                "chattr +i authorized_keys.d/authkeysd",
+                "chattr -i authorized_keys.d/authkeysd",
+                "chattr -i",
+            ),
+            (
+                "chattr +a authorized_keys.d/authkeysd",
+                "chattr -a authorized_keys.d/authkeysd",
+                "chattr -a",
+            ),
             ("chattr +i .", "chattr -i .", "chattr -i"),
             ("chown root: .", "chown alice: .", "chown alice"),
-            ("mount --bind authorized_keys.d authorized_keys.d", "umount -l authorized_keys.d", "another mount"),
+            (
+                "mount --bind authorized_keys.d authorized_keys.d",
+                "umount -l authorized_keys.d",
+                "another mount",
+            ),
             (
                 "mount --bind authorized_keys.d/authkeysd authorized_keys.d/authkeysd",
                 "umount -l authorized_keys.d/authkeysd",
                 "mounted on it",
             ),
-            ("mount --bind . .; mount -o remount,bind,ro \"$PWD\"", "umount -l \"$PWD\"", "mounted read-only"),
-            ("mkdir authorized_keys.d/x", "rmdir authorized_keys.d/x", "authorized_keys.d/x"),
-            ("rm -r authorized_keys.d; touch authorized_keys.d", "rm authorized_keys.d", "authorized_keys.d"),
-            ("ln -s /tmp authorized_keys.d/link", "rm authorized_keys.d/link", "authorized_keys.d/link"),
+            (
+                "mount --bind . .; mount -o remount,bind,ro \"$PWD\"",
+                "umount -l \"$PWD\"",
+                "mounted read-only",
+            ),
+            (
+                "mkdir authorized_keys.d/x",
+                "rmdir authorized_keys.d/x",
+                "authorized_keys.d/x",
+            ),
+            (
+                "rm -r authorized_keys.d; touch authorized_keys.d",
+                "rm authorized_keys.d",
+                "authorized_keys.d",
+            ),
+            (
+                "ln -s /tmp authorized_keys.d/link",
+                "rm authorized_keys.d/link",
+                "authorized_keys.d/link",
+            ),
         ] {
             let setup = Setup::new().account("alice", "layout = \"coreos\"");
             sshd("AuthorizedKeysFile .ssh/authorized_keys.d/authkeysd");
-            assert!(sh(&format!("cd {HOME}/.ssh; {of_alice} authorized_keys.d; rm -f authorized_keys.d/*")));
+            assert!(sh(&format!(
+                "cd {HOME}/.ssh; {of_alice} authorized_keys.d; rm -f authorized_keys.d/*"
+            )));
             setup.publish_keys(&[&Key::new("k")]);
             setup.run(["sync"]).succeeds();
             setup.publish_keys(&[&Key::new("next")]);
@@ -218,17 +326,29 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
         std::thread::sleep(std::time::Duration::from_millis(300));
         for arguments in [&["check"][..], &["sync", "--dry-run"]] {
             let run = authkeys_testing::outcome_of(setup.command().args(arguments));
-            assert!(run.status == 1 && format!("{run:?}").contains("was locked by another program"), "{run:#?}");
+            assert!(
+                run.status == 1 && format!("{run:?}").contains("was locked by another program"),
+                "{run:#?}"
+            );
         }
         holder.kill().unwrap();
         holder.wait().unwrap();
 
         let state = setup.state_dir();
         let state = state.display();
-        assert!(sh(&format!("mount --bind {state} {state}; mount -o remount,bind,ro {state}")));
-        for arguments in [&["check"][..], &["check", "--online"], &["sync", "--dry-run"]] {
+        assert!(sh(&format!(
+            "mount --bind {state} {state}; mount -o remount,bind,ro {state}"
+        )));
+        for arguments in [
+            &["check"][..],
+            &["check", "--online"],
+            &["sync", "--dry-run"],
+        ] {
             let run = authkeys_testing::outcome_of(setup.command().args(arguments));
-            assert!(run.status == 1 && format!("{run:?}").contains("mounted read-only"), "{run:#?}");
+            assert!(
+                run.status == 1 && format!("{run:?}").contains("mounted read-only"),
+                "{run:#?}"
+            );
         }
         assert!(sh(&format!("umount -l {state}")));
         assert_eq!(setup.run(["sync", "--dry-run"]).status, 3);
@@ -238,7 +358,9 @@ fn f51_a_lock_that_is_held_and_a_state_that_cannot_be_saved_are_foretold() {
 #[test]
 fn f51_an_access_list_that_lets_the_account_write_is_no_obstacle() {
     lab(|| {
-        if !sh("command -v setfacl >/dev/null && cd /home/alice && chown root: .ssh && setfacl -m u:alice:rwx .ssh") {
+        if !sh(
+            "command -v setfacl >/dev/null && cd /home/alice && chown root: .ssh && setfacl -m u:alice:rwx .ssh",
+        ) {
             eprintln!("SKIPPED: no setfacl here");
             return;
         }
@@ -257,14 +379,20 @@ fn f53_no_remedy_takes_from_others_what_they_use() {
         assert!(sh("mkdir /tmp/keys; chmod 755 /tmp/keys"));
         let found = troubles(&setup, 1);
         let text = format!("{found:#?}");
-        assert!(text.contains("name another `file`") && !text.contains("chmod go-w /tmp"), "{text}");
+        assert!(
+            text.contains("name another `file`") && !text.contains("chmod go-w /tmp"),
+            "{text}"
+        );
 
         let setup = Setup::new().account("alice", "file = \"/home/bob/keys/%u\"");
         setup.publish_keys(&[&Key::new("k")]);
         sshd("AuthorizedKeysFile /home/bob/keys/%u");
         let found = troubles(&setup, 1);
         let text = format!("{found:#?}");
-        assert!(text.contains("name a `file` in a directory of root's, or, if nobody works"), "{text}");
+        assert!(
+            text.contains("name a `file` in a directory of root's, or, if nobody works"),
+            "{text}"
+        );
 
         // A secret of root's under another name: the account must not be given it.
         let setup = good_node();
@@ -273,7 +401,10 @@ fn f53_no_remedy_takes_from_others_what_they_use() {
         ));
         let found = troubles(&setup, 1);
         let text = &found.iter().find(|one| one[1] == "account").unwrap()[3];
-        assert!(text.contains("another name") && !text.contains("chown"), "{found:#?}");
+        assert!(
+            text.contains("another name") && !text.contains("chown"),
+            "{found:#?}"
+        );
         assert!(sh(command_in(text)), "{text}");
         assert_eq!(troubles(&setup, 0).len(), 0);
     });
@@ -290,7 +421,9 @@ fn f53_the_remedy_for_a_chrooted_sftp_account_can_be_followed() {
         let key = Key::new("k");
         let chroot = "Match User alice\nChrootDirectory %h\nForceCommand internal-sftp\n";
         for more in ["", "PermitTTY no\n"] {
-            sshd(&format!("{GOOD_FILES}\nSubsystem sftp internal-sftp # test"));
+            sshd(&format!(
+                "{GOOD_FILES}\nSubsystem sftp internal-sftp # test"
+            ));
             let text = std::fs::read_to_string(super::SSHD).unwrap();
             std::fs::write(super::SSHD, format!("{text}{chroot}{more}")).unwrap();
             assert!(sh("kill -HUP $(cat /run/lab/sshd.pid); sleep 0.3"));
@@ -303,9 +436,20 @@ fn f53_the_remedy_for_a_chrooted_sftp_account_can_be_followed() {
             assert!(sh(command_in(&found[0][3])), "{found:#?}");
             assert_eq!(troubles(&setup, 0).len(), 0, "after the remedy");
             setup.run(["sync"]).succeeds();
-            let ssh = std::env::var("LAB_SSH").unwrap().replacen("ssh ", "sftp ", 1).replacen("-p ", "-P ", 1);
-            let sftp = format!("echo pwd | {ssh} -b - -i {} alice@127.0.0.1", key.private().display());
-            assert!(sh(&sftp), "sftp lets {} in:\n{}", key.line, authkeys_testing::sshd_log());
+            let ssh = std::env::var("LAB_SSH")
+                .unwrap()
+                .replacen("ssh ", "sftp ", 1)
+                .replacen("-p ", "-P ", 1);
+            let sftp = format!(
+                "echo pwd | {ssh} -b - -i {} alice@127.0.0.1",
+                key.private().display()
+            );
+            assert!(
+                sh(&sftp),
+                "sftp lets {} in:\n{}",
+                key.line,
+                authkeys_testing::sshd_log()
+            );
             assert!(!login("bob", &key));
             std::fs::write(super::SSHD, text).unwrap();
         }

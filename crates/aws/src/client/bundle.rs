@@ -27,7 +27,11 @@ pub(crate) struct BadBundle {
 
 /// What is trusted: the certificates in the file and no others, as the AWS CLI does it.
 pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
-    let bad = |fault, source| BadBundle { path: path.to_owned(), fault, source };
+    let bad = |fault, source| BadBundle {
+        path: path.to_owned(),
+        fault,
+        source,
+    };
     let mut pem = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BUNDLE).read_to_end(&mut pem))
@@ -38,10 +42,16 @@ pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
     for der in CertificateDer::pem_slice_iter(&pem).flatten() {
         if roots.add(der.clone()).is_ok() {
             let body = BASE64_STANDARD.encode(&der);
-            store.add_pem_certificate(format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"));
+            store.add_pem_certificate(format!(
+                "-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+            ));
         }
     }
-    if roots.is_empty() { Err(bad("holds no certificate in PEM form", None)) } else { Ok(store) }
+    if roots.is_empty() {
+        Err(bad("holds no certificate in PEM form", None))
+    } else {
+        Ok(store)
+    }
 }
 
 #[cfg(test)]
@@ -52,11 +62,27 @@ mod tests {
     fn what_is_no_bundle_is_refused_and_never_a_panic() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        assert!(trust(&path).unwrap_err().to_string().contains("cannot be read"));
+        assert!(
+            trust(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be read")
+        );
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        for content in ["", "text", broken, "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n"] {
+        for content in [
+            "",
+            "text",
+            broken,
+            "-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n",
+        ] {
             io::Write::write_all(&mut File::create(&path).unwrap(), content.as_bytes()).unwrap();
-            assert!(trust(&path).unwrap_err().to_string().contains("holds no certificate"), "{content}");
+            assert!(
+                trust(&path)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("holds no certificate"),
+                "{content}"
+            );
         }
     }
 }

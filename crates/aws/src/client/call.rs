@@ -41,7 +41,11 @@ pub struct Answer<'a> {
 impl Call {
     /// A failure of this call.
     pub fn failed(&self, class: Class, what: &str, remedy: impl Into<String>) -> FetchError {
-        FetchError { class, message: format!("{}: {} {what}", self.source, self.operation), remedy: remedy.into() }
+        FetchError {
+            class,
+            message: format!("{}: {} {what}", self.source, self.operation),
+            remedy: remedy.into(),
+        }
     }
 
     /// What the message calls the resource.

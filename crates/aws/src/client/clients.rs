@@ -17,11 +17,17 @@ impl<C: Clone> Clients<C> {
     /// The client for a region, or the one for the environment's.
     pub fn of(&self, region: Option<&str>, make: impl FnOnce() -> C) -> C {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.map(str::to_owned)).or_insert_with(make).clone()
+        clients
+            .entry(region.map(str::to_owned))
+            .or_insert_with(make)
+            .clone()
     }
 
     /// Drops them, and with them the credentials that they hold.
     pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

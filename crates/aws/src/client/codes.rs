@@ -37,15 +37,27 @@ const QUOTA: Remedy = Remedy::Say("remove what is no longer needed, or ask AWS f
 
 /// What each code means. Codes that only a message tells apart are judged before.
 pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
-    (&["NoSuchBucket"], Class::Missing, Remedy::Say("create the bucket, or correct its name in `source`")),
+    (
+        &["NoSuchBucket"],
+        Class::Missing,
+        Remedy::Say("create the bucket, or correct its name in `source`"),
+    ),
     (&["NoSuchKey"], Class::Missing, Remedy::Say(PUBLISH)),
-    (&["NoSuchVersion"], Class::Missing, Remedy::Say("correct `version_id` in `source`, or leave it out")),
+    (
+        &["NoSuchVersion"],
+        Class::Missing,
+        Remedy::Say("correct `version_id` in `source`, or leave it out"),
+    ),
     (
         &["ParameterVersionNotFound"],
         Class::Missing,
         Remedy::Say("correct the version or label behind the name in `source`, or leave it out"),
     ),
-    (&["ResourceNotFoundException", "ParameterNotFound"], Class::Missing, Remedy::Create),
+    (
+        &["ResourceNotFoundException", "ParameterNotFound"],
+        Class::Missing,
+        Remedy::Create,
+    ),
     (
         &["InvalidObjectState"],
         Class::Invalid,
@@ -70,7 +82,15 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         Class::Denied,
         KEYS,
     ),
-    (&["InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure"], Class::Denied, KEYS_OR_REGION),
+    (
+        &[
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "AuthFailure",
+        ],
+        Class::Denied,
+        KEYS_OR_REGION,
+    ),
     (
         &[
             "ExpiredToken",
@@ -85,11 +105,25 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
     (
         &["OptInRequired", "RegionDisabledException"],
         Class::Denied,
-        Remedy::Say("the account has not switched this region or service on: do so, or correct the region in `source`"),
+        Remedy::Say(
+            "the account has not switched this region or service on: do so, or correct the region in `source`",
+        ),
     ),
-    (&["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"], Class::Transient, Remedy::Clock),
     (
-        &["PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"],
+        &[
+            "RequestTimeTooSkewed",
+            "RequestExpired",
+            "RequestInTheFuture",
+        ],
+        Class::Transient,
+        Remedy::Clock,
+    ),
+    (
+        &[
+            "PermanentRedirect",
+            "AuthorizationHeaderMalformed",
+            "IllegalLocationConstraintException",
+        ],
         Class::Invalid,
         Remedy::Elsewhere,
     ),
@@ -129,20 +163,43 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         Remedy::Later,
     ),
     // A page's token lives a while: the list begins again.
-    (&["InvalidPaginationToken", "InvalidNextToken", "InvalidNextTokenException"], Class::Transient, Remedy::Later),
+    (
+        &[
+            "InvalidPaginationToken",
+            "InvalidNextToken",
+            "InvalidNextTokenException",
+        ],
+        Class::Transient,
+        Remedy::Later,
+    ),
     (
         &["TooManyUpdates"],
         Class::Transient,
-        Remedy::Say("somebody else writes it at this moment: look at what is published, then publish again"),
+        Remedy::Say(
+            "somebody else writes it at this moment: look at what is published, then publish again",
+        ),
     ),
     // awsJson1.1 says so with the status 400.
     (
-        &["AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"],
+        &[
+            "AccessDenied",
+            "AccessDeniedException",
+            "NotAuthorized",
+            "UnauthorizedOperation",
+        ],
         Class::Denied,
         Remedy::Allow,
     ),
-    (&["DecryptionFailure", "EncryptionFailure", "InvalidKeyId"], Class::Denied, Remedy::Kms),
-    (&["DisabledException", "KMSInvalidStateException"], Class::Denied, Remedy::Kms),
+    (
+        &["DecryptionFailure", "EncryptionFailure", "InvalidKeyId"],
+        Class::Denied,
+        Remedy::Kms,
+    ),
+    (
+        &["DisabledException", "KMSInvalidStateException"],
+        Class::Denied,
+        Remedy::Kms,
+    ),
     (
         &["InvalidRequest"],
         Class::Invalid,
@@ -170,7 +227,12 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         Remedy::Say("somebody else made it meanwhile: look at it, then publish again"),
     ),
     (
-        &["InvalidParameterException", "InvalidRequestException", "ValidationException", "PreconditionNotMetException"],
+        &[
+            "InvalidParameterException",
+            "InvalidRequestException",
+            "ValidationException",
+            "PreconditionNotMetException",
+        ],
         Class::Invalid,
         Remedy::Say("check `source`, and correct what the message names"),
     ),
@@ -184,14 +246,21 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
     ),
     (&["ParameterLimitExceeded"], Class::Invalid, QUOTA),
     (
-        &["HierarchyLevelLimitExceededException", "HierarchyTypeMismatchException"],
+        &[
+            "HierarchyLevelLimitExceededException",
+            "HierarchyTypeMismatchException",
+        ],
         Class::Invalid,
-        Remedy::Say("choose another name, of at most 15 levels, or delete the parameter that is in its way"),
+        Remedy::Say(
+            "choose another name, of at most 15 levels, or delete the parameter that is in its way",
+        ),
     ),
     (
         &["ParameterPatternMismatchException"],
         Class::Invalid,
-        Remedy::Say("the parameter has an allowed pattern that no key set matches: take the pattern off"),
+        Remedy::Say(
+            "the parameter has an allowed pattern that no key set matches: take the pattern off",
+        ),
     ),
     (
         &["UnsupportedParameterType"],

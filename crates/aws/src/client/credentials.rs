@@ -30,7 +30,10 @@ const OF_PROFILES: [&str; 7] = [
     "credential_process",
     "aws_access_key_id",
 ];
-const CONTAINER: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+const CONTAINER: [&str; 2] = [
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
 
 /// Who provides credentials, as far as a failure has to name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +111,10 @@ impl Unobtainable {
                 "run that command as the same user: it must end with 0 within 4 s and print the JSON of credentials; correct it, \
                  or `credential_process` in the profile"
             }
-            Self::Container { class: Class::Invalid, .. } => {
+            Self::Container {
+                class: Class::Invalid,
+                ..
+            } => {
                 "correct the variables AWS_CONTAINER_CREDENTIALS_* and AWS_CONTAINER_AUTHORIZATION_TOKEN*, which EKS and ECS set \
                  by themselves, or unset them"
             }
@@ -124,25 +130,43 @@ impl Origin {
     /// By a profile, with those whose credentials it takes, and the environment.
     pub(super) fn of(profiles: &[&Profile]) -> Self {
         let has = |key: &str| profiles.iter().any(|profile| profile.get(key).is_some());
-        let process = profiles.iter().find_map(|profile| Some((profile, profile.get("credential_process")?)));
+        let process = profiles
+            .iter()
+            .find_map(|profile| Some((profile, profile.get("credential_process")?)));
         if let Some((profile, command)) = process {
             let (profile, program) = (shown(profile.name()), shown(program(command)));
-            return Self::Process(Process { profile, program, has_role: has("role_arn") });
+            return Self::Process(Process {
+                profile,
+                program,
+                has_role: has("role_arn"),
+            });
         }
         // The relative one counts where both are set.
         for variable in CONTAINER {
-            let Some(uri) = std::env::var(variable).ok().filter(|uri| !uri.is_empty()) else { continue };
-            let host = if variable == CONTAINER[0] { "169.254.170.2" } else { host(&uri) };
-            let is_alone =
-                !OF_PROFILES.into_iter().any(has) && std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_none();
-            return Self::Container(Container { variable, host: shown(host), is_alone });
+            let Some(uri) = std::env::var(variable).ok().filter(|uri| !uri.is_empty()) else {
+                continue;
+            };
+            let host = if variable == CONTAINER[0] {
+                "169.254.170.2"
+            } else {
+                host(&uri)
+            };
+            let is_alone = !OF_PROFILES.into_iter().any(has)
+                && std::env::var_os("AWS_WEB_IDENTITY_TOKEN_FILE").is_none();
+            return Self::Container(Container {
+                variable,
+                host: shown(host),
+                is_alone,
+            });
         }
         Self::Other
     }
 
     /// The SDK's error with the name of the one who failed, where it is about that one.
     fn explained(&self, error: CredentialsError) -> CredentialsError {
-        let text = links(&error).map(|link| format!("{link}\n")).collect::<String>();
+        let text = links(&error)
+            .map(|link| format!("{link}\n"))
+            .collect::<String>();
         let timed_out = matches!(error, CredentialsError::ProviderTimedOut(_));
         let late = || format!("did not end within {} s", LIMIT.as_secs());
         match self {
@@ -159,7 +183,12 @@ impl Origin {
                 })
             }
             Self::Container(container) => {
-                let is_its = ["HTTP credential provider", "failed to load credentials [", "ECS provider", "auth token"];
+                let is_its = [
+                    "HTTP credential provider",
+                    "failed to load credentials [",
+                    "ECS provider",
+                    "auth token",
+                ];
                 let is_its = is_its.iter().any(|part| text.contains(part));
                 let nothing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
                 if !is_its && (nothing || !container.is_alone) {
@@ -171,13 +200,22 @@ impl Origin {
                     }
                     Some(status) => (Class::Transient, format!("answered {status}")),
                     None if timed_out => (Class::Transient, late()),
-                    None if matches!(error, CredentialsError::InvalidConfiguration(_)) => {
-                        (Class::Invalid, format!("cannot be asked: {}", cause(&error)))
-                    }
-                    None => (Class::Transient, format!("gave no credentials: {}", cause(&error))),
+                    None if matches!(error, CredentialsError::InvalidConfiguration(_)) => (
+                        Class::Invalid,
+                        format!("cannot be asked: {}", cause(&error)),
+                    ),
+                    None => (
+                        Class::Transient,
+                        format!("gave no credentials: {}", cause(&error)),
+                    ),
                 };
                 let container = container.clone();
-                CredentialsError::provider_error(Unobtainable::Container { container, said, class, source: error })
+                CredentialsError::provider_error(Unobtainable::Container {
+                    container,
+                    said,
+                    class,
+                    source: error,
+                })
             }
             Self::Other => error,
         }
@@ -187,8 +225,14 @@ impl Origin {
 /// The first word of a command, without the quotes around it.
 fn program(command: &str) -> &str {
     let command = command.trim_start();
-    let quoted = command.strip_prefix('"').and_then(|rest| rest.split('"').next());
-    let quoted = quoted.or_else(|| command.strip_prefix('\'').and_then(|rest| rest.split('\'').next()));
+    let quoted = command
+        .strip_prefix('"')
+        .and_then(|rest| rest.split('"').next());
+    let quoted = quoted.or_else(|| {
+        command
+            .strip_prefix('\'')
+            .and_then(|rest| rest.split('\'').next())
+    });
     quoted.unwrap_or_else(|| command.split_whitespace().next().unwrap_or_default())
 }
 
@@ -206,7 +250,9 @@ fn outcome(text: &str) -> Option<String> {
             said => format!("ended with {} and said: {said}", words(status)),
         });
     }
-    let what = rest.trim_start_matches(" from external process").trim_start_matches([',', ':', ' ']);
+    let what = rest
+        .trim_start_matches(" from external process")
+        .trim_start_matches([',', ':', ' ']);
     Some(format!("gave no credentials: {}", words(what)))
 }
 
@@ -243,7 +289,8 @@ impl ProvideCredentials for CheckedCredentials {
     {
         future::ProvideCredentials::new(async {
             let provided = timeout(LIMIT, self.provider.provide_credentials()).await;
-            let provided = provided.unwrap_or_else(|_elapsed| Err(CredentialsError::provider_timed_out(LIMIT)));
+            let provided = provided
+                .unwrap_or_else(|_elapsed| Err(CredentialsError::provider_timed_out(LIMIT)));
             let credentials = provided.map_err(|error| self.origin.explained(error))?;
             match check_credentials(&credentials) {
                 Ok(()) => Ok(credentials),
@@ -253,7 +300,9 @@ impl ProvideCredentials for CheckedCredentials {
     }
 
     fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.provider.fallback_on_interrupt().filter(|credentials| check_credentials(credentials).is_ok())
+        self.provider
+            .fallback_on_interrupt()
+            .filter(|credentials| check_credentials(credentials).is_ok())
     }
 }
 
@@ -265,7 +314,10 @@ mod tests {
     fn a_command_is_shown_by_its_program_alone() {
         for (command, name) in [
             ("/usr/bin/helper --token secret", "/usr/bin/helper"),
-            ("  \"/opt/my tools/helper\" --token secret", "/opt/my tools/helper"),
+            (
+                "  \"/opt/my tools/helper\" --token secret",
+                "/opt/my tools/helper",
+            ),
             ("'/opt/my tools/helper' x", "/opt/my tools/helper"),
             ("", ""),
         ] {
@@ -280,9 +332,18 @@ mod tests {
             "x".repeat(999)
         );
         let told = outcome(&said).unwrap();
-        assert!(told.starts_with("ended with exit status: 3 and said: a [2J"), "{told}");
-        assert!(told.len() < 300 && !told.contains(char::is_control), "{told}");
+        assert!(
+            told.starts_with("ended with exit status: 3 and said: a [2J"),
+            "{told}"
+        );
+        assert!(
+            told.len() < 300 && !told.contains(char::is_control),
+            "{told}"
+        );
         assert_eq!(outcome("service error"), None);
-        assert_eq!(status("Non-success status from HTTP credential provider: StatusCode(403)"), Some(403));
+        assert_eq!(
+            status("Non-success status from HTTP credential provider: StatusCode(403)"),
+            Some(403)
+        );
     }
 }

@@ -25,7 +25,14 @@ impl Call {
 
     /// No answer, or not all of it, within a limit.
     pub fn timed_out(&self, limit: Duration) -> FetchError {
-        self.failed(Class::Transient, &format!("got no complete answer from {} within {limit:?}", self.endpoint), REACH)
+        self.failed(
+            Class::Transient,
+            &format!(
+                "got no complete answer from {} within {limit:?}",
+                self.endpoint
+            ),
+            REACH,
+        )
     }
 
     /// Classes what the SDK made of a call that failed.
@@ -36,9 +43,14 @@ impl Call {
         match error.raw_response() {
             Some(response) if response.status().is_success() => self.unread(error, response),
             Some(response) => {
-                let body = response.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+                let body = response
+                    .body()
+                    .bytes()
+                    .map(String::from_utf8_lossy)
+                    .unwrap_or_default();
                 let header = |name| response.headers().get(name).unwrap_or_default();
-                let region = Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
+                let region =
+                    Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
                 // The SDK gives up on an error that is not quite XML, such as one that quotes an escape sequence.
                 let text = |known: Option<&str>, name| match known.unwrap_or_default() {
                     "" => element(&body, name).unwrap_or_default().to_owned(),
@@ -49,9 +61,15 @@ impl Call {
                     status: response.status().as_u16(),
                     code: &text(error.code(), "Code"),
                     message: &text(error.message(), "Message"),
-                    request_id: [header("x-amz-request-id"), header("x-amzn-requestid")].concat().as_str(),
-                    region: region.or_else(|| element(&body, "Region")).unwrap_or_default(),
-                    clocks: element(&body, "ServerTime").or(date).zip(element(&body, "RequestTime")),
+                    request_id: [header("x-amz-request-id"), header("x-amzn-requestid")]
+                        .concat()
+                        .as_str(),
+                    region: region
+                        .or_else(|| element(&body, "Region"))
+                        .unwrap_or_default(),
+                    clocks: element(&body, "ServerTime")
+                        .or(date)
+                        .zip(element(&body, "RequestTime")),
                     delete_marker: header("x-amz-delete-marker") == "true",
                 })
             }
@@ -67,7 +85,11 @@ impl Call {
     }
 
     /// A good answer that could not be read to its end, or is not what the service answers.
-    fn unread<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>, response: &HttpResponse) -> FetchError {
+    fn unread<E: Error + 'static>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+        response: &HttpResponse,
+    ) -> FetchError {
         if find::<LengthLimitError>(error).is_some() {
             return self.too_large();
         }
@@ -75,7 +97,10 @@ impl Call {
         if response.body().bytes().is_none() {
             return self.cut_off(&chain(error.source().unwrap_or(error)));
         }
-        self.answered(&Answer { status: response.status().as_u16(), ..Answer::default() })
+        self.answered(&Answer {
+            status: response.status().as_u16(),
+            ..Answer::default()
+        })
     }
 
     /// An answer that is larger than any document may be.
@@ -93,7 +118,11 @@ impl Call {
     pub fn answered(&self, answer: &Answer<'_>) -> FetchError {
         let (class, remedy) = verdict(self, answer);
         let mut what = format!("answered {}", answer.status);
-        for (before, text) in [(" ", answer.code), (", request id ", answer.request_id), (": ", answer.message)] {
+        for (before, text) in [
+            (" ", answer.code),
+            (", request id ", answer.request_id),
+            (": ", answer.message),
+        ] {
             if !text.is_empty() {
                 what.extend([before, &words(text)]);
             }
@@ -129,8 +158,13 @@ mod tests {
         assert_eq!(words(" a\r\n b\u{1b}[2Jc\u{202e}d\u{85}é "), "a b [2Jc?d ?");
         assert_eq!(words(&"x".repeat(WORDS)), "x".repeat(WORDS));
         assert_eq!(words(&"é ".repeat(100_000)).len(), WORDS + 3);
-        let text =
-            verdict(Answer { status: 418, code: &"C".repeat(9_999), message: "\n", ..Answer::default() }).to_string();
+        let text = verdict(Answer {
+            status: 418,
+            code: &"C".repeat(9_999),
+            message: "\n",
+            ..Answer::default()
+        })
+        .to_string();
         assert!(text.len() < 400 && !text.contains('\n'), "{text:?}");
     }
 
@@ -151,16 +185,33 @@ mod tests {
             (408, ""),
         ] {
             assert_eq!(
-                verdict(Answer { status, code, ..Answer::default() }).class,
+                verdict(Answer {
+                    status,
+                    code,
+                    ..Answer::default()
+                })
+                .class,
                 Class::Transient,
                 "{status} {code}"
             );
         }
-        for (status, code) in
-            [(400, ""), (403, ""), (404, ""), (301, ""), (405, ""), (412, ""), (304, ""), (403, "New")]
-        {
+        for (status, code) in [
+            (400, ""),
+            (403, ""),
+            (404, ""),
+            (301, ""),
+            (405, ""),
+            (412, ""),
+            (304, ""),
+            (403, "New"),
+        ] {
             assert_ne!(
-                verdict(Answer { status, code, ..Answer::default() }).class,
+                verdict(Answer {
+                    status,
+                    code,
+                    ..Answer::default()
+                })
+                .class,
                 Class::Transient,
                 "{status} {code}"
             );
@@ -169,8 +220,15 @@ mod tests {
 
     #[test]
     fn f36_a_clocks_offset_is_told_from_what_the_server_says() {
-        let skewed =
-            |clocks| verdict(Answer { status: 403, code: "RequestTimeTooSkewed", clocks, ..Answer::default() }).remedy;
+        let skewed = |clocks| {
+            verdict(Answer {
+                status: 403,
+                code: "RequestTimeTooSkewed",
+                clocks,
+                ..Answer::default()
+            })
+            .remedy
+        };
         let ours = "20261121T100000Z";
         assert!(skewed(Some(("2026-11-21T11:00:00Z", ours))).contains("(3600 s behind)"));
         assert!(skewed(Some(("Sat, 21 Nov 2026 09:59:00 GMT", ours))).contains("(60 s ahead)"));

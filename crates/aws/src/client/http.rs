@@ -9,7 +9,8 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -70,7 +71,9 @@ struct Clients {
 impl Http {
     /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without ports.
     pub fn new(plain_hosts: &str) -> Self {
-        let plain_hosts = plain_hosts.split(',').map(|host| host.trim().to_ascii_lowercase());
+        let plain_hosts = plain_hosts
+            .split(',')
+            .map(|host| host.trim().to_ascii_lowercase());
         Self(Arc::new(ByScheme {
             clients: Mutex::default(),
             bundle: Mutex::default(),
@@ -91,13 +94,21 @@ impl Http {
 
     /// Why the metadata service's last answer was refused.
     pub fn refused_metadata(&self) -> Option<BadValue> {
-        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl ByScheme {
     fn may_be_plain(&self, host: &str) -> bool {
-        may_be_plain(host) || self.plain_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+        may_be_plain(host)
+            || self
+                .plain_hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(host))
     }
 
     fn client(&self, https: bool) -> Result<SharedHttpClient, BadBundle> {
@@ -109,7 +120,11 @@ impl ByScheme {
             return Ok(tls.clone());
         }
         // What cannot be read now may be there next time: that is not kept.
-        let path = self.bundle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = self
+            .bundle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         // With a file that holds no certificate the SDK's own client would end the process.
         let path = path.or_else(|| Some(PathBuf::from(std::env::var_os("SSL_CERT_FILE")?)));
         let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
@@ -117,12 +132,21 @@ impl ByScheme {
     }
 
     /// The metadata service's answer, unless it would end the process further on.
-    async fn checked(&self, question: Metadata, answer: HttpResponse) -> Result<HttpResponse, ConnectorError> {
+    async fn checked(
+        &self,
+        question: Metadata,
+        answer: HttpResponse,
+    ) -> Result<HttpResponse, ConnectorError> {
         let mut answer = answer;
         let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
-        let body = Limited::new(body, MAX_WORD).collect().await.map_err(ConnectorError::io)?.to_bytes();
+        let body = Limited::new(body, MAX_WORD)
+            .collect()
+            .await
+            .map_err(ConnectorError::io)?
+            .to_bytes();
         let checked = question.check(answer.headers().get(TTL), &body);
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = checked.as_ref().err().cloned();
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+            checked.as_ref().err().cloned();
         checked.map_err(|bad| ConnectorError::user(bad.into()))?;
         *answer.body_mut() = SdkBody::from(body);
         Ok(answer)
@@ -131,16 +155,28 @@ impl ByScheme {
     /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
     /// client its connections go, those in use as soon as they have been read.
     fn look_for_private_key(&self, piece: &[u8]) {
-        if piece.split(|b| *b == b'P').skip(1).any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark))) {
+        if piece
+            .split(|b| *b == b'P')
+            .skip(1)
+            .any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark)))
+        {
             *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Clients::default();
         }
     }
 }
 
 impl HttpClient for Http {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         let (settings, components) = (settings.clone(), Arc::new(components.clone()));
-        SharedHttpConnector::new(Choice { clients: Arc::clone(&self.0), settings, components })
+        SharedHttpConnector::new(Choice {
+            clients: Arc::clone(&self.0),
+            settings,
+            components,
+        })
     }
 }
 
@@ -153,18 +189,26 @@ struct Choice {
 
 impl HttpConnector for Choice {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let refused = |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
+        let refused =
+            |fault: BoxError| HttpConnectorFuture::ready(Err(ConnectorError::user(fault)));
         let https = request.uri().starts_with("https:");
         let host = host(request.uri());
         if !https && !self.clients.may_be_plain(host) {
-            return refused(PlainHttp { host: host.to_owned() }.into());
+            return refused(
+                PlainHttp {
+                    host: host.to_owned(),
+                }
+                .into(),
+            );
         }
         let client = match self.clients.client(https) {
             Ok(client) => client,
             Err(bundle) => return refused(bundle.into()),
         };
         let question = question(&request);
-        let answer = client.http_connector(&self.settings, &self.components).call(request);
+        let answer = client
+            .http_connector(&self.settings, &self.components)
+            .call(request);
         let clients = Arc::clone(&self.clients);
         HttpConnectorFuture::new(async move {
             // The SDK collects errors and JSON in memory, however much of them comes.
@@ -179,7 +223,9 @@ impl HttpConnector for Choice {
             };
             let answer = answer.await?.map(bounded);
             match question {
-                Some(question) if answer.status().is_success() => clients.checked(question, answer).await,
+                Some(question) if answer.status().is_success() => {
+                    clients.checked(question, answer).await
+                }
                 _ => Ok(answer),
             }
         })
@@ -206,7 +252,10 @@ fn plain() -> SharedHttpClient {
 
 fn tls(store: TrustStore) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, _components| {
-        let context = TlsContext::builder().with_trust_store(store.clone()).build().unwrap_or_default();
+        let context = TlsContext::builder()
+            .with_trust_store(store.clone())
+            .build()
+            .unwrap_or_default();
         builder(settings)
             .proxy_config(ProxyConfig::from_env())
             .tls_provider(Provider::Rustls(CryptoMode::Ring))

@@ -52,7 +52,11 @@ struct IdentityDocument {
 
 impl Metadata {
     pub(super) fn new(http: SharedHttpClient) -> Self {
-        Self { http, client: OnceLock::new(), found: OnceLock::new() }
+        Self {
+            http,
+            client: OnceLock::new(),
+            found: OnceLock::new(),
+        }
     }
 
     /// Asks for the instance, for 3 s at most.
@@ -63,7 +67,8 @@ impl Metadata {
     /// Asks for the instance for a moment only, unless the machine or the environment says that there must be a service: so
     /// that a command on another machine does not wait for nothing.
     pub async fn instance_briefly(&self) -> Result<Instance, NoInstance> {
-        self.instance_within(if somewhere() { LIMIT } else { MOMENT }).await
+        self.instance_within(if somewhere() { LIMIT } else { MOMENT })
+            .await
     }
 
     async fn instance_within(&self, limit: Duration) -> Result<Instance, NoInstance> {
@@ -85,7 +90,12 @@ impl Metadata {
         let instance = match answer {
             Ok(Ok(document)) => read(document.as_ref())?,
             Ok(Err(error)) => return Err(classed(&error, somewhere())),
-            Err(_elapsed) => return Err(unanswered(format!("gave no answer within {limit:?}"), somewhere())),
+            Err(_elapsed) => {
+                return Err(unanswered(
+                    format!("gave no answer within {limit:?}"),
+                    somewhere(),
+                ));
+            }
         };
         Ok(self.found.get_or_init(|| instance).clone())
     }
@@ -93,18 +103,25 @@ impl Metadata {
 
 fn read(document: &str) -> Result<Instance, NoInstance> {
     let parsed: Option<IdentityDocument> = serde_json::from_str(document).ok();
-    let instance =
-        parsed.map(|found| Instance { id: found.instance_id, region: found.region, account: found.account_id });
-    instance.filter(Instance::is_valid).ok_or_else(|| NoInstance::Unreachable {
-        why: "brought no identity document of an instance; what answers in its place?".to_owned(),
-    })
+    let instance = parsed.map(|found| Instance {
+        id: found.instance_id,
+        region: found.region,
+        account: found.account_id,
+    });
+    instance
+        .filter(Instance::is_valid)
+        .ok_or_else(|| NoInstance::Unreachable {
+            why: "brought no identity document of an instance; what answers in its place?"
+                .to_owned(),
+        })
 }
 
 /// Whether the machine or the environment says that there must be a metadata service.
 pub(super) fn somewhere() -> bool {
     let named = |(path, start): (&str, &str)| {
         let mut found = Vec::new();
-        let read = File::open(Path::new(path)).and_then(|file| file.take(256).read_to_end(&mut found));
+        let read =
+            File::open(Path::new(path)).and_then(|file| file.take(256).read_to_end(&mut found));
         read.is_ok() && found.starts_with(start.as_bytes())
     };
     std::env::var_os(ENDPOINT).is_some() || HINTS.into_iter().any(named)
@@ -113,7 +130,9 @@ pub(super) fn somewhere() -> bool {
 fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
     let causes = chain(error);
     if let Some(bad) = find::<BadValue>(error) {
-        return NoInstance::Unreachable { why: format!("cannot be believed: {bad}; {}", bad.remedy()) };
+        return NoInstance::Unreachable {
+            why: format!("cannot be believed: {bad}; {}", bad.remedy()),
+        };
     }
     match error {
         // The token is refused with 403, and with nothing else, where the service is switched off.
@@ -140,7 +159,9 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
 
 fn unanswered(what: String, must_be: bool) -> NoInstance {
     if !must_be {
-        return NoInstance::NotOnEc2 { why: format!("the metadata service {what}") };
+        return NoInstance::NotOnEc2 {
+            why: format!("the metadata service {what}"),
+        };
     }
     // The connection came about, so that it is no firewall: the packets of this answer alone have a hop limit.
     let remedy = if what.contains("read timeout") {
@@ -149,14 +170,20 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
     } else {
         "let no firewall or network policy stand before it, and no proxy"
     };
-    NoInstance::Unreachable { why: format!("{what}; {remedy}") }
+    NoInstance::Unreachable {
+        why: format!("{what}; {remedy}"),
+    }
 }
 
 /// Other clouds have something else at the same address.
 fn answered_otherwise(what: &str, passing: bool, must_be: bool) -> NoInstance {
     match must_be || passing {
-        true => NoInstance::Unreachable { why: format!("{what}; nothing to do unless it lasts") },
-        false => NoInstance::NotOnEc2 { why: format!("what is at the metadata service's address {what}") },
+        true => NoInstance::Unreachable {
+            why: format!("{what}; nothing to do unless it lasts"),
+        },
+        false => NoInstance::NotOnEc2 {
+            why: format!("what is at the metadata service's address {what}"),
+        },
     }
 }
 
@@ -166,12 +193,25 @@ mod tests {
 
     #[test]
     fn an_identity_document_is_taken_whole_or_not_at_all() {
-        let document =
-            |id: &str| format!(r#"{{"instanceId":"{id}","region":"eu-west-1","accountId":"123456789012","x":null}}"#);
+        let document = |id: &str| {
+            format!(
+                r#"{{"instanceId":"{id}","region":"eu-west-1","accountId":"123456789012","x":null}}"#
+            )
+        };
         let instance = read(&document("i-0e2e0000000000001")).unwrap();
-        assert_eq!((instance.id.as_str(), instance.region.as_str()), ("i-0e2e0000000000001", "eu-west-1"));
+        assert_eq!(
+            (instance.id.as_str(), instance.region.as_str()),
+            ("i-0e2e0000000000001", "eu-west-1")
+        );
         assert_eq!(instance.account, "123456789012");
-        for bad in ["", "i-", "mi-0123", "i-../../x", "i-1&DryRun=false", "i-0123456789abcdef0123456789abcdef01"] {
+        for bad in [
+            "",
+            "i-",
+            "mi-0123",
+            "i-../../x",
+            "i-1&DryRun=false",
+            "i-0123456789abcdef0123456789abcdef01",
+        ] {
             assert!(read(&document(bad)).is_err(), "{bad}");
         }
         for bad in ["eu-west-1\\n", "", "evil.example/", "EU"] {

@@ -79,28 +79,43 @@ impl Aws {
     /// With such limits; the environment is read by the first call.
     pub fn new(limits: Limits) -> Self {
         let http = Http::new(&std::env::var("AUTHKEYSD_PLAIN_HTTP").unwrap_or_default());
-        Self { limits, metadata: Metadata::new(http.shared()), http, configs: Mutex::default() }
+        Self {
+            limits,
+            metadata: Metadata::new(http.shared()),
+            http,
+            configs: Mutex::default(),
+        }
     }
 
     /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
     /// Loaded once; but one without a region is not kept: at boot the metadata service may be late.
     pub async fn config(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let key = region.map(str::to_owned);
-        let kept = self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let kept = self
+            .configs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(config) = kept {
             return Ok(config);
         }
         let config = self.load(region).await?;
         if config.region().is_some() {
-            self.configs.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
+            self.configs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key, config.clone());
         }
         Ok(config)
     }
 
     async fn load(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let origin = values::check_settings().await?;
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(self.limits.connect).read_timeout(self.limits.read).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(self.limits.connect)
+            .read_timeout(self.limits.read)
+            .build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http.shared())
             // There is one retry policy, and it is ours; the SDK's would multiply with it.
@@ -109,17 +124,28 @@ impl Aws {
             // Our own limits bound the body as well.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know no checksums.
-            .response_checksum_validation(aws_types::sdk_config::ResponseChecksumValidation::WhenRequired)
-            .request_checksum_calculation(aws_types::sdk_config::RequestChecksumCalculation::WhenRequired);
+            .response_checksum_validation(
+                aws_types::sdk_config::ResponseChecksumValidation::WhenRequired,
+            )
+            .request_checksum_calculation(
+                aws_types::sdk_config::RequestChecksumCalculation::WhenRequired,
+            );
         let config = match region {
             Some(region) => loader.region(Region::new(region.to_owned())).load().await,
             None => loader.load().await,
         };
         values::check_region(&config)?;
         // Nothing was asked by https so far.
-        self.http.trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
-        let filled = config.clone().into_builder().service_config(FilledSettings(config.clone())).build();
-        let Some(credentials) = config.credentials_provider() else { return Ok(filled) };
+        self.http
+            .trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
+        let filled = config
+            .clone()
+            .into_builder()
+            .service_config(FilledSettings(config.clone()))
+            .build();
+        let Some(credentials) = config.credentials_provider() else {
+            return Ok(filled);
+        };
         let checked = SharedCredentialsProvider::new(CheckedCredentials::new(credentials, origin));
         Ok(filled.into_builder().credentials_provider(checked).build())
     }
@@ -143,7 +169,10 @@ impl Aws {
 
     /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.
     pub fn forget(&self) {
-        self.configs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.configs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -154,7 +183,11 @@ struct FilledSettings(SdkConfig);
 impl LoadServiceConfig for FilledSettings {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let value = self.0.service_config()?.load_config(key.clone())?;
-        if value.is_empty() { setting(&self.0, "", key.env(), key.profile()) } else { Some(value) }
+        if value.is_empty() {
+            setting(&self.0, "", key.env(), key.profile())
+        } else {
+            Some(value)
+        }
     }
 }
 
@@ -162,7 +195,11 @@ impl LoadServiceConfig for FilledSettings {
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     // An endpoint of one's own seldom has a DNS name for every bucket.
     let path_style = endpoint(config, "S3").is_some();
-    aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build())
+    aws_sdk_s3::Client::from_conf(
+        aws_sdk_s3::config::Builder::from(config)
+            .force_path_style(path_style)
+            .build(),
+    )
 }
 
 /// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after the bytes, which not all
@@ -174,13 +211,17 @@ pub(crate) fn checksum(bytes: &[u8]) -> String {
 /// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
 /// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
 pub fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
-    setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url").or_else(|| config.endpoint_url().map(str::to_owned))
+    setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url")
+        .or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
 /// The same for messages, else the service in its region; without a configuration as long as none is loaded.
 pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
     let region = config.and_then(SdkConfig::region);
-    match (config.and_then(|config| endpoint(config, service_id)), region) {
+    match (
+        config.and_then(|config| endpoint(config, service_id)),
+        region,
+    ) {
         (Some(endpoint), _) => endpoint,
         (None, Some(region)) => format!("{name} in {region}"),
         (None, None) => format!("{name} (or the metadata service)"),
@@ -189,6 +230,14 @@ pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str
 
 /// What the environment or the profile says, for one service or for all.
 fn setting(config: &SdkConfig, service_id: &str, env: &str, profile: &str) -> Option<String> {
-    let key = ServiceConfigKey::builder().service_id(service_id).env(env).profile(profile).build().ok()?;
-    config.service_config()?.load_config(key).filter(|value| !value.is_empty())
+    let key = ServiceConfigKey::builder()
+        .service_id(service_id)
+        .env(env)
+        .profile(profile)
+        .build()
+        .ok()?;
+    config
+        .service_config()?
+        .load_config(key)
+        .filter(|value| !value.is_empty())
 }

@@ -28,7 +28,8 @@ pub(super) const REGION: &str =
 const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AWS CLI fetch them (eval \"$(aws configure \
      export-credentials --format env)\"), or name a program of your own as credential_process";
 
-const BROKEN_TLS: &str = "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
+const BROKEN_TLS: &str =
+    "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
 
 /// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for "there is none".
 pub(super) fn lacks_metadata(remedy: &str) -> bool {
@@ -36,20 +37,30 @@ pub(super) fn lacks_metadata(remedy: &str) -> bool {
 }
 
 /// The class, what happened, and the remedy of a request that got no answer from `endpoint`.
-pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint: &str) -> (Class, String, String) {
+pub(super) fn unanswered(
+    error: &(dyn Error + 'static),
+    not_made: bool,
+    endpoint: &str,
+) -> (Class, String, String) {
     if let Some(PlainHttp { host }) = find(error) {
         return (
             Class::Invalid,
             format!("was not made: it would go to {} in the clear", words(host)),
-            "give the endpoint an https:// URL, or name the host in AUTHKEYSD_PLAIN_HTTP".to_owned(),
+            "give the endpoint an https:// URL, or name the host in AUTHKEYSD_PLAIN_HTTP"
+                .to_owned(),
         );
     }
     if let Some(bad) = find::<BadValue>(error) {
         return (bad.class(), format!("was not made: {bad}"), bad.remedy());
     }
     if let Some(bundle) = find::<BadBundle>(error) {
-        let remedy = "correct AWS_CA_BUNDLE, the profile's ca_bundle or SSL_CERT_FILE, or leave it out";
-        return (Class::Invalid, format!("was not made: {}", chain(bundle)), remedy.to_owned());
+        let remedy =
+            "correct AWS_CA_BUNDLE, the profile's ca_bundle or SSL_CERT_FILE, or leave it out";
+        return (
+            Class::Invalid,
+            format!("was not made: {}", chain(bundle)),
+            remedy.to_owned(),
+        );
     }
     if let Some(fault) = find::<Unobtainable>(error) {
         let what = format!("was not made, the credentials cannot be had: {fault}");
@@ -58,20 +69,37 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
     if find::<CredentialsError>(error).is_some()
         && let Some((class, remedy)) = refused_credentials(error)
     {
-        return (class, format!("was not made, the credentials cannot be had: {}", chain(error)), remedy.to_owned());
+        return (
+            class,
+            format!(
+                "was not made, the credentials cannot be had: {}",
+                chain(error)
+            ),
+            remedy.to_owned(),
+        );
     }
     match find(error) {
         Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => (
             Class::Transient,
-            format!("was not made, the credentials cannot be had: {}", chain(error)),
+            format!(
+                "was not made, the credentials cannot be had: {}",
+                chain(error)
+            ),
             format!("if this lasts: {CREDENTIALS}"),
         ),
         Some(CredentialsError::InvalidConfiguration(_)) => (
             Class::Invalid,
-            format!("was not made, the credentials' configuration is wrong: {}", chain(error)),
+            format!(
+                "was not made, the credentials' configuration is wrong: {}",
+                chain(error)
+            ),
             "correct the AWS profile or the environment".to_owned(),
         ),
-        Some(_) => (Class::Denied, "was not made: there are no credentials".to_owned(), CREDENTIALS.to_owned()),
+        Some(_) => (
+            Class::Denied,
+            "was not made: there are no credentials".to_owned(),
+            CREDENTIALS.to_owned(),
+        ),
         None if not_made => (
             Class::Invalid,
             format!("was not made: {}", chain(error)),
@@ -80,7 +108,11 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), not_made: bool, endpoint
         // The outermost link says no more than that the dispatch failed.
         None => {
             let cause = chain(error.source().unwrap_or(error));
-            (Class::Transient, format!("did not reach {endpoint}: {cause}"), remedy(error).to_owned())
+            (
+                Class::Transient,
+                format!("did not reach {endpoint}: {cause}"),
+                remedy(error).to_owned(),
+            )
         }
     }
 }
@@ -101,7 +133,14 @@ fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static
         if says("feature") && says("enabled") {
             return Some((Class::Invalid, ANOTHER_WAY));
         }
-        let useless = ["expired", "not found", "refresh", "failed to load", "invalid JSON", "missing field"];
+        let useless = [
+            "expired",
+            "not found",
+            "refresh",
+            "failed to load",
+            "invalid JSON",
+            "missing field",
+        ];
         let useless = useless.into_iter().any(says);
         if (says("Login token") && useless) || says("/login/cache/") || says("eauthenticate") {
             return Some((Class::Denied, "sign in again: aws login"));
@@ -119,7 +158,10 @@ fn remedy(error: &(dyn Error + 'static)) -> &'static str {
         Some(_) => return BROKEN_TLS,
         None => {}
     }
-    let text = links(error).map(|link| format!("{link}\n")).collect::<String>().to_lowercase();
+    let text = links(error)
+        .map(|link| format!("{link}\n"))
+        .collect::<String>()
+        .to_lowercase();
     let kind = find::<io::Error>(error).map(io::Error::kind);
     if text.contains("dns error") {
         "its name has no address here: check the region and the endpoint, the node's DNS (resolv.conf, the VPC's DNS \
@@ -131,7 +173,10 @@ fn remedy(error: &(dyn Error + 'static)) -> &'static str {
          in NO_PROXY"
     } else if text.contains("tls handshake") {
         BROKEN_TLS
-    } else if text.contains("timed out") || text.contains("timeout") || kind == Some(io::ErrorKind::TimedOut) {
+    } else if text.contains("timed out")
+        || text.contains("timeout")
+        || kind == Some(io::ErrorKind::TimedOut)
+    {
         "no answer: check routes, security groups, the NAT gateway or the VPC's interface endpoint"
     } else {
         REACH

@@ -15,13 +15,33 @@ pub struct Partition {
 
 /// What the names of a partition's regions begin with; then as in [`Partition`]. The last one has all that are left.
 const PARTITIONS: [(&str, &str, &str, &str); 8] = [
-    ("cn-", "aws-cn", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    (
+        "cn-",
+        "aws-cn",
+        "amazonaws.com.cn",
+        "api.amazonwebservices.com.cn",
+    ),
     ("us-gov-", "aws-us-gov", "amazonaws.com", "api.aws"),
-    ("eusc-", "aws-eusc", "amazonaws.eu", "api.amazonwebservices.eu"),
+    (
+        "eusc-",
+        "aws-eusc",
+        "amazonaws.eu",
+        "api.amazonwebservices.eu",
+    ),
     ("us-iso-", "aws-iso", "c2s.ic.gov", "api.aws.ic.gov"),
     ("us-isob-", "aws-iso-b", "sc2s.sgov.gov", "api.aws.scloud"),
-    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+    (
+        "eu-isoe-",
+        "aws-iso-e",
+        "cloud.adc-e.uk",
+        "api.cloud-aws.adc-e.uk",
+    ),
+    (
+        "us-isof-",
+        "aws-iso-f",
+        "csp.hci.ic.gov",
+        "api.aws.hci.ic.gov",
+    ),
     ("", "aws", "amazonaws.com", "api.aws"),
 ];
 
@@ -29,9 +49,16 @@ impl Partition {
     /// The partition of a region.
     pub fn of(region: &str) -> Self {
         let [.., commercial] = PARTITIONS;
-        let found = PARTITIONS.into_iter().find(|(regions, ..)| region.starts_with(regions)).unwrap_or(commercial);
+        let found = PARTITIONS
+            .into_iter()
+            .find(|(regions, ..)| region.starts_with(regions))
+            .unwrap_or(commercial);
         let (_, name, suffix, dual_stack) = found;
-        Self { name, suffix, dual_stack }
+        Self {
+            name,
+            suffix,
+            dual_stack,
+        }
     }
 }
 
@@ -42,7 +69,11 @@ pub fn s3_arn(config: Option<&SdkConfig>, path: &str) -> String {
 
 /// A secret's ARN by its name, as policies name one whose random suffix nobody knows; an ARN stays as it is.
 pub fn secret_arn(config: Option<&SdkConfig>, id: &str) -> String {
-    if id.starts_with("arn:") { id.to_owned() } else { arn(config, "secretsmanager", &format!("secret:{id}-??????")) }
+    if id.starts_with("arn:") {
+        id.to_owned()
+    } else {
+        arn(config, "secretsmanager", &format!("secret:{id}-??????"))
+    }
 }
 
 /// A parameter's ARN by its name or ARN, without what selects a version: policies do not name that.
@@ -53,18 +84,27 @@ pub fn parameter_arn(config: Option<&SdkConfig>, id: &str) -> String {
     }
     // They name it with one slash.
     let name = id.split(':').next().unwrap_or_default();
-    arn(config, "ssm", &format!("parameter/{}", name.strip_prefix('/').unwrap_or(name)))
+    arn(
+        config,
+        "ssm",
+        &format!("parameter/{}", name.strip_prefix('/').unwrap_or(name)),
+    )
 }
 
 /// The ARN of a service's resource in any account.
 pub fn arn(config: Option<&SdkConfig>, service: &str, resource: &str) -> String {
     let region = region(config);
     let shown = if region.is_empty() { "*" } else { region };
-    format!("arn:{}:{service}:{shown}:*:{resource}", Partition::of(region).name)
+    format!(
+        "arn:{}:{service}:{shown}:*:{resource}",
+        Partition::of(region).name
+    )
 }
 
 fn region(config: Option<&SdkConfig>) -> &str {
-    config.and_then(SdkConfig::region).map_or("", |region| region.as_ref())
+    config
+        .and_then(SdkConfig::region)
+        .map_or("", |region| region.as_ref())
 }
 
 #[cfg(test)]
@@ -80,7 +120,10 @@ mod tests {
             assert_eq!(parameter_arn(None, &id), arn);
         }
         for id in ["/prod/keys", "/prod/keys:3", "prod/keys:good"] {
-            assert!(parameter_arn(None, id).ends_with(":*:parameter/prod/keys"), "{id}");
+            assert!(
+                parameter_arn(None, id).ends_with(":*:parameter/prod/keys"),
+                "{id}"
+            );
         }
     }
 
@@ -99,8 +142,14 @@ mod tests {
         ] {
             let partition = Partition::of(region);
             for (dual_stack, suffix) in [(false, partition.suffix), (true, partition.dual_stack)] {
-                let parameters = Params::builder().region(region).use_dual_stack(dual_stack).use_fips(false);
-                let endpoint = resolver.resolve_endpoint(&parameters.build().unwrap()).await.unwrap();
+                let parameters = Params::builder()
+                    .region(region)
+                    .use_dual_stack(dual_stack)
+                    .use_fips(false);
+                let endpoint = resolver
+                    .resolve_endpoint(&parameters.build().unwrap())
+                    .await
+                    .unwrap();
                 assert_eq!(endpoint.url(), format!("https://ssm.{region}.{suffix}"));
             }
         }

@@ -60,11 +60,16 @@ pub async fn retry<T>(
     mut attempt: impl AsyncFnMut() -> Result<T, FetchError>,
 ) -> Result<T, FetchError> {
     let end = Instant::now() + policy.limit;
-    let backoff = Backoff { first: policy.base, longest: policy.cap };
+    let backoff = Backoff {
+        first: policy.base,
+        longest: policy.cap,
+    };
     let mut made = 0;
     loop {
         made += 1;
-        let outcome = timeout_at(end, attempt()).await.unwrap_or_else(|_elapsed| Err(over(policy.limit)));
+        let outcome = timeout_at(end, attempt())
+            .await
+            .unwrap_or_else(|_elapsed| Err(over(policy.limit)));
         let failure = match outcome {
             Err(failure) if failure.class == Class::Transient => failure,
             settled => return settled,
@@ -80,7 +85,10 @@ pub async fn retry<T>(
 fn told(failure: FetchError, attempts: u32) -> FetchError {
     match attempts {
         1 => failure,
-        _ => FetchError { message: format!("{} ({attempts} attempts)", failure.message), ..failure },
+        _ => FetchError {
+            message: format!("{} ({attempts} attempts)", failure.message),
+            ..failure
+        },
     }
 }
 
@@ -102,19 +110,31 @@ mod tests {
     }
 
     fn failure(class: Class) -> FetchError {
-        FetchError { class, message: "it failed".to_owned(), remedy: "wait".to_owned() }
+        FetchError {
+            class,
+            message: "it failed".to_owned(),
+            remedy: "wait".to_owned(),
+        }
     }
 
     fn over(limit: Duration) -> FetchError {
-        FetchError { message: format!("over {limit:?}"), ..failure(Class::Transient) }
+        FetchError {
+            message: format!("over {limit:?}"),
+            ..failure(Class::Transient)
+        }
     }
 
     /// Fails with the classes in turn, then succeeds; gives the outcome, the attempts, the waits and the time taken.
-    async fn run(policy: Policy, classes: &[Class]) -> (Result<u32, FetchError>, u32, Vec<u128>, Duration) {
+    async fn run(
+        policy: Policy,
+        classes: &[Class],
+    ) -> (Result<u32, FetchError>, u32, Vec<u128>, Duration) {
         let (jitter, made, start) = (Longest::default(), Cell::new(0), Instant::now());
         let outcome = retry(&policy, &jitter, over, async || {
             let at = made.replace(made.get() + 1);
-            classes.get(at as usize).map_or(Ok(at), |class| Err(failure(*class)))
+            classes
+                .get(at as usize)
+                .map_or(Ok(at), |class| Err(failure(*class)))
         })
         .await;
         (outcome, made.get(), jitter.0.into_inner(), start.elapsed())
@@ -122,7 +142,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn success_is_given_at_once_and_after_transient_failures() {
-        assert_eq!(run(Policy::default(), &[]).await, (Ok(0), 1, vec![], Duration::ZERO));
+        assert_eq!(
+            run(Policy::default(), &[]).await,
+            (Ok(0), 1, vec![], Duration::ZERO)
+        );
         let (outcome, made, waits, took) = run(Policy::default(), &[Class::Transient; 2]).await;
         assert_eq!((outcome, made, waits), (Ok(2), 3, vec![200, 400]));
         assert!((600..605).contains(&took.as_millis()), "{took:?}");
@@ -131,23 +154,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_the_last_attempt_the_failure_tells_how_many_were_made() {
         let (outcome, made, ..) = run(Policy::default(), &[Class::Transient; 9]).await;
-        assert_eq!((outcome.unwrap_err().message.as_str(), made), ("it failed (3 attempts)", 3));
+        assert_eq!(
+            (outcome.unwrap_err().message.as_str(), made),
+            ("it failed (3 attempts)", 3)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn permanent_failures_are_not_tried_again() {
         for class in [Class::Denied, Class::Missing, Class::Invalid] {
-            assert_eq!(run(Policy::default(), &[class; 9]).await, (Err(failure(class)), 1, vec![], Duration::ZERO));
+            assert_eq!(
+                run(Policy::default(), &[class; 9]).await,
+                (Err(failure(class)), 1, vec![], Duration::ZERO)
+            );
         }
-        let (outcome, made, ..) = run(Policy::default(), &[Class::Transient, Class::Denied, Class::Transient]).await;
+        let (outcome, made, ..) = run(
+            Policy::default(),
+            &[Class::Transient, Class::Denied, Class::Transient],
+        )
+        .await;
         assert_eq!((outcome, made), (Err(failure(Class::Denied)), 2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn waits_double_up_to_the_cap() {
-        let policy = Policy { attempts: 7, ..Policy::default() };
+        let policy = Policy {
+            attempts: 7,
+            ..Policy::default()
+        };
         let (_, made, waits, _) = run(policy, &[Class::Transient; 9]).await;
-        assert_eq!((made, waits), (7, vec![200, 400, 800, 1_600, 2_000, 2_000, 2_000]));
+        assert_eq!(
+            (made, waits),
+            (7, vec![200, 400, 800, 1_600, 2_000, 2_000, 2_000])
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -156,12 +195,23 @@ mod tests {
         let hang = async || std::future::pending::<Result<(), _>>().await;
         let hung = retry(&Policy::default(), &RandomJitter, over, hang).await;
         assert_eq!(hung.unwrap_err().message, "over 30s");
-        assert!(start.elapsed() < Duration::from_millis(30_010), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_millis(30_010),
+            "{:?}",
+            start.elapsed()
+        );
 
-        let policy = Policy { attempts: 99, limit: Duration::from_secs(1), ..Policy::default() };
+        let policy = Policy {
+            attempts: 99,
+            limit: Duration::from_secs(1),
+            ..Policy::default()
+        };
         let (outcome, made, _, took) = run(policy, &[Class::Transient; 99]).await;
         // 200 ms and 400 ms fit in the second, another 800 ms would not.
-        assert_eq!((outcome.unwrap_err().message.as_str(), made), ("it failed (3 attempts)", 3));
+        assert_eq!(
+            (outcome.unwrap_err().message.as_str(), made),
+            ("it failed (3 attempts)", 3)
+        );
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
 

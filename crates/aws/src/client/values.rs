@@ -73,7 +73,11 @@ const SETTINGS: [(&str, &str, Kind); 28] = [
     ("AWS_ENDPOINT_URL_EC2", "", Kind::Url),
     ("AWS_ENDPOINT_URL_STS", "", Kind::Url),
     ("AWS_ENDPOINT_URL_SSO", "", Kind::Url),
-    ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint", Kind::Url),
+    (
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "ec2_metadata_service_endpoint",
+        Kind::Url,
+    ),
     ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", Kind::Url),
     ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", Kind::Word),
     ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "", Kind::Line),
@@ -113,17 +117,25 @@ impl BadValue {
     pub(super) fn remedy(&self) -> String {
         match &self.place {
             Place::Variable(name) => format!("correct {name} in the environment"),
-            Place::Profile { key, .. } => format!("correct `{key}` in the AWS configuration or credentials file"),
+            Place::Profile { key, .. } => {
+                format!("correct `{key}` in the AWS configuration or credentials file")
+            }
             Place::Home(file) => format!("correct ~/{file}"),
-            Place::Metadata(_) => "find out what answers at the metadata service's address".to_owned(),
+            Place::Metadata(_) => {
+                "find out what answers at the metadata service's address".to_owned()
+            }
             Place::Credentials(_) => {
-                "find out what provides them: a profile, a container, the metadata service".to_owned()
+                "find out what provides them: a profile, a container, the metadata service"
+                    .to_owned()
             }
         }
     }
 
     fn metadata(what: &'static str, fault: &'static str) -> Self {
-        Self { place: Place::Metadata(what), fault }
+        Self {
+            place: Place::Metadata(what),
+            fault,
+        }
     }
 }
 
@@ -151,17 +163,31 @@ pub(super) async fn check_settings() -> Result<Origin, BadValue> {
         check_file(name, default)?;
     }
     // A file that cannot be read or parsed is reported by the SDK.
-    let profiles = aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
-    let Ok(profiles) = profiles else { return Ok(Origin::of(&[])) };
+    let profiles =
+        aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
+    let Ok(profiles) = profiles else {
+        return Ok(Origin::of(&[]));
+    };
     let chain = profile_chain(&profiles);
-    chain.iter().try_for_each(|profile| check_profile(profile).and_then(|()| check_token_file(profile)))?;
+    chain
+        .iter()
+        .try_for_each(|profile| check_profile(profile).and_then(|()| check_token_file(profile)))?;
     Ok(Origin::of(&chain))
 }
 
 fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
-    let Some(value) = std::env::var_os(name) else { return Ok(()) };
-    let fault = value.to_str().map_or(Some("is not UTF-8"), |value| fault(value, kind));
-    fault.map_or(Ok(()), |fault| Err(BadValue { place: Place::Variable(name), fault }))
+    let Some(value) = std::env::var_os(name) else {
+        return Ok(());
+    };
+    let fault = value
+        .to_str()
+        .map_or(Some("is not UTF-8"), |value| fault(value, kind));
+    fault.map_or(Ok(()), |fault| {
+        Err(BadValue {
+            place: Place::Variable(name),
+            fault,
+        })
+    })
 }
 
 fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue> {
@@ -190,7 +216,10 @@ fn file_fault(path: &Path) -> Option<&'static str> {
     if found.is_file() {
         return (found.len() > MAX_FILE).then_some("is a file of more than 1 MiB");
     }
-    let harmless = found.is_dir() || path.canonicalize().is_ok_and(|path| path == Path::new("/dev/null"));
+    let harmless = found.is_dir()
+        || path
+            .canonicalize()
+            .is_ok_and(|path| path == Path::new("/dev/null"));
     (!harmless).then_some("is a FIFO, a socket or a device instead of a file")
 }
 
@@ -198,14 +227,19 @@ fn file_fault(path: &Path) -> Option<&'static str> {
 fn profile_chain(profiles: &ProfileSet) -> Vec<&Profile> {
     let selected = profiles.get_profile(profiles.selected_profile());
     let next = |profile: &&Profile| profiles.get_profile(profile.get("source_profile")?);
-    std::iter::successors(selected, next).take(MAX_CHAIN).collect()
+    std::iter::successors(selected, next)
+        .take(MAX_CHAIN)
+        .collect()
 }
 
 fn check_profile(profile: &Profile) -> Result<(), BadValue> {
     for (_, key, kind) in SETTINGS {
         if let Some(fault) = profile.get(key).and_then(|value| fault(value, kind)) {
             let profile = authkeys_core::words::plain(profile.name(), '?');
-            return Err(BadValue { place: Place::Profile { key, profile }, fault });
+            return Err(BadValue {
+                place: Place::Profile { key, profile },
+                fault,
+            });
         }
     }
     Ok(())
@@ -213,24 +247,38 @@ fn check_profile(profile: &Profile) -> Result<(), BadValue> {
 
 fn check_token_file(profile: &Profile) -> Result<(), BadValue> {
     let key = "web_identity_token_file";
-    let path = profile.get(key).and_then(|path| below_home(PathBuf::from(path)));
-    let Some(fault) = path.and_then(|path| file_fault(&path)) else { return Ok(()) };
+    let path = profile
+        .get(key)
+        .and_then(|path| below_home(PathBuf::from(path)));
+    let Some(fault) = path.and_then(|path| file_fault(&path)) else {
+        return Ok(());
+    };
     let profile = authkeys_core::words::plain(profile.name(), '?');
-    Err(BadValue { place: Place::Profile { key, profile }, fault })
+    Err(BadValue {
+        place: Place::Profile { key, profile },
+        fault,
+    })
 }
 
 /// Checks the region that was found where no URL names one.
 pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
-    let Some(region) = config.region().map(Region::as_ref) else { return Ok(()) };
+    let Some(region) = config.region().map(Region::as_ref) else {
+        return Ok(());
+    };
     if is_region(region) {
         return Ok(());
     }
-    let set = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find(|name| std::env::var_os(name).is_some());
+    let set = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some());
     let place = match (set, super::setting(config, "", "", "region")) {
         (Some(name), _) => Place::Variable(name),
         (None, Some(_)) => {
             let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
-            Place::Profile { key: "region", profile: authkeys_core::words::plain(&profile, '?') }
+            Place::Profile {
+                key: "region",
+                profile: authkeys_core::words::plain(&profile, '?'),
+            }
         }
         (None, None) => Place::Metadata("region"),
     };
@@ -248,9 +296,15 @@ pub(super) enum Metadata {
 impl Metadata {
     /// Checks such an answer; `ttl` is the token's lifetime as the header reports it.
     pub(super) fn check(self, ttl: Option<&str>, body: &[u8]) -> Result<(), BadValue> {
-        let what = if self == Self::Token { "token" } else { "name of the instance's role" };
+        let what = if self == Self::Token {
+            "token"
+        } else {
+            "name of the instance's role"
+        };
         let bad = |fault| Err(BadValue::metadata(what, fault));
-        let Ok(text) = std::str::from_utf8(body) else { return bad("is not UTF-8") };
+        let Ok(text) = std::str::from_utf8(body) else {
+            return bad("is not UTF-8");
+        };
         if text.is_empty() {
             return bad("is empty");
         }
@@ -258,10 +312,20 @@ impl Metadata {
             return bad(fault);
         }
         match self {
-            Self::Token if ttl.is_some_and(|ttl| !ttl.parse().is_ok_and(|ttl: u64| (1..=MAX_TTL).contains(&ttl))) => {
-                Err(BadValue::metadata("lifetime of the token", "is not a number from 1 to 21600"))
+            Self::Token
+                if ttl.is_some_and(|ttl| {
+                    !ttl.parse()
+                        .is_ok_and(|ttl: u64| (1..=MAX_TTL).contains(&ttl))
+                }) =>
+            {
+                Err(BadValue::metadata(
+                    "lifetime of the token",
+                    "is not a number from 1 to 21600",
+                ))
             }
-            Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => bad("is not the name of a role"),
+            Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => {
+                bad("is not the name of a role")
+            }
             Self::Token | Self::Role => Ok(()),
         }
     }
@@ -280,9 +344,16 @@ pub(super) fn check_credentials(credentials: &Credentials) -> Result<(), BadValu
     ];
     for (what, value) in parts {
         let Some(value) = value else { continue };
-        let fault = if value.is_empty() { Some("is empty") } else { fault(value, Kind::Word) };
+        let fault = if value.is_empty() {
+            Some("is empty")
+        } else {
+            fault(value, Kind::Word)
+        };
         if let Some(fault) = fault {
-            return Err(BadValue { place: Place::Credentials(what), fault });
+            return Err(BadValue {
+                place: Place::Credentials(what),
+                fault,
+            });
         }
     }
     Ok(())
@@ -311,6 +382,8 @@ fn fault(value: &str, kind: Kind) -> Option<&'static str> {
 }
 
 fn is_url(text: &str) -> bool {
-    let scheme = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+    let scheme = ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
     scheme && !host(text).is_empty() && !text.contains(' ')
 }

@@ -14,9 +14,10 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
     }
     let says = |part| answer.message.contains(part);
     match answer.code {
-        "ResourceNotFoundException" if says("secret value") => {
-            told(Class::Missing, "the secret has no value yet: put one; the keys in force stay")
-        }
+        "ResourceNotFoundException" if says("secret value") => told(
+            Class::Missing,
+            "the secret has no value yet: put one; the keys in force stay",
+        ),
         "InvalidRequestException" if says("delet") => (
             Class::Missing,
             format!(
@@ -25,17 +26,22 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
                 named(call)
             ),
         ),
-        "InvalidParameterException" | "InvalidRequestException" if says("replica") => {
-            told(Class::Invalid, "this is a replica of the secret: publish in the secret's primary region")
-        }
+        "InvalidParameterException" | "InvalidRequestException" if says("replica") => told(
+            Class::Invalid,
+            "this is a replica of the secret: publish in the secret's primary region",
+        ),
         "SignatureDoesNotMatch" | "InvalidSignatureException" if skewed(answer).is_some() => {
             (Class::Transient, skew(skewed(answer)))
         }
         _ if answer.delete_marker => of_status(call, answer),
         code => match CODES.iter().find(|(codes, ..)| codes.contains(&code)) {
             Some((_, class, remedy)) => (*class, worded(*remedy, call, answer)),
-            None if code.contains("Throttl") || code.starts_with("TooManyRequests") => told(Class::Transient, LATER),
-            None if code.starts_with("AccessDenied") => (Class::Denied, allow(call, answer.message)),
+            None if code.contains("Throttl") || code.starts_with("TooManyRequests") => {
+                told(Class::Transient, LATER)
+            }
+            None if code.starts_with("AccessDenied") => {
+                (Class::Denied, allow(call, answer.message))
+            }
             None => of_status(call, answer),
         },
     }
@@ -103,8 +109,16 @@ fn explicit_deny(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("explicit deny")?;
     let policy = rest.strip_prefix(" in ").unwrap_or_default();
     let in_words = |c: char| c.is_ascii_alphabetic() || c == ' ' || c == '-';
-    let policy = policy.split(|c| !in_words(c)).next().unwrap_or_default().trim();
-    Some(if policy.is_empty() || policy.len() > 60 { "a policy" } else { policy })
+    let policy = policy
+        .split(|c| !in_words(c))
+        .next()
+        .unwrap_or_default()
+        .trim();
+    Some(if policy.is_empty() || policy.len() > 60 {
+        "a policy"
+    } else {
+        policy
+    })
 }
 
 /// The services tell of KMS in codes of their own, in codes for everything, or only in their message.
@@ -112,12 +126,17 @@ fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
     let (code, message) = (answer.code, answer.message);
     let spoken_of = message.contains("kms:") || message.contains("KMS");
     // Other codes may name a key's ARN in passing.
-    let judged = code.starts_with("AccessDenied") || code == "InvalidRequestException" || code == "ValidationException";
+    let judged = code.starts_with("AccessDenied")
+        || code == "InvalidRequestException"
+        || code == "ValidationException";
     if !(code.starts_with("KMS.") || judged && spoken_of) {
         return None;
     }
     // KMS itself is at fault.
-    if ["Internal", "Timeout", "Throttl", "Unavailable"].iter().any(|part| code.contains(part)) {
+    if ["Internal", "Timeout", "Throttl", "Unavailable"]
+        .iter()
+        .any(|part| code.contains(part))
+    {
         return Some((Class::Transient, LATER.to_owned()));
     }
     Some((Class::Denied, mend_key(call, answer)))
@@ -144,7 +163,9 @@ fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
     } else if code.starts_with("AccessDenied") || says("AccessDenied") || says("not authorized") {
         format!("allow {action} on {key}, {everywhere}")
     } else {
-        format!("{key} must be there, enabled and not pending deletion, and {action} on it be allowed, {everywhere}")
+        format!(
+            "{key} must be there, enabled and not pending deletion, and {action} on it be allowed, {everywhere}"
+        )
     }
 }
 
@@ -155,7 +176,9 @@ fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
     if let Some(action) = named.next() {
         return action;
     }
-    let writes = [":Put", ":Create", ":Update"].iter().any(|part| call.action.contains(part));
+    let writes = [":Put", ":Create", ":Update"]
+        .iter()
+        .any(|part| call.action.contains(part));
     match (writes, call.thing()) {
         (false, _) => "kms:Decrypt",
         // An advanced parameter, and what the other two services encrypt, has a data key.
@@ -167,7 +190,9 @@ fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
 /// The key by the ARN that the service tells, which is where its words are cut off; else how to find it.
 fn kms_key(call: &Call, message: &str) -> String {
     let in_arn = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
-    let arn = message.split(|c| !in_arn(c)).find(|word| word.starts_with("arn:") && word.contains(":kms:"));
+    let arn = message
+        .split(|c| !in_arn(c))
+        .find(|word| word.starts_with("arn:") && word.contains(":kms:"));
     if let Some(arn) = arn.filter(|arn| arn.len() <= WORDS) {
         return format!("the KMS key {}", arn.trim_end_matches(':'));
     }
@@ -185,7 +210,10 @@ fn kms_key(call: &Call, message: &str) -> String {
 /// The options by which the AWS CLI names what the call was about, for a command that can be copied. A name that a shell
 /// could take for something else is left for people to fill in.
 fn named(call: &Call) -> String {
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_.+=@:-".contains(&b));
+    let plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/_.+=@:-".contains(&b))
+    };
     let place = call.source.split('?').next().unwrap_or_default();
     match call.thing() {
         "secret" => match place.strip_prefix("secretsmanager:").filter(|id| plain(id)) {
@@ -193,8 +221,13 @@ fn named(call: &Call) -> String {
             None => "--secret-id NAME".to_owned(),
         },
         "object" => {
-            let object = call.resource.split_once(":::").and_then(|(_, object)| object.split_once('/'));
-            let (bucket, key) = object.filter(|(_, key)| plain(key)).unwrap_or(("BUCKET", "KEY"));
+            let object = call
+                .resource
+                .split_once(":::")
+                .and_then(|(_, object)| object.split_once('/'));
+            let (bucket, key) = object
+                .filter(|(_, key)| plain(key))
+                .unwrap_or(("BUCKET", "KEY"));
             format!("--bucket {bucket} --key {key}")
         }
         _ => String::new(),
@@ -204,7 +237,9 @@ fn named(call: &Call) -> String {
 fn elsewhere(answer: &Answer<'_>) -> String {
     match answer.region {
         "" => "the bucket is in another region: add `?region=REGION` to `source`".to_owned(),
-        region if is_region(region) => format!("the bucket is in {region}: add `?region={region}` to `source`"),
+        region if is_region(region) => {
+            format!("the bucket is in {region}: add `?region={region}` to `source`")
+        }
         _ => "correct the region or the endpoint".to_owned(),
     }
 }
@@ -212,7 +247,9 @@ fn elsewhere(answer: &Answer<'_>) -> String {
 /// The server's clock and the time of our signature, from a message such as "Signature expired: 20261121T100000Z is now
 /// earlier than 20261121T101000Z (20261121T101500Z - 5 min.)".
 fn skewed<'a>(answer: &Answer<'a>) -> Option<(&'a str, &'a str)> {
-    if !(answer.message.contains("Signature expired") || answer.message.contains("Signature not yet current")) {
+    if !(answer.message.contains("Signature expired")
+        || answer.message.contains("Signature not yet current"))
+    {
         return None;
     }
     let times = answer.message.split(|c: char| !c.is_ascii_alphanumeric());
@@ -225,12 +262,20 @@ fn skew(clocks: Option<(&str, &str)>) -> String {
     let Some((server, ours)) = clocks else {
         return "this node's clock is wrong: start or mend its time service (chronyd, systemd-timesyncd)".to_owned();
     };
-    let offset = instant(server).zip(instant(ours)).map(|(server, ours)| server.duration_since(ours).as_secs());
+    let offset = instant(server)
+        .zip(instant(ours))
+        .map(|(server, ours)| server.duration_since(ours).as_secs());
     let by = match offset {
-        Some(seconds) => format!("{} s {}", seconds.abs(), if seconds < 0 { "ahead" } else { "behind" }),
+        Some(seconds) => format!(
+            "{} s {}",
+            seconds.abs(),
+            if seconds < 0 { "ahead" } else { "behind" }
+        ),
         None => format!("{} here, {} there", words(ours), words(server)),
     };
-    format!("this node's clock is wrong ({by}): start or mend its time service (chronyd, systemd-timesyncd)")
+    format!(
+        "this node's clock is wrong ({by}): start or mend its time service (chronyd, systemd-timesyncd)"
+    )
 }
 
 #[cfg(test)]
@@ -242,21 +287,45 @@ mod tests {
         ("ReplicatedWriteConflictException", "DynamoDB's alone"),
         ("InvalidWriteOffset", "nothing is appended to an object"),
         ("TooManyParts", "nothing is appended to an object"),
-        ("MalformedPolicyDocumentException", "no secret's policy is written"),
+        (
+            "MalformedPolicyDocumentException",
+            "no secret's policy is written",
+        ),
         ("MalformedPolicyDocument", "no session policy is sent"),
         ("PackedPolicyTooLarge", "no session policy is sent"),
         ("InvalidContextAssertion", "no context is sent"),
         ("InvalidAllowedPatternException", "no pattern is sent"),
-        ("PoliciesLimitExceededException", "no parameter policy is sent"),
+        (
+            "PoliciesLimitExceededException",
+            "no parameter policy is sent",
+        ),
         ("InvalidPolicyTypeException", "no parameter policy is sent"),
-        ("InvalidPolicyAttributeException", "no parameter policy is sent"),
+        (
+            "InvalidPolicyAttributeException",
+            "no parameter policy is sent",
+        ),
         ("IncompatiblePolicyException", "no parameter policy is sent"),
-        ("InvalidFilterKey", "the filter is ours, and always the same"),
-        ("InvalidFilterOption", "the filter is ours, and always the same"),
+        (
+            "InvalidFilterKey",
+            "the filter is ours, and always the same",
+        ),
+        (
+            "InvalidFilterOption",
+            "the filter is ours, and always the same",
+        ),
         ("InvalidFilterValue", "the filter is a name that was read"),
-        ("UnsupportedGrantTypeException", "the grant is the SDK's, and always the same"),
-        ("InvalidScopeException", "the scope is the SDK's, and always the same"),
-        ("AuthorizationPendingException", "nobody is signed in by the program"),
+        (
+            "UnsupportedGrantTypeException",
+            "the grant is the SDK's, and always the same",
+        ),
+        (
+            "InvalidScopeException",
+            "the scope is the SDK's, and always the same",
+        ),
+        (
+            "AuthorizationPendingException",
+            "nobody is signed in by the program",
+        ),
     ];
 
     fn call(action: &'static str) -> Call {
@@ -271,12 +340,23 @@ mod tests {
     }
 
     fn judged(action: &'static str, code: &str, message: &str) -> (Class, String) {
-        verdict(&call(action), &Answer { status: 400, code, message, ..Answer::default() })
+        verdict(
+            &call(action),
+            &Answer {
+                status: 400,
+                code,
+                message,
+                ..Answer::default()
+            },
+        )
     }
 
     #[test]
     fn every_code_of_the_models_has_its_class_and_remedy_or_is_not_ours() {
-        for line in include_str!("codes.txt").lines().filter(|line| !line.starts_with('#')) {
+        for line in include_str!("codes.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
             let (from, code) = line.split_once(' ').unwrap();
             let ours = CODES.iter().any(|(codes, ..)| codes.contains(&code));
             let not = NOT_OURS.iter().any(|(name, _)| *name == code);
@@ -285,13 +365,23 @@ mod tests {
             let passing = ["transient", "throttling", "retry"].contains(&from);
             // Kinesis' code for its rate is Secrets Manager's for its quotas.
             if ours && passing && code != "LimitExceededException" {
-                assert_eq!((class, remedy.as_str()), (Class::Transient, LATER), "{line}");
+                assert_eq!(
+                    (class, remedy.as_str()),
+                    (Class::Transient, LATER),
+                    "{line}"
+                );
             }
-            assert!(!ours || !remedy.contains("check `source` and the endpoint"), "{line}: {remedy}");
+            assert!(
+                !ours || !remedy.contains("check `source` and the endpoint"),
+                "{line}: {remedy}"
+            );
         }
         let mut codes: Vec<_> = CODES.iter().flat_map(|(codes, ..)| codes.iter()).collect();
         codes.sort_unstable();
-        assert!(codes.is_sorted_by(|one, next| one < next), "a code is there twice: {codes:?}");
+        assert!(
+            codes.is_sorted_by(|one, next| one < next),
+            "a code is there twice: {codes:?}"
+        );
     }
 
     #[test]
@@ -300,39 +390,82 @@ mod tests {
                       arn:aws:kms:eu-west-1:123456789012:key/1 because no identity-based policy allows it";
         let (class, remedy) = judged("s3:PutObject", "AccessDenied", denied);
         assert_eq!(class, Class::Denied);
-        assert!(remedy.starts_with("allow kms:GenerateDataKey on the KMS key arn:aws:kms:"), "{remedy}");
+        assert!(
+            remedy.starts_with("allow kms:GenerateDataKey on the KMS key arn:aws:kms:"),
+            "{remedy}"
+        );
         for (action, code, wanted) in [
-            ("secretsmanager:GetSecretValue", "DecryptionFailure", "kms:Decrypt on it"),
-            ("secretsmanager:PutSecretValue", "EncryptionFailure", "kms:GenerateDataKey and kms:Decrypt on it"),
-            ("secretsmanager:CreateSecret", "EncryptionFailure", "kms:GenerateDataKey and kms:Decrypt on it"),
-            ("ssm:PutParameter", "InvalidKeyId", "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt on it"),
+            (
+                "secretsmanager:GetSecretValue",
+                "DecryptionFailure",
+                "kms:Decrypt on it",
+            ),
+            (
+                "secretsmanager:PutSecretValue",
+                "EncryptionFailure",
+                "kms:GenerateDataKey and kms:Decrypt on it",
+            ),
+            (
+                "secretsmanager:CreateSecret",
+                "EncryptionFailure",
+                "kms:GenerateDataKey and kms:Decrypt on it",
+            ),
+            (
+                "ssm:PutParameter",
+                "InvalidKeyId",
+                "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt on it",
+            ),
         ] {
             let (class, remedy) = judged(action, code, "");
-            assert!(class == Class::Denied && remedy.contains(wanted), "{action}: {remedy}");
+            assert!(
+                class == Class::Denied && remedy.contains(wanted),
+                "{action}: {remedy}"
+            );
         }
-        for code in ["KMS.KMSInternalException", "KMS.DependencyTimeoutException", "KMS.ThrottlingException"] {
-            assert_eq!(judged("s3:GetObject", code, "").0, Class::Transient, "{code}");
+        for code in [
+            "KMS.KMSInternalException",
+            "KMS.DependencyTimeoutException",
+            "KMS.ThrottlingException",
+        ] {
+            assert_eq!(
+                judged("s3:GetObject", code, "").0,
+                Class::Transient,
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn an_explicit_deny_is_not_answered_by_a_permission() {
-        let says =
-            |tail: &str| format!("User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject {tail}");
+        let says = |tail: &str| {
+            format!("User: arn:aws:iam::1:user/u is not authorized to perform: s3:GetObject {tail}")
+        };
         for (tail, policy) in [
-            ("on resource: \"x\" with an explicit deny in a resource-based policy", "a resource-based policy"),
+            (
+                "on resource: \"x\" with an explicit deny in a resource-based policy",
+                "a resource-based policy",
+            ),
             (
                 "with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p",
                 "a service control policy",
             ),
-            ("with an explicit deny in a VPC endpoint policy", "a VPC endpoint policy"),
+            (
+                "with an explicit deny in a VPC endpoint policy",
+                "a VPC endpoint policy",
+            ),
             ("with an explicit deny", "a policy"),
         ] {
-            for code in ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation"] {
+            for code in [
+                "AccessDenied",
+                "AccessDeniedException",
+                "UnauthorizedOperation",
+            ] {
                 let (class, remedy) = judged("s3:GetObject", code, &says(tail));
                 assert_eq!(class, Class::Denied);
                 assert!(
-                    remedy.starts_with(&format!("an explicit deny in {policy} forbids s3:GetObject on arn")),
+                    remedy.starts_with(&format!(
+                        "an explicit deny in {policy} forbids s3:GetObject on arn"
+                    )),
                     "{remedy}"
                 );
                 assert!(!remedy.contains("allow"), "{remedy}");
@@ -349,11 +482,31 @@ mod tests {
                 "Operation not permitted on a replica secret.",
                 "primary region",
             ),
-            ("secretsmanager:PutSecretValue", "LimitExceededException", "", "too many versions or labels"),
-            ("ssm:PutParameter", "ParameterMaxVersionLimitExceeded", "", "move that label"),
-            ("ssm:PutParameter", "TooManyUpdates", "", "somebody else writes it"),
+            (
+                "secretsmanager:PutSecretValue",
+                "LimitExceededException",
+                "",
+                "too many versions or labels",
+            ),
+            (
+                "ssm:PutParameter",
+                "ParameterMaxVersionLimitExceeded",
+                "",
+                "move that label",
+            ),
+            (
+                "ssm:PutParameter",
+                "TooManyUpdates",
+                "",
+                "somebody else writes it",
+            ),
             ("ec2:CreateTags", "AuthFailure", "", "clock is wrong"),
-            ("ssm:GetParameter", "UnrecognizedClientException", "", "not switched this region on"),
+            (
+                "ssm:GetParameter",
+                "UnrecognizedClientException",
+                "",
+                "not switched this region on",
+            ),
             ("s3:PutObject", "InvalidRequest", "", "Object Lock"),
         ] {
             let (_, remedy) = judged(action, code, message);

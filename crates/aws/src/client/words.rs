@@ -7,10 +7,16 @@ pub(super) const WORDS: usize = 200;
 
 /// A time as S3's errors and HTTP's headers write it.
 pub(super) fn instant(text: &str) -> Option<jiff::Timestamp> {
-    let signed =
-        || jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let signed = || {
+        jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text)
+            .ok()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+    };
     let rfc = || jiff::fmt::rfc2822::parse(text).ok();
-    text.parse().ok().or_else(|| signed().or_else(rfc).map(|zoned| zoned.timestamp()))
+    text.parse()
+        .ok()
+        .or_else(|| signed().or_else(rfc).map(|zoned| zoned.timestamp()))
 }
 
 /// The text of the first XML element of that name.
@@ -22,11 +28,17 @@ pub(super) fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
 /// A server's words, fit for one line of a log or a terminal.
 pub fn words(text: &str) -> String {
     let mut plain = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+    {
         if !plain.is_empty() {
             plain.push(' ');
         }
-        plain.extend(word.chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }));
+        plain.extend(
+            word.chars()
+                .map(|c| if c.is_ascii_graphic() { c } else { '?' }),
+        );
         if plain.len() > WORDS {
             // All ASCII by now: every byte is a boundary.
             plain.truncate(WORDS);
@@ -37,11 +49,17 @@ pub fn words(text: &str) -> String {
     plain
 }
 
-pub(super) fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| match error.downcast_ref::<std::io::Error>() {
-        // Its `source()` is that of what it wraps, which itself would be passed over.
-        Some(wrapper) => wrapper.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-        None => error.source(),
+pub(super) fn links<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<std::io::Error>() {
+            // Its `source()` is that of what it wraps, which itself would be passed over.
+            Some(wrapper) => wrapper
+                .get_ref()
+                .map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
     })
 }
 
@@ -64,7 +82,9 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 pub(super) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_user, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_user, host)| host);
     match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

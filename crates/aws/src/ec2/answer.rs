@@ -35,13 +35,19 @@ pub(super) struct Refusal {
 
 pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
     // XML has no such signs. A server that sends a tag's as they are must not hide all nodes because of one.
-    let clean = body.contains(no_xml).then(|| body.replace(no_xml, "\u{fffd}"));
+    let clean = body
+        .contains(no_xml)
+        .then(|| body.replace(no_xml, "\u{fffd}"));
     let body = clean.as_deref().unwrap_or(body);
     // The decoder takes a fault, or the end of the text, for the end of an element: a page that was cut off would be a
     // short one.
-    Document::new(body).find_map(Result::err).map_or(Ok(()), Err)?;
+    Document::new(body)
+        .find_map(Result::err)
+        .map_or(Ok(()), Err)?;
     if !body.trim_end().ends_with("</DescribeInstancesResponse>") {
-        return Err(XmlDecodeError::custom("it is no whole DescribeInstancesResponse"));
+        return Err(XmlDecodeError::custom(
+            "it is no whole DescribeInstancesResponse",
+        ));
     }
     let mut page = Page::default();
     let mut document = Document::new(body);
@@ -56,7 +62,10 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
                     })
                 })
             })?,
-            "nextToken" => page.next = Some(try_data(&mut part)?.into_owned()).filter(|token| !token.is_empty()),
+            "nextToken" => {
+                page.next =
+                    Some(try_data(&mut part)?.into_owned()).filter(|token| !token.is_empty())
+            }
             _ => {}
         }
     }
@@ -168,11 +177,19 @@ mod tests {
     fn a_page_has_its_instances_and_their_own_tags() {
         let page = page(PAGE).unwrap();
         assert_eq!(page.next.as_deref(), Some("eyJ2=="));
-        let ids: Vec<_> = page.instances.iter().map(|i| (i.id.as_str(), i.state.as_str())).collect();
+        let ids: Vec<_> = page
+            .instances
+            .iter()
+            .map(|i| (i.id.as_str(), i.state.as_str()))
+            .collect();
         assert_eq!(ids, [("i-1", "running"), ("i-2", "stopped"), ("i-3", "")]);
-        let tags = [("a&b", "<1>"), ("empty", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let tags =
+            [("a&b", "<1>"), ("empty", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(page.instances[0].tags, BTreeMap::from(tags));
-        assert_eq!(page.instances[0].launched, Some("2026-11-21T10:00:00Z".parse().unwrap()));
+        assert_eq!(
+            page.instances[0].launched,
+            Some("2026-11-21T10:00:00Z".parse().unwrap())
+        );
     }
 
     #[test]
@@ -182,7 +199,13 @@ mod tests {
             assert!(page(cut).is_err(), "cut at {at}");
         }
         let broken = PAGE.replacen("<item>", "<it<em>", 1);
-        for body in ["", "<html>Please log in</html>", "<Response><Errors/></Response>", "{}", &broken] {
+        for body in [
+            "",
+            "<html>Please log in</html>",
+            "<Response><Errors/></Response>",
+            "{}",
+            &broken,
+        ] {
             assert!(page(body).is_err(), "{body}");
         }
     }
@@ -198,7 +221,11 @@ mod tests {
         ] {
             let body = PAGE.replacen("&#x3C;1&gt;", sign, 1);
             let page = page(&body).unwrap_or_else(|fault| panic!("{sign:?}: {fault}"));
-            assert_eq!((page.instances.len(), page.instances[0].tags["a&b"].as_str()), (3, seen), "{sign:?}");
+            assert_eq!(
+                (page.instances.len(), page.instances[0].tags["a&b"].as_str()),
+                (3, seen),
+                "{sign:?}"
+            );
         }
     }
 
@@ -207,7 +234,10 @@ mod tests {
         let body = "<?xml version=\"1.0\"?><Response><Errors><Error><Code>UnauthorizedOperation</Code>\
                     <Message>You are not &lt;authorized&gt;</Message></Error></Errors><RequestID>R1</RequestID></Response>";
         let refusal = refusal(body);
-        assert_eq!((refusal.code.as_str(), refusal.request_id.as_str()), ("UnauthorizedOperation", "R1"));
+        assert_eq!(
+            (refusal.code.as_str(), refusal.request_id.as_str()),
+            ("UnauthorizedOperation", "R1")
+        );
         assert_eq!(refusal.message, "You are not <authorized>");
         assert_eq!(super::refusal("<html>503"), Refusal::default());
     }

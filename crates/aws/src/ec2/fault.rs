@@ -20,11 +20,25 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let Some(response) = error.raw_response() else {
         return call.unanswered(error);
     };
-    let Refusal { code, message, request_id } = read(error).unwrap_or_default();
+    let Refusal {
+        code,
+        message,
+        request_id,
+    } = read(error).unwrap_or_default();
     let header = |name| response.headers().get(name).unwrap_or_default();
-    let id = if request_id.is_empty() { header("x-amzn-requestid") } else { &request_id };
+    let id = if request_id.is_empty() {
+        header("x-amzn-requestid")
+    } else {
+        &request_id
+    };
     let status = response.status().as_u16();
-    let answer = Answer { status, code: &code, message: &message, request_id: id, ..Answer::default() };
+    let answer = Answer {
+        status,
+        code: &code,
+        message: &message,
+        request_id: id,
+        ..Answer::default()
+    };
     let mut failed = call.answered(&answer);
     if let Some((class, remedy)) = verdict(call, &code) {
         failed.class = class;

@@ -50,14 +50,24 @@ impl Ec2 {
 
     /// The same over connections that exist.
     pub fn over(aws: Arc<Aws>, region: Option<&str>) -> Self {
-        Self { aws, region: region.map(str::to_owned) }
+        Self {
+            aws,
+            region: region.map(str::to_owned),
+        }
     }
 
     /// Sets tags of one instance; its other tags stay. One attempt: when to try again is the caller's to plan.
-    pub async fn create_tags(&self, instance: &str, tags: &BTreeMap<String, String>) -> Result<(), FetchError> {
+    pub async fn create_tags(
+        &self,
+        instance: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), FetchError> {
         let (call, limit) = (tagging(instance), self.aws.limits.attempt);
         let attempt = self.call(&call, query::create_tags(instance, tags, false));
-        timeout(limit, attempt).await.unwrap_or_else(|_elapsed| Err(call.timed_out(limit))).map(drop)
+        timeout(limit, attempt)
+            .await
+            .unwrap_or_else(|_elapsed| Err(call.timed_out(limit)))
+            .map(drop)
     }
 
     /// Whether these tags of that instance may be set. Nothing is.
@@ -129,14 +139,27 @@ impl Ec2 {
 
     /// The call with the endpoint that it goes to.
     async fn placed(&self, call: &Call) -> Call {
-        let Ok(config) = self.aws.config(self.region.as_deref()).await else { return call.clone() };
+        let Ok(config) = self.aws.config(self.region.as_deref()).await else {
+            return call.clone();
+        };
         let region = config.region().map(ToString::to_string).unwrap_or_default();
-        Call { endpoint: wire::address(&config, &region).unwrap_or_else(|_| "EC2".to_owned()), ..call.clone() }
+        Call {
+            endpoint: wire::address(&config, &region).unwrap_or_else(|_| "EC2".to_owned()),
+            ..call.clone()
+        }
     }
 
     /// Signs and sends. The outer error is of what comes before the request, the inner one of the request.
-    async fn send(&self, call: &Call, form: String) -> Result<Result<String, wire::Failure>, FetchError> {
-        let config = self.aws.config(self.region.as_deref()).await.map_err(|bad| call.unfit(&bad))?;
+    async fn send(
+        &self,
+        call: &Call,
+        form: String,
+    ) -> Result<Result<String, wire::Failure>, FetchError> {
+        let config = self
+            .aws
+            .config(self.region.as_deref())
+            .await
+            .map_err(|bad| call.unfit(&bad))?;
         let Some(region) = config.region().map(ToString::to_string) else {
             return Err(call.failed(
                 Class::Invalid,
@@ -153,7 +176,8 @@ impl Ec2 {
             Ok(credentials) => credentials,
             Err(error) => return Ok(Err(error)),
         };
-        let request = wire::signed(&config, &endpoint, &region, credentials, form).map_err(unfit)?;
+        let request =
+            wire::signed(&config, &endpoint, &region, credentials, form).map_err(unfit)?;
         Ok(wire::send(&config, &endpoint, request).await)
     }
 }

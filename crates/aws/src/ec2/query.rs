@@ -9,7 +9,11 @@ const VERSION: &str = "2016-11-15";
 /// The most instances that one page may have.
 const PAGE: &str = "1000";
 /// All that RFC 3986 does not call unreserved.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// Which instances are asked for: all values of one filter are alternatives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +25,11 @@ pub struct Filter {
 }
 
 /// The form of a CreateTags call. With `dry_run` EC2 only says whether it would be permitted.
-pub(super) fn create_tags(instance: &str, tags: &BTreeMap<String, String>, dry_run: bool) -> String {
+pub(super) fn create_tags(
+    instance: &str,
+    tags: &BTreeMap<String, String>,
+    dry_run: bool,
+) -> String {
     let mut form = begin("CreateTags");
     add(&mut form, "ResourceId.1", instance);
     for (number, (key, value)) in (1..).zip(tags) {
@@ -40,7 +48,11 @@ pub(super) fn describe_instances(filters: &[Filter], next: Option<&str>) -> Stri
     for (number, filter) in (1..).zip(filters) {
         add(&mut form, &format!("Filter.{number}.Name"), &filter.name);
         for (value_number, value) in (1..).zip(&filter.values) {
-            add(&mut form, &format!("Filter.{number}.Value.{value_number}"), value);
+            add(
+                &mut form,
+                &format!("Filter.{number}.Value.{value_number}"),
+                value,
+            );
         }
     }
     add(&mut form, "MaxResults", PAGE);
@@ -65,16 +77,24 @@ mod tests {
 
     #[test]
     fn no_value_can_break_out_of_its_place() {
-        let tags =
-            BTreeMap::from([("a".to_owned(), "1&Tag.2.Key=b é+/".to_owned()), ("b:c".to_owned(), String::new())]);
+        let tags = BTreeMap::from([
+            ("a".to_owned(), "1&Tag.2.Key=b é+/".to_owned()),
+            ("b:c".to_owned(), String::new()),
+        ]);
         assert_eq!(
             create_tags("i-1", &tags, true),
             "Action=CreateTags&Version=2016-11-15&ResourceId.1=i-1&Tag.1.Key=a&Tag.1.Value=1%26Tag.2.Key%3Db%20%C3%A9%2B%2F\
              &Tag.2.Key=b%3Ac&Tag.2.Value=&DryRun=true"
         );
         let filters = [
-            Filter { name: "tag:env".to_owned(), values: vec!["prod".to_owned(), "a*".to_owned()] },
-            Filter { name: "instance-state-name".to_owned(), values: vec!["running".to_owned()] },
+            Filter {
+                name: "tag:env".to_owned(),
+                values: vec!["prod".to_owned(), "a*".to_owned()],
+            },
+            Filter {
+                name: "instance-state-name".to_owned(),
+                values: vec!["running".to_owned()],
+            },
         ];
         assert_eq!(
             describe_instances(&filters, Some("eyJ==")),

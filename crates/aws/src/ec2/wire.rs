@@ -26,9 +26,13 @@ pub(super) struct Refused;
 
 /// Where the configuration says that EC2 is; the error is why it cannot be there.
 pub(super) fn address(config: &SdkConfig, region: &str) -> Result<String, String> {
-    let own = crate::client::endpoint(config, "EC2").map(|url| url.trim_end_matches('/').to_owned());
+    let own =
+        crate::client::endpoint(config, "EC2").map(|url| url.trim_end_matches('/').to_owned());
     let fips = config.use_fips().unwrap_or_default();
-    own.map_or_else(|| endpoint::endpoint(region, fips, config.use_dual_stack().unwrap_or_default()), Ok)
+    own.map_or_else(
+        || endpoint::endpoint(region, fips, config.use_dual_stack().unwrap_or_default()),
+        Ok,
+    )
 }
 
 /// Fails as the SDK's own clients do when there are no credentials.
@@ -60,23 +64,34 @@ pub(super) fn signed(
     let address = format!("{endpoint}/");
     let body = SignableBody::Bytes(form.as_bytes());
     let headers = std::iter::once(("content-type", FORM));
-    let signable = SignableRequest::new("POST", &address, headers, body).map_err(|fault| fault.to_string())?;
-    let (instructions, _signature) =
-        sign(signable, &parameters.into()).map_err(|fault| fault.to_string())?.into_parts();
+    let signable =
+        SignableRequest::new("POST", &address, headers, body).map_err(|fault| fault.to_string())?;
+    let (instructions, _signature) = sign(signable, &parameters.into())
+        .map_err(|fault| fault.to_string())?
+        .into_parts();
 
     let mut request = HttpRequest::new(SdkBody::from(form));
-    request.set_method("POST").map_err(|fault| fault.to_string())?;
+    request
+        .set_method("POST")
+        .map_err(|fault| fault.to_string())?;
     // The operation puts its endpoint in front.
     request.set_uri("/").map_err(|fault| fault.to_string())?;
     request.headers_mut().insert("content-type", FORM);
     for (name, value) in instructions.headers() {
-        request.headers_mut().try_insert(name.to_owned(), value.to_owned()).map_err(|fault| fault.to_string())?;
+        request
+            .headers_mut()
+            .try_insert(name.to_owned(), value.to_owned())
+            .map_err(|fault| fault.to_string())?;
     }
     Ok(request)
 }
 
 /// One attempt over the shared connections.
-pub(super) async fn send(config: &SdkConfig, endpoint: &str, request: HttpRequest) -> Result<String, Failure> {
+pub(super) async fn send(
+    config: &SdkConfig,
+    endpoint: &str,
+    request: HttpRequest,
+) -> Result<String, Failure> {
     let mut operation = Operation::builder()
         .service_name("EC2")
         .operation_name("query")
@@ -91,9 +106,16 @@ pub(super) async fn send(config: &SdkConfig, endpoint: &str, request: HttpReques
         operation = operation.timeout_config(limits.clone());
     }
     let operation = operation
-        .serializer(|request: Sendable| request.0.try_clone().ok_or_else(|| "the body is a stream".into()))
+        .serializer(|request: Sendable| {
+            request
+                .0
+                .try_clone()
+                .ok_or_else(|| "the body is a stream".into())
+        })
         .deserializer(|response: &HttpResponse| match response.body().bytes() {
-            Some(body) if response.status().is_success() => Ok(String::from_utf8_lossy(body).into_owned()),
+            Some(body) if response.status().is_success() => {
+                Ok(String::from_utf8_lossy(body).into_owned())
+            }
             _ => Err(OrchestratorError::operation(Refused)),
         })
         .build();

@@ -46,30 +46,54 @@ impl Parameters {
         parameter: &Parameter<'_>,
         known: Option<&Version>,
     ) -> Result<Fetched, FetchError> {
-        let config = aws.config(parameter.url.region()).await.map_err(|bad| parameter.call(None).unfit(&bad))?;
+        let config = aws
+            .config(parameter.url.region())
+            .await
+            .map_err(|bad| parameter.call(None).unfit(&bad))?;
         let call = parameter.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));
         }
-        let client = self.clients.of(parameter.url.region(), || Client::new(&config));
-        match client.get_parameter().name(parameter.id).with_decryption(true).send().await {
+        let client = self
+            .clients
+            .of(parameter.url.region(), || Client::new(&config));
+        match client
+            .get_parameter()
+            .name(parameter.id)
+            .with_decryption(true)
+            .send()
+            .await
+        {
             Ok(answer) => taken(&call, answer, known),
             Err(error) => Err(call.classed(&error)),
         }
     }
 }
 
-fn taken(call: &Call, answer: GetParameterOutput, known: Option<&Version>) -> Result<Fetched, FetchError> {
+fn taken(
+    call: &Call,
+    answer: GetParameterOutput,
+    known: Option<&Version>,
+) -> Result<Fetched, FetchError> {
     let Some(found) = answer.parameter else {
-        let remedy = format!("is that Systems Manager? check the endpoint {}", call.endpoint);
+        let remedy = format!(
+            "is that Systems Manager? check the endpoint {}",
+            call.endpoint
+        );
         return Err(call.failed(Class::Invalid, "answered without a parameter", remedy));
     };
     if found.r#type == Some(ParameterType::StringList) {
         let remedy = "publish it as a String or a SecureString";
-        return Err(call.failed(Class::Invalid, "brought a StringList, which is no document", remedy));
+        return Err(call.failed(
+            Class::Invalid,
+            "brought a StringList, which is no document",
+            remedy,
+        ));
     }
     // A parameter that was deleted and made again counts its versions from 1 again.
-    let modified = found.last_modified_date.map(|date| format!("{}.{:09}", date.secs(), date.subsec_nanos()));
+    let modified = found
+        .last_modified_date
+        .map(|date| format!("{}.{:09}", date.secs(), date.subsec_nanos()));
     let label = found.version.to_string();
     let token = format!("{label} {}", modified.unwrap_or_default());
     let bytes = found.value.unwrap_or_default().into_bytes();
@@ -77,7 +101,11 @@ fn taken(call: &Call, answer: GetParameterOutput, known: Option<&Version>) -> Re
         return Err(call.too_large());
     }
     let version = Version { label, token };
-    Ok(if known == Some(&version) { Fetched::Unchanged } else { Fetched::document(bytes, version) })
+    Ok(if known == Some(&version) {
+        Fetched::Unchanged
+    } else {
+        Fetched::document(bytes, version)
+    })
 }
 
 impl Parameter<'_> {

@@ -40,14 +40,24 @@ impl S3 {
             .unwrap_or_else(|_elapsed| Err(object.call(None).timed_out(aws.limits.attempt)))
     }
 
-    async fn unlimited(&self, aws: &Aws, object: &Object<'_>, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        let config = aws.config(object.url.region()).await.map_err(|bad| object.call(None).unfit(&bad))?;
+    async fn unlimited(
+        &self,
+        aws: &Aws,
+        object: &Object<'_>,
+        known: Option<&Version>,
+    ) -> Result<Fetched, FetchError> {
+        let config = aws
+            .config(object.url.region())
+            .await
+            .map_err(|bad| object.call(None).unfit(&bad))?;
         let call = object.call(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&call));
         }
         // What may not stand in a header came from no S3; without it the object is fetched again.
-        let fit = |token: &String| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        let fit = |token: &String| {
+            !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+        };
         let condition = known.map(|known| known.token.clone()).filter(fit);
         let conditional = condition.is_some();
         let answer = self
@@ -63,7 +73,12 @@ impl S3 {
         match answer {
             Ok(answer) => document(aws, &call, answer).await,
             // The SDK takes every status but 2xx for an error.
-            Err(error) if conditional && error.raw_response().is_some_and(|raw| raw.status().as_u16() == 304) => {
+            Err(error)
+                if conditional
+                    && error
+                        .raw_response()
+                        .is_some_and(|raw| raw.status().as_u16() == 304) =>
+            {
                 Ok(Fetched::Unchanged)
             }
             Err(error) => Err(call.classed(&error)),
@@ -77,7 +92,11 @@ impl Object<'_> {
         Call {
             source: self.url.to_string(),
             operation: "S3 GetObject",
-            action: if self.version_id.is_some() { "s3:GetObjectVersion" } else { "s3:GetObject" },
+            action: if self.version_id.is_some() {
+                "s3:GetObjectVersion"
+            } else {
+                "s3:GetObject"
+            },
             resource: s3_arn(config, &format!("{}/{}", self.bucket, self.key)),
             or_else: ", or publish it: without s3:ListBucket a missing object looks the same",
             endpoint: service_endpoint(config, "S3", "S3"),
@@ -86,8 +105,14 @@ impl Object<'_> {
 }
 
 /// Reads the body to its end, but never more than a document may have.
-async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result<Fetched, FetchError> {
-    let announced = answer.content_length.and_then(|length| usize::try_from(length).ok());
+async fn document(
+    aws: &Aws,
+    call: &Call,
+    mut answer: GetObjectOutput,
+) -> Result<Fetched, FetchError> {
+    let announced = answer
+        .content_length
+        .and_then(|length| usize::try_from(length).ok());
     if announced.is_some_and(|length| length > MAX_DOCUMENT) {
         return Err(call.too_large());
     }
@@ -109,7 +134,11 @@ async fn document(aws: &Aws, call: &Call, mut answer: GetObjectOutput) -> Result
         bytes.extend_from_slice(&piece);
     }
     if announced.is_some_and(|length| length != bytes.len()) {
-        return Err(call.cut_off(&format!("{} bytes of {}", bytes.len(), announced.unwrap_or_default())));
+        return Err(call.cut_off(&format!(
+            "{} bytes of {}",
+            bytes.len(),
+            announced.unwrap_or_default()
+        )));
     }
     Ok(Fetched::document(bytes, version(&answer)))
 }
@@ -121,5 +150,8 @@ fn version(answer: &GetObjectOutput) -> Version {
         None | Some("" | "null") => token.trim_start_matches("W/").trim_matches('"'),
         Some(id) => id,
     };
-    Version { label: words(label), token }
+    Version {
+        label: words(label),
+        token,
+    }
 }

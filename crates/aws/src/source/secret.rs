@@ -45,48 +45,94 @@ impl Secrets {
     ) -> Result<Fetched, FetchError> {
         timeout(aws.limits.attempt, self.unlimited(aws, secret, known))
             .await
-            .unwrap_or_else(|_elapsed| Err(secret.call(None, Stage::Current).timed_out(aws.limits.attempt)))
+            .unwrap_or_else(|_elapsed| {
+                Err(secret
+                    .call(None, Stage::Current)
+                    .timed_out(aws.limits.attempt))
+            })
     }
 
-    async fn unlimited(&self, aws: &Aws, secret: &Secret<'_>, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+    async fn unlimited(
+        &self,
+        aws: &Aws,
+        secret: &Secret<'_>,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
         let config = aws.config(secret.url.region()).await;
         let config = config.map_err(|bad| secret.call(None, Stage::Current).unfit(&bad))?;
         if config.region().is_none() {
             return Err(no_region(&secret.call(Some(&config), Stage::Current)));
         }
-        let client = self.clients.of(secret.url.region(), || Client::new(&config));
-        let read = async |stage| read(&client, secret, &secret.call(Some(&config), stage), stage).await;
+        let client = self
+            .clients
+            .of(secret.url.region(), || Client::new(&config));
+        let read =
+            async |stage| read(&client, secret, &secret.call(Some(&config), stage), stage).await;
         let mut further = BTreeMap::new();
         // In this order a promotion in between hides no key: what was pending is found at one of its places, or at both.
-        let pending = if secret.stages.contains(&Stage::Pending) { read(Stage::Pending).await? } else { None };
+        let pending = if secret.stages.contains(&Stage::Pending) {
+            read(Stage::Pending).await?
+        } else {
+            None
+        };
         further.extend(pending.map(|read| (Stage::Pending, read)));
         let Some(current) = read(Stage::Current).await? else {
             let call = secret.call(Some(&config), Stage::Current);
-            return Err(call.failed(Class::Missing, "brought no value", "put one; the keys in force stay"));
+            return Err(call.failed(
+                Class::Missing,
+                "brought no value",
+                "put one; the keys in force stay",
+            ));
         };
-        let previous = if secret.stages.contains(&Stage::Previous) { read(Stage::Previous).await? } else { None };
+        let previous = if secret.stages.contains(&Stage::Previous) {
+            read(Stage::Previous).await?
+        } else {
+            None
+        };
         further.extend(previous.map(|read| (Stage::Previous, read)));
         Ok(together(current.part, further, known))
     }
 }
 
 /// What stands on one stage; `None` when no version does, or none with a value.
-async fn read(client: &Client, secret: &Secret<'_>, call: &Call, stage: Stage) -> Result<Option<Read>, FetchError> {
-    match client.get_secret_value().secret_id(secret.id).version_stage(stage.to_string()).send().await {
+async fn read(
+    client: &Client,
+    secret: &Secret<'_>,
+    call: &Call,
+    stage: Stage,
+) -> Result<Option<Read>, FetchError> {
+    match client
+        .get_secret_value()
+        .secret_id(secret.id)
+        .version_stage(stage.to_string())
+        .send()
+        .await
+    {
         Ok(answer) => taken(call, answer, stage),
         Err(error) if stage != Stage::Current && error.code() == Some(NOT_FOUND) => Ok(None),
         Err(error) => Err(call.classed(&error)),
     }
 }
 
-fn taken(call: &Call, answer: GetSecretValueOutput, stage: Stage) -> Result<Option<Read>, FetchError> {
+fn taken(
+    call: &Call,
+    answer: GetSecretValueOutput,
+    stage: Stage,
+) -> Result<Option<Read>, FetchError> {
     // It comes as a floating point number: what is beyond milliseconds is noise.
     let created = answer.created_date.and_then(|date| {
         let nanos = i32::try_from(date.subsec_nanos()).ok()?;
-        Timestamp::new(date.secs(), nanos).ok()?.round(Unit::Millisecond).ok()
+        Timestamp::new(date.secs(), nanos)
+            .ok()?
+            .round(Unit::Millisecond)
+            .ok()
     });
     let text = answer.secret_string.map(String::into_bytes);
-    let value = text.or_else(|| answer.secret_binary.map(aws_sdk_secretsmanager::primitives::Blob::into_inner));
+    let value = text.or_else(|| {
+        answer
+            .secret_binary
+            .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
+    });
     // From here on it is wiped wherever it ends.
     let bytes = Zeroizing::new(value.unwrap_or_default());
     if bytes.is_empty() && stage != Stage::Current {
@@ -96,14 +142,32 @@ fn taken(call: &Call, answer: GetSecretValueOutput, stage: Stage) -> Result<Opti
         return Err(call.too_large());
     }
     let Some(id) = answer.version_id.filter(|id| !id.is_empty()) else {
-        let remedy = format!("is that Secrets Manager? check the endpoint {}", call.endpoint);
+        let remedy = format!(
+            "is that Secrets Manager? check the endpoint {}",
+            call.endpoint
+        );
         return Err(call.failed(Class::Invalid, "answered without a VersionId", remedy));
     };
     // A version's value never changes, but a secret that was deleted and made again may use its name again.
-    let token = format!("{id} {}", created.map(|created| created.to_string()).unwrap_or_default());
+    let token = format!(
+        "{id} {}",
+        created
+            .map(|created| created.to_string())
+            .unwrap_or_default()
+    );
     // Whoever writes the secret may choose the id, which goes to terminals, logs and the service manager.
-    let part = Part { version: Version { label: words(&id), token }, created, bytes };
-    Ok(Some(Read { part, labels: answer.version_stages.unwrap_or_default() }))
+    let part = Part {
+        version: Version {
+            label: words(&id),
+            token,
+        },
+        created,
+        bytes,
+    };
+    Ok(Some(Read {
+        part,
+        labels: answer.version_stages.unwrap_or_default(),
+    }))
 }
 
 impl Secret<'_> {
@@ -119,7 +183,11 @@ impl Secret<'_> {
             },
             action: "secretsmanager:GetSecretValue",
             resource: secret_arn(config, self.id),
-            or_else: if arn { ", and for another account's secret in the secret's own policy too" } else { "" },
+            or_else: if arn {
+                ", and for another account's secret in the secret's own policy too"
+            } else {
+                ""
+            },
             endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
         }
     }

@@ -39,7 +39,13 @@ impl<J: Jitter> Sources<J> {
     pub fn with(limits: Limits, jitter: J) -> Self {
         let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
         let aws = Arc::new(Aws::new(limits));
-        Self { aws, s3, secrets, parameters, jitter }
+        Self {
+            aws,
+            s3,
+            secrets,
+            parameters,
+            jitter,
+        }
     }
 
     /// The way to AWS, for others who go it.
@@ -49,7 +55,11 @@ impl<J: Jitter> Sources<J> {
 }
 
 impl<J: Jitter> Fetch for Sources<J> {
-    async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
+    async fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> Result<Fetched, FetchError> {
         // The SDK panics at some values that come from outside, and nobody knows what state that leaves it in.
         let mut answer = caught(self.ask(url, known)).await.unwrap_or_else(|panic| {
             self.forget();
@@ -59,7 +69,10 @@ impl<J: Jitter> Fetch for Sources<J> {
             self.aws.explain(failure).await;
         }
         // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
-        if answer.as_ref().is_err_and(|error| error.class == Class::Denied) {
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.class == Class::Denied)
+        {
             self.forget();
         }
         answer
@@ -84,20 +97,39 @@ impl<J: Jitter> Sources<J> {
                 message: format!("{} is a file of this machine", path.display()),
                 remedy: "read it there".to_owned(),
             }),
-            SourceUrl::S3 { bucket, key, version_id, .. } => {
-                let object = Object { url, bucket, key, version_id: version_id.as_deref() };
+            SourceUrl::S3 {
+                bucket,
+                key,
+                version_id,
+                ..
+            } => {
+                let object = Object {
+                    url,
+                    bucket,
+                    key,
+                    version_id: version_id.as_deref(),
+                };
                 let over = |limit| object.call(None).timed_out(limit);
-                retry(policy, jitter, over, async || self.s3.attempt(aws, &object, current).await).await
+                retry(policy, jitter, over, async || {
+                    self.s3.attempt(aws, &object, current).await
+                })
+                .await
             }
             SourceUrl::Secret { id, stages, .. } => {
                 let secret = Secret { url, id, stages };
                 let over = |limit| secret.call(None, Stage::Current).timed_out(limit);
-                retry(policy, jitter, over, async || self.secrets.attempt(aws, &secret, known).await).await
+                retry(policy, jitter, over, async || {
+                    self.secrets.attempt(aws, &secret, known).await
+                })
+                .await
             }
             SourceUrl::Parameter { id, .. } => {
                 let parameter = Parameter { url, id };
                 let over = |limit| parameter.call(None).timed_out(limit);
-                retry(policy, jitter, over, async || self.parameters.attempt(aws, &parameter, current).await).await
+                retry(policy, jitter, over, async || {
+                    self.parameters.attempt(aws, &parameter, current).await
+                })
+                .await
             }
         }
     }

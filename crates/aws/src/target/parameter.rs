@@ -26,11 +26,24 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let config = target.config(region, |config| call(target, id, config, "PutParameter")).await?;
-    let (call, client) = (call(target, id, Some(&config), "PutParameter"), Client::new(&config));
+    let config = target
+        .config(region, |config| call(target, id, config, "PutParameter"))
+        .await?;
+    let (call, client) = (
+        call(target, id, Some(&config), "PutParameter"),
+        Client::new(&config),
+    );
     let name = written_name(id);
-    let request = client.put_parameter().name(name).value(text).overwrite(over.is_some());
-    let request = if text.len() > STANDARD { request.tier(ParameterTier::Advanced) } else { request };
+    let request = client
+        .put_parameter()
+        .name(name)
+        .value(text)
+        .overwrite(over.is_some());
+    let request = if text.len() > STANDARD {
+        request.tier(ParameterTier::Advanced)
+    } else {
+        request
+    };
     let request = match over {
         // Public keys need no encryption.
         None => request.r#type(ParameterType::String),
@@ -41,15 +54,24 @@ pub(super) async fn write(
     };
     let mut answer = limited(target, &call, request.clone().send()).await?;
     // Without a tier a small document is one of the standard tier, to which an advanced parameter does not go back.
-    if answer.as_ref().is_err_and(|error| is_downgrade(error.code(), error.message())) {
+    if answer
+        .as_ref()
+        .is_err_and(|error| is_downgrade(error.code(), error.message()))
+    {
         answer = limited(target, &call, request.tier(ParameterTier::Advanced).send()).await?;
     }
     match answer {
         Ok(answer) => {
-            let read = over.map_or(Some(0), |published| published.version.label.parse::<i64>().ok());
+            let read = over.map_or(Some(0), |published| {
+                published.version.label.parse::<i64>().ok()
+            });
             let between = answer.version.saturating_sub(1);
             let overwrote = (read != Some(between)).then(|| between.to_string());
-            Ok(Written { version: answer.version.to_string(), overwrote, warnings: Vec::new() })
+            Ok(Written {
+                version: answer.version.to_string(),
+                overwrote,
+                warnings: Vec::new(),
+            })
         }
         Err(error) if error.code() == Some("ParameterAlreadyExists") => Err(NotWritten::Lost),
         Err(error) => Err(call.classed(&error).into()),
@@ -58,7 +80,12 @@ pub(super) async fn write(
 
 /// The name that PutParameter takes, which no ARN is: that of a hierarchy begins with a slash.
 fn written_name(id: &str) -> &str {
-    let Some((_, name)) = id.strip_prefix("arn:").and_then(|rest| rest.split_once(":parameter/")) else { return id };
+    let Some((_, name)) = id
+        .strip_prefix("arn:")
+        .and_then(|rest| rest.split_once(":parameter/"))
+    else {
+        return id;
+    };
     match name.contains('/') {
         // The slash is the one before it.
         true => id.get(id.len() - name.len() - 1..).unwrap_or(id),
@@ -74,9 +101,19 @@ fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
 /// The KMS key of a SecureString; `None` for what is not encrypted. Without its name the account's default key would
 /// take the place of one's own. What is read here is what would be written over: the parameter of that name in the
 /// account of the credentials, whatever account an ARN names.
-async fn key_of(target: &Target, id: &str, config: &SdkConfig, client: &Client) -> Result<Option<String>, FetchError> {
+async fn key_of(
+    target: &Target,
+    id: &str,
+    config: &SdkConfig,
+    client: &Client,
+) -> Result<Option<String>, FetchError> {
     let get = call(target, id, Some(config), "GetParameter");
-    let answer = limited(target, &get, client.get_parameter().name(written_name(id)).send()).await?;
+    let answer = limited(
+        target,
+        &get,
+        client.get_parameter().name(written_name(id)).send(),
+    )
+    .await?;
     let theirs = || {
         get.failed(
             Class::Invalid,
@@ -86,7 +123,9 @@ async fn key_of(target: &Target, id: &str, config: &SdkConfig, client: &Client) 
     };
     let found = match answer {
         Ok(answer) => answer.parameter,
-        Err(error) if id.starts_with("arn:") && error.code() == Some("ParameterNotFound") => return Err(theirs()),
+        Err(error) if id.starts_with("arn:") && error.code() == Some("ParameterNotFound") => {
+            return Err(theirs());
+        }
         Err(error) => return Err(get.classed(&error)),
     };
     // What answers without a parameter has none that is encrypted.
@@ -98,24 +137,53 @@ async fn key_of(target: &Target, id: &str, config: &SdkConfig, client: &Client) 
         return Ok(None);
     }
     let describe = call(target, id, Some(config), "DescribeParameters");
-    let name = found.name.as_deref().filter(|name| !name.starts_with("arn:")).unwrap_or(written_name(id));
-    described_key(target, &describe, client, name).await.map(Some)
+    let name = found
+        .name
+        .as_deref()
+        .filter(|name| !name.starts_with("arn:"))
+        .unwrap_or(written_name(id));
+    described_key(target, &describe, client, name)
+        .await
+        .map(Some)
 }
 
 /// The key in the parameter's description. A page may be empty and yet not the last one.
-async fn described_key(target: &Target, describe: &Call, client: &Client, name: &str) -> Result<String, FetchError> {
-    let filter = ParameterStringFilter::builder().key("Name").option("Equals").values(name).build();
-    let filter = filter.map_err(|fault| describe.failed(Class::Invalid, &fault.to_string(), "check the target"))?;
+async fn described_key(
+    target: &Target,
+    describe: &Call,
+    client: &Client,
+    name: &str,
+) -> Result<String, FetchError> {
+    let filter = ParameterStringFilter::builder()
+        .key("Name")
+        .option("Equals")
+        .values(name)
+        .build();
+    let filter = filter
+        .map_err(|fault| describe.failed(Class::Invalid, &fault.to_string(), "check the target"))?;
     let mut next: Option<String> = None;
     for _ in 0..MAX_PAGES {
-        let request = client.describe_parameters().parameter_filters(filter.clone());
-        let answer = limited(target, describe, request.set_next_token(next.clone()).send()).await?;
+        let request = client
+            .describe_parameters()
+            .parameter_filters(filter.clone());
+        let answer = limited(
+            target,
+            describe,
+            request.set_next_token(next.clone()).send(),
+        )
+        .await?;
         let page = answer.map_err(|error| describe.classed(&error))?;
-        let found = page.parameters().iter().find(|found| found.name().is_none_or(|found| found == name));
+        let found = page
+            .parameters()
+            .iter()
+            .find(|found| found.name().is_none_or(|found| found == name));
         if let Some(key) = found.and_then(|found| found.key_id()) {
             return Ok(key.to_owned());
         }
-        match page.next_token.filter(|token| !token.is_empty() && next.as_ref() != Some(token)) {
+        match page
+            .next_token
+            .filter(|token| !token.is_empty() && next.as_ref() != Some(token))
+        {
             None => break,
             token => next = token,
         }
@@ -131,21 +199,44 @@ fn account(arn: &str) -> Option<&str> {
     arn.split(':').nth(4)
 }
 
-async fn limited<T>(target: &Target, call: &Call, request: impl Future<Output = T>) -> Result<T, FetchError> {
+async fn limited<T>(
+    target: &Target,
+    call: &Call,
+    request: impl Future<Output = T>,
+) -> Result<T, FetchError> {
     let limit = target.aws().limits.attempt;
-    timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
+    timeout(limit, request)
+        .await
+        .map_err(|_elapsed| call.timed_out(limit))
 }
 
 fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
     let (operation, action, resource) = match operation {
-        "DescribeParameters" => {
-            ("Systems Manager DescribeParameters", "ssm:DescribeParameters", arn(config, "ssm", "*"))
-        }
-        "GetParameter" => ("Systems Manager GetParameter", "ssm:GetParameter", parameter_arn(config, id)),
-        _ => ("Systems Manager PutParameter", "ssm:PutParameter", parameter_arn(config, id)),
+        "DescribeParameters" => (
+            "Systems Manager DescribeParameters",
+            "ssm:DescribeParameters",
+            arn(config, "ssm", "*"),
+        ),
+        "GetParameter" => (
+            "Systems Manager GetParameter",
+            "ssm:GetParameter",
+            parameter_arn(config, id),
+        ),
+        _ => (
+            "Systems Manager PutParameter",
+            "ssm:PutParameter",
+            parameter_arn(config, id),
+        ),
     };
     let endpoint = service_endpoint(config, "SSM", "Systems Manager");
-    Call { source: target.to_string(), operation, action, resource, or_else: "", endpoint }
+    Call {
+        source: target.to_string(),
+        operation,
+        action,
+        resource,
+        or_else: "",
+        endpoint,
+    }
 }
 
 #[cfg(test)]
@@ -158,8 +249,14 @@ mod tests {
             ("/prod/keys", "/prod/keys"),
             ("keys", "keys"),
             ("/keys", "/keys"),
-            ("arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys", "/prod/keys"),
-            ("arn:aws-cn:ssm:cn-north-1:123456789012:parameter/keys", "keys"),
+            (
+                "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys",
+                "/prod/keys",
+            ),
+            (
+                "arn:aws-cn:ssm:cn-north-1:123456789012:parameter/keys",
+                "keys",
+            ),
         ] {
             assert_eq!(written_name(id), name, "{id}");
         }

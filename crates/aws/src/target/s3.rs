@@ -36,53 +36,97 @@ pub(super) async fn write(
     let call = call(Some(&config));
     let (client, limits) = (s3_client(&config), target.aws().limits);
     let put = async || {
-        let request = client.put_object().bucket(bucket).key(key).body(ByteStream::from(text.as_bytes().to_vec()));
+        let request = client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .body(ByteStream::from(text.as_bytes().to_vec()));
         // A bucket whose objects Object Lock retains takes none without a checksum.
         let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
-        let request = request.content_type(if json { "application/json" } else { "text/plain; charset=utf-8" });
+        let request = request.content_type(if json {
+            "application/json"
+        } else {
+            "text/plain; charset=utf-8"
+        });
         let request = encrypted(request, target.encryption.as_ref());
         let request = match over {
             Some(published) => request.if_match(&published.version.token),
             None => request.if_none_match("*"),
         };
-        let answer =
-            timeout(limits.attempt, request.send()).await.map_err(|_elapsed| call.timed_out(limits.attempt))?;
+        let answer = timeout(limits.attempt, request.send())
+            .await
+            .map_err(|_elapsed| call.timed_out(limits.attempt))?;
         match answer {
             Ok(answer) => {
-                let id = answer.version_id.filter(|id| !id.is_empty() && id != "null");
+                let id = answer
+                    .version_id
+                    .filter(|id| !id.is_empty() && id != "null");
                 let tag = answer.e_tag.unwrap_or_default();
                 let version = id.unwrap_or_else(|| tag.trim_matches('"').to_owned());
-                Ok(Some(Written { version, overwrote: None, warnings: Vec::new() }))
+                Ok(Some(Written {
+                    version,
+                    overwrote: None,
+                    warnings: Vec::new(),
+                }))
             }
             Err(error) => {
                 let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
                 let code = error.code().unwrap_or_default();
                 // 409: another write was under way; 404: what was read is gone.
                 let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
-                if lost { Ok(None) } else { Err(call.classed(&error)) }
+                if lost {
+                    Ok(None)
+                } else {
+                    Err(call.classed(&error))
+                }
             }
         }
     };
-    let done: Result<Option<Written>, FetchError> =
-        retry(&limits.retry, &RandomJitter, |limit| call.timed_out(limit), put).await;
+    let done: Result<Option<Written>, FetchError> = retry(
+        &limits.retry,
+        &RandomJitter,
+        |limit| call.timed_out(limit),
+        put,
+    )
+    .await;
     done?.ok_or(NotWritten::Lost)
 }
 
 /// What was there before the object was deleted: its last version's id, or that there was one whose bytes are gone.
 /// `None` where nothing is known of one: the bucket has no versioning, or its versions may not be listed.
-pub(super) async fn deleted(target: &Target, bucket: &str, key: &str, region: Option<&str>) -> Option<Option<String>> {
+pub(super) async fn deleted(
+    target: &Target,
+    bucket: &str,
+    key: &str,
+    region: Option<&str>,
+) -> Option<Option<String>> {
     let config = target.aws().config(region).await.ok()?;
-    let request = s3_client(&config).list_object_versions().bucket(bucket).prefix(key).send();
+    let request = s3_client(&config)
+        .list_object_versions()
+        .bucket(bucket)
+        .prefix(key)
+        .send();
     // What cannot be asked is not known; the publication does not depend on it.
-    let answer = timeout(target.aws().limits.attempt, request).await.ok()?.ok()?;
+    let answer = timeout(target.aws().limits.attempt, request)
+        .await
+        .ok()?
+        .ok()?;
     // Of all keys that begin so, the key itself comes first, and its versions from the newest on.
-    let last = answer.versions().iter().find(|version| version.key() == Some(key));
+    let last = answer
+        .versions()
+        .iter()
+        .find(|version| version.key() == Some(key));
     // Nothing was deleted: it is there, and these credentials may not read it.
     if last.is_some_and(|version| version.is_latest() == Some(true)) {
         return None;
     }
-    let last = last.and_then(|version| version.version_id()).map(str::to_owned);
-    let marked = answer.delete_markers().iter().any(|marker| marker.key() == Some(key));
+    let last = last
+        .and_then(|version| version.version_id())
+        .map(str::to_owned);
+    let marked = answer
+        .delete_markers()
+        .iter()
+        .any(|marker| marker.key() == Some(key));
     (marked || last.is_some()).then_some(last)
 }

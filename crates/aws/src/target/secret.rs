@@ -44,11 +44,29 @@ pub(super) async fn write(
     text: &str,
     over: Option<&Published>,
 ) -> Result<Written, NotWritten> {
-    let call = |config: Option<&SdkConfig>| call(target, id, config, "PutSecretValue", "secretsmanager:PutSecretValue");
+    let call = |config: Option<&SdkConfig>| {
+        call(
+            target,
+            id,
+            config,
+            "PutSecretValue",
+            "secretsmanager:PutSecretValue",
+        )
+    };
     let config = target.config(region, call).await?;
-    let token = token().map_err(|fault| call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written"))?;
+    let token = token().map_err(|fault| {
+        call(Some(&config)).failed(Class::Invalid, &fault, "nothing was written")
+    })?;
     let label = format!("{OURS}{token}");
-    let secret = Secret { target, id, text, client: Client::new(&config), config, token, label };
+    let secret = Secret {
+        target,
+        id,
+        text,
+        client: Client::new(&config),
+        config,
+        token,
+        label,
+    };
     if over.is_none() && secret.create().await? {
         return Ok(secret.written());
     }
@@ -56,7 +74,11 @@ pub(super) async fn write(
     // The first version of all becomes the current one by itself. One guide of AWS says that each does, whatever its
     // label: then AWSPREVIOUS tells what it replaced.
     let current = labels.iter().any(|label| label == CURRENT);
-    let moved = if current { Ok(true) } else { secret.make_current(over).await };
+    let moved = if current {
+        Ok(true)
+    } else {
+        secret.make_current(over).await
+    };
     let overwrote = match over {
         Some(published) if current => secret.overwrote(&published.version.label).await,
         _ => Ok(None),
@@ -68,21 +90,32 @@ pub(super) async fn write(
     // It is published all the same.
     let mut written = secret.written();
     if let Err(fault) = cleared {
-        written.warnings.push(format!("the label {} stays on the version: {fault}", secret.label));
+        written.warnings.push(format!(
+            "the label {} stays on the version: {fault}",
+            secret.label
+        ));
     }
     if let Err(fault) = secret.sweep().await {
-        written.warnings.push(format!("labels of killed publishers may stay on old versions: {fault}"));
+        written.warnings.push(format!(
+            "labels of killed publishers may stay on old versions: {fault}"
+        ));
     }
     match overwrote {
         Ok(version) => written.overwrote = version,
-        Err(fault) => written.warnings.push(format!("it is not known which version was replaced: {fault}")),
+        Err(fault) => written.warnings.push(format!(
+            "it is not known which version was replaced: {fault}"
+        )),
     }
     Ok(written)
 }
 
 impl Secret<'_> {
     fn written(&self) -> Written {
-        Written { version: self.token.clone(), overwrote: None, warnings: Vec::new() }
+        Written {
+            version: self.token.clone(),
+            overwrote: None,
+            warnings: Vec::new(),
+        }
     }
 
     fn call(&self, operation: &'static str, action: &'static str) -> Call {
@@ -96,7 +129,11 @@ impl Secret<'_> {
             return Ok(false);
         }
         let create = async || {
-            let request = self.client.create_secret().name(self.id).secret_string(self.text);
+            let request = self
+                .client
+                .create_secret()
+                .name(self.id)
+                .secret_string(self.text);
             let request = request.client_request_token(&self.token);
             match self.limited(&call, request.send()).await? {
                 Ok(_) => Ok(true),
@@ -118,8 +155,14 @@ impl Secret<'_> {
     async fn put(&self) -> Result<Vec<String>, NotWritten> {
         let call = self.call("PutSecretValue", "secretsmanager:PutSecretValue");
         let put = async || {
-            let request = self.client.put_secret_value().secret_id(self.id).secret_string(self.text);
-            let request = request.client_request_token(&self.token).version_stages(&self.label);
+            let request = self
+                .client
+                .put_secret_value()
+                .secret_id(self.id)
+                .secret_string(self.text);
+            let request = request
+                .client_request_token(&self.token)
+                .version_stages(&self.label);
             match self.limited(&call, request.send()).await? {
                 Ok(answer) => Ok(answer.version_stages.unwrap_or_default()),
                 Err(error) => Err(call.classed(&error)),
@@ -130,15 +173,26 @@ impl Secret<'_> {
 
     /// Moves AWSCURRENT from what was read; `false` when it is no longer there.
     async fn make_current(&self, over: Option<&Published>) -> Result<bool, NotWritten> {
-        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let call = self.call(
+            "UpdateSecretVersionStage",
+            "secretsmanager:UpdateSecretVersionStage",
+        );
         let from = over.map(|published| published.version.label.clone());
         let make = async || {
-            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(CURRENT);
-            let request = request.move_to_version_id(&self.token).set_remove_from_version_id(from.clone());
+            let request = self
+                .client
+                .update_secret_version_stage()
+                .secret_id(self.id)
+                .version_stage(CURRENT);
+            let request = request
+                .move_to_version_id(&self.token)
+                .set_remove_from_version_id(from.clone());
             match self.limited(&call, request.send()).await? {
                 Ok(_) => Ok(true),
                 Err(error) => match error.code() {
-                    Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => Ok(false),
+                    Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => {
+                        Ok(false)
+                    }
                     _ => Err(call.classed(&error)),
                 },
             }
@@ -150,14 +204,22 @@ impl Secret<'_> {
     async fn overwrote(&self, read: &str) -> Result<Option<String>, FetchError> {
         let call = self.call("GetSecretValue", "secretsmanager:GetSecretValue");
         let previous = async || {
-            let request = self.client.get_secret_value().secret_id(self.id).version_stage(PREVIOUS);
+            let request = self
+                .client
+                .get_secret_value()
+                .secret_id(self.id)
+                .version_stage(PREVIOUS);
             match self.limited(&call, request.send()).await? {
                 Ok(answer) => Ok(answer.version_id.unwrap_or_default()),
                 Err(error) => Err(call.classed(&error)),
             }
         };
         let previous = words(&self.tried(&call, previous).await?);
-        Ok(if previous == read { None } else { Some(previous) })
+        Ok(if previous == read {
+            None
+        } else {
+            Some(previous)
+        })
     }
 
     /// Takes our label off.
@@ -167,7 +229,10 @@ impl Secret<'_> {
 
     /// Takes the labels off that publishers left who were killed in between.
     async fn sweep(&self) -> Result<(), FetchError> {
-        let call = self.call("ListSecretVersionIds", "secretsmanager:ListSecretVersionIds");
+        let call = self.call(
+            "ListSecretVersionIds",
+            "secretsmanager:ListSecretVersionIds",
+        );
         let list = async || {
             let request = self.client.list_secret_version_ids().secret_id(self.id);
             match self.limited(&call, request.send()).await? {
@@ -185,10 +250,20 @@ impl Secret<'_> {
 
     /// Takes a label off. A version without any is no longer kept by Secrets Manager.
     async fn unlabel(&self, version: &str, label: &str) -> Result<(), FetchError> {
-        let call = self.call("UpdateSecretVersionStage", "secretsmanager:UpdateSecretVersionStage");
+        let call = self.call(
+            "UpdateSecretVersionStage",
+            "secretsmanager:UpdateSecretVersionStage",
+        );
         let clear = async || {
-            let request = self.client.update_secret_version_stage().secret_id(self.id).version_stage(label);
-            match self.limited(&call, request.remove_from_version_id(version).send()).await? {
+            let request = self
+                .client
+                .update_secret_version_stage()
+                .secret_id(self.id)
+                .version_stage(label);
+            match self
+                .limited(&call, request.remove_from_version_id(version).send())
+                .await?
+            {
                 Ok(_) => Ok(()),
                 Err(error) => Err(call.classed(&error)),
             }
@@ -196,9 +271,15 @@ impl Secret<'_> {
         self.tried(&call, clear).await
     }
 
-    async fn limited<T>(&self, call: &Call, request: impl Future<Output = T>) -> Result<T, FetchError> {
+    async fn limited<T>(
+        &self,
+        call: &Call,
+        request: impl Future<Output = T>,
+    ) -> Result<T, FetchError> {
         let limit = self.target.aws().limits.attempt;
-        timeout(limit, request).await.map_err(|_elapsed| call.timed_out(limit))
+        timeout(limit, request)
+            .await
+            .map_err(|_elapsed| call.timed_out(limit))
     }
 
     /// A call that was made twice counts once: by its token, or because the move then finds nothing to move.
@@ -207,31 +288,61 @@ impl Secret<'_> {
         call: &Call,
         attempt: impl AsyncFnMut() -> Result<T, FetchError>,
     ) -> Result<T, FetchError> {
-        retry(&self.target.aws().limits.retry, &RandomJitter, |limit| call.timed_out(limit), attempt).await
+        retry(
+            &self.target.aws().limits.retry,
+            &RandomJitter,
+            |limit| call.timed_out(limit),
+            attempt,
+        )
+        .await
     }
 }
 
 /// The versions that publishers left behind, each with its label, now that `current` is the current one. What came in
 /// before it was to replace a version that is no longer the current one: even if its publisher is still at work, his move
 /// of AWSCURRENT will be refused. What has a stage of AWS is somebody's, and nobody else's label is ours to take.
-fn leftovers<'a>(versions: &'a [SecretVersionsListEntry], current: &str) -> Vec<(&'a str, &'a str)> {
-    let came_in = |id: &str| versions.iter().find(|entry| entry.version_id() == Some(id))?.created_date();
-    let Some(now) = came_in(current) else { return Vec::new() };
+fn leftovers<'a>(
+    versions: &'a [SecretVersionsListEntry],
+    current: &str,
+) -> Vec<(&'a str, &'a str)> {
+    let came_in = |id: &str| {
+        versions
+            .iter()
+            .find(|entry| entry.version_id() == Some(id))?
+            .created_date()
+    };
+    let Some(now) = came_in(current) else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for entry in versions {
         let labels = entry.version_stages();
-        let older =
-            entry.created_date().is_some_and(|at| (at.secs(), at.subsec_nanos()) < (now.secs(), now.subsec_nanos()));
-        if let (true, Some(id), false) =
-            (older, entry.version_id(), labels.iter().any(|label| label.starts_with("AWS")))
-        {
-            found.extend(labels.iter().filter(|label| label.starts_with(OURS)).map(|label| (id, label.as_str())));
+        let older = entry
+            .created_date()
+            .is_some_and(|at| (at.secs(), at.subsec_nanos()) < (now.secs(), now.subsec_nanos()));
+        if let (true, Some(id), false) = (
+            older,
+            entry.version_id(),
+            labels.iter().any(|label| label.starts_with("AWS")),
+        ) {
+            found.extend(
+                labels
+                    .iter()
+                    .filter(|label| label.starts_with(OURS))
+                    .map(|label| (id, label.as_str())),
+            );
         }
     }
     found
 }
 
-fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str, action: &'static str) -> Call {
+fn call(
+    target: &Target,
+    id: &str,
+    config: Option<&SdkConfig>,
+    operation: &'static str,
+    action: &'static str,
+) -> Call {
     Call {
         source: target.to_string(),
         operation: match operation {

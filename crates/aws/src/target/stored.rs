@@ -76,21 +76,32 @@ pub struct InForce {
 impl Archive {
     /// The versions at a place, which is not a file.
     pub fn new(place: Place) -> Self {
-        Self { place, sources: Sources::new() }
+        Self {
+            place,
+            sources: Sources::new(),
+        }
     }
 
     /// What is published there; of a place that pins a version, that version.
     pub async fn read(&self) -> Result<InForce, FetchError> {
         let InForce { published, beside } = match &self.place.pin {
-            Some(pin) => InForce { published: self.read_pinned(pin).await?, beside: Vec::new() },
+            Some(pin) => InForce {
+                published: self.read_pinned(pin).await?,
+                beside: Vec::new(),
+            },
             None => self.fetch(&self.place.url).await?,
         };
-        Ok(InForce { published: self.document_of(published)?, beside })
+        Ok(InForce {
+            published: self.document_of(published)?,
+            beside,
+        })
     }
 
     /// The document in what is published: all of it, or one field of a secret.
     fn document_of(&self, published: Published) -> Result<Published, FetchError> {
-        let Some(name) = self.place.url.field() else { return Ok(published) };
+        let Some(name) = self.place.url.field() else {
+            return Ok(published);
+        };
         let bytes = document::field(&published.bytes, name).map_err(|fault| FetchError {
             class: Class::Invalid,
             message: format!("{}: {fault}", self.place),
@@ -114,21 +125,35 @@ impl Archive {
             SourceUrl::S3 { bucket, key, .. } => s3::versions(self, bucket, key, reach).await,
             SourceUrl::Secret { id, .. } => secret::versions(self, id).await,
             SourceUrl::Parameter { id, .. } => parameter::versions(self, id).await,
-            SourceUrl::File { .. } => Ok(Versions { list: Vec::new(), end: End::Unversioned }),
+            SourceUrl::File { .. } => Ok(Versions {
+                list: Vec::new(),
+                end: End::Unversioned,
+            }),
         }
     }
 
     async fn read_pinned(&self, pin: &Pin) -> Result<Published, FetchError> {
         let url = match (&self.place.url, pin) {
             (SourceUrl::Secret { id, .. }, pin) => return secret::read(self, id, pin).await,
-            (SourceUrl::S3 { bucket, key, region, .. }, Pin::Version(version) | Pin::Stage(version)) => SourceUrl::S3 {
+            (
+                SourceUrl::S3 {
+                    bucket,
+                    key,
+                    region,
+                    ..
+                },
+                Pin::Version(version) | Pin::Stage(version),
+            ) => SourceUrl::S3 {
                 bucket: bucket.clone(),
                 key: key.clone(),
                 version_id: Some(version.clone()),
                 region: region.clone(),
             },
             (SourceUrl::Parameter { id, region }, Pin::Version(version) | Pin::Stage(version)) => {
-                SourceUrl::Parameter { id: format!("{id}:{version}"), region: region.clone() }
+                SourceUrl::Parameter {
+                    id: format!("{id}:{version}"),
+                    region: region.clone(),
+                }
             }
             (url @ SourceUrl::File { .. }, _) => url.clone(),
         };
@@ -138,8 +163,14 @@ impl Archive {
     async fn fetch(&self, url: &SourceUrl) -> Result<InForce, FetchError> {
         match self.sources.fetch(url, None).await? {
             Fetched::Documents { current, further } => Ok(InForce {
-                published: Published { bytes: current.bytes, version: current.version },
-                beside: further.into_iter().map(|(stage, part)| (stage, part.version.label)).collect(),
+                published: Published {
+                    bytes: current.bytes,
+                    version: current.version,
+                },
+                beside: further
+                    .into_iter()
+                    .map(|(stage, part)| (stage, part.version.label))
+                    .collect(),
             }),
             // Nothing was asked about.
             Fetched::Unchanged => Err(FetchError {
@@ -151,10 +182,17 @@ impl Archive {
     }
 
     /// The configuration for the place's region, or why a call cannot be made.
-    async fn config(&self, call: impl Fn(Option<&SdkConfig>) -> Call) -> Result<SdkConfig, FetchError> {
+    async fn config(
+        &self,
+        call: impl Fn(Option<&SdkConfig>) -> Call,
+    ) -> Result<SdkConfig, FetchError> {
         let config = self.sources.aws().config(self.place.url.region()).await;
         let config = config.map_err(|bad| call(None).unfit(&bad))?;
-        if config.region().is_none() { Err(no_region(&call(Some(&config)))) } else { Ok(config) }
+        if config.region().is_none() {
+            Err(no_region(&call(Some(&config))))
+        } else {
+            Ok(config)
+        }
     }
 
     /// One call, tried again where that may help.
@@ -168,10 +206,15 @@ impl Archive {
     {
         let limits = self.sources.aws().limits;
         let over = |limit| call.timed_out(limit);
-        retry(&limits.retry, &RandomJitter, over, async || match timeout(limits.attempt, send()).await {
-            Err(_elapsed) => Err(call.timed_out(limits.attempt)),
-            Ok(answer) => answer.map_err(|error| call.classed(&error)),
-        })
+        retry(
+            &limits.retry,
+            &RandomJitter,
+            over,
+            async || match timeout(limits.attempt, send()).await {
+                Err(_elapsed) => Err(call.timed_out(limits.attempt)),
+                Ok(answer) => answer.map_err(|error| call.classed(&error)),
+            },
+        )
         .await
     }
 

@@ -17,30 +17,54 @@ use crate::isolated::{isolated, set_profile};
 const ID: &str = "i-0e2e0000000000001";
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 fn client(home: &Path, endpoint: &str) -> Ec2 {
     set_profile(home, &format!("endpoint_url = {endpoint}"));
-    let retry = Policy { base: Duration::from_millis(5), ..Policy::default() };
+    let retry = Policy {
+        base: Duration::from_millis(5),
+        ..Policy::default()
+    };
     let read = Duration::from_millis(300);
-    Ec2::new(Limits { read, attempt: 2 * read, retry, ..Limits::default() }, None)
+    Ec2::new(
+        Limits {
+            read,
+            attempt: 2 * read,
+            retry,
+            ..Limits::default()
+        },
+        None,
+    )
 }
 
 fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn filter(name: &str, values: &[&str]) -> Filter {
-    Filter { name: name.to_owned(), values: values.iter().map(|value| (*value).to_owned()).collect() }
+    Filter {
+        name: name.to_owned(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    }
 }
 
 #[test]
 fn tags_are_set_by_one_signed_call() {
     isolated(&[], |home| {
         let stub = Ec2Stub::start();
-        let ours =
-            tags(&[("EC2KeyName", "workers-2026-11"), ("authkeysd:detail", ""), ("authkeysd:status", "ok & é+/=")]);
+        let ours = tags(&[
+            ("EC2KeyName", "workers-2026-11"),
+            ("authkeysd:detail", ""),
+            ("authkeysd:status", "ok & é+/="),
+        ]);
         let client = client(home, &stub.endpoint());
         block_on(async {
             client.create_tags(ID, &ours).await.unwrap();
@@ -51,9 +75,16 @@ fn tags_are_set_by_one_signed_call() {
         assert_eq!(calls.len(), 2);
         let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/";
         let signed = "/eu-central-1/ec2/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=";
-        assert!(calls[0].authorization.starts_with(scope) && calls[0].authorization.contains(signed), "{calls:?}");
+        assert!(
+            calls[0].authorization.starts_with(scope) && calls[0].authorization.contains(signed),
+            "{calls:?}"
+        );
         assert!(calls[1].form.contains_key("DryRun"));
-        assert_eq!(format!("http://{}", calls[0].host), stub.endpoint(), "what is signed is what is sent");
+        assert_eq!(
+            format!("http://{}", calls[0].host),
+            stub.endpoint(),
+            "what is signed is what is sent"
+        );
     });
 }
 
@@ -63,17 +94,52 @@ fn every_refusal_has_its_class_and_its_remedy() {
         let stub = Ec2Stub::start();
         let client = client(home, &stub.endpoint());
         let all = [
-            (403, "UnauthorizedOperation", Class::Denied, "allow ec2:CreateTags on this instance"),
-            (401, "AuthFailure", Class::Denied, "the credentials are wrong"),
-            (503, "RequestLimitExceeded", Class::Transient, "it is tried again"),
+            (
+                403,
+                "UnauthorizedOperation",
+                Class::Denied,
+                "allow ec2:CreateTags on this instance",
+            ),
+            (
+                401,
+                "AuthFailure",
+                Class::Denied,
+                "the credentials are wrong",
+            ),
+            (
+                503,
+                "RequestLimitExceeded",
+                Class::Transient,
+                "it is tried again",
+            ),
             (503, "Unavailable", Class::Transient, "it is tried again"),
             (500, "InternalError", Class::Transient, "it is tried again"),
             (400, "TagLimitExceeded", Class::Invalid, "remove some"),
-            (400, "InvalidInstanceID.NotFound", Class::Missing, "is the region right"),
+            (
+                400,
+                "InvalidInstanceID.NotFound",
+                Class::Missing,
+                "is the region right",
+            ),
             (400, "RequestExpired", Class::Transient, "clock is wrong"),
-            (400, "InvalidParameterValue", Class::Invalid, "`tag_prefix` and `key_name_tag`"),
-            (400, "SomethingElse", Class::Invalid, "check the region and the endpoint http://127.0.0.1"),
-            (404, "InvalidAction", Class::Invalid, "check the region and the endpoint"),
+            (
+                400,
+                "InvalidParameterValue",
+                Class::Invalid,
+                "`tag_prefix` and `key_name_tag`",
+            ),
+            (
+                400,
+                "SomethingElse",
+                Class::Invalid,
+                "check the region and the endpoint http://127.0.0.1",
+            ),
+            (
+                404,
+                "InvalidAction",
+                Class::Invalid,
+                "check the region and the endpoint",
+            ),
         ];
         for (status, code, class, remedy) in all {
             stub.refuse(status, code);
@@ -81,19 +147,37 @@ fn every_refusal_has_its_class_and_its_remedy() {
             let class = if status == 404 { Class::Missing } else { class };
             assert_eq!(failed.class, class, "{code}: {failed}");
             let text = failed.to_string();
-            let head = format!("tags: EC2 CreateTags answered {status} {code}, request id 59dbff89");
-            assert!(text.starts_with(&head) && text.contains(remedy), "{code}: {text}");
+            let head =
+                format!("tags: EC2 CreateTags answered {status} {code}, request id 59dbff89");
+            assert!(
+                text.starts_with(&head) && text.contains(remedy),
+                "{code}: {text}"
+            );
         }
         let asked = stub.calls().len();
         // Of a question for instances the filter is at fault, and no setting of a node.
-        for code in ["InvalidParameterValue", "InvalidParameter", "FilterLimitExceeded"] {
+        for code in [
+            "InvalidParameterValue",
+            "InvalidParameter",
+            "FilterLimitExceeded",
+        ] {
             stub.refuse(400, code);
             let text = block_on(client.instances(&[])).unwrap_err().to_string();
-            assert!(text.contains("--filter") && !text.contains("tag_prefix"), "{code}: {text}");
+            assert!(
+                text.contains("--filter") && !text.contains("tag_prefix"),
+                "{code}: {text}"
+            );
         }
-        assert_eq!(asked, all.len(), "one attempt each: when to try again is not this part's to say");
+        assert_eq!(
+            asked,
+            all.len(),
+            "one attempt each: when to try again is not this part's to say"
+        );
         stub.refuse(403, "UnauthorizedOperation");
-        assert_eq!(block_on(client.may_create_tags(ID, &tags(&[("a", "b")]))), Ok(Permitted::No));
+        assert_eq!(
+            block_on(client.may_create_tags(ID, &tags(&[("a", "b")]))),
+            Ok(Permitted::No)
+        );
     });
 }
 
@@ -105,18 +189,28 @@ fn what_is_not_ec2_and_what_does_not_answer_is_told_so() {
         stub.answer(200, "<html>Please log in</html>");
         let failed = block_on(client.instances(&[])).unwrap_err();
         assert_eq!(failed.class, Class::Transient);
-        assert!(failed.message.contains("brought what is no answer of EC2"), "{failed}");
+        assert!(
+            failed.message.contains("brought what is no answer of EC2"),
+            "{failed}"
+        );
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let nobody = format!("http://{}", gone.local_addr().unwrap());
         let hung = self::client(home, &nobody);
         let failed = block_on(hung.create_tags(ID, &tags(&[("a", "b")]))).unwrap_err();
         assert_eq!(failed.class, Class::Transient, "{failed}");
         drop(gone);
-        let failed = block_on(self::client(home, &nobody).create_tags(ID, &tags(&[("a", "b")]))).unwrap_err();
-        assert!(failed.class == Class::Transient && failed.message.contains("did not reach"), "{failed}");
+        let failed = block_on(self::client(home, &nobody).create_tags(ID, &tags(&[("a", "b")])))
+            .unwrap_err();
+        assert!(
+            failed.class == Class::Transient && failed.message.contains("did not reach"),
+            "{failed}"
+        );
         let plain = self::client(home, "http://ec2.eu-central-1.amazonaws.com");
         let failed = block_on(plain.create_tags(ID, &tags(&[("a", "b")]))).unwrap_err();
-        assert!(failed.class == Class::Invalid && failed.remedy.contains("https://"), "{failed}");
+        assert!(
+            failed.class == Class::Invalid && failed.remedy.contains("https://"),
+            "{failed}"
+        );
     });
 }
 
@@ -130,16 +224,37 @@ fn all_pages_are_read_and_none_that_is_missing_is_overlooked() {
             )
         };
         let stub = Ec2Stub::start();
-        let (one, two) = (page("i-1", "<nextToken>1</nextToken>"), page("i-2", "<nextToken>2</nextToken>"));
+        let (one, two) = (
+            page("i-1", "<nextToken>1</nextToken>"),
+            page("i-2", "<nextToken>2</nextToken>"),
+        );
         stub.show(&[&one, &two, &page("i-3", "")]);
         let client = client(home, &stub.endpoint());
-        let filters = [filter("tag:env", &["prod", "stage"]), filter("instance-state-name", &["running"])];
+        let filters = [
+            filter("tag:env", &["prod", "stage"]),
+            filter("instance-state-name", &["running"]),
+        ];
         let found = block_on(client.instances(&filters)).unwrap();
-        assert_eq!(found.iter().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["i-1", "i-2", "i-3"]);
-        assert!(stub.calls().iter().all(|call| call.form["Filter.1.Value.2"] == "stage"));
+        assert_eq!(
+            found
+                .iter()
+                .map(|instance| instance.id.as_str())
+                .collect::<Vec<_>>(),
+            ["i-1", "i-2", "i-3"]
+        );
+        assert!(
+            stub.calls()
+                .iter()
+                .all(|call| call.form["Filter.1.Value.2"] == "stage")
+        );
         // A page that points to itself.
         stub.show(&[&one, &page("i-2", "<nextToken>1</nextToken>")]);
-        assert!(block_on(client.instances(&filters)).unwrap_err().message.contains("no last page"));
+        assert!(
+            block_on(client.instances(&filters))
+                .unwrap_err()
+                .message
+                .contains("no last page")
+        );
     });
 }
 
@@ -152,19 +267,40 @@ fn motos_ec2_takes_the_tags_and_finds_the_instances_by_them() {
         let moto = Moto::start();
         let ids = moto.run_instances(3);
         let client = client(home, &moto.endpoint());
-        let ours = tags(&[("EC2KeyName", "w"), ("authkeysd:status", "ok"), ("authkeysd:detail", "")]);
+        let ours = tags(&[
+            ("EC2KeyName", "w"),
+            ("authkeysd:status", "ok"),
+            ("authkeysd:detail", ""),
+        ]);
         block_on(async {
             client.create_tags(&ids[1], &ours).await.unwrap();
-            assert_eq!(client.may_create_tags(&ids[1], &ours).await, Ok(Permitted::Yes));
-            let running = filter("instance-state-name", &["running"]);
-            let all = client.instances(std::slice::from_ref(&running)).await.unwrap();
             assert_eq!(
-                all.iter().map(|i| i.id.clone()).collect::<std::collections::BTreeSet<_>>(),
+                client.may_create_tags(&ids[1], &ours).await,
+                Ok(Permitted::Yes)
+            );
+            let running = filter("instance-state-name", &["running"]);
+            let all = client
+                .instances(std::slice::from_ref(&running))
+                .await
+                .unwrap();
+            assert_eq!(
+                all.iter()
+                    .map(|i| i.id.clone())
+                    .collect::<std::collections::BTreeSet<_>>(),
                 ids.iter().cloned().collect()
             );
-            assert!(all.iter().all(|instance| instance.state == "running" && instance.launched.is_some()));
-            let tagged = client.instances(&[running, filter("tag:authkeysd:status", &["ok"])]).await.unwrap();
-            assert_eq!((tagged.len(), &tagged[0].id, &tagged[0].tags), (1, &ids[1], &ours));
+            assert!(
+                all.iter()
+                    .all(|instance| instance.state == "running" && instance.launched.is_some())
+            );
+            let tagged = client
+                .instances(&[running, filter("tag:authkeysd:status", &["ok"])])
+                .await
+                .unwrap();
+            assert_eq!(
+                (tagged.len(), &tagged[0].id, &tagged[0].tags),
+                (1, &ids[1], &ours)
+            );
         });
     });
 }

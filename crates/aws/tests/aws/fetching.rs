@@ -25,7 +25,11 @@ impl Jitter for Short {
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 pub(crate) fn short_limits() -> Limits {
@@ -33,11 +37,19 @@ pub(crate) fn short_limits() -> Limits {
         connect: Duration::from_millis(300),
         read: Duration::from_millis(300),
         attempt: Duration::from_millis(500),
-        retry: Policy { limit: Duration::from_secs(5), ..Policy::default() },
+        retry: Policy {
+            limit: Duration::from_secs(5),
+            ..Policy::default()
+        },
     }
 }
 
-pub(crate) fn fetch_from(stub: &Stub, home: &Path, url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
+pub(crate) fn fetch_from(
+    stub: &Stub,
+    home: &Path,
+    url: &str,
+    known: Option<&Version>,
+) -> Result<Fetched, FetchError> {
     set_profile(home, &format!("endpoint_url = {}", stub.endpoint()));
     fetch(url, known)
 }
@@ -50,14 +62,24 @@ pub(crate) fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, Fetch
 
 /// Fetches once from a server with these answers; its failure must be one clean line with all these parts.
 #[track_caller]
-pub(crate) fn fails_at(home: &Path, url: &str, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
+pub(crate) fn fails_at(
+    home: &Path,
+    url: &str,
+    answers: &[Answer],
+    requests: usize,
+    class: Class,
+    parts: &[&str],
+) {
     let stub = Stub::start(answers.iter().cloned());
     let error = fetch_from(&stub, home, url, None).unwrap_err();
     let text = error.to_string();
     println!("{text}");
     assert_eq!(error.class, class, "{text}");
     assert_eq!(stub.requests().len(), requests, "{text}");
-    assert!(!text.contains(char::is_control) && text.len() < 900, "{text:?}");
+    assert!(
+        !text.contains(char::is_control) && text.len() < 900,
+        "{text:?}"
+    );
     assert!(text.starts_with(url), "{text}");
     for part in parts {
         assert!(text.contains(part), "{part:?} is not in: {text}");

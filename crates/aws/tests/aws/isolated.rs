@@ -37,7 +37,10 @@ pub(crate) fn isolated_as(test: &str, changes: &[(&str, &str)], body: impl FnOnc
         .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(alone(test)).env_clear().envs(kept).envs(SAFE);
-    child.env("AWS_CONFIG_FILE", &config).env("HOME", home.path()).env(HOME, home.path());
+    child
+        .env("AWS_CONFIG_FILE", &config)
+        .env("HOME", home.path())
+        .env(HOME, home.path());
     for (name, value) in changes {
         match *value {
             "" => child.env_remove(name),
@@ -45,11 +48,15 @@ pub(crate) fn isolated_as(test: &str, changes: &[(&str, &str)], body: impl FnOnc
         };
     }
     let output = child.output().unwrap();
-    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let [stdout, stderr] =
+        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     print!("{stdout}");
     eprint!("{stderr}");
     // A name that matches no test would pass without having run anything.
-    assert!(output.status.success() && stdout.contains("1 passed"), "{test} failed in its own process, see above");
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{test} failed in its own process, see above"
+    );
 }
 
 /// Gives the AWS profile of the test's process lines such as `endpoint_url = …`; before the first fetch.

@@ -88,7 +88,11 @@ impl Config {
         let mut faults = Faults::new(text);
         let (table, broken) = DeTable::parse_recoverable(text);
         for fault in &broken {
-            faults.add(fault.span().map_or(0, |span| span.start), "", format!("not TOML: {}", fault.message()));
+            faults.add(
+                fault.span().map_or(0, |span| span.start),
+                "",
+                format!("not TOML: {}", fault.message()),
+            );
         }
         if !broken.is_empty() {
             return Err(faults.into_sorted());
@@ -97,7 +101,11 @@ impl Config {
         let config = read(&mut top, &mut faults);
         top.finish(&mut faults);
         let faults = faults.into_sorted();
-        if faults.is_empty() { Ok(config) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(faults)
+        }
     }
 
     /// The same as long as the configuration means the same to this version.
@@ -107,7 +115,10 @@ impl Config {
 
     /// How documents of an account's source are judged.
     pub fn rules(&self, account: &AccountConfig) -> Rules {
-        Rules { line: self.line_rules.clone(), allow_private_key: account.allow_private_key }
+        Rules {
+            line: self.line_rules.clone(),
+            allow_private_key: account.allow_private_key,
+        }
     }
 }
 
@@ -121,7 +132,9 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let shared = source.map(|s| (s.value, allow_private_key.is_some_and(|allow| allow.value)));
     let schedule = top.take(faults, "schedule", string(Schedule::parse));
     let splay = top.take(faults, "splay", string(Splay::parse));
-    if let (Some(splay), Some(Schedule::Every(_)) | None) = (&splay, schedule.as_ref().map(|found| &found.value)) {
+    if let (Some(splay), Some(Schedule::Every(_)) | None) =
+        (&splay, schedule.as_ref().map(|found| &found.value))
+    {
         let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
         faults.add(splay.at, "splay", message);
     }
@@ -139,11 +152,17 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let mut accounts: Vec<Found<AccountConfig>> = Vec::new();
     let sections = top.tables(faults, "account", true);
     if sections.is_empty() {
-        faults.add(0, "account", "no account to manage; write at least one [[account]]");
+        faults.add(
+            0,
+            "account",
+            "no account to manage; write at least one [[account]]",
+        );
     }
     for section in sections {
         let at = section.at();
-        accounts.extend(read_account(section, shared.as_ref(), faults).map(|value| Found { value, at }));
+        accounts.extend(
+            read_account(section, shared.as_ref(), faults).map(|value| Found { value, at }),
+        );
     }
     check_together(&accounts, faults);
 
@@ -151,11 +170,15 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let mut trusting = None;
     for mut section in top.tables(faults, "trust", false) {
         trusting = Some(section.at());
-        trust.audience = section.take(faults, "audience", string(Name::parse)).map(|f| f.value);
+        trust.audience = section
+            .take(faults, "audience", string(Name::parse))
+            .map(|f| f.value);
         signers = signers::read(&mut section, faults);
         section.finish(faults);
     }
-    let previous = accounts.iter().find(|account| account.value.source.stages().contains(&Stage::Previous));
+    let previous = accounts
+        .iter()
+        .find(|account| account.value.source.stages().contains(&Stage::Previous));
     if let (Some(trust), Some(account)) = (trusting, previous) {
         let message = format!(
             "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
@@ -168,15 +191,31 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let mut max_stale = None;
     let mut line_rules = LineRules::default();
     for mut section in top.tables(faults, "policy", false) {
-        set(&mut guard.min_keys, section.take(faults, "min_keys", number(0..4_097)));
-        set(&mut guard.max_removals, section.take(faults, "max_removals", max_removals));
-        set(&mut line_rules.min_rsa_bits, section.take(faults, "min_rsa_bits", number(1_024..16_385)));
-        max_stale = section.take(faults, "max_stale", string(max_stale_time)).map(|found| found.value);
-        set(&mut line_rules.options, section.take(faults, "allow_options", allow_options));
+        set(
+            &mut guard.min_keys,
+            section.take(faults, "min_keys", number(0..4_097)),
+        );
+        set(
+            &mut guard.max_removals,
+            section.take(faults, "max_removals", max_removals),
+        );
+        set(
+            &mut line_rules.min_rsa_bits,
+            section.take(faults, "min_rsa_bits", number(1_024..16_385)),
+        );
+        max_stale = section
+            .take(faults, "max_stale", string(max_stale_time))
+            .map(|found| found.value);
+        set(
+            &mut line_rules.options,
+            section.take(faults, "allow_options", allow_options),
+        );
         section.finish(faults);
     }
     let report = top.tables(faults, "report", false).into_iter().next();
-    let report = report.map(|section| report::read(section, faults)).unwrap_or_default();
+    let report = report
+        .map(|section| report::read(section, faults))
+        .unwrap_or_default();
     Config {
         accounts: accounts.into_iter().map(|found| found.value).collect(),
         schedule: schedule.map(|f| f.value).unwrap_or_default(),
@@ -203,8 +242,16 @@ fn read_account(
     let user = section.take(faults, "user", string(UserName::parse));
     let own = section.take(faults, "source", string(SourceUrl::parse));
     let allow = section.take(faults, "allow_private_key", boolean);
-    let mode = section.take(faults, "mode", word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]));
-    let layouts = &[("home", Layout::Home), ("system", Layout::System), ("coreos", Layout::CoreOs)];
+    let mode = section.take(
+        faults,
+        "mode",
+        word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]),
+    );
+    let layouts = &[
+        ("home", Layout::Home),
+        ("system", Layout::System),
+        ("coreos", Layout::CoreOs),
+    ];
     let layout = section.take(faults, "layout", word(layouts));
     let fragment = section.take(faults, "fragment", string(FragmentName::parse));
     let file = section.take(faults, "file", string(FileTemplate::parse));
@@ -216,16 +263,30 @@ fn read_account(
         );
     }
     if let (Some(file), Some(_)) = (&file, &layout) {
-        faults.add(file.at, &section.name("file"), "`file` and `layout` exclude each other; keep one of them");
+        faults.add(
+            file.at,
+            &section.name("file"),
+            "`file` and `layout` exclude each other; keep one of them",
+        );
     }
     let layout = layout.map_or(Layout::Home, |found| found.value);
     if let (Some(fragment), false) = (&fragment, matches!(layout, Layout::CoreOs)) {
-        faults.add(fragment.at, &section.name("fragment"), "only `layout = \"coreos\"` has fragments");
+        faults.add(
+            fragment.at,
+            &section.name("fragment"),
+            "only `layout = \"coreos\"` has fragments",
+        );
     }
-    let source = own.map(|own| (own.value, allow.is_some_and(|allow| allow.value))).or_else(|| shared.cloned());
+    let source = own
+        .map(|own| (own.value, allow.is_some_and(|allow| allow.value)))
+        .or_else(|| shared.cloned());
     // One that is there and wrong has been told.
     if source.is_none() && !section.has("source") && !faults.about("source") {
-        faults.add(at, &section.name("source"), "no source; set `source` here or at the top of the file");
+        faults.add(
+            at,
+            &section.name("source"),
+            "no source; set `source` here or at the top of the file",
+        );
     }
     section.finish(faults);
     let (source, allow_private_key) = source?;
@@ -233,7 +294,11 @@ fn read_account(
     let (default_mode, default_file, fragment) = match layout {
         Layout::Home => (Mode::Block, FileTemplate::home(), None),
         Layout::System => (Mode::Exclusive, FileTemplate::system(), None),
-        Layout::CoreOs => (Mode::Exclusive, FileTemplate::fragment(&fragment), Some(fragment)),
+        Layout::CoreOs => (
+            Mode::Exclusive,
+            FileTemplate::fragment(&fragment),
+            Some(fragment),
+        ),
     };
     Some(AccountConfig {
         user: user.map(|f| f.value),
@@ -252,18 +317,29 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
     let mut sources = BTreeMap::new();
     for Found { value: account, at } in accounts {
         if !users.insert(&account.user) {
-            let who = account.user.as_ref().map_or("the running user".to_owned(), UserName::to_string);
-            faults.add(*at, "account.user", format!("{who} stands twice; one account has one key set and one file"));
+            let who = account
+                .user
+                .as_ref()
+                .map_or("the running user".to_owned(), UserName::to_string);
+            faults.add(
+                *at,
+                "account.user",
+                format!("{who} stands twice; one account has one key set and one file"),
+            );
         }
         // A shared file would let every key of one account into the other.
         if let Some(file) = account.file.known(account.user.as_ref())
             && !files.insert(file.clone())
         {
             let file = file.display();
-            let message = format!("another account has the same file, {file}; give each its own (%u, %U or %h in it)");
+            let message = format!(
+                "another account has the same file, {file}; give each its own (%u, %U or %h in it)"
+            );
             faults.add(*at, "account.file", message);
         }
-        let allowed = *sources.entry(&account.source).or_insert(account.allow_private_key);
+        let allowed = *sources
+            .entry(&account.source)
+            .or_insert(account.allow_private_key);
         if allowed != account.allow_private_key {
             let message = "the same source stands elsewhere with another allow_private_key";
             faults.add(*at, "account.allow_private_key", message);
@@ -278,22 +354,32 @@ fn set<T>(slot: &mut T, found: Option<Found<T>>) {
 }
 
 fn max_removals(value: &DeValue<'_>) -> Result<Option<MaxRemovals>, String> {
-    let percent = value.as_str().and_then(|text| text.strip_suffix('%')).and_then(|text| text.parse().ok());
+    let percent = value
+        .as_str()
+        .and_then(|text| text.strip_suffix('%'))
+        .and_then(|text| text.parse().ok());
     match percent {
         Some(percent @ 0..=100) => Ok(Some(MaxRemovals::Percent(percent))),
         _ => number(0..4_097)(value)
             .map(|keys| Some(MaxRemovals::Keys(keys)))
-            .map_err(|_| "must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned()),
+            .map_err(|_| {
+                "must be a number of keys from 0 to 4096, or a share such as \"50%\"".to_owned()
+            }),
     }
 }
 
 fn max_stale_time(text: &str) -> Result<SignedDuration, String> {
-    let time = text.parse::<SignedDuration>().ok().filter(|time| *time >= SignedDuration::from_secs(1));
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|time| *time >= SignedDuration::from_secs(1));
     time.ok_or_else(|| format!("{text:?} is no time from \"1s\" up, such as \"24h\""))
 }
 
 fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
-    let list = value.as_array().ok_or_else(|| format!("must be a list of option names, not {}", value.type_str()))?;
+    let list = value
+        .as_array()
+        .ok_or_else(|| format!("must be a list of option names, not {}", value.type_str()))?;
     let mut names = BTreeSet::new();
     for item in list.iter() {
         match item.get_ref().as_str() {

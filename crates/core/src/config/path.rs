@@ -20,11 +20,15 @@ pub struct FragmentName(String);
 impl FragmentName {
     /// Parses 1 to 128 of `[A-Za-z0-9._@+-]`, no `.` or `-` in front.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
         if (1..=128).contains(&text.len()) && plain && !text.starts_with(['.', '-']) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("{text:?} is no name of a fragment: use letters, digits, and ._@+- after the first"))
+            Err(format!(
+                "{text:?} is no name of a fragment: use letters, digits, and ._@+- after the first"
+            ))
         }
     }
 
@@ -77,25 +81,34 @@ impl FileTemplate {
         while let Some((_, after)) = rest.split_once('%') {
             let token = after.chars().next().filter(|c| "huU%".contains(*c));
             let Some(token) = token else {
-                return Err(format!("{text:?} has an unknown token; use %h, %u, %U or %%"));
+                return Err(format!(
+                    "{text:?} has an unknown token; use %h, %u, %U or %%"
+                ));
             };
             rest = after.strip_prefix(token).unwrap_or_default();
         }
         if text.ends_with('/') {
             return Err(format!("{text:?} names a directory"));
         }
-        let plain = text.strip_prefix("%h").filter(|rest| rest.starts_with('/')).unwrap_or(text);
+        let plain = text
+            .strip_prefix("%h")
+            .filter(|rest| rest.starts_with('/'))
+            .unwrap_or(text);
         absolute(plain).map(|_| Self(text.to_owned()))
     }
 
     /// The path, as far as nobody need be asked for it: without `%h` and `%U`, and `%u` only where the name is known.
     pub(super) fn known(&self, user: Option<&UserName>) -> Option<PathBuf> {
-        self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str)).map(PathBuf::from)
+        self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str))
+            .map(PathBuf::from)
     }
 
     /// Puts an account's values in.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
-        let home_text = home.to_str().filter(|home| home.starts_with('/')).map(|home| home.trim_end_matches('/'));
+        let home_text = home
+            .to_str()
+            .filter(|home| home.starts_with('/'))
+            .map(|home| home.trim_end_matches('/'));
         if home_text == Some("") && self.0.starts_with("%h/") {
             return Err(HOME_IS_ROOT.to_owned());
         }
@@ -115,7 +128,10 @@ impl FileTemplate {
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
             // A service account's home may be `/`, which makes nothing the account's own.
-            Ok(below) if home_text.is_some_and(|home| !home.is_empty()) && below.components().next().is_some() => {
+            Ok(below)
+                if home_text.is_some_and(|home| !home.is_empty())
+                    && below.components().next().is_some() =>
+            {
                 Placed::BelowHome(below.to_owned())
             }
             _ => Placed::Elsewhere(path),
@@ -141,7 +157,9 @@ impl FileTemplate {
 /// An absolute path without `.` and `..`.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
-    let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     let dotted = text.split('/').any(|part| part == "." || part == "..");
     if path.is_absolute() && plain && !dotted && !text.chars().any(char::is_control) {
         Ok(path.to_owned())
@@ -155,48 +173,107 @@ mod tests {
     use super::*;
 
     fn placed(template: &str) -> Placed {
-        FileTemplate::parse(template).unwrap().place("jo", 1_001, Path::new("/home/jo")).unwrap()
+        FileTemplate::parse(template)
+            .unwrap()
+            .place("jo", 1_001, Path::new("/home/jo"))
+            .unwrap()
     }
 
     #[test]
     fn tokens_are_sshds() {
-        assert_eq!(placed("%h/.ssh/authorized_keys"), Placed::BelowHome(".ssh/authorized_keys".into()));
-        assert_eq!(placed("/home/%u/.ssh/keys"), Placed::BelowHome(".ssh/keys".into()));
-        assert_eq!(placed("/etc/ssh/keys/%u-%U"), Placed::Elsewhere("/etc/ssh/keys/jo-1001".into()));
-        assert_eq!(placed("/k/100%%u/%u%%"), Placed::Elsewhere("/k/100%u/jo%".into()));
-        let service = FileTemplate::system().place("svc", 99, Path::new("/")).unwrap();
-        assert_eq!(service, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+        assert_eq!(
+            placed("%h/.ssh/authorized_keys"),
+            Placed::BelowHome(".ssh/authorized_keys".into())
+        );
+        assert_eq!(
+            placed("/home/%u/.ssh/keys"),
+            Placed::BelowHome(".ssh/keys".into())
+        );
+        assert_eq!(
+            placed("/etc/ssh/keys/%u-%U"),
+            Placed::Elsewhere("/etc/ssh/keys/jo-1001".into())
+        );
+        assert_eq!(
+            placed("/k/100%%u/%u%%"),
+            Placed::Elsewhere("/k/100%u/jo%".into())
+        );
+        let service = FileTemplate::system()
+            .place("svc", 99, Path::new("/"))
+            .unwrap();
+        assert_eq!(
+            service,
+            Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into())
+        );
         assert_eq!(placed("/home/john"), Placed::Elsewhere("/home/john".into()));
     }
 
     #[test]
     fn tricks_and_slips_are_refused() {
-        for bad in ["keys", "../x", "/etc/../x", "/a/%x", "/a/%", "%hx", "/a/", "%h/../../etc/x", "/a/./b", ""] {
+        for bad in [
+            "keys",
+            "../x",
+            "/etc/../x",
+            "/a/%x",
+            "/a/%",
+            "%hx",
+            "/a/",
+            "%h/../../etc/x",
+            "/a/./b",
+            "",
+        ] {
             assert!(FileTemplate::parse(bad).is_err(), "{bad}");
         }
         assert!(FileTemplate::parse("%h").is_err());
-        assert!(FileTemplate::system().place("..", 0, Path::new("/root")).is_err());
+        assert!(
+            FileTemplate::system()
+                .place("..", 0, Path::new("/root"))
+                .is_err()
+        );
         for home in ["", "home"] {
-            let fault = FileTemplate::home().place("svc", 99, Path::new(home)).unwrap_err();
-            assert!(fault.contains("usermod --home") && fault.contains("layout = \"system\""), "{fault}");
+            let fault = FileTemplate::home()
+                .place("svc", 99, Path::new(home))
+                .unwrap_err();
+            assert!(
+                fault.contains("usermod --home") && fault.contains("layout = \"system\""),
+                "{fault}"
+            );
             // The remedy works.
-            let system = FileTemplate::system().place("svc", 99, Path::new(home)).unwrap();
-            assert_eq!(system, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+            let system = FileTemplate::system()
+                .place("svc", 99, Path::new(home))
+                .unwrap();
+            assert_eq!(
+                system,
+                Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into())
+            );
         }
         for home in ["/", "//"] {
-            for template in [FileTemplate::home(), FileTemplate::fragment(&FragmentName::default())] {
+            for template in [
+                FileTemplate::home(),
+                FileTemplate::fragment(&FragmentName::default()),
+            ] {
                 let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
-                assert!(fault.contains("its home is `/`") && fault.contains("layout = \"system\""), "{fault}");
+                assert!(
+                    fault.contains("its home is `/`") && fault.contains("layout = \"system\""),
+                    "{fault}"
+                );
             }
         }
         for home in ["", "home/svc"] {
             for template in ["%h/.ssh/authorized_keys", "/etc/keys%h/file"] {
                 let template = FileTemplate::parse(template).unwrap();
                 let fault = template.place("svc", 99, Path::new(home)).unwrap_err();
-                assert!(fault.contains("has no home") && fault.contains("usermod --home"), "{fault}");
+                assert!(
+                    fault.contains("has no home") && fault.contains("usermod --home"),
+                    "{fault}"
+                );
             }
-            let elsewhere = FileTemplate::system().place("svc", 99, Path::new(home)).unwrap();
-            assert_eq!(elsewhere, Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into()));
+            let elsewhere = FileTemplate::system()
+                .place("svc", 99, Path::new(home))
+                .unwrap();
+            assert_eq!(
+                elsewhere,
+                Placed::Elsewhere("/etc/ssh/authorized_keys.d/svc".into())
+            );
         }
     }
 }

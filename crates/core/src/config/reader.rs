@@ -36,13 +36,20 @@ pub(super) struct Faults<'i> {
 
 impl<'i> Faults<'i> {
     pub(super) fn new(text: &'i str) -> Self {
-        Self { text, found: Vec::new() }
+        Self {
+            text,
+            found: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, offset: usize, key: &str, message: impl Into<String>) {
         let before = self.text.as_bytes().get(..offset).unwrap_or_default();
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-        self.found.push(ConfigFault { line, key: key.to_owned(), message: message.into() });
+        self.found.push(ConfigFault {
+            line,
+            key: key.to_owned(),
+            message: message.into(),
+        });
     }
 
     /// Whether something is wrong with that key.
@@ -73,7 +80,12 @@ pub(super) struct Section<'t, 'i> {
 
 impl<'t, 'i> Section<'t, 'i> {
     pub(super) fn new(table: &'t DeTable<'i>, span: Range<usize>, prefix: &str) -> Self {
-        Self { table, span, prefix: prefix.to_owned(), known: BTreeSet::new() }
+        Self {
+            table,
+            span,
+            prefix: prefix.to_owned(),
+            known: BTreeSet::new(),
+        }
     }
 
     /// Where the section stands, for faults about something that is missing in it.
@@ -88,7 +100,11 @@ impl<'t, 'i> Section<'t, 'i> {
 
     /// The full name of a key.
     pub(super) fn name(&self, key: &str) -> String {
-        if self.prefix.is_empty() { key.to_owned() } else { format!("{}.{key}", self.prefix) }
+        if self.prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.prefix)
+        }
     }
 
     /// Takes a value and lets `read` make something of it; what it says otherwise is a fault.
@@ -111,14 +127,22 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     /// The tables under a key: one for `[key]`, all for `[[key]]`.
-    pub(super) fn tables(&mut self, faults: &mut Faults<'_>, key: &'static str, many: bool) -> Vec<Section<'t, 'i>> {
+    pub(super) fn tables(
+        &mut self,
+        faults: &mut Faults<'_>,
+        key: &'static str,
+        many: bool,
+    ) -> Vec<Section<'t, 'i>> {
         self.known.insert(key);
         let Some(value) = self.table.get(key) else {
             return Vec::new();
         };
         let name = self.name(key);
         let section = |value: &'t Spanned<DeValue<'i>>| {
-            value.get_ref().as_table().map(|table| Section::new(table, value.span(), &name))
+            value
+                .get_ref()
+                .as_table()
+                .map(|table| Section::new(table, value.span(), &name))
         };
         let sections = match value.get_ref().as_array() {
             Some(array) if many => array.iter().map(section).collect(),
@@ -126,19 +150,34 @@ impl<'t, 'i> Section<'t, 'i> {
             _ => None,
         };
         sections.unwrap_or_else(|| {
-            let shape =
-                if many { format!("write [[{name}]] before each") } else { format!("write [{name}] before it") };
-            faults.add(value.span().start, &name, format!("must be a table; {shape}"));
+            let shape = if many {
+                format!("write [[{name}]] before each")
+            } else {
+                format!("write [{name}] before it")
+            };
+            faults.add(
+                value.span().start,
+                &name,
+                format!("must be a table; {shape}"),
+            );
             Vec::new()
         })
     }
 
     /// Reports every key that nobody took.
     pub(super) fn finish(self, faults: &mut Faults<'_>) {
-        for key in self.table.keys().filter(|key| !self.known.contains(key.get_ref().as_ref())) {
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !self.known.contains(key.get_ref().as_ref()))
+        {
             let known: Vec<&str> = self.known.iter().copied().collect();
             let name = self.name(key.get_ref());
-            faults.add(key.span().start, &name, format!("unknown key; known here: {}", known.join(", ")));
+            faults.add(
+                key.span().start,
+                &name,
+                format!("unknown key; known here: {}", known.join(", ")),
+            );
         }
     }
 }
@@ -154,27 +193,43 @@ pub(super) fn string<T, E: fmt::Display>(
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(choices: &'static [(&'static str, T)]) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
+pub(super) fn word<T: Copy>(
+    choices: &'static [(&'static str, T)],
+) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
     string(|text| {
-        choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-            let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
-            format!("{text:?} is not known; use {}", words.join(" or "))
-        })
+        choices
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let words: Vec<String> = choices
+                    .iter()
+                    .map(|(word, _)| format!("{word:?}"))
+                    .collect();
+                format!("{text:?} is not known; use {}", words.join(" or "))
+            })
     })
 }
 
 /// `true` or `false`.
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| format!("must be true or false, not {}", value.type_str()))
+    value
+        .as_bool()
+        .ok_or_else(|| format!("must be true or false, not {}", value.type_str()))
 }
 
 /// A whole number in a range.
 pub(super) fn number(range: Range<usize>) -> impl FnOnce(&DeValue<'_>) -> Result<usize, String> {
     move |value| {
-        let number =
-            value.as_integer().and_then(|i| usize::from_str_radix(&i.as_str().replace('_', ""), i.radix()).ok());
-        number
-            .filter(|n| range.contains(n))
-            .ok_or_else(|| format!("must be a whole number from {} to {}", range.start, range.end.saturating_sub(1)))
+        let number = value
+            .as_integer()
+            .and_then(|i| usize::from_str_radix(&i.as_str().replace('_', ""), i.radix()).ok());
+        number.filter(|n| range.contains(n)).ok_or_else(|| {
+            format!(
+                "must be a whole number from {} to {}",
+                range.start,
+                range.end.saturating_sub(1)
+            )
+        })
     }
 }

@@ -41,8 +41,17 @@ pub struct ReportPrefix {
 
 impl Default for Report {
     fn default() -> Self {
-        let pace = Pace { heartbeat: SignedDuration::from_hours(6), spread: SignedDuration::from_secs(30) };
-        Self { ec2_tags: false, tag_names: TagNames::default(), pace, s3: None, prometheus: None }
+        let pace = Pace {
+            heartbeat: SignedDuration::from_hours(6),
+            spread: SignedDuration::from_secs(30),
+        };
+        Self {
+            ec2_tags: false,
+            tag_names: TagNames::default(),
+            pace,
+            s3: None,
+            prometheus: None,
+        }
     }
 }
 
@@ -50,15 +59,30 @@ impl ReportPrefix {
     /// Parses the URL by the rules of sources' URLs.
     pub fn parse(url: &str) -> Result<Self, String> {
         const WRITE: &str = "write `s3://BUCKET/PREFIX/`";
-        let (place, query) =
-            url.split_once('?').map_or((url, String::new()), |(place, query)| (place, format!("?{query}")));
+        let (place, query) = url
+            .split_once('?')
+            .map_or((url, String::new()), |(place, query)| {
+                (place, format!("?{query}"))
+            });
         let slash = if place.ends_with('/') { "" } else { "/" };
         match SourceUrl::parse(&format!("{place}{slash}NODE{query}")) {
-            Ok(SourceUrl::S3 { bucket, key, version_id: None, region }) => {
+            Ok(SourceUrl::S3 {
+                bucket,
+                key,
+                version_id: None,
+                region,
+            }) => {
                 let prefix = key.strip_suffix("NODE").unwrap_or_default().to_owned();
-                Ok(Self { bucket, prefix, region, encryption: None })
+                Ok(Self {
+                    bucket,
+                    prefix,
+                    region,
+                    encryption: None,
+                })
             }
-            _ => Err(format!("{url:?} is no place for report objects; {WRITE}, with `?region=REGION` if need be")),
+            _ => Err(format!(
+                "{url:?} is no place for report objects; {WRITE}, with `?region=REGION` if need be"
+            )),
         }
     }
 
@@ -86,28 +110,49 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
         report.pace.spread = spread.value;
     }
     let at = key_name.as_ref().map_or(section.at(), |found| found.at);
-    match TagNames::new(prefix.map(|found| found.value), key_name.map(|found| found.value)) {
+    match TagNames::new(
+        prefix.map(|found| found.value),
+        key_name.map(|found| found.value),
+    ) {
         Ok(names) => report.tag_names = names,
         Err(fault) => faults.add(at, &section.name("key_name_tag"), fault),
     }
     if let (Some(encryption), false) = (&encryption, section.has("s3")) {
-        faults.add(encryption.at, &section.name("s3_sse"), "stands beside no `s3`");
+        faults.add(
+            encryption.at,
+            &section.name("s3_sse"),
+            "stands beside no `s3`",
+        );
     }
-    report.s3 = s3.map(|place| ReportPrefix { encryption: encryption.map(|found| found.value), ..place.value });
+    report.s3 = s3.map(|place| ReportPrefix {
+        encryption: encryption.map(|found| found.value),
+        ..place.value
+    });
     report.prometheus = prometheus.map(|found| found.value);
     section.finish(faults);
     report
 }
 
 fn heartbeat(text: &str) -> Result<SignedDuration, String> {
-    let (second, leap_year) = (SignedDuration::from_secs(1), SignedDuration::from_hours(366 * 24));
-    let time = text.parse::<SignedDuration>().ok().filter(|time| (second..=leap_year).contains(time));
-    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" to \"8784h\" (366 days), such as \"6h\""))
+    let (second, leap_year) = (
+        SignedDuration::from_secs(1),
+        SignedDuration::from_hours(366 * 24),
+    );
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|time| (second..=leap_year).contains(time));
+    time.ok_or_else(|| {
+        format!("{text:?} is no time from \"1s\" to \"8784h\" (366 days), such as \"6h\"")
+    })
 }
 
 fn spread(text: &str) -> Result<SignedDuration, String> {
     let day = SignedDuration::from_hours(24);
-    let time = text.parse::<SignedDuration>().ok().filter(|time| !time.is_negative() && *time <= day);
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|time| !time.is_negative() && *time <= day);
     time.ok_or_else(|| {
         format!("{text:?} is no time from \"0s\" to \"24h\"; for a large fleet its number of nodes / 5, in seconds")
     })
@@ -116,6 +161,14 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
 /// node_exporter reads nothing that is called otherwise.
 fn metrics_file(text: &str) -> Result<PathBuf, String> {
     let path = path::absolute(text)?;
-    let named = path.extension().is_some_and(|extension| extension == "prom");
-    if named { Ok(path) } else { Err(format!("{text:?} must end in \".prom\", or node_exporter does not read it")) }
+    let named = path
+        .extension()
+        .is_some_and(|extension| extension == "prom");
+    if named {
+        Ok(path)
+    } else {
+        Err(format!(
+            "{text:?} must end in \".prom\", or node_exporter does not read it"
+        ))
+    }
 }

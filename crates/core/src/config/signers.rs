@@ -17,28 +17,42 @@ pub struct SignersConfig {
 }
 
 /// Takes both keys out of `[trust]`.
-pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<SignersConfig> {
+pub(super) fn read(
+    section: &mut Section<'_, '_>,
+    faults: &mut Faults<'_>,
+) -> Option<SignersConfig> {
     let path = section.take(faults, "allowed_signers", string(absolute));
     let principals = section.take(faults, "principals", principals);
     if let (None, Some(principals)) = (&path, &principals) {
-        let message = "means nothing without `allowed_signers`, the file that says what they sign with";
+        let message =
+            "means nothing without `allowed_signers`, the file that says what they sign with";
         faults.add(principals.at, &section.name("principals"), message);
     }
-    Some(SignersConfig { path: path?.value, principals: principals.map(|found| found.value) })
+    Some(SignersConfig {
+        path: path?.value,
+        principals: principals.map(|found| found.value),
+    })
 }
 
 fn principals(value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    let list = value.as_array().ok_or_else(|| format!("must be a list of identities, not {}", value.type_str()))?;
+    let list = value
+        .as_array()
+        .ok_or_else(|| format!("must be a list of identities, not {}", value.type_str()))?;
     if list.is_empty() {
-        return Err("names nobody; leave it out to let everyone in `allowed_signers` sign".to_owned());
+        return Err(
+            "names nobody; leave it out to let everyone in `allowed_signers` sign".to_owned(),
+        );
     }
     let mut found = Vec::new();
     for item in list.iter() {
         let Some(who) = item.get_ref().as_str() else {
             return Err("must be a list of identities such as \"ops@acme\"".to_owned());
         };
-        if who.is_empty() || who.contains(['*', '?', '!', ',']) || who.chars().any(char::is_control) {
-            return Err(format!("{who:?} is no identity; patterns belong into the file `allowed_signers`"));
+        if who.is_empty() || who.contains(['*', '?', '!', ',']) || who.chars().any(char::is_control)
+        {
+            return Err(format!(
+                "{who:?} is no identity; patterns belong into the file `allowed_signers`"
+            ));
         }
         found.push(who.to_owned());
     }

@@ -19,15 +19,27 @@ impl<'a> Envelope<'a> {
     pub fn split(bytes: &'a [u8]) -> Result<Self, Refused> {
         let Some(begin) = line_starting(bytes, BEGIN) else {
             if line_starting(bytes, END).is_some() {
-                return Err(Refused::Signature("its BEGIN line does not start a line: end the JSON in a line feed"));
+                return Err(Refused::Signature(
+                    "its BEGIN line does not start a line: end the JSON in a line feed",
+                ));
             }
-            return Ok(Self { payload: bytes, signature: None });
+            return Ok(Self {
+                payload: bytes,
+                signature: None,
+            });
         };
         let (payload, rest) = bytes.split_at_checked(begin).unwrap_or((bytes, &[]));
-        let end = line_starting(rest, END).ok_or(Refused::Signature("its END line is missing, it was cut off"))?;
-        let (signature, after) = rest.split_at_checked(end + END.len()).unwrap_or((rest, &[]));
+        let end = line_starting(rest, END).ok_or(Refused::Signature(
+            "its END line is missing, it was cut off",
+        ))?;
+        let (signature, after) = rest
+            .split_at_checked(end + END.len())
+            .unwrap_or((rest, &[]));
         if after.iter().all(u8::is_ascii_whitespace) {
-            Ok(Self { payload, signature: Some(signature) })
+            Ok(Self {
+                payload,
+                signature: Some(signature),
+            })
         } else {
             Err(Refused::Signature("something follows its END line"))
         }

@@ -26,7 +26,9 @@ pub enum FieldFault {
         field: String,
     },
     /// There are other fields.
-    #[error("it has no field {field:?}, {others}; correct `field=`, or add the field to the secret")]
+    #[error(
+        "it has no field {field:?}, {others}; correct `field=`, or add the field to the secret"
+    )]
     Missing {
         /// The field that was asked for.
         field: String,
@@ -51,11 +53,14 @@ pub enum FieldFault {
 pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault> {
     let field = brief(name);
     let mut deserializer = serde_json::Deserializer::from_slice(secret);
-    let found =
-        deserializer.deserialize_map(Fields { wanted: name }).and_then(|found| deserializer.end().map(|()| found));
+    let found = deserializer
+        .deserialize_map(Fields { wanted: name })
+        .and_then(|found| deserializer.end().map(|()| found));
     // What the parser says may quote a value.
     let Ok(Found { values, mut names }) = found else {
-        return Err(FieldFault::NotAnObject { field: field.to_string() });
+        return Err(FieldFault::NotAnObject {
+            field: field.to_string(),
+        });
     };
     let field = field.to_string();
     let value = match values.as_slice() {
@@ -63,8 +68,10 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         [] => {
             let more = names.len().saturating_sub(NAMED);
             names.truncate(NAMED);
-            let listed: Vec<String> =
-                names.iter().map(|name| format!("{:?}", plain(&brief(name).to_string(), '?'))).collect();
+            let listed: Vec<String> = names
+                .iter()
+                .map(|name| format!("{:?}", plain(&brief(name).to_string(), '?')))
+                .collect();
             let others = match (listed.is_empty(), more) {
                 (true, _) => "nor any other".to_owned(),
                 (false, 0) => format!("only {}", listed.join(", ")),
@@ -75,7 +82,8 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         _ => return Err(FieldFault::Repeated { field }),
     };
     let text: Result<String, _> = serde_json::from_str(value.get());
-    text.map(|text| Zeroizing::new(text.into_bytes())).map_err(|_| FieldFault::NotText { field })
+    text.map(|text| Zeroizing::new(text.into_bytes()))
+        .map_err(|_| FieldFault::NotText { field })
 }
 
 struct Found<'a> {
@@ -95,7 +103,10 @@ impl<'de> Visitor<'de> for Fields<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut found = Found { values: Vec::new(), names: Vec::new() };
+        let mut found = Found {
+            values: Vec::new(),
+            names: Vec::new(),
+        };
         while let Some(name) = fields.next_key::<String>()? {
             if name == self.wanted {
                 found.values.push(fields.next_value()?);
@@ -115,22 +126,55 @@ mod tests {
     #[test]
     fn one_field_is_taken_and_a_fault_names_fields_and_no_value() {
         let secret = br#"{"user":"jo","pub_key":"ssh-ed25519 AAAA jo\n","private":"-----BEGIN OPENSSH PRIVATE KEY-----\nzzz","n":{"x":[1]}}"#;
-        assert_eq!(field(secret, "pub_key").unwrap().as_slice(), b"ssh-ed25519 AAAA jo\n");
+        assert_eq!(
+            field(secret, "pub_key").unwrap().as_slice(),
+            b"ssh-ed25519 AAAA jo\n"
+        );
         let fault = field(secret, "pubkey").unwrap_err().to_string();
-        assert!(fault.contains(r#"no field "pubkey", only "user", "pub_key", "private", "n""#), "{fault}");
-        assert!(!fault.contains("zzz") && !fault.contains("jo\"") && !fault.contains("AAAA"), "{fault}");
-        assert!(matches!(field(secret, "n"), Err(FieldFault::NotText { .. })));
-        assert!(matches!(field(br#"{"a":"1","a":"2"}"#, "a"), Err(FieldFault::Repeated { .. })));
-        assert!(field(b"{}", "a").unwrap_err().to_string().contains("nor any other"));
-        for text in [&b""[..], b"\"hunter2\"", b"hunter2", b"[1]", b"{\"a\":\"hunter2\"", b"{\"a\":\"hunter2\"} x"] {
+        assert!(
+            fault.contains(r#"no field "pubkey", only "user", "pub_key", "private", "n""#),
+            "{fault}"
+        );
+        assert!(
+            !fault.contains("zzz") && !fault.contains("jo\"") && !fault.contains("AAAA"),
+            "{fault}"
+        );
+        assert!(matches!(
+            field(secret, "n"),
+            Err(FieldFault::NotText { .. })
+        ));
+        assert!(matches!(
+            field(br#"{"a":"1","a":"2"}"#, "a"),
+            Err(FieldFault::Repeated { .. })
+        ));
+        assert!(
+            field(b"{}", "a")
+                .unwrap_err()
+                .to_string()
+                .contains("nor any other")
+        );
+        for text in [
+            &b""[..],
+            b"\"hunter2\"",
+            b"hunter2",
+            b"[1]",
+            b"{\"a\":\"hunter2\"",
+            b"{\"a\":\"hunter2\"} x",
+        ] {
             let fault = field(text, "a").unwrap_err();
             assert!(
-                matches!(fault, FieldFault::NotAnObject { .. }) && !fault.to_string().contains("hunter2"),
+                matches!(fault, FieldFault::NotAnObject { .. })
+                    && !fault.to_string().contains("hunter2"),
                 "{fault}"
             );
         }
         let many: Vec<String> = (0..50).map(|n| format!("\"f{n}\\u001b\":1")).collect();
-        let fault = field(format!("{{{}}}", many.join(",")).as_bytes(), "a").unwrap_err().to_string();
-        assert!(fault.contains("and 30 more") && !fault.contains('\u{1b}'), "{fault}");
+        let fault = field(format!("{{{}}}", many.join(",")).as_bytes(), "a")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            fault.contains("and 30 more") && !fault.contains('\u{1b}'),
+            "{fault}"
+        );
     }
 }

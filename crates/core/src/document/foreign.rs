@@ -34,32 +34,51 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
     if bytes.get(257..262) == Some(b"ustar".as_slice()) {
         return Some("a tar archive; publish the key set that it holds");
     }
-    if begins(b"\x30\x81") || begins(b"\x30\x82") || begins(b"\x30\x2a\x30\x05") || begins(b"\x30\x59\x30\x13") {
+    if begins(b"\x30\x81")
+        || begins(b"\x30\x82")
+        || begins(b"\x30\x2a\x30\x05")
+        || begins(b"\x30\x59\x30\x13")
+    {
         return Some(
             "a key or certificate in DER; turn a public key into PEM with `openssl pkey -pubin -inform DER`, and that into a \
              key line with `ssh-keygen -i -m PKCS8 -f FILE`",
         );
     }
     if matches!(bytes, [0, 0, 0, 7..=64, b'a'..=b'z', ..]) {
-        return Some("the bytes of a key without their base64; publish the line `type base64 comment`");
+        return Some(
+            "the bytes of a key without their base64; publish the line `type base64 comment`",
+        );
     }
     None
 }
 
 fn by_text(text: &[u8]) -> Option<&'static str> {
-    let first = text.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii();
+    let first = text
+        .split(|b| *b == b'\n')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     match text {
         [b'{', ..] => None,
         _ if first.starts_with(b"[[") && first.ends_with(b"]]") && !first.contains(&b'"') => {
             Some("TOML; publish key lines, or JSON")
         }
-        [b'[', rest @ ..] if matches!(rest.trim_ascii_start().first(), Some(b'"' | b'{' | b'[' | b']') | None) => {
-            Some("a JSON array; put it into an object: {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}")
+        [b'[', rest @ ..]
+            if matches!(
+                rest.trim_ascii_start().first(),
+                Some(b'"' | b'{' | b'[' | b']') | None
+            ) =>
+        {
+            Some(
+                "a JSON array; put it into an object: {\"version\": 1, \"keys\": [{\"public_key\": \"...\"}]}",
+            )
         }
         _ if first.starts_with(b"[") && first.ends_with(b"]") => {
             Some("a file with [sections]; publish key lines, or JSON")
         }
-        _ if first.starts_with(b"<<<<<<< ") => Some("a file with a merge conflict; resolve it, and publish the result"),
+        _ if first.starts_with(b"<<<<<<< ") => {
+            Some("a file with a merge conflict; resolve it, and publish the result")
+        }
         [b'"', ..] => Some(
             "a JSON string; publish the text that it holds, without the quotes and escapes (`jq -r .` prints that)",
         ),
@@ -68,9 +87,11 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
             Some("a JSON number or word; a key set is a JSON object, or key lines")
         }
         // What `{"version"`, `ssh-`, `ecdsa-`, and blanks before them, are in base64.
-        _ if ["eyJ", "ewo", "ewog", "eyAi", "c3NoL", "ZWNkc2", "c2stc3No", "c2stZWNk"]
-            .iter()
-            .any(|begin| first.starts_with(begin.as_bytes()))
+        _ if [
+            "eyJ", "ewo", "ewog", "eyAi", "c3NoL", "ZWNkc2", "c2stc3No", "c2stZWNk",
+        ]
+        .iter()
+        .any(|begin| first.starts_with(begin.as_bytes()))
             && !first.contains(&b' ') =>
         {
             Some("base64; publish what it decodes to (`base64 -d` prints that)")

@@ -8,7 +8,9 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, rotation, told};
+use super::{
+    Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, rotation, told,
+};
 use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
 use crate::words::brief;
@@ -118,7 +120,11 @@ impl<'de> Deserialize<'de> for Options {
                         options.push(option);
                     }
                 }
-                Ok(if length <= MAX_OPTIONS { Options::Some(options) } else { Options::TooMany })
+                Ok(if length <= MAX_OPTIONS {
+                    Options::Some(options)
+                } else {
+                    Options::TooMany
+                })
             }
         }
 
@@ -127,7 +133,9 @@ impl<'de> Deserialize<'de> for Options {
 }
 
 /// A field that is there has a value: a publisher's tool that failed to compute `not_after` must not grant access for ever.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(field).map(Some)
 }
 
@@ -161,7 +169,10 @@ impl Time {
             Ok(time) if is_rfc_3339(text) => Ok(Self(time)),
             // What publishers write for "never" may lie some hours behind the last instant that is counted.
             Err(_) if is_rfc_3339(text) && is_past_the_last(text) => Ok(Self(Timestamp::MAX)),
-            _ => Err(format!("{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z", brief(text))),
+            _ => Err(format!(
+                "{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z",
+                brief(text)
+            )),
         }
     }
 }
@@ -176,11 +187,21 @@ fn is_past_the_last(text: &str) -> bool {
 /// `YYYY-MM-DDTHH:MM:SS`, perhaps a fraction, and `Z` or `+HH:MM`.
 fn is_rfc_3339(text: &str) -> bool {
     let like = |text: &str, form: &str| {
-        let alike = |(c, f): (u8, u8)| if f == b'0' { c.is_ascii_digit() } else { c == f };
+        let alike = |(c, f): (u8, u8)| {
+            if f == b'0' {
+                c.is_ascii_digit()
+            } else {
+                c == f
+            }
+        };
         text.len() == form.len() && text.bytes().zip(form.bytes()).all(alike)
     };
-    let Some((time, rest)) = text.split_at_checked(19) else { return false };
-    let offset = rest.strip_prefix('.').map_or(rest, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let Some((time, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    let offset = rest.strip_prefix('.').map_or(rest, |rest| {
+        rest.trim_start_matches(|c: char| c.is_ascii_digit())
+    });
     let fraction = rest.len() - offset.len() != 1;
     like(time, "0000-00-00T00:00:00")
         && fraction
@@ -188,9 +209,17 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 /// Reads a document of version 1.
-pub(super) fn parse(json: &str, rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
+pub(super) fn parse(
+    json: &str,
+    rules: &LineRules,
+    examination: Examination,
+) -> Result<Document, Refused> {
     let wrong = |e: serde_json::Error| Refused::Json(told(e));
-    match serde_json::from_str::<Probe<'_>>(json).map_err(wrong)?.version.map(RawValue::get) {
+    match serde_json::from_str::<Probe<'_>>(json)
+        .map_err(wrong)?
+        .version
+        .map(RawValue::get)
+    {
         Some("1") => {}
         Some(other) => {
             return Err(Refused::Json(format!(
@@ -216,19 +245,26 @@ pub(super) fn parse(json: &str, rules: &LineRules, examination: Examination) -> 
             top.revoked.count
         )));
     }
-    let place = Place { json, lines: Lines::of(json.as_bytes()) };
+    let place = Place {
+        json,
+        lines: Lines::of(json.as_bytes()),
+    };
     let mut document = Document {
         name: place.optional::<Name>("name", top.name)?,
         serial: place.optional::<Serial>("serial", top.serial)?,
         audience: place.optional::<Name>("audience", top.audience)?,
-        expires: place.optional::<Time>("expires", top.expires)?.map(|time| time.0),
+        expires: place
+            .optional::<Time>("expires", top.expires)?
+            .map(|time| time.0),
         keys: Vec::with_capacity(top.keys.count),
         revoked: BTreeSet::new(),
         left_out: Vec::new(),
         digest: Digest::of(json.as_bytes()),
     };
     for raw in top.revoked.kept {
-        document.revoked.insert(place.value::<Fingerprint>("revoked", raw)?);
+        document
+            .revoked
+            .insert(place.value::<Fingerprint>("revoked", raw)?);
     }
     // One reader for all of them: each of its own would have a buffer of its own, which grows with every escaped string.
     let texts: Vec<&str> = top.keys.kept.iter().map(|raw| raw.get()).collect();
@@ -250,20 +286,34 @@ pub(super) fn parse(json: &str, rules: &LineRules, examination: Examination) -> 
 }
 
 /// A well-formed entry may still be no key that can be installed.
-fn published(key: Key, place: usize, rules: &LineRules, examination: Examination) -> Result<PublishedKey, String> {
+fn published(
+    key: Key,
+    place: usize,
+    rules: &LineRules,
+    examination: Examination,
+) -> Result<PublishedKey, String> {
     let options = match key.options {
         None => Vec::new(),
         Some(Options::Some(options)) => options,
         Some(Options::TooMany) => return Err(BadLine::TooLong.to_string()),
     };
-    let line = KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(told)?;
+    let line =
+        KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(told)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
     {
-        return Err(format!("its window is empty: not_before {from} is not before not_after {until}"));
+        return Err(format!(
+            "its window is empty: not_before {from} is not before not_after {until}"
+        ));
     }
-    Ok(PublishedKey { line, place, accounts: key.accounts, not_before, not_after })
+    Ok(PublishedKey {
+        line,
+        place,
+        accounts: key.accounts,
+        not_before,
+        not_after,
+    })
 }
 
 /// Finds the line in which a part of the document stands.
@@ -275,15 +325,21 @@ struct Place<'a> {
 impl Place<'_> {
     fn line(&self, raw: &RawValue) -> usize {
         // A raw value borrows from the document, so its address tells its offset.
-        self.lines.at((raw.get().as_ptr() as usize).saturating_sub(self.json.as_ptr() as usize))
+        self.lines
+            .at((raw.get().as_ptr() as usize).saturating_sub(self.json.as_ptr() as usize))
     }
 
     fn value<'r, T: Deserialize<'r>>(&self, field: &str, raw: &'r RawValue) -> Result<T, Refused> {
         serde_json::from_str(raw.get()).map_err(|e| {
             let inside = e.line().saturating_sub(1);
             let message = e.to_string();
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-            Refused::Value { line: self.line(raw) + inside, fault: told(format_args!("{field}: {message}")) }
+            let message = message
+                .rsplit_once(" at line ")
+                .map_or(message.as_str(), |(text, _)| text);
+            Refused::Value {
+                line: self.line(raw) + inside,
+                fault: told(format_args!("{field}: {message}")),
+            }
         })
     }
 

@@ -108,7 +108,9 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refused {
     /// "Nothing" is never read as "no keys".
-    #[error("it is empty; put the keys there (that there is none is said by a JSON document with an empty `keys`)")]
+    #[error(
+        "it is empty; put the keys there (that there is none is said by a JSON document with an empty `keys`)"
+    )]
     Empty,
     /// Too large.
     #[error("it has {0} keys, more than the {MAX_KEYS} that are read; take some out")]
@@ -130,7 +132,9 @@ pub enum Refused {
         first: String,
     },
     /// What some editors on other systems write.
-    #[error("it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put that there")]
+    #[error(
+        "it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put that there"
+    )]
     Encoding(&'static str),
     /// What proxies and captive portals answer in the place of the source.
     #[error(
@@ -177,7 +181,11 @@ pub fn form(bytes: &[u8]) -> Form {
     }
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
     let is_rotation = with_text(payload, |text| rotation::is_rotation(text.as_bytes()));
-    if is_rotation { Form::RotationSecret } else { Form::Json }
+    if is_rotation {
+        Form::RotationSecret
+    } else {
+        Form::Json
+    }
 }
 
 /// Tells a document's form by its first byte that is not white space, and reads it.
@@ -201,7 +209,10 @@ fn explained(refused: Refused, bytes: &[u8]) -> Refused {
         return Refused::Encoding(encoding);
     }
     // What has a good key in it is a key set, whatever it begins like.
-    let is_json = matches!(refused, Refused::Json(_) | Refused::Value { .. } | Refused::Signature(_));
+    let is_json = matches!(
+        refused,
+        Refused::Json(_) | Refused::Value { .. } | Refused::Signature(_)
+    );
     let is_truncated = matches!(&refused, Refused::CutOff { line, .. } if *line > 1);
     match foreign::kind(bytes) {
         Some(kind) if !is_json && !is_truncated => Refused::Foreign(kind),
@@ -223,7 +234,10 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
             json::parse(text, &rules.line, examination)
         });
         let document = document.map_err(|refused| named_encoding(refused, envelope.payload))?;
-        let mut document = Document { digest: Digest::of(envelope.payload), ..document };
+        let mut document = Document {
+            digest: Digest::of(envelope.payload),
+            ..document
+        };
         if std::str::from_utf8(envelope.payload).is_err() {
             for key in &mut document.keys {
                 key.line.comment_altered |= key.line.comment.contains(char::REPLACEMENT_CHARACTER);
@@ -243,9 +257,9 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     }
     match document.left_out.first() {
         Some(_) if document.keys.is_empty() && *first == b'<' => Err(Refused::WebPage),
-        Some(bad) if document.keys.is_empty() => {
-            Err(Refused::NoGoodKey { first: format!("line {}: {}", bad.line, bad.reason) })
-        }
+        Some(bad) if document.keys.is_empty() => Err(Refused::NoGoodKey {
+            first: format!("line {}: {}", bad.line, bad.reason),
+        }),
         _ => Ok(document),
     }
 }
@@ -265,7 +279,9 @@ pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
 pub fn with_text<T>(payload: &[u8], read: impl FnOnce(&str) -> T) -> T {
     match std::str::from_utf8(payload) {
         Ok(text) => read(text),
-        Err(_) => read(&Zeroizing::new(String::from_utf8_lossy(payload).into_owned())),
+        Err(_) => read(&Zeroizing::new(
+            String::from_utf8_lossy(payload).into_owned(),
+        )),
     }
 }
 
@@ -274,7 +290,9 @@ fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
     match (&refused, std::str::from_utf8(payload)) {
         (Refused::Json(_) | Refused::Value { .. }, Err(fault)) => {
             let line = Lines::of(payload).at(fault.valid_up_to());
-            Refused::Json(format!("line {line} holds bytes that are not UTF-8, the encoding of JSON; save it as UTF-8"))
+            Refused::Json(format!(
+                "line {line} holds bytes that are not UTF-8, the encoding of JSON; save it as UTF-8"
+            ))
         }
         _ => refused,
     }
@@ -287,7 +305,9 @@ fn told(fault: impl fmt::Display) -> String {
 
 /// How many lines of an authorized_keys file carry a key that some sshd could read.
 pub fn count_keys(file: &[u8]) -> usize {
-    file.split(|b| *b == b'\n').filter(|line| identify(line).is_some()).count()
+    file.split(|b| *b == b'\n')
+        .filter(|line| identify(line).is_some())
+        .count()
 }
 
 /// A name of a key set or of an audience: 1 to 128 of `[A-Za-z0-9._:/@+=-]`.
@@ -302,7 +322,10 @@ impl Name {
         if (1..=128).contains(&text.len()) && text.bytes().all(good) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("{:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -", brief(text)))
+            Err(format!(
+                "{:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -",
+                brief(text)
+            ))
         }
     }
 }
@@ -343,7 +366,11 @@ impl TryFrom<u64> for Serial {
     type Error = String;
 
     fn try_from(serial: u64) -> Result<Self, String> {
-        if serial <= 1 << 53 { Ok(Self(serial)) } else { Err(format!("serial {serial} is over 2^53")) }
+        if serial <= 1 << 53 {
+            Ok(Self(serial))
+        } else {
+            Err(format!("serial {serial} is over 2^53"))
+        }
     }
 }
 
@@ -368,7 +395,10 @@ impl Digest {
     pub fn hex(&self) -> String {
         // A status names many, at every poll: byte by byte through `format!` costs a tenth of it.
         let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
+        self.0
+            .iter()
+            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+            .collect()
     }
 }
 
@@ -389,7 +419,10 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, String> {
         let fault = || format!("{text:?} is no digest");
-        let hex = text.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.is_ascii()).ok_or_else(fault)?;
+        let hex = text
+            .strip_prefix("sha256:")
+            .filter(|h| h.len() == 64 && h.is_ascii())
+            .ok_or_else(fault)?;
         let mut bytes = [0; 32];
         for (at, byte) in bytes.iter_mut().enumerate() {
             let pair = hex.get(2 * at..2 * at + 2).ok_or_else(fault)?;
@@ -453,13 +486,20 @@ impl Document {
 impl PublishedKey {
     /// A key for everybody and for ever.
     fn unbounded(line: KeyLine, place: usize) -> Self {
-        Self { line, place, accounts: None, not_before: None, not_after: None }
+        Self {
+            line,
+            place,
+            accounts: None,
+            not_before: None,
+            not_after: None,
+        }
     }
 
     /// Whether it lets in at an account that has these names: the configuration's spelling and the name service's may
     /// differ, and a publisher may use either.
     pub fn is_for(&self, names: &[&UserName]) -> bool {
-        let named = |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
+        let named =
+            |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
         self.accounts.as_ref().is_none_or(named)
     }
 }
@@ -472,11 +512,16 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, last: Cell::new((0, 1)) }
+        Self {
+            bytes,
+            last: Cell::new((0, 1)),
+        }
     }
 
     fn at(&self, offset: usize) -> usize {
-        let (from, line) = Some(self.last.get()).filter(|(last, _)| *last <= offset).unwrap_or((0, 1));
+        let (from, line) = Some(self.last.get())
+            .filter(|(last, _)| *last <= offset)
+            .unwrap_or((0, 1));
         let passed = self.bytes.get(from..offset).unwrap_or_default();
         let line = line + passed.iter().filter(|b| **b == b'\n').count();
         self.last.set((offset, line));

@@ -37,7 +37,11 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     }
     // A backslash may hide any of these in a JSON string, and the field's name tells by itself: look at what it decodes to.
     let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
-    if object && nesting <= MAX_NESTING { scan(bytes, nesting).ok().flatten() } else { None }
+    if object && nesting <= MAX_NESTING {
+        scan(bytes, nesting).ok().flatten()
+    } else {
+        None
+    }
 }
 
 /// Refuses a document that holds private key material.
@@ -112,8 +116,13 @@ impl<'de> Visitor<'de> for Scan {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
         while let Some(name) = fields.next_key::<String>()? {
-            let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
-            let named = letters.eq(*b"privatekey").then_some(PrivateKeyFound("a field PrivateKey"));
+            let letters = name
+                .bytes()
+                .filter(u8::is_ascii_alphanumeric)
+                .map(|b| b.to_ascii_lowercase());
+            let named = letters
+                .eq(*b"privatekey")
+                .then_some(PrivateKeyFound("a field PrivateKey"));
             let inside = fields.next_value_seed(self)?;
             found = found.or(named).or(inside);
         }

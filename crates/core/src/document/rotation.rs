@@ -37,7 +37,11 @@ pub(super) fn fault(payload: &str) -> Option<String> {
 }
 
 /// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless allowed.
-pub(super) fn parse(payload: &[u8], rules: &Rules, examination: Examination) -> Result<Document, Refused> {
+pub(super) fn parse(
+    payload: &[u8],
+    rules: &Rules,
+    examination: Examination,
+) -> Result<Document, Refused> {
     if !rules.allow_private_key {
         private::refuse(payload)?;
         // Every other field is ignored, so what cannot be searched could hide one.
@@ -48,8 +52,14 @@ pub(super) fn parse(payload: &[u8], rules: &Rules, examination: Examination) -> 
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     match KeyLine::examine_parts(&secret.public_key, &[], &rules.line, examination) {
         Ok(line) => keys.push(PublishedKey::unbounded(line, 1)),
-        Err(BadLine::OptionsInKey) => left_out.push(LeftOut { line: 1, reason: NO_OPTIONS.to_owned() }),
-        Err(fault) => left_out.push(LeftOut { line: 1, reason: told(fault) }),
+        Err(BadLine::OptionsInKey) => left_out.push(LeftOut {
+            line: 1,
+            reason: NO_OPTIONS.to_owned(),
+        }),
+        Err(fault) => left_out.push(LeftOut {
+            line: 1,
+            reason: told(fault),
+        }),
     }
     Ok(bare(keys, left_out, payload))
 }

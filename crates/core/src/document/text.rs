@@ -4,7 +4,11 @@ use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
 use crate::key::{BadBlob, BadLine, Examination, KeyLine, LineRules, Mistake};
 
 /// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
-pub(super) fn parse(bytes: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
+pub(super) fn parse(
+    bytes: &[u8],
+    rules: &LineRules,
+    examination: Examination,
+) -> Result<Document, Refused> {
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     let (mut count, mut is_broken) = (0, false);
     let mut broken_line = None;
@@ -28,21 +32,27 @@ pub(super) fn parse(bytes: &[u8], rules: &LineRules, examination: Examination) -
                         continue;
                     }
                     Err(fault) => {
-                        let fault = match Mistake::find_end(text).filter(|_| broken_line == Some(at)) {
-                            Some(end) => {
-                                if is_broken {
-                                    name_beginning(&mut left_out);
+                        let fault =
+                            match Mistake::find_end(text).filter(|_| broken_line == Some(at)) {
+                                Some(end) => {
+                                    if is_broken {
+                                        name_beginning(&mut left_out);
+                                    }
+                                    BadLine::Mistake(end)
                                 }
-                                BadLine::Mistake(end)
-                            }
-                            None => fault,
-                        };
+                                None => fault,
+                            };
                         is_broken = is_cut(&fault);
-                        if is_broken || matches!(&fault, BadLine::Mistake(mistake) if *mistake != Mistake::NoKey) {
+                        if is_broken
+                            || matches!(&fault, BadLine::Mistake(mistake) if *mistake != Mistake::NoKey)
+                        {
                             broken_line = Some(line);
                         }
                         let reason = told(fault);
-                        left_out.push(LeftOut { line, reason: reason.clone() });
+                        left_out.push(LeftOut {
+                            line,
+                            reason: reason.clone(),
+                        });
                         reason
                     }
                 }
@@ -71,7 +81,10 @@ fn name_beginning(left_out: &mut [LeftOut]) {
 
 /// Whether a key line that lacks its end has such a fault.
 fn is_cut(fault: &BadLine) -> bool {
-    matches!(fault, BadLine::NoKey | BadLine::OpenQuote | BadLine::Blob(BadBlob::Base64 | BadBlob::Damaged))
+    matches!(
+        fault,
+        BadLine::NoKey | BadLine::OpenQuote | BadLine::Blob(BadBlob::Base64 | BadBlob::Damaged)
+    )
 }
 
 /// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 and UTF-32 have in what is ASCII.
@@ -79,7 +92,9 @@ fn is_cut(fault: &BadLine) -> bool {
 pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
-        [1..=127, 0, 0, 0, 1..=127, 0, 0, 0, ..] | [0, 0, 0, 1..=127, 0, 0, 0, 1..=127, ..] => Some("UTF-32"),
+        [1..=127, 0, 0, 0, 1..=127, 0, 0, 0, ..] | [0, 0, 0, 1..=127, 0, 0, 0, 1..=127, ..] => {
+            Some("UTF-32")
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
         [1..=127, 0, 1..=127, 0, ..] | [0, 1..=127, 0, 1..=127, ..] => Some("UTF-16"),
         [0xef, 0xbb, 0xbf, ..] => Some("UTF-8 behind a byte order mark"),

@@ -81,61 +81,193 @@ pub struct Explanation {
 
 /// Each code in the order of their numbers, with its name and class.
 const TABLE: [(FaultCode, &str, FaultClass); FaultCode::StatusNotWritten as usize] = [
-    (FaultCode::ConfigInvalid, "config-invalid", FaultClass::Config),
-    (FaultCode::SignersInvalid, "signers-invalid", FaultClass::Config),
+    (
+        FaultCode::ConfigInvalid,
+        "config-invalid",
+        FaultClass::Config,
+    ),
+    (
+        FaultCode::SignersInvalid,
+        "signers-invalid",
+        FaultClass::Config,
+    ),
     (FaultCode::ClockBehind, "clock-behind", FaultClass::Failed),
-    (FaultCode::StateUnusable, "state-unusable", FaultClass::Failed),
+    (
+        FaultCode::StateUnusable,
+        "state-unusable",
+        FaultClass::Failed,
+    ),
     (FaultCode::StateDenied, "state-denied", FaultClass::Denied),
     (FaultCode::StateLost, "state-lost", FaultClass::Failed),
-    (FaultCode::KeysNotRecorded, "keys-not-recorded", FaultClass::Failed),
-    (FaultCode::PinnedKeysUnusable, "pinned-keys-unusable", FaultClass::Failed),
-    (FaultCode::SourceUnreachable, "source-unreachable", FaultClass::Unreachable),
+    (
+        FaultCode::KeysNotRecorded,
+        "keys-not-recorded",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::PinnedKeysUnusable,
+        "pinned-keys-unusable",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SourceUnreachable,
+        "source-unreachable",
+        FaultClass::Unreachable,
+    ),
     (FaultCode::SourceDenied, "source-denied", FaultClass::Denied),
-    (FaultCode::SourceMissing, "source-missing", FaultClass::Failed),
-    (FaultCode::SourceInvalid, "source-invalid", FaultClass::Failed),
-    (FaultCode::SourceOverdue, "source-overdue", FaultClass::Failed),
+    (
+        FaultCode::SourceMissing,
+        "source-missing",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SourceInvalid,
+        "source-invalid",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SourceOverdue,
+        "source-overdue",
+        FaultClass::Failed,
+    ),
     (FaultCode::NoKeySet, "no-key-set", FaultClass::Failed),
-    (FaultCode::DocumentInvalid, "document-invalid", FaultClass::Failed),
-    (FaultCode::DocumentHasPrivateKey, "document-has-private-key", FaultClass::Failed),
-    (FaultCode::DocumentExpired, "document-expired", FaultClass::Failed),
-    (FaultCode::DocumentUnsigned, "document-unsigned", FaultClass::Failed),
-    (FaultCode::SignatureInvalid, "signature-invalid", FaultClass::Failed),
-    (FaultCode::SignerNotAllowed, "signer-not-allowed", FaultClass::Failed),
-    (FaultCode::SerialMissing, "serial-missing", FaultClass::Failed),
+    (
+        FaultCode::DocumentInvalid,
+        "document-invalid",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::DocumentHasPrivateKey,
+        "document-has-private-key",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::DocumentExpired,
+        "document-expired",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::DocumentUnsigned,
+        "document-unsigned",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SignatureInvalid,
+        "signature-invalid",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SignerNotAllowed,
+        "signer-not-allowed",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::SerialMissing,
+        "serial-missing",
+        FaultClass::Failed,
+    ),
     (FaultCode::SerialLower, "serial-lower", FaultClass::Failed),
     (FaultCode::SerialReused, "serial-reused", FaultClass::Failed),
-    (FaultCode::AudienceWrong, "audience-wrong", FaultClass::Failed),
-    (FaultCode::DocumentUntrusted, "document-untrusted", FaultClass::Failed),
+    (
+        FaultCode::AudienceWrong,
+        "audience-wrong",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::DocumentUntrusted,
+        "document-untrusted",
+        FaultClass::Failed,
+    ),
     (FaultCode::KeyLeftOut, "key-left-out", FaultClass::Failed),
     (FaultCode::KeyTooNew, "key-too-new", FaultClass::Failed),
     (FaultCode::TooFewKeys, "too-few-keys", FaultClass::Failed),
-    (FaultCode::TooManyRemovals, "too-many-removals", FaultClass::Failed),
-    (FaultCode::AccountUnknown, "account-unknown", FaultClass::Failed),
-    (FaultCode::AccountLookupFailed, "account-lookup-failed", FaultClass::Failed),
-    (FaultCode::AccountDenied, "account-denied", FaultClass::Denied),
-    (FaultCode::IdentityFailed, "identity-failed", FaultClass::Failed),
+    (
+        FaultCode::TooManyRemovals,
+        "too-many-removals",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::AccountUnknown,
+        "account-unknown",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::AccountLookupFailed,
+        "account-lookup-failed",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::AccountDenied,
+        "account-denied",
+        FaultClass::Denied,
+    ),
+    (
+        FaultCode::IdentityFailed,
+        "identity-failed",
+        FaultClass::Failed,
+    ),
     (FaultCode::FileShared, "file-shared", FaultClass::Failed),
-    (FaultCode::FileMisplaced, "file-misplaced", FaultClass::Failed),
-    (FaultCode::FileContended, "file-contended", FaultClass::Failed),
+    (
+        FaultCode::FileMisplaced,
+        "file-misplaced",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::FileContended,
+        "file-contended",
+        FaultClass::Failed,
+    ),
     (FaultCode::RivalWriter, "rival-writer", FaultClass::Failed),
     (FaultCode::StepHung, "step-hung", FaultClass::Failed),
     (FaultCode::ThreadFailed, "thread-failed", FaultClass::Failed),
     (FaultCode::PathUnsafe, "path-unsafe", FaultClass::Failed),
-    (FaultCode::FileUnreadable, "file-unreadable", FaultClass::Failed),
-    (FaultCode::FileTooLarge, "file-too-large", FaultClass::Failed),
+    (
+        FaultCode::FileUnreadable,
+        "file-unreadable",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::FileTooLarge,
+        "file-too-large",
+        FaultClass::Failed,
+    ),
     (FaultCode::FileFlagged, "file-flagged", FaultClass::Failed),
     (FaultCode::FileLocked, "file-locked", FaultClass::Failed),
     (FaultCode::HomeHidden, "home-hidden", FaultClass::Failed),
     (FaultCode::FileSystem, "file-system", FaultClass::Failed),
-    (FaultCode::ProgramFailed, "program-failed", FaultClass::Failed),
-    (FaultCode::FragmentsBlocked, "fragments-blocked", FaultClass::Failed),
-    (FaultCode::FragmentsIncomplete, "fragments-incomplete", FaultClass::Failed),
+    (
+        FaultCode::ProgramFailed,
+        "program-failed",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::FragmentsBlocked,
+        "fragments-blocked",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::FragmentsIncomplete,
+        "fragments-incomplete",
+        FaultClass::Failed,
+    ),
     (FaultCode::FetchOverdue, "fetch-overdue", FaultClass::Failed),
-    (FaultCode::CycleNotBegun, "cycle-not-begun", FaultClass::Failed),
+    (
+        FaultCode::CycleNotBegun,
+        "cycle-not-begun",
+        FaultClass::Failed,
+    ),
     (FaultCode::FileNotRead, "file-not-read", FaultClass::Failed),
     (FaultCode::ReportFailed, "report-failed", FaultClass::Failed),
-    (FaultCode::CyclePanicked, "cycle-panicked", FaultClass::Failed),
-    (FaultCode::StatusNotWritten, "status-not-written", FaultClass::Failed),
+    (
+        FaultCode::CyclePanicked,
+        "cycle-panicked",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::StatusNotWritten,
+        "status-not-written",
+        FaultClass::Failed,
+    ),
 ];
 
 /// A line for each name: what it means, and what to do.
@@ -160,15 +292,28 @@ impl FaultCode {
     /// What it means.
     pub fn explanation(self) -> Explanation {
         let (name, class) = self.row();
-        let line = EXPLANATIONS.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" | ")).next();
-        let (meaning, remedy) = line.and_then(|line| line.split_once(" | ")).unwrap_or_default();
-        Explanation { code: self, name, class, meaning, remedy }
+        let line = EXPLANATIONS
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(" | "))
+            .next();
+        let (meaning, remedy) = line
+            .and_then(|line| line.split_once(" | "))
+            .unwrap_or_default();
+        Explanation {
+            code: self,
+            name,
+            class,
+            meaning,
+            remedy,
+        }
     }
 
     /// Its name and class. The table has a row for each number, as its length and a test say.
     fn row(self) -> (&'static str, FaultClass) {
         let row = TABLE.get(usize::from(self.number() - 1));
-        row.map_or(("unknown", FaultClass::Failed), |(_, name, class)| (name, *class))
+        row.map_or(("unknown", FaultClass::Failed), |(_, name, class)| {
+            (name, *class)
+        })
     }
 
     pub(super) fn number(self) -> u16 {
@@ -189,7 +334,14 @@ mod tests {
             assert_eq!((code.row(), code.class()), ((*name, *class), *class));
             assert_eq!(FaultCode::parse(&code.to_string()), Some(*code));
         }
-        assert_eq!(TABLE.iter().map(|(_, name, _)| name).collect::<BTreeSet<_>>().len(), TABLE.len());
+        assert_eq!(
+            TABLE
+                .iter()
+                .map(|(_, name, _)| name)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            TABLE.len()
+        );
     }
 
     #[test]
@@ -203,16 +355,32 @@ mod tests {
         ] {
             assert_eq!(code.to_string(), text);
         }
-        assert!(["AK000", "AK54", "ak001", "AK999", ""].iter().all(|text| FaultCode::parse(text).is_none()));
+        assert!(
+            ["AK000", "AK54", "ak001", "AK999", ""]
+                .iter()
+                .all(|text| FaultCode::parse(text).is_none())
+        );
     }
 
     #[test]
     fn each_name_has_one_explanation_a_clause_and_sentences() {
         assert_eq!(EXPLANATIONS.lines().count(), TABLE.len());
-        for Explanation { name, meaning, remedy, .. } in FaultCode::all().map(FaultCode::explanation) {
-            assert!(!meaning.is_empty() && !meaning.ends_with('.') && !meaning.contains(" | "), "{name}");
+        for Explanation {
+            name,
+            meaning,
+            remedy,
+            ..
+        } in FaultCode::all().map(FaultCode::explanation)
+        {
+            assert!(
+                !meaning.is_empty() && !meaning.ends_with('.') && !meaning.contains(" | "),
+                "{name}"
+            );
             assert!(remedy.ends_with('.') && !remedy.contains(" | "), "{name}");
-            assert!(remedy.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+            assert!(
+                remedy.starts_with(|c: char| c.is_ascii_uppercase()),
+                "{name}"
+            );
         }
     }
 }

@@ -19,12 +19,19 @@ impl FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let told = || format!("{text:?} is no filter: write tag:KEY=VALUE");
-        let (key, value) = text.strip_prefix("tag:").and_then(|rest| rest.split_once('=')).ok_or_else(told)?;
-        let bounded = (1..=MAX_KEY).contains(&key.chars().count()) && value.chars().count() <= MAX_VALUE;
+        let (key, value) = text
+            .strip_prefix("tag:")
+            .and_then(|rest| rest.split_once('='))
+            .ok_or_else(told)?;
+        let bounded =
+            (1..=MAX_KEY).contains(&key.chars().count()) && value.chars().count() <= MAX_VALUE;
         if !bounded || text.chars().any(char::is_control) {
             return Err(told());
         }
-        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+        Ok(Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
     }
 }
 
@@ -39,13 +46,20 @@ impl Filter {
     pub fn grouped(filters: &[Self]) -> BTreeMap<String, Vec<String>> {
         let mut grouped = BTreeMap::<String, Vec<String>>::new();
         for Self { key, value } in filters {
-            grouped.entry(format!("tag:{key}")).or_default().push(value.clone());
+            grouped
+                .entry(format!("tag:{key}"))
+                .or_default()
+                .push(value.clone());
         }
         grouped
     }
 
     /// All of them, for a message.
     pub fn shown(filters: &[Self]) -> String {
-        filters.iter().map(Self::to_string).collect::<Vec<_>>().join(" ")
+        filters
+            .iter()
+            .map(Self::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }

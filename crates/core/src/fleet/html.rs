@@ -53,11 +53,21 @@ fn head(page: &mut String, fleet: &Fleet) {
 fn title(fleet: &Fleet) -> String {
     let (all, done) = (fleet.rows.len(), fleet.done());
     match &fleet.view.wanted {
-        Some(wanted) => format!("{} of {} {} {wanted}", grouped(done), nodes(all), verb(done, "has", "have")),
+        Some(wanted) => format!(
+            "{} of {} {} {wanted}",
+            grouped(done),
+            nodes(all),
+            verb(done, "has", "have")
+        ),
         None if done == all => format!("{}: all is well", nodes(all)),
         None => {
             let left = all - done;
-            format!("{} of {} {} attention", grouped(left), nodes(all), verb(left, "needs", "need"))
+            format!(
+                "{} of {} {} attention",
+                grouped(left),
+                nodes(all),
+                verb(left, "needs", "need")
+            )
         }
     }
 }
@@ -104,7 +114,11 @@ fn reasons(page: &mut String, fleet: &Fleet) {
         for (at, (number, row)) in (1..).zip(reason.rows.iter().take(named)) {
             // A comma stays with the name before it, and does not begin a line.
             let comma = if at == named { "" } else { "," };
-            let _ = write!(page, "<span><a href=\"#n{number}\">{}</a>{comma}</span> ", escaped(&called(row)));
+            let _ = write!(
+                page,
+                "<span><a href=\"#n{number}\">{}</a>{comma}</span> ",
+                escaped(&called(row))
+            );
         }
         if reason.rows.len() > named {
             let _ = write!(page, "and {} more", grouped(reason.rows.len() - named));
@@ -113,21 +127,47 @@ fn reasons(page: &mut String, fleet: &Fleet) {
     }
     page.push_str("</ul>\n");
     if reasons.len() > SECTIONS {
-        let more: usize = reasons.iter().skip(SECTIONS).map(|reason| reason.rows.len()).sum();
-        let _ = writeln!(page, "<p class=\"soft\">and {} for other reasons, in the list below</p>", nodes(more));
+        let more: usize = reasons
+            .iter()
+            .skip(SECTIONS)
+            .map(|reason| reason.rows.len())
+            .sum();
+        let _ = writeln!(
+            page,
+            "<p class=\"soft\">and {} for other reasons, in the list below</p>",
+            nodes(more)
+        );
     }
     page.push_str("</section>\n");
 }
 
 fn picture(page: &mut String, fleet: &Fleet) {
-    let dense = if fleet.rows.len() >= DENSE { " class=\"dense\"" } else { "" };
-    let _ = write!(page, "<section{dense}>\n<h2>Who has which key set</h2>\n<ul class=\"legend\">\n");
-    for state in State::ALL.into_iter().filter(|state| fleet.count(*state) > 0) {
+    let dense = if fleet.rows.len() >= DENSE {
+        " class=\"dense\""
+    } else {
+        ""
+    };
+    let _ = write!(
+        page,
+        "<section{dense}>\n<h2>Who has which key set</h2>\n<ul class=\"legend\">\n"
+    );
+    for state in State::ALL
+        .into_iter()
+        .filter(|state| fleet.count(*state) > 0)
+    {
         let word = state.word();
-        let _ = writeln!(page, "<li class=\"{word}\"><i>{}</i>{word}</li>", letter(state));
+        let _ = writeln!(
+            page,
+            "<li class=\"{word}\"><i>{}</i>{word}</li>",
+            letter(state)
+        );
     }
     page.push_str("</ul>\n");
-    let of = |row: &Row| row.node.report().map(|report| (report.key_set.clone(), report.digest));
+    let of = |row: &Row| {
+        row.node
+            .report()
+            .map(|report| (report.key_set.clone(), report.digest))
+    };
     let groups = fleet.grouped_by(of);
     for (group, rows) in drawn_in_order(&groups, fleet.held()) {
         set(page, fleet, group, rows);
@@ -151,8 +191,18 @@ fn drawn_in_order<'a>(
 ) -> Vec<(Group<'a>, Vec<Numbered<'a>>)> {
     let rows = |of: &Of| groups.get(of).cloned().unwrap_or_default();
     let of = |held: &Held| Some((held.key_set.clone(), held.digest));
-    let mut drawn: Vec<_> = held.iter().take(SECTIONS).map(|held| (Group::Held(held), rows(&of(held)))).collect();
-    drawn.push((Group::Others, held.iter().skip(SECTIONS).flat_map(|held| rows(&of(held))).collect()));
+    let mut drawn: Vec<_> = held
+        .iter()
+        .take(SECTIONS)
+        .map(|held| (Group::Held(held), rows(&of(held))))
+        .collect();
+    drawn.push((
+        Group::Others,
+        held.iter()
+            .skip(SECTIONS)
+            .flat_map(|held| rows(&of(held)))
+            .collect(),
+    ));
     drawn.push((Group::Unknown, rows(&None)));
     drawn.retain(|(_, rows)| !rows.is_empty());
     drawn
@@ -161,9 +211,22 @@ fn drawn_in_order<'a>(
 fn set(page: &mut String, fleet: &Fleet, group: Group<'_>, rows: Vec<Numbered<'_>>) {
     let (name, digest, word) = match group {
         Group::Held(held) => {
-            let name = held.key_set.as_ref().map_or_else(|| "no key set in force".to_owned(), ToString::to_string);
-            let word = if held.newest == Some(true) { "newest" } else { "" };
-            (name, held.digest.map(|digest| format!(" <code class=\"soft\">{digest}</code>")).unwrap_or_default(), word)
+            let name = held
+                .key_set
+                .as_ref()
+                .map_or_else(|| "no key set in force".to_owned(), ToString::to_string);
+            let word = if held.newest == Some(true) {
+                "newest"
+            } else {
+                ""
+            };
+            (
+                name,
+                held.digest
+                    .map(|digest| format!(" <code class=\"soft\">{digest}</code>"))
+                    .unwrap_or_default(),
+                word,
+            )
         }
         Group::Others => ("other key sets".to_owned(), String::new(), ""),
         Group::Unknown => ("nothing is known".to_owned(), String::new(), ""),
@@ -180,7 +243,11 @@ fn set(page: &mut String, fleet: &Fleet, group: Group<'_>, rows: Vec<Numbered<'_
     );
     for (number, row) in rows {
         let word = row.state.word();
-        let why = if row.why.is_empty() { String::new() } else { format!(": {}", row.why) };
+        let why = if row.why.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", row.why)
+        };
         let _ = write!(
             page,
             "<a class=\"{word}\" href=\"#n{number}\" title=\"{}\">{}</a>",
@@ -210,11 +277,17 @@ fn list(page: &mut String, fleet: &Fleet) {
         );
         match row.node.report() {
             Some(report) => {
-                let digest = report.digest.map(|digest| format!(" <small class=\"id\">{digest}</small>"));
+                let digest = report
+                    .digest
+                    .map(|digest| format!(" <small class=\"id\">{digest}</small>"));
                 let _ = write!(
                     page,
                     "<td>{}{}</td><td><time datetime=\"{}\">{}</time></td>",
-                    report.key_set.as_ref().map(|set| escaped(&set.to_string())).unwrap_or_default(),
+                    report
+                        .key_set
+                        .as_ref()
+                        .map(|set| escaped(&set.to_string()))
+                        .unwrap_or_default(),
                     digest.unwrap_or_default(),
                     report.synced,
                     ago(fleet.view.at.duration_since(report.synced))
@@ -248,7 +321,11 @@ fn called(row: &Row) -> String {
 }
 
 fn nodes(number: usize) -> String {
-    format!("{} node{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} node{}",
+        grouped(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 fn verb(number: usize, one: &'static str, several: &'static str) -> &'static str {

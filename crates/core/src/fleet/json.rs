@@ -55,7 +55,10 @@ pub fn shape(fleet: &Fleet) -> impl Serialize {
         document: fleet.view.wanted.as_ref().map(ToString::to_string),
         nodes_total: fleet.rows.len(),
         nodes_done: fleet.done(),
-        states: State::ALL.iter().map(|state| (state.word(), fleet.count(*state))).collect(),
+        states: State::ALL
+            .iter()
+            .map(|state| (state.word(), fleet.count(*state)))
+            .collect(),
         key_sets: fleet
             .held()
             .iter()

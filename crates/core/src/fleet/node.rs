@@ -66,7 +66,10 @@ impl KeySet {
     pub fn parse(text: &str) -> Self {
         let numbered = text.rsplit_once('/').and_then(|(name, serial)| {
             // What `str::parse` takes beyond digits ("+17") is no serial.
-            let serial = Some(serial).filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?.parse::<u64>().ok()?;
+            let serial = Some(serial)
+                .filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?
+                .parse::<u64>()
+                .ok()?;
             Some((Name::parse(name).ok()?, Serial::try_from(serial).ok()?))
         });
         match numbered {
@@ -94,13 +97,21 @@ impl ShortDigest {
     pub fn parse(text: &str) -> Result<Self, String> {
         let fault = || format!("{text:?} is no digest: 16 hex digits, or sha256: and 64");
         let hex = match text.strip_prefix("sha256:") {
-            Some(_) => Digest::try_from(text.to_ascii_lowercase()).map_err(|_| fault())?.hex(),
-            None if text.len() == 64 => return Self::parse(&format!("sha256:{text}")).map_err(|_| fault()),
+            Some(_) => Digest::try_from(text.to_ascii_lowercase())
+                .map_err(|_| fault())?
+                .hex(),
+            None if text.len() == 64 => {
+                return Self::parse(&format!("sha256:{text}")).map_err(|_| fault());
+            }
             None => text.to_owned(),
         };
-        let short = hex.get(..16).filter(|short| short.bytes().all(|b| b.is_ascii_hexdigit()));
+        let short = hex
+            .get(..16)
+            .filter(|short| short.bytes().all(|b| b.is_ascii_hexdigit()));
         match short.filter(|_| hex.len() == 16 || hex.len() == 64) {
-            Some(short) => u64::from_str_radix(short, 16).map(Self).map_err(|_| fault()),
+            Some(short) => u64::from_str_radix(short, 16)
+                .map(Self)
+                .map_err(|_| fault()),
             None => Err(fault()),
         }
     }
@@ -149,13 +160,24 @@ impl Told<'_> {
     pub(super) fn report(self) -> Result<Report, String> {
         let some = |text: &'_ str| !text.is_empty();
         if !some(self.status) || !some(self.synced) {
-            return Err(format!("it has no {}", if some(self.status) { "time" } else { "status" }));
+            return Err(format!(
+                "it has no {}",
+                if some(self.status) { "time" } else { "status" }
+            ));
         }
         Ok(Report {
-            status: self.status.parse().map_err(|_| format!("it has the unknown status {:?}", self.status))?,
+            status: self
+                .status
+                .parse()
+                .map_err(|_| format!("it has the unknown status {:?}", self.status))?,
             key_set: some(self.key_set).then(|| KeySet::parse(self.key_set)),
-            digest: some(self.digest).then(|| ShortDigest::parse(self.digest)).transpose()?,
-            synced: self.synced.parse().map_err(|_| format!("{:?} is no time", self.synced))?,
+            digest: some(self.digest)
+                .then(|| ShortDigest::parse(self.digest))
+                .transpose()?,
+            synced: self
+                .synced
+                .parse()
+                .map_err(|_| format!("{:?} is no time", self.synced))?,
             detail: self.detail.to_owned(),
             source: None,
         })

@@ -38,28 +38,57 @@ struct Source {
 /// The node whose object this is. Its id is the object's name: what the node writes into it may be anything.
 pub fn node(id: &str, bytes: &[u8]) -> Node {
     let (name, word) = match serde_json::from_slice::<Object>(bytes) {
-        Ok(object) => (cut(object.host.as_deref().unwrap_or_default(), SHORT), word(&object)),
+        Ok(object) => (
+            cut(object.host.as_deref().unwrap_or_default(), SHORT),
+            word(&object),
+        ),
         // The object's own words stay out of it, for the same reason as in a detail.
-        Err(fault) => (String::new(), Word::Garbled(format!("its object is no report ({:?} fault)", fault.classify()))),
+        Err(fault) => (
+            String::new(),
+            Word::Garbled(format!(
+                "its object is no report ({:?} fault)",
+                fault.classify()
+            )),
+        ),
     };
-    Node { id: id.to_owned(), name, word }
+    Node {
+        id: id.to_owned(),
+        name,
+        word,
+    }
 }
 
 fn word(object: &Object) -> Word {
     let Object { sources, .. } = object;
-    let [status, synced, keyset, digest] =
-        [&object.status, &object.synced, &object.keyset, &object.digest].map(|text| cut(text, SHORT));
+    let [status, synced, keyset, digest] = [
+        &object.status,
+        &object.synced,
+        &object.keyset,
+        &object.digest,
+    ]
+    .map(|text| cut(text, SHORT));
     // Without request ids, as tags have it: nodes with one fault are told together.
     let detail = scrub(&cut(&object.detail, LONG));
-    let told = Told { status: &status, key_set: &keyset, digest: &digest, synced: &synced, detail: &detail };
+    let told = Told {
+        status: &status,
+        key_set: &keyset,
+        digest: &digest,
+        synced: &synced,
+        detail: &detail,
+    };
     let source = sources.iter().find(|source| {
         let whole = source.digest.as_deref().unwrap_or_default();
-        !digest.is_empty() && whole.trim_start_matches("sha256:").starts_with(digest.as_str())
+        !digest.is_empty()
+            && whole
+                .trim_start_matches("sha256:")
+                .starts_with(digest.as_str())
     });
     match told.report() {
         Ok(mut report) => {
             // Regions and versions in the query do not make it another source.
-            report.source = source.and_then(|found| found.source.split('?').next()).map(|source| cut(source, LONG));
+            report.source = source
+                .and_then(|found| found.source.split('?').next())
+                .map(|source| cut(source, LONG));
             Word::Report(report)
         }
         Err(fault) => Word::Garbled(fault),

@@ -19,16 +19,31 @@ const LONGEST_WAIT: &str = "10m 59s";
 /// A line for a log: "46 of 50 have workers/17 after 12s; the others: 3 behind, 1 failed".
 pub fn line(fleet: &Fleet, wanted: &str, passed: SignedDuration) -> String {
     let others = undone(fleet);
-    let others = if others.is_empty() { others } else { format!("; the others: {others}") };
+    let others = if others.is_empty() {
+        others
+    } else {
+        format!("; the others: {others}")
+    };
     format!("{} have {wanted} after {}{others}", of(fleet), span(passed))
 }
 
 /// A bar of at most so many columns, for a line that is written over and over. How long it is depends on what does not
 /// change while one waits, so that it only fills.
-pub fn bar(fleet: &Fleet, wanted: &str, passed: SignedDuration, trouble: &str, width: usize, colour: Colour) -> String {
+pub fn bar(
+    fleet: &Fleet,
+    wanted: &str,
+    passed: SignedDuration,
+    trouble: &str,
+    width: usize,
+    colour: Colour,
+) -> String {
     let (done, all) = (fleet.done(), fleet.rows.len());
     let plain = format!(" {} {wanted} {}", of(fleet), span(passed));
-    let told = if trouble.is_empty() { undone(fleet) } else { trouble.to_owned() };
+    let told = if trouble.is_empty() {
+        undone(fleet)
+    } else {
+        trouble.to_owned()
+    };
     // The last column stays free: some terminals begin a new line when it is filled.
     let width = width.saturating_sub(1);
     let room = width.saturating_sub(plain.width() + 2);
@@ -36,7 +51,9 @@ pub fn bar(fleet: &Fleet, wanted: &str, passed: SignedDuration, trouble: &str, w
         return short(plain.trim_start(), width);
     }
     let longest = format!(" {0} of {0} {wanted} {LONGEST_WAIT}", grouped(all)).width() + 2;
-    let bar = width.saturating_sub(longest + WORDS.max(told.width() + 2)).clamp(LEAST, BAR);
+    let bar = width
+        .saturating_sub(longest + WORDS.max(told.width() + 2))
+        .clamp(LEAST, BAR);
     let told = match room - bar.min(room) {
         left if left > 2 && !told.is_empty() => format!("  {}", short(&told, left - 2)),
         _ => String::new(),

@@ -58,18 +58,26 @@ impl Sets {
     pub fn of<'a>(reports: impl Iterator<Item = &'a Report>) -> Self {
         let mut counts = BTreeMap::<(String, Option<&KeySet>, Option<ShortDigest>), usize>::new();
         for report in reports {
-            *counts.entry((group(report), report.key_set.as_ref(), report.digest)).or_default() += 1;
+            *counts
+                .entry((group(report), report.key_set.as_ref(), report.digest))
+                .or_default() += 1;
         }
         let mut sets = Self::default();
         let mut most = BTreeMap::<&str, usize>::new();
         for ((group, key_set, digest), nodes) in &counts {
-            let Some(KeySet::Numbered { name, serial }) = key_set else { continue };
+            let Some(KeySet::Numbered { name, serial }) = key_set else {
+                continue;
+            };
             let newest = sets.groups.get(group.as_str());
             let count = most.entry(group).or_default();
             // Ties go to the first in the order of names and digests, so that the answer is the same each time.
             if newest.is_none_or(|newest| (*serial, *nodes) > (newest.serial, *count)) {
                 *count = *nodes;
-                let newest = Newest { name: name.clone(), serial: *serial, digest: *digest };
+                let newest = Newest {
+                    name: name.clone(),
+                    serial: *serial,
+                    digest: *digest,
+                };
                 sets.groups.insert(group.clone(), newest);
             }
         }
@@ -81,7 +89,12 @@ impl Sets {
                 }
                 _ => None,
             };
-            Held { key_set: key_set.cloned(), digest: *digest, nodes: *nodes, newest }
+            Held {
+                key_set: key_set.cloned(),
+                digest: *digest,
+                nodes: *nodes,
+                newest,
+            }
         });
         sets.held = merged(held);
         sets
@@ -99,13 +112,17 @@ impl Sets {
 
     /// How a report's key set stands to the newest of its group.
     pub fn standing(&self, report: &Report) -> Standing<'_> {
-        let (Some(KeySet::Numbered { serial, .. }), Some(newest)) = (&report.key_set, self.groups.get(&group(report)))
+        let (Some(KeySet::Numbered { serial, .. }), Some(newest)) =
+            (&report.key_set, self.groups.get(&group(report)))
         else {
             return Standing::Newest;
         };
         if *serial < newest.serial {
             Standing::Older(newest)
-        } else if report.digest.is_some() && newest.digest.is_some() && report.digest != newest.digest {
+        } else if report.digest.is_some()
+            && newest.digest.is_some()
+            && report.digest != newest.digest
+        {
             Standing::Differs(newest)
         } else {
             Standing::Newest
@@ -128,8 +145,17 @@ fn merged(held: impl Iterator<Item = Held>) -> Vec<Held> {
     }
     let mut merged: Vec<Held> = merged.into_values().collect();
     merged.sort_by(|a, b| {
-        let rank = |held: &Held| (held.key_set.is_none(), held.newest != Some(true), Reverse(held.nodes));
-        rank(a).cmp(&rank(b)).then_with(|| b.key_set.cmp(&a.key_set)).then_with(|| a.digest.cmp(&b.digest))
+        let rank = |held: &Held| {
+            (
+                held.key_set.is_none(),
+                held.newest != Some(true),
+                Reverse(held.nodes),
+            )
+        };
+        rank(a)
+            .cmp(&rank(b))
+            .then_with(|| b.key_set.cmp(&a.key_set))
+            .then_with(|| a.digest.cmp(&b.digest))
     });
     merged
 }
@@ -149,7 +175,11 @@ fn undated(name: &str) -> &str {
         for at in (0..wanted).rev() {
             let digits = if at == 0 { 4 } else { 2 };
             let start = rest.len().checked_sub(digits)?;
-            let number: u32 = rest.get(start..).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+            let number: u32 = rest
+                .get(start..)
+                .filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?
+                .parse()
+                .ok()?;
             let good = match at {
                 0 => (2000..=2099).contains(&number),
                 1 => (1..=12).contains(&number),
@@ -182,9 +212,17 @@ mod tests {
         ] {
             assert_eq!(undated(name), without, "{name}");
         }
-        for name in
-            ["workers", "web-1", "web-17", "v12026-11", "workers-2026", "workers-2026-13", "w-1999-01", "11", ""]
-        {
+        for name in [
+            "workers",
+            "web-1",
+            "web-17",
+            "v12026-11",
+            "workers-2026",
+            "workers-2026-13",
+            "w-1999-01",
+            "11",
+            "",
+        ] {
             assert_eq!(undated(name), name);
         }
     }

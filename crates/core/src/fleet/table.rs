@@ -49,7 +49,9 @@ pub fn render(fleet: &Fleet, layout: &Layout) -> String {
     for remark in fleet.remarks() {
         push_wrapped(&mut text, "", 0, &format!("note: {remark}"), layout.width);
     }
-    text.push_str(&sections(fleet, layout, |row| layout.all || row.state != State::Ok));
+    text.push_str(&sections(fleet, layout, |row| {
+        layout.all || row.state != State::Ok
+    }));
     text
 }
 
@@ -61,7 +63,11 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
 /// The states of the nodes that do not have what all shall have, gravest last: "2 behind, 1 failed".
 pub fn undone(fleet: &Fleet) -> String {
     let told = State::ALL.iter().rev().filter_map(|&state| {
-        let nodes = fleet.rows.iter().filter(|row| row.state == state && !fleet.is_done(row)).count();
+        let nodes = fleet
+            .rows
+            .iter()
+            .filter(|row| row.state == state && !fleet.is_done(row))
+            .count();
         (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
     });
     told.collect::<Vec<_>>().join(", ")
@@ -70,7 +76,11 @@ pub fn undone(fleet: &Fleet) -> String {
 /// The states of the nodes with which not all is well, gravest last; empty when there are none.
 pub fn troubled(fleet: &Fleet) -> String {
     let mut told = Vec::new();
-    for state in State::ALL.into_iter().rev().filter(|state| *state != State::Ok) {
+    for state in State::ALL
+        .into_iter()
+        .rev()
+        .filter(|state| *state != State::Ok)
+    {
         let nodes = fleet.count(state);
         if nodes > 0 {
             told.push(format!("{} {}", grouped(nodes), state.word()));
@@ -105,22 +115,41 @@ pub fn ago(age: SignedDuration) -> String {
 
 fn headline(fleet: &Fleet, layout: &Layout) -> String {
     let nodes = fleet.rows.len();
-    let start = format!("{} node{}", grouped(nodes), if nodes == 1 { "" } else { "s" });
+    let start = format!(
+        "{} node{}",
+        grouped(nodes),
+        if nodes == 1 { "" } else { "s" }
+    );
     let mut parts: Vec<(u8, String)> = State::ALL
         .into_iter()
         .rev()
         .filter(|&state| fleet.count(state) > 0)
-        .map(|state| (paint(state), format!("{} {}", grouped(fleet.count(state)), state.word())))
+        .map(|state| {
+            (
+                paint(state),
+                format!("{} {}", grouped(fleet.count(state)), state.word()),
+            )
+        })
         .collect();
     if let Some(wanted) = &fleet.view.wanted {
-        parts.push((BOLD, format!("{} of {} have {wanted}", grouped(fleet.done()), grouped(nodes))));
+        parts.push((
+            BOLD,
+            format!(
+                "{} of {} have {wanted}",
+                grouped(fleet.done()),
+                grouped(nodes)
+            ),
+        ));
     }
     let (mut line, mut column) = (layout.colour.paint(BOLD, &start), start.width());
     for (at, (code, part)) in parts.iter().enumerate() {
         let (comma, wide) = (if at == 0 { ":" } else { "," }, part.width());
         line.push_str(comma);
         column += 1;
-        if layout.width.is_some_and(|width| column + 1 + wide + 1 > width) {
+        if layout
+            .width
+            .is_some_and(|width| column + 1 + wide + 1 > width)
+        {
             line.push_str("\n   ");
             column = 3;
         }
@@ -132,25 +161,61 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
 
 fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     let held = fleet.held();
-    let (shown, rest) = held.split_at(if layout.all { held.len() } else { SETS.min(held.len()) });
+    let (shown, rest) = held.split_at(if layout.all {
+        held.len()
+    } else {
+        SETS.min(held.len())
+    });
     // Beside the digest, the number and the gaps.
-    let most = layout.width.map_or(usize::MAX, |width| width.saturating_sub(16 + 8 + 6)).clamp(LEAST, 2 * NAME);
+    let most = layout
+        .width
+        .map_or(usize::MAX, |width| width.saturating_sub(16 + 8 + 6))
+        .clamp(LEAST, 2 * NAME);
     let names: Vec<String> = shown
         .iter()
-        .map(|held| held.key_set.as_ref().map_or_else(|| "none".to_owned(), |set| short(&set.to_string(), most)))
+        .map(|held| {
+            held.key_set
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |set| short(&set.to_string(), most))
+        })
         .collect();
-    let wide = names.iter().map(|name| name.width()).chain(["key set".len()]).max().unwrap_or_default();
-    let most = shown.iter().map(|held| held.nodes).max().unwrap_or(1).max(1);
+    let wide = names
+        .iter()
+        .map(|name| name.width())
+        .chain(["key set".len()])
+        .max()
+        .unwrap_or_default();
+    let most = shown
+        .iter()
+        .map(|held| held.nodes)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let number = grouped(most).len().max("nodes".len());
     // Name, digest, number and the gaps between them; what is left is the bar's, and the word's behind it.
-    let room = layout.width.map_or(BAR, |width| width.saturating_sub(wide + number + 16 + 6 + " newest".len()));
+    let room = layout.width.map_or(BAR, |width| {
+        width.saturating_sub(wide + number + 16 + 6 + " newest".len())
+    });
     let bar = room.min(BAR);
 
     let mut text = String::new();
-    let _ = writeln!(text, "{}  {:16}  {:>number$}", padded("key set", wide), "digest", "nodes");
+    let _ = writeln!(
+        text,
+        "{}  {:16}  {:>number$}",
+        padded("key set", wide),
+        "digest",
+        "nodes"
+    );
     for (held, name) in shown.iter().zip(&names) {
-        let digest = held.digest.map(|digest| digest.to_string()).unwrap_or_default();
-        let mut line = format!("{}  {digest:16}  {:>number$}  ", padded(name, wide), grouped(held.nodes));
+        let digest = held
+            .digest
+            .map(|digest| digest.to_string())
+            .unwrap_or_default();
+        let mut line = format!(
+            "{}  {digest:16}  {:>number$}  ",
+            padded(name, wide),
+            grouped(held.nodes)
+        );
         // Even one node of ten thousand is seen.
         let length = (held.nodes * bar).div_ceil(most);
         let (code, word) = match held.newest {
@@ -164,7 +229,12 @@ fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     }
     if !rest.is_empty() {
         let nodes: usize = rest.iter().map(|held| held.nodes).sum();
-        let _ = writeln!(text, "and {} more on {} nodes", grouped(rest.len()), grouped(nodes));
+        let _ = writeln!(
+            text,
+            "and {} more on {} nodes",
+            grouped(rest.len()),
+            grouped(nodes)
+        );
     }
     text
 }
@@ -173,15 +243,26 @@ fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
 fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> String {
     let mut text = String::new();
     for of_state in fleet.reasons(meant).chunk_by(|a, b| a.state == b.state) {
-        let told = if layout.all { of_state.len() } else { REASONS.min(of_state.len()) };
+        let told = if layout.all {
+            of_state.len()
+        } else {
+            REASONS.min(of_state.len())
+        };
         for reason in of_state.iter().take(told) {
             section(&mut text, reason, fleet, layout);
         }
-        let more: usize = of_state.iter().skip(told).map(|reason| reason.rows.len()).sum();
+        let more: usize = of_state
+            .iter()
+            .skip(told)
+            .map(|reason| reason.rows.len())
+            .sum();
         if let Some(first) = of_state.first().filter(|_| more > 0) {
             let word = layout.colour.paint(paint(first.state), first.state.word());
             let (more, reasons) = (grouped(more), grouped(of_state.len() - told));
-            let _ = writeln!(text, "\n{word}  and {more} more for {reasons} other reasons (--all names them)");
+            let _ = writeln!(
+                text,
+                "\n{word}  and {more} more for {reasons} other reasons (--all names them)"
+            );
         }
     }
     text
@@ -189,24 +270,55 @@ fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> Str
 
 fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layout) {
     let (nodes, word) = (reason.rows.len(), reason.state.word());
-    let nodes = format!("{} node{}", grouped(nodes), if nodes == 1 { "" } else { "s" });
+    let nodes = format!(
+        "{} node{}",
+        grouped(nodes),
+        if nodes == 1 { "" } else { "s" }
+    );
     let start = format!("{word}  {nodes}  ");
-    let painted = format!("{}  {}", layout.colour.paint(paint(reason.state), word), layout.colour.paint(BOLD, &nodes));
+    let painted = format!(
+        "{}  {}",
+        layout.colour.paint(paint(reason.state), word),
+        layout.colour.paint(BOLD, &nodes)
+    );
     text.push('\n');
     match reason.why {
         "" => text.push_str(&(painted + "\n")),
-        why => push_wrapped(text, &(painted + "  "), start.width(), &one_line(why), layout.width),
+        why => push_wrapped(
+            text,
+            &(painted + "  "),
+            start.width(),
+            &one_line(why),
+            layout.width,
+        ),
     }
-    let shown = if layout.all { reason.rows.len() } else { NODES.min(reason.rows.len()) };
-    let cells: Vec<[String; 4]> = reason.rows.iter().take(shown).map(|(_, row)| cells(row, fleet)).collect();
+    let shown = if layout.all {
+        reason.rows.len()
+    } else {
+        NODES.min(reason.rows.len())
+    };
+    let cells: Vec<[String; 4]> = reason
+        .rows
+        .iter()
+        .take(shown)
+        .map(|(_, row)| cells(row, fleet))
+        .collect();
     let wide = columns(&cells, layout.width);
     for row in &cells {
         let columns = row.iter().zip(wide).filter(|(_, wide)| *wide > 0);
         let columns = columns.map(|(cell, wide)| padded(&short(cell, wide), wide));
-        let _ = writeln!(text, "  {}", columns.collect::<Vec<_>>().join("  ").trim_end());
+        let _ = writeln!(
+            text,
+            "  {}",
+            columns.collect::<Vec<_>>().join("  ").trim_end()
+        );
     }
     if reason.rows.len() > shown {
-        let _ = writeln!(text, "  and {} more (--all names them)", grouped(reason.rows.len() - shown));
+        let _ = writeln!(
+            text,
+            "  and {} more (--all names them)",
+            grouped(reason.rows.len() - shown)
+        );
     }
 }
 
@@ -218,7 +330,11 @@ fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
             *wide = cell.width().max(*wide);
         }
     }
-    let mut over = wide.iter().map(|wide| wide + 2).sum::<usize>().saturating_sub(width.unwrap_or(usize::MAX));
+    let mut over = wide
+        .iter()
+        .map(|wide| wide + 2)
+        .sum::<usize>()
+        .saturating_sub(width.unwrap_or(usize::MAX));
     let [_, name, key_set, _] = &mut wide;
     for column in [key_set, name] {
         let less = over.min(column.saturating_sub(LEAST));
@@ -230,7 +346,12 @@ fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
 
 fn cells(row: &Row, fleet: &Fleet) -> [String; 4] {
     let report = row.node.report();
-    let key_set = report.map(|report| report.key_set.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));
+    let key_set = report.map(|report| {
+        report
+            .key_set
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), ToString::to_string)
+    });
     let age = report.map(|report| ago(fleet.view.at.duration_since(report.synced)));
     [
         short(&row.node.id, NAME),

@@ -25,6 +25,10 @@ impl TagNames {
             false => Word::None,
             true => told.report().map_or_else(Word::Garbled, Word::Report),
         };
-        Node { id: id.to_owned(), name: name.to_owned(), word }
+        Node {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            word,
+        }
     }
 }

@@ -38,8 +38,15 @@ pub enum State {
 
 impl State {
     /// All of them, in their order.
-    pub const ALL: [Self; 7] =
-        [Self::Failed, Self::Silent, Self::Unreported, Self::Degraded, Self::Stale, Self::Behind, Self::Ok];
+    pub const ALL: [Self; 7] = [
+        Self::Failed,
+        Self::Silent,
+        Self::Unreported,
+        Self::Degraded,
+        Self::Stale,
+        Self::Behind,
+        Self::Ok,
+    ];
 
     /// Its name in tables, JSON and style sheets.
     pub fn word(self) -> &'static str {
@@ -104,27 +111,46 @@ impl View {
     /// Judges each node.
     pub fn judge(self, nodes: Vec<Node>) -> Fleet {
         let sets = Sets::of(nodes.iter().filter_map(Node::report));
-        let mut rows: Vec<Row> = nodes.into_iter().map(|node| self.row(node, &sets)).collect();
+        let mut rows: Vec<Row> = nodes
+            .into_iter()
+            .map(|node| self.row(node, &sets))
+            .collect();
         rows.sort_by(|a, b| {
-            let names = || natural(&a.node.name, &b.node.name).then_with(|| a.node.id.cmp(&b.node.id));
+            let names =
+                || natural(&a.node.name, &b.node.name).then_with(|| a.node.id.cmp(&b.node.id));
             (a.state, &a.why).cmp(&(b.state, &b.why)).then_with(names)
         });
-        Fleet { view: self, rows, sets }
+        Fleet {
+            view: self,
+            rows,
+            sets,
+        }
     }
 
     fn row(&self, node: Node, sets: &Sets) -> Row {
         let (state, behind, why) = match &node.word {
-            Word::None => (State::Unreported, self.wanted.is_some(), "runs, but has never reported".to_owned()),
-            Word::Garbled(fault) => {
-                (State::Unreported, self.wanted.is_some(), format!("its report makes no sense: {fault}"))
-            }
+            Word::None => (
+                State::Unreported,
+                self.wanted.is_some(),
+                "runs, but has never reported".to_owned(),
+            ),
+            Word::Garbled(fault) => (
+                State::Unreported,
+                self.wanted.is_some(),
+                format!("its report makes no sense: {fault}"),
+            ),
             Word::Report(report) => {
                 let lag = self.lag(report, sets);
                 let (state, why) = self.verdict(report, lag.clone());
                 (state, lag.is_some(), why)
             }
         };
-        Row { node, state, behind, why }
+        Row {
+            node,
+            state,
+            behind,
+            why,
+        }
     }
 
     fn verdict(&self, report: &Report, lag: Option<String>) -> (State, String) {
@@ -137,11 +163,17 @@ impl View {
             Status::Ok => None,
         };
         match (own, lag) {
-            _ if age > most => (State::Silent, format!("no word for more than {most:#}: does authkeysd run there?")),
-            _ if age < -AHEAD => {
-                (State::Silent, "its last word is dated in the future: is its clock right?".to_owned())
+            _ if age > most => (
+                State::Silent,
+                format!("no word for more than {most:#}: does authkeysd run there?"),
+            ),
+            _ if age < -AHEAD => (
+                State::Silent,
+                "its last word is dated in the future: is its clock right?".to_owned(),
+            ),
+            (Some(state), _) if report.detail.is_empty() => {
+                (state, "it does not say why".to_owned())
             }
-            (Some(state), _) if report.detail.is_empty() => (state, "it does not say why".to_owned()),
             (Some(state), _) => (state, report.detail.clone()),
             (None, Some(lag)) => (State::Behind, lag),
             (None, None) => (State::Ok, String::new()),
@@ -155,10 +187,13 @@ impl View {
         }
         match sets.standing(report) {
             Standing::Newest => None,
-            Standing::Older(newest) => Some(format!("the newest is {}/{}", newest.name, newest.serial)),
-            Standing::Differs(newest) => {
-                Some(format!("another content under {}/{} than most nodes have", newest.name, newest.serial))
+            Standing::Older(newest) => {
+                Some(format!("the newest is {}/{}", newest.name, newest.serial))
             }
+            Standing::Differs(newest) => Some(format!(
+                "another content under {}/{} than most nodes have",
+                newest.name, newest.serial
+            )),
         }
     }
 }
@@ -182,7 +217,10 @@ impl Fleet {
     /// Whether this node has what is asked for in force; without a wish, whether it is ok.
     pub fn is_done(&self, row: &Row) -> bool {
         match &self.view.wanted {
-            Some(wanted) => row.node.report().is_some_and(|report| wanted.is_met(report)),
+            Some(wanted) => row
+                .node
+                .report()
+                .is_some_and(|report| wanted.is_met(report)),
             None => row.state == State::Ok,
         }
     }
@@ -191,9 +229,16 @@ impl Fleet {
     pub fn reasons(&self, meant: impl Fn(&Row) -> bool) -> Vec<Reason<'_>> {
         let mut reasons: Vec<Reason<'_>> = Vec::new();
         for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| meant(row)) {
-            match reasons.last_mut().filter(|last| (last.state, last.why) == (row.state, row.why.as_str())) {
+            match reasons
+                .last_mut()
+                .filter(|last| (last.state, last.why) == (row.state, row.why.as_str()))
+            {
                 Some(last) => last.rows.push((number, row)),
-                None => reasons.push(Reason { state: row.state, why: &row.why, rows: vec![(number, row)] }),
+                None => reasons.push(Reason {
+                    state: row.state,
+                    why: &row.why,
+                    rows: vec![(number, row)],
+                }),
             }
         }
         reasons.sort_by_key(|reason| (reason.state, Reverse(reason.rows.len())));
@@ -221,7 +266,11 @@ impl Fleet {
                 self.sets.groups()
             ));
         }
-        let unnumbered = self.held().iter().filter(|held| held.key_set.is_some() && held.newest.is_none()).count();
+        let unnumbered = self
+            .held()
+            .iter()
+            .filter(|held| held.key_set.is_some() && held.newest.is_none())
+            .count();
         if unnumbered > 1 {
             remarks.push(
                 "key sets without a serial have no order: --document DIGEST tells who has not the right one".to_owned(),
@@ -235,12 +284,26 @@ impl Fleet {
 fn natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
-        let (text_a, text_b) = (until(&mut a, |c| c.is_ascii_digit()), until(&mut b, |c| c.is_ascii_digit()));
-        let (digits_a, digits_b) = (until(&mut a, |c| !c.is_ascii_digit()), until(&mut b, |c| !c.is_ascii_digit()));
+        let (text_a, text_b) = (
+            until(&mut a, |c| c.is_ascii_digit()),
+            until(&mut b, |c| c.is_ascii_digit()),
+        );
+        let (digits_a, digits_b) = (
+            until(&mut a, |c| !c.is_ascii_digit()),
+            until(&mut b, |c| !c.is_ascii_digit()),
+        );
         // Of two numbers without leading zeros the longer one is the greater.
-        let [number_a, number_b] = [digits_a, digits_b].map(|digits| digits.trim_start_matches('0'));
-        let numbers = number_a.len().cmp(&number_b.len()).then_with(|| number_a.cmp(number_b));
-        match text_a.cmp(text_b).then(numbers).then_with(|| digits_a.len().cmp(&digits_b.len())) {
+        let [number_a, number_b] =
+            [digits_a, digits_b].map(|digits| digits.trim_start_matches('0'));
+        let numbers = number_a
+            .len()
+            .cmp(&number_b.len())
+            .then_with(|| number_a.cmp(number_b));
+        match text_a
+            .cmp(text_b)
+            .then(numbers)
+            .then_with(|| digits_a.len().cmp(&digits_b.len()))
+        {
             Ordering::Equal if a.is_empty() && b.is_empty() => return Ordering::Equal,
             Ordering::Equal => {}
             order => return order,
@@ -261,8 +324,15 @@ mod tests {
 
     #[test]
     fn numbers_in_names_are_counted() {
-        let mut names = ["web-10", "web", "web-9", "", "9", "db-1-2", "db-1-10", "web-09", "web-9b", "10"];
+        let mut names = [
+            "web-10", "web", "web-9", "", "9", "db-1-2", "db-1-10", "web-09", "web-9b", "10",
+        ];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["", "9", "10", "db-1-2", "db-1-10", "web", "web-9", "web-9b", "web-09", "web-10"]);
+        assert_eq!(
+            names,
+            [
+                "", "9", "10", "db-1-2", "db-1-10", "web", "web-9", "web-9b", "web-09", "web-10"
+            ]
+        );
     }
 }

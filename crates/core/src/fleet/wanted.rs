@@ -28,9 +28,11 @@ impl FromStr for Wanted {
         if let KeySet::Numbered { name, serial } = KeySet::parse(text) {
             return Ok(Self::Numbered { name, serial });
         }
-        ShortDigest::parse(text)
-            .map(Self::Digest)
-            .map_err(|_| format!("{text:?} is neither NAME/SERIAL nor a digest: 16 hex digits, or sha256: and 64"))
+        ShortDigest::parse(text).map(Self::Digest).map_err(|_| {
+            format!(
+                "{text:?} is neither NAME/SERIAL nor a digest: 16 hex digits, or sha256: and 64"
+            )
+        })
     }
 }
 

@@ -96,7 +96,9 @@ pub enum BadBlob {
     #[error("key type {0:?} is not known")]
     UnknownType(String),
     /// The numbers in it are not those of a key.
-    #[error("the key is weak: {0}; make a new key pair with `ssh-keygen` and publish its public half")]
+    #[error(
+        "the key is weak: {0}; make a new key pair with `ssh-keygen` and publish its public half"
+    )]
     Weak(#[from] Weakness),
     /// An RSA modulus outside the accepted sizes.
     #[error("RSA key of {bits} bits: {min} to {MAX_RSA_BITS} are accepted")]
@@ -107,7 +109,9 @@ pub enum BadBlob {
         min: usize,
     },
     /// The blob encodes a good key, but not in the one canonical way.
-    #[error("the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add -L` print it")]
+    #[error(
+        "the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add -L` print it"
+    )]
     NotCanonical,
 }
 
@@ -130,7 +134,10 @@ impl KeyBlob {
             return Err(BadBlob::Certificate(said.to_owned()));
         }
         if let Some(is) = signing_type(said) {
-            return Err(BadBlob::SignatureType { said: said.to_owned(), is });
+            return Err(BadBlob::SignatureType {
+                said: said.to_owned(),
+                is,
+            });
         }
         if !KNOWN.contains(&said) {
             return Err(BadBlob::UnknownType(said.to_owned()));
@@ -138,7 +145,10 @@ impl KeyBlob {
         let bytes = STANDARD.decode(base64).map_err(|_| BadBlob::Base64)?;
         let is = Reader(&bytes).text().ok_or(BadBlob::Damaged)?;
         if is != said {
-            return Err(BadBlob::TypeMismatch { said: said.to_owned(), is: shown(is) });
+            return Err(BadBlob::TypeMismatch {
+                said: said.to_owned(),
+                is: shown(is),
+            });
         }
         let key = canonical(&bytes).ok_or(BadBlob::Damaged)?;
         if key.bytes != bytes {
@@ -147,7 +157,10 @@ impl KeyBlob {
         if let Some(bits) = key.rsa_bits()
             && !(min_rsa_bits..=MAX_RSA_BITS).contains(&bits)
         {
-            return Err(BadBlob::RsaBits { bits, min: min_rsa_bits });
+            return Err(BadBlob::RsaBits {
+                bits,
+                min: min_rsa_bits,
+            });
         }
         Ok(key)
     }
@@ -158,7 +171,11 @@ impl KeyBlob {
         // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the word before.
         let mut packed = base64.to_vec();
         packed.retain(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c'));
-        STANDARD.decode(packed).ok().filter(|bytes| bytes.len() >= MIN_BLOB).and_then(|bytes| canonical(&bytes))
+        STANDARD
+            .decode(packed)
+            .ok()
+            .filter(|bytes| bytes.len() >= MIN_BLOB)
+            .and_then(|bytes| canonical(&bytes))
     }
 
     /// The key in these bytes, in whatever spelling sshd would take it; `None` when they are none.
@@ -169,7 +186,11 @@ impl KeyBlob {
     fn new(kind: String, bytes: Vec<u8>) -> Self {
         let known = KNOWN.iter().find(|known| **known == kind);
         let kind = known.map_or(Cow::Owned(kind), |known| Cow::Borrowed(*known));
-        Self { fingerprint: Fingerprint(Sha256::digest(&bytes).into()), kind, bytes }
+        Self {
+            fingerprint: Fingerprint(Sha256::digest(&bytes).into()),
+            kind,
+            bytes,
+        }
     }
 
     /// The key's type, as it stands before the blob: `ssh-ed25519`.
@@ -235,13 +256,19 @@ const SHOWN: usize = 50;
 /// It is a hash already, and plans look keys up by the thousand: a part of it will do.
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.first_chunk::<8>().map_or(0, |first| u64::from_ne_bytes(*first)));
+        state.write_u64(
+            self.0
+                .first_chunk::<8>()
+                .map_or(0, |first| u64::from_ne_bytes(*first)),
+        );
     }
 }
 
 /// Why a text is no fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it")]
+#[error(
+    "{0:?} is no fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it"
+)]
 pub struct BadFingerprint(String);
 
 impl Fingerprint {
@@ -336,7 +363,9 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
             fields.push(reader.mpint()?);
         }
         "ssh-ed25519" => fields.push(reader.fixed(32)?),
-        "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => fields.push(reader.fixed(MLDSA44_ED25519)?),
+        "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => {
+            fields.push(reader.fixed(MLDSA44_ED25519)?)
+        }
         "sk-ssh-ed25519@openssh.com" => {
             fields.push(reader.fixed(32)?);
             fields.push(reader.string()?.to_vec());
@@ -384,7 +413,9 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
 
 fn bit_length(mpint: &[u8]) -> usize {
     let digits = digits(mpint);
-    digits.first().map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
+    digits
+        .first()
+        .map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
 }
 
 /// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file has what he likes.

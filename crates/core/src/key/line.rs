@@ -11,7 +11,9 @@ use thiserror::Error;
 use super::blob::{BadBlob, KeyBlob};
 use super::mistake::Mistake;
 use super::options::{BadOption, OptionList, OptionPolicy};
-use super::scan::{BLANKS, cut_options, cut_word, is_blank, looks_like_type, past_options, skip_blanks};
+use super::scan::{
+    BLANKS, cut_options, cut_word, is_blank, looks_like_type, past_options, skip_blanks,
+};
 use crate::words::{is_hidden, plain};
 
 /// The longest line that is installed, in bytes. sshd before 7.8 stops at 16 KiB.
@@ -42,7 +44,10 @@ pub struct LineRules {
 
 impl Default for LineRules {
     fn default() -> Self {
-        Self { min_rsa_bits: 2_048, options: OptionPolicy::Restricting }
+        Self {
+            min_rsa_bits: 2_048,
+            options: OptionPolicy::Restricting,
+        }
     }
 }
 
@@ -100,39 +105,74 @@ impl KeyLine {
     }
 
     /// Reads a line by the rules, and its key as thoroughly as `examination` says.
-    pub fn examine(line: &[u8], rules: &LineRules, examination: Examination) -> Result<Self, BadLine> {
+    pub fn examine(
+        line: &[u8],
+        rules: &LineRules,
+        examination: Examination,
+    ) -> Result<Self, BadLine> {
         let line = trim(line);
         let (head, comment) = cut_comment(line);
         let text = std::str::from_utf8(head).map_err(|_| BadLine::NotUtf8)?;
         check_text(text)?;
         // Where lines end in a CR alone, sshd reads the first key only; nobody meant that.
-        if comment.split(|b| *b == b'\r').skip(1).any(|line| identify(line).is_some()) {
+        if comment
+            .split(|b| *b == b'\r')
+            .skip(1)
+            .any(|line| identify(line).is_some())
+        {
             return Err(BadLine::LineBreak);
         }
         let (first, _) = cut_word(text);
         let parsed = || {
-            let (options, key) =
-                if looks_like_type(first) { ("", text) } else { cut_options(text).ok_or(BadLine::OpenQuote)? };
-            Self::assemble(OptionList::parse(options)?, key, comment, rules, examination)
+            let (options, key) = if looks_like_type(first) {
+                ("", text)
+            } else {
+                cut_options(text).ok_or(BadLine::OpenQuote)?
+            };
+            Self::assemble(
+                OptionList::parse(options)?,
+                key,
+                comment,
+                rules,
+                examination,
+            )
         };
         let parsed: Result<Self, BadLine> = parsed();
-        parsed.map_err(|fault| match Mistake::find(&String::from_utf8_lossy(line)) {
-            Some(mistake) => mistake.into(),
-            // Of a line without any key, such as an answer in words, no option is at fault.
-            None if matches!(fault, BadLine::Option(BadOption::Unknown(_))) && !has_key(text) => Mistake::NoKey.into(),
-            None => fault,
-        })
+        parsed.map_err(
+            |fault| match Mistake::find(&String::from_utf8_lossy(line)) {
+                Some(mistake) => mistake.into(),
+                // Of a line without any key, such as an answer in words, no option is at fault.
+                None if matches!(fault, BadLine::Option(BadOption::Unknown(_)))
+                    && !has_key(text) =>
+                {
+                    Mistake::NoKey.into()
+                }
+                None => fault,
+            },
+        )
     }
 
     /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and options given one by one.
-    pub fn from_parts(public_key: &str, options: &[String], rules: &LineRules) -> Result<Self, BadLine> {
+    pub fn from_parts(
+        public_key: &str,
+        options: &[String],
+        rules: &LineRules,
+    ) -> Result<Self, BadLine> {
         Self::examine_parts(public_key, options, rules, Examination::Whole)
     }
 
     /// How many bytes the canonical form has.
     fn written_len(&self) -> usize {
-        let options = if self.options.is_empty() { 0 } else { self.options.written_len() + 1 };
-        let comment = if self.comment.is_empty() { 0 } else { self.comment.len() + 1 };
+        let options = if self.options.is_empty() {
+            0
+        } else {
+            self.options.written_len() + 1
+        };
+        let comment = if self.comment.is_empty() {
+            0
+        } else {
+            self.comment.len() + 1
+        };
         options + self.key.kind().len() + 1 + self.key.base64_len() + comment
     }
 
@@ -157,12 +197,19 @@ impl KeyLine {
         let (_, comment) = cut_word(rest);
         let head = text.strip_suffix(comment).unwrap_or(text);
         // Of two keys in one field the second must not pass for the comment of the first.
-        let is_key = |line: &str| looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some();
+        let is_key =
+            |line: &str| looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some();
         if head.contains('\n') || comment.split('\n').skip(1).any(is_key) {
             return Err(BadLine::LineBreak);
         }
         check_text(head)?;
-        let line = Self::assemble(OptionList::from_single(options)?, head, comment.as_bytes(), rules, examination);
+        let line = Self::assemble(
+            OptionList::from_single(options)?,
+            head,
+            comment.as_bytes(),
+            rules,
+            examination,
+        );
         line.map_err(|fault| match Mistake::find(text) {
             _ if text.contains('\n') => BadLine::LineBreak,
             Some(mistake) => mistake.into(),
@@ -187,14 +234,26 @@ impl KeyLine {
             Examination::Repeated => KeyBlob::decode(kind, base64, rules.min_rsa_bits)?,
         };
         options.check(&rules.options)?;
-        let mut line = Self { options, key, comment: String::new(), comment_altered: false };
+        let mut line = Self {
+            options,
+            key,
+            comment: String::new(),
+            comment_altered: false,
+        };
         let bare = line.written_len();
         if bare > MAX_LINE {
             return Err(BadLine::TooLong);
         }
-        let written = plain(&String::from_utf8_lossy(comment), char::REPLACEMENT_CHARACTER);
+        let written = plain(
+            &String::from_utf8_lossy(comment),
+            char::REPLACEMENT_CHARACTER,
+        );
         let room = written.floor_char_boundary(MAX_LINE.saturating_sub(bare + 1));
-        line.comment = written.get(..room).unwrap_or_default().trim_end_matches(BLANKS).to_owned();
+        line.comment = written
+            .get(..room)
+            .unwrap_or_default()
+            .trim_end_matches(BLANKS)
+            .to_owned();
         line.comment_altered = line.comment.as_bytes() != comment;
         Ok(line)
     }
@@ -207,7 +266,11 @@ impl fmt::Display for KeyLine {
             write!(f, "{} ", self.options)?;
         }
         write!(f, "{} {}", self.key.kind(), self.key.base64())?;
-        if self.comment.is_empty() { Ok(()) } else { write!(f, " {}", self.comment) }
+        if self.comment.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {}", self.comment)
+        }
     }
 }
 
@@ -230,7 +293,11 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     }
     // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes on to.
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
-    let bare = if first.contains(&b'"') { None } else { key_at(line) };
+    let bare = if first.contains(&b'"') {
+        None
+    } else {
+        key_at(line)
+    };
     bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
 }
 
@@ -240,14 +307,19 @@ pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let found = identify(line)?;
     let (head, _comment) = cut_comment(trim(line));
     let text = std::str::from_utf8(head).ok()?;
-    let (options, rest) = if looks_like_type(cut_word(text).0) { ("", text) } else { cut_options(text)? };
+    let (options, rest) = if looks_like_type(cut_word(text).0) {
+        ("", text)
+    } else {
+        cut_options(text)?
+    };
     let options = OptionList::parse(options).ok()?;
     (cut_word(rest).0 == found.key.kind()).then_some((found.key, options))
 }
 
 /// Whether any word of a line is a key or its type.
 fn has_key(text: &str) -> bool {
-    text.split(BLANKS).any(|word| looks_like_type(word) || KeyBlob::recognise(word.as_bytes()).is_some())
+    text.split(BLANKS)
+        .any(|word| looks_like_type(word) || KeyBlob::recognise(word.as_bytes()).is_some())
 }
 
 fn key_at(line: &[u8]) -> Option<Identified> {
@@ -256,12 +328,18 @@ fn key_at(line: &[u8]) -> Option<Identified> {
     let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
     let (base64, comment) = rest.split_at_checked(end)?;
     let key = KeyBlob::recognise(base64)?;
-    Some(Identified { key, comment: plain(&String::from_utf8_lossy(comment.trim_ascii()), '?') })
+    Some(Identified {
+        key,
+        comment: plain(&String::from_utf8_lossy(comment.trim_ascii()), '?'),
+    })
 }
 
 /// A line without blanks around it and line ends behind it.
 fn trim(line: &[u8]) -> &[u8] {
-    let end = line.iter().rposition(|b| !is_blank(*b) && *b != b'\r').map_or(0, |last| last + 1);
+    let end = line
+        .iter()
+        .rposition(|b| !is_blank(*b) && *b != b'\r')
+        .map_or(0, |last| last + 1);
     skip_blanks(line.get(..end).unwrap_or_default())
 }
 
@@ -269,14 +347,21 @@ fn trim(line: &[u8]) -> &[u8] {
 fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
     let is_bare = std::str::from_utf8(first).is_ok_and(looks_like_type);
-    let mut rest = if is_bare { line } else { past_options(line).unwrap_or_default() };
+    let mut rest = if is_bare {
+        line
+    } else {
+        past_options(line).unwrap_or_default()
+    };
     for _type_and_base64 in 0..2 {
         rest = skip_blanks(rest);
         let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
         rest = rest.get(end..).unwrap_or_default();
     }
     let comment = skip_blanks(rest);
-    (line.get(..line.len() - comment.len()).unwrap_or(line), comment)
+    (
+        line.get(..line.len() - comment.len()).unwrap_or(line),
+        comment,
+    )
 }
 
 /// Whether a line is short enough and has nothing that sshd or a terminal would trip over.
@@ -288,7 +373,10 @@ pub fn check_text(text: &str) -> Result<(), BadLine> {
         return Err(BadLine::ByteOrderMark);
     }
     // Tabs are judged where they stand. Invisible characters that reorder what a person sees are control characters too.
-    match text.chars().find(|c| c.is_control() && *c != '\t' || is_hidden(*c)) {
+    match text
+        .chars()
+        .find(|c| c.is_control() && *c != '\t' || is_hidden(*c))
+    {
         Some(control) => Err(BadLine::Control(control.into())),
         None => Ok(()),
     }

@@ -22,7 +22,9 @@ pub enum Weakness {
     #[error("its Ed25519 point has a small order, so that anybody can sign for it")]
     SmallOrder,
     /// The point itself, or its negative.
-    #[error("its point is the curve's base point, so that its private key is 1 and anybody can sign for it")]
+    #[error(
+        "its point is the curve's base point, so that its private key is 1 and anybody can sign for it"
+    )]
     BasePoint,
     /// RFC 8032 has one encoding for each point.
     #[error("its Ed25519 point is not encoded as RFC 8032 demands")]
@@ -65,15 +67,21 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
         "ssh-mldsa44-ed25519" | "ssh-mldsa44-ed25519@openssh.com" => check_composite(first),
         "ecdsa-sha2-nistp256" | "sk-ecdsa-sha2-nistp256@openssh.com" => {
             let base = p256::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p256::PublicKey::from_sec1_bytes(point).is_ok())
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+                p256::PublicKey::from_sec1_bytes(point).is_ok()
+            })
         }
         "ecdsa-sha2-nistp384" => {
             let base = p384::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p384::PublicKey::from_sec1_bytes(point).is_ok())
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+                p384::PublicKey::from_sec1_bytes(point).is_ok()
+            })
         }
         "ecdsa-sha2-nistp521" => {
             let base = p521::AffinePoint::GENERATOR.to_encoded_point(false);
-            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| p521::PublicKey::from_sec1_bytes(point).is_ok())
+            check_ecdsa(second, base.x().map(|x| x.as_slice()), |point| {
+                p521::PublicKey::from_sec1_bytes(point).is_ok()
+            })
         }
         _ => Ok(()),
     }
@@ -81,12 +89,24 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
 
 /// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them. `base` is the x coordinate
 /// of the curve's base point, which its negative has too.
-fn check_ecdsa(point: &[u8], base: Option<&[u8]>, is_on_curve: fn(&[u8]) -> bool) -> Result<(), Weakness> {
+fn check_ecdsa(
+    point: &[u8],
+    base: Option<&[u8]>,
+    is_on_curve: fn(&[u8]) -> bool,
+) -> Result<(), Weakness> {
     if point.first() != Some(&4) || !is_on_curve(point) {
         return Err(Weakness::NotOnCurve);
     }
-    let is_base = base.is_some_and(|base| point.get(1..).is_some_and(|x_and_y| x_and_y.starts_with(base)));
-    if is_base { Err(Weakness::BasePoint) } else { Ok(()) }
+    let is_base = base.is_some_and(|base| {
+        point
+            .get(1..)
+            .is_some_and(|x_and_y| x_and_y.starts_with(base))
+    });
+    if is_base {
+        Err(Weakness::BasePoint)
+    } else {
+        Ok(())
+    }
 }
 
 fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
@@ -99,13 +119,19 @@ fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
         return Err(Weakness::Encoding);
     }
     let is_base = decoded == ED25519_BASEPOINT_POINT || -decoded == ED25519_BASEPOINT_POINT;
-    if is_base { Err(Weakness::BasePoint) } else { Ok(()) }
+    if is_base {
+        Err(Weakness::BasePoint)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the y coordinate, little-endian below the sign bit, is smaller than the field's prime 2^255 - 19.
 fn is_reduced(point: &[u8]) -> bool {
     match point {
-        [low, middle @ .., high] => *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff),
+        [low, middle @ .., high] => {
+            *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+        }
         _ => false,
     }
 }
@@ -133,7 +159,11 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
     if exponent.last().is_none_or(|low| low % 2 == 0) {
         return Err(Weakness::ExponentEven);
     }
-    let most = if modulus.len() > LARGE_MODULUS { MAX_EXPONENT_OF_LARGE } else { MAX_EXPONENT };
+    let most = if modulus.len() > LARGE_MODULUS {
+        MAX_EXPONENT_OF_LARGE
+    } else {
+        MAX_EXPONENT
+    };
     if exponent.len() > most {
         return Err(Weakness::ExponentLarge);
     }
@@ -154,28 +184,42 @@ const MOST_FACTOR: u32 = 1 << 12;
 fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
     let words: Vec<u32> = modulus.rchunks(4).rev().map(big_endian).collect();
     let mut is_square = true;
-    for prime in (3..MOST_FACTOR).step_by(2).filter(|number| is_prime(*number)) {
+    for prime in (3..MOST_FACTOR)
+        .step_by(2)
+        .filter(|number| is_prime(*number))
+    {
         let remainder = remainder(&words, prime);
         if remainder == 0 {
             return Err(Weakness::SmallFactor(prime));
         }
         is_square = is_square && is_square_modulo(remainder, prime);
     }
-    if is_square { Err(Weakness::Square) } else { Ok(()) }
+    if is_square {
+        Err(Weakness::Square)
+    } else {
+        Ok(())
+    }
 }
 
 fn big_endian(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }
 
 fn remainder(words: &[u32], divisor: u32) -> u32 {
     let divisor = u64::from(divisor);
-    let rest = words.iter().fold(0, |rest, word| (rest << 32 | u64::from(*word)) % divisor);
+    let rest = words
+        .iter()
+        .fold(0, |rest, word| (rest << 32 | u64::from(*word)) % divisor);
     u32::try_from(rest).unwrap_or_default()
 }
 
 fn is_prime(odd: u32) -> bool {
-    (3..).step_by(2).take_while(|factor| factor * factor <= odd).all(|factor| !odd.is_multiple_of(factor))
+    (3..)
+        .step_by(2)
+        .take_while(|factor| factor * factor <= odd)
+        .all(|factor| !odd.is_multiple_of(factor))
 }
 
 /// Euler's criterion.
@@ -193,5 +237,7 @@ fn is_square_modulo(number: u32, prime: u32) -> bool {
 
 /// Sixteen equal bytes in a row: one chance in 2^109 for a random modulus of 16,384 bits.
 fn repeats(bytes: &[u8]) -> bool {
-    bytes.chunk_by(|one, next| one == next).any(|run| run.len() >= 16)
+    bytes
+        .chunk_by(|one, next| one == next)
+        .any(|run| run.len() >= 16)
 }

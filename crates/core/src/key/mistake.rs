@@ -28,16 +28,24 @@ pub enum Mistake {
     )]
     X509,
     /// A key of another program.
-    #[error("this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP key")]
+    #[error(
+        "this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP key"
+    )]
     Pgp,
     /// Only JSON documents are signed.
-    #[error("this is an SSH signature; only a JSON document can be signed, and its signature stands behind it")]
+    #[error(
+        "this is an SSH signature; only a JSON document can be signed, and its signature stands behind it"
+    )]
     Signature,
     /// Any other PEM block.
-    #[error("this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f KEY` prints")]
+    #[error(
+        "this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f KEY` prints"
+    )]
     OtherPem,
     /// A key that an editor or a terminal has wrapped.
-    #[error("this looks like a part of a key that was broken over several lines; write each key in one line")]
+    #[error(
+        "this looks like a part of a key that was broken over several lines; write each key in one line"
+    )]
     Part,
     /// A line of another file.
     #[error(
@@ -52,16 +60,22 @@ pub enum Mistake {
     )]
     UserAndType(String, String),
     /// Numbers alone.
-    #[error("this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`")]
+    #[error(
+        "this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`"
+    )]
     Ssh1,
     /// What `ssh-keygen -l` prints.
-    #[error("this is a fingerprint, from which no key can be made; publish the line in the key's .pub file")]
+    #[error(
+        "this is a fingerprint, from which no key can be made; publish the line in the key's .pub file"
+    )]
     Fingerprint,
     /// What `ssh-keygen -t` calls a type.
     #[error("{0:?} is not how a key type is written here; write {1} before the same base64")]
     ShortType(String, String),
     /// A list of YAML or Markdown.
-    #[error("the line begins with a dash, as a list in YAML does; begin it with the key type, or with options")]
+    #[error(
+        "the line begins with a dash, as a list in YAML does; begin it with the key type, or with options"
+    )]
     ListItem,
     /// A quote that sshd takes for the end of the value.
     #[error("a quote inside an option's value must be written \\\", or the value ends there")]
@@ -76,7 +90,9 @@ pub enum Mistake {
     )]
     Between(String),
     /// sshd takes what follows the blank for the key type.
-    #[error("a blank stands between the options; sshd takes it for their end, so write them like restrict,pty")]
+    #[error(
+        "a blank stands between the options; sshd takes it for their end, so write them like restrict,pty"
+    )]
     BlankInOptions,
 }
 
@@ -97,7 +113,9 @@ impl Mistake {
         if first.starts_with("@cert-authority") || first.starts_with("@revoked") {
             return Some(Self::HostOrPrincipal(brief(first)));
         }
-        if let Some((_, kind)) = first.rsplit_once(':').filter(|(_, kind)| looks_like_type(kind))
+        if let Some((_, kind)) = first
+            .rsplit_once(':')
+            .filter(|(_, kind)| looks_like_type(kind))
             && !first.contains(['"', '='])
         {
             return Some(Self::UserAndType(brief(first), brief(kind)));
@@ -120,7 +138,10 @@ impl Mistake {
         let lower = first.to_ascii_lowercase();
         let is_type = short.contains(&lower.as_str()) || looks_like_type(&lower) && first != lower;
         if let Some(key) = KeyBlob::recognise(second.as_bytes()).filter(|_| is_type) {
-            return Some(Self::ShortType(brief(first), plain(&cut(key.kind(), 64), '?')));
+            return Some(Self::ShortType(
+                brief(first),
+                plain(&cut(key.kind(), 64), '?'),
+            ));
         }
         if first.len() >= SHORTEST_PART && is_base64(first) {
             return Some(Self::Part);
@@ -133,7 +154,11 @@ impl Mistake {
         if options.contains("=\"") && word.contains('"') && !word.contains("=\"") {
             return Some(Self::InnerQuote);
         }
-        let name = word.split(['=', ',']).next().unwrap_or_default().to_ascii_lowercase();
+        let name = word
+            .split(['=', ','])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let is_option = options.ends_with(',') || word.starts_with(',') || is_option_name(&name);
         if word.is_empty() {
             return None;
@@ -154,11 +179,23 @@ impl Mistake {
 
     /// What a text is that begins as the blocks of other programs do.
     pub(super) fn find_block(text: &str) -> Option<Self> {
-        let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| text.starts_with(beginning));
-        if begins(&["---- BEGIN SSH2 ", "---- END SSH2 ", "Comment:", "Subject:", "x-command:"]) {
+        let begins = |beginnings: &[&str]| {
+            beginnings
+                .iter()
+                .any(|beginning| text.starts_with(beginning))
+        };
+        if begins(&[
+            "---- BEGIN SSH2 ",
+            "---- END SSH2 ",
+            "Comment:",
+            "Subject:",
+            "x-command:",
+        ]) {
             return Some(Self::Rfc4716);
         }
-        let label = text.strip_prefix("-----BEGIN ").or_else(|| text.strip_prefix("-----END "))?;
+        let label = text
+            .strip_prefix("-----BEGIN ")
+            .or_else(|| text.strip_prefix("-----END "))?;
         let label = label.split("-----").next().unwrap_or_default();
         Some(match label {
             "PUBLIC KEY" => Self::Pem("PKCS8"),
@@ -172,5 +209,6 @@ impl Mistake {
 }
 
 fn is_base64(word: &str) -> bool {
-    word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+    word.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
 }

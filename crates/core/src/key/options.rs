@@ -11,12 +11,27 @@ use thiserror::Error;
 use super::time::Expiry;
 
 /// Options without a value that may carry `no-` before them.
-const SWITCHES: [&str; 7] =
-    ["port-forwarding", "agent-forwarding", "x11-forwarding", "pty", "user-rc", "touch-required", "verify-required"];
+const SWITCHES: [&str; 7] = [
+    "port-forwarding",
+    "agent-forwarding",
+    "x11-forwarding",
+    "pty",
+    "user-rc",
+    "touch-required",
+    "verify-required",
+];
 /// Options without a value that sshd knows in one sense only.
 const FLAGS: [&str; 2] = ["restrict", "cert-authority"];
-const VALUED: [&str; 8] =
-    ["command", "environment", "expiry-time", "from", "permitlisten", "permitopen", "principals", "tunnel"];
+const VALUED: [&str; 8] = [
+    "command",
+    "environment",
+    "expiry-time",
+    "from",
+    "permitlisten",
+    "permitopen",
+    "principals",
+    "tunnel",
+];
 
 /// One option in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,7 +66,9 @@ pub enum BadOption {
     #[error("option {0} needs a value in double quotes")]
     Unquoted(String),
     /// The value ends before its text does.
-    #[error("option {0} goes on behind its closing quote; a quote inside its value must be written \\\"")]
+    #[error(
+        "option {0} goes on behind its closing quote; a quote inside its value must be written \\\""
+    )]
     AfterQuote(String),
     /// The value breaks the option's grammar.
     #[error("option {name}: {fault}")]
@@ -86,7 +103,9 @@ impl KeyOption {
         let name = word.to_ascii_lowercase();
         let flag = FLAGS.contains(&name.as_str())
             || SWITCHES.contains(&name.as_str())
-            || name.strip_prefix("no-").is_some_and(|base| SWITCHES.contains(&base));
+            || name
+                .strip_prefix("no-")
+                .is_some_and(|base| SWITCHES.contains(&base));
         if flag {
             return match rest.chars().next() {
                 None | Some(',') => Ok((Self { name, value: None }, rest)),
@@ -102,8 +121,17 @@ impl KeyOption {
         if !rest.is_empty() && !rest.starts_with(',') {
             return Err(BadOption::AfterQuote(name));
         }
-        check_value(&name, &value).map_err(|fault| BadOption::Value { name: name.clone(), fault })?;
-        Ok((Self { name, value: Some(value) }, rest))
+        check_value(&name, &value).map_err(|fault| BadOption::Value {
+            name: name.clone(),
+            fault,
+        })?;
+        Ok((
+            Self {
+                name,
+                value: Some(value),
+            },
+            rest,
+        ))
     }
 }
 
@@ -131,7 +159,11 @@ impl OptionList {
         }
         // More than enough for what people write; commas inside a value count too.
         let commas = text.bytes().filter(|b| *b == b',').count();
-        let mut options = Vec::with_capacity(if text.is_empty() { 0 } else { 1 + commas.min(15) });
+        let mut options = Vec::with_capacity(if text.is_empty() {
+            0
+        } else {
+            1 + commas.min(15)
+        });
         let mut rest = text;
         while !rest.is_empty() {
             if let Some(after_comma) = rest.strip_prefix(',') {
@@ -161,7 +193,8 @@ impl OptionList {
     pub fn from_single(options: &[String]) -> Result<Self, BadOption> {
         for option in options {
             match Self::parse(option) {
-                Ok(list) if list.0.len() == 1 && !option.starts_with(',') && !option.ends_with(',') => {}
+                Ok(list)
+                    if list.0.len() == 1 && !option.starts_with(',') && !option.ends_with(',') => {}
                 Ok(_) => return Err(BadOption::NotOne(option.clone())),
                 // Alone it means nothing; the whole list is judged below.
                 Err(BadOption::Value { name, .. }) if name == "principals" => {}
@@ -185,11 +218,14 @@ impl OptionList {
                     }
                 }
                 OptionPolicy::Restricting => match name {
-                    "restrict" | "from" | "command" | "expiry-time" | "permitopen" | "permitlisten"
-                    | "verify-required" => {}
+                    "restrict" | "from" | "command" | "expiry-time" | "permitopen"
+                    | "permitlisten" | "verify-required" => {}
                     _ if any_no => {}
-                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding" | "user-rc" if restricted => {}
-                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding" | "user-rc" => {
+                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding"
+                    | "user-rc"
+                        if restricted => {}
+                    "pty" | "agent-forwarding" | "port-forwarding" | "x11-forwarding"
+                    | "user-rc" => {
                         return Err(BadOption::NeedsRestrict(name.to_owned()));
                     }
                     _ => return Err(BadOption::NotAllowed(name.to_owned())),
@@ -202,7 +238,9 @@ impl OptionList {
     /// Takes the `expiry-time` options out. A line may have several; sshd lets the earliest win.
     pub fn take_expiries(&mut self) -> Vec<Expiry> {
         let expiries = self.0.iter().filter(|option| option.name == "expiry-time");
-        let expiries = expiries.filter_map(|option| Expiry::parse(option.value.as_deref()?)).collect();
+        let expiries = expiries
+            .filter_map(|option| Expiry::parse(option.value.as_deref()?))
+            .collect();
         self.0.retain(|option| option.name != "expiry-time");
         expiries
     }
@@ -210,7 +248,8 @@ impl OptionList {
     /// How many bytes they have when they are written.
     pub fn written_len(&self) -> usize {
         let value_len = |value: &String| value.len() + value.matches('"').count() + r#"="""#.len();
-        let option_len = |option: &KeyOption| option.name.len() + option.value.as_ref().map_or(0, value_len);
+        let option_len =
+            |option: &KeyOption| option.name.len() + option.value.as_ref().map_or(0, value_len);
         let commas = self.0.len().saturating_sub(1);
         self.0.iter().map(option_len).sum::<usize>() + commas
     }
@@ -254,7 +293,10 @@ pub fn is_option_name(name: &str) -> bool {
 /// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows the closing quote.
 pub fn dequote(text: &str) -> Option<(String, &str)> {
     let mut quotes = text.match_indices('"').map(|(at, _)| at);
-    let end = quotes.find(|at| text.get(..*at).is_some_and(|before| !before.ends_with('\\')))?;
+    let end = quotes.find(|at| {
+        text.get(..*at)
+            .is_some_and(|before| !before.ends_with('\\'))
+    })?;
     let (quoted, rest) = text.split_at_checked(end)?;
     let mut value = String::with_capacity(quoted.len());
     for (at, part) in quoted.split("\\\"").enumerate() {
@@ -269,14 +311,19 @@ pub fn dequote(text: &str) -> Option<(String, &str)> {
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
         // As with a bad pattern, such a key would count and never open.
-        "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => {
-            Err("only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else")
-        }
+        "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => Err(
+            "only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else",
+        ),
         "from" => value.split(',').try_for_each(check_from),
-        "expiry-time" => Expiry::parse(value).map(drop).ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+        "expiry-time" => Expiry::parse(value)
+            .map(drop)
+            .ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
         "environment" => match value.split_once('=') {
             Some((variable, _))
-                if !variable.is_empty() && variable.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
+                if !variable.is_empty()
+                    && variable
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
             {
                 Ok(())
             }
@@ -287,7 +334,9 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
         "permitlisten" => check_port(value),
         "tunnel" if value.eq_ignore_ascii_case("any") => Ok(()),
         "tunnel" => match value.parse::<u32>() {
-            Ok(device) if device <= 0x7fff_fffd && value.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
+            Ok(device) if device <= 0x7fff_fffd && value.bytes().all(|b| b.is_ascii_digit()) => {
+                Ok(())
+            }
             _ => Err("must be a device number or any"),
         },
         _ => Ok(()),
@@ -300,7 +349,11 @@ fn check_from(pattern: &str) -> Result<(), &'static str> {
     let Some((address, length)) = pattern.split_once('/') else {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:*?%[]".contains(&b);
         let good = !pattern.is_empty() && pattern.bytes().all(plain);
-        return if good { Ok(()) } else { Err("must be a list of host patterns and networks without blanks") };
+        return if good {
+            Ok(())
+        } else {
+            Err("must be a list of host patterns and networks without blanks")
+        };
     };
     let host_bits = match (address.parse::<IpAddr>(), length.parse::<u32>()) {
         (Ok(IpAddr::V4(address)), Ok(length @ 0..=32)) => {
@@ -311,7 +364,11 @@ fn check_from(pattern: &str) -> Result<(), &'static str> {
         }
         _ => return Err("holds a network that is none: write ADDRESS/BITS"),
     };
-    if host_bits { Err("holds a network with host bits set, which sshd takes for an error") } else { Ok(()) }
+    if host_bits {
+        Err("holds a network with host bits set, which sshd takes for an error")
+    } else {
+        Ok(())
+    }
 }
 
 /// `host:port`, `[address]:port` or with `*` for either.

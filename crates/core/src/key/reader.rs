@@ -7,18 +7,23 @@ impl<'a> Reader<'a> {
     /// A field of bytes behind its length.
     pub fn string(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
-        let (string, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let (string, rest) =
+            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         self.0 = rest;
         Some(string)
     }
 
     /// A field that is UTF-8.
     pub fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.string()?).ok().filter(|text| !text.is_empty() && text.len() <= 256)
+        std::str::from_utf8(self.string()?)
+            .ok()
+            .filter(|text| !text.is_empty() && text.len() <= 256)
     }
 
     pub(super) fn fixed(&mut self, length: usize) -> Option<Vec<u8>> {
-        self.string().filter(|s| s.len() == length).map(<[u8]>::to_vec)
+        self.string()
+            .filter(|s| s.len() == length)
+            .map(<[u8]>::to_vec)
     }
 
     /// A positive integer, with exactly the one leading zero that keeps it positive.
@@ -39,5 +44,9 @@ impl<'a> Reader<'a> {
 
 /// A positive integer without its leading zeros.
 pub(super) fn digits(mpint: &[u8]) -> &[u8] {
-    mpint.iter().position(|b| *b != 0).and_then(|at| mpint.get(at..)).unwrap_or_default()
+    mpint
+        .iter()
+        .position(|b| *b != 0)
+        .and_then(|at| mpint.get(at..))
+        .unwrap_or_default()
 }

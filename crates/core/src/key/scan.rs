@@ -11,12 +11,16 @@ pub fn cut_options(text: &str) -> Option<(&str, &str)> {
 
 /// The first word and what follows it.
 pub fn cut_word(text: &str) -> (&str, &str) {
-    text.split_once(BLANKS).map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(BLANKS)))
+    text.split_once(BLANKS).map_or((text, ""), |(word, rest)| {
+        (word, rest.trim_start_matches(BLANKS))
+    })
 }
 
 /// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
 pub fn looks_like_type(word: &str) -> bool {
-    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"].iter().any(|prefix| word.starts_with(prefix));
+    let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"]
+        .iter()
+        .any(|prefix| word.starts_with(prefix));
     prefixed && !word.contains(['"', '=', ','])
 }
 
@@ -40,5 +44,8 @@ pub(super) fn is_blank(byte: u8) -> bool {
 }
 
 pub(super) fn skip_blanks(line: &[u8]) -> &[u8] {
-    line.iter().position(|b| !is_blank(*b)).and_then(|at| line.get(at..)).unwrap_or_default()
+    line.iter()
+        .position(|b| !is_blank(*b))
+        .and_then(|at| line.get(at..))
+        .unwrap_or_default()
 }

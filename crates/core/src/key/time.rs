@@ -16,12 +16,18 @@ impl Expiry {
     /// sshd's `parse_absolute_time`: 8, 12 or 14 digits; `Z` (or `UTC`) after them means UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let upper = text.to_ascii_uppercase();
-        let local = upper.strip_suffix('Z').or_else(|| upper.strip_suffix("UTC"));
+        let local = upper
+            .strip_suffix('Z')
+            .or_else(|| upper.strip_suffix("UTC"));
         let digits = local.unwrap_or(&upper);
         if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let field = |from: usize, to: usize| digits.get(from..to).map_or(Some(0), |d| d.parse::<i16>().ok());
+        let field = |from: usize, to: usize| {
+            digits
+                .get(from..to)
+                .map_or(Some(0), |d| d.parse::<i16>().ok())
+        };
         let small = |from, to| field(from, to).and_then(|n| i8::try_from(n).ok());
         let time = civil::DateTime::new(
             field(0, 4)?,
@@ -32,13 +38,20 @@ impl Expiry {
             small(12, 14)?,
             0,
         );
-        Some(Self { time: time.ok()?, utc: local.is_some() })
+        Some(Self {
+            time: time.ok()?,
+            utc: local.is_some(),
+        })
     }
 
     /// The instant that is meant; local times are standard times, as OpenSSH's `mktime` takes them.
     pub fn instant(self, zone: &TimeZone) -> Option<Timestamp> {
         let utc = Offset::UTC.to_timestamp(self.time).ok()?;
-        if self.utc { Some(utc) } else { standard_offset(zone, utc).to_timestamp(self.time).ok() }
+        if self.utc {
+            Some(utc)
+        } else {
+            standard_offset(zone, utc).to_timestamp(self.time).ok()
+        }
     }
 }
 
@@ -48,6 +61,15 @@ pub fn standard_offset(zone: &TimeZone, at: Timestamp) -> Offset {
     if !here.dst().is_dst() {
         return here.offset();
     }
-    let before = zone.preceding(at).find(|t| !t.dst().is_dst()).map(|t| t.offset());
-    before.or_else(|| zone.following(at).find(|t| !t.dst().is_dst()).map(|t| t.offset())).unwrap_or(here.offset())
+    let before = zone
+        .preceding(at)
+        .find(|t| !t.dst().is_dst())
+        .map(|t| t.offset());
+    before
+        .or_else(|| {
+            zone.following(at)
+                .find(|t| !t.dst().is_dst())
+                .map(|t| t.offset())
+        })
+        .unwrap_or(here.offset())
 }

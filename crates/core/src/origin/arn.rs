@@ -14,11 +14,16 @@ impl<'a> Arn<'a> {
         let rest = text.strip_prefix("arn:")?;
         let mut parts = rest.splitn(5, ':');
         let mut part = || parts.next().unwrap_or_default();
-        let (partition, named, region, account, resource) = (part(), part(), part(), part(), part());
+        let (partition, named, region, account, resource) =
+            (part(), part(), part(), part(), part());
         let all = |text: &str, good: fn(char) -> bool| !text.is_empty() && text.chars().all(good);
-        let in_partition = partition.strip_prefix("aws").is_some_and(|rest| rest.is_empty() || all(rest, in_region));
+        let in_partition = partition
+            .strip_prefix("aws")
+            .is_some_and(|rest| rest.is_empty() || all(rest, in_region));
         Some(if !in_partition {
-            Err(format!("{partition:?} is no partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"))
+            Err(format!(
+                "{partition:?} is no partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"
+            ))
         } else if named != service {
             Err(format!("that is an ARN of {named:?}, not of {service}"))
         } else if !is_region(region) {
@@ -47,15 +52,27 @@ mod tests {
     #[test]
     fn an_arn_tells_its_region_and_resource_and_a_bad_one_its_fault() {
         let good = "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:prod/ssh:x-AbC123";
-        let arn = Arn { region: "cn-north-1", resource: "secret:prod/ssh:x-AbC123" };
+        let arn = Arn {
+            region: "cn-north-1",
+            resource: "secret:prod/ssh:x-AbC123",
+        };
         assert_eq!(Arn::parse(good, "secretsmanager"), Some(Ok(arn)));
         assert_eq!(Arn::parse("prod/arn:aws", "ssm"), None);
         for (bad, fault) in [
             ("arn:", "no partition"),
-            ("arn:evil.example:ssm:eu-west-1:123456789012:parameter/x", "no partition"),
-            ("arn:aws:secretsmanager:eu-west-1:123456789012:secret:x", "not of ssm"),
+            (
+                "arn:evil.example:ssm:eu-west-1:123456789012:parameter/x",
+                "no partition",
+            ),
+            (
+                "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x",
+                "not of ssm",
+            ),
             ("arn:aws:ssm::123456789012:parameter/x", "no region"),
-            ("arn:aws:ssm:evil.example:123456789012:parameter/x", "no region"),
+            (
+                "arn:aws:ssm:evil.example:123456789012:parameter/x",
+                "no region",
+            ),
             ("arn:aws:ssm:eu-west-1:12345678901:parameter/x", "12 digits"),
             ("arn:aws:ssm:eu-west-1:*:parameter/x", "12 digits"),
         ] {

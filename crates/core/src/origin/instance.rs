@@ -46,6 +46,8 @@ impl Instance {
 }
 
 fn is_instance_id(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("i-") else { return false };
+    let Some(rest) = text.strip_prefix("i-") else {
+        return false;
+    };
     (1..=32).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
 }

@@ -45,7 +45,13 @@ pub struct Part {
 /// Never the bytes.
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Part({:?}, {:?}, {} bytes)", self.version, self.created, self.bytes.len())
+        write!(
+            f,
+            "Part({:?}, {:?}, {} bytes)",
+            self.version,
+            self.created,
+            self.bytes.len()
+        )
     }
 }
 
@@ -60,7 +66,10 @@ pub struct Versions {
 
 impl From<Version> for Versions {
     fn from(current: Version) -> Self {
-        Self { current, further: BTreeMap::new() }
+        Self {
+            current,
+            further: BTreeMap::new(),
+        }
     }
 }
 
@@ -81,13 +90,24 @@ pub enum Fetched {
 impl Fetched {
     /// The answer of a source that has one document.
     pub fn document(bytes: Vec<u8>, version: Version) -> Self {
-        let current = Part { version, created: None, bytes: Zeroizing::new(bytes) };
-        Self::Documents { current, further: BTreeMap::new() }
+        let current = Part {
+            version,
+            created: None,
+            bytes: Zeroizing::new(bytes),
+        };
+        Self::Documents {
+            current,
+            further: BTreeMap::new(),
+        }
     }
 }
 
 /// The seam to the network: one call is one complete answer or one classed error, within bounded time.
 pub trait Fetch {
     /// Fetches what `url` names; with `known`, only if it differs from those versions.
-    fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> impl Future<Output = Result<Fetched, FetchError>>;
+    fn fetch(
+        &self,
+        url: &SourceUrl,
+        known: Option<&Versions>,
+    ) -> impl Future<Output = Result<Fetched, FetchError>>;
 }

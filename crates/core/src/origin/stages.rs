@@ -14,22 +14,42 @@ pub struct Read {
 }
 
 /// Puts the stages together; `further` has only those that a version with a value bears.
-pub fn together(current: Part, further: BTreeMap<Stage, Read>, known: Option<&Versions>) -> Fetched {
+pub fn together(
+    current: Part,
+    further: BTreeMap<Stage, Read>,
+    known: Option<&Versions>,
+) -> Fetched {
     let mut documents: BTreeMap<Stage, Part> = BTreeMap::new();
     for (stage, read) in further {
         // A finished rotation leaves AWSPENDING where it was. As long as that version is current too it is one document;
         // once it is AWSPREVIOUS it was current and is no more, and must not stay in force as what is yet to come.
-        let over = stage == Stage::Pending && read.labels.iter().any(|label| *label == Stage::Previous.to_string());
-        let twice = documents.values().chain([&current]).any(|other| other.version == read.part.version);
+        let over = stage == Stage::Pending
+            && read
+                .labels
+                .iter()
+                .any(|label| *label == Stage::Previous.to_string());
+        let twice = documents
+            .values()
+            .chain([&current])
+            .any(|other| other.version == read.part.version);
         if !over && !twice {
             documents.insert(stage, read.part);
         }
     }
-    let further = documents.iter().map(|(stage, part)| (*stage, part.version.clone())).collect();
-    let versions = Versions { current: current.version.clone(), further };
+    let further = documents
+        .iter()
+        .map(|(stage, part)| (*stage, part.version.clone()))
+        .collect();
+    let versions = Versions {
+        current: current.version.clone(),
+        further,
+    };
     match known {
         Some(known) if *known == versions => Fetched::Unchanged,
-        _ => Fetched::Documents { current, further: documents },
+        _ => Fetched::Documents {
+            current,
+            further: documents,
+        },
     }
 }
 
@@ -42,15 +62,28 @@ mod tests {
     use Stage::{Pending, Previous};
 
     fn part(version: &str) -> Part {
-        let version = Version { label: version.to_owned(), token: version.to_owned() };
-        Part { version, created: None, bytes: Zeroizing::new(Vec::new()) }
+        let version = Version {
+            label: version.to_owned(),
+            token: version.to_owned(),
+        };
+        Part {
+            version,
+            created: None,
+            bytes: Zeroizing::new(Vec::new()),
+        }
     }
 
     /// The stages and versions that are in force when `current` and `further` (version, other labels) were read.
     fn in_force(current: &str, further: &[(Stage, &str, &[Stage])]) -> Vec<(Stage, String)> {
         let read = |(stage, version, others): &(Stage, &str, &[Stage])| {
             let labels = others.iter().chain([stage]).map(Stage::to_string).collect();
-            (*stage, Read { part: part(version), labels })
+            (
+                *stage,
+                Read {
+                    part: part(version),
+                    labels,
+                },
+            )
         };
         match together(part(current), further.iter().map(read).collect(), None) {
             Fetched::Documents { current, further } => std::iter::once((Stage::Current, current))
@@ -62,17 +95,29 @@ mod tests {
     }
 
     fn named(stages: &[(Stage, &str)]) -> Vec<(Stage, String)> {
-        stages.iter().map(|(stage, version)| (*stage, (*version).to_owned())).collect()
+        stages
+            .iter()
+            .map(|(stage, version)| (*stage, (*version).to_owned()))
+            .collect()
     }
 
     #[test]
     fn the_documents_of_all_stages_are_in_force_together_each_version_once() {
         let current = (Stage::Current, "v2");
         assert_eq!(in_force("v2", &[]), named(&[current]));
-        assert_eq!(in_force("v2", &[(Pending, "v3", &[])]), named(&[current, (Pending, "v3")]));
-        assert_eq!(in_force("v2", &[(Pending, "v2", &[Stage::Current])]), named(&[current]));
+        assert_eq!(
+            in_force("v2", &[(Pending, "v3", &[])]),
+            named(&[current, (Pending, "v3")])
+        );
+        assert_eq!(
+            in_force("v2", &[(Pending, "v2", &[Stage::Current])]),
+            named(&[current])
+        );
         let all: [(Stage, &str, &[Stage]); 2] = [(Pending, "v3", &[]), (Previous, "v1", &[])];
-        assert_eq!(in_force("v2", &all), named(&[current, (Pending, "v3"), (Previous, "v1")]));
+        assert_eq!(
+            in_force("v2", &all),
+            named(&[current, (Pending, "v3"), (Previous, "v1")])
+        );
     }
 
     #[test]
@@ -80,19 +125,43 @@ mod tests {
         let left: [(Stage, &str, &[Stage]); 1] = [(Pending, "v2", &[Previous])];
         assert_eq!(in_force("v3", &left), named(&[(Stage::Current, "v3")]));
         // Where the previous document is wanted, it is wanted as that.
-        let both: [(Stage, &str, &[Stage]); 2] = [(Pending, "v2", &[Previous]), (Previous, "v2", &[Pending])];
-        assert_eq!(in_force("v3", &both), named(&[(Stage::Current, "v3"), (Previous, "v2")]));
+        let both: [(Stage, &str, &[Stage]); 2] =
+            [(Pending, "v2", &[Previous]), (Previous, "v2", &[Pending])];
+        assert_eq!(
+            in_force("v3", &both),
+            named(&[(Stage::Current, "v3"), (Previous, "v2")])
+        );
     }
 
     #[test]
     fn what_is_known_in_every_stage_is_unchanged() {
-        let known = Versions { current: part("v1").version, further: [(Pending, part("v2").version)].into() };
-        let pending = |version| BTreeMap::from([(Pending, Read { part: part(version), labels: Vec::new() })]);
-        assert_eq!(together(part("v1"), pending("v2"), Some(&known)), Fetched::Unchanged);
-        for (current, further) in
-            [("v2", pending("v2")), ("v1", pending("v3")), ("v1", BTreeMap::new()), ("v3", pending("v2"))]
-        {
-            assert_ne!(together(part(current), further, Some(&known)), Fetched::Unchanged);
+        let known = Versions {
+            current: part("v1").version,
+            further: [(Pending, part("v2").version)].into(),
+        };
+        let pending = |version| {
+            BTreeMap::from([(
+                Pending,
+                Read {
+                    part: part(version),
+                    labels: Vec::new(),
+                },
+            )])
+        };
+        assert_eq!(
+            together(part("v1"), pending("v2"), Some(&known)),
+            Fetched::Unchanged
+        );
+        for (current, further) in [
+            ("v2", pending("v2")),
+            ("v1", pending("v3")),
+            ("v1", BTreeMap::new()),
+            ("v3", pending("v2")),
+        ] {
+            assert_ne!(
+                together(part(current), further, Some(&known)),
+                Fetched::Unchanged
+            );
         }
     }
 }

@@ -15,11 +15,21 @@ mod parse;
 
 /// What a name may show as it is in a canonical URL: RFC 3986's unreserved characters, the slash, and a few that
 /// keys are full of and that mean nothing before the query.
-const IN_PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'=').remove(b':');
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'=')
+    .remove(b':');
 /// The same for secrets and parameters, with all that their names may have.
 const IN_NAME: &AsciiSet = &IN_PATH.remove(b'+').remove(b'@');
-const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Where a key set is published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +81,10 @@ pub struct BadSourceUrl {
 impl SourceUrl {
     /// Parses a source URL. Names are percent-decoded once; unknown query parameters are errors.
     pub fn parse(url: &str) -> Result<Self, BadSourceUrl> {
-        parse::parse(url).map_err(|fault| BadSourceUrl { url: url.to_owned(), fault })
+        parse::parse(url).map_err(|fault| BadSourceUrl {
+            url: url.to_owned(),
+            fault,
+        })
     }
 
     /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to. Another field of a secret
@@ -82,17 +95,24 @@ impl SourceUrl {
                 // `file://x` would read as a host: any number of leading slashes is one.
                 let path = path.as_os_str().as_bytes();
                 let leading = path.iter().take_while(|&&byte| byte == b'/').count();
-                format!("file:/{}", percent_encode(path.get(leading..).unwrap_or_default(), IN_PATH))
+                format!(
+                    "file:/{}",
+                    percent_encode(path.get(leading..).unwrap_or_default(), IN_PATH)
+                )
             }
             Self::S3 { bucket, key, .. } => {
-                let [bucket, key] = [bucket, key].map(|name| percent_encode(name.as_bytes(), IN_PATH));
+                let [bucket, key] =
+                    [bucket, key].map(|name| percent_encode(name.as_bytes(), IN_PATH));
                 format!("s3://{bucket}/{key}")
             }
             Self::Secret { id, field, .. } => {
                 let id = percent_encode(id.as_bytes(), IN_NAME);
                 match field {
                     Some(field) => {
-                        format!("secretsmanager:{id}?field={}", percent_encode(field.as_bytes(), IN_QUERY))
+                        format!(
+                            "secretsmanager:{id}?field={}",
+                            percent_encode(field.as_bytes(), IN_QUERY)
+                        )
                     }
                     None => format!("secretsmanager:{id}"),
                 }
@@ -116,7 +136,9 @@ impl SourceUrl {
     pub fn stages(&self) -> BTreeSet<Stage> {
         match self {
             Self::Secret { stages, .. } => stages.clone(),
-            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => BTreeSet::from([Stage::Current]),
+            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => {
+                BTreeSet::from([Stage::Current])
+            }
         }
     }
 
@@ -129,18 +151,30 @@ impl SourceUrl {
     }
 
     fn query(&self) -> Vec<String> {
-        let encoded = |name: &str, value: &str| format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY));
+        let encoded = |name: &str, value: &str| {
+            format!("{name}={}", percent_encode(value.as_bytes(), IN_QUERY))
+        };
         let (first, region) = match self {
             Self::File { .. } => return Vec::new(),
-            Self::S3 { version_id, region, .. } => (version_id.as_deref().map(|id| encoded("version_id", id)), region),
-            Self::Secret { stages, region, .. } if *stages == parse::DEFAULT_STAGES.into() => (None, region),
+            Self::S3 {
+                version_id, region, ..
+            } => (
+                version_id.as_deref().map(|id| encoded("version_id", id)),
+                region,
+            ),
+            Self::Secret { stages, region, .. } if *stages == parse::DEFAULT_STAGES.into() => {
+                (None, region)
+            }
             Self::Secret { stages, region, .. } => {
                 let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
                 (Some(format!("stages={}", stages.join(","))), region)
             }
             Self::Parameter { region, .. } => (None, region),
         };
-        first.into_iter().chain(region.as_deref().map(|region| encoded("region", region))).collect()
+        first
+            .into_iter()
+            .chain(region.as_deref().map(|region| encoded("region", region)))
+            .collect()
     }
 }
 
@@ -167,27 +201,58 @@ mod tests {
 
     fn s3(bucket: &str, key: &str, version_id: Option<&str>, region: Option<&str>) -> SourceUrl {
         let [version_id, region] = [version_id, region].map(|value| value.map(str::to_owned));
-        SourceUrl::S3 { bucket: bucket.to_owned(), key: key.to_owned(), version_id, region }
+        SourceUrl::S3 {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            version_id,
+            region,
+        }
     }
 
     fn file(path: &str) -> SourceUrl {
-        SourceUrl::File { path: PathBuf::from(path) }
+        SourceUrl::File {
+            path: PathBuf::from(path),
+        }
     }
 
     #[test]
     fn good_urls_are_read_and_shown_in_their_canonical_form() {
         let cases = [
-            ("file:/etc/keys.json", file("/etc/keys.json"), "file:/etc/keys.json"),
-            ("file:///etc/keys.json", file("/etc/keys.json"), "file:/etc/keys.json"),
+            (
+                "file:/etc/keys.json",
+                file("/etc/keys.json"),
+                "file:/etc/keys.json",
+            ),
+            (
+                "file:///etc/keys.json",
+                file("/etc/keys.json"),
+                "file:/etc/keys.json",
+            ),
             ("file:////etc/keys", file("/etc/keys"), "file:/etc/keys"),
             ("file:/%2Fetc/keys", file("/etc/keys"), "file:/etc/keys"),
-            ("file:/a b/ü%3F+", file("/a b/ü?+"), "file:/a%20b/%C3%BC%3F%2B"),
+            (
+                "file:/a b/ü%3F+",
+                file("/a b/ü?+"),
+                "file:/a%20b/%C3%BC%3F%2B",
+            ),
             ("file:/k?region=eu-west-1", file("/k"), "file:/k"),
             ("s3://b/k", s3("b", "k", None, None), "s3://b/k"),
-            ("s3://my-b.x_1/a/b.json", s3("my-b.x_1", "a/b.json", None, None), "s3://my-b.x_1/a/b.json"),
+            (
+                "s3://my-b.x_1/a/b.json",
+                s3("my-b.x_1", "a/b.json", None, None),
+                "s3://my-b.x_1/a/b.json",
+            ),
             ("s3://b//k/", s3("b", "/k/", None, None), "s3://b//k/"),
-            ("s3://b/a+b c%2525", s3("b", "a+b c%25", None, None), "s3://b/a%2Bb%20c%2525"),
-            ("s3://b/k?version_id=a%26b", s3("b", "k", Some("a&b"), None), "s3://b/k?version_id=a%26b"),
+            (
+                "s3://b/a+b c%2525",
+                s3("b", "a+b c%25", None, None),
+                "s3://b/a%2Bb%20c%2525",
+            ),
+            (
+                "s3://b/k?version_id=a%26b",
+                s3("b", "k", Some("a&b"), None),
+                "s3://b/k?version_id=a%26b",
+            ),
             (
                 "s3://b/k?region=eu-central-1&version_id=V1",
                 s3("b", "k", Some("V1"), Some("eu-central-1")),
@@ -197,21 +262,51 @@ mod tests {
         for (text, url, canonical) in cases {
             assert_eq!(SourceUrl::parse(text).as_ref(), Ok(&url), "{text}");
             assert_eq!(url.to_string(), canonical);
-            assert_eq!(SourceUrl::parse(canonical).as_ref(), Ok(&url), "{canonical}");
+            assert_eq!(
+                SourceUrl::parse(canonical).as_ref(),
+                Ok(&url),
+                "{canonical}"
+            );
             assert_eq!(url.mark(), canonical.split('?').next().unwrap());
         }
     }
 
     #[test]
     fn secrets_and_parameters_are_named_by_name_or_arn() {
-        let secret = "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:prod/ssh-AbC123";
+        let secret =
+            "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:prod/ssh-AbC123";
         let parameter = "arn:aws:ssm:eu-west-1:123456789012:parameter/prod/keys:3";
         let cases = [
-            ("secretsmanager:prod/ssh", "secretsmanager:prod/ssh", None, "AWSCURRENT AWSPENDING"),
-            ("secretsmanager:a_b+c=d.e@f-g", "secretsmanager:a_b+c=d.e@f-g", None, "AWSCURRENT AWSPENDING"),
-            ("secretsmanager:prod%2Fssh%2B", "secretsmanager:prod/ssh+", None, "AWSCURRENT AWSPENDING"),
-            ("secretsmanager:/k?stages=AWSCURRENT", "secretsmanager:/k?stages=AWSCURRENT", None, "AWSCURRENT"),
-            ("secretsmanager:k?stages=AWSPENDING,AWSCURRENT", "secretsmanager:k", None, "AWSCURRENT AWSPENDING"),
+            (
+                "secretsmanager:prod/ssh",
+                "secretsmanager:prod/ssh",
+                None,
+                "AWSCURRENT AWSPENDING",
+            ),
+            (
+                "secretsmanager:a_b+c=d.e@f-g",
+                "secretsmanager:a_b+c=d.e@f-g",
+                None,
+                "AWSCURRENT AWSPENDING",
+            ),
+            (
+                "secretsmanager:prod%2Fssh%2B",
+                "secretsmanager:prod/ssh+",
+                None,
+                "AWSCURRENT AWSPENDING",
+            ),
+            (
+                "secretsmanager:/k?stages=AWSCURRENT",
+                "secretsmanager:/k?stages=AWSCURRENT",
+                None,
+                "AWSCURRENT",
+            ),
+            (
+                "secretsmanager:k?stages=AWSPENDING,AWSCURRENT",
+                "secretsmanager:k",
+                None,
+                "AWSCURRENT AWSPENDING",
+            ),
             (
                 "secretsmanager:k?region=eu-west-1&stages=AWSPREVIOUS%2CAWSCURRENT",
                 "secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS&region=eu-west-1",
@@ -232,15 +327,35 @@ mod tests {
             ),
             ("ssm:/prod/keys", "ssm:/prod/keys", None, "AWSCURRENT"),
             ("ssm:keys:12", "ssm:keys:12", None, "AWSCURRENT"),
-            ("ssm:%2Fkeys%3Alive?region=eu-west-1", "ssm:/keys:live?region=eu-west-1", Some("eu-west-1"), "AWSCURRENT"),
-            (&format!("ssm:{parameter}"), &format!("ssm:{parameter}"), Some("eu-west-1"), "AWSCURRENT"),
+            (
+                "ssm:%2Fkeys%3Alive?region=eu-west-1",
+                "ssm:/keys:live?region=eu-west-1",
+                Some("eu-west-1"),
+                "AWSCURRENT",
+            ),
+            (
+                &format!("ssm:{parameter}"),
+                &format!("ssm:{parameter}"),
+                Some("eu-west-1"),
+                "AWSCURRENT",
+            ),
         ];
         for (text, canonical, region, stages) in cases {
             let url = SourceUrl::parse(text).unwrap();
-            assert_eq!((url.to_string().as_str(), url.region()), (canonical, region));
+            assert_eq!(
+                (url.to_string().as_str(), url.region()),
+                (canonical, region)
+            );
             assert_eq!(SourceUrl::parse(canonical).as_ref(), Ok(&url));
             assert_eq!(url.mark(), canonical.split('?').next().unwrap());
-            assert_eq!(url.stages().iter().map(Stage::to_string).collect::<Vec<_>>().join(" "), stages);
+            assert_eq!(
+                url.stages()
+                    .iter()
+                    .map(Stage::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                stages
+            );
         }
     }
 
@@ -249,13 +364,29 @@ mod tests {
         let whole = SourceUrl::parse("secretsmanager:team").unwrap();
         let field = |text: &str| SourceUrl::parse(text).unwrap();
         let ann = field("secretsmanager:team?region=eu-west-1&field=ann%20key&stages=AWSCURRENT");
-        assert_eq!(ann.to_string(), "secretsmanager:team?field=ann%20key&stages=AWSCURRENT&region=eu-west-1");
+        assert_eq!(
+            ann.to_string(),
+            "secretsmanager:team?field=ann%20key&stages=AWSCURRENT&region=eu-west-1"
+        );
         assert_eq!(SourceUrl::parse(&ann.to_string()).as_ref(), Ok(&ann));
-        assert_eq!((ann.field(), ann.region(), whole.field()), (Some("ann key"), Some("eu-west-1"), None));
-        assert_eq!(ann.mark(), field("secretsmanager:team?field=ann%20key").mark());
-        assert!(ann.mark() != whole.mark() && ann.mark() != field("secretsmanager:team?field=ann").mark());
-        for bad in ["secretsmanager:k?field=", "secretsmanager:k?field=a&field=b", "ssm:/k?field=a", "s3://b/k?field=a"]
-        {
+        assert_eq!(
+            (ann.field(), ann.region(), whole.field()),
+            (Some("ann key"), Some("eu-west-1"), None)
+        );
+        assert_eq!(
+            ann.mark(),
+            field("secretsmanager:team?field=ann%20key").mark()
+        );
+        assert!(
+            ann.mark() != whole.mark()
+                && ann.mark() != field("secretsmanager:team?field=ann").mark()
+        );
+        for bad in [
+            "secretsmanager:k?field=",
+            "secretsmanager:k?field=a&field=b",
+            "ssm:/k?field=a",
+            "s3://b/k?field=a",
+        ] {
             assert!(SourceUrl::parse(bad).is_err(), "{bad}");
         }
     }
@@ -263,7 +394,10 @@ mod tests {
     #[test]
     fn bad_urls_say_what_to_write() {
         let cases = [
-            ("", "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`"),
+            (
+                "",
+                "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`",
+            ),
             ("keys.json", "`ssm:/NAME` or `file:/PATH`"),
             ("/etc/keys", "a file is written `file:/etc/keys`"),
             ("file:keys", "must be absolute"),
@@ -271,7 +405,10 @@ mod tests {
             ("file:/", "names no file"),
             ("file:/k?region=a.b", "that is no region"),
             ("file:/k?region=", "`region=` has no value"),
-            ("file:/k?version_id=1", "only `region=`; write `%3F` for a question mark"),
+            (
+                "file:/k?version_id=1",
+                "only `region=`; write `%3F` for a question mark",
+            ),
             ("file:/k?", "the parameter \"\" is not known"),
             ("file:/k%00", "control character"),
             ("file:/k%zz", "write `%25`"),
@@ -286,7 +423,10 @@ mod tests {
             ("s3://b/?region=eu-west-1", "key is missing"),
             ("s3://a%2Fb/k", "a bucket's name"),
             ("s3://../k", "a bucket's name"),
-            ("s3://arn:aws:s3:eu-west-1:1:accesspoint/a/k", "a bucket's name"),
+            (
+                "s3://arn:aws:s3:eu-west-1:1:accesspoint/a/k",
+                "a bucket's name",
+            ),
             ("s3://b/k\n", "control character"),
             ("s3://b/k%0a", "control character"),
             ("s3://b/k%C2%85", "control character"),
@@ -302,13 +442,28 @@ mod tests {
             ("secretsmanager://prod/keys", "write `secretsmanager:NAME`"),
             ("secretsmanager:prod:keys", "a secret's name has"),
             ("secretsmanager:prod%20keys", "a secret's name has"),
-            ("secretsmanager:arn:aws:ssm:eu-west-1:123456789012:parameter/x", "not of secretsmanager"),
-            ("secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:policy:x", "of no secret"),
-            ("secretsmanager:k?stages=AWSPENDING", "AWSCURRENT must be among"),
-            ("secretsmanager:k?stages=AWSCURRENT,awspending", "\"awspending\" is no stage"),
+            (
+                "secretsmanager:arn:aws:ssm:eu-west-1:123456789012:parameter/x",
+                "not of secretsmanager",
+            ),
+            (
+                "secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:policy:x",
+                "of no secret",
+            ),
+            (
+                "secretsmanager:k?stages=AWSPENDING",
+                "AWSCURRENT must be among",
+            ),
+            (
+                "secretsmanager:k?stages=AWSCURRENT,awspending",
+                "\"awspending\" is no stage",
+            ),
             ("secretsmanager:k?stages=AWSCURRENT,", "\"\" is no stage"),
             ("secretsmanager:k?stages=AWSCURRENT,AWSCURRENT", "twice"),
-            ("secretsmanager:k?stage=AWSCURRENT", "only `stages=` and `region=`"),
+            (
+                "secretsmanager:k?stage=AWSCURRENT",
+                "only `stages=` and `region=`",
+            ),
             ("secretsmanager:k?region=a.b", "that is no region"),
             ("ssm:", "a parameter's name has"),
             ("ssm:/", "a parameter's name has"),
@@ -317,7 +472,10 @@ mod tests {
             ("ssm:/keys:", "may stand `:VERSION`"),
             ("ssm:/keys:1:2", "may stand `:VERSION`"),
             ("ssm:/keys?version=1", "only `region=`"),
-            ("ssm:arn:aws:ssm:eu-west-1:123456789012:document/x", "of no parameter"),
+            (
+                "ssm:arn:aws:ssm:eu-west-1:123456789012:document/x",
+                "of no parameter",
+            ),
             ("https://b.s3.amazonaws.com/k", "write `s3://BUCKET/KEY`"),
             ("gs://b/k", "scheme is not known"),
         ];
@@ -333,7 +491,12 @@ mod tests {
     #[test]
     fn a_path_that_is_not_utf_8_round_trips() {
         let url = SourceUrl::parse("file:/k%FF").unwrap();
-        assert_eq!(url, SourceUrl::File { path: PathBuf::from(OsString::from_vec(b"/k\xff".to_vec())) });
+        assert_eq!(
+            url,
+            SourceUrl::File {
+                path: PathBuf::from(OsString::from_vec(b"/k\xff".to_vec()))
+            }
+        );
         assert_eq!(url.to_string(), "file:/k%FF");
     }
 

@@ -29,7 +29,9 @@ impl KeyList {
     /// The SHA-256 over a line for each key: `FINGERPRINT TYPE COMMENT`.
     pub fn digest(&self) -> Digest {
         *self.0.digest.get_or_init(|| {
-            let line = |key: &KeyShown| key.fingerprint.to_string().len() + key.kind.len() + key.comment.len() + 3;
+            let line = |key: &KeyShown| {
+                key.fingerprint.to_string().len() + key.kind.len() + key.comment.len() + 3
+            };
             let mut text = Vec::with_capacity(self.iter().map(line).sum());
             for key in self.iter() {
                 text.extend_from_slice(key.fingerprint.to_string().as_bytes());
@@ -43,7 +45,11 @@ impl KeyList {
 
     fn shortened(&self, most: usize) -> Self {
         let listed = listed(self, most, |key| key.comment.len());
-        if listed == self.len() { self.clone() } else { self.iter().take(listed).cloned().collect() }
+        if listed == self.len() {
+            self.clone()
+        } else {
+            self.iter().take(listed).cloned().collect()
+        }
     }
 }
 
@@ -60,7 +66,10 @@ fn listed<T>(all: &[T], most: usize, text_len: impl Fn(&T) -> usize) -> usize {
 
 impl From<Vec<KeyShown>> for KeyList {
     fn from(keys: Vec<KeyShown>) -> Self {
-        Self(Arc::new(Keys { keys, digest: OnceLock::new() }))
+        Self(Arc::new(Keys {
+            keys,
+            digest: OnceLock::new(),
+        }))
     }
 }
 
@@ -122,7 +131,15 @@ pub struct KeyCounts {
 impl AccountOutcome {
     /// Counts the keys that are listed; a list that was shortened before keeps its number.
     pub fn count_keys(&mut self) {
-        let Self { counts, in_force, added, removed, updated, left_out, .. } = self;
+        let Self {
+            counts,
+            in_force,
+            added,
+            removed,
+            updated,
+            left_out,
+            ..
+        } = self;
         counts.in_force = counts.in_force.max(in_force.len());
         counts.added = counts.added.max(added.len());
         counts.removed = counts.removed.max(removed.len());
@@ -148,7 +165,9 @@ impl AccountOutcome {
 
     fn shortened(&self, most: usize) -> Self {
         let left_out: &[LeftOut] = &self.left_out;
-        let left_out = left_out.iter().take(listed(left_out, most, |bad| bad.reason.len()));
+        let left_out = left_out
+            .iter()
+            .take(listed(left_out, most, |bad| bad.reason.len()));
         Self {
             in_force: self.in_force.shortened(most),
             added: self.added.shortened(most),
@@ -169,7 +188,11 @@ impl Outcome {
     /// file must stay small enough for its readers, whatever the configuration.
     pub fn shortened(&self) -> Self {
         let most = LISTED.min(LISTED_IN_ALL / self.accounts.len().max(1));
-        let accounts = self.accounts.iter().map(|account| account.shortened(most)).collect();
+        let accounts = self
+            .accounts
+            .iter()
+            .map(|account| account.shortened(most))
+            .collect();
         Self {
             accounts,
             version: self.version.clone(),

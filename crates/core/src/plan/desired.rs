@@ -71,11 +71,16 @@ pub fn desired(
 ) -> Desired {
     let mut desired = Desired {
         // What a pending document revokes may be the key that is current until it is promoted.
-        revoked: documents.first().map(|current| current.revoked.clone()).unwrap_or_default(),
+        revoked: documents
+            .first()
+            .map(|current| current.revoked.clone())
+            .unwrap_or_default(),
         pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
-    desired.entries.extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
+    desired
+        .entries
+        .extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
     // Which document decides about each key, by its place.
     let mut decided: HashMap<Fingerprint, usize> = HashMap::new();
     for (place, document) in documents.iter().enumerate() {
@@ -88,16 +93,24 @@ pub fn desired(
                 candidates.push(Candidate { key, entry, until });
             }
         }
-        let kept_open = at.standing.as_ref().map(|standing| kept_open(&candidates, standing));
+        let kept_open = at
+            .standing
+            .as_ref()
+            .map(|standing| kept_open(&candidates, standing));
         for (index, candidate) in candidates.into_iter().enumerate() {
             let by_time = candidate.is_open(at.now);
-            let good = kept_open.as_ref().map_or(by_time, |kept_open| kept_open.contains(&index));
+            let good = kept_open
+                .as_ref()
+                .map_or(by_time, |kept_open| kept_open.contains(&index));
             // What is held back until the time can be believed is due when it can.
             let held = (good != by_time).then_some(at.now);
             let coming = candidate.changes().filter(|change| *change > at.now);
             desired.next_change = coming.chain(held).chain(desired.next_change).min();
             let fingerprint = candidate.entry.key.fingerprint();
-            if good && *decided.entry(fingerprint).or_insert(place) == place && !desired.pinned.contains(&fingerprint) {
+            if good
+                && *decided.entry(fingerprint).or_insert(place) == place
+                && !desired.pinned.contains(&fingerprint)
+            {
                 desired.entries.push(candidate.entry);
             }
         }
@@ -113,7 +126,9 @@ fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<u
     let mut open = HashSet::new();
     let mut served = HashSet::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        if candidate.changes().next().is_none() || standing.has_line(candidate.entry.line.as_bytes()) {
+        if candidate.changes().next().is_none()
+            || standing.has_line(candidate.entry.line.as_bytes())
+        {
             open.insert(index);
             served.insert(candidate.entry.key.fingerprint());
         }
@@ -130,14 +145,18 @@ fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<u
 /// One line twice says nothing that it does not say once.
 fn keep_first_of_each(entries: &mut Vec<Entry>) {
     let mut seen = HashSet::with_capacity(entries.len());
-    let first: Vec<bool> = entries.iter().map(|entry| seen.insert(entry.line.as_str())).collect();
+    let first: Vec<bool> = entries
+        .iter()
+        .map(|entry| seen.insert(entry.line.as_str()))
+        .collect();
     let mut first = first.into_iter();
     entries.retain(|_| first.next().unwrap_or(true));
 }
 
 impl Candidate<'_> {
     fn is_open(&self, now: Timestamp) -> bool {
-        self.key.not_before.is_none_or(|from| from <= now) && self.until.is_none_or(|until| now < until)
+        self.key.not_before.is_none_or(|from| from <= now)
+            && self.until.is_none_or(|until| now < until)
     }
 
     /// When its window opens and closes.
@@ -156,15 +175,30 @@ impl Desired {
 
 impl Entry {
     /// The entry, and the instant up to which it is good: its window's end or its own option's, the earlier.
-    fn new(line: &KeyLine, not_after: Option<Timestamp>, at: &Moment, form: ExpiryForm) -> (Self, Option<Timestamp>) {
+    fn new(
+        line: &KeyLine,
+        not_after: Option<Timestamp>,
+        at: &Moment,
+        form: ExpiryForm,
+    ) -> (Self, Option<Timestamp>) {
         let mut options = line.options.clone();
         let expiries = options.take_expiries();
-        let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(not_after).min();
-        let expiry = until.and_then(|until| at.option(until, form)).unwrap_or_default();
+        let until = expiries
+            .into_iter()
+            .filter_map(|expiry| at.resolve(expiry))
+            .chain(not_after)
+            .min();
+        let expiry = until
+            .and_then(|until| at.option(until, form))
+            .unwrap_or_default();
         let (kind, comment) = (line.key.kind(), &line.comment);
         // The whole of it at once: there are thousands, and a buffer that grows is moved, or wiped, at every step.
         let separators = 4;
-        let length = options.written_len() + expiry.len() + kind.len() + line.key.base64_len() + comment.len();
+        let length = options.written_len()
+            + expiry.len()
+            + kind.len()
+            + line.key.base64_len()
+            + comment.len();
         let mut text = String::with_capacity(length + separators);
         // Writing to a string cannot fail.
         let _ = write!(text, "{options}");
@@ -182,6 +216,13 @@ impl Entry {
             text.push(' ');
             text.push_str(comment);
         }
-        (Self { key: line.key.clone(), comment: comment.clone(), line: text }, until)
+        (
+            Self {
+                key: line.key.clone(),
+                comment: comment.clone(),
+                line: text,
+            },
+            until,
+        )
     }
 }

@@ -28,7 +28,9 @@ impl PresentLines {
     pub fn of<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut present = Self::default();
         for line in lines {
-            let Some(found) = identify(line) else { continue };
+            let Some(found) = identify(line) else {
+                continue;
+            };
             let options = present.0.entry(found.key.fingerprint()).or_default();
             options.extend(granted(line).map(|(_, options)| options));
         }
@@ -43,11 +45,17 @@ impl PresentLines {
     /// Whether some line grants what `line` does. An end that the file does not name, for an sshd that knows no
     /// `expiry-time`, makes no difference.
     pub(super) fn has_line(&self, line: &[u8]) -> bool {
-        let Some((key, own)) = granted(line) else { return false };
-        let Some(present) = self.0.get(&key.fingerprint()) else { return false };
+        let Some((key, own)) = granted(line) else {
+            return false;
+        };
+        let Some(present) = self.0.get(&key.fingerprint()) else {
+            return false;
+        };
         let mut endless = own.clone();
         endless.take_expiries();
-        present.iter().any(|options| *options == own || *options == endless)
+        present
+            .iter()
+            .any(|options| *options == own || *options == endless)
     }
 }
 
@@ -89,7 +97,9 @@ impl Moment {
         let time = offset.to_datetime(until);
         let (year, month, day) = (time.year(), time.month(), time.day());
         let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-        Some(format!("expiry-time=\"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{suffix}\""))
+        Some(format!(
+            "expiry-time=\"{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{suffix}\""
+        ))
     }
 }
 
@@ -100,7 +110,11 @@ mod tests {
     fn berlin() -> Moment {
         // POSIX form, so that the test does not need the machine's zone files.
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        Moment { now: "2026-11-22T00:00:00Z".parse().unwrap(), zone, standing: None }
+        Moment {
+            now: "2026-11-22T00:00:00Z".parse().unwrap(),
+            zone,
+            standing: None,
+        }
     }
 
     #[test]
@@ -110,17 +124,30 @@ mod tests {
         let option = |at| berlin().option(at, ExpiryForm::LocalStandard).unwrap();
         assert_eq!(option(summer), "expiry-time=\"20260701130000\"");
         assert_eq!(option(winter), "expiry-time=\"20261201130000\"");
-        assert_eq!(berlin().option(summer, ExpiryForm::Utc).unwrap(), "expiry-time=\"20260701120000Z\"");
+        assert_eq!(
+            berlin().option(summer, ExpiryForm::Utc).unwrap(),
+            "expiry-time=\"20260701120000Z\""
+        );
         assert_eq!(berlin().option(summer, ExpiryForm::Omit), None);
     }
 
     #[test]
     fn a_time_that_was_written_is_read_back_as_the_same_instant() {
-        for at in ["2026-07-01T12:00:00Z", "2026-12-01T12:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:30:00Z"] {
+        for at in [
+            "2026-07-01T12:00:00Z",
+            "2026-12-01T12:00:00Z",
+            "2026-03-29T01:30:00Z",
+            "2026-10-25T01:30:00Z",
+        ] {
             let at: Timestamp = at.parse().unwrap();
             for form in [ExpiryForm::Utc, ExpiryForm::LocalStandard] {
-                let mut list = crate::key::OptionList::parse(&berlin().option(at, form).unwrap()).unwrap();
-                assert_eq!(berlin().resolve(list.take_expiries()[0]), Some(at), "{form:?}");
+                let mut list =
+                    crate::key::OptionList::parse(&berlin().option(at, form).unwrap()).unwrap();
+                assert_eq!(
+                    berlin().resolve(list.take_expiries()[0]),
+                    Some(at),
+                    "{form:?}"
+                );
             }
         }
     }

@@ -58,12 +58,19 @@ impl Fragments {
     /// Each line of all of them.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
         let fragments = self.ours.iter().chain(self.others.values());
-        fragments.chain(&self.made).flat_map(|content| lines(content))
+        fragments
+            .chain(&self.made)
+            .flat_map(|content| lines(content))
     }
 }
 
 /// Plans our fragment, takes keys out of the others, and tells whether update-ssh-keys has to run.
-pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, installed: &BTreeSet<Fingerprint>) -> Plan {
+pub fn plan_fragments(
+    desired: &Desired,
+    mode: Mode,
+    present: &Fragments,
+    installed: &BTreeSet<Fingerprint>,
+) -> Plan {
     let rules = Rules::new(desired, installed);
     let mut plan = Plan::default();
     let mut others = present.others.clone();
@@ -81,24 +88,45 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
     let mut new = match mode {
         Mode::Exclusive => Vec::new(),
         Mode::Block => {
-            let theirs: Vec<u8> =
-                ours.split_inclusive(|b| *b == b'\n').filter(|line| !is_head(line)).flatten().copied().collect();
-            rules.keep(&theirs, |fingerprint, line| !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line))
+            let theirs: Vec<u8> = ours
+                .split_inclusive(|b| *b == b'\n')
+                .filter(|line| !is_head(line))
+                .flatten()
+                .copied()
+                .collect();
+            rules.keep(&theirs, |fingerprint, line| {
+                !rules.unwelcome(fingerprint) && !rules.grants_as_wanted(line)
+            })
         }
     };
-    let ours_before = lines(ours).filter_map(identify).map(|found| found.key.fingerprint()).collect::<HashSet<_>>();
-    let foreign = lines(&new).filter_map(identify).map(|found| found.key.fingerprint()).collect::<HashSet<_>>();
+    let ours_before = lines(ours)
+        .filter_map(identify)
+        .map(|found| found.key.fingerprint())
+        .collect::<HashSet<_>>();
+    let foreign = lines(&new)
+        .filter_map(identify)
+        .map(|found| found.key.fingerprint())
+        .collect::<HashSet<_>>();
     let complete = rules.missing(ours).is_empty();
-    let nothing_else = lines(ours).filter(|line| identify(line).is_some()).all(|line| {
-        let stranger = identify(line).is_some_and(|found| foreign.contains(&found.key.fingerprint()));
-        rules.grants_as_wanted(line) || stranger
-    });
+    let nothing_else = lines(ours)
+        .filter(|line| identify(line).is_some())
+        .all(|line| {
+            let stranger =
+                identify(line).is_some_and(|found| foreign.contains(&found.key.fingerprint()));
+            rules.grants_as_wanted(line) || stranger
+        });
     if !new.is_empty() && !new.ends_with(b"\n") {
         new.push(b'\n');
     }
     // update-ssh-keys drops it when it writes the fragment again, and that is no reason to bring it back.
-    let head = desired.head.as_deref().filter(|_| !desired.entries.is_empty());
-    for line in head.into_iter().chain(desired.entries.iter().map(|entry| entry.line.as_str())) {
+    let head = desired
+        .head
+        .as_deref()
+        .filter(|_| !desired.entries.is_empty());
+    for line in head
+        .into_iter()
+        .chain(desired.entries.iter().map(|entry| entry.line.as_str()))
+    {
         append_line(&mut new, line.as_bytes());
     }
     if !(complete && nothing_else) {
@@ -107,10 +135,16 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
 
     // What only its own lines and no block of ours would repair is for update-ssh-keys to do.
     let made = present.made.as_deref().unwrap_or_default();
-    let undone = || rules.missing(&without_block(made)).iter().any(|entry| !entry.key.kind().contains(VENDOR));
+    let undone = || {
+        rules
+            .missing(&without_block(made))
+            .iter()
+            .any(|entry| !entry.key.kind().contains(VENDOR))
+    };
     let wrong = || lines(made).any(|line| rules.is_wrong(line));
     let written = plan.content.is_some() || !plan.others.is_empty();
-    plan.refresh = present.maker == Maker::Program && (written || present.to_be_imported() || undone() || wrong());
+    plan.refresh = present.maker == Maker::Program
+        && (written || present.to_be_imported() || undone() || wrong());
     summarise(&mut plan, &rules, present, others, &ours_before);
     plan
 }
@@ -119,7 +153,11 @@ pub fn plan_fragments(desired: &Desired, mode: Mode, present: &Fragments, instal
 /// right. Keys that must not be there leave it, and keys that it lacks are put between our markers: those whom the program
 /// does not serve log in all the same, and the markers keep the fault from being forgotten. Where nobody makes the file,
 /// nothing is added to it: sshd reads our fragment.
-pub fn put_right(desired: &Desired, present: &Fragments, installed: &BTreeSet<Fingerprint>) -> Option<Vec<u8>> {
+pub fn put_right(
+    desired: &Desired,
+    present: &Fragments,
+    installed: &BTreeSet<Fingerprint>,
+) -> Option<Vec<u8>> {
     let rules = Rules::new(desired, installed);
     let old = present.made.as_deref();
     if old.is_none() && present.maker == Maker::Nobody {
@@ -149,7 +187,9 @@ pub fn put_right(desired: &Desired, present: &Fragments, installed: &BTreeSet<Fi
     let missing = rules.without(&there);
     if present.maker != Maker::Nobody && !missing.is_empty() {
         append_line(&mut new, BEGIN.as_bytes());
-        missing.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+        missing
+            .iter()
+            .for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
         append_line(&mut new, END.as_bytes());
     }
     (old.unwrap_or_default() != new).then_some(new)
@@ -163,7 +203,9 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let mut told = HashSet::new();
     let missing = rules.missing(&made);
     let first = missing.iter().filter(|entry| told.insert(&entry.key));
-    first.map(|entry| KeyShown::new(&entry.key, &entry.comment)).collect()
+    first
+        .map(|entry| KeyShown::new(&entry.key, &entry.comment))
+        .collect()
 }
 
 /// What may stand in a line, and what must.
@@ -178,15 +220,29 @@ impl<'a> Rules<'a> {
     fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
         let mut wanted: HashMap<Fingerprint, Vec<(&Entry, OptionList)>> = HashMap::new();
         for entry in &desired.entries {
-            let options = granted(entry.line.as_bytes()).map(|(_, options)| options).unwrap_or_default();
-            wanted.entry(entry.key.fingerprint()).or_default().push((entry, options));
+            let options = granted(entry.line.as_bytes())
+                .map(|(_, options)| options)
+                .unwrap_or_default();
+            wanted
+                .entry(entry.key.fingerprint())
+                .or_default()
+                .push((entry, options));
         }
-        Self { desired, installed, wanted }
+        Self {
+            desired,
+            installed,
+            wanted,
+        }
     }
 
     /// No line but ours may have it.
     fn unwelcome(&self, fingerprint: &Fingerprint) -> bool {
-        let Desired { pinned, addressed, revoked, .. } = self.desired;
+        let Desired {
+            pinned,
+            addressed,
+            revoked,
+            ..
+        } = self.desired;
         !pinned.contains(fingerprint)
             && (addressed.contains(fingerprint)
                 || revoked.contains(fingerprint)
@@ -197,7 +253,9 @@ impl<'a> Rules<'a> {
     fn wanted_as(&self, line: &[u8]) -> Option<(Fingerprint, OptionList)> {
         let (key, options) = granted(line)?;
         let ours = self.wanted.get(&key.fingerprint())?;
-        ours.iter().any(|(_, own)| *own == options).then(|| (key.fingerprint(), options))
+        ours.iter()
+            .any(|(_, own)| *own == options)
+            .then(|| (key.fingerprint(), options))
     }
 
     /// The line lets a key that is in force in, with just its options.
@@ -206,12 +264,17 @@ impl<'a> Rules<'a> {
     }
 
     fn is_wrong(&self, line: &[u8]) -> bool {
-        identify(line).is_some_and(|found| self.unwelcome(&found.key.fingerprint())) && !self.grants_as_wanted(line)
+        identify(line).is_some_and(|found| self.unwelcome(&found.key.fingerprint()))
+            && !self.grants_as_wanted(line)
     }
 
     /// Our lines of which no line of the content says the same.
     fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
-        self.without(&lines(content).filter_map(|line| self.wanted_as(line)).collect())
+        self.without(
+            &lines(content)
+                .filter_map(|line| self.wanted_as(line))
+                .collect(),
+        )
     }
 
     /// Our lines but those that are there: each key and what lines grant it.
@@ -219,7 +282,12 @@ impl<'a> Rules<'a> {
         let mut missing = Vec::new();
         for entry in &self.desired.entries {
             let fingerprint = entry.key.fingerprint();
-            let options = self.wanted.get(&fingerprint).into_iter().flatten().find(|(own, _)| *own == entry);
+            let options = self
+                .wanted
+                .get(&fingerprint)
+                .into_iter()
+                .flatten()
+                .find(|(own, _)| *own == entry);
             if options.is_none_or(|(_, options)| !there.contains(&(fingerprint, options.clone()))) {
                 missing.push(entry);
             }
@@ -251,7 +319,11 @@ fn summarise(
     others: BTreeMap<String, Vec<u8>>,
     ours_before: &HashSet<Fingerprint>,
 ) {
-    let mut after = Fragments { others, ..present.clone() }.after(plan);
+    let mut after = Fragments {
+        others,
+        ..present.clone()
+    }
+    .after(plan);
     if plan.refresh {
         // All of it comes from the fragments, or from us.
         after.made = None;
@@ -260,11 +332,20 @@ fn summarise(
     }
     let (before, after) = (meanings(present.all()), meanings(after.all()));
     let mut told = HashSet::new();
-    for entry in rules.desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
+    for entry in rules
+        .desired
+        .entries
+        .iter()
+        .filter(|entry| told.insert(&entry.key))
+    {
         let shown = KeyShown::new(&entry.key, &entry.comment).marked(&rules.desired.pinned);
         match before.get(&entry.key.fingerprint()) {
             None => plan.added.push(shown.clone()),
-            Some((_, found)) if after.get(&entry.key.fingerprint()).is_some_and(|(_, then)| found != then) => {
+            Some((_, found))
+                if after
+                    .get(&entry.key.fingerprint())
+                    .is_some_and(|(_, then)| found != then) =>
+            {
                 plan.updated.push(shown.clone());
             }
             Some(_) => {}
@@ -283,13 +364,27 @@ fn summarise(
 }
 
 /// Each key that lines let in, as people see it, and the options with which they do.
-fn meanings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> BTreeMap<Fingerprint, (KeyShown, BTreeSet<String>)> {
+fn meanings<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> BTreeMap<Fingerprint, (KeyShown, BTreeSet<String>)> {
     let mut found = BTreeMap::new();
     for line in lines {
-        let Some(identified) = identify(line) else { continue };
-        let options = granted(line).map_or_else(|| "?".to_owned(), |(_, options)| options.to_string());
-        let shown = || (KeyShown::new(&identified.key, &identified.comment), BTreeSet::new());
-        found.entry(identified.key.fingerprint()).or_insert_with(shown).1.insert(options);
+        let Some(identified) = identify(line) else {
+            continue;
+        };
+        let options =
+            granted(line).map_or_else(|| "?".to_owned(), |(_, options)| options.to_string());
+        let shown = || {
+            (
+                KeyShown::new(&identified.key, &identified.comment),
+                BTreeSet::new(),
+            )
+        };
+        found
+            .entry(identified.key.fingerprint())
+            .or_insert_with(shown)
+            .1
+            .insert(options);
     }
     found
 }
@@ -308,7 +403,10 @@ fn without_block(content: &[u8]) -> Vec<u8> {
     let mut open: Option<Vec<&[u8]>> = None;
     for line in content.split_inclusive(|b| *b == b'\n') {
         if is_marker(line, BEGIN) {
-            open.replace(Vec::new()).into_iter().flatten().for_each(|line| new.extend_from_slice(line));
+            open.replace(Vec::new())
+                .into_iter()
+                .flatten()
+                .for_each(|line| new.extend_from_slice(line));
         } else if is_marker(line, END) {
             open = None;
         } else if let Some(inside) = &mut open {
@@ -317,6 +415,8 @@ fn without_block(content: &[u8]) -> Vec<u8> {
             new.extend_from_slice(line);
         }
     }
-    open.into_iter().flatten().for_each(|line| new.extend_from_slice(line));
+    open.into_iter()
+        .flatten()
+        .for_each(|line| new.extend_from_slice(line));
     new
 }

@@ -48,7 +48,12 @@ pub struct Plan {
 /// The line that tells whoever opens the file where its keys come from.
 pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
     let sources: Vec<&str> = sources.into_iter().collect();
-    let named = sources.iter().take(NAMED_SOURCES).copied().collect::<Vec<_>>().join(" and ");
+    let named = sources
+        .iter()
+        .take(NAMED_SOURCES)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" and ");
     let more = match sources.len().saturating_sub(NAMED_SOURCES) {
         0 => String::new(),
         more => format!(" and {more} more"),
@@ -57,7 +62,12 @@ pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Plans one file. `installed` are the keys that authkeysd ever installed for the account.
-pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &BTreeSet<Fingerprint>) -> Plan {
+pub fn plan(
+    desired: &Desired,
+    mode: Mode,
+    present: Option<&[u8]>,
+    installed: &BTreeSet<Fingerprint>,
+) -> Plan {
     let old = present.unwrap_or_default();
     let unwelcome = |key: &KeyBlob| {
         let fingerprint = key.fingerprint();
@@ -80,14 +90,22 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
         if Some(at) == home {
             append_ours(&mut new, desired, mode, desired.head.as_deref());
         }
-        if line.owner == Owner::Foreign && !line.found.as_ref().is_some_and(|found| unwelcome(&found.key)) {
+        if line.owner == Owner::Foreign
+            && !line
+                .found
+                .as_ref()
+                .is_some_and(|found| unwelcome(&found.key))
+        {
             append_line(&mut new, line.text);
             after.count(line);
         }
     }
     // Without a block there is nothing to say about an empty set, and a file is not touched to say it.
     if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
-        let head = desired.head.as_deref().filter(|_| present.is_some() || !desired.entries.is_empty());
+        let head = desired
+            .head
+            .as_deref()
+            .filter(|_| present.is_some() || !desired.entries.is_empty());
         append_ours(&mut new, desired, mode, head);
     }
 
@@ -100,13 +118,24 @@ pub fn plan(desired: &Desired, mode: Mode, present: Option<&[u8]>, installed: &B
 
 /// Whether there are keys between our markers: authkeysd wrote this file before.
 pub fn holds_our_block(present: &[u8]) -> bool {
-    classify(present, Mode::Block).iter().any(|line| line.owner == Owner::Ours && line.found.is_some())
+    classify(present, Mode::Block)
+        .iter()
+        .any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
 
 /// The plan for a file that is right already, by far the commonest. Our lines are compared as bytes: to find the key in
 /// each costs many times as much. `None` where there is something to do, or to be looked at more closely.
-fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyBlob) -> bool) -> Option<Plan> {
-    let text_len: usize = desired.entries.iter().map(|entry| entry.line.len() + 1).sum();
+fn unchanged(
+    old: &[u8],
+    desired: &Desired,
+    mode: Mode,
+    unwelcome: impl Fn(&KeyBlob) -> bool,
+) -> Option<Plan> {
+    let text_len: usize = desired
+        .entries
+        .iter()
+        .map(|entry| entry.line.len() + 1)
+        .sum();
     let mut ours = Vec::with_capacity(text_len + END.len() + 1);
     append_entries(&mut ours, desired, mode);
     let others = match mode {
@@ -115,7 +144,10 @@ fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyB
         Mode::Block => {
             let mut begin = 0;
             let is_begin = |line: &&[u8]| is_marker(line, BEGIN);
-            for line in old.split_inclusive(|b| *b == b'\n').take_while(|line| !is_begin(line)) {
+            for line in old
+                .split_inclusive(|b| *b == b'\n')
+                .take_while(|line| !is_begin(line))
+            {
                 begin += line.len();
             }
             let (before, block) = old.split_at_checked(begin)?;
@@ -124,15 +156,23 @@ fn unchanged(old: &[u8], desired: &Desired, mode: Mode, unwelcome: impl Fn(&KeyB
         }
     };
     for line in others.into_iter().flat_map(|text| classify(text, mode)) {
-        let is_kept = line.owner == Owner::Foreign && !line.found.is_some_and(|found| unwelcome(&found.key));
+        let is_kept =
+            line.owner == Owner::Foreign && !line.found.is_some_and(|found| unwelcome(&found.key));
         if !is_kept || !line.text.ends_with(b"\n") {
             return None;
         }
     }
-    let keys: HashSet<Fingerprint> = desired.entries.iter().map(|entry| entry.key.fingerprint()).collect();
+    let keys: HashSet<Fingerprint> = desired
+        .entries
+        .iter()
+        .map(|entry| entry.key.fingerprint())
+        .collect();
     Some(Plan {
         in_force: shown_once(desired),
-        at_stake: keys.iter().filter(|key| !desired.pinned.contains(key)).count(),
+        at_stake: keys
+            .iter()
+            .filter(|key| !desired.pinned.contains(key))
+            .count(),
         ..Plan::default()
     })
 }
@@ -142,8 +182,12 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
     let lines = classify(present, mode);
     let ours = lines.iter().filter(|line| line.owner == Owner::Ours);
     let mut told = HashSet::new();
-    let found = ours.filter_map(|line| line.found.as_ref()).filter(|found| told.insert(&found.key));
-    found.map(|found| KeyShown::new(&found.key, &found.comment)).collect()
+    let found = ours
+        .filter_map(|line| line.found.as_ref())
+        .filter(|found| told.insert(&found.key));
+    found
+        .map(|found| KeyShown::new(&found.key, &found.comment))
+        .collect()
 }
 
 /// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks are added.
@@ -151,35 +195,68 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
     let wanted: HashSet<&KeyBlob> = desired.entries.iter().map(|entry| &entry.key).collect();
-    let theirs = lines.iter().filter(|line| line.found.as_ref().is_some_and(|found| wanted.contains(&found.key)));
+    let theirs = lines.iter().filter(|line| {
+        line.found
+            .as_ref()
+            .is_some_and(|found| wanted.contains(&found.key))
+    });
     // Each of a key's lines counts: another one with another `from=` does not let in whom this one lets in.
-    let there: HashSet<(KeyBlob, OptionList)> = theirs.filter_map(|line| granted(line.without_feed())).collect();
+    let there: HashSet<(KeyBlob, OptionList)> = theirs
+        .filter_map(|line| granted(line.without_feed()))
+        .collect();
     let mut missing = desired.clone();
-    missing.entries.retain(|entry| granted(entry.line.as_bytes()).is_none_or(|own| !there.contains(&own)));
+    missing
+        .entries
+        .retain(|entry| granted(entry.line.as_bytes()).is_none_or(|own| !there.contains(&own)));
     let in_force = shown_once(desired);
     if missing.entries.is_empty() {
-        return Plan { in_force, ..Plan::default() };
+        return Plan {
+            in_force,
+            ..Plan::default()
+        };
     }
     // Between the markers of a whole block, for the next plan to find them there; else in a block of their own.
     let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
-    let ended = |at: usize| lines.get(at + 1).is_some_and(|next| next.owner == Owner::Ours);
-    let begin = lines.iter().position(whole).filter(|at| mode == Mode::Block && ended(*at));
-    let begin = begin.map(|at| at + usize::from(lines.get(at + 1).is_some_and(|next| is_head(next.text))));
+    let ended = |at: usize| {
+        lines
+            .get(at + 1)
+            .is_some_and(|next| next.owner == Owner::Ours)
+    };
+    let begin = lines
+        .iter()
+        .position(whole)
+        .filter(|at| mode == Mode::Block && ended(*at));
+    let begin =
+        begin.map(|at| at + usize::from(lines.get(at + 1).is_some_and(|next| is_head(next.text))));
     let mut new = Vec::with_capacity(old.len() + 1_024);
     for (at, line) in lines.iter().enumerate() {
         append_line(&mut new, line.text);
         if Some(at) == begin {
-            missing.entries.iter().for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
+            missing
+                .entries
+                .iter()
+                .for_each(|entry| append_line(&mut new, entry.line.as_bytes()));
         }
     }
     if begin.is_none() {
         append_ours(&mut new, &missing, mode, None);
     }
-    let mut plan = Plan { content: Some(new), in_force, ..Plan::default() };
+    let mut plan = Plan {
+        content: Some(new),
+        in_force,
+        ..Plan::default()
+    };
     for shown in shown_once(&missing) {
-        let known =
-            |line: &Line<'_>| line.found.as_ref().is_some_and(|found| found.key.fingerprint() == shown.fingerprint);
-        if lines.iter().any(known) { plan.updated.push(shown) } else { plan.added.push(shown) }
+        let known = |line: &Line<'_>| {
+            line.found
+                .as_ref()
+                .is_some_and(|found| found.key.fingerprint() == shown.fingerprint)
+        };
+        if lines.iter().any(known) {
+            plan.updated.push(shown)
+        } else {
+            plan.added.push(shown)
+        }
     }
     plan
 }
@@ -209,8 +286,13 @@ impl Line<'_> {
 /// The keys of some lines as people see them, each once.
 pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
     let mut told = HashSet::new();
-    let first = desired.entries.iter().filter(|entry| told.insert(&entry.key));
-    first.map(|entry| KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned)).collect()
+    let first = desired
+        .entries
+        .iter()
+        .filter(|entry| told.insert(&entry.key));
+    first
+        .map(|entry| KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned))
+        .collect()
 }
 
 /// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them are foreign, so that
@@ -226,7 +308,11 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
         let begin = end;
         end += text.len();
         let marker = mode == Mode::Block && (is_marker(text, BEGIN) || is_marker(text, END));
-        let owner = if marker || mode == Mode::Exclusive { Owner::Ours } else { Owner::Foreign };
+        let owner = if marker || mode == Mode::Exclusive {
+            Owner::Ours
+        } else {
+            Owner::Foreign
+        };
         let found = identify(text.strip_suffix(b"\n").unwrap_or(text)).map(Box::new);
         if marker || found.is_some() {
             keyless = None;
@@ -236,7 +322,12 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
         } else {
             keyless = Some(begin);
         }
-        lines.push(Line { text, owner, found, is_home: false });
+        lines.push(Line {
+            text,
+            owner,
+            found,
+            is_home: false,
+        });
         if !marker {
             continue;
         }
@@ -244,7 +335,10 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
         if is_marker(text, BEGIN) {
             open = Some(at);
         } else if let Some(begin) = open.take() {
-            lines.iter_mut().skip(begin).for_each(|line| line.owner = Owner::Ours);
+            lines
+                .iter_mut()
+                .skip(begin)
+                .for_each(|line| line.owner = Owner::Ours);
             home = home.or(Some(begin));
         }
     }
@@ -270,7 +364,10 @@ fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&s
 
 /// What follows the line that names the source.
 fn append_entries(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
-    desired.entries.iter().for_each(|entry| append_line(new, entry.line.as_bytes()));
+    desired
+        .entries
+        .iter()
+        .for_each(|entry| append_line(new, entry.line.as_bytes()));
     if mode == Mode::Block {
         append_line(new, END.as_bytes());
     }
@@ -287,7 +384,10 @@ fn without_head(ours: &[u8]) -> &[u8] {
     if !ours.starts_with(MANAGED.as_bytes()) {
         return ours;
     }
-    let end = ours.iter().position(|b| *b == b'\n').map_or(ours.len(), |feed| feed + 1);
+    let end = ours
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(ours.len(), |feed| feed + 1);
     ours.get(end..).unwrap_or_default()
 }
 
@@ -306,7 +406,10 @@ struct Census<'a>(HashMap<&'a KeyBlob, Vec<&'a [u8]>>);
 impl<'a> Census<'a> {
     fn count(&mut self, line: &'a Line<'_>) {
         if let Some(found) = &line.found {
-            self.0.entry(&found.key).or_default().push(line.text.trim_ascii());
+            self.0
+                .entry(&found.key)
+                .or_default()
+                .push(line.text.trim_ascii());
         }
     }
 }
@@ -316,16 +419,30 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
     let mut before = Census::default();
     lines.iter().for_each(|line| before.count(line));
     for entry in &desired.entries {
-        after.0.entry(&entry.key).or_default().push(entry.line.as_bytes());
+        after
+            .0
+            .entry(&entry.key)
+            .or_default()
+            .push(entry.line.as_bytes());
     }
     // Where a key's lines stand does not matter, only what they are.
-    before.0.values_mut().chain(after.0.values_mut()).for_each(|lines| lines.sort_unstable());
+    before
+        .0
+        .values_mut()
+        .chain(after.0.values_mut())
+        .for_each(|lines| lines.sort_unstable());
     let mut told = HashSet::new();
-    for entry in desired.entries.iter().filter(|entry| told.insert(&entry.key)) {
+    for entry in desired
+        .entries
+        .iter()
+        .filter(|entry| told.insert(&entry.key))
+    {
         let shown = KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned);
         match before.0.get(&entry.key) {
             None => plan.added.push(shown.clone()),
-            Some(lines) if Some(lines) != after.0.get(&entry.key) => plan.updated.push(shown.clone()),
+            Some(lines) if Some(lines) != after.0.get(&entry.key) => {
+                plan.updated.push(shown.clone())
+            }
             Some(_) => {}
         }
         plan.in_force.push(shown);

@@ -40,14 +40,19 @@ impl Desired {
         // A key may have several lines.
         let mut named = HashSet::new();
         self.entries.retain(|entry| {
-            let Some(least) = since(entry.key.kind()) else { return true };
+            let Some(least) = since(entry.key.kind()) else {
+                return true;
+            };
             let key = entry.key.fingerprint();
             let is_readable = sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least);
             if !is_readable {
                 published.remove(&key);
             }
             if !is_readable && named.insert(key) {
-                unreadable.push(Unreadable { key, reason: reason(entry.key.kind(), least, sshd) });
+                unreadable.push(Unreadable {
+                    key,
+                    reason: reason(entry.key.kind(), least, sshd),
+                });
             }
             is_readable
         });

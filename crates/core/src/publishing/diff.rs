@@ -64,7 +64,12 @@ impl Diff {
             }
         }
         let name = |name: &Option<Name>| name.as_ref().map(Name::to_string).unwrap_or_default();
-        let expires = |document: &Document| document.expires.map(|at| at.to_string()).unwrap_or_default();
+        let expires = |document: &Document| {
+            document
+                .expires
+                .map(|at| at.to_string())
+                .unwrap_or_default()
+        };
         for (field, before, after) in [
             ("name", name(&old.name), name(&new.name)),
             ("audience", name(&old.audience), name(&new.audience)),
@@ -75,10 +80,12 @@ impl Diff {
             }
         }
         for revoked in new.revoked.difference(&old.revoked) {
-            diff.fields.push(("revoked", String::new(), revoked.to_string()));
+            diff.fields
+                .push(("revoked", String::new(), revoked.to_string()));
         }
         for revoked in old.revoked.difference(&new.revoked) {
-            diff.fields.push(("revoked", revoked.to_string(), String::new()));
+            diff.fields
+                .push(("revoked", revoked.to_string(), String::new()));
         }
         diff
     }
@@ -102,7 +109,11 @@ impl Diff {
                 Change::Changed => ('~', 33),
                 Change::Removed => ('-', 31),
             };
-            let _ = writeln!(text, "{}", colour.paint(code, &format!("  {sign} {}", shown.line)));
+            let _ = writeln!(
+                text,
+                "{}",
+                colour.paint(code, &format!("  {sign} {}", shown.line))
+            );
             for terms in &shown.terms {
                 let _ = writeln!(text, "      {terms}");
             }
@@ -113,7 +124,11 @@ impl Diff {
                 (false, true) => ('-', 31, before.clone()),
                 (false, false) => ('~', 33, format!("{before} -> {after}")),
             };
-            let _ = writeln!(text, "{}", colour.paint(code, &format!("  {sign} {field} {value}")));
+            let _ = writeln!(
+                text,
+                "{}",
+                colour.paint(code, &format!("  {sign} {field} {value}"))
+            );
         }
         text
     }
@@ -125,14 +140,17 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     let (before, after) = (judge(old, now), judge(new, now));
     let (before, after) = (Access::of(&before), Access::of(&after));
     let mut told = Vec::new();
-    let mut accounts: BTreeSet<Option<&UserName>> = before.accounts().map(|(user, _)| user).collect();
+    let mut accounts: BTreeSet<Option<&UserName>> =
+        before.accounts().map(|(user, _)| user).collect();
     accounts.extend(after.accounts().map(|(user, _)| user));
     for user in accounts {
         let (had, has) = (before.keys_of(user, now), after.keys_of(user, now));
         if had.is_empty() || !had.is_disjoint(&has) {
             continue;
         }
-        let who = user.map_or("accounts that no key names".to_owned(), |user| format!("account {user}"));
+        let who = user.map_or("accounts that no key names".to_owned(), |user| {
+            format!("account {user}")
+        });
         told.push(match has.len() {
             0 => format!("{who}: all of its keys go ({})", counted(had.len(), "key")),
             _ => format!(
@@ -151,17 +169,26 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
 pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
     let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
     let listed = by_key(new);
-    let (back, open): (Vec<_>, Vec<_>) = dropped.into_iter().partition(|key| listed.contains_key(*key));
+    let (back, open): (Vec<_>, Vec<_>) = dropped
+        .into_iter()
+        .partition(|key| listed.contains_key(*key));
     let mut told = Vec::new();
     for fingerprint in back {
-        let key = listed.get(fingerprint).map(|keys| line(keys)).unwrap_or_default();
+        let key = listed
+            .get(fingerprint)
+            .map(|keys| line(keys))
+            .unwrap_or_default();
         told.push(format!(
             "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: whoever stole it can \
              log in again; put it back into `revoked`, or publish another key"
         ));
     }
     if let Some(first) = open.first() {
-        let more = if open.len() > 1 { format!(" and {} more", open.len() - 1) } else { String::new() };
+        let more = if open.len() > 1 {
+            format!(" and {} more", open.len() - 1)
+        } else {
+            String::new()
+        };
         told.push(format!(
             "{first}{more} left `revoked`: nodes no longer remove the key from lines that others write; keep it there for \
              as long as some copy of it may be left"
@@ -178,32 +205,55 @@ impl Shown {
         if terms.len() == 1 {
             terms.retain(|terms| *terms != EVERYBODY);
         }
-        Self { line: line(keys), terms }
+        Self {
+            line: line(keys),
+            terms,
+        }
     }
 
     /// The lines that went, then those that came.
     fn two(before: &[&PublishedKey], after: &[&PublishedKey]) -> Self {
         let (was, is) = (described(before), described(after));
-        let gone = was.iter().filter(|line| !is.contains(line)).map(|line| format!("- {line}"));
-        let come = is.iter().filter(|line| !was.contains(line)).map(|line| format!("+ {line}"));
+        let gone = was
+            .iter()
+            .filter(|line| !is.contains(line))
+            .map(|line| format!("- {line}"));
+        let come = is
+            .iter()
+            .filter(|line| !was.contains(line))
+            .map(|line| format!("+ {line}"));
         let mut terms: Vec<String> = gone.chain(come).collect();
         if terms.is_empty() {
             terms.push("its lines in another order".to_owned());
         }
-        Self { line: line(after), terms }
+        Self {
+            line: line(after),
+            terms,
+        }
     }
 }
 
 fn line(keys: &[&PublishedKey]) -> String {
-    let Some(first) = keys.first() else { return String::new() };
+    let Some(first) = keys.first() else {
+        return String::new();
+    };
     let key = &first.line.key;
-    format!("{} {} {}", key.fingerprint(), key.kind(), first.line.comment).trim_end().to_owned()
+    format!(
+        "{} {} {}",
+        key.fingerprint(),
+        key.kind(),
+        first.line.comment
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// All that a document says of a key, line by line; the same line is installed once, however often it is there.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let each = keys.iter().map(|key| format!("{}: {}", key.line.comment, terms(key)));
+    let each = keys
+        .iter()
+        .map(|key| format!("{}: {}", key.line.comment, terms(key)));
     each.filter(|line| seen.insert(line.clone())).collect()
 }
 
@@ -218,10 +268,18 @@ const EVERYBODY: &str = "every account";
 
 /// Whom and when a line lets in.
 fn terms(key: &PublishedKey) -> String {
-    let mut terms = vec![key.accounts.as_ref().map_or(EVERYBODY.to_owned(), |accounts| {
-        let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
-        if names.is_empty() { "no account".to_owned() } else { names.join(", ") }
-    })];
+    let mut terms = vec![
+        key.accounts
+            .as_ref()
+            .map_or(EVERYBODY.to_owned(), |accounts| {
+                let names: Vec<&str> = accounts.iter().map(UserName::as_str).collect();
+                if names.is_empty() {
+                    "no account".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            }),
+    ];
     terms.extend(key.not_before.map(|from| format!("from {from}")));
     terms.extend(key.not_after.map(|until| format!("until {until}")));
     if !key.line.options.is_empty() {
@@ -232,7 +290,11 @@ fn terms(key: &PublishedKey) -> String {
 
 fn by_key(document: &Document) -> BTreeMap<Fingerprint, Vec<&PublishedKey>> {
     let mut keys: BTreeMap<Fingerprint, Vec<&PublishedKey>> = BTreeMap::new();
-    document.keys.iter().for_each(|key| keys.entry(key.line.key.fingerprint()).or_default().push(key));
+    document.keys.iter().for_each(|key| {
+        keys.entry(key.line.key.fingerprint())
+            .or_default()
+            .push(key)
+    });
     keys
 }
 
@@ -244,5 +306,10 @@ fn in_order<'a>(
     let mut seen = BTreeSet::new();
     let each = document.keys.iter().map(|key| key.line.key.fingerprint());
     let first = each.filter(move |fingerprint| seen.insert(*fingerprint));
-    first.map(|fingerprint| (fingerprint, keys.get(&fingerprint).cloned().unwrap_or_default()))
+    first.map(|fingerprint| {
+        (
+            fingerprint,
+            keys.get(&fingerprint).cloned().unwrap_or_default(),
+        )
+    })
 }

@@ -29,23 +29,48 @@ pub fn expiring(payload: &[u8], expires: Timestamp) -> Option<Vec<u8>> {
     let json = text_of(payload);
     let places: Places<'_> = serde_json::from_str(&json).ok()?;
     let value = format!("\"{expires}\"");
-    bytes_of(with_value(&json, places.expires, places.serial.or(places.version), "expires", &value)?, payload)
+    bytes_of(
+        with_value(
+            &json,
+            places.expires,
+            places.serial.or(places.version),
+            "expires",
+            &value,
+        )?,
+        payload,
+    )
 }
 
 fn with_serial(json: &str, serial: Serial) -> Option<String> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
-    with_value(json, places.serial, places.version, "serial", &serial.to_string())
+    with_value(
+        json,
+        places.serial,
+        places.version,
+        "serial",
+        &serial.to_string(),
+    )
 }
 
 /// Puts a field's value in the place of the old one, or the whole field behind another one's value.
-fn with_value(json: &str, old: Option<&RawValue>, after: Option<&RawValue>, name: &str, value: &str) -> Option<String> {
+fn with_value(
+    json: &str,
+    old: Option<&RawValue>,
+    after: Option<&RawValue>,
+    name: &str,
+    value: &str,
+) -> Option<String> {
     if let Some(old) = old {
         let (start, end) = span(json, old)?;
         return Some(format!("{}{value}{}", json.get(..start)?, json.get(end..)?));
     }
     let (start, end) = span(json, after?)?;
     let (indent, colon) = layout(json.get(..start)?)?;
-    Some(format!("{},{indent}\"{name}\"{colon}{value}{}", json.get(..end)?, json.get(end..)?))
+    Some(format!(
+        "{},{indent}\"{name}\"{colon}{value}{}",
+        json.get(..end)?,
+        json.get(end..)?
+    ))
 }
 
 /// The serial that a publication takes: the document's own where that is higher than what is published, else the next.
@@ -80,7 +105,9 @@ pub(super) fn bytes_of(text: String, payload: &[u8]) -> Option<Vec<u8>> {
     if std::str::from_utf8(payload).is_ok() {
         return Some(text.into_bytes());
     }
-    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).ok())
+        .collect()
 }
 
 /// JSON's white space.
@@ -96,7 +123,11 @@ pub(super) fn span(json: &str, part: &RawValue) -> Option<(usize, usize)> {
 /// How the author laid a field out: the white space before its name, and what stands between that and its value. `before`
 /// is the document up to the value.
 pub(super) fn layout(before: &str) -> Option<(&str, &str)> {
-    let named = before.trim_end_matches(BLANK).strip_suffix(':')?.trim_end_matches(BLANK).strip_suffix('"')?;
+    let named = before
+        .trim_end_matches(BLANK)
+        .strip_suffix(':')?
+        .trim_end_matches(BLANK)
+        .strip_suffix('"')?;
     let (to_name, _) = named.rsplit_once('"')?;
     let colon = before.get(named.len() + 1..)?;
     let indent = to_name.get(to_name.trim_end_matches(BLANK).len()..)?;
@@ -114,8 +145,14 @@ mod tests {
     #[test]
     fn only_the_number_changes() {
         for (json, told) in [
-            ("{\"version\": 1, \"serial\": 17, \"keys\": []}\n", "{\"version\": 1, \"serial\": 18, \"keys\": []}\n"),
-            ("{\"serial\":999,\"version\":1,\"keys\":[]}", "{\"serial\":18,\"version\":1,\"keys\":[]}"),
+            (
+                "{\"version\": 1, \"serial\": 17, \"keys\": []}\n",
+                "{\"version\": 1, \"serial\": 18, \"keys\": []}\n",
+            ),
+            (
+                "{\"serial\":999,\"version\":1,\"keys\":[]}",
+                "{\"serial\":18,\"version\":1,\"keys\":[]}",
+            ),
             ("{\"s\\u0065rial\" :\t17}", "{\"s\\u0065rial\" :\t18}"),
             (
                 "{\"keys\": [{\"serial\": 17}], \"a\": \"\\\"serial\\\": 17\", \"serial\": 17 }\r\n",
@@ -138,7 +175,10 @@ mod tests {
                 "{\n  \"version\": 1,\n  \"serial\": 7,\n  \"keys\": []\n}\n",
                 "{\n  \"version\": 1,\n  \"serial\": 7,\n  \"expires\": \"2027-01-01T00:00:00Z\",\n  \"keys\": []\n}\n",
             ),
-            ("{\"version\":1,\"keys\":[]}", "{\"version\":1,\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":[]}"),
+            (
+                "{\"version\":1,\"keys\":[]}",
+                "{\"version\":1,\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":[]}",
+            ),
         ] {
             assert_eq!(expiring(json.as_bytes(), end).unwrap(), told.as_bytes());
         }
@@ -147,8 +187,14 @@ mod tests {
     #[test]
     fn a_document_without_one_gets_it_laid_out_as_its_version_is() {
         for (json, told) in [
-            ("{\"version\": 1, \"keys\": []}\n", "{\"version\": 1,\"serial\": 1, \"keys\": []}\n"),
-            ("{\"version\":1,\"keys\":[]}", "{\"version\":1,\"serial\":1,\"keys\":[]}"),
+            (
+                "{\"version\": 1, \"keys\": []}\n",
+                "{\"version\": 1,\"serial\": 1, \"keys\": []}\n",
+            ),
+            (
+                "{\"version\":1,\"keys\":[]}",
+                "{\"version\":1,\"serial\":1,\"keys\":[]}",
+            ),
             (
                 "{\n  \"version\": 1,\n  \"keys\": []\n}\n",
                 "{\n  \"version\": 1,\n  \"serial\": 1,\n  \"keys\": []\n}\n",
@@ -157,7 +203,10 @@ mod tests {
                 "{\"keys\": [],\r\n\t\"version\"  :  1\r\n}",
                 "{\"keys\": [],\r\n\t\"version\"  :  1,\r\n\t\"serial\"  :  1\r\n}",
             ),
-            ("{\"keys\": [], \"v\\u0065rsion\": 1}", "{\"keys\": [], \"v\\u0065rsion\": 1, \"serial\": 1}"),
+            (
+                "{\"keys\": [], \"v\\u0065rsion\": 1}",
+                "{\"keys\": [], \"v\\u0065rsion\": 1, \"serial\": 1}",
+            ),
             ("{ \"version\" : 1 }", "{ \"version\" : 1, \"serial\" : 1 }"),
         ] {
             assert_eq!(edited(json, 1), told);
@@ -191,7 +240,14 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_not_edited() {
-        for json in ["", "[]", "{}", "{\"keys\": []}", "ssh-ed25519 AAAA", "{\"version\": 1"] {
+        for json in [
+            "",
+            "[]",
+            "{}",
+            "{\"keys\": []}",
+            "ssh-ed25519 AAAA",
+            "{\"version\": 1",
+        ] {
             assert_eq!(with_serial(json, 1.try_into().unwrap()), None, "{json}");
         }
     }

@@ -42,14 +42,20 @@ pub struct Edits {
 impl Edits {
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.replaced.is_empty() && self.added.is_empty() && self.revoked.is_empty()
+        self.removed.is_empty()
+            && self.replaced.is_empty()
+            && self.added.is_empty()
+            && self.revoked.is_empty()
     }
 }
 
 impl Entry {
     /// An entry for a line, its options one by one.
     pub fn of(line: &KeyLine) -> Self {
-        let bare = KeyLine { options: crate::key::OptionList::default(), ..line.clone() };
+        let bare = KeyLine {
+            options: crate::key::OptionList::default(),
+            ..line.clone()
+        };
         Self {
             public_key: bare.to_string(),
             options: line.options.each(),
@@ -95,7 +101,13 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
     let is_utf8 = std::str::from_utf8(payload).is_ok();
     let style = Style::of(&text, parts.version)?;
-    let encode = |text: String| if is_utf8 { text } else { latin_1(text.as_bytes()) };
+    let encode = |text: String| {
+        if is_utf8 {
+            text
+        } else {
+            latin_1(text.as_bytes())
+        }
+    };
 
     let mut changes: Vec<(usize, usize, String)> = Vec::new();
     if !(edits.removed.is_empty() && edits.replaced.is_empty() && edits.added.is_empty()) {
@@ -110,23 +122,46 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
             };
             kept.push(text);
         }
-        let added: Vec<String> = edits.added.iter().map(|entry| encode(style.entry(entry, model))).collect();
+        let added: Vec<String> = edits
+            .added
+            .iter()
+            .map(|entry| encode(style.entry(entry, model)))
+            .collect();
         let (start, end) = span(&text, parts.keys)?;
-        changes.push((start, end, style.array(parts.keys.get(), &elements, kept, added)?));
+        changes.push((
+            start,
+            end,
+            style.array(parts.keys.get(), &elements, kept, added)?,
+        ));
     }
     if !edits.revoked.is_empty() {
-        let added: Vec<String> = edits.revoked.iter().map(|fingerprint| format!("\"{fingerprint}\"")).collect();
+        let added: Vec<String> = edits
+            .revoked
+            .iter()
+            .map(|fingerprint| format!("\"{fingerprint}\""))
+            .collect();
         match parts.revoked {
             Some(revoked) => {
                 let elements: Vec<&RawValue> = serde_json::from_str(revoked.get()).ok()?;
-                let kept = elements.iter().map(|element| Some(element.get().to_owned())).collect();
+                let kept = elements
+                    .iter()
+                    .map(|element| Some(element.get().to_owned()))
+                    .collect();
                 let (start, end) = span(&text, revoked)?;
-                changes.push((start, end, style.array(revoked.get(), &elements, kept, added)?));
+                changes.push((
+                    start,
+                    end,
+                    style.array(revoked.get(), &elements, kept, added)?,
+                ));
             }
             None => {
                 let (_, end) = span(&text, parts.keys)?;
                 let list = style.array("[]", &[], Vec::new(), added)?;
-                changes.push((end, end, format!(",{}\"revoked\"{}{list}", style.indent, style.colon)));
+                changes.push((
+                    end,
+                    end,
+                    format!(",{}\"revoked\"{}{list}", style.indent, style.colon),
+                ));
             }
         }
     }
@@ -141,7 +176,10 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
 
 /// A document with these entries, laid out as the guides lay one out.
 pub fn document(entries: &[Entry]) -> Option<Vec<u8>> {
-    let edits = Edits { added: entries.to_vec(), ..Edits::default() };
+    let edits = Edits {
+        added: entries.to_vec(),
+        ..Edits::default()
+    };
     edited(b"{\n  \"version\": 1,\n  \"keys\": []\n}\n", &edits)
 }
 
@@ -198,7 +236,11 @@ impl<'a> Style<'a> {
                 };
                 (head.to_owned(), tail.to_owned(), new)
             }
-            _ if self.is_multi_line() => (self.deeper(), self.indent.to_owned(), format!(",{}", self.deeper())),
+            _ if self.is_multi_line() => (
+                self.deeper(),
+                self.indent.to_owned(),
+                format!(",{}", self.deeper()),
+            ),
             _ => (String::new(), String::new(), format!(",{}", self.blank())),
         };
         let mut text = String::new();
@@ -215,20 +257,37 @@ impl<'a> Style<'a> {
             }
             text.push_str(&element);
         }
-        Some(if text.is_empty() { "[]".to_owned() } else { format!("[{head}{text}{tail}]") })
+        Some(if text.is_empty() {
+            "[]".to_owned()
+        } else {
+            format!("[{head}{text}{tail}]")
+        })
     }
 
     /// An entry, laid out as `model` is.
     fn entry(&self, entry: &Entry, model: Option<&str>) -> String {
         let inside = model.and_then(|model| model.strip_prefix('{')?.strip_suffix('}'));
-        let inside = inside.filter(|inside| !inside.trim_matches(BLANK).is_empty()).unwrap_or_default();
-        let open = inside.get(..inside.len() - inside.trim_start_matches(BLANK).len()).unwrap_or_default();
-        let close = inside.get(inside.trim_end_matches(BLANK).len()..).unwrap_or_default();
-        let between = if open.contains('\n') { format!(",{open}") } else { format!(",{}", self.blank()) };
+        let inside = inside
+            .filter(|inside| !inside.trim_matches(BLANK).is_empty())
+            .unwrap_or_default();
+        let open = inside
+            .get(..inside.len() - inside.trim_start_matches(BLANK).len())
+            .unwrap_or_default();
+        let close = inside
+            .get(inside.trim_end_matches(BLANK).len()..)
+            .unwrap_or_default();
+        let between = if open.contains('\n') {
+            format!(",{open}")
+        } else {
+            format!(",{}", self.blank())
+        };
 
         let mut fields = vec![("public_key", quoted(&entry.public_key))];
         if !entry.options.is_empty() {
-            fields.push(("options", self.list(entry.options.iter().map(String::as_str))));
+            fields.push((
+                "options",
+                self.list(entry.options.iter().map(String::as_str)),
+            ));
         }
         if let Some(accounts) = &entry.accounts {
             fields.push(("accounts", self.list(accounts.iter().map(UserName::as_str))));
@@ -239,8 +298,10 @@ impl<'a> Style<'a> {
         if let Some(until) = entry.not_after {
             fields.push(("not_after", quoted(&until.to_string())));
         }
-        let fields: Vec<String> =
-            fields.into_iter().map(|(name, value)| format!("\"{name}\"{}{value}", self.colon)).collect();
+        let fields: Vec<String> = fields
+            .into_iter()
+            .map(|(name, value)| format!("\"{name}\"{}{value}", self.colon))
+            .collect();
         format!("{{{open}{}{close}}}", fields.join(&between))
     }
 

@@ -49,10 +49,18 @@ pub struct Judged<'a> {
 
 /// Looks at each key as a node in UTC would.
 pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
-    let at = Moment { now, zone: TimeZone::UTC, standing: None };
+    let at = Moment {
+        now,
+        zone: TimeZone::UTC,
+        standing: None,
+    };
     let judged = document.keys.iter().map(|key| {
         let expiries = key.line.options.clone().take_expiries();
-        let until = expiries.into_iter().filter_map(|expiry| at.resolve(expiry)).chain(key.not_after).min();
+        let until = expiries
+            .into_iter()
+            .filter_map(|expiry| at.resolve(expiry))
+            .chain(key.not_after)
+            .min();
         let state = if document.revoked.contains(&key.line.key.fingerprint()) {
             State::Revoked
         } else if key.not_before.is_some_and(|from| from > now) {
@@ -68,12 +76,24 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
 }
 
 /// Why nodes that ask for `min_keys` would not apply a document that is good in itself.
-pub fn faults(document: &Document, keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
+pub fn faults(
+    document: &Document,
+    keys: &[Judged<'_>],
+    min_keys: usize,
+    now: Timestamp,
+) -> Vec<String> {
     let mut faults = Vec::new();
     if let Some(expires) = document.expires.filter(|expires| *expires <= now) {
-        faults.push(format!("it expired at {}: nodes would call it stale; set a later `expires`", when(expires, now)));
+        faults.push(format!(
+            "it expired at {}: nodes would call it stale; set a later `expires`",
+            when(expires, now)
+        ));
     }
-    let most = Access::of(keys).in_force(now).map(|(_, found)| found).max().unwrap_or(0);
+    let most = Access::of(keys)
+        .in_force(now)
+        .map(|(_, found)| found)
+        .max()
+        .unwrap_or(0);
     if most < min_keys {
         faults.push(format!(
             "it has {} in force, [policy] min_keys asks for {min_keys}: nodes would refuse it; publish more, or lower \
@@ -132,20 +152,38 @@ pub fn warnings(
 }
 
 fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
-    let told = keys.iter().filter_map(|Judged { key, until, state }| match (state, until) {
-        (State::Over, Some(until)) => Some(format!("{}: its window ended at {}", name(key), when(*until, now))),
-        (State::InForce, Some(until)) if until.duration_since(now) < SOON => {
-            Some(format!("{}: its window ends at {}", name(key), when(*until, now)))
-        }
-        _ => None,
-    });
+    let told = keys
+        .iter()
+        .filter_map(|Judged { key, until, state }| match (state, until) {
+            (State::Over, Some(until)) => Some(format!(
+                "{}: its window ended at {}",
+                name(key),
+                when(*until, now)
+            )),
+            (State::InForce, Some(until)) if until.duration_since(now) < SOON => Some(format!(
+                "{}: its window ends at {}",
+                name(key),
+                when(*until, now)
+            )),
+            _ => None,
+        });
     told.collect()
 }
 
 fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
-    let local = |key: &PublishedKey| key.line.options.clone().take_expiries().iter().any(|expiry| !expiry.utc);
+    let local = |key: &PublishedKey| {
+        key.line
+            .options
+            .clone()
+            .take_expiries()
+            .iter()
+            .any(|expiry| !expiry.utc)
+    };
     let text = "its expiry-time has no Z, so that it means each node's local time; use not_after, or add the Z";
-    keys.iter().filter(|judged| local(judged.key)).map(|judged| format!("{}: {text}", name(judged.key))).collect()
+    keys.iter()
+        .filter(|judged| local(judged.key))
+        .map(|judged| format!("{}: {text}", name(judged.key)))
+        .collect()
 }
 
 /// Accounts that have too few keys already, or will have none before long.
@@ -155,16 +193,26 @@ fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<Str
         None => "accounts that no key names".to_owned(),
     };
     let access = Access::of(keys);
-    let few = access.in_force(now).filter(|(_, found)| *found < min_keys).map(|(account, found)| {
-        let found = counted(found, "key");
-        format!("{}: {found} in force, [policy] min_keys asks for {min_keys}: refused there", who(account))
-    });
-    let soon = access.ends(now).filter(|(_, end)| *end > now && end.duration_since(now) < LOCK_OUT_SOON);
-    few.chain(
-        soon.map(|(account, end)| {
-            format!("{}: the last key ends at {}, and none follows", who(account), when(end, now))
-        }),
-    )
+    let few = access
+        .in_force(now)
+        .filter(|(_, found)| *found < min_keys)
+        .map(|(account, found)| {
+            let found = counted(found, "key");
+            format!(
+                "{}: {found} in force, [policy] min_keys asks for {min_keys}: refused there",
+                who(account)
+            )
+        });
+    let soon = access
+        .ends(now)
+        .filter(|(_, end)| *end > now && end.duration_since(now) < LOCK_OUT_SOON);
+    few.chain(soon.map(|(account, end)| {
+        format!(
+            "{}: the last key ends at {}, and none follows",
+            who(account),
+            when(end, now)
+        )
+    }))
     .collect()
 }
 
@@ -175,9 +223,15 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut told = Vec::new();
     for judged in keys {
         let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
-        let beside: Vec<_> = earlier.iter().filter(|other| overlap(other, judged)).collect();
+        let beside: Vec<_> = earlier
+            .iter()
+            .filter(|other| overlap(other, judged))
+            .collect();
         if beside.iter().any(|other| other.key == judged.key) {
-            told.push(format!("{}: it is listed twice in the same words; once is enough", name(judged.key)));
+            told.push(format!(
+                "{}: it is listed twice in the same words; once is enough",
+                name(judged.key)
+            ));
         } else if !beside.is_empty() {
             told.push(format!(
                 "{}: it is listed twice for one account, on different terms: both lines are installed, and sshd takes the \
@@ -197,21 +251,49 @@ fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
         _ => true,
     };
     let before = |first: &Judged<'_>, second: &Judged<'_>| {
-        first.until.zip(second.key.not_before).is_some_and(|(until, from)| until <= from)
+        first
+            .until
+            .zip(second.key.not_before)
+            .is_some_and(|(until, from)| until <= from)
     };
     accounts && !before(one, other) && !before(other, one)
 }
 
 fn revoked(keys: &[Judged<'_>]) -> Vec<String> {
     let revoked = keys.iter().filter(|judged| judged.state == State::Revoked);
-    revoked.map(|judged| format!("{}: it is listed and revoked; revoked wins", name(judged.key))).collect()
+    revoked
+        .map(|judged| {
+            format!(
+                "{}: it is listed and revoked; revoked wins",
+                name(judged.key)
+            )
+        })
+        .collect()
 }
 
 fn strength(keys: &[Judged<'_>]) -> Vec<String> {
-    let weak = |judged: &&Judged<'_>| judged.key.line.key.rsa_bits().is_some_and(|bits| bits < STRONG_RSA);
-    let weak: BTreeSet<_> = keys.iter().filter(weak).map(|judged| judged.key.line.key.fingerprint()).collect();
-    let told = format!("{} under 3072 bits: prefer ssh-ed25519, or longer ones", counted(weak.len(), "RSA key"));
-    if weak.is_empty() { Vec::new() } else { vec![told] }
+    let weak = |judged: &&Judged<'_>| {
+        judged
+            .key
+            .line
+            .key
+            .rsa_bits()
+            .is_some_and(|bits| bits < STRONG_RSA)
+    };
+    let weak: BTreeSet<_> = keys
+        .iter()
+        .filter(weak)
+        .map(|judged| judged.key.line.key.fingerprint())
+        .collect();
+    let told = format!(
+        "{} under 3072 bits: prefer ssh-ed25519, or longer ones",
+        counted(weak.len(), "RSA key")
+    );
+    if weak.is_empty() {
+        Vec::new()
+    } else {
+        vec![told]
+    }
 }
 
 /// What an older sshd does not know makes it ignore the whole line. `expiry-time` is not among it: nodes write it as
@@ -219,11 +301,19 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     let mut told = Vec::new();
     for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
-        if keys.iter().any(|judged| judged.key.line.options.has(option)) {
-            told.push(format!("option {option}: an sshd before OpenSSH {since} ignores the whole line"));
+        if keys
+            .iter()
+            .any(|judged| judged.key.line.options.has(option))
+        {
+            told.push(format!(
+                "option {option}: an sshd before OpenSSH {since} ignores the whole line"
+            ));
         }
     }
-    let kinds: BTreeSet<&str> = keys.iter().map(|judged| judged.key.line.key.kind()).collect();
+    let kinds: BTreeSet<&str> = keys
+        .iter()
+        .map(|judged| judged.key.line.key.kind())
+        .collect();
     for kind in kinds {
         if let Some((major, minor)) = since(kind) {
             told.push(format!(
@@ -243,12 +333,17 @@ pub(super) struct Access<'a> {
 
 impl<'a> Access<'a> {
     pub(super) fn of(keys: &'a [Judged<'a>]) -> Self {
-        let mut access = Self { everybody: Vec::new(), named: BTreeMap::new() };
+        let mut access = Self {
+            everybody: Vec::new(),
+            named: BTreeMap::new(),
+        };
         for judged in keys {
             match &judged.key.accounts {
                 None => access.everybody.push(judged),
                 Some(accounts) => {
-                    accounts.iter().for_each(|user| access.named.entry(user).or_default().push(judged));
+                    accounts
+                        .iter()
+                        .for_each(|user| access.named.entry(user).or_default().push(judged));
                 }
             }
         }
@@ -258,19 +353,32 @@ impl<'a> Access<'a> {
     /// Each account that a key names, and `None` for all others where a key is for everybody, with its keys beside those.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
         let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
-        self.named.iter().map(|(user, keys)| (Some(*user), keys.as_slice())).chain(others)
+        self.named
+            .iter()
+            .map(|(user, keys)| (Some(*user), keys.as_slice()))
+            .chain(others)
     }
 
     /// How many keys each account has now.
     fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
         let shared = good(&self.everybody, now);
-        self.accounts().map(move |(user, own)| (user, shared.len() + good(own, now).difference(&shared).count()))
+        self.accounts().map(move |(user, own)| {
+            (
+                user,
+                shared.len() + good(own, now).difference(&shared).count(),
+            )
+        })
     }
 
     /// The keys that an account has now; `None` is an account that no key names.
     pub(super) fn keys_of(&self, user: Option<&UserName>, now: Timestamp) -> BTreeSet<Fingerprint> {
-        let own = user.and_then(|user| self.named.get(user)).map_or(&[][..], Vec::as_slice);
-        good(&self.everybody, now).union(&good(own, now)).copied().collect()
+        let own = user
+            .and_then(|user| self.named.get(user))
+            .map_or(&[][..], Vec::as_slice);
+        good(&self.everybody, now)
+            .union(&good(own, now))
+            .copied()
+            .collect()
     }
 
     /// For each account the first moment from `now` on at which it has no key; accounts that always have one are left out.
@@ -282,9 +390,18 @@ impl<'a> Access<'a> {
             let mut covered = now;
             loop {
                 let starts = |span: &&&(Timestamp, Timestamp)| span.0 <= covered;
-                let next = if shared.peek().is_some_and(|span| starts(&span)) { shared.next() } else { None };
-                let next =
-                    next.or_else(|| if own.peek().is_some_and(|span| starts(&span)) { own.next() } else { None });
+                let next = if shared.peek().is_some_and(|span| starts(&span)) {
+                    shared.next()
+                } else {
+                    None
+                };
+                let next = next.or_else(|| {
+                    if own.peek().is_some_and(|span| starts(&span)) {
+                        own.next()
+                    } else {
+                        None
+                    }
+                });
                 match next {
                     Some((_, until)) if *until == Timestamp::MAX => return None,
                     Some((_, until)) => covered = covered.max(*until),
@@ -302,14 +419,20 @@ fn good(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
             && judged.key.not_before.is_none_or(|from| from <= now)
             && judged.until.is_none_or(|until| until > now)
     };
-    keys.iter().filter(good).map(|judged| judged.key.line.key.fingerprint()).collect()
+    keys.iter()
+        .filter(good)
+        .map(|judged| judged.key.line.key.fingerprint())
+        .collect()
 }
 
 /// When keys let in, by their beginnings.
 fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
     let good = keys.iter().filter(|judged| judged.state != State::Revoked);
     let span = |judged: &&Judged<'_>| {
-        (judged.key.not_before.unwrap_or(Timestamp::MIN), judged.until.unwrap_or(Timestamp::MAX))
+        (
+            judged.key.not_before.unwrap_or(Timestamp::MIN),
+            judged.until.unwrap_or(Timestamp::MAX),
+        )
     };
     let mut spans: Vec<_> = good.map(span).collect();
     spans.sort_unstable();
@@ -317,14 +440,23 @@ fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
 }
 
 fn name(key: &PublishedKey) -> String {
-    format!("{} {}", key.line.key.fingerprint(), key.line.comment).trim_end().to_owned()
+    format!("{} {}", key.line.key.fingerprint(), key.line.comment)
+        .trim_end()
+        .to_owned()
 }
 
 /// How many different keys there are, and on how many lines where that is another number: `2 keys on 3 lines`.
 pub fn counted_keys(keys: &[Judged<'_>]) -> String {
-    let different: BTreeSet<_> = keys.iter().map(|judged| judged.key.line.key.fingerprint()).collect();
+    let different: BTreeSet<_> = keys
+        .iter()
+        .map(|judged| judged.key.line.key.fingerprint())
+        .collect();
     let text = counted(different.len(), "key");
-    if different.len() == keys.len() { text } else { format!("{text} on {} lines", keys.len()) }
+    if different.len() == keys.len() {
+        text
+    } else {
+        format!("{text} on {} lines", keys.len())
+    }
 }
 
 /// A time and how far it is away: `2026-12-21T00:00:00Z (in 26 days)`.
@@ -338,7 +470,11 @@ pub fn when(at: Timestamp, now: Timestamp) -> String {
         _ => (seconds / 86_400, "day"),
     };
     let far = counted(usize::try_from(count).unwrap_or(usize::MAX), unit);
-    if distance.is_negative() { format!("{at} ({far} ago)") } else { format!("{at} (in {far})") }
+    if distance.is_negative() {
+        format!("{at} ({far} ago)")
+    } else {
+        format!("{at} (in {far})")
+    }
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ pub fn grant(
     };
     let fingerprint = granted.line.key.fingerprint();
     let again = |entry: &Entry| {
-        KeyLine::from_parts(&entry.public_key, &entry.options, rules).is_ok_and(|line| line.key == granted.line.key)
+        KeyLine::from_parts(&entry.public_key, &entry.options, rules)
+            .is_ok_and(|line| line.key == granted.line.key)
     };
     if edits.added.iter().chain(edits.replaced.values()).any(again) {
         return Err(NotGranted::Twice(fingerprint));
@@ -94,12 +95,18 @@ pub fn grant(
     if document.revoked.contains(&fingerprint) {
         return Err(NotGranted::Revoked(fingerprint));
     }
-    let there: Vec<usize> = (0..places.len()).filter(|at| places.get(*at) == Some(&Some(fingerprint))).collect();
+    let there: Vec<usize> = (0..places.len())
+        .filter(|at| places.get(*at) == Some(&Some(fingerprint)))
+        .collect();
     let Some((first, more)) = there.split_first() else {
         edits.added.push(entry);
         return Ok(Granted::Changed);
     };
-    let published: Vec<&PublishedKey> = document.keys.iter().filter(|key| key.line.key == granted.line.key).collect();
+    let published: Vec<&PublishedKey> = document
+        .keys
+        .iter()
+        .filter(|key| key.line.key == granted.line.key)
+        .collect();
     if let [one] = published.as_slice()
         && more.is_empty()
         && is_same(one, &granted)
@@ -107,8 +114,15 @@ pub fn grant(
         return Ok(Granted::Already);
     }
     if other_terms == OtherTerms::Keep {
-        let terms = if published.is_empty() { "nodes leave it out".to_owned() } else { described_key(&published) };
-        return Err(NotGranted::OtherTerms { key: fingerprint, terms });
+        let terms = if published.is_empty() {
+            "nodes leave it out".to_owned()
+        } else {
+            described_key(&published)
+        };
+        return Err(NotGranted::OtherTerms {
+            key: fingerprint,
+            terms,
+        });
     }
     edits.replaced.insert(*first, entry);
     edits.removed.extend(more);
@@ -118,7 +132,10 @@ pub fn grant(
 /// The entry that a key gets.
 fn entry(line: &KeyLine, terms: &Terms) -> Entry {
     let line = match &terms.comment {
-        Some(comment) => KeyLine { comment: comment.clone(), ..line.clone() },
+        Some(comment) => KeyLine {
+            comment: comment.clone(),
+            ..line.clone()
+        },
         None => line.clone(),
     };
     let mut entry = Entry::of(&line);

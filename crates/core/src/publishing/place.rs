@@ -27,22 +27,45 @@ const SECRET: &str = "secretsmanager:";
 impl Place {
     /// Whether a text is meant for a source rather than for a file's name.
     pub fn is_url(text: &str) -> bool {
-        ["s3:", SECRET, "ssm:", "file:"].iter().any(|scheme| text.starts_with(scheme))
+        ["s3:", SECRET, "ssm:", "file:"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
     }
 
     /// Reads a source's URL: `?version_id=V` pins a version of an object or a secret, `?stages=STAGE` one stage of a
     /// secret, `:VERSION-OR-LABEL` a version of a parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (text, pin) = if text.starts_with(SECRET) { secret_pin(text)? } else { (text.to_owned(), None) };
+        let (text, pin) = if text.starts_with(SECRET) {
+            secret_pin(text)?
+        } else {
+            (text.to_owned(), None)
+        };
         let url = SourceUrl::parse(&text).map_err(|fault| fault.to_string())?;
         Ok(match url {
-            SourceUrl::S3 { bucket, key, version_id, region } => {
-                Self { url: SourceUrl::S3 { bucket, key, version_id: None, region }, pin: version_id.map(Pin::Version) }
-            }
+            SourceUrl::S3 {
+                bucket,
+                key,
+                version_id,
+                region,
+            } => Self {
+                url: SourceUrl::S3 {
+                    bucket,
+                    key,
+                    version_id: None,
+                    region,
+                },
+                pin: version_id.map(Pin::Version),
+            },
             SourceUrl::Parameter { id, region } => {
                 let (name, selector) = selected(&id);
                 let pin = selector.map(|selector| Pin::Version(selector.to_owned()));
-                Self { url: SourceUrl::Parameter { id: name.to_owned(), region }, pin }
+                Self {
+                    url: SourceUrl::Parameter {
+                        id: name.to_owned(),
+                        region,
+                    },
+                    pin,
+                }
             }
             url => Self { url, pin },
         })
@@ -51,8 +74,15 @@ impl Place {
     /// The same source with another version pinned, as an operator names it: an id, a number, a label or a stage.
     pub fn pinned(&self, version: &str) -> Self {
         let is_stage = matches!(self.url, SourceUrl::Secret { .. }) && version.starts_with("AWS");
-        let pin = if is_stage { Pin::Stage(version.to_owned()) } else { Pin::Version(version.to_owned()) };
-        Self { url: self.url.clone(), pin: Some(pin) }
+        let pin = if is_stage {
+            Pin::Stage(version.to_owned())
+        } else {
+            Pin::Version(version.to_owned())
+        };
+        Self {
+            url: self.url.clone(),
+            pin: Some(pin),
+        }
     }
 }
 
@@ -62,7 +92,8 @@ impl fmt::Display for Place {
         let url = self.url.to_string();
         match (&self.pin, &self.url) {
             (None, _) => f.write_str(&url),
-            (Some(Pin::Version(version)), SourceUrl::Parameter { .. }) => match url.split_once('?') {
+            (Some(Pin::Version(version)), SourceUrl::Parameter { .. }) => match url.split_once('?')
+            {
                 Some((name, query)) => write!(f, "{name}:{version}?{query}"),
                 None => write!(f, "{url}:{version}"),
             },
@@ -80,8 +111,13 @@ impl fmt::Display for Place {
 /// A parameter's name, and the version or label behind it.
 fn selected(id: &str) -> (&str, Option<&str>) {
     // Five colons of an ARN come before its resource.
-    let resource =
-        if id.starts_with("arn:") { id.match_indices(':').nth(4).map_or(id.len(), |(at, _)| at + 1) } else { 0 };
+    let resource = if id.starts_with("arn:") {
+        id.match_indices(':')
+            .nth(4)
+            .map_or(id.len(), |(at, _)| at + 1)
+    } else {
+        0
+    };
     match id.get(resource..).and_then(|name| name.find(':')) {
         Some(at) => {
             let (name, selector) = id.split_at_checked(resource + at).unwrap_or((id, ""));
@@ -93,7 +129,9 @@ fn selected(id: &str) -> (&str, Option<&str>) {
 
 /// Takes the pin out of a secret's URL. Several stages are no pin: nodes read those together.
 fn secret_pin(text: &str) -> Result<(String, Option<Pin>), String> {
-    let Some((name, query)) = text.split_once('?') else { return Ok((text.to_owned(), None)) };
+    let Some((name, query)) = text.split_once('?') else {
+        return Ok((text.to_owned(), None));
+    };
     let (mut rest, mut pin) = (Vec::new(), None);
     for parameter in query.split('&') {
         let found = match parameter.split_once('=') {
@@ -107,14 +145,26 @@ fn secret_pin(text: &str) -> Result<(String, Option<Pin>), String> {
             }
         };
         let (Pin::Version(value) | Pin::Stage(value)) = &found;
-        if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+=@/".contains(&b)) {
-            return Err(format!("{text:?} is no source: {value:?} is neither a version's id nor a stage"));
+        if value.is_empty()
+            || !value
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.+=@/".contains(&b))
+        {
+            return Err(format!(
+                "{text:?} is no source: {value:?} is neither a version's id nor a stage"
+            ));
         }
         if pin.replace(found).is_some() {
-            return Err(format!("{text:?} is no source: it names two versions; leave one out"));
+            return Err(format!(
+                "{text:?} is no source: it names two versions; leave one out"
+            ));
         }
     }
-    let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
+    let query = if rest.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", rest.join("&"))
+    };
     Ok((format!("{name}{query}"), pin))
 }
 
@@ -129,21 +179,53 @@ mod tests {
         let stage = |text: &str| Some(Pin::Stage(text.to_owned()));
         for (text, url, pin) in [
             ("s3://b/k", "s3://b/k".to_owned(), None),
-            ("s3://b/k?version_id=V1&region=eu-west-1", "s3://b/k?region=eu-west-1".to_owned(), version("V1")),
-            ("secretsmanager:k?stages=AWSPREVIOUS", "secretsmanager:k".to_owned(), stage("AWSPREVIOUS")),
-            ("secretsmanager:k?stages=AWSCURRENT", "secretsmanager:k?stages=AWSCURRENT".to_owned(), None),
-            ("secretsmanager:k?version_id=0a-1", "secretsmanager:k".to_owned(), version("0a-1")),
-            ("ssm:/prod/keys:3", "ssm:/prod/keys".to_owned(), version("3")),
+            (
+                "s3://b/k?version_id=V1&region=eu-west-1",
+                "s3://b/k?region=eu-west-1".to_owned(),
+                version("V1"),
+            ),
+            (
+                "secretsmanager:k?stages=AWSPREVIOUS",
+                "secretsmanager:k".to_owned(),
+                stage("AWSPREVIOUS"),
+            ),
+            (
+                "secretsmanager:k?stages=AWSCURRENT",
+                "secretsmanager:k?stages=AWSCURRENT".to_owned(),
+                None,
+            ),
+            (
+                "secretsmanager:k?version_id=0a-1",
+                "secretsmanager:k".to_owned(),
+                version("0a-1"),
+            ),
+            (
+                "ssm:/prod/keys:3",
+                "ssm:/prod/keys".to_owned(),
+                version("3"),
+            ),
             ("ssm:/prod/keys", "ssm:/prod/keys".to_owned(), None),
-            (&format!("ssm:{arn}:live"), format!("ssm:{arn}"), version("live")),
+            (
+                &format!("ssm:{arn}:live"),
+                format!("ssm:{arn}"),
+                version("live"),
+            ),
             (&format!("ssm:{arn}"), format!("ssm:{arn}"), None),
-            ("file:/etc/keys.json", "file:/etc/keys.json".to_owned(), None),
+            (
+                "file:/etc/keys.json",
+                "file:/etc/keys.json".to_owned(),
+                None,
+            ),
         ] {
             let place = Place::parse(text).unwrap();
             assert_eq!((place.url.to_string(), &place.pin), (url, &pin), "{text}");
             assert_eq!(Place::parse(&place.to_string()).unwrap(), place, "{place}");
         }
-        for bad in ["secretsmanager:k?stages=AWSPREVIOUS&version_id=1", "secretsmanager:k?version_id=", "s3://b"] {
+        for bad in [
+            "secretsmanager:k?stages=AWSPREVIOUS&version_id=1",
+            "secretsmanager:k?version_id=",
+            "s3://b",
+        ] {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
     }

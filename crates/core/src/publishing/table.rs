@@ -23,7 +23,19 @@ pub struct Row {
 /// The keys of a document, a line for each.
 pub fn keys(keys: &[Judged<'_>], colour: Colour) -> String {
     let rows: Vec<Row> = keys.iter().map(row).collect();
-    columns(&["STATE", "FINGERPRINT", "TYPE", "COMMENT", "ACCOUNTS", "WINDOW", "OPTIONS"], &rows, colour)
+    columns(
+        &[
+            "STATE",
+            "FINGERPRINT",
+            "TYPE",
+            "COMMENT",
+            "ACCOUNTS",
+            "WINDOW",
+            "OPTIONS",
+        ],
+        &rows,
+        colour,
+    )
 }
 
 fn row(judged: &Judged<'_>) -> Row {
@@ -38,7 +50,11 @@ fn row(judged: &Judged<'_>) -> Row {
     let accounts = match &key.accounts {
         None => "all".to_owned(),
         Some(accounts) if accounts.is_empty() => "none".to_owned(),
-        Some(accounts) => accounts.iter().map(UserName::as_str).collect::<Vec<_>>().join(","),
+        Some(accounts) => accounts
+            .iter()
+            .map(UserName::as_str)
+            .collect::<Vec<_>>()
+            .join(","),
     };
     let window = match (key.not_before, judged.until) {
         (None, None) => String::new(),
@@ -56,17 +72,32 @@ fn row(judged: &Judged<'_>) -> Row {
         window,
         line.options.to_string(),
     ];
-    Row { cells, colour: Some(colour) }
+    Row {
+        cells,
+        colour: Some(colour),
+    }
 }
 
 /// Rows under their heads. A column in which no row has a text is left out.
 pub fn columns(heads: &[&str], rows: &[Row], colour: Colour) -> String {
     let mut widths = Vec::with_capacity(heads.len());
     for (at, head) in heads.iter().enumerate() {
-        let widest = rows.iter().filter_map(|row| row.cells.get(at)).map(|cell| cell.width()).max().unwrap_or(0);
-        widths.push(if widest == 0 { 0 } else { widest.max(head.width()) });
+        let widest = rows
+            .iter()
+            .filter_map(|row| row.cells.get(at))
+            .map(|cell| cell.width())
+            .max()
+            .unwrap_or(0);
+        widths.push(if widest == 0 {
+            0
+        } else {
+            widest.max(head.width())
+        });
     }
-    let heads = Row { cells: heads.iter().map(|head| (*head).to_owned()).collect(), colour: None };
+    let heads = Row {
+        cells: heads.iter().map(|head| (*head).to_owned()).collect(),
+        colour: None,
+    };
     let mut text = colour.paint(BOLD, &line(&heads, &widths, Colour::No)) + "\n";
     for row in rows {
         text.push_str(&line(row, &widths, colour));
@@ -97,10 +128,22 @@ mod tests {
 
     #[test]
     fn columns_stay_columns_and_empty_ones_are_left_out() {
-        let row = |cells: [&str; 3], colour| Row { cells: cells.map(str::to_owned).to_vec(), colour };
-        let rows = [row(["a", "", "日本"], Some(31)), row(["long one", "", "x"], None)];
-        assert_eq!(columns(&["A", "B", "C"], &rows, Colour::No), "A         C\na         日本\nlong one  x\n");
+        let row = |cells: [&str; 3], colour| Row {
+            cells: cells.map(str::to_owned).to_vec(),
+            colour,
+        };
+        let rows = [
+            row(["a", "", "日本"], Some(31)),
+            row(["long one", "", "x"], None),
+        ];
+        assert_eq!(
+            columns(&["A", "B", "C"], &rows, Colour::No),
+            "A         C\na         日本\nlong one  x\n"
+        );
         let coloured = columns(&["A", "B", "C"], &rows, Colour::Yes);
-        assert!(coloured.contains("\x1b[31ma\x1b[0m         日本\n"), "{coloured:?}");
+        assert!(
+            coloured.contains("\x1b[31ma\x1b[0m         日本\n"),
+            "{coloured:?}"
+        );
     }
 }

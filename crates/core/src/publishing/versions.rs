@@ -49,7 +49,9 @@ pub enum PublishedAt<'a> {
 pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
     let mut oldest = None;
     for version in versions {
-        let Some(published) = version.published.filter(|_| version.kind != Kind::Beside) else { continue };
+        let Some(published) = version.published.filter(|_| version.kind != Kind::Beside) else {
+            continue;
+        };
         if published <= at {
             return match version.kind {
                 Kind::Deleted => PublishedAt::Deleted(version),
@@ -93,7 +95,13 @@ mod tests {
 
     fn version(id: &str, published: Option<&str>, kind: Kind) -> StoredVersion {
         let published = published.map(|time| format!("2026-11-{time}:00:00Z").parse().unwrap());
-        StoredVersion { id: id.to_owned(), stages: Vec::new(), published, kind, is_current: false }
+        StoredVersion {
+            id: id.to_owned(),
+            stages: Vec::new(),
+            published,
+            kind,
+            is_current: false,
+        }
     }
 
     #[test]
@@ -105,7 +113,10 @@ mod tests {
             version("undated", None, Kind::Document),
             version("a", Some("23T09"), Kind::Document),
         ];
-        let found = |time: &str| match published_at(&versions, format!("2026-11-{time}:00Z").parse().unwrap()) {
+        let found = |time: &str| match published_at(
+            &versions,
+            format!("2026-11-{time}:00Z").parse().unwrap(),
+        ) {
             PublishedAt::Version(version) => version.id.clone(),
             PublishedAt::Deleted(version) => format!("deleted by {}", version.id),
             PublishedAt::Before(first) => format!("before {first}"),
@@ -121,6 +132,9 @@ mod tests {
         ] {
             assert_eq!(found(time), told, "{time}");
         }
-        assert_eq!(published_at(&versions[..1], Timestamp::MAX), PublishedAt::Unknown);
+        assert_eq!(
+            published_at(&versions[..1], Timestamp::MAX),
+            PublishedAt::Unknown
+        );
     }
 }

@@ -49,10 +49,17 @@ impl Which {
             });
         }
         if text.starts_with("SHA256:") {
-            return Some(Fingerprint::parse(text).map(Self::Key).map_err(|fault| fault.to_string()));
+            return Some(
+                Fingerprint::parse(text)
+                    .map(Self::Key)
+                    .map_err(|fault| fault.to_string()),
+            );
         }
         if text.starts_with("MD5:") {
-            return Some(Err("an MD5 fingerprint; `ssh-keygen -l -E sha256` prints the one that is needed".to_owned()));
+            return Some(Err(
+                "an MD5 fingerprint; `ssh-keygen -l -E sha256` prints the one that is needed"
+                    .to_owned(),
+            ));
         }
         identify(text.as_bytes()).map(|found| Ok(Self::Key(found.key.fingerprint())))
     }
@@ -69,14 +76,20 @@ impl fmt::Display for Which {
 }
 
 /// Finds the keys and takes all of their entries out. `places` are the fingerprints of the document's entries.
-pub fn revoke(document: &Document, places: &[Option<Fingerprint>], which: &[Which], unlisted: Unlisted) -> Revocation {
+pub fn revoke(
+    document: &Document,
+    places: &[Option<Fingerprint>],
+    which: &[Which],
+    unlisted: Unlisted,
+) -> Revocation {
     let mut revocation = Revocation::default();
     let mut meant = BTreeSet::new();
     for one in which {
         let mut found = BTreeSet::new();
         match one {
             Which::Key(fingerprint) => {
-                let is_there = places.contains(&Some(*fingerprint)) || document.revoked.contains(fingerprint);
+                let is_there =
+                    places.contains(&Some(*fingerprint)) || document.revoked.contains(fingerprint);
                 if is_there || unlisted == Unlisted::Revoke {
                     found.insert(*fingerprint);
                 }
@@ -111,7 +124,11 @@ pub fn revoke(document: &Document, places: &[Option<Fingerprint>], which: &[Whic
 
 /// The keys that were revoked since a version, and that the version does not revoke itself: by the current document, or by
 /// one of those in between. A key that the current document lets in was let in again on purpose since.
-pub fn since_revoked(old: &Document, between: &[Document], current: &Document) -> BTreeSet<Fingerprint> {
+pub fn since_revoked(
+    old: &Document,
+    between: &[Document],
+    current: &Document,
+) -> BTreeSet<Fingerprint> {
     let mut revoked = current.revoked.clone();
     for document in between {
         revoked.extend(document.revoked.iter().copied());
@@ -135,8 +152,14 @@ mod tests {
     #[test]
     fn names_are_read_and_files_are_left_to_others() {
         let print = "SHA256:2PZ7Q0k0PlAUG4h6cB1Yy3m3mT0cZ3m0b0p2xqv0lXk";
-        assert_eq!(Which::parse(print), Some(Ok(Which::Key(Fingerprint::parse(print).unwrap()))));
-        assert_eq!(Which::parse("comment:jo@*"), Some(Ok(Which::Comment("jo@*".to_owned()))));
+        assert_eq!(
+            Which::parse(print),
+            Some(Ok(Which::Key(Fingerprint::parse(print).unwrap())))
+        );
+        assert_eq!(
+            Which::parse("comment:jo@*"),
+            Some(Ok(Which::Comment("jo@*".to_owned())))
+        );
         for bad in ["SHA256:short", "comment:", "MD5:aa:bb"] {
             assert!(matches!(Which::parse(bad), Some(Err(_))), "{bad}");
         }
@@ -156,7 +179,10 @@ mod tests {
     }
 
     fn document(keys: &[usize], revoked: &[usize]) -> Document {
-        let keys: Vec<_> = keys.iter().map(|at| serde_json::json!({"public_key": KEYS[*at]})).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|at| serde_json::json!({"public_key": KEYS[*at]}))
+            .collect();
         let revoked: Vec<_> = revoked.iter().map(|at| print(*at)).collect();
         let json = serde_json::json!({"version": 1, "keys": keys, "revoked": revoked}).to_string();
         crate::document::parse(json.as_bytes(), &crate::document::Rules::default()).unwrap()
@@ -167,14 +193,32 @@ mod tests {
         let places = [Some(print(0)), Some(print(1)), None, Some(print(0))];
         let document = document(&[0, 1, 0], &[]);
         let comment = |text: &str| Which::Comment(text.to_owned());
-        let both = revoke(&document, &places, &[comment("a"), Which::Key(print(1))], Unlisted::Refuse);
+        let both = revoke(
+            &document,
+            &places,
+            &[comment("a"), Which::Key(print(1))],
+            Unlisted::Refuse,
+        );
         assert_eq!(both.edits.removed, [0, 1, 3].into());
         assert_eq!(both.edits.revoked, [print(0), print(1)].into());
-        let none = revoke(&document, &places, &[comment("z*"), Which::Key(print(2))], Unlisted::Refuse);
+        let none = revoke(
+            &document,
+            &places,
+            &[comment("z*"), Which::Key(print(2))],
+            Unlisted::Refuse,
+        );
         assert!(none.edits.is_empty());
         assert_eq!(none.unmatched, [comment("z*"), Which::Key(print(2))]);
-        let unlisted = revoke(&document, &places, &[Which::Key(print(2))], Unlisted::Revoke);
-        assert_eq!((unlisted.edits.revoked, unlisted.unmatched), ([print(2)].into(), Vec::new()));
+        let unlisted = revoke(
+            &document,
+            &places,
+            &[Which::Key(print(2))],
+            Unlisted::Revoke,
+        );
+        assert_eq!(
+            (unlisted.edits.revoked, unlisted.unmatched),
+            ([print(2)].into(), Vec::new())
+        );
     }
 
     #[test]
@@ -183,10 +227,19 @@ mod tests {
         // Revoked by the current document, by one in between, and by one in between but let in again since.
         let between = [document(&[], &[1]), document(&[], &[2])];
         let current = document(&[2], &[0]);
-        assert_eq!(since_revoked(&old, &between, &current), [print(0), print(1)].into());
+        assert_eq!(
+            since_revoked(&old, &between, &current),
+            [print(0), print(1)].into()
+        );
         // A key that is listed and revoked lets nobody in.
-        assert_eq!(since_revoked(&old, &[], &document(&[0], &[0])), [print(0)].into());
+        assert_eq!(
+            since_revoked(&old, &[], &document(&[0], &[0])),
+            [print(0)].into()
+        );
         // What the old document revokes itself needs no edit.
-        assert_eq!(since_revoked(&document(&[1], &[0]), &[], &current), BTreeSet::new());
+        assert_eq!(
+            since_revoked(&document(&[1], &[0]), &[], &current),
+            BTreeSet::new()
+        );
     }
 }

@@ -36,8 +36,12 @@ pub trait Deliver {
 impl Sink {
     /// The places that a configuration names.
     pub fn all(report: &Report) -> Vec<Self> {
-        let tags = report.ec2_tags.then(|| Self::Tags(report.tag_names.clone()));
-        tags.into_iter().chain(report.s3.clone().map(Self::Object)).collect()
+        let tags = report
+            .ec2_tags
+            .then(|| Self::Tags(report.tag_names.clone()));
+        tags.into_iter()
+            .chain(report.s3.clone().map(Self::Object))
+            .collect()
     }
 
     /// As the configuration's key is called.
@@ -52,12 +56,19 @@ impl Sink {
 impl Told {
     /// `None` while it is not decided how the node stands.
     pub fn of(outcome: &Outcome) -> Option<Self> {
-        Some(Self { summary: Summary::of(outcome)?, outcome: outcome.clone() })
+        Some(Self {
+            summary: Summary::of(outcome)?,
+            outcome: outcome.clone(),
+        })
     }
 
     /// Tells apart what was said of which node at which place; the same as long as nothing but times and wording differ.
     pub fn said(&self, sink: &Sink) -> String {
-        let text = format!("{sink:?} {:?} {}", self.outcome.instance_id, self.summary.news());
+        let text = format!(
+            "{sink:?} {:?} {}",
+            self.outcome.instance_id,
+            self.summary.news()
+        );
         Digest::of(text.as_bytes()).hex().chars().take(16).collect()
     }
 }

@@ -8,7 +8,8 @@ use crate::history::RIVALRY;
 use crate::key::Fingerprint;
 use crate::origin::Stage;
 use crate::outcome::{
-    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, Problem, SourceOutcome, StageOutcome, Status,
+    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, Problem, SourceOutcome,
+    StageOutcome, Status,
 };
 
 /// Of the keys that were never ours that many are named when they go, for each account and cycle.
@@ -49,7 +50,12 @@ impl Entry {
     /// The entry as it may be seen: no field has what would deceive a terminal.
     pub fn shown(&self) -> Self {
         let field = |text: &Option<String>| text.as_deref().map(one_line);
-        let lines = |text: &String| text.split('\n').map(one_line).collect::<Vec<_>>().join("\n");
+        let lines = |text: &String| {
+            text.split('\n')
+                .map(one_line)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         Self {
             kind: self.kind,
             message: one_line(&self.message),
@@ -108,7 +114,10 @@ impl Entry {
     }
 
     fn of_source(kind: Kind, source: &SourceOutcome, message: String) -> Self {
-        Self { source: Some(source.source.clone()), ..Self::new(kind, message).with(&source.document) }
+        Self {
+            source: Some(source.source.clone()),
+            ..Self::new(kind, message).with(&source.document)
+        }
     }
 
     fn of_account(kind: Kind, account: &AccountOutcome, message: String) -> Self {
@@ -139,10 +148,19 @@ pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entr
 }
 
 /// The same one after the other: a first cycle may have hundreds of thousands of them.
-pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell: impl FnMut(&Entry)) {
+pub fn each_entry(
+    last: Option<&Outcome>,
+    now: &Outcome,
+    restate: bool,
+    mut tell: impl FnMut(&Entry),
+) {
     let mut entries = Vec::new();
     for source in &now.sources {
-        let before = last.and_then(|last| last.sources.iter().find(|before| before.source == source.source));
+        let before = last.and_then(|last| {
+            last.sources
+                .iter()
+                .find(|before| before.source == source.source)
+        });
         of_source(before, source, &mut entries);
         entries.drain(..).for_each(|entry| tell(&entry));
     }
@@ -155,24 +173,44 @@ pub fn each_entry(last: Option<&Outcome>, now: &Outcome, restate: bool, mut tell
         entries.drain(..).for_each(|entry| tell(&entry));
     }
     let told = |text: &str| {
-        now.sources.iter().map(|source| &source.detail).chain(now.accounts.iter().map(|a| &a.detail)).any(|d| d == text)
+        now.sources
+            .iter()
+            .map(|source| &source.detail)
+            .chain(now.accounts.iter().map(|a| &a.detail))
+            .any(|d| d == text)
     };
-    let known = |text: &str| last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)));
-    for fault in now.faults.iter().filter(|fault| !told(&fault.text) && !known(&fault.text)) {
-        tell(&Entry::of_fault(Kind::Fault, fault.code, fault.text.clone()));
+    let known = |text: &str| {
+        last.is_some_and(|last| last.faults.iter().any(|fault| alike(&fault.text, text)))
+    };
+    for fault in now
+        .faults
+        .iter()
+        .filter(|fault| !told(&fault.text) && !known(&fault.text))
+    {
+        tell(&Entry::of_fault(
+            Kind::Fault,
+            fault.code,
+            fault.text.clone(),
+        ));
     }
 }
 
 fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
-    if source.document.digest.is_some() && before.is_none_or(|before| before.document.digest != source.document.digest)
+    if source.document.digest.is_some()
+        && before.is_none_or(|before| before.document.digest != source.document.digest)
     {
         let message = format!("document accepted: {}", document(source));
         entries.push(Entry::of_source(Kind::DocumentAccepted, source, message));
     }
     let known = |stage: &StageOutcome| before.is_some_and(|before| before.stages.contains(stage));
-    for stage in source.stages.iter().filter(|one| one.stage != Stage::Current && !known(one)) {
+    for stage in source
+        .stages
+        .iter()
+        .filter(|one| one.stage != Stage::Current && !known(one))
+    {
         let message = format!("document accepted: {}", document_of(&source.source, stage));
-        entries.push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
+        entries
+            .push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
     }
     let was = before.and_then(|before| before.problem);
     // Other words for the same problem are no news: request ids and addresses change each time.
@@ -182,9 +220,14 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
                 || matches!(source.problem, Some(Problem::Refused | Problem::Untrusted))
                     && !alike(&before.detail, &source.detail)
         });
-    let warned = |text: &str| before.is_some_and(|before| before.warnings.iter().any(|known| known == text));
+    let warned =
+        |text: &str| before.is_some_and(|before| before.warnings.iter().any(|known| known == text));
     for text in source.warnings.iter().filter(|text| !warned(text)) {
-        entries.push(Entry::of_source(Kind::Warning, source, format!("warning: {text}")));
+        entries.push(Entry::of_source(
+            Kind::Warning,
+            source,
+            format!("warning: {text}"),
+        ));
     }
     match source.problem {
         Some(problem) if news => {
@@ -209,24 +252,52 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
     }
 }
 
-fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate: bool, entries: &mut Vec<Entry>) {
+fn of_account(
+    before: Option<&AccountOutcome>,
+    account: &AccountOutcome,
+    restate: bool,
+    entries: &mut Vec<Entry>,
+) {
     if account.changed {
         if account.repairs > 0 {
-            let message = format!("drift repaired: {} {}: somebody else had changed it", account.user, account.file);
+            let message = format!(
+                "drift repaired: {} {}: somebody else had changed it",
+                account.user, account.file
+            );
             entries.push(Entry::of_account(Kind::DriftRepaired, account, message));
         }
-        entries.extend(account.added.iter().map(|key| Entry::of_key(Kind::KeyAdded, account, key)));
+        entries.extend(
+            account
+                .added
+                .iter()
+                .map(|key| Entry::of_key(Kind::KeyAdded, account, key)),
+        );
         removed(before, account, entries);
-        entries.extend(account.updated.iter().map(|key| Entry::of_key(Kind::KeyUpdated, account, key)));
+        entries.extend(
+            account
+                .updated
+                .iter()
+                .map(|key| Entry::of_key(Kind::KeyUpdated, account, key)),
+        );
     }
     let good = account.status != Status::Failed;
     if good && (restate || before.is_none_or(|before| !before.has_keys_of(account))) {
         let keys: Vec<String> = account.in_force.iter().map(line).collect();
-        let message = format!("keys in force: {} {}: {}", account.user, account.file, keys.len());
+        let message = format!(
+            "keys in force: {} {}: {}",
+            account.user,
+            account.file,
+            keys.len()
+        );
         let entry = Entry::of_account(Kind::KeysInForce, account, message);
-        entries.push(Entry { keys: Some(keys.join("\n")), ..entry });
+        entries.push(Entry {
+            keys: Some(keys.join("\n")),
+            ..entry
+        });
     }
-    let news = before.is_none_or(|before| before.status != account.status || !alike(&before.detail, &account.detail));
+    let news = before.is_none_or(|before| {
+        before.status != account.status || !alike(&before.detail, &account.detail)
+    });
     let kind = match account.status {
         Status::Failed => Kind::AccountFailed,
         Status::Stale => Kind::DocumentRefused,
@@ -238,7 +309,11 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
         Status::Ok => return,
     };
     if news {
-        let who = if account.user.is_empty() { "(unknown)" } else { &account.user };
+        let who = if account.user.is_empty() {
+            "(unknown)"
+        } else {
+            &account.user
+        };
         let message = match kind {
             Kind::AccountRecovered => format!("account is good again: {who} {}", account.file),
             _ => format!("{}: {who}: {}", kind.words(), account.detail),
@@ -250,8 +325,11 @@ fn of_account(before: Option<&AccountOutcome>, account: &AccountOutcome, restate
 /// Keys that were in force are named one by one, and so are the first others. A user may fill his file with lines again
 /// and again, and must not be able to wash with them what happened before out of the journal.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
-    let ours: HashSet<&Fingerprint> =
-        before.iter().flat_map(|before| before.in_force.iter()).map(|key| &key.fingerprint).collect();
+    let ours: HashSet<&Fingerprint> = before
+        .iter()
+        .flat_map(|before| before.in_force.iter())
+        .map(|key| &key.fingerprint)
+        .collect();
     // After a restart only the first keys are known by name: then any of these may have been ours.
     let known = before.is_none_or(AccountOutcome::lists_all_in_force);
     let mut others = 0;
@@ -267,20 +345,28 @@ fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &
     if others > NAMED {
         let what = Kind::KeysRemoved.words();
         let (more, file) = (others - NAMED, &account.file);
-        let message = format!("{what}: {} {file}: {more} that were never ours", account.user);
+        let message = format!(
+            "{what}: {} {file}: {more} that were never ours",
+            account.user
+        );
         entries.push(Entry::of_account(Kind::KeysRemoved, account, message));
     }
 }
 
 /// An entry has told of it.
 fn was_bad(before: &AccountOutcome) -> bool {
-    let degraded = before.status == Status::Degraded && before.left_out.is_empty() && before.repairs < RIVALRY;
+    let degraded =
+        before.status == Status::Degraded && before.left_out.is_empty() && before.repairs < RIVALRY;
     before.status == Status::Failed || degraded
 }
 
 /// The same text, but for numbers: times, durations and counts go on.
 pub fn alike(one: &str, other: &str) -> bool {
-    let words = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let words = |text: &str| {
+        text.chars()
+            .filter(|c| !c.is_ascii_digit())
+            .collect::<String>()
+    };
     words(one) == words(other)
 }
 
@@ -294,12 +380,23 @@ fn document_of(source: &str, stage: &StageOutcome) -> String {
 }
 
 fn described(place: &str, document: &DocumentRef, version: Option<&str>) -> String {
-    let name = document.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-    let serial = document.serial.map(|serial| format!(" serial {serial}")).unwrap_or_default();
-    let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
+    let name = document
+        .name
+        .as_ref()
+        .map(|name| format!(" {name}"))
+        .unwrap_or_default();
+    let serial = document
+        .serial
+        .map(|serial| format!(" serial {serial}"))
+        .unwrap_or_default();
+    let version = version
+        .map(|version| format!(" version {version}"))
+        .unwrap_or_default();
     format!("{place}{name}{serial}{version}")
 }
 
 fn line(key: &KeyShown) -> String {
-    format!("{} {} {}", key.fingerprint, key.kind, key.comment).trim_end().to_owned()
+    format!("{} {} {}", key.fingerprint, key.kind, key.comment)
+        .trim_end()
+        .to_owned()
 }

@@ -19,12 +19,18 @@ pub fn compact(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 
 /// One value over several lines, as it is written: it may be large.
 pub fn write_pretty(writer: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
-    value.serialize(&mut Serializer::with_formatter(writer, Escaping(PrettyFormatter::new())))
+    value.serialize(&mut Serializer::with_formatter(
+        writer,
+        Escaping(PrettyFormatter::new()),
+    ))
 }
 
 fn written(value: &impl Serialize, layout: impl Formatter) -> serde_json::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(1_024);
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, Escaping(layout)))?;
+    value.serialize(&mut Serializer::with_formatter(
+        &mut bytes,
+        Escaping(layout),
+    ))?;
     Ok(bytes)
 }
 
@@ -40,7 +46,11 @@ impl<F: Formatter> Formatter for Escaping<F> {
         self.0.end_array(writer)
     }
 
-    fn begin_array_value<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_array_value<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_array_value(writer, first)
     }
 
@@ -56,7 +66,11 @@ impl<F: Formatter> Formatter for Escaping<F> {
         self.0.end_object(writer)
     }
 
-    fn begin_object_key<W: io::Write + ?Sized>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+    fn begin_object_key<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
         self.0.begin_object_key(writer, first)
     }
 
@@ -68,7 +82,11 @@ impl<F: Formatter> Formatter for Escaping<F> {
         self.0.end_object_value(writer)
     }
 
-    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         // Nearly all texts have nothing to be escaped.
         if fragment.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
             return writer.write_all(fragment.as_bytes());
@@ -97,11 +115,25 @@ mod tests {
         let value = serde_json::json!({ text: [text, {"a": 1, "b": []}] });
         for bytes in [pretty(&value).unwrap(), compact(&value).unwrap()] {
             let json = String::from_utf8(bytes).unwrap();
-            assert!(json.contains("a\\u202eb\\u009bc\\u007fd\\u200be\\ufefff\\udb40\\udc41g é 日 \\\"\\n"), "{json}");
-            assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+            assert!(
+                json.contains(
+                    "a\\u202eb\\u009bc\\u007fd\\u200be\\ufefff\\udb40\\udc41g é 日 \\\"\\n"
+                ),
+                "{json}"
+            );
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+                value
+            );
         }
         let plain = serde_json::json!({"a": [1, true, null, "x"], "b": {}});
-        assert_eq!(pretty(&plain).unwrap(), serde_json::to_vec_pretty(&plain).unwrap());
-        assert_eq!(compact(&plain).unwrap(), serde_json::to_vec(&plain).unwrap());
+        assert_eq!(
+            pretty(&plain).unwrap(),
+            serde_json::to_vec_pretty(&plain).unwrap()
+        );
+        assert_eq!(
+            compact(&plain).unwrap(),
+            serde_json::to_vec(&plain).unwrap()
+        );
     }
 }

@@ -42,10 +42,22 @@ impl Counters {
     /// Counts an attempt to report.
     pub fn report(&mut self, report: &'static str, delivered: bool) {
         if !self.reports.iter().any(|known| known.report == report) {
-            self.reports.push(Reported { report, delivered: 0, failed: 0 });
+            self.reports.push(Reported {
+                report,
+                delivered: 0,
+                failed: 0,
+            });
         }
-        for known in self.reports.iter_mut().filter(|known| known.report == report) {
-            *(if delivered { &mut known.delivered } else { &mut known.failed }) += 1;
+        for known in self
+            .reports
+            .iter_mut()
+            .filter(|known| known.report == report)
+        {
+            *(if delivered {
+                &mut known.delivered
+            } else {
+                &mut known.failed
+            }) += 1;
         }
     }
 }
@@ -55,19 +67,41 @@ pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
     let mut page = Page::default();
     page.gauge("build_info", "The version of authkeysd.");
     page.sample(&[("version", &outcome.version)], 1.0);
-    page.gauge("status", "1 for the status that the node has, 0 for the others.");
+    page.gauge(
+        "status",
+        "1 for the status that the node has, 0 for the others.",
+    );
     for status in STATUSES {
-        page.sample(&[("status", &status.to_string())], f64::from(u8::from(status == outcome.status)));
+        page.sample(
+            &[("status", &status.to_string())],
+            f64::from(u8::from(status == outcome.status)),
+        );
     }
     page.gauge("cycle_end_timestamp_seconds", "When the last cycle ended.");
     page.sample(&[], seconds(outcome.finished));
     page.gauge("cycle_duration_seconds", "How long the last cycle took.");
-    page.sample(&[], outcome.finished.duration_since(outcome.started).as_secs_f64().max(0.0));
-    page.gauge("last_success_timestamp_seconds", "When a cycle was last ok.");
+    page.sample(
+        &[],
+        outcome
+            .finished
+            .duration_since(outcome.started)
+            .as_secs_f64()
+            .max(0.0),
+    );
+    page.gauge(
+        "last_success_timestamp_seconds",
+        "When a cycle was last ok.",
+    );
     page.samples(outcome.last_success.map(seconds));
-    page.gauge("next_cycle_timestamp_seconds", "When the next cycle is due.");
+    page.gauge(
+        "next_cycle_timestamp_seconds",
+        "When the next cycle is due.",
+    );
     page.samples(outcome.next_cycle.map(seconds));
-    page.gauge("next_change_timestamp_seconds", "When a key's window opens or closes next, or a document expires.");
+    page.gauge(
+        "next_change_timestamp_seconds",
+        "When a key's window opens or closes next, or a document expires.",
+    );
     page.samples(outcome.next_change.map(seconds));
     page.gauge("stale_cycles", "How many cycles in a row were stale.");
     page.sample(&[], f64::from(outcome.stale_cycles));
@@ -81,29 +115,60 @@ pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
 }
 
 fn sources(page: &mut Page, outcome: &Outcome) {
-    page.gauge("source_up", "Whether the source gave a good answer, or said that nothing is new.");
+    page.gauge(
+        "source_up",
+        "Whether the source gave a good answer, or said that nothing is new.",
+    );
     for source in &outcome.sources {
-        page.sample(&[("source", &source.source)], f64::from(u8::from(source.status == Status::Ok)));
+        page.sample(
+            &[("source", &source.source)],
+            f64::from(u8::from(source.status == Status::Ok)),
+        );
     }
-    page.gauge("source_fetched_timestamp_seconds", "When the document in force was fetched or last found unchanged.");
+    page.gauge(
+        "source_fetched_timestamp_seconds",
+        "When the document in force was fetched or last found unchanged.",
+    );
     for source in &outcome.sources {
         if let Some(fetched) = source.fetched {
             page.sample(&[("source", &source.source)], seconds(fetched));
         }
     }
-    page.gauge("document_info", "The document in force: its name, serial and digest.");
+    page.gauge(
+        "document_info",
+        "The document in force: its name, serial and digest.",
+    );
     for source in &outcome.sources {
-        let Some(digest) = source.document.digest else { continue };
-        let name = source.document.name.as_ref().map(ToString::to_string).unwrap_or_default();
-        let serial = source.document.serial.map(|serial| serial.to_string()).unwrap_or_default();
-        let labels =
-            [("source", source.source.as_str()), ("name", &name), ("serial", &serial), ("digest", &digest.to_string())];
+        let Some(digest) = source.document.digest else {
+            continue;
+        };
+        let name = source
+            .document
+            .name
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let serial = source
+            .document
+            .serial
+            .map(|serial| serial.to_string())
+            .unwrap_or_default();
+        let labels = [
+            ("source", source.source.as_str()),
+            ("name", &name),
+            ("serial", &serial),
+            ("digest", &digest.to_string()),
+        ];
         page.sample(&labels, 1.0);
     }
     page.gauge("document_serial", "The serial of the document in force.");
     for source in &outcome.sources {
         // Serials are at most 2^53, which a float holds exactly.
-        if let Some(serial) = source.document.serial.and_then(|serial| serial.to_string().parse().ok()) {
+        if let Some(serial) = source
+            .document
+            .serial
+            .and_then(|serial| serial.to_string().parse().ok())
+        {
             page.sample(&[("source", &source.source)], serial);
         }
     }
@@ -117,13 +182,25 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
     }
     page.gauge("account_keys", "How many keys authkeysd's lines let in.");
     for account in &outcome.accounts {
-        page.sample(&[("account", &account.user)], account.counts.in_force as f64);
+        page.sample(
+            &[("account", &account.user)],
+            account.counts.in_force as f64,
+        );
     }
-    page.gauge("account_keys_left_out", "How many published keys were not good enough.");
+    page.gauge(
+        "account_keys_left_out",
+        "How many published keys were not good enough.",
+    );
     for account in &outcome.accounts {
-        page.sample(&[("account", &account.user)], account.counts.left_out as f64);
+        page.sample(
+            &[("account", &account.user)],
+            account.counts.left_out as f64,
+        );
     }
-    page.gauge("account_repairs", "How often in a row what somebody else changed in the file was put right.");
+    page.gauge(
+        "account_repairs",
+        "How often in a row what somebody else changed in the file was put right.",
+    );
     for account in &outcome.accounts {
         page.sample(&[("account", &account.user)], f64::from(account.repairs));
     }
@@ -133,10 +210,16 @@ fn reports(page: &mut Page, outcome: &Outcome) {
     page.gauge("report_up", "Whether the last report arrived.");
     for report in &outcome.reports {
         if let Some(delivered) = report.delivered {
-            page.sample(&[("report", &report.report)], f64::from(u8::from(delivered)));
+            page.sample(
+                &[("report", &report.report)],
+                f64::from(u8::from(delivered)),
+            );
         }
     }
-    page.gauge("report_success_timestamp_seconds", "When a report last arrived.");
+    page.gauge(
+        "report_success_timestamp_seconds",
+        "When a report last arrived.",
+    );
     for report in &outcome.reports {
         if let Some(at) = report.last_success {
             page.sample(&[("report", &report.report)], seconds(at));
@@ -145,22 +228,43 @@ fn reports(page: &mut Page, outcome: &Outcome) {
 }
 
 fn counted(page: &mut Page, counters: &Counters) {
-    page.counter("cycles_total", "Cycles since the service began, by the status that they left.");
+    page.counter(
+        "cycles_total",
+        "Cycles since the service began, by the status that they left.",
+    );
     for (status, count) in STATUSES.iter().zip(counters.cycles) {
         page.sample(&[("status", &status.to_string())], count as f64);
     }
     for (name, help, count) in [
-        ("keys_added_total", "Keys that files did not have before.", counters.added),
-        ("keys_removed_total", "Keys that files had before and have no more.", counters.removed),
-        ("drift_repairs_total", "Files that somebody else had changed and that were put right.", counters.repaired),
+        (
+            "keys_added_total",
+            "Keys that files did not have before.",
+            counters.added,
+        ),
+        (
+            "keys_removed_total",
+            "Keys that files had before and have no more.",
+            counters.removed,
+        ),
+        (
+            "drift_repairs_total",
+            "Files that somebody else had changed and that were put right.",
+            counters.repaired,
+        ),
     ] {
         page.counter(name, help);
         page.sample(&[], count as f64);
     }
     page.counter("reports_total", "Attempts to report, by their result.");
     for reported in &counters.reports {
-        for (result, count) in [("delivered", reported.delivered), ("failed", reported.failed)] {
-            page.sample(&[("report", reported.report), ("result", result)], count as f64);
+        for (result, count) in [
+            ("delivered", reported.delivered),
+            ("failed", reported.failed),
+        ] {
+            page.sample(
+                &[("report", reported.report), ("result", result)],
+                count as f64,
+            );
         }
     }
 }
@@ -187,7 +291,10 @@ impl Page {
 
     fn begin(&mut self, name: &'static str, help: &str, kind: &str) {
         self.name = name;
-        let _ = writeln!(self.text, "# HELP authkeysd_{name} {help}\n# TYPE authkeysd_{name} {kind}");
+        let _ = writeln!(
+            self.text,
+            "# HELP authkeysd_{name} {help}\n# TYPE authkeysd_{name} {kind}"
+        );
     }
 
     fn samples(&mut self, values: impl IntoIterator<Item = f64>) {
@@ -195,8 +302,15 @@ impl Page {
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
-        let labels: Vec<String> = labels.iter().map(|(name, text)| format!("{name}=\"{}\"", escaped(text))).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, text)| format!("{name}=\"{}\"", escaped(text)))
+            .collect();
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", labels.join(","))
+        };
         let _ = writeln!(self.text, "authkeysd_{}{labels} {value}", self.name);
     }
 }

@@ -80,16 +80,37 @@ struct Account<'a> {
 impl Node {
     /// An instance.
     pub fn instance(id: &str, region: &str, account: &str) -> Self {
-        let [instance_id, region, account_id] = [id, region, account].map(|text| Some(text.to_owned()));
-        Self { name: id.to_owned(), instance_id, region, account_id, host: None }
+        let [instance_id, region, account_id] =
+            [id, region, account].map(|text| Some(text.to_owned()));
+        Self {
+            name: id.to_owned(),
+            instance_id,
+            region,
+            account_id,
+            host: None,
+        }
     }
 
     /// Another host. Its identity, the machine id, is not to be known outside: what is shown is made of it.
     pub fn host(identity: &str, name: &str) -> Self {
-        let hash = Sha256::new().chain_update("authkeysd report").chain_update([0]).chain_update(identity).finalize();
-        let hex: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = Sha256::new()
+            .chain_update("authkeysd report")
+            .chain_update([0])
+            .chain_update(identity)
+            .finalize();
+        let hex: String = hash
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let host = Some(name.to_owned()).filter(|name| !name.is_empty());
-        Self { name: format!("host-{hex}"), instance_id: None, region: None, account_id: None, host }
+        Self {
+            name: format!("host-{hex}"),
+            instance_id: None,
+            region: None,
+            account_id: None,
+            host,
+        }
     }
 }
 
@@ -135,7 +156,10 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 repairs: account.repairs,
             })
             .collect(),
-        counts: Counts { sources: outcome.sources.len(), accounts: outcome.accounts.len() },
+        counts: Counts {
+            sources: outcome.sources.len(),
+            accounts: outcome.accounts.len(),
+        },
     };
     // It cannot fail: no map has keys that are no texts.
     let mut bytes = json::compact(&object).unwrap_or_default();

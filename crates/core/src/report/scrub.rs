@@ -10,15 +10,25 @@ const LONG: usize = 16;
 pub fn scrub(text: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        let word: String = word.chars().filter(|c| !"`\"'()[]{}<>,;".contains(*c)).collect();
+        let word: String = word
+            .chars()
+            .filter(|c| !"`\"'()[]{}<>,;".contains(*c))
+            .collect();
         let bare = word.trim_end_matches(':');
         if bare.is_empty() {
             continue;
         }
         let colon = if bare.len() < word.len() { ":" } else { "" };
         // Paths and URLs are looked at part by part.
-        let parts: Vec<&str> = bare.split('/').map(|part| if is_id(part) { GONE } else { part }).collect();
-        kept.push(if is_id(bare) { GONE.to_owned() } else { parts.join("/") + colon });
+        let parts: Vec<&str> = bare
+            .split('/')
+            .map(|part| if is_id(part) { GONE } else { part })
+            .collect();
+        kept.push(if is_id(bare) {
+            GONE.to_owned()
+        } else {
+            parts.join("/") + colon
+        });
     }
     let text = kept.join(" ");
     // A phrase that is left without its number says nothing.
@@ -31,9 +41,9 @@ fn is_id(word: &str) -> bool {
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
     let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
     // `i-0123456789abcdef0`, `vpce-...`: a short kind and hex digits.
-    let resource = lower
-        .split_once('-')
-        .is_some_and(|(kind, rest)| (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && hex(rest));
+    let resource = lower.split_once('-').is_some_and(|(kind, rest)| {
+        (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && hex(rest)
+    });
     let bare: String = lower.chars().filter(|c| *c != '-').collect();
     lower.contains("arn:")
         || lower.starts_with("sha256:")

@@ -31,7 +31,10 @@ pub struct TagNames {
 
 impl Default for TagNames {
     fn default() -> Self {
-        Self { prefix: Self::PREFIX.to_owned(), key_name: "EC2KeyName".to_owned() }
+        Self {
+            prefix: Self::PREFIX.to_owned(),
+            key_name: "EC2KeyName".to_owned(),
+        }
     }
 }
 
@@ -43,11 +46,23 @@ impl TagNames {
 
     /// Takes another prefix; one that ends in a letter or digit gets a colon.
     pub fn parse_prefix(text: &str) -> Result<String, String> {
-        let colon = if text.ends_with(|c: char| c.is_alphanumeric()) { ":" } else { "" };
-        let longest = Self::PARTS.iter().map(|part| part.len()).max().unwrap_or_default();
+        let colon = if text.ends_with(|c: char| c.is_alphanumeric()) {
+            ":"
+        } else {
+            ""
+        };
+        let longest = Self::PARTS
+            .iter()
+            .map(|part| part.len())
+            .max()
+            .unwrap_or_default();
         let most = MAX_KEY - longest - colon.len();
         if text.chars().count() > most {
-            let why = if colon.is_empty() { "" } else { ", for a colon is added after a letter or digit" };
+            let why = if colon.is_empty() {
+                ""
+            } else {
+                ", for a colon is added after a letter or digit"
+            };
             return Err(format!("must have 1 to {most} characters{why}"));
         }
         key(&format!("{text}{colon}"), MAX_KEY)
@@ -61,8 +76,15 @@ impl TagNames {
     /// With a prefix and a name that were parsed; the error says that they collide.
     pub fn new(prefix: Option<String>, key_name: Option<String>) -> Result<Self, String> {
         let default = Self::default();
-        let names = Self { prefix: prefix.unwrap_or(default.prefix), key_name: key_name.unwrap_or(default.key_name) };
-        match Self::PARTS.iter().map(|part| names.name(part)).find(|name| *name == names.key_name) {
+        let names = Self {
+            prefix: prefix.unwrap_or(default.prefix),
+            key_name: key_name.unwrap_or(default.key_name),
+        };
+        match Self::PARTS
+            .iter()
+            .map(|part| names.name(part))
+            .find(|name| *name == names.key_name)
+        {
             Some(taken) => Err(format!("{taken:?} is the name of another of our tags")),
             None => Ok(names),
         }
@@ -72,8 +94,13 @@ impl TagNames {
     /// key with other characters, and the option cannot be switched on where such a tag is.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (setting, text) in [("tag_prefix", &self.prefix), ("key_name_tag", &self.key_name)] {
-            let bad = text.chars().find(|c| !c.is_ascii_alphanumeric() && !METADATA_SIGNS.contains(*c));
+        for (setting, text) in [
+            ("tag_prefix", &self.prefix),
+            ("key_name_tag", &self.key_name),
+        ] {
+            let bad = text
+                .chars()
+                .find(|c| !c.is_ascii_alphanumeric() && !METADATA_SIGNS.contains(*c));
             if bad.is_none() && !METADATA_RESERVED.contains(&text.as_str()) {
                 continue;
             }
@@ -84,7 +111,12 @@ impl TagNames {
                  {METADATA_SIGNS}"
             ));
         }
-        if let Some(long) = self.all().iter().map(|name| name.chars().count()).find(|length| *length > SAFE_KEY) {
+        if let Some(long) = self
+            .all()
+            .iter()
+            .map(|name| name.chars().count())
+            .find(|length| *length > SAFE_KEY)
+        {
             warnings.push(format!(
                 "[report] tag_prefix or key_name_tag makes a tag's key of {long} characters, and EC2 may refuse more than \
                  {SAFE_KEY}; use a shorter one"
@@ -100,7 +132,11 @@ impl TagNames {
 
     /// All names, which a policy must allow.
     pub fn all(&self) -> Vec<String> {
-        Self::PARTS.iter().map(|part| self.name(part)).chain([self.key_name.clone()]).collect()
+        Self::PARTS
+            .iter()
+            .map(|part| self.name(part))
+            .chain([self.key_name.clone()])
+            .collect()
     }
 }
 
@@ -113,8 +149,12 @@ pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
         ("synced", format!("{:.0}", summary.at)),
         ("detail", value(&scrub(&summary.detail))),
     ];
-    let named = values.into_iter().map(|(part, value)| (names.name(part), value));
-    named.chain([(names.key_name.clone(), value(&summary.key_name))]).collect()
+    let named = values
+        .into_iter()
+        .map(|(part, value)| (names.name(part), value));
+    named
+        .chain([(names.key_name.clone(), value(&summary.key_name))])
+        .collect()
 }
 
 fn key(text: &str, most: usize) -> Result<String, String> {
@@ -125,7 +165,9 @@ fn key(text: &str, most: usize) -> Result<String, String> {
         return Err(format!("{RESERVED:?} is reserved"));
     }
     match text.chars().find(|c| !may_stand(*c)) {
-        Some(bad) => Err(format!("{bad:?} may not stand in a tag; use letters, digits, spaces and {SIGNS}")),
+        Some(bad) => Err(format!(
+            "{bad:?} may not stand in a tag; use letters, digits, spaces and {SIGNS}"
+        )),
         None if text.trim() != text => Err("begins or ends with a space".to_owned()),
         None => Ok(text.to_owned()),
     }
@@ -133,7 +175,10 @@ fn key(text: &str, most: usize) -> Result<String, String> {
 
 /// A text as a tag may hold it: what may not stand there becomes an underscore or, between words, a space.
 fn value(text: &str) -> String {
-    let plain: String = text.chars().map(|c| if may_stand(c) { c } else { '_' }).collect();
+    let plain: String = text
+        .chars()
+        .map(|c| if may_stand(c) { c } else { '_' })
+        .collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
     let mut value = words.join(" ");
     // Reserved in values as well; the digest tells the key set all the same.
@@ -142,7 +187,11 @@ fn value(text: &str) -> String {
     }
     if value.chars().count() > MAX_VALUE {
         const MORE: &str = "...";
-        value = value.chars().take(MAX_VALUE - MORE.len()).chain(MORE.chars()).collect();
+        value = value
+            .chars()
+            .take(MAX_VALUE - MORE.len())
+            .chain(MORE.chars())
+            .collect();
     }
     value
 }

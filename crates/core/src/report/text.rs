@@ -34,13 +34,20 @@ const YELLOW: u8 = 33;
 /// The status of the last cycle in one line, whose end is the caller's.
 pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
     let status = colour.paint(code(outcome.status), &outcome.status.to_string());
-    let mut line = format!("{status}, {} ago", span(now.duration_since(outcome.finished)));
+    let mut line = format!(
+        "{status}, {} ago",
+        span(now.duration_since(outcome.finished))
+    );
     if !fresh {
         line.push_str(&colour.paint(RED, " (too long ago)"));
     }
     if let Some(next) = outcome.next_cycle {
         let wait = next.duration_since(now);
-        let when = if wait.is_negative() { "was due" } else { "next" };
+        let when = if wait.is_negative() {
+            "was due"
+        } else {
+            "next"
+        };
         let _ = write!(line, ", {when} at {next:.0}");
     }
     match outcome.last_success {
@@ -62,12 +69,26 @@ fn code(status: Status) -> u8 {
 
 /// The line that `systemctl status` shows.
 pub fn service_line(outcome: &Outcome) -> String {
-    let sets = outcome.sources.iter().filter_map(|source| source.document.key_set(source.version.as_deref()));
+    let sets = outcome
+        .sources
+        .iter()
+        .filter_map(|source| source.document.key_set(source.version.as_deref()));
     let sets: Vec<String> = sets.collect();
-    let next = outcome.next_cycle.map(|next| format!(", next at {next:.0}")).unwrap_or_default();
-    let detail = if outcome.detail.is_empty() { String::new() } else { format!(": {}", outcome.detail) };
+    let next = outcome
+        .next_cycle
+        .map(|next| format!(", next at {next:.0}"))
+        .unwrap_or_default();
+    let detail = if outcome.detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", outcome.detail)
+    };
     let accounts = counted(outcome.accounts.len(), "account");
-    let sets = if sets.is_empty() { "no key set".to_owned() } else { sets.join(" ") };
+    let sets = if sets.is_empty() {
+        "no key set".to_owned()
+    } else {
+        sets.join(" ")
+    };
     format!("{}, {accounts}, {sets}{next}{detail}", outcome.status)
 }
 
@@ -82,9 +103,17 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     let mut text = String::new();
     for source in &outcome.sources {
         let _ = writeln!(text, "{}", source_line(source, colour));
-        for stage in source.stages.iter().filter(|one| one.stage != Stage::Current) {
+        for stage in source
+            .stages
+            .iter()
+            .filter(|one| one.stage != Stage::Current)
+        {
             let set = set(&stage.document);
-            let _ = writeln!(text, "  and {}{set}, version {}", stage.stage, stage.version);
+            let _ = writeln!(
+                text,
+                "  and {}{set}, version {}",
+                stage.stage, stage.version
+            );
         }
     }
     for account in &outcome.accounts {
@@ -104,7 +133,13 @@ pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
             let line = format!("  ! line {} left out: {}", bad.line, bad.reason);
             let _ = writeln!(text, "{}", colour.paint(YELLOW, &line));
         }
-        text.push_str(&more('!', YELLOW, counts.left_out, account.left_out.len(), colour));
+        text.push_str(&more(
+            '!',
+            YELLOW,
+            counts.left_out,
+            account.left_out.len(),
+            colour,
+        ));
     }
     text
 }
@@ -117,7 +152,13 @@ pub fn keys_in_force(outcome: &Outcome) -> String {
         for key in account.in_force.iter() {
             let _ = writeln!(text, "{}", key_line(' ', key));
         }
-        text.push_str(&more(' ', 0, account.counts.in_force, account.in_force.len(), Colour::No));
+        text.push_str(&more(
+            ' ',
+            0,
+            account.counts.in_force,
+            account.in_force.len(),
+            Colour::No,
+        ));
     }
     text
 }
@@ -133,7 +174,10 @@ fn more(sign: char, code: u8, count: usize, listed: usize, colour: Colour) -> St
 /// What somebody should look at although nothing failed, source by source.
 pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
     outcome.sources.iter().flat_map(|source| {
-        let notes = source.notes.iter().map(|note| format!("{}: {note}", source.source));
+        let notes = source
+            .notes
+            .iter()
+            .map(|note| format!("{}: {note}", source.source));
         source.warnings.iter().cloned().chain(notes)
     })
 }
@@ -147,11 +191,24 @@ pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
 /// The reports that do not arrive, a line for each.
 pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
     let mut text = String::new();
-    for report in outcome.reports.iter().filter(|report| report.delivered == Some(false)) {
-        let last = report.last_success.map(|last| format!(", last good at {last:.0}")).unwrap_or_default();
-        let times =
-            if report.failures == 1 { "once".to_owned() } else { format!("{} times in a row", report.failures) };
-        let line = format!("report {}: failed {times}{last}: {}", report.report, report.detail);
+    for report in outcome
+        .reports
+        .iter()
+        .filter(|report| report.delivered == Some(false))
+    {
+        let last = report
+            .last_success
+            .map(|last| format!(", last good at {last:.0}"))
+            .unwrap_or_default();
+        let times = if report.failures == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times in a row", report.failures)
+        };
+        let line = format!(
+            "report {}: failed {times}{last}: {}",
+            report.report, report.detail
+        );
         let _ = writeln!(text, "{}", colour.paint(YELLOW, &one_line(&line)));
     }
     text
@@ -168,7 +225,9 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     }
     match source.status {
         Status::Ok | Status::Degraded => line,
-        Status::Stale => line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)"),
+        Status::Stale => {
+            line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)")
+        }
         Status::Failed => line + &colour.paint(RED, " (failed: no good key set is known)"),
     }
 }
@@ -184,14 +243,20 @@ pub fn set(document: &DocumentRef) -> String {
 }
 
 fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> String {
-    let who = if account.user.is_empty() { "(unknown account)" } else { &account.user };
+    let who = if account.user.is_empty() {
+        "(unknown account)"
+    } else {
+        &account.user
+    };
     let mut line = colour.paint(1, who);
     if !account.file.is_empty() {
         line.extend([" ", &account.file]);
     }
     line.push_str(": ");
     match (account.status, account.changed) {
-        (Status::Failed, true) => line.push_str(&colour.paint(RED, "failed, only pinned keys are installed")),
+        (Status::Failed, true) => {
+            line.push_str(&colour.paint(RED, "failed, only pinned keys are installed"))
+        }
         (Status::Failed, false) => line.push_str(&colour.paint(RED, "failed, left as it is")),
         (_, true) if dry_run => line.push_str("would be changed, "),
         (_, true) => line.push_str("changed, "),
@@ -199,7 +264,11 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
     }
     if account.status != Status::Failed {
         let keys = account.counts.in_force;
-        let _ = write!(line, "{keys} {} in force", if keys == 1 { "key" } else { "keys" });
+        let _ = write!(
+            line,
+            "{keys} {} in force",
+            if keys == 1 { "key" } else { "keys" }
+        );
     }
     if account.changed && account.repairs > 0 {
         line.push_str(&colour.paint(YELLOW, ", drift repaired: somebody else had changed it"));

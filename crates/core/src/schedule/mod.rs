@@ -72,20 +72,30 @@ impl Schedule {
 impl Splay {
     /// Parses `30s` or `10%`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(percent @ 0..=100) = text.strip_suffix('%').and_then(|number| number.parse().ok()) {
+        if let Some(percent @ 0..=100) = text
+            .strip_suffix('%')
+            .and_then(|number| number.parse().ok())
+        {
             return Ok(Self::Percent(percent));
         }
         match text.parse::<SignedDuration>() {
             Ok(most) if !most.is_negative() => Ok(Self::Fixed(most)),
-            _ => Err(format!("{text:?} is neither a time such as \"30s\" nor a share such as \"10%\"")),
+            _ => Err(format!(
+                "{text:?} is neither a time such as \"30s\" nor a share such as \"10%\""
+            )),
         }
     }
 }
 
 impl CronExpression {
     fn parse(text: &str) -> Result<Self, String> {
-        let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|fault| format!("{text:?} is no six-field cron expression: {fault}"))?;
+        let parser = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            .build();
+        let cron = parser
+            .parse(text)
+            .map_err(|fault| format!("{text:?} is no six-field cron expression: {fault}"))?;
         // A 30th of February would never come, and nobody would notice.
         let some_day = DateTime::constant(2_024, 1, 1, 0, 0, 0, 0);
         match cron.find_next_occurrence(&some_day, true) {

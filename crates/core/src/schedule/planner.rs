@@ -57,14 +57,24 @@ pub struct Planner {
 impl Planner {
     /// The first cycle is due at once.
     pub fn new(timing: Timing, now: Timestamp) -> Self {
-        Self { timing, failures: 0, fetch: now, change: None, not_before: None, replans: 0, begun: now }
+        Self {
+            timing,
+            failures: 0,
+            fetch: now,
+            change: None,
+            not_before: None,
+            replans: 0,
+            begun: now,
+        }
     }
 
     /// What is due now, if anything; the caller begins it. Also to be asked after the clock was set: no time that was
     /// planned on a wrong clock keeps the node waiting longer than its schedule.
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
         // A time further away than the longest pause was planned before the clock was set back.
-        self.not_before = self.not_before.filter(|at| at.duration_since(now) <= SECOND);
+        self.not_before = self
+            .not_before
+            .filter(|at| at.duration_since(now) <= SECOND);
         let fetch_is_due = self.fetch <= now;
         let change_is_due = self.changes(now);
         if fetch_is_due && self.replans >= MOST_REPLANS {
@@ -77,7 +87,11 @@ impl Planner {
         }
         // A change asks nobody, so nobody who does not answer can hold it up.
         if change_is_due {
-            self.replans = if fetch_is_due { self.replans.saturating_add(1) } else { 0 };
+            self.replans = if fetch_is_due {
+                self.replans.saturating_add(1)
+            } else {
+                0
+            };
             self.begun = now;
             return Some(Act::Replan);
         }
@@ -99,12 +113,16 @@ impl Planner {
     /// late.
     pub fn change(&self) -> Option<Timestamp> {
         let change = self.change?;
-        Some(self.not_before.map_or(change, |earliest| change.max(earliest)))
+        Some(
+            self.not_before
+                .map_or(change, |earliest| change.max(earliest)),
+        )
     }
 
     /// The next time at which something is due.
     pub fn wake(&self) -> Timestamp {
-        self.change().map_or(self.fetch, |change| change.min(self.fetch))
+        self.change()
+            .map_or(self.fetch, |change| change.min(self.fetch))
     }
 
     /// Since when a fetch has been due, if that is too long ago.
@@ -125,14 +143,19 @@ impl Planner {
         let slot = self.timing.next(now);
         match (act, ended) {
             // What the last fetch said stands, and so does its retry.
-            (Act::Replan, Ended::Settled { .. } | Ended::Transient { .. }) => self.fetch = self.fetch.min(slot),
+            (Act::Replan, Ended::Settled { .. } | Ended::Transient { .. }) => {
+                self.fetch = self.fetch.min(slot)
+            }
             (Act::Fetch, Ended::Settled { .. }) => {
                 self.failures = 0;
                 self.fetch = slot;
             }
             (Act::Fetch, Ended::Transient { .. }) | (_, Ended::NotBegun) => {
                 self.failures = self.failures.saturating_add(1);
-                self.fetch = self.timing.retry(self.failures, now, random).unwrap_or(slot);
+                self.fetch = self
+                    .timing
+                    .retry(self.failures, now, random)
+                    .unwrap_or(slot);
             }
         }
         // One that could not be made waits for the retry, lest it be tried without end.

@@ -37,7 +37,13 @@ pub struct Reports {
 impl Reports {
     /// Nothing is said yet, and nothing is to be.
     pub fn new(pace: Pace) -> Self {
-        Self { pace, said: None, wanted: None, due: None, failures: 0 }
+        Self {
+            pace,
+            said: None,
+            wanted: None,
+            due: None,
+            failures: 0,
+        }
     }
 
     /// A cycle has ended with this to say; the same text means that nothing is new. `random` is even from 0 to 1.
@@ -62,7 +68,11 @@ impl Reports {
         self.said = Some(news.to_owned());
         let put_off = self.pace.spread.mul_f64(even(random));
         // It may have changed on the way.
-        let wait = if self.wanted == self.said { self.pace.heartbeat + put_off } else { put_off };
+        let wait = if self.wanted == self.said {
+            self.pace.heartbeat + put_off
+        } else {
+            put_off
+        };
         self.due = Some(now + wait);
     }
 
@@ -72,7 +82,10 @@ impl Reports {
         self.failures = self.failures.saturating_add(1);
         let first = SHORTEST_BACKOFF.max(self.pace.spread);
         let longest = LONGEST_BACKOFF.min(self.pace.heartbeat);
-        let backoff = Backoff { first: first.unsigned_abs(), longest: longest.unsigned_abs() };
+        let backoff = Backoff {
+            first: first.unsigned_abs(),
+            longest: longest.unsigned_abs(),
+        };
         let span = SignedDuration::try_from(backoff.ceiling(self.failures)).unwrap_or(longest);
         self.due = Some(now + span.mul_f64(even(random)).max(SOONEST));
     }

@@ -26,8 +26,16 @@ pub struct Node(u64);
 impl Node {
     /// `identity` is the instance id, or the machine id.
     pub fn new(identity: &str, source: &str) -> Self {
-        let hash = Sha256::new().chain_update(identity).chain_update([0]).chain_update(source).finalize();
-        Self(hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        let hash = Sha256::new()
+            .chain_update(identity)
+            .chain_update([0])
+            .chain_update(source)
+            .finalize();
+        Self(
+            hash.iter()
+                .take(8)
+                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        )
     }
 
     /// This node's part of a span of milliseconds, from 0 up to the span itself.
@@ -56,7 +64,10 @@ impl Timing {
             Schedule::Every(interval) => {
                 let interval = milliseconds(*interval).max(1);
                 let phase = self.node.share(interval);
-                let past = now.as_millisecond().saturating_sub(phase).rem_euclid(interval);
+                let past = now
+                    .as_millisecond()
+                    .saturating_sub(phase)
+                    .rem_euclid(interval);
                 let next = now.as_millisecond().saturating_add(interval - past);
                 Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
             }
@@ -64,7 +75,11 @@ impl Timing {
                 // The occurrence before may have its splayed time still to come.
                 let before = cron.previous(now).map(|at| self.splayed(cron, at));
                 let after = cron.next(now).map(|at| self.splayed(cron, at));
-                let coming = [before, after].into_iter().flatten().filter(|at| *at > now).min();
+                let coming = [before, after]
+                    .into_iter()
+                    .flatten()
+                    .filter(|at| *at > now)
+                    .min();
                 coming.unwrap_or_else(|| now.saturating_add(A_DAY).unwrap_or(Timestamp::MAX))
             }
         }
@@ -76,7 +91,10 @@ impl Timing {
             Splay::Fixed(most) => most.min(gap),
             Splay::Percent(percent) => gap / 100 * i32::from(percent),
         };
-        at.saturating_add(SignedDuration::from_millis(self.node.share(milliseconds(most)))).unwrap_or(Timestamp::MAX)
+        at.saturating_add(SignedDuration::from_millis(
+            self.node.share(milliseconds(most)),
+        ))
+        .unwrap_or(Timestamp::MAX)
     }
 
     /// When to try again after `failures` transient failures in a row, by full jitter: `random` is even from 0 to 1.
@@ -87,12 +105,17 @@ impl Timing {
             Schedule::Every(interval) => (*interval, *interval),
             Schedule::Cron(_) => (self.next(slot).duration_since(slot), CRON_BACKOFF),
         };
-        let backoff = Backoff { first: FIRST_BACKOFF, longest: longest.unsigned_abs() };
+        let backoff = Backoff {
+            first: FIRST_BACKOFF,
+            longest: longest.unsigned_abs(),
+        };
         let ceiling = SignedDuration::try_from(backoff.ceiling(failures)).unwrap_or(longest);
         if ceiling >= period {
             return None;
         }
-        let spread = ceiling.saturating_sub(SHORTEST_BACKOFF).mul_f64(random.clamp(0.0, 1.0));
+        let spread = ceiling
+            .saturating_sub(SHORTEST_BACKOFF)
+            .mul_f64(random.clamp(0.0, 1.0));
         let wait = SHORTEST_BACKOFF.saturating_add(spread);
         now.saturating_add(wait).ok().filter(|at| *at < slot)
     }

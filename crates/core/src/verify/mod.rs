@@ -54,7 +54,9 @@ pub enum Distrust {
     #[error(transparent)]
     Signature(#[from] BadSignature),
     /// A signature is good for ever, so that an old document could be put back.
-    #[error("it is signed but has no serial, and could be put back when it is old; publish it with a `serial`, signed")]
+    #[error(
+        "it is signed but has no serial, and could be put back when it is old; publish it with a `serial`, signed"
+    )]
     SerialNeeded,
     /// Staging's documents do not pass in production.
     #[error(
@@ -136,18 +138,32 @@ pub fn verify_signer(
 }
 
 /// Judges a document; `mark` is `None` where nothing was accepted yet or a rollback was asked for.
-pub fn verify(document: &Document, trust: &Trust, mark: Option<&Mark>) -> Result<Option<Mark>, Distrust> {
+pub fn verify(
+    document: &Document,
+    trust: &Trust,
+    mark: Option<&Mark>,
+) -> Result<Option<Mark>, Distrust> {
     if document.audience != trust.audience {
-        let shown = |name: &Option<Name>| name.as_ref().map_or("not set".to_owned(), Name::to_string);
-        return Err(Distrust::Audience { theirs: shown(&document.audience), ours: shown(&trust.audience) });
+        let shown =
+            |name: &Option<Name>| name.as_ref().map_or("not set".to_owned(), Name::to_string);
+        return Err(Distrust::Audience {
+            theirs: shown(&document.audience),
+            ours: shown(&trust.audience),
+        });
     }
     match (document.serial, mark) {
         (None, None) => Ok(None),
         (None, Some(mark)) => Err(Distrust::NoSerial(mark.serial)),
-        (Some(serial), Some(mark)) if serial < mark.serial => Err(Distrust::Rollback { serial, seen: mark.serial }),
+        (Some(serial), Some(mark)) if serial < mark.serial => Err(Distrust::Rollback {
+            serial,
+            seen: mark.serial,
+        }),
         (Some(serial), Some(mark)) if serial == mark.serial && document.digest != mark.digest => {
             Err(Distrust::SameSerial(serial))
         }
-        (Some(serial), _) => Ok(Some(Mark { serial, digest: document.digest })),
+        (Some(serial), _) => Ok(Some(Mark {
+            serial,
+            digest: document.digest,
+        })),
     }
 }

@@ -22,24 +22,33 @@ impl Patterns {
         let list = Self(text.to_owned());
         // What a pattern may stand for: enough to see that everything it lets in is excluded again.
         let sample = |pattern: &str| pattern.replace('*', "somebody").replace('?', "s");
-        let matched =
-            list.each().any(|(negated, pattern)| !negated && !pattern.is_empty() && list.matches(&sample(pattern)));
-        if matched { Ok(list) } else { Err("names nobody") }
+        let matched = list.each().any(|(negated, pattern)| {
+            !negated && !pattern.is_empty() && list.matches(&sample(pattern))
+        });
+        if matched {
+            Ok(list)
+        } else {
+            Err("names nobody")
+        }
     }
 
     /// Whether the text matches a pattern, and none that is negated.
     pub fn matches(&self, text: &str) -> bool {
         let hits = |wanted: bool| {
-            self.each().any(|(negated, pattern)| negated == wanted && fits(text.as_bytes(), pattern.as_bytes()))
+            self.each().any(|(negated, pattern)| {
+                negated == wanted && fits(text.as_bytes(), pattern.as_bytes())
+            })
         };
         hits(false) && !hits(true)
     }
 
     fn each(&self) -> impl Iterator<Item = (bool, &str)> {
-        self.0.split(',').map(|pattern| match pattern.strip_prefix('!') {
-            Some(pattern) => (true, pattern),
-            None => (false, pattern),
-        })
+        self.0
+            .split(',')
+            .map(|pattern| match pattern.strip_prefix('!') {
+                Some(pattern) => (true, pattern),
+                None => (false, pattern),
+            })
     }
 }
 
@@ -103,7 +112,11 @@ mod tests {
             ("x,,y", "y", true),
             ("*", "!x", true),
         ] {
-            assert_eq!(Patterns::parse(list).unwrap().matches(text), expected, "{text:?} against {list:?}");
+            assert_eq!(
+                Patterns::parse(list).unwrap().matches(text),
+                expected,
+                "{text:?} against {list:?}"
+            );
         }
     }
 

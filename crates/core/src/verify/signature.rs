@@ -38,7 +38,9 @@ pub enum BadSignature {
     #[error("its signature cannot be checked: {0}; sign it with another key or program")]
     Unsupported(String),
     /// Made for something else.
-    #[error("its signature is for the namespace {0:?}; sign it with `ssh-keygen -Y sign -n {NAMESPACE}`")]
+    #[error(
+        "its signature is for the namespace {0:?}; sign it with `ssh-keygen -Y sign -n {NAMESPACE}`"
+    )]
     Namespace(String),
     /// Made of other bytes, or by another key than it says.
     #[error(
@@ -71,7 +73,12 @@ pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature
     let hash = match frame.hash {
         b"sha256" => Sha256::digest(payload).to_vec(),
         b"sha512" => Sha512::digest(payload).to_vec(),
-        other => return Err(BadSignature::Unsupported(format!("hash algorithm {:?}", shown(other)))),
+        other => {
+            return Err(BadSignature::Unsupported(format!(
+                "hash algorithm {:?}",
+                shown(other)
+            )));
+        }
     };
     let mut signed = MAGIC.to_vec();
     for field in [NAMESPACE.as_bytes(), b"", frame.hash, &hash] {
@@ -93,11 +100,15 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, BadSignature> {
         let cut = || BadSignature::Damaged("its frame is cut off");
-        let rest = bytes.strip_prefix(MAGIC).ok_or(BadSignature::Damaged("its frame does not begin with SSHSIG"))?;
+        let rest = bytes.strip_prefix(MAGIC).ok_or(BadSignature::Damaged(
+            "its frame does not begin with SSHSIG",
+        ))?;
         let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let version = u32::from_be_bytes(*version);
         if version > VERSION {
-            return Err(BadSignature::Unsupported(format!("version {version} of the frame")));
+            return Err(BadSignature::Unsupported(format!(
+                "version {version} of the frame"
+            )));
         }
         let mut reader = Reader(rest);
         let key = reader.string().ok_or_else(cut)?;
@@ -110,7 +121,12 @@ impl<'a> Frame<'a> {
             return Err(BadSignature::Damaged("something follows its frame"));
         }
         let key = KeyBlob::from_bytes(key).ok_or(BadSignature::Damaged("its key is none"))?;
-        Ok(Self { key, namespace, hash, signature })
+        Ok(Self {
+            key,
+            namespace,
+            hash,
+            signature,
+        })
     }
 }
 
@@ -139,18 +155,28 @@ fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignat
     if key.kind() == "ssh-rsa" {
         return check_rsa(key, algorithm, bytes, signed);
     }
-    let unsupported = || BadSignature::Unsupported(format!("key type {}", shown(key.kind().as_bytes())));
+    let unsupported =
+        || BadSignature::Unsupported(format!("key type {}", shown(key.kind().as_bytes())));
     let algorithm = Algorithm::new(algorithm).map_err(|_| unsupported())?;
-    let public = PublicKey::from_bytes(key.bytes()).map_err(|_| BadSignature::Damaged("its key is none"))?;
+    let public =
+        PublicKey::from_bytes(key.bytes()).map_err(|_| BadSignature::Damaged("its key is none"))?;
     if matches!(public.algorithm(), Algorithm::Other(_) | Algorithm::Dsa) {
         return Err(unsupported());
     }
     let signature = Signature::new(algorithm, [bytes, reader.0].concat())
         .map_err(|_| BadSignature::Damaged("it has another length than it says"))?;
-    public.key_data().verify(signed, &signature).map_err(|_| BadSignature::Wrong)
+    public
+        .key_data()
+        .verify(signed, &signature)
+        .map_err(|_| BadSignature::Wrong)
 }
 
-fn check_rsa(key: &KeyBlob, algorithm: &str, bytes: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+fn check_rsa(
+    key: &KeyBlob,
+    algorithm: &str,
+    bytes: &[u8],
+    signed: &[u8],
+) -> Result<(), BadSignature> {
     let (e, n) = key.rsa().ok_or(BadSignature::Damaged("its key is none"))?;
     // Small keys are the policy's affair, which has judged the signers' keys already.
     let hash = match algorithm {
@@ -159,22 +185,38 @@ fn check_rsa(key: &KeyBlob, algorithm: &str, bytes: &[u8], signed: &[u8]) -> Res
     };
     // OpenSSH takes signatures that some program stripped of their leading zeros.
     let missing = n.len().saturating_sub(bytes.len());
-    let padded: Vec<u8> = std::iter::repeat_n(0, missing).chain(bytes.iter().copied()).collect();
-    RsaPublicKeyComponents { n, e }.verify(hash, signed, &padded).map_err(|_| BadSignature::Wrong)
+    let padded: Vec<u8> = std::iter::repeat_n(0, missing)
+        .chain(bytes.iter().copied())
+        .collect();
+    RsaPublicKeyComponents { n, e }
+        .verify(hash, signed, &padded)
+        .map_err(|_| BadSignature::Wrong)
 }
 
 /// OpenSSH's `sshsig_dearmor`.
 fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
     let body = match armored.strip_prefix(BEGIN) {
         Some([b'\n', ..]) => armored.get(BEGIN.len()..).unwrap_or_default(),
-        Some([b'\r', b'\n', ..]) => return Err(BadSignature::Damaged("its lines end in CR and LF instead of LF")),
+        Some([b'\r', b'\n', ..]) => {
+            return Err(BadSignature::Damaged(
+                "its lines end in CR and LF instead of LF",
+            ));
+        }
         _ => return Err(BadSignature::Damaged("its BEGIN line holds something else")),
     };
     let end = body.windows(END.len()).position(|window| window == END);
-    let base64 = end.and_then(|end| body.get(..end)).ok_or(BadSignature::Damaged("its END line is missing"))?;
+    let base64 = end
+        .and_then(|end| body.get(..end))
+        .ok_or(BadSignature::Damaged("its END line is missing"))?;
     // As `isspace` counts; \x0b is the vertical tab.
-    let packed: Vec<u8> = base64.iter().copied().filter(|b| !(b.is_ascii_whitespace() || *b == 0x0b)).collect();
-    STANDARD.decode(packed).map_err(|_| BadSignature::Damaged("its base64 is broken or cut off"))
+    let packed: Vec<u8> = base64
+        .iter()
+        .copied()
+        .filter(|b| !(b.is_ascii_whitespace() || *b == 0x0b))
+        .collect();
+    STANDARD
+        .decode(packed)
+        .map_err(|_| BadSignature::Damaged("its base64 is broken or cut off"))
 }
 
 /// A signature's own words, fit for a message.

@@ -12,7 +12,9 @@ use thiserror::Error;
 
 use super::pattern::Patterns;
 use super::{MAX_RSA_BITS, NAMESPACE};
-use crate::key::{Expiry, Fingerprint, KeyBlob, check_text, cut_options, cut_word, dequote, looks_like_type};
+use crate::key::{
+    Expiry, Fingerprint, KeyBlob, check_text, cut_options, cut_word, dequote, looks_like_type,
+};
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
@@ -69,13 +71,17 @@ pub enum NotAllowed {
     #[error("the key {0} that signed it is not in [trust] allowed_signers")]
     Unknown(Fingerprint),
     /// He may sign other things.
-    #[error("its signer {0} may not sign for the namespace {NAMESPACE} (namespaces= in [trust] allowed_signers)")]
+    #[error(
+        "its signer {0} may not sign for the namespace {NAMESPACE} (namespaces= in [trust] allowed_signers)"
+    )]
     Namespace(String),
     /// He is not among those who are asked for.
     #[error("its signer {0} is not among [trust] principals")]
     Principal(String),
     /// His time has not come.
-    #[error("its signer {who} is valid only from {from} on (valid-after in [trust] allowed_signers)")]
+    #[error(
+        "its signer {who} is valid only from {from} on (valid-after in [trust] allowed_signers)"
+    )]
     NotYet {
         /// The signer.
         who: String,
@@ -113,7 +119,10 @@ impl Signers {
                 Err(message) => faults.push(SignersFault { line, message }),
             }
         }
-        let signers = Self { list, principals: rules.principals.map(<[String]>::to_vec) };
+        let signers = Self {
+            list,
+            principals: rules.principals.map(<[String]>::to_vec),
+        };
         if faults.is_empty() && !signers.list.iter().any(|signer| signers.counts(signer)) {
             let message = if signers.list.is_empty() {
                 "it names no signer; write a line `PRINCIPAL namespaces=\"authkeysd\" KEY-TYPE BASE64`".to_owned()
@@ -124,7 +133,11 @@ impl Signers {
             };
             faults.push(SignersFault { line: 0, message });
         }
-        if faults.is_empty() { Ok(signers) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(signers)
+        } else {
+            Err(faults)
+        }
     }
 
     /// Everyone in the file who may sign documents, whether or not his time has come or is over.
@@ -134,8 +147,16 @@ impl Signers {
 
     /// Those of `[trust] principals` whom no line names.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
-        let named = |who: &str| self.list.iter().any(|signer| signer.principals.matches(who));
-        self.principals.iter().flatten().map(String::as_str).filter(move |who| !named(who))
+        let named = |who: &str| {
+            self.list
+                .iter()
+                .any(|signer| signer.principals.matches(who))
+        };
+        self.principals
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(move |who| !named(who))
     }
 
     /// Whose key it is: the principal that was asked for, else all that the line names.
@@ -161,7 +182,10 @@ impl Signers {
     fn principal(&self, signer: &Signer) -> Option<String> {
         match &self.principals {
             None => Some(signer.principals.to_string()),
-            Some(wanted) => wanted.iter().find(|who| signer.principals.matches(who)).cloned(),
+            Some(wanted) => wanted
+                .iter()
+                .find(|who| signer.principals.matches(who))
+                .cloned(),
         }
     }
 }
@@ -175,8 +199,10 @@ impl Signer {
             return Ok(None);
         }
         check_text(text).map_err(|fault| fault.to_string())?;
-        let (principals, rest) = cut_principals(text).ok_or("a quote around the principals does not end")?;
-        let principals = Patterns::parse(&principals).map_err(|fault| format!("the list of principals {fault}"))?;
+        let (principals, rest) =
+            cut_principals(text).ok_or("a quote around the principals does not end")?;
+        let principals = Patterns::parse(&principals)
+            .map_err(|fault| format!("the list of principals {fault}"))?;
         let (options, key) = if looks_like_type(cut_word(rest).0) {
             ("", rest)
         } else {
@@ -184,13 +210,26 @@ impl Signer {
         };
         let options = Options::parse(options, rules.zone)?;
         let key = read_key(key, rules.min_rsa_bits)?;
-        let Options { namespaces, valid_after, valid_before } = options;
-        Ok(Some(Self { line, principals, key, namespaces, valid_after, valid_before }))
+        let Options {
+            namespaces,
+            valid_after,
+            valid_before,
+        } = options;
+        Ok(Some(Self {
+            line,
+            principals,
+            key,
+            namespaces,
+            valid_after,
+            valid_before,
+        }))
     }
 
     /// Whether he may sign documents at all.
     fn has_namespace(&self) -> bool {
-        self.namespaces.as_ref().is_none_or(|list| list.matches(NAMESPACE))
+        self.namespaces
+            .as_ref()
+            .is_none_or(|list| list.matches(NAMESPACE))
     }
 
     fn may_sign(&self, who: &str, now: Timestamp) -> Result<(), NotAllowed> {
@@ -198,10 +237,16 @@ impl Signer {
         if !self.has_namespace() {
             return Err(NotAllowed::Namespace(who()));
         }
-        if let Some(from) = self.valid_after.filter(|from| now.as_second() < from.as_second()) {
+        if let Some(from) = self
+            .valid_after
+            .filter(|from| now.as_second() < from.as_second())
+        {
             return Err(NotAllowed::NotYet { who: who(), from });
         }
-        match self.valid_before.filter(|until| now.as_second() > until.as_second()) {
+        match self
+            .valid_before
+            .filter(|until| now.as_second() > until.as_second())
+        {
             Some(until) => Err(NotAllowed::Expired { who: who(), until }),
             None => Ok(()),
         }
@@ -238,16 +283,25 @@ impl Options {
             let (name, value, after) = cut_option(rest)?;
             let twice = match (name.as_str(), value) {
                 ("namespaces", Some(value)) => {
-                    let list = Patterns::parse(&value).map_err(|fault| format!("namespaces= {fault}"))?;
+                    let list =
+                        Patterns::parse(&value).map_err(|fault| format!("namespaces= {fault}"))?;
                     options.namespaces.replace(list).is_some()
                 }
-                ("valid-after", Some(value)) => options.valid_after.replace(time(&name, &value, zone)?).is_some(),
-                ("valid-before", Some(value)) => options.valid_before.replace(time(&name, &value, zone)?).is_some(),
+                ("valid-after", Some(value)) => options
+                    .valid_after
+                    .replace(time(&name, &value, zone)?)
+                    .is_some(),
+                ("valid-before", Some(value)) => options
+                    .valid_before
+                    .replace(time(&name, &value, zone)?)
+                    .is_some(),
                 ("namespaces" | "valid-after" | "valid-before", None) => {
                     return Err(format!("option {name} needs a value in double quotes"));
                 }
                 ("cert-authority", _) => {
-                    return Err("cert-authority is not supported: name each signer's own key".to_owned());
+                    return Err(
+                        "cert-authority is not supported: name each signer's own key".to_owned(),
+                    );
                 }
                 _ => {
                     let known = "namespaces, valid-after and valid-before are";
@@ -265,7 +319,9 @@ impl Options {
             };
         }
         match (options.valid_after, options.valid_before) {
-            (Some(from), Some(until)) if until <= from => Err("valid-before is not later than valid-after".to_owned()),
+            (Some(from), Some(until)) if until <= from => {
+                Err("valid-before is not later than valid-after".to_owned())
+            }
             _ => Ok(options),
         }
     }
@@ -280,7 +336,8 @@ fn cut_option(text: &str) -> Result<(String, Option<String>, &str), String> {
         None => Ok((name, None, rest)),
         Some(quoted) => {
             let value = quoted.strip_prefix('"').and_then(dequote);
-            let (value, rest) = value.ok_or_else(|| format!("option {name:?} needs a value in double quotes"))?;
+            let (value, rest) =
+                value.ok_or_else(|| format!("option {name:?} needs a value in double quotes"))?;
             Ok((name, Some(value), rest))
         }
     }
@@ -290,7 +347,9 @@ fn time(name: &str, value: &str, zone: &TimeZone) -> Result<Timestamp, String> {
     Expiry::parse(value)
         .and_then(|time| time.instant(zone))
         .filter(|time| *time > Timestamp::UNIX_EPOCH)
-        .ok_or_else(|| format!("option {name}: {value:?} is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"))
+        .ok_or_else(|| {
+            format!("option {name}: {value:?} is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC")
+        })
 }
 
 fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {
@@ -301,7 +360,9 @@ fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {
     }
     let key = KeyBlob::parse(kind, base64, min_rsa_bits).map_err(|fault| fault.to_string())?;
     if key.kind() == "ssh-mldsa44-ed25519@openssh.com" {
-        return Err(format!("signatures of {kind} are not supported: use another key"));
+        return Err(format!(
+            "signatures of {kind} are not supported: use another key"
+        ));
     }
     if key.rsa_bits().is_some_and(|bits| bits > MAX_RSA_BITS) {
         return Err(format!(

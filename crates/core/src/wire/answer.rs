@@ -28,7 +28,10 @@ pub fn fetched(answer: Frame<Answer>, url: &SourceUrl) -> Result<Fetched, FetchE
                 }
             }
             let current = stages.remove(&Stage::Current).ok_or_else(|| unfit(url))?;
-            Ok(Fetched::Documents { current, further: stages })
+            Ok(Fetched::Documents {
+                current,
+                further: stages,
+            })
         }
         other => Err(failure(other, url)),
     }
@@ -39,9 +42,15 @@ pub fn instance(answer: Frame<Answer>) -> Result<Instance, NoInstance> {
     match answer.message {
         Answer::Instance(instance) if instance.is_valid() => Ok(instance),
         Answer::NoInstance(NoInstance::Disabled) => Err(NoInstance::Disabled),
-        Answer::NoInstance(NoInstance::NotOnEc2 { why }) => Err(NoInstance::NotOnEc2 { why: text(&why) }),
-        Answer::NoInstance(NoInstance::Unreachable { why }) => Err(NoInstance::Unreachable { why: text(&why) }),
-        other => Err(NoInstance::Unreachable { why: failure(other, &"could not be asked").to_string() }),
+        Answer::NoInstance(NoInstance::NotOnEc2 { why }) => {
+            Err(NoInstance::NotOnEc2 { why: text(&why) })
+        }
+        Answer::NoInstance(NoInstance::Unreachable { why }) => {
+            Err(NoInstance::Unreachable { why: text(&why) })
+        }
+        other => Err(NoInstance::Unreachable {
+            why: failure(other, &"could not be asked").to_string(),
+        }),
     }
 }
 
@@ -56,9 +65,15 @@ pub fn done(answer: Frame<Answer>, subject: &str) -> Result<(), FetchError> {
 /// The answer to the question whether the instance may be tagged.
 pub fn may_tag(answer: Frame<Answer>) -> Result<MayTag, FetchError> {
     match answer.message {
-        Answer::MayTag(MayTag { allowed, instance, arn }) => {
-            Ok(MayTag { allowed, instance: text(&instance), arn: text(&arn) })
-        }
+        Answer::MayTag(MayTag {
+            allowed,
+            instance,
+            arn,
+        }) => Ok(MayTag {
+            allowed,
+            instance: text(&instance),
+            arn: text(&arn),
+        }),
         other => Err(failure(other, &"tags")),
     }
 }
@@ -69,16 +84,32 @@ fn document(head: DocumentHead, bytes: zeroize::Zeroizing<Vec<u8>>) -> Option<(S
     if label.len() > MAX_VERSION || token.len() > MAX_VERSION {
         return None;
     }
-    let version = Version { label: plain(&label, '?'), token };
-    Some((head.stage, Part { version, created: head.created, bytes }))
+    let version = Version {
+        label: plain(&label, '?'),
+        token,
+    };
+    Some((
+        head.stage,
+        Part {
+            version,
+            created: head.created,
+            bytes,
+        },
+    ))
 }
 
 /// The failure that was answered, or that the answer does not fit.
 fn failure(answer: Answer, subject: &impl Display) -> FetchError {
     match answer {
-        Answer::Failed(FetchError { class, message, remedy }) => {
-            FetchError { class, message: text(&message), remedy: text(&remedy) }
-        }
+        Answer::Failed(FetchError {
+            class,
+            message,
+            remedy,
+        }) => FetchError {
+            class,
+            message: text(&message),
+            remedy: text(&remedy),
+        },
         _ => unfit(subject),
     }
 }
@@ -103,17 +134,32 @@ mod tests {
     use super::*;
 
     fn frame(message: Answer, parts: &[&[u8]]) -> Frame<Answer> {
-        Frame { id: 1, message, parts: parts.iter().map(|part| Zeroizing::new(part.to_vec())).collect() }
+        Frame {
+            id: 1,
+            message,
+            parts: parts
+                .iter()
+                .map(|part| Zeroizing::new(part.to_vec()))
+                .collect(),
+        }
     }
 
     fn version(label: &str) -> Version {
-        Version { label: label.to_owned(), token: format!("token of {label}") }
+        Version {
+            label: label.to_owned(),
+            token: format!("token of {label}"),
+        }
     }
 
     fn documents(heads: &[(Stage, &str)]) -> Answer {
-        let head =
-            |(stage, label): &(Stage, &str)| DocumentHead { stage: *stage, version: version(label), created: None };
-        Answer::Documents { documents: heads.iter().map(head).collect() }
+        let head = |(stage, label): &(Stage, &str)| DocumentHead {
+            stage: *stage,
+            version: version(label),
+            created: None,
+        };
+        Answer::Documents {
+            documents: heads.iter().map(head).collect(),
+        }
     }
 
     fn url(text: &str) -> SourceUrl {
@@ -129,8 +175,14 @@ mod tests {
         else {
             panic!("refused")
         };
-        assert_eq!((current.version.label.as_str(), current.bytes.as_slice()), ("c?[2J", b"current".as_slice()));
-        assert_eq!(current.version.token, "token of c\u{1b}[2J", "what is sent back stays as it came");
+        assert_eq!(
+            (current.version.label.as_str(), current.bytes.as_slice()),
+            ("c?[2J", b"current".as_slice())
+        );
+        assert_eq!(
+            current.version.token, "token of c\u{1b}[2J",
+            "what is sent back stays as it came"
+        );
         assert_eq!(further[&Stage::Pending].bytes.as_slice(), b"pending");
 
         let object = url("s3://bucket/key");
@@ -139,8 +191,14 @@ mod tests {
             (documents(&[]), &[]),
             (documents(&[(Stage::Current, "1")]), &[]),
             (documents(&[(Stage::Current, "1")]), &[b"1", b"2"]),
-            (documents(&[(Stage::Current, "1"), (Stage::Current, "2")]), &[b"1", b"2"]),
-            (documents(&[(Stage::Current, &"v".repeat(MAX_VERSION + 1))]), &[b"1"]),
+            (
+                documents(&[(Stage::Current, "1"), (Stage::Current, "2")]),
+                &[b"1", b"2"],
+            ),
+            (
+                documents(&[(Stage::Current, &"v".repeat(MAX_VERSION + 1))]),
+                &[b"1"],
+            ),
             (Answer::Unchanged, &[b"1"]),
             (Answer::Done, &[]),
         ];
@@ -148,21 +206,44 @@ mod tests {
             let shown = format!("{answer:?}");
             let failure = fetched(frame(answer, parts), &object).unwrap_err();
             assert_eq!(failure.class, Class::Transient, "{shown}");
-            assert!(failure.message.starts_with("s3://bucket/key: authkeysd-fetch"), "{shown}: {failure}");
+            assert!(
+                failure
+                    .message
+                    .starts_with("s3://bucket/key: authkeysd-fetch"),
+                "{shown}: {failure}"
+            );
         }
     }
 
     #[test]
     fn text_is_bounded_and_fit_for_a_terminal() {
         let hostile = "\u{1b}]0;owned\u{7}\\n\u{202e}".to_owned() + &"x".repeat(1 << 15);
-        let failed = FetchError { class: Class::Denied, message: hostile.clone(), remedy: hostile.clone() };
+        let failed = FetchError {
+            class: Class::Denied,
+            message: hostile.clone(),
+            remedy: hostile.clone(),
+        };
         let failure = fetched(frame(Answer::Failed(failed), &[]), &url("s3://b/k")).unwrap_err();
-        let no_instance = Answer::NoInstance(NoInstance::Unreachable { why: hostile.clone() });
+        let no_instance = Answer::NoInstance(NoInstance::Unreachable {
+            why: hostile.clone(),
+        });
         let instance = instance(frame(no_instance, &[])).unwrap_err();
-        let allowed = MayTag { allowed: true, instance: hostile.clone(), arn: hostile };
+        let allowed = MayTag {
+            allowed: true,
+            instance: hostile.clone(),
+            arn: hostile,
+        };
         let allowed = may_tag(frame(Answer::MayTag(allowed), &[])).unwrap();
-        for text in [failure.to_string(), instance.to_string(), allowed.instance, allowed.arn] {
-            assert!(text.len() < 3 * MAX_TEXT && !text.contains(crate::words::is_deceptive), "{text:.80}");
+        for text in [
+            failure.to_string(),
+            instance.to_string(),
+            allowed.instance,
+            allowed.arn,
+        ] {
+            assert!(
+                text.len() < 3 * MAX_TEXT && !text.contains(crate::words::is_deceptive),
+                "{text:.80}"
+            );
         }
         assert_eq!(failure.class, Class::Denied);
     }
@@ -170,9 +251,13 @@ mod tests {
     #[test]
     fn an_instance_must_be_named_as_aws_names_one() {
         let named = |id: &str, region: &str, account: &str| {
-            let json = format!(r#"{{"answer":"instance","id":"{id}","region":"{region}","account":"{account}"}}"#);
+            let json = format!(
+                r#"{{"answer":"instance","id":"{id}","region":"{region}","account":"{account}"}}"#
+            );
             let message: Result<Answer, _> = serde_json::from_str(&json);
-            message.ok().and_then(|message| instance(frame(message, &[])).ok())
+            message
+                .ok()
+                .and_then(|message| instance(frame(message, &[])).ok())
         };
         assert!(named("i-0123456789abcdef0", "eu-west-1", "123456789012").is_some());
         for (id, region, account) in [

@@ -56,13 +56,21 @@ pub enum FrameError {
 
 /// The start of a frame, up to its parts, which follow in their order.
 pub fn head<M: Serialize>(id: u64, message: &M, parts: &[&[u8]]) -> Result<Vec<u8>, FrameError> {
-    let lengths: Option<Vec<u32>> = parts.iter().map(|part| u32::try_from(part.len()).ok()).collect();
-    let envelope = Envelope { id, parts: lengths.ok_or(FrameError::TooManyParts(parts.len()))?, message };
+    let lengths: Option<Vec<u32>> = parts
+        .iter()
+        .map(|part| u32::try_from(part.len()).ok())
+        .collect();
+    let envelope = Envelope {
+        id,
+        parts: lengths.ok_or(FrameError::TooManyParts(parts.len()))?,
+        message,
+    };
     let header = serde_json::to_vec(&envelope).map_err(|_| FrameError::BadHeader)?;
     if header.len() > MAX_HEADER {
         return Err(FrameError::HeaderTooLarge(header.len()));
     }
-    let length = u32::try_from(header.len()).map_err(|_| FrameError::HeaderTooLarge(header.len()))?;
+    let length =
+        u32::try_from(header.len()).map_err(|_| FrameError::HeaderTooLarge(header.len()))?;
     let mut head = length.to_be_bytes().to_vec();
     head.extend_from_slice(&header);
     Ok(head)
@@ -93,7 +101,11 @@ enum Step<M> {
 impl<M: DeserializeOwned> Assembler<M> {
     /// For a frame whose parts have at most `max_part` bytes each.
     pub fn new(max_part: usize) -> Self {
-        Self { max_part, filled: 0, step: Step::Length([0; 4]) }
+        Self {
+            max_part,
+            filled: 0,
+            step: Step::Length([0; 4]),
+        }
     }
 
     /// Where the next bytes of the frame belong. It is empty only after the end of the frame.
@@ -126,7 +138,11 @@ impl<M: DeserializeOwned> Assembler<M> {
                     let (frame, lengths) = read_header(&bytes, self.max_part)?;
                     self.next_part(frame, lengths)
                 }
-                Step::Parts { mut frame, lengths, part } => {
+                Step::Parts {
+                    mut frame,
+                    lengths,
+                    part,
+                } => {
                     frame.parts.push(part);
                     self.next_part(frame, lengths)
                 }
@@ -141,19 +157,32 @@ impl<M: DeserializeOwned> Assembler<M> {
 
     /// Makes space for the next part; without one the frame is complete.
     fn next_part(&mut self, frame: Frame<M>, mut lengths: Vec<usize>) -> Option<Frame<M>> {
-        let Some(length) = lengths.pop() else { return Some(frame) };
-        self.step = Step::Parts { frame, lengths, part: Zeroizing::new(vec![0; length]) };
+        let Some(length) = lengths.pop() else {
+            return Some(frame);
+        };
+        self.step = Step::Parts {
+            frame,
+            lengths,
+            part: Zeroizing::new(vec![0; length]),
+        };
         None
     }
 }
 
 fn header_length(bytes: [u8; 4]) -> Result<usize, FrameError> {
     let length = usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX);
-    if length > MAX_HEADER { Err(FrameError::HeaderTooLarge(length)) } else { Ok(length) }
+    if length > MAX_HEADER {
+        Err(FrameError::HeaderTooLarge(length))
+    } else {
+        Ok(length)
+    }
 }
 
 /// The frame without its parts, and their lengths, the last one first.
-fn read_header<M: DeserializeOwned>(bytes: &[u8], max_part: usize) -> Result<(Frame<M>, Vec<usize>), FrameError> {
+fn read_header<M: DeserializeOwned>(
+    bytes: &[u8],
+    max_part: usize,
+) -> Result<(Frame<M>, Vec<usize>), FrameError> {
     let envelope: Envelope<M> = serde_json::from_slice(bytes).map_err(|_| FrameError::BadHeader)?;
     if envelope.parts.len() > MAX_PARTS {
         return Err(FrameError::TooManyParts(envelope.parts.len()));
@@ -166,7 +195,14 @@ fn read_header<M: DeserializeOwned>(bytes: &[u8], max_part: usize) -> Result<(Fr
         }
         lengths.push(length);
     }
-    Ok((Frame { id: envelope.id, message: envelope.message, parts: Vec::with_capacity(MAX_PARTS) }, lengths))
+    Ok((
+        Frame {
+            id: envelope.id,
+            message: envelope.message,
+            parts: Vec::with_capacity(MAX_PARTS),
+        },
+        lengths,
+    ))
 }
 
 #[cfg(test)]
@@ -176,7 +212,11 @@ mod tests {
     use super::*;
 
     /// Feeds bytes in pieces of `step` bytes; the frames, and how it ended.
-    fn assemble(mut bytes: &[u8], step: usize, max_part: usize) -> (Vec<Frame<String>>, Result<(), FrameError>) {
+    fn assemble(
+        mut bytes: &[u8],
+        step: usize,
+        max_part: usize,
+    ) -> (Vec<Frame<String>>, Result<(), FrameError>) {
         let mut frames = Vec::new();
         let mut assembler = Assembler::new(max_part);
         while !bytes.is_empty() {
@@ -205,23 +245,47 @@ mod tests {
     #[test]
     fn what_exceeds_a_limit_is_refused_before_it_is_stored() {
         let too_long = u32::try_from(MAX_HEADER + 1).unwrap().to_be_bytes();
-        assert_eq!(assemble(&too_long, 4, 9).1, Err(FrameError::HeaderTooLarge(MAX_HEADER + 1)));
-        assert_eq!(assemble(&[0xff; 4], 4, 9).1, Err(FrameError::HeaderTooLarge(u32::MAX as usize)));
+        assert_eq!(
+            assemble(&too_long, 4, 9).1,
+            Err(FrameError::HeaderTooLarge(MAX_HEADER + 1))
+        );
+        assert_eq!(
+            assemble(&[0xff; 4], 4, 9).1,
+            Err(FrameError::HeaderTooLarge(u32::MAX as usize))
+        );
         assert_eq!(assemble(&[0; 4], 4, 9).1, Err(FrameError::BadHeader));
-        assert_eq!(assemble(&encoded(1, "m", &[&[7; 10]]), 99, 9).1, Err(FrameError::PartTooLarge(10, 9)));
-        assert_eq!(assemble(&encoded(1, "m", &[b"", b"", b"", b""]), 99, 9).1, Err(FrameError::TooManyParts(4)));
-        assert_eq!(head(1, &"x".repeat(MAX_HEADER), &[]), Err(FrameError::HeaderTooLarge(MAX_HEADER + 21)));
+        assert_eq!(
+            assemble(&encoded(1, "m", &[&[7; 10]]), 99, 9).1,
+            Err(FrameError::PartTooLarge(10, 9))
+        );
+        assert_eq!(
+            assemble(&encoded(1, "m", &[b"", b"", b"", b""]), 99, 9).1,
+            Err(FrameError::TooManyParts(4))
+        );
+        assert_eq!(
+            head(1, &"x".repeat(MAX_HEADER), &[]),
+            Err(FrameError::HeaderTooLarge(MAX_HEADER + 21))
+        );
     }
 
     #[test]
     fn a_header_that_is_no_message_is_refused_and_not_repeated() {
-        for header in
-            ["{}", "[]", "{\"id\":-1,\"message\":\"m\"}", "{\"id\":1,\"message\":2}", "\u{1b}[2J", "{\"id\":1"]
-        {
+        for header in [
+            "{}",
+            "[]",
+            "{\"id\":-1,\"message\":\"m\"}",
+            "{\"id\":1,\"message\":2}",
+            "\u{1b}[2J",
+            "{\"id\":1",
+        ] {
             let mut bytes = u32::try_from(header.len()).unwrap().to_be_bytes().to_vec();
             bytes.extend_from_slice(header.as_bytes());
             let (frames, ended) = assemble(&bytes, 3, 9);
-            assert_eq!((frames.len(), &ended), (0, &Err(FrameError::BadHeader)), "{header}");
+            assert_eq!(
+                (frames.len(), &ended),
+                (0, &Err(FrameError::BadHeader)),
+                "{header}"
+            );
             assert!(!ended.unwrap_err().to_string().contains('\u{1b}'));
         }
     }

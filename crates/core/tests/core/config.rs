@@ -25,7 +25,10 @@ max_removals = "50%"
 
 fn faults(text: &str) -> Vec<String> {
     let faults = Config::parse(text).expect_err(text);
-    faults.iter().map(|fault| format!("{}: {fault}", fault.line)).collect()
+    faults
+        .iter()
+        .map(|fault| format!("{}: {fault}", fault.line))
+        .collect()
 }
 
 #[test]
@@ -35,13 +38,20 @@ fn the_example_of_the_contract_parses() {
     assert_eq!(config.accounts[0].mode, Mode::Block);
     assert_eq!(config.accounts[1].mode, Mode::Exclusive);
     assert_eq!(config.accounts[1].source.to_string(), "file:/srv/keys");
-    assert_eq!((config.guard.min_keys, config.guard.max_removals), (2, Some(MaxRemovals::Percent(50))));
+    assert_eq!(
+        (config.guard.min_keys, config.guard.max_removals),
+        (2, Some(MaxRemovals::Percent(50)))
+    );
     let system = Config::parse("source = \"file:/k\"\n[[account]]\nlayout = \"system\"").unwrap();
     assert_eq!(system.accounts[0].mode, Mode::Exclusive);
     let cron = Config::parse(&GOOD.replace("60s", "0 */5 * * * *")).unwrap();
-    assert!(matches!(&cron.schedule, Schedule::Cron(cron) if cron.to_string() == "0 */5 * * * *"), "{cron:?}");
+    assert!(
+        matches!(&cron.schedule, Schedule::Cron(cron) if cron.to_string() == "0 */5 * * * *"),
+        "{cron:?}"
+    );
     assert_eq!((cron.splay, cron.max_stale), (Splay::Percent(10), None));
-    let text = GOOD.replace("\"60s\"", "\"0 0 3 * * *\"\nsplay = \"30m\"") + "max_stale = \"24h\"\n";
+    let text =
+        GOOD.replace("\"60s\"", "\"0 0 3 * * *\"\nsplay = \"30m\"") + "max_stale = \"24h\"\n";
     let config = Config::parse(&text).unwrap();
     assert_eq!(config.splay, Splay::Fixed(SignedDuration::from_mins(30)));
     assert_eq!(config.max_stale, Some(SignedDuration::from_hours(24)));
@@ -63,7 +73,10 @@ fn all_faults_are_reported_at_once_with_line_and_key() {
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (fault, start) in found.iter().zip(starts) {
-        assert!(fault.starts_with(start), "{fault} should start with {start}");
+        assert!(
+            fault.starts_with(start),
+            "{fault} should start with {start}"
+        );
     }
 }
 
@@ -79,17 +92,30 @@ fn f24_accounts_do_not_share_a_file() {
     Config::parse(&two("/etc/ssh/%u")).unwrap();
     // Tokens whose values the configuration itself tells hide nothing.
     let pair = |alice: &str, bob: &str| {
-        format!("source = \"file:/k\"\n[[account]]\nuser = \"alice\"\n{alice}\n[[account]]\nuser = \"bob\"\n{bob}\n")
+        format!(
+            "source = \"file:/k\"\n[[account]]\nuser = \"alice\"\n{alice}\n[[account]]\nuser = \"bob\"\n{bob}\n"
+        )
     };
     for (alice, bob, file) in [
         ("file = \"/srv/%u\"", "file = \"/srv/alice\"", "/srv/alice"),
         ("file = \"/srv/bob\"", "file = \"/srv/%u\"", "/srv/bob"),
-        ("file = \"/srv/%u%%\"", "file = \"/srv//alice%%\"", "/srv//alice%"),
-        ("layout = \"system\"", "file = \"/etc/ssh/authorized_keys.d/alice\"", "/etc/ssh/authorized_keys.d/alice"),
+        (
+            "file = \"/srv/%u%%\"",
+            "file = \"/srv//alice%%\"",
+            "/srv//alice%",
+        ),
+        (
+            "layout = \"system\"",
+            "file = \"/etc/ssh/authorized_keys.d/alice\"",
+            "/etc/ssh/authorized_keys.d/alice",
+        ),
     ] {
         let start = format!("5: account.file: another account has the same file, {file};");
         let found = faults(&pair(alice, bob));
-        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:#?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(&start),
+            "{found:#?}"
+        );
     }
     // These only the account database tells, and the cycle looks.
     for (alice, bob) in [
@@ -104,7 +130,11 @@ fn f24_accounts_do_not_share_a_file() {
 
 #[test]
 fn slips_are_faults() {
-    let with = |top: &str, account: &str| faults(&format!("source = \"file:/k\"\n{top}\n[[account]]\n{account}\n"));
+    let with = |top: &str, account: &str| {
+        faults(&format!(
+            "source = \"file:/k\"\n{top}\n[[account]]\n{account}\n"
+        ))
+    };
     for (top, account) in [
         ("state_dir = \"relative\"", ""),
         ("schedule = 60", ""),
@@ -131,8 +161,14 @@ fn slips_are_faults() {
         ("", "[trust]\nallowed_signers = \"x\""),
         ("", "[trust]\nprincipals = [\"ops@acme\"]"),
         ("", "[trust]\nallowed_signers = \"/x\"\nprincipals = []"),
-        ("", "[trust]\nallowed_signers = \"/x\"\nprincipals = \"ops@acme\""),
-        ("", "[trust]\nallowed_signers = \"/x\"\nprincipals = [\"*@acme\"]"),
+        (
+            "",
+            "[trust]\nallowed_signers = \"/x\"\nprincipals = \"ops@acme\"",
+        ),
+        (
+            "",
+            "[trust]\nallowed_signers = \"/x\"\nprincipals = [\"*@acme\"]",
+        ),
         ("", "[[policy]]\nmin_keys = 1"),
         ("", "user = 5"),
         ("", "= broken"),
@@ -140,23 +176,32 @@ fn slips_are_faults() {
         with(top, account);
     }
     assert!(faults("source = \"file:/k\"\n")[0].contains("no account to manage"));
-    assert!(faults("source = \"file:/k\"\nsource = \"file:/k\"\n[[account]]\n")[0].contains("duplicate key"));
+    assert!(
+        faults("source = \"file:/k\"\nsource = \"file:/k\"\n[[account]]\n")[0]
+            .contains("duplicate key")
+    );
 }
 
 #[test]
 fn a_source_has_one_answer_about_private_keys() {
     let text = "source = \"file:/k\"\nallow_private_key = true\n[[account]]\nuser = \"a\"\n[[account]]\nuser = \"b\"\nsource = \"file:/k\"\n";
     assert!(faults(text)[0].contains("another allow_private_key"));
-    assert!(Config::parse(&format!("{text}allow_private_key = true\n")).unwrap().accounts[1].allow_private_key);
+    assert!(
+        Config::parse(&format!("{text}allow_private_key = true\n"))
+            .unwrap()
+            .accounts[1]
+            .allow_private_key
+    );
 }
 
 #[test]
 fn f38_a_previous_document_and_trust_exclude_each_other() {
-    let config =
-        "source = \"secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS\"\n[[account]]\n[trust]\naudience = \"prod\"\n";
+    let config = "source = \"secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS\"\n[[account]]\n[trust]\naudience = \"prod\"\n";
     let found = faults(config);
     assert!(
-        found[0].starts_with("3: trust: secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS has AWSPREVIOUS"),
+        found[0].starts_with(
+            "3: trust: secretsmanager:k?stages=AWSCURRENT,AWSPREVIOUS has AWSPREVIOUS"
+        ),
         "{found:?}"
     );
     assert!(Config::parse(&config.replace(",AWSPREVIOUS", ",AWSPENDING")).is_ok());

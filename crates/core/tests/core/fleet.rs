@@ -7,7 +7,11 @@ use authkeys_core::report::text::Colour;
 use authkeys_testing::fleet::{NEW, OLD, judged, many, node, said, view};
 
 fn states(fleet: &Fleet) -> Vec<(&str, State)> {
-    let mut states: Vec<_> = fleet.rows.iter().map(|row| (row.node.id.as_str(), row.state)).collect();
+    let mut states: Vec<_> = fleet
+        .rows
+        .iter()
+        .map(|row| (row.node.id.as_str(), row.state))
+        .collect();
     states.sort();
     states
 }
@@ -26,12 +30,28 @@ fn garbled(tags: &[(&str, &str)]) -> String {
 
 #[test]
 fn each_word_of_a_node_has_its_state() {
-    let silent = [("status", "failed"), ("synced", "2026-11-23T23:59:59Z"), ("detail", "old news")];
+    let silent = [
+        ("status", "failed"),
+        ("synced", "2026-11-23T23:59:59Z"),
+        ("detail", "old news"),
+    ];
     let fleet = judged(vec![
         said("ok", "ok", "workers/17", NEW, ""),
         said("behind", "ok", "workers/16", OLD, ""),
-        said("stale", "stale", "workers/16", OLD, "S3 GetObject answered 403"),
-        said("degraded", "degraded", "workers/17", NEW, "bob: does not exist"),
+        said(
+            "stale",
+            "stale",
+            "workers/16",
+            OLD,
+            "S3 GetObject answered 403",
+        ),
+        said(
+            "degraded",
+            "degraded",
+            "workers/17",
+            NEW,
+            "bob: does not exist",
+        ),
         said("failed", "failed", "", "", "no key set is known"),
         node("silent", "", &silent),
         node("unreported", "", &[]),
@@ -47,9 +67,29 @@ fn each_word_of_a_node_has_its_state() {
     ];
     assert_eq!(states(&fleet), expected);
     let order: Vec<_> = fleet.rows.iter().map(|row| row.node.id.as_str()).collect();
-    assert_eq!(order, ["failed", "silent", "unreported", "degraded", "stale", "behind", "ok"]);
-    let behind: Vec<_> = fleet.rows.iter().filter(|row| row.behind).map(|row| row.node.id.as_str()).collect();
-    assert_eq!(behind, ["stale", "behind"], "a node's own word comes first, and yet its key set is counted");
+    assert_eq!(
+        order,
+        [
+            "failed",
+            "silent",
+            "unreported",
+            "degraded",
+            "stale",
+            "behind",
+            "ok"
+        ]
+    );
+    let behind: Vec<_> = fleet
+        .rows
+        .iter()
+        .filter(|row| row.behind)
+        .map(|row| row.node.id.as_str())
+        .collect();
+    assert_eq!(
+        behind,
+        ["stale", "behind"],
+        "a node's own word comes first, and yet its key set is counted"
+    );
     assert_eq!(fleet.done(), 1);
 }
 
@@ -58,8 +98,16 @@ fn a_node_is_silent_after_two_heartbeats_and_not_before() {
     let at = |synced| only(node("i-1", "", &[("status", "ok"), ("synced", synced)])).0;
     assert_eq!(at("2026-11-24T00:00:00Z"), State::Ok);
     assert_eq!(at("2026-11-23T23:59:59Z"), State::Silent);
-    assert_eq!(at("2026-11-24T12:09:00Z"), State::Ok, "clocks differ a little");
-    assert_eq!(at("2099-01-01T00:00:00Z"), State::Silent, "no node buys silence with a date");
+    assert_eq!(
+        at("2026-11-24T12:09:00Z"),
+        State::Ok,
+        "clocks differ a little"
+    );
+    assert_eq!(
+        at("2099-01-01T00:00:00Z"),
+        State::Silent,
+        "no node buys silence with a date"
+    );
 }
 
 #[test]
@@ -67,22 +115,47 @@ fn what_makes_no_sense_is_no_report_and_never_ok() {
     let time = ("synced", "2026-11-24T11:59:00Z");
     assert_eq!(garbled(&[time]), "it has no status");
     assert_eq!(garbled(&[("status", "ok")]), "it has no time");
-    assert_eq!(garbled(&[("status", "splendid"), time]), "it has the unknown status \"splendid\"");
-    assert_eq!(garbled(&[("status", "ok"), ("synced", "yesterday")]), "\"yesterday\" is no time");
+    assert_eq!(
+        garbled(&[("status", "splendid"), time]),
+        "it has the unknown status \"splendid\""
+    );
+    assert_eq!(
+        garbled(&[("status", "ok"), ("synced", "yesterday")]),
+        "\"yesterday\" is no time"
+    );
     assert!(garbled(&[("status", "ok"), time, ("digest", "xyz")]).contains("is no digest"));
-    assert!(garbled(&[("detail", "")]).contains("no status"), "a tag of ours, though an empty one");
+    assert!(
+        garbled(&[("detail", "")]).contains("no status"),
+        "a tag of ours, though an empty one"
+    );
     let (state, why) = only(node("i-1", "", &[("status", "ok")]));
-    assert_eq!((state, why.as_str()), (State::Unreported, "its report makes no sense: it has no time"));
+    assert_eq!(
+        (state, why.as_str()),
+        (
+            State::Unreported,
+            "its report makes no sense: it has no time"
+        )
+    );
 }
 
 #[test]
 fn tags_of_another_prefix_are_not_ours() {
-    let tags = [("authkeysd:status", "ok"), ("authkeysd:synced", "2026-11-24T11:59:00Z"), ("Name", "web-1")];
+    let tags = [
+        ("authkeysd:status", "ok"),
+        ("authkeysd:synced", "2026-11-24T11:59:00Z"),
+        ("Name", "web-1"),
+    ];
     let ours = TagNames::default().node("i-1", tags);
-    assert_eq!((ours.name.as_str(), ours.report().is_some()), ("web-1", true));
+    assert_eq!(
+        (ours.name.as_str(), ours.report().is_some()),
+        ("web-1", true)
+    );
     let keys = TagNames::new(Some("keys/".to_owned()), None).unwrap();
     assert_eq!(keys.node("i-1", tags).word, Word::None);
-    let other = [("keys/status", "ok"), ("keys/synced", "2026-11-24T11:59:00Z")];
+    let other = [
+        ("keys/status", "ok"),
+        ("keys/synced", "2026-11-24T11:59:00Z"),
+    ];
     assert!(keys.node("i-1", other).report().is_some());
 }
 
@@ -95,9 +168,21 @@ fn the_newest_is_by_serial_within_a_name() {
         said("slashes", "ok", "prod/web/2", OLD, ""),
     ]);
     let ok = State::Ok;
-    assert_eq!(states(&fleet), [("db", ok), ("slashes", ok), ("web-new", ok), ("web-old", State::Behind)]);
+    assert_eq!(
+        states(&fleet),
+        [
+            ("db", ok),
+            ("slashes", ok),
+            ("web-new", ok),
+            ("web-old", State::Behind)
+        ]
+    );
     assert_eq!(fleet.rows[0].why, "the newest is web/10");
-    assert!(fleet.remarks()[0].starts_with("3 key sets are followed here"), "{:?}", fleet.remarks());
+    assert!(
+        fleet.remarks()[0].starts_with("3 key sets are followed here"),
+        "{:?}",
+        fleet.remarks()
+    );
 }
 
 #[test]
@@ -106,7 +191,10 @@ fn a_key_set_that_is_named_for_its_month_stays_the_same_key_set() {
         said("october", "ok", "workers-2026-10/16", OLD, ""),
         said("november", "ok", "workers-2026-11/17", NEW, ""),
     ]);
-    assert_eq!(states(&fleet), [("november", State::Ok), ("october", State::Behind)]);
+    assert_eq!(
+        states(&fleet),
+        [("november", State::Ok), ("october", State::Behind)]
+    );
     assert_eq!(fleet.rows[0].why, "the newest is workers-2026-11/17");
 }
 
@@ -117,13 +205,22 @@ fn another_content_under_the_newest_serial_is_not_the_newest() {
         said("b", "ok", "web/9", NEW, ""),
         said("c", "ok", "web/9", OLD, ""),
     ]);
-    assert_eq!(states(&fleet), [("a", State::Ok), ("b", State::Ok), ("c", State::Behind)]);
-    assert_eq!(fleet.rows[0].why, "another content under web/9 than most nodes have");
+    assert_eq!(
+        states(&fleet),
+        [("a", State::Ok), ("b", State::Ok), ("c", State::Behind)]
+    );
+    assert_eq!(
+        fleet.rows[0].why,
+        "another content under web/9 than most nodes have"
+    );
 }
 
 #[test]
 fn key_sets_without_a_serial_have_no_order_and_that_is_said() {
-    let fleet = judged(vec![said("a", "ok", "v1", NEW, ""), said("b", "ok", "v2", OLD, "")]);
+    let fleet = judged(vec![
+        said("a", "ok", "v1", NEW, ""),
+        said("b", "ok", "v2", OLD, ""),
+    ]);
     assert_eq!(states(&fleet), [("a", State::Ok), ("b", State::Ok)]);
     assert!(fleet.held().iter().all(|held| held.newest.is_none()));
     assert!(fleet.remarks()[0].contains("have no order"));
@@ -134,9 +231,21 @@ fn key_sets_are_counted_with_the_newest_first() {
     let held: Vec<_> = judged(many(100))
         .held()
         .iter()
-        .map(|held| (held.key_set.as_ref().unwrap().to_string(), held.nodes, held.newest))
+        .map(|held| {
+            (
+                held.key_set.as_ref().unwrap().to_string(),
+                held.nodes,
+                held.newest,
+            )
+        })
         .collect();
-    assert_eq!(held, [("workers/17".to_owned(), 90, Some(true)), ("workers/16".to_owned(), 9, Some(false))]);
+    assert_eq!(
+        held,
+        [
+            ("workers/17".to_owned(), 90, Some(true)),
+            ("workers/16".to_owned(), 9, Some(false))
+        ]
+    );
 }
 
 #[test]
@@ -146,7 +255,11 @@ fn what_is_asked_for_is_a_serial_or_a_digest() {
         (fleet.rows[0].state, fleet.done() == 1)
     };
     assert_eq!(at("web/17", "ok", "web/17", NEW), (State::Ok, true));
-    assert_eq!(at("web/17", "ok", "web/18", NEW), (State::Ok, true), "published again meanwhile");
+    assert_eq!(
+        at("web/17", "ok", "web/18", NEW),
+        (State::Ok, true),
+        "published again meanwhile"
+    );
     assert_eq!(at("web/17", "ok", "web/16", OLD), (State::Behind, false));
     assert_eq!(at("web/17", "ok", "db/17", NEW), (State::Behind, false));
     assert_eq!(at("web/17", "ok", "version", NEW), (State::Behind, false));
@@ -167,30 +280,59 @@ fn documents_that_are_asked_for_are_read() {
     for text in [digest, &digest[7..], NEW, &NEW.to_uppercase()] {
         assert_eq!(text.parse::<Wanted>().unwrap().to_string(), NEW, "{text}");
     }
-    assert_eq!("prod/workers/17".parse::<Wanted>().unwrap().to_string(), "prod/workers/17");
-    for text in
-        ["", "workers", "workers/", "/17", "workers/+17", "workers/9007199254740993", "9f86d081884c7d6", "sha256:", "é"]
-    {
+    assert_eq!(
+        "prod/workers/17".parse::<Wanted>().unwrap().to_string(),
+        "prod/workers/17"
+    );
+    for text in [
+        "",
+        "workers",
+        "workers/",
+        "/17",
+        "workers/+17",
+        "workers/9007199254740993",
+        "9f86d081884c7d6",
+        "sha256:",
+        "é",
+    ] {
         assert!(text.parse::<Wanted>().is_err(), "{text}");
     }
-    assert_eq!(KeySet::parse("a b/17"), KeySet::Version("a b/17".to_owned()), "no such name exists");
+    assert_eq!(
+        KeySet::parse("a b/17"),
+        KeySet::Version("a b/17".to_owned()),
+        "no such name exists"
+    );
     assert!(ShortDigest::parse(&format!("{NEW}0")).is_err());
 }
 
 #[test]
 fn filters_are_those_of_ec2() {
-    let filters: Vec<Filter> = ["tag:Role=worker", "tag:Env=prod", "tag:Role=db=1"].map(|f| f.parse().unwrap()).into();
+    let filters: Vec<Filter> = ["tag:Role=worker", "tag:Env=prod", "tag:Role=db=1"]
+        .map(|f| f.parse().unwrap())
+        .into();
     let grouped = Filter::grouped(&filters);
     assert_eq!(grouped["tag:Role"], ["worker", "db=1"]);
     assert_eq!(grouped["tag:Env"], ["prod"]);
     assert_eq!(Filter::shown(&filters[..2]), "tag:Role=worker tag:Env=prod");
     // As long as EC2's tags are; a value that is longer cannot be one.
-    let filter = |key: usize, value: usize| format!("tag:{}={}", "ü".repeat(key), "ü".repeat(value)).parse::<Filter>();
+    let filter = |key: usize, value: usize| {
+        format!("tag:{}={}", "ü".repeat(key), "ü".repeat(value)).parse::<Filter>()
+    };
     assert!(filter(128, 256).is_ok() && filter(1, 0).is_ok());
     assert!(filter(129, 256).is_err() && filter(128, 257).is_err());
-    for bad in ["", "Role=worker", "tag:Role", "tag:=worker", "tag:Ro\nle=x", "instance-state-name=running"] {
+    for bad in [
+        "",
+        "Role=worker",
+        "tag:Role",
+        "tag:=worker",
+        "tag:Ro\nle=x",
+        "instance-state-name=running",
+    ] {
         let fault = bad.parse::<Filter>().unwrap_err();
-        assert!(fault.contains("write tag:KEY=VALUE") && !fault.contains('\n'), "{fault}");
+        assert!(
+            fault.contains("write tag:KEY=VALUE") && !fault.contains('\n'),
+            "{fault}"
+        );
     }
 }
 
@@ -210,9 +352,19 @@ fn a_report_object_says_what_tags_say_and_where_it_comes_from() {
         object("c", "rotation-9/9", "s3://keys/staging.json"),
     ]);
     // One source has one newest key set, whatever it is called.
-    assert_eq!(states(&fleet), [("a", State::Behind), ("b", State::Ok), ("c", State::Ok)]);
+    assert_eq!(
+        states(&fleet),
+        [("a", State::Behind), ("b", State::Ok), ("c", State::Ok)]
+    );
     assert_eq!(fleet.rows[0].node.name, "web-1");
-    for bad in ["", "[]", "{}", "{\"status\":1}", "<html>", "{\"status\":\"ok\",\"synced\":\"\"}"] {
+    for bad in [
+        "",
+        "[]",
+        "{}",
+        "{\"status\":1}",
+        "<html>",
+        "{\"status\":\"ok\",\"synced\":\"\"}",
+    ] {
         let node = authkeys_core::fleet::object::node("a", bad.as_bytes());
         assert!(matches!(node.word, Word::Garbled(_)), "{bad}: {node:?}");
     }
@@ -238,31 +390,47 @@ fn a_hostile_report_object_is_one_short_row_whatever_it_holds() {
         "[".repeat(90_000),
         "]".repeat(90_000)
     );
-    let mut bad: Vec<String> = ["host", "status", "keyset", "digest", "synced", "detail", "source"]
-        .into_iter()
-        .map(|field| object(field, &huge))
-        .collect();
+    let mut bad: Vec<String> = [
+        "host", "status", "keyset", "digest", "synced", "detail", "source",
+    ]
+    .into_iter()
+    .map(|field| object(field, &huge))
+    .collect();
     bad.extend([
         deep,
         "[".repeat(200_000),
         object("schema", "x").replace("\"failed\"", "[\"failed\"]"),
-        format!("{{\"status\":\"ok\",{}\"synced\":1e999}}", "\"a\":1,".repeat(20_000)),
+        format!(
+            "{{\"status\":\"ok\",{}\"synced\":1e999}}",
+            "\"a\":1,".repeat(20_000)
+        ),
         format!("{}{}", object("host", "a"), object("host", "b")),
         "\"\\ud800\"".to_owned(),
     ]);
-    let nodes = bad
-        .iter()
-        .zip(0..)
-        .map(|(text, at): (_, u32)| authkeys_core::fleet::object::node(&format!("i-{at}"), text.as_bytes()));
+    let nodes = bad.iter().zip(0..).map(|(text, at): (_, u32)| {
+        authkeys_core::fleet::object::node(&format!("i-{at}"), text.as_bytes())
+    });
     let fleet = judged(nodes.collect());
     // Only what is deep in a field that nobody reads is a report all the same.
     assert_eq!(fleet.count(State::Ok), 1);
     for layout in [
-        Layout { colour: Colour::No, width: Some(80), all: true },
-        Layout { colour: Colour::No, width: None, all: true },
+        Layout {
+            colour: Colour::No,
+            width: Some(80),
+            all: true,
+        },
+        Layout {
+            colour: Colour::No,
+            width: None,
+            all: true,
+        },
     ] {
         let text = table::render(&fleet, &layout);
-        assert!(text.len() < 20_000 && !text.contains('\u{1b}'), "{} bytes", text.len());
+        assert!(
+            text.len() < 20_000 && !text.contains('\u{1b}'),
+            "{} bytes",
+            text.len()
+        );
     }
     let page = html::render(&fleet);
     assert!(page.len() < 80_000, "{} bytes", page.len());

@@ -32,7 +32,10 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -46,9 +49,19 @@ fn fleet(seconds: usize, outage: std::ops::Range<usize>, start: impl Fn(f64) -> 
     let mut nodes: Vec<Planner> = Vec::new();
     for number in 0..NODES {
         let now = begin + SignedDuration::from_secs_f64(start(random.next()));
-        let node = Node::new(&format!("{number:032x}"), "s3://acme-ssh-keys/prod/workers.json");
+        let node = Node::new(
+            &format!("{number:032x}"),
+            "s3://acme-ssh-keys/prod/workers.json",
+        );
         let schedule = Schedule::Every(SignedDuration::from_secs(i64::try_from(INTERVAL).unwrap()));
-        nodes.push(Planner::new(Timing { schedule, splay: Splay::default(), node }, now));
+        nodes.push(Planner::new(
+            Timing {
+                schedule,
+                splay: Splay::default(),
+                node,
+            },
+            now,
+        ));
         queue.push(Reverse((now, nodes.len() - 1)));
     }
     while let Some(Reverse((now, number))) = queue.pop() {
@@ -61,7 +74,11 @@ fn fleet(seconds: usize, outage: std::ops::Range<usize>, start: impl Fn(f64) -> 
             // An answer takes its time, and so does a failure.
             let took = SignedDuration::from_millis((random.next() * 400.0) as i64);
             let away = outage.contains(&second);
-            let ended = if away { Ended::Transient { change: None } } else { Ended::Settled { change: None } };
+            let ended = if away {
+                Ended::Transient { change: None }
+            } else {
+                Ended::Settled { change: None }
+            };
             nodes[number].ended(act, ended, now + took, random.next());
         }
         queue.push(Reverse((nodes[number].wake().max(now), number)));
@@ -93,10 +110,18 @@ fn f08_a_simultaneous_reboot_is_over_with_its_first_second() {
 fn f12_an_outage_neither_multiplies_the_load_nor_leaves_a_herd_behind() {
     let (from, to) = (10 * MINUTE, 20 * MINUTE);
     let rate = fleet(40 * MINUTE, from..to, |random| random * 60.0);
-    report("in the outage, once backed off", &rate, from + 3 * MINUTE, to);
+    report(
+        "in the outage, once backed off",
+        &rate,
+        from + 3 * MINUTE,
+        to,
+    );
     report("after the outage", &rate, to, 40 * MINUTE);
     let usual = rate.per_minute(5);
-    let worst = (10..20).map(|minute| rate.per_minute(minute)).max().unwrap();
+    let worst = (10..20)
+        .map(|minute| rate.per_minute(minute))
+        .max()
+        .unwrap();
     println!("requests in a minute: usually {usual}, at worst in the outage {worst}");
     assert!(worst < 5 * usual);
 }
@@ -104,5 +129,10 @@ fn f12_an_outage_neither_multiplies_the_load_nor_leaves_a_herd_behind() {
 #[test]
 fn f12_a_reboot_into_an_outage_ends_evenly_too() {
     let rate = fleet(30 * MINUTE, 0..5 * MINUTE, |random| random);
-    report("after a reboot into an outage", &rate, 5 * MINUTE, 30 * MINUTE);
+    report(
+        "after a reboot into an outage",
+        &rate,
+        5 * MINUTE,
+        30 * MINUTE,
+    );
 }

@@ -15,12 +15,19 @@ fn run(target: &str, least: usize, check: fn(&[u8]) -> bool) {
             let at = seed.len() * part / 8;
             check(&seed[..at]);
             let mut spoilt = seed.clone();
-            spoilt.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << part);
+            spoilt
+                .get_mut(at)
+                .into_iter()
+                .for_each(|byte| *byte ^= 1 << part);
             check(&spoilt);
         }
         count += 1;
     }
-    assert!(good >= least && good < count, "{good} of {count} seeds in {} are good", seeds.display());
+    assert!(
+        good >= least && good < count,
+        "{good} of {count} seeds in {} are good",
+        seeds.display()
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The grammar of key lines: what is installed, and what is recognised in lines that others wrote.
 
-use authkeys_core::key::{BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, Weakness, identify};
+use authkeys_core::key::{
+    BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, Weakness, identify,
+};
 use authkeys_testing::numbered::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
 use proptest::prelude::*;
 
@@ -12,7 +14,12 @@ fn fault(text: &str) -> BadLine {
 fn f06_every_key_type_that_sshd_knows_is_installed() {
     let point = p256_point(5);
     let sk_ed = wire(&[b"sk-ssh-ed25519@openssh.com", &on_curve([9; 32]), b"ssh:"]);
-    let sk_ec = wire(&[b"sk-ecdsa-sha2-nistp256@openssh.com", b"nistp256", &point, b"ssh:"]);
+    let sk_ec = wire(&[
+        b"sk-ecdsa-sha2-nistp256@openssh.com",
+        b"nistp256",
+        &point,
+        b"ssh:",
+    ]);
     let ec = wire(&[b"ecdsa-sha2-nistp256", b"nistp256", &point]);
     for good in [
         ed(1),
@@ -30,7 +37,9 @@ fn f06_every_key_type_that_sshd_knows_is_installed() {
 fn the_canonical_form_has_single_spaces_and_keeps_options_and_comment() {
     let key = ed(1);
     let (kind, blob) = key.split_once(' ').unwrap();
-    let messy = format!("  RESTRICT,Pty,,command=\"echo \\\"a b\\\" # x\"\t {kind} \t{blob}   two  words # here \r");
+    let messy = format!(
+        "  RESTRICT,Pty,,command=\"echo \\\"a b\\\" # x\"\t {kind} \t{blob}   two  words # here \r"
+    );
     assert_eq!(
         line(&messy).to_string(),
         format!("restrict,pty,command=\"echo \\\"a b\\\" # x\" {kind} {blob} two  words # here")
@@ -76,19 +85,47 @@ fn what_sshd_refuses_is_not_installed() {
 
 #[test]
 fn the_reason_is_told_precisely() {
-    assert_eq!(fault("ssh-dss AAAA").to_string(), "DSA keys are refused by sshd");
-    assert!(matches!(fault(&rsa(1_024, 1)), BadLine::Blob(BadBlob::RsaBits { bits: 1_024, min: 2_048 })));
-    assert!(matches!(fault(&format!("pty {}", ed(1))), BadLine::Option(BadOption::NeedsRestrict(_))));
-    assert!(matches!(fault(&format!("environment=\"A=b\" {}", ed(1))), BadLine::Option(BadOption::NotAllowed(_))));
-    assert!(matches!(fault(&format!("no-touch-required {}", ed(1))), BadLine::Option(BadOption::NotAllowed(_))));
+    assert_eq!(
+        fault("ssh-dss AAAA").to_string(),
+        "DSA keys are refused by sshd"
+    );
+    assert!(matches!(
+        fault(&rsa(1_024, 1)),
+        BadLine::Blob(BadBlob::RsaBits {
+            bits: 1_024,
+            min: 2_048
+        })
+    ));
+    assert!(matches!(
+        fault(&format!("pty {}", ed(1))),
+        BadLine::Option(BadOption::NeedsRestrict(_))
+    ));
+    assert!(matches!(
+        fault(&format!("environment=\"A=b\" {}", ed(1))),
+        BadLine::Option(BadOption::NotAllowed(_))
+    ));
+    assert!(matches!(
+        fault(&format!("no-touch-required {}", ed(1))),
+        BadLine::Option(BadOption::NotAllowed(_))
+    ));
     let off_curve = wire(&[b"ecdsa-sha2-nistp256", b"nistp256", &[4; 65]]);
     assert!(matches!(
         fault(&format!("ecdsa-sha2-nistp256 {off_curve}")),
         BadLine::Blob(BadBlob::Weak(Weakness::NotOnCurve))
     ));
-    let padded = wire(&[b"ssh-rsa", &[1, 0, 1], &[vec![0, 0], modulus(2_048, 3)].concat()]);
-    assert!(matches!(fault(&format!("ssh-rsa {padded}")), BadLine::Blob(BadBlob::NotCanonical)));
-    assert!(matches!(fault(&format!("command=\"{}\" {}", "x".repeat(8_200), ed(1))), BadLine::TooLong));
+    let padded = wire(&[
+        b"ssh-rsa",
+        &[1, 0, 1],
+        &[vec![0, 0], modulus(2_048, 3)].concat(),
+    ]);
+    assert!(matches!(
+        fault(&format!("ssh-rsa {padded}")),
+        BadLine::Blob(BadBlob::NotCanonical)
+    ));
+    assert!(matches!(
+        fault(&format!("command=\"{}\" {}", "x".repeat(8_200), ed(1))),
+        BadLine::TooLong
+    ));
 }
 
 #[test]
@@ -121,12 +158,23 @@ fn control_characters_before_the_comment_make_a_key_bad_and_are_never_stripped()
             assert!(matches!(fault(&bad), BadLine::Control(_)), "{control:?}");
         }
     }
-    assert!(matches!(fault(&format!("command=\"a\tb\" {key}")), BadLine::Option(BadOption::NotAscii)));
-    assert!(matches!(fault(&format!("command=\"ü\" {key}")), BadLine::Option(BadOption::NotAscii)));
+    assert!(matches!(
+        fault(&format!("command=\"a\tb\" {key}")),
+        BadLine::Option(BadOption::NotAscii)
+    ));
+    assert!(matches!(
+        fault(&format!("command=\"ü\" {key}")),
+        BadLine::Option(BadOption::NotAscii)
+    ));
     line(&format!("{key} Jürgen"));
-    line(&format!("from=\"10.0.0.0/8,!10.1.1.1,::/0,0.0.0.0/0,fe80::1/128,*.example.org,192.0.2.?\" {key}"));
+    line(&format!(
+        "from=\"10.0.0.0/8,!10.1.1.1,::/0,0.0.0.0/0,fe80::1/128,*.example.org,192.0.2.?\" {key}"
+    ));
     assert!(KeyLine::parse(&[key.as_bytes(), b" \xff"].concat(), &rules()).is_ok());
-    assert!(matches!(KeyLine::parse(&[b"\xff ", key.as_bytes()].concat(), &rules()), Err(BadLine::NotUtf8)));
+    assert!(matches!(
+        KeyLine::parse(&[b"\xff ", key.as_bytes()].concat(), &rules()),
+        Err(BadLine::NotUtf8)
+    ));
 }
 
 #[test]
@@ -140,7 +188,10 @@ fn a_type_from_inside_of_a_blob_is_told_with_nothing_hidden() {
 #[test]
 fn a_blob_whose_curve_would_command_a_terminal_is_no_key() {
     let line = |curve: &str| format!("ecdsa {}", wire(&[b"ecdsa", curve.as_bytes(), &[4; 65]]));
-    assert_eq!(identify(line("nistp999").as_bytes()).unwrap().key.kind(), "ecdsa-sha2-nistp999");
+    assert_eq!(
+        identify(line("nistp999").as_bytes()).unwrap().key.kind(),
+        "ecdsa-sha2-nistp999"
+    );
     for curve in ["nistp256\u{1b}[2J", "\u{202e}652ptsin", "nistp256 "] {
         assert_eq!(identify(line(curve).as_bytes()), None, "{curve:?}");
     }
@@ -148,13 +199,28 @@ fn a_blob_whose_curve_would_command_a_terminal_is_no_key() {
 
 #[test]
 fn the_allow_list_of_the_configuration_replaces_the_default() {
-    let names = |names: &[&str]| OptionPolicy::Only(names.iter().map(|n| (*n).to_owned()).collect());
-    let judge =
-        |text: &str, options| KeyLine::parse(text.as_bytes(), &LineRules { min_rsa_bits: 2_048, options }).is_ok();
-    assert!(judge(&format!("environment=\"A=b\",pty {}", ed(1)), names(&["environment", "pty"])));
+    let names =
+        |names: &[&str]| OptionPolicy::Only(names.iter().map(|n| (*n).to_owned()).collect());
+    let judge = |text: &str, options| {
+        KeyLine::parse(
+            text.as_bytes(),
+            &LineRules {
+                min_rsa_bits: 2_048,
+                options,
+            },
+        )
+        .is_ok()
+    };
+    assert!(judge(
+        &format!("environment=\"A=b\",pty {}", ed(1)),
+        names(&["environment", "pty"])
+    ));
     assert!(!judge(&format!("restrict {}", ed(1)), names(&["pty"])));
     assert!(judge(&format!("no-pty {}", ed(1)), names(&["no-*"])));
-    assert!(!judge(&format!("no-touch-required {}", ed(1)), names(&["no-*"])));
+    assert!(!judge(
+        &format!("no-touch-required {}", ed(1)),
+        names(&["no-*"])
+    ));
 }
 
 #[test]
@@ -164,11 +230,23 @@ fn json_options_are_single_options() {
         KeyLine::from_parts(&ed(1), &options, &rules())
     };
     let good = parts(&["restrict", "pty", "from=\"10.0.0.0/8,!10.1.1.1\""]).unwrap();
-    assert!(good.to_string().starts_with("restrict,pty,from=\"10.0.0.0/8,!10.1.1.1\" ssh-ed25519 "));
-    for bad in [&["restrict,pty"][..], &[""], &["restrict "], &[",restrict"], &["restrict", "from=\"a\" ssh-ed25519"]] {
+    assert!(
+        good.to_string()
+            .starts_with("restrict,pty,from=\"10.0.0.0/8,!10.1.1.1\" ssh-ed25519 ")
+    );
+    for bad in [
+        &["restrict,pty"][..],
+        &[""],
+        &["restrict "],
+        &[",restrict"],
+        &["restrict", "from=\"a\" ssh-ed25519"],
+    ] {
         assert!(parts(bad).is_err(), "{bad:?}");
     }
-    assert!(matches!(KeyLine::from_parts(&format!("restrict {}", ed(1)), &[], &rules()), Err(BadLine::OptionsInKey)));
+    assert!(matches!(
+        KeyLine::from_parts(&format!("restrict {}", ed(1)), &[], &rules()),
+        Err(BadLine::OptionsInKey)
+    ));
     assert!(KeyLine::from_parts(&format!("{}\n{}", ed(1), ed(2)), &[], &rules()).is_err());
 }
 
@@ -179,7 +257,11 @@ fn a_key_is_recognised_in_every_coat_in_which_sshd_takes_it() {
     let (_, blob) = plain.split_once(' ').unwrap();
     let spelled = wire(&[b"RSA", &[1, 0, 1], &modulus(2_048, 3)]);
     let sha2 = wire(&[b"rsa-sha2-512", &[1, 0, 1], &modulus(2_048, 3)]);
-    let zeros = wire(&[b"ssh-rsa", &[0, 1, 0, 1], &[vec![0, 0], modulus(2_048, 3)].concat()]);
+    let zeros = wire(&[
+        b"ssh-rsa",
+        &[0, 1, 0, 1],
+        &[vec![0, 0], modulus(2_048, 3)].concat(),
+    ]);
     for coat in [
         plain.clone(),
         format!("rsa-sha2-512 {blob}"),
@@ -192,14 +274,31 @@ fn a_key_is_recognised_in_every_coat_in_which_sshd_takes_it() {
         format!("bogus-option,no-pty\t{plain}"),
         format!("command=\"a \\\" b # c\" {plain}"),
         // Bait: a whole blob in a quoted option, where a reader that splits at blanks would take it for the key.
-        format!("command=\"x {} y\" {plain}", ed(9).split_once(' ').unwrap().1),
-        format!("no-pty,environment=\"A=b\t{}\" {plain}", ed(9).split_once(' ').unwrap().1),
+        format!(
+            "command=\"x {} y\" {plain}",
+            ed(9).split_once(' ').unwrap().1
+        ),
+        format!(
+            "no-pty,environment=\"A=b\t{}\" {plain}",
+            ed(9).split_once(' ').unwrap().1
+        ),
         format!("ssh-rsa {}\r{}", &blob[..8], &blob[8..]),
         format!("ssh-rsa {}\x0b\x0c{}", &blob[..8], &blob[8..]),
     ] {
-        assert_eq!(identify(coat.as_bytes()).map(|found| found.key), Some(key.clone()), "{coat:?}");
+        assert_eq!(
+            identify(coat.as_bytes()).map(|found| found.key),
+            Some(key.clone()),
+            "{coat:?}"
+        );
     }
-    for none in ["", "   ", "# ssh-ed25519 AAAA", "ssh-rsa", "words only here", "command=\"open ssh-rsa AAAA"] {
+    for none in [
+        "",
+        "   ",
+        "# ssh-ed25519 AAAA",
+        "ssh-rsa",
+        "words only here",
+        "command=\"open ssh-rsa AAAA",
+    ] {
         assert_eq!(identify(none.as_bytes()), None, "{none:?}");
     }
     assert_eq!(identify(format!("#{plain}").as_bytes()), None);
@@ -208,9 +307,18 @@ fn a_key_is_recognised_in_every_coat_in_which_sshd_takes_it() {
 
 #[test]
 fn a_type_that_is_not_known_yet_is_still_recognised() {
-    let future = format!("ssh-future@openssh.com {}", wire(&[b"ssh-future@openssh.com", &[1; 1_400]]));
-    assert_eq!(identify(future.as_bytes()).unwrap().key.kind(), "ssh-future@openssh.com");
-    assert!(matches!(fault(&future), BadLine::Blob(BadBlob::UnknownType(_))));
+    let future = format!(
+        "ssh-future@openssh.com {}",
+        wire(&[b"ssh-future@openssh.com", &[1; 1_400]])
+    );
+    assert_eq!(
+        identify(future.as_bytes()).unwrap().key.kind(),
+        "ssh-future@openssh.com"
+    );
+    assert!(matches!(
+        fault(&future),
+        BadLine::Blob(BadBlob::UnknownType(_))
+    ));
 }
 
 proptest! {

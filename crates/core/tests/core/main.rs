@@ -1,6 +1,12 @@
 //! Everything that is decided without a file, a clock or a network.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 #![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
 
 mod config;

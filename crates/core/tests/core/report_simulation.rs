@@ -24,7 +24,10 @@ impl Bucket {
     const RATE: f64 = 10.0;
 
     fn new() -> Self {
-        Self { tokens: Self::BURST, at: SignedDuration::ZERO }
+        Self {
+            tokens: Self::BURST,
+            at: SignedDuration::ZERO,
+        }
     }
 
     fn allows(&mut self, now: SignedDuration) -> bool {
@@ -41,7 +44,10 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
@@ -58,7 +64,10 @@ struct Seen {
 impl Seen {
     /// The most calls a second over any ten seconds.
     fn busiest(&self) -> f64 {
-        self.calls.windows(10).map(|window| f64::from(window.iter().sum::<u32>()) / 10.0).fold(0.0, f64::max)
+        self.calls
+            .windows(10)
+            .map(|window| f64::from(window.iter().sum::<u32>()) / 10.0)
+            .fold(0.0, f64::max)
     }
 }
 
@@ -66,11 +75,17 @@ impl Seen {
 fn publication(spread: SignedDuration, seconds: usize) -> Seen {
     let mut random = Random(7);
     let mut bucket = Bucket::new();
-    let mut seen = Seen { calls: vec![0; seconds], ..Seen::default() };
+    let mut seen = Seen {
+        calls: vec![0; seconds],
+        ..Seen::default()
+    };
     let mut queue = BinaryHeap::new();
     let mut nodes: Vec<Reports> = Vec::new();
     for number in 0..NODES {
-        let mut node = Reports::new(Pace { heartbeat: HEARTBEAT, spread });
+        let mut node = Reports::new(Pace {
+            heartbeat: HEARTBEAT,
+            spread,
+        });
         let found = SignedDuration::from_secs_f64(random.next() * INTERVAL);
         node.say("workers/2", found, random.next());
         queue.push(Reverse((node.due().unwrap(), number)));
@@ -78,7 +93,9 @@ fn publication(spread: SignedDuration, seconds: usize) -> Seen {
     }
     let mut told = 0;
     while let Some(Reverse((now, number))) = queue.pop() {
-        let Some(count) = seen.calls.get_mut(usize::try_from(now.as_secs()).unwrap()) else { break };
+        let Some(count) = seen.calls.get_mut(usize::try_from(now.as_secs()).unwrap()) else {
+            break;
+        };
         *count += 1;
         let node = &mut nodes[number];
         if bucket.allows(now) {
@@ -107,7 +124,11 @@ fn f08_with_the_documented_spread_a_fleet_stays_within_the_budget_and_is_heard_i
         seen.throttled,
         seen.last
     );
-    assert!(seen.busiest() <= Bucket::RATE && seen.throttled == 0, "{}", seen.busiest());
+    assert!(
+        seen.busiest() <= Bucket::RATE && seen.throttled == 0,
+        "{}",
+        seen.busiest()
+    );
     assert!(seen.last <= f64::from(SPREAD) + INTERVAL, "{}", seen.last);
 }
 
@@ -115,7 +136,11 @@ fn f08_with_the_documented_spread_a_fleet_stays_within_the_budget_and_is_heard_i
 fn f08_the_heartbeats_of_a_day_stay_spread() {
     let seen = publication(SignedDuration::from_secs(1) * SPREAD, 24 * 3_600);
     let heartbeats = &seen.calls[3 * 3_600..];
-    let busiest = heartbeats.windows(10).map(|window| window.iter().sum::<u32>()).max().unwrap();
+    let busiest = heartbeats
+        .windows(10)
+        .map(|window| window.iter().sum::<u32>())
+        .max()
+        .unwrap();
     println!("heartbeats: at most {busiest} in ten seconds");
     assert!(busiest <= 100 && seen.throttled == 0, "{busiest}");
 }
@@ -123,8 +148,15 @@ fn f08_the_heartbeats_of_a_day_stay_spread() {
 #[test]
 fn f08_a_spread_that_is_far_too_short_costs_time_but_ends_well() {
     let seen = publication(SignedDuration::from_secs(30), 12 * 3_600);
-    println!("{} calls throttled, all heard after {:.0} s", seen.throttled, seen.last);
+    println!(
+        "{} calls throttled, all heard after {:.0} s",
+        seen.throttled, seen.last
+    );
     // Each node tries a few times, ever more seldom: no storm that keeps itself alive.
-    assert!(seen.throttled < 8 * u32::try_from(NODES).unwrap(), "{}", seen.throttled);
+    assert!(
+        seen.throttled < 8 * u32::try_from(NODES).unwrap(),
+        "{}",
+        seen.throttled
+    );
     assert!(seen.last < 5_400.0, "{}", seen.last);
 }

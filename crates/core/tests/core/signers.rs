@@ -9,12 +9,22 @@ use proptest::prelude::*;
 fn parse(text: &str, principals: &[&str]) -> Result<Signers, Vec<SignersFault>> {
     let principals: Vec<String> = principals.iter().map(|who| (*who).to_owned()).collect();
     let principals = (!principals.is_empty()).then_some(principals.as_slice());
-    Signers::parse(text.as_bytes(), &SignerRules { principals, zone: &TimeZone::UTC, min_rsa_bits: 2_048 })
+    Signers::parse(
+        text.as_bytes(),
+        &SignerRules {
+            principals,
+            zone: &TimeZone::UTC,
+            min_rsa_bits: 2_048,
+        },
+    )
 }
 
 fn faults(text: &str, principals: &[&str]) -> Vec<String> {
     let found = parse(text, principals).expect_err(text);
-    found.iter().map(|fault| format!("{}: {fault}", fault.line)).collect()
+    found
+        .iter()
+        .map(|fault| format!("{}: {fault}", fault.line))
+        .collect()
 }
 
 fn admit(signers: &Signers, key: &str, at: &str) -> Result<String, NotAllowed> {
@@ -47,7 +57,10 @@ fn all_faults_are_told_at_once_with_their_lines() {
     let found = faults(&text, &[]);
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for (fault, start) in found.iter().zip(starts) {
-        assert!(fault.starts_with(start), "{fault} should start with {start}");
+        assert!(
+            fault.starts_with(start),
+            "{fault} should start with {start}"
+        );
     }
 }
 
@@ -55,11 +68,16 @@ fn all_faults_are_told_at_once_with_their_lines() {
 fn a_file_in_which_nobody_may_sign_is_a_fault() {
     let key = ed(1);
     for text in ["", "\n# only words\n"] {
-        assert!(faults(text, &[])[0].starts_with("0: it names no signer"), "{text}");
+        assert!(
+            faults(text, &[])[0].starts_with("0: it names no signer"),
+            "{text}"
+        );
     }
     let git = format!("ops@acme namespaces=\"git\" {key}\n");
     assert!(faults(&git, &[])[0].starts_with("0: none of its signers"));
-    assert!(faults(&format!("ops@acme {key}\n"), &["jo@acme"])[0].starts_with("0: none of its signers"));
+    assert!(
+        faults(&format!("ops@acme {key}\n"), &["jo@acme"])[0].starts_with("0: none of its signers")
+    );
     let both = format!("ops@acme {key}\n*@home {}\n", ed(2));
     let signers = parse(&both, &["ops@acme", "jo@acme", "x@home"]).unwrap();
     assert_eq!(signers.missing().collect::<Vec<_>>(), ["jo@acme"]);
@@ -69,13 +87,28 @@ fn a_file_in_which_nobody_may_sign_is_a_fault() {
 fn a_signer_is_told_by_the_principal_that_was_asked_for_else_by_what_his_line_says() {
     let text = format!("ops@acme,*@ops.acme {}\njo@acme {}\n", ed(1), ed(2));
     let all = parse(&text, &[]).unwrap();
-    assert_eq!(admit(&all, &ed(1), NOW), Ok("ops@acme,*@ops.acme".to_owned()));
+    assert_eq!(
+        admit(&all, &ed(1), NOW),
+        Ok("ops@acme,*@ops.acme".to_owned())
+    );
     assert_eq!(admit(&all, &ed(2), NOW), Ok("jo@acme".to_owned()));
-    assert_eq!(admit(&all, &ed(3), NOW), Err(NotAllowed::Unknown(line(&ed(3)).key.fingerprint())));
+    assert_eq!(
+        admit(&all, &ed(3), NOW),
+        Err(NotAllowed::Unknown(line(&ed(3)).key.fingerprint()))
+    );
     let some = parse(&text, &["kim@ops.acme"]).unwrap();
     assert_eq!(admit(&some, &ed(1), NOW), Ok("kim@ops.acme".to_owned()));
-    assert_eq!(admit(&some, &ed(2), NOW), Err(NotAllowed::Principal("jo@acme".to_owned())));
-    assert_eq!(some.counting().map(ToString::to_string).collect::<Vec<_>>().len(), 1);
+    assert_eq!(
+        admit(&some, &ed(2), NOW),
+        Err(NotAllowed::Principal("jo@acme".to_owned()))
+    );
+    assert_eq!(
+        some.counting()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -87,14 +120,22 @@ fn a_signers_time_counts_to_the_second_and_a_later_line_may_be_wider() {
         ed(2)
     );
     let signers = parse(&text, &[]).unwrap();
-    assert!(matches!(admit(&signers, &ed(1), "2026-10-31T23:59:59.999Z"), Err(NotAllowed::NotYet { .. })));
+    assert!(matches!(
+        admit(&signers, &ed(1), "2026-10-31T23:59:59.999Z"),
+        Err(NotAllowed::NotYet { .. })
+    ));
     assert!(admit(&signers, &ed(1), "2026-11-01T00:00:00Z").is_ok());
     assert!(admit(&signers, &ed(1), "2026-11-22T12:00:00.999Z").is_ok());
-    assert!(matches!(admit(&signers, &ed(1), "2026-11-22T12:00:01Z"), Err(NotAllowed::Expired { .. })));
+    assert!(matches!(
+        admit(&signers, &ed(1), "2026-11-22T12:00:01Z"),
+        Err(NotAllowed::Expired { .. })
+    ));
     assert!(admit(&signers, &ed(2), NOW).is_ok());
     let shown = signers.counting().next().unwrap().to_string();
     assert!(
-        shown.starts_with("ops from 2026-11-01T00:00:00Z until 2026-11-22T12:00:00Z, ssh-ed25519 SHA256:"),
+        shown.starts_with(
+            "ops from 2026-11-01T00:00:00Z until 2026-11-22T12:00:00Z, ssh-ed25519 SHA256:"
+        ),
         "{shown}"
     );
 }

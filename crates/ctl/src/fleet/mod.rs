@@ -86,7 +86,11 @@ pub(super) enum Begins {
 
 impl Selection {
     fn check(&self, begins: Begins) -> Result<(), String> {
-        let times = self.from.iter().filter(|from| matches!(from, From::Time(_))).count();
+        let times = self
+            .from
+            .iter()
+            .filter(|from| matches!(from, From::Time(_)))
+            .count();
         if times > 1 || self.from.len() - times > 1 {
             return Err("--from is there twice; leave one out".to_owned());
         }
@@ -137,7 +141,9 @@ impl Waiting {
         self.selection.check(begins)?;
         let narrowed = !self.selection.filter.is_empty() || self.selection.place().is_some();
         if narrowed && !self.wait {
-            return Err("--filter and --from say which nodes to wait for, and --wait is missing".to_owned());
+            return Err(
+                "--filter and --from say which nodes to wait for, and --wait is missing".to_owned(),
+            );
         }
         Ok(())
     }
@@ -157,19 +163,29 @@ pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, E
         complain(&fault);
         Exit::Failed
     })?;
-    wait(&waiting.selection, &wanted, waiting.timeout, &Output::default())
+    wait(
+        &waiting.selection,
+        &wanted,
+        waiting.timeout,
+        &Output::default(),
+    )
 }
 
 /// The command that waits for the nodes after a publication.
 pub(super) fn next_command(document: &Document) -> Option<String> {
     let wanted = wanted(document).ok()?;
-    Some(format!("see when all nodes have it: authkeysctl fleet --wait --document {wanted}\n"))
+    Some(format!(
+        "see when all nodes have it: authkeysctl fleet --wait --document {wanted}\n"
+    ))
 }
 
 /// How nodes report this document.
 fn wanted(document: &Document) -> Result<Wanted, String> {
     match (&document.name, document.serial) {
-        (Some(name), Some(serial)) => Ok(Wanted::Numbered { name: name.clone(), serial }),
+        (Some(name), Some(serial)) => Ok(Wanted::Numbered {
+            name: name.clone(),
+            serial,
+        }),
         _ => document.digest.hex().parse(),
     }
 }
@@ -181,7 +197,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
         Exit::Usage
     })?;
     match &options.document {
-        Some(wanted) if options.wait => wait(&options.selection, wanted, options.timeout, &options.output),
+        Some(wanted) if options.wait => {
+            wait(&options.selection, wanted, options.timeout, &options.output)
+        }
         _ => look(options),
     }
 }
@@ -196,25 +214,42 @@ fn look(options: &Options) -> Result<Exit, Exit> {
     let nodes = started(block_on(watcher.nodes()))?.map_err(|fault| failed(&fault))?;
     let fleet = view(&options.selection, options.document.as_ref(), clock()).judge(nodes);
     let output = &options.output;
-    let shown = show(output, &fleet, |screen| table::render(&fleet, &screen.layout(output.all)));
+    let shown = show(output, &fleet, |screen| {
+        table::render(&fleet, &screen.layout(output.all))
+    });
     if fleet.rows.is_empty() {
         nobody(&options.selection);
         return Err(Exit::Failed);
     }
     let troubled = table::troubled(&fleet);
     if !troubled.is_empty() {
-        complain(&format!("not all is well with {} nodes: {troubled}", table::grouped(fleet.rows.len())));
+        complain(&format!(
+            "not all is well with {} nodes: {troubled}",
+            table::grouped(fleet.rows.len())
+        ));
         return Err(Exit::Failed);
     }
     shown
 }
 
-fn wait(selection: &Selection, document: &Wanted, timeout: SignedDuration, output: &Output) -> Result<Exit, Exit> {
+fn wait(
+    selection: &Selection,
+    document: &Wanted,
+    timeout: SignedDuration,
+    output: &Output,
+) -> Result<Exit, Exit> {
     let wanted = document.to_string();
     let mut progress = screen::Progress::new(wanted.clone());
     let watcher = Watcher::new(selection);
     let view = |now| view(selection, Some(document), now);
-    let work = wait::until_all_have_it(watcher, view, clock, timeout.unsigned_abs(), &RandomJitter, &mut progress);
+    let work = wait::until_all_have_it(
+        watcher,
+        view,
+        clock,
+        timeout.unsigned_abs(),
+        &RandomJitter,
+        &mut progress,
+    );
     let ended = started(block_on(work))?;
     progress.end();
     let (fleet, last_fault) = match ended.map_err(|fault| failed(&fault))? {
@@ -223,7 +258,9 @@ fn wait(selection: &Selection, document: &Wanted, timeout: SignedDuration, outpu
                 1 => "the one node has".to_owned(),
                 nodes => format!("all {} nodes have", table::grouped(nodes)),
             };
-            return show(output, &fleet, |_| format!("{nodes} {wanted}, after {}\n", screen::passed(took)));
+            return show(output, &fleet, |_| {
+                format!("{nodes} {wanted}, after {}\n", screen::passed(took))
+            });
         }
         Ended::Nobody => {
             nobody(selection);
@@ -231,10 +268,15 @@ fn wait(selection: &Selection, document: &Wanted, timeout: SignedDuration, outpu
         }
         Ended::Timeout(fleet, last_fault) => (fleet, last_fault),
     };
-    show(output, &fleet, |screen| table::missing(&fleet, &screen.layout(output.all)).trim_start().to_owned())?;
+    show(output, &fleet, |screen| {
+        table::missing(&fleet, &screen.layout(output.all))
+            .trim_start()
+            .to_owned()
+    })?;
     let (all, missing) = (fleet.rows.len(), fleet.rows.len() - fleet.done());
-    let also =
-        last_fault.map(|fault| format!("; and of late the nodes could not be read: {fault}")).unwrap_or_default();
+    let also = last_fault
+        .map(|fault| format!("; and of late the nodes could not be read: {fault}"))
+        .unwrap_or_default();
     complain(&format!(
         "{} of {} nodes do not have {wanted} after {:#}: {}{also}",
         table::grouped(missing),
@@ -246,7 +288,11 @@ fn wait(selection: &Selection, document: &Wanted, timeout: SignedDuration, outpu
 }
 
 fn view(selection: &Selection, wanted: Option<&Wanted>, at: Timestamp) -> View {
-    View { at, heartbeat: selection.heartbeat, wanted: wanted.cloned() }
+    View {
+        at,
+        heartbeat: selection.heartbeat,
+        wanted: wanted.cloned(),
+    }
 }
 
 fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
@@ -265,7 +311,11 @@ fn show(output: &Output, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> 
         // Of no node there is nothing to show; what is wrong is told apart.
         fleet.rows.is_empty() || print(text(Screen::stdout()))
     };
-    if printed && written { Ok(Exit::Good) } else { Err(Exit::Failed) }
+    if printed && written {
+        Ok(Exit::Good)
+    } else {
+        Err(Exit::Failed)
+    }
 }
 
 /// A reader sees the old page or the new one.
@@ -287,7 +337,10 @@ fn failed(fault: &FetchError) -> Exit {
 /// No node at all is never "all nodes".
 fn nobody(selection: &Selection) {
     let place = match (selection.place(), selection.filter.as_slice()) {
-        (Some(place), []) => format!("there is no report object below {}; check the place", place.url()),
+        (Some(place), []) => format!(
+            "there is no report object below {}; check the place",
+            place.url()
+        ),
         (_, []) => "no instance runs here; check the region and the account".to_owned(),
         (_, filters) => format!(
             "no running instance matches {}; check the filters, the region and the account",
@@ -298,7 +351,10 @@ fn nobody(selection: &Selection) {
 }
 
 fn time(text: &str) -> Result<SignedDuration, String> {
-    let time = text.parse::<SignedDuration>().ok().filter(SignedDuration::is_positive);
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(SignedDuration::is_positive);
     time.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
 }
 

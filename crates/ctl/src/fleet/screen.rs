@@ -27,11 +27,18 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn stdout() -> Self {
-        Self { colour: colour(), width: width(stdout(), stdout().is_terminal()) }
+        Self {
+            colour: colour(),
+            width: width(stdout(), stdout().is_terminal()),
+        }
     }
 
     pub(super) fn layout(self, all: bool) -> Layout {
-        Layout { colour: self.colour, width: self.width, all }
+        Layout {
+            colour: self.colour,
+            width: self.width,
+            all,
+        }
     }
 }
 
@@ -47,9 +54,19 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(wanted: String) -> Self {
         // TERM=dumb: a terminal that cannot go back to the line's start.
-        let live = stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let live =
+            stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let wanted_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { wanted, live, colour: if live && wanted_colour { Colour::Yes } else { Colour::No }, last: None }
+        Self {
+            wanted,
+            live,
+            colour: if live && wanted_colour {
+                Colour::Yes
+            } else {
+                Colour::No
+            },
+            last: None,
+        }
     }
 
     /// Leaves the bar's line.
@@ -62,7 +79,9 @@ impl Progress {
 
 impl Tell for Progress {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
-        let trouble = trouble.map(|fault| one_line(&fault.to_string())).unwrap_or_default();
+        let trouble = trouble
+            .map(|fault| one_line(&fault.to_string()))
+            .unwrap_or_default();
         let time = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
         if self.live {
             let width = width(stderr(), true).unwrap_or(2 * NARROWEST);
@@ -72,9 +91,16 @@ impl Tell for Progress {
             return;
         }
         let news = format!("{} {} {trouble}", fleet.done(), table::undone(fleet));
-        let quiet = self.last.as_ref().is_some_and(|(last, told)| *last == news && passed - *told < AT_LEAST);
+        let quiet = self
+            .last
+            .as_ref()
+            .is_some_and(|(last, told)| *last == news && passed - *told < AT_LEAST);
         if !quiet {
-            let trouble = if trouble.is_empty() { trouble } else { format!("; {trouble}") };
+            let trouble = if trouble.is_empty() {
+                trouble
+            } else {
+                format!("; {trouble}")
+            };
             let line = format!("{}{trouble}", progress::line(fleet, &self.wanted, time));
             let _ = writeln!(stderr(), "{}", one_line(&line));
             self.last = Some((news, passed));
@@ -91,7 +117,9 @@ pub(super) fn passed(took: Duration) -> String {
 }
 
 fn width(stream: impl AsFd, terminal: bool) -> Option<usize> {
-    let size = terminal.then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten()?;
+    let size = terminal
+        .then(|| rustix::termios::tcgetwinsize(stream).ok())
+        .flatten()?;
     match size.ws_col {
         0 => Some(2 * NARROWEST),
         columns => Some(usize::from(columns).max(NARROWEST)),

@@ -58,8 +58,15 @@ pub(super) async fn until_all_have_it(
         }
         progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
         match fleet.rows.len() {
-            all if trouble.is_none() && fleet.done() == all => return Ok(Ended::All(fleet, begun.elapsed())),
-            _ if Instant::now() >= end => return Ok(Ended::Timeout(fleet, trouble.map(|fault| fault.to_string()))),
+            all if trouble.is_none() && fleet.done() == all => {
+                return Ok(Ended::All(fleet, begun.elapsed()));
+            }
+            _ if Instant::now() >= end => {
+                return Ok(Ended::Timeout(
+                    fleet,
+                    trouble.map(|fault| fault.to_string()),
+                ));
+            }
             _ => {}
         }
         let next = Instant::now() + pause(fleet.rows.len(), failures, jitter);
@@ -77,7 +84,12 @@ pub(super) async fn until_all_have_it(
                 trouble = Some(fault);
                 failures = failures.saturating_add(1);
             }
-            Err(_elapsed) => return Ok(Ended::Timeout(fleet, Some("the last look got no answer in time".to_owned()))),
+            Err(_elapsed) => {
+                return Ok(Ended::Timeout(
+                    fleet,
+                    Some("the last look got no answer in time".to_owned()),
+                ));
+            }
         }
     }
 }
@@ -86,7 +98,11 @@ pub(super) async fn until_all_have_it(
 fn pause(nodes: usize, failures: u32, jitter: &impl Jitter) -> Duration {
     let further = u32::try_from(nodes.saturating_sub(1) / PAGE).unwrap_or(u32::MAX);
     let pause = PAUSE.saturating_add(Duration::from_secs(1).saturating_mul(further));
-    let pause = Backoff { first: pause, longest: LONGEST.max(pause) }.ceiling(failures.saturating_add(1));
+    let pause = Backoff {
+        first: pause,
+        longest: LONGEST.max(pause),
+    }
+    .ceiling(failures.saturating_add(1));
     pause * 3 / 4 + jitter.pick(pause / 2)
 }
 
@@ -112,7 +128,11 @@ mod tests {
         async fn nodes(&mut self) -> Look {
             self.1.borrow_mut().push(Instant::now());
             let mut looks = self.0.borrow_mut();
-            if looks.len() > 1 { looks.remove(0) } else { looks[0].clone() }
+            if looks.len() > 1 {
+                looks.remove(0)
+            } else {
+                looks[0].clone()
+            }
         }
     }
 
@@ -124,25 +144,52 @@ mod tests {
 
     fn node(id: &str, serial: u32, status: &str) -> Node {
         let set = format!("web/{serial}");
-        let tags = [("authkeysd:status", status), ("authkeysd:keyset", &set), ("authkeysd:synced", AT)];
+        let tags = [
+            ("authkeysd:status", status),
+            ("authkeysd:keyset", &set),
+            ("authkeysd:synced", AT),
+        ];
         TagNames::default().node(id, tags)
     }
 
     fn fault(class: Class) -> FetchError {
-        FetchError { class, message: "EC2 answered 503".to_owned(), remedy: "wait".to_owned() }
+        FetchError {
+            class,
+            message: "EC2 answered 503".to_owned(),
+            remedy: "wait".to_owned(),
+        }
     }
 
     async fn ended(looks: Vec<Look>, limit: u64) -> (Result<Ended, FetchError>, Vec<Duration>) {
         let (begun, times) = (Instant::now(), RefCell::default());
         let wanted = Some("web/2".parse().unwrap());
-        let view = |at| View { at, heartbeat: SignedDuration::from_hours(6), wanted: wanted.clone() };
+        let view = |at| View {
+            at,
+            heartbeat: SignedDuration::from_hours(6),
+            wanted: wanted.clone(),
+        };
         let script = Script(RefCell::new(looks), &times);
         let limit = Duration::from_secs(limit);
         let mut ticks = Cell::new(0);
-        let ended = until_all_have_it(script, view, || AT.parse().unwrap(), limit, &RandomJitter, &mut ticks).await;
-        let times: Vec<_> = times.into_inner().into_iter().map(|time| time - begun).collect();
+        let ended = until_all_have_it(
+            script,
+            view,
+            || AT.parse().unwrap(),
+            limit,
+            &RandomJitter,
+            &mut ticks,
+        )
+        .await;
+        let times: Vec<_> = times
+            .into_inner()
+            .into_iter()
+            .map(|time| time - begun)
+            .collect();
         let empty = matches!(ended, Ok(Ended::Nobody));
-        assert!(ended.is_err() || empty || ticks.get() >= times.len(), "each look is told");
+        assert!(
+            ended.is_err() || empty || ticks.get() >= times.len(),
+            "each look is told"
+        );
         (ended, times)
     }
 
@@ -150,11 +197,18 @@ mod tests {
     async fn it_ends_when_all_have_it_and_who_is_gone_does_not_count() {
         let looks = vec![
             Ok(vec![node("a", 1, "ok"), node("b", 1, "ok")]),
-            Ok(vec![node("a", 2, "ok"), node("b", 1, "ok"), node("c", 1, "ok")]),
+            Ok(vec![
+                node("a", 2, "ok"),
+                node("b", 1, "ok"),
+                node("c", 1, "ok"),
+            ]),
             Ok(vec![node("a", 2, "ok"), node("c", 2, "stale")]),
         ];
         let (ended, times) = ended(looks, 600).await;
-        assert!(matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 2), "{ended:?}");
+        assert!(
+            matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 2),
+            "{ended:?}"
+        );
         assert_eq!(times.len(), 3);
         for pair in times.windows(2) {
             let pause = pair[1] - pair[0];
@@ -164,14 +218,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_at_the_timeout_with_one_last_look() {
-        let (ended, times) = ended(vec![Ok(vec![node("a", 2, "ok"), node("b", 2, "degraded")])], 60).await;
-        assert!(matches!(&ended, Ok(Ended::Timeout(fleet, None)) if fleet.done() == 1), "{ended:?}");
+        let (ended, times) = ended(
+            vec![Ok(vec![node("a", 2, "ok"), node("b", 2, "degraded")])],
+            60,
+        )
+        .await;
+        assert!(
+            matches!(&ended, Ok(Ended::Timeout(fleet, None)) if fleet.done() == 1),
+            "{ended:?}"
+        );
         assert_eq!(times.last().unwrap().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_node_is_never_all_nodes() {
-        assert!(matches!(ended(vec![Ok(vec![])], 60).await.0, Ok(Ended::Nobody)));
+        assert!(matches!(
+            ended(vec![Ok(vec![])], 60).await.0,
+            Ok(Ended::Nobody)
+        ));
         let gone = vec![Ok(vec![node("a", 1, "ok")]), Ok(vec![])];
         assert!(matches!(ended(gone, 60).await.0, Ok(Ended::Nobody)));
     }
@@ -188,14 +252,24 @@ mod tests {
 
         let looks = vec![Ok(vec![node("a", 1, "ok")]), Err(fault(Class::Transient))];
         let (timeout, _) = ended(looks, 60).await;
-        assert!(matches!(&timeout, Ok(Ended::Timeout(_, Some(why))) if why.contains("503")), "{timeout:?}");
+        assert!(
+            matches!(&timeout, Ok(Ended::Timeout(_, Some(why))) if why.contains("503")),
+            "{timeout:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_will_not_pass_ends_it_and_so_does_a_first_look_that_fails() {
         let denied = vec![Ok(vec![node("a", 1, "ok")]), Err(fault(Class::Denied))];
         assert_eq!(ended(denied, 600).await.0.unwrap_err().class, Class::Denied);
-        assert_eq!(ended(vec![Err(fault(Class::Transient))], 600).await.0.unwrap_err().class, Class::Transient);
+        assert_eq!(
+            ended(vec![Err(fault(Class::Transient))], 600)
+                .await
+                .0
+                .unwrap_err()
+                .class,
+            Class::Transient
+        );
     }
 
     #[test]
@@ -203,7 +277,10 @@ mod tests {
         for (nodes, seconds) in [(1, 2), (1_000, 2), (1_001, 3), (10_000, 11)] {
             let pause = pause(nodes, 0, &RandomJitter).as_secs_f64();
             let seconds = f64::from(seconds);
-            assert!((seconds * 0.74..seconds * 1.26).contains(&pause), "{nodes}: {pause}");
+            assert!(
+                (seconds * 0.74..seconds * 1.26).contains(&pause),
+                "{nodes}: {pause}"
+            );
         }
     }
 }

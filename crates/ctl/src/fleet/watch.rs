@@ -24,13 +24,20 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(selection: &Selection) -> Self {
         let aws = Arc::new(Aws::new(Limits::default()));
-        let objects = selection.place().cloned().map(|place| Objects::new(Arc::clone(&aws), place));
+        let objects = selection
+            .place()
+            .cloned()
+            .map(|place| Objects::new(Arc::clone(&aws), place));
         let asks_ec2 = objects.is_none() || !selection.filter.is_empty();
         let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
-        let filters = Filter::grouped(&selection.filter).into_iter().chain([running]);
+        let filters = Filter::grouped(&selection.filter)
+            .into_iter()
+            .chain([running]);
         Self {
             instances: asks_ec2.then(|| Ec2::over(aws, selection.region.as_deref())),
-            filters: filters.map(|(name, values)| ec2::Filter { name, values }).collect(),
+            filters: filters
+                .map(|(name, values)| ec2::Filter { name, values })
+                .collect(),
             tags: selection.tag_prefix.clone(),
             objects,
         }
@@ -48,16 +55,24 @@ impl Watch for Watcher {
             None => None,
         };
         let tagged = |instance: &Instance| {
-            let tags = instance.tags.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let tags = instance
+                .tags
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()));
             self.tags.node(&instance.id, tags)
         };
         Ok(match (running, told) {
             (None, told) => told.unwrap_or_default(),
             (Some(running), None) => running.iter().map(tagged).collect(),
             (Some(running), Some(told)) => {
-                let mut told: BTreeMap<String, Node> = told.into_iter().map(|node| (node.id.clone(), node)).collect();
+                let mut told: BTreeMap<String, Node> = told
+                    .into_iter()
+                    .map(|node| (node.id.clone(), node))
+                    .collect();
                 let nodes = running.iter().map(tagged).map(|node| Node {
-                    word: told.remove(&node.id).map_or(authkeys_core::fleet::Word::None, |object| object.word),
+                    word: told
+                        .remove(&node.id)
+                        .map_or(authkeys_core::fleet::Word::None, |object| object.word),
                     ..node
                 });
                 nodes.collect()

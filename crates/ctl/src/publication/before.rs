@@ -37,13 +37,21 @@ impl Before {
             (Some(published), _) | (None, Some(Earlier::Version(published))) => Some(published),
             (None, _) => None,
         };
-        let (document, unreadable) = match last.map(|last| document::parse(&last.bytes, judge.rules())) {
-            None => (Document::empty(), None),
-            Some(Ok(document)) => (document, None),
-            Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
-        };
+        let (document, unreadable) =
+            match last.map(|last| document::parse(&last.bytes, judge.rules())) {
+                None => (Document::empty(), None),
+                Some(Ok(document)) => (document, None),
+                Some(Err(fault)) => (Document::empty(), Some(chain(&fault))),
+            };
         let serial = last.and_then(|last| serial_of(&last.bytes));
-        Self { published, document, serial, unreadable, earlier, denied }
+        Self {
+            published,
+            document,
+            serial,
+            unreadable,
+            earlier,
+            denied,
+        }
     }
 
     /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
@@ -74,7 +82,10 @@ impl Before {
 
     /// What is published, without its signature.
     pub(crate) fn payload(&self) -> &[u8] {
-        let bytes = self.published.as_ref().map_or(&[][..], |published| published.bytes.as_slice());
+        let bytes = self
+            .published
+            .as_ref()
+            .map_or(&[][..], |published| published.bytes.as_slice());
         if document::form(bytes) == Form::Text {
             return bytes;
         }
@@ -82,11 +93,15 @@ impl Before {
     }
 
     pub(super) fn numbered(&self) -> String {
-        self.serial.map(|serial| format!(", with serial {serial}")).unwrap_or_default()
+        self.serial
+            .map(|serial| format!(", with serial {serial}"))
+            .unwrap_or_default()
     }
 
     pub(crate) fn signed(&self) -> bool {
-        self.published.as_ref().is_some_and(|published| matches!(signing_key(&published.bytes), Ok(Some(_))))
+        self.published
+            .as_ref()
+            .is_some_and(|published| matches!(signing_key(&published.bytes), Ok(Some(_))))
     }
 }
 

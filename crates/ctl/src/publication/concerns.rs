@@ -7,30 +7,46 @@ use authkeys_core::document::Serial;
 use authkeys_core::publishing::diff::{lock_outs, readmitted};
 
 /// What should not happen without a second look.
-pub(super) fn of(before: &Before, given: Option<Serial>, draft: &Draft, left_out: bool, sign: bool) -> Vec<String> {
+pub(super) fn of(
+    before: &Before,
+    given: Option<Serial>,
+    draft: &Draft,
+    left_out: bool,
+    sign: bool,
+) -> Vec<String> {
     let mut concerns = lock_outs(&before.document, &draft.document, draft.now);
     concerns.extend(readmitted(&before.document, &draft.document));
     concerns.extend(begun_again(before, given, draft.document.serial));
     if let Some(fault) = &before.unreadable {
-        concerns.push(format!("what is published is no document ({fault}), so that nothing can be compared with it"));
+        concerns.push(format!(
+            "what is published is no document ({fault}), so that nothing can be compared with it"
+        ));
     }
     if left_out {
         concerns.push("nodes leave keys out of it".to_owned());
     }
     let signs = sign || matches!(signing_key(&draft.text), Ok(Some(_)));
     if before.signed() && !signs {
-        concerns.push("what is published is signed, this is not: nodes that ask for a signature refuse it".to_owned());
+        concerns.push(
+            "what is published is signed, this is not: nodes that ask for a signature refuse it"
+                .to_owned(),
+        );
     }
-    if before.published.is_some() && before.unreadable.is_none() && before.document.audience != draft.document.audience
+    if before.published.is_some()
+        && before.unreadable.is_none()
+        && before.document.audience != draft.document.audience
     {
-        concerns.push("its audience is another: nodes that ask for the old one refuse it".to_owned());
+        concerns
+            .push("its audience is another: nodes that ask for the old one refuse it".to_owned());
     }
     concerns
 }
 
 /// After a deletion nodes go on refusing every serial up to the highest that they had.
 fn begun_again(before: &Before, given: Option<Serial>, takes: Option<Serial>) -> Option<String> {
-    let takes = takes.map_or("this one has no serial at all".to_owned(), |serial| format!("this one has {serial}"));
+    let takes = takes.map_or("this one has no serial at all".to_owned(), |serial| {
+        format!("this one has {serial}")
+    });
     match before.earlier.as_ref()? {
         // A number of one's own that is higher is meant.
         Earlier::Version(_) if before.serial.is_some() && given > before.serial => None,

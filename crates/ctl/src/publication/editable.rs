@@ -27,7 +27,11 @@ pub(crate) struct Editable {
 
 impl Editable {
     /// What is published, or why it cannot be edited; that is told.
-    pub(crate) fn published(publisher: &Publisher<'_>, before: &Before, text: TextForm) -> Result<Self, Exit> {
+    pub(crate) fn published(
+        publisher: &Publisher<'_>,
+        before: &Before,
+        text: TextForm,
+    ) -> Result<Self, Exit> {
         let target = &publisher.target;
         if let Some(fault) = &before.denied {
             return Err(failed(fault));
@@ -37,10 +41,14 @@ impl Editable {
             Exit::Failed
         };
         let Some(published) = &before.published else {
-            return Err(refused("nothing is published there; make the first key set with `authkeysctl publish`"));
+            return Err(refused(
+                "nothing is published there; make the first key set with `authkeysctl publish`",
+            ));
         };
         if let Some(fault) = &before.unreadable {
-            return Err(refused(&format!("what is published is no document: {fault}")));
+            return Err(refused(&format!(
+                "what is published is no document: {fault}"
+            )));
         }
         Self::of(publisher, &published.bytes, &before.document, text).map_err(|why| refused(&why))
     }
@@ -55,20 +63,30 @@ impl Editable {
         let mut concerns = Vec::new();
         let payload = match document::form(bytes) {
             Form::RotationSecret => {
-                return Err("it is a rotation secret, which only its rotation function changes".to_owned());
+                return Err(
+                    "it is a rotation secret, which only its rotation function changes".to_owned(),
+                );
             }
             Form::Text if text == TextForm::Refuse => {
                 return Err("it is authorized_keys text, which cannot be edited; --json converts it to JSON".to_owned());
             }
             Form::Text => {
                 for bad in &document.left_out {
-                    concerns.push(format!("line {} is left out of the JSON: {}", bad.line, bad.reason));
+                    concerns.push(format!(
+                        "line {} is left out of the JSON: {}",
+                        bad.line, bad.reason
+                    ));
                 }
-                let entries: Vec<Entry> = document.keys.iter().map(|key| Entry::of(&key.line)).collect();
+                let entries: Vec<Entry> = document
+                    .keys
+                    .iter()
+                    .map(|key| Entry::of(&key.line))
+                    .collect();
                 entries::document(&entries).ok_or("it cannot be turned into JSON")?
             }
             Form::Json => {
-                let envelope = document::Envelope::split(bytes).map_err(|fault| fault.to_string())?;
+                let envelope =
+                    document::Envelope::split(bytes).map_err(|fault| fault.to_string())?;
                 if envelope.signature.is_some() {
                     if publisher.sign().is_none() {
                         return Err(
@@ -83,7 +101,11 @@ impl Editable {
             }
         };
         let places = fingerprints(&payload).ok_or("its JSON cannot be edited")?;
-        Ok(Self { payload, places, concerns })
+        Ok(Self {
+            payload,
+            places,
+            concerns,
+        })
     }
 
     /// The document after the edits.

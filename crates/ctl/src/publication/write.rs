@@ -12,11 +12,19 @@ use authkeys_core::origin::{Class, FetchError};
 const READS: u32 = 4;
 
 /// Writes, looks at what is there then, and tells.
-pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last: &[u8]) -> Result<(), Exit> {
+pub(super) async fn write(
+    target: &Target,
+    before: &Before,
+    draft: &Draft,
+    last: &[u8],
+) -> Result<(), Exit> {
     let writing = target.write(last, before.published.as_ref());
     let written = progress::shown(&format!("writing {target}"), writing).await;
     if let Ok(written) = &written {
-        written.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+        written
+            .warnings
+            .iter()
+            .for_each(|warning| complain(&format!("warning: {warning}")));
     }
     let (version, overwrote) = match &written {
         Ok(written) => (written.version.as_str(), written.overwrote.as_deref()),
@@ -30,29 +38,46 @@ pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last:
         _ if ours => {}
         Err(NotWritten::Lost) => {
             if let (Some(denied), Err(_)) = (&before.denied, &found) {
-                let message = format!("{}; nothing was written: an object is there", denied.message);
-                return Err(failed(&FetchError { message, ..denied.clone() }));
+                let message = format!(
+                    "{}; nothing was written: an object is there",
+                    denied.message
+                );
+                return Err(failed(&FetchError {
+                    message,
+                    ..denied.clone()
+                }));
             }
             let found = found.ok().flatten();
-            let same =
-                found.as_ref().zip(before.published.as_ref()).is_some_and(|(now, then)| now.version == then.version);
+            let same = found
+                .as_ref()
+                .zip(before.published.as_ref())
+                .is_some_and(|(now, then)| now.version == then.version);
             if same {
-                complain(&format!("{target}: the write was refused, although nothing changed there; publish again"));
+                complain(&format!(
+                    "{target}: the write was refused, although nothing changed there; publish again"
+                ));
                 return Err(Exit::Failed);
             }
-            let what = found.map_or(String::new(), |found| format!(" (now {})", described(&found)));
+            let what = found.map_or(String::new(), |found| {
+                format!(" (now {})", described(&found))
+            });
             complain(&format!(
                 "{target}: somebody else published meanwhile{what}; nothing was overwritten: look at it, then publish again"
             ));
             return Err(Exit::Failed);
         }
         Err(NotWritten::Failed(fault)) => {
-            let first = before.denied.as_ref().filter(|_| fault.class == Class::Denied);
+            let first = before
+                .denied
+                .as_ref()
+                .filter(|_| fault.class == Class::Denied);
             return Err(failed(first.unwrap_or(fault)));
         }
         Ok(_) => match found {
             Err(fault) => {
-                complain(&format!("{target}: version {version} was written, but cannot be read back"));
+                complain(&format!(
+                    "{target}: version {version} was written, but cannot be read back"
+                ));
                 return Err(failed(&fault));
             }
             Ok(found) => {
@@ -79,13 +104,29 @@ pub(super) async fn write(target: &Target, before: &Before, draft: &Draft, last:
         ));
         return Err(Exit::Failed);
     }
-    let version = if version.is_empty() { String::new() } else { format!(", version {version}") };
-    let told = format!("published {} at {target}{version}, {}\n", titled(&draft.document), draft.document.digest);
-    if print(told) { Ok(()) } else { Err(Exit::Failed) }
+    let version = if version.is_empty() {
+        String::new()
+    } else {
+        format!(", version {version}")
+    };
+    let told = format!(
+        "published {} at {target}{version}, {}\n",
+        titled(&draft.document),
+        draft.document.digest
+    );
+    if print(told) {
+        Ok(())
+    } else {
+        Err(Exit::Failed)
+    }
 }
 
 /// What is there after a write; a service may take a moment to show it.
-async fn read_back(target: &Target, wanted: &[u8], wait: bool) -> Result<Option<Published>, FetchError> {
+async fn read_back(
+    target: &Target,
+    wanted: &[u8],
+    wait: bool,
+) -> Result<Option<Published>, FetchError> {
     let mut read = 1;
     loop {
         let found = target.read().await;
@@ -99,6 +140,7 @@ async fn read_back(target: &Target, wanted: &[u8], wait: bool) -> Result<Option<
 }
 
 fn described(published: &Published) -> String {
-    let serial = serial_of(&published.bytes).map_or(String::new(), |serial| format!("serial {serial}, "));
+    let serial =
+        serial_of(&published.bytes).map_or(String::new(), |serial| format!("serial {serial}, "));
     format!("{serial}version {}", published.version.label)
 }

@@ -35,7 +35,9 @@ impl Drop for Browser {
 /// Where a Chromium is. Without one: a loud word, and in CI a failure.
 pub(crate) fn installed() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = NAMES.iter().flat_map(|name| std::env::split_paths(&path).map(move |dir| dir.join(name)));
+    let found = NAMES
+        .iter()
+        .flat_map(|name| std::env::split_paths(&path).map(move |dir| dir.join(name)));
     match found.into_iter().find(|program| program.is_file()) {
         Some(program) => Some(program),
         None if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {
@@ -57,11 +59,28 @@ impl Browser {
         }
         // Descriptors 3 and 4 are the debugging pipe; a shell hands them over without unsafe code of ours.
         let child = Command::new("sh")
-            .args(["-c", r#"program=$1; to=$2; from=$3; shift 3; exec "$program" "$@" 3<"$to" 4>"$from""#, "sh"])
+            .args([
+                "-c",
+                r#"program=$1; to=$2; from=$3; shift 3; exec "$program" "$@" 3<"$to" 4>"$from""#,
+                "sh",
+            ])
             .args([program, &to, &from])
-            .args(["--remote-debugging-pipe", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-            .args(["--disable-background-networking", "--no-first-run", "about:blank"])
-            .arg(format!("--user-data-dir={}", home.path().join("profile").display()))
+            .args([
+                "--remote-debugging-pipe",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--no-first-run",
+                "about:blank",
+            ])
+            .arg(format!(
+                "--user-data-dir={}",
+                home.path().join("profile").display()
+            ))
             .env("HOME", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -73,15 +92,29 @@ impl Browser {
         let (send, receive) = channel();
         std::thread::spawn(move || {
             for message in answers.split(0).map_while(Result::ok) {
-                if send.send(serde_json::from_slice(&message).unwrap()).is_err() {
+                if send
+                    .send(serde_json::from_slice(&message).unwrap())
+                    .is_err()
+                {
                     break;
                 }
             }
         });
-        let mut browser =
-            Self { child, commands, answers: receive, session: Value::Null, last: 0, events: Vec::new(), _home: home };
-        let tab = browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
-        let attached = browser.call("Target.attachToTarget", json!({"targetId": tab, "flatten": true}));
+        let mut browser = Self {
+            child,
+            commands,
+            answers: receive,
+            session: Value::Null,
+            last: 0,
+            events: Vec::new(),
+            _home: home,
+        };
+        let tab =
+            browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
+        let attached = browser.call(
+            "Target.attachToTarget",
+            json!({"targetId": tab, "flatten": true}),
+        );
         browser.session = attached["sessionId"].clone();
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
@@ -92,7 +125,8 @@ impl Browser {
     /// A screen of that size, `dark` or `light`.
     pub(crate) fn screen(&mut self, width: u32, height: u32, scheme: &str) {
         let mobile = width < 600;
-        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile});
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile});
         self.call("Emulation.setDeviceMetricsOverride", metrics);
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
         self.call("Emulation.setEmulatedMedia", json!({"features": [feature]}));
@@ -101,38 +135,69 @@ impl Browser {
     /// Loads a file to its end.
     pub(crate) fn open(&mut self, file: &Path) {
         self.events.clear();
-        let went = self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        let went = self.call(
+            "Page.navigate",
+            json!({"url": format!("file://{}", file.display())}),
+        );
         assert!(went.get("errorText").is_none(), "{went}");
-        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
+        while !self
+            .events
+            .iter()
+            .any(|event| event["method"] == "Page.loadEventFired")
+        {
             self.hear();
         }
     }
 
     /// The value of an expression on the page.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
-        let answer = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
-        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
+        let answer = self.call(
+            "Runtime.evaluate",
+            json!({"expression": expression, "returnByValue": true}),
+        );
+        assert!(
+            answer.get("exceptionDetails").is_none(),
+            "{expression}: {answer}"
+        );
         answer["result"]["value"].clone()
     }
 
     /// A picture of the whole page, for people.
     pub(crate) fn picture(&mut self, file: &Path) {
-        let answer = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
-        let bytes = base64::engine::general_purpose::STANDARD.decode(answer["data"].as_str().unwrap()).unwrap();
+        let answer = self.call(
+            "Page.captureScreenshot",
+            json!({"captureBeyondViewport": true}),
+        );
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(answer["data"].as_str().unwrap())
+            .unwrap();
         std::fs::write(file, bytes).unwrap();
     }
 
     /// What the page asked for since it was opened, itself excepted.
     pub(crate) fn requests(&self) -> Vec<String> {
-        let asked = self.events.iter().filter(|event| event["method"] == "Network.requestWillBeSent");
-        asked.map(|event| event["params"]["request"]["url"].to_string()).skip(1).collect()
+        let asked = self
+            .events
+            .iter()
+            .filter(|event| event["method"] == "Network.requestWillBeSent");
+        asked
+            .map(|event| event["params"]["request"]["url"].to_string())
+            .skip(1)
+            .collect()
     }
 
     /// What went wrong on the page since it was opened: errors, refused scripts and styles, dialogs that popped up.
     pub(crate) fn complaints(&self) -> Vec<&Value> {
-        let bad =
-            ["Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Page.javascriptDialogOpening"];
-        self.events.iter().filter(|event| bad.iter().any(|method| event["method"] == *method)).collect()
+        let bad = [
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Log.entryAdded",
+            "Page.javascriptDialogOpening",
+        ];
+        self.events
+            .iter()
+            .filter(|event| bad.iter().any(|method| event["method"] == *method))
+            .collect()
     }
 
     fn call(&mut self, method: &str, params: Value) -> Value {
@@ -154,7 +219,10 @@ impl Browser {
     }
 
     fn hear(&mut self) -> Value {
-        let message = self.answers.recv_timeout(PATIENCE).expect("the browser answers");
+        let message = self
+            .answers
+            .recv_timeout(PATIENCE)
+            .expect("the browser answers");
         if message.get("method").is_some() {
             self.events.push(message.clone());
         }

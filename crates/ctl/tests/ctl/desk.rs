@@ -17,7 +17,10 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(endpoint: &str) -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), endpoint: endpoint.to_owned() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            endpoint: endpoint.to_owned(),
+        }
     }
 
     /// Writes a file; gives its path.
@@ -51,11 +54,19 @@ impl Desk {
         for round in 0..rounds {
             // What is published already would not be written again.
             for (name, key) in [("a", &keys[1]), ("b", &keys[2])] {
-                self.file(name, document(None, &[&keys[0], key]).replace("workers", &format!("workers-{round}")));
+                self.file(
+                    name,
+                    document(None, &[&keys[0], key])
+                        .replace("workers", &format!("workers-{round}")),
+                );
             }
             let runs = ["a", "b"].map(|name| {
                 let mut command = self.command(name, target, &[]);
-                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+                command
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
             });
             for run in runs {
                 let output = run.wait_with_output().unwrap();
@@ -83,10 +94,17 @@ pub(crate) fn bucket() -> Option<(Moto, Desk)> {
 }
 
 /// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's scope.
-pub(crate) fn aws_json(endpoint: &str, service: &str, call: &str, body: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn aws_json(
+    endpoint: &str,
+    service: &str,
+    call: &str,
+    body: &serde_json::Value,
+) -> serde_json::Value {
     let host = endpoint.trim_start_matches("http://");
     let (mut stream, body) = (TcpStream::connect(host).unwrap(), body.to_string());
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     write!(
         stream,
         "POST / HTTP/1.1\r\nHost: {host}\r\nX-Amz-Target: {call}\r\nContent-Type: application/x-amz-json-1.1\r\n\
@@ -103,13 +121,26 @@ pub(crate) fn aws_json(endpoint: &str, service: &str, call: &str, body: &serde_j
 
 /// A document with these keys, and a serial if there is one.
 pub(crate) fn document(serial: Option<u64>, keys: &[&Key]) -> String {
-    let keys: Vec<String> = keys.iter().map(|key| format!("    {{\"public_key\": \"{}\"}}", key.line)).collect();
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|key| format!("    {{\"public_key\": \"{}\"}}", key.line))
+        .collect();
     let serial = serial.map_or(String::new(), |serial| format!("  \"serial\": {serial},\n"));
-    format!("{{\n  \"version\": 1,\n  \"name\": \"workers\",\n{serial}  \"keys\": [\n{}\n  ]\n}}\n", keys.join(",\n"))
+    format!(
+        "{{\n  \"version\": 1,\n  \"name\": \"workers\",\n{serial}  \"keys\": [\n{}\n  ]\n}}\n",
+        keys.join(",\n")
+    )
 }
 
 /// The serial in a document's text.
 pub(crate) fn serial(text: &str) -> u64 {
-    let rest = text.split_once("\"serial\": ").unwrap_or_else(|| panic!("{text}")).1;
-    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+    let rest = text
+        .split_once("\"serial\": ")
+        .unwrap_or_else(|| panic!("{text}"))
+        .1;
+    rest.chars()
+        .take_while(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap()
 }

@@ -19,7 +19,11 @@ struct Node {
 }
 
 fn document(serial: u8, key: &Key) -> Vec<u8> {
-    format!(r#"{{"version":1,"name":"web","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#, key.bare()).into_bytes()
+    format!(
+        r#"{{"version":1,"name":"web","serial":{serial},"keys":[{{"public_key":"{}"}}]}}"#,
+        key.bare()
+    )
+    .into_bytes()
 }
 
 /// An agent that polls every five seconds and reports within one, as this instance.
@@ -35,7 +39,11 @@ fn node(moto: &Moto, instance: &str) -> Node {
         .account(&me(), &format!("file = \"{}\"", file.display()))
         .tables("[report]\nec2_tags = true\nreport_spread = \"1s\"\ns3 = \"s3://reports/web/\"\n");
     let agent = Service::start(&setup, |_| {});
-    Node { setup, agent, _imds: imds }
+    Node {
+        setup,
+        agent,
+        _imds: imds,
+    }
 }
 
 fn fleet(moto: &Moto, arguments: &[&str]) -> Run {
@@ -54,28 +62,55 @@ fn fifty_agents_converge_and_one_that_breaks_is_named_with_the_reason() {
     let [one, two, three] = [(); 3].map(|()| Key::new("fleet"));
     moto.put_object("keys", "web.json", &document(1, &one));
     let instances = run_instances(&moto, AGENTS, &[("Role", "web")]);
-    let nodes: Vec<Node> = instances.iter().map(|instance| node(&moto, instance)).collect();
-    let wait = |document: &str, timeout: &str| fleet(&moto, &["--wait", "--document", document, "--timeout", timeout]);
+    let nodes: Vec<Node> = instances
+        .iter()
+        .map(|instance| node(&moto, instance))
+        .collect();
+    let wait = |document: &str, timeout: &str| {
+        fleet(
+            &moto,
+            &["--wait", "--document", document, "--timeout", timeout],
+        )
+    };
 
     let begun = Instant::now();
     let first = wait("web/1", "3m");
-    println!("{AGENTS} agents started, and all reported, after {:?}", begun.elapsed());
+    println!(
+        "{AGENTS} agents started, and all reported, after {:?}",
+        begun.elapsed()
+    );
     assert_eq!(first.status, 0, "{first:?}\n{}", nodes[0].agent.log());
 
     moto.put_object("keys", "web.json", &document(2, &two));
     let begun = Instant::now();
     let second = wait("web/2", "3m");
     let took = begun.elapsed();
-    println!("published; all {AGENTS} were seen to have it after {took:?}: {}", second.stdout.trim());
+    println!(
+        "published; all {AGENTS} were seen to have it after {took:?}: {}",
+        second.stdout.trim()
+    );
     assert_eq!(second.status, 0, "{second:?}");
-    assert!(second.stdout.starts_with("all 50 nodes have web/2, after "), "{second:?}");
+    assert!(
+        second.stdout.starts_with("all 50 nodes have web/2, after "),
+        "{second:?}"
+    );
     for node in &nodes {
         let keys = std::fs::read_to_string(node.setup.path("authorized_keys")).unwrap();
-        assert!(keys.contains(two.base64()) && !keys.contains(one.base64()), "it is as the node says");
+        assert!(
+            keys.contains(two.base64()) && !keys.contains(one.base64()),
+            "it is as the node says"
+        );
     }
     // The objects say what the tags say.
-    let objects = fleet(&moto, &["--from", "s3://reports/web/", "--document", "web/2"]);
-    assert!(objects.stdout.starts_with("50 nodes: 50 ok"), "{}", objects.stdout);
+    let objects = fleet(
+        &moto,
+        &["--from", "s3://reports/web/", "--document", "web/2"],
+    );
+    assert!(
+        objects.stdout.starts_with("50 nodes: 50 ok"),
+        "{}",
+        objects.stdout
+    );
 
     // One breaks: its file can no longer be replaced.
     let broken = &nodes[17];
@@ -84,15 +119,34 @@ fn fifty_agents_converge_and_one_that_breaks_is_named_with_the_reason() {
     std::fs::create_dir(&file).unwrap();
     moto.put_object("keys", "web.json", &document(3, &three));
     let begun = Instant::now();
-    while !fleet(&moto, &["--document", "web/3"]).stdout.contains("1 failed, 49 of 50 have web/3") {
-        assert!(begun.elapsed() < Duration::from_secs(120), "never: 49 have it, and one says that it failed");
+    while !fleet(&moto, &["--document", "web/3"])
+        .stdout
+        .contains("1 failed, 49 of 50 have web/3")
+    {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "never: 49 have it, and one says that it failed"
+        );
         std::thread::sleep(Duration::from_secs(1));
     }
     let late = wait("web/3", "2s");
     println!("one is broken:\n{}{}", late.stdout, late.stderr);
     assert_eq!(late.status, 1);
-    assert!(late.stderr.contains("1 of 50 nodes do not have web/3 after 2s: 1 failed"), "{}", late.stderr);
-    let row = late.stdout.lines().find(|line| line.contains("i-")).unwrap();
+    assert!(
+        late.stderr
+            .contains("1 of 50 nodes do not have web/3 after 2s: 1 failed"),
+        "{}",
+        late.stderr
+    );
+    let row = late
+        .stdout
+        .lines()
+        .find(|line| line.contains("i-"))
+        .unwrap();
     assert!(row.contains(&instances[17]), "{}", late.stdout);
-    assert!(late.stdout.starts_with("failed  1 node  ") && late.stdout.contains("directory"), "{}", late.stdout);
+    assert!(
+        late.stdout.starts_with("failed  1 node  ") && late.stdout.contains("directory"),
+        "{}",
+        late.stdout
+    );
 }

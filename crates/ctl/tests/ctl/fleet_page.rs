@@ -51,7 +51,11 @@ fn open(browser: &mut Browser, file: &Path, (width, height): (u32, u32), scheme:
     browser.screen(width, height, scheme);
     browser.open(file);
     let overflow = browser.value("document.documentElement.scrollWidth - innerWidth");
-    assert!(overflow.as_i64().unwrap() <= 0, "{} is {overflow} px too wide for {width}", file.display());
+    assert!(
+        overflow.as_i64().unwrap() <= 0,
+        "{} is {overflow} px too wide for {width}",
+        file.display()
+    );
 }
 
 #[track_caller]
@@ -62,16 +66,34 @@ fn is_quiet(browser: &Browser) {
 
 #[test]
 fn the_page_is_read_light_and_dark_on_a_desk_and_on_a_phone() {
-    let Some(program) = browser::installed() else { return };
+    let Some(program) = browser::installed() else {
+        return;
+    };
     let mut browser = Browser::start(&program);
     let file = page("fifty", many(50));
     let mut papers = Vec::new();
-    for (name, screen, scheme) in [("light", DESK, "light"), ("dark", DESK, "dark"), ("phone", PHONE, "dark")] {
+    for (name, screen, scheme) in [
+        ("light", DESK, "light"),
+        ("dark", DESK, "dark"),
+        ("phone", PHONE, "dark"),
+    ] {
         open(&mut browser, &file, screen, scheme);
-        assert_eq!(browser.value("document.querySelector('h1').innerText"), "10 of 50 nodes need attention");
-        assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), 50);
+        assert_eq!(
+            browser.value("document.querySelector('h1').innerText"),
+            "10 of 50 nodes need attention"
+        );
+        assert_eq!(
+            browser.value("document.querySelectorAll('tbody tr').length"),
+            50
+        );
         let first = browser.value("document.querySelector('tbody tr').innerText");
-        for words in ["failed", "web-7", "i-00000000000000007", "workers/16", "no space left on device"] {
+        for words in [
+            "failed",
+            "web-7",
+            "i-00000000000000007",
+            "workers/16",
+            "no space left on device",
+        ] {
             assert!(first.as_str().unwrap().contains(words), "{words}: {first}");
         }
         let contrast = browser.value(CONTRAST);
@@ -85,10 +107,13 @@ fn the_page_is_read_light_and_dark_on_a_desk_and_on_a_phone() {
 
 #[test]
 fn words_and_states_find_nodes_and_a_square_leads_to_its_row() {
-    let Some(program) = browser::installed() else { return };
+    let Some(program) = browser::installed() else {
+        return;
+    };
     let mut browser = Browser::start(&program);
     open(&mut browser, &page("found", many(200)), DESK, "light");
-    let shown = "[...document.querySelectorAll('tbody tr')].filter((row) => row.offsetParent).length";
+    let shown =
+        "[...document.querySelectorAll('tbody tr')].filter((row) => row.offsetParent).length";
     let typed = |text: &str| {
         format!(
             "{{ const input = document.querySelector('input'); input.value = '{text}'; input.dispatchEvent(new Event('input')); }}"
@@ -97,7 +122,10 @@ fn words_and_states_find_nodes_and_a_square_leads_to_its_row() {
     assert_eq!(browser.value(shown), 200);
     browser.value(&typed("s3 AccessDenied"));
     assert_eq!(
-        (browser.value(shown), browser.value("document.querySelector('output').innerText")),
+        (
+            browser.value(shown),
+            browser.value("document.querySelector('output').innerText")
+        ),
         (4.into(), "4 of 200 shown".into())
     );
     browser.value("document.querySelector('button.behind').click()");
@@ -105,50 +133,91 @@ fn words_and_states_find_nodes_and_a_square_leads_to_its_row() {
     browser.value(&typed(""));
     assert_eq!(browser.value(shown), 10);
     browser.value("document.querySelector('.nodes a.failed').click()");
-    assert_eq!(browser.value("document.querySelector('tr:target').innerText.includes('web-7')"), true);
+    assert_eq!(
+        browser.value("document.querySelector('tr:target').innerText.includes('web-7')"),
+        true
+    );
     assert_eq!(browser.value(shown), 11);
     is_quiet(&browser);
 }
 
 #[test]
 fn hostile_tags_run_nothing_and_ask_nothing() {
-    let Some(program) = browser::installed() else { return };
+    let Some(program) = browser::installed() else {
+        return;
+    };
     let mut browser = Browser::start(&program);
-    let bad =
-        "</td></script><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>\" onclick='alert(3)";
+    let bad = "</td></script><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>\" onclick='alert(3)";
     let time = ("synced", "2026-11-24T11:59:00Z");
     let long = "x".repeat(200);
     let nodes = vec![
-        node(bad, bad, &[("status", "failed"), ("keyset", bad), time, ("detail", bad)]),
-        node("i-2", &long, &[("status", "stale"), ("keyset", &long), time, ("detail", &long)]),
+        node(
+            bad,
+            bad,
+            &[("status", "failed"), ("keyset", bad), time, ("detail", bad)],
+        ),
+        node(
+            "i-2",
+            &long,
+            &[
+                ("status", "stale"),
+                ("keyset", &long),
+                time,
+                ("detail", &long),
+            ],
+        ),
         node("i-3", bad, &[("status", bad), time]),
     ];
     let file = page("hostile", nodes);
     open(&mut browser, &file, PHONE, "light");
     let count = |of: &str| format!("document.querySelectorAll('{of}').length");
     assert_eq!(browser.value(&count("script")), 1);
-    assert_eq!(browser.value(&count("img, iframe, object, [onclick], [onerror]")), 0);
+    assert_eq!(
+        browser.value(&count("img, iframe, object, [onclick], [onerror]")),
+        0
+    );
     let shown = browser.value("document.querySelector('tbody tr').innerText");
-    assert!(shown.as_str().unwrap().contains("<script>alert(1)</script>"), "{shown}");
+    assert!(
+        shown
+            .as_str()
+            .unwrap()
+            .contains("<script>alert(1)</script>"),
+        "{shown}"
+    );
     is_quiet(&browser);
 
     // Should the escaping ever fail, the page's own policy stands: the very same text as markup does nothing either.
-    let hole = std::fs::read_to_string(&file).unwrap().replace("&lt;", "<").replace("&gt;", ">");
+    let hole = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("&lt;", "<")
+        .replace("&gt;", ">");
     let holed = pages().join("holed.html");
     std::fs::write(&holed, hole).unwrap();
     browser.open(&holed);
-    let ran = browser.complaints().iter().any(|event| event["method"] == "Page.javascriptDialogOpening");
+    let ran = browser
+        .complaints()
+        .iter()
+        .any(|event| event["method"] == "Page.javascriptDialogOpening");
     assert!(!ran, "{:?}", browser.complaints());
-    assert!(!browser.complaints().is_empty(), "and says that it was refused");
+    assert!(
+        !browser.complaints().is_empty(),
+        "and says that it was refused"
+    );
 }
 
 #[test]
 fn ten_thousand_nodes_are_a_page_that_still_opens() {
-    let Some(program) = browser::installed() else { return };
+    let Some(program) = browser::installed() else {
+        return;
+    };
     let mut browser = Browser::start(&program);
     let begun = Instant::now();
     let file = page("many", many(10_000));
-    println!("10,000 nodes: {} KiB, written in {:?}", std::fs::metadata(&file).unwrap().len() >> 10, begun.elapsed());
+    println!(
+        "10,000 nodes: {} KiB, written in {:?}",
+        std::fs::metadata(&file).unwrap().len() >> 10,
+        begun.elapsed()
+    );
     let begun = Instant::now();
     open(&mut browser, &file, PHONE, "dark");
     println!("10,000 nodes: opened and laid out in {:?}", begun.elapsed());
@@ -156,6 +225,9 @@ fn ten_thousand_nodes_are_a_page_that_still_opens() {
     let typed = "{ const input = document.querySelector('input'); input.value = 'web-77'; input.dispatchEvent(new Event('input')); }";
     browser.value(&format!("{typed} document.body.offsetHeight"));
     println!("10,000 nodes: filtered in {:?}", begun.elapsed());
-    assert_eq!(browser.value("document.querySelectorAll('.nodes a').length"), 10_000);
+    assert_eq!(
+        browser.value("document.querySelectorAll('.nodes a').length"),
+        10_000
+    );
     is_quiet(&browser);
 }

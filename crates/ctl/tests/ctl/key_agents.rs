@@ -34,11 +34,20 @@ impl StockAgent {
     pub(crate) fn with(key: &Key) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("agent");
-        let child = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+        let child = Command::new("ssh-agent")
+            .arg("-D")
+            .arg("-a")
+            .arg(&socket)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let agent = Self { directory, child };
         eventually("ssh-agent listens", || socket.exists());
         let mut add = Command::new("ssh-add");
-        add.arg("-q").arg(key.private()).env("SSH_AUTH_SOCK", &socket).stdin(Stdio::null());
+        add.arg("-q")
+            .arg(key.private())
+            .env("SSH_AUTH_SOCK", &socket)
+            .stdin(Stdio::null());
         assert!(add.status().unwrap().success());
         agent
     }
@@ -57,7 +66,10 @@ pub(crate) struct TokenAgent {
 impl TokenAgent {
     /// Serves until the test ends. With `willing` false nobody touches the token: it signs nothing.
     pub(crate) fn start(willing: bool) -> Self {
-        let agent = Self { directory: tempfile::tempdir().unwrap(), signatures: Arc::default() };
+        let agent = Self {
+            directory: tempfile::tempdir().unwrap(),
+            signatures: Arc::default(),
+        };
         let listener = UnixListener::bind(agent.socket()).unwrap();
         let signatures = Arc::clone(&agent.signatures);
         std::thread::spawn(move || {

@@ -36,7 +36,10 @@ struct State {
 impl Gate {
     fn start(service: SocketAddr, at: usize, when: When) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let gate = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let gate = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+        };
         let state = Arc::clone(&gate.state);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -50,7 +53,9 @@ impl Gate {
 
 /// One request, whose answer ends the connection.
 fn pass(mut client: TcpStream, service: SocketAddr, state: &Mutex<State>, at: usize, when: When) {
-    let Some(request) = request(&mut client) else { return };
+    let Some(request) = request(&mut client) else {
+        return;
+    };
     let is_it = {
         let mut state = state.lock().unwrap();
         state.requests += 1;
@@ -70,21 +75,33 @@ fn pass(mut client: TcpStream, service: SocketAddr, state: &Mutex<State>, at: us
 }
 
 fn end(state: &Mutex<State>) {
-    eventually("the publisher is known", || state.lock().unwrap().process.is_some());
+    eventually("the publisher is known", || {
+        state.lock().unwrap().process.is_some()
+    });
     let mut state = state.lock().unwrap();
-    state.killed = kill(Pid::from_raw(i32::try_from(state.process.unwrap()).unwrap()), Signal::SIGKILL).is_ok();
+    state.killed = kill(
+        Pid::from_raw(i32::try_from(state.process.unwrap()).unwrap()),
+        Signal::SIGKILL,
+    )
+    .is_ok();
 }
 
 /// Reads one request, and asks for a connection that ends with the answer.
 fn request(client: &mut TcpStream) -> Option<Vec<u8>> {
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let (mut read, mut piece) = (Vec::new(), [0; 4_096]);
     loop {
         if let Some(end) = read.windows(4).position(|part| part == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&read[..end]).into_owned();
-            let length = head
-                .lines()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length:")?
+                    .trim()
+                    .parse()
+                    .ok()
+            });
             if read.len() >= end + 4 + length.unwrap_or(0) {
                 return Some([head.as_bytes(), b"\r\nConnection: close", &read[end..]].concat());
             }
@@ -98,20 +115,36 @@ fn request(client: &mut TcpStream) -> Option<Vec<u8>> {
 
 /// Revokes a key and is killed at that call; `false` when it came to its end before.
 fn killed(moto: &Moto, target: &str, key: &Key, at: usize, when: When) -> bool {
-    let service = moto.endpoint().trim_start_matches("http://").parse().unwrap();
+    let service = moto
+        .endpoint()
+        .trim_start_matches("http://")
+        .parse()
+        .unwrap();
     let gate = Gate::start(service, at, when);
     let mut command = clean_ctl();
-    command.envs(stand_in(&format!("http://{}", gate.address))).args(["revoke", target, &key.fingerprint(), "--yes"]);
-    let mut child: Child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    command
+        .envs(stand_in(&format!("http://{}", gate.address)))
+        .args(["revoke", target, &key.fingerprint(), "--yes"]);
+    let mut child: Child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     gate.state.lock().unwrap().process = Some(child.id());
     let status = child.wait().unwrap();
     let was_killed = gate.state.lock().unwrap().killed;
-    assert_eq!(status.success(), !was_killed, "{target}, call {at}: {status}");
+    assert_eq!(
+        status.success(),
+        !was_killed,
+        "{target}, call {at}: {status}"
+    );
     was_killed
 }
 
 #[test]
-fn whenever_a_publisher_is_killed_the_old_or_the_new_version_is_current_and_the_next_one_publishes() {
+fn whenever_a_publisher_is_killed_the_old_or_the_new_version_is_current_and_the_next_one_publishes()
+{
     if !Moto::prepare() {
         return;
     }
@@ -119,7 +152,11 @@ fn whenever_a_publisher_is_killed_the_old_or_the_new_version_is_current_and_the_
     let moto = Moto::start();
     moto.make_bucket("keys");
     let desk = Desk::new(&moto.endpoint());
-    for (place, least) in [("s3://keys/workers.json", 3), ("secretsmanager:prod/keys", 6), ("ssm:/prod/keys", 4)] {
+    for (place, least) in [
+        ("s3://keys/workers.json", 3),
+        ("secretsmanager:prod/keys", 6),
+        ("ssm:/prod/keys", 4),
+    ] {
         let mut calls = 0;
         for when in [When::BeforeTheServiceHears, When::BeforeItsAnswerComes] {
             for at in 1.. {
@@ -129,12 +166,21 @@ fn whenever_a_publisher_is_killed_the_old_or_the_new_version_is_current_and_the_
                 desk.publish("a", target, &[]).succeeds();
                 let was_killed = killed(&moto, target, &gone, at, when);
 
-                let ctl = |arguments: &[&str]| outcome_of(clean_ctl().envs(stand_in(&moto.endpoint())).args(arguments));
+                let ctl = |arguments: &[&str]| {
+                    outcome_of(clean_ctl().envs(stand_in(&moto.endpoint())).args(arguments))
+                };
                 let current = ctl(&["show", target, "--raw"]);
                 current.succeeds();
-                let revoked = format!("  ],\n  \"revoked\": [\n    \"{}\"\n  ]\n", gone.fingerprint());
+                let revoked = format!(
+                    "  ],\n  \"revoked\": [\n    \"{}\"\n  ]\n",
+                    gone.fingerprint()
+                );
                 let new = document(Some(8), &[&kept]).replacen("  ]\n", &revoked, 1);
-                assert!([&old, &new].contains(&&current.stdout), "{target}, {when:?}, call {at}: {}", current.stdout);
+                assert!(
+                    [&old, &new].contains(&&current.stdout),
+                    "{target}, {when:?}, call {at}: {}",
+                    current.stdout
+                );
                 let run = ctl(&["grant", target, &next.line]);
                 assert_eq!(run.status, 0, "{target}, {when:?}, call {at}: {run:?}");
                 if !was_killed {

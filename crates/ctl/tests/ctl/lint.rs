@@ -25,7 +25,12 @@ fn lint(path: &Path) -> Run {
 
 fn lint_stdin(bytes: &[u8], arguments: &[&str]) -> Run {
     let mut command = clean_ctl();
-    command.args(["lint", "-"]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["lint", "-"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // It may stop reading before the end.
     let _ = child.stdin.take().unwrap().write_all(bytes);
@@ -45,7 +50,10 @@ fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
         assert!(help.stdout.contains(word), "{word}: {}", help.stdout);
     }
     let version = authkeysctl(["--version"]);
-    assert_eq!(version.stdout, format!("authkeysctl {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.stdout,
+        format!("authkeysctl {}\n", env!("CARGO_PKG_VERSION"))
+    );
     for (arguments, word) in [
         (&["--no-such-option"][..], "--no-such-option"),
         (&["frobnicate"], "frobnicate"),
@@ -91,15 +99,27 @@ fn a_good_document_is_shown_key_by_key_and_exits_0() {
     }
     assert!(!run.stdout.contains('\u{1b}'), "colour is for terminals");
 
-    let json: Value = serde_json::from_str(&lint_stdin(text.to_string().as_bytes(), &["--json"]).stdout).unwrap();
+    let json: Value =
+        serde_json::from_str(&lint_stdin(text.to_string().as_bytes(), &["--json"]).stdout).unwrap();
     assert_eq!(
         (&json["status"], &json["form"], &json["document"]),
         (&"ok".into(), &"json".into(), &"standard input".into())
     );
     assert_eq!(json["keys"][0]["fingerprint"], one.fingerprint());
-    assert_eq!((&json["keys"][0]["state"], &json["keys"][1]["state"]), (&"in-force".into(), &"not-yet".into()));
-    for field in json.as_object().unwrap().keys().chain(json["keys"][0].as_object().unwrap().keys()) {
-        assert!(OUTPUT.contains(&format!("{field}`")) || OUTPUT.contains(&format!("{field}[]`")), "{field}");
+    assert_eq!(
+        (&json["keys"][0]["state"], &json["keys"][1]["state"]),
+        (&"in-force".into(), &"not-yet".into())
+    );
+    for field in json
+        .as_object()
+        .unwrap()
+        .keys()
+        .chain(json["keys"][0].as_object().unwrap().keys())
+    {
+        assert!(
+            OUTPUT.contains(&format!("{field}`")) || OUTPUT.contains(&format!("{field}[]`")),
+            "{field}"
+        );
     }
 }
 
@@ -108,22 +128,38 @@ fn what_nodes_leave_out_or_refuse_is_named_and_exits_1() {
     let key = Key::new("k");
     let (_directory, path) = written(format!("{}\nssh-dss {}\n", key.line, key.base64()));
     let run = lint(&path);
-    run.fails(1, &[&[&path.display().to_string(), "line 2 is left out", "DSA"]]);
-    assert!(run.stdout.contains("nodes leave keys out") && run.stdout.contains("! line 2 left out"), "{run:?}");
+    run.fails(
+        1,
+        &[&[&path.display().to_string(), "line 2 is left out", "DSA"]],
+    );
+    assert!(
+        run.stdout.contains("nodes leave keys out") && run.stdout.contains("! line 2 left out"),
+        "{run:?}"
+    );
 
     for (bytes, word) in [
         (String::new(), "it is empty"),
         ("<html>\n".to_owned(), "web page"),
         (fs::read_to_string(key.private()).unwrap(), "private key"),
-        ("{\"version\": 1, \"keys\": []}".to_owned(), "0 keys in force"),
+        (
+            "{\"version\": 1, \"keys\": []}".to_owned(),
+            "0 keys in force",
+        ),
         ("{\"version\": 1, \"kyes\": []}".to_owned(), "kyes"),
         (key.line.get(..60).unwrap().to_owned(), "cut off"),
     ] {
         let run = lint_stdin(bytes.as_bytes(), &[]);
         assert_eq!(run.status, 1, "{run:?}");
-        assert!(run.stderr.lines().next().unwrap().contains(word), "{word}: {run:?}");
-        assert!(run.stdout.starts_with("standard input: nodes refuse it\n"), "{run:?}");
-        let json: Value = serde_json::from_str(&lint_stdin(bytes.as_bytes(), &["--json"]).stdout).unwrap();
+        assert!(
+            run.stderr.lines().next().unwrap().contains(word),
+            "{word}: {run:?}"
+        );
+        assert!(
+            run.stdout.starts_with("standard input: nodes refuse it\n"),
+            "{run:?}"
+        );
+        let json: Value =
+            serde_json::from_str(&lint_stdin(bytes.as_bytes(), &["--json"]).stdout).unwrap();
         assert_eq!(json["status"], "refused");
         assert!(json["faults"][0].as_str().unwrap().contains(word));
     }
@@ -138,14 +174,23 @@ fn of_an_expired_document_it_says_what_nodes_do_with_it() {
     ));
     let run = lint(&path);
     run.fails(1, &[&["it expired at 2001", "nodes would call it stale"]]);
-    assert!(run.stdout.contains(": nodes take it and are stale\n"), "{run:?}");
+    assert!(
+        run.stdout.contains(": nodes take it and are stale\n"),
+        "{run:?}"
+    );
 }
 
 #[test]
 fn a_warning_is_told_and_does_not_change_the_exit_status() {
     let key = Key::new("k");
-    let (_directory, path) = written(format!("{{\"version\": 1, \"keys\": [{{\"public_key\": \"{}\"}}]}}", key.line));
-    lint(&path).fails(0, &[&["warning: ", "it has no serial", "authkeysctl publish"]]);
+    let (_directory, path) = written(format!(
+        "{{\"version\": 1, \"keys\": [{{\"public_key\": \"{}\"}}]}}",
+        key.line
+    ));
+    lint(&path).fails(
+        0,
+        &[&["warning: ", "it has no serial", "authkeysctl publish"]],
+    );
 }
 
 #[test]
@@ -164,7 +209,16 @@ fn an_audience_and_a_configuration_make_it_judge_as_that_node_would() {
     fs::write(&config, text).unwrap();
     // Who lints on a workstation may well share the directory.
     fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
-    let with = |more: &[&str]| outcome_of(clean_ctl().arg("lint").arg(&path).arg("--config").arg(&config).args(more));
+    let with = |more: &[&str]| {
+        outcome_of(
+            clean_ctl()
+                .arg("lint")
+                .arg(&path)
+                .arg("--config")
+                .arg(&config)
+                .args(more),
+        )
+    };
     with(&[]).succeeds();
     with(&["--audience", "staging"]).fails(1, &[&["its audience is prod", "staging"]]);
     fs::write(&path, document("")).unwrap();
@@ -172,7 +226,11 @@ fn an_audience_and_a_configuration_make_it_judge_as_that_node_would() {
     fs::write(&config, format!("{text}min_keys = 2\nmin_rsa_bit = 1\n")).unwrap();
     with(&[]).fails(78, &[&["config.toml:8: policy.min_rsa_bit"]]);
     fs::write(&config, format!("{text}min_keys = 2\n")).unwrap();
-    assert!(with(&["--audience", "prod"]).stderr.contains("min_keys asks for 2"));
+    assert!(
+        with(&["--audience", "prod"])
+            .stderr
+            .contains("min_keys asks for 2")
+    );
     fs::remove_file(&config).unwrap();
     with(&[]).fails(78, &[&["config.toml", "there is no such file"]]);
 }
@@ -188,7 +246,10 @@ fn what_lint_calls_good_a_node_takes_and_what_it_refuses_a_node_refuses() {
         format!("{}\nssh-dss AAAA\n", key.line),
         String::new(),
         format!("no-such-option {}\n", key.line),
-        format!("{{\"version\": 1, \"serial\": 3, \"keys\": [{{\"public_key\": \"{}\"}}]}}", key.line),
+        format!(
+            "{{\"version\": 1, \"serial\": 3, \"keys\": [{{\"public_key\": \"{}\"}}]}}",
+            key.line
+        ),
         "{\"version\": 1, \"serial\": 4, \"keys\": []}".to_owned(),
         format!("{{\"PublicKey\": \"{}\"}}", key.line),
         format!("{{\"PublicKey\": \"{}\", \"PrivateKey\": \"x\"}}", key.line),
@@ -198,13 +259,20 @@ fn what_lint_calls_good_a_node_takes_and_what_it_refuses_a_node_refuses() {
         }
         setup.publish(&document);
         let node = outcome_of(setup.command().arg("sync").stdin(Stdio::null()));
-        assert_eq!(lint_stdin(document.as_bytes(), &[]).status, node.status, "{document}: {node:?}");
+        assert_eq!(
+            lint_stdin(document.as_bytes(), &[]).status,
+            node.status,
+            "{document}: {node:?}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_read_is_one_line() {
-    lint(Path::new("/nonexistent/keys")).fails(1, &[&["cannot read /nonexistent/keys", "name the document's file"]]);
+    lint(Path::new("/nonexistent/keys")).fails(
+        1,
+        &[&["cannot read /nonexistent/keys", "name the document's file"]],
+    );
     lint(Path::new("/")).fails(1, &[&["cannot read /", "directory"]]);
     lint(Path::new("/dev/zero")).fails(1, &[&["/dev/zero has more than 1 MiB"]]);
     lint_stdin(&vec![b'#'; 2 << 20], &[]).fails(1, &[&["standard input has more than 1 MiB"]]);
@@ -216,10 +284,16 @@ fn no_words_of_a_document_break_out_of_their_line() {
     for hostile in [
         format!("{} \u{1b}[31mred\n", key.bare()),
         "{\"version\": 1, \"keys\": [], \"a\\u001b[31m\\nb\": 1}".to_owned(),
-        format!("{{\"version\": 1, \"keys\": [{{\"public_key\": \"{} a\\u202eb\"}}]}}", key.bare()),
+        format!(
+            "{{\"version\": 1, \"keys\": [{{\"public_key\": \"{} a\\u202eb\"}}]}}",
+            key.bare()
+        ),
     ] {
         let run = lint_stdin(hostile.as_bytes(), &[]);
-        let plain = |text: &str| text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}');
+        let plain = |text: &str| {
+            text.chars()
+                .all(|c| c == '\n' || !c.is_control() && c != '\u{202e}')
+        };
         assert!(plain(&run.stdout) && plain(&run.stderr), "{run:?}");
     }
 }
@@ -230,10 +304,18 @@ fn names_that_deceive_reach_no_output() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("in\u{202e}nosj\u{9b}.\u{200b}json");
     let accounts = r#""admin\u202e", "a\u200bb", "\ufeffjo", "zero\u2060width", "tag\udb40\udc41""#;
-    let document = format!(r#"{{"version": 1, "keys": [{{"public_key": "{}", "accounts": [{accounts}]}}]}}"#, key.line);
+    let document = format!(
+        r#"{{"version": 1, "keys": [{{"public_key": "{}", "accounts": [{accounts}]}}]}}"#,
+        key.line
+    );
     std::fs::write(&path, document).unwrap();
     for more in [&["--json"][..], &[]] {
-        let run = authkeys_testing::outcome_of(authkeys_testing::clean_ctl().arg("lint").args(more).arg(&path));
+        let run = authkeys_testing::outcome_of(
+            authkeys_testing::clean_ctl()
+                .arg("lint")
+                .args(more)
+                .arg(&path),
+        );
         let shown = format!("{}{}", run.stdout, run.stderr);
         assert!(shown.contains("admin"), "{shown}");
         for c in shown.chars().filter(|c| !c.is_ascii() || c.is_control()) {
@@ -242,7 +324,11 @@ fn names_that_deceive_reach_no_output() {
         if let Ok(json) = serde_json::from_str::<serde_json::Value>(&run.stdout) {
             // A program reads what was written.
             assert_eq!(json["keys"][0]["accounts"].as_array().unwrap().len(), 5);
-            assert!(run.stdout.contains("admin\\u202e") && run.stdout.contains("nosj\\u009b"), "{}", run.stdout);
+            assert!(
+                run.stdout.contains("admin\\u202e") && run.stdout.contains("nosj\\u009b"),
+                "{}",
+                run.stdout
+            );
         }
     }
 }

@@ -49,8 +49,12 @@ struct Random(u64);
 
 impl Random {
     fn of_sequence(sequence: usize) -> Self {
-        let mut random =
-            Self(0x9e37_79b9_7f4a_7c15 ^ u64::try_from(sequence).unwrap().wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        let mut random = Self(
+            0x9e37_79b9_7f4a_7c15
+                ^ u64::try_from(sequence)
+                    .unwrap()
+                    .wrapping_mul(0xbf58_476d_1ce4_e5b9),
+        );
         // Neighbours differ in few bits at first.
         for _ in 0..8 {
             random.below(2);
@@ -97,8 +101,10 @@ impl Model {
             }
             Step::RollBack(at) => {
                 let old = &past[*at];
-                let mut since: BTreeSet<usize> =
-                    past[at + 1..].iter().flat_map(|version| version.revoked.clone()).collect();
+                let mut since: BTreeSet<usize> = past[at + 1..]
+                    .iter()
+                    .flat_map(|version| version.revoked.clone())
+                    .collect();
                 since.retain(|key| !self.keys.contains(key) || self.revoked.contains(key));
                 next.keys = old.keys.difference(&since).copied().collect();
                 next.revoked = old.revoked.union(&since).copied().collect();
@@ -137,16 +143,23 @@ impl World {
         let target = format!("s3://keys/{object}");
         match step {
             Step::Grant(key) => command.args(["grant", &target, &self.keys[*key].line]),
-            Step::Revoke(key) => command.args(["revoke", &target, "--unlisted", &self.prints[*key]]),
+            Step::Revoke(key) => {
+                command.args(["revoke", &target, "--unlisted", &self.prints[*key]])
+            }
             Step::RollBack(at) => command.args(["rollback", &target, "--to", &versions[*at]]),
             Step::Publish(keys) => {
                 let keys: Vec<&Key> = keys.iter().map(|key| &self.keys[*key]).collect();
-                let file = self.desk.file(&format!("{object}-{publisher}"), text_of(None, &keys));
+                let file = self
+                    .desk
+                    .file(&format!("{object}-{publisher}"), text_of(None, &keys));
                 command.arg("publish").arg(file).arg(&target)
             }
         };
         command.arg("--yes").arg("--config").arg(&self.config);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -154,18 +167,34 @@ impl World {
     fn text(&self, model: &Model) -> String {
         let keys: Vec<&Key> = model.keys.iter().map(|key| &self.keys[*key]).collect();
         let text = text_of(Some(model.serial), &keys);
-        let revoked: Vec<String> = model.revoked.iter().map(|key| format!("\"{}\"", self.prints[*key])).collect();
-        text.replacen("\n  ]\n}", &format!("\n  ],\n  \"revoked\": [{}]\n}}", revoked.join(", ")), 1)
+        let revoked: Vec<String> = model
+            .revoked
+            .iter()
+            .map(|key| format!("\"{}\"", self.prints[*key]))
+            .collect();
+        text.replacen(
+            "\n  ]\n}",
+            &format!("\n  ],\n  \"revoked\": [{}]\n}}", revoked.join(", ")),
+            1,
+        )
     }
 
     fn read(&self, text: &str) -> Model {
-        let read: serde_json::Value = serde_json::from_str(text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        let read: serde_json::Value =
+            serde_json::from_str(text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
         let list = |name: &str| read[name].as_array().cloned().unwrap_or_default();
         let by_line = |entry: &serde_json::Value| {
-            self.keys.iter().position(|key| entry["public_key"] == key.line.as_str()).unwrap()
+            self.keys
+                .iter()
+                .position(|key| entry["public_key"] == key.line.as_str())
+                .unwrap()
         };
-        let by_print =
-            |entry: &serde_json::Value| self.prints.iter().position(|print| entry == print.as_str()).unwrap();
+        let by_print = |entry: &serde_json::Value| {
+            self.prints
+                .iter()
+                .position(|print| entry == print.as_str())
+                .unwrap()
+        };
         Model {
             serial: read["serial"].as_u64().unwrap(),
             keys: list("keys").iter().map(by_line).collect(),
@@ -177,23 +206,38 @@ impl World {
     fn history(&self, object: &str) -> (Vec<String>, Vec<Model>) {
         let mut versions: Vec<(u64, String, Model)> = Vec::new();
         for id in self.moto.versions("keys", object) {
-            let text = self.moto.object("keys", &format!("{object}?versionId={id}"));
+            let text = self
+                .moto
+                .object("keys", &format!("{object}?versionId={id}"));
             let model = self.read(&text);
             assert_eq!(self.installed(&text), self.wanted(&model), "{text}");
             versions.push((model.serial, id, model));
         }
         versions.sort_by_key(|(serial, ..)| *serial);
-        versions.into_iter().map(|(_, id, model)| (id, model)).unzip()
+        versions
+            .into_iter()
+            .map(|(_, id, model)| (id, model))
+            .unzip()
     }
 
     /// What a node's plan installs.
     fn installed(&self, text: &str) -> BTreeSet<usize> {
         let document = document::parse(text.as_bytes(), &Rules::default()).unwrap();
-        let moment = Moment { now: Timestamp::now(), zone: TimeZone::UTC, standing: None };
+        let moment = Moment {
+            now: Timestamp::now(),
+            zone: TimeZone::UTC,
+            standing: None,
+        };
         let user = UserName::parse("jo").unwrap();
         let desired = desired(&[&document], &[], &[&user], &moment, ExpiryForm::Utc);
-        let prints: Vec<String> = desired.entries.iter().map(|entry| entry.key.fingerprint().to_string()).collect();
-        (0..self.keys.len()).filter(|at| prints.contains(&self.prints[*at])).collect()
+        let prints: Vec<String> = desired
+            .entries
+            .iter()
+            .map(|entry| entry.key.fingerprint().to_string())
+            .collect();
+        (0..self.keys.len())
+            .filter(|at| prints.contains(&self.prints[*at]))
+            .collect()
     }
 
     /// What it should be by the model.
@@ -204,26 +248,39 @@ impl World {
     fn sequence(&self, at: usize, count: &Count) {
         let object = format!("workers-{at:03}.json");
         let mut random = Random::of_sequence(at);
-        let mut past = vec![Model { serial: 1, keys: BTreeSet::from([0]), ..Model::default() }];
+        let mut past = vec![Model {
+            serial: 1,
+            keys: BTreeSet::from([0]),
+            ..Model::default()
+        }];
         while past.len() < PAST {
             let step = random.step(self.keys.len(), past.len());
             past.extend(past.last().unwrap().after(&step, &past));
         }
         for model in &past {
-            self.moto.put_object("keys", &object, self.text(model).as_bytes());
+            self.moto
+                .put_object("keys", &object, self.text(model).as_bytes());
         }
         let (mut ids, read) = self.history(&object);
         assert_eq!(read, past);
         for round in 0..ROUNDS[at % 2] {
-            let steps: Vec<Step> = (0..PUBLISHERS).map(|_| random.step(self.keys.len(), past.len())).collect();
+            let steps: Vec<Step> = (0..PUBLISHERS)
+                .map(|_| random.step(self.keys.len(), past.len()))
+                .collect();
             let mut won = self.at_once(&steps, &object, &ids, count);
             won.sort_by_key(|(serial, _)| *serial);
             let (now_ids, now) = self.history(&object);
             let place = format!("sequence {at}, round {round}");
-            assert_eq!(now.len(), past.len() + won.len(), "{place}: as many versions as publishers were told");
+            assert_eq!(
+                now.len(),
+                past.len() + won.len(),
+                "{place}: as many versions as publishers were told"
+            );
             for (serial, step) in won {
                 let before = past.last().unwrap().clone();
-                let wanted = before.after(&step, &past).unwrap_or_else(|| panic!("{place}: {step:?} of {before:?}"));
+                let wanted = before
+                    .after(&step, &past)
+                    .unwrap_or_else(|| panic!("{place}: {step:?} of {before:?}"));
                 assert_eq!(wanted.serial, serial, "{place}");
                 assert_eq!(now[past.len()], wanted, "{place}: {step:?} of {before:?}");
                 past.push(wanted);
@@ -236,14 +293,25 @@ impl World {
     }
 
     /// Takes steps at the same time; those that published, with their serials.
-    fn at_once(&self, steps: &[Step], object: &str, ids: &[String], count: &Count) -> Vec<(u64, Step)> {
-        let running: Vec<_> =
-            steps.iter().enumerate().map(|(at, step)| self.command(step, object, ids, at).spawn().unwrap()).collect();
+    fn at_once(
+        &self,
+        steps: &[Step],
+        object: &str,
+        ids: &[String],
+        count: &Count,
+    ) -> Vec<(u64, Step)> {
+        let running: Vec<_> = steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| self.command(step, object, ids, at).spawn().unwrap())
+            .collect();
         let mut won = Vec::new();
         for (step, run) in steps.iter().zip(running) {
             let output = run.wait_with_output().unwrap();
-            let (stdout, stderr) =
-                (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            let (stdout, stderr) = (
+                String::from_utf8(output.stdout).unwrap(),
+                String::from_utf8(output.stderr).unwrap(),
+            );
             let status = output.status.code();
             if stdout.contains("published workers/") {
                 assert_eq!(status, Some(0), "{step:?}: {stderr}");
@@ -261,8 +329,8 @@ impl World {
                 count.lost.fetch_add(1, Ordering::Relaxed);
             } else {
                 // Refused, or nothing to do: by one of the versions that it may have seen.
-                let refused =
-                    stderr.contains("is in `revoked`") || stdout.contains("this is what is published already");
+                let refused = stderr.contains("is in `revoked`")
+                    || stdout.contains("this is what is published already");
                 assert!(refused, "{step:?}: {status:?} {stdout} {stderr}");
             }
         }
@@ -273,13 +341,19 @@ impl World {
         let setup = Setup::new();
         let file = setup.path("keys").join(me());
         let account = format!("file = \"{}/%u\"", setup.path("keys").display());
-        let mut setup = setup.account(&me(), &account).tables("\n[policy]\nmin_keys = 0\n");
+        let mut setup = setup
+            .account(&me(), &account)
+            .tables("\n[policy]\nmin_keys = 0\n");
         setup.source = format!("s3://keys/{object}");
         setup.use_s3_at(&self.moto.endpoint());
         setup.run(["sync"]).succeeds();
         let installed = std::fs::read_to_string(file).unwrap_or_default();
         let there = (0..self.keys.len()).filter(|at| installed.contains(self.keys[*at].base64()));
-        assert_eq!(there.collect::<BTreeSet<_>>(), self.wanted(model), "{installed}");
+        assert_eq!(
+            there.collect::<BTreeSet<_>>(),
+            self.wanted(model),
+            "{installed}"
+        );
     }
 }
 
@@ -294,8 +368,17 @@ fn three_publishers_at_once_lose_nothing_unseen_and_nodes_install_what_the_model
     let desk = Desk::new(&moto.endpoint());
     let keys: Vec<Key> = (0..6).map(|at| Key::new(&format!("k{at}"))).collect();
     let prints = keys.iter().map(Key::fingerprint).collect();
-    let config = desk.file("config.toml", "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"jo\"\n");
-    let world = World { moto, desk, keys, prints, config };
+    let config = desk.file(
+        "config.toml",
+        "source = \"file:/k\"\n[policy]\nmin_keys = 0\n[[account]]\nuser = \"jo\"\n",
+    );
+    let world = World {
+        moto,
+        desk,
+        keys,
+        prints,
+        config,
+    };
     let (next, count, begun) = (AtomicUsize::new(0), Count::default(), Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -309,10 +392,14 @@ fn three_publishers_at_once_lose_nothing_unseen_and_nodes_install_what_the_model
             });
         }
     });
-    let [published, lost, same] = [count.published, count.lost, count.same].map(AtomicUsize::into_inner);
+    let [published, lost, same] =
+        [count.published, count.lost, count.same].map(AtomicUsize::into_inner);
     println!(
         "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found their own bytes, in {:?}",
         begun.elapsed()
     );
-    assert!(published > SEQUENCES && lost > SEQUENCES / 4, "{published} {lost}");
+    assert!(
+        published > SEQUENCES && lost > SEQUENCES / 4,
+        "{published} {lost}"
+    );
 }

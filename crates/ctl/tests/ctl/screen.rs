@@ -25,16 +25,35 @@ impl Terminal {
     /// Runs a command with its program, arguments and environment on a terminal of so many columns.
     pub(crate) fn run(command: &Command, columns: u16) -> Self {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words = words.map(|word| format!(" '{}'", word.to_str().unwrap().replace('\'', "'\\''")));
-        let line = format!("stty cols {columns} rows 24; exec{}", words.collect::<String>());
-        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        let words =
+            words.map(|word| format!(" '{}'", word.to_str().unwrap().replace('\'', "'\\''")));
+        let line = format!(
+            "stty cols {columns} rows 24; exec{}",
+            words.collect::<String>()
+        );
+        let set = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
         // Whoever runs the tests in the background may have them ignore Ctrl-C, and that is inherited.
         let mut script = Command::new("env");
         script
-            .args(["--default-signal=INT", "script", "--quiet", "--return", "--flush", "--command", &line, "/dev/null"])
+            .args([
+                "--default-signal=INT",
+                "script",
+                "--quiet",
+                "--return",
+                "--flush",
+                "--command",
+                &line,
+                "/dev/null",
+            ])
             .env_clear()
             .envs(set);
-        script.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        script
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
         let mut child = script.spawn().expect("script of util-linux runs");
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut screen, seen) = (child.stdout.take().unwrap(), Arc::clone(&shown));
@@ -44,7 +63,11 @@ impl Terminal {
                 seen.lock().unwrap().extend_from_slice(&bytes[..length]);
             }
         });
-        Self { keyboard: child.stdin.take(), child, shown }
+        Self {
+            keyboard: child.stdin.take(),
+            child,
+            shown,
+        }
     }
 
     /// All that was ever shown, as it came.
@@ -56,7 +79,11 @@ impl Terminal {
     pub(crate) fn shows(&self, words: &str) {
         let begun = Instant::now();
         while !self.shown().contains(words) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "never {words:?}, but {:?}", self.shown());
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "never {words:?}, but {:?}",
+                self.shown()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }

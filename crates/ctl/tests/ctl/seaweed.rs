@@ -46,7 +46,8 @@ impl Store {
 
     /// The stored versions, the newest first.
     fn versions(&self) -> Vec<Value> {
-        let shown: Value = serde_json::from_str(&self.good(&["history", TARGET, "--json"])).unwrap();
+        let shown: Value =
+            serde_json::from_str(&self.good(&["history", TARGET, "--json"])).unwrap();
         shown["versions"].as_array().unwrap().clone()
     }
 }
@@ -58,12 +59,22 @@ fn next_second() {
 
 #[test]
 fn another_s3_that_checks_signatures_takes_every_command_and_keeps_every_version() {
-    let Some(store) = Store::versioned() else { return };
+    let Some(store) = Store::versioned() else {
+        return;
+    };
     let [kept, one, two, three] = ["kept", "one", "two", "three"].map(Key::new);
-    assert!(store.publish(&document(None, &[&kept, &one])).contains("published workers/1 at"));
+    assert!(
+        store
+            .publish(&document(None, &[&kept, &one]))
+            .contains("published workers/1 at")
+    );
     next_second();
     let told = store.good(&["grant", TARGET, &two.line, "--accounts", "jo"]);
-    assert!(told.contains(&format!("+ {}", two.fingerprint())) && told.contains("published workers/2 at"), "{told}");
+    assert!(
+        told.contains(&format!("+ {}", two.fingerprint()))
+            && told.contains("published workers/2 at"),
+        "{told}"
+    );
     next_second();
     let told = store.good(&["revoke", TARGET, &one.fingerprint()]);
     assert!(told.contains("published workers/3 at"), "{told}");
@@ -73,19 +84,40 @@ fn another_s3_that_checks_signatures_takes_every_command_and_keeps_every_version
     let started: Vec<_> = ["a", "b"]
         .map(|name| {
             let mut command = clean_ctl();
-            command.envs(store.0.stand_in()).args(["grant", TARGET, &Key::new(name).line]);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            command
+                .envs(store.0.stand_in())
+                .args(["grant", TARGET, &Key::new(name).line]);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
         })
         .into();
     let before = store.versions().len();
     let mut ended: Vec<(Option<i32>, String)> = started
         .into_iter()
         .map(|child| child.wait_with_output().unwrap())
-        .map(|output| (output.status.code(), String::from_utf8(output.stderr).unwrap()))
+        .map(|output| {
+            (
+                output.status.code(),
+                String::from_utf8(output.stderr).unwrap(),
+            )
+        })
         .collect();
     ended.sort();
-    let written = ended.iter().filter(|(status, _)| *status == Some(0)).count();
-    assert!(written >= 1 && ended.iter().all(|(status, _)| matches!(status, Some(0 | 1))), "{ended:?}");
+    let written = ended
+        .iter()
+        .filter(|(status, _)| *status == Some(0))
+        .count();
+    assert!(
+        written >= 1
+            && ended
+                .iter()
+                .all(|(status, _)| matches!(status, Some(0 | 1))),
+        "{ended:?}"
+    );
     for (_, said) in ended.iter().filter(|(status, _)| *status == Some(1)) {
         assert!(said.contains("somebody else published meanwhile"), "{said}");
     }
@@ -93,14 +125,30 @@ fn another_s3_that_checks_signatures_takes_every_command_and_keeps_every_version
 
     let versions = store.versions();
     assert_eq!(versions.len(), 3 + written, "{versions:?}");
-    let serials: Vec<_> = versions.iter().map(|version| version["serial"].as_u64().unwrap()).collect();
+    let serials: Vec<_> = versions
+        .iter()
+        .map(|version| version["serial"].as_u64().unwrap())
+        .collect();
     assert_eq!(serials, (1..=serials[0]).rev().collect::<Vec<_>>());
     let named = |serial: u64| versions[versions.len() - usize::try_from(serial).unwrap()].clone();
-    let pinned = |serial: u64| format!("{TARGET}?version_id={}", named(serial)["stored_version"].as_str().unwrap());
+    let pinned = |serial: u64| {
+        format!(
+            "{TARGET}?version_id={}",
+            named(serial)["stored_version"].as_str().unwrap()
+        )
+    };
     let shown = store.good(&["show", &pinned(2)]);
-    assert!(shown.contains(": workers/2\n") && shown.contains(&one.fingerprint()) && shown.contains("jo"), "{shown}");
+    assert!(
+        shown.contains(": workers/2\n")
+            && shown.contains(&one.fingerprint())
+            && shown.contains("jo"),
+        "{shown}"
+    );
     let differs = store.run(&["diff", &pinned(1), &pinned(2)]);
-    assert!(differs.status == 3 && differs.stdout.contains(&format!("+ {}", two.fingerprint())), "{differs:?}");
+    assert!(
+        differs.status == 3 && differs.stdout.contains(&format!("+ {}", two.fingerprint())),
+        "{differs:?}"
+    );
     let at = named(2)["published"].as_str().unwrap().to_owned();
     let then = store.good(&["show", TARGET, "--at", &at]);
     assert!(then.contains(": workers/2\n"), "{then}");
@@ -113,10 +161,20 @@ fn another_s3_that_checks_signatures_takes_every_command_and_keeps_every_version
     store.good(&["rollback", TARGET, "--to", &first, "--yes"]);
     let published = store.raw();
     let keys: Value = serde_json::from_str(&published).unwrap();
-    assert_eq!(keys["keys"], json!([{"public_key": kept.line}]), "{published}");
+    assert_eq!(
+        keys["keys"],
+        json!([{"public_key": kept.line}]),
+        "{published}"
+    );
     assert_eq!(keys["revoked"], json!([one.fingerprint()]), "{published}");
-    store.0.put_object("keys", "prod/workers.json", &document(Some(30), &[&three]));
-    assert!(store.good(&["grant", TARGET, &two.line]).contains("published workers/31 at"));
+    store
+        .0
+        .put_object("keys", "prod/workers.json", &document(Some(30), &[&three]));
+    assert!(
+        store
+            .good(&["grant", TARGET, &two.line])
+            .contains("published workers/31 at")
+    );
 
     next_second();
     store.0.delete_object("keys", "prod/workers.json");
@@ -126,10 +184,18 @@ fn another_s3_that_checks_signatures_takes_every_command_and_keeps_every_version
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, document(None, &[&three])).unwrap();
     let file = file.path().to_str().unwrap();
-    store
-        .run(&["publish", file, TARGET])
-        .fails(1, &[&["it was deleted there", "the serial 31"], &["nothing was written", "--yes"]]);
-    assert!(store.good(&["publish", file, TARGET, "--yes"]).contains("published workers/32 at"));
+    store.run(&["publish", file, TARGET]).fails(
+        1,
+        &[
+            &["it was deleted there", "the serial 31"],
+            &["nothing was written", "--yes"],
+        ],
+    );
+    assert!(
+        store
+            .good(&["publish", file, TARGET, "--yes"])
+            .contains("published workers/32 at")
+    );
 }
 
 #[test]
@@ -139,11 +205,21 @@ fn another_s3_without_versions_says_so_and_a_wrong_key_is_refused() {
     store.publish(&document(None, &[&one]));
     store.good(&["grant", TARGET, &two.line]);
     let history = store.good(&["history", TARGET]);
-    assert!(history.contains("workers/2") && history.contains("the bucket keeps no versions"), "{history}");
+    assert!(
+        history.contains("workers/2") && history.contains("the bucket keeps no versions"),
+        "{history}"
+    );
     let before = store.raw();
-    for arguments in [&["show", TARGET][..], &["history", TARGET], &["revoke", TARGET, &two.fingerprint()]] {
+    for arguments in [
+        &["show", TARGET][..],
+        &["history", TARGET],
+        &["revoke", TARGET, &two.fingerprint()],
+    ] {
         let mut stranger = clean_ctl();
-        stranger.envs(store.0.stand_in()).env("AWS_SECRET_ACCESS_KEY", "another").args(arguments);
+        stranger
+            .envs(store.0.stand_in())
+            .env("AWS_SECRET_ACCESS_KEY", "another")
+            .args(arguments);
         outcome_of(&mut stranger).fails(77, &[&["SignatureDoesNotMatch"]]);
     }
     assert_eq!(store.raw(), before);

@@ -40,25 +40,46 @@ fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
     let history = run(&stub, &["history", SECRET, "--limit", "1"]);
     history.succeeds();
     let lines: Vec<&str> = history.stdout.lines().collect();
-    assert!(lines.len() == 3 && lines[1].starts_with("v101"), "{history:?}");
+    assert!(
+        lines.len() == 3 && lines[1].starts_with("v101"),
+        "{history:?}"
+    );
     assert_eq!(lines[2], "there are older versions; --limit shows more");
     let asked = stub.requests();
-    assert!(asked[0].body.contains("\"IncludeDeprecated\":true"), "{}", asked[0].body);
-    assert!(asked[1].body.contains("\"NextToken\":\"more\""), "{}", asked[1].body);
-    assert!(asked[2..].iter().all(|call| call.body.contains("v10")), "the newest alone are read: {asked:?}");
+    assert!(
+        asked[0].body.contains("\"IncludeDeprecated\":true"),
+        "{}",
+        asked[0].body
+    );
+    assert!(
+        asked[1].body.contains("\"NextToken\":\"more\""),
+        "{}",
+        asked[1].body
+    );
+    assert!(
+        asked[2..].iter().all(|call| call.body.contains("v10")),
+        "the newest alone are read: {asked:?}"
+    );
     // By their ids, whatever labels move meanwhile.
-    assert!(asked[2..].iter().all(|call| !call.body.contains("VersionStage")), "{asked:?}");
+    assert!(
+        asked[2..]
+            .iter()
+            .all(|call| !call.body.contains("VersionStage")),
+        "{asked:?}"
+    );
 }
 
 fn list_of_objects(next: &str) -> Answer {
     let version = "<Version><Key>workers.json</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest>\
                    <LastModified>2026-01-01T00:00:00Z</LastModified></Version>";
-    let body = format!("<?xml version=\"1.0\"?><ListVersionsResult>{version}{next}</ListVersionsResult>");
+    let body =
+        format!("<?xml version=\"1.0\"?><ListVersionsResult>{version}{next}</ListVersionsResult>");
     Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
 }
 
 #[test]
-fn an_objects_own_versions_and_delete_markers_are_listed_over_all_pages_and_no_further_than_asked_for() {
+fn an_objects_own_versions_and_delete_markers_are_listed_over_all_pages_and_no_further_than_asked_for()
+ {
     let entry = |kind: &str, key: &str, at: u32, latest: bool| {
         format!(
             "<{kind}><Key>{key}</Key><VersionId>v{at}</VersionId><IsLatest>{latest}</IsLatest>\
@@ -74,34 +95,62 @@ fn an_objects_own_versions_and_delete_markers_are_listed_over_all_pages_and_no_f
                  <NextVersionIdMarker>v{at}</NextVersionIdMarker>"
             )
         });
-        let body = format!("<?xml version=\"1.0\"?><ListVersionsResult>{entries}{next}</ListVersionsResult>");
+        let body = format!(
+            "<?xml version=\"1.0\"?><ListVersionsResult>{entries}{next}</ListVersionsResult>"
+        );
         Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
     };
     let versions = |from: u32, to: u32| -> String {
-        (to..from).rev().map(|at| entry("Version", "workers.json", at, at == 2_499)).collect()
+        (to..from)
+            .rev()
+            .map(|at| entry("Version", "workers.json", at, at == 2_499))
+            .collect()
     };
     let text = document(Some(7), &[&Key::new("k")]);
     let first = || page(&versions(2_500, 1_500), Some(1_500));
-    let second = || page(&(versions(1_500, 501) + &entry("DeleteMarker", "workers.json", 500, false)), Some(500));
-    let third = || page(&(versions(500, 0) + &entry("Version", "workers.json.old", 9, true)), None);
+    let second = || {
+        page(
+            &(versions(1_500, 501) + &entry("DeleteMarker", "workers.json", 500, false)),
+            Some(500),
+        )
+    };
+    let third = || {
+        page(
+            &(versions(500, 0) + &entry("Version", "workers.json.old", 9, true)),
+            None,
+        )
+    };
 
     let stub = Stub::start([first(), second(), third(), object("e", &text)]);
     let history = run(&stub, &["history", OBJECT, "--limit", "60000", "--json"]);
     let shown: serde_json::Value = serde_json::from_str(&history.stdout).unwrap();
     let listed = shown["versions"].as_array().unwrap();
     assert_eq!((listed.len(), &shown["complete"]), (2_500, &json!(true)));
-    assert_eq!((&listed[1_999]["state"], &listed[1_999]["stored_version"]), (&json!("deleted"), &json!("v500")));
+    assert_eq!(
+        (&listed[1_999]["state"], &listed[1_999]["stored_version"]),
+        (&json!("deleted"), &json!("v500"))
+    );
     let asked = stub.requests();
-    assert!(asked[1].target.contains("key-marker=workers.json") && asked[1].target.contains("version-id-marker=v1500"));
-    assert!(asked[2].target.contains("version-id-marker=v500") && asked[3].target.contains("versionId="));
+    assert!(
+        asked[1].target.contains("key-marker=workers.json")
+            && asked[1].target.contains("version-id-marker=v1500")
+    );
+    assert!(
+        asked[2].target.contains("version-id-marker=v500")
+            && asked[3].target.contains("versionId=")
+    );
 
     // The one of that time is on the second page: the third is not asked for.
     let stub = Stub::start([first(), second(), object("e", &text)]);
     let then = run(&stub, &["show", OBJECT, "--at", "2026-01-01T00:16:45.5Z"]);
-    assert!(then.status == 0 && then.stdout.contains("version   v1005"), "{then:?}");
+    assert!(
+        then.status == 0 && then.stdout.contains("version   v1005"),
+        "{then:?}"
+    );
     assert_eq!(stub.requests().len(), 3);
     let stub = Stub::start([first(), second(), third()]);
-    run(&stub, &["show", OBJECT, "--at", "2026-01-01T00:08:20Z"]).fails(1, &[&["nothing was published there at"]]);
+    run(&stub, &["show", OBJECT, "--at", "2026-01-01T00:08:20Z"])
+        .fails(1, &[&["nothing was published there at"]]);
 }
 
 #[test]
@@ -110,12 +159,23 @@ fn a_list_whose_pages_go_round_in_a_circle_is_not_taken_for_the_whole() {
                 <NextVersionIdMarker>v1</NextVersionIdMarker>";
     for (source, page) in [
         (OBJECT, list_of_objects(next)),
-        (SECRET, Answer::json(&json!({"Versions": [], "NextToken": "again"}).to_string())),
-        ("ssm:/prod/keys", Answer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string())),
+        (
+            SECRET,
+            Answer::json(&json!({"Versions": [], "NextToken": "again"}).to_string()),
+        ),
+        (
+            "ssm:/prod/keys",
+            Answer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string()),
+        ),
     ] {
         let stub = Stub::start([page]);
-        run(&stub, &["history", source]).fails(1, &[&[source, "has no last page", "check the endpoint"]]);
-        assert_eq!(stub.requests().len(), 2, "the same page is not asked for for ever");
+        run(&stub, &["history", source])
+            .fails(1, &[&[source, "has no last page", "check the endpoint"]]);
+        assert_eq!(
+            stub.requests().len(),
+            2,
+            "the same page is not asked for for ever"
+        );
     }
 }
 
@@ -124,7 +184,11 @@ fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hi
     let key = Key::new("k");
     let stub = Stub::start([denied()]);
     run(&stub, &["history", OBJECT]).fails(77, &[&["s3:ListBucketVersions", "arn:aws:s3:::keys"]]);
-    let stub = Stub::start([Answer::json_error("400 Bad Request", "AccessDeniedException", "no")]);
+    let stub = Stub::start([Answer::json_error(
+        "400 Bad Request",
+        "AccessDeniedException",
+        "no",
+    )]);
     run(&stub, &["history", "ssm:/prod/keys"]).fails(77, &[&["ssm:GetParameterHistory"]]);
     let list = json!({"Versions": [
         {"VersionId": "now", "CreatedDate": 1_700_000_001, "VersionStages": ["AWSCURRENT"]},
@@ -134,11 +198,21 @@ fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hi
     let stub = Stub::start([Answer::json(&list.to_string()), gone(), gone()]);
     let history = run(&stub, &["history", SECRET]);
     history.succeeds();
-    assert_eq!(history.stdout.matches("no document: ").count(), 2, "{history:?}");
+    assert_eq!(
+        history.stdout.matches("no document: ").count(),
+        2,
+        "{history:?}"
+    );
     // The same at a time: that one version was wanted.
-    let stub = Stub::start([Answer::json(&list.to_string()), value("now", &document(Some(8), &[&key]))]);
+    let stub = Stub::start([
+        Answer::json(&list.to_string()),
+        value("now", &document(Some(8), &[&key])),
+    ]);
     let shown = run(&stub, &["show", SECRET, "--at", "2024-01-01T00:00:00Z"]);
-    assert!(shown.status == 0 && shown.stdout.contains("workers/8"), "{shown:?}");
+    assert!(
+        shown.status == 0 && shown.stdout.contains("workers/8"),
+        "{shown:?}"
+    );
 }
 
 #[test]
@@ -150,26 +224,42 @@ fn where_the_versions_in_between_cannot_be_listed_a_rollback_asks() {
     back.fails(
         1,
         &[
-            &["warning: the versions since then cannot be read", "s3:ListBucketVersions"],
+            &[
+                "warning: the versions since then cannot be read",
+                "s3:ListBucketVersions",
+            ],
             &["nothing was written", "--yes"],
         ],
     );
-    assert!(stub.requests().iter().all(|call| call.method == "GET"), "nothing was written");
+    assert!(
+        stub.requests().iter().all(|call| call.method == "GET"),
+        "nothing was written"
+    );
 }
 
 #[test]
 fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
     let (one, two) = (Key::new("one"), Key::new("two"));
     let (seen, now) = (document(Some(7), &[&one]), document(Some(8), &[&two]));
-    for arguments in [&["grant", OBJECT, &two.line][..], &["revoke", OBJECT, &one.fingerprint(), "--yes"]] {
+    for arguments in [
+        &["grant", OBJECT, &two.line][..],
+        &["revoke", OBJECT, &one.fingerprint(), "--yes"],
+    ] {
         let failed = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
         let stub = Stub::start([object("seen", &seen), failed, object("now", &now)]);
         let lost = run(&stub, arguments);
         assert_eq!(lost.status, 1, "{lost:?}");
         let told = "somebody else published meanwhile (now serial 8, version now); nothing was overwritten";
         assert!(lost.stderr.contains(told), "{lost:?}");
-        let put = stub.requests().into_iter().find(|call| call.method == "PUT").unwrap();
+        let put = stub
+            .requests()
+            .into_iter()
+            .find(|call| call.method == "PUT")
+            .unwrap();
         assert_eq!(put.header("if-match"), Some("\"seen\""));
-        assert!(put.header("x-amz-checksum-sha256").is_some(), "Object Lock asks for one: {put:?}");
+        assert!(
+            put.header("x-amz-checksum-sha256").is_some(),
+            "Object Lock asks for one: {put:?}"
+        );
     }
 }

@@ -10,7 +10,10 @@ use authkeys_testing::{Key, KeyType, Run, clean_ctl, outcome_of};
 use tempfile::TempDir;
 
 fn document(key: &Key, serial: u64) -> String {
-    format!("{{\n  \"version\": 1,\n  \"serial\": {serial},\n  \"keys\": [{{\"public_key\": \"{}\"}}]\n}}\n", key.line)
+    format!(
+        "{{\n  \"version\": 1,\n  \"serial\": {serial},\n  \"keys\": [{{\"public_key\": \"{}\"}}]\n}}\n",
+        key.line
+    )
 }
 
 fn written(text: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
@@ -27,7 +30,11 @@ fn sign(key: &Path, document: &Path) -> Run {
 /// As docs/operate.md shows how to do it by hand.
 fn by_hand(key: &Path, path: &Path) -> String {
     let mut keygen = Command::new("ssh-keygen");
-    keygen.args(["-q", "-Y", "sign", "-n", "authkeysd", "-f"]).arg(key).arg(path).stdin(Stdio::null());
+    keygen
+        .args(["-q", "-Y", "sign", "-n", "authkeysd", "-f"])
+        .arg(key)
+        .arg(path)
+        .stdin(Stdio::null());
     assert!(keygen.status().unwrap().success());
     let signature = path.with_extension("json.sig");
     let both = fs::read_to_string(path).unwrap() + &fs::read_to_string(&signature).unwrap();
@@ -39,13 +46,30 @@ fn by_hand(key: &Path, path: &Path) -> String {
 fn stock_verdict(signed: &str, key: &Key) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let at = signed.find("-----BEGIN SSH SIGNATURE-----").unwrap();
-    let (allowed, signature) = (directory.path().join("allowed"), directory.path().join("sig"));
+    let (allowed, signature) = (
+        directory.path().join("allowed"),
+        directory.path().join("sig"),
+    );
     fs::write(&allowed, format!("ops@acme {}\n", key.bare())).unwrap();
     fs::write(&signature, &signed.as_bytes()[at..]).unwrap();
     let mut verify = Command::new("ssh-keygen");
-    verify.args(["-Y", "verify", "-n", "authkeysd", "-I", "ops@acme", "-f"]).arg(&allowed).arg("-s").arg(&signature);
-    let mut child = verify.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&signed.as_bytes()[..at]).unwrap();
+    verify
+        .args(["-Y", "verify", "-n", "authkeysd", "-I", "ops@acme", "-f"])
+        .arg(&allowed)
+        .arg("-s")
+        .arg(&signature);
+    let mut child = verify
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(&signed.as_bytes()[..at])
+        .unwrap();
     child.wait().unwrap().success()
 }
 
@@ -55,7 +79,11 @@ fn a_signed_document_is_what_ssh_keygen_and_cat_make_of_it() {
     let (_directory, path) = written(document(&Key::new("k"), 17));
     let run = sign(&signer.private(), &path);
     run.succeeds();
-    assert_eq!(run.stdout, by_hand(&signer.private(), &path), "Ed25519 signs alike each time");
+    assert_eq!(
+        run.stdout,
+        by_hand(&signer.private(), &path),
+        "Ed25519 signs alike each time"
+    );
     assert!(stock_verdict(&run.stdout, &signer));
 
     // A signature that is there already is replaced, not signed over.
@@ -83,14 +111,28 @@ fn the_output_goes_where_it_is_asked_for_whole_or_not_at_all() {
     let (directory, path) = written(document(&Key::new("k"), 17));
     let signed = sign(&signer.private(), &path).stdout;
     let to = |output: &Path| {
-        outcome_of(clean_ctl().args(["sign", "--key"]).arg(signer.private()).arg(&path).arg("-o").arg(output))
+        outcome_of(
+            clean_ctl()
+                .args(["sign", "--key"])
+                .arg(signer.private())
+                .arg(&path)
+                .arg("-o")
+                .arg(output),
+        )
     };
     let output = directory.path().join("signed.json");
     let run = to(&output);
     run.succeeds();
-    assert_eq!((run.stdout.as_str(), fs::read_to_string(&output).unwrap()), ("", signed.clone()));
+    assert_eq!(
+        (run.stdout.as_str(), fs::read_to_string(&output).unwrap()),
+        ("", signed.clone())
+    );
     let mode = fs::metadata(&output).unwrap().mode() & 0o777;
-    assert_eq!(mode & 0o600, 0o600, "by the umask, as any program's output: {mode:o}");
+    assert_eq!(
+        mode & 0o600,
+        0o600,
+        "by the umask, as any program's output: {mode:o}"
+    );
 
     let link = directory.path().join("link.json");
     std::os::unix::fs::symlink("signed.json", &link).unwrap();
@@ -102,7 +144,11 @@ fn the_output_goes_where_it_is_asked_for_whole_or_not_at_all() {
     assert_eq!(fs::read_to_string(&path).unwrap(), signed);
     to(Path::new("/dev/null")).fails(1, &[&["/dev/null", "not a regular file"]]);
     to(Path::new("/nonexistent/signed")).fails(1, &[&["cannot write /nonexistent/signed"]]);
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "nothing is left behind");
+    assert_eq!(
+        fs::read_dir(directory.path()).unwrap().count(),
+        3,
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -111,7 +157,10 @@ fn a_document_on_standard_input_is_signed_too() {
     let text = document(&Key::new("k"), 17);
     let (_directory, path) = written(&text);
     let run = outcome_of(
-        clean_ctl().args(["sign", "-", "--key"]).arg(signer.private()).stdin(fs::File::open(&path).unwrap()),
+        clean_ctl()
+            .args(["sign", "-", "--key"])
+            .arg(signer.private())
+            .stdin(fs::File::open(&path).unwrap()),
     );
     run.succeeds();
     assert_eq!(run.stdout, by_hand(&signer.private(), &path));
@@ -128,21 +177,46 @@ fn what_nodes_would_refuse_is_not_signed() {
     };
     refused(
         "{\"version\": 1, \"serial\": 1, \"keys\": []}\n",
-        &[&["0 keys in force"], &["is not signed: nodes would refuse it"]],
+        &[
+            &["0 keys in force"],
+            &["is not signed: nodes would refuse it"],
+        ],
     );
-    refused("{\"version\": 1, \"serial\": 1, \"kyes\": []}\n", &[&["kyes"], &["is not signed"]]);
-    refused(&fs::read_to_string(key.private()).unwrap(), &[&["private key"], &["is not signed"]]);
-    refused(document(&key, 1).trim_end(), &[&["does not end in a line feed"]]);
-    refused(&format!("{}\n", key.line), &[&["only JSON documents can be signed"]]);
-    refused(&format!("{{\"PublicKey\": \"{}\"}}\n", key.line), &[&["only JSON documents can be signed"]]);
+    refused(
+        "{\"version\": 1, \"serial\": 1, \"kyes\": []}\n",
+        &[&["kyes"], &["is not signed"]],
+    );
+    refused(
+        &fs::read_to_string(key.private()).unwrap(),
+        &[&["private key"], &["is not signed"]],
+    );
+    refused(
+        document(&key, 1).trim_end(),
+        &[&["does not end in a line feed"]],
+    );
+    refused(
+        &format!("{}\n", key.line),
+        &[&["only JSON documents can be signed"]],
+    );
+    refused(
+        &format!("{{\"PublicKey\": \"{}\"}}\n", key.line),
+        &[&["only JSON documents can be signed"]],
+    );
     let without = document(&key, 1).replace("\"serial\": 1,", "");
-    refused(&without, &[&["warning", "no serial"], &["it has no serial", "add `\"serial\": 1`"]]);
+    refused(
+        &without,
+        &[
+            &["warning", "no serial"],
+            &["it has no serial", "add `\"serial\": 1`"],
+        ],
+    );
 }
 
 #[test]
 fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     let (_directory, path) = written(document(&Key::new("k"), 17));
-    sign(Path::new("/nonexistent/key"), &path).fails(1, &[&["cannot read the key /nonexistent/key", "ssh-agent"]]);
+    sign(Path::new("/nonexistent/key"), &path)
+        .fails(1, &[&["cannot read the key /nonexistent/key", "ssh-agent"]]);
     sign(&path, &path).fails(1, &[&["keys.json", "ssh-keygen did not sign"]]);
 
     let open = Key::new("open");
@@ -150,7 +224,10 @@ fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     sign(&open.private(), &path).fails(1, &[&["ssh-keygen did not sign", "Permissions 0644"]]);
 
     let locked = Key::new("locked");
-    let lock = Command::new("ssh-keygen").args(["-q", "-p", "-N", "secret", "-f"]).arg(locked.private()).status();
+    let lock = Command::new("ssh-keygen")
+        .args(["-q", "-p", "-N", "secret", "-f"])
+        .arg(locked.private())
+        .status();
     assert!(lock.unwrap().success());
     // Without a terminal there is nobody to ask.
     let mut command = Command::new("setsid");
@@ -164,6 +241,10 @@ fn a_key_that_cannot_sign_is_named_and_nothing_waits() {
     run.fails(1, &[&["has a passphrase", "ssh-add"]]);
 
     let mut command = clean_ctl();
-    command.args(["sign", "--key"]).arg(open.private()).arg(&path).env("PATH", "/nonexistent");
+    command
+        .args(["sign", "--key"])
+        .arg(open.private())
+        .arg(&path)
+        .env("PATH", "/nonexistent");
     outcome_of(&mut command).fails(1, &[&["cannot run ssh-keygen", "OpenSSH client"]]);
 }

@@ -34,24 +34,40 @@ pub(in crate::command::check) struct Candidate {
 }
 
 /// The keys on the lines of a file; certificate authorities let other keys in and are left out.
-pub(in crate::command::check) fn candidates(file: &[u8], now: Timestamp, zone: &TimeZone) -> Vec<Candidate> {
+pub(in crate::command::check) fn candidates(
+    file: &[u8],
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Vec<Candidate> {
     let mut found = Vec::new();
     for line in file.split(|byte| *byte == b'\n') {
-        let Some(identified) = identify(line) else { continue };
+        let Some(identified) = identify(line) else {
+            continue;
+        };
         // The comment may be in any encoding.
         let options = granted(String::from_utf8_lossy(line).as_bytes()).map(|(_, options)| options);
-        if options.as_ref().is_some_and(|options| options.has("cert-authority")) {
+        if options
+            .as_ref()
+            .is_some_and(|options| options.has("cert-authority"))
+        {
             continue;
         }
         let forced = options.as_ref().map(|options| options.has("command"));
         let ignored = match options {
             None => Some("sshd does not understand their lines"),
             Some(mut options) => {
-                let over = options.take_expiries().iter().any(|expiry| is_over(expiry, now, zone));
+                let over = options
+                    .take_expiries()
+                    .iter()
+                    .any(|expiry| is_over(expiry, now, zone));
                 over.then_some("their expiry-time has passed")
             }
         };
-        found.push(Candidate { forced, ignored, ..Candidate::new(&identified.key) });
+        found.push(Candidate {
+            forced,
+            ignored,
+            ..Candidate::new(&identified.key)
+        });
     }
     found
 }
@@ -70,14 +86,28 @@ pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<Candidate> 
 
 impl Candidate {
     fn new(key: &KeyBlob) -> Self {
-        let (fingerprint, kind, rsa_bits) = (key.fingerprint(), key.kind().to_owned(), key.rsa_bits());
-        Self { fingerprint, kind, rsa_bits, forced: None, ignored: None }
+        let (fingerprint, kind, rsa_bits) =
+            (key.fingerprint(), key.kind().to_owned(), key.rsa_bits());
+        Self {
+            fingerprint,
+            kind,
+            rsa_bits,
+            forced: None,
+            ignored: None,
+        }
     }
 }
 
 fn is_over(expiry: &Expiry, now: Timestamp, zone: &TimeZone) -> bool {
-    let (zone, slack) = if expiry.utc { (TimeZone::UTC, SignedDuration::ZERO) } else { (zone.clone(), ZONE_SLACK) };
-    expiry.time.to_zoned(zone).is_ok_and(|until| now.duration_since(until.timestamp()) > slack)
+    let (zone, slack) = if expiry.utc {
+        (TimeZone::UTC, SignedDuration::ZERO)
+    } else {
+        (zone.clone(), ZONE_SLACK)
+    };
+    expiry
+        .time
+        .to_zoned(zone)
+        .is_ok_and(|until| now.duration_since(until.timestamp()) > slack)
 }
 
 /// What shuts keys out: a failure when none is left, else a warning.
@@ -98,13 +128,21 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -
         }
     }
     for (why, keys) in doubtful {
-        bars.push(Bar::warning(format!("{} may not log in: {why}", named(&keys))));
+        bars.push(Bar::warning(format!(
+            "{} may not log in: {why}",
+            named(&keys)
+        )));
     }
     let usable = keys.len() - refused.values().map(Vec::len).sum::<usize>();
-    let level = if usable == 0 { Level::Failed } else { Level::Warning };
-    bars.extend(
-        refused.into_iter().map(|(why, keys)| Bar { level, text: format!("{} cannot log in: {why}", named(&keys)) }),
-    );
+    let level = if usable == 0 {
+        Level::Failed
+    } else {
+        Level::Warning
+    };
+    bars.extend(refused.into_iter().map(|(why, keys)| Bar {
+        level,
+        text: format!("{} cannot log in: {why}", named(&keys)),
+    }));
     // Without any key yet, it is not known how many there will be.
     let usable = if keys.is_empty() { usize::MAX } else { usable };
     bars.extend(methods_bar(settings, usable));
@@ -112,9 +150,17 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -
 }
 
 fn named(keys: &[&Candidate]) -> String {
-    let shown: Vec<String> = keys.iter().take(SHOWN).map(|key| format!("{} ({})", key.fingerprint, key.kind)).collect();
+    let shown: Vec<String> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("{} ({})", key.fingerprint, key.kind))
+        .collect();
     let more = keys.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     shown.join(", ") + &more
 }
 
@@ -127,19 +173,31 @@ enum Verdict {
     Refused(String),
 }
 
-fn verdict(account: &Account, settings: &Settings, revoked: &RevokedKeys, key: &Candidate) -> Verdict {
+fn verdict(
+    account: &Account,
+    settings: &Settings,
+    revoked: &RevokedKeys,
+    key: &Candidate,
+) -> Verdict {
     if let Some(ignored) = key.ignored {
         return Verdict::Refused(ignored.to_owned());
     }
     if let Some(file) = revoked.file_with(&key.fingerprint) {
         return Verdict::Refused(format!("sshd's RevokedKeys {file} has it"));
     }
-    let least = ["requiredrsasize", "rsaminsize"].iter().find_map(|keyword| settings.value(keyword)?.parse().ok());
+    let least = ["requiredrsasize", "rsaminsize"]
+        .iter()
+        .find_map(|keyword| settings.value(keyword)?.parse().ok());
     let least = least.unwrap_or(MIN_RSA_BITS).max(MIN_RSA_BITS);
     if let Some(bits) = key.rsa_bits.filter(|bits| *bits < least) {
-        return Verdict::Refused(format!("it has {bits} bits and sshd asks for {least} (RequiredRSASize)"));
+        return Verdict::Refused(format!(
+            "it has {bits} bits and sshd asks for {least} (RequiredRSASize)"
+        ));
     }
-    if account.uid == 0 && settings.is("permitrootlogin", "forced-commands-only") && key.forced == Some(false) {
+    if account.uid == 0
+        && settings.is("permitrootlogin", "forced-commands-only")
+        && key.forced == Some(false)
+    {
         let why = "sshd has PermitRootLogin forced-commands-only, and the line has no command=";
         return Verdict::Refused(why.to_owned());
     }
@@ -158,48 +216,74 @@ fn algorithm(settings: &Settings, kind: &str) -> Verdict {
     let algorithms = match kind {
         "ssh-rsa" if modern.is_none() => &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"][..],
         "ssh-rsa" => &["rsa-sha2-512", "rsa-sha2-256"],
-        "sk-ecdsa-sha2-nistp256@openssh.com" => {
-            &["sk-ecdsa-sha2-nistp256@openssh.com", "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"]
-        }
+        "sk-ecdsa-sha2-nistp256@openssh.com" => &[
+            "sk-ecdsa-sha2-nistp256@openssh.com",
+            "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+        ],
         other => &[other],
     };
     let wanted = algorithms.first().copied().unwrap_or(kind);
     let lacks = format!("sshd's {keyword} does not have {wanted}");
-    match algorithms.iter().find(|algorithm| in_list(algorithm, accepted)) {
+    match algorithms
+        .iter()
+        .find(|algorithm| in_list(algorithm, accepted))
+    {
         Some(first) if *first == wanted || kind != "ssh-rsa" => Verdict::Accepted,
         // Clients choose among what sshd can do, not what it accepts.
-        Some(_) => Verdict::Doubtful(format!("{lacks}, with which OpenSSH's clients sign: add it")),
+        Some(_) => Verdict::Doubtful(format!(
+            "{lacks}, with which OpenSSH's clients sign: add it"
+        )),
         None => Verdict::Refused(format!("{lacks}: add it, or publish a key of another type")),
     }
 }
 
 /// `match_pattern_list` in sshd's match.c.
 fn in_list(algorithm: &str, list: &str) -> bool {
-    let negated = |pattern: &str| pattern.strip_prefix('!').is_some_and(|rest| matches_pattern(algorithm, rest));
-    list.split(',').any(|pattern| matches_pattern(algorithm, pattern)) && !list.split(',').any(negated)
+    let negated = |pattern: &str| {
+        pattern
+            .strip_prefix('!')
+            .is_some_and(|rest| matches_pattern(algorithm, rest))
+    };
+    list.split(',')
+        .any(|pattern| matches_pattern(algorithm, pattern))
+        && !list.split(',').any(negated)
 }
 
 /// Whether a key is enough, or of any use.
 fn methods_bar(settings: &Settings, usable: usize) -> Option<Bar> {
-    let value = settings.value("authenticationmethods").filter(|value| *value != "any")?;
+    let value = settings
+        .value("authenticationmethods")
+        .filter(|value| *value != "any")?;
     let on = |keywords: &[&str]| keywords.iter().any(|keyword| settings.is(keyword, "yes"));
     let available = |method: &str| match method.split(':').next().unwrap_or_default() {
         "publickey" => true,
         "password" => on(&["passwordauthentication"]),
-        "keyboard-interactive" => on(&["kbdinteractiveauthentication", "challengeresponseauthentication"]),
+        "keyboard-interactive" => on(&[
+            "kbdinteractiveauthentication",
+            "challengeresponseauthentication",
+        ]),
         "hostbased" => on(&["hostbasedauthentication"]),
         "gssapi-with-mic" => on(&["gssapiauthentication"]),
         _ => false,
     };
-    let keys_in = |list: &str| list.split(',').filter(|method| *method == "publickey").count();
-    let mut usable_lists =
-        value.split_whitespace().filter(|list| list.split(',').all(available) && (1..=usable).contains(&keys_in(list)));
+    let keys_in = |list: &str| {
+        list.split(',')
+            .filter(|method| *method == "publickey")
+            .count()
+    };
+    let mut usable_lists = value
+        .split_whitespace()
+        .filter(|list| list.split(',').all(available) && (1..=usable).contains(&keys_in(list)));
     let shown = format!("sshd has AuthenticationMethods {value}");
     match usable_lists.next() {
-        None => Some(Bar::failed(format!("{shown}: no key can log in; add publickey to it"))),
+        None => Some(Bar::failed(format!(
+            "{shown}: no key can log in; add publickey to it"
+        ))),
         Some("publickey") => None,
         Some(_) if usable_lists.any(|list| list == "publickey") => None,
-        Some(_) => Some(Bar::warning(format!("{shown}: a key alone does not log in"))),
+        Some(_) => Some(Bar::warning(format!(
+            "{shown}: a key alone does not log in"
+        ))),
     }
 }
 
@@ -214,14 +298,41 @@ mod tests {
     #[test]
     fn a_type_is_judged_by_its_signature_algorithms() {
         let sha256 = settings("pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-256");
-        assert!(matches!(algorithm(&sha256, "ssh-rsa"), Verdict::Doubtful(_)));
+        assert!(matches!(
+            algorithm(&sha256, "ssh-rsa"),
+            Verdict::Doubtful(_)
+        ));
         for (text, kind, accepted) in [
-            ("pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-*", "ssh-rsa", true),
-            ("pubkeyacceptedalgorithms ssh-ed25519,ssh-rsa", "ssh-rsa", false),
-            ("pubkeyacceptedkeytypes ssh-rsa,rsa-sha2-512", "ssh-rsa", true),
-            ("pubkeyacceptedalgorithms ssh-rsa,rsa-sha2-512", "ssh-ed25519", false),
-            ("pubkeyacceptedalgorithms ecdsa-*", "ecdsa-sha2-nistp384", true),
-            ("pubkeyacceptedalgorithms ecdsa-*,!*384", "ecdsa-sha2-nistp384", false),
+            (
+                "pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-*",
+                "ssh-rsa",
+                true,
+            ),
+            (
+                "pubkeyacceptedalgorithms ssh-ed25519,ssh-rsa",
+                "ssh-rsa",
+                false,
+            ),
+            (
+                "pubkeyacceptedkeytypes ssh-rsa,rsa-sha2-512",
+                "ssh-rsa",
+                true,
+            ),
+            (
+                "pubkeyacceptedalgorithms ssh-rsa,rsa-sha2-512",
+                "ssh-ed25519",
+                false,
+            ),
+            (
+                "pubkeyacceptedalgorithms ecdsa-*",
+                "ecdsa-sha2-nistp384",
+                true,
+            ),
+            (
+                "pubkeyacceptedalgorithms ecdsa-*,!*384",
+                "ecdsa-sha2-nistp384",
+                false,
+            ),
             (
                 "pubkeyacceptedalgorithms webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
                 "sk-ecdsa-sha2-nistp256@openssh.com",
@@ -229,7 +340,11 @@ mod tests {
             ),
             ("", "ssh-ed25519", true),
         ] {
-            assert_eq!(algorithm(&settings(text), kind) == Verdict::Accepted, accepted, "{text} {kind}");
+            assert_eq!(
+                algorithm(&settings(text), kind) == Verdict::Accepted,
+                accepted,
+                "{text} {kind}"
+            );
         }
     }
 
@@ -245,10 +360,18 @@ mod tests {
             ("publickey,publickey", 2, Some(Level::Warning)),
             ("password", 1, Some(Level::Failed)),
             ("publickey,keyboard-interactive:pam", 1, Some(Level::Failed)),
-            ("publickey,keyboard-interactive publickey,password", 1, Some(Level::Warning)),
+            (
+                "publickey,keyboard-interactive publickey,password",
+                1,
+                Some(Level::Warning),
+            ),
         ] {
             let settings = settings(&format!("{on}authenticationmethods {value}\n"));
-            assert_eq!(methods_bar(&settings, usable).map(|bar| bar.level), expected, "{value} {usable}");
+            assert_eq!(
+                methods_bar(&settings, usable).map(|bar| bar.level),
+                expected,
+                "{value} {usable}"
+            );
         }
     }
 }

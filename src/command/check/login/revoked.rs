@@ -32,14 +32,22 @@ impl RevokedKeys {
         let Some(file) = settings.value("revokedkeys").filter(|file| *file != "none") else {
             return Ok(Self::default());
         };
-        let refuses = |why: &str| format!("sshd refuses every key, for it cannot read its RevokedKeys {file}: {why}");
-        let found = bounded::read(Path::new(file), MAX_FILE).map_err(|error| refuses(&chain(&error)))?;
-        let content = found.ok_or_else(|| refuses("it does not exist; make it, or set RevokedKeys none"))?.content;
+        let refuses = |why: &str| {
+            format!("sshd refuses every key, for it cannot read its RevokedKeys {file}: {why}")
+        };
+        let found =
+            bounded::read(Path::new(file), MAX_FILE).map_err(|error| refuses(&chain(&error)))?;
+        let content = found
+            .ok_or_else(|| refuses("it does not exist; make it, or set RevokedKeys none"))?
+            .content;
         Self::parse(file, &content).ok_or_else(|| refuses("it is damaged"))
     }
 
     fn parse(file: &str, content: &[u8]) -> Option<Self> {
-        let mut revoked = Self { file: file.to_owned(), ..Self::default() };
+        let mut revoked = Self {
+            file: file.to_owned(),
+            ..Self::default()
+        };
         let Some(list) = content.strip_prefix(MAGIC) else {
             let lines = content.split(|byte| *byte == b'\n').filter_map(identify);
             revoked.keys = lines.map(|found| found.key.fingerprint()).collect();
@@ -55,7 +63,9 @@ impl RevokedKeys {
                 let (entry, others) = text(section)?;
                 section = others;
                 match *kind {
-                    KEYS => revoked.keys.extend(KeyBlob::from_bytes(entry).map(|key| key.fingerprint())),
+                    KEYS => revoked
+                        .keys
+                        .extend(KeyBlob::from_bytes(entry).map(|key| key.fingerprint())),
                     SHA256 => revoked.keys.extend(Fingerprint::from_digest(entry)),
                     _ => revoked.by_sha1 = true,
                 }
@@ -71,7 +81,12 @@ impl RevokedKeys {
 
     /// What could not be judged.
     pub(super) fn unjudged(&self) -> Option<String> {
-        self.by_sha1.then(|| format!("sshd's RevokedKeys {} names keys by SHA-1, which is not judged", self.file))
+        self.by_sha1.then(|| {
+            format!(
+                "sshd's RevokedKeys {} names keys by SHA-1, which is not judged",
+                self.file
+            )
+        })
     }
 }
 

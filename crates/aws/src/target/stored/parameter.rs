@@ -26,7 +26,11 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
     let (call, client) = (call(Some(&config)), Client::new(&config));
     let mut list = Vec::new();
     // Values are read one by one, as nodes read them.
-    let request = client.get_parameter_history().name(id).with_decryption(false).max_results(50);
+    let request = client
+        .get_parameter_history()
+        .name(id)
+        .with_decryption(false)
+        .max_results(50);
     let send = async |token| request.clone().set_next_token(token).send().await;
     archive
         .follow(&call, send, |page| {
@@ -46,5 +50,8 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
     if let Some(newest) = list.first_mut() {
         newest.is_current = true;
     }
-    Ok(Versions { list, end: End::Oldest })
+    Ok(Versions {
+        list,
+        end: End::Oldest,
+    })
 }

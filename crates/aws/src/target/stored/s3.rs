@@ -14,7 +14,12 @@ pub(super) const UNVERSIONED: &str = "null";
 
 /// Lists them as far as they are wanted. Of all keys that begin like this one it comes first, so that whatever else lies
 /// beside it is not listed.
-pub(super) async fn versions(archive: &Archive, bucket: &str, key: &str, reach: Reach) -> Result<Versions, FetchError> {
+pub(super) async fn versions(
+    archive: &Archive,
+    bucket: &str,
+    key: &str,
+    reach: Reach,
+) -> Result<Versions, FetchError> {
     let call = |config: Option<&_>| Call {
         source: archive.place.to_string(),
         operation: "S3 ListObjectVersions",
@@ -29,7 +34,12 @@ pub(super) async fn versions(archive: &Archive, bucket: &str, key: &str, reach: 
     let request = client.list_object_versions().bucket(bucket).prefix(key);
     let send = async |marker: Option<(String, Option<String>)>| {
         let (key, version) = marker.unzip();
-        request.clone().set_key_marker(key).set_version_id_marker(version.flatten()).send().await
+        request
+            .clone()
+            .set_key_marker(key)
+            .set_version_id_marker(version.flatten())
+            .send()
+            .await
     };
     archive
         .follow(&call, send, |page: ListObjectVersionsOutput| {
@@ -37,9 +47,14 @@ pub(super) async fn versions(archive: &Archive, bucket: &str, key: &str, reach: 
             let next = next_key(&page, key);
             if next.is_none() {
                 let unversioned = matches!(list.as_slice(), [one] if one.id == UNVERSIONED);
-                end = if unversioned { End::Unversioned } else { End::Oldest };
+                end = if unversioned {
+                    End::Unversioned
+                } else {
+                    End::Oldest
+                };
             }
-            next.filter(|_| !is_enough(&list, reach)).map(|key| (key, page.next_version_id_marker))
+            next.filter(|_| !is_enough(&list, reach))
+                .map(|key| (key, page.next_version_id_marker))
         })
         .await?;
     Ok(Versions { list, end })
@@ -47,16 +62,27 @@ pub(super) async fn versions(archive: &Archive, bucket: &str, key: &str, reach: 
 
 /// The key with which the next page begins, as long as more of this key may come.
 fn next_key(page: &ListObjectVersionsOutput, key: &str) -> Option<String> {
-    let others = page.versions().iter().any(|version| version.key() != Some(key))
-        || page.delete_markers().iter().any(|marker| marker.key() != Some(key));
-    let next = page.next_key_marker.clone().filter(|_| page.is_truncated() == Some(true) && !others);
+    let others = page
+        .versions()
+        .iter()
+        .any(|version| version.key() != Some(key))
+        || page
+            .delete_markers()
+            .iter()
+            .any(|marker| marker.key() != Some(key));
+    let next = page
+        .next_key_marker
+        .clone()
+        .filter(|_| page.is_truncated() == Some(true) && !others);
     next.filter(|marker| marker == key)
 }
 
 fn is_enough(list: &[StoredVersion], reach: Reach) -> bool {
     match reach {
         Reach::Newest(most) => list.len() >= most,
-        Reach::At(at) => list.iter().any(|version| version.published.is_some_and(|published| published <= at)),
+        Reach::At(at) => list
+            .iter()
+            .any(|version| version.published.is_some_and(|published| published <= at)),
         Reach::All => false,
     }
 }

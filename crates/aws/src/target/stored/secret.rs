@@ -24,12 +24,22 @@ const OURS: &str = "authkeysctl-";
 /// Lists all versions that are kept: there are about 100 at most.
 pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, FetchError> {
     let call = |config: Option<&SdkConfig>| {
-        call(archive, id, config, "Secrets Manager ListSecretVersionIds", "secretsmanager:ListSecretVersionIds")
+        call(
+            archive,
+            id,
+            config,
+            "Secrets Manager ListSecretVersionIds",
+            "secretsmanager:ListSecretVersionIds",
+        )
     };
     let config = archive.config(call).await?;
     let (call, client) = (call(Some(&config)), Client::new(&config));
     let mut entries = Vec::new();
-    let request = client.list_secret_version_ids().secret_id(id).include_deprecated(true).max_results(100);
+    let request = client
+        .list_secret_version_ids()
+        .secret_id(id)
+        .include_deprecated(true)
+        .max_results(100);
     let send = async |token| request.clone().set_next_token(token).send().await;
     archive
         .follow(&call, send, |page| {
@@ -37,22 +47,38 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
             next_token(page.next_token)
         })
         .await?;
-    Ok(Versions { list: in_order(&entries), end: End::Oldest })
+    Ok(Versions {
+        list: in_order(&entries),
+        end: End::Oldest,
+    })
 }
 
 /// The newest first. A version that came in after the current one, and one that waits to become it, lies beside it: it was
 /// never published, as far as stages tell.
 fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
-    let is_current = |entry: &SecretVersionsListEntry| entry.version_stages().iter().any(|stage| stage == CURRENT);
-    let since = entries.iter().find(|entry| is_current(entry)).and_then(|entry| time(entry.created_date()));
+    let is_current = |entry: &SecretVersionsListEntry| {
+        entry.version_stages().iter().any(|stage| stage == CURRENT)
+    };
+    let since = entries
+        .iter()
+        .find(|entry| is_current(entry))
+        .and_then(|entry| time(entry.created_date()));
     let mut list = Vec::new();
     for entry in entries {
-        let Some(id) = entry.version_id() else { continue };
+        let Some(id) = entry.version_id() else {
+            continue;
+        };
         let published = time(entry.created_date());
         let stages = entry.version_stages();
-        let is_waiting = stages.iter().any(|stage| stage == PENDING || stage.starts_with(OURS));
+        let is_waiting = stages
+            .iter()
+            .any(|stage| stage == PENDING || stage.starts_with(OURS));
         let is_later = published.is_some() && published > since;
-        let kind = if !is_current(entry) && (is_waiting || is_later) { Kind::Beside } else { Kind::Document };
+        let kind = if !is_current(entry) && (is_waiting || is_later) {
+            Kind::Beside
+        } else {
+            Kind::Document
+        };
         list.push(StoredVersion {
             id: words(id),
             stages: stages.iter().map(|stage| words(stage)).collect(),
@@ -63,7 +89,12 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
     }
     // Of the same second the current one is the newest, and then what has a stage.
     list.sort_by_key(|version| {
-        (Reverse(version.published), !version.is_current, version.stages.is_empty(), version.id.clone())
+        (
+            Reverse(version.published),
+            !version.is_current,
+            version.stages.is_empty(),
+            version.id.clone(),
+        )
     });
     list
 }
@@ -71,7 +102,13 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
 /// What one version holds, by its id or its stage.
 pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Published, FetchError> {
     let call = |config: Option<&SdkConfig>| {
-        call(archive, id, config, "Secrets Manager GetSecretValue", "secretsmanager:GetSecretValue")
+        call(
+            archive,
+            id,
+            config,
+            "Secrets Manager GetSecretValue",
+            "secretsmanager:GetSecretValue",
+        )
     };
     let config = archive.config(call).await?;
     let (call, client) = (call(Some(&config)), Client::new(&config));
@@ -80,15 +117,27 @@ pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Publi
         Pin::Version(version) => request.version_id(version),
         Pin::Stage(stage) => request.version_stage(stage),
     };
-    let answer = archive.ask(&call, async || request.clone().send().await).await?;
+    let answer = archive
+        .ask(&call, async || request.clone().send().await)
+        .await?;
     let text = answer.secret_string.map(String::into_bytes);
-    let value = text.or_else(|| answer.secret_binary.map(aws_sdk_secretsmanager::primitives::Blob::into_inner));
+    let value = text.or_else(|| {
+        answer
+            .secret_binary
+            .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
+    });
     let bytes = Zeroizing::new(value.unwrap_or_default());
     if bytes.len() > MAX_DOCUMENT {
         return Err(call.too_large());
     }
     let label = words(&answer.version_id.unwrap_or_default());
-    Ok(Published { bytes, version: Version { token: label.clone(), label } })
+    Ok(Published {
+        bytes,
+        version: Version {
+            token: label.clone(),
+            label,
+        },
+    })
 }
 
 fn call(
@@ -132,7 +181,10 @@ mod tests {
             entry("lost", 4, &[]),
             entry("next", 5, &["AWSPENDING"]),
         ]);
-        let told: Vec<(&str, Kind)> = list.iter().map(|version| (version.id.as_str(), version.kind)).collect();
+        let told: Vec<(&str, Kind)> = list
+            .iter()
+            .map(|version| (version.id.as_str(), version.kind))
+            .collect();
         let (document, beside) = (Kind::Document, Kind::Beside);
         assert_eq!(
             told,

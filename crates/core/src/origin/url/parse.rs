@@ -31,9 +31,10 @@ pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
         "s3" => s3(rest),
         "secretsmanager" => secret(rest),
         "ssm" => parameter(rest),
-        "http" | "https" => {
-            Err("web addresses are no sources; for a bucket's address write `s3://BUCKET/KEY`".to_owned())
-        }
+        "http" | "https" => Err(
+            "web addresses are no sources; for a bucket's address write `s3://BUCKET/KEY`"
+                .to_owned(),
+        ),
         _ => Err(format!("this scheme is not known; {WRITE}")),
     }
 }
@@ -54,12 +55,16 @@ fn file(rest: &str) -> Result<SourceUrl, String> {
         return Err("it names no file; write `file:/PATH`".to_owned());
     }
     let path = [b"/", path].concat();
-    Ok(SourceUrl::File { path: PathBuf::from(OsString::from_vec(path)) })
+    Ok(SourceUrl::File {
+        path: PathBuf::from(OsString::from_vec(path)),
+    })
 }
 
 fn s3(rest: &str) -> Result<SourceUrl, String> {
     const WRITE: &str = "write `s3://BUCKET/KEY`";
-    let Some(rest) = rest.strip_prefix("//") else { return Err(WRITE.to_owned()) };
+    let Some(rest) = rest.strip_prefix("//") else {
+        return Err(WRITE.to_owned());
+    };
     let (names, query) = split_query(rest);
     let (bucket, key) = names.split_once('/').unwrap_or((names, ""));
     let bucket = decoded_text(bucket)?;
@@ -81,14 +86,22 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
         return Err("a key has at most 1,024 bytes".to_owned());
     }
     let [version_id, region] = parameters(query, ["version_id", "region"])?;
-    Ok(SourceUrl::S3 { bucket, key, version_id, region: good_region(region)? })
+    Ok(SourceUrl::S3 {
+        bucket,
+        key,
+        version_id,
+        region: good_region(region)?,
+    })
 }
 
 fn secret(rest: &str) -> Result<SourceUrl, String> {
     let (id, query) = split_query(rest);
     let id = decoded_text(id)?;
     let name = match Arn::parse(&id, "secretsmanager") {
-        Some(arn) => arn?.resource.strip_prefix("secret:").ok_or("its ARN is of no secret")?,
+        Some(arn) => arn?
+            .resource
+            .strip_prefix("secret:")
+            .ok_or("its ARN is of no secret")?,
         None => &id,
     };
     let in_name = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
@@ -104,21 +117,31 @@ fn secret(rest: &str) -> Result<SourceUrl, String> {
         Some(stages) => read_stages(&stages)?,
         None => DEFAULT_STAGES.into(),
     };
-    Ok(SourceUrl::Secret { id, stages, field, region: good_region(region)? })
+    Ok(SourceUrl::Secret {
+        id,
+        stages,
+        field,
+        region: good_region(region)?,
+    })
 }
 
 fn read_stages(list: &str) -> Result<BTreeSet<Stage>, String> {
     let mut stages = BTreeSet::new();
     for name in list.split(',') {
-        let known =
-            [Stage::Current, Stage::Pending, Stage::Previous].into_iter().find(|known| known.to_string() == name);
-        let stage = known.ok_or_else(|| format!("{name:?} is no stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are"))?;
+        let known = [Stage::Current, Stage::Pending, Stage::Previous]
+            .into_iter()
+            .find(|known| known.to_string() == name);
+        let stage = known.ok_or_else(|| {
+            format!("{name:?} is no stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are")
+        })?;
         if !stages.insert(stage) {
             return Err(format!("{stage} is there twice; leave one out"));
         }
     }
     if !stages.contains(&Stage::Current) {
-        return Err("AWSCURRENT must be among the stages: it is the document that counts".to_owned());
+        return Err(
+            "AWSCURRENT must be among the stages: it is the document that counts".to_owned(),
+        );
     }
     Ok(stages)
 }
@@ -127,26 +150,40 @@ fn parameter(rest: &str) -> Result<SourceUrl, String> {
     let (id, query) = split_query(rest);
     let id = decoded_text(id)?;
     let named = match Arn::parse(&id, "ssm") {
-        Some(arn) => arn?.resource.strip_prefix("parameter").ok_or("its ARN is of no parameter")?,
+        Some(arn) => arn?
+            .resource
+            .strip_prefix("parameter")
+            .ok_or("its ARN is of no parameter")?,
         None => &id,
     };
-    let (name, selector) = named.split_once(':').map_or((named, None), |(name, selector)| (name, Some(selector)));
+    let (name, selector) = named
+        .split_once(':')
+        .map_or((named, None), |(name, selector)| (name, Some(selector)));
     let in_level = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let levels = name.strip_prefix('/').unwrap_or(name);
-    if name.len() > 1_011 || !levels.split('/').all(|level| !level.is_empty() && level.chars().all(in_level)) {
-        let message =
-            "a parameter's name has letters, digits and `_.-` between its slashes; write `ssm:/NAME` or `ssm:ARN`";
+    if name.len() > 1_011
+        || !levels
+            .split('/')
+            .all(|level| !level.is_empty() && level.chars().all(in_level))
+    {
+        let message = "a parameter's name has letters, digits and `_.-` between its slashes; write `ssm:/NAME` or `ssm:ARN`";
         return Err(message.to_owned());
     }
-    if selector.is_some_and(|text| text.is_empty() || text.len() > 100 || !text.chars().all(in_level)) {
+    if selector
+        .is_some_and(|text| text.is_empty() || text.len() > 100 || !text.chars().all(in_level))
+    {
         return Err("after the name may stand `:VERSION` or `:LABEL`, and nothing else".to_owned());
     }
     let [region] = parameters(query, ["region"])?;
-    Ok(SourceUrl::Parameter { id, region: good_region(region)? })
+    Ok(SourceUrl::Parameter {
+        id,
+        region: good_region(region)?,
+    })
 }
 
 fn split_query(rest: &str) -> (&str, Option<&str>) {
-    rest.split_once('?').map_or((rest, None), |(names, query)| (names, Some(query)))
+    rest.split_once('?')
+        .map_or((rest, None), |(names, query)| (names, Some(query)))
 }
 
 fn good_region(region: Option<String>) -> Result<Option<String>, String> {
@@ -159,12 +196,20 @@ fn good_region(region: Option<String>) -> Result<Option<String>, String> {
 }
 
 /// The values of a query, in the order of their `known` names.
-fn parameters<const N: usize>(query: Option<&str>, known: [&str; N]) -> Result<[Option<String>; N], String> {
+fn parameters<const N: usize>(
+    query: Option<&str>,
+    known: [&str; N],
+) -> Result<[Option<String>; N], String> {
     let mut values = [const { None }; N];
-    let Some(query) = query else { return Ok(values) };
+    let Some(query) = query else {
+        return Ok(values);
+    };
     for parameter in query.split('&') {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let slot = known.iter().zip(&mut values).find_map(|(&known, slot)| (known == name).then_some(slot));
+        let slot = known
+            .iter()
+            .zip(&mut values)
+            .find_map(|(&known, slot)| (known == name).then_some(slot));
         let Some(slot) = slot else {
             let known = known.map(|name| format!("`{name}=`")).join(" and ");
             return Err(format!(
@@ -172,7 +217,9 @@ fn parameters<const N: usize>(query: Option<&str>, known: [&str; N]) -> Result<[
             ));
         };
         if value.is_empty() {
-            return Err(format!("`{name}=` has no value; give it one or leave it out"));
+            return Err(format!(
+                "`{name}=` has no value; give it one or leave it out"
+            ));
         }
         if slot.replace(decoded_text(value)?).is_some() {
             return Err(format!("`{name}=` is there twice; leave one out"));
@@ -194,11 +241,16 @@ fn decoded_text(text: &str) -> Result<String, String> {
 fn decoded(text: &str) -> Result<Vec<u8>, String> {
     let escaped = |after: &str| {
         let mut digits = after.bytes();
-        [digits.next(), digits.next()].into_iter().all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
+        [digits.next(), digits.next()]
+            .into_iter()
+            .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
     };
     // A lone `%` taken as itself would make `100%.json` and `100%25.json` one key, and hide a slip.
     if !text.split('%').skip(1).all(escaped) {
-        return Err("a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign".to_owned());
+        return Err(
+            "a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign"
+                .to_owned(),
+        );
     }
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     if bytes.iter().any(u8::is_ascii_control) {

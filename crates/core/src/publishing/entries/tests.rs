@@ -13,13 +13,22 @@ const KEYS: [&str; 4] = [
 ];
 
 fn entry(key: &str) -> Entry {
-    Entry { public_key: key.to_owned(), options: vec![], accounts: None, not_before: None, not_after: None }
+    Entry {
+        public_key: key.to_owned(),
+        options: vec![],
+        accounts: None,
+        not_before: None,
+        not_after: None,
+    }
 }
 
 fn full(key: &str) -> Entry {
     Entry {
         options: vec!["from=\"10.0.0.0/8\"".to_owned(), "no-pty".to_owned()],
-        accounts: Some(BTreeSet::from([UserName::parse("jo").unwrap(), UserName::parse("al").unwrap()])),
+        accounts: Some(BTreeSet::from([
+            UserName::parse("jo").unwrap(),
+            UserName::parse("al").unwrap(),
+        ])),
         not_after: Some("2027-01-01T00:00:00Z".parse().unwrap()),
         ..entry(key)
     }
@@ -35,7 +44,10 @@ fn text(json: &str, edits: &Edits) -> String {
 
 #[test]
 fn an_entry_is_added_as_the_others_are_laid_out() {
-    let added = Edits { added: vec![full("K B b")], ..Edits::default() };
+    let added = Edits {
+        added: vec![full("K B b")],
+        ..Edits::default()
+    };
     for (json, wanted) in [
         (
             "{\n  \"version\": 1,\n  \"keys\": [\n    {\"public_key\": \"K A a\"}\n  ]\n}\n",
@@ -58,26 +70,42 @@ fn an_entry_is_added_as_the_others_are_laid_out() {
         assert_eq!(text(json, &added), wanted);
     }
     let empty = "{\n  \"version\": 1,\n  \"keys\": []\n}\n";
-    let one = Edits { added: vec![entry("K B b")], ..Edits::default() };
-    assert_eq!(text(empty, &one), "{\n  \"version\": 1,\n  \"keys\": [\n    {\"public_key\": \"K B b\"}\n  ]\n}\n");
+    let one = Edits {
+        added: vec![entry("K B b")],
+        ..Edits::default()
+    };
+    assert_eq!(
+        text(empty, &one),
+        "{\n  \"version\": 1,\n  \"keys\": [\n    {\"public_key\": \"K B b\"}\n  ]\n}\n"
+    );
 }
 
 #[test]
 fn entries_go_and_fingerprints_come_and_nothing_else_changes() {
     let print = fingerprint(KEYS[0]);
-    let edits = Edits { removed: [0].into(), revoked: [print].into(), ..Edits::default() };
+    let edits = Edits {
+        removed: [0].into(),
+        revoked: [print].into(),
+        ..Edits::default()
+    };
     for (json, wanted) in [
         (
             "{ \"version\" : 1 ,  \"keys\" : [ 1 , 2,3 ] , \"name\": \"x\" }",
-            format!("{{ \"version\" : 1 ,  \"keys\" : [ 2,3 ], \"revoked\" : [\"{print}\"] , \"name\": \"x\" }}"),
+            format!(
+                "{{ \"version\" : 1 ,  \"keys\" : [ 2,3 ], \"revoked\" : [\"{print}\"] , \"name\": \"x\" }}"
+            ),
         ),
         (
             "{\n  \"version\": 1,\n  \"revoked\": [\n    \"x\"\n  ],\n  \"keys\": [\n    1\n  ]\n}",
-            format!("{{\n  \"version\": 1,\n  \"revoked\": [\n    \"x\",\n    \"{print}\"\n  ],\n  \"keys\": []\n}}"),
+            format!(
+                "{{\n  \"version\": 1,\n  \"revoked\": [\n    \"x\",\n    \"{print}\"\n  ],\n  \"keys\": []\n}}"
+            ),
         ),
         (
             "{\n  \"version\": 1,\n  \"keys\": [\n    1,\n    2\n  ]\n}",
-            format!("{{\n  \"version\": 1,\n  \"keys\": [\n    2\n  ],\n  \"revoked\": [\n    \"{print}\"\n  ]\n}}"),
+            format!(
+                "{{\n  \"version\": 1,\n  \"keys\": [\n    2\n  ],\n  \"revoked\": [\n    \"{print}\"\n  ]\n}}"
+            ),
         ),
     ] {
         assert_eq!(text(json, &edits), wanted);
@@ -86,8 +114,12 @@ fn entries_go_and_fingerprints_come_and_nothing_else_changes() {
 
 #[test]
 fn bytes_that_are_not_utf_8_stay_as_they_are() {
-    let json = [b"{\"version\": 1, \"keys\": [{\"public_key\": \"K A J\xfcrgen\"}]}".as_slice()].concat();
-    let edits = Edits { added: vec![entry("K B J\u{fc}rgen")], ..Edits::default() };
+    let json =
+        [b"{\"version\": 1, \"keys\": [{\"public_key\": \"K A J\xfcrgen\"}]}".as_slice()].concat();
+    let edits = Edits {
+        added: vec![entry("K B J\u{fc}rgen")],
+        ..Edits::default()
+    };
     let wanted = [
         b"{\"version\": 1, \"keys\": [{\"public_key\": \"K A J\xfcrgen\"}, {\"public_key\": \"K B J".as_slice(),
         "\u{fc}rgen\"}]}".as_bytes(),
@@ -98,8 +130,18 @@ fn bytes_that_are_not_utf_8_stay_as_they_are() {
 
 #[test]
 fn what_is_no_document_is_not_edited() {
-    for json in ["", "[]", "{}", "{\"version\": 1}", "{\"version\": 1, \"keys\": 3}", "ssh-ed25519 AAAA"] {
-        let edits = Edits { added: vec![entry("K B b")], ..Edits::default() };
+    for json in [
+        "",
+        "[]",
+        "{}",
+        "{\"version\": 1}",
+        "{\"version\": 1, \"keys\": 3}",
+        "ssh-ed25519 AAAA",
+    ] {
+        let edits = Edits {
+            added: vec![entry("K B b")],
+            ..Edits::default()
+        };
         assert_eq!(edited(json.as_bytes(), &edits), None, "{json}");
     }
 }
@@ -113,35 +155,58 @@ fn text_becomes_a_document() {
 
 /// White space as JSON has it.
 fn blank() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop_oneof![Just(" "), Just("\n"), Just("\t"), Just("\r\n"), Just("")], 0..3)
-        .prop_map(|parts| parts.concat())
+    proptest::collection::vec(
+        prop_oneof![Just(" "), Just("\n"), Just("\t"), Just("\r\n"), Just("")],
+        0..3,
+    )
+    .prop_map(|parts| parts.concat())
 }
 
 /// A document of some of the keys, with white space anywhere that JSON allows it.
 fn documents() -> impl Strategy<Value = (String, Vec<usize>)> {
     let keys = proptest::sample::subsequence(vec![0_usize, 1, 2], 0..=3);
-    (keys, proptest::collection::vec(blank(), 40), any::<bool>()).prop_map(|(keys, blanks, revoked_first)| {
-        let mut blanks = blanks.into_iter().cycle();
-        let mut next = || blanks.next().unwrap();
-        let mut entries = Vec::new();
-        for at in &keys {
-            entries.push(format!(
-                "{}{{{}\"public_key\"{}:{}\"{}\"{}}}{}",
+    (keys, proptest::collection::vec(blank(), 40), any::<bool>()).prop_map(
+        |(keys, blanks, revoked_first)| {
+            let mut blanks = blanks.into_iter().cycle();
+            let mut next = || blanks.next().unwrap();
+            let mut entries = Vec::new();
+            for at in &keys {
+                entries.push(format!(
+                    "{}{{{}\"public_key\"{}:{}\"{}\"{}}}{}",
+                    next(),
+                    next(),
+                    next(),
+                    next(),
+                    KEYS[*at],
+                    next(),
+                    next()
+                ));
+            }
+            let revoked = format!(
+                "{}\"revoked\"{}:{}[{}]{}",
                 next(),
                 next(),
                 next(),
-                next(),
-                KEYS[*at],
                 next(),
                 next()
-            ));
-        }
-        let revoked = format!("{}\"revoked\"{}:{}[{}]{}", next(), next(), next(), next(), next());
-        let list = format!("{}\"keys\"{}:{}[{}]{}", next(), next(), next(), entries.join(","), next());
-        let version = format!("{}\"version\"{}:{}1{}", next(), next(), next(), next());
-        let fields = if revoked_first { [revoked, version, list] } else { [list, version, revoked] };
-        (format!("{{{}}}{}", fields.join(","), next()), keys)
-    })
+            );
+            let list = format!(
+                "{}\"keys\"{}:{}[{}]{}",
+                next(),
+                next(),
+                next(),
+                entries.join(","),
+                next()
+            );
+            let version = format!("{}\"version\"{}:{}1{}", next(), next(), next(), next());
+            let fields = if revoked_first {
+                [revoked, version, list]
+            } else {
+                [list, version, revoked]
+            };
+            (format!("{{{}}}{}", fields.join(","), next()), keys)
+        },
+    )
 }
 
 proptest! {
