@@ -1,4 +1,5 @@
-//! What a document and a plan cost, from 10 to 4,096 keys: both must be linear, a plan for 4,096 keys under 20 ms.
+//! What a document and a plan cost, from 10 to 4,096 keys: both must be linear, a plan for 4,096
+//! keys under 20 ms.
 
 #![allow(
     missing_docs,
@@ -85,8 +86,8 @@ fn parser(bench: &mut Criterion) {
     }
 }
 
-/// What most cycles do: every key is there already. And the costliest: every key is another, over a file that also
-/// holds as many lines of somebody else's.
+/// What most cycles do: every key is there already. And the costliest: every key is another, over a
+/// file that also holds as many lines of somebody else's.
 fn planner(bench: &mut Criterion) {
     let mut group = bench.benchmark_group("plan");
     let user = UserName::parse("ubuntu").unwrap();

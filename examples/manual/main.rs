@@ -1,5 +1,6 @@
-//! Writes the man pages and the shell completions of both programs into a directory: `cargo run --example manual -- DIR`.
-//! They come from the table of the command line and from docs/configure.md, so that they cannot lag behind.
+//! Writes the man pages and the shell completions of both programs into a directory: `cargo run
+//! --example manual -- DIR`. They come from the table of the command line and from
+//! docs/configure.md, so that they cannot lag behind.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

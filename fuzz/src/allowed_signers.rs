@@ -1,4 +1,5 @@
-//! The allowed_signers file: read, written out in one form and read again, it lets in the same signers at the same times.
+//! The allowed_signers file: read, written out in one form and read again, it lets in the same
+//! signers at the same times.
 
 use authkeys_core::key::KeyBlob;
 use authkeys_core::verify::{SignerRules, Signers};

@@ -1,12 +1,13 @@
-//! JSON documents and rotation secrets. A NUL, which JSON cannot hold, ends the document; what follows it is the file that
-//! is there already.
+//! JSON documents and rotation secrets. A NUL, which JSON cannot hold, ends the document; what
+//! follows it is the file that is there already.
 
 use authkeys_core::document::{self, Rules};
 
 use super::rules::{generous, strict, usual};
 use super::{key_set, plans};
 
-/// Reads the document by either policy, renders it and reads it again, and plans with it. Whether it is a good one.
+/// Reads the document by either policy, renders it and reads it again, and plans with it. Whether
+/// it is a good one.
 pub fn check(input: &[u8]) -> bool {
     let (document, present) = key_set::split(input);
     let mut good = false;

@@ -1,4 +1,5 @@
-//! One line of authorized_keys: what may be installed reads back as itself, and what is installed is recognised.
+//! One line of authorized_keys: what may be installed reads back as itself, and what is installed
+//! is recognised.
 
 use authkeys_core::key::{KeyBlob, KeyLine, LineRules, identify};
 
@@ -34,7 +35,8 @@ fn installable(line: &[u8], rules: &LineRules) -> Option<KeyLine> {
     let parsed = match KeyLine::parse(line, rules) {
         Ok(parsed) => parsed,
         Err(fault) => {
-            // What a person is told of it may repeat its words; documents make them fit for a terminal.
+            // What a person is told of it may repeat its words; documents make them fit for a
+            // terminal.
             assert!(!fault.to_string().is_empty());
             return None;
         }

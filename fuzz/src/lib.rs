@@ -1,5 +1,6 @@
-//! What must hold for any input: the properties behind the fuzz targets, one module for each target. Each `check` panics
-//! where its property fails. crates/core/tests/core/fuzz_seeds.rs includes this file and runs it over the committed seeds.
+//! What must hold for any input: the properties behind the fuzz targets, one module for each
+//! target. Each `check` panics where its property fails. crates/core/tests/core/fuzz_seeds.rs
+//! includes this file and runs it over the committed seeds.
 
 pub mod allowed_signers;
 pub mod json_document;

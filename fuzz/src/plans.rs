@@ -1,5 +1,5 @@
-//! What holds for every plan: done once, nothing is left to do; keys of the set stand where they must and nowhere else;
-//! nobody else's line is lost.
+//! What holds for every plan: done once, nothing is left to do; keys of the set stand where they
+//! must and nowhere else; nobody else's line is lost.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ use super::rules::{assert_clean, generous, strict};
 
 const FORMS: [ExpiryForm; 3] = [ExpiryForm::Utc, ExpiryForm::LocalStandard, ExpiryForm::Omit];
 
-/// Plans the file `present` by the document, for an account, at times around its windows and in each form.
+/// Plans the file `present` by the document, for an account, at times around its windows and in
+/// each form.
 pub(crate) fn check(document: &Document, present: &[u8]) {
     let user = UserName::parse("ubuntu").expect("a good name");
     let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a good zone");
@@ -42,8 +43,8 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
             }
         }
     }
-    // A secret's pending document beside the current one: what either revokes is revoked, the first decides about
-    // a key.
+    // A secret's pending document beside the current one: what either revokes is revoked, the first
+    // decides about a key.
     if let Ok(pending) = document::parse(present, &strict(generous())) {
         let at = Moment {
             now: usual,
@@ -80,7 +81,8 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
     check_file(&wanted, present);
 }
 
-/// The entries are exactly the lines of the keys in force, once each, in lines that are good and carry their end.
+/// The entries are exactly the lines of the keys in force, once each, in lines that are good and
+/// carry their end.
 fn check_desired(
     document: &Document,
     wanted: &Desired,

@@ -1,5 +1,5 @@
-//! A document and its signature: taken apart and put together again they are the same bytes, and nothing but what was
-//! signed passes for signed.
+//! A document and its signature: taken apart and put together again they are the same bytes, and
+//! nothing but what was signed passes for signed.
 
 use authkeys_core::document::Envelope;
 use authkeys_core::verify::{SignerRules, Signers, verify_signature};
@@ -17,7 +17,8 @@ const SIGNERS: &[u8] = include_bytes!("../signed/allowed_signers");
 /// All that they ever signed for documents.
 const SIGNED: &[u8] = include_bytes!("../signed/payload.json");
 
-/// Splits the input; the parts are the input, and splitting them again changes nothing. Whether its signature passes.
+/// Splits the input; the parts are the input, and splitting them again changes nothing. Whether its
+/// signature passes.
 pub fn check(input: &[u8]) -> bool {
     let Ok(envelope) = Envelope::split(input) else {
         return false;
@@ -84,7 +85,8 @@ pub fn check(input: &[u8]) -> bool {
         }
         Err(fault) => {
             assert_clean(&fault.to_string());
-            // Whatever is wrong with it, it is wrong with what was signed in truth as well, or the payload is another.
+            // Whatever is wrong with it, it is wrong with what was signed in truth as well, or the
+            // payload is another.
             assert!(
                 envelope.payload != SIGNED
                     || verify_signature(SIGNED, signature, &signers, now).is_err()

@@ -1,12 +1,13 @@
-//! authorized_keys text as a document. A NUL ends it; what follows is the file that is there already.
+//! authorized_keys text as a document. A NUL ends it; what follows is the file that is there
+//! already.
 
 use authkeys_core::document::PublishedKey;
 
 use super::rules::{generous, strict, usual};
 use super::{key_set, plans};
 
-/// Reads the text by either policy; the same keys as JSON, and the same text with other line ends, say the same.
-/// Whether it is a good document.
+/// Reads the text by either policy; the same keys as JSON, and the same text with other line ends,
+/// say the same. Whether it is a good document.
 pub fn check(input: &[u8]) -> bool {
     let (text, present) = key_set::split(input);
     if text.trim_ascii_start().starts_with(b"{") {

@@ -1,11 +1,12 @@
-//! The wire between authkeysd and authkeysd-fetch, both ways. The first byte says how many bytes arrive at a time.
+//! The wire between authkeysd and authkeysd-fetch, both ways. The first byte says how many bytes
+//! arrive at a time.
 
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, SourceUrl};
 use authkeys_core::wire::{Answer, Assembler, Frame, MAX_REPORT, Request, answer, head};
 use authkeys_core::words::is_deceptive;
 
-/// Whatever arrives is a frame within its bounds or an error, and what is made of an answer has no text that deceives.
-/// Whether there was a valid answer.
+/// Whatever arrives is a frame within its bounds or an error, and what is made of an answer has no
+/// text that deceives. Whether there was a valid answer.
 pub fn check(input: &[u8]) -> bool {
     let (step, bytes) = input
         .split_first()

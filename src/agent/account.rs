@@ -30,8 +30,9 @@ use authkeys_core::user::UserName;
 pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Looks accounts up and reads their files; `waiting` gives each with its place in the configuration. `None` is an
-    /// account that takes its time: it is to be asked for again when the others have been served.
+    /// Looks accounts up and reads their files; `waiting` gives each with its place in the
+    /// configuration. `None` is an account that takes its time: it is to be asked for again when
+    /// the others have been served.
     pub(super) fn find(
         &self,
         waiting: &[(usize, &AccountConfig)],
@@ -87,7 +88,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let files = match target.is_fragment() {
                 true => several.next()??.map(Files::of_fragments),
                 false => match one.next()?? {
-                    // All of it is ours, and the first content is kept: what stands there now need not be known.
+                    // All of it is ours, and the first content is kept: what stands there now need
+                    // not be known.
                     Err(HostError::Unreadable { unread, .. })
                         if adopted && account.mode == Mode::Exclusive =>
                     {
@@ -114,7 +116,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .collect()
     }
 
-    /// Decides what the account's file must become and notes in `state` what will be installed. Writes nothing.
+    /// Decides what the account's file must become and notes in `state` what will be installed.
+    /// Writes nothing.
     pub(super) fn prepare(
         &self,
         account: &AccountConfig,
@@ -174,7 +177,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .as_ref()
                 .and_then(|judged| load_all(cycle.store, judged, &rules));
             let last = last.map(|last| (draw(&last.iter().collect::<Vec<_>>()), last));
-            // A document takes away from the set in force, not from what is left of it in a file that was emptied.
+            // A document takes away from the set in force, not from what is left of it in a file
+            // that was emptied.
             let after =
                 |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
             let counted = last.as_ref().map(|((_, repaired), _)| after(repaired));
@@ -331,7 +335,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .map(|key| &key.line)
                 .chain(&pinned.lines)
                 .any(|line| line.options.has("expiry-time"));
-        // The installed sshd and its time zone are asked for only when there is a time to be written.
+        // The installed sshd and its time zone are asked for only when there is a time to be
+        // written.
         let (zone, form) = if timed {
             let form = self
                 .config
@@ -390,8 +395,8 @@ fn note_unreadable(
     faults
 }
 
-/// The account as the configuration spells it and as the name service does: a directory service may call `jo` by the
-/// name of `jo@example.org`, and a publisher knows either.
+/// The account as the configuration spells it and as the name service does: a directory service may
+/// call `jo` by the name of `jo@example.org`, and a publisher knows either.
 fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
     account.user.iter().chain([&target.account.user]).collect()
 }
@@ -424,8 +429,8 @@ fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
     Ok(Target::new(found, place))
 }
 
-/// Who has come to which file in this cycle, by his place in the configuration. Accounts that come to the same one by
-/// whatever path are a fault of each: it would let the others' keys in.
+/// Who has come to which file in this cycle, by his place in the configuration. Accounts that come
+/// to the same one by whatever path are a fault of each: it would let the others' keys in.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// By the path that sshd reads in the end.

@@ -1,4 +1,5 @@
-//! From a source to the documents that are to be in force: the new ones, or the last good ones with the reason.
+//! From a source to the documents that are to be in force: the new ones, or the last good ones with
+//! the reason.
 
 use std::collections::BTreeMap;
 
@@ -108,7 +109,8 @@ impl InForce {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// What is kept of a source before it is asked; the error is that what comes could not be judged.
+    /// What is kept of a source before it is asked; the error is that what comes could not be
+    /// judged.
     pub(super) fn before_fetch<'a>(
         &self,
         account: &AccountConfig,
@@ -125,7 +127,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .state
             .sources
             .contains_key(&account.source.to_string());
-        // Nor does what was kept of a document that holds a private key, where that is permitted no more.
+        // Nor does what was kept of a document that holds a private key, where that is permitted no
+        // more.
         let permitted = self.config.rules(account).allow_private_key;
         let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
         let known = last
@@ -280,8 +283,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         )
     }
 
-    /// The last good documents, and when they were fetched. They are judged again each time: trust or policy may have
-    /// changed since.
+    /// The last good documents, and when they were fetched. They are judged again each time: trust
+    /// or policy may have changed since.
     fn kept(
         &self,
         account: &AccountConfig,
@@ -323,7 +326,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         ))
     }
 
-    /// Judges and keeps the document that counts, and counts its serial; the error is why it is refused.
+    /// Judges and keeps the document that counts, and counts its serial; the error is why it is
+    /// refused.
     fn judge(
         &self,
         url: &SourceUrl,
@@ -350,8 +354,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(cycle.keep(document, signer, part))
     }
 
-    /// Judges the documents of further stages. None can hurt the current one: a bad one changes nothing, so that the
-    /// last good one of its stage stays, and is told. With them the refusals, and what does not count.
+    /// Judges the documents of further stages. None can hurt the current one: a bad one changes
+    /// nothing, so that the last good one of its stage stays, and is told. With them the refusals,
+    /// and what does not count.
     fn judge_further(
         &self,
         current: &Standing,
@@ -417,7 +422,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(refused);
         let signer = signed_at(clock.effective())?;
         if clock.is_wrong() {
-            // Which of the two times is nearer the truth cannot be told; the signer's time must hold both.
+            // Which of the two times is nearer the truth cannot be told; the signer's time must
+            // hold both.
             signed_at(clock.wall)?;
         }
         let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
@@ -429,7 +435,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped here.
+/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped
+/// here.
 fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
     let Some(name) = url.field() else {
         return Ok(part);
@@ -460,7 +467,8 @@ impl Cycle<'_> {
         let public = document::public_half(&part.bytes);
         let bytes = public.as_deref().unwrap_or(&part.bytes);
         if let Err(fault) = self.store.keep(bytes) {
-            // What it revokes is taken away all the same; what cannot be remembered is not installed (see `cycle`).
+            // What it revokes is taken away all the same; what cannot be remembered is not
+            // installed (see `cycle`).
             self.faults.push(fault.fault());
         }
         let kept = Kept {
@@ -481,8 +489,8 @@ impl Cycle<'_> {
         }
     }
 
-    /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count from the day when the
-    /// bytes came, but an unchanged poll writes nothing.
+    /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count
+    /// from the day when the bytes came, but an unchanged poll writes nothing.
     fn accept(&mut self, source: &str, documents: &InForce) {
         let before = self.state.sources.get(source).map(|before| before.fetched);
         let recent = before.filter(|fetched| self.now.duration_since(*fetched) < RECORD_EVERY);
@@ -495,7 +503,8 @@ impl Cycle<'_> {
     }
 }
 
-/// A file that others can write lets them say who may log in. The contract leaves that to the operator: he is told.
+/// A file that others can write lets them say who may log in. The contract leaves that to the
+/// operator: he is told.
 pub fn open_to_others(url: &SourceUrl) -> Option<String> {
     let SourceUrl::File { path } = url else {
         return None;
@@ -548,8 +557,8 @@ fn last_good(
     }
 }
 
-/// Reads a kept document under the rules of today; with it its bytes, signature included, and whether they are only the
-/// public half of what was published.
+/// Reads a kept document under the rules of today; with it its bytes, signature included, and
+/// whether they are only the public half of what was published.
 pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
     let parsed = if kept.sound == CHECKS {
@@ -563,13 +572,14 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document
     Some((document, bytes, halved))
 }
 
-/// What is remembered of a document's keys, so that the next cycle need not look at their numbers again.
+/// What is remembered of a document's keys, so that the next cycle need not look at their numbers
+/// again.
 fn soundness(document: &Document) -> u32 {
     if document.is_sound() { CHECKS } else { 0 }
 }
 
-/// `wall` is what the clock says. One that is behind calls nothing expired that is not; the recorded time, which a clock
-/// that ran ahead may have left behind, does.
+/// `wall` is what the clock says. One that is behind calls nothing expired that is not; the
+/// recorded time, which a clock that ran ahead may have left behind, does.
 fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestamp) -> Acquired {
     let current = &documents.current;
     let outcome = SourceOutcome {
@@ -597,7 +607,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             Stage::Current => acquired.outcome.source.clone(),
             further => format!("{}: {further}", acquired.outcome.source),
         };
-        // The keys stay: a bucket that withholds the next document must not lock anybody out, but it is seen.
+        // The keys stay: a bucket that withholds the next document must not lock anybody out, but
+        // it is seen.
         if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
             let text = format!(
                 "{place}: the document expired at {expires}, its keys stay; publish a new one"

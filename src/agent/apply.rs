@@ -1,4 +1,5 @@
-//! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs delays nobody.
+//! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs
+//! delays nobody.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -13,7 +14,8 @@ use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::Mode;
 
-/// How often a file that somebody else keeps changing is read again before we give up for this cycle.
+/// How often a file that somebody else keeps changing is read again before we give up for this
+/// cycle.
 const TRIES: usize = 5;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
@@ -112,8 +114,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(())
     }
 
-    /// Replaces files, and settles fragments beside them: those take many steps, and a program that each account can
-    /// hold up. Where no thread can be started for them, this one takes them after the files.
+    /// Replaces files, and settles fragments beside them: those take many steps, and a program that
+    /// each account can hold up. Where no thread can be started for them, this one takes them after
+    /// the files.
     fn replace_beside(
         &self,
         fragments: Vec<&mut Work>,

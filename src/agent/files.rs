@@ -1,4 +1,5 @@
-//! What stands on the node where an account's keys go: one file, or the several of which update-ssh-keys makes one.
+//! What stands on the node where an account's keys go: one file, or the several of which
+//! update-ssh-keys makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -114,7 +115,8 @@ impl Files {
         )
     }
 
-    /// Directory and name of the file that sshd reads in the end: no two accounts may have the same.
+    /// Directory and name of the file that sshd reads in the end: no two accounts may have the
+    /// same.
     pub(super) fn place(&self, target: &Target) -> Option<((u64, u64), OsString)> {
         let (snapshot, path) = match self {
             Self::One(snapshot) => (snapshot, target.path()),

@@ -1,4 +1,5 @@
-//! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what it did not do.
+//! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what
+//! it did not do.
 
 use super::Cycle;
 use super::files::Files;
@@ -39,7 +40,8 @@ impl Next {
             return None;
         };
         let import = present.to_be_imported();
-        // Nothing is written below a directory that update-ssh-keys did not make: it would never import again.
+        // Nothing is written below a directory that update-ssh-keys did not make: it would never
+        // import again.
         let writes =
             !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
         let refresh = plan.refresh && !ran;

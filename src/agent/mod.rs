@@ -53,7 +53,8 @@ pub struct Agent<F, H> {
     pub fetch: F,
     /// The node.
     pub host: H,
-    /// Tells the zone in which an old sshd reads times; to find it costs many system calls, so it is asked only then.
+    /// Tells the zone in which an old sshd reads times; to find it costs many system calls, so it
+    /// is asked only then.
     pub zone: fn() -> TimeZone,
     /// When authkeysd was built: a clock that stands before that is not believed.
     pub built: Timestamp,
@@ -64,7 +65,8 @@ pub struct Agent<F, H> {
 pub struct Intent {
     /// Write nothing, neither to accounts nor to the state.
     pub dry_run: bool,
-    /// Take a document with a lower serial (or none) on purpose, and count from there; take an earlier time as well.
+    /// Take a document with a lower serial (or none) on purpose, and count from there; take an
+    /// earlier time as well.
     pub accept_rollback: bool,
 }
 
@@ -81,11 +83,13 @@ struct Cycle<'s> {
     faults: Vec<Fault>,
     shared: Shared,
     in_common: InCommon,
-    /// Nothing had been remembered when it began, and nobody has been told yet that something should have been.
+    /// Nothing had been remembered when it began, and nobody has been told yet that something
+    /// should have been.
     new: bool,
 }
 
-/// What the sources gave: all that the second half of a cycle takes from the first, which alone speaks to the network.
+/// What the sources gave: all that the second half of a cycle takes from the first, which alone
+/// speaks to the network.
 #[derive(Debug)]
 pub struct Gathered {
     state: State,
@@ -107,8 +111,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         self.install(store, gathered, clock)
     }
 
-    /// The first half of a cycle: fetches from every source, from all at the same time, for one that hangs must not hold
-    /// up the others' accounts by more than its own limit. Writes nothing but documents that are good.
+    /// The first half of a cycle: fetches from every source, from all at the same time, for one
+    /// that hangs must not hold up the others' accounts by more than its own limit. Writes nothing
+    /// but documents that are good.
     pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
@@ -148,8 +153,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .filter(move |account| seen.insert(&account.source))
     }
 
-    /// The same without the network: the kept documents, and what `last` said of their sources. For a window that opens
-    /// or closes, and a document that expires.
+    /// The same without the network: the kept documents, and what `last` said of their sources. For
+    /// a window that opens or closes, and a document that expires.
     pub fn gather_kept(
         &self,
         store: &mut Store,
@@ -182,7 +187,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Cycle::new(store, state, intent, clock, Vec::from_iter(fault))
     }
 
-    /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long as the host takes.
+    /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long
+    /// as the host takes.
     pub fn install(
         &self,
         store: &mut Store,
@@ -206,7 +212,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut waiting: Vec<(usize, &AccountConfig)> =
             self.config.accounts.iter().enumerate().collect();
         while !waiting.is_empty() {
-            // A dead file system costs its own account time: whoever has been found is served meanwhile.
+            // A dead file system costs its own account time: whoever has been found is served
+            // meanwhile.
             let all = self.find(&waiting, &acquired, &pinned, &mut cycle);
             let (mut found, mut late) = (Vec::new(), Vec::new());
             for ((at, account), one) in waiting.into_iter().zip(all) {
@@ -222,7 +229,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.faults.extend(faults);
         let mut accounts: Vec<AccountOutcome> = accounts.into_values().collect();
         if cycle.store.is_new() && !intent.dry_run {
-            // Nothing could be saved: to the next cycle this one must be no proof of a state that was there and is lost.
+            // Nothing could be saved: to the next cycle this one must be no proof of a state that
+            // was there and is lost.
             accounts
                 .iter_mut()
                 .for_each(AccountOutcome::forget_document);
@@ -260,7 +268,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         outcome
     }
 
-    /// Decides for some of the accounts and writes their files; gives each with its place in the configuration.
+    /// Decides for some of the accounts and writes their files; gives each with its place in the
+    /// configuration.
     fn serve(
         &self,
         mut found: Vec<(usize, &AccountConfig, Found)>,
@@ -268,8 +277,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Vec<(usize, AccountOutcome)> {
-        // Everything is decided before anything is written: what will be installed is remembered first, so that no
-        // crash can leave a key behind that nobody would revoke.
+        // Everything is decided before anything is written: what will be installed is remembered
+        // first, so that no crash can leave a key behind that nobody would revoke.
         let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
         cycle.shared.refuse(&mut found);
         let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
@@ -309,7 +318,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             outcomes.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
-            // The files are right; only the judgement of the document is forgotten and will be made again.
+            // The files are right; only the judgement of the document is forgotten and will be made
+            // again.
             cycle.faults.push(fault.fault());
         }
         places.into_iter().zip(outcomes).collect()

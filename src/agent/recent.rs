@@ -1,4 +1,5 @@
-//! What the accounts of one document have in common is kept once: accounts that follow each other mostly have the same.
+//! What the accounts of one document have in common is kept once: accounts that follow each other
+//! mostly have the same.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

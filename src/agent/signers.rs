@@ -1,4 +1,5 @@
-//! The file of those who may sign. It is read at every cycle: who is taken out of it signs nothing from then on.
+//! The file of those who may sign. It is read at every cycle: who is taken out of it signs nothing
+//! from then on.
 
 use jiff::tz::TimeZone;
 
@@ -9,7 +10,8 @@ use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
 use authkeys_core::verify::{SignerRules, Signers, SignersFault};
 use authkeys_terminal::bounded;
 
-/// Whose signatures count in this cycle: `None` when nobody's are asked for; the error, one line, when that cannot be told.
+/// Whose signatures count in this cycle: `None` when nobody's are asked for; the error, one line,
+/// when that cannot be told.
 pub(super) type Authority = Result<Option<Signers>, String>;
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -28,8 +30,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Reads the file that `[trust] allowed_signers` names, or tells every fault in it. One that others can write would let
-/// them say whose keys are installed.
+/// Reads the file that `[trust] allowed_signers` names, or tells every fault in it. One that others
+/// can write would let them say whose keys are installed.
 pub fn read_signers(
     config: &Config,
     zone: fn() -> TimeZone,

@@ -69,7 +69,8 @@ impl Work {
 }
 
 impl Prepared {
-    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may be the first boot's.
+    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may
+    /// be the first boot's.
     pub(super) fn was_written(&self) -> bool {
         self.work
             .as_ref()
@@ -93,8 +94,9 @@ impl Prepared {
         &self.outcome.file
     }
 
-    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a document that may be
-    /// older than what the memory could not take. Keys are removed all the same, unless too few would be left to log in.
+    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a
+    /// document that may be older than what the memory could not take. Keys are removed all the
+    /// same, unless too few would be left to log in.
     pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
         let Some(work) = &mut self.work else {
             return self;

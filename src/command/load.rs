@@ -1,4 +1,5 @@
-//! Reading the configuration file, which decides who may log in: nobody but root and the running user may write it.
+//! Reading the configuration file, which decides who may log in: nobody but root and the running
+//! user may write it.
 
 use std::path::{Path, PathBuf};
 

@@ -28,7 +28,8 @@ const PROGRAM: &str = "authkeysd";
 #[derive(Debug, Parser)]
 #[command(name = "authkeysd", version, after_help = EXIT_CODES)]
 struct Cli {
-    /// The configuration file [default: what AUTHKEYSD_CONFIG names, else /etc/authkeysd/config.toml]
+    /// The configuration file [default: what AUTHKEYSD_CONFIG names, else
+    /// /etc/authkeysd/config.toml]
     // An empty variable is as good as none, to which clap's own reading of it would say no.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -51,11 +52,13 @@ Of several: 78, 77, 75, 1, 3 in this order.";
 enum Command {
     /// The service: run cycles by the schedule until SIGTERM; SIGHUP reads the configuration again
     Run,
-    /// Run one cycle now: fetch the key set, make every account's file equal to it, print what changed
+    /// Run one cycle now: fetch the key set, make every account's file equal to it, print what
+    /// changed
     Sync(Sync),
     /// The doctor: is the configuration good, and does sshd really read the files that are written?
     Check(Check),
-    /// Show what the last cycle did; exit 0 only if it was lately, all is well, and the service was not stopped since
+    /// Show what the last cycle did; exit 0 only if it was lately, all is well, and the service was
+    /// not stopped since
     Status(Status),
     /// Explain the code of a message, such as AK010: what it means, and what to do
     Explain(Explain),
@@ -72,19 +75,20 @@ struct Sync {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
-    /// Forget the recorded time and the serials of all sources, take also older documents, and count from there: look
-    /// first at what is published
+    /// Forget the recorded time and the serials of all sources, take also older documents, and
+    /// count from there: look first at what is published
     #[arg(long)]
     accept_rollback: bool,
 }
 
 #[derive(Debug, Args)]
 struct Check {
-    /// Also fetch each source and judge its document, and ask whether the tags may be written (nothing is)
+    /// Also fetch each source and judge its document, and ask whether the tags may be written
+    /// (nothing is)
     #[arg(long)]
     online: bool,
-    /// For moving in: which of the present keys the key set knows, what the first sync would do in each mode, and who else
-    /// fetches keys here (nothing is written)
+    /// For moving in: which of the present keys the key set knows, what the first sync would do in
+    /// each mode, and who else fetches keys here (nothing is written)
     #[arg(long)]
     adopt: bool,
     /// Print the findings as JSON
@@ -97,7 +101,8 @@ struct Status {
     /// Print the outcome as JSON
     #[arg(long)]
     json: bool,
-    /// List the keys in force; where the status has only the first ones, they are read from the accounts' files
+    /// List the keys in force; where the status has only the first ones, they are read from the
+    /// accounts' files
     #[arg(long)]
     keys: bool,
     /// How old the last cycle may be [default: 10m, or as long as the next one is not overdue]

@@ -36,8 +36,8 @@ pub(super) fn run(path: &Path) -> Exit {
     }));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The one thread on which cycles block waits for the next: to start it for each costs more than the poll, and to
-        // have it end would be a wake-up.
+        // The one thread on which cycles block waits for the next: to start it for each costs more
+        // than the poll, and to have it end would be a wake-up.
         .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
     let runtime = match runtime {
@@ -93,7 +93,8 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// From the first cycle on nothing is printed: whoever does not read it must not hold the service up.
+/// From the first cycle on nothing is printed: whoever does not read it must not hold the service
+/// up.
 fn log(kind: Kind, text: &str) {
     journal::tell(&Entry::new(kind, text));
 }

@@ -1,4 +1,5 @@
-//! `authkeysd sandbox`: the unit runs it before the service, outside the sandbox. It decides whether the service sees /root.
+//! `authkeysd sandbox`: the unit runs it before the service, outside the sandbox. It decides
+//! whether the service sees /root.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -9,8 +10,9 @@ use super::{Exit, complain, load};
 use crate::host::{Host as _, Node};
 use authkeys_core::config::{Config, Placed};
 
-/// What the unit binds over /root, `/run/authkeysd-root`, by way of PID 1: in a command of the unit /run is already the
-/// sandbox's own, also where the rest of the sandbox is off. The service never sees the real one.
+/// What the unit binds over /root, `/run/authkeysd-root`, by way of PID 1: in a command of the unit
+/// /run is already the sandbox's own, also where the rest of the sandbox is off. The service never
+/// sees the real one.
 const BOUND: &str = "/proc/1/root/run/authkeysd-root";
 const ROOTS_HOME: &str = "/root";
 
@@ -48,7 +50,8 @@ fn names_root(config: &Config) -> bool {
                 Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
                 Err(_) => false,
             },
-            // The name service does not answer yet. No user named means the one who runs the service.
+            // The name service does not answer yet. No user named means the one who runs the
+            // service.
             _ => account
                 .user
                 .as_ref()

@@ -127,7 +127,8 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
     }
 }
 
-/// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all could be read.
+/// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all
+/// could be read.
 fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
     let host = Node::read_only();
     let mut all = true;
@@ -189,7 +190,8 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
     Err(format!("the configuration no longer has {}", outcome.file))
 }
 
-/// The node's own keys, to mark them; none where their file cannot be read, which each cycle reports.
+/// The node's own keys, to mark them; none where their file cannot be read, which each cycle
+/// reports.
 fn pinned_keys(config: &Config) -> HashSet<Fingerprint> {
     let Some(path) = &config.pinned_keys else {
         return HashSet::new();

@@ -159,7 +159,8 @@ async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) ->
     outcome
 }
 
-/// Writes the status file, and to the journal where there is one. What cannot be written is said and changes nothing.
+/// Writes the status file, and to the journal where there is one. What cannot be written is said
+/// and changes nothing.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal()
     {
@@ -176,14 +177,16 @@ fn write_status(directory: &Path, outcome: &Outcome) {
         None => Some(beside::no_answer(&status_file::path(directory))),
     };
     if let Some(fault) = fault {
-        // A user who serves only their own account did not ask for a file in a place that is root's.
+        // A user who serves only their own account did not ask for a file in a place that is
+        // root's.
         if nix::unistd::geteuid().is_root() || directory != Path::new(load::RUNTIME) {
             complain(&format!("warning: {fault}"));
         }
     }
 }
 
-/// Of a cycle that was not `begun` people are told the fault alone: the rest is what the cycle before it did.
+/// Of a cycle that was not `begun` people are told the fault alone: the rest is what the cycle
+/// before it did.
 fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)

@@ -19,7 +19,8 @@ pub(super) fn built() -> Timestamp {
     built.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs us.
+/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs
+/// us.
 pub(super) fn sshd_zone() -> TimeZone {
     let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE)
         .ok()
@@ -33,7 +34,8 @@ pub(super) fn host() -> object::Node {
     object::Node::host(&identity(), &host_name())
 }
 
-/// What tells this node from others as long as no instance is known: the machine id, else the host name.
+/// What tells this node from others as long as no instance is known: the machine id, else the host
+/// name.
 pub(super) fn identity() -> String {
     let machine = bounded::read(Path::new("/etc/machine-id"), 256)
         .ok()

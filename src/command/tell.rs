@@ -1,5 +1,5 @@
-//! What `sync` tells the fleet, at once where it is news or a sign of life is due: it waits a little for it, and nothing
-//! depends on it.
+//! What `sync` tells the fleet, at once where it is news or a sign of life is due: it waits a
+//! little for it, and nothing depends on it.
 
 use std::time::Duration;
 

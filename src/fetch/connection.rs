@@ -1,7 +1,8 @@
-//! One connection to authkeysd-fetch: any number of requests at the same time, each answered by its id.
+//! One connection to authkeysd-fetch: any number of requests at the same time, each answered by its
+//! id.
 //!
-//! The other side is not trusted. What it sends is bounded by the frames' limits, what does not fit ends the connection, and
-//! nobody waits longer than for the deadline of the request.
+//! The other side is not trusted. What it sends is bounded by the frames' limits, what does not fit
+//! ends the connection, and nobody waits longer than for the deadline of the request.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -48,7 +49,8 @@ struct Waiting {
 }
 
 impl Connection {
-    /// Over a stream. `helper` is the process at its other end, if it was started for this, and `words` its standard error.
+    /// Over a stream. `helper` is the process at its other end, if it was started for this, and
+    /// `words` its standard error.
     pub(super) fn new(
         reader: impl AsyncRead + Unpin + Send + 'static,
         writer: impl AsyncWrite + Unpin + Send + 'static,
@@ -123,7 +125,8 @@ impl Drop for Connection {
                     Ok(Some(_)) | Err(_) => return,
                 }
             }
-            // The kernel cannot end it at once, and that must not keep us. Without a thread it stays a zombie for a while.
+            // The kernel cannot end it at once, and that must not keep us. Without a thread it
+            // stays a zombie for a while.
             let _ = thread::Builder::new().spawn(move || helper.wait());
         }
     }

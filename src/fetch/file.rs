@@ -20,7 +20,8 @@ use authkeys_core::schedule::Backoff;
 /// What to do about a file that cannot be read to its end.
 const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
 
-/// How long to wait before another reading is begun beside those that hang: the mount may have been replaced by one that answers.
+/// How long to wait before another reading is begun beside those that hang: the mount may have been
+/// replaced by one that answers.
 const PAUSES: Backoff = Backoff {
     first: Duration::from_secs(60),
     longest: Duration::from_secs(17 * 60 * 60),
@@ -31,9 +32,10 @@ const PAUSES: Backoff = Backoff {
 pub(super) struct Files(Mutex<HashMap<PathBuf, Reading>>);
 
 impl Files {
-    /// Brings the file at `path`; a version that is still the known one costs one stat. The reading is done beside the
-    /// runtime, so that a dead network file system ends in an error after `limit` and not in a dead agent; and beside one
-    /// that hangs the next is begun ever later, or a mount that is dead for a day would leave no thread for anybody.
+    /// Brings the file at `path`; a version that is still the known one costs one stat. The reading
+    /// is done beside the runtime, so that a dead network file system ends in an error after
+    /// `limit` and not in a dead agent; and beside one that hangs the next is begun ever later, or
+    /// a mount that is dead for a day would leave no thread for anybody.
     pub(super) async fn fetch(
         &self,
         path: &Path,
@@ -118,7 +120,8 @@ impl Reading {
 
 type Answer = Result<Fetched, FetchError>;
 
-/// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's hostile writer.
+/// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's
+/// hostile writer.
 fn brought(
     path: &Path,
     known: Option<&Version>,
@@ -130,7 +133,8 @@ fn brought(
     }
     // Asked before opening as well: to open a device can have effects of its own.
     regular(path, &found)?;
-    // Somebody who rewrites the file in place would have half of it read. Once more, then let the next cycle try.
+    // Somebody who rewrites the file in place would have half of it read. Once more, then let the
+    // next cycle try.
     for _ in 0..2 {
         let mut file = OpenOptions::new()
             .read(true)
@@ -184,7 +188,8 @@ fn version(metadata: &Metadata) -> Version {
         metadata.ino(),
         metadata.size()
     );
-    // Image builders and `cp -p` set the modification time, and keys of one type have one length; nobody sets the change time.
+    // Image builders and `cp -p` set the modification time, and keys of one type have one length;
+    // nobody sets the change time.
     let token = format!("{label}-{}.{:09}", metadata.ctime(), metadata.ctime_nsec());
     Version { label, token }
 }
@@ -477,7 +482,8 @@ mod tests {
         );
         let (_dir, other) = dir_with(b"two");
         assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
-        // Another is tried later, for the file may be reached again although that one hangs for ever.
+        // Another is tried later, for the file may be reached again although that one hangs for
+        // ever.
         files.readings().get_mut(&path).unwrap().begun -= PAUSES.first;
         assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
         let pauses = [1, 2, 3, 11, 99].map(|count| {

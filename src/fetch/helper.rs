@@ -15,7 +15,8 @@ use super::connection::Connection;
 const PROGRAM: &str = "authkeysd-fetch";
 /// Where packages install it. A copy beside this program comes first.
 const INSTALLED: &str = "/usr/libexec/authkeysd";
-/// Names the socket of `authkeysd-fetch.socket`. authkeysd.service sets it: in its sandbox there is no network.
+/// Names the socket of `authkeysd-fetch.socket`. authkeysd.service sets it: in its sandbox there is
+/// no network.
 const SOCKET: &str = "AUTHKEYSD_FETCH_SOCKET";
 
 /// The way to the helper.
@@ -75,8 +76,8 @@ fn find() -> Result<PathBuf, String> {
     })
 }
 
-/// Starts the helper with the environment of this process, from which it takes credentials and settings. Started as root it
-/// takes another identity by itself, before anything else.
+/// Starts the helper with the environment of this process, from which it takes credentials and
+/// settings. Started as root it takes another identity by itself, before anything else.
 fn start(program: &Path) -> io::Result<Connection> {
     let mut command = Command::new(program);
     command

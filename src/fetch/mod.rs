@@ -1,4 +1,5 @@
-//! Where documents come from: files of this machine are read here, everything else is asked for elsewhere.
+//! Where documents come from: files of this machine are read here, everything else is asked for
+//! elsewhere.
 
 use std::time::Duration;
 

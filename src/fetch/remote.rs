@@ -1,4 +1,5 @@
-//! What lies on the network, by way of authkeysd-fetch: sources, the instance, and the places that reports go to.
+//! What lies on the network, by way of authkeysd-fetch: sources, the instance, and the places that
+//! reports go to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use authkeys_core::schedule::Backoff;
 use authkeys_core::wire::{Answer, Frame, MayTag, Request, answer};
 use authkeys_terminal::random;
 
-/// How long the helper may take for a fetch. Its own limit is 30 s, and it may ask the metadata service why that failed.
+/// How long the helper may take for a fetch. Its own limit is 30 s, and it may ask the metadata
+/// service why that failed.
 const FETCH: Duration = Duration::from_secs(40);
 /// The same for one attempt to report, of which its own limit is 15 s.
 const REPORT: Duration = Duration::from_secs(20);
@@ -29,7 +31,8 @@ const INSTANCE_AGAIN: Backoff = Backoff {
     longest: Duration::from_secs(300),
 };
 
-/// The network. The helper is reached, or started, by the first request that needs it. Clones share one connection.
+/// The network. The helper is reached, or started, by the first request that needs it. Clones share
+/// one connection.
 #[derive(Debug, Clone)]
 pub struct Remote(Arc<Shared>);
 
@@ -52,7 +55,8 @@ impl Remote {
         }))
     }
 
-    /// Asks which instance this is. Where nothing says that this is one, `briefly` waits for a moment only.
+    /// Asks which instance this is. Where nothing says that this is one, `briefly` waits for a
+    /// moment only.
     pub async fn instance(&self, briefly: bool) -> Result<Instance, NoInstance> {
         match self
             .ask(&Request::Instance { briefly }, None, INSTANCE)
@@ -65,7 +69,8 @@ impl Remote {
         }
     }
 
-    /// Asks until it is known, ever more seldom. `None` when this is not an instance: then nobody is asked again.
+    /// Asks until it is known, ever more seldom. `None` when this is not an instance: then nobody
+    /// is asked again.
     pub async fn wait_for_instance(&self) -> Option<Instance> {
         for failures in 1.. {
             match self.instance(false).await {
@@ -140,7 +145,8 @@ impl Remote {
         match timeout(limit, asking).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
-                // What hangs once is not asked again: the next request begins with another connection.
+                // What hangs once is not asked again: the next request begins with another
+                // connection.
                 self.forget();
                 Err(NoAnswer(format!("did not answer within {limit:?}")))
             }

@@ -5,7 +5,8 @@ use nix::unistd::{Uid, User};
 use super::{Account, HostError};
 use authkeys_core::user::UserName;
 
-/// Looks an account up; `None` is the user who runs the program. May block as long as NSS' services do.
+/// Looks an account up; `None` is the user who runs the program. May block as long as NSS' services
+/// do.
 pub(super) fn look_up(user: Option<&UserName>) -> Result<Account, HostError> {
     let (asked, answer) = match user {
         Some(user) => (user.to_string(), User::from_name(user.as_str())),

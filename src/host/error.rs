@@ -12,7 +12,8 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::user::BadUserName;
 use authkeys_terminal::bounded::FileError;
 
-/// Why a step on the host failed. The file is the old one, or (only when a named step after the rename failed) the new one, complete.
+/// Why a step on the host failed. The file is the old one, or (only when a named step after the
+/// rename failed) the new one, complete.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HostError {

@@ -7,8 +7,8 @@ use rustix::fs::IFlags;
 
 use super::HostError;
 
-/// Names the flag that makes a rename fail. File systems without flags answer with an error; a denial is then seen at the
-/// rename.
+/// Names the flag that makes a rename fail. File systems without flags answer with an error; a
+/// denial is then seen at the rename.
 pub(super) fn refuse_any(opened: &OwnedFd, path: &Path) -> Result<(), HostError> {
     rustix::fs::ioctl_getflags(opened).map_or(Ok(()), |flags| refuse(flags, path))
 }

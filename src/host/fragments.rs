@@ -1,5 +1,5 @@
-//! Reading `~/.ssh/authorized_keys.d`, in which any user can put anything: each entry is looked at before it is opened,
-//! and what update-ssh-keys would fail or hang on is named.
+//! Reading `~/.ssh/authorized_keys.d`, in which any user can put anything: each entry is looked at
+//! before it is opened, and what update-ssh-keys would fail or hang on is named.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +15,8 @@ use super::{Account, HostError, MAX_FILE, Snapshot, Stamp, refresh};
 /// The directory of fragments, and `authorized_keys` beside it.
 pub(super) const DIRECTORY: &str = ".ssh/authorized_keys.d";
 pub(super) const MADE: &str = ".ssh/authorized_keys";
-/// After which temporary files are named: they lie in `.ssh`, for update-ssh-keys takes everything in the directory itself
-/// for keys, leftovers too.
+/// After which temporary files are named: they lie in `.ssh`, for update-ssh-keys takes everything
+/// in the directory itself for keys, leftovers too.
 pub(super) const STAGED_AS: &str = "authorized_keys.d";
 /// A node's usual number is three.
 const MAX_ENTRIES: usize = 128;
@@ -40,8 +40,8 @@ pub struct FoundFragments {
     pub installed: bool,
 }
 
-/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so others may read it, and
-/// with the group that the directory gives it.
+/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so
+/// others may read it, and with the group that the directory gives it.
 pub(super) fn wanted(account: &Account) -> Wanted {
     Wanted {
         uid: account.uid,

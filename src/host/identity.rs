@@ -1,8 +1,9 @@
 //! Acting as an account: file-system identity of one thread, which dies with it.
 //!
-//! Only the file-system ids change. With an effective or real uid of the account, its processes could signal or
-//! trace us; with the file-system uid alone they cannot. The kernel takes the capabilities that override file
-//! permissions (CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN) from the thread's effective set when that uid leaves 0.
+//! Only the file-system ids change. With an effective or real uid of the account, its processes
+//! could signal or trace us; with the file-system uid alone they cannot. The kernel takes the
+//! capabilities that override file permissions (CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN) from the
+//! thread's effective set when that uid leaves 0.
 
 use std::ffi::CString;
 use std::io;
@@ -24,7 +25,8 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
     })
 }
 
-/// The calling thread's user and group for files. Asked with an id that cannot be taken, the calls only answer.
+/// The calling thread's user and group for files. Asked with an id that cannot be taken, the calls
+/// only answer.
 pub(super) fn of_thread() -> (u32, u32) {
     let (uid, gid) = (
         setfsuid(Uid::from_raw(u32::MAX)),
@@ -52,7 +54,8 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
     }
 }
 
-/// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the thread must end.
+/// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the
+/// thread must end.
 pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
     permit(account)?;
     if Uid::effective().as_raw() == account.uid {
@@ -64,7 +67,8 @@ pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
         source,
     };
 
-    // NSS is asked before anything changes: its modules may need files that the account cannot read.
+    // NSS is asked before anything changes: its modules may need files that the account cannot
+    // read.
     let name =
         CString::new(account.user.as_str()).map_err(|fault| failed("groups", fault.into()))?;
     let groups = getgrouplist(&name, Gid::from_raw(account.gid))

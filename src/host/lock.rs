@@ -1,4 +1,5 @@
-//! The lock of update-ssh-keys, which writes the same file: `~/.authorized_keys.d.lock`, in the home, not in `.ssh`.
+//! The lock of update-ssh-keys, which writes the same file: `~/.authorized_keys.d.lock`, in the
+//! home, not in `.ssh`.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -23,8 +24,8 @@ pub(super) fn exists(account: &Account) -> Result<bool, HostError> {
     }
 }
 
-/// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is made only where the
-/// program is installed that would make it: it is a sign of it.
+/// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is
+/// made only where the program is installed that would make it: it is a sign of it.
 pub(super) fn take(
     account: &Account,
     wait: Duration,

@@ -55,10 +55,11 @@ pub struct Target {
     pub account: Account,
     /// Where it is.
     pub place: Place,
-    /// Whether a read may restore the mode of a file that its owner cannot read: only where keys are to be installed, for
-    /// what it held counts again.
+    /// Whether a read may restore the mode of a file that its owner cannot read: only where keys
+    /// are to be installed, for what it held counts again.
     pub mends: bool,
-    /// What the file held when a cycle last left it. Those bytes are the account's own, whoever owns the file now.
+    /// What the file held when a cycle last left it. Those bytes are the account's own, whoever
+    /// owns the file now.
     pub left: Option<Digest>,
 }
 
@@ -101,17 +102,20 @@ impl Target {
 /// Where a file is decides whose identity writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Below the account's home: written as the account, 0600, in a directory that is made 0700 when absent.
+    /// Below the account's home: written as the account, 0600, in a directory that is made 0700
+    /// when absent.
     Home {
         /// Relative to the home; only plain names, at least one.
         below: PathBuf,
     },
-    /// One of the files of which update-ssh-keys makes `authorized_keys`: written as the account, 0600, by way of `.ssh`.
+    /// One of the files of which update-ssh-keys makes `authorized_keys`: written as the account,
+    /// 0600, by way of `.ssh`.
     Fragment {
         /// A plain name.
         name: String,
     },
-    /// Outside the home: written as whoever runs authkeysd, 0644; its last directory is made 0755 when absent.
+    /// Outside the home: written as whoever runs authkeysd, 0644; its last directory is made 0755
+    /// when absent.
     System {
         /// Absolute.
         path: PathBuf,
@@ -127,7 +131,8 @@ pub struct Snapshot {
     pub drifted: bool,
     /// Proof of what was read: device, inode, size and times.
     pub stamp: Stamp,
-    /// Device and inode of the directory that the file is in, by whatever path; `None` when there is none yet.
+    /// Device and inode of the directory that the file is in, by whatever path; `None` when there
+    /// is none yet.
     pub directory: Option<(u64, u64)>,
 }
 
@@ -135,7 +140,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(Option<StampInner>);
 
-/// The change time is what nobody can set: it tells a rewrite that put size and modification time back.
+/// The change time is what nobody can set: it tells a rewrite that put size and modification time
+/// back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct StampInner {
     device: u64,
@@ -183,9 +189,10 @@ pub struct Replacement<'a> {
     pub content: &'a [u8],
 }
 
-/// The seam to the node's accounts and files. The steps for many accounts give an answer for each, in their order; a host
-/// on which a step may hang takes them at the same time, and gives `None` for what takes longer than the others need to
-/// wait: the next call waits for the step that was begun, and at the host's limit the answer is an error.
+/// The seam to the node's accounts and files. The steps for many accounts give an answer for each,
+/// in their order; a host on which a step may hang takes them at the same time, and gives `None`
+/// for what takes longer than the others need to wait: the next call waits for the step that was
+/// begun, and at the host's limit the answer is an error.
 pub trait Host: Sync {
     /// Looks an account up through NSS; `None` is the user who runs authkeysd.
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
@@ -196,18 +203,20 @@ pub trait Host: Sync {
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8])
     -> Result<Replaced, HostError>;
-    /// Why a replace by `length` bytes would fail, as far as that can be seen without writing. A host that sees nothing
-    /// beforehand foretells nothing.
+    /// Why a replace by `length` bytes would fail, as far as that can be seen without writing. A
+    /// host that sees nothing beforehand foretells nothing.
     fn preflight(&self, _target: &Target, _length: u64) -> Result<(), HostError> {
         Ok(())
     }
-    /// Reads a target that is a fragment, the fragments beside it, and `authorized_keys`, as `read` does.
+    /// Reads a target that is a fragment, the fragments beside it, and `authorized_keys`, as `read`
+    /// does.
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError>;
-    /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error is what it said, and a
-    /// good end proves nothing: what it made is to be read.
+    /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error
+    /// is what it said, and a good end proves nothing: what it made is to be read.
     fn refresh(&self, target: &Target) -> Result<(), HostError>;
 
-    /// Called as often as a cycle has judged a source or planned an account: a large cycle that takes long goes on.
+    /// Called as often as a cycle has judged a source or planned an account: a large cycle that
+    /// takes long goes on.
     fn step(&self) {}
 
     /// Looks many accounts up.

@@ -22,14 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The node that authkeysd runs on.
 #[derive(Debug)]
 pub struct Node {
-    /// The longest that one call may take, 10 s: a home on a dead network file system costs only its own account.
+    /// The longest that one call may take, 10 s: a home on a dead network file system costs only
+    /// its own account.
     pub limit: Duration,
     /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
     pub lock_wait: Duration,
     /// The longest that update-ssh-keys may run, 5 s; to be less than `limit`.
     pub refresh_limit: Duration,
-    /// Whether a read removes what killed runs left beside the file, and mends the mode of one whose target says so; not
-    /// when nothing may be written.
+    /// Whether a read removes what killed runs left beside the file, and mends the mode of one
+    /// whose target says so; not when nothing may be written.
     pub sweeps: bool,
     workers: Workers,
     late_accounts: Late<Account>,
@@ -228,7 +229,8 @@ impl Host for Node {
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         let (account, limit) = (target.account.clone(), self.refresh_limit);
         let name = file_name(&target.path())?.to_owned();
-        // The program gets all of the account's ids; the thread takes its file-system identity after it, to sync.
+        // The program gets all of the account's ids; the thread takes its file-system identity
+        // after it, to sync.
         let step = Step::new(
             target.account.user.to_string(),
             target.path(),

@@ -1,5 +1,6 @@
-//! Whether a replace would fail, as far as that can be seen without writing: `check` and dry runs promise no more than
-//! the write can keep. What cannot be seen (a quota, a security module's denial) is not foretold.
+//! Whether a replace would fail, as far as that can be seen without writing: `check` and dry runs
+//! promise no more than the write can keep. What cannot be seen (a quota, a security module's
+//! denial) is not foretold.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +12,8 @@ use rustix::io::Errno;
 use super::walk::{self, Absent, Directory, MAKE, Reach, file_name};
 use super::{HostError, Place, Target, flags, fragments, lock, refresh, replace, temporary};
 
-/// Looks at the way to the target's file as the calling thread's identity. `length` is the size of the new content.
+/// Looks at the way to the target's file as the calling thread's identity. `length` is the size of
+/// the new content.
 pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Result<(), HostError> {
     let account = &target.account;
     match &target.place {
@@ -60,8 +62,8 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
     }
 }
 
-/// Looks at a directory of our own, such as the state's, in which `name` is to be written; where it does not exist, at the
-/// one in which it would be made.
+/// Looks at a directory of our own, such as the state's, in which `name` is to be written; where it
+/// does not exist, at the one in which it would be made.
 pub fn own_directory(path: &Path, name: &str) -> Result<(), HostError> {
     let (directory, missing) = match (Directory::open(path), path.parent(), path.file_name()) {
         (Err(HostError::Io { source, .. }), Some(parent), Some(last))
@@ -110,9 +112,11 @@ fn file(reach: &Reach, name: &OsStr, length: u64, payer: Payer) -> Result<(), Ho
     room(directory, create, name, length, payer)
 }
 
-/// Whether the calling thread may make entries in the directory: modes, ACLs, and how it is mounted.
+/// Whether the calling thread may make entries in the directory: modes, ACLs, and how it is
+/// mounted.
 fn writable(directory: &Directory, operation: &'static str, name: &OsStr) -> Result<(), HostError> {
-    // Both flags, for with the first alone rustix answers for the real ids where the kernel (before 5.8) cannot for these.
+    // Both flags, for with the first alone rustix answers for the real ids where the kernel (before
+    // 5.8) cannot for these.
     let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
     let errno = match rustix::fs::accessat(
         &directory.fd,
@@ -144,7 +148,8 @@ fn by_mode(directory: &Directory) -> bool {
     uid == 0 || stat.st_mode >> shift & 0o3 == 0o3
 }
 
-/// In a sticky directory only the owner of the file, or of the directory, may put another in its place.
+/// In a sticky directory only the owner of the file, or of the directory, may put another in its
+/// place.
 fn sticky(directory: &Directory, name: &OsStr, owner: u32) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| directory.failed("look at", name, errno))?;

@@ -1,4 +1,5 @@
-//! Other programs: nothing on their standard input, a time limit, and no process of theirs left behind (row 33 of docs/failures.md).
+//! Other programs: nothing on their standard input, a time limit, and no process of theirs left
+//! behind (row 33 of docs/failures.md).
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -70,8 +71,8 @@ pub(super) fn is_another(account: &Account) -> bool {
     Uid::effective().is_root() && account.uid != 0
 }
 
-/// Lets the command run as the account with all its ids and no privilege; of its groups only the primary one, which is
-/// enough in its own home. By whoever is no root it runs as who he is.
+/// Lets the command run as the account with all its ids and no privilege; of its groups only the
+/// primary one, which is enough in its own home. By whoever is no root it runs as who he is.
 pub(super) fn as_account(command: &mut Command, account: &Account) {
     if is_another(account) {
         command.uid(account.uid).gid(account.gid);
@@ -82,8 +83,9 @@ pub(super) fn as_account(command: &mut Command, account: &Account) {
         .env("LOGNAME", account.user.as_str());
 }
 
-/// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its group. `account` is
-/// the one it runs as, if it is not ours; then nothing that it started outlives the run.
+/// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its
+/// group. `account` is the one it runs as, if it is not ours; then nothing that it started outlives
+/// the run.
 pub(super) fn run(
     command: &mut Command,
     limit: Duration,
@@ -115,7 +117,8 @@ pub(super) fn run_reading(
     let begun = Instant::now();
     loop {
         let ended = child.try_wait();
-        // What it left in the pipes is read after its end; a grandchild that keeps them open is not waited for.
+        // What it left in the pipes is read after its end; a grandchild that keeps them open is not
+        // waited for.
         stdout.read();
         stderr.read();
         match ended {
@@ -161,12 +164,13 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills and reaps each child of ours that is the account's, and what becomes our child by that, until none is left.
-/// `running` is one that somebody else reaps.
+/// Kills and reaps each child of ours that is the account's, and what becomes our child by that,
+/// until none is left. `running` is one that somebody else reaps.
 ///
-/// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox, may not signal other
-/// people's processes. Its real uid stays root's, so that the account can neither signal nor trace this thread: therefore the
-/// thread could signal what root runs as well, and has to spare that.
+/// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox,
+/// may not signal other people's processes. Its real uid stays root's, so that the account can
+/// neither signal nor trace this thread: therefore the thread could signal what root runs as well,
+/// and has to spare that.
 fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     let uid = rustix::thread::Uid::from_raw(account.uid);
     let work = move || {
@@ -207,7 +211,8 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     })
 }
 
-/// Kills the child and takes its exit status, if it may be signalled; whether there is nothing more to do about it.
+/// Kills the child and takes its exit status, if it may be signalled; whether there is nothing more
+/// to do about it.
 fn ended(child: Pid, running: Option<Pid>) -> bool {
     if kill(child, Signal::SIGKILL).is_err() || Some(child) == running {
         return true;

@@ -59,8 +59,8 @@ pub(super) fn file(
         Err(Errno::NOENT) => return Ok(absent),
         Err(Errno::ACCESS) => {
             let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
-            // Not read by root for the account, either: whoever can name a root's file in his own directory, by a hard
-            // link, would be handed what it holds.
+            // Not read by root for the account, either: whoever can name a root's file in his own
+            // directory, by a hard link, would be handed what it holds.
             let unread = Snapshot {
                 content: Some(Vec::new()),
                 drifted: true,
@@ -69,7 +69,8 @@ pub(super) fn file(
             };
             let unread = Box::new(unread);
             let (reader, shown) = (wanted.uid, path.display());
-            // What has another name may be somebody else's secret: the account must not become its owner.
+            // What has another name may be somebody else's secret: the account must not become its
+            // owner.
             let remedy = match found.st_nlink {
                 1 => format!("`chown {reader} {shown} && chmod 0600 {shown}`"),
                 _ => format!(
@@ -97,7 +98,8 @@ pub(super) fn file(
     if u64::try_from(stat.st_size).is_ok_and(|size| size > wanted.limit) {
         return Err(too_large());
     }
-    // The stamp is from before the read: what changes meanwhile has another one, and the replace will see it.
+    // The stamp is from before the read: what changes meanwhile has another one, and the replace
+    // will see it.
     let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
@@ -111,9 +113,10 @@ pub(super) fn file(
     })
 }
 
-/// The same, but a file that somebody gave another owner is read as that owner where it holds what was left in it: those
-/// bytes are the account's own. Of any other content nothing leaves here, for whoever can name another's file in his own
-/// directory, by a hard link or a rename, would be handed what it holds.
+/// The same, but a file that somebody gave another owner is read as that owner where it holds what
+/// was left in it: those bytes are the account's own. Of any other content nothing leaves here, for
+/// whoever can name another's file in his own directory, by a hard link or a rename, would be
+/// handed what it holds.
 pub(super) fn file_as_left(
     directory: &Directory,
     name: &OsStr,
@@ -146,8 +149,8 @@ pub(super) fn file_as_left(
     }
 }
 
-/// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed; and as the account, who
-/// could do it himself: the kernel refuses it on anybody else's file.
+/// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed;
+/// and as the account, who could do it himself: the kernel refuses it on anybody else's file.
 fn make_readable(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<(), Errno> {
     let fd = path_only(directory, name, wanted.uid)?;
     // A path descriptor takes no fchmod.

@@ -1,7 +1,9 @@
-//! update-ssh-keys (CoreOS, Flatcar), which makes `authorized_keys` of the files in `authorized_keys.d`.
+//! update-ssh-keys (CoreOS, Flatcar), which makes `authorized_keys` of the files in
+//! `authorized_keys.d`.
 //!
-//! Started as root it would change to the user by itself, but keep root's groups and real uid while it works in a
-//! directory that the user can change under it. So it is started as the user, which it permits, without any privilege.
+//! Started as root it would change to the user by itself, but keep root's groups and real uid while
+//! it works in a directory that the user can change under it. So it is started as the user, which
+//! it permits, without any privilege.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -67,9 +69,10 @@ pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
     }
 }
 
-/// Runs the program from a copy that the account can execute and not read. Then the kernel lets the account neither trace it
-/// nor write into its memory: what runs here uses up tasks and memory of the service, so it must stay the program that
-/// is installed. `None` where this cannot be: a script must be read, and a kernel may refuse to execute such a file.
+/// Runs the program from a copy that the account can execute and not read. Then the kernel lets the
+/// account neither trace it nor write into its memory: what runs here uses up tasks and memory of
+/// the service, so it must stay the program that is installed. `None` where this cannot be: a
+/// script must be read, and a kernel may refuse to execute such a file.
 fn untraceable(
     program: &'static str,
     account: &Account,
@@ -102,8 +105,8 @@ fn untraceable(
     }
 }
 
-/// A file without a name that others can execute and not read, open for reading: one that is open for writing cannot be
-/// executed.
+/// A file without a name that others can execute and not read, open for reading: one that is open
+/// for writing cannot be executed.
 fn unreadable_copy(content: &[u8]) -> io::Result<File> {
     let mut written = File::from(rustix::fs::memfd_create(
         "update-ssh-keys",
@@ -133,7 +136,8 @@ fn run_as(
     program::run(command.args(arguments), limit, Some(account))
 }
 
-/// Makes durable what it wrote, for its own writes are not in every version; as the calling thread's identity.
+/// Makes durable what it wrote, for its own writes are not in every version; as the calling
+/// thread's identity.
 pub(super) fn make_durable(account: &Account, fragment: &OsStr) -> Result<(), HostError> {
     let below = Path::new(".ssh/authorized_keys.d").join(fragment);
     if let Some(directory) = below_home(account, &below, Absent::Leave)? {

@@ -1,4 +1,5 @@
-//! The durable replace: at every instant, also after a kill or a loss of power, the file is the old one or the new one.
+//! The durable replace: at every instant, also after a kill or a loss of power, the file is the old
+//! one or the new one.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -22,8 +23,9 @@ pub(super) enum Gate {
     Changed,
 }
 
-/// Writes a file of our own state, with the care of an account's file: owned by who runs authkeysd, `mode` set before
-/// it has its name. Links in the directory's path are followed. The caller holds the lock of the state directory.
+/// Writes a file of our own state, with the care of an account's file: owned by who runs authkeysd,
+/// `mode` set before it has its name. Links in the directory's path are followed. The caller holds
+/// the lock of the state directory.
 pub fn write_durable(
     directory: &Path,
     name: &str,
@@ -55,7 +57,8 @@ pub fn write_durable(
     Ok(())
 }
 
-/// Replaces one file of an open directory. `gate` is passed when the new content is durable and has only to be named.
+/// Replaces one file of an open directory. `gate` is passed when the new content is durable and has
+/// only to be named.
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
@@ -66,7 +69,8 @@ pub(super) fn file(
     file_by_way_of((directory, name), directory, name, wanted, content, gate)
 }
 
-/// The same, with the temporary file in another directory of the same file system, and named after another file.
+/// The same, with the temporary file in another directory of the same file system, and named after
+/// another file.
 pub(super) fn file_by_way_of(
     (staging, staged_as): (&Directory, &OsStr),
     directory: &Directory,
@@ -92,7 +96,8 @@ pub(super) fn file_by_way_of(
         .file
         .write_all(content)
         .map_err(|fault| failed("write the new", fault))?;
-    // Without this a file system may order the rename before the data: an empty file after a hard reset (coreos/bugs#2350).
+    // Without this a file system may order the rename before the data: an empty file after a hard
+    // reset (coreos/bugs#2350).
     temporary
         .file
         .sync_all()
@@ -103,12 +108,14 @@ pub(super) fn file_by_way_of(
         Gate::Changed => return Ok(Replaced::ChangedMeanwhile),
     };
     temporary.publish(directory, name)?;
-    // Without this a loss of power may bring the old file back, revoked keys and all, after we reported the new one.
+    // Without this a loss of power may bring the old file back, revoked keys and all, after we
+    // reported the new one.
     retry_on_intr(|| rustix::fs::fsync(&synced))
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
     drop(lock);
 
-    // Some network file systems know no groups: with these modes the group grants nothing, and the keys are in force.
+    // Some network file systems know no groups: with these modes the group grants nothing, and the
+    // keys are in force.
     let wanted = Wanted {
         gid: None,
         ..*wanted
@@ -122,7 +129,8 @@ pub(super) fn file_by_way_of(
     Ok(Replaced::Done)
 }
 
-/// Owner and mode, before anybody can open the file under its final name: sshd refuses a file of a wrong owner.
+/// Owner and mode, before anybody can open the file under its final name: sshd refuses a file of a
+/// wrong owner.
 fn prepare(
     directory: &Directory,
     temporary: &Temporary<'_>,
@@ -130,7 +138,8 @@ fn prepare(
 ) -> Result<(), HostError> {
     let (file, name) = (&temporary.file, &temporary.name);
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
-    // A set-group-id directory gives its own group; and who is not root may not chown at all on some systems.
+    // A set-group-id directory gives its own group; and who is not root may not chown at all on
+    // some systems.
     if stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid) {
         let (uid, gid) = (Uid::from_raw(wanted.uid), wanted.gid.map(Gid::from_raw));
         retry_on_intr(|| rustix::fs::fchown(file, Some(uid), gid))
@@ -141,8 +150,8 @@ fn prepare(
         .map_err(|errno| directory.failed("set the mode of", name, errno))
 }
 
-/// Names the flags that make a rename fail, before anything is written: in an append-only directory a temporary file
-/// could be made at every cycle, but never removed.
+/// Names the flags that make a rename fail, before anything is written: in an append-only directory
+/// a temporary file could be made at every cycle, but never removed.
 pub(super) fn refuse_flags(
     directory: &Directory,
     name: &OsStr,

@@ -1,4 +1,5 @@
-//! SELinux labels: a directory that we make gets the one that the policy has for its path, or sshd may not read it.
+//! SELinux labels: a directory that we make gets the one that the policy has for its path, or sshd
+//! may not read it.
 //!
 //! Files need nothing: they get their label from the directory that they are made in.
 
@@ -23,8 +24,8 @@ const MATCHPATHCON: [&str; 3] = [
 /// They read a policy's file contexts, some megabytes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Gives a directory that was just made the label of its path. It runs as the account where the directory is his:
-/// through a link that he puts in its place it can do no more than he.
+/// Gives a directory that was just made the label of its path. It runs as the account where the
+/// directory is his: through a link that he puts in its place it can do no more than he.
 pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), HostError> {
     let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else {
         return Ok(());
@@ -61,8 +62,9 @@ pub struct Mislabelled {
     pub wanted: String,
 }
 
-/// Compares the label of the file, or of the nearest directory above it that there is, with the policy's for its path;
-/// `Err` says why that could not be done. Only types count: users and ranges keep no sshd out.
+/// Compares the label of the file, or of the nearest directory above it that there is, with the
+/// policy's for its path; `Err` says why that could not be done. Only types count: users and ranges
+/// keep no sshd out.
 pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
     let path = path
         .ancestors()

@@ -1,4 +1,5 @@
-//! The sshd that is installed here: what it says of itself. It reads the files; we only believe to know what it does.
+//! The sshd that is installed here: what it says of itself. It reads the files; we only believe to
+//! know what it does.
 
 use std::io::{self, PipeReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +17,8 @@ use super::start_options::{self, StartOptions};
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
-/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang us (row 33 of docs/failures.md).
+/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang
+/// us (row 33 of docs/failures.md).
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A version, as major and minor.
@@ -25,8 +27,9 @@ type Number = (u32, u32);
 /// What tells a program from the one that an upgrade puts into its place.
 type Identity = [i64; 5];
 
-/// The version of the installed server (else of the client, which comes from the same source). It is asked for again when
-/// another server is installed, and when none was told: a machine that boots may be too slow to answer.
+/// The version of the installed server (else of the client, which comes from the same source). It
+/// is asked for again when another server is installed, and when none was told: a machine that
+/// boots may be too slow to answer.
 #[derive(Debug, Default)]
 pub(super) struct Version(Mutex<Option<(Option<Identity>, Number)>>);
 
@@ -93,8 +96,8 @@ pub enum Origin {
     Elsewhere,
 }
 
-/// The effective settings for a login of `user` at the port that sshd listens on, as lines of `keyword value`; with the
-/// options that sshd is started with.
+/// The effective settings for a login of `user` at the port that sshd listens on, as lines of
+/// `keyword value`; with the options that sshd is started with.
 pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
     let started_with: Vec<String> = start_options::in_effect()
         .iter()
@@ -127,8 +130,8 @@ pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettin
     }
 }
 
-/// Each value that the configuration gives a keyword for such a login, as it is written there: the effective settings
-/// show without quotes what was quoted.
+/// Each value that the configuration gives a keyword for such a login, as it is written there: the
+/// effective settings show without quotes what was quoted.
 pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
     let connection = connection(user, Origin::Here, DEFAULT_PORT);
     let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else {
@@ -197,7 +200,8 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Asks with a host key of no value: the sandbox of the service hides the real ones, and without any sshd does not answer.
+/// Asks with a host key of no value: the sandbox of the service hides the real ones, and without
+/// any sshd does not answer.
 fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
     let mut command = program::command(sshd);
     command.args(arguments).args(["-h", "/dev/stdin"]);
@@ -216,7 +220,8 @@ fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
     }
 }
 
-/// A pipe from which a host key can be read. It is the same key each time, and no connection ever meets it.
+/// A pipe from which a host key can be read. It is the same key each time, and no connection ever
+/// meets it.
 fn host_key_on_a_pipe() -> Option<PipeReader> {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&[0; 32]))
         .to_openssh(LineEnding::LF)

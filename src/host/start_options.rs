@@ -1,5 +1,6 @@
-//! With what sshd is started beside its configuration file. Such options come before the file, and `sshd -T` knows nothing of
-//! them: EC2 Instance Connect on Ubuntu adds its AuthorizedKeysCommand so, and RHEL 8 its policy on algorithms.
+//! With what sshd is started beside its configuration file. Such options come before the file, and
+//! `sshd -T` knows nothing of them: EC2 Instance Connect on Ubuntu adds its AuthorizedKeysCommand
+//! so, and RHEL 8 its policy on algorithms.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -96,7 +97,8 @@ fn listener(process: &Path) -> Option<StartOptions> {
 /// `None` for an sshd that serves one login.
 fn of_command_line(text: &str) -> Option<Vec<(char, String)>> {
     if let Some(title) = text.split('\0').next()?.strip_prefix("sshd: ") {
-        // From OpenSSH 8.2 on the listener says so, and gives its command line with blanks between the words.
+        // From OpenSSH 8.2 on the listener says so, and gives its command line with blanks between
+        // the words.
         return title
             .split_once(" [listener]")
             .map(|(command, _)| flags_of_title(command));
@@ -289,7 +291,8 @@ fn expand(word: &str, variables: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The words of a line as systemd splits it: quotes of both kinds, and a backslash before what stands for itself.
+/// The words of a line as systemd splits it: quotes of both kinds, and a backslash before what
+/// stands for itself.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,4 +1,5 @@
-//! sshd's StrictModes (`safe_path` in misc.c): whoever can change the file or a directory above it could let himself in.
+//! sshd's StrictModes (`safe_path` in misc.c): whoever can change the file or a directory above it
+//! could let himself in.
 
 use std::fmt;
 use std::fs;
@@ -26,8 +27,8 @@ impl fmt::Display for StrictFault {
     }
 }
 
-/// Judges the file and every directory of its real path, up to the home or, when it lies outside, to `/`. What does
-/// not exist yet is judged by the directory in which it will be made.
+/// Judges the file and every directory of its real path, up to the home or, when it lies outside,
+/// to `/`. What does not exist yet is judged by the directory in which it will be made.
 pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
     let home = fs::canonicalize(&account.home).ok();
     let Some(real) = file

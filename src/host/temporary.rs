@@ -1,4 +1,5 @@
-//! The file that new content is written to before it gets its name, and the sweep of those that a kill left behind.
+//! The file that new content is written to before it gets its name, and the sweep of those that a
+//! kill left behind.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,7 +12,8 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::walk::Directory;
 use super::{HostError, read};
 
-/// Entries that one sweep looks at: a user who fills his directory with millions of names must not cost us more.
+/// Entries that one sweep looks at: a user who fills his directory with millions of names must not
+/// cost us more.
 const SWEEP_LIMIT: usize = 4_096;
 const RANDOM_DIGITS: usize = 16;
 
@@ -43,10 +45,12 @@ impl<'a> Temporary<'a> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, &name, flags, mode))
-            // Without the random name: an unchanged fault is told in unchanged words, and so only once.
+            // Without the random name: an unchanged fault is told in unchanged words, and so only
+            // once.
             .map_err(|errno| directory.failed(CREATE, target, errno))?;
-        // Tells a sweep by another process that this one is in use. Without locks (some network file systems) the
-        // sweep may take it, the rename then fails, and the next cycle repeats it.
+        // Tells a sweep by another process that this one is in use. Without locks (some network
+        // file systems) the sweep may take it, the rename then fails, and the next cycle repeats
+        // it.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
         Ok(Self {
             file: File::from(fd),
@@ -72,7 +76,8 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.published {
-            // An error is on its way to the caller already; what stays behind is swept in the next cycle.
+            // An error is on its way to the caller already; what stays behind is swept in the next
+            // cycle.
             let _ = retry_on_intr(|| {
                 rustix::fs::unlinkat(&self.directory.fd, &self.name, AtFlags::empty())
             });
@@ -80,7 +85,8 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Removes what killed runs left beside the target. Nothing about it is worth an error: leftovers are never read.
+/// Removes what killed runs left beside the target. Nothing about it is worth an error: leftovers
+/// are never read.
 pub(super) fn sweep(directory: &Directory, target: &OsStr) {
     let Ok(fd) = directory.readable() else { return };
     let Ok(entries) = Dir::new(fd) else { return };

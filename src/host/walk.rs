@@ -1,7 +1,8 @@
 //! The way to a file, by descriptor, component by component, no symbolic link followed.
 //!
-//! A path that is handed to the kernel whole can be turned round by whoever owns one of its directories
-//! (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is already open.
+//! A path that is handed to the kernel whole can be turned round by whoever owns one of its
+//! directories (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is
+//! already open.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -22,7 +23,8 @@ use super::{Account, HostError, enforcement, flags, selinux};
 pub(super) struct Directory {
     pub(super) fd: OwnedFd,
     pub(super) path: PathBuf,
-    /// The account in whose home it is, with the home resolved; `None` for a directory of the administrator's.
+    /// The account in whose home it is, with the home resolved; `None` for a directory of the
+    /// administrator's.
     account: Option<Arc<Account>>,
 }
 
@@ -77,7 +79,8 @@ impl Directory {
             .map_err(|errno| self.failed("open the directory", OsStr::new(""), errno))
     }
 
-    /// An error about an entry (or, when the name is empty, the directory). A denial names who owns the directory.
+    /// An error about an entry (or, when the name is empty, the directory). A denial names who owns
+    /// the directory.
     pub(super) fn failed(&self, operation: &'static str, name: &OsStr, errno: Errno) -> HostError {
         let path = if name.is_empty() {
             self.path.clone()
@@ -134,8 +137,9 @@ impl Directory {
         }))
     }
 
-    /// What to do where the account may not do `operation` in this directory, which `owner` owns. A home that root owns
-    /// stays root's: sshd chroots no account into a home of its own (ChrootDirectory).
+    /// What to do where the account may not do `operation` in this directory, which `owner` owns. A
+    /// home that root owns stays root's: sshd chroots no account into a home of its own
+    /// (ChrootDirectory).
     fn remedy(&self, operation: &'static str, path: &Path, owner: u32) -> String {
         let Some(account) = &self.account else {
             return "run authkeysd as root or as its owner".to_owned();
@@ -181,16 +185,18 @@ impl Directory {
         }
     }
 
-    /// Makes a directory below this one, durably, and opens it. `account` is whose it is, if it is not ours.
+    /// Makes a directory below this one, durably, and opens it. `account` is whose it is, if it is
+    /// not ours.
     fn make(&self, name: &OsStr, mode: Mode, account: Option<&Account>) -> Result<Self, HostError> {
         match rustix::fs::mkdirat(&self.fd, name, mode) {
             Ok(()) => {
-                // The umask may have taken bits. Should the name be a link by now, then its owner made it one, and
-                // this thread can do no more than he can.
+                // The umask may have taken bits. Should the name be a link by now, then its owner
+                // made it one, and this thread can do no more than he can.
                 retry_on_intr(|| rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty()))
                     .map_err(|errno| self.failed("set the mode of", name, errno))?;
                 if let Err(fault) = selinux::restore(&self.path.join(name), account) {
-                    // Else the next cycle would find it, take it for somebody's and leave its label.
+                    // Else the next cycle would find it, take it for somebody's and leave its
+                    // label.
                     let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
                     return Err(fault);
                 }
@@ -213,7 +219,8 @@ impl Directory {
 }
 
 /// Walks from the account's home to the directory of its file, as the calling thread's identity.
-/// `None`: a directory on the way is absent. Home and directories that exist keep their owner and mode.
+/// `None`: a directory on the way is absent. Home and directories that exist keep their owner and
+/// mode.
 pub(super) fn below_home(
     account: &Account,
     below: &Path,
@@ -252,8 +259,8 @@ pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach,
     })
 }
 
-/// Opens the account's home. Links in the way *to* it are the administrator's (/home on another disk); below it they are
-/// the user's.
+/// Opens the account's home. Links in the way *to* it are the administrator's (/home on another
+/// disk); below it they are the user's.
 fn home(account: &Account) -> Result<Directory, HostError> {
     if !account.home.is_absolute() {
         let fault = "a home must be an absolute path: give the account one (`usermod -d DIRECTORY USER`), or set \
@@ -287,8 +294,9 @@ fn home(account: &Account) -> Result<Directory, HostError> {
     Ok(directory.of(account))
 }
 
-/// Opens the home of an account with uid 0, from `/` on. Nothing holds root back where a link leads it, so each directory on
-/// the way must be root's alone, also those that a link leads through. Then each link is root's own, too.
+/// Opens the home of an account with uid 0, from `/` on. Nothing holds root back where a link leads
+/// it, so each directory on the way must be root's alone, also those that a link leads through.
+/// Then each link is root's own, too.
 fn roots_home(account: &Account) -> Result<Directory, HostError> {
     let mut directory = Directory::open(Path::new("/"))?;
     roots_alone(&directory, account)?;
@@ -383,7 +391,8 @@ fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
     names(below.parent().unwrap_or(below).components(), below, fault)
 }
 
-/// Walks from `/` to the directory of a file that root alone may change. Only the last directory is ever made.
+/// Walks from `/` to the directory of a file that root alone may change. Only the last directory is
+/// ever made.
 pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
     match (reach_system(path)?, absent) {
         (
@@ -486,7 +495,8 @@ fn names<'a>(
         .collect()
 }
 
-/// Nobody but root (or, without root, the very user who runs this) may be able to change what the directory holds.
+/// Nobody but root (or, without root, the very user who runs this) may be able to change what the
+/// directory holds.
 fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
@@ -503,8 +513,9 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
             remedy,
         });
     }
-    // In a sticky directory others can add names, but not take away or rename what is ours. The file itself must not lie
-    // in one: somebody else's lines could be there first, and sshd would not read it (StrictModes).
+    // In a sticky directory others can add names, but not take away or rename what is ours. The
+    // file itself must not lie in one: somebody else's lines could be there first, and sshd would
+    // not read it (StrictModes).
     if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
         let remedy = match stat.st_mode & 0o1000 {
             0 => format!("`chmod go-w {}`", path.display()),

@@ -1,4 +1,5 @@
-//! Steps with a time limit: each runs on a thread of its own, and a step that hangs costs only its own account.
+//! Steps with a time limit: each runs on a thread of its own, and a step that hangs costs only its
+//! own account.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +15,8 @@ use super::HostError;
 /// The most steps that are begun at the same time; those that hang run beside them.
 const AT_ONCE: usize = 32;
 
-/// Whether the caller still waits for a step. One that wakes up after hours must not publish what was right then.
+/// Whether the caller still waits for a step. One that wakes up after hours must not publish what
+/// was right then.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Awaited(Arc<AtomicBool>);
 
@@ -97,7 +99,8 @@ impl<T> Begun<T> {
     }
 }
 
-/// Steps that take longer than those beside them can wait, by account and path: one is never taken for another.
+/// Steps that take longer than those beside them can wait, by account and path: one is never taken
+/// for another.
 #[derive(Debug)]
 pub(super) struct Late<T>(Mutex<HashMap<(String, PathBuf), Begun<T>>>);
 
@@ -120,7 +123,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Runs one step, or waits for the one of the same account that is late; refuses when an earlier one hangs.
+    /// Runs one step, or waits for the one of the same account that is late; refuses when an
+    /// earlier one hangs.
     pub(super) fn run<T: Send + 'static>(
         &self,
         step: Step<T>,
@@ -134,9 +138,10 @@ impl Workers {
             .unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
     }
 
-    /// Runs steps of different accounts at the same time, or goes on waiting for those that are late. When no step has
-    /// ended for as long as `patience`, the ones that are left are late, and their result is `None`: those that hang must
-    /// not hold the others up, however many they are. After `limit` a step is given up.
+    /// Runs steps of different accounts at the same time, or goes on waiting for those that are
+    /// late. When no step has ended for as long as `patience`, the ones that are left are late, and
+    /// their result is `None`: those that hang must not hold the others up, however many they are.
+    /// After `limit` a step is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
@@ -422,7 +427,8 @@ mod tests {
         };
         let begun = Instant::now();
         let mut rounds = 0;
-        // In the first round it may be too late to be begun and asked; in the second it has ended long ago.
+        // In the first round it may be too late to be begun and asked; in the second it has ended
+        // long ago.
         while workers
             .run_all(steps(), patience, limit, &late)
             .pop()

@@ -1,5 +1,5 @@
-//! Writes the files that tell of this node on a thread of its own, so that a file system that hangs below one of them
-//! holds up neither a cycle nor a stop.
+//! Writes the files that tell of this node on a thread of its own, so that a file system that hangs
+//! below one of them holds up neither a cycle nor a stop.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// For a write of the service: many times what one takes. Two of them and the end of a cycle fit into the 2 s of a stop.
+/// For a write of the service: many times what one takes. Two of them and the end of a cycle fit
+/// into the 2 s of a stop.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(150);
 
 /// For a command that does nothing after it.
@@ -65,7 +66,8 @@ struct Slot<T> {
 }
 
 impl<T: Send + 'static> Beside<T> {
-    /// `patience` is how long a caller waits for the end of a write; for one that hangs, one caller waits.
+    /// `patience` is how long a caller waits for the end of a write; for one that hangs, one caller
+    /// waits.
     pub fn new(patience: Duration) -> Self {
         let slot = Slot {
             job: None,

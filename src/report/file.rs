@@ -1,4 +1,5 @@
-//! Replaces a file that others read: they see the old one or the new one. What a power loss takes is written anew soon.
+//! Replaces a file that others read: they see the old one or the new one. What a power loss takes
+//! is written anew soon.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -30,8 +31,9 @@ pub(super) fn replace(
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The directory may be a monitor's own, who must not lead us elsewhere by a link under a name that he knows before.
-    // It ends in no suffix that a collector looks for, and `sync` may write at the same time as the service.
+    // The directory may be a monitor's own, who must not lead us elsewhere by a link under a name
+    // that he knows before. It ends in no suffix that a collector looks for, and `sync` may write
+    // at the same time as the service.
     let new = path.with_file_name(format!(
         ".{name}.{:016x}",
         RandomState::new().hash_one(0_u8)
@@ -54,7 +56,8 @@ pub(super) fn replace(
     Ok(())
 }
 
-/// Removes what killed runs left beside the file. Nothing about it is worth an error: leftovers are never read.
+/// Removes what killed runs left beside the file. Nothing about it is worth an error: leftovers are
+/// never read.
 fn sweep(path: &Path, name: &str) {
     let modified = |path: &Path| {
         fs::symlink_metadata(path)

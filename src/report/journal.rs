@@ -1,5 +1,5 @@
-//! Entries to the journal with their fields, or the same lines to stderr where there is no journal. Nobody who tells
-//! something waits for who reads it.
+//! Entries to the journal with their fields, or the same lines to stderr where there is no journal.
+//! Nobody who tells something waits for who reads it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -30,8 +30,8 @@ const BUSY: Duration = Duration::from_millis(50);
 /// What [`tell`] is given goes there; nowhere until somebody has said where.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// Whether stderr goes to the journal, as systemd tells in `$JOURNAL_STREAM`. A shell that was started by a service
-/// inherits the variable but not the stream, so device and inode must agree.
+/// Whether stderr goes to the journal, as systemd tells in `$JOURNAL_STREAM`. A shell that was
+/// started by a service inherits the variable but not the stream, so device and inode must agree.
 pub fn is_journal(journal_stream: Option<&str>) -> bool {
     let found = rustix::fs::fstat(std::io::stderr());
     found.is_ok_and(|found| {
@@ -111,7 +111,8 @@ impl Output for Stderr {
         }
     }
 
-    /// By a descriptor of our own: to make stderr itself non-blocking would make it so for whoever shares it.
+    /// By a descriptor of our own: to make stderr itself non-blocking would make it so for whoever
+    /// shares it.
     fn write_at_once(&self, entry: &Entry) -> bool {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         let stderr = OpenOptions::new()

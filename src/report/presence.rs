@@ -1,5 +1,5 @@
-//! Whether the service runs, told by a lock on a file beside status.json: it ends with the process, however that ends, and
-//! needs no service manager.
+//! Whether the service runs, told by a lock on a file beside status.json: it ends with the process,
+//! however that ends, and needs no service manager.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -13,12 +13,13 @@ use nix::fcntl::OFlag;
 use super::file::make_directory;
 
 const NAME: &str = "service.lock";
-/// Two processes that look at the same time are in each other's way for an instant: longer if one of them gets no CPU time.
+/// Two processes that look at the same time are in each other's way for an instant: longer if one
+/// of them gets no CPU time.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Holds the lock for as long as the file lives. It is shared, so that nobody who may read the file keeps a service, or a
-/// second one with the same directory, from starting.
+/// Holds the lock for as long as the file lives. It is shared, so that nobody who may read the file
+/// keeps a service, or a second one with the same directory, from starting.
 pub fn hold(directory: &Path) -> io::Result<File> {
     make_directory(directory)?;
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
@@ -42,7 +43,8 @@ pub fn hold(directory: &Path) -> io::Result<File> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Whether a service holds the lock; `None` where there has been none since the boot, or it cannot be seen.
+/// Whether a service holds the lock; `None` where there has been none since the boot, or it cannot
+/// be seen.
 pub fn is_held(directory: &Path) -> Option<bool> {
     let file = File::open(directory.join(NAME)).ok()?;
     for _ in 0..LOOKS {

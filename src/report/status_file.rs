@@ -1,4 +1,5 @@
-//! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and the next start.
+//! `status.json` in the runtime directory: the last outcome, for monitors, `authkeysd status` and
+//! the next start.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use authkeys_core::report::json;
 use authkeys_terminal::bounded;
 
 const NAME: &str = "status.json";
-/// The most that is read, 256 MiB: many times what a configuration of 1 MiB can bring about, for the lists of keys are short.
+/// The most that is read, 256 MiB: many times what a configuration of 1 MiB can bring about, for
+/// the lists of keys are short.
 const MAX_STATUS: u64 = 256 << 20;
 
 /// Why the status file could not be read or written.
@@ -62,7 +64,8 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     Ok(Some(outcome))
 }
 
-/// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written anew after the boot.
+/// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written
+/// anew after the boot.
 pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError> {
     let path = path(directory);
     replace(directory, &path, outcome).map_err(|source| StatusFileError::Write { path, source })

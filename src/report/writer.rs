@@ -1,5 +1,6 @@
-//! Writes entries beside everything else: a reader that does not read, journald or the other end of a pipe, holds up one
-//! thread and nobody who has something to report. What finds no room is dropped and counted.
+//! Writes entries beside everything else: a reader that does not read, journald or the other end of
+//! a pipe, holds up one thread and nobody who has something to report. What finds no room is
+//! dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! Wakes at a time of the wall clock, also when that clock is set or the machine was asleep, and at no other time.
+//! Wakes at a time of the wall clock, also when that clock is set or the machine was asleep, and at
+//! no other time.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,7 +13,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// One alarm. A sleep of the runtime's counts monotonic time: it would miss a window when the clock is set at boot.
+/// One alarm. A sleep of the runtime's counts monotonic time: it would miss a window when the clock
+/// is set at boot.
 #[derive(Debug)]
 pub(super) struct Alarm(AsyncFd<OwnedFd>);
 
@@ -52,7 +54,8 @@ impl Alarm {
                 it_value,
             },
         ) {
-            // It is set; the kernel only says that the clock was set meanwhile, which the next reading says as well.
+            // It is set; the kernel only says that the clock was set meanwhile, which the next
+            // reading says as well.
             Ok(_) | Err(Errno::CANCELED) => Ok(()),
             Err(fault) => Err(fault.into()),
         }

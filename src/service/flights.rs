@@ -1,6 +1,7 @@
-//! Requests to sources that outlive the cycle that made them: a window or a reload interrupts a cycle that waits, and the
-//! next one gets the same answers, those that have arrived and those that have not. So nothing is lost, however many
-//! sources are slow and however often they are interrupted.
+//! Requests to sources that outlive the cycle that made them: a window or a reload interrupts a
+//! cycle that waits, and the next one gets the same answers, those that have arrived and those that
+//! have not. So nothing is lost, however many sources are slow and however often they are
+//! interrupted.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -72,12 +73,14 @@ impl<F: Fetch + 'static> Flights<F> {
             .any(|flight| matches!(flight.state, State::UnderWay(_)))
     }
 
-    /// Forgets all answers, and what nobody asked for again. To be called when a cycle has had them all.
+    /// Forgets all answers, and what nobody asked for again. To be called when a cycle has had them
+    /// all.
     pub(super) fn forget(&mut self) {
         self.flights.clear();
     }
 
-    /// Brings answers; ends when something has been asked for that is not there yet. It may be dropped at any time.
+    /// Brings answers; ends when something has been asked for that is not there yet. It may be
+    /// dropped at any time.
     pub(super) async fn fly(&mut self) {
         poll_fn(|context| self.poll(context)).await
     }

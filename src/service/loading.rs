@@ -1,5 +1,5 @@
-//! Reads the configuration for a reload, on a thread of its own: the file system that it is on may hang, and then cycles, the
-//! watchdog and a stop must not wait for it.
+//! Reads the configuration for a reload, on a thread of its own: the file system that it is on may
+//! hang, and then cycles, the watchdog and a stop must not wait for it.
 
 use std::fmt;
 use std::future::pending;

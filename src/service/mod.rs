@@ -1,4 +1,5 @@
-//! `authkeysd run`: the loop that waits for the schedule, for signals and for the end of the cycle that runs.
+//! `authkeysd run`: the loop that waits for the schedule, for signals and for the end of the cycle
+//! that runs.
 
 mod alarm;
 mod cycle;
@@ -53,7 +54,8 @@ use worker::Worker;
 pub use identify::Identify;
 pub use notify::Notify;
 
-/// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must not wait for a source.
+/// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must
+/// not wait for a source.
 const READY_AFTER: Duration = Duration::from_secs(30);
 /// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
 const FINISH: Duration = Duration::from_millis(1_300);
@@ -62,7 +64,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a cycle that works while a window waits is looked at.
 const RING_AGAIN: Duration = Duration::from_millis(200);
-/// Reloads are at least this far apart: the first is at once, and demands without end leave time for cycles.
+/// Reloads are at least this far apart: the first is at once, and demands without end leave time
+/// for cycles.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A configuration, and the places that it and the environment name.
@@ -139,8 +142,8 @@ pub struct Service<F, H, D, L> {
     again: bool,
     /// The state could not be written: what is on disk may be older than what is in force.
     outdated: Arc<AtomicBool>,
-    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A write that nobody waits for
-    /// any more takes it as well.
+    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A
+    /// write that nobody waits for any more takes it as well.
     presence: Arc<Mutex<Option<File>>>,
     /// Writes the status file.
     files: Beside<Result<(), StatusFileError>>,
@@ -167,14 +170,16 @@ where
             identify,
             notify,
         } = parts;
-        // A file that cannot be read is overwritten soon; the entries that it would have saved are no harm.
+        // A file that cannot be read is overwritten soon; the entries that it would have saved are
+        // no harm.
         let runtime = setup.runtime.clone();
         let last = match Beside::new(READ_PATIENCE).write(move || status_file::read(&runtime)) {
             Written::Ended(last) => last.unwrap_or_default(),
             Written::Slow | Written::Hangs => None,
         };
         let history = History::new(last);
-        // What an earlier process found out since the boot holds until the metadata service says it again.
+        // What an earlier process found out since the boot holds until the metadata service says it
+        // again.
         let instance = history.last().and_then(|last| last.instance_id.clone());
         let identity = instance.clone().unwrap_or(identity);
         let progress = Progress::new();
@@ -276,7 +281,8 @@ where
                         match self.planner.change() {
                             // A window does not wait for a source that does not answer.
                             Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
-                            // What the cycle works on comes to its end, unless it has to wait after that.
+                            // What the cycle works on comes to its end, unless it has to wait after
+                            // that.
                             Some(at) if at <= now => alarm.set(now.saturating_add(RING_AGAIN).unwrap_or(now))?,
                             // The clock was set.
                             Some(at) => alarm.set(at)?,
@@ -392,8 +398,8 @@ where
         Some(Fault::new(FaultCode::FetchOverdue, Subject::Node, text))
     }
 
-    /// The instance's id takes the machine id's place: images are copied with their machine id, and then every node
-    /// would have the same phase.
+    /// The instance's id takes the machine id's place: images are copied with their machine id, and
+    /// then every node would have the same phase.
     fn found(&mut self, instance: String) {
         self.identity.clone_from(&instance);
         self.planner.replace_node(
@@ -425,8 +431,8 @@ where
         self.write_files(self.history.last().map(Outcome::shortened));
     }
 
-    /// Takes the lock that `authkeysd status` looks for, and writes the status file. A directory in which no lock can be
-    /// made is reported with the status file.
+    /// Takes the lock that `authkeysd status` looks for, and writes the status file. A directory in
+    /// which no lock can be made is reported with the status file.
     fn write_files(&mut self, outcome: Option<Outcome>) {
         let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
         let write = move || {

@@ -1,4 +1,5 @@
-//! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so steps must go on.
+//! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so
+//! steps must go on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -60,8 +61,8 @@ impl Progress {
     }
 }
 
-/// How far one cycle is, and how it is told to make room for something that does not wait. It makes room only while it
-/// waits itself, so that what it has begun to work out is never lost.
+/// How far one cycle is, and how it is told to make room for something that does not wait. It makes
+/// room only while it waits itself, so that what it has begun to work out is never lost.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turn(Arc<Flags>);
 
@@ -106,7 +107,8 @@ impl Turn {
     }
 }
 
-/// A source or a host whose every step is noted. It outlives a reload: a connection, or an account that hangs, is kept.
+/// A source or a host whose every step is noted. It outlives a reload: a connection, or an account
+/// that hangs, is kept.
 #[derive(Debug)]
 pub(super) struct Noted<T> {
     pub(super) inner: Arc<T>,

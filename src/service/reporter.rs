@@ -1,4 +1,5 @@
-//! Tells the fleet, beside the cycles: one report at a time, each with its own plan. No cycle waits for one.
+//! Tells the fleet, beside the cycles: one report at a time, each with its own plan. No cycle waits
+//! for one.
 
 use std::future::{Future, pending};
 use std::path::PathBuf;
@@ -89,7 +90,8 @@ impl<D: Deliver + 'static> Reporter<D> {
         }
     }
 
-    /// Waits for the next report that is due, and for its end. To be asked again; may be given up at any time.
+    /// Waits for the next report that is due, and for its end. To be asked again; may be given up
+    /// at any time.
     pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
         loop {
             if let Some((at, told, running)) = &mut self.running {

@@ -1,5 +1,6 @@
-//! The one thread on which cycles run, one after the other, so that the service's loop never waits for a lock, a disk or an
-//! account. It is begun with the first cycle and stays: to begin one for each costs more than an unchanged poll.
+//! The one thread on which cycles run, one after the other, so that the service's loop never waits
+//! for a lock, a disk or an account. It is begun with the first cycle and stays: to begin one for
+//! each costs more than an unchanged poll.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +16,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct Worker(Option<Sender<Job>>);
 
 impl Worker {
-    /// Runs a job after those before it. The receiver gets nothing when the job panics. An error means that no thread
-    /// can be begun now.
+    /// Runs a job after those before it. The receiver gets nothing when the job panics. An error
+    /// means that no thread can be begun now.
     pub(super) fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,5 @@
-//! What authkeysd must remember between cycles: the last good documents, the serials seen, the keys once installed.
+//! What authkeysd must remember between cycles: the last good documents, the serials seen, the keys
+//! once installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,8 +25,9 @@ pub struct State {
     schema: u32,
     /// The document last accepted from each source, by the source's whole URL.
     pub sources: BTreeMap<String, Accepted>,
-    /// The highest serial accepted, by the source's URL without its query (a secret's field excepted). It outlives the source in the configuration;
-    /// only a rollback that was asked for lowers or removes it.
+    /// The highest serial accepted, by the source's URL without its query (a secret's field
+    /// excepted). It outlives the source in the configuration; only a rollback that was asked for
+    /// lowers or removes it.
     pub marks: BTreeMap<String, Mark>,
     /// By account.
     pub accounts: BTreeMap<UserName, AccountState>,
@@ -71,7 +73,8 @@ pub struct Kept {
     pub digest: Digest,
     /// Of the bytes that were kept; the name of their file.
     pub bytes: Digest,
-    /// Under which number of [`CHECKS`](authkeys_core::key::CHECKS) all its keys were found sound; 0 when one was not.
+    /// Under which number of [`CHECKS`](authkeys_core::key::CHECKS) all its keys were found sound;
+    /// 0 when one was not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sound: u32,
 }
@@ -84,7 +87,8 @@ fn is_zero(number: &u32) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountState {
-    /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves every line.
+    /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves
+    /// every line.
     pub installed: FingerprintSet,
     /// The document that the policy let through for this account.
     pub judged: Option<Judged>,
@@ -110,8 +114,8 @@ pub struct Judged {
 }
 
 impl State {
-    /// The document last accepted from a source; if none was, that of the same URL with another query: a region that was
-    /// added to it takes no key away.
+    /// The document last accepted from a source; if none was, that of the same URL with another
+    /// query: a region that was added to it takes no key away.
     pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
         let mark = url.mark();
         let same = || {

@@ -1,5 +1,6 @@
-//! The state directory. One file, `state.json`, replaced whole; the documents lie beside it under the SHA-256 of their bytes. Corrupt is not
-//! absent, and a state that a later version wrote is refused: both could bring a revoked key or an old document back.
+//! The state directory. One file, `state.json`, replaced whole; the documents lie beside it under
+//! the SHA-256 of their bytes. Corrupt is not absent, and a state that a later version wrote is
+//! refused: both could bring a revoked key or an old document back.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -97,7 +98,8 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// The error as a fault of this node. Where permission is denied it takes somebody else to use the state.
+    /// The error as a fault of this node. Where permission is denied it takes somebody else to use
+    /// the state.
     pub fn fault(&self) -> Fault {
         let code = match self {
             Self::Directory { source, .. } | Self::Host(HostError::Io { source, .. })
@@ -193,7 +195,8 @@ impl Store {
         Ok(Some(store))
     }
 
-    /// A directory of which nothing can be known. Its file is never overwritten: it may hold all that there was.
+    /// A directory of which nothing can be known. Its file is never overwritten: it may hold all
+    /// that there was.
     fn broken(directory: &Path) -> Self {
         let saved = State {
             schema: SCHEMA,
@@ -208,7 +211,8 @@ impl Store {
         }
     }
 
-    /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is an empty state.
+    /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is
+    /// an empty state.
     pub fn peek(directory: &Path) -> Result<Self, StateError> {
         if directory.exists() {
             check_owner(directory)?;
@@ -232,7 +236,8 @@ impl Store {
         })
     }
 
-    /// Whether the state on disk may be older than what was accepted last, because that could not be written.
+    /// Whether the state on disk may be older than what was accepted last, because that could not
+    /// be written.
     pub fn is_outdated(&self) -> bool {
         self.outdated
     }
@@ -242,7 +247,8 @@ impl Store {
         self.outdated |= outdated;
     }
 
-    /// Whether nothing has ever been saved there: this is the node's first cycle, or its memory was lost.
+    /// Whether nothing has ever been saved there: this is the node's first cycle, or its memory was
+    /// lost.
     pub fn is_new(&self) -> bool {
         self.new
     }
@@ -252,8 +258,8 @@ impl Store {
         &self.saved
     }
 
-    /// Writes the state if it differs from what is on disk; durable when this returns. That it could not be written is
-    /// an error also when nothing differs.
+    /// Writes the state if it differs from what is on disk; durable when this returns. That it
+    /// could not be written is an error also when nothing differs.
     pub fn save(&mut self, state: &State) -> Result<(), StateError> {
         if matches!(self.access, Access::Look) {
             return Ok(());
@@ -264,8 +270,8 @@ impl Store {
             Ok(false) => {}
             Err(_) => {
                 self.outdated = true;
-                // On a full disk names can still be removed. What this state replaces must not come back from the old
-                // one in another process that cannot reach the source.
+                // On a full disk names can still be removed. What this state replaces must not come
+                // back from the old one in another process that cannot reach the source.
                 self.sweep_documents(state);
             }
         }
@@ -286,7 +292,8 @@ impl Store {
             path: path.clone(),
             source,
         };
-        // Counted first, and then written at once: a buffer that grows would for a moment be there twice.
+        // Counted first, and then written at once: a buffer that grows would for a moment be there
+        // twice.
         let mut length = Length(0);
         serde_json::to_writer_pretty(&mut length, &state).map_err(corrupt)?;
         if u64::try_from(length.0).map_or(true, |length| length > MAX_STATE) {
@@ -341,8 +348,9 @@ impl Store {
         (Digest::of(&content) == bytes).then_some(content)
     }
 
-    /// Keeps what an account's file held before `exclusive` took it over, beside what others of its files held. Of ever
-    /// new contents, as of a file that cannot be replaced and is changed all the time, the first and the last are kept.
+    /// Keeps what an account's file held before `exclusive` took it over, beside what others of its
+    /// files held. Of ever new contents, as of a file that cannot be replaced and is changed all
+    /// the time, the first and the last are kept.
     pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
         let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
         // No account's name has a colon.
@@ -400,7 +408,8 @@ fn make(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the file that is locked, or the directory itself where the file cannot be made or not be written.
+/// Opens the file that is locked, or the directory itself where the file cannot be made or not be
+/// written.
 fn open_lock(directory: &Path) -> io::Result<File> {
     let path = directory.join("lock");
     let for_writing = OpenOptions::new()

@@ -1,4 +1,5 @@
-//! The program as a person or a script meets it: exit codes, streams, output that nobody can break, two at once.
+//! The program as a person or a script meets it: exit codes, streams, output that nobody can break,
+//! two at once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

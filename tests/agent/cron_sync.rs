@@ -1,4 +1,5 @@
-//! `sync` from cron or a timer: what it says of other writers, with what it remembers of the runs before.
+//! `sync` from cron or a timer: what it says of other writers, with what it remembers of the runs
+//! before.
 
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,8 +1,9 @@
 //! A disk that can lose its power, under a real file system of the kernel.
 //!
-//! One file of a FUSE file system is the disk. It logs, in order, what the kernel writes to it and when the kernel
-//! wants that flushed. A loop device makes it a block device. Afterwards each state that a loss of power could have
-//! left is rebuilt from the log as an image, mounted (which recovers the journal) and judged.
+//! One file of a FUSE file system is the disk. It logs, in order, what the kernel writes to it and
+//! when the kernel wants that flushed. A loop device makes it a block device. Afterwards each state
+//! that a loss of power could have left is rebuilt from the log as an image, mounted (which
+//! recovers the journal) and judged.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -152,8 +153,9 @@ impl Filesystem for OneFile {
     }
 }
 
-/// Runs `work` on a fresh file system. It promises versions as they become durable; `judge` then looks at every state
-/// after the first promise and is told the last version that was promised before it. Needs mounts of its own.
+/// Runs `work` on a fresh file system. It promises versions as they become durable; `judge` then
+/// looks at every state after the first promise and is told the last version that was promised
+/// before it. Needs mounts of its own.
 pub(crate) fn lose_power(
     kind: Kind,
     work: impl FnOnce(&Path, &dyn Fn(u32)),
@@ -203,7 +205,8 @@ pub(crate) fn lose_power(
         run("umount", &[root.to_str().unwrap()]);
     }
     drop(session);
-    // The loop device may let go of the disk a moment late, and the session then leaves its mount: nothing may stay.
+    // The loop device may let go of the disk a moment late, and the session then leaves its mount:
+    // nothing may stay.
     let _ = Command::new("umount")
         .args(["--lazy", "--quiet"])
         .arg(&fuse)
@@ -234,7 +237,8 @@ impl Drop for Device {
     }
 }
 
-/// Rebuilds and judges: at each event everything written so far, nothing since the last flush, and some in between.
+/// Rebuilds and judges: at each event everything written so far, nothing since the last flush, and
+/// some in between.
 fn replay(
     kind: Kind,
     events: &[Event],

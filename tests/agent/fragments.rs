@@ -1,4 +1,5 @@
-//! `layout = "coreos"`: plans over several files, and cycles with a stand-in for update-ssh-keys that can fail and lie.
+//! `layout = "coreos"`: plans over several files, and cycles with a stand-in for update-ssh-keys
+//! that can fail and lie.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,7 +124,8 @@ fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let kept = std::fs::read_to_string(world.state.path().join("replaced-a")).unwrap();
     assert!(kept.contains(&format!("{old} puller\n")), "{kept}");
 
-    // Nothing changes: nothing is written, and the program is left alone, although it writes all in its own way.
+    // Nothing changes: nothing is written, and the program is left alone, although it writes all in
+    // its own way.
     let writes = *world.host.writes.borrow();
     let again = world.cycle();
     assert_eq!((again.status, again.changed()), (Status::Ok, false));

@@ -1,4 +1,5 @@
-//! Full, read-only and flagged file systems: the old file stays, the error names the cause and the remedy.
+//! Full, read-only and flagged file systems: the old file stays, the error names the cause and the
+//! remedy.
 
 use std::fs;
 use std::path::Path;
@@ -98,7 +99,8 @@ fn f02_a_full_disk_leaves_our_own_state_as_it_was() {
     });
 }
 
-/// Sets each flag on the file, then on its directory, and expects the error that names flag and remedy.
+/// Sets each flag on the file, then on its directory, and expects the error that names flag and
+/// remedy.
 fn flags_are_named(home: &Home) {
     let ssh = home.path.join(".ssh");
     for (set, clear, word) in [("+i", "-i", "immutable"), ("+a", "-a", "append-only")] {

@@ -1,4 +1,5 @@
-//! What a user can put in the way of a privileged writer in his own home. As root it is done on behalf of another uid.
+//! What a user can put in the way of a privileged writer in his own home. As root it is done on
+//! behalf of another uid.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -13,7 +14,8 @@ use crate::home::*;
 
 const KEYS: &[u8] = b"ssh-ed25519 AAAA new\n";
 
-/// Neither read nor replace goes through the link, the error names it, and nothing outside has changed.
+/// Neither read nor replace goes through the link, the error names it, and nothing outside has
+/// changed.
 fn assert_link_refused(home: &Home, below: &str, link: &Path) {
     let before = state(&home.outside);
     let target = home.target_at(below);
@@ -25,7 +27,8 @@ fn assert_link_refused(home: &Home, below: &str, link: &Path) {
     ] {
         match result {
             Err(HostError::Link { path, .. }) => assert_eq!(path, link),
-            // A link in the file's own place has appeared since the stamp: nothing is written either.
+            // A link in the file's own place has appeared since the stamp: nothing is written
+            // either.
             Ok(()) if link.ends_with(below) => {}
             other => panic!("{other:?}"),
         }
@@ -141,8 +144,8 @@ fn f13_root_works_with_the_identity_of_the_account_and_not_with_its_own() {
     if !has_root_and(&[]) {
         return;
     }
-    // The user's .ssh is a directory that he himself cannot write, but root's uid and root's groups could: then nor can
-    // we on his behalf.
+    // The user's .ssh is a directory that he himself cannot write, but root's uid and root's groups
+    // could: then nor can we on his behalf.
     let home = Home::new();
     fs::create_dir(home.path.join(".ssh")).unwrap();
     fs::set_permissions(home.path.join(".ssh"), fs::Permissions::from_mode(0o775)).unwrap();
@@ -317,7 +320,8 @@ fn f18_a_file_that_its_own_account_cannot_read_is_mended_where_something_may_be_
         home.assert_owned(&home.file(), 0o600);
         fs::remove_file(home.file()).unwrap();
     }
-    // Another name of the file is the same file, and somebody else's is not mended whatever its name.
+    // Another name of the file is the same file, and somebody else's is not mended whatever its
+    // name.
     if is_root() {
         home.put(&home.file(), b"root's own\n", 0o000);
         chown(home.file(), Some(0), Some(0)).unwrap();

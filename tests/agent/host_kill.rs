@@ -1,7 +1,8 @@
 //! The write is killed, and made to fail, at every one of its system calls in turn.
 //!
-//! The victim is this very program, run once more. strace is attached to it before it begins, and the write runs on a
-//! thread of its own: strace counts calls per thread, so that "the third openat" is the third of the write.
+//! The victim is this very program, run once more. strace is attached to it before it begins, and
+//! the write runs on a thread of its own: strace counts calls per thread, so that "the third
+//! openat" is the third of the write.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,7 +22,8 @@ const LOCK: &str = ".authorized_keys.d.lock";
 const DONE: i32 = 40;
 const REFUSED: i32 = 41;
 
-/// Calls that belong to the thread and the allocator, and to no file; killed like the others, but not made to fail.
+/// Calls that belong to the thread and the allocator, and to no file; killed like the others, but
+/// not made to fail.
 const OF_THE_THREAD: [&str; 15] = [
     "brk",
     "exit",
@@ -72,7 +74,8 @@ fn victim() {
     let home = Home::at(&PathBuf::from(home));
     let node = Node::default();
     let seen = node.read(&home.target()).unwrap();
-    // A signal to begin that takes no call which the write makes, too: an injection would hit it here.
+    // A signal to begin that takes no call which the write makes, too: an injection would hit it
+    // here.
     let signal = UnixListener::bind(home.outside.join("begin")).unwrap();
     println!("ready");
     signal.accept().unwrap();
@@ -161,7 +164,8 @@ fn fresh(root: &Path, with_file: bool) -> Home {
     home
 }
 
-/// Old or new, complete, of the right owner and mode; then one more cycle, which leaves nothing but the new file.
+/// Old or new, complete, of the right owner and mode; then one more cycle, which leaves nothing but
+/// the new file.
 fn judge(home: &Home, with_file: bool, status: Option<i32>, after_rename: bool, what: &str) {
     let found = fs::read(home.file()).ok();
     let new = found.as_deref() == Some(&keys(b'n')[..]);

@@ -1,4 +1,5 @@
-//! Loss of power at any moment: on real ext4 and xfs every state that the disk could be in is mounted and looked at.
+//! Loss of power at any moment: on real ext4 and xfs every state that the disk could be in is
+//! mounted and looked at.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -149,7 +150,8 @@ fn f01_a_loss_of_power_leaves_our_own_state_whole() {
     });
 }
 
-/// A writer as many have it: rename without any fsync. The disk must show what becomes of it, or it proves nothing.
+/// A writer as many have it: rename without any fsync. The disk must show what becomes of it, or it
+/// proves nothing.
 fn careless(path: PathBuf, content: &[u8]) {
     fs::write(path.with_extension("new"), content).unwrap();
     fs::rename(path.with_extension("new"), path).unwrap();

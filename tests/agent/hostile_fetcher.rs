@@ -1,4 +1,5 @@
-//! authkeysd with a hostile program in the place of authkeysd-fetch: it ends in time, says what is wrong, and changes nothing.
+//! authkeysd with a hostile program in the place of authkeysd-fetch: it ends in time, says what is
+//! wrong, and changes nothing.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;

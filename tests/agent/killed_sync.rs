@@ -1,5 +1,6 @@
-//! The whole program, killed at each system call of one run that changes anything: afterwards alice's file is old or
-//! new, the next run succeeds and clears up, and no key is left behind that nobody would revoke.
+//! The whole program, killed at each system call of one run that changes anything: afterwards
+//! alice's file is old or new, the next run succeeds and clears up, and no key is left behind that
+//! nobody would revoke.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -10,11 +11,13 @@ use authkeys_testing::{
     Key, Run, Setup, authorized_keys, clean_command, contents, install, lab, outcome_of,
 };
 
-/// What changes something on disk, in the names that the tracer knows; a call that this machine lacks is left out.
+/// What changes something on disk, in the names that the tracer knows; a call that this machine
+/// lacks is left out.
 const CALLS: &str = "openat,write,writev,pwrite64,ftruncate,fchmod,fchmodat,fchown,fchownat,fsync,fdatasync,\
                      ?rename,renameat,?renameat2,?unlink,unlinkat,?mkdir,mkdirat,?link,linkat,flock,utimensat";
 
-/// alice on a private machine, with a configuration that stays, and the node's files put back before every run.
+/// alice on a private machine, with a configuration that stays, and the node's files put back
+/// before every run.
 struct Victim {
     setup: Setup,
     own: Key,
@@ -105,7 +108,8 @@ impl Victim {
         status.success()
     }
 
-    /// How often each of the calls is made by the thread that makes it most: the tracer counts for each thread.
+    /// How often each of the calls is made by the thread that makes it most: the tracer counts for
+    /// each thread.
     fn counts(&self, only: &[&str]) -> BTreeMap<String, usize> {
         let log = self.setup.path("log");
         let trace = format!("trace={CALLS}");
@@ -131,8 +135,9 @@ impl Victim {
         most
     }
 
-    /// Kills a run at each call in turn and judges what it left behind; gives the lines of the calls that were hit.
-    /// Of calls that several threads make, the first in time is hit; `only` (a tracer's `-P`) tells them apart.
+    /// Kills a run at each call in turn and judges what it left behind; gives the lines of the
+    /// calls that were hit. Of calls that several threads make, the first in time is hit; `only` (a
+    /// tracer's `-P`) tells them apart.
     fn kill_everywhere(&self, before: &Before, old: &[u8], only: &[&str]) -> Vec<String> {
         let (file, state, log) = (
             authorized_keys("alice"),
@@ -210,8 +215,9 @@ impl Victim {
     }
 }
 
-/// The state directory and alice's file after a run that was killed at its first call in alice's `.ssh` that writes:
-/// everything is decided and remembered, so that the next run writes her file before anything else.
+/// The state directory and alice's file after a run that was killed at its first call in alice's
+/// `.ssh` that writes: everything is decided and remembered, so that the next run writes her file
+/// before anything else.
 fn decided(victim: &Victim, before: &Before, old: &[u8]) -> Before {
     victim.reset(before, old);
     let only = [
@@ -271,7 +277,8 @@ fn f40_a_run_that_is_killed_at_any_call_leaves_old_or_new_and_the_next_one_clear
             "/.state.json.authkeysd-",
             "/state/documents/.",
         );
-        // Of writes to her file the first in time is a waking of the runtime; the calls around it are hit.
+        // Of writes to her file the first in time is a waking of the runtime; the calls around it
+        // are hit.
         for file in [ours, state, document] {
             assert_hit(&hit, &[("fchmod", file), ("fsync", file)]);
         }
@@ -378,7 +385,8 @@ fn f09_f40_a_key_that_a_killed_run_installed_is_removed_when_it_leaves_the_set()
                 ]
                 .concat(),
             );
-            // Somebody copies the new key out of the block, then it leaves the set without having been revoked by name.
+            // Somebody copies the new key out of the block, then it leaves the set without having
+            // been revoked by name.
             let text = std::fs::read_to_string(&file).unwrap();
             if text.contains(victim.new.base64()) {
                 install(

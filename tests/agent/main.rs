@@ -1,4 +1,5 @@
-//! What one cycle decides and does, against its library and its program: without a disk, and on the worst of disks.
+//! What one cycle decides and does, against its library and its program: without a disk, and on the
+//! worst of disks.
 
 #![allow(
     clippy::unwrap_used,

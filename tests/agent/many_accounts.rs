@@ -1,4 +1,5 @@
-//! Hundreds of accounts, most of whose homes are on a dead server: the others are served, within the unit's limits.
+//! Hundreds of accounts, most of whose homes are on a dead server: the others are served, within
+//! the unit's limits.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
-//! What many keys and accounts cost, in memory and in work. Row 16 of docs/failures.md: whatever a source or an account's file
-//! holds, the service's memory grows by a small multiple of the 1 MiB that either may have.
+//! What many keys and accounts cost, in memory and in work. Row 16 of docs/failures.md: whatever a
+//! source or an account's file holds, the service's memory grows by a small multiple of the 1 MiB
+//! that either may have.
 
 use authkeys_testing::{Service, Setup, clean_command, eventually, lab, me};
 use base64::Engine as _;
@@ -10,12 +11,13 @@ use serde_json::Value;
 /// The most bytes of a document and of an account's file.
 const CAP: usize = 1 << 20;
 
-/// The most that one input may add to the memory of a service that has a small key set, in multiples of its 1 MiB. Good
-/// keys cost most: they are in the document, the plan, the file, the status and the journal at the same time.
+/// The most that one input may add to the memory of a service that has a small key set, in
+/// multiples of its 1 MiB. Good keys cost most: they are in the document, the plan, the file, the
+/// status and the journal at the same time.
 const FACTOR: usize = 24;
 
-/// An Ed25519 key of that number, without a comment. Made of a seed, because of 32 bytes chosen at will every second is not
-/// a point on the curve, and such a key is left out.
+/// An Ed25519 key of that number, without a comment. Made of a seed, because of 32 bytes chosen at
+/// will every second is not a point on the curve, and such a key is left out.
 fn key(number: usize) -> String {
     let mut seed = [7; 32];
     seed[24..].copy_from_slice(&number.to_be_bytes());
@@ -42,7 +44,8 @@ fn fill(open: &str, mut piece: impl FnMut(usize) -> String, close: &str) -> Vec<
     text.into_bytes()
 }
 
-/// The peak of the service's resident memory in bytes, after a cycle in which it met the document and the file.
+/// The peak of the service's resident memory in bytes, after a cycle in which it met the document
+/// and the file.
 fn peak(document: &[u8], file: &[u8], extra: &str) -> usize {
     let mut setup = Setup::new();
     setup.top = "schedule = \"1h\"".to_owned();
@@ -372,13 +375,15 @@ fn f16_nor_does_what_a_user_puts_into_his_file() {
     measure(&rows.concat());
 }
 
-/// The variables that the unit sets for malloc: in another environment the same program grows otherwise.
+/// The variables that the unit sets for malloc: in another environment the same program grows
+/// otherwise.
 fn environment_of_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = include_str!("../../systemd/authkeysd.service").lines();
     lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
 }
 
-/// How many instructions one `sync` takes. Unlike seconds they are the same on every machine and in every run.
+/// How many instructions one `sync` takes. Unlike seconds they are the same on every machine and in
+/// every run.
 fn instructions(setup: &Setup) -> u64 {
     setup.write_config();
     let program = clean_command().get_program().to_owned();
@@ -500,7 +505,8 @@ fn f57_the_work_of_a_cycle_grows_linearly_with_the_accounts_in_the_units_environ
     });
 }
 
-/// The most bytes that a key of one account more may cost in a cycle, and after it, where the accounts have one document.
+/// The most bytes that a key of one account more may cost in a cycle, and after it, where the
+/// accounts have one document.
 const KEY_IN_CYCLE: usize = 600;
 const KEY_AT_REST: usize = 450;
 

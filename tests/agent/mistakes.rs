@@ -1,4 +1,5 @@
-//! What people publish by mistake: nothing that is harmless costs a key, and every refusal says what to do.
+//! What people publish by mistake: nothing that is harmless costs a key, and every refusal says
+//! what to do.
 
 use authkeys_core::document::{self, Digest, Document, Refused, Rules};
 use authkeys_core::key::{KeyLine, granted};

@@ -1,4 +1,5 @@
-//! What a released version left on a node is read and goes on: written down here as 0.1.0 wrote it, when it was one process.
+//! What a released version left on a node is read and goes on: written down here as 0.1.0 wrote it,
+//! when it was one process.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,7 +12,8 @@ const STORED_AS: &str = "66e73c1037a77e1ad3d477e01c470b432a6997930a0675e5d3e4845
 const SOMEBODY_ELSES: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl somebody else's";
 const STOLEN: &str = "SHA256:GSqwsBV55yHmKpaG4uO51km2arrT/vBCH7WsiT87F54";
 
-/// A node that 0.1.0 has served, with the two keys of its document in force, one more of somebody else's, and this source now.
+/// A node that 0.1.0 has served, with the two keys of its document in force, one more of somebody
+/// else's, and this source now.
 fn node(published: Option<&str>) -> Setup {
     let setup = Setup::with_file();
     let documents = setup.state_dir().join("documents");
@@ -63,7 +65,8 @@ fn the_state_of_0_1_0_remembers_serials_and_which_keys_were_ours() {
     run.fails(1, &[&["serial 6"]]);
     assert_eq!(file_of(&setup), before);
 
-    // The stolen key stands outside of the block as well: its revocation takes both lines, and nothing else.
+    // The stolen key stands outside of the block as well: its revocation takes both lines, and
+    // nothing else.
     let [stolen, kept] = <[String; 2]>::try_from(keys()).unwrap();
     std::fs::write(setup.file(), format!("{stolen}\n{before}")).unwrap();
     setup.publish(format!(

@@ -1,4 +1,5 @@
-//! What the fleet is told of a node, and when: tags, the report object, metrics, and the plan of reports.
+//! What the fleet is told of a node, and when: tags, the report object, metrics, and the plan of
+//! reports.
 
 use std::collections::BTreeMap;
 
@@ -208,8 +209,8 @@ fn tags_names_are_the_configurations() {
         names("tag_prefix = \"acme\"").unwrap().name("status"),
         "acme:status"
     );
-    // The longest name, with the prefix and its colon, has EC2's 128 characters; what is too long is told with the number
-    // that fits.
+    // The longest name, with the prefix and its colon, has EC2's 128 characters; what is too long
+    // is told with the number that fits.
     let long = |text: &str| format!("tag_prefix = \"{text}\"");
     for (fits, most, end) in [
         ("x".repeat(121), 121, "x"),

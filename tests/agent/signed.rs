@@ -1,4 +1,5 @@
-//! Cycles that ask for signatures: whom to trust is read each time, and no change of it takes a key away.
+//! Cycles that ask for signatures: whom to trust is read each time, and no change of it takes a key
+//! away.
 
 use std::path::PathBuf;
 

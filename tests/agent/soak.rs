@@ -165,7 +165,8 @@ fn f32_ten_thousand_cycles_with_changes_drift_and_outages_need_no_more_memory_th
             took / 9_000
         );
         assert!(grown < 256, "{grown} KiB more than {warm}");
-        // Each of 18 outages: failed, back, accepted, added, removed, in force; and five repairs of one key.
+        // Each of 18 outages: failed, back, accepted, added, removed, in force; and five repairs of
+        // one key.
         assert!(told < 18 * 6 + 5 * 2 + 2, "{told} entries");
         // It says something when a cycle becomes much slower; benches measure it.
         assert!(took.as_secs() < 120, "{took:?}");

@@ -1,4 +1,5 @@
-//! A secret's stages in whole cycles: the union of its documents, and none of them at another's cost.
+//! A secret's stages in whole cycles: the union of its documents, and none of them at another's
+//! cost.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -248,7 +249,8 @@ fn only_the_current_document_reads_and_raises_the_serial_mark() {
         (world.cycle().status, world.host.text(A)),
         (Status::Ok, block(&[&ed(1), &ed(2)]))
     );
-    // A rotation that was given up: the next serial is the publisher's choice, below the one that never was current.
+    // A rotation that was given up: the next serial is the publisher's choice, below the one that
+    // never was current.
     world.unstage(URL, Pending);
     world.publish(URL, "v6", &json(6, 3, &[]));
     assert_eq!(

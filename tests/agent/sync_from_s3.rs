@@ -1,4 +1,5 @@
-//! The built program and an S3: what it writes, and that no answer that is no key set ever writes anything.
+//! The built program and an S3: what it writes, and that no answer that is no key set ever writes
+//! anything.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 const SOURCE: &str = "s3://keys/prod/workers.json";
 const TAGGED: &[&str] = &["ETag: \"new\""];
 
-/// Two accounts whose files lie below the temporary directory: no root and no home is needed. The first has a key of
-/// its own in its file, the second has no file yet.
+/// Two accounts whose files lie below the temporary directory: no root and no home is needed. The
+/// first has a key of its own in its file, the second has no file yet.
 struct Node {
     setup: Setup,
     own: Key,
@@ -173,8 +174,8 @@ fn f36_a_missing_object_and_a_missing_bucket_are_named_and_change_nothing() {
     assert_eq!(tree(&node.setup.path("keys")), before);
 }
 
-/// An answer that is no key set must leave every file as it is: where nothing is known yet, and where a good set is in
-/// force, which then goes on being enforced.
+/// An answer that is no key set must leave every file as it is: where nothing is known yet, and
+/// where a good set is in force, which then goes on being enforced.
 #[track_caller]
 fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
     let words = [words, &[SOURCE]].concat();

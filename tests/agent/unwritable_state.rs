@@ -1,5 +1,5 @@
-//! A state directory that can no longer be written, for whatever reason: keys are still removed, and none is installed that
-//! nobody would remember.
+//! A state directory that can no longer be written, for whatever reason: keys are still removed,
+//! and none is installed that nobody would remember.
 
 use std::process::Command;
 
@@ -23,7 +23,8 @@ fn held(keys: &[&Key; 3]) -> [bool; 3] {
     keys.map(|key| text.contains(key.base64()))
 }
 
-/// Installs two keys, publishes one of them and another, and has `sync` run while the state directory is broken.
+/// Installs two keys, publishes one of them and another, and has `sync` run while the state
+/// directory is broken.
 fn removes_and_installs_nothing(
     case: &str,
     broken: impl FnOnce(&Setup) -> Option<Run>,

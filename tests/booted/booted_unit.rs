@@ -1,5 +1,5 @@
-//! The unit as it is shipped, in force in a booted system (row 26 of docs/failures.md): what the service can do there, what it cannot,
-//! and what systemd does with it.
+//! The unit as it is shipped, in force in a booted system (row 26 of docs/failures.md): what the
+//! service can do there, what it cannot, and what systemd does with it.
 
 use std::time::{Duration, Instant};
 
@@ -234,7 +234,8 @@ fn f26_the_sandbox_lets_update_ssh_keys_run_as_the_account_and_sshd_be_asked() {
     });
 }
 
-/// What somebody tries who has taken the service over, each a shell command that succeeds when the attack does.
+/// What somebody tries who has taken the service over, each a shell command that succeeds when the
+/// attack does.
 const ATTACKS: &[&str] = &[
     // A program outside the sandbox, by systemd's own sockets, D-Bus, or the old FIFO.
     "busctl call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit \
@@ -277,7 +278,8 @@ const ATTACKS: &[&str] = &[
     "ls /dev | grep -E '^(sd|vd|nvme|loop|mem|kmsg|uinput|fuse)'",
     "perl -e 'exit(syscall(313, 0, 0, 0) == 0 || $!{ENOEXEC} || $!{EBADF} ? 0 : 1)'",
     "perl -e 'exit(syscall(101, 16, 1, 0, 0) == 0 ? 0 : 1)'",
-    // io_uring, userfaultfd, performance counters, BPF, keys of others, a process's memory, file handles.
+    // io_uring, userfaultfd, performance counters, BPF, keys of others, a process's memory, file
+    // handles.
     "perl -e 'my $p = chr(0) x 256; exit(syscall(425, 4, $p) >= 0 ? 0 : 1)'",
     "perl -e 'exit(syscall(323, 0) >= 0 ? 0 : 1)'",
     "perl -e 'my $p = chr(0) x 128; exit(syscall(298, $p, 0, -1, -1, 0) >= 0 ? 0 : 1)'",
@@ -334,7 +336,8 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
             "systemctl start vendor.socket && touch /tmp/of-another-program && rm -f /srv/owned",
         );
 
-        // A shell in place of the program. It writes down which attacks succeeded where the service may write.
+        // A shell in place of the program. It writes down which attacks succeeded where the service
+        // may write.
         let connect = |path: &&str| {
             format!(
                 "perl -MSocket -e 'socket(S, PF_UNIX, SOCK_STREAM, 0); exit(connect(S, sockaddr_un(\"{path}\")) ? 0 : 1)'"
@@ -376,7 +379,8 @@ fn f41_who_takes_the_service_over_gets_no_program_run_outside_of_its_sandbox() {
                 || path.starts_with("/run/systemd/journal/")
         };
         assert!(sockets.lines().all(harmless), "{sockets}");
-        // What is left, and docs/threats.md says so: it acts as any account in the homes that it can see.
+        // What is left, and docs/threats.md says so: it acts as any account in the homes that it
+        // can see.
         machine.run("test -e /home/alice/as-alice");
     });
 }
@@ -407,7 +411,8 @@ fn f41_roots_home_is_in_the_sandbox_only_where_root_is_an_account() {
             machine.run("systemctl restart authkeysd");
             assert_eq!(sees(), seen, "{accounts}");
         }
-        // Added while the service runs: nothing is written where sshd does not read, and the remedy is named.
+        // Added while the service runs: nothing is written where sshd does not read, and the remedy
+        // is named.
         configure(machine, &account("alice", ""));
         machine.run("systemctl restart authkeysd");
         configure(machine, &(account("alice", "") + &account("root", "")));
@@ -527,7 +532,8 @@ fn it_comes_back_from_a_kill_a_hang_a_reboot_and_a_power_cut_and_stops_within_tw
         machine.run("test -s /run/authkeysd/status.json");
         assert!(machine.login("alice", &key), "the keys stay");
 
-        // While it is down somebody adds a key and the source goes away: the last good document is put in force at boot.
+        // While it is down somebody adds a key and the source goes away: the last good document is
+        // put in force at boot.
         machine.write(
             "/home/alice/.ssh/authorized_keys",
             format!("{}\n", foreign.line),

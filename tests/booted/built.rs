@@ -15,8 +15,8 @@ pub(crate) enum Kind {
     Rpm,
 }
 
-/// authkeysd's and authkeysctl's package, for this machine. `None`, with a loud word, where they were not built from what
-/// lies here now; in CI that is a failure.
+/// authkeysd's and authkeysctl's package, for this machine. `None`, with a loud word, where they
+/// were not built from what lies here now; in CI that is a failure.
 pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
     let arm = cfg!(target_arch = "aarch64");
     let file = |name: &str| match kind {

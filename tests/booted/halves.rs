@@ -1,4 +1,5 @@
-//! The two halves under systemd: what neither can do even if it is taken over, and what the end of one costs the other.
+//! The two halves under systemd: what neither can do even if it is taken over, and what the end of
+//! one costs the other.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use authkeys_testing::{Key, Machine, booted};
 
 const SUITE: &str = "bookworm";
 
-/// What somebody tries who has taken the fetcher over: shell commands that succeed when the attack does.
+/// What somebody tries who has taken the fetcher over: shell commands that succeed when the attack
+/// does.
 const ON_THE_FETCHER: &[&str] = &[
     "cat /etc/authkeysd/config.toml",
     "ls /var/lib/authkeysd/",

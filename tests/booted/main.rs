@@ -1,4 +1,5 @@
-//! Booted Debian systems (tests/lab/box.sh): the unit, the packages, and what the README says of both.
+//! Booted Debian systems (tests/lab/box.sh): the unit, the packages, and what the README says of
+//! both.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
-//! The Debian package in a booted system, judged by logins: a node's life from the installation through every fault, with
-//! S3 and the metadata service of its own network (row 26 of docs/failures.md).
+//! The Debian package in a booted system, judged by logins: a node's life from the installation
+//! through every fault, with S3 and the metadata service of its own network (row 26 of
+//! docs/failures.md).
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +18,8 @@ const METADATA: &str = "169.254.169.254";
 /// The accounts whose homes are spoilt.
 const SPOILT: [&str; 3] = ["full", "readonly", "immutable"];
 
-/// S3 and the metadata service in the machine's network; credentials and region come from the latter.
+/// S3 and the metadata service in the machine's network; credentials and region come from the
+/// latter.
 struct Aws {
     moto: Moto,
     imds: Imds,
@@ -71,7 +73,8 @@ fn login_becomes(machine: &Machine, user: &str, key: &Key, wanted: bool) {
     }
 }
 
-/// A home of its own on a small disk, which can be filled, made read-only, or hold a file that nobody may change.
+/// A home of its own on a small disk, which can be filled, made read-only, or hold a file that
+/// nobody may change.
 fn small_home(machine: &Machine, user: &str) {
     machine.run(&format!(
         "mkdir /home/{user} && mount -t tmpfs -o size=256k,mode=0755 tmpfs /home/{user} && useradd --no-create-home \
@@ -93,7 +96,8 @@ fn f26_the_package_serves_a_node_from_the_installation_through_every_fault_to_a_
         machine.add_user("bob");
         put(machine, &package, "/root/authkeysd.deb");
         machine.run("dpkg -i /root/authkeysd.deb");
-        // Nothing is started before it is configured, and that is no failure; the service is enabled.
+        // Nothing is started before it is configured, and that is no failure; the service is
+        // enabled.
         assert_eq!(machine.property("authkeysd", "ActiveState"), "inactive");
         assert_eq!(
             machine.property("authkeysd", "ProtectHome"),
@@ -145,7 +149,8 @@ fn f26_the_package_serves_a_node_from_the_installation_through_every_fault_to_a_
         the_service_comes_back(machine);
         every_fault_stays_with_its_account(machine, &aws, &second, &third);
 
-        // Up to date before the first login after a boot; then a boot without network and without the source.
+        // Up to date before the first login after a boot; then a boot without network and without
+        // the source.
         aws.publish(4, &[&second, &third], &[]);
         machine.reboot();
         login_becomes(machine, "alice", &second, true);
@@ -183,7 +188,8 @@ fn the_service_comes_back(machine: &Machine) {
     ));
 }
 
-/// A full disk, a read-only home and an immutable file: the old file stays, the others go on, and it heals.
+/// A full disk, a read-only home and an immutable file: the old file stays, the others go on, and
+/// it heals.
 fn every_fault_stays_with_its_account(machine: &Machine, aws: &Aws, old: &Key, new: &Key) {
     for user in SPOILT {
         small_home(machine, user);
@@ -220,14 +226,15 @@ fn every_fault_stays_with_its_account(machine: &Machine, aws: &Aws, old: &Key, n
     configure(machine, &["alice", "bob"]);
 }
 
-/// Boots again and logs in as soon as sshd answers, which must be a yes (but for PAM's word that the system is booting):
-/// how long that took from the start of PID 1 on.
+/// Boots again and logs in as soon as sshd answers, which must be a yes (but for PAM's word that
+/// the system is booting): how long that took from the start of PID 1 on.
 fn boot_to_first_login(machine: &Machine, user: &str, key: &Key) -> Duration {
     // Or the old boot's sshd would be the one that answers.
     machine.run("systemctl stop ssh");
     let begun = Instant::now();
     let at = std::thread::scope(|scope| {
-        // A namespace is a thread's own and a child's: the boot finds the machine's network by its name.
+        // A namespace is a thread's own and a child's: the boot finds the machine's network by its
+        // name.
         let boot = scope.spawn(|| machine.reboot());
         let at = loop {
             let answer = machine.ssh(user, key);
@@ -265,7 +272,8 @@ fn boot_to_first_login(machine: &Machine, user: &str, key: &Key) -> Duration {
     )
 }
 
-/// What a machine made of an image does at its first boot where cloud-init would: it adds an account.
+/// What a machine made of an image does at its first boot where cloud-init would: it adds an
+/// account.
 const FIRST_BOOT: &str = "[Unit]
 ConditionPathExists=!/home/late
 Before=ssh.service
@@ -317,7 +325,8 @@ fn an_image_in_which_sync_ran_lets_the_baked_key_in_at_the_first_answer_of_its_f
         }
         machine.run("rm -rf /var/log/journal/* && : >/etc/machine-id");
 
-        // Another machine, from which AWS and its metadata cannot be reached. That it is an instance its firmware would say.
+        // Another machine, from which AWS and its metadata cannot be reached. That it is an
+        // instance its firmware would say.
         machine.run(&format!(
             "echo AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{METADATA} >>/etc/default/authkeysd"
         ));
@@ -350,10 +359,12 @@ fn an_image_in_which_sync_ran_lets_the_baked_key_in_at_the_first_answer_of_its_f
             (&Value::Null, &5.into()),
             "{told}"
         );
-        // The account that first boot made has the baked keys too, as soon as the service looks again.
+        // The account that first boot made has the baked keys too, as soon as the service looks
+        // again.
         login_becomes(machine, "late", &baked, true);
 
-        // The network comes, with this machine's own metadata: the newer document is in force, an older one is refused.
+        // The network comes, with this machine's own metadata: the newer document is in force, an
+        // older one is refused.
         imds.change(|manner| manner.instance = "i-0c10e00000000003".to_owned());
         let publish = |serial, key| {
             moto.put_object(
@@ -375,7 +386,8 @@ fn an_image_in_which_sync_ran_lets_the_baked_key_in_at_the_first_answer_of_its_f
     });
 }
 
-/// Debian 13: systemd 257, in which ProtectHome=tmpfs makes homes read-only, and an OpenSSH whose sshd is of several programs.
+/// Debian 13: systemd 257, in which ProtectHome=tmpfs makes homes read-only, and an OpenSSH whose
+/// sshd is of several programs.
 #[test]
 fn f26_the_units_sandbox_leaves_the_homes_writable_on_the_newest_debian() {
     let Some([package, _]) = built(Kind::Deb) else {

@@ -1,5 +1,5 @@
-//! The packages that `make deb` and `make rpm` built: what their checkers say of them, what is in them, how large they are,
-//! and on which machines they run.
+//! The packages that `make deb` and `make rpm` built: what their checkers say of them, what is in
+//! them, how large they are, and on which machines they run.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -147,7 +147,8 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
         ] {
             assert!(files.contains(file), "{file}: {files}");
         }
-        // By the names that Fedora, RHEL and Amazon Linux have; what rpm itself and the scripts need is everywhere.
+        // By the names that Fedora, RHEL and Amazon Linux have; what rpm itself and the scripts
+        // need is everywhere.
         for package in &packages {
             let needs = query(&["--requires"], package);
             let ours = needs.lines().filter(|line| {

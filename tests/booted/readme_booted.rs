@@ -1,5 +1,5 @@
-//! A bare booted system becomes a node by the lines of the README and nothing else; and the package is purged where an
-//! administrator had moved its directories.
+//! A bare booted system becomes a node by the lines of the README and nothing else; and the package
+//! is purged where an administrator had moved its directories.
 
 use authkeys_testing::moto::Moto;
 use authkeys_testing::{Key, blocks, booted};
@@ -73,7 +73,8 @@ fn the_lines_of_the_readme_lead_from_a_bare_system_to_a_login_with_a_published_k
         }
         assert!(machine.login("ubuntu", &first));
 
-        // The one for a fleet: what it says to publish, with a key of ours, and with its bucket in the stand-in.
+        // The one for a fleet: what it says to publish, with a key of ours, and with its bucket in
+        // the stand-in.
         let document = blocks(README, "json").next().unwrap();
         let shown = document
             .split("\"public_key\": \"")
@@ -112,7 +113,8 @@ fn a_purge_follows_no_link_and_deletes_nothing_outside() {
         machine.write("/srv/keys", format!("{}\n", key.line));
         let config = "source = \"file:/srv/keys\"\nstate_dir = \"/home/alice/state\"\n[[account]]\nuser = \"alice\"\n";
         machine.write("/etc/authkeysd/config.toml", config);
-        // The administrator moved directories, and a state_dir lies where a user could have put things.
+        // The administrator moved directories, and a state_dir lies where a user could have put
+        // things.
         machine.run(
             "mkdir -m 0700 /home/alice/state && authkeysd sync && mkdir -p /var/lib/authkeysd /srv/moved \
              && touch /var/lib/authkeysd/state.json && mv /var/lib/authkeysd /srv/moved/state \
@@ -137,7 +139,8 @@ fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
                     && touch /etc/authkeysd/config.toml /var/lib/authkeysd/state.json /run/authkeysd/status.json";
         let gone = "test ! -e /etc/authkeysd -a ! -e /run/authkeysd -a ! -e /run/authkeysd-fetch -a ! -e /run/authkeysd-root";
         machine.run("mkdir -p /srv/precious && touch /srv/precious/data");
-        // The same file system, which rm cannot tell; another one; one that is the state directory itself.
+        // The same file system, which rm cannot tell; another one; one that is the state directory
+        // itself.
         for mount in [
             "mount --bind /srv/precious /var/lib/authkeysd/documents",
             "mount -t tmpfs tmpfs /var/lib/authkeysd/documents && touch /var/lib/authkeysd/documents/data",
@@ -167,7 +170,8 @@ fn a_purge_deletes_nothing_of_what_is_mounted_in_its_way() {
         );
         assert!(purge().contains("/var/lib/authkeysd is left as it is"));
         machine.run("test -e /srv/precious/data && umount /srv/lib/authkeysd/documents");
-        // Without a mount all of it goes; a link of the administrator's goes, and what it leads to stays.
+        // Without a mount all of it goes; a link of the administrator's goes, and what it leads to
+        // stays.
         machine.run(fill);
         machine.run("rm -r /etc/authkeysd && ln -s /srv/precious /etc/authkeysd");
         assert!(!purge().contains("left as it is"));

@@ -1,5 +1,5 @@
-//! `make demo` as an ordinary user: the story ends well, and neither his files nor his processes show that it ran.
-//! (As root it is part of `make test` itself.)
+//! `make demo` as an ordinary user: the story ends well, and neither his files nor his processes
+//! show that it ran. (As root it is part of `make test` itself.)
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -75,7 +75,8 @@ fn rows() -> Vec<Row> {
 }
 
 impl Row {
-    /// A configuration with this value of the key, or without the key, and what else it needs beside it.
+    /// A configuration with this value of the key, or without the key, and what else it needs
+    /// beside it.
     fn config(&self, value: Option<&str>) -> Result<Config, String> {
         let line = value.map_or(String::new(), |value| format!("{} = {value}\n", self.key));
         let beside = match (self.section.as_str(), self.key.as_str()) {

@@ -1,4 +1,5 @@
-//! What the documents refer to exists: failures and their tests, links, questions, schema, workflows.
+//! What the documents refer to exists: failures and their tests, links, questions, schema,
+//! workflows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,5 @@
-//! The examples hold: tools that know their formats read them, and they name what the program names.
+//! The examples hold: tools that know their formats read them, and they name what the program
+//! names.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
-//! docs/install.md and the examples for images: what they show can be read by the tools that it is for.
+//! docs/install.md and the examples for images: what they show can be read by the tools that it is
+//! for.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,6 @@
-//! Man pages and completions come from the table of the command line and from docs/configure.md; here they are held to
-//! what the built programs say, to the tools that read them, and to one version.
+//! Man pages and completions come from the table of the command line and from docs/configure.md;
+//! here they are held to what the built programs say, to the tools that read them, and to one
+//! version.
 
 #[path = "../../examples/manual/completions.rs"]
 mod completions;

@@ -1,5 +1,6 @@
-//! The page of docs/operate.md that is read in an emergency tells the truth: its commands are ones that the programs take,
-//! and what it says of revocations, of the way in and of open sessions is so.
+//! The page of docs/operate.md that is read in an emergency tells the truth: its commands are ones
+//! that the programs take, and what it says of revocations, of the way in and of open sessions is
+//! so.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! The example policies, and those inside the templates, allow what is needed and no more, and a linter takes them.
+//! The example policies, and those inside the templates, allow what is needed and no more, and a
+//! linter takes them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -131,9 +132,9 @@ fn tags_only_itself(statement: &Value) {
     );
 }
 
-/// Renders the module's `aws_iam_policy_document`s as Terraform would, with all options switched on: a dynamic statement once.
-/// An expression that it does not know is an error, and so is a policy that is not made of such a document: nothing goes by
-/// unjudged.
+/// Renders the module's `aws_iam_policy_document`s as Terraform would, with all options switched
+/// on: a dynamic statement once. An expression that it does not know is an error, and so is a
+/// policy that is not made of such a document: nothing goes by unjudged.
 const TERRAFORM: &str = r#"
 import hcl2, json, re, sys
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
@@ -276,8 +277,8 @@ fn terraform_policies() -> Option<tempfile::NamedTempFile> {
     Some(file)
 }
 
-/// Renders every policy of the template with all its options switched on, and lets parliament judge them and the files that
-/// are named. What it is wrong about is taken out here, with the reason.
+/// Renders every policy of the template with all its options switched on, and lets parliament judge
+/// them and the files that are named. What it is wrong about is taken out here, with the reason.
 const PARLIAMENT: &str = r#"
 import json, re, sys
 import yaml

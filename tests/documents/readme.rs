@@ -17,8 +17,8 @@ fn each_configuration_in_the_readme_is_good() {
     }
 }
 
-/// By the program itself. The accounts need not exist here, so only the words about the configuration count: exit
-/// status 78 for a fault in it, 64 for a command that is none.
+/// By the program itself. The accounts need not exist here, so only the words about the
+/// configuration count: exit status 78 for a fault in it, 64 for a command that is none.
 fn assert_config_is_good(text: &str) {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.toml");

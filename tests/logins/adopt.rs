@@ -1,4 +1,5 @@
-//! Moving in: `check --adopt` says beforehand what a first sync then does, and docs/migrate.md is held to the program.
+//! Moving in: `check --adopt` says beforehand what a first sync then does, and docs/migrate.md is
+//! held to the program.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +13,8 @@ const MIGRATE: &str = include_str!("../../docs/migrate.md");
 const BUTANE: &str = include_str!("../../examples/coreos.bu");
 const FILE: &str = "/home/alice/.ssh/authorized_keys";
 
-/// A node that a script of a systemd unit served so far: one key that is published, one that is revoked, one unknown.
+/// A node that a script of a systemd unit served so far: one key that is published, one that is
+/// revoked, one unknown.
 fn pulled(keys: [&Key; 3]) -> Setup {
     let [published, revoked, unknown] = keys;
     install(

@@ -1,4 +1,5 @@
-//! `authkeysd check` on a private machine: good where it is good, and each trap named before it snaps.
+//! `authkeysd check` on a private machine: good where it is good, and each trap named before it
+//! snaps.
 
 mod logins;
 

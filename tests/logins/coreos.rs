@@ -311,8 +311,8 @@ fn f40_killed_at_any_moment_it_leaves_keys_that_work_and_no_stray_key_set() {
                 "{round}: {made}"
             );
             if round % 4 == 3 {
-                // A run in hand of the program may still hold its lock. What a killed run wrote may be taken for another
-                // writer's work.
+                // A run in hand of the program may still hold its lock. What a killed run wrote may
+                // be taken for another writer's work.
                 let run = setup.run(["sync"]);
                 assert_eq!(run.status, 0, "{round}: {run:?}");
                 assert!(

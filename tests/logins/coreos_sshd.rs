@@ -1,5 +1,5 @@
-//! Whether and how sshd comes to the fragments of `layout = "coreos"`, and what the service says at its start when it reads
-//! other files.
+//! Whether and how sshd comes to the fragments of `layout = "coreos"`, and what the service says at
+//! its start when it reads other files.
 
 use std::fs;
 use std::process::Command;

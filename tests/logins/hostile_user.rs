@@ -1,4 +1,5 @@
-//! What a hostile or an ordinary user does to the commands, with the built program on a private machine.
+//! What a hostile or an ordinary user does to the commands, with the built program on a private
+//! machine.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
@@ -62,7 +63,8 @@ fn f18_a_file_that_its_account_cannot_read_is_drift_and_only_another_owners_line
                 assert_eq!(std::fs::read(&file).unwrap(), right, "{mode}");
                 assert!(login("alice", &key));
             }
-            // What else root's file holds is not told to alice; where no line of it can be anybody's, it need not be known.
+            // What else root's file holds is not told to alice; where no line of it can be
+            // anybody's, it need not be known.
             std::fs::write(&file, [&right[..], b"# root's own\n"].concat()).unwrap();
             spoil(0, 0o600);
             let run = setup.run(["sync"]);
@@ -320,7 +322,8 @@ fn f13_root_goes_through_no_directory_and_no_link_of_another_users() {
             setup.run(["sync"])
         };
         for (made, home, named) in [
-            // Below a user's home, as a directory of root's, and as the link that the user puts there.
+            // Below a user's home, as a directory of root's, and as the link that the user puts
+            // there.
             (
                 "mkdir -p /home/alice/toor/.ssh",
                 "/home/alice/toor",

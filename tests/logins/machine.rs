@@ -112,7 +112,8 @@ pub(crate) fn document(keys: &[&Key], revoked: &Key) -> String {
     )
 }
 
-/// alice's account is degraded and says so with these words; what is published is in force all the same.
+/// alice's account is degraded and says so with these words; what is published is in force all the
+/// same.
 #[track_caller]
 pub(crate) fn degraded(setup: &Setup, words: &[&str]) -> Run {
     let run = setup.run(["sync", "--json"]);

@@ -1,4 +1,5 @@
-//! From a published key set to a login that sshd accepts, and back: the built program, a real sshd, no cloud.
+//! From a published key set to a login that sshd accepts, and back: the built program, a real sshd,
+//! no cloud.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,5 +1,5 @@
-//! Rows of docs/failures.md, end to end: the built program as root, alice in trouble, bob served all the same, and a
-//! real sshd that says who gets in.
+//! Rows of docs/failures.md, end to end: the built program as root, alice in trouble, bob served
+//! all the same, and a real sshd that says who gets in.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -15,7 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 const ALICE: u32 = 60_001;
 const BOB: u32 = 60_002;
 
-/// alice cannot be served: exit 1 and one line with these words. bob gets the key. All of it in reasonable time.
+/// alice cannot be served: exit 1 and one line with these words. bob gets the key. All of it in
+/// reasonable time.
 #[track_caller]
 fn only_alice_fails(setup: &Setup, key: &Key, words: &[&str]) {
     let begun = Instant::now();
@@ -215,7 +216,8 @@ fn f09_a_revoked_key_is_gone_from_hundreds_of_lines_and_in_every_coat() {
         }
         install("alice", &text);
         assert!(login("alice", &rsa) && login("alice", &ours));
-        // One was installed by us and left the set, the other was never ours and is revoked by name.
+        // One was installed by us and left the set, the other was never ours and is revoked by
+        // name.
         setup.publish(format!(
             "{{\"version\": 1, \"keys\": [{{\"public_key\": \"{}\"}}], \"revoked\": [\"{}\"]}}",
             new.line,
@@ -390,7 +392,8 @@ fn f18_f19_only_our_own_file_gets_owner_and_mode() {
         assert_eq!(state("/home/bob/.ssh"), (BOB, BOB, 0o700));
         assert!(login("alice", &one) && login("bob", &one));
 
-        // Drift of mode and owner is mended; what root changed and only root can read is named: sshd cannot read it either.
+        // Drift of mode and owner is mended; what root changed and only root can read is named:
+        // sshd cannot read it either.
         mode(authorized_keys("alice"), 0o666);
         let run = setup.run(["sync"]);
         run.repairs();

@@ -1,4 +1,5 @@
-//! Further rows of docs/failures.md, end to end: who an account is, who else writes its file, and what policy holds.
+//! Further rows of docs/failures.md, end to end: who an account is, who else writes its file, and
+//! what policy holds.
 
 use std::io::Write as _;
 use std::os::unix::fs::chown;
@@ -216,7 +217,8 @@ fn f22_the_lock_of_update_ssh_keys_is_waited_for_but_not_for_ever() {
         assert!(login("alice", &one));
         drop(holder);
 
-        // What the holder of the lock wrote while we waited, the file already read, is not overwritten.
+        // What the holder of the lock wrote while we waited, the file already read, is not
+        // overwritten.
         let (own, holder) = (Key::new("own"), hold("1"));
         setup.publish_keys(&[&two]);
         let run = setup

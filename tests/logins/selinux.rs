@@ -1,5 +1,5 @@
-//! SELinux, as far as a machine without it can tell: the kernel's word and the tools are stand-ins, the labels are real
-//! extended attributes. What a policy then permits is not proven here.
+//! SELinux, as far as a machine without it can tell: the kernel's word and the tools are stand-ins,
+//! the labels are real extended attributes. What a policy then permits is not proven here.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Our check of signatures and `ssh-keygen -Y verify` agree, both ways; where ours is stricter on purpose it is said.
+//! Our check of signatures and `ssh-keygen -Y verify` agree, both ways; where ours is stricter on
+//! purpose it is said.
 
 use std::sync::LazyLock;
 
@@ -495,10 +496,12 @@ fn times_without_z_are_read_as_the_local_standard_time_also_in_summer() {
 #[test]
 fn where_we_are_stricter_than_ssh_keygen() {
     let (ed, signed) = (ED.bare(), signing::sign(DOCUMENT, &ED));
-    // Two signatures: ssh-keygen stops reading at the first END. What it does not look at must not be published.
+    // Two signatures: ssh-keygen stops reading at the first END. What it does not look at must not
+    // be published.
     let twice = signed.clone() + &signed[signed.find("-----BEGIN").unwrap()..];
     let trailing = signed.clone() + "trailing words\n";
-    // A line that ssh-keygen passes over may be a signer who was mistyped, or one whose bounds were.
+    // A line that ssh-keygen passes over may be a signer who was mistyped, or one whose bounds
+    // were.
     let faulty = format!("{WHO} ssh-ed25519 AAAA\n{WHO} {ed}\n");
     let unknown = format!("x@acme no-such-option {ed}\n{WHO} {ed}\n");
     let authority = format!("x@acme cert-authority {ed}\n{WHO} {ed}\n");

@@ -1,4 +1,5 @@
-//! Generated key lines: whatever the real readers accept we recognise, and whatever we would install they accept.
+//! Generated key lines: whatever the real readers accept we recognise, and whatever we would
+//! install they accept.
 
 use std::collections::BTreeSet;
 
@@ -233,7 +234,8 @@ fn f04_whatever_we_install_logs_in_and_whatever_logs_in_we_recognise() {
                 installed.set(installed.get() + 1);
                 let ours = sshd_accepts(format!("{canonical}\n").as_bytes(), key);
                 prop_assert_eq!(ours, logs_in, "our form {} of it differs", canonical);
-                // A last character cut off and another put behind it make a good line of somebody else's key.
+                // A last character cut off and another put behind it make a good line of somebody
+                // else's key.
                 let same = ours::recognised(line.as_bytes(), key);
                 let depends = ours::depends_on_host_or_time(line.as_bytes());
                 prop_assert!(logs_in || !same || depends, "we would install a dead line");

@@ -1,5 +1,6 @@
-//! What the installed sshd really makes of `authorized_keys`, by logins. The tables are the facts that our own parser is
-//! held to; when an sshd disagrees with one of them, our parser's rule is in doubt, not this test.
+//! What the installed sshd really makes of `authorized_keys`, by logins. The tables are the facts
+//! that our own parser is held to; when an sshd disagrees with one of them, our parser's rule is in
+//! doubt, not this test.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -15,8 +16,8 @@ use crate::ours;
 /// A line (or several), and whether a login with the key of the table succeeds.
 type Row = (&'static str, Vec<u8>, bool);
 
-/// Tries all rows and tells all that differ at once. `ssh-keygen -l`, the faster oracle, may only err on the other side:
-/// it takes options on trust, but lists every key that sshd accepts.
+/// Tries all rows and tells all that differ at once. `ssh-keygen -l`, the faster oracle, may only
+/// err on the other side: it takes options on trust, but lists every key that sshd accepts.
 fn measure(key: &Key, rows: &[Row]) {
     let mut wrong = String::new();
     for (name, line, expected) in rows {

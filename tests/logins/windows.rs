@@ -1,5 +1,5 @@
-//! Windows and `expiry-time`, by logins to a real sshd: before, during and after, with the service and without it, in time
-//! zones that have summer time now.
+//! Windows and `expiry-time`, by logins to a real sshd: before, during and after, with the service
+//! and without it, in time zones that have summer time now.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -21,8 +21,8 @@ fn wait_until(time: Timestamp) {
     std::thread::sleep(Duration::try_from(left).unwrap_or_default());
 }
 
-/// Tries with ever more time for what must be done before: false says that this machine was too slow for the trial to
-/// say anything. What is wrong at every pace is wrong.
+/// Tries with ever more time for what must be done before: false says that this machine was too
+/// slow for the trial to say anything. What is wrong at every pace is wrong.
 fn at_some_pace(trial: impl Fn(i64) -> bool) {
     assert!(
         [3, 6, 12, 24].into_iter().any(trial),
@@ -214,7 +214,8 @@ fn a_key_dies_on_time_although_the_agent_was_killed() {
 #[test]
 fn f27_the_local_form_means_the_instant_that_is_meant_in_zones_that_have_summer_time_now() {
     lab(|| {
-        // South of the equator in winter, north of it in summer; by half an hour; and the wrong way round.
+        // South of the equator in winter, north of it in summer; by half an hour; and the wrong way
+        // round.
         let zones = [
             "Australia/Sydney",
             "Europe/Berlin",
@@ -275,7 +276,8 @@ fn f27_the_earlier_of_option_and_window_is_written_in_the_form_that_is_asked_for
         set_zone("Australia/Sydney");
         let key = Key::new("k");
         let mut setup = Setup::for_user("alice");
-        // Sydney's standard time is ten hours ahead, also in January, when its clocks are eleven ahead.
+        // Sydney's standard time is ten hours ahead, also in January, when its clocks are eleven
+        // ahead.
         for (option, not_after) in [
             ("20990101000000Z", "2099-06-01T00:00:00Z"),
             ("20990101100000", "2099-06-01T00:00:00Z"),

@@ -212,7 +212,8 @@ const ROLE: &str = "/latest/meta-data/iam/security-credentials/";
 const REGION: &str = "/latest/meta-data/placement/region";
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
-/// A node with two sources, a parameter and a file: what happens to it when the metadata service says this.
+/// A node with two sources, a parameter and a file: what happens to it when the metadata service
+/// says this.
 fn told_by_metadata(place: &str, said: &str) -> (Run, bool) {
     let imds = Imds::start(ID);
     imds.change(|manner| drop(manner.says.insert(place.to_owned(), said.to_owned())));

@@ -1,4 +1,5 @@
-//! What journald is sent, on a private machine with a socket in its place; and docs/journal.md beside the program.
+//! What journald is sent, on a private machine with a socket in its place; and docs/journal.md
+//! beside the program.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +14,8 @@ const DOCUMENT: &str = include_str!("../../docs/journal.md");
 
 type Fields = BTreeMap<String, String>;
 
-/// journald's native protocol: `NAME=value`, or `NAME`, the length in 8 bytes, and the value; each ends in a line feed.
+/// journald's native protocol: `NAME=value`, or `NAME`, the length in 8 bytes, and the value; each
+/// ends in a line feed.
 fn parse(mut bytes: &[u8]) -> Fields {
     let mut fields = Fields::new();
     while let Some(end) = bytes.iter().position(|b| *b == b'\n') {

@@ -1,5 +1,6 @@
-//! A rotation secret's private half, where `allow_private_key` lets it in: after a poll no copy of it is left in the
-//! memory of either half, neither in buffers that were freed nor in those of a connection.
+//! A rotation secret's private half, where `allow_private_key` lets it in: after a poll no copy of
+//! it is left in the memory of either half, neither in buffers that were freed nor in those of a
+//! connection.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,8 @@ use crate::tls_server::Authority;
 /// Stands in every line of the private half.
 const MARK: &str = "pRiVaTeHaLf";
 
-/// An answer of Secrets Manager with a rotation secret whose private half has so many lines of base64.
+/// An answer of Secrets Manager with a rotation secret whose private half has so many lines of
+/// base64.
 fn answer(key: &Key, lines: usize) -> String {
     let body: String = (0..lines).map(|at| format!("{MARK}{at:059}\n")).collect();
     let private =
@@ -77,7 +79,8 @@ fn copies(pid: u32, text: &str) -> usize {
     copies
 }
 
-/// Polls a secret with a private half of that many lines twice, and looks for it in the memory after each.
+/// Polls a secret with a private half of that many lines twice, and looks for it in the memory
+/// after each.
 fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
     let mut setup = Setup::new();
     let body = answer(&Key::new("rotation"), lines);

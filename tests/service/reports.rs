@@ -1,5 +1,5 @@
-//! Reports as the fleet sees them: tags on the own instance, a report object, metrics; and what becomes of the keys when
-//! they fail (nothing).
+//! Reports as the fleet sees them: tags on the own instance, a report object, metrics; and what
+//! becomes of the keys when they fail (nothing).
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;

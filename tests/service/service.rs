@@ -1,4 +1,5 @@
-//! The service as its manager sees it: readiness, status line, watchdog, signals, stops, windows, the lock.
+//! The service as its manager sees it: readiness, status line, watchdog, signals, stops, windows,
+//! the lock.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -11,7 +12,8 @@ use serde_json::Value;
 
 pub(super) const TWO_SECONDS: Duration = Duration::from_secs(2);
 
-/// One account, of the user who runs the tests, whose file is in the setup's directory; a schedule of one second.
+/// One account, of the user who runs the tests, whose file is in the setup's directory; a schedule
+/// of one second.
 pub(super) fn setup() -> (Setup, PathBuf) {
     let mut setup = Setup::new();
     setup.top = "schedule = \"1s\"".to_owned();

@@ -71,7 +71,8 @@ const HOSTILE: [&[u8]; 6] = [
     b"",
 ];
 
-/// The parts of a node's run that hostile values must not touch: it ends by itself, with at most one line.
+/// The parts of a node's run that hostile values must not touch: it ends by itself, with at most
+/// one line.
 pub(super) fn survives(run: &Run) -> bool {
     let clean = run
         .stderr
@@ -105,7 +106,8 @@ fn f42_no_variable_of_the_environment_ends_the_process() {
                 setup
                     .environment
                     .push(("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned()));
-                // What comes later in the chain of credentials is only asked without what comes first.
+                // What comes later in the chain of credentials is only asked without what comes
+                // first.
                 if ["ROLE", "WEB", "CONTAINER", "METADATA", "LOGIN"]
                     .iter()
                     .any(|part| name.contains(part))

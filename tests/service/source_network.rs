@@ -1,4 +1,5 @@
-//! The way to AWS as the AWS CLI takes it: a private CA, proxies, FIPS and dual-stack endpoints, and what goes wrong on it.
+//! The way to AWS as the AWS CLI takes it: a private CA, proxies, FIPS and dual-stack endpoints,
+//! and what goes wrong on it.
 
 use authkeys_testing::s3_stub::{Answer, Stub};
 use authkeys_testing::{Key, Run, Setup, me};

@@ -1,4 +1,5 @@
-//! Secrets and parameters in a service that keeps state: a whole rotation under logins, and what each kind of value brings.
+//! Secrets and parameters in a service that keeps state: a whole rotation under logins, and what
+//! each kind of value brings.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,7 +50,8 @@ fn rotation_secret(key: &Key) -> String {
         .to_string()
 }
 
-/// How long after a change the schedule of one second may take to enforce it on a machine that is busy.
+/// How long after a change the schedule of one second may take to enforce it on a machine that is
+/// busy.
 const DELAY: Duration = Duration::from_secs(4);
 
 /// What the logins of the test found wrong, and which key is current.
@@ -119,7 +121,8 @@ fn f10_logins_through_two_rotations_are_refused_to_no_current_key_and_open_to_no
                 "VersionStages": ["AWSPENDING"],
             });
             secrets(&moto, "PutSecretValue", &pending);
-            // setSecret: nothing to do but to wait until the nodes have it; testSecret: it logs in, and so does the old one.
+            // setSecret: nothing to do but to wait until the nodes have it; testSecret: it logs in,
+            // and so does the old one.
             eventually("the pending key is installed", || login("alice", key));
             assert!(login("alice", &keys[at - 1]));
             // finishSecret

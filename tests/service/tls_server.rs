@@ -55,7 +55,8 @@ impl Authority {
         )
     }
 
-    /// A TLS server with a certificate for `name` that gives one answer again and again; it ends with the test's process.
+    /// A TLS server with a certificate for `name` that gives one answer again and again; it ends
+    /// with the test's process.
     pub(crate) fn serve(&self, name: &str, answer: &str) -> SocketAddr {
         let (config, answer) = (self.config(name), answer.to_owned());
         listen(move |stream| {
@@ -68,7 +69,8 @@ impl Authority {
     }
 }
 
-/// Answers a CONNECT, and tunnels to one server whatever was asked for; it ends with the test's process.
+/// Answers a CONNECT, and tunnels to one server whatever was asked for; it ends with the test's
+/// process.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     address: SocketAddr,

@@ -1,5 +1,6 @@
-//! Everything of authkeysd that speaks to AWS: sources, publishing, reports, EC2, the metadata service; one HTTP client, one
-//! retry policy, and failures that are classed once and name their remedy.
+//! Everything of authkeysd that speaks to AWS: sources, publishing, reports, EC2, the metadata
+//! service; one HTTP client, one retry policy, and failures that are classed once and name their
+//! remedy.
 
 pub mod client;
 pub mod deliver;

@@ -1,4 +1,5 @@
-//! The nodes' report objects in S3: listed at each look, and read only when they have changed since the last one.
+//! The nodes' report objects in S3: listed at each look, and read only when they have changed since
+//! the last one.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,8 +25,8 @@ use authkeys_core::origin::{Class, FetchError};
 const SUFFIX: &str = ".json";
 /// So many are read at the same time.
 const AT_ONCE: usize = 32;
-/// The most bytes of an object. A report has a few thousand; with the 1,000 accounts and sources that it lists at most, and
-/// each with the longest name and fault, some 4 million.
+/// The most bytes of an object. A report has a few thousand; with the 1,000 accounts and sources
+/// that it lists at most, and each with the longest name and fault, some 4 million.
 const MAX_OBJECT: usize = 8 << 20;
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 1_000;

@@ -1,5 +1,5 @@
-//! Where `publish` writes: an S3 object, a secret, a parameter. Each write says what it replaces, so that of two
-//! publishers at once only one comes through.
+//! Where `publish` writes: an S3 object, a secret, a parameter. Each write says what it replaces,
+//! so that of two publishers at once only one comes through.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ pub enum Earlier {
 pub struct Written {
     /// What people know the new version by.
     pub version: String,
-    /// The version of somebody else that was overwritten, where the service has no condition to prevent it.
+    /// The version of somebody else that was overwritten, where the service has no condition to
+    /// prevent it.
     pub overwrote: Option<String>,
     /// What went wrong beside it, and concerns no node.
     pub warnings: Vec<String>,
@@ -112,7 +113,8 @@ impl Target {
         }
     }
 
-    /// The same target, written with an encryption that the request names; the error says why it cannot be.
+    /// The same target, written with an encryption that the request names; the error says why it
+    /// cannot be.
     pub fn encrypted(self, encryption: Option<Encryption>) -> Result<Self, String> {
         match (&self.url, &encryption) {
             (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
@@ -177,9 +179,10 @@ impl Target {
         }
     }
 
-    /// Whether a read that failed with `fault` may only mean that nothing is published there: S3 answers 403 for a
-    /// missing object unless s3:ListBucket is granted, and no page of AWS says what a condition on its prefix does to that.
-    /// A write that asks for no object at all can then still be tried.
+    /// Whether a read that failed with `fault` may only mean that nothing is published there: S3
+    /// answers 403 for a missing object unless s3:ListBucket is granted, and no page of AWS says
+    /// what a condition on its prefix does to that. A write that asks for no object at all can then
+    /// still be tried.
     pub fn may_be_missing(&self, fault: &FetchError) -> bool {
         matches!(self.url, SourceUrl::S3 { .. }) && fault.class == Class::Denied
     }

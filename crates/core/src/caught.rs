@@ -14,7 +14,8 @@ use crate::origin::{Class, FetchError};
 pub struct Panic(pub String);
 
 impl Panic {
-    /// The failure of a request to `subject`. It may pass: the value that caused it may be another the next time.
+    /// The failure of a request to `subject`. It may pass: the value that caused it may be another
+    /// the next time.
     pub fn failure(&self, subject: &impl Display) -> FetchError {
         FetchError {
             class: Class::Transient,
@@ -24,7 +25,8 @@ impl Panic {
     }
 }
 
-/// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state that it left behind.
+/// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state
+/// that it left behind.
 pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     poll_fn(

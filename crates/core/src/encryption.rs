@@ -1,4 +1,5 @@
-//! How an object in S3 is to be encrypted, for buckets whose policy demands that the request says so.
+//! How an object in S3 is to be encrypted, for buckets whose policy demands that the request says
+//! so.
 
 use std::fmt;
 use std::str::FromStr;

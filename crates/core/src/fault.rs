@@ -1,4 +1,5 @@
-//! One thing that went wrong: a stable code, what it is about, and a line for people. Nothing parses that line again.
+//! One thing that went wrong: a stable code, what it is about, and a line for people. Nothing
+//! parses that line again.
 
 use std::error::Error;
 use std::fmt::{self, Display};

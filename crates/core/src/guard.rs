@@ -1,4 +1,5 @@
-//! The brake before a new document reaches a file: too few keys, or too many gone at once, is more likely a mistake.
+//! The brake before a new document reaches a file: too few keys, or too many gone at once, is more
+//! likely a mistake.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,7 +12,8 @@ use crate::words::counted;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guard {
-    /// The fewest published keys that must be in force; pinned keys count only when the document has them too.
+    /// The fewest published keys that must be in force; pinned keys count only when the document
+    /// has them too.
     pub min_keys: usize,
     /// The most keys that one document may take away; pinned keys do not count.
     pub max_removals: Option<MaxRemovals>,
@@ -79,7 +81,8 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// Judges what a document that is new to the account would do. Expiry and windows of an accepted one are not asked.
+    /// Judges what a document that is new to the account would do. Expiry and windows of an
+    /// accepted one are not asked.
     pub fn judge(&self, desired: &Desired, plan: &Plan) -> Result<(), Held> {
         let found = desired.published();
         if found < self.min_keys {

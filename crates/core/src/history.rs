@@ -1,5 +1,5 @@
-//! What a cycle means after the cycles before it: how long the node has been stale, and who keeps undoing its work.
-//! Pure.
+//! What a cycle means after the cycles before it: how long the node has been stale, and who keeps
+//! undoing its work. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -106,7 +106,8 @@ impl History {
         outcome
     }
 
-    /// A cycle that could not even begin: the accounts are as they were, and that is all that is known.
+    /// A cycle that could not even begin: the accounts are as they were, and that is all that is
+    /// known.
     pub fn not_begun(&self, fault: Fault, started: Timestamp, finished: Timestamp) -> Outcome {
         let last = self.last.as_ref();
         let mut accounts = last.map(|last| last.accounts.clone()).unwrap_or_default();
@@ -160,8 +161,8 @@ impl History {
         self.last = Some(outcome);
     }
 
-    /// The status file outlives a state directory that was lost. Another configuration's status proves nothing: it must
-    /// tell of the same file.
+    /// The status file outlives a state directory that was lost. Another configuration's status
+    /// proves nothing: it must tell of the same file.
     fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
         let last = self.last.as_ref().filter(|_| outcome.first)?;
         let followed = |now: &AccountOutcome, before: &AccountOutcome| {
@@ -216,8 +217,8 @@ impl History {
         self.last.as_ref()?.sources.iter().find(same)?.fetched
     }
 
-    /// The account should have had the same lines, by the same document, already after the last cycle: an upgrade of sshd
-    /// may change how an end is written.
+    /// The account should have had the same lines, by the same document, already after the last
+    /// cycle: an upgrade of sshd may change how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
             (&last.user, &last.file, last.document.digest, last.lines)

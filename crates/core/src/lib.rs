@@ -6,7 +6,8 @@
 //! origin ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ (apply) ──▶ outcome ──▶ report
 //! ```
 //!
-//! This crate has no runtime, no system calls and no AWS in its tree, so the compiler keeps decisions apart from effects.
+//! This crate has no runtime, no system calls and no AWS in its tree, so the compiler keeps
+//! decisions apart from effects.
 
 pub mod caught;
 pub mod config;

@@ -83,7 +83,8 @@ pub struct Outcome {
     /// How many cycles in a row have been stale by now.
     #[serde(default)]
     pub stale_cycles: u32,
-    /// Of the configuration and the version of authkeysd that it came of: only the same ones can be compared.
+    /// Of the configuration and the version of authkeysd that it came of: only the same ones can be
+    /// compared.
     #[serde(default)]
     pub config: Option<Digest>,
     /// Each source once.
@@ -99,7 +100,8 @@ pub struct Outcome {
     /// Nothing was remembered of any cycle before this one.
     #[serde(skip)]
     pub first: bool,
-    /// Other documents are in force than were by the state, which knows of cycles that were killed too.
+    /// Other documents are in force than were by the state, which knows of cycles that were killed
+    /// too.
     #[serde(skip)]
     pub news: bool,
 }
@@ -149,7 +151,8 @@ pub struct ReportOutcome {
     pub failures: u32,
     /// When one arrived last.
     pub last_success: Option<Timestamp>,
-    /// Tells what the last one said from other news; `None` when it is not certain what the other side has.
+    /// Tells what the last one said from other news; `None` when it is not certain what the other
+    /// side has.
     #[serde(default)]
     pub said: Option<String>,
 }
@@ -371,7 +374,8 @@ impl AccountOutcome {
         self.document = document.into();
     }
 
-    /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle does not know.
+    /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle
+    /// does not know.
     pub fn unfollow(&mut self) {
         self.forget_document();
         (self.lines, self.in_force) = (None, KeyList::default());
@@ -421,9 +425,11 @@ impl Outcome {
         };
     }
 
-    /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too long.
+    /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too
+    /// long.
     fn derived(&self) -> Status {
-        // A document is in force and its source counts as failed: it was away for longer than max_stale.
+        // A document is in force and its source counts as failed: it was away for longer than
+        // max_stale.
         let too_long = self
             .sources
             .iter()

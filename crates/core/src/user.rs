@@ -7,9 +7,11 @@ use thiserror::Error;
 
 use crate::words::brief;
 
-/// An account's name as NSS knows it: 1 to 256 bytes that are safe in a path and in one line of a log.
+/// An account's name as NSS knows it: 1 to 256 bytes that are safe in a path and in one line of a
+/// log.
 ///
-/// A directory service may well hand out `DOMAIN\jo` or `jo@example.org`, so this is not POSIX' narrow set.
+/// A directory service may well hand out `DOMAIN\jo` or `jo@example.org`, so this is not POSIX'
+/// narrow set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserName(String);

@@ -1,9 +1,11 @@
-//! Words of others in our messages: never more of them than a person needs, and nothing that deceives.
+//! Words of others in our messages: never more of them than a person needs, and nothing that
+//! deceives.
 
 /// The most characters of a value that a message repeats.
 const MAX_VALUE: usize = 100;
 
-/// The begin of a value that is no good, for a message about it: a hostile document shall not cost many times its size.
+/// The begin of a value that is no good, for a message about it: a hostile document shall not cost
+/// many times its size.
 pub fn brief(text: &str) -> String {
     cut(text, MAX_VALUE)
 }
@@ -32,8 +34,8 @@ pub fn plain(text: &str, sign: char) -> String {
     plain
 }
 
-/// A text of several lines as it may be printed: what deceives is shown as `?`. Of the escapes that colour a terminal
-/// those stay that our own texts have.
+/// A text of several lines as it may be printed: what deceives is shown as `?`. Of the escapes that
+/// colour a terminal those stay that our own texts have.
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;

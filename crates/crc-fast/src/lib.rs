@@ -1,8 +1,10 @@
-//! The checksums that the AWS SDK sends to S3 and checks in its answers, in place of the crate of this name (`[patch]` in the
-//! workspace's Cargo.toml). That one brings tables for a hundred checksums, 700 KB that no linker can leave out and that
-//! hardly compress: an eighth of each package. docs/decisions.md has the figures.
+//! The checksums that the AWS SDK sends to S3 and checks in its answers, in place of the crate of
+//! this name (`[patch]` in the workspace's Cargo.toml). That one brings tables for a hundred
+//! checksums, 700 KB that no linker can leave out and that hardly compress: an eighth of each
+//! package. docs/decisions.md has the figures.
 
-/// The checksums that `aws-smithy-checksums` asks for, by the names of the catalogue of parametrised CRC algorithms.
+/// The checksums that `aws-smithy-checksums` asks for, by the names of the catalogue of
+/// parametrised CRC algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrcAlgorithm {
     /// CRC32.
@@ -14,8 +16,8 @@ pub enum CrcAlgorithm {
 }
 
 impl CrcAlgorithm {
-    /// The polynomial, its lowest power in the highest bit, and all bits of the sum: it starts as those, and is turned over by
-    /// them at the end.
+    /// The polynomial, its lowest power in the highest bit, and all bits of the sum: it starts as
+    /// those, and is turned over by them at the end.
     fn parameters(self) -> (u64, u64) {
         match self {
             Self::Crc32IsoHdlc => (0xedb8_8320, 0xffff_ffff),
@@ -41,7 +43,8 @@ impl Digest {
         }
     }
 
-    /// Goes on with these bytes, bit by bit: a document of 1 MiB takes some milliseconds, and is fetched once.
+    /// Goes on with these bytes, bit by bit: a document of 1 MiB takes some milliseconds, and is
+    /// fetched once.
     pub fn update(&mut self, bytes: &[u8]) {
         let (polynomial, _) = self.algorithm.parameters();
         for byte in bytes {

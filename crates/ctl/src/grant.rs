@@ -1,4 +1,5 @@
-//! `authkeysctl grant`: puts keys into the published key set, and leaves every other byte of it as it is.
+//! `authkeysctl grant`: puts keys into the published key set, and leaves every other byte of it as
+//! it is.
 
 use std::collections::BTreeSet;
 

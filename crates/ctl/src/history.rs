@@ -1,4 +1,5 @@
-//! `authkeysctl history`: the stored versions of a key set, the newest first, and what each changed.
+//! `authkeysctl history`: the stored versions of a key set, the newest first, and what each
+//! changed.
 
 use std::path::PathBuf;
 

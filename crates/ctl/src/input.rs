@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::{Exit, complain};
 use authkeys_core::origin::MAX_DOCUMENT;
 
-/// The bytes of a document, wiped when they are no longer needed: it may hold a private key by mistake.
+/// The bytes of a document, wiped when they are no longer needed: it may hold a private key by
+/// mistake.
 pub(super) type Bytes = Zeroizing<Vec<u8>>;
 
 /// How people know the document.

@@ -1,4 +1,5 @@
-//! Public keys as operators name them on a command line: a file, standard input, or the line itself.
+//! Public keys as operators name them on a command line: a file, standard input, or the line
+//! itself.
 
 use std::path::Path;
 

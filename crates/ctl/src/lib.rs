@@ -1,4 +1,5 @@
-//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line, and one file for each command.
+//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line, and one
+//! file for each command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,11 +54,14 @@ AWS credentials, region and endpoints come from where the AWS CLI finds them: AW
 enum Command {
     /// What a node would say of a document: its keys, windows and faults, and what may not be meant
     Lint(Lint),
-    /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would refuse it anyway
+    /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would
+    /// refuse it anyway
     Sign(Sign),
-    /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y verify` would say
+    /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y
+    /// verify` would say
     Verify(Verify),
-    /// Publish a document where nodes read it: judge it, show what changes, take the next serial, sign, write
+    /// Publish a document where nodes read it: judge it, show what changes, take the next serial,
+    /// sign, write
     #[command(after_help = PUBLISHING)]
     Publish(Box<publish::Options>),
     /// Show a key set: who may log in by it, now or at a given time
@@ -75,14 +79,16 @@ enum Command {
     /// Publish an earlier version again under the next serial; what was revoked since stays revoked
     #[command(after_help = PUBLISHING)]
     Rollback(Box<rollback::Options>),
-    /// Which nodes have which key set, and which need attention (exit 0 only if none does); with --wait, until all have one
+    /// Which nodes have which key set, and which need attention (exit 0 only if none does); with
+    /// --wait, until all have one
     Fleet(Box<fleet::Options>),
 }
 
 /// How a document is judged before anything is done with it.
 #[derive(Debug, Default, Args)]
 struct Judging {
-    /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included, instead of by the defaults
+    /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included,
+    /// instead of by the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The audience of the nodes that it is meant for
@@ -97,8 +103,8 @@ struct Lint {
     document: PathBuf,
     #[command(flatten)]
     judging: Judging,
-    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format; with --config in place of
-    /// the file that it names
+    /// Ask for a signature by one whom this file names, in ssh-keygen's allowed_signers format;
+    /// with --config in place of the file that it names
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     /// Print the findings as JSON
@@ -108,7 +114,8 @@ struct Lint {
 
 #[derive(Debug, Args)]
 struct Sign {
-    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and tokens too)
+    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and
+    /// tokens too)
     #[arg(long, value_name = "KEY")]
     key: PathBuf,
     /// The document's file, or - for standard input; a signature that it has is replaced

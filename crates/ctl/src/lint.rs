@@ -28,7 +28,8 @@ use authkeys_terminal::colour;
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// How a node judges documents: by its configuration, or as authkeysd does where nothing is configured.
+/// How a node judges documents: by its configuration, or as authkeysd does where nothing is
+/// configured.
 pub(super) struct Judge {
     rules: Rules,
     guard: Guard,
@@ -116,8 +117,8 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
 }
 
 impl Judge {
-    /// The judge that a configuration describes, with the signers that it names, or `allowed_signers` in their place;
-    /// without one, the defaults. Its faults are told.
+    /// The judge that a configuration describes, with the signers that it names, or
+    /// `allowed_signers` in their place; without one, the defaults. Its faults are told.
     pub(super) fn new(options: &Judging, allowed_signers: Option<&Path>) -> Result<Self, Exit> {
         let (mut judge, configured) = Self::configured(options)?;
         let (principals, path) = match configured {
@@ -145,7 +146,8 @@ impl Judge {
         let (rules, guard, configured, signers) =
             match options.config.as_deref().map(read_config).transpose()? {
                 Some(config) => {
-                    // Where only some accounts' sources take private keys, a document for all of them must not have one.
+                    // Where only some accounts' sources take private keys, a document for all of
+                    // them must not have one.
                     let allow_private_key = config
                         .accounts
                         .iter()
@@ -184,7 +186,8 @@ impl Judge {
         self.rules.allow_private_key = false;
     }
 
-    /// Why a signed document is not by one whose signature counts; `None` where nothing is held against it.
+    /// Why a signed document is not by one whose signature counts; `None` where nothing is held
+    /// against it.
     pub(super) fn distrust(
         &self,
         document: &Document,
@@ -328,7 +331,8 @@ impl Judge {
     }
 }
 
-/// A configuration that somebody wants to know more about may lie anywhere and belong to anybody, unlike a node's own.
+/// A configuration that somebody wants to know more about may lie anywhere and belong to anybody,
+/// unlike a node's own.
 fn read_config(path: &Path) -> Result<Config, Exit> {
     let failed = |why: &str| {
         complain(&format!("{}: {why}", path.display()));

@@ -1,5 +1,5 @@
-//! The one way in which a key set is published, whoever made it: judge it, show what changes, take the next serial, ask,
-//! sign, write under a condition, read it back, and wait for the nodes.
+//! The one way in which a key set is published, whoever made it: judge it, show what changes, take
+//! the next serial, ask, sign, write under a condition, read it back, and wait for the nodes.
 
 use std::fs::File;
 use std::future::Future;
@@ -38,7 +38,8 @@ pub(super) struct Publishing {
     /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
     #[arg(long, value_name = "KEY")]
     pub(super) sign: Option<PathBuf>,
-    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's allowed_signers format
+    /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's
+    /// allowed_signers format
     #[arg(long, value_name = "FILE")]
     allowed_signers: Option<PathBuf>,
     #[command(flatten)]
@@ -49,7 +50,8 @@ pub(super) struct Publishing {
     /// Ask nothing, and publish in spite of warnings
     #[arg(long)]
     yes: bool,
-    /// Server-side encryption of the object, for a bucket whose policy requires it: AES256, aws:kms, or aws:kms:KEY
+    /// Server-side encryption of the object, for a bucket whose policy requires it: AES256,
+    /// aws:kms, or aws:kms:KEY
     #[arg(long, value_name = "ENCRYPTION")]
     sse: Option<Encryption>,
     #[command(flatten)]
@@ -59,7 +61,8 @@ pub(super) struct Publishing {
 /// A new end of the key set's validity, of the commands that edit what is published.
 #[derive(Debug, Args)]
 pub(super) struct Renewal {
-    /// Let the key set expire at this time, given with an offset or a zone; needed where what is published has expired
+    /// Let the key set expire at this time, given with an offset or a zone; needed where what is
+    /// published has expired
     #[arg(long, value_name = "TIME", value_parser = end)]
     pub(super) expires: Option<Timestamp>,
 }
@@ -194,7 +197,8 @@ impl<'a> Publisher<'a> {
         self.options.sign.as_deref()
     }
 
-    /// How a document is judged that `--sign` may sign later: else it must be signed already, where that is asked for.
+    /// How a document is judged that `--sign` may sign later: else it must be signed already, where
+    /// that is asked for.
     pub(super) fn reader(&self) -> &Judge {
         if self.options.sign.is_some() {
             &self.unsigned
@@ -271,7 +275,8 @@ impl<'a> Publisher<'a> {
         show(&self.target, before, &draft, &diff, &concerns);
         if self.options.dry_run {
             print("nothing was written: --dry-run\n");
-            // What would be replaced was not seen: no difference was shown that anybody could rely on.
+            // What would be replaced was not seen: no difference was shown that anybody could rely
+            // on.
             return before
                 .denied
                 .as_ref()
@@ -304,7 +309,8 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// The document with the serial that comes next, or as it is where it carries none or its signature is to be kept.
+/// The document with the serial that comes next, or as it is where it carries none or its signature
+/// is to be kept.
 fn renumbered(
     text: &[u8],
     own: Option<Serial>,

@@ -1,5 +1,5 @@
-//! `authkeysctl publish`: from a file to what every node reads, without a step that could take a set of keys, or another
-//! publisher's work, away unseen.
+//! `authkeysctl publish`: from a file to what every node reads, without a step that could take a
+//! set of keys, or another publisher's work, away unseen.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,12 @@ use authkeys_terminal::clock;
 /// What the command takes.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// The document's file, or - for standard input; it stays as it is, the serial that is published included
+    /// The document's file, or - for standard input; it stays as it is, the serial that is
+    /// published included
     #[arg(value_name = "DOC")]
     document: PathBuf,
-    /// A source's URL: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME, with ?region=REGION where it needs one
+    /// A source's URL: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME, with ?region=REGION where
+    /// it needs one
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! Key sets that are read and not written: a file, standard input, or a source, perhaps one of its versions.
+//! Key sets that are read and not written: a file, standard input, or a source, perhaps one of its
+//! versions.
 
 use std::path::{Path, PathBuf};
 
@@ -80,7 +81,8 @@ impl Origin {
         })
     }
 
-    /// What was the published key set at a time. Of a file and of a pinned version there is one only.
+    /// What was the published key set at a time. Of a file and of a pinned version there is one
+    /// only.
     pub(crate) async fn read_at(&self, at: Timestamp) -> Result<Found, Exit> {
         let place = match self {
             Self::Place(place) if place.pin.is_none() => place,

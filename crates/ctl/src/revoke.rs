@@ -1,5 +1,5 @@
-//! `authkeysctl revoke`: takes keys out of the published key set, and puts their fingerprints into `revoked`, so that nodes
-//! remove every copy of them.
+//! `authkeysctl revoke`: takes keys out of the published key set, and puts their fingerprints into
+//! `revoked`, so that nodes remove every copy of them.
 
 use clap::Args;
 
@@ -21,10 +21,12 @@ pub(super) struct Options {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
-    /// A fingerprint (SHA256:...), a public key's file or line, or comment:GLOB for all keys whose comment matches
+    /// A fingerprint (SHA256:...), a public key's file or line, or comment:GLOB for all keys whose
+    /// comment matches
     #[arg(value_name = "WHICH", required = true)]
     which: Vec<String>,
-    /// Also revoke keys that the key set does not list: nodes remove them from lines that others wrote
+    /// Also revoke keys that the key set does not list: nodes remove them from lines that others
+    /// wrote
     #[arg(long)]
     unlisted: bool,
     /// Convert a key set that is authorized_keys text to JSON, which can revoke

@@ -1,5 +1,6 @@
-//! `authkeysctl rollback`: publishes an earlier version's key set under the next serial. What was revoked since stays
-//! revoked: a stolen key does not come back with the document that still had it.
+//! `authkeysctl rollback`: publishes an earlier version's key set under the next serial. What was
+//! revoked since stays revoked: a stolen key does not come back with the document that still had
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,8 @@ pub(super) struct Options {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
-    /// The version to go back to, as `history` shows it; also a stage of a secret or a label of a parameter
+    /// The version to go back to, as `history` shows it; also a stage of a secret or a label of a
+    /// parameter
     #[arg(long, value_name = "VERSION")]
     to: String,
     /// Readmit a key that was revoked since; may be repeated
@@ -130,7 +132,8 @@ async fn roll_back(
         .await
 }
 
-/// The documents that were published after a version, the newest first; the error says why they cannot be read.
+/// The documents that were published after a version, the newest first; the error says why they
+/// cannot be read.
 async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Document>, String> {
     let archive = publisher.target.archive();
     let listed = progress::shown(

@@ -24,10 +24,12 @@ use authkeys_terminal::{block_on, clock, colour};
 /// What the command takes.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A source's URL, perhaps with a version (?version_id=V, ?stages=AWSPREVIOUS, ssm:/NAME:3); a file; or - for standard input
+    /// A source's URL, perhaps with a version (?version_id=V, ?stages=AWSPREVIOUS, ssm:/NAME:3); a
+    /// file; or - for standard input
     #[arg(value_name = "SOURCE|DOC")]
     source: String,
-    /// Show the version that was published at this time (given with an offset or a zone), with windows judged at that time
+    /// Show the version that was published at this time (given with an offset or a zone), with
+    /// windows judged at that time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     at: Option<Timestamp>,
     /// Only the keys for this account
@@ -103,7 +105,8 @@ fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
 
 fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Result<Exit, Exit> {
     let at = options.at.unwrap_or_else(clock);
-    // What a set without keys means to a node is for lint to say, and a rotation secret is shown by its public half.
+    // What a set without keys means to a node is for lint to say, and a rotation secret is shown by
+    // its public half.
     judge.allow_no_keys();
     judge.allow_private_keys();
     let (mut report, document) = judge.examine(name, &found.bytes, at);

@@ -1,4 +1,5 @@
-//! `authkeysctl sign`: runs the stock `ssh-keygen -Y sign`, which knows passphrases, ssh-agent, security keys and tokens.
+//! `authkeysctl sign`: runs the stock `ssh-keygen -Y sign`, which knows passphrases, ssh-agent,
+//! security keys and tokens.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -93,7 +94,8 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     Ok(Exit::Good)
 }
 
-/// A document and its signature by `key`: byte for byte what `ssh-keygen -Y sign` and `cat` make of it.
+/// A document and its signature by `key`: byte for byte what `ssh-keygen -Y sign` and `cat` make of
+/// it.
 pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
     if document::form(payload) != Form::Json {
         return Err(SignError::Form);
@@ -123,7 +125,8 @@ pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
     Ok([payload, &signature].concat())
 }
 
-/// The public half of a key that signs, where it lies open: in the file itself, or beside it as `.pub`.
+/// The public half of a key that signs, where it lies open: in the file itself, or beside it as
+/// `.pub`.
 pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     let mut beside = key.as_os_str().to_owned();
     beside.push(".pub");
@@ -135,12 +138,13 @@ pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     })
 }
 
-/// Without a time limit: it may ask for a passphrase, a PIN or a touch. It asks on the terminal, also when our standard
-/// input is the document; where there is none it must not wait for anything.
+/// Without a time limit: it may ask for a passphrase, a PIN or a touch. It asks on the terminal,
+/// also when our standard input is the document; where there is none it must not wait for anything.
 fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let watched = io::stderr().is_terminal();
-    // `-q` leaves out what it does, not what goes wrong. A payload on its standard input would keep it from asking.
+    // `-q` leaves out what it does, not what goes wrong. A payload on its standard input would keep
+    // it from asking.
     let output = Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
         .arg(key)

@@ -1,4 +1,5 @@
-//! Times and periods on the command line. A time without an offset means another moment elsewhere, and is refused.
+//! Times and periods on the command line. A time without an offset means another moment elsewhere,
+//! and is refused.
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};

@@ -1,4 +1,5 @@
-//! `authkeysctl verify`: by whom a document is signed, with the verdict that `ssh-keygen -Y verify` would give.
+//! `authkeysctl verify`: by whom a document is signed, with the verdict that `ssh-keygen -Y verify`
+//! would give.
 
 use std::path::Path;
 
@@ -16,7 +17,8 @@ use authkeys_terminal::clock;
 
 /// The most bytes of an allowed_signers file that are read.
 const MAX_SIGNERS: u64 = 1 << 20;
-/// ssh-keygen's own least modulus: whether a signer's key is strong enough is for whoever wrote the file.
+/// ssh-keygen's own least modulus: whether a signer's key is strong enough is for whoever wrote the
+/// file.
 const MIN_RSA_BITS: usize = 1_024;
 
 /// Runs the command.
@@ -44,8 +46,8 @@ pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
     }
 }
 
-/// Reads an allowed_signers file; its faults are told. A configuration may narrow whose signatures count, and ask for
-/// larger RSA keys.
+/// Reads an allowed_signers file; its faults are told. A configuration may narrow whose signatures
+/// count, and ask for larger RSA keys.
 pub(super) fn read_signers(
     path: &Path,
     principals: Option<&[String]>,

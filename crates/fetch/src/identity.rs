@@ -6,11 +6,12 @@ use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, setgroups, setr
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 
-/// Whom the helper becomes, the first one that exists: the package's own user, or the user without rights that every system has.
+/// Whom the helper becomes, the first one that exists: the package's own user, or the user without
+/// rights that every system has.
 const USERS: [&str; 2] = ["authkeysd-fetch", "nobody"];
 
-/// Leaves root's identity for good, and closes the process to others of the same identity: a secret's private half may pass
-/// through its memory.
+/// Leaves root's identity for good, and closes the process to others of the same identity: a
+/// secret's private half may pass through its memory.
 pub(crate) fn give_up_privileges() -> io::Result<()> {
     if geteuid().is_root() {
         leave_root()?;

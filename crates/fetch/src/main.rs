@@ -1,8 +1,9 @@
-//! `authkeysd-fetch`: the half of authkeysd that speaks to the network. It has no privilege, no configuration file, no state,
-//! and no key file within its reach; it answers what authkeysd asks (`authkeys_core::wire`).
+//! `authkeysd-fetch`: the half of authkeysd that speaks to the network. It has no privilege, no
+//! configuration file, no state, and no key file within its reach; it answers what authkeysd asks
+//! (`authkeys_core::wire`).
 //!
-//! Under systemd its standard input is a listening socket. Elsewhere authkeysd starts it with pipes for input and output, and
-//! it ends when the input does.
+//! Under systemd its standard input is a listening socket. Elsewhere authkeysd starts it with pipes
+//! for input and output, and it ends when the input does.
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};

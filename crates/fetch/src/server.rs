@@ -14,7 +14,8 @@ use crate::answer::Answers;
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::wire::{Answer, Assembler, Frame, MAX_REPORT, Request, head};
 
-/// The most requests of one connection that are worked on at the same time. A node with a thousand sources is the largest.
+/// The most requests of one connection that are worked on at the same time. A node with a thousand
+/// sources is the largest.
 const MAX_REQUESTS: usize = 2_000;
 
 /// The requests' server. All connections share credentials and connections to AWS.

@@ -1,5 +1,5 @@
-//! The built program. That there is a test of it here has `cargo test` build it for the tests of the whole, in which authkeysd
-//! starts it.
+//! The built program. That there is a test of it here has `cargo test` build it for the tests of
+//! the whole, in which authkeysd starts it.
 
 #![allow(clippy::disallowed_methods, reason = "reads /proc")]
 

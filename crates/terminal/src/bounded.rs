@@ -1,4 +1,5 @@
-//! Bounded reads of our own files: configuration, state, documents. A FIFO or a sparse giant in their place costs nothing.
+//! Bounded reads of our own files: configuration, state, documents. A FIFO or a sparse giant in
+//! their place costs nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -112,7 +113,8 @@ pub struct Bounded {
     pub gid: u32,
     /// Its permission bits, `0o7777`.
     pub mode: u32,
-    /// Owner and permission bits of the directory it is in; who can write that can put another file in its place.
+    /// Owner and permission bits of the directory it is in; who can write that can put another file
+    /// in its place.
     pub directory: (u32, u32),
 }
 
@@ -134,8 +136,8 @@ fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
 /// What is wrong with a file that decides who may log in, when others can write it, and what to do.
 pub const OPEN: &str = "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
 
-/// Reads a file that decides who may log in, as [`read`] does; the error is one line that does not name it. What others
-/// than root and `user` can write is refused.
+/// Reads a file that decides who may log in, as [`read`] does; the error is one line that does not
+/// name it. What others than root and `user` can write is refused.
 pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>>, String> {
     match read(path, limit).map_err(|fault| fault.beside(path))? {
         Some(found) if found.writable_by_others(user) => Err(OPEN.to_owned()),
@@ -161,7 +163,8 @@ fn parent(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such file.
+/// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such
+/// file.
 pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, FileError> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What both programs share in how they speak to a person or a script: streams, colour, the command line's faults.
+//! What both programs share in how they speak to a person or a script: streams, colour, the command
+//! line's faults.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, RandomState};
@@ -60,7 +61,8 @@ impl From<FaultClass> for Exit {
     }
 }
 
-/// Reads a command line and does what it says; help and version are printed, and a fault is told in one line.
+/// Reads a command line and does what it says; help and version are printed, and a fault is told in
+/// one line.
 pub fn run<C: Parser>(
     program: &str,
     arguments: impl Iterator<Item = OsString>,
@@ -93,8 +95,9 @@ pub fn run<C: Parser>(
     Exit::Usage
 }
 
-/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a dead network file
-/// system, a name server without an answer) was given up already and is not waited for.
+/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a
+/// dead network file system, a name server without an answer) was given up already and is not
+/// waited for.
 pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,7 +112,8 @@ pub fn complain(program: &str, text: &str) {
     let _ = writeln!(std::io::stderr(), "{program}: {}", text::one_line(text));
 }
 
-/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a full disk is one.
+/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a
+/// full disk is one.
 pub fn print(program: &str, bytes: &[u8]) -> bool {
     let mut stdout = std::io::stdout();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -124,8 +128,8 @@ pub fn print(program: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// Text for people on stdout, without what could deceive them: whatever name or comment it repeats, no terminal is led
-/// astray.
+/// Text for people on stdout, without what could deceive them: whatever name or comment it repeats,
+/// no terminal is led astray.
 pub fn print_text(program: &str, text: &str) -> bool {
     print(program, printable(text).as_bytes())
 }
@@ -164,7 +168,8 @@ pub fn clock() -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// Even from 0 to 1, for spreading what a fleet does. Its seeds are the standard library's, new ones each time.
+/// Even from 0 to 1, for spreading what a fleet does. Its seeds are the standard library's, new
+/// ones each time.
 pub fn random() -> f64 {
     let random = RandomState::new().hash_one(0_u8) >> 11;
     random as f64 / (1_u64 << 53) as f64

@@ -1,4 +1,5 @@
-//! A test that runs itself once more, alone in a process of its own: for what holds for a whole process.
+//! A test that runs itself once more, alone in a process of its own: for what holds for a whole
+//! process.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -42,8 +43,8 @@ pub fn in_own_process(body: impl FnOnce()) {
     .unwrap();
 }
 
-/// Runs the calling test, whose closure `body` is, in a mount namespace of its own: the machine's mounts stay as they are,
-/// and what it mounts goes with it.
+/// Runs the calling test, whose closure `body` is, in a mount namespace of its own: the machine's
+/// mounts stay as they are, and what it mounts goes with it.
 pub fn with_own_mounts(body: impl FnOnce()) {
     let test = test_name(&body);
     if is_again(test) {
@@ -58,13 +59,15 @@ pub fn with_own_mounts(body: impl FnOnce()) {
     }
 }
 
-/// Runs the calling test, whose closure `body` is, without root: at once, or once more as a stranger.
+/// Runs the calling test, whose closure `body` is, without root: at once, or once more as a
+/// stranger.
 pub fn as_stranger(body: impl FnOnce()) {
     let test = test_name(&body);
     if !is_root() {
         return body();
     }
-    // A copy, as strangers may not enter a checkout below root's home, or one made with a umask of 077.
+    // A copy, as strangers may not enter a checkout below root's home, or one made with a umask of
+    // 077.
     let open = tempfile::tempdir_in("/tmp").unwrap();
     let program = open.path().join("test");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();

@@ -1,4 +1,5 @@
-//! A booted system (tests/lab/box.sh), seen from a test: systemd as PID 1, the packaged unit in force, real logins.
+//! A booted system (tests/lab/box.sh), seen from a test: systemd as PID 1, the packaged unit in
+//! force, real logins.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -17,9 +18,9 @@ pub struct Machine {
     dir: PathBuf,
 }
 
-/// Boots a Debian of that suite and runs `body` with it, on a thread in the machine's network: what the thread starts and
-/// connects to is there. Without root (or the tools) the test is skipped with a word on standard error; where CI=true that
-/// is a failure.
+/// Boots a Debian of that suite and runs `body` with it, on a thread in the machine's network: what
+/// the thread starts and connects to is there. Without root (or the tools) the test is skipped with
+/// a word on standard error; where CI=true that is a failure.
 pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let tree = scratch().join("boxes").join(suite);
@@ -109,7 +110,8 @@ impl Machine {
         std::fs::write(path, content).unwrap();
     }
 
-    /// Installs both programs as they were built, and the units as they are shipped. Nothing is configured yet.
+    /// Installs both programs as they were built, and the units as they are shipped. Nothing is
+    /// configured yet.
     pub fn install_authkeysd(&self) {
         let libexec = self.path("/usr/libexec/authkeysd");
         std::fs::create_dir_all(&libexec).unwrap();

@@ -1,4 +1,5 @@
-//! A small EC2: tags of instances, throttling and refusals on demand, and a record of what it was asked.
+//! A small EC2: tags of instances, throttling and refusals on demand, and a record of what it was
+//! asked.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -54,7 +54,8 @@ pub fn judged(nodes: Vec<Node>) -> Fleet {
     view(None).judge(nodes)
 }
 
-/// So many nodes; of each hundred one failed, one is silent, one has never reported, two are stale and five behind.
+/// So many nodes; of each hundred one failed, one is silent, one has never reported, two are stale
+/// and five behind.
 pub fn many(nodes: usize) -> Vec<Node> {
     let one = |number: usize| {
         let (id, name) = (format!("i-{number:017x}"), format!("web-{number}"));

@@ -1,5 +1,6 @@
-//! A stand-in for EC2's metadata service, version 2 only: token and its lifetime, identity document, a role's
-//! credentials; and its failures: answers that do not come (a hop limit of 1), come late, or are errors.
+//! A stand-in for EC2's metadata service, version 2 only: token and its lifetime, identity
+//! document, a role's credentials; and its failures: answers that do not come (a hop limit of 1),
+//! come late, or are errors.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -16,7 +17,8 @@ pub struct Manner {
     pub fails: Option<u16>,
     /// Waits before it answers.
     pub delay: Duration,
-    /// The answer to a request for a token never arrives, as from within a container with a hop limit of 1.
+    /// The answer to a request for a token never arrives, as from within a container with a hop
+    /// limit of 1.
     pub hop_limit: bool,
     /// The longest that a token lives.
     pub token_life: Duration,

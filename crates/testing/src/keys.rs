@@ -116,8 +116,8 @@ impl Key {
     }
 }
 
-/// The fingerprints that `ssh-keygen -l` finds in the text of an `authorized_keys` file, in its order. It parses as sshd
-/// does, save that it takes options on trust.
+/// The fingerprints that `ssh-keygen -l` finds in the text of an `authorized_keys` file, in its
+/// order. It parses as sshd does, save that it takes options on trust.
 pub fn ssh_keygen_lists(lines: &[u8]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("authorized_keys");

@@ -8,14 +8,16 @@ use crate::{Key, alone, checkout, program, skipped, test_name};
 
 const CANNOT: i32 = 77;
 
-/// Runs the calling test, whose closure `body` is, as root on a private machine with the users alice and bob and a real
-/// sshd: the test program is run again inside, for that one test. Without root (or the tools) the test is skipped with a
-/// word on standard error; where CI=true that is a failure.
+/// Runs the calling test, whose closure `body` is, as root on a private machine with the users
+/// alice and bob and a real sshd: the test program is run again inside, for that one test. Without
+/// root (or the tools) the test is skipped with a word on standard error; where CI=true that is a
+/// failure.
 pub fn lab(body: impl FnOnce()) {
     lab_as(test_name(&body), body);
 }
 
-/// The same for helpers that have a closure of the test's within their own; `test` is its `test_name`.
+/// The same for helpers that have a closure of the test's within their own; `test` is its
+/// `test_name`.
 pub fn lab_as(test: &str, body: impl FnOnce()) {
     if inside() {
         return body();
@@ -48,8 +50,8 @@ pub fn inside() -> bool {
     std::env::var_os("LAB").is_some()
 }
 
-/// A copy of the program that alice and bob can run too. They may not enter the checkout: below root's home, or with a
-/// umask of 077, it is closed to them.
+/// A copy of the program that alice and bob can run too. They may not enter the checkout: below
+/// root's home, or with a umask of 077, it is closed to them.
 pub fn program_for_all() -> PathBuf {
     assert!(inside(), "the copy is gone with the lab");
     let copy = PathBuf::from("/run/lab/authkeysd");
@@ -69,7 +71,8 @@ pub fn copy_for_all(from: &Path, to: &Path) {
     std::fs::set_permissions(to, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The directories of the test binary, of the built program and of installed tools, wherever the target directory lies.
+/// The directories of the test binary, of the built program and of installed tools, wherever the
+/// target directory lies.
 fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
     let program = program("authkeysd");
@@ -135,8 +138,8 @@ pub fn install(user: &str, content: &[u8]) {
     set_owner_and_mode(&path, user, "0600");
 }
 
-/// The oracle: whether the lab's sshd lets alice in with `key` when `line` (any bytes, also several lines) is all that
-/// her `authorized_keys` holds.
+/// The oracle: whether the lab's sshd lets alice in with `key` when `line` (any bytes, also several
+/// lines) is all that her `authorized_keys` holds.
 pub fn sshd_accepts(line: &[u8], key: &Key) -> bool {
     install("alice", line);
     login("alice", key)

@@ -1,6 +1,6 @@
-//! What the tests share: the built programs with a clean environment, real keys and logins, private machines and booted
-//! ones, and stand-ins for what AWS is to them. It knows no AWS library and no agent: tests that need those have their own
-//! helpers beside them.
+//! What the tests share: the built programs with a clean environment, real keys and logins, private
+//! machines and booted ones, and stand-ins for what AWS is to them. It knows no AWS library and no
+//! agent: tests that need those have their own helpers beside them.
 
 pub mod ec2;
 pub mod fleet;

@@ -1,4 +1,5 @@
-//! A real moto server in a virtual environment that the tests make themselves, once, below `target/`.
+//! A real moto server in a virtual environment that the tests make themselves, once, below
+//! `target/`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +11,8 @@ use crate::python;
 
 const PACKAGE: &str = "moto[server,s3]==5.2.5";
 
-/// Serves on a port of its own, says which, and ends when its standard input does: also when the test was killed.
+/// Serves on a port of its own, says which, and ends when its standard input does: also when the
+/// test was killed.
 const SERVER: &str = "
 import json, os, sys, threading
 from moto.secretsmanager.models import SecretsManagerBackend
@@ -53,8 +55,9 @@ impl Drop for Moto {
 }
 
 impl Moto {
-    /// Makes the environment if there is none yet; `false`, after a loud word, where Python is missing. In CI that is a
-    /// failure. To be called before a test leaves the user's environment, which may say where packages come from.
+    /// Makes the environment if there is none yet; `false`, after a loud word, where Python is
+    /// missing. In CI that is a failure. To be called before a test leaves the user's environment,
+    /// which may say where packages come from.
     pub fn prepare() -> bool {
         environment().is_some()
     }
@@ -193,7 +196,8 @@ impl Moto {
         answer
     }
 
-    /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's body.
+    /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's
+    /// body.
     pub fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream

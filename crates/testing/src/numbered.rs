@@ -29,7 +29,8 @@ pub fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
     key
 }
 
-/// The modulus of an RSA key of that many bits, as an mpint; nobody knows its factors, and they are large.
+/// The modulus of an RSA key of that many bits, as an mpint; nobody knows its factors, and they are
+/// large.
 pub fn modulus(bits: usize, number: u8) -> Vec<u8> {
     let mut random = u64::from(number) << 32 | u64::try_from(bits).unwrap();
     loop {

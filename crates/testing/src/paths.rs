@@ -13,7 +13,8 @@ fn built() -> PathBuf {
     test.ancestors().nth(2).unwrap().to_owned()
 }
 
-/// A program of the workspace. `cargo test` of the whole workspace builds it, and so does `cargo build`.
+/// A program of the workspace. `cargo test` of the whole workspace builds it, and so does `cargo
+/// build`.
 pub fn program(name: &str) -> PathBuf {
     let path = built().join(name);
     assert!(

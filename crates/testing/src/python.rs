@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The Python of an environment that has this package; `None`, after a loud word, where it cannot be made. In CI that is a
-/// failure.
+/// The Python of an environment that has this package; `None`, after a loud word, where it cannot
+/// be made. In CI that is a failure.
 pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     match make(name, package) {
         Ok(python) => Some(python),
@@ -32,7 +32,8 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let lock = lock
         .and_then(|lock| lock.lock().map(|()| lock))
         .map_err(|error| error.to_string())?;
-    // A mark in the end tells a complete environment from one whose making was interrupted, or another version's.
+    // A mark in the end tells a complete environment from one whose making was interrupted, or
+    // another version's.
     let made_of = File::open(&done)
         .and_then(std::io::read_to_string)
         .unwrap_or_default();

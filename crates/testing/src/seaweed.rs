@@ -1,4 +1,5 @@
-//! A second S3, written by others than moto: a real SeaweedFS, which checks signatures. Its program comes in a wheel.
+//! A second S3, written by others than moto: a real SeaweedFS, which checks signatures. Its program
+//! comes in a wheel.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -15,8 +16,8 @@ const START: Duration = Duration::from_secs(60);
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "only-for-tests";
 
-/// Signs one request as AWS documents it, sends it, and prints the answer; its status is the exit status where it is no
-/// success. The arguments: port, key, secret, method, path, query, body.
+/// Signs one request as AWS documents it, sends it, and prints the answer; its status is the exit
+/// status where it is no success. The arguments: port, key, secret, method, path, query, body.
 const REQUEST: &str = r#"
 import hashlib, hmac, http.client, sys, time
 port, key, secret, method, path, query, body = sys.argv[1:]
@@ -56,7 +57,8 @@ impl Drop for Seaweed {
 }
 
 impl Seaweed {
-    /// Installs it if it is not there yet; `false`, after a loud word, where that cannot be done. In CI that is a failure.
+    /// Installs it if it is not there yet; `false`, after a loud word, where that cannot be done.
+    /// In CI that is a failure.
     pub fn prepare() -> bool {
         python().is_some()
     }

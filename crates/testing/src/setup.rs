@@ -21,7 +21,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Asserts the exit status and that stderr holds exactly these lines, told by words that each must have.
+    /// Asserts the exit status and that stderr holds exactly these lines, told by words that each
+    /// must have.
     #[track_caller]
     pub fn fails(&self, status: i32, faults: &[&[&str]]) {
         assert_eq!(self.status, status, "{self:#?}");
@@ -44,7 +45,8 @@ impl Run {
         }
     }
 
-    /// Asserts the exit status 0, silence on stderr, and the word of a file that somebody else had changed.
+    /// Asserts the exit status 0, silence on stderr, and the word of a file that somebody else had
+    /// changed.
     #[track_caller]
     pub fn repairs(&self) {
         self.succeeds();
@@ -63,8 +65,9 @@ impl Run {
     }
 }
 
-/// A command for the built program that sees nothing of the caller's environment: no AWS credentials, regions or
-/// endpoints, no metadata service, no colour settings, no state directory of a service.
+/// A command for the built program that sees nothing of the caller's environment: no AWS
+/// credentials, regions or endpoints, no metadata service, no colour settings, no state directory
+/// of a service.
 pub fn clean_command() -> Command {
     clean(program("authkeysd"))
 }
@@ -146,8 +149,8 @@ pub struct Account {
     pub extra: String,
 }
 
-/// A configuration, a key set published in a file, and the state and runtime directories, all below one temporary
-/// directory. Changes to the fields count from the next `run` on.
+/// A configuration, a key set published in a file, and the state and runtime directories, all below
+/// one temporary directory. Changes to the fields count from the next `run` on.
 #[derive(Debug)]
 pub struct Setup {
     dir: TempDir,
@@ -204,7 +207,8 @@ impl Setup {
         self
     }
 
-    /// With an account whose file lies below the temporary directory; nobody in particular has to run it.
+    /// With an account whose file lies below the temporary directory; nobody in particular has to
+    /// run it.
     pub fn with_file() -> Self {
         let setup = Self::new();
         let file = format!("file = \"{}/%u\"", setup.path("keys").display());
@@ -273,7 +277,8 @@ impl Setup {
         outcome_of(&mut command)
     }
 
-    /// The program with its configuration written and named, for callers that add arguments, limits or a tracer.
+    /// The program with its configuration written and named, for callers that add arguments, limits
+    /// or a tracer.
     pub fn command(&self) -> Command {
         self.command_of(program("authkeysd"))
     }

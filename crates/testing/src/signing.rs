@@ -1,4 +1,5 @@
-//! Signed documents for tests: made by the real `ssh-keygen`, checked by it, taken apart and put together by hand.
+//! Signed documents for tests: made by the real `ssh-keygen`, checked by it, taken apart and put
+//! together by hand.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

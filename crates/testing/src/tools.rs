@@ -1,4 +1,5 @@
-//! Programs from the Rust registry that the tests install by themselves, once, below `target/tools`.
+//! Programs from the Rust registry that the tests install by themselves, once, below
+//! `target/tools`.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Installs it if it is not there yet, which must happen before a test enters the lab; `false`, after a loud word,
-    /// where that cannot be done. In CI that is a failure.
+    /// Installs it if it is not there yet, which must happen before a test enters the lab; `false`,
+    /// after a loud word, where that cannot be done. In CI that is a failure.
     pub fn prepare(self) -> bool {
         if inside() || self.is_there() {
             return true;

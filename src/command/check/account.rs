@@ -273,7 +273,8 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
         .iter()
         .filter(|path| !ours(path) && path.symlink_metadata().is_ok())
     {
-        // As the account and through no link: what a user put there, a device perhaps, is not for root to open.
+        // As the account and through no link: what a user put there, a device perhaps, is not for
+        // root to open.
         match node.read(&Target::new(account.clone(), place(account, other))) {
             Ok(found) => {
                 let keys = found

@@ -1,4 +1,5 @@
-//! `check --adopt`: what moving in would mean for a node that somebody else served so far. Nothing is written.
+//! `check --adopt`: what moving in would mean for a node that somebody else served so far. Nothing
+//! is written.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -49,7 +50,8 @@ struct Present {
     #[serde(flatten)]
     key: KeyShown,
     known: Known,
-    /// Whether the key set has the key on other terms than the lines that have it now: what stays is the key set's lines.
+    /// Whether the key set has the key on other terms than the lines that have it now: what stays
+    /// is the key set's lines.
     changes: bool,
     /// Whether the line's key is still in that file after a first sync in this mode.
     block: bool,

@@ -1,5 +1,5 @@
-//! Would sshd let the account in, and with which of its keys? By the rules of its auth.c, auth2.c, auth2-pubkey.c and
-//! session.c, applied to what `sshd -T` and the name service say.
+//! Would sshd let the account in, and with which of its keys? By the rules of its auth.c, auth2.c,
+//! auth2-pubkey.c and session.c, applied to what `sshd -T` and the name service say.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,8 @@ impl Bar {
     }
 }
 
-/// Judges the account and these keys of it; the settings are those for a login from this machine and from another.
+/// Judges the account and these keys of it; the settings are those for a login from this machine
+/// and from another.
 pub(super) fn examine(
     node: &Node,
     account: &Account,
@@ -173,7 +174,8 @@ fn account_bars(
     bars
 }
 
-/// `DenyUsers`, then `AllowUsers`. Patterns are not negated here, and a host behind `@` depends on who logs in.
+/// `DenyUsers`, then `AllowUsers`. Patterns are not negated here, and a host behind `@` depends on
+/// who logs in.
 fn user_lists(user: &str, settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
     let fits = |pattern: &&str| {
@@ -327,7 +329,8 @@ fn chroot(settings: &Settings) -> Option<&str> {
         .filter(|path| *path != "none")
 }
 
-/// sshd ends a session whose chroot somebody else than root could change (`safely_chroot` in session.c).
+/// sshd ends a session whose chroot somebody else than root could change (`safely_chroot` in
+/// session.c).
 fn chroot_bar(account: &Account, settings: &Settings) -> Option<Bar> {
     use std::os::unix::fs::MetadataExt as _;
     let path: PathBuf = expand(chroot(settings)?, account);

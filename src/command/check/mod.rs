@@ -1,4 +1,5 @@
-//! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it does.
+//! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it
+//! does.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -43,8 +44,9 @@ enum Level {
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`, `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`,
-    /// `source`, `report`.
+    /// What was looked at: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`,
+    /// `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`, `source`,
+    /// `report`.
     check: &'static str,
     /// The account, file or source that it is about.
     subject: String,

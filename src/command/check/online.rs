@@ -1,5 +1,5 @@
-//! `check --online`: a cycle that writes nothing, so that sources and documents are judged as the next `sync` will judge
-//! them, with what this node remembers.
+//! `check --online`: a cycle that writes nothing, so that sources and documents are judged as the
+//! next `sync` will judge them, with what this node remembers.
 
 use super::sshd::Settings;
 use super::{Finding, Level, account, fault_finding, load, login, report};
@@ -60,7 +60,8 @@ pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, S
         .await)
 }
 
-/// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read; without asking any source.
+/// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read; without
+/// asking any source.
 pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     // A state that cannot be read has been told of.
     let Ok(mut store) = Store::peek(&load::state_directory(config)) else {

@@ -1,5 +1,5 @@
-//! What else on this node fetches keys: cron entries and systemd units that speak of `authorized_keys`, or copy from S3.
-//! Two writers of one file undo each other.
+//! What else on this node fetches keys: cron entries and systemd units that speak of
+//! `authorized_keys`, or copy from S3. Two writers of one file undo each other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use authkeys_terminal::bounded;
 
-/// Crontabs, and directories of them or of scripts; those of a distribution that has none are simply not there.
+/// Crontabs, and directories of them or of scripts; those of a distribution that has none are
+/// simply not there.
 const CRON: [&str; 10] = [
     "etc/crontab",
     "etc/anacrontab",

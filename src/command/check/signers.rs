@@ -6,7 +6,8 @@ use super::{Finding, Level};
 use authkeys_core::config::Config;
 use authkeys_core::verify::{Signer, Signers};
 
-/// Somebody has to make and spread a new key, and to sign with it, before an old one is past its time.
+/// Somebody has to make and spread a new key, and to sign with it, before an old one is past its
+/// time.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Lists everyone whose signature counts.

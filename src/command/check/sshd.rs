@@ -121,7 +121,8 @@ impl Settings {
     }
 }
 
-/// The options that sshd is started with beside its configuration file, of which `sshd -T` by itself knows nothing.
+/// The options that sshd is started with beside its configuration file, of which `sshd -T` by
+/// itself knows nothing.
 pub(super) fn started_with() -> Vec<Finding> {
     let (running, of_unit) = (start_options::running(), start_options::of_unit());
     let mut findings = Vec::new();
@@ -191,8 +192,8 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
 /// What sshd reads where nothing is set.
 const DEFAULT_FILES: &str = ".ssh/authorized_keys .ssh/authorized_keys2";
 
-/// The words of a setting as sshd splits them (`argv_split` in misc.c): quotes of both kinds, and `\` before a quote, a
-/// backslash or a blank.
+/// The words of a setting as sshd splits them (`argv_split` in misc.c): quotes of both kinds, and
+/// `\` before a quote, a backslash or a blank.
 fn arguments(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -237,8 +238,8 @@ pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
     account.home.join(text)
 }
 
-/// Whether a file that sshd is told to read is this one. Of patterns only a last `*` is understood, which is what takes
-/// all fragments in.
+/// Whether a file that sshd is told to read is this one. Of patterns only a last `*` is understood,
+/// which is what takes all fragments in.
 fn reads(file: &Path, path: &Path) -> bool {
     let all = file.file_name().is_some_and(|name| name == "*");
     if all {

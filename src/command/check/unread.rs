@@ -9,7 +9,8 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
-/// Warns of accounts whose keys sshd does not read, from a thread that nobody waits for: no cycle may be late for it.
+/// Warns of accounts whose keys sshd does not read, from a thread that nobody waits for: no cycle
+/// may be late for it.
 pub(in crate::command) fn warn_of_unread(config: &Config) {
     let config = config.clone();
     let look = move || {

@@ -1,5 +1,5 @@
-//! What `sync` would fail at is seen by `check`, `check --online` and `sync --dry-run`, which write nothing; and a remedy
-//! that `check` names can be followed.
+//! What `sync` would fail at is seen by `check`, `check --online` and `sync --dry-run`, which write
+//! nothing; and a remedy that `check` names can be followed.
 
 use std::process::Command;
 

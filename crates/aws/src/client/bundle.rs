@@ -36,7 +36,8 @@ pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
     File::open(path)
         .and_then(|file| file.take(MAX_BUNDLE).read_to_end(&mut pem))
         .map_err(|fault| bad("cannot be read", Some(fault)))?;
-    // What the SDK cannot parse it panics at, so it gets only what is known to be good; systems' bundles hold odd ones.
+    // What the SDK cannot parse it panics at, so it gets only what is known to be good; systems'
+    // bundles hold odd ones.
     let mut roots = RootCertStore::empty();
     let mut store = TrustStore::empty();
     for der in CertificateDer::pem_slice_iter(&pem).flatten() {

@@ -1,5 +1,6 @@
-//! Credentials on their way from whoever provides them: checked, within a time limit, and with the name of a program or a
-//! container's endpoint that fails to provide them. The SDK's errors name neither.
+//! Credentials on their way from whoever provides them: checked, within a time limit, and with the
+//! name of a program or a container's endpoint that fails to provide them. The SDK's errors name
+//! neither.
 
 use std::error::Error;
 use std::time::Duration;

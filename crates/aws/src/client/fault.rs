@@ -51,7 +51,8 @@ impl Call {
                 let header = |name| response.headers().get(name).unwrap_or_default();
                 let region =
                     Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
-                // The SDK gives up on an error that is not quite XML, such as one that quotes an escape sequence.
+                // The SDK gives up on an error that is not quite XML, such as one that quotes an
+                // escape sequence.
                 let text = |known: Option<&str>, name| match known.unwrap_or_default() {
                     "" => element(&body, name).unwrap_or_default().to_owned(),
                     known => known.to_owned(),

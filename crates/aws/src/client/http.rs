@@ -23,7 +23,8 @@ use super::bundle::{self, BadBundle};
 use super::values::{BadValue, Metadata};
 use super::words::host;
 
-/// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of it escaped.
+/// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of
+/// it escaped.
 const MAX_BODY: usize = 8 << 20;
 /// More than a token of the metadata service or the name of a role has.
 const MAX_WORD: usize = 64 << 10;
@@ -39,17 +40,19 @@ pub struct PlainHttp {
     pub host: String,
 }
 
-/// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a document holds one is judged
-/// elsewhere, and better: what is missed here lies in a connection's buffer until another answer does. Each begins with a P,
-/// left out here, and has no other.
+/// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a
+/// document holds one is judged elsewhere, and better: what is missed here lies in a connection's
+/// buffer until another answer does. Each begins with a P, left out here, and has no other.
 const PRIVATE: [&[u8]; 3] = [b"RIVATE KEY", b"rivateKey", b"rivate-Lines"];
 
-/// The shared client. Its connections live as long as it does, but for those that brought a private key.
+/// The shared client. Its connections live as long as it does, but for those that brought a private
+/// key.
 #[derive(Debug, Clone)]
 pub struct Http(Arc<ByScheme>);
 
-/// Sets TLS up only when the first https request is made: to read and parse the system's root certificates costs
-/// more than all the rest of a fetch, and the SDK's own client would do it for every client that is built from it.
+/// Sets TLS up only when the first https request is made: to read and parse the system's root
+/// certificates costs more than all the rest of a fetch, and the SDK's own client would do it for
+/// every client that is built from it.
 #[derive(Debug)]
 struct ByScheme {
     clients: Mutex<Clients>,
@@ -69,7 +72,8 @@ struct Clients {
 }
 
 impl Http {
-    /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without ports.
+    /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without
+    /// ports.
     pub fn new(plain_hosts: &str) -> Self {
         let plain_hosts = plain_hosts
             .split(',')
@@ -87,7 +91,8 @@ impl Http {
         SharedHttpClient::new(self.clone())
     }
 
-    /// From the first https request on, the certificates in this file are trusted instead of the system's.
+    /// From the first https request on, the certificates in this file are trusted instead of the
+    /// system's.
     pub fn trust(&self, bundle: Option<PathBuf>) {
         *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
     }
@@ -152,8 +157,9 @@ impl ByScheme {
         Ok(answer)
     }
 
-    /// TLS decrypts in the connection's own buffer, where an answer stays until the next one overwrites it. With the
-    /// client its connections go, those in use as soon as they have been read.
+    /// TLS decrypts in the connection's own buffer, where an answer stays until the next one
+    /// overwrites it. With the client its connections go, those in use as soon as they have been
+    /// read.
     fn look_for_private_key(&self, piece: &[u8]) {
         if piece
             .split(|b| *b == b'P')
@@ -272,7 +278,8 @@ fn builder(settings: Option<&HttpConnectorSettings>) -> aws_smithy_http_client::
     }
 }
 
-/// Loopback, and the link-local addresses of the metadata and container credential services, which speak nothing else.
+/// Loopback, and the link-local addresses of the metadata and container credential services, which
+/// speak nothing else.
 fn may_be_plain(host: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),

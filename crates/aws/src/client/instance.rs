@@ -1,4 +1,5 @@
-//! Which EC2 instance this is, by the metadata service (IMDSv2 only), asked over the shared connections.
+//! Which EC2 instance this is, by the metadata service (IMDSv2 only), asked over the shared
+//! connections.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -64,8 +65,8 @@ impl Metadata {
         self.instance_within(LIMIT).await
     }
 
-    /// Asks for the instance for a moment only, unless the machine or the environment says that there must be a service: so
-    /// that a command on another machine does not wait for nothing.
+    /// Asks for the instance for a moment only, unless the machine or the environment says that
+    /// there must be a service: so that a command on another machine does not wait for nothing.
     pub async fn instance_briefly(&self) -> Result<Instance, NoInstance> {
         self.instance_within(if somewhere() { LIMIT } else { MOMENT })
             .await
@@ -163,7 +164,8 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
             why: format!("the metadata service {what}"),
         };
     }
-    // The connection came about, so that it is no firewall: the packets of this answer alone have a hop limit.
+    // The connection came about, so that it is no firewall: the packets of this answer alone have a
+    // hop limit.
     let remedy = if what.contains("read timeout") {
         "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
          (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`), or use the host's network"

@@ -1,4 +1,5 @@
-//! What every call to AWS shares: configuration, HTTP client, time limits, the classing of failures.
+//! What every call to AWS shares: configuration, HTTP client, time limits, the classing of
+//! failures.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,8 +88,9 @@ impl Aws {
         }
     }
 
-    /// The SDK's configuration for `region`, else for the environment's, the profile's or the metadata service's.
-    /// Loaded once; but one without a region is not kept: at boot the metadata service may be late.
+    /// The SDK's configuration for `region`, else for the environment's, the profile's or the
+    /// metadata service's. Loaded once; but one without a region is not kept: at boot the metadata
+    /// service may be late.
     pub async fn config(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let key = region.map(str::to_owned);
         let kept = self
@@ -123,7 +125,8 @@ impl Aws {
             .timeout_config(timeouts)
             // Our own limits bound the body as well.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know no checksums.
+            // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know
+            // no checksums.
             .response_checksum_validation(
                 aws_types::sdk_config::ResponseChecksumValidation::WhenRequired,
             )
@@ -150,8 +153,8 @@ impl Aws {
         Ok(filled.into_builder().credentials_provider(checked).build())
     }
 
-    /// On an instance without credentials or region its metadata service is asked what is wrong with it, and that becomes
-    /// the remedy.
+    /// On an instance without credentials or region its metadata service is asked what is wrong
+    /// with it, and that becomes the remedy.
     pub async fn explain(&self, failure: &mut FetchError) {
         if !reach::lacks_metadata(&failure.remedy) {
             return;
@@ -167,7 +170,8 @@ impl Aws {
         }
     }
 
-    /// Drops what was loaded, credentials included: the next call begins with whatever the environment has then.
+    /// Drops what was loaded, credentials included: the next call begins with whatever the
+    /// environment has then.
     pub fn forget(&self) {
         self.configs
             .lock()
@@ -202,20 +206,21 @@ pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     )
 }
 
-/// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after the bytes, which not all
-/// look-alikes of S3 read.
+/// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after
+/// the bytes, which not all look-alikes of S3 read.
 pub(crate) fn checksum(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Sha256::digest(bytes))
 }
 
-/// The endpoint that the environment or the profile sets for a service (`S3`: `AWS_ENDPOINT_URL_S3`, then
-/// `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
+/// The endpoint that the environment or the profile sets for a service (`S3`:
+/// `AWS_ENDPOINT_URL_S3`, then `AWS_ENDPOINT_URL`, and so on), as the SDK's clients take it.
 pub fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
     setting(config, service_id, "AWS_ENDPOINT_URL", "endpoint_url")
         .or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
-/// The same for messages, else the service in its region; without a configuration as long as none is loaded.
+/// The same for messages, else the service in its region; without a configuration as long as none
+/// is loaded.
 pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
     let region = config.and_then(SdkConfig::region);
     match (

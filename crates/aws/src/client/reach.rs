@@ -31,7 +31,8 @@ const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AW
 const BROKEN_TLS: &str =
     "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
 
-/// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for "there is none".
+/// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for
+/// "there is none".
 pub(super) fn lacks_metadata(remedy: &str) -> bool {
     remedy == REGION || remedy.ends_with(CREDENTIALS)
 }
@@ -117,7 +118,8 @@ pub(super) fn unanswered(
     }
 }
 
-/// What it means when STS, or what signs people in, refuses credentials, or when a file of theirs is too old.
+/// What it means when STS, or what signs people in, refuses credentials, or when a file of theirs
+/// is too old.
 fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static str)> {
     for link in links(error) {
         let text = link.to_string();

@@ -13,7 +13,8 @@ pub struct Partition {
     pub dual_stack: &'static str,
 }
 
-/// What the names of a partition's regions begin with; then as in [`Partition`]. The last one has all that are left.
+/// What the names of a partition's regions begin with; then as in [`Partition`]. The last one has
+/// all that are left.
 const PARTITIONS: [(&str, &str, &str, &str); 8] = [
     (
         "cn-",
@@ -62,12 +63,14 @@ impl Partition {
     }
 }
 
-/// The ARN of what S3 calls `BUCKET` or `BUCKET/KEY`; without a configuration as long as none is loaded.
+/// The ARN of what S3 calls `BUCKET` or `BUCKET/KEY`; without a configuration as long as none is
+/// loaded.
 pub fn s3_arn(config: Option<&SdkConfig>, path: &str) -> String {
     format!("arn:{}:s3:::{path}", Partition::of(region(config)).name)
 }
 
-/// A secret's ARN by its name, as policies name one whose random suffix nobody knows; an ARN stays as it is.
+/// A secret's ARN by its name, as policies name one whose random suffix nobody knows; an ARN stays
+/// as it is.
 pub fn secret_arn(config: Option<&SdkConfig>, id: &str) -> String {
     if id.starts_with("arn:") {
         id.to_owned()

@@ -1,4 +1,5 @@
-//! The one retry policy: transient failures only, a few attempts, full jitter, within a limit for the whole operation.
+//! The one retry policy: transient failures only, a few attempts, full jitter, within a limit for
+//! the whole operation.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -38,21 +39,22 @@ pub trait Jitter {
     fn pick(&self, most: Duration) -> Duration;
 }
 
-/// Waits that differ from node to node, so that a fleet which failed together does not come back together.
+/// Waits that differ from node to node, so that a fleet which failed together does not come back
+/// together.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RandomJitter;
 
 impl Jitter for RandomJitter {
     fn pick(&self, most: Duration) -> Duration {
-        // The seeds of the standard library's hash tables are random, and new ones each time: good enough to
-        // spread waits, and no dependency.
+        // The seeds of the standard library's hash tables are random, and new ones each time: good
+        // enough to spread waits, and no dependency.
         let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
         most.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or the policy is used up; then the last failure is the answer.
-/// `over` makes the failure of an attempt that the limit cut off.
+/// Runs `attempt` until it succeeds, fails for good, or the policy is used up; then the last
+/// failure is the answer. `over` makes the failure of an attempt that the limit cut off.
 pub async fn retry<T>(
     policy: &Policy,
     jitter: &impl Jitter,
@@ -124,7 +126,8 @@ mod tests {
         }
     }
 
-    /// Fails with the classes in turn, then succeeds; gives the outcome, the attempts, the waits and the time taken.
+    /// Fails with the classes in turn, then succeeds; gives the outcome, the attempts, the waits
+    /// and the time taken.
     async fn run(
         policy: Policy,
         classes: &[Class],

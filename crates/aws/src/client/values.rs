@@ -1,5 +1,6 @@
-//! Values that come from the environment, the profile and the metadata service, checked before the SDK sees them: it takes
-//! them as they are, and ends the process at some (a line feed in a region, a token that lives for 2^64 seconds).
+//! Values that come from the environment, the profile and the metadata service, checked before the
+//! SDK sees them: it takes them as they are, and ends the process at some (a line feed in a region,
+//! a token that lives for 2^64 seconds).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ enum Kind {
     Endpoint,
 }
 
-/// What the SDK puts into requests: the variable, the profile's key, and what it may be. Most empty values count as absent.
+/// What the SDK puts into requests: the variable, the profile's key, and what it may be. Most empty
+/// values count as absent.
 const SETTINGS: [(&str, &str, Kind); 28] = [
     ("AWS_ACCESS_KEY_ID", "aws_access_key_id", Kind::Word),
     ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", Kind::Word),
@@ -93,7 +95,8 @@ const SETTINGS: [(&str, &str, Kind); 28] = [
     ("no_proxy", "", Kind::Line),
 ];
 
-/// Files that the SDK reads to their end, however long that takes: the variable that names one, and where it is otherwise.
+/// Files that the SDK reads to their end, however long that takes: the variable that names one, and
+/// where it is otherwise.
 const FILES: [(&str, &str); 4] = [
     ("AWS_CONFIG_FILE", ".aws/config"),
     ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
@@ -151,8 +154,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Checks what the environment and the selected profile, with those whose credentials it takes, give to the SDK, and tells
-/// whence credentials will come.
+/// Checks what the environment and the selected profile, with those whose credentials it takes,
+/// give to the SDK, and tells whence credentials will come.
 pub(super) async fn check_settings() -> Result<Origin, BadValue> {
     for (name, _, kind) in SETTINGS {
         if !name.is_empty() {
@@ -209,8 +212,8 @@ fn below_home(path: PathBuf) -> Option<PathBuf> {
     }
 }
 
-/// What is wrong with a file. One that is not there, or a directory, is reported by the SDK; /dev/null is a usual way to
-/// say that there is none.
+/// What is wrong with a file. One that is not there, or a directory, is reported by the SDK;
+/// /dev/null is a usual way to say that there is none.
 fn file_fault(path: &Path) -> Option<&'static str> {
     let found = std::fs::metadata(path).ok()?;
     if found.is_file() {

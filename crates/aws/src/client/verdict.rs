@@ -47,7 +47,8 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
     }
 }
 
-/// The class and the remedy of what STS, or what signs people in, answers when it is asked for credentials.
+/// The class and the remedy of what STS, or what signs people in, answers when it is asked for
+/// credentials.
 pub(super) fn of_credentials(code: &str) -> Option<(Class, &'static str)> {
     let (_, class, remedy) = CODES.iter().find(|(codes, ..)| codes.contains(&code))?;
     let remedy = match remedy {
@@ -104,7 +105,8 @@ fn allow(call: &Call, message: &str) -> String {
     format!("allow {} on {}{}", call.action, call.resource, call.or_else)
 }
 
-/// The kind of policy that denies it explicitly, as in "with an explicit deny in a resource-based policy".
+/// The kind of policy that denies it explicitly, as in "with an explicit deny in a resource-based
+/// policy".
 fn explicit_deny(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("explicit deny")?;
     let policy = rest.strip_prefix(" in ").unwrap_or_default();
@@ -121,7 +123,8 @@ fn explicit_deny(message: &str) -> Option<&str> {
     })
 }
 
-/// The services tell of KMS in codes of their own, in codes for everything, or only in their message.
+/// The services tell of KMS in codes of their own, in codes for everything, or only in their
+/// message.
 fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
     let (code, message) = (answer.code, answer.message);
     let spoken_of = message.contains("kms:") || message.contains("KMS");
@@ -187,7 +190,8 @@ fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
     }
 }
 
-/// The key by the ARN that the service tells, which is where its words are cut off; else how to find it.
+/// The key by the ARN that the service tells, which is where its words are cut off; else how to
+/// find it.
 fn kms_key(call: &Call, message: &str) -> String {
     let in_arn = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let arn = message
@@ -207,8 +211,8 @@ fn kms_key(call: &Call, message: &str) -> String {
     format!("the {thing}'s KMS key (`{shows}` names it)")
 }
 
-/// The options by which the AWS CLI names what the call was about, for a command that can be copied. A name that a shell
-/// could take for something else is left for people to fill in.
+/// The options by which the AWS CLI names what the call was about, for a command that can be
+/// copied. A name that a shell could take for something else is left for people to fill in.
 fn named(call: &Call) -> String {
     let plain = |text: &str| {
         text.bytes()
@@ -244,8 +248,8 @@ fn elsewhere(answer: &Answer<'_>) -> String {
     }
 }
 
-/// The server's clock and the time of our signature, from a message such as "Signature expired: 20261121T100000Z is now
-/// earlier than 20261121T101000Z (20261121T101500Z - 5 min.)".
+/// The server's clock and the time of our signature, from a message such as "Signature expired:
+/// 20261121T100000Z is now earlier than 20261121T101000Z (20261121T101500Z - 5 min.)".
 fn skewed<'a>(answer: &Answer<'a>) -> Option<(&'a str, &'a str)> {
     if !(answer.message.contains("Signature expired")
         || answer.message.contains("Signature not yet current"))

@@ -34,13 +34,14 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
-    // XML has no such signs. A server that sends a tag's as they are must not hide all nodes because of one.
+    // XML has no such signs. A server that sends a tag's as they are must not hide all nodes
+    // because of one.
     let clean = body
         .contains(no_xml)
         .then(|| body.replace(no_xml, "\u{fffd}"));
     let body = clean.as_deref().unwrap_or(body);
-    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was cut off would be a
-    // short one.
+    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was
+    // cut off would be a short one.
     Document::new(body)
         .find_map(Result::err)
         .map_or(Ok(()), Err)?;

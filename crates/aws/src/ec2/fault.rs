@@ -1,4 +1,5 @@
-//! What EC2's errors mean: its own codes here, those that all services share where they are classed.
+//! What EC2's errors mean: its own codes here, those that all services share where they are
+//! classed.
 
 use super::answer::{Refusal, refusal};
 use super::wire::Failure;

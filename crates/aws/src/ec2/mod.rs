@@ -1,5 +1,6 @@
-//! EC2, as far as authkeysd needs it: CreateTags and DescribeInstances over the query protocol, with the SDK's
-//! credentials, region and connections. The SDK's own EC2 client takes 8 GB of memory to compile.
+//! EC2, as far as authkeysd needs it: CreateTags and DescribeInstances over the query protocol,
+//! with the SDK's credentials, region and connections. The SDK's own EC2 client takes 8 GB of
+//! memory to compile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ const DESCRIBE: &str = "ec2:DescribeInstances";
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 10_000;
 
-/// The client. Nothing is set up before the first call. It must run in a tokio runtime with I/O and time enabled.
+/// The client. Nothing is set up before the first call. It must run in a tokio runtime with I/O and
+/// time enabled.
 #[derive(Debug)]
 pub struct Ec2 {
     aws: Arc<Aws>,
@@ -56,7 +58,8 @@ impl Ec2 {
         }
     }
 
-    /// Sets tags of one instance; its other tags stay. One attempt: when to try again is the caller's to plan.
+    /// Sets tags of one instance; its other tags stay. One attempt: when to try again is the
+    /// caller's to plan.
     pub async fn create_tags(
         &self,
         instance: &str,
@@ -119,7 +122,8 @@ impl Ec2 {
             });
             let page = page.await?;
             instances.extend(page.instances);
-            // A page may be empty and yet not the last one; a token that repeats itself leads nowhere.
+            // A page may be empty and yet not the last one; a token that repeats itself leads
+            // nowhere.
             match page.next {
                 None => return Ok(instances),
                 Some(token) if next.as_ref() == Some(&token) => break,
@@ -149,7 +153,8 @@ impl Ec2 {
         }
     }
 
-    /// Signs and sends. The outer error is of what comes before the request, the inner one of the request.
+    /// Signs and sends. The outer error is of what comes before the request, the inner one of the
+    /// request.
     async fn send(
         &self,
         call: &Call,

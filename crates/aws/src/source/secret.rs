@@ -18,7 +18,8 @@ use authkeys_core::origin::stages::{Read, together};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, Part, SourceUrl, Stage, Version, Versions};
 
-/// What Secrets Manager calls a stage that no version bears, a version that has no value, and a secret that is not there.
+/// What Secrets Manager calls a stage that no version bears, a version that has no value, and a
+/// secret that is not there.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 /// One secret, as a source URL names it.
@@ -69,7 +70,8 @@ impl Secrets {
         let read =
             async |stage| read(&client, secret, &secret.call(Some(&config), stage), stage).await;
         let mut further = BTreeMap::new();
-        // In this order a promotion in between hides no key: what was pending is found at one of its places, or at both.
+        // In this order a promotion in between hides no key: what was pending is found at one of
+        // its places, or at both.
         let pending = if secret.stages.contains(&Stage::Pending) {
             read(Stage::Pending).await?
         } else {
@@ -148,14 +150,16 @@ fn taken(
         );
         return Err(call.failed(Class::Invalid, "answered without a VersionId", remedy));
     };
-    // A version's value never changes, but a secret that was deleted and made again may use its name again.
+    // A version's value never changes, but a secret that was deleted and made again may use its
+    // name again.
     let token = format!(
         "{id} {}",
         created
             .map(|created| created.to_string())
             .unwrap_or_default()
     );
-    // Whoever writes the secret may choose the id, which goes to terminals, logs and the service manager.
+    // Whoever writes the secret may choose the id, which goes to terminals, logs and the service
+    // manager.
     let part = Part {
         version: Version {
             label: words(&id),

@@ -10,8 +10,8 @@ use crate::client::{Aws, Limits};
 use authkeys_core::caught::caught;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Versions};
 
-/// The real sources. AWS configuration, credentials and connections are set up by the first fetch that needs them and
-/// kept. It must run in a tokio runtime with I/O and time enabled.
+/// The real sources. AWS configuration, credentials and connections are set up by the first fetch
+/// that needs them and kept. It must run in a tokio runtime with I/O and time enabled.
 #[derive(Debug)]
 pub struct Sources<J = RandomJitter> {
     aws: Arc<Aws>,
@@ -60,7 +60,8 @@ impl<J: Jitter> Fetch for Sources<J> {
         url: &SourceUrl,
         known: Option<&Versions>,
     ) -> Result<Fetched, FetchError> {
-        // The SDK panics at some values that come from outside, and nobody knows what state that leaves it in.
+        // The SDK panics at some values that come from outside, and nobody knows what state that
+        // leaves it in.
         let mut answer = caught(self.ask(url, known)).await.unwrap_or_else(|panic| {
             self.forget();
             Err(panic.failure(url))
@@ -68,7 +69,8 @@ impl<J: Jitter> Fetch for Sources<J> {
         if let Err(failure) = &mut answer {
             self.aws.explain(failure).await;
         }
-        // Roles are replaced and sessions revoked while what we hold of them seems good: the next cycle begins afresh.
+        // Roles are replaced and sessions revoked while what we hold of them seems good: the next
+        // cycle begins afresh.
         if answer
             .as_ref()
             .is_err_and(|error| error.class == Class::Denied)
@@ -80,7 +82,8 @@ impl<J: Jitter> Fetch for Sources<J> {
 }
 
 impl<J: Jitter> Sources<J> {
-    /// The next fetch begins afresh: with another connection, and with credentials that are asked for again.
+    /// The next fetch begins afresh: with another connection, and with credentials that are asked
+    /// for again.
     fn forget(&self) {
         self.aws.forget();
         self.s3.clients.forget();

@@ -1,5 +1,5 @@
-//! A parameter of Systems Manager. PutParameter knows no condition: that nobody was in between is seen by the version it
-//! gives, which must be the one after the version that was read.
+//! A parameter of Systems Manager. PutParameter knows no condition: that nobody was in between is
+//! seen by the version it gives, which must be the one after the version that was read.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata as _;
@@ -13,12 +13,14 @@ use crate::client::region::{arn, parameter_arn};
 use crate::client::service_endpoint;
 use authkeys_core::origin::{Class, FetchError};
 
-/// The most bytes of a parameter in the standard tier; beyond, it is an advanced one, and has its price.
+/// The most bytes of a parameter in the standard tier; beyond, it is an advanced one, and has its
+/// price.
 const STANDARD: usize = 4_096;
 /// More pages than a list of one name has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 1_000;
 
-/// Writes the next version. It is tried once: a second attempt could not be told from somebody else's write.
+/// Writes the next version. It is tried once: a second attempt could not be told from somebody
+/// else's write.
 pub(super) async fn write(
     target: &Target,
     id: &str,
@@ -53,7 +55,8 @@ pub(super) async fn write(
         },
     };
     let mut answer = limited(target, &call, request.clone().send()).await?;
-    // Without a tier a small document is one of the standard tier, to which an advanced parameter does not go back.
+    // Without a tier a small document is one of the standard tier, to which an advanced parameter
+    // does not go back.
     if answer
         .as_ref()
         .is_err_and(|error| is_downgrade(error.code(), error.message()))
@@ -98,9 +101,9 @@ fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
     code == Some("ValidationException") && (says("advanced-parameter tier") || says("downgrade"))
 }
 
-/// The KMS key of a SecureString; `None` for what is not encrypted. Without its name the account's default key would
-/// take the place of one's own. What is read here is what would be written over: the parameter of that name in the
-/// account of the credentials, whatever account an ARN names.
+/// The KMS key of a SecureString; `None` for what is not encrypted. Without its name the account's
+/// default key would take the place of one's own. What is read here is what would be written over:
+/// the parameter of that name in the account of the credentials, whatever account an ARN names.
 async fn key_of(
     target: &Target,
     id: &str,

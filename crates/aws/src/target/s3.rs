@@ -1,5 +1,6 @@
-//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all. Where there is none, the
-//! versions that a bucket with versioning keeps tell whether there was one.
+//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
+//! Where there is none, the versions that a bucket with versioning keeps tell whether there was
+//! one.
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
@@ -14,8 +15,8 @@ use crate::client::{checksum, s3_client, service_endpoint};
 use crate::encryption::encrypted;
 use authkeys_core::origin::FetchError;
 
-/// Writes the object. An answer that was lost on the way is asked for again: the second time the condition fails, and
-/// the caller sees by what is there that the first one counted.
+/// Writes the object. An answer that was lost on the way is asked for again: the second time the
+/// condition fails, and the caller sees by what is there that the first one counted.
 pub(super) async fn write(
     target: &Target,
     bucket: &str,
@@ -93,8 +94,9 @@ pub(super) async fn write(
     done?.ok_or(NotWritten::Lost)
 }
 
-/// What was there before the object was deleted: its last version's id, or that there was one whose bytes are gone.
-/// `None` where nothing is known of one: the bucket has no versioning, or its versions may not be listed.
+/// What was there before the object was deleted: its last version's id, or that there was one whose
+/// bytes are gone. `None` where nothing is known of one: the bucket has no versioning, or its
+/// versions may not be listed.
 pub(super) async fn deleted(
     target: &Target,
     bucket: &str,

@@ -1,6 +1,7 @@
-//! A Secrets Manager secret. The new version comes in under a label of its own that no node reads; then AWSCURRENT is
-//! moved to it from the version that was read, and from no other: Secrets Manager refuses the move when somebody else
-//! was faster. The label goes in either case; one that a killed publisher left goes with the next publication.
+//! A Secrets Manager secret. The new version comes in under a label of its own that no node reads;
+//! then AWSCURRENT is moved to it from the version that was read, and from no other: Secrets
+//! Manager refuses the move when somebody else was faster. The label goes in either case; one that
+//! a killed publisher left goes with the next publication.
 
 use std::fmt::Write as _;
 
@@ -71,8 +72,8 @@ pub(super) async fn write(
         return Ok(secret.written());
     }
     let labels = secret.put().await?;
-    // The first version of all becomes the current one by itself. One guide of AWS says that each does, whatever its
-    // label: then AWSPREVIOUS tells what it replaced.
+    // The first version of all becomes the current one by itself. One guide of AWS says that each
+    // does, whatever its label: then AWSPREVIOUS tells what it replaced.
     let current = labels.iter().any(|label| label == CURRENT);
     let moved = if current {
         Ok(true)
@@ -240,7 +241,8 @@ impl Secret<'_> {
                 Err(error) => Err(call.classed(&error)),
             }
         };
-        // The first page: only versions with labels are listed, and a secret has no more than 20 of those.
+        // The first page: only versions with labels are listed, and a secret has no more than 20 of
+        // those.
         let versions = self.tried(&call, list).await?;
         for (version, label) in leftovers(&versions, &self.token) {
             self.unlabel(version, label).await?;
@@ -282,7 +284,8 @@ impl Secret<'_> {
             .map_err(|_elapsed| call.timed_out(limit))
     }
 
-    /// A call that was made twice counts once: by its token, or because the move then finds nothing to move.
+    /// A call that was made twice counts once: by its token, or because the move then finds nothing
+    /// to move.
     async fn tried<T>(
         &self,
         call: &Call,
@@ -298,9 +301,10 @@ impl Secret<'_> {
     }
 }
 
-/// The versions that publishers left behind, each with its label, now that `current` is the current one. What came in
-/// before it was to replace a version that is no longer the current one: even if its publisher is still at work, his move
-/// of AWSCURRENT will be refused. What has a stage of AWS is somebody's, and nobody else's label is ours to take.
+/// The versions that publishers left behind, each with its label, now that `current` is the current
+/// one. What came in before it was to replace a version that is no longer the current one: even if
+/// its publisher is still at work, his move of AWSCURRENT will be refused. What has a stage of AWS
+/// is somebody's, and nobody else's label is ours to take.
 fn leftovers<'a>(
     versions: &'a [SecretVersionsListEntry],
     current: &str,

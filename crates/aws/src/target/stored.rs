@@ -23,7 +23,8 @@ mod parameter;
 mod s3;
 mod secret;
 
-/// More pages than a list of one key set's versions has: a server that never ends is not followed for ever.
+/// More pages than a list of one key set's versions has: a server that never ends is not followed
+/// for ever.
 const MAX_PAGES: usize = 1_000;
 
 /// A key set with its past.
@@ -218,8 +219,9 @@ impl Archive {
         .await
     }
 
-    /// Follows a list to its end. `send` asks for the page that a marker names, the first one without any; `take` keeps a
-    /// page, and names the next one. A marker that comes again would never end: what is known then is not the whole list.
+    /// Follows a list to its end. `send` asks for the page that a marker names, the first one
+    /// without any; `take` keeps a page, and names the next one. A marker that comes again would
+    /// never end: what is known then is not the whole list.
     async fn follow<P, M, E>(
         &self,
         call: &Call,

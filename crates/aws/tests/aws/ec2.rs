@@ -1,4 +1,5 @@
-//! EC2's two calls against a scripted server, and against moto's EC2: forms, signatures, pages, errors and remedies.
+//! EC2's two calls against a scripted server, and against moto's EC2: forms, signatures, pages,
+//! errors and remedies.
 
 use std::collections::BTreeMap;
 use std::future::Future;

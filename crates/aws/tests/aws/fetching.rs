@@ -60,7 +60,8 @@ pub(crate) fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, Fetch
     block_on(sources.fetch(&SourceUrl::parse(url).unwrap(), known.as_ref()))
 }
 
-/// Fetches once from a server with these answers; its failure must be one clean line with all these parts.
+/// Fetches once from a server with these answers; its failure must be one clean line with all these
+/// parts.
 #[track_caller]
 pub(crate) fn fails_at(
     home: &Path,

@@ -1,5 +1,6 @@
-//! Runs a test's body in a process of its own whose environment is known: no credentials, profile, endpoint or proxy of
-//! the machine, and no metadata service. To set variables within a process is unsafe, so the test binary runs itself.
+//! Runs a test's body in a process of its own whose environment is known: no credentials, profile,
+//! endpoint or proxy of the machine, and no metadata service. To set variables within a process is
+//! unsafe, so the test binary runs itself.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,14 @@ const SAFE: [(&str, &str); 6] = [
     ("AWS_REGION", "eu-central-1"),
 ];
 
-/// Runs the calling test, whose closure `body` is, in a child process; it is given a directory of its own. `changes` set
-/// variables, or with an empty value remove them.
+/// Runs the calling test, whose closure `body` is, in a child process; it is given a directory of
+/// its own. `changes` set variables, or with an empty value remove them.
 pub(crate) fn isolated(changes: &[(&str, &str)], body: impl FnOnce(&Path)) {
     isolated_as(test_name(&body), changes, body);
 }
 
-/// The same for helpers that have a closure of the test's within their own; `test` is its `test_name`.
+/// The same for helpers that have a closure of the test's within their own; `test` is its
+/// `test_name`.
 pub(crate) fn isolated_as(test: &str, changes: &[(&str, &str)], body: impl FnOnce(&Path)) {
     if let Some(home) = std::env::var_os(HOME) {
         return body(&PathBuf::from(home));
@@ -59,7 +61,8 @@ pub(crate) fn isolated_as(test: &str, changes: &[(&str, &str)], body: impl FnOnc
     );
 }
 
-/// Gives the AWS profile of the test's process lines such as `endpoint_url = …`; before the first fetch.
+/// Gives the AWS profile of the test's process lines such as `endpoint_url = …`; before the first
+/// fetch.
 pub(crate) fn set_profile(home: &Path, lines: &str) {
     use std::io::Write;
     let mut config = std::fs::File::create(home.join("config")).unwrap();

@@ -1,4 +1,5 @@
-//! S3's answers, good and broken, against a scripted server: one complete document, or one error that says what to do.
+//! S3's answers, good and broken, against a scripted server: one complete document, or one error
+//! that says what to do.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ fn known() -> Version {
     }
 }
 
-/// Fetches once from a server with these answers; its failure must be one clean line with all these parts.
+/// Fetches once from a server with these answers; its failure must be one clean line with all these
+/// parts.
 #[track_caller]
 fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
     fails_at(home, URL, answers, requests, class, parts);

@@ -1,5 +1,5 @@
-//! Secrets Manager's and Parameter Store's answers, good and broken, against a scripted server: whole documents, or one
-//! error that says what to do.
+//! Secrets Manager's and Parameter Store's answers, good and broken, against a scripted server:
+//! whole documents, or one error that says what to do.
 
 use std::path::Path;
 

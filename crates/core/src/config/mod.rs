@@ -71,7 +71,8 @@ pub struct AccountConfig {
     pub mode: Mode,
     /// Where the file is.
     pub file: FileTemplate,
-    /// With `layout = "coreos"`: the file's name among those of which update-ssh-keys makes `authorized_keys`.
+    /// With `layout = "coreos"`: the file's name among those of which update-ssh-keys makes
+    /// `authorized_keys`.
     pub fragment: Option<FragmentName>,
 }
 

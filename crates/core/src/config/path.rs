@@ -13,7 +13,8 @@ const HOME_IS_ROOT: &str =
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
 
-/// The name of a key set in `~/.ssh/authorized_keys.d`: a plain one, for some readers of that directory skip dotfiles.
+/// The name of a key set in `~/.ssh/authorized_keys.d`: a plain one, for some readers of that
+/// directory skip dotfiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FragmentName(String);
 
@@ -97,7 +98,8 @@ impl FileTemplate {
         absolute(plain).map(|_| Self(text.to_owned()))
     }
 
-    /// The path, as far as nobody need be asked for it: without `%h` and `%U`, and `%u` only where the name is known.
+    /// The path, as far as nobody need be asked for it: without `%h` and `%U`, and `%u` only where
+    /// the name is known.
     pub(super) fn known(&self, user: Option<&UserName>) -> Option<PathBuf> {
         self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str))
             .map(PathBuf::from)

@@ -1,4 +1,5 @@
-//! Takes a TOML table apart key by key and collects every fault with its line, so that an operator sees them all at once.
+//! Takes a TOML table apart key by key and collects every fault with its line, so that an operator
+//! sees them all at once.
 
 use std::collections::BTreeSet;
 use std::fmt;

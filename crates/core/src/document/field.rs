@@ -1,6 +1,7 @@
 //! One field of a secret's JSON object: the key/value secrets that the console makes.
 //!
-//! The other fields are passed over without a copy, for a private key may be among them that nobody asked for.
+//! The other fields are passed over without a copy, for a private key may be among them that nobody
+//! asked for.
 
 use std::fmt;
 

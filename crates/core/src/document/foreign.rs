@@ -1,4 +1,5 @@
-//! Files of other kinds that are published by mistake, known by how they begin. Asked only about what holds no good key.
+//! Files of other kinds that are published by mistake, known by how they begin. Asked only about
+//! what holds no good key.
 
 use serde::de::IgnoredAny;
 

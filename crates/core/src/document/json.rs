@@ -1,4 +1,5 @@
-//! JSON documents, version 1. Unknown and repeated fields are errors: a mistyped `not_after` must not grant access for ever.
+//! JSON documents, version 1. Unknown and repeated fields are errors: a mistyped `not_after` must
+//! not grant access for ever.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +22,8 @@ const MAX_REVOKED: usize = 20_000;
 /// The most bytes of the options of one key. A line has at most 8 KiB.
 const MAX_OPTIONS: usize = 64 * 1_024;
 
-/// Read first and leniently, so that a future version is named as such rather than by its first unknown field.
+/// Read first and leniently, so that a future version is named as such rather than by its first
+/// unknown field.
 #[derive(Deserialize)]
 struct Probe<'a> {
     #[serde(borrow)]
@@ -47,8 +49,8 @@ struct Top<'a> {
     revoked: Entries<'a, MAX_REVOKED>,
 }
 
-/// The elements of an array, of which only the first `MOST` are kept: a hostile document shall not cost many times its
-/// size.
+/// The elements of an array, of which only the first `MOST` are kept: a hostile document shall not
+/// cost many times its size.
 #[derive(Default)]
 struct Entries<'a, const MOST: usize> {
     kept: Vec<&'a RawValue>,
@@ -132,7 +134,8 @@ impl<'de> Deserialize<'de> for Options {
     }
 }
 
-/// A field that is there has a value: a publisher's tool that failed to compute `not_after` must not grant access for ever.
+/// A field that is there has a value: a publisher's tool that failed to compute `not_after` must
+/// not grant access for ever.
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
@@ -164,10 +167,12 @@ impl<'de> Deserialize<'de> for Time {
 
 impl Time {
     fn parse(text: &str) -> Result<Self, String> {
-        // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants access is strict.
+        // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants
+        // access is strict.
         match text.parse::<Timestamp>() {
             Ok(time) if is_rfc_3339(text) => Ok(Self(time)),
-            // What publishers write for "never" may lie some hours behind the last instant that is counted.
+            // What publishers write for "never" may lie some hours behind the last instant that is
+            // counted.
             Err(_) if is_rfc_3339(text) && is_past_the_last(text) => Ok(Self(Timestamp::MAX)),
             _ => Err(format!(
                 "{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z",
@@ -177,8 +182,8 @@ impl Time {
     }
 }
 
-/// A good time in the last days of the year 9999, which people write for "never" and jiff cannot hold: its last time is
-/// some hours before that year's end. The year before has the same days.
+/// A good time in the last days of the year 9999, which people write for "never" and jiff cannot
+/// hold: its last time is some hours before that year's end. The year before has the same days.
 fn is_past_the_last(text: &str) -> bool {
     let days = text.strip_prefix("9999-12-");
     days.is_some_and(|days| format!("9998-12-{days}").parse::<Timestamp>().is_ok())
@@ -266,7 +271,8 @@ pub(super) fn parse(
             .revoked
             .insert(place.value::<Fingerprint>("revoked", raw)?);
     }
-    // One reader for all of them: each of its own would have a buffer of its own, which grows with every escaped string.
+    // One reader for all of them: each of its own would have a buffer of its own, which grows with
+    // every escaped string.
     let texts: Vec<&str> = top.keys.kept.iter().map(|raw| raw.get()).collect();
     let texts = texts.join("\n");
     let mut keys = serde_json::Deserializer::from_str(&texts).into_iter::<Key>();

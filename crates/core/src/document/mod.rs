@@ -1,7 +1,8 @@
 //! A key set as published: bytes become a document, or the reason why they are none.
 //!
 //! Three forms: authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
-//! A document is good or refused as a whole; inside a good one, single keys may be left out by name.
+//! A document is good or refused as a whole; inside a good one, single keys may be left out by
+//! name.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -195,8 +196,8 @@ pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Whole).map_err(|refused| explained(refused, bytes))
 }
 
-/// The same for bytes whose keys were all found sound before (see [`CHECKS`](crate::key::CHECKS)), at a small part of the
-/// cost.
+/// The same for bytes whose keys were all found sound before (see [`CHECKS`](crate::key::CHECKS)),
+/// at a small part of the cost.
 pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Repeated).map_err(|refused| explained(refused, bytes))
 }
@@ -264,8 +265,8 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     }
 }
 
-/// What is kept of a document on disk, where that is not the document itself: of a rotation secret, which may hold a
-/// private key, its public half only.
+/// What is kept of a document on disk, where that is not the document itself: of a rotation secret,
+/// which may hold a private key, its public half only.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
     with_text(payload, |text| {
@@ -274,8 +275,9 @@ pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Gives the text of a JSON document to `read`. Other bytes than UTF-8 become U+FFFD, which is accepted in the comment of a
-/// key alone: no comment costs a key. The copy that this takes may hold a private key, and is wiped.
+/// Gives the text of a JSON document to `read`. Other bytes than UTF-8 become U+FFFD, which is
+/// accepted in the comment of a key alone: no comment costs a key. The copy that this takes may
+/// hold a private key, and is wiped.
 pub fn with_text<T>(payload: &[u8], read: impl FnOnce(&str) -> T) -> T {
     match std::str::from_utf8(payload) {
         Ok(text) => read(text),
@@ -298,7 +300,8 @@ fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
     }
 }
 
-/// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it, and not long.
+/// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it,
+/// and not long.
 fn told(fault: impl fmt::Display) -> String {
     plain(&cut(&fault.to_string(), MAX_WORDS), '?')
 }
@@ -495,8 +498,8 @@ impl PublishedKey {
         }
     }
 
-    /// Whether it lets in at an account that has these names: the configuration's spelling and the name service's may
-    /// differ, and a publisher may use either.
+    /// Whether it lets in at an account that has these names: the configuration's spelling and the
+    /// name service's may differ, and a publisher may use either.
     pub fn is_for(&self, names: &[&UserName]) -> bool {
         let named =
             |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
@@ -504,7 +507,8 @@ impl PublishedKey {
     }
 }
 
-/// Line numbers from byte offsets, by counting on from the last one asked for: mostly they are asked for in order.
+/// Line numbers from byte offsets, by counting on from the last one asked for: mostly they are
+/// asked for in order.
 struct Lines<'a> {
     bytes: &'a [u8],
     last: Cell<(usize, usize)>,

@@ -5,12 +5,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// How often a string of JSON may hold JSON in turn and still be taken apart. Nesting grows the text only linearly,
-/// so without a limit 1 MiB nests hundreds of times, each with a copy of the rest and a stack of its own.
+/// How often a string of JSON may hold JSON in turn and still be taken apart. Nesting grows the
+/// text only linearly, so without a limit 1 MiB nests hundreds of times, each with a copy of the
+/// rest and a stack of its own.
 const MAX_NESTING: u8 = 3;
 
-/// A document that holds private key material. Of a rotation secret the public half can be told from the private one;
-/// elsewhere `allow_private_key` has nothing to keep.
+/// A document that holds private key material. Of a rotation secret the public half can be told
+/// from the private one; elsewhere `allow_private_key` has nothing to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "it holds a private key ({0}), which every node that reads it could misuse; publish the public half alone \
@@ -35,7 +36,8 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     if holds(b"SSH PRIVATE KEY FILE FORMAT") {
         return Some(PrivateKeyFound("an SSH1 key file"));
     }
-    // A backslash may hide any of these in a JSON string, and the field's name tells by itself: look at what it decodes to.
+    // A backslash may hide any of these in a JSON string, and the field's name tells by itself:
+    // look at what it decodes to.
     let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     if object && nesting <= MAX_NESTING {
         scan(bytes, nesting).ok().flatten()
@@ -49,7 +51,8 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), PrivateKeyFound> {
     find(bytes).map_or(Ok(()), Err)
 }
 
-/// Whether the whole of a JSON value can be searched: no deeper, and with no other strings and numbers, than we read.
+/// Whether the whole of a JSON value can be searched: no deeper, and with no other strings and
+/// numbers, than we read.
 pub(super) fn searchable(json: &[u8]) -> serde_json::Result<()> {
     scan(json, 0).map(drop)
 }
@@ -60,7 +63,8 @@ fn scan(json: &[u8], nesting: u8) -> serde_json::Result<Option<PrivateKeyFound>>
     deserializer.end().map(|()| found)
 }
 
-/// Visits every string of a JSON value without building the value: a hostile document shall not cost many times its size.
+/// Visits every string of a JSON value without building the value: a hostile document shall not
+/// cost many times its size.
 #[derive(Clone, Copy)]
 struct Scan {
     nesting: u8,

@@ -1,4 +1,5 @@
-//! Rotation secrets, as the usual Secrets Manager SSH rotation function writes them: one key in an object with `PublicKey`.
+//! Rotation secrets, as the usual Secrets Manager SSH rotation function writes them: one key in an
+//! object with `PublicKey`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,7 +37,8 @@ pub(super) fn fault(payload: &str) -> Option<String> {
     serde_json::from_str::<Probe<'_>>(payload).err().map(told)
 }
 
-/// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless allowed.
+/// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless
+/// allowed.
 pub(super) fn parse(
     payload: &[u8],
     rules: &Rules,

@@ -3,7 +3,8 @@
 use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
 use crate::key::{BadBlob, BadLine, Examination, KeyLine, LineRules, Mistake};
 
-/// Reads the lines. A last line without its LF that is no good key means that the text was cut off somewhere.
+/// Reads the lines. A last line without its LF that is no good key means that the text was cut off
+/// somewhere.
 pub(super) fn parse(
     bytes: &[u8],
     rules: &LineRules,
@@ -58,7 +59,8 @@ pub(super) fn parse(
                 }
             }
         };
-        // Of a text without any good key the faults of its lines say more, unless they are those of a cut.
+        // Of a text without any good key the faults of its lines say more, unless they are those of
+        // a cut.
         if !ended && (!keys.is_empty() || is_broken || left_out.is_empty()) {
             return Err(Refused::CutOff { line, reason });
         }
@@ -87,8 +89,8 @@ fn is_cut(fault: &BadLine) -> bool {
     )
 }
 
-/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 and UTF-32 have in what is ASCII.
-/// (A file that lost power has nothing else.)
+/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 and UTF-32
+/// have in what is ASCII. (A file that lost power has nothing else.)
 pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),

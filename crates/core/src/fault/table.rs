@@ -1,8 +1,10 @@
-//! The table of fault codes, from which `authkeysd explain` and docs/messages.md are made. Its prose is in explanations.txt.
+//! The table of fault codes, from which `authkeysd explain` and docs/messages.md are made. Its
+//! prose is in explanations.txt.
 
 use super::FaultClass;
 
-/// A kind of fault. Its number never changes and is never used again for another one, so new ones go to the end.
+/// A kind of fault. Its number never changes and is never used again for another one, so new ones
+/// go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the table says what each means")]
 #[repr(u16)]

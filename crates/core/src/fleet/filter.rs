@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::report::tags::{MAX_KEY, MAX_VALUE};
 
-/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and any character,
-/// and a `\` before them takes that meaning away. It is passed on as it is.
+/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and
+/// any character, and a `\` before them takes that meaning away. It is passed on as it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
     key: String,
@@ -42,7 +42,8 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
-    /// EC2's form: one filter for each key with all its values. A node must meet each filter, with one of its values.
+    /// EC2's form: one filter for each key with all its values. A node must meet each filter, with
+    /// one of its values.
     pub fn grouped(filters: &[Self]) -> BTreeMap<String, Vec<String>> {
         let mut grouped = BTreeMap::<String, Vec<String>>::new();
         for Self { key, value } in filters {

@@ -1,7 +1,8 @@
 //! The fleet for a browser: one page that asks for nothing beyond itself.
 //!
-//! Tags are written by the nodes, and a hostile one may put anything into them. Every text is escaped; and should that
-//! ever fail, the page's own policy lets no script and no style run but the two whose hashes it names, and no request out.
+//! Tags are written by the nodes, and a hostile one may put anything into them. Every text is
+//! escaped; and should that ever fail, the page's own policy lets no script and no style run but
+//! the two whose hashes it names, and no request out.
 
 use std::fmt::Write as _;
 

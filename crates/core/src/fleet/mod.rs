@@ -1,5 +1,6 @@
-//! Which nodes have which key set, as the nodes themselves tell: a pure model of their reports, and its three renderings
-//! for a terminal, a program and a browser. Nothing here asks anybody anything.
+//! Which nodes have which key set, as the nodes themselves tell: a pure model of their reports, and
+//! its three renderings for a terminal, a program and a browser. Nothing here asks anybody
+//! anything.
 //!
 //! What a node says is its own word: a compromised one can claim any state and any key set.
 

@@ -43,7 +43,8 @@ pub struct Report {
     pub synced: Timestamp,
     /// Why it is not ok; else empty.
     pub detail: String,
-    /// Where the key set comes from, where that is reported: one source has one newest key set, whatever it is called.
+    /// Where the key set comes from, where that is reported: one source has one newest key set,
+    /// whatever it is called.
     pub source: Option<String>,
 }
 
@@ -62,7 +63,8 @@ pub enum KeySet {
 }
 
 impl KeySet {
-    /// Reads a key set's name. A name may itself have slashes: the serial is what follows the last one.
+    /// Reads a key set's name. A name may itself have slashes: the serial is what follows the last
+    /// one.
     pub fn parse(text: &str) -> Self {
         let numbered = text.rsplit_once('/').and_then(|(name, serial)| {
             // What `str::parse` takes beyond digits ("+17") is no serial.

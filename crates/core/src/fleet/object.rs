@@ -6,7 +6,8 @@ use super::node::{Node, Told, Word};
 use crate::report::scrub::scrub;
 use crate::words::cut;
 
-// What a node writes into its object may be as long as the object: a hostile one must not fill the reader's screen.
+// What a node writes into its object may be as long as the object: a hostile one must not fill the
+// reader's screen.
 
 /// As many signs as a tag may have.
 const SHORT: usize = 256;
@@ -35,7 +36,8 @@ struct Source {
     digest: Option<String>,
 }
 
-/// The node whose object this is. Its id is the object's name: what the node writes into it may be anything.
+/// The node whose object this is. Its id is the object's name: what the node writes into it may be
+/// anything.
 pub fn node(id: &str, bytes: &[u8]) -> Node {
     let (name, word) = match serde_json::from_slice::<Object>(bytes) {
         Ok(object) => (

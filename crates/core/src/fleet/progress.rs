@@ -27,8 +27,8 @@ pub fn line(fleet: &Fleet, wanted: &str, passed: SignedDuration) -> String {
     format!("{} have {wanted} after {}{others}", of(fleet), span(passed))
 }
 
-/// A bar of at most so many columns, for a line that is written over and over. How long it is depends on what does not
-/// change while one waits, so that it only fills.
+/// A bar of at most so many columns, for a line that is written over and over. How long it is
+/// depends on what does not change while one waits, so that it only fills.
 pub fn bar(
     fleet: &Fleet,
     wanted: &str,

@@ -1,8 +1,9 @@
 //! Which key set is the newest, as far as the nodes' own reports can tell.
 //!
-//! Serials grow with every publication at one source. Reports that name their source are compared within it. Tags have
-//! no room for it: there the name must do, and one that ends in a date (`workers-2026-11`) is the same key set in
-//! another month. Two names that differ otherwise are two groups of nodes, each with a newest key set of its own.
+//! Serials grow with every publication at one source. Reports that name their source are compared
+//! within it. Tags have no room for it: there the name must do, and one that ends in a date
+//! (`workers-2026-11`) is the same key set in another month. Two names that differ otherwise are
+//! two groups of nodes, each with a newest key set of its own.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -70,7 +71,8 @@ impl Sets {
             };
             let newest = sets.groups.get(group.as_str());
             let count = most.entry(group).or_default();
-            // Ties go to the first in the order of names and digests, so that the answer is the same each time.
+            // Ties go to the first in the order of names and digests, so that the answer is the
+            // same each time.
             if newest.is_none_or(|newest| (*serial, *nodes) > (newest.serial, *count)) {
                 *count = *nodes;
                 let newest = Newest {

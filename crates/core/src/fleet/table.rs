@@ -1,4 +1,5 @@
-//! The fleet for a person at a terminal: the summary first, then what needs attention, alike nodes told together.
+//! The fleet for a person at a terminal: the summary first, then what needs attention, alike nodes
+//! told together.
 
 use std::fmt::Write as _;
 
@@ -60,7 +61,8 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
     sections(fleet, layout, |row| !fleet.is_done(row))
 }
 
-/// The states of the nodes that do not have what all shall have, gravest last: "2 behind, 1 failed".
+/// The states of the nodes that do not have what all shall have, gravest last: "2 behind, 1
+/// failed".
 pub fn undone(fleet: &Fleet) -> String {
     let told = State::ALL.iter().rev().filter_map(|&state| {
         let nodes = fleet
@@ -192,7 +194,8 @@ fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
         .unwrap_or(1)
         .max(1);
     let number = grouped(most).len().max("nodes".len());
-    // Name, digest, number and the gaps between them; what is left is the bar's, and the word's behind it.
+    // Name, digest, number and the gaps between them; what is left is the bar's, and the word's
+    // behind it.
     let room = layout.width.map_or(BAR, |width| {
         width.saturating_sub(wide + number + 16 + 6 + " newest".len())
     });
@@ -381,8 +384,8 @@ fn padded(text: &str, wide: usize) -> String {
     format!("{text}{}", " ".repeat(wide.saturating_sub(text.width())))
 }
 
-/// Adds a text, wrapped at its blanks, behind what has already `used` columns of the first line; further lines are
-/// indented.
+/// Adds a text, wrapped at its blanks, behind what has already `used` columns of the first line;
+/// further lines are indented.
 fn push_wrapped(text: &mut String, start: &str, used: usize, words: &str, width: Option<usize>) {
     text.push_str(start);
     let mut column = used;

@@ -69,7 +69,8 @@ pub struct Row {
     pub node: Node,
     /// How it stands.
     pub state: State,
-    /// Whether its key set is not the newest, or not the one asked for, whatever else it suffers from.
+    /// Whether its key set is not the newest, or not the one asked for, whatever else it suffers
+    /// from.
     pub behind: bool,
     /// Why it is not ok; else empty.
     pub why: String,

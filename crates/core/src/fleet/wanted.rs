@@ -10,7 +10,8 @@ use crate::outcome::Status;
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// That serial of that name, or a later one: who published again meanwhile need not wait for ever.
+    /// That serial of that name, or a later one: who published again meanwhile need not wait for
+    /// ever.
     Numbered {
         /// The document's name.
         name: Name,
@@ -55,7 +56,8 @@ impl Wanted {
         }
     }
 
-    /// Whether the node has it in force, for all accounts. A `stale` node has: it says what became of the source later.
+    /// Whether the node has it in force, for all accounts. A `stale` node has: it says what became
+    /// of the source later.
     pub fn is_met(&self, report: &Report) -> bool {
         self.is_followed(report) && matches!(report.status, Status::Ok | Status::Stale)
     }

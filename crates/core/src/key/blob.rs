@@ -1,8 +1,9 @@
 //! Public key blobs: the one identity of a key, whatever stands around it.
 //!
-//! sshd compares keys, not bytes: it takes a blob whose type is spelled `RSA` or `rsa-sha2-512`, or whose modulus has
-//! spare leading zeros, for the same key. A revoked key must not survive in such a coat, so foreign blobs are
-//! brought to the canonical form before they are compared; only canonical blobs are ever written.
+//! sshd compares keys, not bytes: it takes a blob whose type is spelled `RSA` or `rsa-sha2-512`, or
+//! whose modulus has spare leading zeros, for the same key. A revoked key must not survive in such
+//! a coat, so foreign blobs are brought to the canonical form before they are compared; only
+//! canonical blobs are ever written.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -37,8 +38,8 @@ const MLDSA44_ED25519: usize = 1_312 + 32;
 /// What every Ed25519 blob in canonical form begins with; 32 bytes follow.
 const ED25519: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
-/// A blob with fewer bytes is no key: the shortest that any sshd takes is an Ed25519 key, of 32 bytes and its name. Else a
-/// user could fill his file with 70,000 "keys".
+/// A blob with fewer bytes is no key: the shortest that any sshd takes is an Ed25519 key, of 32
+/// bytes and its name. Else a user could fill his file with 70,000 "keys".
 const MIN_BLOB: usize = 40;
 
 /// sshd refuses longer moduli (OPENSSL_RSA_MAX_MODULUS_BITS).
@@ -116,16 +117,16 @@ pub enum BadBlob {
 }
 
 impl KeyBlob {
-    /// Decodes a key that may be installed: a known type, canonical bytes, RSA of `min_rsa_bits` to 16,384 bits, and
-    /// numbers that a sound generator makes.
+    /// Decodes a key that may be installed: a known type, canonical bytes, RSA of `min_rsa_bits` to
+    /// 16,384 bits, and numbers that a sound generator makes.
     pub fn parse(said: &str, base64: &str, min_rsa_bits: usize) -> Result<Self, BadBlob> {
         let key = Self::decode(said, base64, min_rsa_bits)?;
         material::check(key.kind(), key.bytes())?;
         Ok(key)
     }
 
-    /// The same without a look at the key's numbers, for a key that was found sound before: at each poll that look would
-    /// cost many times the rest.
+    /// The same without a look at the key's numbers, for a key that was found sound before: at each
+    /// poll that look would cost many times the rest.
     pub(super) fn decode(said: &str, base64: &str, min_rsa_bits: usize) -> Result<Self, BadBlob> {
         if said == "ssh-dss" {
             return Err(BadBlob::Dsa);
@@ -165,10 +166,12 @@ impl KeyBlob {
         Ok(key)
     }
 
-    /// The key in a blob that somebody else wrote, in whatever spelling sshd would take it; `None` when it is no blob.
-    /// Types that this version does not know count as well: never assume a closed list of what sshd accepts.
+    /// The key in a blob that somebody else wrote, in whatever spelling sshd would take it; `None`
+    /// when it is no blob. Types that this version does not know count as well: never assume a
+    /// closed list of what sshd accepts.
     pub fn recognise(base64: &[u8]) -> Option<Self> {
-        // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the word before.
+        // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the
+        // word before.
         let mut packed = base64.to_vec();
         packed.retain(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c'));
         STANDARD
@@ -223,7 +226,8 @@ impl KeyBlob {
         self.fingerprint
     }
 
-    /// An RSA key's exponent and modulus, big-endian and without leading zeros; `None` for other types.
+    /// An RSA key's exponent and modulus, big-endian and without leading zeros; `None` for other
+    /// types.
     pub fn rsa(&self) -> Option<(&[u8], &[u8])> {
         let mut reader = Reader(&self.bytes);
         if reader.text()? != "ssh-rsa" {
@@ -286,7 +290,8 @@ impl Fingerprint {
             .ok_or_else(|| BadFingerprint(brief(text)))
     }
 
-    /// Calls `show` with the text. It is written by the hundred thousand, so it costs no allocation.
+    /// Calls `show` with the text. It is written by the hundred thousand, so it costs no
+    /// allocation.
     fn with_text<T>(self, show: impl FnOnce(&str) -> T) -> T {
         let mut text = [0; SHOWN];
         if let Some((prefix, encoded)) = text.split_first_chunk_mut::<7>() {
@@ -340,13 +345,15 @@ fn signing_type(name: &str) -> Option<&'static str> {
 
 /// Brings a blob to the one form that sshd itself would write for the key it reads from it.
 fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
-    // By far the commonest, and there is one way to write it: no need to take it apart and put it together again.
+    // By far the commonest, and there is one way to write it: no need to take it apart and put it
+    // together again.
     if bytes.len() == ED25519.len() + 32 && bytes.starts_with(ED25519) {
         return Some(KeyBlob::new("ssh-ed25519".to_owned(), bytes.to_vec()));
     }
     let mut reader = Reader(bytes);
     let spelled = reader.text()?;
-    // sshd matches full names exactly and short names without regard to case (sshkey_type_from_name).
+    // sshd matches full names exactly and short names without regard to case
+    // (sshkey_type_from_name).
     let kind = match spelled.to_ascii_lowercase().as_str() {
         "rsa" => "ssh-rsa",
         "ed25519" => "ssh-ed25519",
@@ -378,7 +385,8 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
         k if k == "ecdsa" || k.starts_with("ecdsa-sha2-nistp") && !k.contains("-cert-v") => {
             let curve = reader.text().filter(|curve| is_shown(curve))?.to_owned();
             let point = reader.string()?.to_vec();
-            // sshd believes the curve inside, and insists that the outer name agrees where it names one.
+            // sshd believes the curve inside, and insists that the outer name agrees where it names
+            // one.
             let named = format!("ecdsa-sha2-{curve}");
             if k != "ecdsa" && k != named {
                 return None;
@@ -418,7 +426,8 @@ fn bit_length(mpint: &[u8]) -> usize {
         .map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
 }
 
-/// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file has what he likes.
+/// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file
+/// has what he likes.
 fn is_shown(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_graphic())
 }

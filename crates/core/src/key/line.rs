@@ -1,8 +1,9 @@
 //! One line of authorized_keys, as sshd reads it (`auth_check_authkey_line` in auth2-pubkeyfile.c).
 //!
-//! Two readers on purpose. [`KeyLine::parse`] is strict: it decides what may be installed. [`identify`] is as generous
-//! as any sshd: it tells whose key a line that somebody else wrote would let in, so that a revoked one is found.
-//! The `AuthorizedKeys` parser of the `ssh-key` crate is neither: it cuts a line at any `#`.
+//! Two readers on purpose. [`KeyLine::parse`] is strict: it decides what may be installed.
+//! [`identify`] is as generous as any sshd: it tells whose key a line that somebody else wrote
+//! would let in, so that a revoked one is found. The `AuthorizedKeys` parser of the `ssh-key` crate
+//! is neither: it cuts a line at any `#`.
 
 use std::fmt;
 
@@ -28,8 +29,9 @@ pub struct KeyLine {
     pub key: KeyBlob,
     /// Possibly empty.
     pub comment: String,
-    /// Whether it was published otherwise. sshd does not read comments, and so no comment costs a key: what would deceive
-    /// who reads it, or is not text, is written as U+FFFD, and what is too long is cut.
+    /// Whether it was published otherwise. sshd does not read comments, and so no comment costs a
+    /// key: what would deceive who reads it, or is not text, is written as U+FFFD, and what is too
+    /// long is cut.
     pub comment_altered: bool,
 }
 
@@ -152,7 +154,8 @@ impl KeyLine {
         )
     }
 
-    /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and options given one by one.
+    /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and
+    /// options given one by one.
     pub fn from_parts(
         public_key: &str,
         options: &[String],
@@ -283,15 +286,16 @@ pub struct Identified {
     pub comment: String,
 }
 
-/// The key that some sshd could read from a line, without regard to whether it would then let it in; `None` for
-/// comments, blank lines and lines without a key. `line` has no LF.
+/// The key that some sshd could read from a line, without regard to whether it would then let it
+/// in; `None` for comments, blank lines and lines without a key. `line` has no LF.
 pub fn identify(line: &[u8]) -> Option<Identified> {
     let line = line.split(|b| *b == 0).next().unwrap_or_default(); // sshd's lines are C strings.
     let line = skip_blanks(line);
     if line.first().is_none_or(|b| *b == b'#') {
         return None;
     }
-    // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes on to.
+    // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes
+    // on to.
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
     let bare = if first.contains(&b'"') {
         None
@@ -301,8 +305,9 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
 }
 
-/// The key and the options that sshd reads from a line, whatever their spelling; `None` where a stock sshd would refuse
-/// the line, so that a line which nearly says the same as ours never passes for ours.
+/// The key and the options that sshd reads from a line, whatever their spelling; `None` where a
+/// stock sshd would refuse the line, so that a line which nearly says the same as ours never passes
+/// for ours.
 pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let found = identify(line)?;
     let (head, _comment) = cut_comment(trim(line));
@@ -372,7 +377,8 @@ pub fn check_text(text: &str) -> Result<(), BadLine> {
     if text.starts_with('\u{feff}') {
         return Err(BadLine::ByteOrderMark);
     }
-    // Tabs are judged where they stand. Invisible characters that reorder what a person sees are control characters too.
+    // Tabs are judged where they stand. Invisible characters that reorder what a person sees are
+    // control characters too.
     match text
         .chars()
         .find(|c| c.is_control() && *c != '\t' || is_hidden(*c))

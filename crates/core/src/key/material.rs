@@ -1,9 +1,10 @@
 //! Key material that no sound generator makes: everybody can log in with such a key, or nobody can.
 //!
-//! sshd takes the numbers in a key as they are. An Ed25519 point of small order, or an RSA exponent of 1, accepts
-//! signatures that need no private key. A point off its curve, or an even modulus, accepts none: such a key would replace
-//! a working one and count for `min_keys`. What is too expensive to look for is a modulus that is itself a prime, or
-//! that shares a factor with another key's.
+//! sshd takes the numbers in a key as they are. An Ed25519 point of small order, or an RSA exponent
+//! of 1, accepts signatures that need no private key. A point off its curve, or an even modulus,
+//! accepts none: such a key would replace a working one and count for `min_keys`. What is too
+//! expensive to look for is a modulus that is itself a prime, or that shares a factor with another
+//! key's.
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::CompressedEdwardsY;
@@ -12,7 +13,8 @@ use thiserror::Error;
 
 use super::reader::{Reader, digits};
 
-/// Grows whenever this file looks for more. A document that was found sound under an earlier number is looked at again.
+/// Grows whenever this file looks for more. A document that was found sound under an earlier number
+/// is looked at again.
 pub const CHECKS: u32 = 2;
 
 /// What is wrong with a key's numbers.
@@ -55,7 +57,8 @@ pub enum Weakness {
     Repetition,
 }
 
-/// Looks at the numbers of a key in canonical form. Types that are not known here have none that could be looked at.
+/// Looks at the numbers of a key in canonical form. Types that are not known here have none that
+/// could be looked at.
 pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
     let mut reader = Reader(bytes);
     let _kind = reader.string();
@@ -87,8 +90,8 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
     }
 }
 
-/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them. `base` is the x coordinate
-/// of the curve's base point, which its negative has too.
+/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them.
+/// `base` is the x coordinate of the curve's base point, which its negative has too.
 fn check_ecdsa(
     point: &[u8],
     base: Option<&[u8]>,
@@ -126,7 +129,8 @@ fn check_ed25519(point: &[u8]) -> Result<(), Weakness> {
     }
 }
 
-/// Whether the y coordinate, little-endian below the sign bit, is smaller than the field's prime 2^255 - 19.
+/// Whether the y coordinate, little-endian below the sign bit, is smaller than the field's prime
+/// 2^255 - 19.
 fn is_reduced(point: &[u8]) -> bool {
     match point {
         [low, middle @ .., high] => {
@@ -145,8 +149,8 @@ fn check_composite(key: &[u8]) -> Result<(), Weakness> {
     check_ed25519(ed25519)
 }
 
-/// OpenSSL's bounds of an exponent: 64 bits beside a modulus of more than 3,072 bits. Beside a smaller one it has no
-/// bound but the modulus; FIPS 186 ends at 256 bits.
+/// OpenSSL's bounds of an exponent: 64 bits beside a modulus of more than 3,072 bits. Beside a
+/// smaller one it has no bound but the modulus; FIPS 186 ends at 256 bits.
 const MAX_EXPONENT: usize = 32;
 const MAX_EXPONENT_OF_LARGE: usize = 8;
 const LARGE_MODULUS: usize = 384;
@@ -179,8 +183,8 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
 /// Trial division by the odd primes below this. Of all odd numbers it passes one in eight.
 const MOST_FACTOR: u32 = 1 << 12;
 
-/// An odd modulus. Sound ones are a square modulo each of these primes with one chance in two, so that one which is a
-/// square modulo all 563 is a square.
+/// An odd modulus. Sound ones are a square modulo each of these primes with one chance in two, so
+/// that one which is a square modulo all 563 is a square.
 fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
     let words: Vec<u32> = modulus.rchunks(4).rev().map(big_endian).collect();
     let mut is_square = true;

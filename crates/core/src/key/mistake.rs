@@ -1,4 +1,5 @@
-//! What people publish in the place of a key line, and what they can do about it. Asked only about lines that are no key.
+//! What people publish in the place of a key line, and what they can do about it. Asked only about
+//! lines that are no key.
 
 use thiserror::Error;
 

@@ -1,6 +1,8 @@
-//! The options before a key: sshd's grammar (`sshauthopt_parse` in auth-options.c) and the list of those that may be installed.
+//! The options before a key: sshd's grammar (`sshauthopt_parse` in auth-options.c) and the list of
+//! those that may be installed.
 //!
-//! One unknown or malformed option makes sshd ignore the whole line, so an option is either understood entirely or refused.
+//! One unknown or malformed option makes sshd ignore the whole line, so an option is either
+//! understood entirely or refused.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -290,7 +292,8 @@ pub fn is_option_name(name: &str) -> bool {
         || SWITCHES.contains(&name.strip_prefix("no-").unwrap_or(name))
 }
 
-/// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows the closing quote.
+/// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows
+/// the closing quote.
 pub fn dequote(text: &str) -> Option<(String, &str)> {
     let mut quotes = text.match_indices('"').map(|(at, _)| at);
     let end = quotes.find(|at| {
@@ -343,7 +346,8 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     }
 }
 
-/// One pattern of a `from` list. sshd does not ignore a line for a bad one: it lets nobody in by it, at every login anew.
+/// One pattern of a `from` list. sshd does not ignore a line for a bad one: it lets nobody in by
+/// it, at every login anew.
 fn check_from(pattern: &str) -> Result<(), &'static str> {
     let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
     let Some((address, length)) = pattern.split_once('/') else {

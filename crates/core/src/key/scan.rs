@@ -16,7 +16,8 @@ pub fn cut_word(text: &str) -> (&str, &str) {
     })
 }
 
-/// Whether a first word is meant as a key type rather than as options; none of sshd's options looks like one.
+/// Whether a first word is meant as a key type rather than as options; none of sshd's options looks
+/// like one.
 pub fn looks_like_type(word: &str) -> bool {
     let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"]
         .iter()
@@ -24,7 +25,8 @@ pub fn looks_like_type(word: &str) -> bool {
     prefixed && !word.contains(['"', '=', ','])
 }
 
-/// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote does not end.
+/// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote
+/// does not end.
 pub(super) fn past_options(line: &[u8]) -> Option<&[u8]> {
     let mut quoted = false;
     let mut bytes = line.iter().enumerate().peekable();

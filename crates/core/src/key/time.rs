@@ -1,4 +1,5 @@
-//! Points in time as OpenSSH's options name them: `expiry-time`, and `valid-after` and `valid-before` of a signer.
+//! Points in time as OpenSSH's options name them: `expiry-time`, and `valid-after` and
+//! `valid-before` of a signer.
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, civil};

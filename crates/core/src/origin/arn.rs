@@ -1,4 +1,5 @@
-//! ARNs as far as a source needs them: which region to ask, and whether the right service's resource is named.
+//! ARNs as far as a source needs them: which region to ask, and whether the right service's
+//! resource is named.
 
 /// An ARN taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,8 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Whether a text can be a region's name. It becomes part of a host name, and credentials are signed for it.
+/// Whether a text can be a region's name. It becomes part of a host name, and credentials are
+/// signed for it.
 pub fn is_region(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.chars().all(in_region)
 }

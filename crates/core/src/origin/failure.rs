@@ -13,12 +13,13 @@ pub enum Class {
     Denied,
     /// The source does not exist. Exit code 1.
     Missing,
-    /// The answer or the request makes no sense: too large, wrong region, bad endpoint. Exit code 1.
+    /// The answer or the request makes no sense: too large, wrong region, bad endpoint. Exit code
+    /// 1.
     Invalid,
 }
 
-/// A fetch that failed. `message` is one line that names the source, the call, the service's error code and
-/// request id where there are any; `remedy` says what to do.
+/// A fetch that failed. `message` is one line that names the source, the call, the service's error
+/// code and request id where there are any; `remedy` says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{message}; {remedy}")]
 pub struct FetchError {

@@ -29,7 +29,8 @@ pub enum NoInstance {
         /// What came instead of an answer.
         why: String,
     },
-    /// It is an instance, or somebody said where the service is, but the service gives no valid answer.
+    /// It is an instance, or somebody said where the service is, but the service gives no valid
+    /// answer.
     #[error("the metadata service {why}")]
     Unreachable {
         /// What is wrong, and what to do.

@@ -27,11 +27,13 @@ pub const MAX_DOCUMENT: usize = 1 << 20;
 pub struct Version {
     /// What people are shown: S3's VersionId (else the ETag), or a file's `mtime-inode-size`.
     pub label: String,
-    /// What a conditional fetch sends or compares, meaningful only to the source that made it (S3: the ETag).
+    /// What a conditional fetch sends or compares, meaningful only to the source that made it (S3:
+    /// the ETag).
     pub token: String,
 }
 
-/// One document as published. Its bytes are wiped when it is dropped, for a secret may hold a private key.
+/// One document as published. Its bytes are wiped when it is dropped, for a secret may hold a
+/// private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Part {
     /// The version of these bytes.
@@ -73,7 +75,8 @@ impl From<Version> for Versions {
     }
 }
 
-/// A source's good answer. Failure is [`FetchError`]; there is no third way, and none of them is "empty".
+/// A source's good answer. Failure is [`FetchError`]; there is no third way, and none of them is
+/// "empty".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
     /// Nothing but the versions that were asked about.
@@ -102,7 +105,8 @@ impl Fetched {
     }
 }
 
-/// The seam to the network: one call is one complete answer or one classed error, within bounded time.
+/// The seam to the network: one call is one complete answer or one classed error, within bounded
+/// time.
 pub trait Fetch {
     /// Fetches what `url` names; with `known`, only if it differs from those versions.
     fn fetch(

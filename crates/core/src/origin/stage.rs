@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of a source's documents one is, in the order of their importance. Only a secret has more than the current one.
+/// Which of a source's documents one is, in the order of their importance. Only a secret has more
+/// than the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stage {
     /// `AWSCURRENT`, and the one document of every other kind of source.

@@ -21,8 +21,9 @@ pub fn together(
 ) -> Fetched {
     let mut documents: BTreeMap<Stage, Part> = BTreeMap::new();
     for (stage, read) in further {
-        // A finished rotation leaves AWSPENDING where it was. As long as that version is current too it is one document;
-        // once it is AWSPREVIOUS it was current and is no more, and must not stay in force as what is yet to come.
+        // A finished rotation leaves AWSPENDING where it was. As long as that version is current
+        // too it is one document; once it is AWSPREVIOUS it was current and is no more, and must
+        // not stay in force as what is yet to come.
         let over = stage == Stage::Pending
             && read
                 .labels
@@ -73,7 +74,8 @@ mod tests {
         }
     }
 
-    /// The stages and versions that are in force when `current` and `further` (version, other labels) were read.
+    /// The stages and versions that are in force when `current` and `further` (version, other
+    /// labels) were read.
     fn in_force(current: &str, further: &[(Stage, &str, &[Stage])]) -> Vec<(Stage, String)> {
         let read = |(stage, version, others): &(Stage, &str, &[Stage])| {
             let labels = others.iter().chain([stage]).map(Stage::to_string).collect();

@@ -13,8 +13,8 @@ use super::arn::Arn;
 
 mod parse;
 
-/// What a name may show as it is in a canonical URL: RFC 3986's unreserved characters, the slash, and a few that
-/// keys are full of and that mean nothing before the query.
+/// What a name may show as it is in a canonical URL: RFC 3986's unreserved characters, the slash,
+/// and a few that keys are full of and that mean nothing before the query.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -87,8 +87,8 @@ impl SourceUrl {
         })
     }
 
-    /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to. Another field of a secret
-    /// is another document, so that it is part of it.
+    /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to.
+    /// Another field of a secret is another document, so that it is part of it.
     pub fn mark(&self) -> String {
         match self {
             Self::File { path } => {
@@ -132,7 +132,8 @@ impl SourceUrl {
         region.as_deref().or_else(|| Some(arn?.ok()?.region))
     }
 
-    /// The stages whose documents are in force together; of a source without stages only the current one.
+    /// The stages whose documents are in force together; of a source without stages only the
+    /// current one.
     pub fn stages(&self) -> BTreeSet<Stage> {
         match self {
             Self::Secret { stages, .. } => stages.clone(),

@@ -1,4 +1,5 @@
-//! The keys of an outcome: shared by accounts that have the same, always counted, and listed up to a number in a file.
+//! The keys of an outcome: shared by accounts that have the same, always counted, and listed up to
+//! a number in a file.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -10,12 +11,14 @@ use crate::document::{Digest, LeftOut};
 
 /// The most keys that `status.json` lists of one kind for each account.
 pub const LISTED: usize = 100;
-/// The most keys that it lists of one kind for all accounts together; with more than 200 accounts each gets fewer.
+/// The most keys that it lists of one kind for all accounts together; with more than 200 accounts
+/// each gets fewer.
 pub const LISTED_IN_ALL: usize = 20_000;
 /// A list is shorter where its comments, or reasons, are longer than this on average.
 const LISTED_BYTES: usize = 256;
 
-/// Keys as people see them. A clone shares them: a hundred accounts of one document cost no more than one.
+/// Keys as people see them. A clone shares them: a hundred accounts of one document cost no more
+/// than one.
 #[derive(Clone, Default)]
 pub struct KeyList(Arc<Keys>);
 
@@ -184,8 +187,9 @@ impl AccountOutcome {
 }
 
 impl Outcome {
-    /// The same with at most [`LISTED`] keys in each list, and [`LISTED_IN_ALL`] for all accounts: what is written to a
-    /// file must stay small enough for its readers, whatever the configuration.
+    /// The same with at most [`LISTED`] keys in each list, and [`LISTED_IN_ALL`] for all accounts:
+    /// what is written to a file must stay small enough for its readers, whatever the
+    /// configuration.
     pub fn shortened(&self) -> Self {
         let most = LISTED.min(LISTED_IN_ALL / self.accounts.len().max(1));
         let accounts = self

@@ -35,7 +35,8 @@ pub struct Unreadable {
 pub struct Desired {
     /// The line that names the source, where one is known: above the entries.
     pub head: Option<String>,
-    /// The lines of the keys in force: the pinned first, then in the documents' order; each line once.
+    /// The lines of the keys in force: the pinned first, then in the documents' order; each line
+    /// once.
     pub entries: Vec<Entry>,
     /// This node's break-glass keys: never taken away.
     pub pinned: HashSet<Fingerprint>,
@@ -59,9 +60,10 @@ struct Candidate<'a> {
     until: Option<Timestamp>,
 }
 
-/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned lines over each other
-/// for one account. The first of them that has a key in force decides about it, and all its lines with that key are
-/// installed: sshd tries the next line when the `from=` of one does not match. `names` are the account's spellings.
+/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned
+/// lines over each other for one account. The first of them that has a key in force decides about
+/// it, and all its lines with that key are installed: sshd tries the next line when the `from=` of
+/// one does not match. `names` are the account's spellings.
 pub fn desired(
     documents: &[&Document],
     pinned: &[KeyLine],
@@ -120,8 +122,9 @@ pub fn desired(
     desired
 }
 
-/// Which lines are in force where the time is not to be believed: those without a window, and those that are in the file.
-/// A key that is there on other terms than any of its lines stays by the first of them.
+/// Which lines are in force where the time is not to be believed: those without a window, and those
+/// that are in the file. A key that is there on other terms than any of its lines stays by the
+/// first of them.
 fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<usize> {
     let mut open = HashSet::new();
     let mut served = HashSet::new();
@@ -166,15 +169,16 @@ impl Candidate<'_> {
 }
 
 impl Desired {
-    /// How many keys the documents have in force, however many lines each has. A pinned key counts when a document has it
-    /// too: the document is not empty for that.
+    /// How many keys the documents have in force, however many lines each has. A pinned key counts
+    /// when a document has it too: the document is not empty for that.
     pub fn published(&self) -> usize {
         self.published.len()
     }
 }
 
 impl Entry {
-    /// The entry, and the instant up to which it is good: its window's end or its own option's, the earlier.
+    /// The entry, and the instant up to which it is good: its window's end or its own option's, the
+    /// earlier.
     fn new(
         line: &KeyLine,
         not_after: Option<Timestamp>,
@@ -192,7 +196,8 @@ impl Entry {
             .and_then(|until| at.option(until, form))
             .unwrap_or_default();
         let (kind, comment) = (line.key.kind(), &line.comment);
-        // The whole of it at once: there are thousands, and a buffer that grows is moved, or wiped, at every step.
+        // The whole of it at once: there are thousands, and a buffer that grows is moved, or wiped,
+        // at every step.
         let separators = 4;
         let length = options.written_len()
             + expiry.len()

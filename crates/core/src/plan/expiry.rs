@@ -14,8 +14,8 @@ pub struct Moment {
     pub now: Timestamp,
     /// The zone in which the node's sshd reads a time without `Z`.
     pub zone: TimeZone,
-    /// Where the time is not to be believed: what is in the account's file. That decides, and not the time, which lines
-    /// with a window are in force: no window opens, and none closes.
+    /// Where the time is not to be believed: what is in the account's file. That decides, and not
+    /// the time, which lines with a window are in force: no window opens, and none closes.
     pub standing: Option<PresentLines>,
 }
 
@@ -42,8 +42,8 @@ impl PresentLines {
         self.0.contains_key(key)
     }
 
-    /// Whether some line grants what `line` does. An end that the file does not name, for an sshd that knows no
-    /// `expiry-time`, makes no difference.
+    /// Whether some line grants what `line` does. An end that the file does not name, for an sshd
+    /// that knows no `expiry-time`, makes no difference.
     pub(super) fn has_line(&self, line: &[u8]) -> bool {
         let Some((key, own)) = granted(line) else {
             return false;

@@ -1,7 +1,9 @@
-//! Accounts whose `authorized_keys` update-ssh-keys makes of the files in `~/.ssh/authorized_keys.d` (CoreOS, Flatcar).
+//! Accounts whose `authorized_keys` update-ssh-keys makes of the files in
+//! `~/.ssh/authorized_keys.d` (CoreOS, Flatcar).
 //!
-//! The program writes every file again when it runs: in another order, without comments, with whatever mode. So
-//! nothing here compares bytes: a line is right when sshd reads the same key with the same options from it.
+//! The program writes every file again when it runs: in another order, without comments, with
+//! whatever mode. So nothing here compares bytes: a line is right when sshd reads the same key with
+//! the same options from it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -10,9 +12,11 @@ use super::layout::{BEGIN, END, Mode, Plan, append_line, is_head, is_marker};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
-/// The fragment to which update-ssh-keys takes over, at its first run, what was in `authorized_keys`.
+/// The fragment to which update-ssh-keys takes over, at its first run, what was in
+/// `authorized_keys`.
 const IMPORTED: &str = "old_authorized_keys";
-/// What every vendor's type of key ends in or holds; update-ssh-keys 0.7.0 knows none of them and leaves them out.
+/// What every vendor's type of key ends in or holds; update-ssh-keys 0.7.0 knows none of them and
+/// leaves them out.
 const VENDOR: char = '@';
 
 /// Who makes `authorized_keys` of the fragments.
@@ -22,7 +26,8 @@ pub enum Maker {
     Nobody,
     /// update-ssh-keys.
     Program,
-    /// update-ssh-keys is installed, but would fail or hang on something in the directory: it is not run.
+    /// update-ssh-keys is installed, but would fail or hang on something in the directory: it is
+    /// not run.
     Blocked,
 }
 
@@ -37,7 +42,8 @@ pub struct Fragments {
     pub made: Option<Vec<u8>>,
     /// Who makes it.
     pub maker: Maker,
-    /// There is no `authorized_keys.d` yet: were it made by us, update-ssh-keys would drop what `authorized_keys` holds.
+    /// There is no `authorized_keys.d` yet: were it made by us, update-ssh-keys would drop what
+    /// `authorized_keys` holds.
     pub unborn: bool,
 }
 
@@ -50,7 +56,8 @@ impl Fragments {
         after
     }
 
-    /// update-ssh-keys has to run before anything is written, to import what it will otherwise drop.
+    /// update-ssh-keys has to run before anything is written, to import what it will otherwise
+    /// drop.
     pub fn to_be_imported(&self) -> bool {
         self.unborn && self.maker == Maker::Program
     }
@@ -118,7 +125,8 @@ pub fn plan_fragments(
     if !new.is_empty() && !new.ends_with(b"\n") {
         new.push(b'\n');
     }
-    // update-ssh-keys drops it when it writes the fragment again, and that is no reason to bring it back.
+    // update-ssh-keys drops it when it writes the fragment again, and that is no reason to bring it
+    // back.
     let head = desired
         .head
         .as_deref()
@@ -149,10 +157,11 @@ pub fn plan_fragments(
     plan
 }
 
-/// What `authorized_keys` must become where the program that makes it did not do all of its work; `None` when it is
-/// right. Keys that must not be there leave it, and keys that it lacks are put between our markers: those whom the program
-/// does not serve log in all the same, and the markers keep the fault from being forgotten. Where nobody makes the file,
-/// nothing is added to it: sshd reads our fragment.
+/// What `authorized_keys` must become where the program that makes it did not do all of its work;
+/// `None` when it is right. Keys that must not be there leave it, and keys that it lacks are put
+/// between our markers: those whom the program does not serve log in all the same, and the markers
+/// keep the fault from being forgotten. Where nobody makes the file, nothing is added to it: sshd
+/// reads our fragment.
 pub fn put_right(
     desired: &Desired,
     present: &Fragments,
@@ -176,7 +185,8 @@ pub fn put_right(
             append_line(&mut new, line);
             there.extend(wanted);
         } else if present.maker == Maker::Nobody {
-            // Taken away, it would lock out whose sshd does not read fragments; as it is, it defeats our options.
+            // Taken away, it would lock out whose sshd does not read fragments; as it is, it
+            // defeats our options.
             for (entry, options) in rules.wanted.get(&fingerprint).into_iter().flatten() {
                 if there.insert((fingerprint, options.clone())) {
                     append_line(&mut new, entry.line.as_bytes());
@@ -249,7 +259,8 @@ impl<'a> Rules<'a> {
                 || self.installed.contains(fingerprint))
     }
 
-    /// The key that a line lets in and the options with which it does, where one of our lines says just that.
+    /// The key that a line lets in and the options with which it does, where one of our lines says
+    /// just that.
     fn wanted_as(&self, line: &[u8]) -> Option<(Fingerprint, OptionList)> {
         let (key, options) = granted(line)?;
         let ours = self.wanted.get(&key.fingerprint())?;
@@ -397,7 +408,8 @@ fn bare(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line)
 }
 
-/// `authorized_keys` without what stands between our markers; a marker without its partner bounds nothing.
+/// `authorized_keys` without what stands between our markers; a marker without its partner bounds
+/// nothing.
 fn without_block(content: &[u8]) -> Vec<u8> {
     let mut new = Vec::with_capacity(content.len());
     let mut open: Option<Vec<&[u8]>> = None;

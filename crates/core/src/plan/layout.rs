@@ -1,4 +1,5 @@
-//! The file's new text. In block mode every byte that is not ours is kept; revoked keys are not, wherever they stand.
+//! The file's new text. In block mode every byte that is not ours is kept; revoked keys are not,
+//! wherever they stand.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -100,7 +101,8 @@ pub fn plan(
             after.count(line);
         }
     }
-    // Without a block there is nothing to say about an empty set, and a file is not touched to say it.
+    // Without a block there is nothing to say about an empty set, and a file is not touched to say
+    // it.
     if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
         let head = desired
             .head
@@ -123,8 +125,9 @@ pub fn holds_our_block(present: &[u8]) -> bool {
         .any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
 
-/// The plan for a file that is right already, by far the commonest. Our lines are compared as bytes: to find the key in
-/// each costs many times as much. `None` where there is something to do, or to be looked at more closely.
+/// The plan for a file that is right already, by far the commonest. Our lines are compared as
+/// bytes: to find the key in each costs many times as much. `None` where there is something to do,
+/// or to be looked at more closely.
 fn unchanged(
     old: &[u8],
     desired: &Desired,
@@ -190,7 +193,8 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
         .collect()
 }
 
-/// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks are added.
+/// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks
+/// are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan {
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
@@ -200,7 +204,8 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
             .as_ref()
             .is_some_and(|found| wanted.contains(&found.key))
     });
-    // Each of a key's lines counts: another one with another `from=` does not let in whom this one lets in.
+    // Each of a key's lines counts: another one with another `from=` does not let in whom this one
+    // lets in.
     let there: HashSet<(KeyBlob, OptionList)> = theirs
         .filter_map(|line| granted(line.without_feed()))
         .collect();
@@ -215,7 +220,8 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
             ..Plan::default()
         };
     }
-    // Between the markers of a whole block, for the next plan to find them there; else in a block of their own.
+    // Between the markers of a whole block, for the next plan to find them there; else in a block
+    // of their own.
     let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
     let ended = |at: usize| {
         lines
@@ -267,7 +273,8 @@ enum Owner {
     Foreign,
 }
 
-/// One line, or several in a row without a key and marker: 1 MiB of blank lines shall not cost many times its size.
+/// One line, or several in a row without a key and marker: 1 MiB of blank lines shall not cost many
+/// times its size.
 struct Line<'a> {
     text: &'a [u8],
     owner: Owner,
@@ -295,8 +302,8 @@ pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
         .collect()
 }
 
-/// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them are foreign, so that
-/// none is lost; keys of ours among them go for being ours.
+/// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them
+/// are foreign, so that none is lost; keys of ours among them go for being ours.
 fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut open = None;
@@ -378,8 +385,8 @@ pub(super) fn is_head(line: &[u8]) -> bool {
     line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
 }
 
-/// What stands behind the line that names the source, where there is one. It alone is no reason to write: an earlier
-/// version wrote none, and an upgrade must not write on every node at once.
+/// What stands behind the line that names the source, where there is one. It alone is no reason to
+/// write: an earlier version wrote none, and an upgrade must not write on every node at once.
 fn without_head(ours: &[u8]) -> &[u8] {
     if !ours.starts_with(MANAGED.as_bytes()) {
         return ours;
@@ -391,7 +398,8 @@ fn without_head(ours: &[u8]) -> &[u8] {
     ours.get(end..).unwrap_or_default()
 }
 
-/// Every line ends in LF, also a foreign last one that had none: else the next writer would glue two keys together.
+/// Every line ends in LF, also a foreign last one that had none: else the next writer would glue
+/// two keys together.
 pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
     new.extend_from_slice(line);
     if !line.ends_with(b"\n") {

@@ -1,4 +1,5 @@
-//! Which keys the installed sshd can read, by its version. It ignores the line of any other key, without a word.
+//! Which keys the installed sshd can read, by its version. It ignores the line of any other key,
+//! without a word.
 
 use std::collections::HashSet;
 
@@ -30,11 +31,12 @@ impl Desired {
         self.entries.iter().any(|entry| is_recent(&entry.key))
     }
 
-    /// Takes the keys out that the installed sshd cannot read: they let nobody in, must not take the place of one that
-    /// does, and do not count.
+    /// Takes the keys out that the installed sshd cannot read: they let nobody in, must not take
+    /// the place of one that does, and do not count.
     ///
-    /// Where sshd did not tell its version, nothing is known of such a key, and so nothing changes: it stays where the file
-    /// has it (`standing`), since it may be the one that works, and is not installed where the file has it not.
+    /// Where sshd did not tell its version, nothing is known of such a key, and so nothing changes:
+    /// it stays where the file has it (`standing`), since it may be the one that works, and is not
+    /// installed where the file has it not.
     pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &PresentLines) {
         let (unreadable, published) = (&mut self.unreadable, &mut self.published);
         // A key may have several lines.

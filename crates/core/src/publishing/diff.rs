@@ -1,5 +1,5 @@
-//! What a new document changes against the one that is published, key by key, and what of that could lock people out.
-//! Pure: time comes in as a value.
+//! What a new document changes against the one that is published, key by key, and what of that
+//! could lock people out. Pure: time comes in as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,8 @@ use crate::words::counted;
 /// The difference between two documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
-    /// Keys that only the new one has, then those that both have but not alike, then those that only the old one has.
+    /// Keys that only the new one has, then those that both have but not alike, then those that
+    /// only the old one has.
     pub keys: Vec<(Change, Shown)>,
     /// Other fields: name, old value, new value.
     pub fields: Vec<(&'static str, String, String)>,
@@ -134,8 +135,8 @@ impl Diff {
     }
 }
 
-/// What of the change could lock somebody out at once: a rotation gives the new key first and takes the old one when it
-/// was seen to work (row 10 of docs/failures.md).
+/// What of the change could lock somebody out at once: a rotation gives the new key first and takes
+/// the old one when it was seen to work (row 10 of docs/failures.md).
 pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
     let (before, after) = (judge(old, now), judge(new, now));
     let (before, after) = (Access::of(&before), Access::of(&after));
@@ -164,8 +165,8 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     told
 }
 
-/// Keys that were revoked and are no longer: a stolen one would let its thief in again. Those that come back with the
-/// same document are named first.
+/// Keys that were revoked and are no longer: a stolen one would let its thief in again. Those that
+/// come back with the same document are named first.
 pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
     let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
     let listed = by_key(new);
@@ -248,7 +249,8 @@ fn line(keys: &[&PublishedKey]) -> String {
     .to_owned()
 }
 
-/// All that a document says of a key, line by line; the same line is installed once, however often it is there.
+/// All that a document says of a key, line by line; the same line is installed once, however often
+/// it is there.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let each = keys

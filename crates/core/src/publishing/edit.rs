@@ -1,5 +1,5 @@
-//! Puts another serial or expiry into a JSON document and leaves every other byte as its author wrote it: a diff of what is
-//! published against what was reviewed shows the one value. Pure.
+//! Puts another serial or expiry into a JSON document and leaves every other byte as its author
+//! wrote it: a diff of what is published against what was reviewed shows the one value. Pure.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,8 +18,8 @@ struct Places<'a> {
     expires: Option<&'a RawValue>,
 }
 
-/// The document with that serial, in the place of the one it has or, where it has none, after `version`; `None` for
-/// what is no JSON document of version 1. `payload` has no signature.
+/// The document with that serial, in the place of the one it has or, where it has none, after
+/// `version`; `None` for what is no JSON document of version 1. `payload` has no signature.
 pub fn numbered(payload: &[u8], serial: Serial) -> Option<Vec<u8>> {
     bytes_of(with_serial(&text_of(payload), serial)?, payload)
 }
@@ -73,8 +73,8 @@ fn with_value(
     ))
 }
 
-/// The serial that a publication takes: the document's own where that is higher than what is published, else the next.
-/// `None` beyond 2^53.
+/// The serial that a publication takes: the document's own where that is higher than what is
+/// published, else the next. `None` beyond 2^53.
 pub fn next_serial(own: Option<Serial>, published: Option<Serial>) -> Option<Serial> {
     match (own, published) {
         (Some(own), Some(published)) if own > published => Some(own),
@@ -84,14 +84,15 @@ pub fn next_serial(own: Option<Serial>, published: Option<Serial>) -> Option<Ser
     }
 }
 
-/// The serial that stands in a document, whatever else may be wrong with it. `json` has no signature.
+/// The serial that stands in a document, whatever else may be wrong with it. `json` has no
+/// signature.
 pub fn serial(json: &str) -> Option<Serial> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
     serde_json::from_str(places.serial?.get()).ok()
 }
 
-/// The document as text; where its bytes are not UTF-8, the text whose characters they are. JSON's own signs are ASCII, and
-/// stay in their places.
+/// The document as text; where its bytes are not UTF-8, the text whose characters they are. JSON's
+/// own signs are ASCII, and stay in their places.
 pub(super) fn text_of(payload: &[u8]) -> String {
     std::str::from_utf8(payload).map_or_else(|_| latin_1(payload), str::to_owned)
 }
@@ -120,8 +121,8 @@ pub(super) fn span(json: &str, part: &RawValue) -> Option<(usize, usize)> {
     Some((start, start + part.get().len()))
 }
 
-/// How the author laid a field out: the white space before its name, and what stands between that and its value. `before`
-/// is the document up to the value.
+/// How the author laid a field out: the white space before its name, and what stands between that
+/// and its value. `before` is the document up to the value.
 pub(super) fn layout(before: &str) -> Option<(&str, &str)> {
     let named = before
         .trim_end_matches(BLANK)

@@ -1,5 +1,6 @@
-//! Puts entries into a JSON document, takes entries out, and adds to `revoked`. Every byte that an edit does not mean stays
-//! as its author wrote it: order, spacing, line ends, also bytes that are not UTF-8. Pure.
+//! Puts entries into a JSON document, takes entries out, and adds to `revoked`. Every byte that an
+//! edit does not mean stays as its author wrote it: order, spacing, line ends, also bytes that are
+//! not UTF-8. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,7 +82,8 @@ struct KeyOnly {
     public_key: String,
 }
 
-/// The fingerprint of each entry in `keys`, in their order; `None` for an entry without a key. `payload` has no signature.
+/// The fingerprint of each entry in `keys`, in their order; `None` for an entry without a key.
+/// `payload` has no signature.
 pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     let text = text_of(payload);
     let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
@@ -95,7 +97,8 @@ pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     Some(found)
 }
 
-/// The document after the edits; `None` for what is no JSON document of version 1. `payload` has no signature.
+/// The document after the edits; `None` for what is no JSON document of version 1. `payload` has no
+/// signature.
 pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     let text = text_of(payload);
     let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
@@ -165,7 +168,8 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
             }
         }
     }
-    // From the end on, so that the places before stay what they are. An empty span comes behind the one that ends there.
+    // From the end on, so that the places before stay what they are. An empty span comes behind the
+    // one that ends there.
     changes.sort_by_key(|(start, end, _)| (*start, *end));
     let mut edited = text.clone();
     for (start, end, new) in changes.into_iter().rev() {
@@ -213,7 +217,8 @@ impl<'a> Style<'a> {
         format!("{}{unit}", self.indent)
     }
 
-    /// An array without some of its elements, and with others behind them. `None` among the kept is an element that goes.
+    /// An array without some of its elements, and with others behind them. `None` among the kept is
+    /// an element that goes.
     fn array(
         &self,
         array: &str,

@@ -1,5 +1,5 @@
-//! What can be told of a document before any node has seen it: what nodes would hold against it, and what an operator
-//! may not have meant. Pure: time comes in as a value.
+//! What can be told of a document before any node has seen it: what nodes would hold against it,
+//! and what an operator may not have meant. Pure: time comes in as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -216,8 +216,8 @@ fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<Str
     .collect()
 }
 
-/// Keys with several lines. All lines are installed, so that one which asks for more is worth nothing beside one that
-/// asks for less.
+/// Keys with several lines. All lines are installed, so that one which asks for more is worth
+/// nothing beside one that asks for less.
 fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
     let mut told = Vec::new();
@@ -296,8 +296,8 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
     }
 }
 
-/// What an older sshd does not know makes it ignore the whole line. `expiry-time` is not among it: nodes write it as
-/// their own sshd understands it, or not at all.
+/// What an older sshd does not know makes it ignore the whole line. `expiry-time` is not among it:
+/// nodes write it as their own sshd understands it, or not at all.
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     let mut told = Vec::new();
     for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
@@ -325,7 +325,8 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     told
 }
 
-/// Who may log in by which keys; the keys for everybody stand once, however many accounts there are.
+/// Who may log in by which keys; the keys for everybody stand once, however many accounts there
+/// are.
 pub(super) struct Access<'a> {
     everybody: Vec<&'a Judged<'a>>,
     named: BTreeMap<&'a UserName, Vec<&'a Judged<'a>>>,
@@ -350,7 +351,8 @@ impl<'a> Access<'a> {
         access
     }
 
-    /// Each account that a key names, and `None` for all others where a key is for everybody, with its keys beside those.
+    /// Each account that a key names, and `None` for all others where a key is for everybody, with
+    /// its keys beside those.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
         let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
         self.named
@@ -381,7 +383,8 @@ impl<'a> Access<'a> {
             .collect()
     }
 
-    /// For each account the first moment from `now` on at which it has no key; accounts that always have one are left out.
+    /// For each account the first moment from `now` on at which it has no key; accounts that always
+    /// have one are left out.
     fn ends(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, Timestamp)> {
         let shared = spans(&self.everybody);
         self.accounts().filter_map(move |(user, own)| {
@@ -445,7 +448,8 @@ fn name(key: &PublishedKey) -> String {
         .to_owned()
 }
 
-/// How many different keys there are, and on how many lines where that is another number: `2 keys on 3 lines`.
+/// How many different keys there are, and on how many lines where that is another number: `2 keys
+/// on 3 lines`.
 pub fn counted_keys(keys: &[Judged<'_>]) -> String {
     let different: BTreeSet<_> = keys
         .iter()

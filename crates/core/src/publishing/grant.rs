@@ -1,4 +1,5 @@
-//! What `grant` makes of a key: a new entry, one in the place of another, or the reason why not. Pure.
+//! What `grant` makes of a key: a new entry, one in the place of another, or the reason why not.
+//! Pure.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Where a key set is read from by operators: a source's URL, perhaps with one version pinned. Pure.
+//! Where a key set is read from by operators: a source's URL, perhaps with one version pinned.
+//! Pure.
 
 use std::fmt;
 
@@ -32,8 +33,8 @@ impl Place {
             .any(|scheme| text.starts_with(scheme))
     }
 
-    /// Reads a source's URL: `?version_id=V` pins a version of an object or a secret, `?stages=STAGE` one stage of a
-    /// secret, `:VERSION-OR-LABEL` a version of a parameter.
+    /// Reads a source's URL: `?version_id=V` pins a version of an object or a secret,
+    /// `?stages=STAGE` one stage of a secret, `:VERSION-OR-LABEL` a version of a parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (text, pin) = if text.starts_with(SECRET) {
             secret_pin(text)?
@@ -71,7 +72,8 @@ impl Place {
         })
     }
 
-    /// The same source with another version pinned, as an operator names it: an id, a number, a label or a stage.
+    /// The same source with another version pinned, as an operator names it: an id, a number, a
+    /// label or a stage.
     pub fn pinned(&self, version: &str) -> Self {
         let is_stage = matches!(self.url, SourceUrl::Secret { .. }) && version.starts_with("AWS");
         let pin = if is_stage {

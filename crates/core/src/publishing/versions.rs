@@ -1,4 +1,5 @@
-//! The stored versions of a key set: which one was published at a time, and what each changed. Pure.
+//! The stored versions of a key set: which one was published at a time, and what each changed.
+//! Pure.
 
 use jiff::Timestamp;
 
@@ -44,8 +45,8 @@ pub enum PublishedAt<'a> {
     Unknown,
 }
 
-/// Which of the versions, the newest first, was published at a time. Where the service does not tell when a version was
-/// made, it is passed over.
+/// Which of the versions, the newest first, was published at a time. Where the service does not
+/// tell when a version was made, it is passed over.
 pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
     let mut oldest = None;
     for version in versions {

@@ -1,4 +1,5 @@
-//! Which keys a revocation means: a fingerprint, a key, or all whose comment a pattern matches. Pure.
+//! Which keys a revocation means: a fingerprint, a key, or all whose comment a pattern matches.
+//! Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -40,7 +41,8 @@ pub enum Unlisted {
 }
 
 impl Which {
-    /// Reads a fingerprint, a key line, or `comment:GLOB`; `None` for what may be the name of a file.
+    /// Reads a fingerprint, a key line, or `comment:GLOB`; `None` for what may be the name of a
+    /// file.
     pub fn parse(text: &str) -> Option<Result<Self, String>> {
         if let Some(pattern) = text.strip_prefix(COMMENT) {
             return Some(match pattern {
@@ -75,7 +77,8 @@ impl fmt::Display for Which {
     }
 }
 
-/// Finds the keys and takes all of their entries out. `places` are the fingerprints of the document's entries.
+/// Finds the keys and takes all of their entries out. `places` are the fingerprints of the
+/// document's entries.
 pub fn revoke(
     document: &Document,
     places: &[Option<Fingerprint>],
@@ -122,8 +125,9 @@ pub fn revoke(
     revocation
 }
 
-/// The keys that were revoked since a version, and that the version does not revoke itself: by the current document, or by
-/// one of those in between. A key that the current document lets in was let in again on purpose since.
+/// The keys that were revoked since a version, and that the version does not revoke itself: by the
+/// current document, or by one of those in between. A key that the current document lets in was let
+/// in again on purpose since.
 pub fn since_revoked(
     old: &Document,
     between: &[Document],
@@ -224,7 +228,8 @@ mod tests {
     #[test]
     fn what_was_revoked_since_stays_revoked_unless_it_was_let_in_again() {
         let old = document(&[0, 1, 2], &[]);
-        // Revoked by the current document, by one in between, and by one in between but let in again since.
+        // Revoked by the current document, by one in between, and by one in between but let in
+        // again since.
         let between = [document(&[], &[1]), document(&[], &[2])];
         let current = document(&[2], &[0]);
         assert_eq!(

@@ -62,7 +62,8 @@ impl Told {
         })
     }
 
-    /// Tells apart what was said of which node at which place; the same as long as nothing but times and wording differ.
+    /// Tells apart what was said of which node at which place; the same as long as nothing but
+    /// times and wording differ.
     pub fn said(&self, sink: &Sink) -> String {
         let text = format!(
             "{sink:?} {:?} {}",

@@ -1,4 +1,5 @@
-//! Which journal entries an outcome is worth: what differs from the outcome before, and nothing twice. Pure.
+//! Which journal entries an outcome is worth: what differs from the outcome before, and nothing
+//! twice. Pure.
 
 use std::collections::HashSet;
 
@@ -140,7 +141,8 @@ impl Entry {
     }
 }
 
-/// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log in.
+/// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log
+/// in.
 pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
     let mut entries = Vec::new();
     each_entry(last, now, restate, |entry| entries.push(entry.clone()));
@@ -322,8 +324,9 @@ fn of_account(
     }
 }
 
-/// Keys that were in force are named one by one, and so are the first others. A user may fill his file with lines again
-/// and again, and must not be able to wash with them what happened before out of the journal.
+/// Keys that were in force are named one by one, and so are the first others. A user may fill his
+/// file with lines again and again, and must not be able to wash with them what happened before out
+/// of the journal.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
     let ours: HashSet<&Fingerprint> = before
         .iter()

@@ -1,4 +1,5 @@
-//! JSON that a person may look at: what would deceive a terminal is escaped there, and means the same to a program.
+//! JSON that a person may look at: what would deceive a terminal is escaped there, and means the
+//! same to a program.
 
 use std::io;
 
@@ -34,7 +35,8 @@ fn written(value: &impl Serialize, layout: impl Formatter) -> serde_json::Result
     Ok(bytes)
 }
 
-/// Another layout, with escapes in its strings: all but the last method hand on what that layout does.
+/// Another layout, with escapes in its strings: all but the last method hand on what that layout
+/// does.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {

@@ -1,4 +1,5 @@
-//! The kinds of journal entries and their MESSAGE_IDs, which never change (docs/journal.md lists them).
+//! The kinds of journal entries and their MESSAGE_IDs, which never change (docs/journal.md lists
+//! them).
 
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! A node's report object: what a view of the fleet needs, small, without keys and their comments. Pure.
+//! A node's report object: what a view of the fleet needs, small, without keys and their comments.
+//! Pure.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -51,7 +52,8 @@ struct Counts {
     accounts: usize,
 }
 
-/// The most sources, and the most accounts, that an object lists: whoever reads the fleet's objects has them all in memory.
+/// The most sources, and the most accounts, that an object lists: whoever reads the fleet's objects
+/// has them all in memory.
 const LISTED: usize = 1_000;
 
 #[derive(Serialize)]
@@ -91,7 +93,8 @@ impl Node {
         }
     }
 
-    /// Another host. Its identity, the machine id, is not to be known outside: what is shown is made of it.
+    /// Another host. Its identity, the machine id, is not to be known outside: what is shown is
+    /// made of it.
     pub fn host(identity: &str, name: &str) -> Self {
         let hash = Sha256::new()
             .chain_update("authkeysd report")

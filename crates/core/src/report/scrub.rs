@@ -1,5 +1,5 @@
-//! Takes the ids out of a text: whoever may list instances reads their tags, and needs no account numbers, ARNs, request
-//! ids or key ids. Pure.
+//! Takes the ids out of a text: whoever may list instances reads their tags, and needs no account
+//! numbers, ARNs, request ids or key ids. Pure.
 
 /// What stands in an id's place.
 const GONE: &str = "...";

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::outcome::{Outcome, Status};
 
-/// So many stale cycles in a row are needed before the fleet is told: a source that hiccups is no news.
+/// So many stale cycles in a row are needed before the fleet is told: a source that hiccups is no
+/// news.
 const STALE_FROM: u32 = 3;
 
 /// A node in a few words.
@@ -22,14 +23,16 @@ pub struct Summary {
     pub detail: String,
     /// When the cycle that it speaks of ended.
     pub at: Timestamp,
-    /// What is wrong, without the words that differ each time: not shown, but a change of it is news.
+    /// What is wrong, without the words that differ each time: not shown, but a change of it is
+    /// news.
     cause: String,
 }
 
 impl Summary {
-    /// Of an outcome; `None` while it is not decided whether the node is stale or its source only hiccups. The key set is
-    /// the one of the first account; where all have one source, the one of whoever is behind, so that nobody is counted
-    /// among those who have the new one before all accounts do.
+    /// Of an outcome; `None` while it is not decided whether the node is stale or its source only
+    /// hiccups. The key set is the one of the first account; where all have one source, the one of
+    /// whoever is behind, so that nobody is counted among those who have the new one before all
+    /// accounts do.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;

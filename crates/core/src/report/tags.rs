@@ -11,7 +11,8 @@ pub const MAX_VALUE: usize = 256;
 pub const MAX_KEY: usize = 128;
 /// What every service that reads tags takes, beside letters, digits and spaces.
 const SIGNS: &str = "+-=._:/@";
-/// What a key may consist of, beside ASCII letters and digits, on an instance whose metadata service shows its tags.
+/// What a key may consist of, beside ASCII letters and digits, on an instance whose metadata
+/// service shows its tags.
 const METADATA_SIGNS: &str = "+-=.,_:@";
 /// Keys that the metadata service keeps for itself.
 const METADATA_RESERVED: [&str; 3] = [".", "..", "_index"];
@@ -90,8 +91,9 @@ impl TagNames {
         }
     }
 
-    /// What EC2 may object to in names that are valid otherwise. An instance whose metadata service shows its tags takes no
-    /// key with other characters, and the option cannot be switched on where such a tag is.
+    /// What EC2 may object to in names that are valid otherwise. An instance whose metadata service
+    /// shows its tags takes no key with other characters, and the option cannot be switched on
+    /// where such a tag is.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (setting, text) in [
@@ -173,7 +175,8 @@ fn key(text: &str, most: usize) -> Result<String, String> {
     }
 }
 
-/// A text as a tag may hold it: what may not stand there becomes an underscore or, between words, a space.
+/// A text as a tag may hold it: what may not stand there becomes an underscore or, between words, a
+/// space.
 fn value(text: &str) -> String {
     let plain: String = text
         .chars()

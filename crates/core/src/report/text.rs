@@ -98,7 +98,8 @@ pub fn span(duration: SignedDuration) -> String {
     format!("{rounded:#}")
 }
 
-/// Renders sources, then accounts with their `+` and `-` lines. Faults are not repeated here: they go to stderr.
+/// Renders sources, then accounts with their `+` and `-` lines. Faults are not repeated here: they
+/// go to stderr.
 pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     let mut text = String::new();
     for source in &outcome.sources {

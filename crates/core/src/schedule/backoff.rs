@@ -12,7 +12,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The longest wait after so many failures in a row, from 1; a random part of it spreads a fleet.
+    /// The longest wait after so many failures in a row, from 1; a random part of it spreads a
+    /// fleet.
     pub fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1);
         self.first

@@ -15,13 +15,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The time for which windows are judged: it never goes back, not by the steps of a time server either.
+    /// The time for which windows are judged: it never goes back, not by the steps of a time server
+    /// either.
     pub fn effective(self) -> Timestamp {
         self.wall.max(self.earliest)
     }
 
-    /// Whether it cannot be right: what is said of the time is then not to be believed, and neither is `effective`, which
-    /// a clock that once ran ahead may have left behind.
+    /// Whether it cannot be right: what is said of the time is then not to be believed, and neither
+    /// is `effective`, which a clock that once ran ahead may have left behind.
     pub fn is_wrong(self) -> bool {
         self.earliest.duration_since(self.wall) > TOLERANCE
     }

@@ -1,5 +1,5 @@
-//! When the service runs its cycles. Pure: time and randomness come in as values, so that weeks pass in a test's
-//! milliseconds.
+//! When the service runs its cycles. Pure: time and randomness come in as values, so that weeks
+//! pass in a test's milliseconds.
 
 mod backoff;
 mod clock;

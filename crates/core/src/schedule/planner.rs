@@ -1,5 +1,5 @@
-//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens or closes, or a document
-//! that expires.
+//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens
+//! or closes, or a document that expires.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,8 +7,8 @@ use super::{Node, Timing};
 
 /// The most replans in a row while a fetch is due: windows without end must not keep new keys away.
 const MOST_REPLANS: u32 = 3;
-/// How long a fetch that comes before a window that is due may wait for its sources before the window interrupts it, and
-/// the time within which several changes are one replan.
+/// How long a fetch that comes before a window that is due may wait for its sources before the
+/// window interrupts it, and the time within which several changes are one replan.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// How long a fetch may be due before the node is no longer called ok.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
@@ -68,8 +68,9 @@ impl Planner {
         }
     }
 
-    /// What is due now, if anything; the caller begins it. Also to be asked after the clock was set: no time that was
-    /// planned on a wrong clock keeps the node waiting longer than its schedule.
+    /// What is due now, if anything; the caller begins it. Also to be asked after the clock was
+    /// set: no time that was planned on a wrong clock keeps the node waiting longer than its
+    /// schedule.
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
         // A time further away than the longest pause was planned before the clock was set back.
         self.not_before = self
@@ -108,9 +109,9 @@ impl Planner {
         self.change().is_some_and(|change| change <= now)
     }
 
-    /// When that is so next. A change that has a second to itself is enforced in its own millisecond. What follows a
-    /// replan within the same second is enforced together, as the next second begins: never early, and at most a second
-    /// late.
+    /// When that is so next. A change that has a second to itself is enforced in its own
+    /// millisecond. What follows a replan within the same second is enforced together, as the next
+    /// second begins: never early, and at most a second late.
     pub fn change(&self) -> Option<Timestamp> {
         let change = self.change?;
         Some(

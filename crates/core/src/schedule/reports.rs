@@ -1,6 +1,7 @@
-//! When a node reports: after a change, and as a sign of life, each time after a random part of the fleet's spread, so
-//! that ten thousand nodes that change at once stay within what an account may ask of EC2. Pure: time is a duration since
-//! the process began, so that no clock that is set disturbs it.
+//! When a node reports: after a change, and as a sign of life, each time after a random part of the
+//! fleet's spread, so that ten thousand nodes that change at once stay within what an account may
+//! ask of EC2. Pure: time is a duration since the process began, so that no clock that is set
+//! disturbs it.
 
 use jiff::SignedDuration;
 
@@ -46,11 +47,13 @@ impl Reports {
         }
     }
 
-    /// A cycle has ended with this to say; the same text means that nothing is new. `random` is even from 0 to 1.
+    /// A cycle has ended with this to say; the same text means that nothing is new. `random` is
+    /// even from 0 to 1.
     pub fn say(&mut self, news: &str, now: SignedDuration, random: f64) {
         let before = self.wanted.replace(news.to_owned());
         let is_new = self.said.as_deref() != Some(news);
-        // A change that waits already is not put off by the next one, and a retry is not hurried by it.
+        // A change that waits already is not put off by the next one, and a retry is not hurried by
+        // it.
         let waits = self.failures > 0 || before.is_some() && before != self.said;
         if is_new && !waits {
             self.due = Some(now + self.pace.spread.mul_f64(even(random)));
@@ -76,7 +79,8 @@ impl Reports {
         self.due = Some(now + wait);
     }
 
-    /// A delivery failed: again later, by full jitter, ever more seldom. What the other side has now is not known.
+    /// A delivery failed: again later, by full jitter, ever more seldom. What the other side has
+    /// now is not known.
     pub fn failed(&mut self, now: SignedDuration, random: f64) {
         self.said = None;
         self.failures = self.failures.saturating_add(1);

@@ -1,4 +1,5 @@
-//! The times at which one node of a fleet fetches: spread evenly over the fleet, always the same for the node.
+//! The times at which one node of a fleet fetches: spread evenly over the fleet, always the same
+//! for the node.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ impl Node {
 
     /// This node's part of a span of milliseconds, from 0 up to the span itself.
     fn share(self, span: i64) -> i64 {
-        // The upper 64 of the product's 128 bits: as even as the hash, also for spans that are no power of two.
+        // The upper 64 of the product's 128 bits: as even as the hash, also for spans that are no
+        // power of two.
         let product = u128::from(self.0) * u128::from(span.max(0).unsigned_abs());
         i64::try_from(product >> 64).unwrap_or_default()
     }
@@ -97,8 +99,9 @@ impl Timing {
         .unwrap_or(Timestamp::MAX)
     }
 
-    /// When to try again after `failures` transient failures in a row, by full jitter: `random` is even from 0 to 1.
-    /// `None` once the backoff has grown to the schedule's own pace, which is never left behind.
+    /// When to try again after `failures` transient failures in a row, by full jitter: `random` is
+    /// even from 0 to 1. `None` once the backoff has grown to the schedule's own pace, which is
+    /// never left behind.
     pub(super) fn retry(&self, failures: u32, now: Timestamp, random: f64) -> Option<Timestamp> {
         let slot = self.next(now);
         let (period, longest) = match &self.schedule {

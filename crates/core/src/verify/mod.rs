@@ -1,4 +1,5 @@
-//! Whether a good document may be taken for the truth: is it meant for us, and is it not older than what we have seen?
+//! Whether a good document may be taken for the truth: is it meant for us, and is it not older than
+//! what we have seen?
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ mod pattern;
 mod signature;
 mod signers;
 
-/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves nothing here.
+/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves
+/// nothing here.
 pub const NAMESPACE: &str = "authkeysd";
 
 /// The largest RSA modulus whose signatures are checked; ring's limit.
@@ -105,15 +107,16 @@ impl Distrust {
     }
 }
 
-/// Whether the document of one of a secret's further stages counts beside the current one. A pending one does so only
-/// when its serial says that it is the newer: its stage is often left behind on what was current long ago.
+/// Whether the document of one of a secret's further stages counts beside the current one. A
+/// pending one does so only when its serial says that it is the newer: its stage is often left
+/// behind on what was current long ago.
 pub fn counts_beside(pending: bool, document: &Document, current: &Document) -> bool {
     let without = document.serial.is_none() && current.serial.is_none();
     !pending || without || document.serial > current.serial
 }
 
-/// Tells who signed a good document, given its bytes; `None` where `signers` is: nobody's signature is asked for, and one
-/// that is there is set aside.
+/// Tells who signed a good document, given its bytes; `None` where `signers` is: nobody's signature
+/// is asked for, and one that is there is set aside.
 pub fn verify_signer(
     document: &Document,
     bytes: &[u8],

@@ -1,4 +1,5 @@
-//! Lists of patterns as OpenSSH matches them (`match_pattern_list` in match.c): `*` and `?`, and `!` before what is excluded.
+//! Lists of patterns as OpenSSH matches them (`match_pattern_list` in match.c): `*` and `?`, and
+//! `!` before what is excluded.
 
 use std::fmt;
 
@@ -64,7 +65,8 @@ pub fn matches_pattern(text: &str, pattern: &str) -> bool {
     fits(text.as_bytes(), pattern.as_bytes())
 }
 
-/// `*` is any number of bytes, `?` exactly one. In time that is the product of the lengths at the worst.
+/// `*` is any number of bytes, `?` exactly one. In time that is the product of the lengths at the
+/// worst.
 fn fits(text: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut with) = (0, 0);
     // Where the last `*` stands, and up to where it has swallowed the text.

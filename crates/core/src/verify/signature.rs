@@ -1,9 +1,10 @@
-//! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig), checked in this process: no other
-//! program's upgrade can lock anybody out (row 31 of docs/failures.md).
+//! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig), checked in this
+//! process: no other program's upgrade can lock anybody out (row 31 of docs/failures.md).
 //!
-//! The frame is read here, to the letter of OpenSSH's sshsig.c; what is inside is checked by well-kept crates. RSA goes
-//! through ring, which is there for TLS anyway: `ssh-key` knows no RSA above 4,096 bits, and its `rsa` crate has an
-//! advisory that nobody has mended (RUSTSEC-2023-0071).
+//! The frame is read here, to the letter of OpenSSH's sshsig.c; what is inside is checked by
+//! well-kept crates. RSA goes through ring, which is there for TLS anyway: `ssh-key` knows no RSA
+//! above 4,096 bits, and its `rsa` crate has an advisory that nobody has mended
+//! (RUSTSEC-2023-0071).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,7 +48,8 @@ pub enum BadSignature {
         "its signature does not fit: not one byte may change after signing, line ends included; sign it again as it is to be published"
     )]
     Wrong,
-    /// It fits, but who made it may not. No cause of this error: it is told in the middle of its text.
+    /// It fits, but who made it may not. No cause of this error: it is told in the middle of its
+    /// text.
     #[error("{0}; have it signed by one who may, or correct [trust]")]
     NotAllowed(NotAllowed),
 }
@@ -136,7 +138,8 @@ fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignat
     let mut reader = Reader(signature);
     let algorithm = reader.text().ok_or_else(cut)?;
     let bytes = reader.string().ok_or_else(cut)?;
-    // RFC 8332: an RSA key's signatures are named for their hash; SHA-1 (`ssh-rsa`) is not taken, as in OpenSSH.
+    // RFC 8332: an RSA key's signatures are named for their hash; SHA-1 (`ssh-rsa`) is not taken,
+    // as in OpenSSH.
     let fits = match key.kind() {
         "ssh-rsa" => matches!(algorithm, "rsa-sha2-256" | "rsa-sha2-512"),
         kind => algorithm == kind,

@@ -1,8 +1,10 @@
-//! The allowed_signers file as `ssh-keygen -Y verify` reads it (ALLOWED SIGNERS in ssh-keygen(1), sshsig.c).
+//! The allowed_signers file as `ssh-keygen -Y verify` reads it (ALLOWED SIGNERS in ssh-keygen(1),
+//! sshsig.c).
 //!
-//! ssh-keygen passes over a line that it cannot read. Here such a line is a fault: a signer who was mistyped, or an
-//! option that was meant to bound him, must be seen before it matters. Three things are left out on purpose: certificates
-//! (`cert-authority`), other spellings of a key than the canonical one, and names with a tab in them.
+//! ssh-keygen passes over a line that it cannot read. Here such a line is a fault: a signer who was
+//! mistyped, or an option that was meant to bound him, must be seen before it matters. Three things
+//! are left out on purpose: certificates (`cert-authority`), other spellings of a key than the
+//! canonical one, and names with a tab in them.
 
 use std::fmt;
 
@@ -372,7 +374,8 @@ fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {
     Ok(key)
 }
 
-/// OpenSSH's `strdelimw`: up to the first blank; a quote anywhere in it reaches to the next quote, which ends it.
+/// OpenSSH's `strdelimw`: up to the first blank; a quote anywhere in it reaches to the next quote,
+/// which ends it.
 fn cut_principals(text: &str) -> Option<(String, &str)> {
     let end = text.find([' ', '\t', '"']).unwrap_or(text.len());
     let (word, rest) = text.split_at_checked(end)?;

@@ -1,5 +1,6 @@
-//! The installer's check of each answer: is it an answer to what was asked, within its bounds, with text that a terminal can
-//! show? Anything else is a failure that may pass, for the fetcher may be another one the next time.
+//! The installer's check of each answer: is it an answer to what was asked, within its bounds, with
+//! text that a terminal can show? Anything else is a failure that may pass, for the fetcher may be
+//! another one the next time.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -1,5 +1,6 @@
-//! Frames: the length of a header, the header, and the parts whose lengths the header states. Everything has a limit, so that
-//! neither side can make the other one use more memory than one frame needs.
+//! Frames: the length of a header, the header, and the parts whose lengths the header states.
+//! Everything has a limit, so that neither side can make the other one use more memory than one
+//! frame needs.
 //!
 //! ```text
 //! u32, big-endian: length of the header │ the header, JSON │ part │ part │ ...
@@ -26,7 +27,8 @@ struct Envelope<M> {
     message: M,
 }
 
-/// A complete frame. Its parts are wiped from memory when it is dropped: a secret may hold a private key.
+/// A complete frame. Its parts are wiped from memory when it is dropped: a secret may hold a
+/// private key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<M> {
     /// Which request this is, or which request it answers.
@@ -76,7 +78,8 @@ pub fn head<M: Serialize>(id: u64, message: &M, parts: &[&[u8]]) -> Result<Vec<u
     Ok(head)
 }
 
-/// Puts a frame together from bytes that arrive in pieces. It asks for exactly the bytes of one frame, never for more.
+/// Puts a frame together from bytes that arrive in pieces. It asks for exactly the bytes of one
+/// frame, never for more.
 #[derive(Debug)]
 pub struct Assembler<M> {
     /// The largest part that is accepted, in bytes.
@@ -124,7 +127,8 @@ impl<M: DeserializeOwned> Assembler<M> {
         self.filled == 0 && matches!(self.step, Step::Length(_))
     }
 
-    /// Takes note of `count` bytes that were put into [`space`](Self::space), and returns the frame when it is complete.
+    /// Takes note of `count` bytes that were put into [`space`](Self::space), and returns the frame
+    /// when it is complete.
     pub fn filled(&mut self, count: usize) -> Result<Option<Frame<M>>, FrameError> {
         self.filled = self.filled.saturating_add(count);
         while self.space().is_empty() {

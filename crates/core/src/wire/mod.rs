@@ -1,8 +1,10 @@
-//! What the installer (`authkeysd`, privileged) and the fetcher (`authkeysd-fetch`, on the network) say to each other.
+//! What the installer (`authkeysd`, privileged) and the fetcher (`authkeysd-fetch`, on the network)
+//! say to each other.
 //!
-//! The installer asks, the fetcher answers; each request has an id, and answers may come in any order. The installer believes
-//! nothing: [`answer`] checks every answer against the request that was made, and makes its text fit for a terminal. What a
-//! compromised fetcher can do is what a hostile bucket can do: bring other documents, or none.
+//! The installer asks, the fetcher answers; each request has an id, and answers may come in any
+//! order. The installer believes nothing: [`answer`] checks every answer against the request that
+//! was made, and makes its text fit for a terminal. What a compromised fetcher can do is what a
+//! hostile bucket can do: bring other documents, or none.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +36,8 @@ pub enum Request {
     },
     /// Which EC2 instance this is.
     Instance {
-        /// Where nothing says that this is an instance, wait only as long as a metadata service on this host would take.
+        /// Where nothing says that this is an instance, wait only as long as a metadata service on
+        /// this host would take.
         briefly: bool,
     },
     /// Set these tags on the own instance.

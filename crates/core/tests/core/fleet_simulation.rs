@@ -1,4 +1,5 @@
-//! Ten thousand nodes with the real scheduling: no second of the source's day is much busier than another.
+//! Ten thousand nodes with the real scheduling: no second of the source's day is much busier than
+//! another.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -40,7 +41,8 @@ impl Random {
     }
 }
 
-/// Runs the fleet; each node starts at `start(random)` seconds, and the source is away between the seconds of `outage`.
+/// Runs the fleet; each node starts at `start(random)` seconds, and the source is away between the
+/// seconds of `outage`.
 fn fleet(seconds: usize, outage: std::ops::Range<usize>, start: impl Fn(f64) -> f64) -> Rate {
     let mut random = Random(42);
     let mut rate = Rate(vec![0; seconds]);

@@ -1,10 +1,12 @@
-//! The properties of the fuzz targets (fuzz/src), over the committed seeds: what `make fuzz` starts from.
+//! The properties of the fuzz targets (fuzz/src), over the committed seeds: what `make fuzz` starts
+//! from.
 
 #[path = "../../../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "to the fuzz targets it is a library")]
 mod properties;
 
-/// Runs one target's property over its seeds, of which `least` are good, and over each seed cut short and spoilt in a few places.
+/// Runs one target's property over its seeds, of which `least` are good, and over each seed cut
+/// short and spoilt in a few places.
 fn run(target: &str, least: usize, check: fn(&[u8]) -> bool) {
     let seeds = authkeys_testing::checkout().join("fuzz/seeds").join(target);
     let (mut count, mut good) = (0, 0);

@@ -184,7 +184,8 @@ fn a_type_from_inside_of_a_blob_is_told_with_nothing_hidden() {
     assert!(told.contains("ssh-??[2J?x"), "{told:?}");
 }
 
-/// sshd knows three curves by name; what a user writes in his own file goes to root's terminal once it counts as a key.
+/// sshd knows three curves by name; what a user writes in his own file goes to root's terminal once
+/// it counts as a key.
 #[test]
 fn a_blob_whose_curve_would_command_a_terminal_is_no_key() {
     let line = |curve: &str| format!("ecdsa {}", wire(&[b"ecdsa", curve.as_bytes(), &[4; 65]]));
@@ -273,7 +274,8 @@ fn a_key_is_recognised_in_every_coat_in_which_sshd_takes_it() {
         format!("expiry-time=\"20200101\" {plain}"),
         format!("bogus-option,no-pty\t{plain}"),
         format!("command=\"a \\\" b # c\" {plain}"),
-        // Bait: a whole blob in a quoted option, where a reader that splits at blanks would take it for the key.
+        // Bait: a whole blob in a quoted option, where a reader that splits at blanks would take it
+        // for the key.
         format!(
             "command=\"x {} y\" {plain}",
             ed(9).split_once(' ').unwrap().1

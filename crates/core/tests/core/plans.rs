@@ -844,7 +844,8 @@ fn the_line_that_names_the_source_is_written_with_a_change_and_alone_causes_none
         )
     };
     assert_eq!(exclusive(&theirs), alone);
-    // An earlier version wrote none, and the source may be called otherwise by now: both stay as they are.
+    // An earlier version wrote none, and the source may be called otherwise by now: both stay as
+    // they are.
     for line in [
         "",
         "# managed by authkeysd from ssm:/old: changes between these lines are overwritten\n",

@@ -1,4 +1,5 @@
-//! Ten thousand nodes that all have something to tell at once, with the real planning, against EC2's budget for an account.
+//! Ten thousand nodes that all have something to tell at once, with the real planning, against
+//! EC2's budget for an account.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -71,7 +72,8 @@ impl Seen {
     }
 }
 
-/// Every node finds the change at a time of its own within the interval, and tells it; the fleet is watched that long.
+/// Every node finds the change at a time of its own within the interval, and tells it; the fleet is
+/// watched that long.
 fn publication(spread: SignedDuration, seconds: usize) -> Seen {
     let mut random = Random(7);
     let mut bucket = Bucket::new();

@@ -74,7 +74,8 @@ fn f08_a_fleets_cron_times_are_spread_over_a_tenth_of_the_period_and_stable_for_
         let offset = first.duration_since(start);
         assert!(offset < SignedDuration::from_secs(30), "{offset}");
         tenths[usize::try_from(offset.as_millis() / 3_000).unwrap()] += 1;
-        // Between the occurrence and its splayed time the node still waits for the latter, and comes to each once.
+        // Between the occurrence and its splayed time the node still waits for the latter, and
+        // comes to each once.
         let mut planner = Planner::new(timing, start);
         let end = start + SignedDuration::from_hours(4);
         let done = run(&mut planner, start, end, |_, _| SETTLED);
@@ -336,7 +337,8 @@ fn f39_a_clock_before_the_build_or_the_last_record_stands_still_and_is_named() {
     assert_eq!((right.effective(), right.fault()), (right.wall, None));
 }
 
-/// Runs a node whose documents have a window every `gap` milliseconds. A replan and a fetch take as long as told.
+/// Runs a node whose documents have a window every `gap` milliseconds. A replan and a fetch take as
+/// long as told.
 fn run_windows(
     schedule: &str,
     gap: i64,

@@ -1,4 +1,5 @@
-//! `authkeysctl fleet`: which nodes have which key set, once or until all have the one that is waited for.
+//! `authkeysctl fleet`: which nodes have which key set, once or until all have the one that is
+//! waited for.
 
 use std::path::{Path, PathBuf};
 
@@ -45,17 +46,20 @@ pub(super) struct Options {
 /// Which nodes are meant, and how they are read.
 #[derive(Debug, Args)]
 struct Selection {
-    /// Only instances with that tag. Of one KEY any of the VALUEs will do; of several KEYs each must be met. In a VALUE *
-    /// stands for any text and ? for any character; \* \? \\ are those characters themselves
+    /// Only instances with that tag. Of one KEY any of the VALUEs will do; of several KEYs each
+    /// must be met. In a VALUE * stands for any text and ? for any character; \* \? \\ are those
+    /// characters themselves
     #[arg(long, value_name = "tag:KEY=VALUE")]
     filter: Vec<Filter>,
-    /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not asked at all
+    /// Read the nodes' report objects below that place instead of tags. Without --filter EC2 is not
+    /// asked at all
     #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = from)]
     from: Vec<From>,
     /// Where the instances are, instead of where the AWS CLI would look
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
-    /// How often nodes report though nothing has changed: [report] heartbeat. After twice as long they are silent
+    /// How often nodes report though nothing has changed: [report] heartbeat. After twice as long
+    /// they are silent
     #[arg(long, value_name = "TIME", default_value = "6h", value_parser = time)]
     heartbeat: SignedDuration,
     /// What the tags' names begin with: [report] tag_prefix
@@ -63,7 +67,8 @@ struct Selection {
     tag_prefix: TagNames,
 }
 
-/// What `--from` begins with: the nodes' report objects or, of `grant`, a key's window. No text means both.
+/// What `--from` begins with: the nodes' report objects or, of `grant`, a key's window. No text
+/// means both.
 #[derive(Debug, Clone)]
 enum From {
     Place(ReportPrefix),

@@ -1,4 +1,5 @@
-//! The terminal, where there is one: its width and colours, and the bar that is drawn over and over.
+//! The terminal, where there is one: its width and colours, and the bar that is drawn over and
+//! over.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::os::fd::AsFd;
@@ -42,7 +43,8 @@ impl Screen {
     }
 }
 
-/// Shows on stderr how far a wait has come: a bar on a terminal, else a line whenever something has changed.
+/// Shows on stderr how far a wait has come: a bar on a terminal, else a line whenever something has
+/// changed.
 #[derive(Debug)]
 pub(super) struct Progress {
     wanted: String,

@@ -1,4 +1,5 @@
-//! The wait until all nodes have a document: looks again and again, politely, and never longer than was asked for.
+//! The wait until all nodes have a document: looks again and again, politely, and never longer than
+//! was asked for.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use authkeys_core::fleet::{Fleet, View};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::schedule::Backoff;
 
-/// Between two looks at up to a thousand nodes, which are one page of an answer; every further page adds a second.
+/// Between two looks at up to a thousand nodes, which are one page of an answer; every further page
+/// adds a second.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAGE: usize = 1_000;
 /// The longest pause while EC2 throttles or is away.
@@ -38,8 +40,8 @@ pub(super) trait Tell {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>);
 }
 
-/// Looks until all have it. Nodes that come or go meanwhile count from the next look on. The first look must succeed;
-/// after it, what may pass by itself is waited out.
+/// Looks until all have it. Nodes that come or go meanwhile count from the next look on. The first
+/// look must succeed; after it, what may pass by itself is waited out.
 pub(super) async fn until_all_have_it(
     mut watch: impl Watch,
     view: impl Fn(Timestamp) -> View,
@@ -94,7 +96,8 @@ pub(super) async fn until_all_have_it(
     }
 }
 
-/// Doubles with each look that failed, and differs by a quarter to either side: several may wait at the same time.
+/// Doubles with each look that failed, and differs by a quarter to either side: several may wait at
+/// the same time.
 fn pause(nodes: usize, failures: u32, jitter: &impl Jitter) -> Duration {
     let further = u32::try_from(nodes.saturating_sub(1) / PAGE).unwrap_or(u32::MAX);
     let pause = PAUSE.saturating_add(Duration::from_secs(1).saturating_mul(further));

@@ -21,12 +21,14 @@ pub(crate) struct Before {
     pub(crate) unreadable: Option<String>,
     /// What was there before it was deleted, where nothing is there now.
     pub(super) earlier: Option<Earlier>,
-    /// Why it cannot be told whether anything is published there. It is then written only where nothing is.
+    /// Why it cannot be told whether anything is published there. It is then written only where
+    /// nothing is.
     pub(crate) denied: Option<FetchError>,
 }
 
 impl Before {
-    /// What was deleted is compared with as well: nodes go on as it said, and refuse its serial and lower ones.
+    /// What was deleted is compared with as well: nodes go on as it said, and refuse its serial and
+    /// lower ones.
     pub(super) fn of(
         published: Option<Published>,
         earlier: Option<Earlier>,
@@ -54,7 +56,8 @@ impl Before {
         }
     }
 
-    /// Whether nothing but the serial of `given` would be another; signed by the same key, or neither signed.
+    /// Whether nothing but the serial of `given` would be another; signed by the same key, or
+    /// neither signed.
     pub(crate) fn is(&self, given: &[u8], document: &Document, sign: Option<&Path>) -> bool {
         if self.published.is_none() {
             return false;

@@ -1,4 +1,5 @@
-//! What an edit begins with: the published key set as JSON, and why it cannot be edited where it cannot.
+//! What an edit begins with: the published key set as JSON, and why it cannot be edited where it
+//! cannot.
 
 use super::{Before, Publisher, failed};
 use crate::{Exit, complain};

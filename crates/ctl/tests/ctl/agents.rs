@@ -1,5 +1,5 @@
-//! Signing with keys that only an agent has, security keys among them: stock ssh-keygen asks the agent, and both its
-//! verdict and ours is good.
+//! Signing with keys that only an agent has, security keys among them: stock ssh-keygen asks the
+//! agent, and both its verdict and ours is good.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! A real headless Chromium, spoken to over its debugging pipe: it loads a page, and tells all that happens on it.
+//! A real headless Chromium, spoken to over its debugging pipe: it loads a page, and tells all that
+//! happens on it.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -57,7 +58,8 @@ impl Browser {
         for pipe in [&to, &from] {
             nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         }
-        // Descriptors 3 and 4 are the debugging pipe; a shell hands them over without unsafe code of ours.
+        // Descriptors 3 and 4 are the debugging pipe; a shell hands them over without unsafe code
+        // of ours.
         let child = Command::new("sh")
             .args([
                 "-c",
@@ -186,7 +188,8 @@ impl Browser {
             .collect()
     }
 
-    /// What went wrong on the page since it was opened: errors, refused scripts and styles, dialogs that popped up.
+    /// What went wrong on the page since it was opened: errors, refused scripts and styles, dialogs
+    /// that popped up.
     pub(crate) fn complaints(&self) -> Vec<&Value> {
         let bad = [
             "Runtime.exceptionThrown",

@@ -1,4 +1,5 @@
-//! A publisher's desk: documents in a temporary directory, and `authkeysctl` with an endpoint in place of AWS.
+//! A publisher's desk: documents in a temporary directory, and `authkeysctl` with an endpoint in
+//! place of AWS.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -47,7 +48,8 @@ impl Desk {
         outcome_of(&mut self.command(document, target, more))
     }
 
-    /// Rounds of two publishers that start together: how many came through, and what those said that did not.
+    /// Rounds of two publishers that start together: how many came through, and what those said
+    /// that did not.
     pub(crate) fn race(&self, target: &str, rounds: u64) -> (u64, Vec<String>) {
         let keys = [Key::new("both"), Key::new("a"), Key::new("b")];
         let (mut successes, mut losses) = (0, Vec::new());
@@ -93,7 +95,8 @@ pub(crate) fn bucket() -> Option<(Moto, Desk)> {
     Some((moto, desk))
 }
 
-/// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's scope.
+/// One call in AWS' JSON protocol, unsigned: the stand-ins tell the service from the credential's
+/// scope.
 pub(crate) fn aws_json(
     endpoint: &str,
     service: &str,

@@ -1,5 +1,5 @@
-//! The commands of the emergency page, each run as it stands there: a real S3, a real agent that reports as an instance,
-//! and real logins.
+//! The commands of the emergency page, each run as it stands there: a real S3, a real agent that
+//! reports as an instance, and real logins.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Fifty real agents with identities of their own on one endpoint: published once, seen by `fleet --wait` on all of them;
-//! one that breaks is told from the others, and why.
+//! Fifty real agents with identities of their own on one endpoint: published once, seen by `fleet
+//! --wait` on all of them; one that breaks is told from the others, and why.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! The fleet's page in a real browser: what it shows, light and dark, on a phone, and that it harms and asks nobody.
+//! The fleet's page in a real browser: what it shows, light and dark, on a phone, and that it harms
+//! and asks nobody.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -186,7 +187,8 @@ fn hostile_tags_run_nothing_and_ask_nothing() {
     );
     is_quiet(&browser);
 
-    // Should the escaping ever fail, the page's own policy stands: the very same text as markup does nothing either.
+    // Should the escaping ever fail, the page's own policy stands: the very same text as markup
+    // does nothing either.
     let hole = std::fs::read_to_string(&file)
         .unwrap()
         .replace("&lt;", "<")

@@ -1,4 +1,5 @@
-//! `authkeysctl grant` and `revoke`: keys come into a published key set and go out of it, and no other byte changes.
+//! `authkeysctl grant` and `revoke`: keys come into a published key set and go out of it, and no
+//! other byte changes.
 
 use crate::desk::{Desk, aws_json, bucket, document};
 use authkeys_testing::moto::Moto;

@@ -1,4 +1,5 @@
-//! The guide for publishers tells the truth: its commands run, its policy is JSON, its exit codes are the program's.
+//! The guide for publishers tells the truth: its commands run, its policy is JSON, its exit codes
+//! are the program's.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

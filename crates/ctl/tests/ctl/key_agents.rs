@@ -1,4 +1,5 @@
-//! Agents that keep keys: the stock ssh-agent, and one of our own for the security keys that no test machine has.
+//! Agents that keep keys: the stock ssh-agent, and one of our own for the security keys that no
+//! test machine has.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -57,7 +58,8 @@ impl StockAgent {
     }
 }
 
-/// An agent with both security keys. What it is asked and answers is the agent protocol's; the touch always comes.
+/// An agent with both security keys. What it is asked and answers is the agent protocol's; the
+/// touch always comes.
 pub(crate) struct TokenAgent {
     directory: TempDir,
     signatures: Arc<AtomicUsize>,

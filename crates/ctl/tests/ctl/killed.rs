@@ -1,5 +1,6 @@
-//! A publisher that is killed at any of its calls to AWS, before the service has heard it or before its answer comes back:
-//! the old or the new version is the current one, whole, and the next publisher is not in its way.
+//! A publisher that is killed at any of its calls to AWS, before the service has heard it or before
+//! its answer comes back: the old or the new version is the current one, whole, and the next
+//! publisher is not in its way.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,7 @@
-//! Three publishers at once, who grant, revoke, roll back and publish at random: every version is what one of them meant to
-//! make of the version before it, no publication is lost unseen, serials grow one by one, and a node installs what a model
-//! says. There are many short sequences, each of an object of its own with a random past.
+//! Three publishers at once, who grant, revoke, roll back and publish at random: every version is
+//! what one of them meant to make of the version before it, no publication is lost unseen, serials
+//! grow one by one, and a node installs what a model says. There are many short sequences, each of
+//! an object of its own with a random past.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use jiff::tz::TimeZone;
 
 const PUBLISHERS: usize = 3;
 const SEQUENCES: usize = 200;
-/// Of every other sequence there is a second round. In each round every publisher takes a step at the same time.
+/// Of every other sequence there is a second round. In each round every publisher takes a step at
+/// the same time.
 const ROUNDS: [usize; 2] = [1, 2];
 /// So many versions are there before, made by the model alone.
 const PAST: usize = 4;
@@ -80,8 +82,8 @@ impl Random {
 }
 
 impl Model {
-    /// What a step makes of this version; `None` when it is refused, or there is nothing to grant or revoke. `past` are all versions so far,
-    /// this one the last.
+    /// What a step makes of this version; `None` when it is refused, or there is nothing to grant
+    /// or revoke. `past` are all versions so far, this one the last.
     fn after(&self, step: &Step, past: &[Self]) -> Option<Self> {
         let mut next = self.clone();
         next.serial += 1;
@@ -202,7 +204,8 @@ impl World {
         }
     }
 
-    /// All versions, the oldest first: their ids, and what they say. Some are of the same second: serials tell their order.
+    /// All versions, the oldest first: their ids, and what they say. Some are of the same second:
+    /// serials tell their order.
     fn history(&self, object: &str) -> (Vec<String>, Vec<Model>) {
         let mut versions: Vec<(u64, String, Model)> = Vec::new();
         for id in self.moto.versions("keys", object) {

@@ -1,5 +1,5 @@
-//! The built program. That there is a test of it here has `cargo test` build it for the tests of the whole, which run it
-//! beside authkeysd.
+//! The built program. That there is a test of it here has `cargo test` build it for the tests of
+//! the whole, which run it beside authkeysd.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! `authkeysctl publish` to S3: what it shows and refuses, the serial it takes, and two publishers at once.
+//! `authkeysctl publish` to S3: what it shows and refuses, the serial it takes, and two publishers
+//! at once.
 
 use authkeys_testing::moto::Moto;
 use authkeys_testing::s3_stub::{Answer, Stub};

@@ -1,5 +1,5 @@
-//! `authkeysctl publish` to Secrets Manager and Parameter Store: nodes see the old document or the new one, and of two
-//! publishers at once none is lost unseen.
+//! `authkeysctl publish` to Secrets Manager and Parameter Store: nodes see the old document or the
+//! new one, and of two publishers at once none is lost unseen.
 
 use authkeys_testing::moto::Moto;
 use authkeys_testing::s3_stub::{Answer, Stub};
@@ -146,7 +146,8 @@ fn the_label_that_a_killed_publisher_left_is_swept_by_the_next_one_and_no_other(
         let put = json!({"SecretId": "prod/keys", "SecretString": "{}", "ClientRequestToken": id, "VersionStages": stages});
         secrets(&moto, "PutSecretValue", &put);
     };
-    // As it stands after a publisher was killed before he moved AWSCURRENT; and what looks like it but is not.
+    // As it stands after a publisher was killed before he moved AWSCURRENT; and what looks like it
+    // but is not.
     put(1, &["authkeysctl-00000000000000000000000000000001"]);
     put(
         2,
@@ -303,7 +304,8 @@ fn of_two_publishers_of_a_parameter_at_once_each_that_lost_something_is_told() {
     );
 }
 
-/// Ten rounds of two publishers at once: how often one got through, and how often one was told of the other.
+/// Ten rounds of two publishers at once: how often one got through, and how often one was told of
+/// the other.
 fn race(desk: &Desk, target: &str, words: &str) -> (u64, u64) {
     let (successes, losses) = desk.race(target, 10);
     for told in &losses {

@@ -1,4 +1,5 @@
-//! A program on a terminal of its own, which `script` of util-linux makes: what it shows is read, what a person types is sent.
+//! A program on a terminal of its own, which `script` of util-linux makes: what it shows is read,
+//! what a person types is sent.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -34,7 +35,8 @@ impl Terminal {
         let set = command
             .get_envs()
             .filter_map(|(name, value)| Some((name, value?)));
-        // Whoever runs the tests in the background may have them ignore Ctrl-C, and that is inherited.
+        // Whoever runs the tests in the background may have them ignore Ctrl-C, and that is
+        // inherited.
         let mut script = Command::new("env");
         script
             .args([

@@ -1,4 +1,5 @@
-//! `authkeysctl show`, `history`, `diff` and `rollback`: what was published when, in all three services, and back to it.
+//! `authkeysctl show`, `history`, `diff` and `rollback`: what was published when, in all three
+//! services, and back to it.
 
 use std::time::Duration;
 

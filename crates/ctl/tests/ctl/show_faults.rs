@@ -1,5 +1,5 @@
-//! What the services seldom answer to `history`, `show` and `rollback`: lists of many pages, refusals, an object that is
-//! replaced between two calls.
+//! What the services seldom answer to `history`, `show` and `rollback`: lists of many pages,
+//! refusals, an object that is replaced between two calls.
 
 use crate::desk::document;
 use authkeys_testing::s3_stub::{Answer, Stub};

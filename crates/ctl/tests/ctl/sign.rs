@@ -1,4 +1,5 @@
-//! `authkeysctl sign`: byte for byte what the stock `ssh-keygen -Y sign` and `cat` make, or a refusal.
+//! `authkeysctl sign`: byte for byte what the stock `ssh-keygen -Y sign` and `cat` make, or a
+//! refusal.
 
 use std::fs;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! `authkeysctl verify` and `lint --allowed-signers`: the verdict of the stock `ssh-keygen -Y verify`.
+//! `authkeysctl verify` and `lint --allowed-signers`: the verdict of the stock `ssh-keygen -Y
+//! verify`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -301,7 +302,8 @@ fn lint_with_a_nodes_configuration_says_of_signatures_what_that_node_says() {
             .contains("signed    by ops@acme, ")
     );
 
-    // The configuration's limits count for a copy of the file too; and what it names may be absent here.
+    // The configuration's limits count for a copy of the file too; and what it names may be absent
+    // here.
     std::fs::remove_file(&allowed).unwrap();
     let keys = desk.file("keys.json", &signed);
     lint(&keys, &[]).fails(

@@ -17,7 +17,8 @@ use authkeys_core::verify::matches_pattern;
 const MIN_RSA_BITS: usize = 1_024;
 /// The most keys that a message names.
 const SHOWN: usize = 3;
-/// Local times are read with the zone of the system; sshd reads them as standard time, an hour beside it in summer.
+/// Local times are read with the zone of the system; sshd reads them as standard time, an hour
+/// beside it in summer.
 const ZONE_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// One key that sshd may be offered for the account.

@@ -27,7 +27,8 @@ pub(super) struct RevokedKeys {
 }
 
 impl RevokedKeys {
-    /// Reads the file that is set, if one is. A file that sshd cannot read makes it refuse every key.
+    /// Reads the file that is set, if one is. A file that sshd cannot read makes it refuse every
+    /// key.
     pub(super) fn of(settings: &Settings) -> Result<Self, String> {
         let Some(file) = settings.value("revokedkeys").filter(|file| *file != "none") else {
             return Ok(Self::default());

@@ -12,8 +12,8 @@ use authkeys_core::publishing::versions::{Kind, StoredVersion};
 /// What S3 calls the version of an object that was written while its bucket kept none.
 pub(super) const UNVERSIONED: &str = "null";
 
-/// Lists them as far as they are wanted. Of all keys that begin like this one it comes first, so that whatever else lies
-/// beside it is not listed.
+/// Lists them as far as they are wanted. Of all keys that begin like this one it comes first, so
+/// that whatever else lies beside it is not listed.
 pub(super) async fn versions(
     archive: &Archive,
     bucket: &str,

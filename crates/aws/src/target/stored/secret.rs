@@ -53,8 +53,8 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
     })
 }
 
-/// The newest first. A version that came in after the current one, and one that waits to become it, lies beside it: it was
-/// never published, as far as stages tell.
+/// The newest first. A version that came in after the current one, and one that waits to become it,
+/// lies beside it: it was never published, as far as stages tell.
 fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
     let is_current = |entry: &SecretVersionsListEntry| {
         entry.version_stages().iter().any(|stage| stage == CURRENT)
