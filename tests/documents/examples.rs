@@ -53,11 +53,13 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 
 /// The metrics that the program writes.
 fn metrics() -> BTreeSet<String> {
+    // However the source is laid out.
+    let source: String = METRICS.split_whitespace().collect();
     let told = ["page.gauge(\"", "page.counter(\""]
         .iter()
-        .flat_map(|call| METRICS.split(call).skip(1));
+        .flat_map(|call| source.split(call).skip(1));
     let named = told.map(|rest| rest.split('"').next().unwrap().to_owned());
-    let listed = METRICS
+    let listed = source
         .split("(\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
