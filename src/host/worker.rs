@@ -139,19 +139,19 @@ impl Workers {
     }
 
     /// Runs steps of different accounts at the same time, or goes on waiting for those that are
-    /// late. When no step has ended for as long as `patience`, the ones that are left are late, and
-    /// their result is `None`: those that hang must not hold the others up, however many they are.
-    /// After `limit` a step is given up.
+    /// late. The first step that is waited for in vain uses up `patience`, for all of them: what has
+    /// not ended from then on is late, and its result is `None`. So those that hang do not hold the
+    /// others up, however many they are, and a slow machine makes nobody late. After `limit` a step
+    /// is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
-        patience: Duration,
+        mut patience: Duration,
         limit: Duration,
         late: &Late<T>,
     ) -> Vec<Option<Result<T, HostError>>> {
         let mut steps = steps.into_iter();
         let mut results = Vec::new();
-        let mut patient = Instant::now() + patience;
         loop {
             let begun: Vec<_> = steps
                 .by_ref()
@@ -163,13 +163,12 @@ impl Workers {
             }
             let mut wait = |begun: Begun<T>| {
                 let last = begun.at + limit;
-                match begun.until(patient.min(last)) {
-                    Ok(result) => {
-                        patient = Instant::now() + patience;
-                        Some(result)
-                    }
-                    Err(begun) if last <= patient => Some(Err(self.give_up(begun, limit))),
+                let then = Instant::now() + patience;
+                match begun.until(then.min(last)) {
+                    Ok(result) => Some(result),
+                    Err(begun) if last <= then => Some(Err(self.give_up(begun, limit))),
                     Err(begun) => {
+                        patience = Duration::ZERO;
                         late.steps()
                             .insert((begun.account.clone(), begun.path.clone()), begun);
                         None
@@ -406,6 +405,28 @@ mod tests {
         });
         let results = workers.run_all(slow, patience, Duration::from_secs(60), &late);
         assert!(results.iter().all(Option::is_some), "{results:?}");
+    }
+
+    #[test]
+    fn f37_one_that_hangs_among_every_few_costs_all_of_them_one_patience() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (patience, rounds) = (Duration::from_millis(200), 10);
+        let (wake, sleep) = mpsc::channel::<()>();
+        let sleep = Arc::new(Mutex::new(sleep));
+        let steps = (0..rounds * AT_ONCE).map(|number| {
+            let sleep = Arc::clone(&sleep);
+            step(&format!("a{number}"), move |_| {
+                if number % AT_ONCE == 0 {
+                    let _ = sleep.lock().map(|sleep| sleep.recv());
+                }
+                Ok(number)
+            })
+        });
+        let begun = Instant::now();
+        let results = workers.run_all(steps, patience, Duration::from_secs(60), &late);
+        assert_eq!(results.len(), rounds * AT_ONCE);
+        assert!(begun.elapsed() < 4 * patience, "{:?}", begun.elapsed());
+        drop(wake);
     }
 
     #[test]
