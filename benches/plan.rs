@@ -105,7 +105,13 @@ fn planner(bench: &mut Criterion) {
             .map(|key| key.line.key.fingerprint())
             .collect();
         let planned = |present: &[u8]| {
-            let desired = desired(&[black_box(&document)], &[], &[&user], &at, ExpiryForm::Utc);
+            let desired = desired(
+                &[black_box(&document).into()],
+                &[],
+                &[&user],
+                &at,
+                ExpiryForm::Utc,
+            );
             plan(&desired, Mode::Block, Some(present), &installed)
         };
         let there = planned(b"").content.unwrap();

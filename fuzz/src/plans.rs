@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use authkeys_core::document::{self, Document};
 use authkeys_core::key::{Fingerprint, KeyLine, identify};
 use authkeys_core::plan::{
-    Desired, Entry, ExpiryForm, Mode, Moment, Plan, add_pinned, desired, plan,
+    Desired, Entry, ExpiryForm, Layer, Mode, Moment, Plan, add_pinned, desired, plan,
 };
 use authkeys_core::user::UserName;
 use jiff::Timestamp;
@@ -35,7 +35,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
             standing: None,
         };
         for (turn, form) in FORMS.into_iter().enumerate() {
-            let wanted = desired(&[document], &[], &[&user], &at, form);
+            let wanted = desired(&[document.into()], &[], &[&user], &at, form);
             check_desired(document, &wanted, &user, now, form);
             // The form makes no difference to the file; one of them will do.
             if turn == present.len() % FORMS.len() {
@@ -51,8 +51,18 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
             zone: zone.clone(),
             standing: None,
         };
-        let wanted = desired(&[document, &pending], &[], &[&user], &at, ExpiryForm::Utc);
-        let alone = desired(&[document], &[], &[&user], &at, ExpiryForm::Utc);
+        let beside = Layer {
+            is_current: false,
+            ..(&pending).into()
+        };
+        let wanted = desired(
+            &[document.into(), beside],
+            &[],
+            &[&user],
+            &at,
+            ExpiryForm::Utc,
+        );
+        let alone = desired(&[document.into()], &[], &[&user], &at, ExpiryForm::Utc);
         let revoked = |entry: &&Entry| pending.revoked.contains(&entry.key.fingerprint());
         let kept: Vec<&Entry> = alone
             .entries
@@ -77,7 +87,7 @@ pub(crate) fn check(document: &Document, present: &[u8]) {
         zone,
         standing: None,
     };
-    let wanted = desired(&[document], &pinned, &[&user], &at, ExpiryForm::Utc);
+    let wanted = desired(&[document.into()], &pinned, &[&user], &at, ExpiryForm::Utc);
     check_file(&wanted, present);
 }
 

@@ -9,20 +9,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::acquire::{Acquired, load};
+use super::acquire::Acquired;
 use super::files::{Files, Purpose};
 use super::pinned::Pinned;
+use super::sets::KeySets;
 use super::work::{Prepared, Work, host_fault};
 use super::{Agent, Cycle};
 use crate::host::{Account, Host, HostError, Place, Target};
-use crate::state::{Judged, Store};
 use authkeys_core::config::{AccountConfig, Placed};
-use authkeys_core::document::{Digest, Document, LeftOut, Rules};
+use authkeys_core::document::{Digest, LeftOut};
 use authkeys_core::key::FingerprintSet;
-use authkeys_core::origin::{Fetch, SourceUrl, Stage};
+use authkeys_core::origin::{Fetch, SourceUrl};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::{
-    Desired, ExpiryForm, Mode, Moment, PresentLines, Unreadable, desired, managed_by,
+    Desired, ExpiryForm, Layer, Mode, Moment, PresentLines, Unreadable, desired,
 };
 use authkeys_core::user::UserName;
 
@@ -50,9 +50,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .map(|((_, account), found)| Some(located(account, found?)))
             .collect();
         for ((_, account), target) in waiting.iter().zip(&mut targets) {
-            let known = acquired
-                .get(&account.source)
-                .is_some_and(|got| got.in_force.is_some());
+            let known = KeySets::of(account, acquired).is_some();
             let installs = known || !pinned.lines.is_empty();
             for target in target.iter_mut().flatten() {
                 target.mends = installs;
@@ -122,12 +120,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         account: &AccountConfig,
         (target, files): (Target, Files),
-        acquired: Option<&Acquired>,
+        acquired: &BTreeMap<SourceUrl, Acquired>,
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Prepared {
         let mut outcome = outcome_of(&target);
-        let Some(in_force) = acquired.and_then(|got| got.in_force.as_ref()) else {
+        let sets = KeySets::of(account, acquired);
+        let known = sets.as_ref();
+        let with_candidate =
+            known.and_then(|sets| Some((sets, sets.candidate(self.config.guard)?)));
+        let Some((sets, candidate)) = with_candidate else {
             // The source's own fault is reported where it belongs.
             let text = "no key set is known yet, the file stays as it is";
             outcome.fault(Status::Failed, FaultCode::NoKeySet, text.to_owned());
@@ -138,50 +140,50 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .accounts
             .entry(target.account.user.clone())
             .or_default();
-        let documents: Vec<&Document> = in_force.all().map(|(_, one)| &one.document).collect();
+        let layers = sets.layers();
+        let purpose = match sets.unread.is_empty() {
+            true => Purpose::KeySet,
+            false => Purpose::Addition,
+        };
         let standing = cycle.clock.is_wrong().then(|| files.standing());
-        let draw = |documents: &[&Document]| {
+        let draw = |layers: &[Layer<'_>]| {
             let names = names(account, &target);
             let mut desired = self.desired(
-                documents,
+                layers,
                 pinned,
                 &names,
                 (cycle.now, standing.clone()),
                 &files,
             );
-            desired.head = Some(managed_by([account.source.to_string().as_str()]));
-            let plan = files.plan(Purpose::KeySet, &desired, account.mode, &mine.installed);
+            desired.head = Some(sets.head());
+            let plan = files.plan(purpose, &desired, account.mode, &mine.installed);
             (desired, plan)
         };
 
-        let further = in_force.further.values().map(|one| one.kept).collect();
-        let candidate = Judged {
-            document: in_force.current.kept,
-            further,
-            guard: self.config.guard,
-        };
         let known = mine
             .judged
             .as_ref()
             .is_some_and(|judged| judged.same(&candidate));
-        let (mut desired, mut plan) = draw(&documents);
+        let (mut desired, mut plan) = draw(&layers);
         // A window may make good what is held back now.
         outcome.next_change = desired.next_change;
-        let mut faults = note_unreadable(&desired, &documents, &mut outcome);
+        let mut faults = note_unreadable(&desired, &layers, &mut outcome);
         let mut judged = (!known).then_some(candidate);
         let mut held_to = None;
         if !known {
-            let rules = self.config.rules(account);
             let last = mine
                 .judged
                 .as_ref()
-                .and_then(|judged| load_all(cycle.store, judged, &rules));
-            let last = last.map(|last| (draw(&last.iter().collect::<Vec<_>>()), last));
+                .and_then(|judged| self.last_sets(account, cycle.store, judged));
+            let last = last.map(|last| (draw(&last.layers()), last));
             // A document takes away from the set in force, not from what is left of it in a file
             // that was emptied.
             let after =
                 |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
-            let counted = last.as_ref().map(|((_, repaired), _)| after(repaired));
+            let counted = match (purpose, &last) {
+                (Purpose::KeySet, Some(((_, repaired), _))) => Some(after(repaired)),
+                _ => None,
+            };
             if let Err(held) = self
                 .config
                 .guard
@@ -210,12 +212,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 judged = None;
             }
         }
-        outcome.follow(
-            held_to
-                .as_ref()
-                .and_then(|last| last.first())
-                .unwrap_or(&in_force.current.document),
-        );
+        match &held_to {
+            Some(last) => last.are_followed(&mut outcome),
+            None => sets.are_followed(&mut outcome),
+        }
+        if !sets.unread.is_empty() {
+            let text = format!(
+                "no key set of {} is known yet: no key is taken away but those that are revoked",
+                sets.unread.join(", ")
+            );
+            outcome.fault(Status::Stale, FaultCode::NoKeySet, text);
+        }
         outcome.next_change = outcome
             .next_change
             .into_iter()
@@ -227,26 +234,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .map(|entry| entry.line.as_str())
             .collect();
         outcome.lines = Some(Digest::of(lines.join("\n").as_bytes()));
-        for (stage, one) in in_force.all() {
-            for bad in &one.document.left_out {
-                let reason = match stage {
-                    Stage::Current => bad.reason.clone(),
-                    further => format!("{further}: {}", bad.reason),
-                };
-                let text = format!("line {} was left out: {reason}", bad.line);
-                outcome.fault(Status::Degraded, FaultCode::KeyLeftOut, text);
-                outcome.left_out.push(LeftOut {
-                    line: bad.line,
-                    reason,
-                });
-            }
+        for bad in sets.left_out() {
+            let text = format!("line {} was left out: {}", bad.line, bad.reason);
+            outcome.fault(Status::Degraded, FaultCode::KeyLeftOut, text);
+            outcome.left_out.push(bad);
         }
         if !cycle.intent.dry_run {
             mine.installed
                 .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
         }
         mine.installed = cycle.in_common.installed.share(mine.installed.clone());
-        let (mode, installed, purpose) = (account.mode, mine.installed.clone(), Purpose::KeySet);
+        let (mode, installed) = (account.mode, mine.installed.clone());
         let least = self.config.guard.min_keys;
         let keys = Some(cycle.in_common.keys_of(&mut plan));
         let desired = cycle.in_common.desired.share(Arc::new(desired));
@@ -323,13 +321,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     fn desired(
         &self,
-        documents: &[&Document],
+        layers: &[Layer<'_>],
         pinned: &Pinned,
         names: &[&UserName],
         (now, standing): (Timestamp, Option<PresentLines>),
         files: &Files,
     ) -> Desired {
-        let published = || documents.iter().flat_map(|document| &document.keys);
+        let published = || layers.iter().flat_map(|layer| &layer.document.keys);
         let timed = published().any(|key| key.not_after.is_some())
             || published()
                 .map(|key| &key.line)
@@ -347,7 +345,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             (TimeZone::UTC, ExpiryForm::Omit)
         };
         let mut desired = desired(
-            documents,
+            layers,
             &pinned.lines,
             names,
             &Moment {
@@ -367,12 +365,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 /// Names the keys that the installed sshd cannot read: they are not in the plan.
 fn note_unreadable(
     desired: &Desired,
-    documents: &[&Document],
+    layers: &[Layer<'_>],
     outcome: &mut AccountOutcome,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     for Unreadable { key, reason } in &desired.unreadable {
-        let mut published = documents.iter().flat_map(|document| &document.keys);
+        let mut published = layers.iter().flat_map(|layer| &layer.document.keys);
         let line = published
             .find(|one| one.line.key.fingerprint() == *key)
             .map(|one| one.place);
@@ -399,14 +397,6 @@ fn note_unreadable(
 /// call `jo` by the name of `jo@example.org`, and a publisher knows either.
 fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
     account.user.iter().chain([&target.account.user]).collect()
-}
-
-/// The documents that passed the guard last, under the rules of today; all of them, or none.
-fn load_all(store: &Store, judged: &Judged, rules: &Rules) -> Option<Vec<Document>> {
-    judged
-        .documents()
-        .map(|kept| load(store, kept, rules).map(|(document, ..)| document))
-        .collect()
 }
 
 /// Where the configuration puts the account's keys.

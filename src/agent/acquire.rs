@@ -9,14 +9,15 @@ use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::host::Host;
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
-use authkeys_core::config::AccountConfig;
+use authkeys_core::config::Source;
 use authkeys_core::document::{self, Digest, Document, Rules};
 use authkeys_core::key::CHECKS;
 use authkeys_core::origin::{
     Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions,
 };
 use authkeys_core::outcome::{
-    Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject, chain,
+    AnsweredBy, Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject,
+    chain,
 };
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
@@ -45,6 +46,8 @@ pub(super) struct InForce {
     pub(super) current: Standing,
     /// Those of a secret's further stages.
     pub(super) further: BTreeMap<Stage, Standing>,
+    /// The fallback's URL, where they came from there.
+    from: Option<String>,
 }
 
 /// A source that is to be asked.
@@ -53,9 +56,27 @@ pub(super) struct Asked<'a> {
     signers: Option<&'a Signers>,
     /// The documents that are kept, and since when.
     last: Option<(InForce, Timestamp)>,
-    /// The versions that need not come again.
-    pub(super) known: Option<Versions>,
+    /// The versions that need not come again, and the place that they came from.
+    known: Option<(String, Versions)>,
 }
+
+/// What a source said, and its fallback where the source could not be reached.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) first: Result<Fetched, FetchError>,
+    pub(super) fallback: Option<Result<Fetched, FetchError>>,
+}
+
+/// A source that could not be reached, for which its fallback answered.
+struct Away {
+    since: Timestamp,
+    why: FetchError,
+    /// How long it has to be away before another document without a serial is taken.
+    patience: SignedDuration,
+}
+
+/// Why what came is not taken.
+type Trouble = (Problem, FaultCode, String);
 
 /// A document, and where it came from and is kept.
 #[derive(Debug)]
@@ -99,6 +120,7 @@ impl InForce {
             version: self.current.version.clone(),
             document: self.current.kept,
             fetched,
+            from: self.from.clone(),
             further: self
                 .further
                 .iter()
@@ -108,33 +130,39 @@ impl InForce {
     }
 }
 
+impl Asked<'_> {
+    /// The versions that need not come again from this place.
+    pub(super) fn known_at(&self, url: &SourceUrl) -> Option<&Versions> {
+        let (from, versions) = self.known.as_ref()?;
+        (*from == url.to_string()).then_some(versions)
+    }
+}
+
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// What is kept of a source before it is asked; the error is that what comes could not be
     /// judged.
     pub(super) fn before_fetch<'a>(
         &self,
-        account: &AccountConfig,
+        source: &Source,
         authority: &'a Authority,
         cycle: &Cycle<'_>,
     ) -> Result<Asked<'a>, Box<Acquired>> {
         let signers = authority
             .as_ref()
-            .map_err(|fault| Box::new(self.without_authority(account, fault, cycle)))?
+            .map_err(|fault| Box::new(self.without_authority(source, fault, cycle)))?
             .as_ref();
-        let last = self.kept(account, signers, cycle);
+        let last = self.kept(source, signers, cycle);
+        let name = source.url.to_string();
         // What another query brought says nothing of what this one would.
-        let same = cycle
-            .state
-            .sources
-            .contains_key(&account.source.to_string());
+        let same = cycle.state.sources.contains_key(&name);
         // Nor does what was kept of a document that holds a private key, where that is permitted no
         // more.
-        let permitted = self.config.rules(account).allow_private_key;
+        let permitted = source.allow_private_key;
         let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
         let known = last
             .as_ref()
             .filter(|(last, _)| good(last))
-            .map(|(last, _)| last.versions());
+            .map(|(last, _)| (last.from.clone().unwrap_or(name), last.versions()));
         Ok(Asked {
             signers,
             last,
@@ -145,98 +173,145 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// Judges and keeps what came. A bad source or document is an outcome, not an error.
     pub(super) fn acquire(
         &self,
-        account: &AccountConfig,
-        Asked {
-            signers,
-            last,
-            known,
-        }: Asked<'_>,
-        fetched: Result<Fetched, FetchError>,
+        source: &Source,
+        asked: Asked<'_>,
+        answers: Answers,
         cycle: &mut Cycle<'_>,
     ) -> Acquired {
-        let (url, rules) = (&account.source, self.config.rules(account));
-        let name = url.to_string();
-        // A file system that has just answered does not hang.
-        let open = if fetched.is_ok() {
-            open_to_others(url)
-        } else {
-            None
-        };
-        let (problem, code, text) = match fetched {
-            Ok(Fetched::Unchanged) => match last {
-                Some((last, _)) if known.is_some() => {
-                    cycle.accept(&name, &last);
-                    let acquired = in_force(name, last, cycle.now, cycle.clock.wall);
-                    return Acquired {
-                        fresh: true,
-                        ..acquired
-                    }
-                    .warned(open);
-                }
-                _ => {
-                    let text =
-                        format!("{url}: it says \"unchanged\" although nothing is known of it");
-                    (Problem::Invalid, FaultCode::SourceInvalid, text)
-                }
-            },
-            Ok(Fetched::Documents { current, further }) => match self
-                .judge(url, current, &rules, signers, cycle)
-            {
-                Ok(current) => {
-                    let last = last.map(|(last, _)| last.further).unwrap_or_default();
-                    let (further, refused, notes) = self.judge_further(
-                        &current,
-                        (url, further),
-                        last,
-                        (&rules, signers),
-                        cycle,
-                    );
-                    let now_in_force = InForce { current, further };
-                    cycle.accept(&name, &now_in_force);
-                    let mut acquired = in_force(name, now_in_force, cycle.now, cycle.clock.wall);
-                    acquired.fresh = true;
-                    acquired.outcome.notes = notes;
-                    for Refusal { code, text } in refused {
-                        acquired.is_stale(Problem::Refused, code, format!("{url}: {text}"));
-                    }
-                    return acquired.warned(open);
-                }
-                Err(Refusal { code, text }) => (Problem::Refused, code, format!("{url}: {text}")),
-            },
-            Err(error) => {
-                let problem = match error.class {
-                    Class::Transient => Problem::Unreachable,
-                    Class::Denied => Problem::Denied,
-                    Class::Missing => Problem::Missing,
-                    Class::Invalid => Problem::Invalid,
+        let name = source.url.to_string();
+        let second = source.fallback.as_ref().zip(answers.fallback);
+        let (url, fetched, away) = match (answers.first, second) {
+            (Err(why), Some((fallback, fetched))) => {
+                let since = *cycle.state.away.entry(name.clone()).or_insert(cycle.now);
+                let patience = fallback.after;
+                let away = Away {
+                    since,
+                    why,
+                    patience,
                 };
-                (problem, problem.code(), error.to_string())
+                (&fallback.url, fetched, Some(away))
+            }
+            (first, _) => {
+                cycle.state.away.remove(&name);
+                (&source.url, first, None)
             }
         };
-        last_good(name, last, (problem, code, text), cycle.clock.wall).warned(open)
+        // A file system that has just answered does not hang.
+        let open = fetched.is_ok().then(|| open_to_others(url)).flatten();
+        let from = away.as_ref().map(|_| url.to_string());
+        let taken = match fetched {
+            Ok(Fetched::Unchanged) => match (asked.known_at(url).is_some(), asked.last) {
+                (true, Some((last, _))) => Ok((last, Vec::new(), Vec::new())),
+                (_, last) => {
+                    let text =
+                        format!("{url}: it says \"unchanged\" although nothing is known of it");
+                    Err(((Problem::Invalid, FaultCode::SourceInvalid, text), last))
+                }
+            },
+            Ok(Fetched::Documents { current, further }) => self.take(
+                (source, url),
+                (current, further),
+                asked,
+                away.as_ref(),
+                cycle,
+            ),
+            Err(error) => Err((trouble_of(&error), asked.last)),
+        };
+        let (mut documents, refused, notes) = match taken {
+            Ok(taken) => taken,
+            Err((trouble, last)) => {
+                let trouble = with_reason(trouble, away.as_ref());
+                return last_good(name, last, trouble, cycle.clock.wall).warned(open);
+            }
+        };
+        documents.from = from;
+        cycle.accept(&name, &documents);
+        let mut acquired = in_force(name, documents, cycle.now, cycle.clock.wall);
+        acquired.fresh = away.is_none();
+        acquired.outcome.notes = notes;
+        for Refusal { code, text } in refused {
+            acquired.is_stale(Problem::Refused, code, format!("{url}: {text}"));
+        }
+        acquired.outcome.answered_by = away.map(|away| AnsweredBy {
+            source: url.to_string(),
+            since: away.since,
+            detail: away.why.to_string(),
+        });
+        acquired.warned(open)
+    }
+
+    /// Judges and keeps the documents that came from `url`: those that are to be in force, what was
+    /// refused of the further stages, and what does not count there. The error has the last good
+    /// ones.
+    #[expect(
+        clippy::type_complexity,
+        reason = "it is taken apart where it is called"
+    )]
+    fn take(
+        &self,
+        (source, url): (&Source, &SourceUrl),
+        (current, further): (Part, BTreeMap<Stage, Part>),
+        asked: Asked<'_>,
+        away: Option<&Away>,
+        cycle: &mut Cycle<'_>,
+    ) -> Result<(InForce, Vec<Refusal>, Vec<String>), (Trouble, Option<(InForce, Timestamp)>)> {
+        let rules = self.config.rules(source);
+        let standing = asked
+            .last
+            .as_ref()
+            .map(|(last, _)| last.current.document.digest);
+        let judging = Judging {
+            url,
+            mark: source.url.mark(),
+            rules: &rules,
+            signers: asked.signers,
+            away: away.zip(standing),
+        };
+        match self.judge(current, &judging, cycle) {
+            Ok(current) => {
+                let last = asked.last.map(|(last, _)| last.further).unwrap_or_default();
+                let (further, refused, notes) =
+                    self.judge_further(&current, further, last, &judging, cycle);
+                let documents = InForce {
+                    current,
+                    further,
+                    from: None,
+                };
+                Ok((documents, refused, notes))
+            }
+            Err(Refusal { code, text }) => {
+                let problem = match code {
+                    FaultCode::SourceUnreachable => Problem::Unreachable,
+                    _ => Problem::Refused,
+                };
+                let trouble = (problem, code, format!("{url}: {text}"));
+                Err((trouble, asked.last))
+            }
+        }
     }
 
     /// What is kept of a source, with what `before` said of it.
     pub(super) fn acquire_kept(
         &self,
-        account: &AccountConfig,
+        source: &Source,
         authority: &Authority,
         before: &Outcome,
         cycle: &Cycle<'_>,
     ) -> Acquired {
         let signers = match authority {
             Ok(signers) => signers.as_ref(),
-            Err(fault) => return self.without_authority(account, fault, cycle),
+            Err(fault) => return self.without_authority(source, fault, cycle),
         };
-        let name = account.source.to_string();
+        let name = source.url.to_string();
         let said = before.sources.iter().find(|source| source.source == name);
         let fetched = said.and_then(|source| source.fetched);
-        let kept = self.kept(account, signers, cycle);
+        let kept = self.kept(source, signers, cycle);
+        let source_urls: Vec<String> = source.urls().map(|url| is_open(&url.to_string())).collect();
         let open = said.and_then(|source| {
             source
                 .warnings
                 .iter()
-                .find(|text| **text == is_open(&name))
+                .find(|text| source_urls.contains(text))
                 .cloned()
         });
         let fault = said.and_then(|source| {
@@ -247,7 +322,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 source.detail.clone(),
             ))
         });
-        let acquired = match (fault, kept) {
+        let mut acquired = match (fault, kept) {
             // Whether the document has expired, or is trusted no more, is looked at again.
             (None | Some((Problem::Expired | Problem::Untrusted, ..)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
@@ -263,21 +338,17 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 )
             }
         };
+        acquired.outcome.answered_by = said.and_then(|source| source.answered_by.clone());
         acquired.warned(open)
     }
 
     /// What is kept of a source while nobody can say who may sign.
-    fn without_authority(
-        &self,
-        account: &AccountConfig,
-        fault: &str,
-        cycle: &Cycle<'_>,
-    ) -> Acquired {
-        let name = account.source.to_string();
+    fn without_authority(&self, source: &Source, fault: &str, cycle: &Cycle<'_>) -> Acquired {
+        let name = source.url.to_string();
         let text = format!("{name}: {fault}");
         last_good(
             name,
-            self.kept(account, None, cycle),
+            self.kept(source, None, cycle),
             (Problem::Untrusted, FaultCode::SignersInvalid, text),
             cycle.clock.wall,
         )
@@ -287,12 +358,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// or policy may have changed since.
     fn kept(
         &self,
-        account: &AccountConfig,
+        source: &Source,
         signers: Option<&Signers>,
         cycle: &Cycle<'_>,
     ) -> Option<(InForce, Timestamp)> {
-        let accepted = cycle.state.accepted(&account.source)?;
-        let rules = self.config.rules(account);
+        let accepted = cycle.state.accepted(&source.url)?;
+        let rules = self.config.rules(source);
         let standing = |version: &Version, created, kept| {
             let (document, bytes, halved) = load(cycle.store, kept, &rules)?;
             // Neither another audience nor a signer who was removed takes a key away.
@@ -321,6 +392,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             InForce {
                 current,
                 further: further.collect(),
+                from: accepted.from.clone(),
             },
             accepted.fetched,
         ))
@@ -330,26 +402,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// refused.
     fn judge(
         &self,
-        url: &SourceUrl,
         part: Part,
-        rules: &Rules,
-        signers: Option<&Signers>,
+        judging: &Judging<'_>,
         cycle: &mut Cycle<'_>,
     ) -> Result<Standing, Refusal> {
-        let part = document_of(url, part)?;
+        let part = document_of(judging.url, part)?;
         let mark = cycle
             .state
             .marks
-            .get(&url.mark())
+            .get(&judging.mark)
             .filter(|_| !cycle.intent.accept_rollback);
         let Read {
             document,
             signer,
             mark,
-        } = self.read(&part, rules, signers, mark, cycle.clock)?;
+        } = self.read(&part, judging, mark, cycle.clock)?;
+        judging.check_patience(&document, cycle.now)?;
         match mark {
-            Some(mark) => drop(cycle.state.marks.insert(url.mark(), mark)),
-            None => drop(cycle.state.marks.remove(&url.mark())),
+            Some(mark) => drop(cycle.state.marks.insert(judging.mark.clone(), mark)),
+            None => drop(cycle.state.marks.remove(&judging.mark)),
         }
         Ok(cycle.keep(document, signer, part))
     }
@@ -360,9 +431,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn judge_further(
         &self,
         current: &Standing,
-        (url, parts): (&SourceUrl, BTreeMap<Stage, Part>),
+        parts: BTreeMap<Stage, Part>,
         mut last: BTreeMap<Stage, Standing>,
-        (rules, signers): (&Rules, Option<&Signers>),
+        judging: &Judging<'_>,
         cycle: &mut Cycle<'_>,
     ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
         let counts =
@@ -370,8 +441,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stage, part) in parts {
             let label = part.version.label.clone();
-            let read = document_of(url, part)
-                .and_then(|part| Ok((self.read(&part, rules, signers, None, cycle.clock)?, part)));
+            let read = document_of(judging.url, part)
+                .and_then(|part| Ok((self.read(&part, judging, None, cycle.clock)?, part)));
             let standing = match read {
                 Ok((
                     Read {
@@ -406,8 +477,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn read(
         &self,
         part: &Part,
-        rules: &Rules,
-        signers: Option<&Signers>,
+        judging: &Judging<'_>,
         mark: Option<&Mark>,
         clock: Clock,
     ) -> Result<Read, Refusal> {
@@ -415,11 +485,12 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             code: error.code(),
             text: chain(&error),
         };
-        let document = document::parse(&part.bytes, rules).map_err(|error| Refusal {
+        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Refusal {
             code: error.code(),
             text: chain(&error),
         })?;
-        let signed_at = |now| verify_signer(&document, &part.bytes, signers, now).map_err(refused);
+        let signed_at =
+            |now| verify_signer(&document, &part.bytes, judging.signers, now).map_err(refused);
         let signer = signed_at(clock.effective())?;
         if clock.is_wrong() {
             // Which of the two times is nearer the truth cannot be told; the signer's time must
@@ -446,6 +517,65 @@ fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
         text: chain(&fault),
     })?;
     Ok(Part { bytes, ..part })
+}
+
+/// By what documents that came are judged.
+struct Judging<'a> {
+    /// Where they came from.
+    url: &'a SourceUrl,
+    /// What their serial is compared with: a source and its fallback have one mark.
+    mark: String,
+    rules: &'a Rules,
+    signers: Option<&'a Signers>,
+    /// Of a fallback: since when the source is away, and the document in force.
+    away: Option<(&'a Away, Digest)>,
+}
+
+impl Judging<'_> {
+    /// A replica that is behind must not take a change back. A serial tells that it is; without one
+    /// it is waited for that the source comes back.
+    fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
+        let Some((away, standing)) = &self.away else {
+            return Ok(());
+        };
+        let is_certain = document.serial.is_some() || document.digest == *standing;
+        if is_certain || now.duration_since(away.since) >= away.patience {
+            return Ok(());
+        }
+        let until = away
+            .since
+            .saturating_add(away.patience)
+            .unwrap_or(away.since);
+        Err(Refusal {
+            code: FaultCode::SourceUnreachable,
+            text: format!(
+                "another document, without a serial that would tell which is newer; it is taken from \
+                 {until:.0} on if the source is not reached before"
+            ),
+        })
+    }
+}
+
+/// What a failed fetch means.
+fn trouble_of(error: &FetchError) -> Trouble {
+    let problem = match error.class {
+        Class::Transient => Problem::Unreachable,
+        Class::Denied => Problem::Denied,
+        Class::Missing => Problem::Missing,
+        Class::Invalid => Problem::Invalid,
+    };
+    (problem, problem.code(), error.to_string())
+}
+
+/// What is wrong with a fallback, after what is wrong with its source.
+fn with_reason((problem, code, text): Trouble, away: Option<&Away>) -> Trouble {
+    match away {
+        Some(away) => {
+            let text = format!("{}; its fallback {text}", away.why.message);
+            (problem, code, text)
+        }
+        None => (problem, code, text),
+    }
 }
 
 /// Why a document is refused.
@@ -534,7 +664,7 @@ impl Acquired {
 fn last_good(
     name: String,
     last: Option<(InForce, Timestamp)>,
-    (problem, code, text): (Problem, FaultCode, String),
+    (problem, code, text): Trouble,
     wall: Timestamp,
 ) -> Acquired {
     match last {

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use crate::host::{FoundFragments, Host, HostError, Place, Snapshot, Target};
 use authkeys_core::key::Fingerprint;
 use authkeys_core::plan::{
-    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, plan, plan_fragments,
+    Desired, Fragments, Maker, Mode, Plan, PresentLines, add_pinned, keep_standing, plan,
+    plan_fragments,
 };
 
 /// What was read.
@@ -24,6 +25,9 @@ pub(super) enum Files {
 pub(super) enum Purpose {
     /// A key set is to be in force.
     KeySet,
+    /// One of the account's sources was never read: its keys may stand there, and nothing is taken
+    /// away but what the others revoke, or no longer have in force.
+    Addition,
     /// No key set is known: only the pinned keys are added.
     PinnedOnly,
 }
@@ -70,11 +74,23 @@ impl Files {
             (Self::One(snapshot), Purpose::KeySet) => {
                 plan(desired, mode, snapshot.content.as_deref(), installed)
             }
+            (Self::One(snapshot), Purpose::Addition) => {
+                let present = snapshot.content.as_deref();
+                let mut desired = desired.clone();
+                keep_standing(&mut desired, mode, present.unwrap_or_default());
+                plan(&desired, mode, present, &BTreeSet::new())
+            }
             (Self::One(snapshot), Purpose::PinnedOnly) => {
                 add_pinned(desired, mode, snapshot.content.as_deref())
             }
             (Self::Several(_, fragments), Purpose::KeySet) => {
                 plan_fragments(desired, mode, fragments, installed)
+            }
+            (Self::Several(_, fragments), Purpose::Addition) => {
+                let ours = fragments.ours.as_deref().unwrap_or_default();
+                let mut desired = desired.clone();
+                keep_standing(&mut desired, Mode::Exclusive, ours);
+                plan_fragments(&desired, Mode::Block, fragments, &BTreeSet::new())
             }
             // Nothing is taken away.
             (Self::Several(_, fragments), Purpose::PinnedOnly) => {

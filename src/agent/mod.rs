@@ -7,6 +7,7 @@ mod files;
 mod fragments;
 mod pinned;
 mod recent;
+mod sets;
 mod signers;
 mod work;
 
@@ -20,18 +21,19 @@ use jiff::{SignedDuration, Timestamp};
 use crate::host::Host;
 use crate::state::{Kept, State, Store};
 use authkeys_core::caught::caught;
-use authkeys_core::config::{AccountConfig, Config};
-use authkeys_core::origin::{Fetch, SourceUrl};
+use authkeys_core::config::{AccountConfig, Config, Source};
+use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl};
 use authkeys_core::outcome::{
     AccountOutcome, Fault, FaultCode, Outcome, SourceOutcome, Status, Subject,
 };
 use authkeys_core::schedule::Clock;
 
 use account::{Found, Shared};
-use acquire::Acquired;
+use acquire::{Acquired, Answers, Asked};
 use apply::Carried;
 use pinned::Pinned;
 use recent::InCommon;
+use sets::KeySets;
 use work::Prepared;
 
 pub use account::located;
@@ -117,40 +119,45 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
-        let fetches = self.sources().map(|account| {
-            let asked = self.before_fetch(account, &authority, &cycle);
+        let sources = self.config.sources();
+        let fetches = sources.iter().map(|source| {
+            let asked = self.before_fetch(source, &authority, &cycle);
             async move {
                 let asked = asked?;
-                let url = &account.source;
-                let answer = caught(self.fetch.fetch(url, asked.known.as_ref())).await;
-                Ok((
-                    asked,
-                    answer.unwrap_or_else(|panic| Err(panic.failure(url))),
-                ))
+                let answers = self.ask(source, &asked).await;
+                Ok((asked, answers))
             }
         });
         let fetched: Vec<Result<_, Box<_>>> = all_of(fetches).await;
         let mut acquired = BTreeMap::new();
-        for (account, fetched) in self.sources().zip(fetched) {
+        for (source, fetched) in sources.into_iter().zip(fetched) {
             self.host.step();
             let got = match fetched {
-                Ok((asked, answer)) => self.acquire(account, asked, answer, &mut cycle),
+                Ok((asked, answers)) => self.acquire(source, asked, answers, &mut cycle),
                 Err(unasked) => *unasked,
             };
             cycle.faults.extend(got.faults.clone());
-            acquired.insert(account.source.clone(), got);
+            acquired.insert(source.url.clone(), got);
         }
         cycle.state.keep_sources(acquired.keys());
         cycle.gathered(acquired)
     }
 
-    /// The first account of each source.
-    fn sources(&self) -> impl Iterator<Item = &AccountConfig> {
-        let mut seen = BTreeSet::new();
-        self.config
-            .accounts
-            .iter()
-            .filter(move |account| seen.insert(&account.source))
+    /// Asks a source, and its fallback where it cannot be reached.
+    async fn ask(&self, source: &Source, asked: &Asked<'_>) -> Answers {
+        let first = self.fetch_one(&source.url, asked).await;
+        let fallback = match (&first, &source.fallback) {
+            (Err(failed), Some(fallback)) if failed.class == Class::Transient => {
+                Some(self.fetch_one(&fallback.url, asked).await)
+            }
+            _ => None,
+        };
+        Answers { first, fallback }
+    }
+
+    async fn fetch_one(&self, url: &SourceUrl, asked: &Asked<'_>) -> Result<Fetched, FetchError> {
+        let fetched = caught(self.fetch.fetch(url, asked.known_at(url))).await;
+        fetched.unwrap_or_else(|panic| Err(panic.failure(url)))
     }
 
     /// The same without the network: the kept documents, and what `last` said of their sources. For
@@ -165,11 +172,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let mut acquired = BTreeMap::new();
-        for account in self.sources() {
+        for source in self.config.sources() {
             self.host.step();
-            let got = self.acquire_kept(account, &authority, last, &cycle);
+            let got = self.acquire_kept(source, &authority, last, &cycle);
             cycle.faults.extend(got.faults.clone());
-            acquired.insert(account.source.clone(), got);
+            acquired.insert(source.url.clone(), got);
         }
         cycle.gathered(acquired)
     }
@@ -199,9 +206,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             state,
             intent,
             clock: begun,
-            acquired,
+            mut acquired,
             faults,
         } = gathered;
+        self.excuse_unread(&mut acquired);
         let first = store.is_new();
         let news = in_force(&state) != in_force(store.state());
         let mut cycle = Cycle::new(store, state, intent, begun, faults);
@@ -268,6 +276,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         outcome
     }
 
+    /// A source that was never read is stale, not failed, where all its accounts have others that
+    /// were: none of them is without a key set.
+    fn excuse_unread(&self, acquired: &mut BTreeMap<SourceUrl, Acquired>) {
+        let alone = |account: &&AccountConfig| KeySets::of(account, acquired).is_none();
+        let without: BTreeSet<SourceUrl> = self
+            .config
+            .accounts
+            .iter()
+            .filter(alone)
+            .flat_map(|account| &account.sources)
+            .map(|source| source.url.clone())
+            .collect();
+        for (url, got) in acquired {
+            if got.in_force.is_none() && !without.contains(url) {
+                got.outcome.status = Status::Stale;
+            }
+        }
+    }
+
     /// Decides for some of the accounts and writes their files; gives each with its place in the
     /// configuration.
     fn serve(
@@ -284,9 +311,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
             self.host.step();
             match found {
-                Ok(found) => {
-                    self.prepare(account, found, acquired.get(&account.source), pinned, cycle)
-                }
+                Ok(found) => self.prepare(account, found, acquired, pinned, cycle),
                 Err(failed) => *failed,
             }
         };
@@ -304,7 +329,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         if cycle.store.is_outdated() {
             let fresh = |account: &AccountConfig| {
-                acquired.get(&account.source).is_some_and(|got| got.fresh)
+                let mut sources = account.sources.iter();
+                sources.all(|source| acquired.get(&source.url).is_some_and(|got| got.fresh))
             };
             let accounts = places.iter().filter_map(|at| self.config.accounts.get(*at));
             let each = prepared.into_iter().zip(accounts);

@@ -1,6 +1,5 @@
 //! `authkeysd sync`: one cycle, with the diff printed.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
@@ -127,16 +126,12 @@ pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
 
 /// The operator chose it, and is told at every start what it means.
 pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
-    let sources: BTreeSet<_> = config
-        .accounts
-        .iter()
-        .filter(|a| a.allow_private_key)
-        .map(|a| &a.source)
-        .collect();
-    sources.into_iter().map(|source| {
+    let sources = config.sources().into_iter();
+    sources.filter(|source| source.allow_private_key).map(|source| {
         format!(
-            "{source}: allow_private_key lets every node read a private key that opens every other node; publish the \
-             public half alone"
+            "{}: allow_private_key lets every node read a private key that opens every other node; publish the \
+             public half alone",
+            source.url
         )
     })
 }

@@ -544,7 +544,8 @@ fn timing(config: &Config, identity: &str) -> Timing {
     let source = config
         .accounts
         .first()
-        .map(|account| account.source.to_string())
+        .and_then(|account| account.sources.first())
+        .map(|source| source.url.to_string())
         .unwrap_or_default();
     Timing {
         schedule: config.schedule.clone(),

@@ -29,6 +29,9 @@ pub struct State {
     /// excepted). It outlives the source in the configuration; only a rollback that was asked for
     /// lowers or removes it.
     pub marks: BTreeMap<String, Mark>,
+    /// Since when a source that has a fallback has not been reached, by its whole URL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub away: BTreeMap<String, Timestamp>,
     /// By account.
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
@@ -48,6 +51,9 @@ pub struct Accepted {
     pub document: Kept,
     /// When its bytes came.
     pub fetched: Timestamp,
+    /// The fallback's URL, where they came from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The documents of a secret's further stages that were accepted beside it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub further: BTreeMap<Stage, AcceptedStage>,
@@ -100,7 +106,7 @@ pub struct AccountState {
     pub left: Option<Digest>,
 }
 
-/// A document, with those of further stages, that passed the guard.
+/// The documents that passed the guard together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
@@ -109,8 +115,27 @@ pub struct Judged {
     /// Those of a secret's further stages, in the order of their importance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<Kept>,
+    /// Its source's URL, where the account has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Those of the account's other sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<JudgedSource>,
     /// The limits that let it through; under others it is judged anew.
     pub guard: Guard,
+}
+
+/// What passed the guard of a second source, or a later one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgedSource {
+    /// The source's URL.
+    pub source: String,
+    /// Its document.
+    pub document: Kept,
+    /// Those of a secret's further stages, in the order of their importance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Kept>,
 }
 
 impl State {
@@ -139,6 +164,7 @@ impl State {
         }
         self.sources
             .retain(|name, _| names.contains(name) || marks.contains(&mark_of(name)));
+        self.away.retain(|name, _| names.contains(name));
     }
 }
 
@@ -166,6 +192,33 @@ impl Judged {
 
     /// All documents, the most important first.
     pub fn documents(&self) -> impl Iterator<Item = Kept> {
-        std::iter::once(self.document).chain(self.further.iter().copied())
+        self.sets()
+            .flat_map(|set| std::iter::once(set.document).chain(set.further.iter().copied()))
     }
+
+    /// By source, in their order.
+    pub fn sets(&self) -> impl Iterator<Item = JudgedSet<'_>> {
+        let first = JudgedSet {
+            source: self.source.as_deref(),
+            document: self.document,
+            further: &self.further,
+        };
+        let others = self.others.iter().map(|other| JudgedSet {
+            source: Some(&other.source),
+            document: other.document,
+            further: &other.further,
+        });
+        std::iter::once(first).chain(others)
+    }
+}
+
+/// What passed the guard of one source.
+#[derive(Debug, Clone, Copy)]
+pub struct JudgedSet<'a> {
+    /// The source's URL, where the account has several.
+    pub source: Option<&'a str>,
+    /// The current document.
+    pub document: Kept,
+    /// Those of a secret's further stages.
+    pub further: &'a [Kept],
 }

@@ -385,7 +385,7 @@ fn wanted(text: &str) -> Desired {
         standing: None,
     };
     desired(
-        &[&document],
+        &[(&document).into()],
         &[],
         &[&UserName::parse("a").unwrap()],
         &at,

@@ -193,6 +193,7 @@ impl History {
         if let (Status::Failed, None, Some(last)) = (account.status, account.document.digest, last)
         {
             account.document = last.document.clone();
+            account.documents = last.documents.clone();
             // Pinned keys may have been installed all the same.
             if account.in_force.is_empty() {
                 (account.lines, account.in_force) = (last.lines, last.in_force.clone());
@@ -228,6 +229,7 @@ impl History {
                     account.document.digest,
                     account.lines,
                 )
+                && last.documents == account.documents
                 && last.has_keys_of(account)
                 && last.status != Status::Failed
         };

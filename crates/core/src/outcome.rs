@@ -184,6 +184,9 @@ pub struct SourceOutcome {
     pub fetched: Option<Timestamp>,
     /// Who signed it.
     pub signer: Option<String>,
+    /// Its fallback, if that answered because the source could not be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<AnsweredBy>,
     /// Of a secret: each document in force with the stage that it stands on, the one above first.
     #[serde(default)]
     pub stages: Vec<StageOutcome>,
@@ -193,6 +196,37 @@ pub struct SourceOutcome {
     /// What is there and does not count, for who asks: it is often so for long, and harmless.
     #[serde(skip)]
     pub notes: Vec<String>,
+}
+
+/// A fallback that answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredBy {
+    /// Its URL.
+    pub source: String,
+    /// Since when the source itself has not been reached.
+    pub since: Timestamp,
+    /// Why it could not be reached the last time.
+    pub detail: String,
+}
+
+impl AnsweredBy {
+    /// What somebody should look at: one line.
+    pub fn warning(&self, source: &str) -> String {
+        format!(
+            "{source} has not been reached since {:.0}; its fallback {} answered",
+            self.since, self.source
+        )
+    }
+}
+
+/// A document that an account follows, where it has several sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The source's URL.
+    pub source: String,
+    /// Its document.
+    #[serde(flatten)]
+    pub document: DocumentRef,
 }
 
 /// A document in force that stands on one of a secret's stages.
@@ -245,9 +279,12 @@ pub struct AccountOutcome {
         deserialize_with = "known_code"
     )]
     pub code: Option<FaultCode>,
-    /// The document that the file follows.
+    /// The document that the file follows; of several sources that of the first.
     #[serde(flatten)]
     pub document: DocumentRef,
+    /// Where it has several sources: the document of each, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<Followed>,
     /// How often in a row what somebody else had changed in the file was put right.
     pub repairs: u32,
     /// When that was done last.
@@ -291,6 +328,9 @@ pub struct KeyShown {
     pub kind: String,
     /// Its comment.
     pub comment: String,
+    /// The source that it came from, where its account has keys of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// It is one of the node's own: no document can revoke it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
@@ -348,6 +388,7 @@ impl KeyShown {
             fingerprint: key.fingerprint(),
             kind: key.kind().to_owned(),
             comment: comment.to_owned(),
+            source: None,
             pinned: false,
         }
     }
@@ -384,6 +425,7 @@ impl AccountOutcome {
     /// It is not known which document the file follows.
     pub fn forget_document(&mut self) {
         self.document = DocumentRef::default();
+        self.documents = Vec::new();
     }
 
     /// Notes a fault; the gravest keeps the word.

@@ -149,9 +149,9 @@ impl Judge {
                     // Where only some accounts' sources take private keys, a document for all of
                     // them must not have one.
                     let allow_private_key = config
-                        .accounts
+                        .sources()
                         .iter()
-                        .all(|account| account.allow_private_key);
+                        .all(|source| source.allow_private_key);
                     let rules = Rules {
                         line: config.line_rules,
                         allow_private_key,

@@ -232,17 +232,14 @@ fn clock(recorded: Option<Timestamp>) -> Finding {
 
 /// Each file that others can write, once.
 fn open_sources(config: &Config) -> Vec<Finding> {
-    let sources: BTreeSet<_> = config
-        .accounts
-        .iter()
-        .map(|account| &account.source)
-        .collect();
+    let sources = config.sources();
+    let urls: BTreeSet<_> = sources.iter().flat_map(|source| source.urls()).collect();
     let finding = |url: &SourceUrl| {
         let (subject, text) = (url.to_string(), open_to_others(url)?);
         let message = text.strip_prefix(&format!("{subject}: ")).unwrap_or(&text);
         Some(Finding::new(Level::Warning, "source", &subject, message))
     };
-    sources.into_iter().filter_map(finding).collect()
+    urls.into_iter().filter_map(finding).collect()
 }
 
 fn state(directory: &Path, fault: Option<&StateError>) -> Finding {

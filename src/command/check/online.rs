@@ -111,7 +111,8 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         {
             findings.push(Finding::new(Level::Ok, "source", subject, good(source)));
         }
-        for text in &source.warnings {
+        let fallback = source.answered_by.as_ref().map(|by| by.warning(subject));
+        for text in source.warnings.iter().chain(&fallback) {
             let text = text.strip_prefix(&of(source)).unwrap_or(text);
             if !told.iter().any(|one| one.message == text) {
                 findings.push(Finding::new(Level::Warning, "source", subject, text));

@@ -9,7 +9,6 @@ use toml::de::{DeTable, DeValue};
 use crate::document::{Digest, Name, Rules};
 use crate::guard::{Guard, MaxRemovals};
 use crate::key::{LineRules, OptionPolicy, is_option_name};
-use crate::origin::{SourceUrl, Stage};
 use crate::plan::{ExpiryForm, Mode};
 use crate::schedule::{Schedule, Splay};
 use crate::user::UserName;
@@ -19,13 +18,15 @@ pub use path::{FileTemplate, FragmentName, Placed};
 pub use reader::ConfigFault;
 pub use report::{Report, ReportPrefix};
 pub use signers::SignersConfig;
+pub use source::{Fallback, Source};
 
 mod path;
 mod reader;
 mod report;
 mod signers;
+mod source;
 
-use reader::{Faults, Found, Section, boolean, number, string, word};
+use reader::{Faults, Found, Section, number, string, word};
 
 /// Everything the configuration file says, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +64,8 @@ pub struct Config {
 pub struct AccountConfig {
     /// `None`: the user who runs authkeysd.
     pub user: Option<UserName>,
-    /// Where its key set is published.
-    pub source: SourceUrl,
-    /// Take the public half of a document that holds a private key too.
-    pub allow_private_key: bool,
+    /// Where its keys are published, at least one: it gets those of all of them.
+    pub sources: Vec<Source>,
     /// How much of the file is ours.
     pub mode: Mode,
     /// Where the file is.
@@ -114,23 +113,24 @@ impl Config {
         Digest::of(format!("{} {self:?}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
 
-    /// How documents of an account's source are judged.
-    pub fn rules(&self, account: &AccountConfig) -> Rules {
+    /// How documents of a source are judged.
+    pub fn rules(&self, source: &Source) -> Rules {
         Rules {
             line: self.line_rules.clone(),
-            allow_private_key: account.allow_private_key,
+            allow_private_key: source.allow_private_key,
         }
+    }
+
+    /// All sources, each once, in the order of the accounts.
+    pub fn sources(&self) -> Vec<&Source> {
+        let mut seen = BTreeSet::new();
+        let all = self.accounts.iter().flat_map(|account| &account.sources);
+        all.filter(|source| seen.insert(&source.url)).collect()
     }
 }
 
 fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
-    let source = top.take(faults, "source", string(SourceUrl::parse));
-    let named_source = top.has("source");
-    let allow_private_key = top.take(faults, "allow_private_key", boolean);
-    if let (Some(allow), false) = (&allow_private_key, named_source) {
-        faults.add(allow.at, "allow_private_key", "stands beside no `source`");
-    }
-    let shared = source.map(|s| (s.value, allow_private_key.is_some_and(|allow| allow.value)));
+    let shared = source::read(top, faults);
     let schedule = top.take(faults, "schedule", string(Schedule::parse));
     let splay = top.take(faults, "splay", string(Splay::parse));
     if let (Some(splay), Some(Schedule::Every(_)) | None) =
@@ -179,12 +179,13 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     }
     let previous = accounts
         .iter()
-        .find(|account| account.value.source.stages().contains(&Stage::Previous));
-    if let (Some(trust), Some(account)) = (trusting, previous) {
+        .flat_map(|account| &account.value.sources)
+        .find(|source| source.has_previous());
+    if let (Some(trust), Some(source)) = (trusting, previous) {
         let message = format!(
             "{} has AWSPREVIOUS among its stages, which lets keys in that a later document has superseded; leave it out, \
              or leave [trust] out",
-            account.value.source
+            source.url
         );
         faults.add(trust, "trust", message);
     }
@@ -236,13 +237,12 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
 
 fn read_account(
     mut section: Section<'_, '_>,
-    shared: Option<&(SourceUrl, bool)>,
+    shared: Option<&Vec<Source>>,
     faults: &mut Faults<'_>,
 ) -> Option<AccountConfig> {
     let at = section.at();
     let user = section.take(faults, "user", string(UserName::parse));
-    let own = section.take(faults, "source", string(SourceUrl::parse));
-    let allow = section.take(faults, "allow_private_key", boolean);
+    let own = source::read(&mut section, faults);
     let mode = section.take(
         faults,
         "mode",
@@ -256,13 +256,6 @@ fn read_account(
     let layout = section.take(faults, "layout", word(layouts));
     let fragment = section.take(faults, "fragment", string(FragmentName::parse));
     let file = section.take(faults, "file", string(FileTemplate::parse));
-    if let (Some(allow), None) = (&allow, &own) {
-        faults.add(
-            allow.at,
-            &section.name("allow_private_key"),
-            "stands beside no `source`; set it where the source is",
-        );
-    }
     if let (Some(file), Some(_)) = (&file, &layout) {
         faults.add(
             file.at,
@@ -278,11 +271,9 @@ fn read_account(
             "only `layout = \"coreos\"` has fragments",
         );
     }
-    let source = own
-        .map(|own| (own.value, allow.is_some_and(|allow| allow.value)))
-        .or_else(|| shared.cloned());
+    let sources = own.or_else(|| shared.cloned());
     // One that is there and wrong has been told.
-    if source.is_none() && !section.has("source") && !faults.about("source") {
+    if sources.is_none() && !section.has("source") && !faults.about("source") {
         faults.add(
             at,
             &section.name("source"),
@@ -290,7 +281,7 @@ fn read_account(
         );
     }
     section.finish(faults);
-    let (source, allow_private_key) = source?;
+    let sources = sources?;
     let fragment = fragment.map(|found| found.value).unwrap_or_default();
     let (default_mode, default_file, fragment) = match layout {
         Layout::Home => (Mode::Block, FileTemplate::home(), None),
@@ -303,8 +294,7 @@ fn read_account(
     };
     Some(AccountConfig {
         user: user.map(|f| f.value),
-        source,
-        allow_private_key,
+        sources,
         mode: mode.map_or(default_mode, |f| f.value),
         file: file.map_or(default_file, |f| f.value),
         fragment,
@@ -338,12 +328,15 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
             );
             faults.add(*at, "account.file", message);
         }
-        let allowed = *sources
-            .entry(&account.source)
-            .or_insert(account.allow_private_key);
-        if allowed != account.allow_private_key {
-            let message = "the same source stands elsewhere with another allow_private_key";
-            faults.add(*at, "account.allow_private_key", message);
+        for source in &account.sources {
+            let first: &Source = sources.entry(&source.url).or_insert(source);
+            let differs = match first {
+                first if first.allow_private_key != source.allow_private_key => "allow_private_key",
+                first if first.fallback != source.fallback => "fallback",
+                _ => continue,
+            };
+            let message = format!("the same source stands elsewhere with another {differs}");
+            faults.add(*at, &format!("account.{differs}"), message);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::node::{KeySet, ShortDigest};
+use super::node::{KeySet, Report, ShortDigest};
 use super::view::{Fleet, Row, State};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
@@ -86,7 +86,7 @@ fn node(row: &Row) -> NodeShape<'_> {
         detail: &row.why,
         behind: row.behind,
         status: report.map(|report| report.status),
-        key_set: report.and_then(|report| report.key_set.as_ref().map(ToString::to_string)),
+        key_set: report.and_then(Report::key_sets),
         key_set_name: numbered.map(|(name, _)| name),
         serial: numbered.map(|(_, serial)| serial),
         digest: report.and_then(|report| report.digest),

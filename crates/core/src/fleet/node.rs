@@ -39,6 +39,8 @@ pub struct Report {
     pub key_set: Option<KeySet>,
     /// Of the document in force.
     pub digest: Option<ShortDigest>,
+    /// The key sets of further sources that are in force with it, and their digests.
+    pub further: Vec<(KeySet, Option<ShortDigest>)>,
     /// When it said so.
     pub synced: Timestamp,
     /// Why it is not ok; else empty.
@@ -147,6 +149,20 @@ impl Node {
     }
 }
 
+impl Report {
+    /// The key sets in force, a space between those of several sources.
+    pub fn key_sets(&self) -> Option<String> {
+        let further = self.further.iter().map(|(set, _)| set);
+        let sets: Vec<String> = self
+            .key_set
+            .iter()
+            .chain(further)
+            .map(KeySet::to_string)
+            .collect();
+        (!sets.is_empty()).then(|| sets.join(" "))
+    }
+}
+
 /// A report's texts as they came; an empty one is one that is not there.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Told<'a> {
@@ -167,15 +183,22 @@ impl Told<'_> {
                 if some(self.status) { "time" } else { "status" }
             ));
         }
+        let mut digests = Vec::new();
+        for digest in self.digest.split_whitespace() {
+            digests.push(ShortDigest::parse(digest)?);
+        }
+        let mut sets = self.key_set.split_whitespace().map(KeySet::parse);
+        let key_set = sets.next();
+        let further = sets.enumerate();
+        let further = further.map(|(at, set)| (set, digests.get(at + 1).copied()));
         Ok(Report {
+            further: further.collect(),
+            digest: digests.first().copied(),
+            key_set,
             status: self
                 .status
                 .parse()
                 .map_err(|_| format!("it has the unknown status {:?}", self.status))?,
-            key_set: some(self.key_set).then(|| KeySet::parse(self.key_set)),
-            digest: some(self.digest)
-                .then(|| ShortDigest::parse(self.digest))
-                .transpose()?,
             synced: self
                 .synced
                 .parse()

@@ -78,12 +78,11 @@ fn word(object: &Object) -> Word {
         synced: &synced,
         detail: &detail,
     };
+    // Of several the first.
+    let first = digest.split_whitespace().next();
     let source = sources.iter().find(|source| {
         let whole = source.digest.as_deref().unwrap_or_default();
-        !digest.is_empty()
-            && whole
-                .trim_start_matches("sha256:")
-                .starts_with(digest.as_str())
+        first.is_some_and(|digest| whole.trim_start_matches("sha256:").starts_with(digest))
     });
     match told.report() {
         Ok(mut report) => {

@@ -349,12 +349,7 @@ fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
 
 fn cells(row: &Row, fleet: &Fleet) -> [String; 4] {
     let report = row.node.report();
-    let key_set = report.map(|report| {
-        report
-            .key_set
-            .as_ref()
-            .map_or_else(|| "none".to_owned(), ToString::to_string)
-    });
+    let key_set = report.map(|report| report.key_sets().unwrap_or_else(|| "none".to_owned()));
     let age = report.map(|report| ago(fleet.view.at.duration_since(report.synced)));
     [
         short(&row.node.id, NAME),

@@ -49,11 +49,13 @@ impl fmt::Display for Wanted {
 impl Wanted {
     /// Whether the node's document is what is asked for, be it applied everywhere or not.
     pub fn is_followed(&self, report: &Report) -> bool {
-        match self {
-            Self::Numbered { name, serial } => matches!(&report.key_set,
-                Some(KeySet::Numbered { name: its, serial: of }) if its == name && of >= serial),
-            Self::Digest(digest) => report.digest == Some(*digest),
-        }
+        let further = report.further.iter().map(|(set, digest)| (set, *digest));
+        let first = report.key_set.iter().map(|set| (set, report.digest));
+        first.chain(further).any(|(set, its_digest)| match self {
+            Self::Numbered { name, serial } => matches!(set,
+                KeySet::Numbered { name: its, serial: of } if its == name && of >= serial),
+            Self::Digest(digest) => its_digest == Some(*digest),
+        })
     }
 
     /// Whether the node has it in force, for all accounts. A `stale` node has: it says what became

@@ -181,6 +181,7 @@ impl AccountOutcome {
             file: self.file.clone(),
             detail: self.detail.clone(),
             document: self.document.clone(),
+            documents: self.documents.clone(),
             ..*self
         }
     }

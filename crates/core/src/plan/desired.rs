@@ -19,6 +19,31 @@ pub struct Entry {
     pub comment: String,
     /// The whole line, without LF.
     pub line: String,
+    /// The source that it came from, where an account has keys of several.
+    pub source: Option<String>,
+}
+
+/// A document that is in force for an account: with others it is laid over the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a> {
+    /// The document.
+    pub document: &'a Document,
+    /// It is its source's current one: what it revokes is revoked in all of them. What a pending
+    /// document revokes may be the key that is current until it is promoted.
+    pub is_current: bool,
+    /// Its source, where the account has several.
+    pub source: Option<&'a str>,
+}
+
+/// The current document of the only source.
+impl<'a> From<&'a Document> for Layer<'a> {
+    fn from(document: &'a Document) -> Self {
+        Self {
+            document,
+            is_current: true,
+            source: None,
+        }
+    }
 }
 
 /// A key that is wanted and that the installed sshd cannot read, or may not be able to.
@@ -60,23 +85,19 @@ struct Candidate<'a> {
     until: Option<Timestamp>,
 }
 
-/// Lays the documents (the current one first, whose revocations alone count for all) and the pinned
-/// lines over each other for one account. The first of them that has a key in force decides about
-/// it, and all its lines with that key are installed: sshd tries the next line when the `from=` of
-/// one does not match. `names` are the account's spellings.
+/// Lays the documents (each source's current one before its others) and the pinned lines over each
+/// other for one account. The first of them that has a key in force decides about it, and all its
+/// lines with that key are installed: sshd tries the next line when the `from=` of one does not
+/// match. `names` are the account's spellings.
 pub fn desired(
-    documents: &[&Document],
+    documents: &[Layer<'_>],
     pinned: &[KeyLine],
     names: &[&UserName],
     at: &Moment,
     form: ExpiryForm,
 ) -> Desired {
     let mut desired = Desired {
-        // What a pending document revokes may be the key that is current until it is promoted.
-        revoked: documents
-            .first()
-            .map(|current| current.revoked.clone())
-            .unwrap_or_default(),
+        revoked: revoked_for_all(documents),
         pinned: pinned.iter().map(|line| line.key.fingerprint()).collect(),
         ..Desired::default()
     };
@@ -85,13 +106,15 @@ pub fn desired(
         .extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
     // Which document decides about each key, by its place.
     let mut decided: HashMap<Fingerprint, usize> = HashMap::new();
-    for (place, document) in documents.iter().enumerate() {
+    for (place, layer) in documents.iter().enumerate() {
+        let document = layer.document;
         let mut candidates = Vec::new();
         for key in document.keys.iter().filter(|key| key.is_for(names)) {
             let fingerprint = key.line.key.fingerprint();
             desired.addressed.insert(fingerprint);
             if !desired.revoked.contains(&fingerprint) && !document.revoked.contains(&fingerprint) {
-                let (entry, until) = Entry::new(&key.line, key.not_after, at, form);
+                let (mut entry, until) = Entry::new(&key.line, key.not_after, at, form);
+                entry.source = layer.source.map(str::to_owned);
                 candidates.push(Candidate { key, entry, until });
             }
         }
@@ -120,6 +143,15 @@ pub fn desired(
     desired.published = decided.into_keys().collect();
     keep_first_of_each(&mut desired.entries);
     desired
+}
+
+/// What the sources' current documents revoke.
+fn revoked_for_all(documents: &[Layer<'_>]) -> BTreeSet<Fingerprint> {
+    let mut revoked = BTreeSet::new();
+    for current in documents.iter().filter(|one| one.is_current) {
+        revoked.extend(current.document.revoked.iter().copied());
+    }
+    revoked
 }
 
 /// Which lines are in force where the time is not to be believed: those without a window, and those
@@ -226,6 +258,7 @@ impl Entry {
                 key: line.key.clone(),
                 comment: comment.clone(),
                 line: text,
+                source: None,
             },
             until,
         )

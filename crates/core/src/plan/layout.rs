@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::desired::Desired;
+use super::desired::{Desired, Entry};
 use crate::key::{Fingerprint, Identified, KeyBlob, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
@@ -193,6 +193,31 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
         .collect()
 }
 
+/// Adds our lines in the file to what is wanted, as far as no document speaks of their keys: a
+/// source that was never read may have them, and takes nothing away.
+pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
+    let mut wanted: HashSet<String> = HashSet::new();
+    wanted.extend(desired.entries.iter().map(|entry| entry.line.clone()));
+    for line in classify(present, mode) {
+        let Some(found) = line.found.filter(|_| line.owner == Owner::Ours) else {
+            continue;
+        };
+        let fingerprint = found.key.fingerprint();
+        let text = String::from_utf8_lossy(line.text.trim_ascii()).into_owned();
+        let is_known = desired.addressed.contains(&fingerprint)
+            || desired.revoked.contains(&fingerprint)
+            || desired.pinned.contains(&fingerprint);
+        if !is_known && wanted.insert(text.clone()) {
+            desired.entries.push(Entry {
+                key: found.key,
+                comment: found.comment,
+                line: text,
+                source: None,
+            });
+        }
+    }
+}
+
 /// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks
 /// are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan {
@@ -297,9 +322,13 @@ pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
         .entries
         .iter()
         .filter(|entry| told.insert(&entry.key));
-    first
-        .map(|entry| KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned))
-        .collect()
+    first.map(|entry| shown(entry, desired)).collect()
+}
+
+fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
+    let mut shown = KeyShown::new(&entry.key, &entry.comment);
+    shown.source.clone_from(&entry.source);
+    shown.marked(&desired.pinned)
 }
 
 /// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them
@@ -445,7 +474,7 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
         .iter()
         .filter(|entry| told.insert(&entry.key))
     {
-        let shown = KeyShown::new(&entry.key, &entry.comment).marked(&desired.pinned);
+        let shown = shown(entry, desired);
         match before.0.get(&entry.key) {
             None => plan.added.push(shown.clone()),
             Some(lines) if Some(lines) != after.0.get(&entry.key) => {

@@ -1,9 +1,11 @@
 //! What an account's file must become: the keys in force, laid over what is in the file now.
 
-pub use desired::{Desired, Entry, Unreadable, desired};
+pub use desired::{Desired, Entry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
-pub use layout::{Mode, Plan, add_pinned, holds_our_block, managed_by, our_keys, plan};
+pub use layout::{
+    Mode, Plan, add_pinned, holds_our_block, keep_standing, managed_by, our_keys, plan,
+};
 pub use readable::since;
 
 mod desired;

@@ -136,6 +136,7 @@ impl Entry {
             fingerprint: Some(key.fingerprint.to_string()),
             key_type: Some(key.kind.clone()),
             comment: Some(key.comment.clone()),
+            source: key.source.clone(),
             ..Self::of_account(kind, account, message)
         }
     }
@@ -231,6 +232,7 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
             format!("warning: {text}"),
         ));
     }
+    of_fallback(before, source, entries);
     match source.problem {
         Some(problem) if news => {
             let kind = match problem {
@@ -248,6 +250,22 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
         }
         None if was.is_some() => {
             let message = format!("source is good again: {}", document(source));
+            entries.push(Entry::of_source(Kind::SourceRecovered, source, message));
+        }
+        _ => {}
+    }
+}
+
+/// That a fallback answers is told once, and that the source does again.
+fn of_fallback(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
+    let answered = before.and_then(|before| before.answered_by.as_ref());
+    match (answered, &source.answered_by) {
+        (None, Some(by)) => {
+            let message = format!("warning: {}: {}", by.warning(&source.source), by.detail);
+            entries.push(Entry::of_source(Kind::Warning, source, message));
+        }
+        (Some(_), None) if source.problem.is_none() => {
+            let message = format!("source is reached again: {}", document(source));
             entries.push(Entry::of_source(Kind::SourceRecovered, source, message));
         }
         _ => {}

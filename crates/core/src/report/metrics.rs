@@ -125,6 +125,22 @@ fn sources(page: &mut Page, outcome: &Outcome) {
             f64::from(u8::from(source.status == Status::Ok)),
         );
     }
+    if outcome
+        .sources
+        .iter()
+        .any(|source| source.answered_by.is_some())
+    {
+        page.gauge(
+            "source_fallback",
+            "1 for a source whose fallback answered in its place.",
+        );
+    }
+    for source in &outcome.sources {
+        if let Some(by) = &source.answered_by {
+            let labels = [("source", source.source.as_str()), ("fallback", &by.source)];
+            page.sample(&labels, 1.0);
+        }
+    }
     page.gauge(
         "source_fetched_timestamp_seconds",
         "When the document in force was fetched or last found unchanged.",

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::json;
 use super::summary::Summary;
-use crate::outcome::{DocumentRef, Outcome, Problem, Status};
+use crate::outcome::{DocumentRef, Followed, Outcome, Problem, Status};
 
 /// Which node reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +65,8 @@ struct Source<'a> {
     document: &'a DocumentRef,
     version: Option<&'a str>,
     fetched: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_by: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -74,6 +76,8 @@ struct Account<'a> {
     detail: &'a str,
     #[serde(flatten)]
     document: &'a DocumentRef,
+    #[serde(skip_serializing_if = "<[Followed]>::is_empty")]
+    documents: &'a [Followed],
     keys: usize,
     left_out: usize,
     repairs: u32,
@@ -143,6 +147,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 document: &source.document,
                 version: source.version.as_deref(),
                 fetched: source.fetched,
+                answered_by: source.answered_by.as_ref().map(|by| by.source.as_str()),
             })
             .collect(),
         accounts: outcome
@@ -154,6 +159,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
                 status: account.status,
                 detail: &account.detail,
                 document: &account.document,
+                documents: &account.documents,
                 keys: account.counts.in_force,
                 left_out: account.counts.left_out,
                 repairs: account.repairs,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{DocumentRef, Outcome, Status};
 
 /// So many stale cycles in a row are needed before the fleet is told: a source that hiccups is no
 /// news.
@@ -13,9 +13,11 @@ const STALE_FROM: u32 = 3;
 pub struct Summary {
     /// How it stands.
     pub status: Status,
-    /// `NAME/SERIAL`, else the name, else the version's id; empty when no key set is in force.
+    /// `NAME/SERIAL`, else the name, else the version's id; empty when no key set is in force. Of
+    /// several sources those of all, with a space between them.
     pub keyset: String,
-    /// The first 16 hex digits of the digest; empty when no key set is in force.
+    /// The first 16 hex digits of the digest; empty when no key set is in force. Of several sources
+    /// those of all, with a space between them.
     pub digest: String,
     /// The name of the key set in force, else the version's id.
     pub key_name: String,
@@ -26,6 +28,50 @@ pub struct Summary {
     /// What is wrong, without the words that differ each time: not shown, but a change of it is
     /// news.
     cause: String,
+}
+
+/// The most key sets that a summary names: so many digests fit into a tag.
+const NAMED_SETS: usize = 15;
+
+/// The documents of the first account that has several sources: of each source the one of whoever
+/// is behind. Empty where it has one source.
+fn several(outcome: &Outcome) -> Vec<DocumentRef> {
+    let Some(first) = outcome.accounts.first() else {
+        return Vec::new();
+    };
+    let mut documents = Vec::new();
+    for followed in first.documents.iter().take(NAMED_SETS) {
+        let published = outcome
+            .sources
+            .iter()
+            .find(|source| source.source == followed.source)
+            .and_then(|source| source.document.digest);
+        let behind = outcome
+            .accounts
+            .iter()
+            .flat_map(|account| &account.documents)
+            .find(|other| other.source == followed.source && other.document.digest != published);
+        documents.push(behind.unwrap_or(followed).document.clone());
+    }
+    documents
+}
+
+/// By what its source calls a document.
+fn version_of(outcome: &Outcome, document: &DocumentRef) -> Option<String> {
+    let digest = document.digest?;
+    let source = outcome
+        .sources
+        .iter()
+        .find(|source| source.document.digest == Some(digest))?;
+    source.version.clone()
+}
+
+fn short_digest(document: &DocumentRef) -> String {
+    let hex = document
+        .digest
+        .map(|digest| digest.hex())
+        .unwrap_or_default();
+    hex.chars().take(16).collect()
 }
 
 impl Summary {
@@ -60,15 +106,23 @@ impl Summary {
         let followed = first
             .map(|account| account.document.clone())
             .unwrap_or_default();
-        let digest = followed.digest;
-        let source = outcome
-            .sources
-            .iter()
-            .find(|source| digest.is_some() && source.document.digest == digest);
-        let version = source.and_then(|source| source.version.clone());
-        let keyset = followed.key_set(version.as_deref()).unwrap_or_default();
-        let hex = digest.map(|digest| digest.to_string()).unwrap_or_default();
-        let hex = hex.strip_prefix("sha256:").unwrap_or(&hex);
+        let version = version_of(outcome, &followed);
+        let mut keyset = followed.key_set(version.as_deref()).unwrap_or_default();
+        let mut digest = short_digest(&followed);
+        let several = several(outcome);
+        if !several.is_empty() {
+            let sets = several.iter().map(|document| {
+                document
+                    .key_set(version_of(outcome, document).as_deref())
+                    .unwrap_or_default()
+            });
+            keyset = sets.collect::<Vec<_>>().join(" ");
+            digest = several
+                .iter()
+                .map(short_digest)
+                .collect::<Vec<_>>()
+                .join(" ");
+        }
         let bad_sources = outcome
             .sources
             .iter()
@@ -82,7 +136,7 @@ impl Summary {
         Some(Self {
             status: outcome.status,
             keyset,
-            digest: hex.chars().take(16).collect(),
+            digest,
             key_name: followed
                 .name
                 .map(|name| name.to_string())

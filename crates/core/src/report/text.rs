@@ -179,7 +179,9 @@ pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
             .notes
             .iter()
             .map(|note| format!("{}: {note}", source.source));
-        source.warnings.iter().cloned().chain(notes)
+        let fallback = source.answered_by.iter();
+        let fallback = fallback.map(|by| by.warning(&source.source));
+        source.warnings.iter().cloned().chain(fallback).chain(notes)
     })
 }
 
@@ -224,8 +226,17 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
     if let Some(signer) = &source.signer {
         let _ = write!(line, ", signed by {signer}");
     }
+    if let Some(fallback) = &source.answered_by {
+        let _ = write!(line, ", from its fallback {}", fallback.source);
+    }
     match source.status {
         Status::Ok | Status::Degraded => line,
+        Status::Stale if source.document.digest.is_none() => {
+            line + &colour.paint(
+                YELLOW,
+                " (stale: not read yet, no key is taken away for it)",
+            )
+        }
         Status::Stale => {
             line + &colour.paint(YELLOW, " (stale: the last good key set stays in force)")
         }
@@ -282,7 +293,14 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
 
 fn key_line(sign: char, key: &KeyShown) -> String {
     let line = format!("  {sign} {} {} {}", key.fingerprint, key.kind, key.comment);
-    line.trim_end().to_owned() + if key.pinned { " (pinned)" } else { "" }
+    let mut line = line.trim_end().to_owned();
+    if let Some(source) = &key.source {
+        let _ = write!(line, " (from {source})");
+    }
+    if key.pinned {
+        line.push_str(" (pinned)");
+    }
+    line
 }
 
 /// A text that stays in its line, whatever a document or a server said.

@@ -37,7 +37,10 @@ fn the_example_of_the_contract_parses() {
     assert_eq!(config.accounts.len(), 2);
     assert_eq!(config.accounts[0].mode, Mode::Block);
     assert_eq!(config.accounts[1].mode, Mode::Exclusive);
-    assert_eq!(config.accounts[1].source.to_string(), "file:/srv/keys");
+    assert_eq!(
+        config.accounts[1].sources[0].url.to_string(),
+        "file:/srv/keys"
+    );
     assert_eq!(
         (config.guard.min_keys, config.guard.max_removals),
         (2, Some(MaxRemovals::Percent(50)))
@@ -190,6 +193,7 @@ fn a_source_has_one_answer_about_private_keys() {
         Config::parse(&format!("{text}allow_private_key = true\n"))
             .unwrap()
             .accounts[1]
+            .sources[0]
             .allow_private_key
     );
 }

@@ -6,7 +6,8 @@ use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::guard::{Guard, Held, MaxRemovals};
 use authkeys_core::key::{Fingerprint, identify};
 use authkeys_core::plan::{
-    Desired, ExpiryForm, Mode, Moment, Plan, PresentLines, add_pinned, desired, managed_by, plan,
+    Desired, ExpiryForm, Layer, Mode, Moment, Plan, PresentLines, add_pinned, desired, managed_by,
+    plan,
 };
 use authkeys_core::user::UserName;
 use authkeys_testing::numbered::{ed, line, print, rsa, rules, wire};
@@ -37,7 +38,7 @@ fn wanted(text: &str, pinned: &[String]) -> Desired {
     let pinned: Vec<_> = pinned.iter().map(|text| line(text)).collect();
     let user = UserName::parse("ubuntu").unwrap();
     desired(
-        &[&document(text)],
+        &[(&document(text)).into()],
         &pinned,
         &[&user],
         &at("2026-11-22T00:00:00Z"),
@@ -292,7 +293,7 @@ fn windows_open_and_close_at_their_instants_and_keys_end_by_themselves() {
     let user = UserName::parse("ubuntu").unwrap();
     let lines = |now: &str| -> (Vec<String>, Option<Timestamp>) {
         let desired = desired(
-            &[&document(&json)],
+            &[(&document(&json)).into()],
             &[],
             &[&user],
             &at(now),
@@ -343,8 +344,16 @@ fn lines_of(documents: &[&str], pinned: &[&str], moment: &Moment) -> Vec<String>
     let documents: Vec<Document> = documents.iter().map(|text| document(text)).collect();
     let pinned: Vec<_> = pinned.iter().map(|text| line(text)).collect();
     let user = UserName::parse("ubuntu").unwrap();
-    let documents: Vec<&Document> = documents.iter().collect();
-    let desired = desired(&documents, &pinned, &[&user], moment, ExpiryForm::Utc);
+    // The first is the current one of a source, the others those of further stages.
+    let layers: Vec<Layer<'_>> = documents
+        .iter()
+        .enumerate()
+        .map(|(at, document)| Layer {
+            is_current: at == 0,
+            ..document.into()
+        })
+        .collect();
+    let desired = desired(&layers, &pinned, &[&user], moment, ExpiryForm::Utc);
     desired
         .entries
         .into_iter()
@@ -558,7 +567,7 @@ fn f47_an_account_is_meant_by_either_of_its_names_and_by_no_other() {
     let keys = |entry: &str, names: &[&UserName]| {
         let moment = at("2026-11-22T00:00:00Z");
         desired(
-            &[&document(&json(entry))],
+            &[(&document(&json(entry))).into()],
             &[],
             names,
             &moment,

@@ -232,7 +232,13 @@ impl World {
             standing: None,
         };
         let user = UserName::parse("jo").unwrap();
-        let desired = desired(&[&document], &[], &[&user], &moment, ExpiryForm::Utc);
+        let desired = desired(
+            &[(&document).into()],
+            &[],
+            &[&user],
+            &moment,
+            ExpiryForm::Utc,
+        );
         let prints: Vec<String> = desired
             .entries
             .iter()

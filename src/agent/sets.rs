@@ -1,0 +1,224 @@
+//! The key sets of one account: that of its source, or the union of several.
+
+use std::collections::BTreeMap;
+
+use super::Agent;
+use super::acquire::{Acquired, InForce, load};
+use crate::host::Host;
+use crate::state::{Judged, JudgedSource, Kept, Store};
+use authkeys_core::config::{AccountConfig, Source};
+use authkeys_core::document::{Document, LeftOut};
+use authkeys_core::guard::Guard;
+use authkeys_core::origin::{Fetch, SourceUrl, Stage};
+use authkeys_core::outcome::{AccountOutcome, Followed};
+use authkeys_core::plan::{Layer, managed_by};
+
+/// The key sets that are known of an account's sources.
+#[derive(Debug)]
+pub(super) struct KeySets<'a> {
+    /// In the order of the configuration.
+    known: Vec<KeySet<'a>>,
+    /// The sources of which no good document was ever read.
+    pub(super) unread: Vec<String>,
+    /// All sources, known or not.
+    names: Vec<String>,
+}
+
+#[derive(Debug)]
+struct KeySet<'a> {
+    /// The source's URL.
+    name: String,
+    documents: &'a InForce,
+}
+
+/// The key sets that passed the guard last, read again.
+#[derive(Debug)]
+pub(super) struct LastSets(Vec<LastSet>);
+
+#[derive(Debug)]
+struct LastSet {
+    /// Its source, where the account had several.
+    name: Option<String>,
+    current: Document,
+    further: Vec<Document>,
+}
+
+impl<'a> KeySets<'a> {
+    /// Of the account's sources. `None` where nothing is known of any.
+    pub(super) fn of(
+        account: &AccountConfig,
+        acquired: &'a BTreeMap<SourceUrl, Acquired>,
+    ) -> Option<Self> {
+        let (mut known, mut unread, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for source in &account.sources {
+            let name = source.url.to_string();
+            let documents = acquired
+                .get(&source.url)
+                .and_then(|got| got.in_force.as_ref());
+            match documents {
+                Some(documents) => known.push(KeySet {
+                    name: name.clone(),
+                    documents,
+                }),
+                None => unread.push(name.clone()),
+            }
+            names.push(name);
+        }
+        (!known.is_empty()).then_some(Self {
+            known,
+            unread,
+            names,
+        })
+    }
+
+    /// Whether it has to be told from which source something is.
+    fn are_several(&self) -> bool {
+        self.names.len() > 1
+    }
+
+    /// The documents in the order in which they decide about a key.
+    pub(super) fn layers(&self) -> Vec<Layer<'_>> {
+        let mut layers = Vec::new();
+        for set in &self.known {
+            for (stage, one) in set.documents.all() {
+                layers.push(Layer {
+                    document: &one.document,
+                    is_current: stage == Stage::Current,
+                    source: self.are_several().then_some(set.name.as_str()),
+                });
+            }
+        }
+        layers
+    }
+
+    /// The line that names the sources in the file.
+    pub(super) fn head(&self) -> String {
+        managed_by(self.names.iter().map(String::as_str))
+    }
+
+    /// What the guard is asked about.
+    pub(super) fn candidate(&self, guard: Guard) -> Option<Judged> {
+        let (first, others) = self.known.split_first()?;
+        let others = others.iter().map(|set| JudgedSource {
+            source: set.name.clone(),
+            document: set.documents.current.kept,
+            further: set.further(),
+        });
+        Some(Judged {
+            document: first.documents.current.kept,
+            further: first.further(),
+            source: self.are_several().then(|| first.name.clone()),
+            others: others.collect(),
+            guard,
+        })
+    }
+
+    /// Notes which documents the account's file follows.
+    pub(super) fn are_followed(&self, outcome: &mut AccountOutcome) {
+        if let Some(first) = self.known.first() {
+            outcome.follow(&first.documents.current.document);
+        }
+        if self.are_several() {
+            let followed = self.known.iter().map(|set| Followed {
+                source: set.name.clone(),
+                document: (&set.documents.current.document).into(),
+            });
+            outcome.documents = followed.collect();
+        }
+    }
+
+    /// The keys that were not good enough, each with the stage or the source that it stands in.
+    pub(super) fn left_out(&self) -> Vec<LeftOut> {
+        let mut left_out = Vec::new();
+        for set in &self.known {
+            for (stage, one) in set.documents.all() {
+                let mut place = String::new();
+                if self.are_several() {
+                    place = format!("{}: ", set.name);
+                }
+                if stage != Stage::Current {
+                    place.push_str(&format!("{stage}: "));
+                }
+                left_out.extend(one.document.left_out.iter().map(|bad| LeftOut {
+                    line: bad.line,
+                    reason: format!("{place}{}", bad.reason),
+                }));
+            }
+        }
+        left_out
+    }
+}
+
+impl KeySet<'_> {
+    fn further(&self) -> Vec<Kept> {
+        let further = self.documents.further.values();
+        further.map(|one| one.kept).collect()
+    }
+}
+
+impl LastSets {
+    /// The documents in the order in which they decide about a key.
+    pub(super) fn layers(&self) -> Vec<Layer<'_>> {
+        let mut layers = Vec::new();
+        for set in &self.0 {
+            let source = set.name.as_deref();
+            layers.push(Layer {
+                document: &set.current,
+                is_current: true,
+                source,
+            });
+            layers.extend(set.further.iter().map(|document| Layer {
+                document,
+                is_current: false,
+                source,
+            }));
+        }
+        layers
+    }
+
+    /// Notes that the account's file goes on following them.
+    pub(super) fn are_followed(&self, outcome: &mut AccountOutcome) {
+        if let Some(first) = self.0.first() {
+            outcome.follow(&first.current);
+        }
+        let followed = self.0.iter().filter_map(|set| {
+            Some(Followed {
+                source: set.name.clone()?,
+                document: (&set.current).into(),
+            })
+        });
+        outcome.documents = followed.collect();
+    }
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// The documents that passed the guard last, under the rules of today; all of them, or none.
+    pub(super) fn last_sets(
+        &self,
+        account: &AccountConfig,
+        store: &Store,
+        judged: &Judged,
+    ) -> Option<LastSets> {
+        let mut sets = Vec::new();
+        for set in judged.sets() {
+            let rules = self.config.rules(source_of(account, set.source)?);
+            let document = |kept: Kept| load(store, kept, &rules).map(|(document, ..)| document);
+            let further = set.further.iter().map(|kept| document(*kept));
+            sets.push(LastSet {
+                name: set.source.map(str::to_owned),
+                current: document(set.document)?,
+                further: further.collect::<Option<_>>()?,
+            });
+        }
+        Some(LastSets(sets))
+    }
+}
+
+/// The source of that name; one that the configuration no longer has is judged as the first is.
+fn source_of<'a>(account: &'a AccountConfig, name: Option<&str>) -> Option<&'a Source> {
+    let named = account
+        .sources
+        .iter()
+        .find(|source| name.is_some_and(|name| source.url.to_string() == name));
+    named.or_else(|| account.sources.first())
+}
