@@ -53,9 +53,10 @@ impl<R: Fetch> Fetch for Sources<R> {
                     .fetch(path, known.map(|known| &known.current), self.limit)
                     .await
             }
-            SourceUrl::S3 { .. } | SourceUrl::Secret { .. } | SourceUrl::Parameter { .. } => {
-                self.remote.fetch(url, known).await
-            }
+            SourceUrl::S3 { .. }
+            | SourceUrl::Prefix { .. }
+            | SourceUrl::Secret { .. }
+            | SourceUrl::Parameter { .. } => self.remote.fetch(url, known).await,
         }
     }
 }

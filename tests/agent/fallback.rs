@@ -24,7 +24,10 @@ fn world() -> World {
 fn numbered(serial: u32, keys: &[u16]) -> String {
     let entry = |key: &u16| format!("{{\"public_key\":\"{}\"}}", ed(*key));
     let keys: Vec<String> = keys.iter().map(entry).collect();
-    format!(r#"{{"version":1,"serial":{serial},"keys":[{}]}}"#, keys.join(","))
+    format!(
+        r#"{{"version":1,"serial":{serial},"keys":[{}]}}"#,
+        keys.join(",")
+    )
 }
 
 fn text(keys: &[u16]) -> String {
@@ -55,9 +58,16 @@ fn f60_a_replica_answers_while_the_source_cannot_be_reached() {
         (outcome.status, answered_by(&outcome), outcome.changed()),
         (Status::Ok, Some(SECOND), false)
     );
-    let shown = text::render(&outcome, false, Colour::No) + &text::warning_lines(&outcome, Colour::No);
-    assert!(shown.contains(&format!("from its fallback {SECOND}")), "{shown}");
-    assert!(shown.contains("has not been reached since 2026-11-22T00:00:00Z"), "{shown}");
+    let shown =
+        text::render(&outcome, false, Colour::No) + &text::warning_lines(&outcome, Colour::No);
+    assert!(
+        shown.contains(&format!("from its fallback {SECOND}")),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("has not been reached since 2026-11-22T00:00:00Z"),
+        "{shown}"
+    );
     let told = entries(Some(&before), &outcome, false);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].kind, Kind::Warning);
@@ -73,7 +83,11 @@ fn f60_a_replica_answers_while_the_source_cannot_be_reached() {
     );
     assert_eq!(during.sources[0].fetched, Some(*world.now.borrow()));
     let kept = world.cycle_kept(&during, *world.now.borrow());
-    assert_eq!(answered_by(&kept), Some(SECOND), "a replan repeats what was said");
+    assert_eq!(
+        answered_by(&kept),
+        Some(SECOND),
+        "a replan repeats what was said"
+    );
 
     world.publish(FIRST, "v2", &numbered(2, &[2]));
     let after = world.cycle();
@@ -99,7 +113,10 @@ fn f60_a_replica_that_is_behind_is_refused() {
             (Status::Stale, Some(Problem::Refused))
         );
         let detail = &outcome.sources[0].detail;
-        assert!(detail.contains("injected") && detail.contains(SECOND), "{detail}");
+        assert!(
+            detail.contains("injected") && detail.contains(SECOND),
+            "{detail}"
+        );
         assert_eq!(world.host.text(A), block(&[&ed(2)]));
         pass(&world, 60);
     }
@@ -128,7 +145,11 @@ fn f60_without_serials_another_content_is_taken_only_after_some_time() {
     );
     let source = &outcome.sources[0];
     assert_eq!(source.code, Some(FaultCode::SourceUnreachable));
-    assert!(source.detail.contains("from 2026-11-22T00:10:00Z on"), "{}", source.detail);
+    assert!(
+        source.detail.contains("from 2026-11-22T00:10:00Z on"),
+        "{}",
+        source.detail
+    );
     pass(&world, 9);
     assert_eq!(world.cycle().status, Status::Stale);
     pass(&world, 1);

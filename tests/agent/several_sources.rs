@@ -85,7 +85,10 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
     let world = both("");
     let outcome = world.cycle();
     let text = text::render(&outcome, false, Colour::No);
-    assert!(text.contains(&format!("source {TEAM_A}: team-a/1")), "{text}");
+    assert!(
+        text.contains(&format!("source {TEAM_A}: team-a/1")),
+        "{text}"
+    );
     assert!(text.contains(&format!(" (from {TEAM_B})")), "{text}");
     let told = entries(None, &outcome, true);
     let third = print(&ed(3));
@@ -101,7 +104,10 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
     assert_eq!(object["accounts"][0]["documents"][1]["source"], TEAM_B);
     assert_eq!(object["accounts"][0]["documents"][1]["serial"], 1);
     let page = metrics::render(&outcome, None);
-    assert!(page.contains(&format!("document_serial{{source=\"{TEAM_B}\"}} 1")), "{page}");
+    assert!(
+        page.contains(&format!("document_serial{{source=\"{TEAM_B}\"}} 1")),
+        "{page}"
+    );
     // A wait for either team's document ends when the node has it.
     let node = authkeys_core::fleet::object::node("i-1", object.to_string().as_bytes());
     for (wanted, met) in [("team-a/1", true), ("team-b/1", true), ("team-b/2", false)] {
@@ -112,7 +118,12 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
 
 #[test]
 fn f59_a_source_that_fails_or_is_refused_costs_no_key_of_the_others() {
-    for class in [Class::Transient, Class::Denied, Class::Missing, Class::Invalid] {
+    for class in [
+        Class::Transient,
+        Class::Denied,
+        Class::Missing,
+        Class::Invalid,
+    ] {
         let world = both("");
         world.cycle();
         world.fail(TEAM_A, class);
@@ -184,14 +195,20 @@ fn f59_a_source_that_was_never_read_takes_nothing_away() {
         assert_eq!(outcome.accounts[0].status, Status::Stale);
         assert_eq!(outcome.accounts[0].code, Some(FaultCode::NoKeySet));
         let shown = text::render(&outcome, false, Colour::No);
-        assert!(shown.contains("not read yet, no key is taken away for it"), "{shown}");
+        assert!(
+            shown.contains("not read yet, no key is taken away for it"),
+            "{shown}"
+        );
         assert!(!world.cycle().changed(), "{mode}");
 
         world.publish(TEAM_B, "b2", &document("team-b", 2, &[6], &[]));
         let outcome = world.cycle();
         assert_eq!(outcome.status, Status::Ok, "{:?}", outcome.faults);
         let text = world.host.text(A);
-        assert!(text.contains(&ed(6)) && !text.contains(&ed(3)), "{mode}: {text}");
+        assert!(
+            text.contains(&ed(6)) && !text.contains(&ed(3)),
+            "{mode}: {text}"
+        );
     }
 }
 
@@ -219,7 +236,11 @@ fn f59_the_limits_count_over_the_union() {
     world.cycle();
     world.publish(TEAM_A, "a2", &document("team-a", 2, &[4], &[]));
     let outcome = world.cycle();
-    assert_eq!(outcome.accounts[0].status, Status::Ok, "only key 1 of three went");
+    assert_eq!(
+        outcome.accounts[0].status,
+        Status::Ok,
+        "only key 1 of three went"
+    );
     world.publish(TEAM_B, "b2", &document("team-b", 2, &[5], &[]));
     let outcome = world.cycle();
     assert_eq!(

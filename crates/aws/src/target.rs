@@ -96,6 +96,10 @@ impl Target {
                 "a version that is there already cannot be written; leave what follows the name out",
             ),
             SourceUrl::Parameter { id, .. } => reserved(id),
+            SourceUrl::Prefix { .. } => Some(
+                "it ends in a slash and so names a prefix with an object for each person; put one person's object there \
+                 with `aws s3 cp`, or name one document",
+            ),
             SourceUrl::Secret { field: Some(_), .. } => Some(
                 "`field=` names one field of a secret, and a whole document is written; give the key set a secret, a \
                  parameter or an object of its own",
@@ -137,7 +141,7 @@ impl Target {
         match &self.url {
             SourceUrl::Secret { .. } => (65_536, "the most of a secret; publish it in S3"),
             SourceUrl::Parameter { .. } => (8_192, "the most of a parameter; publish it in S3"),
-            SourceUrl::S3 { .. } | SourceUrl::File { .. } => {
+            SourceUrl::S3 { .. } | SourceUrl::Prefix { .. } | SourceUrl::File { .. } => {
                 (MAX_DOCUMENT, "which no node reads; publish fewer keys")
             }
         }
@@ -162,7 +166,9 @@ impl Target {
             SourceUrl::Parameter { id, .. } => {
                 format!("aws ssm get-parameter --name {id}:{version}")
             }
-            SourceUrl::S3 { .. } | SourceUrl::File { .. } => version.to_owned(),
+            SourceUrl::S3 { .. } | SourceUrl::Prefix { .. } | SourceUrl::File { .. } => {
+                version.to_owned()
+            }
         }
     }
 
@@ -233,7 +239,7 @@ impl Target {
             SourceUrl::Secret { id, .. } => secret::write(self, id, region, text, over).await,
             SourceUrl::Parameter { id, .. } => parameter::write(self, id, region, text, over).await,
             // None is parsed.
-            SourceUrl::File { .. } => Err(NotWritten::Lost),
+            SourceUrl::Prefix { .. } | SourceUrl::File { .. } => Err(NotWritten::Lost),
         }
     }
 

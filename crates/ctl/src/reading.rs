@@ -172,6 +172,7 @@ pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
             Some(first) if first.id != "1" => "a parameter keeps its last 100 versions".to_owned(),
             _ => "this is the first version of the parameter".to_owned(),
         },
+        (_, SourceUrl::Prefix { .. }) => "a prefix keeps no versions; its objects may".to_owned(),
         (_, SourceUrl::File { .. }) => "a file keeps no versions".to_owned(),
     }
 }

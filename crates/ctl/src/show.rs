@@ -14,7 +14,7 @@ use super::reading::{Found, Origin};
 use super::times::moment;
 use super::{Exit, Judging, complain, print, print_bytes, print_json};
 use authkeys_core::document::{self, Document, Rules};
-use authkeys_core::outcome::chain;
+use authkeys_core::outcome::{FaultCode, chain};
 use authkeys_core::publishing::findings::{self, State};
 use authkeys_core::publishing::table;
 use authkeys_core::user::UserName;
@@ -85,8 +85,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 
 /// The bytes, unless they are nobody's business.
 fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
-    if let Err(fault @ document::Refused::PrivateKey(_)) =
-        document::parse(&found.bytes, &Rules::default())
+    if let Err(fault) = document::parse(&found.bytes, &Rules::default())
+        && fault.code() == FaultCode::DocumentHasPrivateKey
     {
         complain(&format!("{name} is not printed: {}", chain(&fault)));
         return Err(Exit::Failed);

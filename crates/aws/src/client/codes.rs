@@ -21,7 +21,7 @@ pub(super) enum Remedy {
     Kms,
 }
 
-pub(super) const LATER: &str = "nothing to do unless it lasts; it is tried again";
+pub(crate) const LATER: &str = "nothing to do unless it lasts; it is tried again";
 
 const KEYS: Remedy = Remedy::Say(
     "the credentials are wrong: correct the keys in the environment or the profile, or use an instance profile",

@@ -9,7 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
 
 pub use super::call::{Answer, Call};
-use super::codes::LATER;
+pub(crate) use super::codes::LATER;
 use super::reach::{REACH, REGION, unanswered};
 use super::values::BadValue;
 use super::verdict::verdict;

@@ -3,6 +3,7 @@
 pub use sources::Sources;
 
 mod parameter;
+mod prefix;
 mod s3;
 mod secret;
 mod sources;

@@ -1,5 +1,7 @@
 //! A document in an S3 object: one conditional GetObject.
 
+use std::time::Duration;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_types::SdkConfig;
@@ -71,7 +73,11 @@ impl S3 {
             .send()
             .await;
         match answer {
-            Ok(answer) => document(aws, &call, answer).await,
+            Ok(answer) => {
+                let version = version(&answer);
+                let bytes = body(aws.limits.read, &call, answer).await?;
+                Ok(Fetched::document(bytes, version))
+            }
             // The SDK takes every status but 2xx for an error.
             Err(error)
                 if conditional
@@ -105,11 +111,11 @@ impl Object<'_> {
 }
 
 /// Reads the body to its end, but never more than a document may have.
-async fn document(
-    aws: &Aws,
+pub(super) async fn body(
+    limit: Duration,
     call: &Call,
     mut answer: GetObjectOutput,
-) -> Result<Fetched, FetchError> {
+) -> Result<Vec<u8>, FetchError> {
     let announced = answer
         .content_length
         .and_then(|length| usize::try_from(length).ok());
@@ -121,8 +127,8 @@ async fn document(
     }
     let mut bytes = Vec::new();
     loop {
-        let piece = match timeout(aws.limits.read, answer.body.next()).await {
-            Err(_elapsed) => return Err(call.timed_out(aws.limits.read)),
+        let piece = match timeout(limit, answer.body.next()).await {
+            Err(_elapsed) => return Err(call.timed_out(limit)),
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(call.cut_off(&chain(&error))),
             Ok(Some(Ok(piece))) => piece,
@@ -140,7 +146,7 @@ async fn document(
             announced.unwrap_or_default()
         )));
     }
-    Ok(Fetched::document(bytes, version(&answer)))
+    Ok(bytes)
 }
 
 fn version(answer: &GetObjectOutput) -> Version {

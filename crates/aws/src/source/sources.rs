@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::parameter::{Parameter, Parameters};
+use super::prefix::{Prefix, Prefixes};
 use super::s3::{Object, S3};
 use super::secret::{Secret, Secrets};
 use crate::client::retry::{Jitter, RandomJitter, retry};
@@ -16,6 +17,7 @@ use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage,
 pub struct Sources<J = RandomJitter> {
     aws: Arc<Aws>,
     s3: S3,
+    prefixes: Prefixes,
     secrets: Secrets,
     parameters: Parameters,
     jitter: J,
@@ -42,6 +44,7 @@ impl<J: Jitter> Sources<J> {
         Self {
             aws,
             s3,
+            prefixes: Prefixes::default(),
             secrets,
             parameters,
             jitter,
@@ -87,6 +90,7 @@ impl<J: Jitter> Sources<J> {
     fn forget(&self) {
         self.aws.forget();
         self.s3.clients.forget();
+        self.prefixes.clients.forget();
         self.secrets.clients.forget();
         self.parameters.clients.forget();
     }
@@ -115,6 +119,18 @@ impl<J: Jitter> Sources<J> {
                 let over = |limit| object.call(None).timed_out(limit);
                 retry(policy, jitter, over, async || {
                     self.s3.attempt(aws, &object, current).await
+                })
+                .await
+            }
+            SourceUrl::Prefix { bucket, prefix, .. } => {
+                let prefix = Prefix {
+                    url,
+                    bucket,
+                    prefix,
+                };
+                let over = |limit| prefix.list_call(None).timed_out(limit);
+                retry(policy, jitter, over, async || {
+                    self.prefixes.attempt(aws, &prefix, current).await
                 })
                 .await
             }

@@ -126,7 +126,7 @@ impl Archive {
             SourceUrl::S3 { bucket, key, .. } => s3::versions(self, bucket, key, reach).await,
             SourceUrl::Secret { id, .. } => secret::versions(self, id).await,
             SourceUrl::Parameter { id, .. } => parameter::versions(self, id).await,
-            SourceUrl::File { .. } => Ok(Versions {
+            SourceUrl::Prefix { .. } | SourceUrl::File { .. } => Ok(Versions {
                 list: Vec::new(),
                 end: End::Unversioned,
             }),
@@ -156,7 +156,7 @@ impl Archive {
                     region: region.clone(),
                 }
             }
-            (url @ SourceUrl::File { .. }, _) => url.clone(),
+            (url @ (SourceUrl::Prefix { .. } | SourceUrl::File { .. }), _) => url.clone(),
         };
         Ok(self.fetch(&url).await?.published)
     }

@@ -1,6 +1,7 @@
 //! A key set as published: bytes become a document, or the reason why they are none.
 //!
-//! Three forms: authorized_keys text, JSON version 1, and the rotation secrets of Secrets Manager.
+//! Three forms: authorized_keys text (also that of several objects), JSON version 1, and the rotation
+//! secrets of Secrets Manager.
 //! A document is good or refused as a whole; inside a good one, single keys may be left out by
 //! name.
 
@@ -21,12 +22,14 @@ use crate::words::{brief, cut, plain};
 
 pub use envelope::Envelope;
 pub use field::{FieldFault, field};
+pub use objects::join;
 pub use private::PrivateKeyFound;
 
 mod envelope;
 mod field;
 mod foreign;
 mod json;
+mod objects;
 mod private;
 mod rotation;
 mod text;
@@ -159,6 +162,14 @@ pub enum Refused {
     /// Private key material.
     #[error(transparent)]
     PrivateKey(#[from] PrivateKeyFound),
+    /// One of the objects below a prefix.
+    #[error("{name}: {fault}")]
+    Object {
+        /// Its name below the prefix.
+        name: String,
+        /// Why it is none that could be applied.
+        fault: Box<Refused>,
+    },
     /// A signature without an end or with something behind it.
     #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
@@ -170,6 +181,7 @@ impl Refused {
         match self {
             Self::PrivateKey(_) => FaultCode::DocumentHasPrivateKey,
             Self::Signature(_) => FaultCode::SignatureInvalid,
+            Self::Object { fault, .. } => fault.code(),
             _ => FaultCode::DocumentInvalid,
         }
     }
@@ -203,7 +215,10 @@ pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
 }
 
 fn explained(refused: Refused, bytes: &[u8]) -> Refused {
-    if matches!(refused, Refused::PrivateKey(_) | Refused::Empty) {
+    if matches!(
+        refused,
+        Refused::PrivateKey(_) | Refused::Empty | Refused::Object { .. }
+    ) {
         return refused;
     }
     if let Some(encoding) = text::foreign_encoding(bytes) {
@@ -225,7 +240,9 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     let Some(first) = bytes.iter().find(|b| !b.is_ascii_whitespace()) else {
         return Err(Refused::Empty);
     };
-    let document = if *first == b'{' {
+    let document = if objects::is_joined(bytes) {
+        objects::parse(bytes, &rules.line, examination)?
+    } else if *first == b'{' {
         let envelope = Envelope::split(bytes)?;
         let document = with_text(envelope.payload, |text| {
             if rotation::is_rotation(text.as_bytes()) {

@@ -50,6 +50,15 @@ pub enum SourceUrl {
         /// The bucket's region; else the environment's, else IMDSv2's.
         region: Option<String>,
     },
+    /// `s3://BUCKET/PREFIX/[?region=R]`: every object below a prefix, which ends in a slash.
+    Prefix {
+        /// The bucket's name.
+        bucket: String,
+        /// The prefix with its slash, percent-decoded.
+        prefix: String,
+        /// The bucket's region; else the environment's, else IMDSv2's.
+        region: Option<String>,
+    },
     /// `secretsmanager:NAME-OR-ARN[?field=F][&stages=...][&region=R]`.
     Secret {
         /// The secret's name or ARN, percent-decoded.
@@ -100,7 +109,12 @@ impl SourceUrl {
                     percent_encode(path.get(leading..).unwrap_or_default(), IN_PATH)
                 )
             }
-            Self::S3 { bucket, key, .. } => {
+            Self::S3 { bucket, key, .. }
+            | Self::Prefix {
+                bucket,
+                prefix: key,
+                ..
+            } => {
                 let [bucket, key] =
                     [bucket, key].map(|name| percent_encode(name.as_bytes(), IN_PATH));
                 format!("s3://{bucket}/{key}")
@@ -125,7 +139,7 @@ impl SourceUrl {
     pub fn region(&self) -> Option<&str> {
         let (region, arn) = match self {
             Self::File { .. } => return None,
-            Self::S3 { region, .. } => (region, None),
+            Self::S3 { region, .. } | Self::Prefix { region, .. } => (region, None),
             Self::Secret { id, region, .. } => (region, Arn::parse(id, "secretsmanager")),
             Self::Parameter { id, region } => (region, Arn::parse(id, "ssm")),
         };
@@ -137,7 +151,7 @@ impl SourceUrl {
     pub fn stages(&self) -> BTreeSet<Stage> {
         match self {
             Self::Secret { stages, .. } => stages.clone(),
-            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => {
+            Self::File { .. } | Self::S3 { .. } | Self::Prefix { .. } | Self::Parameter { .. } => {
                 BTreeSet::from([Stage::Current])
             }
         }
@@ -147,7 +161,9 @@ impl SourceUrl {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Secret { field, .. } => field.as_deref(),
-            Self::File { .. } | Self::S3 { .. } | Self::Parameter { .. } => None,
+            Self::File { .. } | Self::S3 { .. } | Self::Prefix { .. } | Self::Parameter { .. } => {
+                None
+            }
         }
     }
 
@@ -170,7 +186,7 @@ impl SourceUrl {
                 let stages: Vec<String> = stages.iter().map(Stage::to_string).collect();
                 (Some(format!("stages={}", stages.join(","))), region)
             }
-            Self::Parameter { region, .. } => (None, region),
+            Self::Prefix { region, .. } | Self::Parameter { region, .. } => (None, region),
         };
         first
             .into_iter()
@@ -243,7 +259,7 @@ mod tests {
                 s3("my-b.x_1", "a/b.json", None, None),
                 "s3://my-b.x_1/a/b.json",
             ),
-            ("s3://b//k/", s3("b", "/k/", None, None), "s3://b//k/"),
+            ("s3://b//k", s3("b", "/k", None, None), "s3://b//k"),
             (
                 "s3://b/a+b c%2525",
                 s3("b", "a+b c%25", None, None),
@@ -270,6 +286,36 @@ mod tests {
             );
             assert_eq!(url.mark(), canonical.split('?').next().unwrap());
         }
+    }
+
+    #[test]
+    fn what_ends_in_a_slash_is_a_prefix() {
+        let prefix = |prefix: &str, region: Option<&str>| SourceUrl::Prefix {
+            bucket: "b".to_owned(),
+            prefix: prefix.to_owned(),
+            region: region.map(str::to_owned),
+        };
+        for (text, url, canonical) in [
+            ("s3://b/keys/", prefix("keys/", None), "s3://b/keys/"),
+            ("s3://b/a/b%20c/", prefix("a/b c/", None), "s3://b/a/b%20c/"),
+            ("s3://b//k/", prefix("/k/", None), "s3://b//k/"),
+            (
+                "s3://b/k%2F?region=eu-west-1",
+                prefix("k/", Some("eu-west-1")),
+                "s3://b/k/?region=eu-west-1",
+            ),
+        ] {
+            assert_eq!(SourceUrl::parse(text).as_ref(), Ok(&url), "{text}");
+            assert_eq!(url.to_string(), canonical);
+            assert_eq!(
+                SourceUrl::parse(canonical).as_ref(),
+                Ok(&url),
+                "{canonical}"
+            );
+        }
+        let pinned = SourceUrl::parse("s3://b/keys/?version_id=V").unwrap_err();
+        assert!(pinned.to_string().contains("has no versions"), "{pinned}");
+        assert!(SourceUrl::parse("s3://b/").is_err());
     }
 
     #[test]

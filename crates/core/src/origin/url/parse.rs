@@ -61,7 +61,7 @@ fn file(rest: &str) -> Result<SourceUrl, String> {
 }
 
 fn s3(rest: &str) -> Result<SourceUrl, String> {
-    const WRITE: &str = "write `s3://BUCKET/KEY`";
+    const WRITE: &str = "write `s3://BUCKET/KEY`, or `s3://BUCKET/PREFIX/`";
     let Some(rest) = rest.strip_prefix("//") else {
         return Err(WRITE.to_owned());
     };
@@ -86,11 +86,25 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
         return Err("a key has at most 1,024 bytes".to_owned());
     }
     let [version_id, region] = parameters(query, ["version_id", "region"])?;
-    Ok(SourceUrl::S3 {
+    let region = good_region(region)?;
+    if !key.ends_with('/') {
+        return Ok(SourceUrl::S3 {
+            bucket,
+            key,
+            version_id,
+            region,
+        });
+    }
+    if version_id.is_some() {
+        return Err(
+            "it ends in a slash and so names a prefix, which has no versions; leave `version_id=` out"
+                .to_owned(),
+        );
+    }
+    Ok(SourceUrl::Prefix {
         bucket,
-        key,
-        version_id,
-        region: good_region(region)?,
+        prefix: key,
+        region,
     })
 }
 

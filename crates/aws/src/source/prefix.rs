@@ -1,0 +1,336 @@
+//! A document in the objects below an S3 prefix: one ListObjectsV2, and a GetObject for each object
+//! that is new.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::EncodingType;
+use aws_types::SdkConfig;
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::s3::body;
+use crate::client::clients::Clients;
+use crate::client::fault::{Call, LATER, no_region, words};
+use crate::client::region::s3_arn;
+use crate::client::{Aws, Limits, s3_client, service_endpoint};
+use authkeys_core::document;
+use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version};
+
+/// The most objects that count.
+const MAX_OBJECTS: usize = 1_000;
+/// The most pages that are asked for: placeholders may fill some.
+const MAX_PAGES: usize = 10;
+/// So many objects are read at the same time.
+const AT_ONCE: usize = 16;
+/// How much of the digest people are shown.
+const SHOWN: usize = 16;
+
+/// The objects below a prefix, as a source URL names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefix<'a> {
+    pub(super) url: &'a SourceUrl,
+    pub(super) bucket: &'a str,
+    pub(super) prefix: &'a str,
+}
+
+/// The way to all prefixes.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    pub(super) clients: Clients<Client>,
+    /// What the objects held when they were last read, by the source's URL.
+    kept: Mutex<BTreeMap<String, Bodies>>,
+}
+
+/// By key: the ETag, and what the object holds.
+type Bodies = BTreeMap<String, (String, Zeroizing<Vec<u8>>)>;
+/// By key: the ETag and the size.
+type Listed = BTreeMap<String, (String, usize)>;
+
+impl Prefixes {
+    /// One attempt; its time limit covers credentials and bodies. What was read stays for the next
+    /// one.
+    pub(super) async fn attempt(
+        &self,
+        aws: &Aws,
+        prefix: &Prefix<'_>,
+        known: Option<&Version>,
+    ) -> Result<Fetched, FetchError> {
+        timeout(aws.limits.attempt, self.unlimited(aws, prefix, known))
+            .await
+            .unwrap_or_else(|_elapsed| Err(prefix.list_call(None).timed_out(aws.limits.attempt)))
+    }
+
+    async fn unlimited(
+        &self,
+        aws: &Aws,
+        prefix: &Prefix<'_>,
+        known: Option<&Version>,
+    ) -> Result<Fetched, FetchError> {
+        let config = aws
+            .config(prefix.url.region())
+            .await
+            .map_err(|bad| prefix.list_call(None).unfit(&bad))?;
+        let call = prefix.list_call(Some(&config));
+        if config.region().is_none() {
+            return Err(no_region(&call));
+        }
+        let client = self.clients.of(prefix.url.region(), || s3_client(&config));
+        let listed = prefix.listed(&client, &call).await?;
+        let version = version(&listed);
+        if known.is_some_and(|known| known.token == version.token) {
+            return Ok(Fetched::Unchanged);
+        }
+        self.read(aws.limits, &client, &config, prefix, &listed)
+            .await?;
+        let bytes = self.joined(prefix, &listed);
+        if bytes.len() > MAX_DOCUMENT {
+            return Err(call.too_large());
+        }
+        Ok(Fetched::document(bytes, version))
+    }
+
+    /// Reads the objects that are not kept, and forgets those that are gone.
+    async fn read(
+        &self,
+        limits: Limits,
+        client: &Client,
+        config: &SdkConfig,
+        prefix: &Prefix<'_>,
+        listed: &Listed,
+    ) -> Result<(), FetchError> {
+        let mut wanted: Vec<(&String, &String)> = Vec::new();
+        {
+            let mut kept = self.kept();
+            let bodies = kept.entry(prefix.url.to_string()).or_default();
+            bodies.retain(|key, (tag, _)| listed.get(key).is_some_and(|(now, _)| now == tag));
+            for (key, (tag, _)) in listed {
+                if !bodies.contains_key(key) {
+                    wanted.push((key, tag));
+                }
+            }
+        }
+        let mut reading = JoinSet::new();
+        let mut wanted = wanted.into_iter();
+        loop {
+            while reading.len() < AT_ONCE
+                && let Some((key, tag)) = wanted.next()
+            {
+                let call = prefix.get_call(config, key);
+                let (client, bucket) = (client.clone(), prefix.bucket.to_owned());
+                reading.spawn(object(
+                    limits,
+                    client,
+                    call,
+                    bucket,
+                    key.clone(),
+                    tag.clone(),
+                ));
+            }
+            match reading.join_next().await {
+                None => return Ok(()),
+                // A task ends early only when all of this does.
+                Some(Err(_cancelled)) => {}
+                Some(Ok(read)) => {
+                    let (key, tag, bytes) = read?;
+                    let mut kept = self.kept();
+                    let bodies = kept.entry(prefix.url.to_string()).or_default();
+                    bodies.insert(key, (tag, bytes));
+                }
+            }
+        }
+    }
+
+    /// The one document of all objects, in the order of their names.
+    fn joined(&self, prefix: &Prefix<'_>, listed: &Listed) -> Vec<u8> {
+        let kept = self.kept();
+        let bodies = kept.get(&prefix.url.to_string());
+        let objects = listed.keys().filter_map(|key| {
+            let (_, bytes) = bodies?.get(key)?;
+            Some((prefix.name(key), bytes.as_slice()))
+        });
+        document::join(objects)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Bodies>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Prefix<'_> {
+    /// Every object that counts, of all pages. An empty list is no key set.
+    async fn listed(&self, client: &Client, call: &Call) -> Result<Listed, FetchError> {
+        let mut listed = Listed::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = client
+                .list_objects_v2()
+                .bucket(self.bucket)
+                .prefix(self.prefix)
+                // No name breaks the answer's XML then.
+                .encoding_type(EncodingType::Url)
+                .set_continuation_token(next.clone())
+                .send()
+                .await
+                .map_err(|error| call.classed(&error))?;
+            self.take(&page, &mut listed, call)?;
+            let token = page
+                .next_continuation_token
+                .filter(|token| page.is_truncated == Some(true) && !token.is_empty());
+            if token.is_some() && token != next {
+                next = token;
+                continue;
+            }
+            if token.is_some() {
+                break;
+            }
+            if listed.is_empty() {
+                return Err(call.failed(
+                    Class::Missing,
+                    "found no object, and nothing there is not read as \"no keys\"",
+                    "put at least one object with public keys there, such as alice.pub",
+                ));
+            }
+            return Ok(listed);
+        }
+        Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
+    }
+
+    fn take(
+        &self,
+        page: &ListObjectsV2Output,
+        listed: &mut Listed,
+        call: &Call,
+    ) -> Result<(), FetchError> {
+        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+        let mut total: usize = listed.values().map(|(_, size)| size).sum();
+        for object in page.contents() {
+            let key = decoded(object.key().unwrap_or_default(), is_encoded);
+            let size = object.size().and_then(|size| usize::try_from(size).ok());
+            let size = size.unwrap_or_default();
+            // The console makes such objects as folders; the prefix itself is one.
+            let is_folder = key.ends_with('/') && size == 0;
+            if is_folder || !key.starts_with(self.prefix) {
+                continue;
+            }
+            total = total.saturating_add(size);
+            if total > MAX_DOCUMENT {
+                let what = format!("found more than 1 MiB, {} among it", self.shown(&key));
+                let remedy = "each object is one person's public keys: take out what is none";
+                return Err(call.failed(Class::Invalid, &what, remedy));
+            }
+            let Some(tag) = object.e_tag().filter(|tag| !tag.is_empty()) else {
+                let what = format!("listed {} without an ETag", self.shown(&key));
+                return Err(call.failed(Class::Invalid, &what, "check the endpoint"));
+            };
+            listed.insert(key, (tag.to_owned(), size));
+            if listed.len() > MAX_OBJECTS {
+                let what = format!("found more than the {MAX_OBJECTS} objects that are read");
+                let remedy = "publish one document, or take several prefixes as a list";
+                return Err(call.failed(Class::Invalid, &what, remedy));
+            }
+        }
+        Ok(())
+    }
+
+    /// An object's name below the prefix.
+    fn name<'k>(&self, key: &'k str) -> &'k str {
+        key.strip_prefix(self.prefix).unwrap_or(key)
+    }
+
+    fn shown(&self, key: &str) -> String {
+        words(self.name(key))
+    }
+
+    /// Without a configuration as long as none is loaded.
+    pub(super) fn list_call(&self, config: Option<&SdkConfig>) -> Call {
+        Call {
+            source: self.url.to_string(),
+            operation: "S3 ListObjectsV2",
+            action: "s3:ListBucket",
+            resource: s3_arn(config, self.bucket),
+            or_else: " with a condition on s3:prefix that covers it",
+            endpoint: service_endpoint(config, "S3", "S3"),
+        }
+    }
+
+    fn get_call(&self, config: &SdkConfig, key: &str) -> Call {
+        Call {
+            source: format!("{}: {}", self.url, self.shown(key)),
+            operation: "S3 GetObject",
+            action: "s3:GetObject",
+            resource: s3_arn(Some(config), &format!("{}/{}*", self.bucket, self.prefix)),
+            or_else: "",
+            endpoint: service_endpoint(Some(config), "S3", "S3"),
+        }
+    }
+}
+
+/// Reads one object, if it is still what was listed.
+async fn object(
+    limits: Limits,
+    client: Client,
+    call: Call,
+    bucket: String,
+    key: String,
+    tag: String,
+) -> Result<(String, String, Zeroizing<Vec<u8>>), FetchError> {
+    let answer = client
+        .get_object()
+        .bucket(bucket)
+        .key(&key)
+        .if_match(&tag)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let bytes = body(limits.read, &call, answer).await?;
+            Ok((key, tag, Zeroizing::new(bytes)))
+        }
+        Err(error) => {
+            let status = error.raw_response().map(|raw| raw.status().as_u16());
+            Err(match status {
+                Some(404 | 412) => {
+                    let what = "found that it was changed or deleted after it was listed";
+                    call.failed(Class::Transient, what, LATER)
+                }
+                _ => call.classed(&error),
+            })
+        }
+    }
+}
+
+/// The version of a list: a digest over names and ETags.
+fn version(listed: &Listed) -> Version {
+    let mut hash = Sha256::new();
+    for (key, (tag, _)) in listed {
+        for text in [key, tag] {
+            hash.update(text.as_bytes());
+            hash.update([0]);
+        }
+    }
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Version {
+        label: digest.chars().take(SHOWN).collect(),
+        token: digest,
+    }
+}
+
+/// A key as it was asked for: encoded as in a form.
+fn decoded(key: &str, is_encoded: bool) -> String {
+    if is_encoded {
+        let key = key.replace('+', " ");
+        percent_decode_str(&key).decode_utf8_lossy().into_owned()
+    } else {
+        key.to_owned()
+    }
+}

@@ -1,0 +1,139 @@
+//! The objects below a prefix, which are one document together: each is authorized_keys text of its
+//! own, behind a line that names it and tells its length.
+//!
+//! ```text
+//! # object alice.pub, 81 bytes
+//! ssh-ed25519 AAAA... alice
+//! ```
+//!
+//! The line is a comment to everybody else, and the lengths keep each object apart from the next
+//! one, whatever it holds.
+
+use super::{Document, LeftOut, MAX_KEYS, Refused, bare, explained, private, text};
+use crate::key::{Examination, LineRules};
+use crate::words::{cut, plain};
+
+/// How the line begins that names an object.
+const BEGIN: &str = "# object ";
+/// What stands between its name and its length.
+const BETWEEN: &str = ", ";
+/// What that line ends in.
+const END: &str = " bytes";
+/// The most characters of a name that are told.
+const MAX_NAME: usize = 200;
+
+/// One object, and where its text begins.
+struct Object<'a> {
+    name: &'a str,
+    content: &'a [u8],
+    /// The lines of the document that come before it.
+    lines_before: usize,
+}
+
+/// Makes one document of objects: their names below the prefix, and what they hold.
+pub fn join<'a>(objects: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+    let mut document = Vec::new();
+    for (name, content) in objects {
+        let name = plain(&cut(name, MAX_NAME), '?');
+        let head = format!("{BEGIN}{name}{BETWEEN}{}{END}\n", content.len());
+        document.extend_from_slice(head.as_bytes());
+        document.extend_from_slice(content);
+        if !content.ends_with(b"\n") {
+            document.push(b'\n');
+        }
+    }
+    document
+}
+
+/// Whether the bytes are a document of objects.
+pub(super) fn is_joined(bytes: &[u8]) -> bool {
+    next(bytes).is_some()
+}
+
+/// Reads every object. One without a key makes the whole no document: whoever's it is would lose
+/// his access without a word.
+pub(super) fn parse(
+    bytes: &[u8],
+    rules: &LineRules,
+    examination: Examination,
+) -> Result<Document, Refused> {
+    let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+    for object in split(bytes)? {
+        let read = read(object.content, rules, examination);
+        let read = read.map_err(|refused| Refused::Object {
+            name: object.name.to_owned(),
+            fault: Box::new(explained(refused, object.content)),
+        })?;
+        for mut key in read.keys {
+            key.place += object.lines_before;
+            keys.push(key);
+        }
+        for bad in read.left_out {
+            left_out.push(LeftOut {
+                line: object.lines_before + bad.line,
+                reason: format!("{} line {}: {}", object.name, bad.line, bad.reason),
+            });
+        }
+        if keys.len() + left_out.len() > MAX_KEYS {
+            return Err(Refused::TooManyKeys(keys.len() + left_out.len()));
+        }
+    }
+    Ok(bare(keys, left_out, bytes))
+}
+
+/// One object alone.
+fn read(content: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
+    private::refuse(content)?;
+    if content.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
+        return Err(Refused::Foreign(
+            "JSON; below a prefix each object is authorized_keys text",
+        ));
+    }
+    let document = text::parse(content, rules, examination)?;
+    match document.left_out.first() {
+        Some(bad) if super::count_keys(content) == 0 => Err(Refused::NoGoodKey {
+            first: format!("line {}: {}", bad.line, bad.reason),
+        }),
+        _ => Ok(document),
+    }
+}
+
+fn split(bytes: &[u8]) -> Result<Vec<Object<'_>>, Refused> {
+    let mut objects = Vec::new();
+    let (mut rest, mut lines) = (bytes, 0);
+    while !rest.is_empty() {
+        let Some((name, content, after)) = next(rest) else {
+            return Err(Refused::CutOff {
+                line: lines + 1,
+                reason: "an object does not end where it should".to_owned(),
+            });
+        };
+        objects.push(Object {
+            name,
+            content,
+            lines_before: lines + 1,
+        });
+        let whole = rest.len().saturating_sub(after.len());
+        let passed = rest.get(..whole).unwrap_or_default();
+        lines += passed.iter().filter(|b| **b == b'\n').count();
+        rest = after;
+    }
+    Ok(objects)
+}
+
+/// The first object's name and content, and what comes behind it.
+fn next(bytes: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+    let head = bytes.strip_prefix(BEGIN.as_bytes())?;
+    let end = head.iter().position(|b| *b == b'\n')?;
+    let (line, rest) = head.split_at_checked(end)?;
+    let line = std::str::from_utf8(line).ok()?.strip_suffix(END)?;
+    let (name, length) = line.rsplit_once(BETWEEN)?;
+    let (content, rest) = rest
+        .strip_prefix(b"\n")?
+        .split_at_checked(length.parse().ok()?)?;
+    if content.ends_with(b"\n") {
+        Some((name, content, rest))
+    } else {
+        Some((name, content, rest.strip_prefix(b"\n")?))
+    }
+}
