@@ -97,6 +97,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
                     published: changed(path),
                     kind: Kind::Document,
                     is_current: true,
+                    token: None,
                 };
                 let entry = entry(&judge, &version, Ok(bytes.as_slice()));
                 Ok((

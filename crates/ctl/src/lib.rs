@@ -98,8 +98,8 @@ struct Judging {
 
 #[derive(Debug, Args)]
 struct Lint {
-    /// The document's file, or - for standard input
-    #[arg(value_name = "DOC")]
+    /// The document's file, - for standard input, or a source's URL
+    #[arg(value_name = "DOC|SOURCE")]
     document: PathBuf,
     #[command(flatten)]
     judging: Judging,

@@ -6,7 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::input::{self, shown};
+use super::input::{self, Bytes, shown};
+use super::reading::Origin;
 use super::verify::{read_signers, signing_key};
 use super::{Exit, Judging, Lint, complain, print, print_json};
 use authkeys_core::config::{Config, SignersConfig};
@@ -17,13 +18,13 @@ use authkeys_core::guard::Guard;
 use authkeys_core::key::Fingerprint;
 use authkeys_core::outcome::chain;
 use authkeys_core::publishing::findings::{self, Judged, State, when};
+use authkeys_core::publishing::place::Place;
 use authkeys_core::report::text::Colour;
 use authkeys_core::user::UserName;
 use authkeys_core::verify::{Signers, Trust, verify, verify_signer};
 use authkeys_core::words::counted;
 use authkeys_terminal::bounded;
-use authkeys_terminal::clock;
-use authkeys_terminal::colour;
+use authkeys_terminal::{block_on, clock, colour};
 
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -100,9 +101,9 @@ struct KeyFound {
 /// Runs the command.
 pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
     let judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
-    let bytes = input::read(&options.document)?;
+    let (name, bytes) = document(&options.document)?;
     let now = clock();
-    let (report, _) = judge.examine(&shown(&options.document), &bytes, now);
+    let (report, _) = judge.examine(&name, &bytes, now);
     let printed = if options.json {
         print_json(&report)
     } else {
@@ -114,6 +115,19 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
     } else {
         Exit::Failed
     })
+}
+
+/// The document's name and bytes, from a file or a source.
+fn document(path: &Path) -> Result<(String, Bytes), Exit> {
+    let Some(url) = path.to_str().filter(|text| Place::is_url(text)) else {
+        return Ok((shown(path), input::read(path)?));
+    };
+    let origin = Origin::parse(url)?;
+    let found = block_on(origin.read()).unwrap_or_else(|fault| {
+        complain(&format!("cannot start: {fault}"));
+        Err(Exit::Failed)
+    })?;
+    Ok((origin.name(), found.bytes))
 }
 
 impl Judge {

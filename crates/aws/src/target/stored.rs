@@ -115,7 +115,15 @@ impl Archive {
     pub async fn read_version(&self, version: &StoredVersion) -> Result<Published, FetchError> {
         // What is written to a bucket without versions has no other name.
         if version.is_current && version.id == s3::UNVERSIONED {
-            return Ok(self.fetch(&self.place.url).await?.published);
+            let published = self.fetch(&self.place.url).await?.published;
+            return match &version.token {
+                Some(token) if *token != published.version.token => Err(FetchError {
+                    class: Class::Transient,
+                    message: format!("{}: it was replaced while it was read", self.place),
+                    remedy: "run the command again".to_owned(),
+                }),
+                _ => Ok(published),
+            };
         }
         self.document_of(self.read_pinned(&Pin::Version(version.id.clone())).await?)
     }

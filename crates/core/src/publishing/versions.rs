@@ -19,6 +19,9 @@ pub struct StoredVersion {
     pub kind: Kind,
     /// Whether it is the published one.
     pub is_current: bool,
+    /// What tells its bytes from others', where its id does not: the ETag in a bucket without
+    /// versions.
+    pub token: Option<String>,
 }
 
 /// What a version is.
@@ -102,6 +105,7 @@ mod tests {
             published,
             kind,
             is_current: false,
+            token: None,
         }
     }
 

@@ -263,3 +263,41 @@ fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
         );
     }
 }
+
+#[test]
+fn an_object_without_versions_that_is_replaced_meanwhile_is_not_shown_under_the_old_time() {
+    let key = Key::new("k");
+    let listed = Answer::whole(
+        "200 OK",
+        &["Content-Type: application/xml"],
+        "<?xml version=\"1.0\"?><ListVersionsResult><Version><Key>workers.json</Key><VersionId>null</VersionId>\
+         <IsLatest>true</IsLatest><ETag>\"old\"</ETag><LastModified>2026-11-01T00:00:00Z</LastModified></Version></ListVersionsResult>",
+    );
+    let text = document(Some(8), &[&key]);
+    for (tag, status) in [("old", 0), ("new", 75)] {
+        let stub = Stub::start([listed.clone(), object(tag, &text)]);
+        let shown = run(&stub, &["show", OBJECT, "--at", "2026-11-20T00:00:00Z"]);
+        assert_eq!(shown.status, status, "{shown:?}");
+        assert_eq!(
+            shown.stdout.contains(&key.fingerprint()),
+            status == 0,
+            "{shown:?}"
+        );
+        if status != 0 {
+            assert!(
+                shown
+                    .stderr
+                    .contains("it was replaced while it was read; run the command again"),
+                "{shown:?}"
+            );
+        }
+        let stub = Stub::start([listed.clone(), object(tag, &text)]);
+        let history = run(&stub, &["history", OBJECT]);
+        assert!(history.stdout.contains("2026-11-01"), "{history:?}");
+        assert_eq!(
+            history.stdout.contains("replaced while"),
+            status != 0,
+            "{history:?}"
+        );
+    }
+}

@@ -41,6 +41,7 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
                     published: time(found.last_modified_date()),
                     kind: Kind::Document,
                     is_current: false,
+                    token: None,
                 });
             }
             next_token(page.next_token)

@@ -98,6 +98,7 @@ fn of_page(page: &ListObjectVersionsOutput, key: &str) -> Vec<StoredVersion> {
                 published: time(version.last_modified()),
                 kind: Kind::Document,
                 is_current: version.is_latest() == Some(true),
+                token: version.e_tag().map(str::to_owned),
             });
         }
     }
@@ -109,6 +110,7 @@ fn of_page(page: &ListObjectVersionsOutput, key: &str) -> Vec<StoredVersion> {
                 published: time(marker.last_modified()),
                 kind: Kind::Deleted,
                 is_current: marker.is_latest() == Some(true),
+                token: None,
             });
         }
     }

@@ -85,6 +85,7 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
             published,
             kind,
             is_current: is_current(entry),
+            token: None,
         });
     }
     // Of the same second the current one is the newest, and then what has a stage.

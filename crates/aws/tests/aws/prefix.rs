@@ -1,0 +1,269 @@
+//! The objects below an S3 prefix as one document: with moto, and with scripted answers where a
+//! store that works never gives them.
+
+use std::path::Path;
+
+use authkeys_aws::source::Sources;
+use authkeys_core::document::join;
+use authkeys_core::origin::{
+    Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version, Versions,
+};
+use authkeys_testing::moto::Moto;
+use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::test_name;
+
+use crate::fetching::{fails_at, fetch_from};
+use crate::isolated::{isolated, isolated_as, set_profile};
+
+const URL: &str = "s3://acme-keys/people/";
+
+struct Lab {
+    moto: Moto,
+    runtime: tokio::runtime::Runtime,
+    sources: Sources,
+}
+
+/// Runs `body` with a moto server that has a bucket `keys`.
+fn with_lab(body: impl FnOnce(&Lab)) {
+    if !Moto::prepare() {
+        return;
+    }
+    isolated_as(test_name(&body), &[], |home| {
+        let moto = Moto::start();
+        set_profile(home, &format!("endpoint_url = {}", moto.endpoint()));
+        moto.make_bucket("keys");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        body(&Lab {
+            moto,
+            runtime,
+            sources: Sources::new(),
+        });
+    });
+}
+
+impl Lab {
+    fn fetch(&self, known: Option<&Version>) -> Result<Fetched, FetchError> {
+        let known = known.cloned().map(Versions::from);
+        let url = SourceUrl::parse("s3://keys/people/").unwrap();
+        self.runtime
+            .block_on(self.sources.fetch(&url, known.as_ref()))
+    }
+
+    #[track_caller]
+    fn document(&self, known: Option<&Version>) -> (String, Version) {
+        match self.fetch(known) {
+            Ok(Fetched::Documents { current, .. }) => (
+                String::from_utf8(current.bytes.to_vec()).unwrap(),
+                current.version,
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn fails(&self, class: Class, part: &str) {
+        let error = self.fetch(None).unwrap_err();
+        println!("{error}");
+        assert_eq!(error.class, class, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+fn joined(objects: &[(&str, &str)]) -> String {
+    let objects = objects.iter().map(|(name, text)| (*name, text.as_bytes()));
+    String::from_utf8(join(objects)).unwrap()
+}
+
+#[test]
+fn every_object_below_the_prefix_is_there_in_the_order_of_names() {
+    with_lab(|lab| {
+        lab.moto.put_object("keys", "people/", b"");
+        lab.moto.put_object("keys", "people/bob/", b"");
+        lab.moto
+            .put_object("keys", "people/bob/laptop.pub", b"two\n");
+        lab.moto
+            .put_object("keys", "people/alice%20b%2B%C3%BC%26.pub", b"one");
+        lab.moto.put_object("keys", "people.json", b"another\n");
+        let (text, version) = lab.document(None);
+        let mut expected = vec![("alice b+ü&.pub", "one"), ("bob/laptop.pub", "two\n")];
+        assert_eq!(text, joined(&expected));
+        assert_eq!(version.label.len(), 16);
+        assert_eq!(lab.fetch(Some(&version)), Ok(Fetched::Unchanged));
+
+        // A further one, another content, and one that is gone.
+        lab.moto.put_object("keys", "people/carol.pub", b"three");
+        expected.push(("carol.pub", "three"));
+        let (text, second) = lab.document(Some(&version));
+        assert_eq!(text, joined(&expected));
+        lab.moto.put_object("keys", "people/carol.pub", b"3");
+        lab.moto.delete_object("keys", "people/bob/laptop.pub");
+        let (text, third) = lab.document(Some(&second));
+        assert_eq!(text, joined(&[expected[0], ("carol.pub", "3")]));
+        assert!(version != second && second != third);
+        // What was there once is the same version again.
+        lab.moto.put_object("keys", "people/carol.pub", b"three");
+        lab.moto
+            .put_object("keys", "people/bob/laptop.pub", b"two\n");
+        assert_eq!(lab.fetch(Some(&second)), Ok(Fetched::Unchanged));
+    });
+}
+
+#[test]
+fn f61_an_empty_listing_is_no_key_set() {
+    with_lab(|lab| {
+        lab.fails(
+            Class::Missing,
+            "s3://keys/people/: S3 ListObjectsV2 found no object",
+        );
+        lab.moto.put_object("keys", "people/", b"");
+        lab.fails(Class::Missing, "found no object");
+        lab.moto.put_object("keys", "people/alice.pub", b"one\n");
+        lab.document(None);
+    });
+}
+
+#[test]
+fn f61_pages_are_followed_and_more_than_the_limit_is_refused() {
+    with_lab(|lab| {
+        for number in 0..1_003 {
+            lab.moto
+                .put_object("keys", &format!("people/{number:04}/"), b"");
+        }
+        lab.moto.put_object("keys", "people/0000/a.pub", b"one\n");
+        lab.moto.put_object("keys", "people/1002/z.pub", b"two\n");
+        let expected = joined(&[("0000/a.pub", "one\n"), ("1002/z.pub", "two\n")]);
+        assert_eq!(lab.document(None).0, expected);
+        for number in 0..999 {
+            lab.moto
+                .put_object("keys", &format!("people/{number:04}/"), b"x");
+        }
+        lab.fails(Class::Invalid, "more than the 1000 objects");
+    });
+}
+
+#[test]
+fn f61_too_much_is_refused_before_it_is_read() {
+    with_lab(|lab| {
+        let half = vec![b'#'; MAX_DOCUMENT / 2];
+        lab.moto.put_object("keys", "people/a", &half);
+        lab.moto
+            .put_object("keys", "people/b", &half[..half.len() - 100]);
+        lab.document(None);
+        lab.moto.put_object("keys", "people/c.pub", &half[..101]);
+        lab.fails(Class::Invalid, "more than 1 MiB, c.pub among it");
+    });
+}
+
+/// A listing of objects with these keys, each of 3 bytes.
+fn listing(keys: &[&str], more: &str) -> Answer {
+    let object = |key: &&str| {
+        format!("<Contents><Key>{key}</Key><ETag>\"tag\"</ETag><Size>3</Size></Contents>")
+    };
+    let objects: String = keys.iter().map(object).collect();
+    let body = format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>{objects}{more}</ListBucketResult>"
+    );
+    Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+}
+
+/// Fetches once with these answers; the failure names all parts.
+#[track_caller]
+fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
+    fails_at(home, URL, answers, requests, class, parts);
+}
+
+#[test]
+fn a_poll_that_finds_nothing_new_is_one_list_and_one_that_does_reads_what_is_new() {
+    isolated(&[], |home| {
+        let good = Answer::whole("200 OK", &["ETag: \"tag\""], "one");
+        let stub = Stub::start([listing(&["people/a.pub"], ""), good]);
+        let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else {
+            panic!("nothing came")
+        };
+        let requests = stub.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(
+            requests[0].target.contains("list-type=2"),
+            "{}",
+            requests[0].target
+        );
+        assert!(
+            requests[0].target.contains("prefix=people%2F"),
+            "{}",
+            requests[0].target
+        );
+        assert_eq!(requests[1].header("if-match"), Some("\"tag\""));
+
+        let stub = Stub::start([listing(&["people/a.pub"], "")]);
+        let again = fetch_from(&stub, home, URL, Some(&current.version));
+        assert_eq!((again, stub.requests().len()), (Ok(Fetched::Unchanged), 1));
+    });
+}
+
+#[test]
+fn f61_an_object_that_cannot_be_read_is_named_and_nothing_comes() {
+    let listed = listing(&["people/dir/a.pub"], "");
+    let gone = Answer::error("404 Not Found", "NoSuchKey", "gone", &[]);
+    let changed = Answer::error(
+        "412 Precondition Failed",
+        "PreconditionFailed",
+        "other",
+        &[],
+    );
+    let archived = Answer::error("403 Forbidden", "InvalidObjectState", "glacier", &[]);
+    let denied = Answer::error("403 Forbidden", "AccessDenied", "no", &[]);
+    isolated(&[], |home| {
+        let thrice = |answer: &Answer| {
+            let one = [listed.clone(), answer.clone()];
+            [one.clone(), one.clone(), one].concat()
+        };
+        for answer in [&gone, &changed] {
+            let parts = [
+                "s3://acme-keys/people/: dir/a.pub: S3 GetObject",
+                "changed or deleted after it was listed",
+            ];
+            fails(home, &thrice(answer), 6, Class::Transient, &parts);
+        }
+        let parts = [
+            "people/: dir/a.pub: ",
+            "InvalidObjectState",
+            "the object is archived",
+        ];
+        fails(home, &[listed.clone(), archived], 2, Class::Invalid, &parts);
+        let parts = [
+            "people/: dir/a.pub: ",
+            "s3:GetObject",
+            "arn:aws:s3:::acme-keys/people/*",
+        ];
+        fails(
+            home,
+            &[listed.clone(), denied.clone()],
+            2,
+            Class::Denied,
+            &parts,
+        );
+        let parts = [
+            "S3 ListObjectsV2",
+            "s3:ListBucket",
+            "arn:aws:s3:::acme-keys",
+            "s3:prefix",
+        ];
+        fails(home, &[denied], 1, Class::Denied, &parts);
+    });
+}
+
+#[test]
+fn f61_a_list_without_an_end_or_without_etags_is_refused() {
+    isolated(&[], |home| {
+        let more =
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>same</NextContinuationToken>";
+        let endless = [listing(&["people/a.pub"], more)];
+        fails(home, &endless, 2, Class::Invalid, &["has no last page"]);
+        let body = "<?xml version=\"1.0\"?><ListBucketResult><Contents><Key>people/a.pub</Key><Size>3</Size></Contents></ListBucketResult>";
+        let bare = Answer::whole("200 OK", &["Content-Type: application/xml"], body);
+        fails(home, &[bare], 1, Class::Invalid, &["a.pub without an ETag"]);
+    });
+}
