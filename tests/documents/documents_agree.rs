@@ -84,7 +84,9 @@ impl Row {
             (_, "fragment") => "layout = \"coreos\"\n",
             (_, "principals") => "allowed_signers = \"/x\"\n",
             ("report", "s3_sse") => "s3 = \"s3://b/\"\n",
-            ("account", "allow_private_key") => "source = \"file:/own\"\n",
+            ("account", "allow_private_key" | "fallback") => "source = \"file:/own\"\n",
+            ("account", "fallback_after") => "source = \"file:/own\"\nfallback = \"file:/copy\"\n",
+            (_, "fallback_after") => "fallback = \"file:/copy\"\n",
             _ => "",
         };
         let source = if self.section == "At the top" && self.key == "source" {
@@ -170,7 +172,15 @@ fn what_lies_beyond_the_limits_that_the_guide_names_is_refused() {
     let long_name = format!("\"{}\"", "x".repeat(257));
     let long_prefix = format!("\"{}/\"", "x".repeat(122));
     let beyond = |key: &str| match key {
-        "source" => vec!["\"ftp://x\"", "\"file:x\""],
+        "source" => vec![
+            "\"ftp://x\"",
+            "\"file:x\"",
+            "[]",
+            "[1]",
+            "[\"file:/x\", \"file:/x\"]",
+        ],
+        "fallback" => vec!["\"ftp://x\"", "[\"file:/x\"]", "true"],
+        "fallback_after" => vec!["\"-1s\"", "10"],
         "allow_private_key" | "ec2_tags" => vec!["1", "\"true\""],
         "schedule" => vec!["\"999ms\"", "60", "\"0 */5 * * *\""],
         "splay" => vec!["\"101%\"", "\"-1s\""],

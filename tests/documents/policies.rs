@@ -12,8 +12,9 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     "node",
+    "node-prefix",
     "node-secret",
     "node-report",
     "publisher",
@@ -47,6 +48,7 @@ fn every_policy_allows_what_is_needed_and_no_more() {
             if name.starts_with("node") {
                 let node = [
                     "s3:GetObject",
+                    "s3:ListBucket",
                     "s3:PutObject",
                     "ec2:CreateTags",
                     "secretsmanager:GetSecretValue",
@@ -61,6 +63,13 @@ fn every_policy_allows_what_is_needed_and_no_more() {
             }
             if actions.iter().any(|action| action == "ec2:CreateTags") {
                 tags_only_itself(statement);
+            }
+            // Who may list lists what belongs to it.
+            if name == "node-prefix" && actions.iter().any(|action| action == "s3:ListBucket") {
+                assert_eq!(
+                    statement["Condition"]["StringEquals"]["s3:prefix"],
+                    "people/"
+                );
             }
             // A key is used only on behalf of the service that keeps the key set.
             if actions.iter().any(|action| action.starts_with("kms:")) {

@@ -8,6 +8,7 @@ pub mod imds;
 pub mod moto;
 pub mod numbered;
 pub mod python;
+pub mod regions;
 pub mod s3_stub;
 pub mod seaweed;
 pub mod signing;

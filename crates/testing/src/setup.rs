@@ -154,7 +154,7 @@ pub struct Account {
 #[derive(Debug)]
 pub struct Setup {
     dir: TempDir,
-    /// The source URL; at first the file that `publish` writes.
+    /// The source's URL, at first the file that `publish` writes; or a list of URLs in TOML.
     pub source: String,
     /// Further top-level lines of the configuration.
     pub top: String,
@@ -301,7 +301,12 @@ impl Setup {
 
     /// Writes the configuration, which `run` does by itself.
     pub fn write_config(&self) {
-        let mut text = format!("source = {}\n", quoted(Path::new(&self.source)));
+        // A list stands there as it is written.
+        let source = match self.source.starts_with('[') {
+            true => self.source.clone(),
+            false => quoted(Path::new(&self.source)),
+        };
+        let mut text = format!("source = {source}\n");
         text.push_str(&format!("state_dir = {}\n", quoted(&self.state_dir())));
         text.push_str(&format!(
             "runtime_dir = {}\n{}\n",
