@@ -65,6 +65,26 @@ fn sorted(lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn our_fragment_names_its_source_and_what_the_program_takes_out_of_it_is_not_written_again() {
+    let head = "# managed by authkeysd from file:/k: changes between these lines are overwritten\n";
+    let world = world(Program::Absent);
+    world.publish("file:/k", "1", &format!("{}\n", ed(1)));
+    world.cycle();
+    assert_eq!(world.host.whole_text(OURS), format!("{head}{}\n", ed(1)));
+
+    // update-ssh-keys writes each fragment anew, without comments.
+    *world.host.program.borrow_mut() = Program::Works;
+    world.publish("file:/k", "2", &format!("{}\n", ed(2)));
+    world.cycle();
+    assert_eq!(keys(&world.host.whole_text(OURS)), [ed(2)]);
+    let writes = *world.host.writes.borrow();
+    for _ in 0..2 {
+        assert!(!world.cycle().changed());
+    }
+    assert_eq!(*world.host.writes.borrow(), writes);
+}
+
+#[test]
 fn f09_what_the_first_run_imports_loses_the_keys_that_an_old_puller_left() {
     let world = world(Program::Works);
     let (old, new, own) = (ed(1), ed(2), ed(9));

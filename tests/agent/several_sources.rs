@@ -104,6 +104,11 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
     assert_eq!(object["accounts"][0]["documents"][1]["source"], TEAM_B);
     assert_eq!(object["accounts"][0]["documents"][1]["serial"], 1);
     let page = metrics::render(&outcome, None);
+    for (source, keys) in [(TEAM_A, 2), (TEAM_B, 1)] {
+        let line =
+            format!("authkeysd_account_source_keys{{account=\"a\",source=\"{source}\"}} {keys}\n");
+        assert!(page.contains(&line), "{page}");
+    }
     assert!(
         page.contains(&format!("document_serial{{source=\"{TEAM_B}\"}} 1")),
         "{page}"

@@ -79,9 +79,20 @@ fn copies(pid: u32, text: &str) -> usize {
     copies
 }
 
+/// What the configuration makes of a secret with a private half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// It is let in.
+    Allowed,
+    /// It is refused.
+    Refused,
+    /// Another field is the document, and nobody asks for the private half.
+    OtherField,
+}
+
 /// Polls a secret with a private half of that many lines twice, and looks for it in the memory
 /// after each.
-fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
+fn no_copy_is_left(lines: usize, tls: bool, asked: Asked) {
     let mut setup = Setup::new();
     let body = answer(&Key::new("rotation"), lines);
     let authority = Authority::new();
@@ -107,7 +118,12 @@ fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
     setup
         .environment
         .push(("CONTROL".to_owned(), "this is found".to_owned()));
-    setup.source = "secretsmanager:prod/ssh?stages=AWSCURRENT".to_owned();
+    let field = match asked {
+        Asked::OtherField => "&field=PublicKey",
+        Asked::Allowed | Asked::Refused => "",
+    };
+    setup.source = format!("secretsmanager:prod/ssh?stages=AWSCURRENT{field}");
+    let allowed = asked == Asked::Allowed;
     setup.top = format!("schedule = \"1h\"\nallow_private_key = {allowed}");
     let file = setup.path("authorized_keys");
     let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
@@ -122,13 +138,14 @@ fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
         });
         last = cycles();
         assert!(
-            last.contains("private key") != allowed && file.exists() == allowed,
+            last.contains("private key") == (asked == Asked::Refused)
+                && file.exists() == (asked != Asked::Refused),
             "{last}\n{}",
             service.log()
         );
         // The connection is closed in the moment after.
         eventually(
-            &format!("no copy after the {poll} poll ({lines} lines, TLS {tls}, allowed {allowed})"),
+            &format!("no copy after the {poll} poll ({lines} lines, TLS {tls}, {asked:?})"),
             || halves().iter().all(|pid| copies(*pid, MARK) == 0),
         );
         for pid in halves() {
@@ -143,13 +160,15 @@ fn no_copy_is_left(lines: usize, tls: bool, allowed: bool) {
 
 #[test]
 fn after_a_poll_no_copy_of_a_private_half_is_left_in_memory_when_run_as_the_unit_runs_it() {
-    for (lines, tls, allowed) in [
-        (5, false, true),
-        (5, true, true),
-        (45, false, true),
-        (45, true, true),
-        (45, true, false),
+    for (lines, tls, asked) in [
+        (5, false, Asked::Allowed),
+        (5, true, Asked::Allowed),
+        (45, false, Asked::Allowed),
+        (45, true, Asked::Allowed),
+        (45, true, Asked::Refused),
+        (5, false, Asked::OtherField),
+        (45, true, Asked::OtherField),
     ] {
-        no_copy_is_left(lines, tls, allowed);
+        no_copy_is_left(lines, tls, asked);
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::lint::Judge;
 use super::publication::{failed, titled};
-use super::reading::{Origin, changed, ends};
+use super::reading::{Origin, changed, ends, has_versions};
 use super::{Exit, Judging, complain, input, print, print_json, progress};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::document::{Digest, Document, Name, Serial};
@@ -143,6 +143,7 @@ async fn stored(
         url: place.url.clone(),
         pin: None,
     };
+    has_versions(place)?;
     let archive = Archive::new(place.clone());
     let limit = usize::from(options.limit);
     // One more: what the last one changed is told as well.

@@ -97,6 +97,7 @@ impl Origin {
                 return Ok(found);
             }
         };
+        has_versions(place)?;
         let archive = Archive::new(place.clone());
         let listed =
             progress::shown(&format!("listing {place}"), archive.versions(Reach::At(at))).await;
@@ -156,6 +157,17 @@ pub(crate) async fn read_version(
     })
 }
 
+/// Refuses what has no versions of its own. It is told.
+pub(crate) fn has_versions(place: &Place) -> Result<(), Exit> {
+    if matches!(place.url, SourceUrl::Prefix { .. }) {
+        complain(&format!(
+            "{place} names a prefix, which has no versions; name one of its objects, of which the bucket may keep some"
+        ));
+        return Err(Exit::Usage);
+    }
+    Ok(())
+}
+
 /// Why a list of versions goes back no further.
 pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
     match (versions.end, &place.url) {
@@ -172,8 +184,7 @@ pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
             Some(first) if first.id != "1" => "a parameter keeps its last 100 versions".to_owned(),
             _ => "this is the first version of the parameter".to_owned(),
         },
-        (_, SourceUrl::Prefix { .. }) => "a prefix keeps no versions; its objects may".to_owned(),
-        (_, SourceUrl::File { .. }) => "a file keeps no versions".to_owned(),
+        (_, SourceUrl::Prefix { .. } | SourceUrl::File { .. }) => "no versions are kept".to_owned(),
     }
 }
 

@@ -40,6 +40,29 @@ print(answer.read().decode())
 sys.exit(0 if answer.status < 300 else 1)
 "#;
 
+/// Puts an empty object for each number below a prefix, signed the same way on one connection.
+const MANY: &str = r#"
+import hashlib, hmac, http.client, sys, time
+port, key, secret, prefix, count = sys.argv[1:]
+host, empty = "127.0.0.1:" + port, hashlib.sha256(b"").hexdigest()
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=20)
+for number in range(int(count)):
+    now, path = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), f"{prefix}{number:04}/"
+    names, scope = "host;x-amz-content-sha256;x-amz-date", now[:8] + "/us-east-1/s3/aws4_request"
+    headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{now}\n"
+    request = "\n".join(["PUT", path, "", headers, names, empty])
+    text = "\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(request.encode()).hexdigest()])
+    by = ("AWS4" + secret).encode()
+    for part in scope.split("/"):
+        by = hmac.new(by, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(by, text.encode(), hashlib.sha256).hexdigest()
+    connection.request("PUT", path, b"", {"x-amz-content-sha256": empty, "x-amz-date": now,
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signature}"})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status < 300, answer.status
+"#;
+
 /// The server; it ends when this is dropped, and when the test is killed.
 #[derive(Debug)]
 pub struct Seaweed {
@@ -148,6 +171,17 @@ impl Seaweed {
     pub fn put_object(&self, bucket: &str, key: &str, body: &str) {
         self.ask("PUT", &format!("/{bucket}/{key}"), "", body)
             .unwrap();
+    }
+
+    /// Puts so many folders below a prefix, `0000/` and so on, as the console makes them.
+    pub fn put_folders(&self, bucket: &str, prefix: &str, count: usize) {
+        let (port, prefix) = (self.port.to_string(), format!("/{bucket}/{prefix}"));
+        let status = Command::new(python().unwrap())
+            .args(["-c", MANY, &port, KEY, SECRET, &prefix, &count.to_string()])
+            .stdin(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
     }
 
     /// Deletes an object.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::outcome::{Outcome, Status};
+use crate::outcome::{AccountOutcome, KeyShown, Outcome, Status};
 use crate::words::is_deceptive;
 
 const STATUSES: [Status; 4] = [Status::Ok, Status::Stale, Status::Degraded, Status::Failed];
@@ -203,6 +203,7 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
             account.counts.in_force as f64,
         );
     }
+    by_source(page, outcome);
     page.gauge(
         "account_keys_left_out",
         "How many published keys were not good enough.",
@@ -219,6 +220,29 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
     );
     for account in &outcome.accounts {
         page.sample(&[("account", &account.user)], f64::from(account.repairs));
+    }
+}
+
+/// Which of its sources an account's keys came from, where it has several.
+fn by_source(page: &mut Page, outcome: &Outcome) {
+    let several = |account: &&AccountOutcome| !account.documents.is_empty();
+    if !outcome.accounts.iter().any(|account| several(&account)) {
+        return;
+    }
+    page.gauge(
+        "account_source_keys",
+        "How many of the account's keys came from the source.",
+    );
+    for account in outcome.accounts.iter().filter(several) {
+        for followed in &account.documents {
+            let its = |key: &&KeyShown| key.source.as_ref() == Some(&followed.source);
+            let keys = account.in_force.iter().filter(its).count();
+            let labels = [
+                ("account", account.user.as_str()),
+                ("source", &followed.source),
+            ];
+            page.sample(&labels, keys as f64);
+        }
     }
 }
 

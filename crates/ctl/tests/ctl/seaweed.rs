@@ -224,3 +224,60 @@ fn another_s3_without_versions_says_so_and_a_wrong_key_is_refused() {
     }
     assert_eq!(store.raw(), before);
 }
+
+#[test]
+fn an_object_for_each_person_is_read_over_all_pages_of_another_s3() {
+    let Some(store) = Store::start() else {
+        return;
+    };
+    let [alice, bob] = ["alice", "bob"].map(Key::new);
+    let people = "s3://keys/people/";
+    store
+        .run(&["show", people])
+        .fails(1, &[&[people, "found no object"]]);
+    store.0.put_folders("keys", "people/", 1_001);
+    store
+        .0
+        .put_object("keys", "people/0000/alice.pub", &alice.line);
+    store
+        .0
+        .put_object("keys", "people/zz%20b.pub", &format!("{}\n", bob.line));
+    store.0.put_object("keys", "elsewhere/c.pub", "nothing");
+    let shown = store.good(&["show", people]);
+    for key in [&alice, &bob] {
+        assert!(shown.contains(&key.fingerprint()), "{shown}");
+    }
+    let raw = store.good(&["show", people, "--raw"]);
+    assert!(
+        raw.contains("# object 0000/alice.pub, ") && raw.contains("# object zz b.pub, "),
+        "{raw}"
+    );
+    assert!(store.good(&["lint", people]).contains("2 keys"));
+    // One object at fault is named.
+    store.0.put_object("keys", "people/dora.pub", "hello");
+    let run = store.run(&["lint", people]);
+    assert!(
+        run.status == 1 && format!("{run:?}").contains("dora.pub"),
+        "{run:?}"
+    );
+    // Where one document is meant, a prefix is refused.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, document(None, &[&alice])).unwrap();
+    let file = file.path().to_str().unwrap();
+    for arguments in [
+        vec!["publish", file, people, "--yes"],
+        vec!["grant", people, &bob.line],
+        vec!["revoke", people, &bob.line],
+        vec!["rollback", people, "--to", "1"],
+    ] {
+        store.run(&arguments).fails(64, &[&["names a prefix"]]);
+    }
+    for arguments in [
+        &["history", people][..],
+        &["show", people, "--at", "2026-11-01T00:00:00Z"],
+    ] {
+        store
+            .run(arguments)
+            .fails(64, &[&["names a prefix, which has no versions"]]);
+    }
+}

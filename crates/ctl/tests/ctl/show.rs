@@ -636,3 +636,41 @@ fn a_rollback_takes_the_next_serial_and_readmits_nothing_that_was_revoked_since(
     );
     assert_eq!(cloud.moto.object("keys", "prod/workers.json"), wanted);
 }
+
+#[test]
+fn one_field_of_a_secret_is_shown_with_its_history() {
+    let Some(cloud) = Cloud::new() else { return };
+    let [old, new] = ["old", "new"].map(Key::new);
+    let value = |key: &Key| json!({"pub_key": key.line, "private": "hunter2"}).to_string();
+    let endpoint = cloud.moto.endpoint();
+    let call = |name: &str, body: &Value| {
+        aws_json(&endpoint, "secretsmanager", name, body);
+    };
+    let create = json!({"Name": "team", "SecretString": value(&old)});
+    call("CreateSecret", &create);
+    next_second();
+    let put = json!({"SecretId": "team", "SecretString": value(&new)});
+    call("PutSecretValue", &put);
+    let source = "secretsmanager:team?field=pub_key";
+    let shown = cloud.run(&["show", source]);
+    shown.succeeds();
+    assert!(shown.stdout.contains(&new.fingerprint()), "{shown:?}");
+    let versions = cloud.versions(source);
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    assert!(
+        versions
+            .iter()
+            .all(|version| version["keys"] == 1 || version["keys_in_force"] == 1),
+        "{versions:?}"
+    );
+    let then = cloud.run(&["show", &format!("{source}&version_id={}", id(&versions[1]))]);
+    then.succeeds();
+    assert!(then.stdout.contains(&old.fingerprint()), "{then:?}");
+    let raw = cloud.run(&["show", source, "--raw"]);
+    assert_eq!(raw.stdout, new.line, "{raw:?}");
+    let missing = cloud.run(&["show", "secretsmanager:team?field=other"]);
+    missing.fails(1, &[&["other", "pub_key"]]);
+    for run in [shown, then, raw, missing] {
+        assert!(!format!("{run:?}").contains("hunter2"), "{run:?}");
+    }
+}
