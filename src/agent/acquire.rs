@@ -5,22 +5,21 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::judge::{Judging, Refusal, Taken, soundness};
 use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::host::Host;
 use crate::state::{Accepted, AcceptedStage, Kept, Store};
 use authkeys_core::config::Source;
-use authkeys_core::document::{self, Digest, Document, Rules};
+use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::key::CHECKS;
 use authkeys_core::origin::{
-    Class, Fetch, FetchError, Fetched, Part, SourceUrl, Stage, Version, Versions,
+    Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Version, Versions,
 };
 use authkeys_core::outcome::{
     AnsweredBy, Fault, FaultCode, Outcome, Problem, SourceOutcome, StageOutcome, Status, Subject,
-    chain,
 };
-use authkeys_core::schedule::Clock;
-use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
+use authkeys_core::verify::{Distrust, Signers, verify, verify_signer};
 use authkeys_terminal::bounded;
 
 /// A rotation takes minutes; one that lies for longer than this was left unfinished.
@@ -47,7 +46,7 @@ pub(super) struct InForce {
     /// Those of a secret's further stages.
     pub(super) further: BTreeMap<Stage, Standing>,
     /// The fallback's URL, where they came from there.
-    from: Option<String>,
+    pub(super) from: Option<String>,
 }
 
 /// A source that is to be asked.
@@ -68,27 +67,27 @@ pub(super) struct Answers {
 }
 
 /// A source that could not be reached, for which its fallback answered.
-struct Away {
-    since: Timestamp,
-    why: FetchError,
+pub(super) struct Away {
+    pub(super) since: Timestamp,
+    pub(super) why: FetchError,
     /// How long it has to be away before another document without a serial is taken.
-    patience: SignedDuration,
+    pub(super) patience: SignedDuration,
 }
 
 /// Why what came is not taken.
-type Trouble = (Problem, FaultCode, String);
+pub(super) type Trouble = (Problem, FaultCode, String);
 
 /// A document, and where it came from and is kept.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) document: Document,
     pub(super) kept: Kept,
-    version: Version,
-    created: Option<Timestamp>,
+    pub(super) version: Version,
+    pub(super) created: Option<Timestamp>,
     /// Only the public half of a document with a private key was kept.
-    halved: bool,
+    pub(super) halved: bool,
     /// Who signed it, or why his signature counts no more. That takes no key away.
-    signer: Result<Option<String>, Distrust>,
+    pub(super) signer: Result<Option<String>, Distrust>,
 }
 
 impl InForce {
@@ -199,27 +198,40 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         // A file system that has just answered does not hang.
         let open = fetched.is_ok().then(|| open_to_others(url)).flatten();
         let from = away.as_ref().map(|_| url.to_string());
+        let standing = asked
+            .last
+            .as_ref()
+            .map(|(last, _)| last.current.document.digest);
+        let judging = Judging {
+            url,
+            mark: source.url.mark(),
+            rules: &self.config.rules(source),
+            signers: asked.signers,
+            away: away.as_ref().zip(standing),
+        };
+        let is_known = asked.known_at(url).is_some();
+        let mut last = asked.last;
         let taken = match fetched {
-            Ok(Fetched::Unchanged) => match (asked.known_at(url).is_some(), asked.last) {
-                (true, Some((last, _))) => Ok((last, Vec::new(), Vec::new())),
-                (_, last) => {
+            Ok(Fetched::Unchanged) => match last.take_if(|_| is_known) {
+                Some((known, _)) => Ok(Taken::unchanged(known)),
+                None => {
                     let text =
                         format!("{url}: it says \"unchanged\" although nothing is known of it");
-                    Err(((Problem::Invalid, FaultCode::SourceInvalid, text), last))
+                    Err((Problem::Invalid, FaultCode::SourceInvalid, text))
                 }
             },
-            Ok(Fetched::Documents { current, further }) => self.take(
-                (source, url),
-                (current, further),
-                asked,
-                away.as_ref(),
-                cycle,
-            ),
-            Err(error) => Err((trouble_of(&error), asked.last)),
+            Ok(Fetched::Documents { current, further }) => {
+                self.take((current, further), &mut last, &judging, cycle)
+            }
+            Err(error) => Err(trouble_of(&error)),
         };
-        let (mut documents, refused, notes) = match taken {
+        let Taken {
+            mut documents,
+            refused,
+            notes,
+        } = match taken {
             Ok(taken) => taken,
-            Err((trouble, last)) => {
+            Err(trouble) => {
                 let trouble = with_reason(trouble, away.as_ref());
                 return last_good(name, last, trouble, cycle.clock.wall).warned(open);
             }
@@ -238,56 +250,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             detail: away.why.to_string(),
         });
         acquired.warned(open)
-    }
-
-    /// Judges and keeps the documents that came from `url`: those that are to be in force, what was
-    /// refused of the further stages, and what does not count there. The error has the last good
-    /// ones.
-    #[expect(
-        clippy::type_complexity,
-        reason = "it is taken apart where it is called"
-    )]
-    fn take(
-        &self,
-        (source, url): (&Source, &SourceUrl),
-        (current, further): (Part, BTreeMap<Stage, Part>),
-        asked: Asked<'_>,
-        away: Option<&Away>,
-        cycle: &mut Cycle<'_>,
-    ) -> Result<(InForce, Vec<Refusal>, Vec<String>), (Trouble, Option<(InForce, Timestamp)>)> {
-        let rules = self.config.rules(source);
-        let standing = asked
-            .last
-            .as_ref()
-            .map(|(last, _)| last.current.document.digest);
-        let judging = Judging {
-            url,
-            mark: source.url.mark(),
-            rules: &rules,
-            signers: asked.signers,
-            away: away.zip(standing),
-        };
-        match self.judge(current, &judging, cycle) {
-            Ok(current) => {
-                let last = asked.last.map(|(last, _)| last.further).unwrap_or_default();
-                let (further, refused, notes) =
-                    self.judge_further(&current, further, last, &judging, cycle);
-                let documents = InForce {
-                    current,
-                    further,
-                    from: None,
-                };
-                Ok((documents, refused, notes))
-            }
-            Err(Refusal { code, text }) => {
-                let problem = match code {
-                    FaultCode::SourceUnreachable => Problem::Unreachable,
-                    _ => Problem::Refused,
-                };
-                let trouble = (problem, code, format!("{url}: {text}"));
-                Err((trouble, asked.last))
-            }
-        }
     }
 
     /// What is kept of a source, with what `before` said of it.
@@ -397,163 +359,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             accepted.fetched,
         ))
     }
-
-    /// Judges and keeps the document that counts, and counts its serial; the error is why it is
-    /// refused.
-    fn judge(
-        &self,
-        part: Part,
-        judging: &Judging<'_>,
-        cycle: &mut Cycle<'_>,
-    ) -> Result<Standing, Refusal> {
-        let part = document_of(judging.url, part)?;
-        let mark = cycle
-            .state
-            .marks
-            .get(&judging.mark)
-            .filter(|_| !cycle.intent.accept_rollback);
-        let Read {
-            document,
-            signer,
-            mark,
-        } = self.read(&part, judging, mark, cycle.clock)?;
-        judging.check_patience(&document, cycle.now)?;
-        match mark {
-            Some(mark) => drop(cycle.state.marks.insert(judging.mark.clone(), mark)),
-            None => drop(cycle.state.marks.remove(&judging.mark)),
-        }
-        Ok(cycle.keep(document, signer, part))
-    }
-
-    /// Judges the documents of further stages. None can hurt the current one: a bad one changes
-    /// nothing, so that the last good one of its stage stays, and is told. With them the refusals,
-    /// and what does not count.
-    fn judge_further(
-        &self,
-        current: &Standing,
-        parts: BTreeMap<Stage, Part>,
-        mut last: BTreeMap<Stage, Standing>,
-        judging: &Judging<'_>,
-        cycle: &mut Cycle<'_>,
-    ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
-        let counts =
-            |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
-        let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for (stage, part) in parts {
-            let label = part.version.label.clone();
-            let read = document_of(judging.url, part)
-                .and_then(|part| Ok((self.read(&part, judging, None, cycle.clock)?, part)));
-            let standing = match read {
-                Ok((
-                    Read {
-                        document, signer, ..
-                    },
-                    part,
-                )) if counts(stage, &document) => Some(cycle.keep(document, signer, part)),
-                Ok(_) => {
-                    notes.push(format!(
-                        "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
-                         {}'s; publish it with a higher one, or take the stage away",
-                        label,
-                        Stage::Current
-                    ));
-                    None
-                }
-                Err(Refusal { code, text }) => {
-                    let text = format!("{stage} (version {label}): {text}");
-                    refused.push(Refusal { code, text });
-                    // What became current has left its stage; it must not come back as pending.
-                    last.remove(&stage).filter(|one| {
-                        counts(stage, &one.document) && one.version != current.version
-                    })
-                }
-            };
-            further.extend(standing.map(|standing| (stage, standing)));
-        }
-        (further, refused, notes)
-    }
-
-    /// Parses and verifies what came.
-    fn read(
-        &self,
-        part: &Part,
-        judging: &Judging<'_>,
-        mark: Option<&Mark>,
-        clock: Clock,
-    ) -> Result<Read, Refusal> {
-        let refused = |error: Distrust| Refusal {
-            code: error.code(),
-            text: chain(&error),
-        };
-        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Refusal {
-            code: error.code(),
-            text: chain(&error),
-        })?;
-        let signed_at =
-            |now| verify_signer(&document, &part.bytes, judging.signers, now).map_err(refused);
-        let signer = signed_at(clock.effective())?;
-        if clock.is_wrong() {
-            // Which of the two times is nearer the truth cannot be told; the signer's time must
-            // hold both.
-            signed_at(clock.wall)?;
-        }
-        let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
-        Ok(Read {
-            document,
-            signer,
-            mark,
-        })
-    }
-}
-
-/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped
-/// here.
-fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
-    let Some(name) = url.field() else {
-        return Ok(part);
-    };
-    let bytes = document::field(&part.bytes, name).map_err(|fault| Refusal {
-        code: FaultCode::DocumentInvalid,
-        text: chain(&fault),
-    })?;
-    Ok(Part { bytes, ..part })
-}
-
-/// By what documents that came are judged.
-struct Judging<'a> {
-    /// Where they came from.
-    url: &'a SourceUrl,
-    /// What their serial is compared with: a source and its fallback have one mark.
-    mark: String,
-    rules: &'a Rules,
-    signers: Option<&'a Signers>,
-    /// Of a fallback: since when the source is away, and the document in force.
-    away: Option<(&'a Away, Digest)>,
-}
-
-impl Judging<'_> {
-    /// A replica that is behind must not take a change back. A serial tells that it is; without one
-    /// it is waited for that the source comes back.
-    fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
-        let Some((away, standing)) = &self.away else {
-            return Ok(());
-        };
-        let is_certain = document.serial.is_some() || document.digest == *standing;
-        if is_certain || now.duration_since(away.since) >= away.patience {
-            return Ok(());
-        }
-        let until = away
-            .since
-            .saturating_add(away.patience)
-            .unwrap_or(away.since);
-        Err(Refusal {
-            code: FaultCode::SourceUnreachable,
-            text: format!(
-                "another document, without a serial that would tell which is newer; it is taken from \
-                 {until:.0} on if the source is not reached before"
-            ),
-        })
-    }
 }
 
 /// What a failed fetch means.
@@ -578,47 +383,7 @@ fn with_reason((problem, code, text): Trouble, away: Option<&Away>) -> Trouble {
     }
 }
 
-/// Why a document is refused.
-struct Refusal {
-    code: FaultCode,
-    text: String,
-}
-
-/// A document that was found good.
-struct Read {
-    document: Document,
-    signer: Option<String>,
-    mark: Option<Mark>,
-}
-
 impl Cycle<'_> {
-    /// Keeps a good document's public bytes.
-    fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> Standing {
-        let public = document::public_half(&part.bytes);
-        let bytes = public.as_deref().unwrap_or(&part.bytes);
-        if let Err(fault) = self.store.keep(bytes) {
-            // What it revokes is taken away all the same; what cannot be remembered is not
-            // installed (see `cycle`).
-            self.faults.push(fault.fault());
-        }
-        let kept = Kept {
-            digest: document.digest,
-            bytes: Digest::of(bytes),
-            sound: soundness(&document),
-        };
-        let Part {
-            version, created, ..
-        } = part;
-        Standing {
-            document,
-            kept,
-            version,
-            created,
-            halved: public.is_some(),
-            signer: Ok(signer),
-        }
-    }
-
     /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count
     /// from the day when the bytes came, but an unchanged poll writes nothing.
     fn accept(&mut self, source: &str, documents: &InForce) {
@@ -700,12 +465,6 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document
     let halved = document.digest != kept.digest;
     document.digest = kept.digest;
     Some((document, bytes, halved))
-}
-
-/// What is remembered of a document's keys, so that the next cycle need not look at their numbers
-/// again.
-fn soundness(document: &Document) -> u32 {
-    if document.is_sound() { CHECKS } else { 0 }
 }
 
 /// `wall` is what the clock says. One that is behind calls nothing expired that is not; the

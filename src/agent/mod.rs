@@ -5,6 +5,7 @@ mod acquire;
 mod apply;
 mod files;
 mod fragments;
+mod judge;
 mod pinned;
 mod recent;
 mod sets;

@@ -1,0 +1,276 @@
+//! What came from a source, judged: the documents that are to be in force, and why others are not.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::acquire::{Away, InForce, Standing, Trouble};
+use super::{Agent, Cycle};
+use crate::host::Host;
+use crate::state::Kept;
+use authkeys_core::document::{self, Digest, Document, Rules};
+use authkeys_core::key::CHECKS;
+use authkeys_core::origin::{Fetch, Part, SourceUrl, Stage};
+use authkeys_core::outcome::{FaultCode, Problem, chain};
+use authkeys_core::schedule::Clock;
+use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
+
+/// By what documents that came are judged.
+pub(super) struct Judging<'a> {
+    /// Where they came from.
+    pub(super) url: &'a SourceUrl,
+    /// What their serial is compared with: a source and its fallback have one mark.
+    pub(super) mark: String,
+    pub(super) rules: &'a Rules,
+    pub(super) signers: Option<&'a Signers>,
+    /// Of a fallback: since when the source is away, and the document in force.
+    pub(super) away: Option<(&'a Away, Digest)>,
+}
+
+impl Judging<'_> {
+    /// A replica that is behind must not take a change back. A serial tells that it is; without one
+    /// it is waited for that the source comes back.
+    fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
+        let Some((away, standing)) = &self.away else {
+            return Ok(());
+        };
+        let is_certain = document.serial.is_some() || document.digest == *standing;
+        if is_certain || now.duration_since(away.since) >= away.patience {
+            return Ok(());
+        }
+        let until = away
+            .since
+            .saturating_add(away.patience)
+            .unwrap_or(away.since);
+        Err(Refusal {
+            code: FaultCode::SourceUnreachable,
+            text: format!(
+                "another document, without a serial that would tell which is newer; it is taken from \
+                 {until:.0} on if the source is not reached before"
+            ),
+        })
+    }
+}
+
+/// The documents that are to be in force, and what else was found.
+pub(super) struct Taken {
+    pub(super) documents: InForce,
+    /// What was refused of the further stages.
+    pub(super) refused: Vec<Refusal>,
+    /// What does not count there.
+    pub(super) notes: Vec<String>,
+}
+
+impl Taken {
+    /// Those that were in force before.
+    pub(super) fn unchanged(documents: InForce) -> Self {
+        Self {
+            documents,
+            refused: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+/// Why a document is refused.
+pub(super) struct Refusal {
+    pub(super) code: FaultCode,
+    pub(super) text: String,
+}
+
+/// A document that was found good.
+struct Read {
+    document: Document,
+    signer: Option<String>,
+    mark: Option<Mark>,
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    /// Judges and keeps documents that came. `last` are the last good ones; they stay there if
+    /// these are refused.
+    pub(super) fn take(
+        &self,
+        (current, further): (Part, BTreeMap<Stage, Part>),
+        last: &mut Option<(InForce, Timestamp)>,
+        judging: &Judging<'_>,
+        cycle: &mut Cycle<'_>,
+    ) -> Result<Taken, Trouble> {
+        let current = self.judge(current, judging, cycle).map_err(|refusal| {
+            let Refusal { code, text } = refusal;
+            let problem = match code {
+                FaultCode::SourceUnreachable => Problem::Unreachable,
+                _ => Problem::Refused,
+            };
+            (problem, code, format!("{}: {text}", judging.url))
+        })?;
+        let last = last
+            .take()
+            .map(|(last, _)| last.further)
+            .unwrap_or_default();
+        let (further, refused, notes) = self.judge_further(&current, further, last, judging, cycle);
+        Ok(Taken {
+            documents: InForce {
+                current,
+                further,
+                from: None,
+            },
+            refused,
+            notes,
+        })
+    }
+
+    /// Judges and keeps the document that counts, and counts its serial; the error is why it is
+    /// refused.
+    fn judge(
+        &self,
+        part: Part,
+        judging: &Judging<'_>,
+        cycle: &mut Cycle<'_>,
+    ) -> Result<Standing, Refusal> {
+        let part = document_of(judging.url, part)?;
+        let mark = cycle
+            .state
+            .marks
+            .get(&judging.mark)
+            .filter(|_| !cycle.intent.accept_rollback);
+        let Read {
+            document,
+            signer,
+            mark,
+        } = self.read(&part, judging, mark, cycle.clock)?;
+        judging.check_patience(&document, cycle.now)?;
+        match mark {
+            Some(mark) => drop(cycle.state.marks.insert(judging.mark.clone(), mark)),
+            None => drop(cycle.state.marks.remove(&judging.mark)),
+        }
+        Ok(cycle.keep(document, signer, part))
+    }
+
+    /// Judges the documents of further stages. None can hurt the current one: a bad one changes
+    /// nothing, so that the last good one of its stage stays, and is told. With them the refusals,
+    /// and what does not count.
+    fn judge_further(
+        &self,
+        current: &Standing,
+        parts: BTreeMap<Stage, Part>,
+        mut last: BTreeMap<Stage, Standing>,
+        judging: &Judging<'_>,
+        cycle: &mut Cycle<'_>,
+    ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
+        let counts =
+            |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
+        let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
+        for (stage, part) in parts {
+            let label = part.version.label.clone();
+            let read = document_of(judging.url, part)
+                .and_then(|part| Ok((self.read(&part, judging, None, cycle.clock)?, part)));
+            let standing = match read {
+                Ok((
+                    Read {
+                        document, signer, ..
+                    },
+                    part,
+                )) if counts(stage, &document) => Some(cycle.keep(document, signer, part)),
+                Ok(_) => {
+                    notes.push(format!(
+                        "{stage} (version {}) does not count, its keys let nobody in: its serial is not higher than \
+                         {}'s; publish it with a higher one, or take the stage away",
+                        label,
+                        Stage::Current
+                    ));
+                    None
+                }
+                Err(Refusal { code, text }) => {
+                    let text = format!("{stage} (version {label}): {text}");
+                    refused.push(Refusal { code, text });
+                    // What became current has left its stage; it must not come back as pending.
+                    last.remove(&stage).filter(|one| {
+                        counts(stage, &one.document) && one.version != current.version
+                    })
+                }
+            };
+            further.extend(standing.map(|standing| (stage, standing)));
+        }
+        (further, refused, notes)
+    }
+
+    /// Parses and verifies what came.
+    fn read(
+        &self,
+        part: &Part,
+        judging: &Judging<'_>,
+        mark: Option<&Mark>,
+        clock: Clock,
+    ) -> Result<Read, Refusal> {
+        let refused = |error: Distrust| Refusal {
+            code: error.code(),
+            text: chain(&error),
+        };
+        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Refusal {
+            code: error.code(),
+            text: chain(&error),
+        })?;
+        let signed_at =
+            |now| verify_signer(&document, &part.bytes, judging.signers, now).map_err(refused);
+        let signer = signed_at(clock.effective())?;
+        if clock.is_wrong() {
+            // Which of the two times is nearer the truth cannot be told; the signer's time must
+            // hold both.
+            signed_at(clock.wall)?;
+        }
+        let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
+        Ok(Read {
+            document,
+            signer,
+            mark,
+        })
+    }
+}
+
+/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped
+/// here.
+fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
+    let Some(name) = url.field() else {
+        return Ok(part);
+    };
+    let bytes = document::field(&part.bytes, name).map_err(|fault| Refusal {
+        code: FaultCode::DocumentInvalid,
+        text: chain(&fault),
+    })?;
+    Ok(Part { bytes, ..part })
+}
+
+impl Cycle<'_> {
+    /// Keeps a good document's public bytes.
+    fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> Standing {
+        let public = document::public_half(&part.bytes);
+        let bytes = public.as_deref().unwrap_or(&part.bytes);
+        if let Err(fault) = self.store.keep(bytes) {
+            // What it revokes is taken away all the same; what cannot be remembered is not
+            // installed (see `cycle`).
+            self.faults.push(fault.fault());
+        }
+        let kept = Kept {
+            digest: document.digest,
+            bytes: Digest::of(bytes),
+            sound: soundness(&document),
+        };
+        let Part {
+            version, created, ..
+        } = part;
+        Standing {
+            document,
+            kept,
+            version,
+            created,
+            halved: public.is_some(),
+            signer: Ok(signer),
+        }
+    }
+}
+
+/// What is remembered of a document's keys, so that the next cycle need not look at their numbers
+/// again.
+pub(super) fn soundness(document: &Document) -> u32 {
+    if document.is_sound() { CHECKS } else { 0 }
+}
