@@ -16,7 +16,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::fault::FaultCode;
-use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify};
+use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify, weak_moduli};
 use crate::user::UserName;
 use crate::words::{brief, cut, plain};
 
@@ -214,6 +214,27 @@ pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Repeated).map_err(|refused| explained(refused, bytes))
 }
 
+/// Leaves out the RSA keys whose weakness shows only beside the others, or by a long search.
+fn without_weak_moduli(mut document: Document) -> Document {
+    let weak = weak_moduli(document.keys.iter().map(|key| &key.line.key));
+    if weak.is_empty() {
+        return document;
+    }
+    let mut keys = Vec::new();
+    for (at, key) in document.keys.into_iter().enumerate() {
+        match weak.get(&at) {
+            None => keys.push(key),
+            Some(weakness) => document.left_out.push(LeftOut {
+                line: key.place,
+                reason: told(weakness),
+            }),
+        }
+    }
+    document.keys = keys;
+    document.left_out.sort_by_key(|bad| bad.line);
+    document
+}
+
 fn explained(refused: Refused, bytes: &[u8]) -> Refused {
     if matches!(
         refused,
@@ -273,6 +294,10 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     if all > MAX_KEYS {
         return Err(Refused::TooManyKeys(all));
     }
+    let document = match examination {
+        Examination::Whole => without_weak_moduli(document),
+        Examination::Repeated => document,
+    };
     match document.left_out.first() {
         Some(_) if document.keys.is_empty() && *first == b'<' => Err(Refused::WebPage),
         Some(bad) if document.keys.is_empty() => Err(Refused::NoGoodKey {

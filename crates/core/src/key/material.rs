@@ -15,7 +15,7 @@ use super::reader::{Reader, digits};
 
 /// Grows whenever this file looks for more. A document that was found sound under an earlier number
 /// is looked at again.
-pub const CHECKS: u32 = 2;
+pub const CHECKS: u32 = 3;
 
 /// What is wrong with a key's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -52,6 +52,12 @@ pub enum Weakness {
     /// The square root gives the factors away.
     #[error("its RSA modulus is a square")]
     Square,
+    /// Its own factor.
+    #[error("its RSA modulus is a prime number, so that anybody can sign for it")]
+    Prime,
+    /// Everybody finds the factor, and with it both private keys.
+    #[error("its RSA modulus shares a factor with another key's, so that anybody can sign for it")]
+    SharedFactor,
     /// A long run of one byte, as in 2^2048 - 1 and in a file that was filled up.
     #[error("its bytes repeat and are not random")]
     Repetition,

@@ -1,0 +1,277 @@
+//! RSA moduli of several keys, looked at together: one that is a prime, and two that share one.
+//!
+//! Whoever knows a prime factor of a modulus knows the private key. A modulus that is a prime
+//! itself is its own factor; of two that share a factor, as generators without randomness make
+//! them, everybody finds it. Both searches take milliseconds for each key, and so they have an end:
+//! what is beyond it is not looked at.
+
+use std::collections::BTreeMap;
+
+use super::blob::KeyBlob;
+use super::material::Weakness;
+
+/// The cost of looking at all moduli is bounded by that of so many of 2,048 bits, half a second. It
+/// grows with the cube of the length.
+const MOST: usize = 64;
+const USUAL_BYTES: usize = 256;
+
+/// A modulus, and which of the keys have it.
+struct Modulus<'a> {
+    /// Big-endian, without leading zeros.
+    bytes: &'a [u8],
+    keys: Vec<usize>,
+}
+
+/// The keys whose modulus is no product of two primes of their own, by their places among `keys`.
+pub fn weak_moduli<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> BTreeMap<usize, Weakness> {
+    let moduli = chosen(keys);
+    let mut weak = BTreeMap::new();
+    for modulus in &moduli {
+        if let Some(weakness) = examine(modulus, &moduli) {
+            weak.extend(modulus.keys.iter().map(|key| (*key, weakness)));
+        }
+    }
+    weak
+}
+
+/// Each modulus once, as many as may be looked at.
+fn chosen<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> Vec<Modulus<'a>> {
+    let mut moduli: Vec<Modulus<'_>> = Vec::new();
+    let mut cost = 0;
+    for (key, blob) in keys.into_iter().enumerate() {
+        let Some((_, bytes)) = blob.rsa() else {
+            continue;
+        };
+        if let Some(known) = moduli.iter_mut().find(|one| one.bytes == bytes) {
+            known.keys.push(key);
+            continue;
+        }
+        let length = bytes.len().div_ceil(USUAL_BYTES);
+        cost += length * length * length;
+        if cost > MOST {
+            break;
+        }
+        moduli.push(Modulus {
+            bytes,
+            keys: vec![key],
+        });
+    }
+    moduli
+}
+
+/// What is wrong with a modulus, which is odd and larger than one word.
+fn examine(modulus: &Modulus<'_>, all: &[Modulus<'_>]) -> Option<Weakness> {
+    let ring = Ring::of(modulus.bytes);
+    if ring.is_fermat_prime() {
+        return Some(Weakness::Prime);
+    }
+    let mut product = ring.one.clone();
+    for other in all.iter().filter(|other| other.bytes != modulus.bytes) {
+        product = ring.multiplied(&product, &ring.reduced(other.bytes));
+    }
+    ring.shares_a_factor(product)
+        .then_some(Weakness::SharedFactor)
+}
+
+/// The numbers modulo an odd number, in Montgomery's form: each stands for itself times
+/// `2^(64 * words)`, for which no product needs a division.
+struct Ring {
+    modulus: Vec<u64>,
+    /// The lowest word's negative inverse modulo 2^64.
+    inverse: u64,
+    /// What stands for 1.
+    one: Vec<u64>,
+    /// What makes the form of a number.
+    shift: Vec<u64>,
+}
+
+impl Ring {
+    fn of(modulus: &[u8]) -> Self {
+        let modulus = words(modulus, modulus.len().div_ceil(8));
+        let low = modulus.first().copied().unwrap_or(1);
+        // Each step doubles the bits that are right; an odd number is its own inverse modulo 8.
+        let mut inverse = low;
+        for _ in 0..5 {
+            inverse = inverse.wrapping_mul(2_u64.wrapping_sub(low.wrapping_mul(inverse)));
+        }
+        let mut ring = Self {
+            one: modulus.clone(),
+            shift: Vec::new(),
+            inverse: inverse.wrapping_neg(),
+            modulus,
+        };
+        let bits = ring.modulus.len() * 64;
+        ring.one = words(&[1], ring.modulus.len());
+        for _ in 0..bits {
+            ring.one = ring.sum(&ring.one, &ring.one);
+        }
+        ring.shift.clone_from(&ring.one);
+        for _ in 0..bits {
+            ring.shift = ring.sum(&ring.shift, &ring.shift);
+        }
+        ring
+    }
+
+    /// Fermat's test with base 2. It holds for every prime, and for no product of two that a
+    /// generator ever made.
+    fn is_fermat_prime(&self) -> bool {
+        let mut power = self.one.clone();
+        // The exponent is the modulus less one, which is odd: only its last bit differs.
+        for (at, word) in self.modulus.iter().enumerate().rev() {
+            let word = if at == 0 { word & !1 } else { *word };
+            for bit in (0..64).rev() {
+                power = self.multiplied(&power, &power);
+                if word >> bit & 1 == 1 {
+                    power = self.sum(&power, &power);
+                }
+            }
+        }
+        power == self.one
+    }
+
+    /// A number of any length, for which a multiple of it by a power of two will do.
+    fn reduced(&self, bytes: &[u8]) -> Vec<u64> {
+        let mut reduced = vec![0; self.modulus.len()];
+        for part in bytes.rchunks(self.modulus.len() * 8).rev() {
+            let part = words(part, self.modulus.len());
+            reduced = self.sum(
+                &self.multiplied(&reduced, &self.shift),
+                &self.multiplied(&part, &self.one),
+            );
+        }
+        reduced
+    }
+
+    /// The product in this form. The first factor may be larger than the modulus.
+    fn multiplied(&self, one: &[u64], other: &[u64]) -> Vec<u64> {
+        let mut product = vec![0; self.modulus.len() + 2];
+        for word in one {
+            add_multiple(&mut product, other, *word);
+            let low = product.first().copied().unwrap_or_default();
+            add_multiple(&mut product, &self.modulus, low.wrapping_mul(self.inverse));
+            // The lowest word is zero now.
+            product.rotate_left(1);
+        }
+        self.below(product)
+    }
+
+    fn sum(&self, one: &[u64], other: &[u64]) -> Vec<u64> {
+        let mut sum = one.to_vec();
+        sum.push(0);
+        add_multiple(&mut sum, other, 1);
+        self.below(sum)
+    }
+
+    /// What is less than twice the modulus, reduced.
+    fn below(&self, mut number: Vec<u64>) -> Vec<u64> {
+        let length = self.modulus.len();
+        let is_larger = number.iter().skip(length).any(|word| *word > 0)
+            || number
+                .iter()
+                .take(length)
+                .rev()
+                .ge(self.modulus.iter().rev());
+        if is_larger {
+            subtract(&mut number, &self.modulus);
+        }
+        number.truncate(length);
+        number
+    }
+
+    /// Whether a number and the modulus have a common factor, by halving and subtracting.
+    fn shares_a_factor(&self, mut number: Vec<u64>) -> bool {
+        let mut odd = self.modulus.clone();
+        while number.iter().any(|word| *word > 0) {
+            while number.first().is_some_and(|low| low % 2 == 0) {
+                halve(&mut number);
+            }
+            if number.iter().rev().lt(odd.iter().rev()) {
+                std::mem::swap(&mut number, &mut odd);
+            }
+            subtract(&mut number, &odd);
+        }
+        odd != words(&[1], odd.len())
+    }
+}
+
+/// The words of a number, the lowest first.
+fn words(bytes: &[u8], length: usize) -> Vec<u64> {
+    let mut words = vec![0; length];
+    for (word, part) in words.iter_mut().zip(bytes.rchunks(8)) {
+        *word = part
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    }
+    words
+}
+
+/// Adds a multiple of a number that is shorter.
+fn add_multiple(sum: &mut [u64], number: &[u64], factor: u64) {
+    let mut carry = 0;
+    let padded = number.iter().copied().chain(std::iter::repeat(0));
+    for (word, other) in sum.iter_mut().zip(padded) {
+        let all = u128::from(other) * u128::from(factor) + u128::from(*word) + carry;
+        (*word, carry) = (low_word(all), all >> 64);
+    }
+}
+
+fn subtract(from: &mut [u64], number: &[u64]) {
+    let mut borrow = false;
+    let padded = number.iter().copied().chain(std::iter::repeat(0));
+    for (word, other) in from.iter_mut().zip(padded) {
+        let (less, first) = word.overflowing_sub(other);
+        let (less, second) = less.overflowing_sub(u64::from(borrow));
+        (*word, borrow) = (less, first || second);
+    }
+}
+
+fn halve(number: &mut [u64]) {
+    let mut carry = 0;
+    for word in number.iter_mut().rev() {
+        let next = *word << 63;
+        *word = *word >> 1 | carry;
+        carry = next;
+    }
+}
+
+fn low_word(number: u128) -> u64 {
+    u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small numbers, for which all is known: one word each.
+    #[test]
+    fn what_is_a_prime_or_shares_a_factor_is_told() {
+        let prime = |number: u64| Ring::of(&number.to_be_bytes()).is_fermat_prime();
+        for number in [3, 5, 65_537, 4_294_967_291, 18_446_744_073_709_551_557] {
+            assert!(prime(number), "{number}");
+        }
+        for number in [9, 15, 21, 65_539 * 3, 18_446_744_073_709_551_555] {
+            assert!(!prime(number), "{number}");
+        }
+        for (number, other, shares) in [(15_u64, 21_u64, true), (15, 22, false), (77, 14, true)] {
+            let ring = Ring::of(&number.to_be_bytes());
+            let reduced = ring.reduced(&other.to_be_bytes());
+            assert_eq!(ring.shares_a_factor(reduced), shares, "{number} {other}");
+        }
+    }
+
+    #[test]
+    fn a_longer_number_is_reduced_and_products_are_right() {
+        let modulus = 1_000_003_u64;
+        let ring = Ring::of(&modulus.to_be_bytes());
+        // Out of the form again: a product with 1.
+        let plain = |number: &[u64]| ring.multiplied(number, &words(&[1], 1))[0];
+        let wide = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128;
+        let expected = u64::try_from(wide % u128::from(modulus)).unwrap();
+        let reduced = ring.reduced(&wide.to_be_bytes());
+        // It stands for itself without the form.
+        assert_eq!(reduced[0], expected);
+        let form = |number: u64| ring.multiplied(&[number], &ring.shift);
+        let product = ring.multiplied(&form(999_999), &form(123_456));
+        assert_eq!(plain(&product), 999_999 * 123_456 % modulus);
+    }
+}
