@@ -6,6 +6,8 @@ pub mod client;
 pub mod deliver;
 pub mod ec2;
 mod encryption;
+pub mod kms;
 pub mod objects;
+mod request;
 pub mod source;
 pub mod target;

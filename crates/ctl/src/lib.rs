@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use authkeys_core::document::Name;
 use authkeys_terminal::{self as terminal, Exit};
+use signing_key::SigningKey;
 
 mod diff;
 mod fleet;
@@ -26,6 +27,8 @@ mod revoke;
 mod rollback;
 mod show;
 mod sign;
+mod signer;
+mod signing_key;
 mod times;
 mod verify;
 
@@ -57,6 +60,8 @@ enum Command {
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would
     /// refuse it anyway
     Sign(Sign),
+    /// Print the line of a key for the allowed_signers file of nodes
+    Signer(signer::Options),
     /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y
     /// verify` would say
     Verify(Verify),
@@ -114,10 +119,10 @@ struct Lint {
 
 #[derive(Debug, Args)]
 struct Sign {
-    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and
-    /// tokens too)
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
+    /// A private key's file; a public key's, whose private half ssh-agent has (security keys and
+    /// tokens too); or kms:KEY-ID, kms:alias/NAME or kms:ARN for a key in AWS KMS
+    #[arg(long, value_name = "KEY", value_parser = SigningKey::parser())]
+    key: SigningKey,
     /// The document's file, or - for standard input; a signature that it has is replaced
     #[arg(value_name = "DOC")]
     document: PathBuf,
@@ -155,6 +160,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
         let done = match cli.command {
             Command::Lint(options) => lint::run(&options),
             Command::Sign(options) => sign::run(&options),
+            Command::Signer(options) => signer::run(&options),
             Command::Fleet(options) => fleet::run(&options),
             Command::Verify(options) => verify::run(&options),
             Command::Publish(options) => publish::run(&options),
