@@ -3,6 +3,7 @@
 //! remedy.
 
 pub mod client;
+pub mod credential;
 pub mod deliver;
 pub mod ec2;
 mod encryption;

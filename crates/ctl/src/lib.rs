@@ -30,6 +30,7 @@ mod sign;
 mod signer;
 mod signing_key;
 mod times;
+mod using;
 mod verify;
 
 const PROGRAM: &str = "authkeysctl";
@@ -87,6 +88,15 @@ enum Command {
     /// Which nodes have which key set, and which need attention (exit 0 only if none does); with
     /// --wait, until all have one
     Fleet(Box<fleet::Options>),
+    /// Log in by ssh with a private key from Secrets Manager, which never reaches a disk
+    #[command(after_help = using::NOTES)]
+    Ssh(using::SshOptions),
+    /// Run a command (scp, rsync, ansible-playbook) with an ssh-agent of its own that has a private
+    /// key from Secrets Manager
+    #[command(after_help = using::NOTES)]
+    Agent(using::AgentOptions),
+    #[command(name = using::guard::COMMAND, hide = true)]
+    Guard(using::guard::Options),
 }
 
 /// How a document is judged before anything is done with it.
@@ -162,6 +172,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Sign(options) => sign::run(&options),
             Command::Signer(options) => signer::run(&options),
             Command::Fleet(options) => fleet::run(&options),
+            Command::Ssh(options) => using::run_ssh(&options),
+            Command::Agent(options) => using::run_agent(&options),
+            Command::Guard(options) => using::guard::run(&options),
             Command::Verify(options) => verify::run(&options),
             Command::Publish(options) => publish::run(&options),
             Command::Show(options) => show::run(&options),
