@@ -24,6 +24,7 @@ mod agent;
 mod client;
 pub(super) mod guard;
 mod keys;
+mod wiping;
 
 /// What the help of both says in the end.
 pub(super) const NOTES: &str = "\
@@ -97,6 +98,7 @@ struct Private {
 impl Private {
     /// `configuration` is the user's own in place of ~/.ssh/config, as `ssh -F` names it.
     fn start(options: &KeyOptions, configuration: Option<OsString>) -> Result<Self, Exit> {
+        wiping::ensure();
         // Until this process becomes the command: no core dump, and no debugger but root's.
         let core_limit = getrlimit(Resource::Core);
         let none = Rlimit {
@@ -135,6 +137,7 @@ impl Private {
             .env("SSH_AUTH_SOCK", self.agent.socket())
             .env_remove("SSH_AGENT_PID")
             .env("PATH", self.settings.path());
+        wiping::restore(&mut command);
         let _ = setrlimit(Resource::Core, self.core_limit.clone());
         let fault = command.exec();
         complain(&format!(

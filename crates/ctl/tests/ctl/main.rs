@@ -34,4 +34,6 @@ mod show_faults;
 mod sign;
 mod terminal;
 mod using;
+mod using_killed;
+mod using_secrecy;
 mod verify;
