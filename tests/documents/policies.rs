@@ -12,7 +12,7 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 9] = [
     "node",
     "node-secret",
     "node-report",
@@ -20,6 +20,8 @@ const POLICIES: [&str; 7] = [
     "publisher-first",
     "reader",
     "watcher",
+    "signer-kms",
+    "login",
 ];
 
 #[test]
@@ -61,6 +63,12 @@ fn every_policy_allows_what_is_needed_and_no_more() {
             }
             if actions.iter().any(|action| action == "ec2:CreateTags") {
                 tags_only_itself(statement);
+            }
+            // A signer signs, with one key, and nothing else.
+            if name == "signer-kms" {
+                assert_eq!(actions, ["kms:GetPublicKey", "kms:Sign"]);
+                assert!(!statement["Resource"].to_string().contains('*'));
+                continue;
             }
             // A key is used only on behalf of the service that keeps the key set.
             if actions.iter().any(|action| action.starts_with("kms:")) {

@@ -61,7 +61,7 @@ enum Command {
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would
     /// refuse it anyway
     Sign(Sign),
-    /// Print the line of a key for the allowed_signers file of nodes
+    /// Print a key's line for the allowed_signers file of nodes
     Signer(signer::Options),
     /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y
     /// verify` would say
@@ -95,8 +95,6 @@ enum Command {
     /// key from Secrets Manager
     #[command(after_help = using::NOTES)]
     Agent(using::AgentOptions),
-    #[command(name = using::guard::COMMAND, hide = true)]
-    Guard(using::guard::Options),
 }
 
 /// How a document is judged before anything is done with it.
@@ -166,7 +164,12 @@ pub fn table() -> clap::Command {
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    terminal::run(PROGRAM, arguments, |cli: Cli| {
+    let arguments: Vec<OsString> = arguments.collect();
+    // Not for people: it is in no help and no man page.
+    if let Some(guard) = using::guard::Guard::parse(&arguments) {
+        return guard.run().unwrap_or_else(|exit| exit);
+    }
+    terminal::run(PROGRAM, arguments.into_iter(), |cli: Cli| {
         let done = match cli.command {
             Command::Lint(options) => lint::run(&options),
             Command::Sign(options) => sign::run(&options),
@@ -174,7 +177,6 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::Fleet(options) => fleet::run(&options),
             Command::Ssh(options) => using::run_ssh(&options),
             Command::Agent(options) => using::run_agent(&options),
-            Command::Guard(options) => using::guard::run(&options),
             Command::Verify(options) => verify::run(&options),
             Command::Publish(options) => publish::run(&options),
             Command::Show(options) => show::run(&options),

@@ -5,10 +5,10 @@
 //! killed too, the agent finds its parent gone and ends by itself within ten seconds: ssh-agent
 //! looks for that when it was started for a command.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
@@ -18,40 +18,53 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{Exit, complain, print};
 use authkeys_terminal::block_on;
 
-/// The name of the hidden command.
-pub(crate) const COMMAND: &str = "agent-guard";
+/// The name of the command, which is not for people.
+pub(super) const COMMAND: &str = "agent-guard";
 /// What it prints once the agent is in its hands.
 pub(super) const READY: &str = "ready";
 /// What the name of the agent's directory begins with.
 pub(super) const DIRECTORY: &str = "authkeysctl-";
 
-/// What it takes.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// The process that becomes the command
+/// What it watches, and what it removes.
+pub(crate) struct Guard {
+    /// The process that becomes the command.
     parent: i32,
-    /// The agent's directory
+    /// The agent's directory.
     directory: PathBuf,
 }
 
-/// Runs until the command is gone.
-pub(crate) fn run(options: &Options) -> Result<Exit, Exit> {
-    let refused = |why: &str| {
-        complain(&format!("{why}; this command is for authkeysctl itself"));
-        Exit::Usage
-    };
-    let agent = std::env::var("SSH_AGENT_PID").ok();
-    let agent = agent
-        .and_then(|agent| agent.parse().ok())
-        .and_then(Pid::from_raw)
-        .filter(|agent| is_child(*agent))
-        .ok_or_else(|| refused("there is no agent to guard"))?;
-    let watched = block_on(watch(options.parent)).and_then(|watched| watched);
-    end(agent);
-    remove(&options.directory);
-    match watched {
-        Ok(()) => Ok(Exit::Good),
-        Err(fault) => Err(refused(&format!("cannot watch the command: {fault}"))),
+impl Guard {
+    /// `None` where the command line is another command's.
+    pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
+        let [_program, command, parent, directory] = arguments else {
+            return None;
+        };
+        let parent = parent.to_str()?.parse().ok()?;
+        (command == COMMAND).then(|| Self {
+            parent,
+            directory: PathBuf::from(directory),
+        })
+    }
+
+    /// Runs until the command is gone.
+    pub(crate) fn run(&self) -> Result<Exit, Exit> {
+        let refused = |why: &str| {
+            complain(&format!("{why}; this command is for authkeysctl itself"));
+            Exit::Usage
+        };
+        let agent = std::env::var("SSH_AGENT_PID").ok();
+        let agent = agent
+            .and_then(|agent| agent.parse().ok())
+            .and_then(Pid::from_raw)
+            .filter(|agent| is_child(*agent))
+            .ok_or_else(|| refused("there is no agent to guard"))?;
+        let watched = block_on(watch(self.parent)).and_then(|watched| watched);
+        end(agent);
+        remove(&self.directory);
+        match watched {
+            Ok(()) => Ok(Exit::Good),
+            Err(fault) => Err(refused(&format!("cannot watch the command: {fault}"))),
+        }
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) struct KeyOptions {
     /// The secret that has the private key: its name or ARN, or secretsmanager:NAME?region=REGION
     #[arg(long, value_name = "NAME", value_parser = Credential::parse)]
     secret: Credential,
-    /// Take only the key of the version with this stage, instead of AWSCURRENT's, and AWSPREVIOUS's
-    /// where nodes do not accept that yet
+    /// Offer only the key of the version with this stage; without it, AWSCURRENT's key and then
+    /// AWSPREVIOUS's
     #[arg(long, value_name = "STAGE")]
     stage: Option<String>,
 }
@@ -103,7 +103,7 @@ impl Private {
         let core_limit = getrlimit(Resource::Core);
         let none = Rlimit {
             current: Some(0),
-            ..core_limit.clone()
+            ..core_limit
         };
         let _ = setrlimit(Resource::Core, none);
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -138,7 +138,7 @@ impl Private {
             .env_remove("SSH_AGENT_PID")
             .env("PATH", self.settings.path());
         wiping::restore(&mut command);
-        let _ = setrlimit(Resource::Core, self.core_limit.clone());
+        let _ = setrlimit(Resource::Core, self.core_limit);
         let fault = command.exec();
         complain(&format!(
             "cannot run {}: {fault}; is it installed, and in PATH?",

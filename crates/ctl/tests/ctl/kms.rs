@@ -2,7 +2,9 @@
 //! `authkeysctl signer`, which prints the line by which they are taken.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use authkeys_testing::moto::Moto;
 use authkeys_testing::s3_stub::{Answer, Stub};
@@ -391,4 +393,67 @@ fn a_signer_that_nodes_would_refuse_or_that_has_no_name_gets_no_line() {
     signer("small", &small.line, &[]).fails(1, &[&["nodes would refuse", "1024"]]);
     let missing = directory.path().join("missing");
     outcome_of(clean_ctl().arg("signer").arg(missing)).fails(1, &[&["there is no such file"]]);
+}
+
+/// What the AWS CLI does with the two commands of the guide.
+const AWS: &str = r#"
+import boto3, sys
+_, service, command, *rest = sys.argv
+options = dict(zip(rest[::2], rest[1::2]))
+kms = boto3.client(service)
+if command == "create-key":
+    assert (options["--query"], options["--output"]) == ("KeyMetadata.KeyId", "text")
+    made = kms.create_key(KeyUsage=options["--key-usage"], KeySpec=options["--key-spec"])
+    print(made["KeyMetadata"]["KeyId"])
+else:
+    assert command == "create-alias"
+    kms.create_alias(AliasName=options["--alias-name"], TargetKeyId=options["--target-key-id"])
+"#;
+
+#[test]
+fn the_lines_of_the_guide_set_it_up() {
+    let Some((moto, desk)) = bucket() else { return };
+    moto.make_bucket("acme-ssh-keys");
+    let python = authkeys_testing::moto::environment().unwrap();
+    let guide = fs::read_to_string(authkeys_testing::checkout().join("docs/publish.md")).unwrap();
+    let (_, section) = guide.split_once("\n## Signing with AWS KMS\n").unwrap();
+    let lines = authkeys_testing::blocks(section, "text").next().unwrap();
+    assert_eq!(lines.lines().count(), 5, "{lines}");
+
+    let keys = desk.file("keys.json", document(None, &[&Key::new("login")]));
+    let directory = keys.parent().unwrap();
+    fs::write(directory.join("aws.py"), AWS).unwrap();
+    let tools = directory.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexec {} {}/aws.py \"$@\"\n",
+        python.display(),
+        directory.display()
+    );
+    fs::write(tools.join("aws"), script).unwrap();
+    fs::set_permissions(tools.join("aws"), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = authkeys_testing::program("authkeysctl");
+    let path = [
+        tools.to_str().unwrap(),
+        program.parent().unwrap().to_str().unwrap(),
+        "/usr/bin:/bin",
+    ];
+    let mut shell = Command::new("bash");
+    shell
+        .env_clear()
+        .envs(stand_in(&moto.endpoint()))
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("HOME", "/nonexistent")
+        .env("PATH", path.join(":"))
+        .args(["-euc", &lines])
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    let run = outcome_of(&mut shell);
+    run.succeeds();
+    assert!(
+        run.stdout
+            .contains("good signature by ops@acme, ecdsa-sha2-nistp256"),
+        "{run:?}"
+    );
 }
