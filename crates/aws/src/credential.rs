@@ -22,7 +22,6 @@ const NOT_FOUND: &str = "ResourceNotFoundException";
 pub struct Credential {
     id: String,
     region: Option<String>,
-    shown: String,
 }
 
 impl Credential {
@@ -41,7 +40,6 @@ impl Credential {
             SourceUrl::Secret { id, .. } if only_region => Ok(Self {
                 id: id.clone(),
                 region: url.region().map(str::to_owned),
-                shown: id.clone(),
             }),
             _ => Err(format!(
                 "{text:?} does not name a secret: write its name, its ARN, or secretsmanager:NAME?region=REGION"
@@ -51,7 +49,7 @@ impl Credential {
 
     /// How people know it.
     pub fn name(&self) -> &str {
-        &self.shown
+        &self.id
     }
 
     /// The value of the version that has this stage; `None` where no version has it, or that version
@@ -146,7 +144,7 @@ impl Credential {
 
     fn call(&self, config: Option<&SdkConfig>) -> Call {
         Call {
-            source: self.shown.clone(),
+            source: self.id.clone(),
             operation: "Secrets Manager GetSecretValue",
             action: "secretsmanager:GetSecretValue",
             resource: secret_arn(config, &self.id),

@@ -103,3 +103,47 @@ impl<'a> Der<'a> {
         (*found == tag).then_some(content)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00\
+        \xd7\x5a\x98\x01\x82\xb1\x0a\xb7\xd5\x4b\xfe\xd3\xc9\x64\x07\x3a\
+        \x0e\xe1\x72\xf3\xda\xa6\x23\x25\xaf\x02\x1a\x68\xf7\x07\x51\x1a";
+
+    #[test]
+    fn a_key_is_read_whole_or_not_at_all() {
+        assert_eq!(key_of_spki(SPKI).unwrap().kind(), "ssh-ed25519");
+        for at in 0..SPKI.len() {
+            assert_eq!(
+                key_of_spki(&SPKI[..at]),
+                Err(BadKey::Damaged),
+                "cut at {at}"
+            );
+        }
+        assert_eq!(key_of_spki(&[SPKI, b"x"].concat()), Err(BadKey::Damaged));
+        let mut other = SPKI.to_vec();
+        other[8] = 0x71;
+        assert_eq!(key_of_spki(&other), Err(BadKey::Type));
+    }
+
+    #[test]
+    fn a_signature_has_two_positive_numbers_and_nothing_else() {
+        assert_eq!(
+            pair(b"\x30\x07\x02\x01\x05\x02\x02\x00\xff"),
+            Some((&[5][..], &[0, 255][..]))
+        );
+        for bad in [
+            &b""[..],
+            b"\x30\x03\x02\x01\x05",
+            b"\x30\x06\x02\x01\x05\x02\x01\xff",
+            b"\x30\x06\x02\x01\x05\x02\x01\x06x",
+            b"\x30\x05\x02\x01\x05\x02\x00",
+            b"\x30\x84\xff\xff\xff\xff\x02",
+            b"\x31\x06\x02\x01\x05\x02\x01\x06",
+        ] {
+            assert_eq!(pair(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -180,10 +180,13 @@ fn an_ed25519_signature_of_kms_makes_byte_for_byte_what_ssh_keygen_makes() {
     let answer = json!({"Signature": BASE64_STANDARD.encode(&signature[1])}).to_string();
     let stub = ed25519(&ops, [Answer::json(&answer)]);
     let (_directory, path) = written(&text);
-    let run = ctl(
-        &stub.endpoint(),
-        &["sign", "--key", "kms:alias/ops", path.to_str().unwrap()],
-    );
+    // KMS alone is where its own variable says.
+    let mut command = clean_ctl();
+    command
+        .envs(stand_in("http://127.0.0.1:9"))
+        .env("AWS_ENDPOINT_URL_KMS", stub.endpoint())
+        .args(["sign", "--key", "kms:alias/ops", path.to_str().unwrap()]);
+    let run = outcome_of(&mut command);
     run.succeeds();
     assert_eq!(run.stdout, stock);
 
