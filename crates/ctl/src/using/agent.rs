@@ -16,6 +16,7 @@ use super::guard;
 /// The agent.
 pub(super) struct PrivateAgent {
     directory: TempDir,
+    process: String,
     /// The guard ends when this process does.
     _guard: Child,
 }
@@ -72,9 +73,10 @@ impl PrivateAgent {
             // An end without the word is a failure, which is told by the status.
             let _ = BufReader::new(stdout).read_line(&mut word);
         }
-        if word.trim_end() == guard::READY {
+        if let Some(process) = word.trim_end().strip_prefix(guard::READY) {
             return Ok(Self {
                 directory,
+                process: process.to_owned(),
                 _guard: guard,
             });
         }
@@ -89,6 +91,11 @@ impl PrivateAgent {
     /// As SSH_AUTH_SOCK names it.
     pub(super) fn socket(&self) -> PathBuf {
         self.directory.path().join(SOCKET)
+    }
+
+    /// As SSH_AGENT_PID names it.
+    pub(super) fn process(&self) -> &str {
+        &self.process
     }
 
     /// Hands it a private key.

@@ -20,8 +20,8 @@ use authkeys_terminal::block_on;
 
 /// The name of the command, which is not for people.
 pub(super) const COMMAND: &str = "agent-guard";
-/// What it prints once the agent is in its hands.
-pub(super) const READY: &str = "ready";
+/// What it prints once the agent is in its hands; the agent's process follows.
+pub(super) const READY: &str = "ready ";
 /// What the name of the agent's directory begins with.
 pub(super) const DIRECTORY: &str = "authkeysctl-";
 
@@ -58,7 +58,7 @@ impl Guard {
             .and_then(Pid::from_raw)
             .filter(|agent| is_child(*agent))
             .ok_or_else(|| refused("there is no agent to guard"))?;
-        let watched = block_on(watch(self.parent)).and_then(|watched| watched);
+        let watched = block_on(watch(self.parent, agent)).and_then(|watched| watched);
         end(agent);
         remove(&self.directory);
         match watched {
@@ -69,7 +69,7 @@ impl Guard {
 }
 
 /// Returns when the parent is gone, or somebody wants this process to end.
-async fn watch(parent: i32) -> std::io::Result<()> {
+async fn watch(parent: i32, agent: Pid) -> std::io::Result<()> {
     let mut end = signal(SignalKind::terminate())?;
     // A terminal that is closed, and its keys, are the command's affair.
     let _hangup = signal(SignalKind::hangup())?;
@@ -78,7 +78,7 @@ async fn watch(parent: i32) -> std::io::Result<()> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     // It may have died before that.
     let lives = || getppid().is_some_and(|found| found.as_raw_nonzero().get() == parent);
-    if lives() && print(format!("{READY}\n")) && lives() {
+    if lives() && print(format!("{READY}{}\n", agent.as_raw_nonzero())) && lives() {
         end.recv().await;
     }
     Ok(())

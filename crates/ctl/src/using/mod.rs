@@ -135,7 +135,7 @@ impl Private {
     fn become_command(self, mut command: Command) -> Result<Exit, Exit> {
         command
             .env("SSH_AUTH_SOCK", self.agent.socket())
-            .env_remove("SSH_AGENT_PID")
+            .env("SSH_AGENT_PID", self.agent.process())
             .env("PATH", self.settings.path());
         wiping::restore(&mut command);
         let _ = setrlimit(Resource::Core, self.core_limit);

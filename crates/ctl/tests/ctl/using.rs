@@ -451,12 +451,17 @@ fn the_command_gets_the_agent_its_arguments_and_its_own_exit_status() {
                         &format!("secretsmanager:{SECRET}?region=us-east-1"),
                     ])
                     .args(["--", "sh", "-c", text, "name", "-x", "--secret"])
+                    .env("GLIBC_TUNABLES", "a.b.c=1")
                     .env("SSH_AGENT_PID", "1");
                 outcome_of(&mut command)
             };
-            let run = shell("ssh-add -L; echo \"$1 $2 ${SSH_AGENT_PID-unset}\"; exit 42");
+            let run = shell(
+                "ssh-add -L; echo \"$1 $2 ${GLIBC_TUNABLES-unset} $(env | grep -c AUTHKEYSCTL)\"; exit 42",
+            );
             assert_eq!(run.status, 42, "{run:?}");
-            assert_eq!(run.stdout, format!("{}\n-x --secret unset\n", key.line));
+            assert_eq!(run.stdout, format!("{}\n-x --secret a.b.c=1 0\n", key.line));
+            let run = shell("cat /proc/$SSH_AGENT_PID/comm");
+            assert_eq!(run.stdout, "ssh-agent\n", "{run:?}");
             // The directory is this user's alone.
             let run = shell("stat -c %a \"${SSH_AUTH_SOCK%/*}\"; ulimit -c; kill -9 $$");
             assert_eq!(run.status, -1, "a signal ended it: {run:?}");
