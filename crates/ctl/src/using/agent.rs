@@ -1,32 +1,31 @@
 //! An ssh-agent of our own: its socket in a directory that only this user enters, its keys from a
 //! pipe, its end in the hands of the guard.
 
-use std::fs::Permissions;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use tempfile::TempDir;
 use thiserror::Error;
 
 use super::guard;
+use authkeys_terminal::random;
 
 /// The agent.
 pub(super) struct PrivateAgent {
-    directory: TempDir,
+    directory: PathBuf,
     process: String,
-    /// The guard ends when this process does.
-    _guard: Child,
 }
 
 /// Why there is no agent with the keys.
 #[derive(Debug, Error)]
 pub(super) enum AgentError {
-    /// The directory for its socket.
-    #[error("cannot make a temporary directory: {0}; free some space, or set TMPDIR")]
-    Directory(io::Error),
+    /// This program once more, as the guard.
+    #[error("cannot start the agent's guard: {0}; is this program still installed?")]
+    Own(io::Error),
+    /// The guard said why.
+    #[error("{0}")]
+    Guard(String),
     /// A program of OpenSSH's.
     #[error("cannot run {program}: {fault}; install the OpenSSH client")]
     Missing {
@@ -44,30 +43,20 @@ pub(super) enum AgentError {
 impl PrivateAgent {
     /// Starts it.
     pub(super) fn start() -> Result<Self, AgentError> {
-        let directory = tempfile::Builder::new()
-            .prefix(guard::DIRECTORY)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir()
-            .map_err(AgentError::Directory)?;
-        let own = std::env::current_exe().map_err(AgentError::Directory)?;
-        // ssh-agent becomes the guard, and leaves the agent behind as the guard's child.
-        let mut guard = Command::new("ssh-agent")
-            .arg("-a")
-            .arg(directory.path().join(SOCKET))
-            .arg(own)
-            .arg(guard::COMMAND)
+        let number = (random() * (1_u64 << 53) as f64) as u64;
+        let directory = std::env::temp_dir().join(format!("{}{number:x}", guard::DIRECTORY));
+        let own = std::env::current_exe().map_err(AgentError::Own)?;
+        let mut guard = Command::new(own)
+            .args([guard::COMMAND, guard::START])
             .arg(std::process::id().to_string())
-            .arg(directory.path())
+            .arg(&directory)
             // A Ctrl-C on the terminal is for the command, which may live on.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|fault| AgentError::Missing {
-                program: "ssh-agent",
-                fault,
-            })?;
+            .map_err(AgentError::Own)?;
         let mut word = String::new();
         if let Some(stdout) = guard.stdout.take() {
             // An end without the word is a failure, which is told by the status.
@@ -77,20 +66,25 @@ impl PrivateAgent {
             return Ok(Self {
                 directory,
                 process: process.to_owned(),
-                _guard: guard,
             });
         }
-        Err(AgentError::NotStarted(why(guard)))
+        let said = why(guard);
+        // A guard that failed has left nothing in its directory.
+        let _ = std::fs::remove_dir(&directory);
+        Err(match said.strip_prefix("authkeysctl: ") {
+            Some(own) => AgentError::Guard(own.to_owned()),
+            None => AgentError::NotStarted(said),
+        })
     }
 
     /// The directory, which the guard removes in the end.
     pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// As SSH_AUTH_SOCK names it.
     pub(super) fn socket(&self) -> PathBuf {
-        self.directory.path().join(SOCKET)
+        self.directory.join(guard::SOCKET)
     }
 
     /// As SSH_AGENT_PID names it.
@@ -128,8 +122,6 @@ impl PrivateAgent {
         Err(AgentError::NotTaken(in_one_line(&said, output.status)))
     }
 }
-
-const SOCKET: &str = "agent";
 
 /// What a program that failed has said.
 fn why(mut failed: Child) -> String {

@@ -6,7 +6,11 @@
 //! looks for that when it was started for a command.
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,32 +26,90 @@ use authkeys_terminal::block_on;
 pub(super) const COMMAND: &str = "agent-guard";
 /// What it prints once the agent is in its hands; the agent's process follows.
 pub(super) const READY: &str = "ready ";
+/// Its two steps.
+pub(super) const START: &str = "start";
+const WATCH: &str = "watch";
+/// The agent's socket in its directory.
+pub(super) const SOCKET: &str = "agent";
 /// What the name of the agent's directory begins with.
 pub(super) const DIRECTORY: &str = "authkeysctl-";
 
-/// What it watches, and what it removes.
+/// The guard's command line.
 pub(crate) struct Guard {
     /// The process that becomes the command.
     parent: i32,
     /// The agent's directory.
     directory: PathBuf,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Make the directory, and become ssh-agent.
+    Start,
+    /// What ssh-agent becomes, once its child is the agent.
+    Watch,
 }
 
 impl Guard {
     /// `None` where the command line is another command's.
     pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
-        let [_program, command, parent, directory] = arguments else {
+        let [_program, command, step, parent, directory] = arguments else {
             return None;
+        };
+        let step = match step.to_str()? {
+            START => Step::Start,
+            WATCH => Step::Watch,
+            _ => return None,
         };
         let parent = parent.to_str()?.parse().ok()?;
         (command == COMMAND).then(|| Self {
             parent,
             directory: PathBuf::from(directory),
+            step,
         })
     }
 
     /// Runs until the command is gone.
     pub(crate) fn run(&self) -> Result<Exit, Exit> {
+        match self.step {
+            Step::Start => Err(self.start()),
+            Step::Watch => self.guard(),
+        }
+    }
+
+    /// Returns only where that fails. The directory is made here and not by the parent, who may be
+    /// killed at any moment.
+    fn start(&self) -> Exit {
+        let refused = |why: String| {
+            complain(&why);
+            Exit::Failed
+        };
+        let made = DirBuilder::new().mode(0o700).create(&self.directory);
+        if let Err(fault) = made {
+            let directory = self.directory.display();
+            return refused(format!(
+                "cannot make the temporary directory {directory}: {fault}; free some space, or set TMPDIR"
+            ));
+        }
+        let fault = match std::env::current_exe() {
+            Ok(own) => Command::new("ssh-agent")
+                .arg("-a")
+                .arg(self.directory.join(SOCKET))
+                .arg(own)
+                .args([COMMAND, WATCH])
+                .arg(self.parent.to_string())
+                .arg(&self.directory)
+                .exec(),
+            Err(fault) => fault,
+        };
+        remove(&self.directory);
+        refused(format!(
+            "cannot run ssh-agent: {fault}; install the OpenSSH client"
+        ))
+    }
+
+    fn guard(&self) -> Result<Exit, Exit> {
         let refused = |why: &str| {
             complain(&format!("{why}; this command is for authkeysctl itself"));
             Exit::Usage

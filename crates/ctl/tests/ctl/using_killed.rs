@@ -81,7 +81,7 @@ fn whatever_kills_it_at_whatever_moment_no_agent_is_left() {
                 Signal::SIGHUP,
             ];
             // From before it has begun to when the command has run for long.
-            for moment in [0, 3, 6, 10, 15, 20, 30, 45, 60, 90, 130, 200, 400] {
+            for moment in [0, 2, 4, 6, 8, 10, 13, 16, 20, 30, 45, 60, 90, 130, 200, 400] {
                 for signal in signals {
                     let mut child = started(bench, "exec sleep 600");
                     std::thread::sleep(Duration::from_millis(moment));
@@ -116,9 +116,10 @@ fn the_agent_ends_with_the_command_and_lives_as_long_as_it() {
         with_bench(|bench| {
             bench.create(SECRET, &pair(&Key::new("k")));
             // A command that goes on after a Ctrl-C still has its agent.
-            let text = "trap : INT; while [ ! -e /run/lab/end ]; do sleep 0.05; done; ssh-add -l > /run/lab/last";
+            let text = "trap : INT; touch /run/lab/trapped; while [ ! -e /run/lab/end ]; do sleep 0.05; done; ssh-add -l > /run/lab/last";
             let mut child = started(bench, text);
             runs(&child);
+            eventually("the trap is set", || Path::new("/run/lab/trapped").exists());
             killpg(pid(&child), Signal::SIGINT).unwrap();
             std::thread::sleep(Duration::from_millis(300));
             fs::write("/run/lab/end", "").unwrap();
