@@ -12,7 +12,7 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 8] = [
+const POLICIES: [&str; 10] = [
     "node",
     "node-prefix",
     "node-secret",
@@ -21,6 +21,8 @@ const POLICIES: [&str; 8] = [
     "publisher-first",
     "reader",
     "watcher",
+    "signer-kms",
+    "login",
 ];
 
 #[test]
@@ -70,6 +72,12 @@ fn every_policy_allows_what_is_needed_and_no_more() {
                     statement["Condition"]["StringEquals"]["s3:prefix"],
                     "people/"
                 );
+            }
+            // A signer signs, with one key, and nothing else.
+            if name == "signer-kms" {
+                assert_eq!(actions, ["kms:GetPublicKey", "kms:Sign"]);
+                assert!(!statement["Resource"].to_string().contains('*'));
+                continue;
             }
             // A key is used only on behalf of the service that keeps the key set.
             if actions.iter().any(|action| action.starts_with("kms:")) {

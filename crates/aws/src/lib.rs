@@ -3,9 +3,12 @@
 //! remedy.
 
 pub mod client;
+pub mod credential;
 pub mod deliver;
 pub mod ec2;
 mod encryption;
+pub mod kms;
 pub mod objects;
+mod request;
 pub mod source;
 pub mod target;

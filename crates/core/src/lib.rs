@@ -24,6 +24,7 @@ pub mod plan;
 pub mod publishing;
 pub mod report;
 pub mod schedule;
+pub mod signing;
 pub mod user;
 pub mod verify;
 pub mod wire;

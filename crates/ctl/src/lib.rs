@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use authkeys_core::document::Name;
 use authkeys_terminal::{self as terminal, Exit};
+use signing_key::SigningKey;
 
 mod diff;
 mod fleet;
@@ -26,7 +27,10 @@ mod revoke;
 mod rollback;
 mod show;
 mod sign;
+mod signer;
+mod signing_key;
 mod times;
+mod using;
 mod verify;
 
 const PROGRAM: &str = "authkeysctl";
@@ -57,6 +61,8 @@ enum Command {
     /// Sign a document, as `ssh-keygen -Y sign -n authkeysd` and `cat` would, unless nodes would
     /// refuse it anyway
     Sign(Sign),
+    /// Print a key's line for the allowed_signers file of nodes
+    Signer(signer::Options),
     /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y
     /// verify` would say
     Verify(Verify),
@@ -82,6 +88,13 @@ enum Command {
     /// Which nodes have which key set, and which need attention (exit 0 only if none does); with
     /// --wait, until all have one
     Fleet(Box<fleet::Options>),
+    /// Log in by ssh with a private key from Secrets Manager, which never reaches a disk
+    #[command(after_help = using::NOTES)]
+    Ssh(using::SshOptions),
+    /// Run a command (scp, rsync, ansible-playbook) with an ssh-agent of its own that has a private
+    /// key from Secrets Manager
+    #[command(after_help = using::NOTES)]
+    Agent(using::AgentOptions),
 }
 
 /// How a document is judged before anything is done with it.
@@ -114,10 +127,10 @@ struct Lint {
 
 #[derive(Debug, Args)]
 struct Sign {
-    /// A private key's file; or a public key's, whose private half ssh-agent has (security keys and
-    /// tokens too)
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
+    /// A private key's file; a public key's, whose private half ssh-agent has (security keys and
+    /// tokens too); or kms:KEY-ID, kms:alias/NAME or kms:ARN for a key in AWS KMS
+    #[arg(long, value_name = "KEY", value_parser = SigningKey::parser())]
+    key: SigningKey,
     /// The document's file, or - for standard input; a signature that it has is replaced
     #[arg(value_name = "DOC")]
     document: PathBuf,
@@ -151,11 +164,19 @@ pub fn table() -> clap::Command {
 
 /// Runs one command line and returns how the process must end.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
-    terminal::run(PROGRAM, arguments, |cli: Cli| {
+    let arguments: Vec<OsString> = arguments.collect();
+    // Not for people: it is in no help and no man page.
+    if let Some(guard) = using::guard::Guard::parse(&arguments) {
+        return guard.run().unwrap_or_else(|exit| exit);
+    }
+    terminal::run(PROGRAM, arguments.into_iter(), |cli: Cli| {
         let done = match cli.command {
             Command::Lint(options) => lint::run(&options),
             Command::Sign(options) => sign::run(&options),
+            Command::Signer(options) => signer::run(&options),
             Command::Fleet(options) => fleet::run(&options),
+            Command::Ssh(options) => using::run_ssh(&options),
+            Command::Agent(options) => using::run_agent(&options),
             Command::Verify(options) => verify::run(&options),
             Command::Publish(options) => publish::run(&options),
             Command::Show(options) => show::run(&options),

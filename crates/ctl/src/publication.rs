@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use super::fleet::{self, Begins, Waiting};
 use super::lint::Judge;
 use super::sign::signed;
+use super::signing_key::SigningKey;
 use super::times::moment;
 use super::{Exit, Judging, complain, print, progress};
 use authkeys_aws::target::{Earlier, Target};
 use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::FetchError;
-use authkeys_core::outcome::chain;
 use authkeys_core::publishing::diff::Diff;
 use authkeys_core::publishing::edit::{self, next_serial};
 use authkeys_core::report::text::one_line;
@@ -35,9 +35,10 @@ mod write;
 /// How a key set is published, whatever it is.
 #[derive(Debug, Args)]
 pub(super) struct Publishing {
-    /// Sign it: a private key's file; or a public key's, whose private half ssh-agent has
-    #[arg(long, value_name = "KEY")]
-    pub(super) sign: Option<PathBuf>,
+    /// Sign it: a private key's file; a public key's, whose private half ssh-agent has; or
+    /// kms:KEY-ID, kms:alias/NAME or kms:ARN for a key in AWS KMS
+    #[arg(long, value_name = "KEY", value_parser = SigningKey::parser())]
+    pub(super) sign: Option<SigningKey>,
     /// Publish nothing that is not signed by one whom this file names, in ssh-keygen's
     /// allowed_signers format
     #[arg(long, value_name = "FILE")]
@@ -193,8 +194,8 @@ impl<'a> Publisher<'a> {
     }
 
     /// The key that signs, where one is named.
-    pub(super) fn sign(&self) -> Option<&Path> {
-        self.options.sign.as_deref()
+    pub(super) fn sign(&self) -> Option<&SigningKey> {
+        self.options.sign.as_ref()
     }
 
     /// How a document is judged that `--sign` may sign later: else it must be signed already, where
@@ -220,7 +221,17 @@ impl<'a> Publisher<'a> {
         } else {
             None
         };
-        Ok(Before::of(published, earlier, denied, &self.unsigned))
+        let signer = match self.sign() {
+            Some(key) => key.public_half().await.map_err(|fault| failed(&fault))?,
+            None => None,
+        };
+        Ok(Before::of(
+            published,
+            earlier,
+            denied,
+            &self.unsigned,
+            signer,
+        ))
     }
 
     /// Says that nothing is to be done.
@@ -287,7 +298,9 @@ impl<'a> Publisher<'a> {
         }
 
         let last = match self.sign() {
-            Some(key) => signed(&draft.text, key).map_err(|fault| refused(chain(&fault)))?,
+            Some(key) => signed(&draft.text, key)
+                .await
+                .map_err(|fault| fault.tell(&format!("{name} is not published")))?,
             None => draft.text.clone(),
         };
         let (report, document) = self.judge.examine(&draft.name, &last, clock());

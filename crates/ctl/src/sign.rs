@@ -10,14 +10,17 @@ use thiserror::Error;
 
 use super::input::{self, shown};
 use super::lint::Judge;
+use super::publication::failed;
+use super::signing_key::{SigningKey, signed_by_kms};
 use super::{Exit, Sign, complain, print_bytes};
 use crate::output::replace;
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_core::key::{KeyBlob, identify};
+use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::chain;
 use authkeys_core::verify::NAMESPACE;
 use authkeys_terminal::bounded;
-use authkeys_terminal::clock;
+use authkeys_terminal::{block_on, clock};
 
 /// The most bytes of an armored signature; RSA of 16,384 bits makes some 6 KB.
 const MAX_SIGNATURE: u64 = 1 << 16;
@@ -58,6 +61,9 @@ pub(super) enum SignError {
     /// It said no.
     #[error("ssh-keygen did not sign: {0}")]
     Refused(String),
+    /// KMS did not.
+    #[error(transparent)]
+    Kms(#[from] FetchError),
 }
 
 /// Runs the command.
@@ -78,14 +84,15 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
         ));
         return Err(Exit::Failed);
     };
-    let told = |fault: SignError| {
-        complain(&format!("{name}: {}", chain(&fault)));
-        Exit::Failed
-    };
     if document::form(payload) == Form::Json && document.serial.is_none() {
-        return Err(told(SignError::Serial));
+        return Err(SignError::Serial.tell(&name));
     }
-    let signed = signed(payload, &options.key).map_err(told)?;
+    let signed = block_on(signed(payload, &options.key))
+        .map_err(|fault| {
+            complain(&format!("cannot start: {fault}"));
+            Exit::Failed
+        })?
+        .map_err(|fault| fault.tell(&name))?;
     match &options.output {
         Some(path) => write(path, &signed)?,
         None if print_bytes(&signed) => {}
@@ -94,15 +101,35 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     Ok(Exit::Good)
 }
 
+impl SignError {
+    /// Tells why `what` is not signed, or not published.
+    pub(super) fn tell(&self, what: &str) -> Exit {
+        match self {
+            Self::Kms(fault) => failed(fault),
+            _ => {
+                complain(&format!("{what}: {}", chain(self)));
+                Exit::Failed
+            }
+        }
+    }
+}
+
 /// A document and its signature by `key`: byte for byte what `ssh-keygen -Y sign` and `cat` make of
 /// it.
-pub(super) fn signed(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
+pub(super) async fn signed(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>, SignError> {
     if document::form(payload) != Form::Json {
         return Err(SignError::Form);
     }
     if !payload.ends_with(b"\n") {
         return Err(SignError::LineFeed);
     }
+    match key {
+        SigningKey::Kms(key) => Ok(signed_by_kms(payload, key).await?),
+        SigningKey::File(path) => signed_by_file(payload, path),
+    }
+}
+
+fn signed_by_file(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
     // Before a prompt for a passphrase, and in clearer words than ssh-keygen has for it.
     File::open(key).map_err(|source| SignError::Key {
         path: key.to_owned(),

@@ -252,6 +252,7 @@ impl Moto {
     }
 }
 
-fn environment() -> Option<PathBuf> {
+/// The Python that has it, which has boto3 too; `None` where it cannot be had.
+pub fn environment() -> Option<PathBuf> {
     python::environment("moto", PACKAGE)
 }

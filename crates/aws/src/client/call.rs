@@ -54,6 +54,7 @@ impl Call {
             Some("s3") => "object",
             Some("secretsmanager") => "secret",
             Some("ssm") => "parameter",
+            Some("kms") => "key",
             _ => "resource",
         }
     }

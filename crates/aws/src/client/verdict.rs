@@ -173,7 +173,7 @@ fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
 }
 
 /// What KMS must allow: the action that the service names, else what the call needs.
-fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
+fn kms_action<'a>(call: &'a Call, message: &'a str) -> &'a str {
     let named = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
     let mut named = named.filter(|word| word.len() > 4 && word.starts_with("kms:"));
     if let Some(action) = named.next() {
@@ -183,6 +183,7 @@ fn kms_action<'a>(call: &Call, message: &'a str) -> &'a str {
         .iter()
         .any(|part| call.action.contains(part));
     match (writes, call.thing()) {
+        (_, "key") => call.action,
         (false, _) => "kms:Decrypt",
         // An advanced parameter, and what the other two services encrypt, has a data key.
         (true, "parameter") => "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt",
@@ -201,6 +202,9 @@ fn kms_key(call: &Call, message: &str) -> String {
         return format!("the KMS key {}", arn.trim_end_matches(':'));
     }
     let thing = call.thing();
+    if thing == "key" {
+        return format!("the KMS key {}", call.resource);
+    }
     let shows = match thing {
         "secret" => "aws secretsmanager describe-secret --query KmsKeyId",
         "parameter" => "aws ssm describe-parameters --query Parameters[].[Name,KeyId]",

@@ -2,9 +2,9 @@
 //! classed.
 
 use super::answer::{Refusal, refusal};
-use super::wire::Failure;
 use super::{DESCRIBE, Permitted};
 use crate::client::fault::{Answer, Call};
+use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
 /// What the answer to a dry run says; `None` when it says something else.

@@ -10,17 +10,21 @@ use tokio::time::timeout;
 use crate::client::fault::Call;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, Limits};
+use crate::request::{self, Body, Failure, Service};
 use authkeys_core::origin::failure::{Class, FetchError};
 
 mod answer;
-mod endpoint;
 mod fault;
 mod query;
-mod wire;
 
 pub use answer::Instance;
 pub use query::Filter;
 
+const EC2: Service = Service {
+    id: "EC2",
+    name: "ec2",
+    gov_hosts_are_fips: true,
+};
 /// What a policy must allow for a look at the instances.
 const DESCRIBE: &str = "ec2:DescribeInstances";
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
@@ -143,47 +147,18 @@ impl Ec2 {
 
     /// The call with the endpoint that it goes to.
     async fn placed(&self, call: &Call) -> Call {
-        let Ok(config) = self.aws.config(self.region.as_deref()).await else {
-            return call.clone();
-        };
-        let region = config.region().map(ToString::to_string).unwrap_or_default();
-        Call {
-            endpoint: wire::address(&config, &region).unwrap_or_else(|_| "EC2".to_owned()),
-            ..call.clone()
-        }
+        request::placed(&self.aws, self.region.as_deref(), &EC2, call).await
     }
 
     /// Signs and sends. The outer error is of what comes before the request, the inner one of the
     /// request.
-    async fn send(
-        &self,
-        call: &Call,
-        form: String,
-    ) -> Result<Result<String, wire::Failure>, FetchError> {
-        let config = self
-            .aws
-            .config(self.region.as_deref())
-            .await
-            .map_err(|bad| call.unfit(&bad))?;
-        let Some(region) = config.region().map(ToString::to_string) else {
-            return Err(call.failed(
-                Class::Invalid,
-                "was not made: no region is known",
-                "set AWS_REGION; on EC2 the metadata service tells it",
-            ));
+    async fn send(&self, call: &Call, form: String) -> Result<Result<String, Failure>, FetchError> {
+        let body = Body {
+            content_type: "application/x-www-form-urlencoded; charset=utf-8",
+            target: None,
+            text: form,
         };
-        let unfit = |why: String| {
-            let remedy = "correct the region, or AWS_ENDPOINT_URL_EC2";
-            call.failed(Class::Invalid, &format!("was not made: {why}"), remedy)
-        };
-        let endpoint = wire::address(&config, &region).map_err(unfit)?;
-        let credentials = match wire::credentials(&config).await {
-            Ok(credentials) => credentials,
-            Err(error) => return Ok(Err(error)),
-        };
-        let request =
-            wire::signed(&config, &endpoint, &region, credentials, form).map_err(unfit)?;
-        Ok(wire::send(&config, &endpoint, request).await)
+        request::send(&self.aws, self.region.as_deref(), &EC2, call, body).await
     }
 }
 

@@ -3,15 +3,15 @@
 
 /// An ARN taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Arn<'a> {
-    pub(super) region: &'a str,
+pub(crate) struct Arn<'a> {
+    pub(crate) region: &'a str,
     /// What follows the account: `secret:NAME-SUFFIX`, `parameter/NAME`.
-    pub(super) resource: &'a str,
+    pub(crate) resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
     /// Parses an ARN of `service` (as ARNs call it); `None` for what does not begin as an ARN does.
-    pub(super) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
+    pub(crate) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
         let rest = text.strip_prefix("arn:")?;
         let mut parts = rest.splitn(5, ':');
         let mut part = || parts.next().unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::fault::FaultCode;
 
 pub use pattern::{Patterns, matches_pattern};
 pub use signature::{BadSignature, signed_by, verify_signature};
+pub(crate) use signature::{armored, covered};
 pub use signers::{NotAllowed, Signer, SignerRules, Signers, SignersFault};
 
 mod pattern;

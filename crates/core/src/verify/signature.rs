@@ -26,6 +26,7 @@ use crate::words::{cut, plain};
 const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
 const END: &[u8] = b"\n-----END SSH SIGNATURE-----";
 const MAGIC: &[u8] = b"SSHSIG";
+const ARMOR_WIDTH: usize = 70;
 /// The only version of the frame there is; OpenSSH takes lower ones too.
 const VERSION: u32 = 1;
 
@@ -82,13 +83,32 @@ pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature
             )));
         }
     };
+    let signed = covered(frame.hash, &hash);
+    check(&frame.key, frame.signature, &signed)?;
+    Ok(frame.key)
+}
+
+/// What a signature covers of a payload with that hash.
+pub(crate) fn covered(algorithm: &[u8], hash: &[u8]) -> Vec<u8> {
     let mut signed = MAGIC.to_vec();
-    for field in [NAMESPACE.as_bytes(), b"", frame.hash, &hash] {
+    for field in [NAMESPACE.as_bytes(), b"", algorithm, hash] {
         signed.extend_from_slice(&u32::try_from(field.len()).unwrap_or_default().to_be_bytes());
         signed.extend_from_slice(field);
     }
-    check(&frame.key, frame.signature, &signed)?;
-    Ok(frame.key)
+    signed
+}
+
+/// A frame as ssh-keygen writes it, in lines of 70 characters.
+pub(crate) fn armored(frame: &[u8]) -> Vec<u8> {
+    let base64 = STANDARD.encode(frame);
+    let mut armored = BEGIN.to_vec();
+    for line in base64.as_bytes().chunks(ARMOR_WIDTH) {
+        armored.push(b'\n');
+        armored.extend_from_slice(line);
+    }
+    armored.extend_from_slice(END);
+    armored.push(b'\n');
+    armored
 }
 
 /// What the base64 holds.

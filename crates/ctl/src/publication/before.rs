@@ -1,13 +1,12 @@
 //! What is published now, as far as it can be read: what a new document is compared with.
 
-use std::path::Path;
-
 use super::numbered;
 use crate::lint::Judge;
-use crate::sign::public_half;
+use crate::signing_key::SigningKey;
 use crate::verify::signing_key;
 use authkeys_aws::target::{Earlier, Published};
 use authkeys_core::document::{self, Document, Envelope, Form, Serial};
+use authkeys_core::key::KeyBlob;
 use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::chain;
 
@@ -24,6 +23,8 @@ pub(crate) struct Before {
     /// Why it cannot be told whether anything is published there. It is then written only where
     /// nothing is.
     pub(crate) denied: Option<FetchError>,
+    /// The public half of the key that signs, where one is named and its public half is known.
+    signer: Option<KeyBlob>,
 }
 
 impl Before {
@@ -34,6 +35,7 @@ impl Before {
         earlier: Option<Earlier>,
         denied: Option<FetchError>,
         judge: &Judge,
+        signer: Option<KeyBlob>,
     ) -> Self {
         let last = match (&published, &earlier) {
             (Some(published), _) | (None, Some(Earlier::Version(published))) => Some(published),
@@ -53,12 +55,13 @@ impl Before {
             unreadable,
             earlier,
             denied,
+            signer,
         }
     }
 
     /// Whether nothing but the serial of `given` would be another; signed by the same key, or
     /// neither signed.
-    pub(crate) fn is(&self, given: &[u8], document: &Document, sign: Option<&Path>) -> bool {
+    pub(crate) fn is(&self, given: &[u8], document: &Document, sign: Option<&SigningKey>) -> bool {
         if self.published.is_none() {
             return false;
         }
@@ -75,10 +78,10 @@ impl Before {
     }
 
     /// Whether what is published is signed by that key; without one, not signed.
-    pub(crate) fn is_signed_as(&self, sign: Option<&Path>) -> bool {
+    pub(crate) fn is_signed_as(&self, sign: Option<&SigningKey>) -> bool {
         let signature = || signing_key(&self.published.as_ref()?.bytes).ok().flatten();
         match sign {
-            Some(key) => signature().is_some_and(|by| public_half(key) == Some(by)),
+            Some(_) => signature().is_some_and(|by| self.signer == Some(by)),
             None => !self.signed(),
         }
     }

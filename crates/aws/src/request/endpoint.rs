@@ -1,10 +1,16 @@
-//! Where EC2 is: by region and partition, FIPS and dual-stack.
+//! Where a service is: by region and partition, FIPS and dual-stack.
 
+use super::Service;
 use crate::client::region::Partition;
 use authkeys_core::origin::arn::is_region;
 
-/// The URL of EC2 in a region; the error is what is wrong with the demand.
-pub(super) fn endpoint(region: &str, fips: bool, dual_stack: bool) -> Result<String, String> {
+/// The URL of a service in a region; the error is what is wrong with the demand.
+pub(super) fn endpoint(
+    service: &Service,
+    region: &str,
+    fips: bool,
+    dual_stack: bool,
+) -> Result<String, String> {
     if !is_region(region) {
         return Err("the region's name is none".to_owned());
     }
@@ -14,18 +20,25 @@ pub(super) fn endpoint(region: &str, fips: bool, dual_stack: bool) -> Result<Str
     } else {
         partition.suffix
     };
-    // In us-gov the usual hosts are FIPS hosts already.
-    let service = if fips && (dual_stack || partition.name != "aws-us-gov") {
-        "ec2-fips"
-    } else {
-        "ec2"
-    };
-    Ok(format!("https://{service}.{region}.{suffix}"))
+    let usual_is_fips = service.gov_hosts_are_fips && !dual_stack && partition.name == "aws-us-gov";
+    let fips = if fips && !usual_is_fips { "-fips" } else { "" };
+    Ok(format!("https://{}{fips}.{region}.{suffix}", service.name))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EC2: Service = Service {
+        id: "EC2",
+        name: "ec2",
+        gov_hosts_are_fips: true,
+    };
+    const KMS: Service = Service {
+        id: "KMS",
+        name: "kms",
+        gov_hosts_are_fips: false,
+    };
 
     #[test]
     fn every_partition_has_its_hosts() {
@@ -113,12 +126,42 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                endpoint(region, fips, dual_stack).unwrap(),
+                endpoint(&EC2, region, fips, dual_stack).unwrap(),
                 format!("https://{host}")
             );
         }
         for region in ["", "evil.example/", "A"] {
-            assert!(endpoint(region, false, true).is_err(), "{region}");
+            assert!(endpoint(&EC2, region, false, true).is_err(), "{region}");
+        }
+    }
+    #[test]
+    fn kms_has_its_own_fips_hosts_in_every_partition() {
+        for (region, fips, dual_stack, host) in [
+            (
+                "eu-central-1",
+                false,
+                false,
+                "kms.eu-central-1.amazonaws.com",
+            ),
+            ("us-east-1", true, false, "kms-fips.us-east-1.amazonaws.com"),
+            (
+                "us-gov-west-1",
+                true,
+                false,
+                "kms-fips.us-gov-west-1.amazonaws.com",
+            ),
+            ("us-east-1", true, true, "kms-fips.us-east-1.api.aws"),
+            (
+                "cn-north-1",
+                false,
+                true,
+                "kms.cn-north-1.api.amazonwebservices.com.cn",
+            ),
+        ] {
+            assert_eq!(
+                endpoint(&KMS, region, fips, dual_stack).unwrap(),
+                format!("https://{host}")
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One request to EC2: its address, its signature, its way over the SDK's connections.
+//! One request: its address, its signature, its way over the SDK's connections.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
@@ -12,27 +12,28 @@ use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::body::SdkBody;
 use thiserror::Error;
 
-use super::endpoint;
-
-const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+use super::{Body, Service, endpoint};
 
 /// A request without a good answer; what the answer says is in the raw response.
-pub(super) type Failure = SdkError<Refused, HttpResponse>;
+pub(crate) type Failure = SdkError<Refused, HttpResponse>;
 
 /// The answer is an error.
 #[derive(Debug, Error)]
 #[error("the answer is an error")]
-pub(super) struct Refused;
+pub(crate) struct Refused;
 
-/// Where the configuration says that EC2 is; the error is why it cannot be there.
-pub(super) fn address(config: &SdkConfig, region: &str) -> Result<String, String> {
-    let own =
-        crate::client::endpoint(config, "EC2").map(|url| url.trim_end_matches('/').to_owned());
+/// Where the configuration says that a service is; the error is why it cannot be there.
+pub(super) fn address(
+    config: &SdkConfig,
+    service: &Service,
+    region: &str,
+) -> Result<String, String> {
+    if let Some(own) = crate::client::endpoint(config, service.id) {
+        return Ok(own.trim_end_matches('/').to_owned());
+    }
     let fips = config.use_fips().unwrap_or_default();
-    own.map_or_else(
-        || endpoint::endpoint(region, fips, config.use_dual_stack().unwrap_or_default()),
-        Ok,
-    )
+    let dual_stack = config.use_dual_stack().unwrap_or_default();
+    endpoint::endpoint(service, region, fips, dual_stack)
 }
 
 /// Fails as the SDK's own clients do when there are no credentials.
@@ -47,36 +48,43 @@ pub(super) async fn credentials(config: &SdkConfig) -> Result<Credentials, Failu
 /// The signed request; the error is what is wrong with the endpoint.
 pub(super) fn signed(
     config: &SdkConfig,
+    service: &Service,
     endpoint: &str,
     region: &str,
     credentials: Credentials,
-    form: String,
+    body: Body,
 ) -> Result<HttpRequest, String> {
     let identity = credentials.into();
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
-        .name("ec2")
+        .name(service.name)
         .time(config.time_source().unwrap_or_default().now())
         .settings(SigningSettings::default())
         .build()
         .map_err(|fault| fault.to_string())?;
     let address = format!("{endpoint}/");
-    let body = SignableBody::Bytes(form.as_bytes());
-    let headers = std::iter::once(("content-type", FORM));
-    let signable =
-        SignableRequest::new("POST", &address, headers, body).map_err(|fault| fault.to_string())?;
+    let own_headers = body.headers();
+    let signable = SignableRequest::new(
+        "POST",
+        &address,
+        own_headers.iter().copied(),
+        SignableBody::Bytes(body.text.as_bytes()),
+    )
+    .map_err(|fault| fault.to_string())?;
     let (instructions, _signature) = sign(signable, &parameters.into())
         .map_err(|fault| fault.to_string())?
         .into_parts();
 
-    let mut request = HttpRequest::new(SdkBody::from(form));
+    let mut request = HttpRequest::new(SdkBody::from(body.text));
     request
         .set_method("POST")
         .map_err(|fault| fault.to_string())?;
     // The operation puts its endpoint in front.
     request.set_uri("/").map_err(|fault| fault.to_string())?;
-    request.headers_mut().insert("content-type", FORM);
+    for (name, value) in own_headers {
+        request.headers_mut().insert(name, value);
+    }
     for (name, value) in instructions.headers() {
         request
             .headers_mut()
@@ -89,12 +97,13 @@ pub(super) fn signed(
 /// One attempt over the shared connections.
 pub(super) async fn send(
     config: &SdkConfig,
+    service: &Service,
     endpoint: &str,
     request: HttpRequest,
 ) -> Result<String, Failure> {
     let mut operation = Operation::builder()
-        .service_name("EC2")
-        .operation_name("query")
+        .service_name(service.id)
+        .operation_name("call")
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .no_auth()

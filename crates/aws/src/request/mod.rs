@@ -1,0 +1,94 @@
+//! Signed requests to services of which a few calls are needed, with the SDK's credentials, region
+//! and connections. The SDK's own clients of these services would cost more than all the rest:
+//! that of EC2 8 GB of memory to compile, that of KMS a large part of a package.
+
+use aws_config::SdkConfig;
+
+use crate::client::Aws;
+use crate::client::fault::Call;
+use authkeys_core::origin::failure::{Class, FetchError};
+
+mod endpoint;
+mod wire;
+
+pub(crate) use wire::Failure;
+
+/// A service.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Service {
+    /// As `AWS_ENDPOINT_URL_ID` names it.
+    pub(crate) id: &'static str,
+    /// As its hosts and its signatures name it.
+    pub(crate) name: &'static str,
+    /// In us-gov its usual hosts are FIPS hosts already.
+    pub(crate) gov_hosts_are_fips: bool,
+}
+
+/// What is posted.
+#[derive(Debug, Clone)]
+pub(crate) struct Body {
+    pub(crate) content_type: &'static str,
+    /// The operation, where the protocol names it in a header.
+    pub(crate) target: Option<&'static str>,
+    pub(crate) text: String,
+}
+
+impl Body {
+    fn headers(&self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = vec![("content-type", self.content_type)];
+        headers.extend(self.target.map(|target| ("x-amz-target", target)));
+        headers
+    }
+}
+
+/// Signs and sends, once. The outer error is of what comes before the request, the inner one of the
+/// request.
+pub(crate) async fn send(
+    aws: &Aws,
+    region: Option<&str>,
+    service: &Service,
+    call: &Call,
+    body: Body,
+) -> Result<Result<String, Failure>, FetchError> {
+    let config = aws.config(region).await.map_err(|bad| call.unfit(&bad))?;
+    let Some(region) = config.region().map(ToString::to_string) else {
+        return Err(call.failed(
+            Class::Invalid,
+            "was not made: no region is known",
+            "set AWS_REGION; on EC2 the metadata service tells it",
+        ));
+    };
+    let unfit = |why: String| {
+        let remedy = format!("correct the region, or AWS_ENDPOINT_URL_{}", service.id);
+        call.failed(Class::Invalid, &format!("was not made: {why}"), remedy)
+    };
+    let endpoint = wire::address(&config, service, &region).map_err(unfit)?;
+    let credentials = match wire::credentials(&config).await {
+        Ok(credentials) => credentials,
+        Err(error) => return Ok(Err(error)),
+    };
+    let request =
+        wire::signed(&config, service, &endpoint, &region, credentials, body).map_err(unfit)?;
+    Ok(wire::send(&config, service, &endpoint, request).await)
+}
+
+/// The call with the endpoint that it goes to.
+pub(crate) async fn placed(
+    aws: &Aws,
+    region: Option<&str>,
+    service: &Service,
+    call: &Call,
+) -> Call {
+    let Ok(config) = aws.config(region).await else {
+        return call.clone();
+    };
+    Call {
+        endpoint: address(&config, service),
+        ..call.clone()
+    }
+}
+
+fn address(config: &SdkConfig, service: &Service) -> String {
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    wire::address(config, service, &region).unwrap_or_else(|_| service.id.to_owned())
+}

@@ -1,0 +1,170 @@
+//! `authkeysctl signer`: the line of an allowed_signers file by which nodes take a key's signatures.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::publication::failed;
+use super::signing_key::{SigningKey, public_half_of_kms};
+use super::{Exit, complain, print};
+use authkeys_core::key::{KeyBlob, identify};
+use authkeys_core::verify::{NAMESPACE, SignerRules, Signers};
+use authkeys_core::words::brief;
+use authkeys_terminal::{block_on, bounded};
+
+/// The most bytes of a key's file: a private RSA key of 16,384 bits has some 13 KB.
+const MAX_KEY: u64 = 1 << 16;
+/// A node's default, unless its [policy] says otherwise.
+const MIN_RSA_BITS: usize = 2_048;
+
+/// What the command takes.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// A public or private key's file, or kms:KEY-ID, kms:alias/NAME or kms:ARN for a key in AWS
+    /// KMS; a key that only ssh-agent has is named by its .pub file
+    #[arg(value_name = "KEY", value_parser = SigningKey::parser())]
+    key: SigningKey,
+    /// Who signs with it, as nodes report it; by default the key's comment, or the name of the key
+    /// in KMS
+    #[arg(long, value_name = "NAME", value_parser = principal)]
+    principal: Option<String>,
+}
+
+/// Who signs must be one word, and no pattern that matches others.
+fn principal(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_graphic() && !",*?!\"#".contains(c);
+    if !text.is_empty() && text.chars().all(good) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "a principal is one word of ASCII without any of , * ? ! \" #, such as ops@acme"
+                .to_owned(),
+        )
+    }
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+    let (key, name) = match &options.key {
+        SigningKey::File(path) => of_file(path)?,
+        SigningKey::Kms(key) => {
+            let asked = block_on(public_half_of_kms(key)).map_err(|fault| {
+                complain(&format!("cannot start: {fault}"));
+                Exit::Failed
+            })?;
+            let blob = asked.map_err(|fault| failed(&fault))?;
+            (blob, format!("kms:{}", key.short_name()))
+        }
+    };
+    let who = match &options.principal {
+        Some(who) => who.clone(),
+        None => principal(&name).map_err(|why| {
+            let comment = if name.is_empty() {
+                "the key has no comment that says whose it is".to_owned()
+            } else {
+                format!(
+                    "the key's comment {:?} cannot say whose it is: {why}",
+                    brief(&name)
+                )
+            };
+            complain(&format!("{comment}; name the signer with --principal"));
+            Exit::Usage
+        })?,
+    };
+    let line = format!(
+        "{who} namespaces=\"{NAMESPACE}\" {} {}\n",
+        key.kind(),
+        key.base64()
+    );
+    let rules = SignerRules {
+        principals: None,
+        zone: &TimeZone::UTC,
+        min_rsa_bits: MIN_RSA_BITS,
+    };
+    // A line that nodes would refuse would keep their whole configuration from being loaded.
+    if let Err(faults) = Signers::parse(line.as_bytes(), &rules) {
+        for fault in faults {
+            complain(&format!(
+                "nodes would refuse this signer: {}",
+                fault.message
+            ));
+        }
+        return Err(Exit::Failed);
+    }
+    Ok(if print(line) {
+        Exit::Good
+    } else {
+        Exit::Failed
+    })
+}
+
+/// The public half of a key's file, and its comment.
+fn of_file(path: &Path) -> Result<(KeyBlob, String), Exit> {
+    let refused = |why: &str| {
+        complain(&format!("{}: {why}", path.display()));
+        Exit::Failed
+    };
+    let found = bounded::read(path, MAX_KEY).map_err(|fault| refused(&fault.beside(path)))?;
+    let Some(found) = found else {
+        return Err(refused(
+            "there is no such file; name a key's file, or kms: and the name of a key in AWS KMS",
+        ));
+    };
+    if let Some(found) = the_one(&found.content).map_err(|why| refused(&why))? {
+        return Ok(found);
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".pub");
+    if let Ok(Some(found)) = bounded::read(Path::new(&beside), MAX_KEY)
+        && let Some(found) = the_one(&found.content).map_err(|why| refused(&why))?
+    {
+        return Ok(found);
+    }
+    let printed = keygen(path).map_err(|why| refused(&why))?;
+    match the_one(&printed).map_err(|why| refused(&why))? {
+        Some(found) => Ok(found),
+        None => Err(refused("ssh-keygen printed no public key for it")),
+    }
+}
+
+/// The one public key in a text, if there is any.
+fn the_one(text: &[u8]) -> Result<Option<(KeyBlob, String)>, String> {
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut keys = lines.filter_map(identify);
+    let Some(first) = keys.next() else {
+        return Ok(None);
+    };
+    if keys.next().is_some() {
+        return Err("it has more than one key: name a file with one".to_owned());
+    }
+    Ok(Some((first.key, first.comment)))
+}
+
+/// What `ssh-keygen -y` prints of a private key without a .pub file. It may ask for a passphrase.
+fn keygen(key: &Path) -> Result<Vec<u8>, String> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let output = Command::new("ssh-keygen")
+        .arg("-y")
+        .arg("-f")
+        .arg(key)
+        .stdin(terminal.map_or_else(|_| Stdio::null(), Stdio::from))
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|fault| format!("cannot run ssh-keygen: {fault}; install the OpenSSH client"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('@'))
+        .collect();
+    Err(format!(
+        "ssh-keygen cannot read its public half ({}); name its .pub file",
+        lines.join("; ")
+    ))
+}

@@ -1,0 +1,58 @@
+//! The key that signs, as a command line names it: a file for ssh-keygen, or a key in AWS KMS.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use super::progress;
+use super::sign::public_half;
+use authkeys_aws::client::Limits;
+use authkeys_aws::kms::Signer;
+use authkeys_core::key::KeyBlob;
+use authkeys_core::origin::FetchError;
+use authkeys_core::signing::KmsKey;
+
+/// A key that signs.
+#[derive(Debug, Clone)]
+pub(super) enum SigningKey {
+    /// A private key's file; or a public key's, whose private half ssh-agent has.
+    File(PathBuf),
+    /// A key whose private half never leaves AWS KMS.
+    Kms(KmsKey),
+}
+
+impl SigningKey {
+    /// How the command line is read. A file whose name begins with `kms:` is written `./kms:...`.
+    pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
+        OsStringValueParser::new().try_map(Self::parse)
+    }
+
+    fn parse(text: OsString) -> Result<Self, String> {
+        match text.to_str().and_then(KmsKey::parse) {
+            Some(key) => Ok(Self::Kms(key?)),
+            None => Ok(Self::File(PathBuf::from(text))),
+        }
+    }
+
+    /// The public half, where it is known without a passphrase: of a file, where it lies open; of a
+    /// key in KMS always.
+    pub(super) async fn public_half(&self) -> Result<Option<KeyBlob>, FetchError> {
+        match self {
+            Self::File(path) => Ok(public_half(path)),
+            Self::Kms(key) => public_half_of_kms(key).await.map(Some),
+        }
+    }
+}
+
+/// The public half of a key in KMS.
+pub(super) async fn public_half_of_kms(key: &KmsKey) -> Result<KeyBlob, FetchError> {
+    let signer = Signer::new(Limits::default(), key.clone());
+    progress::shown(&format!("asking KMS for {key}"), signer.public_key()).await
+}
+
+/// The payload and its signature, made by KMS.
+pub(super) async fn signed_by_kms(payload: &[u8], key: &KmsKey) -> Result<Vec<u8>, FetchError> {
+    let signer = Signer::new(Limits::default(), key.clone());
+    progress::shown(&format!("signing with {key}"), signer.sign(payload)).await
+}

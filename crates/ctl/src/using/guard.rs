@@ -1,0 +1,174 @@
+//! The guard of a private agent: it is the agent's parent, waits until the command is gone, however
+//! that ended, and then ends the agent and removes its directory.
+//!
+//! The kernel tells it when its own parent, which became the command, dies. Should the guard be
+//! killed too, the agent finds its parent gone and ends by itself within ten seconds: ssh-agent
+//! looks for that when it was started for a command.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, getppid, kill_process, set_parent_process_death_signal, waitpid,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Exit, complain, print};
+use authkeys_terminal::block_on;
+
+/// The name of the command, which is not for people.
+pub(super) const COMMAND: &str = "agent-guard";
+/// What it prints once the agent is in its hands; the agent's process follows.
+pub(super) const READY: &str = "ready ";
+/// Its two steps.
+pub(super) const START: &str = "start";
+const WATCH: &str = "watch";
+/// The agent's socket in its directory.
+pub(super) const SOCKET: &str = "agent";
+/// What the name of the agent's directory begins with.
+pub(super) const DIRECTORY: &str = "authkeysctl-";
+
+/// The guard's command line.
+pub(crate) struct Guard {
+    /// The process that becomes the command.
+    parent: i32,
+    /// The agent's directory.
+    directory: PathBuf,
+    step: Step,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Make the directory, and become ssh-agent.
+    Start,
+    /// What ssh-agent becomes, once its child is the agent.
+    Watch,
+}
+
+impl Guard {
+    /// `None` where the command line is another command's.
+    pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
+        let [_program, command, step, parent, directory] = arguments else {
+            return None;
+        };
+        let step = match step.to_str()? {
+            START => Step::Start,
+            WATCH => Step::Watch,
+            _ => return None,
+        };
+        let parent = parent.to_str()?.parse().ok()?;
+        (command == COMMAND).then(|| Self {
+            parent,
+            directory: PathBuf::from(directory),
+            step,
+        })
+    }
+
+    /// Runs until the command is gone.
+    pub(crate) fn run(&self) -> Result<Exit, Exit> {
+        match self.step {
+            Step::Start => Err(self.start()),
+            Step::Watch => self.guard(),
+        }
+    }
+
+    /// Returns only where that fails. The directory is made here and not by the parent, who may be
+    /// killed at any moment.
+    fn start(&self) -> Exit {
+        let refused = |why: String| {
+            complain(&why);
+            Exit::Failed
+        };
+        let made = DirBuilder::new().mode(0o700).create(&self.directory);
+        if let Err(fault) = made {
+            let directory = self.directory.display();
+            return refused(format!(
+                "cannot make the temporary directory {directory}: {fault}; free some space, or set TMPDIR"
+            ));
+        }
+        let fault = match std::env::current_exe() {
+            Ok(own) => Command::new("ssh-agent")
+                .arg("-a")
+                .arg(self.directory.join(SOCKET))
+                .arg(own)
+                .args([COMMAND, WATCH])
+                .arg(self.parent.to_string())
+                .arg(&self.directory)
+                .exec(),
+            Err(fault) => fault,
+        };
+        remove(&self.directory);
+        refused(format!(
+            "cannot run ssh-agent: {fault}; install the OpenSSH client"
+        ))
+    }
+
+    fn guard(&self) -> Result<Exit, Exit> {
+        let refused = |why: &str| {
+            complain(&format!("{why}; this command is for authkeysctl itself"));
+            Exit::Usage
+        };
+        let agent = std::env::var("SSH_AGENT_PID").ok();
+        let agent = agent
+            .and_then(|agent| agent.parse().ok())
+            .and_then(Pid::from_raw)
+            .filter(|agent| is_child(*agent))
+            .ok_or_else(|| refused("there is no agent to guard"))?;
+        let watched = block_on(watch(self.parent, agent)).and_then(|watched| watched);
+        end(agent);
+        remove(&self.directory);
+        match watched {
+            Ok(()) => Ok(Exit::Good),
+            Err(fault) => Err(refused(&format!("cannot watch the command: {fault}"))),
+        }
+    }
+}
+
+/// Returns when the parent is gone, or somebody wants this process to end.
+async fn watch(parent: i32, agent: Pid) -> std::io::Result<()> {
+    let mut end = signal(SignalKind::terminate())?;
+    // A terminal that is closed, and its keys, are the command's affair.
+    let _hangup = signal(SignalKind::hangup())?;
+    let _interrupt = signal(SignalKind::interrupt())?;
+    let _quit = signal(SignalKind::quit())?;
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // It may have died before that.
+    let lives = || getppid().is_some_and(|found| found.as_raw_nonzero().get() == parent);
+    if lives() && print(format!("{READY}{}\n", agent.as_raw_nonzero())) && lives() {
+        end.recv().await;
+    }
+    Ok(())
+}
+
+fn is_child(agent: Pid) -> bool {
+    matches!(waitpid(Some(agent), WaitOptions::NOHANG), Ok(None))
+}
+
+/// Ends the agent. Its id cannot become another process's as long as it was not waited for.
+fn end(agent: Pid) {
+    // An agent that is stopped, or hangs, is killed.
+    for signal in [Signal::TERM, Signal::KILL] {
+        let _ = kill_process(agent, signal);
+        for _ in 0..50 {
+            match waitpid(Some(agent), WaitOptions::NOHANG) {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(_)) | Err(Errno::CHILD) => return,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Nothing but what this program has made.
+fn remove(directory: &Path) {
+    let name = directory.file_name().unwrap_or_default();
+    if name.as_encoded_bytes().starts_with(DIRECTORY.as_bytes()) {
+        let _ = std::fs::remove_dir_all(directory);
+    }
+}

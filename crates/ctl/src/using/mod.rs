@@ -1,0 +1,149 @@
+//! `authkeysctl ssh` and `authkeysctl agent`: a login with a private key from Secrets Manager that
+//! no file, argument or variable ever holds.
+//!
+//! This process starts a private ssh-agent, hands it the keys through a pipe, and then becomes the
+//! command: its memory is gone with that, the exit status is the command's, and signals reach it as
+//! they would without us. A guard (guard.rs) ends the agent as soon as the command is gone.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use clap::Args;
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
+
+use super::{Exit, complain};
+use agent::PrivateAgent;
+use authkeys_aws::credential::Credential;
+use authkeys_terminal::block_on;
+use client::ClientSettings;
+
+mod agent;
+mod client;
+pub(super) mod guard;
+mod keys;
+mod wiping;
+
+/// What the help of both says in the end.
+pub(super) const NOTES: &str = "\
+The key goes through a pipe into an ssh-agent that only this command can use and that ends with it. ssh, scp and sftp \
+offer no other key: neither another agent's, nor ~/.ssh/id_*, nor one that ssh_config names. Without --stage the key of \
+AWSCURRENT is offered first and that of AWSPREVIOUS second, so that a rotation shuts nobody out. The exit status is the \
+command's; what fails before it starts has those of authkeysctl.";
+
+/// Which key.
+#[derive(Debug, Args)]
+pub(super) struct KeyOptions {
+    /// The secret that has the private key: its name or ARN, or secretsmanager:NAME?region=REGION
+    #[arg(long, value_name = "NAME", value_parser = Credential::parse)]
+    secret: Credential,
+    /// Offer only the key of the version with this stage; without it, AWSCURRENT's key and then
+    /// AWSPREVIOUS's
+    #[arg(long, value_name = "STAGE")]
+    stage: Option<String>,
+}
+
+/// What `ssh` takes.
+#[derive(Debug, Args)]
+pub(super) struct SshOptions {
+    #[command(flatten)]
+    key: KeyOptions,
+    /// What ssh takes: its options, the host, and the command to run there
+    #[arg(
+        value_name = "SSH-ARGUMENT",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    arguments: Vec<OsString>,
+}
+
+/// What `agent` takes.
+#[derive(Debug, Args)]
+pub(super) struct AgentOptions {
+    #[command(flatten)]
+    key: KeyOptions,
+    /// The command to run with the agent, and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs `authkeysctl ssh`; it returns only where ssh could not be started.
+pub(super) fn run_ssh(options: &SshOptions) -> Result<Exit, Exit> {
+    let (own, arguments) = client::own_configuration(&options.arguments);
+    let private = Private::start(&options.key, own)?;
+    let mut ssh = Command::new(private.settings.ssh());
+    ssh.arg("-F").arg(private.settings.file()).args(arguments);
+    private.become_command(ssh)
+}
+
+/// Runs `authkeysctl agent`; it returns only where the command could not be started.
+pub(super) fn run_agent(options: &AgentOptions) -> Result<Exit, Exit> {
+    let (program, arguments) = options.command.split_first().ok_or(Exit::Usage)?;
+    let private = Private::start(&options.key, None)?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    private.become_command(command)
+}
+
+/// An agent with the keys, and the settings by which ssh offers no others.
+struct Private {
+    agent: PrivateAgent,
+    settings: ClientSettings,
+    core_limit: Rlimit,
+}
+
+impl Private {
+    /// `configuration` is the user's own in place of ~/.ssh/config, as `ssh -F` names it.
+    fn start(options: &KeyOptions, configuration: Option<OsString>) -> Result<Self, Exit> {
+        wiping::ensure();
+        // Until this process becomes the command: no core dump, and no debugger but root's.
+        let core_limit = getrlimit(Resource::Core);
+        let none = Rlimit {
+            current: Some(0),
+            ..core_limit
+        };
+        let _ = setrlimit(Resource::Core, none);
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+
+        let refused = |why: String| {
+            complain(&why);
+            Exit::Failed
+        };
+        let agent = PrivateAgent::start().map_err(|fault| refused(fault.to_string()))?;
+        let settings =
+            ClientSettings::write(agent.directory(), configuration).map_err(|fault| {
+                refused(format!("cannot write ssh's settings: {fault}; set TMPDIR"))
+            })?;
+        let keys = block_on(keys::read(&options.secret, options.stage.as_deref()))
+            .map_err(|fault| refused(format!("cannot start: {fault}")))??;
+        for key in &keys {
+            agent.add(&key.bytes).map_err(|fault| {
+                refused(format!("{}, {}: {fault}", options.secret.name(), key.stage))
+            })?;
+        }
+        Ok(Self {
+            agent,
+            settings,
+            core_limit,
+        })
+    }
+
+    /// It returns only when it fails.
+    fn become_command(self, mut command: Command) -> Result<Exit, Exit> {
+        command
+            .env("SSH_AUTH_SOCK", self.agent.socket())
+            .env("SSH_AGENT_PID", self.agent.process())
+            .env("PATH", self.settings.path());
+        wiping::restore(&mut command);
+        let _ = setrlimit(Resource::Core, self.core_limit);
+        let fault = command.exec();
+        complain(&format!(
+            "cannot run {}: {fault}; is it installed, and in PATH?",
+            command.get_program().display()
+        ));
+        Err(Exit::Failed)
+    }
+}

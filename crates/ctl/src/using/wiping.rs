@@ -1,0 +1,52 @@
+//! Freed memory is overwritten while a private key is in this process: the buffers of TLS, HTTP and
+//! JSON hold copies of it that no code of ours can reach.
+//!
+//! The C library does that when a variable says so as a program starts. So this program starts
+//! itself once more, in the same process, with that variable; the command gets it as it was.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+const TUNABLES: &str = "GLIBC_TUNABLES";
+/// Which byte is written does not matter. What waits in a thread's cache would not be overwritten.
+const PERTURB: &str = "glibc.malloc.perturb=85:glibc.malloc.tcache_count=0";
+/// What the variable was before, in the second start.
+const BEFORE: &str = "AUTHKEYSCTL_TUNABLES_BEFORE";
+
+/// Starts the program once more, unless that was done or cannot be done.
+pub(super) fn ensure() {
+    if std::env::var_os(BEFORE).is_some() {
+        return;
+    }
+    let before = std::env::var_os(TUNABLES).unwrap_or_default();
+    let mut tunables = before.clone();
+    if !tunables.is_empty() {
+        tunables.push(":");
+    }
+    tunables.push(PERTURB);
+    let mut arguments = std::env::args_os();
+    let name = arguments
+        .next()
+        .unwrap_or_else(|| OsString::from("authkeysctl"));
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    // Where this fails, the memory is the command's a moment later all the same.
+    let _ = Command::new(program)
+        .arg0(name)
+        .args(arguments)
+        .env(TUNABLES, tunables)
+        .env(BEFORE, before)
+        .exec();
+}
+
+/// Gives a command the environment that this program was started with.
+pub(super) fn restore(command: &mut Command) {
+    match std::env::var_os(BEFORE) {
+        Some(before) if !before.is_empty() => command.env(TUNABLES, before),
+        Some(_) => command.env_remove(TUNABLES),
+        None => command,
+    };
+    command.env_remove(BEFORE);
+}
