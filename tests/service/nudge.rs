@@ -1,6 +1,7 @@
 //! The nudge: a tag on the own instance makes the next fetch early, and nothing else. And SIGUSR1,
 //! which does the same for whoever is on the node.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use authkeys_testing::imds::Imds;
 use authkeys_testing::s3_stub::{Answer, Stub};
 use authkeys_testing::{Key, Service, Setup, eventually, me, stand_in};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const TAG: &str = "authkeysd:nudge";
 
@@ -233,4 +235,108 @@ fn sigusr1_fetches_now_without_reading_the_configuration() {
     let log = service.log();
     assert!(!log.contains("configuration"), "{log}");
     assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
+}
+
+/// Notes each request in a file; answers each look at the tag at once with another value, or ends.
+const FETCHER: &str = r#"#!/usr/bin/python3
+import json, os, struct, sys
+mode, key = os.environ["FETCHER"], os.environ["KEY"].encode()
+out, marks = sys.stdout.buffer, 0
+while True:
+    start = sys.stdin.buffer.read(4)
+    if len(start) < 4:
+        sys.exit(0)
+    request = json.loads(sys.stdin.buffer.read(struct.unpack(">I", start)[0]))
+    ask, parts = request["message"]["ask"], []
+    with open(os.environ["ASKED"], "a") as asked:
+        asked.write(ask + "\n")
+    if ask == "fetch":
+        head = {"stage": "AWSCURRENT", "version": {"label": "v1", "token": "v1"}, "created": None}
+        message, parts = {"answer": "documents", "documents": [head]}, [key]
+    elif ask == "nudge" and mode == "ends":
+        sys.exit(1)
+    elif ask == "nudge" and mode == "nonsense":
+        message = {"answer": "nudge", "sight": {"tag": "present", "mark": "\x1b[2J" * 999}}
+    elif ask == "nudge" and mode == "flaps" and marks % 2 == 1:
+        marks += 1
+        message = {"answer": "nudge", "sight": {"tag": "unreadable", "why": "\x1b[2J" * 9}}
+    elif ask == "nudge":
+        marks += 1
+        message = {"answer": "nudge", "sight": {"tag": "present", "mark": "%016x" % marks}}
+    else:
+        message = {"answer": "no_instance", "reason": "disabled"}
+    header = json.dumps({"id": request["id"], "parts": [len(part) for part in parts], "message": message})
+    out.write(struct.pack(">I", len(header)) + header.encode() + b"".join(parts))
+    out.flush()
+"#;
+
+#[test]
+fn a_fetcher_that_says_nudge_without_end_is_believed_once_in_five_seconds() {
+    let node = Node::new("nudge = \"1s\"\nnudge_spread = \"0s\"");
+    let program = node.setup.path("authkeysd");
+    std::fs::copy(authkeys_testing::program("authkeysd"), &program).unwrap();
+    let helper = node.setup.path("authkeysd-fetch");
+    std::fs::write(&helper, FETCHER).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (mut services, names) = (Vec::new(), ["endless", "flaps", "ends", "nonsense"]);
+    for name in names {
+        let mut setup = Setup::new();
+        setup.top = node.setup.top.clone();
+        setup.source = "s3://keys/prod".to_owned();
+        let file = setup.path("authorized_keys");
+        let setup = setup.account(&me(), &format!("file = \"{}\"", file.display()));
+        let log = std::fs::File::create(setup.path("log")).unwrap();
+        let mut command = setup.command_of(&program);
+        command
+            .arg("run")
+            .env("FETCHER", name)
+            .env("KEY", node.key.bare() + "\n")
+            .env("ASKED", setup.path("asked"))
+            .stderr(log);
+        services.push((setup, file, command.spawn().unwrap()));
+    }
+    sleep(Duration::from_secs(22));
+    for ((setup, file, mut service), name) in services.into_iter().zip(names) {
+        service.kill().unwrap();
+        service.wait().unwrap();
+        let asked = std::fs::read_to_string(setup.path("asked")).unwrap();
+        let count = |ask: &str| asked.lines().filter(|line| *line == ask).count();
+        let log = std::fs::read_to_string(setup.path("log")).unwrap();
+        let (fetches, looks) = (count("fetch"), count("nudge"));
+        let most = if name == "endless" { 6 } else { 3 };
+        assert!((1..=most).contains(&fetches), "{name}: {fetches} fetches");
+        assert!((2..=9).contains(&looks), "{name}: {looks} looks");
+        if name == "endless" {
+            assert!(fetches >= 4, "{name}: {fetches} fetches");
+        }
+        let keys = std::fs::read_to_string(file).unwrap();
+        assert!(keys.contains(node.key.base64()), "{name}: {keys}");
+        let said = log.matches("no nudge").count();
+        assert_eq!(said, usize::from(name == "flaps"), "{name}: {log}");
+        assert!(!log.contains('\u{1b}'), "{name}: {log}");
+    }
+}
+
+#[test]
+fn a_fetcher_that_is_started_anew_still_knows_which_value_is_known() {
+    let node = Node::new("nudge = \"1s\"\nnudge_spread = \"0s\"");
+    node.imds.tag(TAG, "set/1");
+    let service = node.start();
+    let helper = || {
+        let children = format!("/proc/{0}/task/{0}/children", service.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        children.split_whitespace().next()?.parse().ok()
+    };
+    let first: i32 = helper().unwrap();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    eventually("another helper", || {
+        helper().is_some_and(|pid| pid != first)
+    });
+    let looks = node.looks();
+    eventually("it looks", || node.looks() > looks + 1);
+    assert_eq!(node.fetches(), 1, "the same value is no nudge");
+    // What changed while there was none is one.
+    kill(Pid::from_raw(helper().unwrap()), Signal::SIGKILL).unwrap();
+    node.imds.tag(TAG, "set/2");
+    node.until(2);
 }
