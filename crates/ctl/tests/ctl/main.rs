@@ -23,6 +23,7 @@ mod key_agents;
 mod killed;
 mod lint;
 mod model;
+mod nudge;
 mod program;
 mod publish;
 mod publish_secrets;
