@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use authkeys_core::report::tags::TagNames;
 use authkeys_testing::python;
 use serde_json::Value;
 
@@ -12,12 +13,13 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     "node",
     "node-secret",
     "node-report",
     "publisher",
     "publisher-first",
+    "publisher-nudge",
     "reader",
     "watcher",
 ];
@@ -60,7 +62,10 @@ fn every_policy_allows_what_is_needed_and_no_more() {
                 );
             }
             if actions.iter().any(|action| action == "ec2:CreateTags") {
-                tags_only_itself(statement);
+                match name {
+                    "publisher-nudge" => sets_only_the_nudge(statement),
+                    _ => tags_only_itself(statement),
+                }
             }
             // A key is used only on behalf of the service that keeps the key set.
             if actions.iter().any(|action| action.starts_with("kms:")) {
@@ -116,6 +121,17 @@ fn every_policy_allows_what_is_needed_and_no_more() {
             .find(|statement| statement["Action"] == "ec2:CreateTags")
             .unwrap(),
     );
+}
+
+fn sets_only_the_nudge(statement: &Value) {
+    let nudge = TagNames::default().nudge();
+    let condition = serde_json::json!({
+        "ForAllValues:StringEquals": {"aws:TagKeys": [nudge]},
+        "Null": {"aws:TagKeys": "false"}
+    });
+    assert_eq!(statement["Condition"], condition);
+    let instances = statement["Resource"].as_str().unwrap();
+    assert!(instances.starts_with("arn:aws:ec2:") && instances.ends_with(":instance/*"));
 }
 
 fn tags_only_itself(statement: &Value) {

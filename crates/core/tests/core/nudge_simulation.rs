@@ -178,7 +178,7 @@ fn one_nudge_is_spread_and_soon_and_leaves_no_herd_behind() {
 }
 
 #[test]
-fn f12_a_tagger_without_end_causes_each_node_one_fetch_in_five_seconds() {
+fn a_tagger_without_end_causes_each_node_one_fetch_in_five_seconds() {
     let hostile = |_: usize, now: Timestamp| {
         let since = now.duration_since(at(PUBLISHED));
         (since.as_millis() / 100).max(0).try_into().unwrap()
