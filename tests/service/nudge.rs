@@ -340,3 +340,57 @@ fn a_fetcher_that_is_started_anew_still_knows_which_value_is_known() {
     node.imds.tag(TAG, "set/2");
     node.until(2);
 }
+
+#[test]
+fn a_fetcher_that_hangs_is_given_up_with_its_look_and_another_one_looks() {
+    let mut node = Node::new("nudge = \"1s\"\nnudge_spread = \"0s\"");
+    node.setup = node
+        .setup
+        .tables("[report]\ns3 = \"s3://reports/\"\nheartbeat = \"1s\"\nreport_spread = \"0s\"\n");
+    let service = node.start();
+    let helper = || {
+        let children = format!("/proc/{0}/task/{0}/children", service.pid());
+        let children = std::fs::read_to_string(children).unwrap();
+        children.split_whitespace().next()?.parse::<i32>().ok()
+    };
+    let first = helper().unwrap();
+    eventually("it looks", || node.looks() > 1);
+    kill(Pid::from_raw(first), Signal::SIGSTOP).unwrap();
+    eventually("another helper", || {
+        helper().is_some_and(|pid| pid != first)
+    });
+    let looks = node.looks();
+    eventually("it looks again", || node.looks() > looks + 1);
+    assert!(
+        !PathBuf::from(format!("/proc/{first}")).exists(),
+        "the first one is gone"
+    );
+}
+
+/// How often the process went to sleep and woke again so far, all its threads together.
+fn wakes(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let count = |text: String| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<u64>().ok()
+    };
+    tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
+        .filter_map(count)
+        .sum()
+}
+
+#[test]
+fn the_installer_does_not_wake_while_the_fetcher_looks() {
+    let node = Node::new("nudge = \"1s\"");
+    node.imds.tag(TAG, "set/1");
+    let service = node.start();
+    sleep(Duration::from_secs(2));
+    let (before, looks) = (wakes(service.pid()), node.looks());
+    sleep(Duration::from_secs(5));
+    let after = wakes(service.pid());
+    assert!(node.looks() >= looks + 4, "{}", node.looks() - looks);
+    assert_eq!(after, before);
+}
