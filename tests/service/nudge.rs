@@ -394,3 +394,20 @@ fn the_installer_does_not_wake_while_the_fetcher_looks() {
     assert!(node.looks() >= looks + 4, "{}", node.looks() - looks);
     assert_eq!(after, before);
 }
+
+#[test]
+fn check_online_says_whether_the_tag_can_be_read() {
+    let node = Node::new("nudge = \"2s\"");
+    let check = || node.setup.run(["check", "--online"]).stdout;
+    let said = check();
+    assert!(
+        said.contains("ok      nudge") && said.contains("it can be read"),
+        "{said}"
+    );
+    node.imds.change(|manner| manner.tags = None);
+    let said = check();
+    assert!(
+        said.contains("--instance-metadata-tags enabled") && said.contains("[AK056]"),
+        "{said}"
+    );
+}
