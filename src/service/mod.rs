@@ -3,6 +3,7 @@
 
 mod alarm;
 mod cycle;
+mod early;
 mod flights;
 mod identify;
 mod loading;
@@ -35,7 +36,6 @@ use crate::report::status_file::StatusFileError;
 use crate::report::{journal, presence, status_file};
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
-use authkeys_core::nudge::News;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{Fault, FaultClass, FaultCode, Outcome, Subject, chain};
 use authkeys_core::report::delivery::Deliver;
@@ -441,34 +441,6 @@ where
         if begun {
             self.write_status();
         }
-    }
-
-    /// What the look at the tag brought. A fetch that is under way may have asked before the tag
-    /// was set: it does not count.
-    fn nudged(&mut self, news: News) {
-        match news {
-            News::None => {}
-            News::Nudge => {
-                // Answers that wait for the next fetch may be older than the nudge.
-                self.again |= !self.fetches && !self.flights.is_empty();
-                self.planner.nudge(self.nudges.wait(), (self.clock)());
-            }
-            News::Unreadable { why } => {
-                let message = format!("no nudge will be seen, the schedule applies: {why}");
-                journal::tell(&Entry::of_fault(
-                    Kind::Warning,
-                    FaultCode::NudgeUnavailable,
-                    message,
-                ));
-            }
-        }
-    }
-
-    /// Somebody demands a fetch. One that is under way may have asked before that: the sources are
-    /// asked once more.
-    fn fetch_now(&mut self) {
-        self.again |= self.fetches || !self.flights.is_empty();
-        self.planner.demand((self.clock)());
     }
 
     /// A report arrived, or did not.
