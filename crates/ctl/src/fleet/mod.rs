@@ -22,7 +22,7 @@ use screen::Screen;
 use wait::Ended;
 use watch::Watcher;
 
-mod nudge;
+pub(super) mod nudge;
 mod screen;
 mod wait;
 mod watch;

@@ -39,11 +39,17 @@ pub(crate) async fn nudge(
             };
             warn(&format!("no running instance {filters}"));
         }
-        Ok(nodes) => drop(print(format!("nudged {}\n", counted(nodes)))),
+        Ok(nodes) => {
+            print(format!("nudged {}\n", counted(nodes)));
+        }
         Err(Partly { done, all, fault }) => {
             let part = match done {
                 0 => String::new(),
-                _ => format!("only {} of {all} were nudged: ", table::grouped(done)),
+                _ => format!(
+                    "only {} of {} were nudged: ",
+                    table::grouped(done),
+                    table::grouped(all)
+                ),
             };
             warn(&format!("{part}{fault}"));
         }
