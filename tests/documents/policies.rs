@@ -159,7 +159,7 @@ KNOWN = {
     "data.aws_partition.current.dns_suffix": "amazonaws.com", "data.aws_caller_identity.current.account_id": "123456789012",
     "var.key_set": "prod/workers.json", "local.via_s3": "s3.eu-west-1.amazonaws.com", "local.tag_keys": ["authkeysd:status", "EC2KeyName"],
 }
-EACH = {"local.reports": "reports/prod/", "local.keys": KEY, "local.keys_reports": KEY}
+EACH = {"local.nudge": "authkeysd:nudge", "local.reports": "reports/prod/", "local.keys": KEY, "local.keys_reports": KEY}
 
 def bare(text):
     text = text.strip()
@@ -287,6 +287,18 @@ fn terraform_policies() -> Option<tempfile::NamedTempFile> {
     assert!(
         actions(&policies["node"]).contains("kms:GenerateDataKey"),
         "every option is switched on"
+    );
+    let nudge = policies["publisher"]["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|statement| statement["Sid"] == "NudgeTheNodes");
+    assert_eq!(
+        nudge.unwrap()["Condition"],
+        serde_json::json!({
+            "ForAllValues:StringEquals": {"aws:TagKeys": "authkeysd:nudge"},
+            "Null": {"aws:TagKeys": "false"}
+        })
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, &output.stdout).unwrap();
