@@ -63,6 +63,10 @@ const SIGNALS: &[Row] = &[
         "Read the configuration again and run a cycle. An invalid one is reported, and the old one stays in effect.",
     ),
     (
+        "SIGUSR1",
+        "Fetch now, without reading the configuration again.",
+    ),
+    (
         "SIGTERM, SIGINT",
         "Finish the current write and end within two seconds.",
     ),

@@ -20,6 +20,7 @@ locals {
     [for part in ["detail", "digest", "keyset", "status", "synced"] : "${var.tag_prefix}${part}"],
     [var.key_name_tag],
   )
+  nudge        = var.publisher_nudges ? ["${var.tag_prefix}nudge"] : []
   reports      = var.report_prefix == "" ? [] : [var.report_prefix]
   keys         = var.kms_key_arn == "" ? [] : [var.kms_key_arn]
   keys_reports = var.report_prefix == "" ? [] : local.keys
@@ -269,6 +270,28 @@ data "aws_iam_policy_document" "publisher" {
     sid       = "WatchTheFleet"
     actions   = ["ec2:DescribeInstances"]
     resources = ["*"]
+  }
+
+  dynamic "statement" {
+    for_each = local.nudge
+
+    content {
+      sid       = "NudgeTheNodes"
+      actions   = ["ec2:CreateTags"]
+      resources = ["arn:${data.aws_partition.current.partition}:ec2:*:${data.aws_caller_identity.current.account_id}:instance/*"]
+
+      condition {
+        test     = "ForAllValues:StringEquals"
+        variable = "aws:TagKeys"
+        values   = [statement.value]
+      }
+
+      condition {
+        test     = "Null"
+        variable = "aws:TagKeys"
+        values   = ["false"]
+      }
+    }
   }
 
   dynamic "statement" {

@@ -43,6 +43,12 @@ variable "kms_key_arn" {
   default     = ""
 }
 
+variable "publisher_nudges" {
+  description = "Whether the publisher may nudge nodes, so that they fetch at once (publish --nudge)"
+  type        = bool
+  default     = false
+}
+
 variable "tag_prefix" {
   description = "The same as tag_prefix in [report]"
   type        = string

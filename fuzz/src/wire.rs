@@ -1,6 +1,7 @@
 //! The wire between authkeysd and authkeysd-fetch, both ways. The first byte says how many bytes
 //! arrive at a time.
 
+use authkeys_core::nudge::Sight;
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, SourceUrl};
 use authkeys_core::wire::{Answer, Assembler, Frame, MAX_REPORT, Request, answer, head};
 use authkeys_core::words::is_deceptive;
@@ -51,6 +52,15 @@ pub fn check(input: &[u8]) -> bool {
                 }
             }
         }
+    }
+    for frame in frames::<Answer>(bytes, step, MAX_DOCUMENT) {
+        let text = match answer::sight(frame) {
+            Ok(Sight::Absent) => String::new(),
+            Ok(Sight::Present { mark }) => mark.into(),
+            Ok(Sight::Unreadable { why }) => why,
+            Err(failure) => failure.to_string(),
+        };
+        assert!(!text.contains(is_deceptive), "{text:?}");
     }
     for frame in answers {
         let text = match answer::may_tag(frame) {

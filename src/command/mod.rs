@@ -50,7 +50,8 @@ Of several: 78, 77, 75, 1, 3 in this order.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The service: run cycles by the schedule until SIGTERM; SIGHUP reads the configuration again
+    /// The service: run cycles by the schedule until SIGTERM; SIGHUP reads the configuration again,
+    /// SIGUSR1 fetches now
     Run,
     /// Run one cycle now: fetch the key set, make every account's file equal to it, print what
     /// changed

@@ -7,7 +7,7 @@ use super::{Exit, check, complain, load, sync, system};
 use crate::fetch::{Remote, RemoteReports, Sources};
 use crate::host::Node;
 use crate::report::journal;
-use crate::service::{Identify, Notify, Parts, Service};
+use crate::service::{Identify, Looks, Notify, Parts, Service};
 use authkeys_core::config::Config;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
@@ -49,7 +49,7 @@ pub(super) fn run(path: &Path) -> Exit {
     };
     warn(&setup.config);
     let remote = Remote::by_environment();
-    let identify = remote.clone();
+    let (identify, looks) = (remote.clone(), remote.clone());
     let file = path.to_owned();
     let parts = Parts {
         fetch: Sources::new(remote.clone()),
@@ -76,6 +76,10 @@ pub(super) fn run(path: &Path) -> Exit {
                 .wait_for_instance()
                 .await
                 .map(|instance| instance.id)
+        }),
+        looks: Looks::by(move |look| {
+            let remote = looks.clone();
+            async move { remote.look(&look).await }
         }),
         notify: notify(),
     };

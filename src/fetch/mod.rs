@@ -7,7 +7,7 @@ use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 
 use file::Files;
 
-pub use remote::{Remote, RemoteReports};
+pub use remote::{Look, Remote, RemoteReports};
 
 mod connection;
 mod file;

@@ -4,11 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
 use super::helper::Helper;
 use authkeys_core::config::ReportPrefix;
+use authkeys_core::nudge::Sight;
 use authkeys_core::origin::instance::{Instance, NoInstance};
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
 use authkeys_core::report::delivery::{Deliver, Sink, Told};
@@ -40,6 +42,26 @@ pub struct Remote(Arc<Shared>);
 struct Shared {
     helper: Helper,
     connection: Mutex<Option<Arc<Connection>>>,
+    /// Notified when a connection was given up because something got no answer by it.
+    given_up: Notify,
+}
+
+/// What a look at a tag of the own instance takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The tag's key.
+    pub tag: String,
+    /// The time between two looks.
+    pub every: Duration,
+    /// The last sight.
+    pub known: Option<Sight>,
+}
+
+/// Ends the connection unless the look had its answer: else the helper would look for ever.
+struct Looking<'a> {
+    shared: &'a Shared,
+    connection: &'a Arc<Connection>,
+    is_answered: bool,
 }
 
 /// A request without an answer; a clause about the helper.
@@ -52,6 +74,7 @@ impl Remote {
         Self(Arc::new(Shared {
             helper: Helper::by_environment(),
             connection: Mutex::default(),
+            given_up: Notify::new(),
         }))
     }
 
@@ -96,6 +119,34 @@ impl Remote {
             Ok(answer) => answer::may_tag(answer),
             Err(lost) => Err(lost.failure("tags")),
         }
+    }
+
+    /// Looks at a tag of the own instance until it is not as it is known. That has no limit in
+    /// time: it ends, in failure, with the connection, which is given up when anything else that
+    /// goes by it gets no answer. To drop it ends the connection, too.
+    pub async fn look(&self, look: &Look) -> Result<Sight, FetchError> {
+        let failed = |lost: NoAnswer| lost.failure("nudge");
+        let given_up = self.0.given_up.notified();
+        let connecting = timeout(INSTANCE, self.connection()).await;
+        let connection = connecting
+            .unwrap_or_else(|_elapsed| Err(NoAnswer::within(INSTANCE)))
+            .map_err(failed)?;
+        let request = Request::Nudge {
+            tag: look.tag.clone(),
+            every: u32::try_from(look.every.as_millis()).unwrap_or(u32::MAX),
+            known: look.known.clone(),
+        };
+        let mut looking = Looking {
+            shared: &self.0,
+            connection: &connection,
+            is_answered: false,
+        };
+        let answer = tokio::select! {
+            answer = connection.ask(&request, None) => answer.map_err(NoAnswer).map_err(failed)?,
+            () = given_up => return Err(failed(NoAnswer::within(FETCH))),
+        };
+        looking.is_answered = true;
+        answer::sight(answer)
     }
 
     async fn put(
@@ -148,7 +199,8 @@ impl Remote {
                 // What hangs once is not asked again: the next request begins with another
                 // connection.
                 self.forget();
-                Err(NoAnswer(format!("did not answer within {limit:?}")))
+                self.0.given_up.notify_waiters();
+                Err(NoAnswer::within(limit))
             }
         }
     }
@@ -259,7 +311,27 @@ impl Deliver for RemoteReports {
     }
 }
 
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        let mut connection = self
+            .shared
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_current = connection
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, self.connection));
+        if is_current && !self.is_answered {
+            *connection = None;
+        }
+    }
+}
+
 impl NoAnswer {
+    fn within(limit: Duration) -> Self {
+        Self(format!("did not answer within {limit:?}"))
+    }
+
     fn failure(self, subject: &str) -> FetchError {
         FetchError {
             class: Class::Transient,

@@ -3,10 +3,12 @@
 
 mod alarm;
 mod cycle;
+mod early;
 mod flights;
 mod identify;
 mod loading;
 mod notify;
+mod nudges;
 mod progress;
 mod reporter;
 mod worker;
@@ -47,12 +49,14 @@ use alarm::Alarm;
 use cycle::Cycle;
 use flights::{Flights, Requests};
 use loading::Loading;
+use nudges::Nudges;
 use progress::{Noted, Progress, Turn};
 use reporter::Reporter;
 use worker::Worker;
 
 pub use identify::Identify;
 pub use notify::Notify;
+pub use nudges::Looks;
 
 /// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must
 /// not wait for a source.
@@ -64,8 +68,8 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a cycle that works while a window waits is looked at.
 const RING_AGAIN: Duration = Duration::from_millis(200);
-/// Reloads are at least this far apart: the first is at once, and demands without end leave time
-/// for cycles.
+/// Reloads are at least this far apart, and so are fetches that are demanded: the first is at once,
+/// and demands without end leave time for cycles.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A configuration, and the places that it and the environment name.
@@ -100,6 +104,8 @@ pub struct Parts<F, H, D, L> {
     pub identity: String,
     /// Finds out which instance this is.
     pub identify: Identify,
+    /// Looks at the tag that makes the node fetch early.
+    pub looks: Looks,
     /// The service manager.
     pub notify: Notify,
 }
@@ -124,6 +130,7 @@ pub struct Service<F, H, D, L> {
     clock: fn() -> Timestamp,
     identity: String,
     identify: Identify,
+    nudges: Nudges,
     /// The instance, once it is known.
     instance: Option<String>,
     notify: Notify,
@@ -138,8 +145,11 @@ pub struct Service<F, H, D, L> {
     refused: Option<String>,
     /// The status file could not be written last time.
     unwritten: bool,
-    /// What a reload found under way may tell of a time before it: the sources are asked once more.
+    /// What a reload or a demand found under way may tell of a time before it: the sources are asked
+    /// once more.
     again: bool,
+    /// A cycle runs that asks the sources.
+    fetches: bool,
     /// The state could not be written: what is on disk may be older than what is in force.
     outdated: Arc<AtomicBool>,
     /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A
@@ -168,6 +178,7 @@ where
             built,
             identity,
             identify,
+            looks,
             notify,
         } = parts;
         // A file that cannot be read is overwritten soon; the entries that it would have saved are
@@ -194,6 +205,7 @@ where
         });
         let planner = Planner::new(timing(&setup.config, &identity), clock());
         let reporter = Reporter::new(deliver, &setup.config.report);
+        let nudges = Nudges::new(looks, &setup.config);
         Self {
             setup,
             agent,
@@ -203,6 +215,7 @@ where
             clock,
             identity,
             identify,
+            nudges,
             instance,
             notify,
             progress,
@@ -214,6 +227,7 @@ where
             refused: None,
             unwritten: false,
             again: false,
+            fetches: false,
             outdated: Arc::default(),
             presence: Arc::default(),
             files: Beside::new(WRITE_PATIENCE),
@@ -222,7 +236,7 @@ where
 
     /// Runs until SIGTERM or SIGINT. An error means that the system refuses signals or timers.
     pub async fn run(mut self) -> io::Result<()> {
-        let [mut hangup, mut terminate, mut interrupt] = signals()?;
+        let [mut hangup, mut demand, mut terminate, mut interrupt] = signals()?;
         let alarm = Alarm::new()?;
         let ready_by = Instant::now() + READY_AFTER;
         let period = self.notify.watchdog_period();
@@ -236,11 +250,15 @@ where
         ));
         self.notify.status("first cycle");
         self.write_files(None);
+        let news = self.nudges.first().await;
+        self.nudged(news);
 
         let mut cycle: Option<Running> = None;
         // A reload that was asked for, and what was read for one.
         let (mut wanted, mut loaded) = (false, None);
         let mut next_reload = Instant::now();
+        // A fetch was demanded.
+        let (mut demanded, mut next_demand) = (false, Instant::now());
         loop {
             if let (true, Some(Running { turn, .. })) = (loaded.is_some(), &cycle) {
                 turn.leave_lock();
@@ -265,6 +283,7 @@ where
             tokio::select! {
                 result = ending(&mut cycle) => {
                     self.progress.end();
+                    self.fetches = false;
                     if let (Some(running), Some(result)) = (cycle.take(), result) {
                         self.ended(running.act, result);
                     }
@@ -273,6 +292,7 @@ where
                 () = self.flights.fly() => {}
                 // Beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
+                news = self.nudges.news() => self.nudged(news),
                 entry = self.reporter.step(self.clock) => self.reported(entry),
                 rung = alarm.rings() => {
                     rung?;
@@ -295,6 +315,12 @@ where
                     wanted = false;
                     self.notify.reloading();
                     self.loading.begin();
+                }
+                _ = demand.recv() => demanded = true,
+                () = sleep_until(next_demand), if demanded => {
+                    demanded = false;
+                    next_demand = Instant::now() + RELOAD_PAUSE;
+                    self.fetch_now();
                 }
                 setup = self.loading.ended() => loaded = Some(setup),
                 _ = terminate.recv() => break,
@@ -334,6 +360,10 @@ where
             outdated: Arc::clone(&self.outdated),
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
         };
+        self.fetches = act == Act::Fetch;
+        if self.fetches {
+            self.nudges.fetch_begins();
+        }
         self.progress.begin();
         let runtime = Handle::current();
         let result = self.worker.run(move || cycle.run(act, &runtime)).unwrap_or_else(|fault| {
@@ -475,6 +505,7 @@ where
                 if setup.config.report != self.setup.config.report {
                     self.reporter.configure(&setup.config.report);
                 }
+                self.nudges.configure(&setup.config);
                 if setup.runtime != self.setup.runtime {
                     // A write under way holds the old one until it ends.
                     self.presence = Arc::default();
@@ -532,9 +563,10 @@ async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, Fault>> {
         .unwrap_or_else(|_| Some(Err(panicked())))
 }
 
-fn signals() -> io::Result<[Signal; 3]> {
+fn signals() -> io::Result<[Signal; 4]> {
     Ok([
         signal(SignalKind::hangup())?,
+        signal(SignalKind::user_defined1())?,
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     ])

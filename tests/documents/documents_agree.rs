@@ -81,6 +81,7 @@ impl Row {
         let line = value.map_or(String::new(), |value| format!("{} = {value}\n", self.key));
         let beside = match (self.section.as_str(), self.key.as_str()) {
             (_, "splay") => "schedule = \"0 */5 * * * *\"\n",
+            (_, "nudge_spread") => "nudge = \"2s\"\n",
             (_, "fragment") => "layout = \"coreos\"\n",
             (_, "principals") => "allowed_signers = \"/x\"\n",
             ("report", "s3_sse") => "s3 = \"s3://b/\"\n",
@@ -183,6 +184,8 @@ fn what_lies_beyond_the_limits_that_the_guide_names_is_refused() {
         "fallback_after" => vec!["\"-1s\"", "10"],
         "allow_private_key" | "ec2_tags" => vec!["1", "\"true\""],
         "schedule" => vec!["\"999ms\"", "60", "\"0 */5 * * *\""],
+        "nudge" => vec!["\"999ms\"", "\"3601s\"", "2"],
+        "nudge_spread" => vec!["\"-1s\"", "\"3601s\""],
         "splay" => vec!["\"101%\"", "\"-1s\""],
         "pinned_keys" | "state_dir" | "runtime_dir" | "allowed_signers" => {
             vec!["\"x\"", "\"/a/../b\""]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use authkeys_core::report::tags::TagNames;
 use authkeys_testing::python;
 use serde_json::Value;
 
@@ -12,13 +13,14 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 10] = [
+const POLICIES: [&str; 11] = [
     "node",
     "node-prefix",
     "node-secret",
     "node-report",
     "publisher",
     "publisher-first",
+    "publisher-nudge",
     "reader",
     "watcher",
     "signer-kms",
@@ -64,7 +66,10 @@ fn every_policy_allows_what_is_needed_and_no_more() {
                 );
             }
             if actions.iter().any(|action| action == "ec2:CreateTags") {
-                tags_only_itself(statement);
+                match name {
+                    "publisher-nudge" => sets_only_the_nudge(statement),
+                    _ => tags_only_itself(statement),
+                }
             }
             // Who may list lists what belongs to it.
             if name == "node-prefix" && actions.iter().any(|action| action == "s3:ListBucket") {
@@ -135,6 +140,17 @@ fn every_policy_allows_what_is_needed_and_no_more() {
     );
 }
 
+fn sets_only_the_nudge(statement: &Value) {
+    let nudge = TagNames::default().nudge();
+    let condition = serde_json::json!({
+        "ForAllValues:StringEquals": {"aws:TagKeys": [nudge]},
+        "Null": {"aws:TagKeys": "false"}
+    });
+    assert_eq!(statement["Condition"], condition);
+    let instances = statement["Resource"].as_str().unwrap();
+    assert!(instances.starts_with("arn:aws:ec2:") && instances.ends_with(":instance/*"));
+}
+
 fn tags_only_itself(statement: &Value) {
     let condition = &statement["Condition"];
     assert_eq!(
@@ -160,7 +176,7 @@ KNOWN = {
     "data.aws_partition.current.dns_suffix": "amazonaws.com", "data.aws_caller_identity.current.account_id": "123456789012",
     "var.key_set": "prod/workers.json", "local.via_s3": "s3.eu-west-1.amazonaws.com", "local.tag_keys": ["authkeysd:status", "EC2KeyName"],
 }
-EACH = {"local.reports": "reports/prod/", "local.keys": KEY, "local.keys_reports": KEY}
+EACH = {"local.nudge": "authkeysd:nudge", "local.reports": "reports/prod/", "local.keys": KEY, "local.keys_reports": KEY}
 
 def bare(text):
     text = text.strip()
@@ -288,6 +304,18 @@ fn terraform_policies() -> Option<tempfile::NamedTempFile> {
     assert!(
         actions(&policies["node"]).contains("kms:GenerateDataKey"),
         "every option is switched on"
+    );
+    let nudge = policies["publisher"]["Statement"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|statement| statement["Sid"] == "NudgeTheNodes");
+    assert_eq!(
+        nudge.unwrap()["Condition"],
+        serde_json::json!({
+            "ForAllValues:StringEquals": {"aws:TagKeys": "authkeysd:nudge"},
+            "Null": {"aws:TagKeys": "false"}
+        })
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, &output.stdout).unwrap();

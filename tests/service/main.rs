@@ -12,6 +12,7 @@
 mod instance;
 mod journal;
 mod memory_wiped;
+mod nudge;
 mod pressure;
 mod reports;
 mod service;

@@ -18,6 +18,7 @@ pub mod fleet;
 pub mod guard;
 pub mod history;
 pub mod key;
+pub mod nudge;
 pub mod origin;
 pub mod outcome;
 pub mod plan;

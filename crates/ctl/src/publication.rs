@@ -1,5 +1,6 @@
 //! The one way in which a key set is published, whoever made it: judge it, show what changes, take
-//! the next serial, ask, sign, write under a condition, read it back, and wait for the nodes.
+//! the next serial, ask, sign, write under a condition, read it back, nudge the nodes and wait for
+//! them.
 
 use std::fs::File;
 use std::future::Future;
@@ -172,18 +173,29 @@ impl<'a> Publisher<'a> {
         self.unsigned.allow_no_keys();
     }
 
-    /// Runs a publication to its end, and waits for the nodes where that is asked for.
+    /// Runs a publication to its end, and nudges the nodes and waits for them where that is asked
+    /// for.
     pub(super) fn run(
         &self,
         work: impl Future<Output = Result<Ended, Exit>>,
     ) -> Result<Exit, Exit> {
+        let waiting = &self.options.waiting;
+        let work = async {
+            let ended = work.await?;
+            if let (true, Ended::Published(document) | Ended::Already(document)) =
+                (waiting.nudge, &ended)
+            {
+                fleet::nudge(waiting, document).await;
+            }
+            Ok(ended)
+        };
         let ended = block_on(work).unwrap_or_else(|fault| {
             complain(&format!("cannot start: {fault}"));
             Err(Exit::Failed)
         })?;
         match ended {
-            Ended::Published(document) | Ended::Already(document) if self.options.waiting.wait => {
-                fleet::wait_for(&self.options.waiting, &document)
+            Ended::Published(document) | Ended::Already(document) if waiting.wait => {
+                fleet::wait_for(waiting, &document)
             }
             Ended::Published(document) => {
                 fleet::next_command(&document).map(print);

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use authkeys_aws::client::Aws;
 use authkeys_aws::deliver::{ObjectPlace, ReportWriter};
@@ -12,6 +13,8 @@ use authkeys_core::origin::{
 };
 use authkeys_core::wire::{Answer, DocumentHead, Frame, Request};
 use zeroize::Zeroizing;
+
+use crate::look;
 
 /// Everything behind the wire.
 #[derive(Debug)]
@@ -63,6 +66,11 @@ impl Answers {
                 Ok(alone(
                     found.map_or_else(Answer::NoInstance, Answer::Instance),
                 ))
+            }
+            Request::Nudge { tag, every, known } => {
+                let every = Duration::from_millis(u64::from(every));
+                let sight = look::until_other(&self.aws.metadata, &tag, every, known.as_ref());
+                Ok(alone(Answer::Nudge { sight: sight.await }))
             }
             Request::Tag { tags } => self.reports.tag(&tags).await.map(|()| alone(Answer::Done)),
             Request::MayTag { keys } => {
@@ -127,6 +135,7 @@ fn subject(request: &Request) -> String {
     match request {
         Request::Fetch { url, .. } => url.clone(),
         Request::Instance { .. } => "instance".to_owned(),
+        Request::Nudge { .. } => "nudge".to_owned(),
         Request::Tag { .. } | Request::MayTag { .. } => "tags".to_owned(),
         Request::Put { bucket, .. } => format!("s3://{bucket}"),
     }

@@ -21,6 +21,7 @@ use server::Server;
 
 mod answer;
 mod identity;
+mod look;
 mod server;
 
 fn main() -> ExitCode {

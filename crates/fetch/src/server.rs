@@ -59,10 +59,17 @@ impl Server {
                 let (work, sender, open) = (Rc::clone(&self.0), sender.clone(), Rc::clone(&open));
                 spawn_local(async move {
                     let id = request.id;
-                    let (answer, parts) = work.answer(request).await;
+                    // A look at a tag may last for ever; with the connection it ends, as all the
+                    // rest does.
+                    let answered = tokio::select! {
+                        answered = work.answer(request) => Some(answered),
+                        () = sender.closed() => None,
+                    };
                     open.set(open.get() - 1);
-                    // Nobody waits for it when the connection is closed.
-                    let _ = sender.send((id, answer, parts));
+                    if let Some((answer, parts)) = answered {
+                        // Nobody waits for it when the connection is closed.
+                        let _ = sender.send((id, answer, parts));
+                    }
                 });
             }
             Ok(())

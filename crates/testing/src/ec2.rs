@@ -28,6 +28,12 @@ impl Call {
         self.form["Action"] == action
     }
 
+    /// The instances that a CreateTags call names.
+    pub fn resources(&self) -> Vec<String> {
+        let named = |number: usize| self.form.get(&format!("ResourceId.{number}")).cloned();
+        (1..).map_while(named).collect()
+    }
+
     /// The tags that a CreateTags call sets.
     pub fn tags(&self) -> BTreeMap<String, String> {
         let value =
@@ -153,9 +159,9 @@ fn good(state: &State, call: &Call) -> (u16, String) {
         return (412, error("DryRunOperation"));
     }
     let mut tags = state.tags.lock().unwrap();
-    tags.entry(call.form["ResourceId.1"].clone())
-        .or_default()
-        .extend(call.tags());
+    for instance in call.resources() {
+        tags.entry(instance).or_default().extend(call.tags());
+    }
     let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><return>true</return></CreateTagsResponse>";
     (200, body.to_owned())
 }

@@ -1,5 +1,5 @@
 //! A stand-in for EC2's metadata service, version 2 only: token and its lifetime, identity
-//! document, a role's credentials; and its failures: answers that do not come (a hop limit of 1),
+//! document, a role's credentials, the instance's tags; and its failures: answers that do not come (a hop limit of 1),
 //! come late, or are errors.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// All tags' keys; below it each tag's value.
+const TAGS: &str = "/latest/meta-data/tags/instance";
 
 /// How it behaves; changes count from the next request on.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub struct Manner {
     pub token_life: Duration,
     /// What it says in place of its own words: by `token`, `ttl`, or the path that is asked for.
     pub says: BTreeMap<String, String>,
+    /// The instance's tags; `None` where it does not show them.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// The server; it ends with the test's process.
@@ -56,6 +61,7 @@ impl Imds {
             hop_limit: false,
             token_life: Duration::from_secs(21_600),
             says: BTreeMap::new(),
+            tags: None,
         };
         let state = State {
             manner: Mutex::new(manner),
@@ -90,6 +96,14 @@ impl Imds {
     /// Changes how it behaves.
     pub fn change(&self, change: impl FnOnce(&mut Manner)) {
         change(&mut self.state.manner.lock().unwrap());
+    }
+
+    /// Shows the tags, and sets one of them.
+    pub fn tag(&self, key: &str, value: &str) {
+        self.change(|manner| {
+            let tags = manner.tags.get_or_insert_default();
+            tags.insert(key.to_owned(), value.to_owned());
+        });
     }
 
     /// The methods and paths that were asked for.
@@ -177,6 +191,13 @@ fn answer(
                "Token":"token","LastUpdated":"2026-01-01T00:00:00Z","Expiration":"2099-01-01T00:00:00Z"}"#
                 .to_owned(),
         ),
+        path if path.starts_with(TAGS) => {
+            let found = manner.tags.as_ref().and_then(|tags| match path.strip_prefix(TAGS)? {
+                "" => Some(tags.keys().cloned().collect::<Vec<_>>().join("\n")),
+                key => tags.get(key.strip_prefix('/')?).cloned(),
+            });
+            found.map_or_else(|| failed(404), plain)
+        }
         _ => failed(404),
     }
 }

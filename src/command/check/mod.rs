@@ -22,6 +22,7 @@ use authkeys_core::words::counted;
 mod account;
 mod adopt;
 mod login;
+mod nudge;
 mod online;
 mod pullers;
 mod report;
@@ -45,7 +46,7 @@ enum Level {
 struct Finding {
     level: Level,
     /// What was looked at: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`,
-    /// `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`, `source`,
+    /// `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`, `source`, `nudge`,
     /// `report`.
     check: &'static str,
     /// The account, file or source that it is about.

@@ -2,7 +2,7 @@
 //! next `sync` will judge them, with what this node remembers.
 
 use super::sshd::Settings;
-use super::{Finding, Level, account, fault_finding, load, login, report};
+use super::{Finding, Level, account, fault_finding, load, login, nudge, report};
 use crate::agent::{Agent, Intent};
 use crate::command::{block_on, system};
 use crate::fetch::{Remote, Sources};
@@ -36,6 +36,7 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
         }
         Err(_) => Vec::new(),
     };
+    findings.extend(nudge::examine(config, &remote).await);
     findings.extend(report::examine_online(&config.report, &remote).await);
     findings
 }

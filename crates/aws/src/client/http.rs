@@ -26,7 +26,7 @@ use super::words::host;
 /// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of
 /// it escaped.
 const MAX_BODY: usize = 8 << 20;
-/// More than a token of the metadata service or the name of a role has.
+/// More than a token of the metadata service, the name of a role, or a tag has.
 const MAX_WORD: usize = 64 << 10;
 /// The headers by which the metadata service is asked.
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -238,7 +238,8 @@ impl HttpConnector for Choice {
     }
 }
 
-/// What is asked of the metadata service, where the SDK builds its next request of the answer.
+/// What is asked of the metadata service, where the SDK builds its next request of the answer, or
+/// the answer is anybody's text.
 fn question(request: &HttpRequest) -> Option<Metadata> {
     let asks = |header| request.headers().get(header).is_some();
     let path = request.uri().split(['?', '#']).next().unwrap_or_default();
@@ -246,6 +247,8 @@ fn question(request: &HttpRequest) -> Option<Metadata> {
         Some(Metadata::Token)
     } else if asks(TOKEN) && path.ends_with("/iam/security-credentials/") {
         Some(Metadata::Role)
+    } else if asks(TOKEN) && path.contains("/meta-data/tags/instance") {
+        Some(Metadata::Tag)
     } else {
         None
     }

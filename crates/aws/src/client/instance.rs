@@ -25,7 +25,7 @@ const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 /// The service is on the instance's own host and answers within a millisecond.
 const STEP: Duration = Duration::from_secs(1);
 /// Token and document together.
-const LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LIMIT: Duration = Duration::from_secs(3);
 /// The same where nothing says that there is a service.
 const MOMENT: Duration = Duration::from_millis(150);
 /// Where the firmware and the hypervisor name themselves, and what they say on EC2.
@@ -76,6 +76,23 @@ impl Metadata {
         if let Some(found) = self.found.get() {
             return Ok(found.clone());
         }
+        let document = self.get(DOCUMENT, limit).await?;
+        let instance = read(&document)?;
+        Ok(self.found.get_or_init(|| instance).clone())
+    }
+
+    /// What is at a path.
+    pub(super) async fn get(&self, path: &str, limit: Duration) -> Result<String, NoInstance> {
+        let found = self.find(path, limit).await?;
+        found.ok_or_else(|| answered_otherwise("answered 404", false, somewhere()))
+    }
+
+    /// The same; `None` where the service answers that nothing is there.
+    pub(super) async fn find(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Option<String>, NoInstance> {
         if std::env::var(DISABLED).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
             return Err(NoInstance::Disabled);
         }
@@ -87,18 +104,19 @@ impl Metadata {
                 .max_attempts(1)
                 .build()
         });
-        let answer = timeout(limit, client.get(DOCUMENT)).await;
-        let instance = match answer {
-            Ok(Ok(document)) => read(document.as_ref())?,
-            Ok(Err(error)) => return Err(classed(&error, somewhere())),
-            Err(_elapsed) => {
-                return Err(unanswered(
-                    format!("gave no answer within {limit:?}"),
-                    somewhere(),
-                ));
+        match timeout(limit, client.get(path)).await {
+            Ok(Ok(text)) => Ok(Some(text.as_ref().to_owned())),
+            Ok(Err(ImdsError::ErrorResponse(answer)))
+                if answer.response().status().as_u16() == 404 =>
+            {
+                Ok(None)
             }
-        };
-        Ok(self.found.get_or_init(|| instance).clone())
+            Ok(Err(error)) => Err(classed(&error, somewhere())),
+            Err(_elapsed) => Err(unanswered(
+                format!("gave no answer within {limit:?}"),
+                somewhere(),
+            )),
+        }
     }
 }
 

@@ -294,15 +294,17 @@ pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
 pub(super) enum Metadata {
     Token,
     Role,
+    /// Anybody's text, of which only a hash goes on.
+    Tag,
 }
 
 impl Metadata {
     /// Checks such an answer; `ttl` is the token's lifetime as the header reports it.
     pub(super) fn check(self, ttl: Option<&str>, body: &[u8]) -> Result<(), BadValue> {
-        let what = if self == Self::Token {
-            "token"
-        } else {
-            "name of the instance's role"
+        let what = match self {
+            Self::Token => "token",
+            Self::Role => "name of the instance's role",
+            Self::Tag => return Ok(()),
         };
         let bad = |fault| Err(BadValue::metadata(what, fault));
         let Ok(text) = std::str::from_utf8(body) else {
@@ -329,7 +331,7 @@ impl Metadata {
             Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => {
                 bad("is not the name of a role")
             }
-            Self::Token | Self::Role => Ok(()),
+            Self::Token | Self::Role | Self::Tag => Ok(()),
         }
     }
 }

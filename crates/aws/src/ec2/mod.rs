@@ -27,6 +27,8 @@ const EC2: Service = Service {
 };
 /// What a policy must allow for a look at the instances.
 const DESCRIBE: &str = "ec2:DescribeInstances";
+/// The most instances that one call tags.
+const MOST_TAGGED: usize = 1_000;
 /// More pages than the largest fleet has: a server that never ends is not followed for ever.
 const MAX_PAGES: usize = 10_000;
 
@@ -70,11 +72,40 @@ impl Ec2 {
         tags: &BTreeMap<String, String>,
     ) -> Result<(), FetchError> {
         let (call, limit) = (tagging(instance), self.aws.limits.attempt);
-        let attempt = self.call(&call, query::create_tags(instance, tags, false));
+        let attempt = self.call(&call, query::create_tags(&[instance], tags, false));
         timeout(limit, attempt)
             .await
             .unwrap_or_else(|_elapsed| Err(call.timed_out(limit)))
             .map(drop)
+    }
+
+    /// Sets tags of many instances, 1,000 with each call; their other tags stay. It ends at the first
+    /// call that fails for good; the error says so much, and of how many the tags are set.
+    pub async fn tag_all(
+        &self,
+        instances: &[&str],
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), (usize, FetchError)> {
+        let keys: Vec<&str> = tags.keys().map(String::as_str).collect();
+        let call = Call {
+            source: "nudge".to_owned(),
+            operation: "EC2 CreateTags",
+            action: "ec2:CreateTags",
+            resource: format!("the instances, for the tag key {}", keys.join(", ")),
+            or_else: " (examples/iam/publisher-nudge.json)",
+            endpoint: "EC2".to_owned(),
+        };
+        let mut done = 0;
+        for some in instances.chunks(MOST_TAGGED) {
+            let form = query::create_tags(some, tags, false);
+            let over = |limit| call.timed_out(limit);
+            let tagged = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
+                self.call(&call, form.clone()).await
+            });
+            tagged.await.map_err(|fault| (done, fault))?;
+            done += some.len();
+        }
+        Ok(())
     }
 
     /// Whether these tags of that instance may be set. Nothing is.
@@ -84,7 +115,7 @@ impl Ec2 {
         tags: &BTreeMap<String, String>,
     ) -> Result<Permitted, FetchError> {
         let call = tagging(instance);
-        let form = query::create_tags(instance, tags, true);
+        let form = query::create_tags(&[instance], tags, true);
         let over = |limit| call.timed_out(limit);
         let answer = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
             match self.send(&call, form.clone()).await? {

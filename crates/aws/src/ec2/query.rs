@@ -26,12 +26,14 @@ pub struct Filter {
 
 /// The form of a CreateTags call. With `dry_run` EC2 only says whether it would be permitted.
 pub(super) fn create_tags(
-    instance: &str,
+    instances: &[&str],
     tags: &BTreeMap<String, String>,
     dry_run: bool,
 ) -> String {
     let mut form = begin("CreateTags");
-    add(&mut form, "ResourceId.1", instance);
+    for (number, instance) in (1..).zip(instances) {
+        add(&mut form, &format!("ResourceId.{number}"), instance);
+    }
     for (number, (key, value)) in (1..).zip(tags) {
         add(&mut form, &format!("Tag.{number}.Key"), key);
         add(&mut form, &format!("Tag.{number}.Value"), value);
@@ -82,7 +84,7 @@ mod tests {
             ("b:c".to_owned(), String::new()),
         ]);
         assert_eq!(
-            create_tags("i-1", &tags, true),
+            create_tags(&["i-1"], &tags, true),
             "Action=CreateTags&Version=2016-11-15&ResourceId.1=i-1&Tag.1.Key=a&Tag.1.Value=1%26Tag.2.Key%3Db%20%C3%A9%2B%2F\
              &Tag.2.Key=b%3Ac&Tag.2.Value=&DryRun=true"
         );

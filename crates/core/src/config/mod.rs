@@ -10,7 +10,7 @@ use crate::document::{Digest, Name, Rules};
 use crate::guard::{Guard, MaxRemovals};
 use crate::key::{LineRules, OptionPolicy, is_option_name};
 use crate::plan::{ExpiryForm, Mode};
-use crate::schedule::{Schedule, Splay};
+use crate::schedule::{Nudge, Schedule, Splay};
 use crate::user::UserName;
 use crate::verify::Trust;
 
@@ -20,6 +20,7 @@ pub use report::{Report, ReportPrefix};
 pub use signers::SignersConfig;
 pub use source::{Fallback, Source};
 
+mod nudge;
 mod path;
 mod reader;
 mod report;
@@ -37,6 +38,8 @@ pub struct Config {
     pub schedule: Schedule,
     /// How far a cron expression's times are spread over the fleet.
     pub splay: Splay,
+    /// How a node looks for the tag that makes it fetch early; `None`: not at all.
+    pub nudge: Option<Nudge>,
     /// How long a source may stay away before the node counts as failed.
     pub max_stale: Option<SignedDuration>,
     /// This node's break-glass keys.
@@ -139,6 +142,7 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
         let message = "an interval needs none: each node has its own phase in it; only a cron `schedule` takes one";
         faults.add(splay.at, "splay", message);
     }
+    let nudge = nudge::read(top, faults);
     let pinned_keys = top.take(faults, "pinned_keys", string(path::absolute));
     let state_dir = top.take(faults, "state_dir", string(path::absolute));
     let runtime_dir = top.take(faults, "runtime_dir", string(path::absolute));
@@ -218,10 +222,12 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     let report = report
         .map(|section| report::read(section, faults))
         .unwrap_or_default();
+    nudge::check(nudge.as_ref(), &report, faults);
     Config {
         accounts: accounts.into_iter().map(|found| found.value).collect(),
         schedule: schedule.map(|f| f.value).unwrap_or_default(),
         splay: splay.map(|f| f.value).unwrap_or_default(),
+        nudge: nudge.map(|f| f.value),
         max_stale,
         pinned_keys: pinned_keys.map(|f| f.value),
         state_dir: state_dir.map(|f| f.value),

@@ -213,11 +213,12 @@ fn is_rfc_3339(text: &str) -> bool {
         && (matches!(offset, "Z" | "z") || like(offset, "+00:00") || like(offset, "-00:00"))
 }
 
-/// Reads a document of version 1.
+/// Reads a document of version 1, of whose bytes this is the digest.
 pub(super) fn parse(
     json: &str,
     rules: &LineRules,
     examination: Examination,
+    digest: Digest,
 ) -> Result<Document, Refused> {
     let wrong = |e: serde_json::Error| Refused::Json(told(e));
     match serde_json::from_str::<Probe<'_>>(json)
@@ -264,7 +265,7 @@ pub(super) fn parse(
         keys: Vec::with_capacity(top.keys.count),
         revoked: BTreeSet::new(),
         left_out: Vec::new(),
-        digest: Digest::of(json.as_bytes()),
+        digest,
     };
     for raw in top.revoked.kept {
         document

@@ -265,18 +265,16 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
         objects::parse(bytes, &rules.line, examination)?
     } else if *first == b'{' {
         let envelope = Envelope::split(bytes)?;
+        let digest = Digest::of(envelope.payload);
         let document = with_text(envelope.payload, |text| {
             if rotation::is_rotation(text.as_bytes()) {
                 return rotation::parse(text.as_bytes(), rules, examination);
             }
             private::refuse(text.as_bytes())?;
-            json::parse(text, &rules.line, examination)
+            json::parse(text, &rules.line, examination, digest)
         });
         let document = document.map_err(|refused| named_encoding(refused, envelope.payload))?;
-        let mut document = Document {
-            digest: Digest::of(envelope.payload),
-            ..document
-        };
+        let mut document = Document { digest, ..document };
         if std::str::from_utf8(envelope.payload).is_err() {
             for key in &mut document.keys {
                 key.line.comment_altered |= key.line.comment.contains(char::REPLACEMENT_CHARACTER);

@@ -10,6 +10,14 @@ use thiserror::Error;
 /// rest and a stack of its own.
 const MAX_NESTING: u8 = 3;
 
+/// How the tools mark a private key: what is before the mark's only P that begins a word of it, the
+/// mark from there on, and what it is. When there are several, the first one is named.
+const MARKS: [(&[u8], &[u8], &str); 3] = [
+    (b"", b"PRIVATE KEY-----", "a PRIVATE KEY block"),
+    (b"", b"PuTTY-User-Key-File-", "a PuTTY key file"),
+    (b"SSH ", b"PRIVATE KEY FILE FORMAT", "an SSH1 key file"),
+];
+
 /// A document that holds private key material. Of a rotation secret the public half can be told
 /// from the private one; elsewhere `allow_private_key` has nothing to keep.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,15 +34,8 @@ pub(super) fn find(bytes: &[u8]) -> Option<PrivateKeyFound> {
 }
 
 fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
-    let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    if holds(b"PRIVATE KEY-----") {
-        return Some(PrivateKeyFound("a PRIVATE KEY block"));
-    }
-    if holds(b"PuTTY-User-Key-File-") {
-        return Some(PrivateKeyFound("a PuTTY key file"));
-    }
-    if holds(b"SSH PRIVATE KEY FILE FORMAT") {
-        return Some(PrivateKeyFound("an SSH1 key file"));
+    if let Some(what) = marked(bytes) {
+        return Some(PrivateKeyFound(what));
     }
     // A backslash may hide any of these in a JSON string, and the field's name tells by itself:
     // look at what it decodes to.
@@ -44,6 +45,29 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     } else {
         None
     }
+}
+
+/// What the first of the marks says that the text has.
+fn marked(bytes: &[u8]) -> Option<&'static str> {
+    let mut first: Option<usize> = None;
+    // Every document is searched at every poll, so one pass has to do: to look for each mark at each
+    // byte costs several times as much.
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte != b'P' {
+            continue;
+        }
+        let Some((before, rest)) = bytes.split_at_checked(at) else {
+            continue;
+        };
+        let is_here = |(start, mark, _): &(&[u8], &[u8], &str)| {
+            before.ends_with(start) && rest.starts_with(mark)
+        };
+        if let Some(rank) = MARKS.iter().position(is_here) {
+            first = Some(first.map_or(rank, |first| first.min(rank)));
+        }
+    }
+    let (_, _, what) = MARKS.get(first?)?;
+    Some(what)
 }
 
 /// Refuses a document that holds private key material.
@@ -131,5 +155,52 @@ impl<'de> Visitor<'de> for Scan {
             found = found.or(named).or(inside);
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// By the plain rule: each mark is looked for at each byte.
+    fn plainly(bytes: &[u8]) -> Option<&'static str> {
+        let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        let found = MARKS
+            .iter()
+            .find(|(start, mark, _)| holds(&[*start, mark].concat()));
+        found.map(|(_, _, what)| *what)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn one_pass_finds_what_the_plain_search_finds(
+            pieces in proptest::collection::vec(0..12_usize, 0..12),
+            cut in 0..40_usize,
+        ) {
+            let words = [
+                "P", "S", "SSH ", "PRIVATE KEY", "-----", "PuTTY-User-Key-File-", " FILE FORMAT", "PPuTTY", "\\u0050",
+                "AAAAC3NzaC1lZDI1NTE5AAAAIP", "\n", "SSH PRIVATE KEY FILE FORMAT",
+            ];
+            let text: String = pieces.iter().map(|piece| words[*piece]).collect();
+            let bytes = text.as_bytes();
+            let short = &bytes[..bytes.len().saturating_sub(cut)];
+            prop_assert_eq!(marked(bytes), plainly(bytes));
+            prop_assert_eq!(marked(short), plainly(short));
+        }
+    }
+
+    #[test]
+    fn each_mark_is_found_wherever_it_is() {
+        for (start, mark, what) in MARKS {
+            let text = [b"PP\xffP", start, mark].concat();
+            assert_eq!(marked(&text), Some(what));
+            assert_eq!(marked(&text[..text.len() - 1]), None);
+        }
+        let both = b"PuTTY-User-Key-File-3: PRIVATE KEY-----";
+        assert_eq!(marked(both), Some("a PRIVATE KEY block"));
     }
 }

@@ -64,6 +64,7 @@ pub enum FaultCode {
     ReportFailed,
     CyclePanicked,
     StatusNotWritten,
+    NudgeUnavailable,
 }
 
 /// What a code means.
@@ -82,7 +83,7 @@ pub struct Explanation {
 }
 
 /// Each code in the order of their numbers, with its name and class.
-const TABLE: [(FaultCode, &str, FaultClass); FaultCode::StatusNotWritten as usize] = [
+const TABLE: [(FaultCode, &str, FaultClass); FaultCode::NudgeUnavailable as usize] = [
     (
         FaultCode::ConfigInvalid,
         "config-invalid",
@@ -268,6 +269,11 @@ const TABLE: [(FaultCode, &str, FaultClass); FaultCode::StatusNotWritten as usiz
     (
         FaultCode::StatusNotWritten,
         "status-not-written",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::NudgeUnavailable,
+        "nudge-unavailable",
         FaultClass::Failed,
     ),
 ];

@@ -11,9 +11,12 @@ pub fn cut_options(text: &str) -> Option<(&str, &str)> {
 
 /// The first word and what follows it.
 pub fn cut_word(text: &str) -> (&str, &str) {
-    text.split_once(BLANKS).map_or((text, ""), |(word, rest)| {
-        (word, rest.trim_start_matches(BLANKS))
-    })
+    // By bytes: a blank is never a part of another character, and a key is long.
+    let end = text.bytes().position(is_blank);
+    match end.and_then(|end| text.split_at_checked(end)) {
+        Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
+        None => (text, ""),
+    }
 }
 
 /// Whether a first word is meant as a key type rather than as options; none of sshd's options looks
@@ -50,4 +53,25 @@ pub(super) fn skip_blanks(line: &[u8]) -> &[u8] {
         .position(|b| !is_blank(*b))
         .and_then(|at| line.get(at..))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_ends_at_a_blank_and_at_nothing_else() {
+        for (text, word, rest) in [
+            ("", "", ""),
+            ("word", "word", ""),
+            ("word ", "word", ""),
+            ("word \t  rest of it ", "word", "rest of it "),
+            (" word", "", "word"),
+            ("w\u{a0}\u{2003}\u{20}é\tx", "w\u{a0}\u{2003}", "é\tx"),
+            ("é\u{120}\u{920} \u{2009}", "é\u{120}\u{920}", "\u{2009}"),
+            ("a\nb\rc d", "a\nb\rc", "d"),
+        ] {
+            assert_eq!(cut_word(text), (word, rest), "{text:?}");
+        }
+    }
 }

@@ -44,6 +44,8 @@ impl TagNames {
     pub const PREFIX: &'static str = "authkeysd:";
     /// The parts of the tags' names after the prefix.
     pub const PARTS: [&'static str; 5] = ["status", "keyset", "digest", "synced", "detail"];
+    /// The same part of the tag that others set, and the node only reads.
+    const NUDGE: &'static str = "nudge";
 
     /// Takes another prefix; one that ends in a letter or digit gets a colon.
     pub fn parse_prefix(text: &str) -> Result<String, String> {
@@ -84,6 +86,7 @@ impl TagNames {
         match Self::PARTS
             .iter()
             .map(|part| names.name(part))
+            .chain([names.nudge()])
             .find(|name| *name == names.key_name)
         {
             Some(taken) => Err(format!("{taken:?} is the name of another of our tags")),
@@ -132,7 +135,12 @@ impl TagNames {
         format!("{}{part}", self.prefix)
     }
 
-    /// All names, which a policy must allow.
+    /// The full name of the tag by which nodes are nudged.
+    pub fn nudge(&self) -> String {
+        self.name(Self::NUDGE)
+    }
+
+    /// All names of the tags that a node writes, which a policy must allow.
     pub fn all(&self) -> Vec<String> {
         Self::PARTS
             .iter()
@@ -140,6 +148,19 @@ impl TagNames {
             .chain([self.key_name.clone()])
             .collect()
     }
+}
+
+/// Whether the metadata service can show a tag with that key.
+pub fn is_shown_by_metadata(key: &str) -> bool {
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || METADATA_SIGNS.contains(c);
+    (1..=MAX_KEY).contains(&key.len())
+        && key.chars().all(may_stand)
+        && !METADATA_RESERVED.contains(&key)
+}
+
+/// A publication as the tag's value that nudges nodes: fit for a tag whatever the key set is called.
+pub fn nudge_value(publication: &str) -> String {
+    value(publication)
 }
 
 /// The tags that tell of a node.

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod clock;
+mod nudge;
 mod planner;
 mod reports;
 mod timing;
@@ -16,6 +17,7 @@ use jiff::civil::DateTime;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
+pub use nudge::{NUDGE_GAP, Nudge};
 pub use planner::{Act, Ended, Planner};
 pub use reports::{Pace, Reports};
 pub use timing::{Node, Timing};

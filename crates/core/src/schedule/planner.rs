@@ -1,8 +1,9 @@
-//! What the service does next, and when: a fetch by the schedule, a retry, or a window that opens
-//! or closes, or a document that expires.
+//! What the service does next, and when: a fetch by the schedule, a retry, or a nudge, or a window
+//! that opens or closes, or a document that expires.
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::nudge::Nudged;
 use super::{Node, Timing};
 
 /// The most replans in a row while a fetch is due: windows without end must not keep new keys away.
@@ -52,6 +53,7 @@ pub struct Planner {
     replans: u32,
     /// When the last replan began.
     begun: Timestamp,
+    nudged: Nudged,
 }
 
 impl Planner {
@@ -65,6 +67,7 @@ impl Planner {
             not_before: None,
             replans: 0,
             begun: now,
+            nudged: Nudged::default(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Planner {
         self.not_before = self
             .not_before
             .filter(|at| at.duration_since(now) <= SECOND);
-        let fetch_is_due = self.fetch <= now;
+        let fetch_is_due = self.nudged.is_due(now) || self.fetch <= now;
         let change_is_due = self.changes(now);
         if fetch_is_due && self.replans >= MOST_REPLANS {
             self.replans = 0;
@@ -84,6 +87,7 @@ impl Planner {
                 // Whatever the source does, the window that waits is enforced a second later.
                 self.not_before = now.saturating_add(SECOND).ok();
             }
+            self.nudged.fetch_begins(now);
             return Some(Act::Fetch);
         }
         // A change asks nobody, so nobody who does not answer can hold it up.
@@ -98,6 +102,7 @@ impl Planner {
         }
         if fetch_is_due {
             self.replans = 0;
+            self.nudged.fetch_begins(now);
             return Some(Act::Fetch);
         }
         self.fetch = self.fetch.min(self.timing.next(now));
@@ -122,8 +127,11 @@ impl Planner {
 
     /// The next time at which something is due.
     pub fn wake(&self) -> Timestamp {
-        self.change()
-            .map_or(self.fetch, |change| change.min(self.fetch))
+        let fetch = self
+            .nudged
+            .at()
+            .map_or(self.fetch, |nudged| nudged.min(self.fetch));
+        self.change().map_or(fetch, |change| change.min(fetch))
     }
 
     /// Since when a fetch has been due, if that is too long ago.
@@ -174,9 +182,20 @@ impl Planner {
         }
     }
 
-    /// Another schedule, or a demand to run now.
+    /// A nudge came: the next fetch is due after that wait, but not within
+    /// [`NUDGE_GAP`](super::NUDGE_GAP) of the last one that a nudge made.
+    pub fn nudge(&mut self, wait: SignedDuration, now: Timestamp) {
+        self.nudged.note(wait, now);
+    }
+
+    /// Another schedule; a fetch is due now.
     pub fn restart(&mut self, timing: Timing, now: Timestamp) {
         self.timing = timing;
+        self.demand(now);
+    }
+
+    /// A demand to fetch now.
+    pub fn demand(&mut self, now: Timestamp) {
         self.failures = 0;
         self.fetch = now;
         // Whoever asked for it does not wait for windows either.

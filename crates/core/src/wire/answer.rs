@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Answer, DocumentHead, Frame, MayTag};
+use crate::nudge::Sight;
 use crate::origin::instance::{Instance, NoInstance};
 use crate::origin::{Class, FetchError, Fetched, Part, SourceUrl, Stage, Version};
 use crate::words::{cut, plain};
@@ -52,6 +53,17 @@ pub fn instance(answer: Frame<Answer>) -> Result<Instance, NoInstance> {
         other => Err(NoInstance::Unreachable {
             why: failure(other, &"could not be asked").to_string(),
         }),
+    }
+}
+
+/// The answer to the look at a tag.
+pub fn sight(answer: Frame<Answer>) -> Result<Sight, FetchError> {
+    match answer.message {
+        Answer::Nudge {
+            sight: Sight::Unreadable { why },
+        } => Ok(Sight::Unreadable { why: text(&why) }),
+        Answer::Nudge { sight } => Ok(sight),
+        other => Err(failure(other, &"nudge")),
     }
 }
 
@@ -247,6 +259,34 @@ mod tests {
             );
         }
         assert_eq!(failure.class, Class::Denied);
+    }
+
+    #[test]
+    fn a_sight_is_a_mark_and_never_a_tags_value() {
+        let seen = |tag: &str| {
+            let json = format!(r#"{{"answer":"nudge","sight":{tag}}}"#);
+            let message: Result<Answer, _> = serde_json::from_str(&json);
+            message
+                .ok()
+                .and_then(|message| sight(frame(message, &[])).ok())
+        };
+        assert_eq!(seen(r#"{"tag":"absent"}"#), Some(Sight::Absent));
+        assert!(seen(r#"{"tag":"present","mark":"0123456789abcdef"}"#).is_some());
+        for bad in [
+            r#"{"tag":"present","mark":"workers/17"}"#,
+            r#"{"tag":"present","mark":"0123456789abcdef0"}"#,
+            r#"{"tag":"present"}"#,
+            r#"{"tag":"root"}"#,
+        ] {
+            assert_eq!(seen(bad), None, "{bad}");
+        }
+        let Some(Sight::Unreadable { why }) =
+            seen(r#"{"tag":"unreadable","why":"\u001b[2J\u202eoff"}"#)
+        else {
+            panic!("refused")
+        };
+        assert_eq!(why, "?[2J?off");
+        assert!(sight(frame(Answer::Done, &[])).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::encryption::Encryption;
+use crate::nudge::Sight;
 use crate::origin::instance::{Instance, NoInstance};
 use crate::origin::{FetchError, Stage, Version, Versions};
 
@@ -39,6 +40,15 @@ pub enum Request {
         /// Where nothing says that this is an instance, wait only as long as a metadata service on
         /// this host would take.
         briefly: bool,
+    },
+    /// Look at a tag of the own instance until it is not as it is known. The answer may never come.
+    Nudge {
+        /// The tag's key.
+        tag: String,
+        /// How many milliseconds lie between two looks.
+        every: u32,
+        /// The last sight; without one the first look is answered, whatever it brings.
+        known: Option<Sight>,
     },
     /// Set these tags on the own instance.
     Tag {
@@ -78,6 +88,11 @@ pub enum Answer {
     Instance(Instance),
     /// Why the instance is not known.
     NoInstance(NoInstance),
+    /// What the look at a tag brought.
+    Nudge {
+        /// The sight.
+        sight: Sight,
+    },
     /// The tags are set, or the object is written.
     Done,
     /// Whether the tags may be set.

@@ -3,7 +3,7 @@
 use authkeys_core::config::Config;
 use authkeys_core::guard::MaxRemovals;
 use authkeys_core::plan::Mode;
-use authkeys_core::schedule::{Schedule, Splay};
+use authkeys_core::schedule::{Nudge, Schedule, Splay};
 use jiff::SignedDuration;
 
 const GOOD: &str = r#"
@@ -58,6 +58,22 @@ fn the_example_of_the_contract_parses() {
     let config = Config::parse(&text).unwrap();
     assert_eq!(config.splay, Splay::Fixed(SignedDuration::from_mins(30)));
     assert_eq!(config.max_stale, Some(SignedDuration::from_hours(24)));
+
+    let nudge = |more: &str| Config::parse(&(more.to_owned() + GOOD)).unwrap().nudge;
+    let two = SignedDuration::from_secs(2);
+    let (every, spread) = (SignedDuration::from_secs(5), SignedDuration::from_secs(30));
+    assert_eq!(nudge(""), None);
+    assert_eq!(
+        nudge("nudge = \"2s\"\n"),
+        Some(Nudge {
+            every: two,
+            spread: two
+        })
+    );
+    assert_eq!(
+        nudge("nudge = \"5s\"\nnudge_spread = \"30s\"\n"),
+        Some(Nudge { every, spread })
+    );
 }
 
 #[test]
@@ -147,6 +163,12 @@ fn slips_are_faults() {
         ("schedule = \"0 0 0 30 2 *\"", ""),
         ("splay = \"10%\"", ""),
         ("schedule = \"0 0 3 * * *\"\nsplay = \"lots\"", ""),
+        ("nudge = \"500ms\"", ""),
+        ("nudge = 2", ""),
+        ("nudge_spread = \"2s\"", ""),
+        ("nudge = \"2s\"\nnudge_spread = \"2h\"", ""),
+        ("nudge = \"2s\"", "[report]\ntag_prefix = \"keys/\""),
+        ("", "[report]\nkey_name_tag = \"authkeysd:nudge\""),
         ("", "[policy]\nmax_stale = \"0s\""),
         ("expiry_time = \"maybe\"", ""),
         ("pinned_keys = \"../x\"", ""),

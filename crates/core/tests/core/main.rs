@@ -17,6 +17,7 @@ mod fleet_shown;
 mod fleet_simulation;
 mod fuzz_seeds;
 mod key_lines;
+mod nudge_simulation;
 mod objects;
 mod plans;
 mod report_simulation;

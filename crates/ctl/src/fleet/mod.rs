@@ -10,6 +10,7 @@ use super::{Exit, complain, print, print_json};
 use crate::output::replace;
 use crate::times::moment;
 use authkeys_aws::client::retry::RandomJitter;
+use authkeys_aws::ec2;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::document::Document;
 use authkeys_core::fleet::{Filter, Fleet, Node, View, Wanted, html, json, table};
@@ -21,6 +22,7 @@ use screen::Screen;
 use wait::Ended;
 use watch::Watcher;
 
+pub(super) mod nudge;
 mod screen;
 mod wait;
 mod watch;
@@ -127,9 +129,13 @@ struct Output {
     html: Option<PathBuf>,
 }
 
-/// The wait for the nodes that follows a publication.
+/// What follows a publication: the nodes are nudged, and waited for.
 #[derive(Debug, Args)]
 pub(super) struct Waiting {
+    /// Then set the tag that makes nodes with `nudge` in their configuration fetch at once, on all
+    /// running instances that --filter lets through
+    #[arg(long)]
+    pub(super) nudge: bool,
     /// Then wait until all nodes have it; exit 0 only if they do
     #[arg(long)]
     pub(super) wait: bool,
@@ -144,11 +150,14 @@ impl Waiting {
     /// Which nodes are meant matters only to who waits for them.
     pub(super) fn check(&self, begins: Begins) -> Result<(), String> {
         self.selection.check(begins)?;
-        let narrowed = !self.selection.filter.is_empty() || self.selection.place().is_some();
-        if narrowed && !self.wait {
+        if !self.selection.filter.is_empty() && !self.wait && !self.nudge {
             return Err(
-                "--filter and --from say which nodes to wait for, and --wait is missing".to_owned(),
+                "--filter says which nodes to wait for or to nudge, and --wait and --nudge are missing"
+                    .to_owned(),
             );
+        }
+        if self.selection.place().is_some() && !self.wait {
+            return Err("--from says which nodes to wait for, and --wait is missing".to_owned());
         }
         Ok(())
     }
@@ -160,6 +169,18 @@ impl Waiting {
             From::Time(time) => Some(*time),
         })
     }
+}
+
+/// Nudges the nodes towards a document that was published. What goes wrong is a warning.
+pub(super) async fn nudge(waiting: &Waiting, document: &Document) {
+    let selection = &waiting.selection;
+    nudge::nudge(
+        &selection.filter,
+        selection.region.as_deref(),
+        &selection.tag_prefix,
+        document,
+    )
+    .await;
 }
 
 /// Waits until all nodes have a document that was published.
@@ -332,6 +353,14 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
             false
         }
     }
+}
+
+/// The instances that run and that all filters let through, as EC2 is asked for them.
+fn running(filters: &[Filter]) -> Vec<ec2::Filter> {
+    let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
+    let all = Filter::grouped(filters).into_iter().chain([running]);
+    all.map(|(name, values)| ec2::Filter { name, values })
+        .collect()
 }
 
 fn failed(fault: &FetchError) -> Exit {

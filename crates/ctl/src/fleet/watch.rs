@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Selection, Watch};
+use super::{Selection, Watch, running};
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::ec2::{self, Ec2, Instance};
 use authkeys_aws::objects::Objects;
-use authkeys_core::fleet::{Filter, Node};
+use authkeys_core::fleet::Node;
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 
@@ -29,15 +29,9 @@ impl Watcher {
             .cloned()
             .map(|place| Objects::new(Arc::clone(&aws), place));
         let asks_ec2 = objects.is_none() || !selection.filter.is_empty();
-        let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
-        let filters = Filter::grouped(&selection.filter)
-            .into_iter()
-            .chain([running]);
         Self {
             instances: asks_ec2.then(|| Ec2::over(aws, selection.region.as_deref())),
-            filters: filters
-                .map(|(name, values)| ec2::Filter { name, values })
-                .collect(),
+            filters: running(&selection.filter),
             tags: selection.tag_prefix.clone(),
             objects,
         }

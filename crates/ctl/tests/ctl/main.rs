@@ -24,6 +24,7 @@ mod killed;
 mod kms;
 mod lint;
 mod model;
+mod nudge;
 mod program;
 mod publish;
 mod publish_secrets;

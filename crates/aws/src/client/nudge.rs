@@ -1,0 +1,33 @@
+//! The tags of the own instance, as its metadata service shows them where that is switched on: no
+//! call to AWS, no credentials, no price.
+
+use super::instance::{LIMIT, Metadata};
+use authkeys_core::nudge::{Mark, Sight};
+use authkeys_core::origin::instance::NoInstance;
+use authkeys_core::report::tags::is_shown_by_metadata;
+
+/// All tags' keys; below it each tag's value.
+const TAGS: &str = "/latest/meta-data/tags/instance";
+
+const SWITCHED_OFF: &str = "the instance shows no tags in its metadata service: `aws ec2 modify-instance-metadata-options \
+     --instance-id ID --instance-metadata-tags enabled`";
+
+impl Metadata {
+    /// Looks at a tag of the own instance, for 6 s at most. `known` is the last sight.
+    pub async fn look(&self, tag: &str, known: Option<&Sight>) -> Result<Sight, NoInstance> {
+        if !is_shown_by_metadata(tag) {
+            let why = "the metadata service shows no tag with such a key".to_owned();
+            return Ok(Sight::Unreadable { why });
+        }
+        if let Some(value) = self.find(&format!("{TAGS}/{tag}"), LIMIT).await? {
+            let mark = Mark::of(&value);
+            return Ok(Sight::Present { mark });
+        }
+        // The list of the keys is there wherever tags are shown.
+        if known == Some(&Sight::Absent) || self.find(TAGS, LIMIT).await?.is_some() {
+            return Ok(Sight::Absent);
+        }
+        let why = SWITCHED_OFF.to_owned();
+        Ok(Sight::Unreadable { why })
+    }
+}

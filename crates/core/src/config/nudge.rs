@@ -1,0 +1,60 @@
+//! `nudge` and `nudge_spread`: whether a tag on the own instance makes the node fetch early.
+
+use jiff::SignedDuration;
+
+use super::Report;
+use super::reader::{Faults, Found, Section, string};
+use crate::report::tags::is_shown_by_metadata;
+use crate::schedule::Nudge;
+
+pub(super) fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Found<Nudge>> {
+    let every = top.take(faults, "nudge", string(every));
+    let spread = top.take(faults, "nudge_spread", string(spread));
+    if let (Some(spread), false) = (&spread, top.has("nudge")) {
+        faults.add(spread.at, "nudge_spread", "stands beside no `nudge`");
+    }
+    let every = every?;
+    let spread = spread.map_or(Nudge::SPREAD, |found| found.value);
+    let value = Nudge {
+        every: every.value,
+        spread,
+    };
+    Some(Found {
+        value,
+        at: every.at,
+    })
+}
+
+/// The tag's name comes from `[report]`.
+pub(super) fn check(nudge: Option<&Found<Nudge>>, report: &Report, faults: &mut Faults<'_>) {
+    let tag = report.tag_names.nudge();
+    if let Some(nudge) = nudge
+        && !is_shown_by_metadata(&tag)
+    {
+        let message = format!(
+            "the metadata service shows no tag that is called {tag:?}; in [report] tag_prefix use ASCII letters, digits \
+             and +-=.,_:@"
+        );
+        faults.add(nudge.at, "nudge", message);
+    }
+}
+
+fn every(text: &str) -> Result<SignedDuration, String> {
+    let (second, hour) = (SignedDuration::from_secs(1), SignedDuration::from_hours(1));
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|time| (second..=hour).contains(time));
+    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" to \"1h\", such as \"2s\""))
+}
+
+fn spread(text: &str) -> Result<SignedDuration, String> {
+    let hour = SignedDuration::from_hours(1);
+    let time = text
+        .parse::<SignedDuration>()
+        .ok()
+        .filter(|time| !time.is_negative() && *time <= hour);
+    time.ok_or_else(|| {
+        format!("{text:?} is no time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second")
+    })
+}

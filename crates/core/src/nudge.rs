@@ -1,0 +1,227 @@
+//! The nudge: a tag on the node's own instance, which its metadata service shows. A new value makes
+//! the next fetch early; it carries nothing and decides nothing. Pure.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+
+/// The hex digits of a mark.
+const DIGITS: usize = 16;
+
+/// What tells one value of the tag from another. The value itself stays with the fetcher: whoever
+/// may set tags cannot bring a text of theirs any further.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mark(String);
+
+/// A text that is no mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a mark that is not {DIGITS} hex digits")]
+pub struct NoMark;
+
+impl Mark {
+    /// Of a tag's value, whatever it is.
+    pub fn of(value: &str) -> Self {
+        let hash = Sha256::digest(value);
+        let digits = hash.iter().take(DIGITS / 2);
+        Self(digits.map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl TryFrom<String> for Mark {
+    type Error = NoMark;
+
+    fn try_from(text: String) -> Result<Self, NoMark> {
+        let digits = text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == DIGITS && digits {
+            Ok(Self(text))
+        } else {
+            Err(NoMark)
+        }
+    }
+}
+
+impl From<Mark> for String {
+    fn from(mark: Mark) -> Self {
+        mark.0
+    }
+}
+
+/// What a look at the tag brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tag", rename_all = "snake_case")]
+pub enum Sight {
+    /// The instance has no such tag.
+    Absent,
+    /// It has, with the value of this mark.
+    Present {
+        /// The value's mark.
+        mark: Mark,
+    },
+    /// The tag cannot be read, and will not be by itself.
+    Unreadable {
+        /// Why, and what to do; a clause.
+        why: String,
+    },
+}
+
+impl Sight {
+    /// Whether it is the same, the reason for an unreadable tag aside.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let unreadable = |sight: &Self| matches!(sight, Self::Unreadable { .. });
+        self == other || unreadable(self) && unreadable(other)
+    }
+}
+
+/// What a sight means for the installer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// Somebody set the tag anew: fetch early.
+    Nudge,
+    /// No nudge will be seen; that is said once.
+    Unreadable {
+        /// Why, and what to do; a clause.
+        why: String,
+    },
+}
+
+/// What the installer knows of the tag.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// The last sight.
+    known: Option<Sight>,
+    /// The value that was last acted upon.
+    mark: Option<Mark>,
+    /// A fetch has begun since this watch did.
+    fetched: bool,
+    /// It was said that no nudge will be seen.
+    said: bool,
+}
+
+impl Watch {
+    /// The last sight; `None` before the first.
+    pub fn known(&self) -> Option<&Sight> {
+        self.known.as_ref()
+    }
+
+    /// A fetch begins. The first value that is seen after that is a nudge: it may have been set
+    /// while the source was being asked. One that is seen before is where the watch begins.
+    pub fn fetch_begins(&mut self) {
+        self.fetched = true;
+    }
+
+    /// Takes a sight.
+    pub fn take(&mut self, sight: Sight) -> News {
+        let news = match &sight {
+            Sight::Absent => {
+                self.mark = None;
+                News::None
+            }
+            Sight::Present { mark } if self.mark.as_ref() == Some(mark) => News::None,
+            Sight::Present { mark } => {
+                self.mark = Some(mark.clone());
+                if self.fetched {
+                    News::Nudge
+                } else {
+                    News::None
+                }
+            }
+            Sight::Unreadable { .. } if self.said => News::None,
+            Sight::Unreadable { why } => {
+                self.said = true;
+                News::Unreadable { why: why.clone() }
+            }
+        };
+        self.known = Some(sight);
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn present(value: &str) -> Sight {
+        Sight::Present {
+            mark: Mark::of(value),
+        }
+    }
+
+    fn unreadable(why: &str) -> Sight {
+        Sight::Unreadable {
+            why: why.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_mark_is_hex_digits_whatever_the_value_is() {
+        let hostile = "\u{1b}]0;owned\u{7}".repeat(9_999);
+        for value in ["", "workers/17", &hostile] {
+            let text = String::from(Mark::of(value));
+            assert_eq!(Mark::try_from(text.clone()), Ok(Mark(text)));
+        }
+        assert_ne!(Mark::of("workers/17"), Mark::of("workers/18"));
+        for bad in [
+            "",
+            "0123456789abcde",
+            "0123456789abcdef0",
+            "0123456789ABCDEF",
+        ] {
+            assert_eq!(Mark::try_from(bad.to_owned()), Err(NoMark), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_first_value_is_a_nudge_only_after_a_fetch_has_begun() {
+        let mut early = Watch::default();
+        assert_eq!(early.take(present("a/1")), News::None);
+        early.fetch_begins();
+        assert_eq!(early.take(present("a/1")), News::None);
+        assert_eq!(early.take(present("a/2")), News::Nudge);
+
+        let mut late = Watch::default();
+        late.fetch_begins();
+        assert_eq!(late.take(present("a/1")), News::Nudge);
+
+        let mut absent = Watch::default();
+        assert_eq!(absent.take(Sight::Absent), News::None);
+        absent.fetch_begins();
+        assert_eq!(absent.take(present("a/1")), News::Nudge);
+    }
+
+    #[test]
+    fn a_tag_that_goes_is_no_nudge_and_one_that_comes_back_is() {
+        let mut watch = Watch::default();
+        watch.fetch_begins();
+        let sights = [
+            present("a/1"),
+            Sight::Absent,
+            present("a/1"),
+            unreadable("off"),
+            present("a/1"),
+            unreadable("off again"),
+            present("a/2"),
+        ];
+        let news: Vec<News> = sights.into_iter().map(|sight| watch.take(sight)).collect();
+        let off = News::Unreadable {
+            why: "off".to_owned(),
+        };
+        assert_eq!(
+            news,
+            [
+                News::Nudge,
+                News::None,
+                News::Nudge,
+                off,
+                News::None,
+                News::None,
+                News::Nudge
+            ],
+            "and what is wrong is said once"
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Sets the tag that makes nodes fetch before their schedule says so. It carries nothing: nodes
+//! fetch, and judge what they find, as they always do.
+
+use std::collections::BTreeMap;
+
+use super::{complain, print, running, wanted};
+use crate::progress;
+use authkeys_aws::client::Limits;
+use authkeys_aws::ec2::{Ec2, Instance};
+use authkeys_core::document::Document;
+use authkeys_core::fleet::{Filter, table};
+use authkeys_core::origin::FetchError;
+use authkeys_core::report::tags::{TagNames, nudge_value};
+
+/// Nudges all running instances that the filters let through towards a published document. The
+/// document is published whatever comes of it: a failure is a warning.
+pub(crate) async fn nudge(
+    filters: &[Filter],
+    region: Option<&str>,
+    names: &TagNames,
+    document: &Document,
+) {
+    let value = match wanted(document) {
+        Ok(wanted) => nudge_value(&wanted.to_string()),
+        Err(fault) => return warn(&fault),
+    };
+    let tags = BTreeMap::from([(names.nudge(), value)]);
+    let ec2 = Ec2::new(Limits::default(), region);
+    let work = set(&ec2, filters, &tags);
+    let ended = progress::shown("nudging the nodes", work).await;
+    match ended {
+        Ok(0) => {
+            let filters = match filters {
+                [] => "runs here; check the region and the account".to_owned(),
+                filters => format!(
+                    "matches {}; check the filters, the region and the account",
+                    Filter::shown(filters)
+                ),
+            };
+            warn(&format!("no running instance {filters}"));
+        }
+        Ok(nodes) => {
+            print(format!("nudged {}\n", counted(nodes)));
+        }
+        Err(Partly { done, all, fault }) => {
+            let part = match done {
+                0 => String::new(),
+                _ => format!(
+                    "only {} of {} were nudged: ",
+                    table::grouped(done),
+                    table::grouped(all)
+                ),
+            };
+            warn(&format!("{part}{fault}"));
+        }
+    }
+}
+
+/// How far it came before it failed.
+struct Partly {
+    done: usize,
+    all: usize,
+    fault: FetchError,
+}
+
+/// Of how many instances the tags are set now.
+async fn set(
+    ec2: &Ec2,
+    filters: &[Filter],
+    tags: &BTreeMap<String, String>,
+) -> Result<usize, Partly> {
+    let found = ec2.instances(&running(filters)).await;
+    let instances = found.map_err(|fault| Partly {
+        done: 0,
+        all: 0,
+        fault,
+    })?;
+    let all = instances.len();
+    let ids: Vec<&str> = instances
+        .iter()
+        .map(|Instance { id, .. }| id.as_str())
+        .collect();
+    let tagged = ec2.tag_all(&ids, tags).await;
+    match tagged {
+        Ok(()) => Ok(all),
+        Err((done, fault)) => Err(Partly { done, all, fault }),
+    }
+}
+
+fn counted(nodes: usize) -> String {
+    match nodes {
+        1 => "1 node".to_owned(),
+        nodes => format!("{} nodes", table::grouped(nodes)),
+    }
+}
+
+fn warn(fault: &str) {
+    complain(&format!(
+        "warning: the key set is published; without a nudge nodes fetch it by their schedule: {fault}"
+    ));
+}

@@ -1,0 +1,47 @@
+//! Fetches before the schedule says so: after a nudge, and when somebody demands one.
+
+use super::{Service, Setup};
+use crate::host::Host;
+use crate::report::journal;
+use authkeys_core::nudge::News;
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::FaultCode;
+use authkeys_core::report::delivery::Deliver;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::kind::Kind;
+
+impl<F, H, D, L> Service<F, H, D, L>
+where
+    F: Fetch + 'static,
+    H: Host + Send + Sync + 'static,
+    D: Deliver + 'static,
+    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+{
+    /// What the look at the tag brought. A fetch that is under way may have asked before the tag
+    /// was set: it does not count.
+    pub(super) fn nudged(&mut self, news: News) {
+        match news {
+            News::None => {}
+            News::Nudge => {
+                // Answers that wait for the next fetch may be older than the nudge.
+                self.again |= !self.fetches && !self.flights.is_empty();
+                self.planner.nudge(self.nudges.wait(), (self.clock)());
+            }
+            News::Unreadable { why } => {
+                let message = format!("no nudge will be seen, the schedule applies: {why}");
+                journal::tell(&Entry::of_fault(
+                    Kind::Warning,
+                    FaultCode::NudgeUnavailable,
+                    message,
+                ));
+            }
+        }
+    }
+
+    /// Somebody demands a fetch. One that is under way may have asked before that: the sources are
+    /// asked once more.
+    pub(super) fn fetch_now(&mut self) {
+        self.again |= self.fetches || !self.flights.is_empty();
+        self.planner.demand((self.clock)());
+    }
+}
