@@ -204,6 +204,15 @@ fn f59_a_source_that_was_never_read_takes_nothing_away() {
             shown.contains("not read yet, no key is taken away for it"),
             "{shown}"
         );
+        assert!(
+            shown.contains("(one of its sources was not read yet)"),
+            "{shown}"
+        );
+        let told = entries(None, &outcome, false);
+        let refused = told
+            .iter()
+            .filter(|entry| entry.kind == Kind::DocumentRefused);
+        assert_eq!(refused.count(), 0, "the source alone is told of");
         assert!(!world.cycle().changed(), "{mode}");
 
         world.publish(TEAM_B, "b2", &document("team-b", 2, &[6], &[]));

@@ -320,6 +320,8 @@ fn of_account(
     });
     let kind = match account.status {
         Status::Failed => Kind::AccountFailed,
+        // Told of the source that was not read yet.
+        Status::Stale if account.code == Some(FaultCode::NoKeySet) => return,
         Status::Stale => Kind::DocumentRefused,
         Status::Degraded if account.repairs >= RIVALRY => Kind::RivalWriter,
         Status::Degraded if account.left_out.is_empty() => Kind::AccountDegraded,

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::origin::Stage;
-use crate::outcome::{AccountOutcome, DocumentRef, KeyShown, Outcome, SourceOutcome, Status};
+use crate::outcome::{
+    AccountOutcome, DocumentRef, FaultCode, KeyShown, Outcome, SourceOutcome, Status,
+};
 use crate::words::{counted, plain};
 
 /// Whether colours may be used.
@@ -286,7 +288,11 @@ fn account_line(account: &AccountOutcome, dry_run: bool, colour: Colour) -> Stri
         line.push_str(&colour.paint(YELLOW, ", drift repaired: somebody else had changed it"));
     }
     if account.status == Status::Stale {
-        line.push_str(&colour.paint(YELLOW, " (the new document was refused)"));
+        let why = match account.code {
+            Some(FaultCode::NoKeySet) => " (one of its sources was not read yet)",
+            _ => " (the new document was refused)",
+        };
+        line.push_str(&colour.paint(YELLOW, why));
     }
     line
 }
