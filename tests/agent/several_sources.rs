@@ -8,6 +8,7 @@ use authkeys_core::report::kind::Kind;
 use authkeys_core::report::metrics;
 use authkeys_core::report::object::{self, Node};
 use authkeys_core::report::summary::Summary;
+use authkeys_core::report::tags::{TagNames, tags};
 use authkeys_core::report::text::{self, Colour};
 use authkeys_testing::numbered::{ed, print};
 
@@ -114,10 +115,21 @@ fn f59_everybody_is_told_which_source_a_key_came_from() {
         "{page}"
     );
     // A wait for either team's document ends when the node has it.
-    let node = authkeys_core::fleet::object::node("i-1", object.to_string().as_bytes());
+    let by_object = authkeys_core::fleet::object::node("i-1", object.to_string().as_bytes());
+    let names = TagNames::default();
+    let values = tags(&summary, &names);
+    assert_eq!(values["authkeysd:keyset"], "team-a/1 team-b/1");
+    let values = values
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    let by_tags = names.node("i-1", values);
     for (wanted, met) in [("team-a/1", true), ("team-b/1", true), ("team-b/2", false)] {
         let wanted: authkeys_core::fleet::Wanted = wanted.parse().unwrap();
-        assert_eq!(wanted.is_met(node.report().unwrap()), met, "{wanted}");
+        for node in [&by_object, &by_tags] {
+            let report = node.report().unwrap();
+            assert_eq!(wanted.is_met(report), met, "{wanted}");
+            assert_eq!(report.key_sets().as_deref(), Some("team-a/1 team-b/1"));
+        }
     }
 }
 
