@@ -7,5 +7,6 @@ pub mod deliver;
 pub mod ec2;
 mod encryption;
 pub mod objects;
+pub mod pair_secret;
 pub mod source;
 pub mod target;

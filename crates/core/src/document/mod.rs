@@ -21,12 +21,14 @@ use crate::words::{brief, cut, plain};
 
 pub use envelope::Envelope;
 pub use field::{FieldFault, field};
+pub use key_pair::{BadKeyPair, KeyPair};
 pub use private::PrivateKeyFound;
 
 mod envelope;
 mod field;
 mod foreign;
 mod json;
+mod key_pair;
 mod private;
 mod rotation;
 mod text;
