@@ -2,6 +2,8 @@
 //! in the secret's stages and in the published key set says what is left to do, so that a run which
 //! is killed anywhere is continued by the next one.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
@@ -130,9 +132,7 @@ impl<'a, W: World> Engine<'a, W> {
     pub(super) async fn create(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Create;
         let mut held = self.held().await?;
-        if let Some(pending) = held.pending {
-            let detail = format!("AWSPENDING has {}", pending.described());
-            self.world.tell(Phase::Create, State::Already, &detail);
+        if self.is_created(&held) {
             return Ok(());
         }
         // A target that cannot be edited is found before the secret is touched.
@@ -154,7 +154,13 @@ impl<'a, W: World> Engine<'a, W> {
             self.world
                 .put(&token("", "empty", 0), "{}", Stage::Current)
                 .await?;
-            held = self.held().await?;
+        }
+        // In this order: whoever makes a version after this look at the ids makes the one that we
+        // would make, and whoever made one before it is seen by the look at the stages.
+        let there = self.world.version_ids().await?;
+        held = self.held().await?;
+        if self.is_created(&held) {
+            return Ok(());
         }
         let key_type = key_type_of(self.plan, &held)?;
         let comment = match &held.current {
@@ -167,7 +173,7 @@ impl<'a, W: World> Engine<'a, W> {
         let value = pair
             .write_into(&held.current_value)
             .map_err(|fault| Halt::failed(format!("secret {secret}: {fault}")))?;
-        let version = self.version_token(&held).await?;
+        let version = self.version_token(&held, &there)?;
         let put = self.world.put(&version, &value, Stage::Pending).await?;
         let pending = self.held().await?.pending;
         match pending {
@@ -184,11 +190,10 @@ impl<'a, W: World> Engine<'a, W> {
 
     /// The id of the new version: the same for all who begin this rotation, so that one of them
     /// makes it. A version that was aborted keeps its id for a while.
-    async fn version_token(&mut self, held: &Held) -> Result<String, Halt> {
+    fn version_token(&self, held: &Held, there: &BTreeSet<String>) -> Result<String, Halt> {
         if let Some(token) = self.plan.token.clone().or(held.empty_pending.clone()) {
             return Ok(token);
         }
-        let there = self.world.version_ids().await?;
         let current = held.current_version.as_deref().unwrap_or_default();
         for number in 0..MOST_TOKENS {
             let token = token(current, "pending", number);
@@ -200,6 +205,16 @@ impl<'a, W: World> Engine<'a, W> {
             "{} has {MOST_TOKENS} aborted versions; wait a day until Secrets Manager has deleted them",
             self.plan.secret
         )))
+    }
+
+    /// Whether there is a pending pair already; that is told.
+    fn is_created(&mut self, held: &Held) -> bool {
+        let Some(pending) = &held.pending else {
+            return false;
+        };
+        let detail = format!("AWSPENDING has {}", pending.described());
+        self.world.tell(Phase::Create, State::Already, &detail);
+        true
     }
 
     /// The new key in the key set, wherever the current one is.
@@ -582,9 +597,10 @@ impl<'a, W: World> Engine<'a, W> {
         };
         if let Some(pending) = &held.pending {
             let key_set = self.world.key_set().await?;
-            if window(&key_set.document, &pending.key) != Window::Absent {
-                let mut edits = Edits::default();
-                take_out(&key_set.document, &key_set.places, &pending.key, &mut edits);
+            let mut edits = Edits::default();
+            // Revoked also where no node had it: a run that is about to publish it finds out.
+            take_out(&key_set.document, &key_set.places, &pending.key, &mut edits);
+            if !edits.is_empty() {
                 let document = self.world.publish(&edits).await?;
                 let detail = format!(
                     "{} is out of the key set and revoked by {}",

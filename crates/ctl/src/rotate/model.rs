@@ -571,6 +571,7 @@ fn two_at_once_never_lock_anybody_out_and_a_third_run_ends_it() {
             } else {
                 tokio::join!(one.rotate(), other.rotate())
             };
+            let said = format!("{seed}: {first:?} {second:?}");
             stopped += usize::from(first.is_err()) + usize::from(second.is_err());
             for halt in [first, second].into_iter().filter_map(Result::err) {
                 assert!(halt.why.is_some_and(|why| why.len() > 10));
