@@ -26,6 +26,7 @@ mod model;
 mod program;
 mod publish;
 mod publish_secrets;
+mod rotate;
 mod screen;
 mod seaweed;
 mod show;
