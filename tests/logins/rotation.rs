@@ -164,11 +164,6 @@ fn the_current_key_logs_in_at_every_moment_of_a_rotation_and_the_old_one_until_i
             assert_eq!(published.matches("public_key").count(), 2, "{published}");
         }
         assert!(!lets_in(&old));
-        let log = sshd_log();
-        assert!(
-            !log.contains("Starting session") || log.contains("command"),
-            "no shell"
-        );
     });
 }
 
@@ -214,6 +209,16 @@ fn a_key_that_sshd_refuses_is_not_promoted() {
         deaf.join().unwrap();
         let run = world.rotate(&["--accounts", "alice", "--grace", "1s"]);
         assert_eq!(run.status, 0, "{run:?}");
+        let log = sshd_log();
+        assert!(log.contains("Accepted publickey for alice"), "{log}");
+        assert!(
+            !log.contains("Starting session"),
+            "no command, no shell: {log}"
+        );
         assert!(lets_in(&world.fetch("current").unwrap()));
+        assert!(
+            sshd_log().contains("Starting session"),
+            "it is said when there is one"
+        );
     });
 }

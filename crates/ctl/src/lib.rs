@@ -30,6 +30,8 @@ mod sign;
 mod times;
 mod verify;
 
+pub use rotate::function;
+
 const PROGRAM: &str = "authkeysctl";
 
 /// Checks, signs and publishes the key sets that authkeysd keeps nodes equal to.

@@ -25,6 +25,7 @@ use world::{Halt, Login, State};
 
 mod dry_run;
 mod engine;
+pub mod function;
 mod held;
 mod login;
 mod pair;
@@ -166,12 +167,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     };
     options.selection.check(Begins::Nodes).map_err(usage)?;
     let (secret, region) = secret(&options.secret).map_err(usage)?;
-    let mut publishing = Publishing::step(
-        options.sign.clone(),
-        options.allowed_signers.clone(),
-        options.judging.clone(),
-        options.sse.clone(),
-    );
+    let mut publishing = options.publishing();
     if options.abort {
         // Nobody logs in with a key that never was the current one.
         publishing = publishing.in_spite_of_warnings();
@@ -186,11 +182,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
         secret: PairSecret::new(aws, &secret, region.as_deref()),
         publisher,
         nodes: Nodes::new(&options.selection),
-        doors: options.login.as_ref().map(|user| Doors {
-            user: user.to_string(),
-            port: options.port,
-            kind: options.address,
-        }),
+        doors: options.doors(),
         timeout: options.timeout,
         prints: !options.json,
         steps: Vec::new(),
@@ -246,6 +238,23 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 }
 
 impl Options {
+    fn publishing(&self) -> Publishing {
+        Publishing::step(
+            self.sign.clone(),
+            self.allowed_signers.clone(),
+            self.judging.clone(),
+            self.sse.clone(),
+        )
+    }
+
+    fn doors(&self) -> Option<Doors> {
+        self.login.as_ref().map(|user| Doors {
+            user: user.to_string(),
+            port: self.port,
+            kind: self.address,
+        })
+    }
+
     fn plan(&self, secret: &str, publisher: &Publisher<'_>) -> Plan {
         let has_terms = !self.accounts.is_empty() || !self.option.is_empty();
         let accounts = self.accounts.iter().cloned().collect();
