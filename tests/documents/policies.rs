@@ -12,13 +12,14 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     "node",
     "node-secret",
     "node-report",
     "publisher",
     "publisher-first",
     "reader",
+    "rotator",
     "watcher",
 ];
 

@@ -332,7 +332,7 @@ impl<'a> Publisher<'a> {
                 Manner::Step if concerns.is_empty() => {}
                 Manner::Step => {
                     return Err(refused(
-                        "nobody is asked in the middle of this work".to_owned(),
+                        "--yes publishes in spite of the warnings".to_owned(),
                     ));
                 }
             }

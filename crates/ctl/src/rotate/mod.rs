@@ -24,6 +24,7 @@ use real::{Doors, Real, Step};
 use world::{Halt, Login, State};
 
 mod dry_run;
+mod ending;
 mod engine;
 pub mod function;
 mod held;
@@ -56,8 +57,8 @@ pub(super) struct Options {
     /// The port of the nodes' sshd
     #[arg(long, value_name = "PORT", default_value_t = 22)]
     port: u16,
-    /// Which address of an instance to log in at
-    #[arg(long, value_name = "KIND", value_enum, default_value_t = AddressKind::Private)]
+    /// Which address of an instance to log in at: private, public or dns
+    #[arg(long, value_name = "KIND", value_enum, hide_possible_values = true, default_value_t = AddressKind::Private)]
     address: AddressKind,
     /// Log in to at most this many nodes, chosen at random
     #[arg(long, value_name = "N", value_parser = sample)]
@@ -71,8 +72,9 @@ pub(super) struct Options {
     /// How many nodes may be missing after that time: a number, or a percentage
     #[arg(long, value_name = "N|P%", default_value = "0", value_parser = allowance)]
     allow_missing: Allowance,
-    /// The type of the new key, instead of the current key's
-    #[arg(long, value_name = "TYPE", value_enum)]
+    /// The type of the new key, instead of the current key's: ed25519, ecdsa-p256, ecdsa-p384,
+    /// rsa-3072 or rsa-4096
+    #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
     key_type: Option<KeyType>,
     /// First rotation: the new key is only for these accounts, instead of every account that uses
     /// the source
@@ -102,6 +104,9 @@ pub(super) struct Options {
     /// became the current one
     #[arg(long, conflicts_with = "dry_run")]
     abort: bool,
+    /// Publish in spite of warnings; nobody is asked in any case
+    #[arg(long)]
+    yes: bool,
     /// Print what was done as JSON
     #[arg(long)]
     json: bool,
@@ -168,8 +173,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     options.selection.check(Begins::Nodes).map_err(usage)?;
     let (secret, region) = secret(&options.secret).map_err(usage)?;
     let mut publishing = options.publishing();
-    if options.abort {
-        // Nobody logs in with a key that never was the current one.
+    // Nobody logs in with a key that never was the current one.
+    if options.abort || options.yes {
         publishing = publishing.in_spite_of_warnings();
     }
     let mut publisher = Publisher::new(&publishing, &options.target, "rotate")?;

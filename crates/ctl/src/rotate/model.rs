@@ -576,10 +576,9 @@ fn two_at_once_never_lock_anybody_out_and_a_third_run_ends_it() {
             for halt in [first, second].into_iter().filter_map(Result::err) {
                 assert!(halt.why.is_some_and(|why| why.len() > 10));
             }
-            rotate(&toy, None)
-                .await
-                .0
-                .unwrap_or_else(|halt| panic!("{seed}: {halt:?}"));
+            let (third, _) = rotate(&toy, None).await;
+            third.unwrap_or_else(|halt| panic!("{said}: {halt:?}"));
+            assert_eq!(document(&toy.borrow().payload).keys.len(), 2, "{said}");
             is_settled(&toy.borrow());
         }
         assert!(stopped > 15 && with_abort > 15, "{stopped} {with_abort}");
