@@ -22,7 +22,7 @@ impl<W: World> Engine<'_, W> {
         let key_set = self.world.key_set().await?;
         let Some((old, current)) = retirement(&held, &key_set) else {
             let detail = "there is no old key to end";
-            self.world.tell(Phase::Retire, State::Already, detail);
+            self.world.tell(Phase::Retire, State::Skipped, detail);
             return Ok(());
         };
         let now = self.world.now();
@@ -66,7 +66,7 @@ impl<W: World> Engine<'_, W> {
         let key_set = self.world.key_set().await?;
         let Some((old, _)) = retirement(&held, &key_set) else {
             let detail = "there is no old key left";
-            self.world.tell(Phase::Verify, State::Already, detail);
+            self.world.tell(Phase::Verify, State::Skipped, detail);
             return Ok(());
         };
         let Window::Ends(until) = window(&key_set.document, &old) else {

@@ -288,6 +288,7 @@ impl<'a, W: World> Engine<'a, W> {
             )));
         }
         Ok(match missing {
+            0 if all == 1 => format!("the one node reports {titled}"),
             0 => format!("{} report {titled}", all_nodes(all)),
             _ => format!(
                 "{} of {all} nodes report {titled}; missing, which --allow-missing accepts: {named}",

@@ -99,7 +99,14 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
     let stream = match TcpStream::connect((door.address.as_str(), door.port)).await {
         Ok(stream) => stream,
         Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
-        Err(fault) => return Answer::Unreachable(fault.to_string()),
+        // In plain words where there are some, without the system's number.
+        Err(fault) => {
+            let said = match fault.raw_os_error() {
+                Some(_) => fault.kind().to_string(),
+                None => fault.to_string(),
+            };
+            return Answer::Unreachable(said);
+        }
     };
     let Ok(public) = PublicKey::from_openssh(&credential.public) else {
         return Answer::Closed("the public key cannot be sent".to_owned());
