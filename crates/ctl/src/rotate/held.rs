@@ -63,6 +63,9 @@ impl Held {
             Some(version) if stages.current.as_ref().map(|it| &it.id) == Some(&version.id) => {
                 held.pending_label_on_current = Some(version.id.clone());
             }
+            // A finished rotation left the label behind: the key before the current one is not to come
+            // back.
+            Some(version) if stages.previous.as_ref().map(|it| &it.id) == Some(&version.id) => {}
             Some(version) => {
                 held.pending = holder(version).map_err(|why| bad("AWSPENDING", why))?;
                 if held.pending.is_none() {
@@ -125,4 +128,54 @@ fn holder(version: &SecretVersion) -> Result<Option<Holder>, String> {
         public: pair.public,
         private: pair.private,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pair::KeyType;
+    use super::*;
+
+    fn version(id: &str) -> Option<SecretVersion> {
+        let pair = KeyType::Ed25519.pair("c").unwrap();
+        Some(SecretVersion {
+            id: id.to_owned(),
+            value: pair.write_into("{}").unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_label_that_a_finished_rotation_left_behind_makes_no_key_pending() {
+        let (one, two, three) = (version("1"), version("2"), version("3"));
+        for (pending, is_pending) in [(&one, false), (&two, false), (&three, true), (&None, false)]
+        {
+            let stages = Stages {
+                exists: true,
+                previous: one.clone(),
+                current: two.clone(),
+                pending: pending.clone(),
+                ..Stages::default()
+            };
+            let held = Held::of(stages, "web").unwrap();
+            assert_eq!(held.pending.is_some(), is_pending, "{pending:?}");
+            assert_eq!(held.pending_version().is_some(), is_pending, "{pending:?}");
+            let old = held.old().unwrap();
+            assert_ne!(Some(old), held.current.map(|current| current.key));
+        }
+    }
+
+    #[test]
+    fn a_pair_that_was_written_again_is_not_an_old_one() {
+        let one = version("1");
+        let again = one.clone().map(|version| SecretVersion {
+            id: "2".to_owned(),
+            ..version
+        });
+        let stages = Stages {
+            exists: true,
+            previous: one,
+            current: again,
+            ..Stages::default()
+        };
+        assert_eq!(Held::of(stages, "web").unwrap().old(), None);
+    }
 }
