@@ -6,7 +6,7 @@ CARGO ?= cargo
 SCRIPTS := .ci/run .ci/bare tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
   tests/real-aws.sh .ci/tool .ci/release systemd/authkeysd-generator deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
 
-.PHONY: help demo test bench fuzz deb rpm setup lint unit deny
+.PHONY: help demo test bench fuzz deb rpm lambda setup lint unit deny
 
 help: ## list these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 12
@@ -42,6 +42,9 @@ deb: ## the Debian packages authkeysd and authkeysctl, into target/packages
 
 rpm: ## the rpm packages authkeysd and authkeysctl, into target/packages
 	@deb/package.sh rpm $(TARGET)
+
+lambda: ## the rotation function for Lambda, target/packages/authkeys-rotate-lambda.zip
+	@deb/package.sh lambda $(TARGET)
 
 setup: ## install the system packages that the tests need, with CI=true a browser too
 	@tests/lab/setup.sh test

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# package.sh deb|rpm [TARGET]: the packages authkeysd and authkeysctl of that kind, into target/packages. TARGET is
+# package.sh deb|rpm|lambda [TARGET]: the packages authkeysd and authkeysctl of that kind, or the rotation function's archive for
+# Lambda, into target/packages. TARGET is
 # x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's is the default. The programs are built for C libraries
 # from 2.26 (Amazon Linux 2) on, and lie in target/TARGET/release. The tools that it takes go below target/tools.
 set -euo pipefail
@@ -42,6 +43,20 @@ judge() {
   done
 }
 
+# Lambda starts the file `bootstrap`. The archive is the same for the same program: its time is the commit's.
+lambda() {
+  PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --package authkeys-rotate --bins --target "$1.$glibc"
+  python3 - "target/$1/release/authkeys-rotate" target/packages/authkeys-rotate-lambda.zip <<'END'
+import os, sys, time, zipfile
+program, archive = sys.argv[1:]
+entry = zipfile.ZipInfo('bootstrap', time.gmtime(int(os.environ['SOURCE_DATE_EPOCH']))[:6])
+entry.external_attr = 0o100755 << 16
+entry.compress_type = zipfile.ZIP_DEFLATED
+with zipfile.ZipFile(archive, 'w') as file, open(program, 'rb') as content:
+    file.writestr(entry, content.read(), compresslevel=9)
+END
+}
+
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
 texts() {
   local version maintainer page
@@ -75,9 +90,9 @@ rpms() {
 main() {
   local kind=${1:-} target=${2:-$(uname -m)-unknown-linux-gnu} variant
   case $kind in
-    deb | rpm) ;;
+    deb | rpm | lambda) ;;
     *)
-      echo 'usage: deb/package.sh deb|rpm [TARGET]' >&2
+      echo 'usage: deb/package.sh deb|rpm|lambda [TARGET]' >&2
       exit 64
       ;;
   esac
@@ -86,10 +101,15 @@ main() {
   SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
   export SOURCE_DATE_EPOCH
   linker
+  mkdir -p target/packages
+  if [ "$kind" = lambda ]; then
+    lambda "$target"
+    ls -l target/packages/*.zip
+    return
+  fi
   programs "$target"
   judge "$target"
   texts
-  mkdir -p target/packages
   for variant in node operator; do
     "${kind}s" "$target" "$variant"
   done

@@ -300,6 +300,7 @@ fn cfn_lint_takes_the_template_and_its_tags_are_ours() {
     let output = Command::new(python)
         .arg(lint)
         .arg(example("cloudformation/authkeysd.yaml"))
+        .arg(example("cloudformation/rotation.yaml"))
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -308,6 +309,28 @@ fn cfn_lint_takes_the_template_and_its_tags_are_ours() {
         "{}",
         String::from_utf8_lossy(&said)
     );
+}
+
+#[test]
+fn the_template_of_a_rotation_allows_what_the_policy_does_and_sets_what_the_function_reads() {
+    let template = read("cloudformation/rotation.yaml");
+    let policy: serde_json::Value = serde_json::from_str(&read("iam/rotator.json")).unwrap();
+    for action in strings(&policy["Statement"][0]["Action"]) {
+        assert!(template.contains(&format!("- {action}\n")), "{action}");
+    }
+    let guide = include_str!("../../docs/rotate.md");
+    let variables = template.split_once("Variables:\n").unwrap().1;
+    let variables = variables.split("\n\n").next().unwrap().lines();
+    let names: Vec<&str> = variables
+        .map(|line| line.trim().split(':').next().unwrap())
+        .collect();
+    assert!(names.len() > 4, "{names:?}");
+    for name in names {
+        assert!(
+            guide.contains(&format!("`{name}`")),
+            "{name} is in the guide"
+        );
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::examples::{HCL2, example, our_keys, read, strings};
 
 const OPERATE: &str = include_str!("../../docs/operate.md");
 
-const POLICIES: [&str; 11] = [
+const POLICIES: [&str; 12] = [
     "node",
     "node-prefix",
     "node-secret",
@@ -22,6 +22,7 @@ const POLICIES: [&str; 11] = [
     "publisher-first",
     "publisher-nudge",
     "reader",
+    "rotator",
     "watcher",
     "signer-kms",
     "login",

@@ -19,6 +19,7 @@ mod lab_itself;
 mod machine;
 mod ours;
 mod published_to_login;
+mod rotation;
 mod rows_end_to_end;
 mod rows_of_policy;
 mod selinux;

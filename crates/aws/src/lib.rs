@@ -9,6 +9,7 @@ pub mod ec2;
 mod encryption;
 pub mod kms;
 pub mod objects;
+pub mod pair_secret;
 mod request;
 pub mod source;
 pub mod target;

@@ -25,6 +25,7 @@ mod publish;
 mod reading;
 mod revoke;
 mod rollback;
+mod rotate;
 mod show;
 mod sign;
 mod signer;
@@ -32,6 +33,8 @@ mod signing_key;
 mod times;
 mod using;
 mod verify;
+
+pub use rotate::function;
 
 const PROGRAM: &str = "authkeysctl";
 
@@ -85,6 +88,10 @@ enum Command {
     /// Publish an earlier version again under the next serial; what was revoked since stays revoked
     #[command(after_help = PUBLISHING)]
     Rollback(Box<rollback::Options>),
+    /// Rotate the key pair in a secret: the new key is in force on every node before it counts, and
+    /// the old one is refused by all in the end
+    #[command(after_help = ROTATING)]
+    Rotate(Box<rotate::Options>),
     /// Which nodes have which key set, and which need attention (exit 0 only if none does); with
     /// --wait, until all have one
     Fleet(Box<fleet::Options>),
@@ -98,7 +105,7 @@ enum Command {
 }
 
 /// How a document is judged before anything is done with it.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct Judging {
     /// Judge by [policy] and [trust] of a node's configuration, its allowed_signers included,
     /// instead of by the defaults
@@ -157,6 +164,12 @@ it writes. Elsewhere it goes on, unless the change could lock somebody out (all 
 gone), a fingerprint leaves `revoked`, or nodes could refuse it (after the object was deleted, say); that takes --yes. When somebody else publishes at the same time, one of the two gets exit \
 status 1. In S3 and Secrets Manager nothing is overwritten then; SSM knows no condition, and what was overwritten is named.";
 
+const ROTATING: &str = "\
+Phases: create (a new pair, AWSPENDING), set (its public key in the key set, beside the current one), deploy (all nodes \
+report that key set), test (all nodes accept it), finish (AWSCURRENT), retire (the old key gets an end), verify (it is \
+refused, taken out and revoked). Nothing is remembered but what AWS holds: a run that stopped or was killed is continued by \
+the next one. When nodes are missing, nothing is promoted, and the exit status is 1. docs/rotate.md has more.";
+
 /// The table of the command line, for the man page and the shells.
 pub fn table() -> clap::Command {
     Cli::command()
@@ -183,6 +196,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
             Command::History(options) => history::run(&options),
             Command::Diff(options) => diff::run(&options),
             Command::Rollback(options) => rollback::run(&options),
+            Command::Rotate(options) => rotate::run(&options),
             Command::Grant(options) => grant::run(&options),
             Command::Revoke(options) => revoke::run(&options),
         };

@@ -58,6 +58,44 @@ pub(super) struct Publishing {
     sse: Option<Encryption>,
     #[command(flatten)]
     pub(super) waiting: Waiting,
+    #[arg(skip)]
+    pub(super) manner: Manner,
+}
+
+/// How a publication speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// As a command: it shows what changes, and asks.
+    #[default]
+    Command,
+    /// As one step of a larger work: it speaks only of what stops it, and asks nobody.
+    Step,
+}
+
+impl Publishing {
+    /// The options of a publication that is one step of a larger work.
+    pub(super) fn step(
+        sign: Option<SigningKey>,
+        allowed_signers: Option<PathBuf>,
+        judging: Judging,
+        sse: Option<Encryption>,
+    ) -> Self {
+        Self {
+            sign,
+            allowed_signers,
+            judging,
+            dry_run: false,
+            yes: false,
+            sse,
+            waiting: Waiting::none(),
+            manner: Manner::Step,
+        }
+    }
+
+    /// The same in spite of warnings.
+    pub(super) fn in_spite_of_warnings(self) -> Self {
+        Self { yes: true, ..self }
+    }
 }
 
 /// A new end of the key set's validity, of the commands that edit what is published.
@@ -269,7 +307,10 @@ impl<'a> Publisher<'a> {
         let text =
             renumbered(&proposal.text, given, before, proposal.keeps_signature).map_err(refused)?;
         let (report, document) = self.reader().examine(&name, &text, now);
-        report.tell();
+        let manner = self.options.manner;
+        if manner == Manner::Command || report.unfit().is_some() {
+            report.tell();
+        }
         if let Some(unfit) = report.unfit() {
             let renewal = if report.has_only_expired() {
                 self.renewal
@@ -295,7 +336,10 @@ impl<'a> Publisher<'a> {
             !report.faults.is_empty(),
             self.sign().is_some(),
         ));
-        show(&self.target, before, &draft, &diff, &concerns);
+        match manner {
+            Manner::Command => show(&self.target, before, &draft, &diff, &concerns),
+            Manner::Step => warn(&concerns),
+        }
         if self.options.dry_run {
             print("nothing was written: --dry-run\n");
             // What would be replaced was not seen: no difference was shown that anybody could rely
@@ -306,7 +350,15 @@ impl<'a> Publisher<'a> {
                 .map_or(Ok(Ended::Shown), |fault| Err(failed(fault)));
         }
         if !self.options.yes {
-            confirm(&self.target, &concerns)?;
+            match manner {
+                Manner::Command => confirm(&self.target, &concerns)?,
+                Manner::Step if concerns.is_empty() => {}
+                Manner::Step => {
+                    return Err(refused(
+                        "--yes publishes in spite of the warnings".to_owned(),
+                    ));
+                }
+            }
         }
 
         let last = match self.sign() {
@@ -329,7 +381,7 @@ impl<'a> Publisher<'a> {
                 last.len()
             )));
         }
-        write::write(&self.target, before, &draft, &last).await?;
+        write::write(&self.target, before, &draft, &last, manner).await?;
         Ok(Ended::Published(draft.document))
     }
 }
@@ -408,6 +460,10 @@ fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: 
              document a `serial` above the highest that `authkeysctl fleet` shows.\n",
         );
     }
+    warn(concerns);
+}
+
+fn warn(concerns: &[String]) {
     concerns
         .iter()
         .for_each(|concern| complain(&format!("warning: {concern}")));
@@ -451,11 +507,14 @@ pub(super) fn titled(document: &Document) -> String {
 
 /// Tells why a call failed. The services' remedies speak of a node's configuration.
 pub(super) fn failed(fault: &FetchError) -> Exit {
-    complain(
-        &fault
-            .to_string()
-            .replace("`source`", "the target")
-            .replace("; the keys in force stay", ""),
-    );
+    complain(&described_fault(fault));
     fault.class.into()
+}
+
+/// A failed call in words of this side.
+pub(super) fn described_fault(fault: &FetchError) -> String {
+    fault
+        .to_string()
+        .replace("`source`", "the target")
+        .replace("; the keys in force stay", "")
 }

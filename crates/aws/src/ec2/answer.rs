@@ -12,6 +12,12 @@ pub struct Instance {
     pub id: String,
     /// `running`, `stopped`, and so on.
     pub state: String,
+    /// Its address inside its network; else empty.
+    pub private_address: String,
+    /// Its address in the internet; else empty.
+    pub public_address: String,
+    /// Its public DNS name, else its private one; else empty.
+    pub dns_name: String,
     /// When it was last started.
     pub launched: Option<Timestamp>,
     /// All of its tags.
@@ -79,9 +85,14 @@ fn no_xml(sign: char) -> bool {
 
 fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError> {
     let mut instance = Instance::default();
+    let mut private_name = String::new();
     while let Some(mut part) = item.next_tag() {
         match part.start_el().local() {
             "instanceId" => instance.id = try_data(&mut part)?.into_owned(),
+            "privateIpAddress" => instance.private_address = try_data(&mut part)?.into_owned(),
+            "ipAddress" => instance.public_address = try_data(&mut part)?.into_owned(),
+            "dnsName" => instance.dns_name = try_data(&mut part)?.into_owned(),
+            "privateDnsName" => private_name = try_data(&mut part)?.into_owned(),
             "launchTime" => instance.launched = try_data(&mut part)?.parse().ok(),
             "instanceState" => each(&mut part, "name", |mut name| {
                 instance.state = try_data(&mut name)?.into_owned();
@@ -94,6 +105,9 @@ fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError>
             })?,
             _ => {}
         }
+    }
+    if instance.dns_name.is_empty() {
+        instance.dns_name = private_name;
     }
     Ok(instance)
 }
@@ -164,7 +178,8 @@ mod tests {
   <reservationSet>
     <item><reservationId>r-1</reservationId><groupSet/><instancesSet>
       <item><instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name></instanceState>
-        <launchTime>2026-11-21T10:00:00.000Z</launchTime>
+        <privateDnsName>ip-10-0-0-1.internal</privateDnsName><dnsName/><privateIpAddress>10.0.0.1</privateIpAddress>
+        <ipAddress>192.0.2.1</ipAddress><launchTime>2026-11-21T10:00:00.000Z</launchTime>
         <networkInterfaceSet><item><tagSet><item><key>not</key><value>ours</value></item></tagSet></item></networkInterfaceSet>
         <tagSet><item><key>a&amp;b</key><value>&#x3C;1&gt;</value></item><item><key>empty</key><value/></item></tagSet></item>
       <item><instanceId>i-2</instanceId><instanceState><name>stopped</name></instanceState></item>
@@ -184,6 +199,15 @@ mod tests {
             .map(|i| (i.id.as_str(), i.state.as_str()))
             .collect();
         assert_eq!(ids, [("i-1", "running"), ("i-2", "stopped"), ("i-3", "")]);
+        let first = &page.instances[0];
+        assert_eq!(
+            (
+                first.private_address.as_str(),
+                first.public_address.as_str(),
+                first.dns_name.as_str()
+            ),
+            ("10.0.0.1", "192.0.2.1", "ip-10-0-0-1.internal")
+        );
         let tags =
             [("a&b", "<1>"), ("empty", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(page.instances[0].tags, BTreeMap::from(tags));

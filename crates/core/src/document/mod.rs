@@ -22,6 +22,7 @@ use crate::words::{brief, cut, plain};
 
 pub use envelope::Envelope;
 pub use field::{FieldFault, field};
+pub use key_pair::{BadKeyPair, KeyPair};
 pub use objects::join;
 pub use private::PrivateKeyFound;
 
@@ -29,6 +30,7 @@ mod envelope;
 mod field;
 mod foreign;
 mod json;
+mod key_pair;
 mod objects;
 mod private;
 mod rotation;

@@ -7,6 +7,7 @@ pub mod entries;
 pub mod findings;
 pub mod grant;
 pub mod place;
+pub mod rotation;
 pub mod table;
 pub mod versions;
 pub mod which;

@@ -22,10 +22,13 @@ use screen::Screen;
 use wait::Ended;
 use watch::Watcher;
 
+mod arrival;
 pub(super) mod nudge;
 mod screen;
 mod wait;
 mod watch;
+
+pub(super) use arrival::{AddressKind, Nodes, Unknown};
 
 /// What the command takes.
 #[derive(Debug, Args)]
@@ -47,7 +50,7 @@ pub(super) struct Options {
 
 /// Which nodes are meant, and how they are read.
 #[derive(Debug, Args)]
-struct Selection {
+pub(super) struct Selection {
     /// Only instances with that tag. Of one KEY any of the VALUEs will do; of several KEYs each
     /// must be met. In a VALUE * stands for any text and ? for any character; \* \? \\ are those
     /// characters themselves
@@ -92,7 +95,7 @@ pub(super) enum Begins {
 }
 
 impl Selection {
-    fn check(&self, begins: Begins) -> Result<(), String> {
+    pub(super) fn check(&self, begins: Begins) -> Result<(), String> {
         let times = self
             .from
             .iter()
@@ -147,6 +150,22 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Nobody waits.
+    pub(super) fn none() -> Self {
+        Self {
+            nudge: false,
+            wait: false,
+            timeout: SignedDuration::ZERO,
+            selection: Selection {
+                filter: Vec::new(),
+                from: Vec::new(),
+                region: None,
+                heartbeat: SignedDuration::ZERO,
+                tag_prefix: TagNames::default(),
+            },
+        }
+    }
+
     /// Which nodes are meant matters only to who waits for them.
     pub(super) fn check(&self, begins: Begins) -> Result<(), String> {
         self.selection.check(begins)?;
@@ -173,14 +192,9 @@ impl Waiting {
 
 /// Nudges the nodes towards a document that was published. What goes wrong is a warning.
 pub(super) async fn nudge(waiting: &Waiting, document: &Document) {
-    let selection = &waiting.selection;
-    nudge::nudge(
-        &selection.filter,
-        selection.region.as_deref(),
-        &selection.tag_prefix,
-        document,
-    )
-    .await;
+    if let Some(nodes) = nudge::nudge(&waiting.selection, document).await {
+        print(format!("nudged {nodes}\n"));
+    }
 }
 
 /// Waits until all nodes have a document that was published.
@@ -370,7 +384,11 @@ fn failed(fault: &FetchError) -> Exit {
 
 /// No node at all is never "all nodes".
 fn nobody(selection: &Selection) {
-    let place = match (selection.place(), selection.filter.as_slice()) {
+    complain(&no_node(selection));
+}
+
+fn no_node(selection: &Selection) -> String {
+    match (selection.place(), selection.filter.as_slice()) {
         (Some(place), []) => format!(
             "there is no report object below {}; check the place",
             place.url()
@@ -380,11 +398,11 @@ fn nobody(selection: &Selection) {
             "no running instance matches {}; check the filters, the region and the account",
             Filter::shown(filters)
         ),
-    };
-    complain(&place);
+    }
 }
 
-fn time(text: &str) -> Result<SignedDuration, String> {
+/// Reads a time such as `10m`, which is not zero.
+pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
     let time = text
         .parse::<SignedDuration>()
         .ok()

@@ -3,45 +3,41 @@
 
 use std::collections::BTreeMap;
 
-use super::{complain, print, running, wanted};
+use super::{Selection, complain, running, wanted};
 use crate::progress;
 use authkeys_aws::client::Limits;
 use authkeys_aws::ec2::{Ec2, Instance};
 use authkeys_core::document::Document;
 use authkeys_core::fleet::{Filter, table};
 use authkeys_core::origin::FetchError;
-use authkeys_core::report::tags::{TagNames, nudge_value};
+use authkeys_core::report::tags::nudge_value;
 
 /// Nudges all running instances that the filters let through towards a published document. The
 /// document is published whatever comes of it: a failure is a warning.
-pub(crate) async fn nudge(
-    filters: &[Filter],
-    region: Option<&str>,
-    names: &TagNames,
-    document: &Document,
-) {
+///
+/// It says how many they are, in words.
+pub(super) async fn nudge(selection: &Selection, document: &Document) -> Option<String> {
+    let filters = &selection.filter;
     let value = match wanted(document) {
         Ok(wanted) => nudge_value(&wanted.to_string()),
         Err(fault) => return warn(&fault),
     };
-    let tags = BTreeMap::from([(names.nudge(), value)]);
-    let ec2 = Ec2::new(Limits::default(), region);
+    let tags = BTreeMap::from([(selection.tag_prefix.nudge(), value)]);
+    let ec2 = Ec2::new(Limits::default(), selection.region.as_deref());
     let work = set(&ec2, filters, &tags);
     let ended = progress::shown("nudging the nodes", work).await;
     match ended {
         Ok(0) => {
-            let filters = match filters {
+            let filters = match filters.as_slice() {
                 [] => "runs here; check the region and the account".to_owned(),
                 filters => format!(
                     "matches {}; check the filters, the region and the account",
                     Filter::shown(filters)
                 ),
             };
-            warn(&format!("no running instance {filters}"));
+            warn(&format!("no running instance {filters}"))
         }
-        Ok(nodes) => {
-            print(format!("nudged {}\n", counted(nodes)));
-        }
+        Ok(nodes) => Some(counted(nodes)),
         Err(Partly { done, all, fault }) => {
             let part = match done {
                 0 => String::new(),
@@ -51,7 +47,7 @@ pub(crate) async fn nudge(
                     table::grouped(all)
                 ),
             };
-            warn(&format!("{part}{fault}"));
+            warn(&format!("{part}{fault}"))
         }
     }
 }
@@ -94,8 +90,9 @@ fn counted(nodes: usize) -> String {
     }
 }
 
-fn warn(fault: &str) {
+fn warn(fault: &str) -> Option<String> {
     complain(&format!(
         "warning: the key set is published; without a nudge nodes fetch it by their schedule: {fault}"
     ));
+    None
 }

@@ -19,6 +19,8 @@ pub(super) struct Watcher {
     filters: Vec<ec2::Filter>,
     tags: TagNames,
     objects: Option<Objects>,
+    /// The instances of the last look.
+    seen: Vec<Instance>,
 }
 
 impl Watcher {
@@ -34,7 +36,19 @@ impl Watcher {
             filters: running(&selection.filter),
             tags: selection.tag_prefix.clone(),
             objects,
+            seen: Vec::new(),
         }
+    }
+
+    /// The instances of the last look, where EC2 was asked.
+    pub(super) fn instances(&self) -> &[Instance] {
+        &self.seen
+    }
+}
+
+impl Watch for &mut Watcher {
+    async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
+        (**self).nodes().await
     }
 }
 
@@ -48,6 +62,7 @@ impl Watch for Watcher {
             Some(objects) => Some(objects.nodes().await?),
             None => None,
         };
+        self.seen = running.clone().unwrap_or_default();
         let tagged = |instance: &Instance| {
             let tags = instance
                 .tags

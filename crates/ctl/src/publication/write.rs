@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::before::serial_of;
-use super::{Before, Draft, failed, titled};
+use super::{Before, Draft, Manner, failed, titled};
 use crate::{Exit, complain, print, progress};
 use authkeys_aws::target::{NotWritten, Published, Target};
 use authkeys_core::origin::{Class, FetchError};
@@ -17,6 +17,7 @@ pub(super) async fn write(
     before: &Before,
     draft: &Draft,
     last: &[u8],
+    manner: Manner,
 ) -> Result<(), Exit> {
     let writing = target.write(last, before.published.as_ref());
     let written = progress::shown(&format!("writing {target}"), writing).await;
@@ -114,7 +115,7 @@ pub(super) async fn write(
         titled(&draft.document),
         draft.document.digest
     );
-    if print(told) {
+    if manner == Manner::Step || print(told) {
         Ok(())
     } else {
         Err(Exit::Failed)

@@ -28,6 +28,7 @@ mod nudge;
 mod program;
 mod publish;
 mod publish_secrets;
+mod rotate;
 mod screen;
 mod seaweed;
 mod show;

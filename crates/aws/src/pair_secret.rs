@@ -1,0 +1,378 @@
+//! A secret that holds a key pair, as a rotation sees and changes it: its stages, a pending version,
+//! the move of AWSCURRENT.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
+use aws_types::SdkConfig;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::client::fault::{Call, no_region, words};
+use crate::client::region::secret_arn;
+use crate::client::retry::{RandomJitter, retry};
+use crate::client::{Aws, service_endpoint};
+use authkeys_core::origin::FetchError;
+
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+const PREVIOUS: &str = "AWSPREVIOUS";
+const NOT_FOUND: &str = "ResourceNotFoundException";
+/// More pages than any secret has versions.
+const MAX_PAGES: usize = 20;
+
+/// One version of the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretVersion {
+    /// Its id, which is the token that it was written with.
+    pub id: String,
+    /// Its text; empty when it has none.
+    pub value: Zeroizing<String>,
+}
+
+/// Never the value.
+impl std::fmt::Debug for SecretVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretVersion({})", self.id)
+    }
+}
+
+/// What the secret holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// Whether there is such a secret.
+    pub exists: bool,
+    /// Whether Secrets Manager rotates it.
+    pub is_rotation_enabled: bool,
+    /// The stages of each version that has any.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// The version under AWSCURRENT.
+    pub current: Option<SecretVersion>,
+    /// The version under AWSPENDING, also when it is the current one.
+    pub pending: Option<SecretVersion>,
+    /// The version under AWSPREVIOUS.
+    pub previous: Option<SecretVersion>,
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// Somebody else was faster.
+    Lost,
+}
+
+/// The secret.
+#[derive(Debug)]
+pub struct PairSecret {
+    aws: Arc<Aws>,
+    id: String,
+    region: Option<String>,
+    rotation_token: Option<String>,
+}
+
+impl PairSecret {
+    /// The secret with this name or ARN; an ARN's region counts where none is given.
+    pub fn new(aws: Arc<Aws>, id: &str, region: Option<&str>) -> Self {
+        let of_arn = id
+            .strip_prefix("arn:")
+            .and_then(|rest| rest.split(':').nth(2))
+            .filter(|region| !region.is_empty());
+        Self {
+            aws,
+            id: id.to_owned(),
+            region: region.or(of_arn).map(str::to_owned),
+            rotation_token: None,
+        }
+    }
+
+    /// The same for calls that belong to a rotation by Secrets Manager.
+    #[must_use]
+    pub fn with_rotation_token(self, token: Option<String>) -> Self {
+        Self {
+            rotation_token: token,
+            ..self
+        }
+    }
+
+    /// Its name or ARN.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What it holds now.
+    pub async fn read(&self) -> Result<Stages, FetchError> {
+        let secret = self.connect().await?;
+        let call = secret.call("DescribeSecret");
+        let describe = async || {
+            let request = secret.client.describe_secret().secret_id(&self.id);
+            match secret.limited(&call, request.send()).await? {
+                Ok(answer) => Ok(Some(answer)),
+                Err(error) if error.code() == Some(NOT_FOUND) => Ok(None),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        let Some(answer) = secret.tried(&call, describe).await? else {
+            return Ok(Stages::default());
+        };
+        let labels: BTreeMap<String, Vec<String>> = answer
+            .version_ids_to_stages
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
+        let mut stages = Stages {
+            exists: true,
+            is_rotation_enabled: answer.rotation_enabled.unwrap_or_default(),
+            ..Stages::default()
+        };
+        stages.pending = secret.version(&labels, PENDING).await?;
+        stages.current = secret.version(&labels, CURRENT).await?;
+        stages.previous = secret.version(&labels, PREVIOUS).await?;
+        stages.labels = labels;
+        Ok(stages)
+    }
+
+    /// The ids of all versions, also of those without a label.
+    pub async fn version_ids(&self) -> Result<BTreeSet<String>, FetchError> {
+        let secret = self.connect().await?;
+        let call = secret.call("ListSecretVersionIds");
+        let mut ids = BTreeSet::new();
+        let mut next: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let list = async || {
+                let request = secret.client.list_secret_version_ids().secret_id(&self.id);
+                let request = request
+                    .include_deprecated(true)
+                    .set_next_token(next.clone());
+                match secret.limited(&call, request.send()).await? {
+                    Ok(answer) => Ok(answer),
+                    Err(error) => Err(call.classed(&error)),
+                }
+            };
+            let answer = secret.tried(&call, list).await?;
+            for version in answer.versions.unwrap_or_default() {
+                ids.extend(version.version_id);
+            }
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Makes the secret, with an empty object as its first value.
+    pub async fn create(&self, token: &str) -> Result<Outcome, FetchError> {
+        let secret = self.connect().await?;
+        let call = secret.call("CreateSecret");
+        let create = async || {
+            let request = secret.client.create_secret().name(&self.id);
+            let request = request.secret_string("{}").client_request_token(token);
+            match secret.limited(&call, request.send()).await? {
+                Ok(_) => Ok(Outcome::Done),
+                Err(error) if error.code() == Some("ResourceExistsException") => Ok(Outcome::Lost),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        secret.tried(&call, create).await
+    }
+
+    /// Writes a version under AWSPENDING, or, of a secret without any version, under AWSCURRENT. A
+    /// token that was used for another value is lost.
+    pub async fn put(&self, token: &str, value: &str, stage: Stage) -> Result<Outcome, FetchError> {
+        let secret = self.connect().await?;
+        let call = secret.call("PutSecretValue");
+        let put = async || {
+            let request = secret.client.put_secret_value().secret_id(&self.id);
+            let request = request
+                .secret_string(value)
+                .client_request_token(token)
+                .version_stages(stage.label())
+                .set_rotation_token(self.rotation_token.clone());
+            match secret.limited(&call, request.send()).await? {
+                Ok(_) => Ok(Outcome::Done),
+                Err(error) if error.code() == Some("ResourceExistsException") => Ok(Outcome::Lost),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        secret.tried(&call, put).await
+    }
+
+    /// Moves AWSCURRENT to `version`, from the version that was read and from no other.
+    pub async fn make_current(
+        &self,
+        version: &str,
+        from: Option<&str>,
+    ) -> Result<Outcome, FetchError> {
+        self.update(CURRENT, Some(version), from).await
+    }
+
+    /// Takes AWSPENDING off a version.
+    pub async fn drop_pending(&self, version: &str) -> Result<Outcome, FetchError> {
+        self.update(PENDING, None, Some(version)).await
+    }
+
+    async fn update(
+        &self,
+        stage: &str,
+        to: Option<&str>,
+        from: Option<&str>,
+    ) -> Result<Outcome, FetchError> {
+        let secret = self.connect().await?;
+        let call = secret.call("UpdateSecretVersionStage");
+        let update = async || {
+            let request = secret.client.update_secret_version_stage();
+            let request = request
+                .secret_id(&self.id)
+                .version_stage(stage)
+                .set_move_to_version_id(to.map(str::to_owned))
+                .set_remove_from_version_id(from.map(str::to_owned));
+            match secret.limited(&call, request.send()).await? {
+                Ok(_) => Ok(Outcome::Done),
+                Err(error) => match error.code() {
+                    Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => {
+                        Ok(Outcome::Lost)
+                    }
+                    _ => Err(call.classed(&error)),
+                },
+            }
+        };
+        secret.tried(&call, update).await
+    }
+
+    async fn connect(&self) -> Result<Connection<'_>, FetchError> {
+        let call = |config| call(&self.id, config, "DescribeSecret");
+        let config = self
+            .aws
+            .config(self.region.as_deref())
+            .await
+            .map_err(|bad| call(None).unfit(&bad))?;
+        if config.region().is_none() {
+            return Err(no_region(&call(Some(&config))));
+        }
+        let client = Client::new(&config);
+        Ok(Connection {
+            secret: self,
+            config,
+            client,
+        })
+    }
+}
+
+/// Where a new version comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// As the first version of all, which is the current one in any case.
+    Current,
+    /// As the pending one.
+    Pending,
+}
+
+impl Stage {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Current => CURRENT,
+            Self::Pending => PENDING,
+        }
+    }
+}
+
+struct Connection<'a> {
+    secret: &'a PairSecret,
+    config: SdkConfig,
+    client: Client,
+}
+
+impl Connection<'_> {
+    fn call(&self, operation: &'static str) -> Call {
+        call(&self.secret.id, Some(&self.config), operation)
+    }
+
+    /// The version with that label; one whose value is not there counts as one without a value.
+    async fn version(
+        &self,
+        labels: &BTreeMap<String, Vec<String>>,
+        stage: &str,
+    ) -> Result<Option<SecretVersion>, FetchError> {
+        let found = labels
+            .iter()
+            .find(|(_, labels)| labels.iter().any(|label| label == stage));
+        let Some((id, _)) = found else {
+            return Ok(None);
+        };
+        let call = self.call("GetSecretValue");
+        let get = async || {
+            let request = self.client.get_secret_value().secret_id(&self.secret.id);
+            match self.limited(&call, request.version_id(id).send()).await? {
+                Ok(answer) => Ok(answer.secret_string.map(Zeroizing::new)),
+                Err(error) if error.code() == Some(NOT_FOUND) => Ok(None),
+                Err(error) => Err(call.classed(&error)),
+            }
+        };
+        let value = self.tried(&call, get).await?.unwrap_or_default();
+        Ok(Some(SecretVersion {
+            id: words(id),
+            value,
+        }))
+    }
+
+    async fn limited<T>(
+        &self,
+        call: &Call,
+        request: impl Future<Output = T>,
+    ) -> Result<T, FetchError> {
+        let limit = self.secret.aws.limits.attempt;
+        timeout(limit, request)
+            .await
+            .map_err(|_elapsed| call.timed_out(limit))
+    }
+
+    async fn tried<T>(
+        &self,
+        call: &Call,
+        attempt: impl AsyncFnMut() -> Result<T, FetchError>,
+    ) -> Result<T, FetchError> {
+        let over = |limit| call.timed_out(limit);
+        retry(&self.secret.aws.limits.retry, &RandomJitter, over, attempt).await
+    }
+}
+
+fn call(id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
+    let (operation, action) = match operation {
+        "CreateSecret" => (
+            "Secrets Manager CreateSecret",
+            "secretsmanager:CreateSecret",
+        ),
+        "DescribeSecret" => (
+            "Secrets Manager DescribeSecret",
+            "secretsmanager:DescribeSecret",
+        ),
+        "GetSecretValue" => (
+            "Secrets Manager GetSecretValue",
+            "secretsmanager:GetSecretValue",
+        ),
+        "ListSecretVersionIds" => (
+            "Secrets Manager ListSecretVersionIds",
+            "secretsmanager:ListSecretVersionIds",
+        ),
+        "PutSecretValue" => (
+            "Secrets Manager PutSecretValue",
+            "secretsmanager:PutSecretValue",
+        ),
+        _ => (
+            "Secrets Manager UpdateSecretVersionStage",
+            "secretsmanager:UpdateSecretVersionStage",
+        ),
+    };
+    Call {
+        source: format!("secretsmanager:{id}"),
+        operation,
+        action,
+        resource: secret_arn(config, id),
+        or_else: "",
+        endpoint: service_endpoint(config, "Secrets Manager", "Secrets Manager"),
+    }
+}

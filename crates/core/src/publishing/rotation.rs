@@ -1,0 +1,235 @@
+//! What a rotation does to the published key set: lets the new key in beside the current one, ends
+//! the old one at a time, and takes keys out. What is done already needs no edit. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::entries::{Edits, Entry};
+use super::grant::Terms;
+use crate::document::{Document, PublishedKey};
+use crate::key::{Fingerprint, KeyLine};
+
+/// The keys that a secret's stages name, as far as they bear on the key set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Keys<'a> {
+    /// Of the current version; `None` when it has none yet.
+    pub current: Option<&'a KeyLine>,
+    /// Of the version before, where that is neither the current nor the new key.
+    pub previous: Option<&'a KeyLine>,
+}
+
+/// How long a key still lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// It is not in the key set.
+    Absent,
+    /// At least one of its entries has no end.
+    Open,
+    /// Its last entry ends then.
+    Ends(Timestamp),
+}
+
+/// Why the new key is not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotAdmitted {
+    /// The key set revokes it.
+    #[error(
+        "the new key {0} is in `revoked` there; `authkeysctl rotate --abort` discards it, then rotate again"
+    )]
+    Revoked(Fingerprint),
+    /// Nobody said what its entry should have.
+    #[error(
+        "the secret's current key {0} is not in the key set there: check the target, or say with --accounts and --option \
+         which accounts and options the two keys get"
+    )]
+    Terms(Fingerprint),
+    /// The last rotation is not over.
+    #[error(
+        "the key of the rotation before, {key}, is valid until {until}; rotate again after that"
+    )]
+    Early {
+        /// The key before the current one.
+        key: Fingerprint,
+        /// Its end.
+        until: Timestamp,
+    },
+}
+
+/// How long `key` still lets in by this document.
+pub fn window(document: &Document, key: &Fingerprint) -> Window {
+    let mut window = Window::Absent;
+    for entry in entries_of(document, key) {
+        window = match (entry.not_after, window) {
+            (None, _) | (_, Window::Open) => Window::Open,
+            (Some(end), Window::Ends(last)) => Window::Ends(end.max(last)),
+            (Some(end), Window::Absent) => Window::Ends(end),
+        };
+    }
+    window
+}
+
+/// Whether the new key lets in wherever the current one does, without an end; a current key that is
+/// revoked or not there asks for nothing.
+pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine) -> bool {
+    let new = new.key.fingerprint();
+    let granted: Vec<Entry> = entries_of(document, &new)
+        .into_iter()
+        .filter(|entry| entry.not_before.is_none() && entry.not_after.is_none())
+        .map(like)
+        .collect();
+    let wanted = current.map_or(Vec::new(), |current| {
+        entries_of(document, &current.key.fingerprint())
+    });
+    let same =
+        |one: &Entry, other: &Entry| one.accounts == other.accounts && one.options == other.options;
+    !granted.is_empty()
+        && !document.revoked.contains(&new)
+        && wanted
+            .into_iter()
+            .map(like)
+            .all(|wanted| granted.iter().any(|entry| same(entry, &wanted)))
+}
+
+/// The edits that let the new key in: an entry for each of the current key's, with its accounts and
+/// options. The previous key's entries go, and it is revoked. `places` are the fingerprints of the
+/// document's entries; `terms` are for a current key that is not there.
+pub fn admit(
+    document: &Document,
+    places: &[Option<Fingerprint>],
+    keys: Keys<'_>,
+    new: &KeyLine,
+    terms: Option<&Terms>,
+    now: Timestamp,
+) -> Result<Edits, NotAdmitted> {
+    let mut edits = Edits::default();
+    let new_key = new.key.fingerprint();
+    if document.revoked.contains(&new_key) {
+        return Err(NotAdmitted::Revoked(new_key));
+    }
+    if let Some(previous) = keys.previous {
+        let previous = previous.key.fingerprint();
+        match window(document, &previous) {
+            Window::Absent => {}
+            Window::Ends(until) if until > now => {
+                return Err(NotAdmitted::Early {
+                    key: previous,
+                    until,
+                });
+            }
+            Window::Ends(_) | Window::Open => take_out(document, places, &previous, &mut edits),
+        }
+    }
+    let current = keys
+        .current
+        .map(|line| (line, line.key.fingerprint()))
+        .filter(|(_, key)| !document.revoked.contains(key));
+    let models = current
+        .as_ref()
+        .map_or(Vec::new(), |(_, key)| entries_of(document, key));
+    if is_admitted(document, keys.current, new) {
+        return Ok(edits);
+    }
+    let mut wanted: Vec<Entry> = Vec::new();
+    for model in models {
+        let entry = Entry {
+            public_key: Entry::of(new).public_key,
+            ..like(model)
+        };
+        if !wanted.contains(&entry) {
+            wanted.push(entry);
+        }
+    }
+    if wanted.is_empty() {
+        let terms = match (terms, &current) {
+            (Some(terms), _) => terms.clone(),
+            (None, Some((_, key))) => return Err(NotAdmitted::Terms(*key)),
+            (None, None) => Terms::default(),
+        };
+        // The current key goes on letting in, and from here on it can be ended.
+        for line in current.iter().map(|(line, _)| *line).chain([new]) {
+            wanted.push(Entry {
+                options: terms.options.clone(),
+                accounts: terms.accounts.clone(),
+                ..Entry::of(line)
+            });
+        }
+    }
+    edits.removed.extend(places_of(places, &new_key));
+    edits.added.extend(wanted);
+    Ok(edits)
+}
+
+/// The edits that end every entry of `old` at `end`, unless it ends before.
+pub fn end(
+    document: &Document,
+    places: &[Option<Fingerprint>],
+    old: &Fingerprint,
+    end: Timestamp,
+) -> Edits {
+    let mut edits = Edits::default();
+    let at: Vec<usize> = places_of(places, old).into_iter().collect();
+    let entries = entries_of(document, old);
+    let is_whole = at.len() == entries.len();
+    for (number, published) in entries.into_iter().enumerate() {
+        let ends_before = published.not_after.is_some_and(|before| before <= end);
+        if ends_before && is_whole {
+            continue;
+        }
+        let entry = Entry {
+            not_before: published.not_before,
+            not_after: Some(published.not_after.map_or(end, |before| before.min(end))),
+            ..like(published)
+        };
+        match at.get(number).filter(|_| is_whole) {
+            Some(place) => {
+                edits.replaced.insert(*place, entry);
+            }
+            // Nodes leave some of its entries out: those go.
+            None => edits.added.push(entry),
+        }
+    }
+    if !is_whole {
+        edits.removed.extend(at);
+    }
+    edits
+}
+
+/// Adds to the edits what takes a key out and revokes it.
+pub fn take_out(
+    document: &Document,
+    places: &[Option<Fingerprint>],
+    key: &Fingerprint,
+    edits: &mut Edits,
+) {
+    edits.removed.extend(places_of(places, key));
+    if !document.revoked.contains(key) {
+        edits.revoked.insert(*key);
+    }
+}
+
+fn entries_of<'a>(document: &'a Document, key: &Fingerprint) -> Vec<&'a PublishedKey> {
+    document
+        .keys
+        .iter()
+        .filter(|entry| entry.line.key.fingerprint() == *key)
+        .collect()
+}
+
+fn places_of(places: &[Option<Fingerprint>], key: &Fingerprint) -> BTreeSet<usize> {
+    (0..places.len())
+        .filter(|at| places.get(*at) == Some(&Some(*key)))
+        .collect()
+}
+
+/// An entry with the same accounts and options, without a window.
+fn like(published: &PublishedKey) -> Entry {
+    Entry {
+        accounts: published.accounts.clone(),
+        ..Entry::of(&published.line)
+    }
+}
+
+#[cfg(test)]
+mod tests;

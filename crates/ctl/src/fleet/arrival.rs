@@ -1,0 +1,162 @@
+//! The nodes of a selection, for whoever waits for them again and again and then goes to them.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, stderr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::nudge::nudge;
+use super::screen::Progress;
+use super::wait::{Ended, Tell, until_all_have_it};
+use super::watch::Watcher;
+use super::{Selection, Watch as _, no_node, view, wanted};
+use authkeys_aws::client::retry::RandomJitter;
+use authkeys_aws::client::{Aws, Limits};
+use authkeys_aws::ec2::{self, Ec2, Instance};
+use authkeys_core::document::Document;
+use authkeys_core::fleet::Fleet;
+use authkeys_core::origin::FetchError;
+use authkeys_terminal::clock;
+
+/// The most values of one filter of EC2.
+const VALUES: usize = 200;
+
+/// Which address of an instance is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AddressKind {
+    /// Inside its network.
+    Private,
+    /// In the internet.
+    Public,
+    /// The public DNS name, or the private one where there is no public one.
+    Dns,
+}
+
+/// Why the nodes are not known, or do not have the document.
+#[derive(Debug)]
+pub(crate) enum Unknown {
+    /// There is none; the text says where.
+    Nobody(String),
+    /// They cannot be asked.
+    Fault(FetchError),
+    /// The document has no name and no digest that nodes report.
+    Document(String),
+}
+
+/// The nodes of a selection.
+pub(crate) struct Nodes<'a> {
+    selection: &'a Selection,
+    watcher: Watcher,
+    /// What people call each node that is no instance.
+    hosts: BTreeMap<String, String>,
+}
+
+impl<'a> Nodes<'a> {
+    pub(crate) fn new(selection: &'a Selection) -> Self {
+        Self {
+            selection,
+            watcher: Watcher::new(selection),
+            hosts: BTreeMap::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) async fn count(&mut self) -> Result<usize, Unknown> {
+        match self.watcher.nodes().await.map_err(Unknown::Fault)?.len() {
+            0 => Err(Unknown::Nobody(no_node(self.selection))),
+            nodes => Ok(nodes),
+        }
+    }
+
+    /// Nudges them towards a document that was published. What goes wrong is a warning.
+    pub(crate) async fn nudge(&self, document: &Document) {
+        // Nobody needs to know how many they are: they are waited for.
+        let _nodes = nudge(self.selection, document).await;
+    }
+
+    /// Waits until all have the document, or the time is over.
+    pub(crate) async fn arrival(
+        &mut self,
+        document: &Document,
+        limit: Duration,
+    ) -> Result<Fleet, Unknown> {
+        let wanted = wanted(document).map_err(Unknown::Document)?;
+        let mut progress = OnTerminal(Progress::new(wanted.to_string()));
+        let ended = until_all_have_it(
+            &mut self.watcher,
+            |now| view(self.selection, Some(&wanted), now),
+            clock,
+            limit,
+            &RandomJitter,
+            &mut progress,
+        )
+        .await;
+        progress.0.end();
+        let fleet = match ended.map_err(Unknown::Fault)? {
+            Ended::All(fleet, _) | Ended::Timeout(fleet, _) => fleet,
+            Ended::Nobody => return Err(Unknown::Nobody(no_node(self.selection))),
+        };
+        for row in &fleet.rows {
+            let (id, name) = (row.node.id.clone(), row.node.name.clone());
+            self.hosts.insert(id, name);
+        }
+        Ok(fleet)
+    }
+
+    /// Where the nodes can be reached; one that has no such address is left out.
+    pub(crate) async fn addresses(
+        &mut self,
+        nodes: &[String],
+        kind: AddressKind,
+    ) -> Result<BTreeMap<String, String>, FetchError> {
+        let mut found: BTreeMap<String, String> = BTreeMap::new();
+        for instance in self.watcher.instances() {
+            found.insert(instance.id.clone(), address(instance, kind));
+        }
+        let (mut unknown, mut addresses) = (Vec::new(), BTreeMap::new());
+        for node in nodes {
+            let host = self.hosts.get(node).filter(|_| !node.starts_with("i-"));
+            match found.get(node).or(host) {
+                Some(address) => drop(addresses.insert(node.clone(), address.clone())),
+                None => unknown.push(node.clone()),
+            }
+        }
+        // Report objects do not say where an instance is.
+        let ec2 = Ec2::over(
+            Arc::new(Aws::new(Limits::default())),
+            self.selection.region.as_deref(),
+        );
+        for values in unknown.chunks(VALUES) {
+            let filter = ec2::Filter {
+                name: "instance-id".to_owned(),
+                values: values.to_vec(),
+            };
+            for instance in ec2.instances(&[filter]).await? {
+                addresses.insert(instance.id.clone(), address(&instance, kind));
+            }
+        }
+        addresses.retain(|_, address| !address.is_empty());
+        Ok(addresses)
+    }
+}
+
+fn address(instance: &Instance, kind: AddressKind) -> String {
+    match kind {
+        AddressKind::Private => instance.private_address.clone(),
+        AddressKind::Public => instance.public_address.clone(),
+        AddressKind::Dns => instance.dns_name.clone(),
+    }
+}
+
+/// A bar where somebody sees it, and nothing elsewhere.
+struct OnTerminal(Progress);
+
+impl Tell for OnTerminal {
+    fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
+        if stderr().is_terminal() {
+            self.0.tell(fleet, passed, trouble);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a rotation would do, without doing it.
+
+use super::engine::{Engine, key_type_of};
+use super::world::{Halt, Phase, State, World};
+use authkeys_core::publishing::rotation::{Keys, NotAdmitted, Window, admit, window};
+use authkeys_core::words::counted;
+
+impl<W: World> Engine<'_, W> {
+    /// Says which phases are left; changes nothing.
+    pub(super) async fn show(&mut self) -> Result<(), Halt> {
+        let nodes = self.world.count().await?;
+        let held = self.held().await?;
+        let key_set = self.world.key_set().await?;
+        if self.is_past_finish().await? {
+            let detail = "an earlier run got this far";
+            self.world.tell(Phase::Finish, State::Already, detail);
+            return self.show_rest(nodes).await;
+        }
+        let current = held.current.as_ref();
+        match &held.pending {
+            Some(pending) => {
+                let detail = format!("AWSPENDING has {}", pending.described());
+                self.world.tell(Phase::Create, State::Already, &detail);
+                let keys = Keys {
+                    current: current.map(|holder| &holder.line),
+                    previous: held.old_line(),
+                };
+                let edits = admit(
+                    &key_set.document,
+                    &key_set.places,
+                    keys,
+                    &pending.line,
+                    self.plan.terms.as_ref(),
+                    self.world.now(),
+                );
+                let edits = edits
+                    .map_err(|fault| Halt::failed(format!("{}: {fault}", self.plan.target)))?;
+                let (state, detail) = if edits.is_empty() {
+                    (State::Already, "the key set has it")
+                } else {
+                    (
+                        State::Planned,
+                        "publish the key set with it beside the current key",
+                    )
+                };
+                self.world.tell(Phase::Set, state, detail);
+            }
+            None => {
+                if let Some(current) = current
+                    && window(&key_set.document, &current.key) == Window::Absent
+                    && !key_set.document.revoked.contains(&current.key)
+                    && self.plan.terms.is_none()
+                {
+                    let fault = NotAdmitted::Terms(current.key);
+                    return Err(Halt::failed(format!("{}: {fault}", self.plan.target)));
+                }
+                let key_type = key_type_of(self.plan, &held)?;
+                let beside = match current {
+                    Some(current) => format!("beside {}", current.key),
+                    None => "the first of this secret".to_owned(),
+                };
+                let detail = format!("make a new {key_type} key, {beside}");
+                self.world.tell(Phase::Create, State::Planned, &detail);
+                let detail = format!("publish it at {}", self.plan.target);
+                self.world.tell(Phase::Set, State::Planned, &detail);
+            }
+        }
+        let detail = format!("wait for {}", counted(nodes, "node"));
+        self.world.tell(Phase::Deploy, State::Planned, &detail);
+        if self.plan.has_logins {
+            let tried = self.plan.sample.unwrap_or(nodes).min(nodes);
+            let detail = format!("log in to {} with the new key", counted(tried, "node"));
+            self.world.tell(Phase::Test, State::Planned, &detail);
+        } else {
+            let detail = "no test logins without --login USER";
+            self.world.tell(Phase::Test, State::Skipped, detail);
+        }
+        self.world.tell(
+            Phase::Finish,
+            State::Planned,
+            "make the new pair AWSCURRENT",
+        );
+        self.show_rest(nodes).await
+    }
+
+    async fn show_rest(&mut self, nodes: usize) -> Result<(), Halt> {
+        let held = self.held().await?;
+        let key_set = self.world.key_set().await?;
+        let ends = match held.old().filter(|_| held.pending.is_none()) {
+            Some(old) => window(&key_set.document, &old),
+            None => Window::Absent,
+        };
+        match ends {
+            Window::Ends(until) => {
+                let detail = format!("the old key ends at {until}");
+                self.world.tell(Phase::Retire, State::Already, &detail);
+            }
+            Window::Open | Window::Absent => {
+                let detail = format!("end the old key {:#} after that", self.plan.grace);
+                self.world.tell(Phase::Retire, State::Planned, &detail);
+            }
+        }
+        let detail = if self.plan.has_logins {
+            let tried = self.plan.sample.unwrap_or(nodes).min(nodes);
+            format!(
+                "see that {} refuse the old key, take it out and revoke it",
+                counted(tried, "node")
+            )
+        } else {
+            "take the old key out and revoke it".to_owned()
+        };
+        self.world.tell(Phase::Verify, State::Planned, &detail);
+        Ok(())
+    }
+}

@@ -1,0 +1,512 @@
+//! The phases of a rotation. It makes before it breaks, and it keeps no state: what each phase finds
+//! in the secret's stages and in the published key set says what is left to do, so that a run which
+//! is killed anywhere is continued by the next one.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use sha2::{Digest as _, Sha256};
+
+use super::held::{Held, Holder};
+use super::login::{Answer, Credential};
+use super::pair::KeyType;
+use super::world::{Arrival, Halt, KeySet, Login, Phase, State, World};
+use authkeys_aws::pair_secret::{Outcome, Stage};
+use authkeys_core::document::Document;
+use authkeys_core::publishing::grant::Terms;
+use authkeys_core::publishing::rotation::{Keys, Window, admit, is_admitted, window};
+use authkeys_core::words::counted;
+
+/// How often the nodes are tried that gave no answer to a login.
+const ROUNDS: u32 = 3;
+const BETWEEN_ROUNDS: SignedDuration = SignedDuration::from_secs(2);
+/// How many tokens are tried for a new version: one for each rotation that was aborted.
+const MOST_TOKENS: u32 = 100;
+/// How many nodes a message names.
+const NAMED: usize = 5;
+
+/// How many nodes may be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowance {
+    /// So many.
+    Nodes(usize),
+    /// So many of a hundred.
+    Percent(u8),
+}
+
+impl Allowance {
+    fn of(self, all: usize) -> usize {
+        match self {
+            Self::Nodes(nodes) => nodes,
+            Self::Percent(percent) => all.saturating_mul(usize::from(percent)) / 100,
+        }
+    }
+}
+
+/// What a rotation is to do.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// As people know it.
+    pub(super) secret: String,
+    /// As people know it.
+    pub(super) target: String,
+    /// `None`: as the current key.
+    pub(super) key_type: Option<KeyType>,
+    /// What the entry of a first key gets.
+    pub(super) terms: Option<Terms>,
+    pub(super) grace: SignedDuration,
+    pub(super) allowance: Allowance,
+    /// The most nodes to log in at.
+    pub(super) sample: Option<usize>,
+    /// Whether there are test logins.
+    pub(super) has_logins: bool,
+    /// Which version Secrets Manager rotates to; it takes AWSPENDING off by itself.
+    pub(super) token: Option<String>,
+}
+
+pub(super) struct Engine<'a, W> {
+    pub(super) world: &'a mut W,
+    pub(super) plan: &'a Plan,
+    /// The nodes that have the key set which counts.
+    pub(super) arrival: Arrival,
+    /// What came of the logins.
+    pub(super) logins: Vec<Login>,
+    /// What it is at.
+    pub(super) phase: Phase,
+}
+
+impl<'a, W: World> Engine<'a, W> {
+    pub(super) fn new(world: &'a mut W, plan: &'a Plan) -> Self {
+        Self {
+            world,
+            plan,
+            arrival: Arrival::default(),
+            logins: Vec::new(),
+            phase: Phase::Create,
+        }
+    }
+
+    /// All phases that are left of the rotation that is under way, or of a new one.
+    pub(super) async fn rotate(&mut self) -> Result<(), Halt> {
+        self.world.count().await?;
+        if self.is_past_finish().await? {
+            self.world.tell(
+                Phase::Finish,
+                State::Already,
+                "an earlier run got this far; going on with it",
+            );
+        } else {
+            self.create().await?;
+            self.set().await?;
+            self.deploy().await?;
+            self.test().await?;
+            self.finish().await?;
+        }
+        self.retire(true).await?;
+        self.verify().await
+    }
+
+    pub(super) async fn held(&mut self) -> Result<Held, Halt> {
+        let stages = self.world.stages().await?;
+        Held::of(stages, &self.plan.secret)
+    }
+
+    /// Whether what is left are the phases behind `finish`: nothing is pending, and the key set has
+    /// the key of the version before.
+    pub(super) async fn is_past_finish(&mut self) -> Result<bool, Halt> {
+        let held = self.held().await?;
+        let (None, Some(old)) = (&held.pending, held.old()) else {
+            return Ok(false);
+        };
+        let key_set = self.world.key_set().await?;
+        Ok(window(&key_set.document, &old) != Window::Absent)
+    }
+
+    /// A new pair under AWSPENDING.
+    pub(super) async fn create(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Create;
+        let mut held = self.held().await?;
+        if self.is_created(&held) {
+            return Ok(());
+        }
+        // A target that cannot be edited is found before the secret is touched.
+        self.world.key_set().await?;
+        let secret = self.plan.secret.clone();
+        if !held.exists {
+            if secret.starts_with("arn:") {
+                return Err(Halt::failed(format!(
+                    "there is no secret {secret}; check the ARN"
+                )));
+            }
+            // Whoever is faster makes the same.
+            self.world.create_secret(&token("", "made", 0)).await?;
+            held = self.held().await?;
+        }
+        if held.has_no_version {
+            // The first version of a secret becomes the current one, whatever its label: that must
+            // not be a key that no node has.
+            self.world
+                .put(&token("", "empty", 0), "{}", Stage::Current)
+                .await?;
+        }
+        // In this order: whoever makes a version after this look at the ids makes the one that we
+        // would make, and whoever made one before it is seen by the look at the stages.
+        let there = self.world.version_ids().await?;
+        held = self.held().await?;
+        if self.is_created(&held) {
+            return Ok(());
+        }
+        let key_type = key_type_of(self.plan, &held)?;
+        let comment = match &held.current {
+            Some(current) if !current.line.comment.is_empty() => current.line.comment.clone(),
+            _ => comment(&secret),
+        };
+        let pair = key_type
+            .pair(&comment)
+            .map_err(|fault| Halt::failed(fault.to_string()))?;
+        let value = pair
+            .write_into(&held.current_value)
+            .map_err(|fault| Halt::failed(format!("secret {secret}: {fault}")))?;
+        let version = self.version_token(&held, &there)?;
+        let put = self.world.put(&version, &value, Stage::Pending).await?;
+        let pending = self.held().await?.pending;
+        match pending {
+            Some(pending) if put == Outcome::Done && pending.public == pair.public => {
+                let detail = format!("new {key_type} key {} is AWSPENDING", pending.key);
+                self.world.tell(Phase::Create, State::Done, &detail);
+                Ok(())
+            }
+            _ => Err(Halt::failed(format!(
+                "another rotation of {secret} began at the same time; this one stops. Run it again if the other one stops too"
+            ))),
+        }
+    }
+
+    /// The id of the new version: the same for all who begin this rotation, so that one of them
+    /// makes it. A version that was aborted keeps its id for a while.
+    fn version_token(&self, held: &Held, there: &BTreeSet<String>) -> Result<String, Halt> {
+        if let Some(token) = self.plan.token.clone().or(held.empty_pending.clone()) {
+            return Ok(token);
+        }
+        let current = held.current_version.as_deref().unwrap_or_default();
+        for number in 0..MOST_TOKENS {
+            let token = token(current, "pending", number);
+            if !there.contains(&token) {
+                return Ok(token);
+            }
+        }
+        Err(Halt::failed(format!(
+            "{} has {MOST_TOKENS} aborted versions; wait a day until Secrets Manager has deleted them",
+            self.plan.secret
+        )))
+    }
+
+    /// Whether there is a pending pair already; that is told.
+    fn is_created(&mut self, held: &Held) -> bool {
+        let Some(pending) = &held.pending else {
+            return false;
+        };
+        let detail = format!("AWSPENDING has {}", pending.described());
+        self.world.tell(Phase::Create, State::Already, &detail);
+        true
+    }
+
+    /// The new key in the key set, wherever the current one is.
+    pub(super) async fn set(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Set;
+        let held = self.held().await?;
+        let pending = self.pending(&held)?;
+        let key_set = self.world.key_set().await?;
+        let edits = admit(
+            &key_set.document,
+            &key_set.places,
+            Keys {
+                current: held.current.as_ref().map(|holder| &holder.line),
+                previous: held.old_line(),
+            },
+            &pending.line,
+            self.plan.terms.as_ref(),
+            self.world.now(),
+        )
+        .map_err(|fault| Halt::failed(format!("{}: {fault}", self.plan.target)))?;
+        let both = match &held.current {
+            Some(current) if window(&key_set.document, &current.key) != Window::Absent => {
+                format!("{} and {}", current.key, pending.key)
+            }
+            _ => pending.key.to_string(),
+        };
+        if edits.is_empty() {
+            let detail = format!("the key set has {both}");
+            self.world.tell(Phase::Set, State::Already, &detail);
+            return Ok(());
+        }
+        let document = self.world.publish(&edits).await?;
+        let detail = format!("published {}, with {both}", super::titled(&document));
+        self.world.tell(Phase::Set, State::Done, &detail);
+        Ok(())
+    }
+
+    /// The new key on the nodes.
+    pub(super) async fn deploy(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Deploy;
+        let held = self.held().await?;
+        let key_set = self.admitted(&held).await?;
+        let detail = self.arrive(&key_set.document).await?;
+        // Whoever published meanwhile may have taken it out again.
+        self.admitted(&held).await?;
+        self.world.tell(Phase::Deploy, State::Done, &detail);
+        Ok(())
+    }
+
+    /// The key set, which has the new key wherever it has the current one.
+    async fn admitted(&mut self, held: &Held) -> Result<KeySet, Halt> {
+        let pending = self.pending(held)?;
+        let key_set = self.world.key_set().await?;
+        let current = held.current.as_ref().map(|holder| &holder.line);
+        if is_admitted(&key_set.document, current, &pending.line) {
+            return Ok(key_set);
+        }
+        Err(Halt::failed(format!(
+            "{}: somebody took the new key {} out of the key set, or changed its entry; run rotate again to put it back, \
+             or --abort",
+            self.plan.target, pending.key
+        )))
+    }
+
+    /// Waits for the nodes, and says how many have it; fails when more are missing than may be.
+    pub(super) async fn arrive(&mut self, document: &Document) -> Result<String, Halt> {
+        let arrival = self.world.arrival(document).await?;
+        let all = arrival.with.len() + arrival.missing.len();
+        let missing = arrival.missing.len();
+        let titled = super::titled(document);
+        let named = named(&arrival.missing);
+        self.arrival = arrival;
+        if missing > self.plan.allowance.of(all) {
+            return Err(Halt::failed(format!(
+                "{} of {all} nodes have {titled}; missing: {named}. Mend them and run rotate again: it goes on from here",
+                all - missing
+            )));
+        }
+        Ok(match missing {
+            0 if all == 1 => format!("the one node reports {titled}"),
+            0 => format!("{} report {titled}", all_nodes(all)),
+            _ => format!(
+                "{} of {all} nodes report {titled}; missing, which --allow-missing accepts: {named}",
+                all - missing
+            ),
+        })
+    }
+
+    /// The new key accepted by the nodes.
+    pub(super) async fn test(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Test;
+        if !self.plan.has_logins {
+            self.world.tell(
+                Phase::Test,
+                State::Skipped,
+                "no test logins without --login USER",
+            );
+            return Ok(());
+        }
+        let held = self.held().await?;
+        let pending = self.pending(&held)?;
+        let credential = Credential {
+            public: pending.public.clone(),
+            proof: self.world.proof(&pending.private)?,
+        };
+        let nodes = self.sampled();
+        let logins = self.log_in(&nodes, &credential, Answer::Refused).await?;
+        let bad: Vec<(String, String)> = logins
+            .iter()
+            .filter(|login| login.answer != Answer::Accepted)
+            .map(|login| (login.node.clone(), login.answer.to_string()))
+            .collect();
+        let is_refused = logins.iter().any(|login| login.answer == Answer::Refused);
+        let (tried, accepted) = (nodes.len(), nodes.len() - bad.len());
+        self.logins = logins;
+        if is_refused || !self.may_miss(bad.len()) {
+            return Err(Halt::failed(format!(
+                "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing was promoted: mend them and \
+                 run rotate again, or --abort",
+                pending.key,
+                named(&bad)
+            )));
+        }
+        let also = match bad.len() {
+            0 => String::new(),
+            _ => format!(
+                "; no answer, which --allow-missing accepts: {}",
+                named(&bad)
+            ),
+        };
+        let detail = format!("the new key was accepted by {accepted} of {tried} nodes{also}");
+        self.world.tell(Phase::Test, State::Done, &detail);
+        Ok(())
+    }
+
+    /// Whether so many nodes more may be missing.
+    pub(super) fn may_miss(&self, more: usize) -> bool {
+        let missing = self.arrival.missing.len();
+        let all = self.arrival.with.len() + missing;
+        missing + more <= self.plan.allowance.of(all).max(missing)
+    }
+
+    /// Some of the nodes that have the key set, others each time.
+    pub(super) fn sampled(&self) -> Vec<String> {
+        let mut nodes = self.arrival.with.clone();
+        let Some(sample) = self.plan.sample.filter(|sample| *sample < nodes.len()) else {
+            return nodes;
+        };
+        let mut drawn: Vec<(f64, String)> = nodes
+            .drain(..)
+            .map(|node| (authkeys_terminal::random(), node))
+            .collect();
+        drawn.sort_by(|one, other| one.0.total_cmp(&other.0));
+        drawn
+            .into_iter()
+            .take(sample)
+            .map(|(_, node)| node)
+            .collect()
+    }
+
+    /// Logs in at nodes; where there is no answer, or the `surprising` one, up to three times.
+    pub(super) async fn log_in(
+        &mut self,
+        nodes: &[String],
+        credential: &Credential,
+        surprising: Answer,
+    ) -> Result<Vec<Login>, Halt> {
+        let mut left = nodes.to_vec();
+        let mut settled: Vec<Login> = Vec::new();
+        for round in 1..=ROUNDS {
+            let logins = self.world.log_in(&left, credential).await?;
+            left.clear();
+            for login in logins {
+                let is_clear = matches!(login.answer, Answer::Accepted | Answer::Refused);
+                if round == ROUNDS || (is_clear && login.answer != surprising) {
+                    settled.push(login);
+                } else {
+                    left.push(login.node);
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+            let next = self.world.now() + BETWEEN_ROUNDS;
+            self.world.sleep_until(next).await;
+        }
+        Ok(settled)
+    }
+
+    /// The new pair becomes the current one.
+    pub(super) async fn finish(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Finish;
+        let held = self.held().await?;
+        let pending = self.pending(&held)?.clone();
+        // Whoever aborts takes the key out of the key set first.
+        self.admitted(&held).await?;
+        let from = held.current_version.clone();
+        let moved = self
+            .world
+            .make_current(&pending.version, from.as_deref())
+            .await?;
+        let is_current = self.held().await?.current_version.as_ref() == Some(&pending.version);
+        if !is_current {
+            let why = match moved {
+                Outcome::Lost => "somebody else moved AWSCURRENT at the same time",
+                Outcome::Done => "AWSCURRENT did not stay where it was moved to",
+            };
+            return Err(Halt::failed(format!(
+                "{}: {why}; this rotation stops. Run it again to go on with what is there now",
+                self.plan.secret
+            )));
+        }
+        if let Err(gone) = self.admitted_again(&held, &pending).await {
+            if let Some(old) = &from {
+                self.world.make_current(old, Some(&pending.version)).await?;
+            }
+            return Err(gone);
+        }
+        let detail = format!("{} is AWSCURRENT", pending.key);
+        self.world.tell(Phase::Finish, State::Done, &detail);
+        Ok(())
+    }
+
+    /// The same look at the key set when the pair is the current one already.
+    async fn admitted_again(&mut self, before: &Held, pending: &Holder) -> Result<(), Halt> {
+        let key_set = self.world.key_set().await?;
+        let current = before.current.as_ref().map(|holder| &holder.line);
+        if is_admitted(&key_set.document, current, &pending.line) {
+            return Ok(());
+        }
+        Err(Halt::failed(format!(
+            "{}: somebody took the new key {} out of the key set at the last moment, and AWSCURRENT is back on the old one",
+            self.plan.target, pending.key
+        )))
+    }
+
+    pub(super) fn pending<'h>(&self, held: &'h Held) -> Result<&'h Holder, Halt> {
+        held.pending.as_ref().ok_or_else(|| {
+            Halt::failed(format!(
+                "{}: the pending key is gone: another run finished or aborted this rotation meanwhile",
+                self.plan.secret
+            ))
+        })
+    }
+}
+
+/// What kind of key the new one is.
+pub(super) fn key_type_of(plan: &Plan, held: &Held) -> Result<KeyType, Halt> {
+    match (plan.key_type, &held.current) {
+        (Some(key_type), _) => Ok(key_type),
+        (None, None) => Ok(KeyType::Ed25519),
+        (None, Some(current)) => KeyType::of(&current.line).ok_or_else(|| {
+            Halt::failed(format!(
+                "the current key is {}, a type that rotate does not make; choose another with --key-type",
+                current.line.key.kind()
+            ))
+        }),
+    }
+}
+
+/// The id of a version, which says what it was made after.
+fn token(current: &str, purpose: &str, number: u32) -> String {
+    use std::fmt::Write as _;
+    let digest = Sha256::digest(format!(
+        "authkeysctl rotate\n{purpose}\n{current}\n{number}"
+    ));
+    let mut token = String::with_capacity(32);
+    for byte in digest.iter().take(16) {
+        let _ = write!(token, "{byte:02x}");
+    }
+    token
+}
+
+/// What the first key of a secret is called.
+fn comment(secret: &str) -> String {
+    let name = match secret.strip_prefix("arn:") {
+        Some(rest) => rest.rsplit(':').next().unwrap_or_default(),
+        None => secret,
+    };
+    name.chars().filter(char::is_ascii_graphic).collect()
+}
+
+pub(super) fn all_nodes(nodes: usize) -> String {
+    match nodes {
+        1 => "the one node".to_owned(),
+        nodes => format!("all {}", counted(nodes, "node")),
+    }
+}
+
+/// The first nodes, each with its word.
+fn named(nodes: &[(String, String)]) -> String {
+    let first: Vec<String> = nodes
+        .iter()
+        .take(NAMED)
+        .map(|(node, why)| format!("{node} ({why})"))
+        .collect();
+    match nodes.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}

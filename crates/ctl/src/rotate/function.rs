@@ -1,0 +1,259 @@
+//! A rotation step by step, as Secrets Manager calls a rotation function.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use jiff::SignedDuration;
+
+use super::engine::Engine;
+use super::real::Real;
+use super::world::Halt;
+use super::{Begins, Nodes, Options, Plan, Publisher, secret};
+use authkeys_aws::client::{Aws, Limits};
+use authkeys_aws::pair_secret::PairSecret;
+
+/// What is left of an invocation's time for the answer.
+const MARGIN: Duration = Duration::from_secs(10);
+/// How long the last look at the nodes may take.
+const LAST_LOOK: Duration = Duration::from_secs(10);
+
+/// The environment variables that say how to rotate, and the option of `authkeysctl rotate` that
+/// each one is.
+const SETTINGS: [(&str, &str); 11] = [
+    ("FROM", "--from"),
+    ("LOGIN", "--login"),
+    ("PORT", "--port"),
+    ("ADDRESS", "--address"),
+    ("SAMPLE", "--sample"),
+    ("GRACE", "--grace"),
+    ("ALLOW_MISSING", "--allow-missing"),
+    ("KEY_TYPE", "--key-type"),
+    ("SIGN", "--sign"),
+    ("ACCOUNTS", "--accounts"),
+    ("OPTION", "--option"),
+];
+
+/// One of the four steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A new pair under the token.
+    Create,
+    /// The new public key in the key set.
+    Set,
+    /// All nodes have it, and accept it.
+    Test,
+    /// The new pair is the current one, and the old key has an end.
+    Finish,
+}
+
+impl Step {
+    /// Reads what Secrets Manager calls it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "createSecret" => Ok(Self::Create),
+            "setSecret" => Ok(Self::Set),
+            "testSecret" => Ok(Self::Test),
+            "finishSecret" => Ok(Self::Finish),
+            other => Err(format!(
+                "unknown step {other:?}; expected createSecret, setSecret, testSecret or finishSecret"
+            )),
+        }
+    }
+}
+
+/// What Secrets Manager asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The secret's ARN.
+    pub secret: String,
+    /// The id of the version that is to become the current one.
+    pub token: String,
+    /// The step.
+    pub step: Step,
+    /// Where the event has one, it is passed on.
+    pub rotation_token: Option<String>,
+}
+
+#[derive(Debug, Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Does one step; a step that is done already is done. It ends within `left` less ten seconds. The
+/// error says what went wrong, and never holds a secret.
+pub async fn run(
+    request: &Request,
+    setting: impl Fn(&str) -> Option<String>,
+    left: Duration,
+) -> Result<(), String> {
+    let options = options(request, setting)?;
+    let limit = left.saturating_sub(MARGIN);
+    match tokio::time::timeout(limit, step(request, &options, limit)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(halt)) => Err(halt
+            .why
+            .unwrap_or_else(|| "it failed for the reason in the lines above".to_owned())),
+        Err(_elapsed) => Err(format!(
+            "the function's time is over before {:?} was done; give it a longer timeout",
+            request.step
+        )),
+    }
+}
+
+/// The environment, as the command's options.
+fn options(request: &Request, setting: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
+    let set = |name: &str| setting(name).filter(|value| !value.is_empty());
+    let target = set("TARGET").ok_or("the environment variable TARGET is missing")?;
+    let mut words: Vec<OsString> = vec!["rotate".into(), target.into(), "--secret".into()];
+    words.push(request.secret.clone().into());
+    // Several filters: tag:A=1,tag:B=2.
+    let filters = set("FILTER").unwrap_or_default();
+    for (number, filter) in filters.split(",tag:").enumerate() {
+        match (number, filter) {
+            (0, "") => {}
+            (0, first) => words.push(format!("--filter={first}").into()),
+            (_, further) => words.push(format!("--filter=tag:{further}").into()),
+        }
+    }
+    for (name, option) in SETTINGS {
+        if let Some(value) = set(name) {
+            words.push(format!("{option}={value}").into());
+        }
+    }
+    let read = CommandLine::try_parse_from(words);
+    let options = read.map_err(|fault| {
+        let text = fault.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        format!(
+            "the function's environment is wrong: {}",
+            first.trim_start_matches("error: ")
+        )
+    })?;
+    let options = options.options;
+    options.selection.check(Begins::Nodes)?;
+    Ok(options)
+}
+
+async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(), Halt> {
+    let (id, region) = secret(&options.secret).map_err(Halt::failed)?;
+    let publishing = options.publishing();
+    let publisher = Publisher::new(&publishing, &options.target, "rotate")
+        .map_err(|exit| Halt { exit, why: None })?;
+    let plan = Plan {
+        token: Some(request.token.clone()),
+        ..options.plan(&id, &publisher)
+    };
+    let aws = Arc::new(Aws::new(Limits::default()));
+    let pair_secret = PairSecret::new(aws, &id, region.as_deref());
+    let wait = limit.saturating_sub(LAST_LOOK).max(Duration::from_secs(1));
+    let mut real = Real {
+        secret: pair_secret.with_rotation_token(request.rotation_token.clone()),
+        publisher,
+        nodes: Nodes::new(&options.selection),
+        doors: options.doors(),
+        timeout: SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX),
+        nudges: options.nudge,
+        prints: true,
+        steps: Vec::new(),
+        before: None,
+    };
+    let is_current = is_current(&mut real, request).await?;
+    let mut engine = Engine::new(&mut real, &plan);
+    match request.step {
+        Step::Create | Step::Set | Step::Test if is_current => Ok(()),
+        Step::Create => engine.create().await,
+        Step::Set => engine.set().await,
+        Step::Test => {
+            engine.deploy().await?;
+            engine.test().await
+        }
+        Step::Finish => {
+            if !is_current {
+                engine.finish().await?;
+            }
+            engine.retire(false).await
+        }
+    }
+}
+
+/// Whether the token's version is the current one already; fails when it is not in a rotation.
+async fn is_current(real: &mut Real<'_>, request: &Request) -> Result<bool, Halt> {
+    use super::world::World as _;
+    let stages = real.stages().await?;
+    let Request { secret, token, .. } = request;
+    if !stages.is_rotation_enabled {
+        return Err(Halt::failed(format!(
+            "rotation is not enabled for secret {secret}"
+        )));
+    }
+    let Some(labels) = stages.labels.get(token) else {
+        return Err(Halt::failed(format!(
+            "version {token} of secret {secret} has no stage, so it is not in a rotation"
+        )));
+    };
+    let has = |label: &str| labels.iter().any(|it| it == label);
+    match (has("AWSCURRENT"), has("AWSPENDING")) {
+        (true, _) => Ok(true),
+        (false, true) => Ok(false),
+        (false, false) => Err(Halt::failed(format!(
+            "version {token} of secret {secret} is not AWSPENDING, so it is not in a rotation"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            secret: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:web-AbCdEf".to_owned(),
+            token: "0123456789abcdef0123456789abcdef".to_owned(),
+            step: Step::Create,
+            rotation_token: None,
+        }
+    }
+
+    fn read(settings: &[(&str, &str)]) -> Result<Options, String> {
+        options(&request(), |name| {
+            let found = settings.iter().find(|(setting, _)| *setting == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_is_read_as_the_commands_options_are() {
+        let options = read(&[
+            ("TARGET", "s3://keys/web.json"),
+            ("FILTER", "tag:Role=a,b,tag:Rotate=True"),
+            ("FROM", "s3://reports/web/"),
+            ("LOGIN", "ubuntu"),
+            ("PORT", "2222"),
+            ("ADDRESS", "dns"),
+            ("SAMPLE", "5"),
+            ("GRACE", "1h"),
+            ("ALLOW_MISSING", "5%"),
+            ("KEY_TYPE", "rsa-4096"),
+            ("SIGN", ""),
+        ])
+        .unwrap();
+        assert_eq!(options.port, 2_222);
+        assert_eq!(options.sample, Some(5));
+        assert_eq!(options.allow_missing, super::super::Allowance::Percent(5));
+        assert_eq!(options.grace, SignedDuration::from_hours(1));
+        assert!(options.sign.is_none());
+        let shown = format!("{:?}", options.selection);
+        assert!(shown.contains("a,b") && shown.contains("Rotate"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_environment_is_named() {
+        assert!(read(&[]).unwrap_err().contains("TARGET is missing"));
+        let fault = read(&[("TARGET", "s3://k/w"), ("PORT", "ssh")]).unwrap_err();
+        assert!(fault.contains("--port"), "{fault}");
+        assert!(Step::parse("deleteSecret").is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! What a secret's stages say of a rotation.
+
+use zeroize::Zeroizing;
+
+use super::world::Halt;
+use authkeys_aws::pair_secret::{SecretVersion, Stages};
+use authkeys_core::document::{BadKeyPair, KeyPair};
+use authkeys_core::key::{Fingerprint, KeyLine, LineRules};
+
+/// A version with a key pair.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    pub(super) version: String,
+    pub(super) line: KeyLine,
+    pub(super) key: Fingerprint,
+    /// The public key as the secret has it.
+    pub(super) public: String,
+    pub(super) private: Zeroizing<String>,
+}
+
+impl Holder {
+    /// Its key, for people.
+    pub(super) fn described(&self) -> String {
+        format!("{} ({})", self.key, self.line.key.kind())
+    }
+}
+
+/// What the secret holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held {
+    pub(super) exists: bool,
+    /// Not even an empty one.
+    pub(super) has_no_version: bool,
+    pub(super) current_version: Option<String>,
+    pub(super) current_value: Zeroizing<String>,
+    /// The pair that clients use; `None` before the first rotation.
+    pub(super) current: Option<Holder>,
+    /// The pair that is to become the current one.
+    pub(super) pending: Option<Holder>,
+    /// A pending version that waits for its value.
+    pub(super) empty_pending: Option<String>,
+    /// The current version, where AWSPENDING is still on it.
+    pub(super) pending_label_on_current: Option<String>,
+    previous: Option<Holder>,
+}
+
+impl Held {
+    /// What a secret holds; the error names the stage whose value is not a key pair.
+    pub(super) fn of(stages: Stages, secret: &str) -> Result<Self, Halt> {
+        let mut held = Self {
+            exists: stages.exists,
+            has_no_version: stages.labels.is_empty(),
+            ..Self::default()
+        };
+        let bad =
+            |stage: &str, why: String| Halt::failed(format!("secret {secret}, {stage}: {why}"));
+        if let Some(version) = &stages.current {
+            held.current_version = Some(version.id.clone());
+            held.current_value = version.value.clone();
+            held.current = holder(version).map_err(|why| bad("AWSCURRENT", why))?;
+        }
+        match &stages.pending {
+            Some(version) if stages.current.as_ref().map(|it| &it.id) == Some(&version.id) => {
+                held.pending_label_on_current = Some(version.id.clone());
+            }
+            // A finished rotation left the label behind: the key before the current one is not to come
+            // back.
+            Some(version) if stages.previous.as_ref().map(|it| &it.id) == Some(&version.id) => {}
+            Some(version) => {
+                held.pending = holder(version).map_err(|why| bad("AWSPENDING", why))?;
+                if held.pending.is_none() {
+                    held.empty_pending = Some(version.id.clone());
+                }
+            }
+            None => {}
+        }
+        // What somebody put there long ago is not in the way.
+        held.previous = stages
+            .previous
+            .as_ref()
+            .and_then(|version| holder(version).ok().flatten());
+        Ok(held)
+    }
+
+    /// The pending version, with a value or without.
+    pub(super) fn pending_version(&self) -> Option<&str> {
+        let with_value = self.pending.as_ref().map(|holder| holder.version.as_str());
+        with_value.or(self.empty_pending.as_deref())
+    }
+
+    /// The key of the version before the current one, where it is another key.
+    pub(super) fn old(&self) -> Option<Fingerprint> {
+        self.older().map(|holder| holder.key)
+    }
+
+    /// The line of that key.
+    pub(super) fn old_line(&self) -> Option<&KeyLine> {
+        self.older().map(|holder| &holder.line)
+    }
+
+    /// That key as the secret has it.
+    pub(super) fn old_public(&self) -> Option<String> {
+        self.older().map(|holder| holder.public.clone())
+    }
+
+    fn older(&self) -> Option<&Holder> {
+        let in_use = [self.current.as_ref(), self.pending.as_ref()];
+        let previous = self.previous.as_ref()?;
+        let is_in_use = in_use
+            .into_iter()
+            .flatten()
+            .any(|holder| holder.key == previous.key);
+        (!is_in_use).then_some(previous)
+    }
+}
+
+fn holder(version: &SecretVersion) -> Result<Option<Holder>, String> {
+    let told = |fault: BadKeyPair| fault.to_string();
+    let Some(pair) = KeyPair::read(&version.value).map_err(told)? else {
+        return Ok(None);
+    };
+    let line = KeyLine::from_parts(&pair.public, &[], &LineRules::default())
+        .map_err(|fault| format!("PublicKey is not a key that sshd accepts: {fault}"))?;
+    Ok(Some(Holder {
+        version: version.id.clone(),
+        key: line.key.fingerprint(),
+        line,
+        public: pair.public,
+        private: pair.private,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pair::KeyType;
+    use super::*;
+
+    fn version(id: &str) -> Option<SecretVersion> {
+        let pair = KeyType::Ed25519.pair("c").unwrap();
+        Some(SecretVersion {
+            id: id.to_owned(),
+            value: pair.write_into("{}").unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_label_that_a_finished_rotation_left_behind_makes_no_key_pending() {
+        let (one, two, three) = (version("1"), version("2"), version("3"));
+        for (pending, is_pending) in [(&one, false), (&two, false), (&three, true), (&None, false)]
+        {
+            let stages = Stages {
+                exists: true,
+                previous: one.clone(),
+                current: two.clone(),
+                pending: pending.clone(),
+                ..Stages::default()
+            };
+            let held = Held::of(stages, "web").unwrap();
+            assert_eq!(held.pending.is_some(), is_pending, "{pending:?}");
+            assert_eq!(held.pending_version().is_some(), is_pending, "{pending:?}");
+            let old = held.old().unwrap();
+            assert_ne!(Some(old), held.current.map(|current| current.key));
+        }
+    }
+
+    #[test]
+    fn a_pair_that_was_written_again_is_not_an_old_one() {
+        let one = version("1");
+        let again = one.clone().map(|version| SecretVersion {
+            id: "2".to_owned(),
+            ..version
+        });
+        let stages = Stages {
+            exists: true,
+            previous: one,
+            current: again,
+            ..Stages::default()
+        };
+        assert_eq!(Held::of(stages, "web").unwrap().old(), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! Test logins: the authentication of SSH and nothing behind it, no channel, no command, no shell.
+//! The host's key does not matter: a signature is bound to its session.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{self, AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::ssh_key::HashAlg;
+use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
+use russh::{Disconnect, SendError};
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::proof::Proof;
+
+/// So many at the same time.
+const AT_ONCE: usize = 32;
+/// How long one login may take, from the connection on.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// What came of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "answer", content = "detail")]
+pub(super) enum Answer {
+    /// The key lets in.
+    Accepted,
+    /// sshd answered that it does not.
+    Refused,
+    /// There is no way to that address and port.
+    Unreachable(String),
+    /// No answer in time.
+    TimedOut,
+    /// sshd ended the connection before an answer, as it does when too many log in at once.
+    Closed(String),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::Refused => f.write_str("refused"),
+            Self::Unreachable(why) => write!(f, "unreachable ({why})"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Closed(why) => write!(f, "connection closed by sshd ({why})"),
+        }
+    }
+}
+
+/// Where to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Door {
+    /// The node's id.
+    pub(super) node: String,
+    /// Its address or DNS name.
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+}
+
+/// What is shown at the door.
+#[derive(Debug, Clone)]
+pub(super) struct Credential {
+    /// The public key's line.
+    pub(super) public: String,
+    /// The private key. Without it sshd is only asked whether it would take the key, which is all
+    /// that there is to know of a key that it refuses.
+    pub(super) proof: Option<Arc<Proof>>,
+}
+
+/// Logs in at each of the doors.
+pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Door, Answer)> {
+    let mut answers = Vec::with_capacity(doors.len());
+    let mut doors = doors.into_iter();
+    let mut at_work = JoinSet::new();
+    loop {
+        while at_work.len() < AT_ONCE
+            && let Some(door) = doors.next()
+        {
+            let credential = credential.clone();
+            at_work.spawn(async move {
+                let answer = timeout(LIMIT, one(&door, &credential)).await;
+                (door, answer.unwrap_or(Answer::TimedOut))
+            });
+        }
+        match at_work.join_next().await {
+            None => return answers,
+            Some(Ok(answer)) => answers.push(answer),
+            // A login that ended early is not an answer; whoever counts them misses it.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+async fn one(door: &Door, credential: &Credential) -> Answer {
+    let stream = match TcpStream::connect((door.address.as_str(), door.port)).await {
+        Ok(stream) => stream,
+        Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
+        // In plain words where there are some, without the system's number.
+        Err(fault) => {
+            let said = match fault.raw_os_error() {
+                Some(_) => fault.kind().to_string(),
+                None => fault.to_string(),
+            };
+            return Answer::Unreachable(said);
+        }
+    };
+    let Ok(public) = PublicKey::from_openssh(&credential.public) else {
+        return Answer::Closed("the public key cannot be sent".to_owned());
+    };
+    let mut config = client::Config::default();
+    // Without the `rsa` crate nothing checks the signature of a host's RSA key.
+    config
+        .preferred
+        .key
+        .to_mut()
+        .retain(|key| !matches!(key, Algorithm::Rsa { .. }));
+    let mut session = match client::connect_stream(Arc::new(config), stream, AnyHost).await {
+        Ok(session) => session,
+        Err(fault) => return Answer::Closed(fault.to_string()),
+    };
+    let hash = public.algorithm().is_rsa().then_some(HashAlg::Sha512);
+    let mut hand = Hand(credential.proof.clone());
+    let result = session
+        .authenticate_publickey_with(door.user.as_str(), public, hash, &mut hand)
+        .await;
+    let answer = match result {
+        Ok(AuthResult::Success) | Err(NotSigned::WouldDo) => Answer::Accepted,
+        // Another factor is asked for: of this one nothing is wrong.
+        Ok(AuthResult::Failure {
+            partial_success: true,
+            ..
+        }) => Answer::Accepted,
+        Ok(AuthResult::Failure {
+            remaining_methods, ..
+        }) if remaining_methods.is_empty() => {
+            Answer::Closed("during the authentication".to_owned())
+        }
+        Ok(AuthResult::Failure { .. }) => Answer::Refused,
+        Err(NotSigned::Closed) => Answer::Closed("during the authentication".to_owned()),
+        Err(NotSigned::Failed) => Answer::Closed("the private key does not sign".to_owned()),
+    };
+    say_goodbye(&session).await;
+    answer
+}
+
+async fn say_goodbye(session: &Handle<AnyHost>) {
+    let _ = session
+        .disconnect(Disconnect::ByApplication, "tested", "en")
+        .await;
+}
+
+/// Takes any host's key.
+struct AnyHost;
+
+impl client::Handler for AnyHost {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        _key: &PublicKeyOrCertificate,
+    ) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
+
+/// Signs what sshd asks for once it has said that it would take the key.
+struct Hand(Option<Arc<Proof>>);
+
+/// Why nothing was signed.
+enum NotSigned {
+    /// The key would do; that was all there was to know.
+    WouldDo,
+    Failed,
+    Closed,
+}
+
+impl From<SendError> for NotSigned {
+    fn from(_: SendError) -> Self {
+        Self::Closed
+    }
+}
+
+impl russh::Signer for Hand {
+    type Error = NotSigned;
+
+    async fn auth_sign(
+        &mut self,
+        _key: &AgentIdentity,
+        _hash: Option<HashAlg>,
+        mut message: Vec<u8>,
+    ) -> Result<Vec<u8>, NotSigned> {
+        let Some(proof) = &self.0 else {
+            return Err(NotSigned::WouldDo);
+        };
+        let (algorithm, signature) = proof.sign(&message).ok_or(NotSigned::Failed)?;
+        let mut blob = Vec::with_capacity(algorithm.len() + signature.len() + 8);
+        push_string(&mut blob, algorithm.as_bytes()).ok_or(NotSigned::Failed)?;
+        push_string(&mut blob, &signature).ok_or(NotSigned::Failed)?;
+        push_string(&mut message, &blob).ok_or(NotSigned::Failed)?;
+        Ok(message)
+    }
+}
+
+fn push_string(buffer: &mut Vec<u8>, string: &[u8]) -> Option<()> {
+    let length = u32::try_from(string.len()).ok()?;
+    buffer.extend(length.to_be_bytes());
+    buffer.extend(string);
+    Some(())
+}

@@ -1,0 +1,209 @@
+//! A new key pair, in the format that OpenSSH, paramiko and others read.
+
+use std::fmt;
+
+use crypto_bigint::{BoxedUint, NonZero, Resize as _};
+use crypto_primes::hazmat::{SetBits, SmallFactorsSieveFactory};
+use crypto_primes::{Flavor, is_prime, sieve_and_find};
+use ssh_key::private::{KeypairData, RsaKeypair, RsaPrivateKey};
+use ssh_key::public::RsaPublicKey;
+use ssh_key::{Algorithm, EcdsaCurve, LineEnding, Mpint, PrivateKey};
+use thiserror::Error;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::random::Randomness;
+use authkeys_core::document::KeyPair;
+use authkeys_core::key::KeyLine;
+
+/// The public exponent of every RSA key.
+const EXPONENT: u32 = 65_537;
+
+/// What kind of key a new pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum KeyType {
+    /// The default where there is no key yet.
+    Ed25519,
+    /// NIST P-256.
+    EcdsaP256,
+    /// NIST P-384.
+    EcdsaP384,
+    /// 3,072 bits.
+    #[value(name = "rsa-3072")]
+    Rsa3072,
+    /// 4,096 bits.
+    #[value(name = "rsa-4096")]
+    Rsa4096,
+}
+
+/// As on the command line.
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::Rsa3072 => "rsa-3072",
+            Self::Rsa4096 => "rsa-4096",
+        })
+    }
+}
+
+/// Why there is no new pair.
+#[derive(Debug, Error)]
+pub(super) enum NoPair {
+    /// The system has none.
+    #[error("the system gave no randomness for a new key")]
+    Randomness,
+    /// Cannot be.
+    #[error("no new key could be made ({0})")]
+    Made(String),
+}
+
+impl KeyType {
+    /// The kind of a key, where we make that kind; a smaller RSA key is followed by a larger one.
+    pub(super) fn of(line: &KeyLine) -> Option<Self> {
+        match line.key.kind() {
+            "ssh-ed25519" => Some(Self::Ed25519),
+            "ecdsa-sha2-nistp256" => Some(Self::EcdsaP256),
+            "ecdsa-sha2-nistp384" => Some(Self::EcdsaP384),
+            "ssh-rsa" if line.key.rsa_bits()? <= 3_072 => Some(Self::Rsa3072),
+            "ssh-rsa" => Some(Self::Rsa4096),
+            _ => None,
+        }
+    }
+
+    /// Makes a pair.
+    pub(super) fn pair(self, comment: &str) -> Result<KeyPair, NoPair> {
+        let mut randomness = Randomness::default();
+        let made = |fault: ssh_key::Error| NoPair::Made(fault.to_string());
+        let random = |randomness: &mut Randomness, algorithm| {
+            PrivateKey::random(randomness, algorithm).map_err(made)
+        };
+        let ecdsa = |curve| Algorithm::Ecdsa { curve };
+        let mut key = match self {
+            Self::Ed25519 => random(&mut randomness, Algorithm::Ed25519)?,
+            Self::EcdsaP256 => random(&mut randomness, ecdsa(EcdsaCurve::NistP256))?,
+            Self::EcdsaP384 => random(&mut randomness, ecdsa(EcdsaCurve::NistP384))?,
+            Self::Rsa3072 => rsa(&mut randomness, 3_072)?,
+            Self::Rsa4096 => rsa(&mut randomness, 4_096)?,
+        };
+        if randomness.failed() {
+            return Err(NoPair::Randomness);
+        }
+        key.set_comment(comment);
+        Ok(KeyPair {
+            private: key.to_openssh(LineEnding::LF).map_err(made)?,
+            public: key.public_key().to_openssh().map_err(made)?,
+        })
+    }
+}
+
+fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
+    let made = |fault: &dyn fmt::Display| NoPair::Made(fault.to_string());
+    let one = BoxedUint::one_with_precision(bits);
+    let exponent = BoxedUint::from(EXPONENT).resize(bits);
+    loop {
+        let mut first = prime(randomness, bits / 2)?.resize(bits);
+        let mut second = prime(randomness, bits / 2)?.resize(bits);
+        if randomness.failed() {
+            return Err(NoPair::Randomness);
+        }
+        // The larger one first, as most programs have it.
+        if first < second {
+            std::mem::swap(&mut first, &mut second);
+        }
+        let modulus = first.wrapping_mul(&second);
+        let mut totient = first
+            .wrapping_sub(&one)
+            .wrapping_mul(second.wrapping_sub(&one));
+        let whole = NonZero::new(totient.clone()).into_option();
+        let private = whole.and_then(|whole| exponent.invert_mod(&whole).into_option());
+        totient.zeroize();
+        let whole = NonZero::new(first.clone()).into_option();
+        let coefficient = whole.and_then(|whole| second.invert_mod(&whole).into_option());
+        if let (Some(private), Some(coefficient), true) =
+            (private, coefficient, modulus.bit_width() == bits)
+        {
+            let numbers = [modulus, private, coefficient, first, second].map(Zeroizing::new);
+            let [modulus, private, coefficient, first, second] = &numbers;
+            let public = RsaPublicKey {
+                e: mpint(&exponent)?,
+                n: mpint(modulus)?,
+            };
+            let private = RsaPrivateKey {
+                d: mpint(private)?,
+                iqmp: mpint(coefficient)?,
+                p: mpint(first)?,
+                q: mpint(second)?,
+            };
+            let pair = KeypairData::Rsa(RsaKeypair { public, private });
+            return PrivateKey::new(pair, "").map_err(|fault| made(&fault));
+        }
+        // One in tens of thousands is no partner of the exponent.
+        first.zeroize();
+        second.zeroize();
+    }
+}
+
+/// A prime whose two highest bits are set: the product of two has all of its bits.
+fn prime(randomness: &mut Randomness, bits: u32) -> Result<BoxedUint, NoPair> {
+    let made = |fault: crypto_primes::Error| NoPair::Made(fault.to_string());
+    let sieve = SmallFactorsSieveFactory::new(Flavor::Any, bits, SetBits::TwoMsb).map_err(made)?;
+    let found = sieve_and_find(randomness, sieve, |_, candidate: &BoxedUint| {
+        is_prime(Flavor::Any, candidate)
+    });
+    found
+        .map_err(made)?
+        .ok_or_else(|| NoPair::Made("no prime was found".to_owned()))
+}
+
+fn mpint(number: &BoxedUint) -> Result<Mpint, NoPair> {
+    let bytes = Zeroizing::new(number.to_be_bytes());
+    Mpint::from_positive_bytes(&bytes).map_err(|fault| NoPair::Made(fault.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::*;
+    use authkeys_core::key::LineRules;
+
+    const ALL: [KeyType; 5] = [
+        KeyType::Ed25519,
+        KeyType::EcdsaP256,
+        KeyType::EcdsaP384,
+        KeyType::Rsa3072,
+        KeyType::Rsa4096,
+    ];
+
+    #[test]
+    fn ssh_keygen_reads_every_kind_and_finds_the_same_public_half() {
+        for kind in ALL {
+            let pair = kind.pair("rotation of web").unwrap();
+            let line = KeyLine::parse(pair.public.as_bytes(), &LineRules::default()).unwrap();
+            assert_eq!(KeyType::of(&line), Some(kind), "{}", pair.public);
+            assert_eq!(line.comment, "rotation of web");
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(pair.private.as_bytes()).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o600);
+            file.as_file().set_permissions(mode).unwrap();
+            let output = Command::new("ssh-keygen")
+                .args(["-y", "-f"])
+                .arg(file.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{kind}: {output:?}");
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), pair.public);
+        }
+    }
+
+    #[test]
+    fn no_two_pairs_are_alike() {
+        let pairs = [(); 8].map(|()| KeyType::Ed25519.pair("c").unwrap().public);
+        let different: std::collections::BTreeSet<&String> = pairs.iter().collect();
+        assert_eq!(different.len(), pairs.len());
+    }
+}

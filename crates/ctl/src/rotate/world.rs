@@ -1,0 +1,142 @@
+//! The seam between the engine of a rotation and all that it moves: the secret, the published key
+//! set, the nodes, the clock. A test puts a small world of its own there, and kills the engine at
+//! every call.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::login::{Answer, Credential};
+use super::proof::Proof;
+use authkeys_aws::pair_secret::{Outcome, Stage, Stages};
+use authkeys_core::document::Document;
+use authkeys_core::key::Fingerprint;
+use authkeys_core::publishing::entries::Edits;
+use authkeys_terminal::Exit;
+
+/// The steps of a rotation, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Phase {
+    /// A new pair in the secret, pending.
+    Create,
+    /// Its public half in the key set, beside the current one.
+    Set,
+    /// That key set on the nodes.
+    Deploy,
+    /// The new key accepted by the nodes.
+    Test,
+    /// The new pair is the current one.
+    Finish,
+    /// The old key has an end.
+    Retire,
+    /// The old key is refused, gone and revoked.
+    Verify,
+    /// The pending pair is taken out again.
+    Abort,
+}
+
+impl Phase {
+    /// Its name.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Set => "set",
+            Self::Deploy => "deploy",
+            Self::Test => "test",
+            Self::Finish => "finish",
+            Self::Retire => "retire",
+            Self::Verify => "verify",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// How a phase ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// By this run.
+    Done,
+    /// By an earlier run.
+    Already,
+    /// It was not asked for.
+    Skipped,
+    /// A dry run says that it comes.
+    Planned,
+    /// It did not end well.
+    Failed,
+}
+
+/// A rotation that stops, and goes on with the next run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Halt {
+    pub(super) exit: Exit,
+    /// `None`: somebody else has said it already.
+    pub(super) why: Option<String>,
+}
+
+impl Halt {
+    pub(super) fn failed(why: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            why: Some(why.into()),
+        }
+    }
+}
+
+/// What is published at the target.
+#[derive(Debug, Clone)]
+pub(super) struct KeySet {
+    pub(super) document: Document,
+    /// The fingerprint of each entry, in their order.
+    pub(super) places: Vec<Option<Fingerprint>>,
+}
+
+/// Which nodes have a document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub(super) with: Vec<String>,
+    /// Those that do not have it when the time is over, and how they stand.
+    pub(super) missing: Vec<(String, String)>,
+}
+
+/// What came of a login at a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Login {
+    pub(super) node: String,
+    pub(super) address: String,
+    #[serde(flatten)]
+    pub(super) answer: Answer,
+}
+
+pub(super) trait World {
+    async fn stages(&mut self) -> Result<Stages, Halt>;
+    async fn version_ids(&mut self) -> Result<BTreeSet<String>, Halt>;
+    async fn create_secret(&mut self, token: &str) -> Result<Outcome, Halt>;
+    async fn put(&mut self, token: &str, value: &str, stage: Stage) -> Result<Outcome, Halt>;
+    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt>;
+    async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt>;
+    /// Reads what is published.
+    async fn key_set(&mut self) -> Result<KeySet, Halt>;
+    /// Publishes what was last read with these edits, unless something else is published meanwhile.
+    async fn publish(&mut self, edits: &Edits) -> Result<Document, Halt>;
+    /// How many nodes are meant; none is a fault.
+    async fn count(&mut self) -> Result<usize, Halt>;
+    /// Waits until all nodes have a document, or the time is over.
+    async fn arrival(&mut self, document: &Document) -> Result<Arrival, Halt>;
+    /// Logs in at these nodes.
+    async fn log_in(
+        &mut self,
+        nodes: &[String],
+        credential: &Credential,
+    ) -> Result<Vec<Login>, Halt>;
+    /// Reads a private key.
+    fn proof(&self, pem: &str) -> Result<Option<Arc<Proof>>, Halt>;
+    fn now(&self) -> Timestamp;
+    async fn sleep_until(&mut self, time: Timestamp);
+    /// Says how a phase ended.
+    fn tell(&mut self, phase: Phase, state: State, detail: &str);
+}
