@@ -110,7 +110,7 @@ fn lets_in(private: &PathBuf) -> bool {
 }
 
 #[test]
-fn the_current_key_logs_in_at_every_moment_of_a_rotation_and_the_old_one_until_its_end() {
+fn f58_the_current_key_logs_in_at_every_moment_of_a_rotation_and_the_old_one_until_its_end() {
     if !Moto::prepare() {
         return;
     }

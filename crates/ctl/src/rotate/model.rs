@@ -469,7 +469,7 @@ fn two_rotations_in_a_row_leave_nothing_behind() {
 }
 
 #[test]
-fn a_run_killed_at_any_call_is_continued_by_the_next_one() {
+fn f58_a_run_killed_at_any_call_is_continued_by_the_next_one() {
     run(async {
         let calls = {
             let toy = world(2, 7);
@@ -503,7 +503,7 @@ fn a_run_killed_at_any_call_is_continued_by_the_next_one() {
 }
 
 #[test]
-fn runs_killed_again_and_again_come_to_their_end() {
+fn f58_runs_killed_again_and_again_come_to_their_end() {
     run(async {
         for seed in 0..50 {
             let toy = world(3, seed);
@@ -555,7 +555,7 @@ fn a_pending_key_is_aborted_at_any_call_before_it_counts_and_the_next_rotation_w
 }
 
 #[test]
-fn two_at_once_never_lock_anybody_out_and_a_third_run_ends_it() {
+fn f58_two_at_once_never_lock_anybody_out_and_a_third_run_ends_it() {
     run(async {
         let (mut stopped, mut with_abort) = (0, 0);
         for seed in 0..90 {

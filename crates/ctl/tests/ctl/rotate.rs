@@ -281,7 +281,7 @@ fn an_aborted_key_is_taken_out_everywhere_and_the_next_rotation_makes_another() 
 }
 
 #[test]
-fn a_rotation_that_is_killed_again_and_again_comes_to_its_end() {
+fn f58_a_rotation_that_is_killed_again_and_again_comes_to_its_end() {
     let admin = Key::new("admin");
     let Some(fleet) = fleet(&admin, "{}", 1, 1) else {
         return;
