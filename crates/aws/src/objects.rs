@@ -17,6 +17,7 @@ use crate::client::fault::{Call, chain, no_region};
 use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, s3_client};
+use crate::source::listing::{Wanted, page};
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::fleet::{Node, object};
 use authkeys_core::origin::{Class, FetchError};
@@ -117,44 +118,29 @@ impl Objects {
         client: &Client,
         call: &Call,
     ) -> Result<BTreeMap<String, String>, FetchError> {
+        let wanted = Wanted {
+            bucket: &self.place.bucket,
+            prefix: &self.place.prefix,
+            is_deep: false,
+        };
         let mut listed = BTreeMap::new();
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let limit = self.aws.limits.attempt;
-            let request = client
-                .list_objects_v2()
-                .bucket(&self.place.bucket)
-                .prefix(&self.place.prefix)
-                .delimiter("/");
+            let limits = self.aws.limits;
             let over = |limit| call.timed_out(limit);
-            let page = retry(
-                &self.aws.limits.retry,
-                &RandomJitter,
-                over,
-                async || match timeout(
-                    limit,
-                    request.clone().set_continuation_token(next.clone()).send(),
-                )
-                .await
-                {
-                    Err(_elapsed) => Err(call.timed_out(limit)),
-                    Ok(answer) => answer.map_err(|error| failed(call, &error)),
-                },
-            );
-            let page = page.await?;
-            for object in page.contents() {
-                let Some(key) = object.key().filter(|key| key.ends_with(SUFFIX)) else {
-                    continue;
-                };
-                listed.insert(
-                    key.to_owned(),
-                    object.e_tag().unwrap_or_default().to_owned(),
-                );
+            let page = retry(&limits.retry, &RandomJitter, over, async || {
+                let asked = page(limits, client, call, wanted, next.as_deref());
+                timeout(limits.attempt, asked)
+                    .await
+                    .unwrap_or_else(|_elapsed| Err(call.timed_out(limits.attempt)))
+            });
+            let page = page.await.map_err(about_reports)?;
+            for object in page.objects {
+                if object.key.ends_with(SUFFIX) {
+                    listed.insert(object.key, object.tag);
+                }
             }
-            match page
-                .next_continuation_token
-                .filter(|_| page.is_truncated == Some(true))
-            {
+            match page.next {
                 None => return Ok(listed),
                 token => next = token,
             }
@@ -220,7 +206,10 @@ fn failed<E: ProvideErrorMetadata + Error + 'static>(
     call: &Call,
     error: &SdkError<E, HttpResponse>,
 ) -> FetchError {
-    let failed = call.classed(error);
+    about_reports(call.classed(error))
+}
+
+fn about_reports(failed: FetchError) -> FetchError {
     match failed.class {
         // What is said there is about key sets.
         Class::Missing => FetchError {

@@ -2,6 +2,7 @@
 
 pub use sources::Sources;
 
+pub(crate) mod listing;
 mod parameter;
 mod prefix;
 mod s3;

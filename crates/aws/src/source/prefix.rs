@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::EncodingType;
 use aws_types::SdkConfig;
-use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::listing::{self, Listing, Wanted};
 use super::s3::body;
 use crate::client::clients::Clients;
 use crate::client::fault::{Call, LATER, no_region, words};
@@ -81,7 +79,7 @@ impl Prefixes {
             return Err(no_region(&call));
         }
         let client = self.clients.of(prefix.url.region(), || s3_client(&config));
-        let listed = prefix.listed(&client, &call).await?;
+        let listed = prefix.listed(aws.limits, &client, &call).await?;
         let version = version(&listed);
         if known.is_some_and(|known| known.token == version.token) {
             return Ok(Fetched::Unchanged);
@@ -164,24 +162,23 @@ impl Prefixes {
 
 impl Prefix<'_> {
     /// Every object that counts, of all pages. An empty list is no key set.
-    async fn listed(&self, client: &Client, call: &Call) -> Result<Listed, FetchError> {
+    async fn listed(
+        &self,
+        limits: Limits,
+        client: &Client,
+        call: &Call,
+    ) -> Result<Listed, FetchError> {
+        let wanted = Wanted {
+            bucket: self.bucket,
+            prefix: self.prefix,
+            is_deep: true,
+        };
         let mut listed = Listed::new();
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let page = client
-                .list_objects_v2()
-                .bucket(self.bucket)
-                .prefix(self.prefix)
-                // No name breaks the answer's XML then.
-                .encoding_type(EncodingType::Url)
-                .set_continuation_token(next.clone())
-                .send()
-                .await
-                .map_err(|error| call.classed(&error))?;
+            let page = listing::page(limits, client, call, wanted, next.as_deref()).await?;
             self.take(&page, &mut listed, call)?;
-            let token = page
-                .next_continuation_token
-                .filter(|token| page.is_truncated == Some(true) && !token.is_empty());
+            let token = page.next;
             if token.is_some() && token != next {
                 next = token;
                 continue;
@@ -201,18 +198,10 @@ impl Prefix<'_> {
         Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
     }
 
-    fn take(
-        &self,
-        page: &ListObjectsV2Output,
-        listed: &mut Listed,
-        call: &Call,
-    ) -> Result<(), FetchError> {
-        let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
+    fn take(&self, page: &Listing, listed: &mut Listed, call: &Call) -> Result<(), FetchError> {
         let mut total: usize = listed.values().map(|(_, size)| size).sum();
-        for object in page.contents() {
-            let key = decoded(object.key().unwrap_or_default(), is_encoded);
-            let size = object.size().and_then(|size| usize::try_from(size).ok());
-            let size = size.unwrap_or_default();
+        for object in &page.objects {
+            let (key, size) = (object.key.clone(), object.size);
             // The console makes such objects as folders; the prefix itself is one.
             let is_folder = key.ends_with('/') && size == 0;
             if is_folder || !key.starts_with(self.prefix) {
@@ -224,11 +213,11 @@ impl Prefix<'_> {
                 let remedy = "each object is one person's public keys: take out what is none";
                 return Err(call.failed(Class::Invalid, &what, remedy));
             }
-            let Some(tag) = object.e_tag().filter(|tag| !tag.is_empty()) else {
+            if object.tag.is_empty() {
                 let what = format!("listed {} without an ETag", self.shown(&key));
                 return Err(call.failed(Class::Invalid, &what, "check the endpoint"));
-            };
-            listed.insert(key, (tag.to_owned(), size));
+            }
+            listed.insert(key, (object.tag.clone(), size));
             if listed.len() > MAX_OBJECTS {
                 let what = format!("found more than the {MAX_OBJECTS} objects that are read");
                 let remedy = "publish one document, or take several prefixes as a list";
@@ -289,7 +278,7 @@ async fn object(
         .await;
     match answer {
         Ok(answer) => {
-            let bytes = body(limits.read, &call, answer).await?;
+            let bytes = body(limits.read, &call, answer, MAX_DOCUMENT).await?;
             Ok((key, tag, Zeroizing::new(bytes)))
         }
         Err(error) => {
@@ -322,15 +311,5 @@ fn version(listed: &Listed) -> Version {
     Version {
         label: digest.chars().take(SHOWN).collect(),
         token: digest,
-    }
-}
-
-/// A key as it was asked for: encoded as in a form.
-fn decoded(key: &str, is_encoded: bool) -> String {
-    if is_encoded {
-        let key = key.replace('+', " ");
-        percent_decode_str(&key).decode_utf8_lossy().into_owned()
-    } else {
-        key.to_owned()
     }
 }

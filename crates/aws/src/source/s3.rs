@@ -75,7 +75,7 @@ impl S3 {
         match answer {
             Ok(answer) => {
                 let version = version(&answer);
-                let bytes = body(aws.limits.read, &call, answer).await?;
+                let bytes = body(aws.limits.read, &call, answer, MAX_DOCUMENT).await?;
                 Ok(Fetched::document(bytes, version))
             }
             // The SDK takes every status but 2xx for an error.
@@ -110,16 +110,17 @@ impl Object<'_> {
     }
 }
 
-/// Reads the body to its end, but never more than a document may have.
+/// Reads the body to its end, but never more than `most` bytes.
 pub(super) async fn body(
     limit: Duration,
     call: &Call,
     mut answer: GetObjectOutput,
+    most: usize,
 ) -> Result<Vec<u8>, FetchError> {
     let announced = answer
         .content_length
         .and_then(|length| usize::try_from(length).ok());
-    if announced.is_some_and(|length| length > MAX_DOCUMENT) {
+    if announced.is_some_and(|length| length > most) {
         return Err(call.too_large());
     }
     if answer.content_range.is_some() {
@@ -133,7 +134,7 @@ pub(super) async fn body(
             Ok(Some(Err(error))) => return Err(call.cut_off(&chain(&error))),
             Ok(Some(Ok(piece))) => piece,
         };
-        if bytes.len() + piece.len() > MAX_DOCUMENT {
+        if bytes.len() + piece.len() > most {
             // The answer is dropped with the connection: the rest is not even transferred.
             return Err(call.too_large());
         }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::{self, AuthResult, Handle};
-use russh::keys::agent::AgentIdentity;
 use russh::keys::ssh_key::HashAlg;
-use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
-use russh::{Disconnect, SendError};
+use russh::keys::{Algorithm, PublicKey};
+use russh::{CryptoVec, Disconnect, SendError};
 use serde::Serialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -159,10 +158,7 @@ struct AnyHost;
 impl client::Handler for AnyHost {
     type Error = russh::Error;
 
-    async fn check_server_key(
-        &mut self,
-        _key: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
+    async fn check_server_key(&mut self, _key: &PublicKey) -> Result<bool, Self::Error> {
         Ok(true)
     }
 }
@@ -187,12 +183,12 @@ impl From<SendError> for NotSigned {
 impl russh::Signer for Hand {
     type Error = NotSigned;
 
-    async fn auth_sign(
+    async fn auth_publickey_sign(
         &mut self,
-        _key: &AgentIdentity,
+        _key: &PublicKey,
         _hash: Option<HashAlg>,
-        mut message: Vec<u8>,
-    ) -> Result<Vec<u8>, NotSigned> {
+        mut message: CryptoVec,
+    ) -> Result<CryptoVec, NotSigned> {
         let Some(proof) = &self.0 else {
             return Err(NotSigned::WouldDo);
         };
@@ -200,7 +196,9 @@ impl russh::Signer for Hand {
         let mut blob = Vec::with_capacity(algorithm.len() + signature.len() + 8);
         push_string(&mut blob, algorithm.as_bytes()).ok_or(NotSigned::Failed)?;
         push_string(&mut blob, &signature).ok_or(NotSigned::Failed)?;
-        push_string(&mut message, &blob).ok_or(NotSigned::Failed)?;
+        let mut signed = Vec::with_capacity(blob.len() + 4);
+        push_string(&mut signed, &blob).ok_or(NotSigned::Failed)?;
+        message.extend(&signed);
         Ok(message)
     }
 }

@@ -1,0 +1,162 @@
+//! One page of ListObjectsV2.
+//!
+//! The SDK's own operation would bring 100 KB of code into each package for five fields. So the
+//! request is GetObject's, whose address and signature are the SDK's, with another query; and the
+//! answer is read with the SDK's XML decoder, as EC2's answers are.
+
+use aws_sdk_s3::Client;
+use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::s3::body;
+use crate::client::Limits;
+use crate::client::fault::Call;
+use authkeys_core::origin::{Class, FetchError};
+
+/// Stands where an object's key would, and is taken out again.
+const KEY: &str = "authkeysd-list";
+/// The most bytes of a page: 1,000 keys of 1,024 bytes, each of them escaped.
+const MAX_PAGE: usize = 8 << 20;
+
+/// What a page tells of an object.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    /// The ETag, empty where none is told.
+    pub(crate) tag: String,
+    pub(crate) size: usize,
+}
+
+/// One page, and what the next one is asked for with.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(crate) struct Listing {
+    pub(crate) objects: Vec<Entry>,
+    pub(crate) next: Option<String>,
+}
+
+/// Which objects are meant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) prefix: &'a str,
+    /// Also those behind a further slash.
+    pub(crate) is_deep: bool,
+}
+
+/// Asks for a page.
+pub(crate) async fn page(
+    limits: Limits,
+    client: &Client,
+    call: &Call,
+    wanted: Wanted<'_>,
+    next: Option<&str>,
+) -> Result<Listing, FetchError> {
+    let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    // With names escaped no name breaks the answer's XML.
+    let mut query = format!(
+        "?encoding-type=url&list-type=2&prefix={}",
+        escaped(wanted.prefix)
+    );
+    if !wanted.is_deep {
+        query.push_str("&delimiter=%2F");
+    }
+    if let Some(next) = next {
+        query.push_str(&format!("&continuation-token={}", escaped(next)));
+    }
+    let request = client.get_object().bucket(wanted.bucket).key(KEY);
+    let request = request.customize().mutate_request(move |request| {
+        let address = request.uri().split(KEY).next().unwrap_or_default();
+        // Only one that is no address would be refused, and the SDK made it.
+        let _ = request.set_uri(format!("{address}{query}"));
+    });
+    match request.send().await {
+        Ok(answer) => {
+            let bytes = body(limits.read, call, answer, MAX_PAGE).await?;
+            read(&String::from_utf8_lossy(&bytes)).map_err(|fault| {
+                let what = format!("answered what is no list of objects: {fault}");
+                call.failed(Class::Invalid, &what, "check the endpoint")
+            })
+        }
+        Err(error) => Err(call.classed(&error)),
+    }
+}
+
+fn read(body: &str) -> Result<Listing, XmlDecodeError> {
+    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was
+    // cut off would be a short one.
+    Document::new(body)
+        .find_map(Result::err)
+        .map_or(Ok(()), Err)?;
+    if !body.trim_end().ends_with("</ListBucketResult>") {
+        return Err(XmlDecodeError::custom("it is no whole ListBucketResult"));
+    }
+    let (mut listing, mut is_escaped, mut is_truncated) = (Listing::default(), false, false);
+    let mut document = Document::new(body);
+    let mut root = document.root_element()?;
+    while let Some(mut part) = root.next_tag() {
+        match part.start_el().local() {
+            "Contents" => listing.objects.push(entry(part)?),
+            "EncodingType" => is_escaped = try_data(&mut part)?.as_ref() == "url",
+            "IsTruncated" => is_truncated = try_data(&mut part)?.as_ref() == "true",
+            "NextContinuationToken" => {
+                listing.next =
+                    Some(try_data(&mut part)?.into_owned()).filter(|token| !token.is_empty());
+            }
+            _ => {}
+        }
+    }
+    listing.next = listing.next.filter(|_| is_truncated);
+    if is_escaped {
+        for object in &mut listing.objects {
+            // As in a form.
+            let key = object.key.replace('+', " ");
+            object.key = percent_decode_str(&key).decode_utf8_lossy().into_owned();
+        }
+    }
+    Ok(listing)
+}
+
+fn entry(mut contents: ScopedDecoder<'_, '_>) -> Result<Entry, XmlDecodeError> {
+    let mut entry = Entry::default();
+    while let Some(mut part) = contents.next_tag() {
+        match part.start_el().local() {
+            "Key" => entry.key = try_data(&mut part)?.into_owned(),
+            "ETag" => entry.tag = try_data(&mut part)?.into_owned(),
+            "Size" => entry.size = try_data(&mut part)?.parse().unwrap_or(usize::MAX),
+            _ => {}
+        }
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_whole_or_not_at_all() {
+        let page = "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+            <Name>b</Name><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
+            <Contents><Key>p/a+b%2B%C3%BC</Key><ETag>&quot;t&quot;</ETag><Size>3</Size><Owner><ID>x</ID></Owner></Contents>\
+            <Contents><Key>p/c</Key><Size>many</Size></Contents>\
+            <NextContinuationToken>1/x==</NextContinuationToken></ListBucketResult>";
+        let listing = read(page).unwrap();
+        let keys: Vec<&str> = listing.objects.iter().map(|one| one.key.as_str()).collect();
+        assert_eq!(keys, ["p/a b+ü", "p/c"]);
+        assert_eq!(
+            (listing.objects[0].tag.as_str(), listing.objects[0].size),
+            ("\"t\"", 3)
+        );
+        assert_eq!(
+            (listing.objects[1].tag.as_str(), listing.objects[1].size),
+            ("", usize::MAX)
+        );
+        assert_eq!(listing.next.as_deref(), Some("1/x=="));
+        let last = page.replace("<IsTruncated>true", "<IsTruncated>false");
+        assert_eq!(read(&last).unwrap().next, None);
+        for end in [page.len() - 1, page.len() / 2, 0] {
+            assert!(read(&page[..end]).is_err(), "{end}");
+        }
+        assert!(read("<html></html>").is_err());
+    }
+}
