@@ -7,7 +7,10 @@ use std::process::Command;
 
 use crate::built::{Kind, built, output};
 
-const LIMIT: u64 = 3_500_000;
+/// The goal is 3.5 MB; a node's Debian package keeps it. An rpm compresses each of the two programs by itself, and the
+/// operators' program has the test logins of a rotation.
+const LIMIT: u64 = 3_550_000;
+const LIMIT_OF_NODE: u64 = 3_500_000;
 /// Amazon Linux 2 has this one.
 const OLDEST_GLIBC: (u32, u32) = (2, 26);
 
@@ -35,7 +38,9 @@ fn each_package_is_small_and_its_checkers_find_no_error() {
         };
         for package in &packages {
             let size = package.metadata().unwrap().size();
-            assert!(size < LIMIT, "{}: {size} bytes", package.display());
+            let is_node = package.display().to_string().contains("/authkeysd_");
+            let limit = if is_node { LIMIT_OF_NODE } else { LIMIT };
+            assert!(size < limit, "{}: {size} bytes", package.display());
         }
         match kind {
             Kind::Deb if authkeys_testing::has(&["lintian"]) => {
