@@ -421,11 +421,16 @@ impl<'a, W: World> Engine<'a, W> {
                 self.plan.secret
             )));
         }
-        if let Err(gone) = self.admitted_again(&held, &pending).await {
+        // Where that cannot be read nothing is taken back: a moment ago the key was there, and on the
+        // nodes.
+        if !self.is_still_admitted(&held, &pending).await? {
             if let Some(old) = &from {
                 self.world.make_current(old, Some(&pending.version)).await?;
             }
-            return Err(gone);
+            return Err(Halt::failed(format!(
+                "{}: somebody took the new key {} out of the key set at the last moment, and AWSCURRENT is back on the old one",
+                self.plan.target, pending.key
+            )));
         }
         let detail = format!("{} is AWSCURRENT", pending.key);
         self.world.tell(Phase::Finish, State::Done, &detail);
@@ -433,16 +438,10 @@ impl<'a, W: World> Engine<'a, W> {
     }
 
     /// The same look at the key set when the pair is the current one already.
-    async fn admitted_again(&mut self, before: &Held, pending: &Holder) -> Result<(), Halt> {
+    async fn is_still_admitted(&mut self, before: &Held, pending: &Holder) -> Result<bool, Halt> {
         let key_set = self.world.key_set().await?;
         let current = before.current.as_ref().map(|holder| &holder.line);
-        if is_admitted(&key_set.document, current, &pending.line) {
-            return Ok(());
-        }
-        Err(Halt::failed(format!(
-            "{}: somebody took the new key {} out of the key set at the last moment, and AWSCURRENT is back on the old one",
-            self.plan.target, pending.key
-        )))
+        Ok(is_admitted(&key_set.document, current, &pending.line))
     }
 
     pub(super) fn pending<'h>(&self, held: &'h Held) -> Result<&'h Holder, Halt> {

@@ -57,7 +57,7 @@ fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
     for (arguments, word) in [
         (&["--no-such-option"][..], "--no-such-option"),
         (&["frobnicate"], "frobnicate"),
-        (&["lint"], "<DOC>"),
+        (&["lint"], "<DOC|SOURCE>"),
         (&["lint", "a", "b"], "'b'"),
         (&["lint", "--audience", "no name", "a"], "is no name"),
         (&["lint", "--json=yes", "a"], "--json"),
