@@ -65,9 +65,11 @@ pub(crate) async fn page(
     }
     let request = client.get_object().bucket(wanted.bucket).key(KEY);
     let request = request.customize().mutate_request(move |request| {
-        let address = request.uri().split(KEY).next().unwrap_or_default();
-        // Only one that is no address would be refused, and the SDK made it.
-        let _ = request.set_uri(format!("{address}{query}"));
+        // The last one: a bucket may have such a name too.
+        if let Some((address, _)) = request.uri().rsplit_once(KEY) {
+            // Only one that is no address would be refused, and the SDK made it.
+            let _ = request.set_uri(format!("{address}{query}"));
+        }
     });
     match request.send().await {
         Ok(answer) => {
@@ -104,6 +106,11 @@ fn read(body: &str) -> Result<Listing, XmlDecodeError> {
             }
             _ => {}
         }
+    }
+    if is_truncated && listing.next.is_none() {
+        return Err(XmlDecodeError::custom(
+            "there is more, and it does not say how to ask for it",
+        ));
     }
     listing.next = listing.next.filter(|_| is_truncated);
     if is_escaped {
@@ -154,6 +161,8 @@ mod tests {
         assert_eq!(listing.next.as_deref(), Some("1/x=="));
         let last = page.replace("<IsTruncated>true", "<IsTruncated>false");
         assert_eq!(read(&last).unwrap().next, None);
+        let lost = page.replace("<NextContinuationToken>1/x==</NextContinuationToken>", "");
+        assert!(read(&lost).is_err(), "a part of the list is not the list");
         for end in [page.len() - 1, page.len() / 2, 0] {
             assert!(read(page.get(..end).unwrap()).is_err(), "{end}");
         }

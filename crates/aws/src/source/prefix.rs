@@ -86,7 +86,11 @@ impl Prefixes {
         }
         self.read(aws.limits, &client, &config, prefix, &listed)
             .await?;
-        let bytes = self.joined(prefix, &listed);
+        let Some(bytes) = self.joined(prefix, &listed) else {
+            // Another fetch of the same prefix found other objects meanwhile. Without one of them it
+            // would be a document that takes its keys away.
+            return Err(call.failed(Class::Transient, "changed while it was read", LATER));
+        };
         if bytes.len() > MAX_DOCUMENT {
             return Err(call.too_large());
         }
@@ -132,8 +136,8 @@ impl Prefixes {
             }
             match reading.join_next().await {
                 None => return Ok(()),
-                // A task ends early only when all of this does.
-                Some(Err(_cancelled)) => {}
+                // What it would have read is missed by whoever joins the objects.
+                Some(Err(_ended_early)) => {}
                 Some(Ok(read)) => {
                     let (key, tag, bytes) = read?;
                     let mut kept = self.kept();
@@ -144,15 +148,20 @@ impl Prefixes {
         }
     }
 
-    /// The one document of all objects, in the order of their names.
-    fn joined(&self, prefix: &Prefix<'_>, listed: &Listed) -> Vec<u8> {
+    /// The one document of all objects, in the order of their names; `None` if one of them is not
+    /// kept as it was listed.
+    fn joined(&self, prefix: &Prefix<'_>, listed: &Listed) -> Option<Vec<u8>> {
         let kept = self.kept();
-        let bodies = kept.get(&prefix.url.to_string());
-        let objects = listed.keys().filter_map(|key| {
-            let (_, bytes) = bodies?.get(key)?;
-            Some((prefix.name(key), bytes.as_slice()))
-        });
-        document::join(objects)
+        let bodies = kept.get(&prefix.url.to_string())?;
+        let mut objects = Vec::with_capacity(listed.len());
+        for (key, (tag, _)) in listed {
+            let (kept_tag, bytes) = bodies.get(key)?;
+            if kept_tag != tag {
+                return None;
+            }
+            objects.push((prefix.name(key), bytes.as_slice()));
+        }
+        Some(document::join(objects))
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Bodies>> {
@@ -311,5 +320,36 @@ fn version(listed: &Listed) -> Version {
     Version {
         label: digest.chars().take(SHOWN).collect(),
         token: digest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(tag: &str) -> Listed {
+        [("p/a", "1"), ("p/b", tag)]
+            .map(|(key, tag)| (key.to_owned(), (tag.to_owned(), 1)))
+            .into()
+    }
+
+    #[test]
+    fn a_list_of_which_an_object_is_not_there_as_it_was_listed_is_no_document() {
+        let url = SourceUrl::parse("s3://b/p/").unwrap();
+        let prefix = Prefix {
+            url: &url,
+            bucket: "b",
+            prefix: "p/",
+        };
+        let prefixes = Prefixes::default();
+        assert_eq!(prefixes.joined(&prefix, &listed("2")), None);
+        let body = |tag: &str| (tag.to_owned(), Zeroizing::new(b"x".to_vec()));
+        let mut bodies = Bodies::from([("p/a".to_owned(), body("1"))]);
+        prefixes.kept().insert(url.to_string(), bodies.clone());
+        assert_eq!(prefixes.joined(&prefix, &listed("2")), None, "b is missing");
+        bodies.insert("p/b".to_owned(), body("2"));
+        prefixes.kept().insert(url.to_string(), bodies);
+        assert!(prefixes.joined(&prefix, &listed("2")).is_some());
+        assert_eq!(prefixes.joined(&prefix, &listed("3")), None, "b is another");
     }
 }
