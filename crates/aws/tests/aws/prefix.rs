@@ -3,73 +3,23 @@
 
 use std::path::Path;
 
-use authkeys_aws::source::Sources;
 use authkeys_core::document::join;
-use authkeys_core::origin::{
-    Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version, Versions,
-};
-use authkeys_testing::moto::Moto;
+use authkeys_core::origin::{Class, Fetched, MAX_DOCUMENT, Version};
 use authkeys_testing::s3_stub::{Answer, Stub};
-use authkeys_testing::test_name;
 
 use crate::fetching::{fails_at, fetch_from};
-use crate::isolated::{isolated, isolated_as, set_profile};
+use crate::isolated::isolated;
+use crate::s3_moto::{Lab, with_lab};
 
 const URL: &str = "s3://acme-keys/people/";
 
-struct Lab {
-    moto: Moto,
-    runtime: tokio::runtime::Runtime,
-    sources: Sources,
-}
+const PEOPLE: &str = "s3://keys/people/";
 
-/// Runs `body` with a moto server that has a bucket `keys`.
-fn with_lab(body: impl FnOnce(&Lab)) {
-    if !Moto::prepare() {
-        return;
-    }
-    isolated_as(test_name(&body), &[], |home| {
-        let moto = Moto::start();
-        set_profile(home, &format!("endpoint_url = {}", moto.endpoint()));
-        moto.make_bucket("keys");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        body(&Lab {
-            moto,
-            runtime,
-            sources: Sources::new(),
-        });
-    });
-}
-
-impl Lab {
-    fn fetch(&self, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        let known = known.cloned().map(Versions::from);
-        let url = SourceUrl::parse("s3://keys/people/").unwrap();
-        self.runtime
-            .block_on(self.sources.fetch(&url, known.as_ref()))
-    }
-
-    #[track_caller]
-    fn document(&self, known: Option<&Version>) -> (String, Version) {
-        match self.fetch(known) {
-            Ok(Fetched::Documents { current, .. }) => (
-                String::from_utf8(current.bytes.to_vec()).unwrap(),
-                current.version,
-            ),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn fails(&self, class: Class, part: &str) {
-        let error = self.fetch(None).unwrap_err();
-        println!("{error}");
-        assert_eq!(error.class, class, "{error}");
-        assert!(error.to_string().contains(part), "{error}");
-    }
+/// The document, and its version.
+#[track_caller]
+fn text_of(lab: &Lab, known: Option<&Version>) -> (String, Version) {
+    let (bytes, version) = lab.document(PEOPLE, known);
+    (String::from_utf8(bytes).unwrap(), version)
 }
 
 fn joined(objects: &[(&str, &str)]) -> String {
@@ -87,27 +37,27 @@ fn every_object_below_the_prefix_is_there_in_the_order_of_names() {
         lab.moto
             .put_object("keys", "people/alice%20b%2B%C3%BC%26.pub", b"one");
         lab.moto.put_object("keys", "people.json", b"another\n");
-        let (text, version) = lab.document(None);
+        let (text, version) = text_of(lab, None);
         let mut expected = vec![("alice b+ü&.pub", "one"), ("bob/laptop.pub", "two\n")];
         assert_eq!(text, joined(&expected));
         assert_eq!(version.label.len(), 16);
-        assert_eq!(lab.fetch(Some(&version)), Ok(Fetched::Unchanged));
+        assert_eq!(lab.fetch(PEOPLE, Some(&version)), Ok(Fetched::Unchanged));
 
         // A further one, another content, and one that is gone.
         lab.moto.put_object("keys", "people/carol.pub", b"three");
         expected.push(("carol.pub", "three"));
-        let (text, second) = lab.document(Some(&version));
+        let (text, second) = text_of(lab, Some(&version));
         assert_eq!(text, joined(&expected));
         lab.moto.put_object("keys", "people/carol.pub", b"3");
         lab.moto.delete_object("keys", "people/bob/laptop.pub");
-        let (text, third) = lab.document(Some(&second));
+        let (text, third) = text_of(lab, Some(&second));
         assert_eq!(text, joined(&[expected[0], ("carol.pub", "3")]));
         assert!(version != second && second != third);
         // What was there once is the same version again.
         lab.moto.put_object("keys", "people/carol.pub", b"three");
         lab.moto
             .put_object("keys", "people/bob/laptop.pub", b"two\n");
-        assert_eq!(lab.fetch(Some(&second)), Ok(Fetched::Unchanged));
+        assert_eq!(lab.fetch(PEOPLE, Some(&second)), Ok(Fetched::Unchanged));
     });
 }
 
@@ -115,13 +65,14 @@ fn every_object_below_the_prefix_is_there_in_the_order_of_names() {
 fn f61_an_empty_listing_is_no_key_set() {
     with_lab(|lab| {
         lab.fails(
+            PEOPLE,
             Class::Missing,
             "s3://keys/people/: S3 ListObjectsV2 found no object",
         );
         lab.moto.put_object("keys", "people/", b"");
-        lab.fails(Class::Missing, "found no object");
+        lab.fails(PEOPLE, Class::Missing, "found no object");
         lab.moto.put_object("keys", "people/alice.pub", b"one\n");
-        lab.document(None);
+        text_of(lab, None);
     });
 }
 
@@ -135,12 +86,12 @@ fn f61_pages_are_followed_and_more_than_the_limit_is_refused() {
         lab.moto.put_object("keys", "people/0000/a.pub", b"one\n");
         lab.moto.put_object("keys", "people/1002/z.pub", b"two\n");
         let expected = joined(&[("0000/a.pub", "one\n"), ("1002/z.pub", "two\n")]);
-        assert_eq!(lab.document(None).0, expected);
+        assert_eq!(text_of(lab, None).0, expected);
         for number in 0..999 {
             lab.moto
                 .put_object("keys", &format!("people/{number:04}/"), b"x");
         }
-        lab.fails(Class::Invalid, "more than the 1000 objects");
+        lab.fails(PEOPLE, Class::Invalid, "more than the 1000 objects");
     });
 }
 
@@ -151,9 +102,9 @@ fn f61_too_much_is_refused_before_it_is_read() {
         lab.moto.put_object("keys", "people/a", &half);
         lab.moto
             .put_object("keys", "people/b", &half[..half.len() - 100]);
-        lab.document(None);
+        text_of(lab, None);
         lab.moto.put_object("keys", "people/c.pub", &half[..101]);
-        lab.fails(Class::Invalid, "more than 1 MiB, c.pub among it");
+        lab.fails(PEOPLE, Class::Invalid, "more than 1 MiB, c.pub among it");
     });
 }
 

@@ -11,14 +11,14 @@ use authkeys_testing::test_name;
 
 use crate::isolated::{isolated_as, set_profile};
 
-struct Lab {
-    moto: Moto,
+pub(crate) struct Lab {
+    pub(crate) moto: Moto,
     runtime: tokio::runtime::Runtime,
     sources: Sources,
 }
 
 /// Runs `body` with a moto server that has a bucket `keys` with versions and one `plain` without.
-fn with_lab(body: impl FnOnce(&Lab)) {
+pub(crate) fn with_lab(body: impl FnOnce(&Lab)) {
     if !Moto::prepare() {
         return;
     }
@@ -41,7 +41,7 @@ fn with_lab(body: impl FnOnce(&Lab)) {
 }
 
 impl Lab {
-    fn fetch(&self, url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
+    pub(crate) fn fetch(&self, url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
         let known = known.cloned().map(Versions::from);
         self.runtime.block_on(
             self.sources
@@ -50,7 +50,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn document(&self, url: &str, known: Option<&Version>) -> (Vec<u8>, Version) {
+    pub(crate) fn document(&self, url: &str, known: Option<&Version>) -> (Vec<u8>, Version) {
         match self.fetch(url, known) {
             Ok(Fetched::Documents { current, .. }) => (current.bytes.to_vec(), current.version),
             other => panic!("{url}: {other:?}"),
@@ -58,7 +58,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn fails(&self, url: &str, class: Class, part: &str) {
+    pub(crate) fn fails(&self, url: &str, class: Class, part: &str) {
         let error = self.fetch(url, None).unwrap_err();
         println!("{error}");
         assert_eq!(error.class, class, "{error}");
