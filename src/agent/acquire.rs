@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::judge::{Judging, Refusal, Taken, soundness};
+use super::judge::{Judging, Refusal, Taken, looked_at};
 use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::host::Host;
@@ -331,10 +331,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             // Neither another audience nor a signer who was removed takes a key away.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
-            let kept = Kept {
-                sound: soundness(&document),
-                ..kept
-            };
+            let kept = looked_at(kept, &document);
             Some(Standing {
                 document,
                 kept,
@@ -458,6 +455,8 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document
     let bytes = store.document(kept.bytes)?;
     let parsed = if kept.sound == CHECKS {
         document::parse_again(&bytes, rules)
+    } else if kept.moduli == CHECKS {
+        document::parse_searched(&bytes, rules)
     } else {
         document::parse(&bytes, rules)
     };

@@ -253,8 +253,10 @@ impl Cycle<'_> {
         let kept = Kept {
             digest: document.digest,
             bytes: Digest::of(bytes),
-            sound: soundness(&document),
+            sound: 0,
+            moduli: 0,
         };
+        let kept = looked_at(kept, &document);
         let Part {
             version, created, ..
         } = part;
@@ -269,8 +271,17 @@ impl Cycle<'_> {
     }
 }
 
-/// What is remembered of a document's keys, so that the next cycle need not look at their numbers
+/// Notes what was found of a document's keys, so that the next cycle need not look at their numbers
 /// again.
-pub(super) fn soundness(document: &Document) -> u32 {
-    if document.is_sound() { CHECKS } else { 0 }
+pub(super) fn looked_at(kept: Kept, document: &Document) -> Kept {
+    let (sound, moduli) = match (document.is_sound(), document.has_sound_moduli) {
+        (true, _) => (CHECKS, 0),
+        (false, true) => (0, CHECKS),
+        (false, false) => (0, 0),
+    };
+    Kept {
+        sound,
+        moduli,
+        ..kept
+    }
 }

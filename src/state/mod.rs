@@ -83,6 +83,10 @@ pub struct Kept {
     /// 0 when one was not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sound: u32,
+    /// Under which number its RSA moduli alone were found sound, where a key was bad for another
+    /// reason.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moduli: u32,
 }
 
 fn is_zero(number: &u32) -> bool {

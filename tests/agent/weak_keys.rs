@@ -369,12 +369,15 @@ fn a_document_that_was_found_sound_is_read_the_same_without_another_look_at_its_
     assert_eq!(world.cycle().status, Status::Ok);
     let state = std::fs::read_to_string(world.state.path().join("state.json")).unwrap();
     assert!(state.contains(&format!("\"sound\": {CHECKS}")), "{state}");
-    // With a weak key in it, it says so no more.
+    // With a weak key in it, it says so no more; but that the moduli need not be searched again.
     let weak = ed_of(&small_order()[0]);
     world.publish("file:/k", "2", &format!("{}\n{weak}\n", ed(1)));
     world.cycle();
     let state = std::fs::read_to_string(world.state.path().join("state.json")).unwrap();
     assert!(!state.contains("\"sound\""), "{state}");
+    assert!(state.contains(&format!("\"moduli\": {CHECKS}")), "{state}");
+    let searched = document::parse_searched(text.as_bytes(), &rules).unwrap();
+    assert_eq!(Ok(searched), document::parse(text.as_bytes(), &rules));
     assert_eq!(world.host.text(A), block(&[&ed(1)]));
 }
 
@@ -453,6 +456,16 @@ fn f44_an_rsa_modulus_that_is_a_prime_or_shares_one_is_left_out_and_named() {
         [key(SOUND), format!("{} again", key(SOUND))],
     ] {
         assert_eq!(read(&lines), (2, Vec::new()));
+    }
+
+    // It stays out of the file at every poll, also when nothing is new.
+    let world = World::new(ONE);
+    let text = format!("{}\n{}\n", ed(1), key(PRIME));
+    world.publish("file:/k", "1", &text);
+    for _ in 0..3 {
+        let outcome = world.cycle();
+        assert_eq!(outcome.accounts[0].left_out.len(), 1);
+        assert_eq!(world.host.text(A), block(&[&ed(1)]));
     }
 
     // It takes no working key's place, and a revocation finds it.

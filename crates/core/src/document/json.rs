@@ -265,6 +265,7 @@ pub(super) fn parse(
         keys: Vec::with_capacity(top.keys.count),
         revoked: BTreeSet::new(),
         left_out: Vec::new(),
+        has_sound_moduli: true,
         digest,
     };
     for raw in top.revoked.kept {

@@ -62,6 +62,8 @@ pub struct Document {
     pub revoked: BTreeSet<Fingerprint>,
     /// The bad ones.
     pub left_out: Vec<LeftOut>,
+    /// No key is among the bad ones for its RSA modulus being a prime, or sharing one.
+    pub has_sound_moduli: bool,
     /// Of the document without its signature.
     pub digest: Digest,
 }
@@ -233,8 +235,14 @@ fn without_weak_moduli(mut document: Document) -> Document {
         }
     }
     document.keys = keys;
+    document.has_sound_moduli = false;
     document.left_out.sort_by_key(|bad| bad.line);
     document
+}
+
+/// The same as [`parse`] for bytes in which no weak modulus was found before: that is a long search.
+pub fn parse_searched(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
+    read(bytes, rules, Examination::Searched).map_err(|refused| explained(refused, bytes))
 }
 
 fn explained(refused: Refused, bytes: &[u8]) -> Refused {
@@ -296,7 +304,7 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     }
     let document = match examination {
         Examination::Whole => without_weak_moduli(document),
-        Examination::Repeated => document,
+        Examination::Searched | Examination::Repeated => document,
     };
     match document.left_out.first() {
         Some(_) if document.keys.is_empty() && *first == b'<' => Err(Refused::WebPage),
@@ -493,6 +501,7 @@ fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Docume
         keys,
         revoked: BTreeSet::new(),
         left_out,
+        has_sound_moduli: true,
         digest: Digest::of(bytes),
     }
 }

@@ -58,6 +58,8 @@ impl Default for LineRules {
 pub enum Examination {
     /// They come from outside.
     Whole,
+    /// The same, but their moduli were searched before.
+    Searched,
     /// They were found sound before.
     Repeated,
 }
@@ -233,7 +235,9 @@ impl KeyLine {
             return Err(BadLine::NoKey);
         }
         let key = match examination {
-            Examination::Whole => KeyBlob::parse(kind, base64, rules.min_rsa_bits)?,
+            Examination::Whole | Examination::Searched => {
+                KeyBlob::parse(kind, base64, rules.min_rsa_bits)?
+            }
             Examination::Repeated => KeyBlob::decode(kind, base64, rules.min_rsa_bits)?,
         };
         options.check(&rules.options)?;
