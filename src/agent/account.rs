@@ -218,7 +218,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
         if !sets.unread.is_empty() {
             let text = format!(
-                "no key set of {} is known yet: no key is taken away but those that are revoked",
+                "{} has not been read yet: until then only revoked keys are removed",
                 sets.unread.join(", ")
             );
             outcome.fault(Status::Stale, FaultCode::NoKeySet, text);

@@ -28,8 +28,8 @@ pub(super) struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    /// A replica that is behind must not take a change back. A serial tells that it is; without one
-    /// it is waited for that the source comes back.
+    /// A replica that is behind must not undo a change. A serial shows that it is behind; without one
+    /// the node gives the source time to come back.
     fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
         let Some((away, standing)) = &self.away else {
             return Ok(());
@@ -45,8 +45,8 @@ impl Judging<'_> {
         Err(Refusal {
             code: FaultCode::SourceUnreachable,
             text: format!(
-                "another document, without a serial that would tell which is newer; it is taken from \
-                 {until:.0} on if the source is not reached before"
+                "its document differs from the one in force, and has no serial to show which is newer; \
+                 it is accepted from {until:.0} on, unless the source answers first"
             ),
         })
     }

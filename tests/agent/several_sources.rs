@@ -213,7 +213,7 @@ fn f59_a_source_that_was_never_read_takes_nothing_away() {
         assert_eq!(outcome.accounts[0].code, Some(FaultCode::NoKeySet));
         let shown = text::render(&outcome, false, Colour::No);
         assert!(
-            shown.contains("not read yet, no key is taken away for it"),
+            shown.contains("not read yet; until then only revoked keys are removed"),
             "{shown}"
         );
         assert!(

@@ -198,7 +198,7 @@ impl Prefix<'_> {
             if listed.is_empty() {
                 return Err(call.failed(
                     Class::Missing,
-                    "found no object, and nothing there is not read as \"no keys\"",
+                    "found no objects, which does not mean \"no keys\"",
                     "put at least one object with public keys there, such as alice.pub",
                 ));
             }
@@ -218,7 +218,7 @@ impl Prefix<'_> {
             }
             total = total.saturating_add(size);
             if total > MAX_DOCUMENT {
-                let what = format!("found more than 1 MiB, {} among it", self.shown(&key));
+                let what = format!("found more than 1 MiB in all, up to {}", self.shown(&key));
                 let remedy = "each object is one person's public keys: take out what is none";
                 return Err(call.failed(Class::Invalid, &what, remedy));
             }

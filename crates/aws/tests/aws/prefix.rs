@@ -104,7 +104,11 @@ fn f61_too_much_is_refused_before_it_is_read() {
             .put_object("keys", "people/b", &half[..half.len() - 100]);
         text_of(lab, None);
         lab.moto.put_object("keys", "people/c.pub", &half[..101]);
-        lab.fails(PEOPLE, Class::Invalid, "more than 1 MiB, c.pub among it");
+        lab.fails(
+            PEOPLE,
+            Class::Invalid,
+            "more than 1 MiB in all, up to c.pub",
+        );
     });
 }
 

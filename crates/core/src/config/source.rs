@@ -99,7 +99,7 @@ fn good_fallback(
     let message = match urls {
         [url] if *url != fallback.value => return Some(fallback.value),
         [_] => "is the source itself; name another place, such as a replica in another region",
-        _ => "belongs to one source, and `source` is a list: name one source beside it",
+        _ => "needs a single `source` beside it, and here it is a list",
     };
     faults.add(fallback.at, &section.name("fallback"), message);
     None

@@ -236,7 +236,7 @@ fn source_line(source: &SourceOutcome, colour: Colour) -> String {
         Status::Stale if source.document.digest.is_none() => {
             line + &colour.paint(
                 YELLOW,
-                " (stale: not read yet, no key is taken away for it)",
+                " (stale: not read yet; until then only revoked keys are removed)",
             )
         }
         Status::Stale => {
