@@ -11,20 +11,20 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::fault::FaultCode;
 use crate::key::{Examination, Fingerprint, KeyLine, LineRules, identify, weak_moduli};
 use crate::user::UserName;
-use crate::words::{brief, cut, plain};
+use crate::words::{cut, plain};
 
 pub use envelope::Envelope;
 pub use field::{FieldFault, field};
 pub use key_pair::{BadKeyPair, KeyPair};
 pub use objects::join;
 pub use private::PrivateKeyFound;
+pub use values::{Digest, Name, Serial};
 
 mod envelope;
 mod field;
@@ -35,6 +35,7 @@ mod objects;
 mod private;
 mod rotation;
 mod text;
+mod values;
 
 /// The most characters of a document's own words in a message.
 const MAX_WORDS: usize = 300;
@@ -361,134 +362,6 @@ pub fn count_keys(file: &[u8]) -> usize {
     file.split(|b| *b == b'\n')
         .filter(|line| identify(line).is_some())
         .count()
-}
-
-/// A name of a key set or of an audience: 1 to 128 of `[A-Za-z0-9._:/@+=-]`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-impl Name {
-    /// Parses a name.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b"._:/@+=-".contains(&b);
-        if (1..=128).contains(&text.len()) && text.bytes().all(good) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(format!(
-                "{:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -",
-                brief(text)
-            ))
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
-    }
-}
-
-/// A document's serial: at most 2^53, so that every JSON tool keeps it exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "u64")]
-pub struct Serial(u64);
-
-impl Serial {
-    /// The one after it, if there is one.
-    pub fn next(self) -> Option<Self> {
-        Self::try_from(self.0 + 1).ok()
-    }
-}
-
-impl TryFrom<u64> for Serial {
-    type Error = String;
-
-    fn try_from(serial: u64) -> Result<Self, String> {
-        if serial <= 1 << 53 {
-            Ok(Self(serial))
-        } else {
-            Err(format!("serial {serial} is over 2^53"))
-        }
-    }
-}
-
-impl fmt::Display for Serial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The SHA-256 of a document without its signature: `sha256:` and 64 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The digest of some bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// The 64 hex digits alone.
-    pub fn hex(&self) -> String {
-        // A status names many, at every poll: byte by byte through `format!` costs a tenth of it.
-        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-        self.0
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-            .collect()
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no digest");
-        let hex = text
-            .strip_prefix("sha256:")
-            .filter(|h| h.len() == 64 && h.is_ascii())
-            .ok_or_else(fault)?;
-        let mut bytes = [0; 32];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            let pair = hex.get(2 * at..2 * at + 2).ok_or_else(fault)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| fault())?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
-    }
 }
 
 /// A document with these keys and nothing else, for the forms that carry nothing else.
