@@ -55,9 +55,12 @@ pub(super) struct Asked<'a> {
     signers: Option<&'a Signers>,
     /// The documents that are kept, and since when.
     last: Option<(InForce, Timestamp)>,
-    /// The versions that need not come again, and the place that they came from.
-    known: Option<(String, Versions)>,
+    pub(super) known: Known,
 }
+
+/// The versions that need not come again, and the place that they came from.
+#[derive(Debug, Default)]
+pub(super) struct Known(Option<(String, Versions)>);
 
 /// What a source said, and its fallback where the source could not be reached.
 #[derive(Debug)]
@@ -129,11 +132,21 @@ impl InForce {
     }
 }
 
-impl Asked<'_> {
-    /// The versions that need not come again from this place.
-    pub(super) fn known_at(&self, url: &SourceUrl) -> Option<&Versions> {
-        let (from, versions) = self.known.as_ref()?;
+impl Known {
+    /// What need not come again from this place.
+    pub(super) fn at(&self, url: &SourceUrl) -> Option<&Versions> {
+        let (from, versions) = self.0.as_ref()?;
         (*from == url.to_string()).then_some(versions)
+    }
+}
+
+impl Answers {
+    /// The source itself says that nothing has changed.
+    pub(super) fn are_unchanged(&self) -> bool {
+        matches!(
+            (&self.first, &self.fallback),
+            (Ok(Fetched::Unchanged), None)
+        )
     }
 }
 
@@ -165,7 +178,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(Asked {
             signers,
             last,
-            known,
+            known: Known(known),
         })
     }
 
@@ -209,7 +222,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             signers: asked.signers,
             away: away.as_ref().zip(standing),
         };
-        let is_known = asked.known_at(url).is_some();
+        let is_known = asked.known.at(url).is_some();
         let mut last = asked.last;
         let taken = match fetched {
             Ok(Fetched::Unchanged) => match last.take_if(|_| is_known) {
@@ -410,6 +423,24 @@ fn is_open(url: &str) -> String {
 }
 
 impl Acquired {
+    /// The versions in force, where the source itself has said so and nothing is wrong with it.
+    pub(super) fn known(&self) -> Option<Known> {
+        let SourceOutcome {
+            source,
+            status,
+            answered_by,
+            stages,
+            warnings,
+            notes,
+            ..
+        } = &self.outcome;
+        let plain =
+            answered_by.is_none() && stages.is_empty() && warnings.is_empty() && notes.is_empty();
+        let documents = self.in_force.as_ref()?;
+        (self.fresh && *status == Status::Ok && plain)
+            .then(|| Known(Some((source.clone(), documents.versions()))))
+    }
+
     fn warned(mut self, warning: Option<String>) -> Self {
         self.outcome.warnings.extend(warning);
         self

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::files::Files;
 use super::fragments::{before_settle, settle};
+use super::last_cycle::Left;
 use super::work::{Prepared, Settled, Work};
 use super::{Agent, Cycle};
 use crate::host::{Host, HostError, Place, Replaced, Replacement, Target};
@@ -25,6 +26,8 @@ const AT_ONCE: usize = 32;
 pub(super) struct Carried {
     pub(super) outcome: AccountOutcome,
     pub(super) faults: Vec<Fault>,
+    /// The file as it stands, where nothing had to be done.
+    pub(super) left: Option<Left>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
@@ -203,8 +206,13 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
         work,
     } = prepared;
     let Some(mut work) = work else {
-        return Carried { outcome, faults };
+        return Carried {
+            outcome,
+            faults,
+            left: None,
+        };
     };
+    let mut left = None;
     let settled = work.settled.take().unwrap_or_else(|| {
         let path = work.target.path();
         let text = format!(
@@ -237,12 +245,17 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
                 let mine = cycle
                     .state
                     .accounts
-                    .entry(work.target.account.user)
+                    .entry(work.target.account.user.clone())
                     .or_default();
                 mine.judged = work.judged.or(mine.judged.take());
                 if let Files::One(snapshot) = &work.files {
                     let content = work.plan.content.as_deref().or(snapshot.content.as_deref());
                     mine.left = content.map(Digest::of);
+                    left = (!changed).then(|| Left {
+                        target: work.target,
+                        directory: snapshot.directory,
+                        content: mine.left,
+                    });
                 }
             }
         }
@@ -253,5 +266,9 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
         }
     }
     outcome.count_keys();
-    Carried { outcome, faults }
+    Carried {
+        outcome,
+        faults,
+        left,
+    }
 }

@@ -6,6 +6,7 @@ mod apply;
 mod files;
 mod fragments;
 mod judge;
+mod last_cycle;
 mod pinned;
 mod recent;
 mod sets;
@@ -30,8 +31,9 @@ use authkeys_core::outcome::{
 use authkeys_core::schedule::Clock;
 
 use account::{Found, Shared};
-use acquire::{Acquired, Answers, Asked};
+use acquire::{Acquired, Answers, Known};
 use apply::Carried;
+use last_cycle::{Left, OwnFiles};
 use pinned::Pinned;
 use recent::InCommon;
 use sets::KeySets;
@@ -40,6 +42,7 @@ use work::Prepared;
 pub use account::located;
 pub use acquire::open_to_others;
 pub use fragments::obstacle_faults;
+pub use last_cycle::LastCycle;
 pub use pinned::read_pinned;
 pub use signers::read_signers;
 pub use work::host_fault;
@@ -86,6 +89,8 @@ struct Cycle<'s> {
     faults: Vec<Fault>,
     shared: Shared,
     in_common: InCommon,
+    /// The files as they are left, each by its account's place in the configuration.
+    left: BTreeMap<usize, Left>,
     /// Nothing had been remembered when it began, and nobody has been told yet that something
     /// should have been.
     new: bool,
@@ -100,7 +105,22 @@ pub struct Gathered {
     clock: Clock,
     acquired: BTreeMap<SourceUrl, Acquired>,
     faults: Vec<Fault>,
+    /// Our own files before anything was read of them; `None` where that does not matter.
+    own_files: Option<OwnFiles>,
 }
+
+/// How a cycle ended.
+#[derive(Debug)]
+pub struct Installed {
+    /// What is told of it.
+    pub outcome: Outcome,
+    /// What the next one may be spared.
+    pub last: Option<LastCycle>,
+}
+
+/// What the sources said, in the order of the configuration.
+#[derive(Debug)]
+pub struct Answered(Vec<Answers>);
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at its begin and end.
@@ -110,22 +130,35 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         intent: Intent,
         clock: impl Fn() -> Timestamp,
     ) -> Outcome {
-        let gathered = self.gather(store, intent, clock()).await;
-        self.install(store, gathered, clock)
+        let gathered = self.gather(store, intent, clock(), None).await;
+        self.install(store, gathered, clock).outcome
     }
 
     /// The first half of a cycle: fetches from every source, from all at the same time, for one
     /// that hangs must not hold up the others' accounts by more than its own limit. Writes nothing
-    /// but documents that are good.
-    pub async fn gather(&self, store: &mut Store, intent: Intent, now: Timestamp) -> Gathered {
+    /// but documents that are good. `answered` is what the sources have just said, where they have
+    /// been asked already.
+    pub async fn gather(
+        &self,
+        store: &mut Store,
+        intent: Intent,
+        now: Timestamp,
+        answered: Option<Answered>,
+    ) -> Gathered {
+        let own_files = self.own_files(store);
         let mut cycle = self.begin(store, intent, now);
         let authority = self.authority();
         let sources = self.config.sources();
+        let mut answered = answered.map(|answered| answered.0.into_iter());
         let fetches = sources.iter().map(|source| {
             let asked = self.before_fetch(source, &authority, &cycle);
+            let had = answered.as_mut().and_then(Iterator::next);
             async move {
                 let asked = asked?;
-                let answers = self.ask(source, &asked).await;
+                let answers = match had {
+                    Some(answers) => answers,
+                    None => self.ask(source, &asked.known).await,
+                };
                 Ok((asked, answers))
             }
         });
@@ -141,23 +174,27 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             acquired.insert(source.url.clone(), got);
         }
         cycle.state.keep_sources(acquired.keys());
-        cycle.gathered(acquired)
+        let untimed = !matches!(&authority, Ok(Some(signers)) if signers.are_timed());
+        Gathered {
+            own_files: untimed.then_some(own_files),
+            ..cycle.gathered(acquired)
+        }
     }
 
     /// Asks a source, and its fallback where it cannot be reached.
-    async fn ask(&self, source: &Source, asked: &Asked<'_>) -> Answers {
-        let first = self.fetch_one(&source.url, asked).await;
+    async fn ask(&self, source: &Source, known: &Known) -> Answers {
+        let first = self.fetch_one(&source.url, known).await;
         let fallback = match (&first, &source.fallback) {
             (Err(failed), Some(fallback)) if failed.class == Class::Transient => {
-                Some(self.fetch_one(&fallback.url, asked).await)
+                Some(self.fetch_one(&fallback.url, known).await)
             }
             _ => None,
         };
         Answers { first, fallback }
     }
 
-    async fn fetch_one(&self, url: &SourceUrl, asked: &Asked<'_>) -> Result<Fetched, FetchError> {
-        let fetched = caught(self.fetch.fetch(url, asked.known_at(url))).await;
+    async fn fetch_one(&self, url: &SourceUrl, known: &Known) -> Result<Fetched, FetchError> {
+        let fetched = caught(self.fetch.fetch(url, known.at(url))).await;
         fetched.unwrap_or_else(|panic| Err(panic.failure(url)))
     }
 
@@ -202,13 +239,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         store: &mut Store,
         gathered: Gathered,
         clock: impl Fn() -> Timestamp,
-    ) -> Outcome {
+    ) -> Installed {
         let Gathered {
             state,
             intent,
             clock: begun,
             mut acquired,
             faults,
+            own_files,
         } = gathered;
         self.excuse_unread(&mut acquired);
         let first = store.is_new();
@@ -245,6 +283,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .for_each(AccountOutcome::forget_document);
         }
 
+        let known = self.config.sources().into_iter();
+        let known: Option<Vec<Known>> = known
+            .map(|source| acquired.get(&source.url)?.known())
+            .collect();
+
         // Accounts that share a document share its faults.
         let mut told = BTreeSet::new();
         let mut faults = cycle.faults;
@@ -274,7 +317,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);
-        outcome
+        let last = match (known, own_files) {
+            (Some(known), Some(own_files)) if !intent.dry_run => {
+                let left: Vec<Left> = cycle.left.into_values().collect();
+                self.last_cycle(&outcome, cycle.store, (known, own_files, left))
+            }
+            _ => None,
+        };
+        Installed { outcome, last }
     }
 
     /// A source that was never read is stale, not failed, where all its accounts have others that
@@ -340,8 +390,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .collect();
         }
         let mut outcomes = Vec::new();
-        for Carried { outcome, faults } in self.carry_out(prepared, cycle) {
+        let carried = self.carry_out(prepared, cycle);
+        for (at, one) in places.iter().zip(carried) {
+            let Carried {
+                outcome,
+                faults,
+                left,
+            } = one;
             cycle.faults.extend(faults);
+            cycle.left.extend(left.map(|left| (*at, left)));
             outcomes.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
@@ -381,6 +438,7 @@ impl<'s> Cycle<'s> {
             faults,
             shared,
             in_common,
+            left: BTreeMap::new(),
             new,
         }
     }
@@ -392,6 +450,7 @@ impl<'s> Cycle<'s> {
             clock: self.clock,
             acquired,
             faults: self.faults,
+            own_files: None,
         }
     }
 

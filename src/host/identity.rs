@@ -54,46 +54,46 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
     }
 }
 
-/// Gives the calling thread the account's groups, gid and uid for files. There is no way back: the
-/// thread must end.
-pub(super) fn become_account(account: &Account) -> Result<(), HostError> {
+/// The groups of an account as NSS has them. To ask costs more than the rest of a poll.
+pub(super) fn groups_of(account: &Account) -> Result<Vec<Gid>, HostError> {
+    let failed = |source| not_taken(account, "groups", source);
+    let name = CString::new(account.user.as_str()).map_err(|fault| failed(fault.into()))?;
+    getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|errno| failed(errno.into()))
+}
+
+/// Gives the calling thread these groups, and the account's gid and uid for files. There is no way
+/// back: the thread must end. NSS is asked for the groups before: its modules may need files that
+/// the account cannot read.
+pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), HostError> {
     permit(account)?;
     if Uid::effective().as_raw() == account.uid {
         return Ok(());
     }
-    let failed = |part, source| HostError::Identity {
-        account: account.user.to_string(),
-        part,
-        source,
-    };
-
-    // NSS is asked before anything changes: its modules may need files that the account cannot
-    // read.
-    let name =
-        CString::new(account.user.as_str()).map_err(|fault| failed("groups", fault.into()))?;
-    let groups = getgrouplist(&name, Gid::from_raw(account.gid))
-        .map_err(|errno| failed("groups", errno.into()))?;
-    let groups: Vec<_> = groups
-        .into_iter()
-        .map(|gid| rustix::thread::Gid::from_raw(gid.as_raw()))
-        .collect();
-    rustix::thread::set_thread_groups(&groups).map_err(|errno| failed("groups", errno.into()))?;
+    let failed = |part, source| not_taken(account, part, source);
+    let mut raw = Vec::with_capacity(groups.len());
+    for gid in groups {
+        raw.push(rustix::thread::Gid::from_raw(gid.as_raw()));
+    }
+    rustix::thread::set_thread_groups(&raw).map_err(|errno| failed("groups", errno.into()))?;
 
     // These two calls report nothing but the previous id, so the second call of each is the check.
+    let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     setfsgid(gid);
     if setfsgid(gid) != gid {
-        return Err(failed(
-            "gid",
-            io::Error::from(io::ErrorKind::PermissionDenied),
-        ));
+        return Err(failed("gid", denied()));
     }
     setfsuid(uid);
     if setfsuid(uid) != uid {
-        return Err(failed(
-            "uid",
-            io::Error::from(io::ErrorKind::PermissionDenied),
-        ));
+        return Err(failed("uid", denied()));
     }
     Ok(())
+}
+
+fn not_taken(account: &Account, part: &'static str, source: io::Error) -> HostError {
+    HostError::Identity {
+        account: account.user.to_string(),
+        part,
+        source,
+    }
 }

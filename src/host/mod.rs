@@ -36,7 +36,7 @@ pub use replace::write_durable;
 pub const MAX_FILE: u64 = 1 << 20;
 
 /// An account as NSS describes it at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Account {
     /// Its name.
     pub user: UserName,
@@ -81,6 +81,11 @@ impl Target {
             Place::Fragment { name } => self.account.home.join(fragments::DIRECTORY).join(name),
             Place::System { path } => path.clone(),
         }
+    }
+
+    /// Whether the account itself reads and writes it.
+    fn is_the_accounts(&self) -> bool {
+        matches!(self.place, Place::Home { .. } | Place::Fragment { .. })
     }
 
     /// Whether it is one of the files of which update-ssh-keys makes one.
@@ -134,6 +139,18 @@ pub struct Snapshot {
     /// Device and inode of the directory that the file is in, by whatever path; `None` when there
     /// is none yet.
     pub directory: Option<(u64, u64)>,
+}
+
+impl Snapshot {
+    /// Not even the directory is there.
+    pub fn absent() -> Self {
+        Self {
+            content: None,
+            drifted: false,
+            stamp: Stamp::absent(),
+            directory: None,
+        }
+    }
 }
 
 /// Identity of a file's state between reading it and replacing it.
@@ -230,6 +247,24 @@ pub trait Host: Sync {
             .iter()
             .map(|target| Some(self.read(target)))
             .collect()
+    }
+
+    /// Looks many accounts up again, and reads the files of those that are who their targets say;
+    /// `Ok(None)` for another. Changes nothing.
+    fn read_again(
+        &self,
+        files: &[(Option<&UserName>, &Target)],
+    ) -> Vec<Option<Result<Option<Snapshot>, HostError>>> {
+        let mut read = Vec::with_capacity(files.len());
+        for (user, target) in files {
+            read.push(Some(self.account(*user).and_then(|account| {
+                if account != target.account {
+                    return Ok(None);
+                }
+                self.read(target).map(Some)
+            })));
+        }
+        read
     }
 
     /// Reads many fragments.

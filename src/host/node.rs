@@ -1,8 +1,12 @@
 //! The real node: each step on a thread of its own, as the account where the file is in its home.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use nix::unistd::Gid;
 
 use super::login::LoginState;
 use super::read::{self, Wanted};
@@ -37,6 +41,30 @@ pub struct Node {
     late_reads: Late<Snapshot>,
     late_fragments: Late<FoundFragments>,
     sshd: sshd::Version,
+    groups: Groups,
+}
+
+/// The groups of accounts as NSS told them last.
+#[derive(Debug, Default, Clone)]
+struct Groups(Arc<Mutex<HashMap<Account, Vec<Gid>>>>);
+
+impl Groups {
+    fn known(&self) -> MutexGuard<'_, HashMap<Account, Vec<Gid>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for them.
+    fn of(&self, account: &Account) -> Result<Vec<Gid>, HostError> {
+        let groups = identity::groups_of(account)?;
+        self.known().insert(account.clone(), groups.clone());
+        Ok(groups)
+    }
+
+    /// As they were told last, or else asks for them.
+    fn last_of(&self, account: &Account) -> Result<Vec<Gid>, HostError> {
+        let known = self.known().get(account).cloned();
+        known.map_or_else(|| self.of(account), Ok)
+    }
 }
 
 impl Default for Node {
@@ -51,6 +79,7 @@ impl Default for Node {
             late_reads: Late::default(),
             late_fragments: Late::default(),
             sshd: sshd::Version::default(),
+            groups: Groups::default(),
         }
     }
 }
@@ -88,15 +117,10 @@ impl Node {
 
     fn reading(&self, target: &Target) -> Step<Snapshot> {
         let sweeps = self.sweeps;
-        as_owner(target, move |target, _| {
+        self.as_owner(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
             let Some(directory) = &place.directory else {
-                return Ok(Snapshot {
-                    content: None,
-                    drifted: false,
-                    stamp: Stamp::absent(),
-                    directory: None,
-                });
+                return Ok(Snapshot::absent());
             };
             if sweeps {
                 sweep(
@@ -116,7 +140,7 @@ impl Node {
 
     fn reading_fragments(&self, target: &Target) -> Step<FoundFragments> {
         let sweeps = self.sweeps;
-        as_owner(target, move |target, _| match &target.place {
+        self.as_owner(target, move |target, _| match &target.place {
             Place::Fragment { name } => {
                 fragments::read_all(&target.account, name, sweeps, target.mends)
             }
@@ -129,7 +153,7 @@ impl Node {
 
     fn replacing(&self, file: &Replacement<'_>) -> Step<Replaced> {
         let (seen, content, lock_wait) = (file.seen.clone(), file.content.to_vec(), self.lock_wait);
-        as_owner(file.target, move |target, awaited| {
+        self.as_owner(file.target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
             let Some(directory) = &place.directory else {
                 return Ok(Replaced::ChangedMeanwhile);
@@ -158,24 +182,47 @@ impl Node {
             })
         })
     }
-}
 
-/// A step with the file-system identity of the account where the file is in its home.
-fn as_owner<T>(
-    target: &Target,
-    work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
-) -> Step<T> {
-    let (account, path, target) = (
-        target.account.user.to_string(),
-        target.path(),
-        target.clone(),
-    );
-    Step::new(account, path, move |awaited| {
-        if let Place::Home { .. } | Place::Fragment { .. } = target.place {
-            identity::become_account(&target.account)?;
-        }
-        work(&target, awaited)
-    })
+    /// A step with the file-system identity of the account where the file is in its home.
+    fn as_owner<T>(
+        &self,
+        target: &Target,
+        work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
+    ) -> Step<T> {
+        let (account, path) = (target.account.user.to_string(), target.path());
+        let (target, groups) = (target.clone(), self.groups.clone());
+        Step::new(account, path, move |awaited| {
+            if target.is_the_accounts() {
+                let groups = groups.of(&target.account)?;
+                identity::become_account(&target.account, &groups)?;
+            }
+            work(&target, awaited)
+        })
+    }
+
+    /// Looks whether an account is the one of a target, and reads its file, in one step.
+    fn reading_again(&self, user: Option<&UserName>, target: &Target) -> Step<Option<Snapshot>> {
+        let (account, path, user) = (
+            target.account.user.to_string(),
+            target.path(),
+            user.cloned(),
+        );
+        let (target, groups) = (target.clone(), self.groups.clone());
+        Step::new(account, path, move |_| {
+            if account::look_up(user.as_ref())? != target.account {
+                return Ok(None);
+            }
+            if target.is_the_accounts() {
+                let groups = groups.last_of(&target.account)?;
+                identity::become_account(&target.account, &groups)?;
+            }
+            let place = Located::find(&target, Absent::Leave)?;
+            let Some(directory) = &place.directory else {
+                return Ok(Some(Snapshot::absent()));
+            };
+            read::file(directory, &place.name, &place.wanted, false).map(Some)
+        })
+    }
 }
 
 impl Host for Node {
@@ -212,7 +259,7 @@ impl Host for Node {
 
     fn preflight(&self, target: &Target, length: u64) -> Result<(), HostError> {
         let lock_wait = self.lock_wait;
-        let step = as_owner(target, move |target, _| {
+        let step = self.as_owner(target, move |target, _| {
             preflight::target(target, length, lock_wait)
         });
         self.workers.run(step, self.limit, &Late::default())
@@ -236,8 +283,9 @@ impl Host for Node {
             target.path(),
             move |_: &Awaited| {
                 identity::permit(&account)?;
+                let groups = identity::groups_of(&account)?;
                 let ran = refresh::run(&account, limit);
-                identity::become_account(&account)?;
+                identity::become_account(&account, &groups)?;
                 refresh::make_durable(&account, &name)?;
                 ran
             },
@@ -255,6 +303,17 @@ impl Host for Node {
         let steps = targets.iter().map(|target| self.reading(target));
         self.workers
             .run_all(steps, PATIENCE, self.limit, &self.late_reads)
+    }
+
+    fn read_again(
+        &self,
+        files: &[(Option<&UserName>, &Target)],
+    ) -> Vec<Option<Result<Option<Snapshot>, HostError>>> {
+        let steps = files
+            .iter()
+            .map(|(user, target)| self.reading_again(*user, target));
+        self.workers
+            .run_all(steps, PATIENCE, self.limit, &Late::default())
     }
 
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {

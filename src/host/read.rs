@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self};
+use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -103,8 +103,7 @@ pub(super) fn file(
     let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
-    let other_owner = stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid);
-    let drifted = mended || other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode;
+    let drifted = mended || is_drifted(&stat, wanted);
     Ok(Snapshot {
         content: Some(content),
         drifted,
@@ -113,7 +112,49 @@ pub(super) fn file(
     })
 }
 
-/// The same, but a file that somebody gave another owner is read as that owner where it holds what
+/// Whether the file is what was wanted and holds `content`, without a second copy of it.
+pub(super) fn holds(
+    directory: &Directory,
+    name: &OsStr,
+    wanted: &Wanted,
+    content: &[u8],
+) -> Result<bool, HostError> {
+    let failed = |errno| directory.failed("read back", name, errno);
+    let fd = match open(directory, name) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(failed(errno)),
+    };
+    let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+    regular(directory, name, &stat)?;
+    if is_drifted(&stat, wanted) {
+        return Ok(false);
+    }
+    let mut file = File::from(fd);
+    let (mut rest, mut piece) = (content, vec![0; 64 << 10]);
+    loop {
+        let read = match file.read(&mut piece) {
+            Err(fault) if fault.kind() == io::ErrorKind::Interrupted => continue,
+            read => read,
+        };
+        let failed = |fault| HostError::io("read back", &directory.path.join(name), fault);
+        let read = read.map_err(failed)?;
+        let Some(after) = piece.get(..read).and_then(|piece| rest.strip_prefix(piece)) else {
+            return Ok(false);
+        };
+        if read == 0 {
+            return Ok(after.is_empty());
+        }
+        rest = after;
+    }
+}
+
+fn is_drifted(stat: &Stat, wanted: &Wanted) -> bool {
+    let other_owner = stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid);
+    other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode
+}
+
+/// Reads the file as `file` does, but one that somebody gave another owner is read as that owner where it holds what
 /// was left in it: those bytes are the account's own. Of any other content nothing leaves here, for
 /// whoever can name another's file in his own directory, by a hard link or a rename, would be
 /// handed what it holds.

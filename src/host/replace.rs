@@ -120,8 +120,7 @@ pub(super) fn file_by_way_of(
         gid: None,
         ..*wanted
     };
-    let now = read::file(directory, name, &wanted, false)?;
-    if now.content.as_deref() != Some(content) || now.drifted {
+    if !read::holds(directory, name, &wanted, content)? {
         return Err(HostError::ReadBack {
             path: directory.path.join(name),
         });

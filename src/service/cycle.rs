@@ -1,14 +1,13 @@
 //! One cycle of the service, on the worker's thread: the state's lock, the sources, the accounts.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use super::progress::Turn;
-use crate::agent::{Agent, Intent};
+use crate::agent::{Agent, Installed, Intent, LastCycle};
 use crate::host::Host;
 use crate::state::Store;
 use authkeys_core::origin::Fetch;
@@ -22,41 +21,84 @@ pub(super) struct Cycle<F, H> {
     pub(super) state: PathBuf,
     pub(super) clock: fn() -> Timestamp,
     pub(super) turn: Turn,
-    /// The state could not be written by an earlier cycle.
-    pub(super) outdated: Arc<AtomicBool>,
+    pub(super) memory: Arc<Mutex<Memory>>,
     /// The last outcome, for a cycle that asks no source.
     pub(super) last: Option<Outcome>,
+}
+
+/// What cycles of one process know of each other beside the state.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// The state could not be written: what is on disk may be older than what is in force.
+    outdated: bool,
+    /// What the last cycle looked at, where it had nothing to do.
+    last: Option<LastCycle>,
+}
+
+impl Memory {
+    /// Another configuration looks at other things.
+    pub(super) fn forget_last(&mut self) {
+        self.last = None;
+    }
 }
 
 impl<F: Fetch, H: Host> Cycle<F, H> {
     /// Runs it; `None` when it made room for something else. The error is why nothing was begun.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {
-        let Self {
-            agent,
-            state,
-            clock,
-            turn,
-            outdated,
-            last,
-        } = self;
-        let mut store = match Store::open_while(&state, &|| turn.waits_for_lock()) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = memory.last.take().filter(|_| act == Act::Fetch);
+        let mut answered = None;
+        if let Some(last) = last {
+            let begun = (self.clock)();
+            if self.agent.stands(&last, begun) {
+                let answers = self.wait(runtime, self.agent.ask_again(&last))?;
+                if self.agent.nothing_is_new(&last, &answers) {
+                    let outcome = last.again(begun, (self.clock)());
+                    memory.last = Some(last);
+                    return Some(Ok(outcome));
+                }
+                answered = Some((last, answers));
+            }
+        }
+        let opened = Store::open_while(&self.state, &|| self.turn.waits_for_lock());
+        let mut store = match opened {
             Ok(store) => store?,
             Err(fault) => return Some(Err(fault.fault())),
         };
-        store.set_outdated(outdated.load(Ordering::SeqCst));
-        let gathered = match (act, &last) {
-            (Act::Replan, Some(last)) => agent.gather_kept(&mut store, last, Intent::default(), clock()),
-            (Act::Fetch, _) | (Act::Replan, None) => runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    gathered = agent.gather(&mut store, Intent::default(), clock()) => Some(gathered),
-                    () = turn.sources_left() => None,
-                }
-            })?,
+        store.set_outdated(memory.outdated);
+        // Another cycle may have taken a newer document meanwhile.
+        let answered = answered
+            .filter(|(last, _)| self.agent.stands(last, (self.clock)()))
+            .map(|(_, answers)| answers);
+        let intent = Intent::default();
+        let gathered = match (act, &self.last) {
+            (Act::Replan, Some(last)) => {
+                self.agent
+                    .gather_kept(&mut store, last, intent, (self.clock)())
+            }
+            (Act::Fetch, _) | (Act::Replan, None) => {
+                let now = (self.clock)();
+                self.wait(
+                    runtime,
+                    self.agent.gather(&mut store, intent, now, answered),
+                )?
+            }
         };
-        turn.begin_to_install();
-        let outcome = agent.install(&mut store, gathered, clock);
-        outdated.store(store.is_outdated(), Ordering::SeqCst);
+        self.turn.begin_to_install();
+        let Installed { outcome, last } = self.agent.install(&mut store, gathered, self.clock);
+        memory.outdated = store.is_outdated();
+        memory.last = last;
         Some(Ok(outcome))
+    }
+
+    /// Waits for the sources; `None` when the cycle must not wait for them any more.
+    fn wait<T>(&self, runtime: &Handle, asked: impl Future<Output = T>) -> Option<T> {
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                came = asked => Some(came),
+                () = self.turn.sources_left() => None,
+            }
+        })
     }
 }

@@ -18,7 +18,6 @@ use std::future::pending;
 use std::io;
 use std::mem::take;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,7 +45,7 @@ use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
 use authkeys_terminal::random;
 
 use alarm::Alarm;
-use cycle::Cycle;
+use cycle::{Cycle, Memory};
 use flights::{Flights, Requests};
 use loading::Loading;
 use nudges::Nudges;
@@ -150,8 +149,7 @@ pub struct Service<F, H, D, L> {
     again: bool,
     /// A cycle runs that asks the sources.
     fetches: bool,
-    /// The state could not be written: what is on disk may be older than what is in force.
-    outdated: Arc<AtomicBool>,
+    memory: Arc<Mutex<Memory>>,
     /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A
     /// write that nobody waits for any more takes it as well.
     presence: Arc<Mutex<Option<File>>>,
@@ -228,7 +226,7 @@ where
             unwritten: false,
             again: false,
             fetches: false,
-            outdated: Arc::default(),
+            memory: Arc::default(),
             presence: Arc::default(),
             files: Beside::new(WRITE_PATIENCE),
         }
@@ -357,7 +355,7 @@ where
             state: self.setup.state.clone(),
             clock: self.clock,
             turn: turn.clone(),
-            outdated: Arc::clone(&self.outdated),
+            memory: Arc::clone(&self.memory),
             last: self.history.last().filter(|_| act == Act::Replan).cloned(),
         };
         self.fetches = act == Act::Fetch;
@@ -495,6 +493,9 @@ where
             Ok(setup) => {
                 let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
                 let config = setup.config.clone();
+                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.forget_last();
+                drop(memory);
                 self.agent = Arc::new(Agent {
                     config,
                     fetch,

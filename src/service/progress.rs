@@ -190,6 +190,13 @@ impl<H: Host + Send> Host for Noted<H> {
         self.noted().read_all(targets)
     }
 
+    fn read_again(
+        &self,
+        files: &[(Option<&UserName>, &Target)],
+    ) -> Vec<Option<Result<Option<Snapshot>, HostError>>> {
+        self.noted().read_again(files)
+    }
+
     fn all_fragments(&self, targets: &[&Target]) -> Vec<Option<Result<FoundFragments, HostError>>> {
         self.noted().all_fragments(targets)
     }

@@ -123,6 +123,8 @@ pub struct Store {
     new: bool,
     /// What is on disk is not all that there was to remember.
     outdated: bool,
+    /// Something was saved through this one.
+    written: bool,
 }
 
 /// What may be done with the directory.
@@ -208,6 +210,7 @@ impl Store {
             access: Access::Broken,
             new: false,
             outdated: true,
+            written: false,
         }
     }
 
@@ -233,7 +236,39 @@ impl Store {
             access,
             new,
             outdated: false,
+            written: false,
         })
+    }
+
+    /// Whether something was saved since it was opened.
+    pub fn has_written(&self) -> bool {
+        self.written
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The files of which the state in force is made: the state itself, and the documents last
+    /// accepted.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.directory.join("state.json")];
+        for accepted in self.saved.sources.values() {
+            for kept in accepted.documents() {
+                files.push(self.document_path(kept.bytes));
+            }
+        }
+        files
+    }
+
+    fn document_path(&self, bytes: Digest) -> PathBuf {
+        self.directory.join("documents").join(bytes.hex())
+    }
+
+    /// Whether a cycle that has nothing to save could save it.
+    pub fn can_write(directory: &Path) -> bool {
+        check_access(directory).is_ok()
     }
 
     /// Whether the state on disk may be older than what was accepted last, because that could not
@@ -303,7 +338,7 @@ impl Store {
         serde_json::to_writer_pretty(&mut bytes, &state).map_err(corrupt)?;
         write_durable(&self.directory, "state.json", &bytes, 0o600)?;
         self.saved = state;
-        self.new = false;
+        (self.new, self.written) = (false, true);
         self.sweep_documents(&self.saved);
         Ok(true)
     }
@@ -342,7 +377,7 @@ impl Store {
 
     /// A kept document's bytes; `None` when they are gone or not what they were.
     pub fn document(&self, bytes: Digest) -> Option<Vec<u8>> {
-        let path = self.directory.join("documents").join(bytes.hex());
+        let path = self.document_path(bytes);
         let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
         let content = bounded::read(&path, limit).ok()??.content;
         (Digest::of(&content) == bytes).then_some(content)

@@ -40,6 +40,7 @@ mod signed;
 mod soak;
 mod stages;
 mod sync_from_s3;
+mod unchanged_poll;
 mod unwritable_state;
 mod weak_keys;
 mod world;

@@ -20,7 +20,7 @@ const FACTOR: usize = 24;
 
 /// An Ed25519 key of that number, without a comment. Made of a seed, because of 32 bytes chosen at
 /// will every second is not a point on the curve, and such a key is left out.
-fn key(number: usize) -> String {
+pub(crate) fn key(number: usize) -> String {
     let mut seed = [7; 32];
     seed[24..].copy_from_slice(&number.to_be_bytes());
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();

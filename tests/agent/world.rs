@@ -469,7 +469,7 @@ impl World {
         };
         let mut store = Store::open(self.state.path()).unwrap();
         let gathered = agent.gather_kept(&mut store, last, Intent::default(), now);
-        agent.install(&mut store, gathered, || now)
+        agent.install(&mut store, gathered, || now).outcome
     }
 
     pub(crate) fn cycle(&self) -> Outcome {

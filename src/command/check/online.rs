@@ -88,7 +88,8 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
         },
     );
     let gathered = agent.gather_kept(&mut store, &Outcome::new(now, now), intent, now);
-    let outcome = agent.install(&mut store, gathered, authkeys_terminal::clock);
+    let installed = agent.install(&mut store, gathered, authkeys_terminal::clock);
+    let outcome = installed.outcome;
     let too_new = outcome
         .faults
         .iter()

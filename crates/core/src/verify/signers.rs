@@ -111,6 +111,12 @@ impl SignersFault {
 }
 
 impl Signers {
+    /// Whether time alone can change whose signature counts.
+    pub fn are_timed(&self) -> bool {
+        let timed = |one: &Signer| one.valid_after.is_some() || one.valid_before.is_some();
+        self.list.iter().any(timed)
+    }
+
     /// Reads the file, or tells every fault in it.
     pub fn parse(file: &[u8], rules: &SignerRules<'_>) -> Result<Self, Vec<SignersFault>> {
         let (mut list, mut faults) = (Vec::new(), Vec::new());

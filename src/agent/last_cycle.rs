@@ -1,0 +1,235 @@
+//! A cycle that finds everything as the last one left it has nothing to decide.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::acquire::Known;
+use super::{Agent, Answered, RECORD_EVERY, all_of};
+use crate::host::{Host, Snapshot, Target};
+use crate::state::Store;
+use authkeys_core::document::Digest;
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::{FaultCode, Outcome, Status};
+
+/// So many accounts' files are read at the same time: more would only take more memory.
+const AT_ONCE: usize = 32;
+/// The time zone, in which an old sshd reads times.
+const ZONE: &str = "/etc/localtime";
+
+/// What a cycle that had nothing to write looked at. As long as all of it stands, another cycle
+/// would come to the same.
+#[derive(Debug)]
+pub struct LastCycle {
+    /// The versions in force, of each source in the order of the configuration.
+    known: Vec<Known>,
+    own_files: OwnFiles,
+    sshd: Option<(u32, u32)>,
+    /// In the order of the configuration.
+    left: Vec<Left>,
+    /// When something changes by itself, or the time has to be recorded.
+    until: Timestamp,
+    outcome: Outcome,
+}
+
+/// An account's file as a cycle left it.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) target: Target,
+    /// Device and inode of the directory that it is in.
+    pub(super) directory: Option<(u64, u64)>,
+    /// Of what it holds; `None` when there is no file.
+    pub(super) content: Option<Digest>,
+}
+
+/// The files that root alone can change, each with what tells that somebody did: the state, the
+/// kept documents, the pinned keys, who may sign.
+#[derive(Debug)]
+pub(super) struct OwnFiles {
+    state: PathBuf,
+    traces: Vec<(PathBuf, Trace)>,
+}
+
+/// What is known of a file without reading it, and of each directory above it.
+#[derive(Debug, PartialEq, Eq)]
+struct Trace(Vec<Option<Found>>);
+
+/// What is found under a name.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    device: u64,
+    inode: u64,
+    mode: u32,
+    owner: (u32, u32),
+    /// What a change of the content changes; `None` of a directory, in which names come and go.
+    content: Option<Content>,
+}
+
+/// The change time is what nobody can set.
+#[derive(Debug, PartialEq, Eq)]
+struct Content {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl<F: Fetch, H: Host> Agent<F, H> {
+    pub(super) fn own_files(&self, store: &Store) -> OwnFiles {
+        let config = [
+            self.config.pinned_keys.clone(),
+            self.config.signers.as_ref().map(|one| one.path.clone()),
+            Some(PathBuf::from(ZONE)),
+        ];
+        let mut paths = store.files();
+        paths.extend(config.into_iter().flatten());
+        let mut traces = Vec::new();
+        for path in paths {
+            let trace = Trace::of(&path);
+            traces.push((path, trace));
+        }
+        OwnFiles {
+            state: store.directory().to_owned(),
+            traces,
+        }
+    }
+
+    /// What of this cycle the next one may go by; `None` where the next one has to look itself.
+    pub(super) fn last_cycle(
+        &self,
+        outcome: &Outcome,
+        store: &Store,
+        (known, own_files, left): (Vec<Known>, OwnFiles, Vec<Left>),
+    ) -> Option<LastCycle> {
+        let idle = !store.has_written() && !store.is_outdated() && !outcome.news && !outcome.first;
+        let all_left = left.len() == self.config.accounts.len();
+        if !idle || !all_left || !comes_again(outcome) {
+            return None;
+        }
+        let state = store.state();
+        let recorded = state.sources.values().map(|source| source.fetched);
+        let earliest = recorded.chain(state.clock).min()?;
+        let until = earliest.checked_add(RECORD_EVERY).ok()?;
+        let until = outcome.next_change.map_or(until, |at| at.min(until));
+        Some(LastCycle {
+            known,
+            own_files,
+            sshd: self.host.sshd_version(),
+            left,
+            until,
+            outcome: outcome.clone(),
+        })
+    }
+
+    /// Whether nothing that this node alone decides about has changed since.
+    pub fn stands(&self, last: &LastCycle, now: Timestamp) -> bool {
+        (last.outcome.started..last.until).contains(&now)
+            && last.own_files.stand()
+            && self.host.sshd_version() == last.sshd
+    }
+
+    /// Asks the sources for what is newer than what the last cycle had.
+    pub async fn ask_again(&self, last: &LastCycle) -> Answered {
+        let sources = self.config.sources();
+        let asked = sources.iter().zip(&last.known);
+        Answered(all_of(asked.map(|(source, known)| self.ask(source, known))).await)
+    }
+
+    /// Whether the sources have nothing new, and the accounts and their files are as they were left.
+    /// The files are read: their owners could change one without a trace.
+    pub fn nothing_is_new(&self, last: &LastCycle, answered: &Answered) -> bool {
+        if !answered.0.iter().all(|answers| answers.are_unchanged()) {
+            return false;
+        }
+        let mut files = Vec::new();
+        for (account, left) in self.config.accounts.iter().zip(&last.left) {
+            files.push((account.user.as_ref(), &left.target));
+        }
+        let chunks = files.chunks(AT_ONCE).zip(last.left.chunks(AT_ONCE));
+        for (files, left) in chunks {
+            for (read, left) in self.host.read_again(files).into_iter().zip(left) {
+                match read {
+                    Some(Ok(Some(file))) if left.is(&file) => {}
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+}
+
+impl LastCycle {
+    /// The outcome of a cycle that found all of it again.
+    pub fn again(&self, started: Timestamp, finished: Timestamp) -> Outcome {
+        let mut outcome = self.outcome.clone();
+        (outcome.started, outcome.finished) = (started, finished);
+        for source in &mut outcome.sources {
+            source.fetched = Some(started);
+        }
+        if outcome.last_success.is_some() {
+            outcome.last_success = Some(finished);
+        }
+        outcome
+    }
+}
+
+impl Left {
+    fn is(&self, file: &Snapshot) -> bool {
+        !file.drifted
+            && file.directory == self.directory
+            && file.content.as_deref().map(Digest::of) == self.content
+    }
+}
+
+impl OwnFiles {
+    fn stand(&self) -> bool {
+        let mut traces = self.traces.iter();
+        Store::can_write(&self.state) && traces.all(|(path, trace)| Trace::of(path) == *trace)
+    }
+}
+
+impl Trace {
+    fn of(path: &Path) -> Self {
+        let mut found = Vec::new();
+        for path in path.ancestors() {
+            // A link, and what it leads to.
+            found.push(fs::symlink_metadata(path).ok().map(Found::from));
+            found.push(fs::metadata(path).ok().map(Found::from));
+        }
+        Self(found)
+    }
+}
+
+impl From<Metadata> for Found {
+    fn from(of: Metadata) -> Self {
+        let content = Content {
+            size: of.size(),
+            modified: (of.mtime(), of.mtime_nsec()),
+            changed: (of.ctime(), of.ctime_nsec()),
+        };
+        Self {
+            device: of.dev(),
+            inode: of.ino(),
+            mode: of.mode(),
+            owner: (of.uid(), of.gid()),
+            content: (!of.is_dir()).then_some(content),
+        }
+    }
+}
+
+/// Whether another cycle on the same node comes to this outcome: nothing failed, and what is left
+/// out of a document is left out of it again.
+fn comes_again(outcome: &Outcome) -> bool {
+    let of_the_document =
+        |code: FaultCode| matches!(code, FaultCode::KeyLeftOut | FaultCode::KeyTooNew);
+    let mut accounts = outcome.accounts.iter();
+    outcome
+        .faults
+        .iter()
+        .all(|fault| of_the_document(fault.code))
+        && accounts.all(|account| {
+            let known = account.status == Status::Ok || account.code.is_some_and(of_the_document);
+            known && !account.changed
+        })
+}
