@@ -150,7 +150,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 impl Work {
     /// What the file must hold, if a write is needed at all, in place of what was found.
-    fn replacement(&self) -> Option<Replacement<'_>> {
+    pub(super) fn replacement(&self) -> Option<Replacement<'_>> {
         let Files::One(snapshot) = &self.files else {
             return None;
         };
@@ -251,11 +251,13 @@ fn carried(prepared: Prepared, cycle: &mut Cycle<'_>) -> Carried {
                 if let Files::One(snapshot) = &work.files {
                     let content = work.plan.content.as_deref().or(snapshot.content.as_deref());
                     mine.left = content.map(Digest::of);
-                    left = (!changed).then(|| Left {
-                        target: work.target,
-                        directory: snapshot.directory,
-                        content: mine.left,
-                    });
+                    if !changed {
+                        left = Some(Left {
+                            target: work.target,
+                            directory: snapshot.directory,
+                            content: mine.left,
+                        });
+                    }
                 }
             }
         }

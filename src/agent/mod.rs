@@ -375,7 +375,10 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.new = false;
         }
         cycle.record_time();
-        if let Err(fault) = cycle.store.save(&cycle.state) {
+        // Where no file is written, one save at the end is enough.
+        if prepared.iter().any(Prepared::writes)
+            && let Err(fault) = cycle.store.save(&cycle.state)
+        {
             cycle.faults.push(fault.fault());
         }
         if cycle.store.is_outdated() {

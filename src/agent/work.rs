@@ -90,6 +90,17 @@ impl Prepared {
             })
     }
 
+    /// Whether a file may be written.
+    pub(super) fn writes(&self) -> bool {
+        let Some(work) = &self.work else {
+            return false;
+        };
+        match &work.files {
+            Files::One(_) => work.replacement().is_some(),
+            Files::Several(..) => true,
+        }
+    }
+
     pub(super) fn file(&self) -> &str {
         &self.outcome.file
     }

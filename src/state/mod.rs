@@ -2,10 +2,12 @@
 //! once installed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use authkeys_core::document::Digest;
 use authkeys_core::guard::Guard;
@@ -33,6 +35,7 @@ pub struct State {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub away: BTreeMap<String, Timestamp>,
     /// By account.
+    #[serde(deserialize_with = "accounts")]
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
     pub pinned: Option<String>,
@@ -87,6 +90,37 @@ pub struct Kept {
     /// reason.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moduli: u32,
+}
+
+/// Accounts of one document had the same keys installed: they share them from the moment when they
+/// are read.
+fn accounts<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<UserName, AccountState>, D::Error> {
+    struct Accounts;
+
+    impl<'de> Visitor<'de> for Accounts {
+        type Value = BTreeMap<UserName, AccountState>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of accounts")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let (mut accounts, mut last) = (BTreeMap::new(), FingerprintSet::default());
+            while let Some((user, mut account)) = map.next_entry::<UserName, AccountState>()? {
+                if account.installed == last {
+                    account.installed = last.clone();
+                } else {
+                    last = account.installed.clone();
+                }
+                accounts.insert(user, account);
+            }
+            Ok(accounts)
+        }
+    }
+
+    from.deserialize_map(Accounts)
 }
 
 fn is_zero(number: &u32) -> bool {

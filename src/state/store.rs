@@ -17,7 +17,6 @@ use super::{Accepted, Judged, State};
 use crate::host::{HostError, write_durable};
 use authkeys_core::document::Digest;
 use authkeys_core::fault::{Fault, FaultCode, Subject};
-use authkeys_core::key::FingerprintSet;
 use authkeys_core::origin::MAX_DOCUMENT;
 use authkeys_core::user::UserName;
 use authkeys_terminal::bounded;
@@ -507,25 +506,15 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
         path: path.clone(),
         schema,
     };
-    let mut state = match serde_json::from_slice::<State>(&found.content) {
-        Ok(state) if state.schema == SCHEMA => state,
-        Ok(state) => return Err(newer(state.schema)),
+    match serde_json::from_slice::<State>(&found.content) {
+        Ok(state) if state.schema == SCHEMA => Ok(Some(state)),
+        Ok(state) => Err(newer(state.schema)),
         // What a later version wrote cannot be read as a whole, and its schema still says so.
         Err(fault) => match serde_json::from_slice(&found.content) {
-            Ok(Probe { schema }) if schema != SCHEMA => return Err(newer(schema)),
-            _ => return Err(corrupt(fault)),
+            Ok(Probe { schema }) if schema != SCHEMA => Err(newer(schema)),
+            _ => Err(corrupt(fault)),
         },
-    };
-    // Accounts of one document had the same keys installed: they share them.
-    let mut last = FingerprintSet::default();
-    for account in state.accounts.values_mut() {
-        if account.installed == last {
-            account.installed = last.clone();
-        } else {
-            last = account.installed.clone();
-        }
     }
-    Ok(Some(state))
 }
 
 fn check_owner(directory: &Path) -> Result<(), StateError> {

@@ -139,21 +139,6 @@ fn the_first_sync_writes_an_unchanged_one_touches_nothing_and_a_changed_object_a
     assert_eq!(tree(&keys), before);
 }
 
-/// The best of a few: what else the machine does is not measured.
-#[test]
-fn a_first_sync_takes_under_100_ms() {
-    let document = document(&[&Key::new("k")]);
-    // The best of many: what else the machine does is not counted.
-    let took = (0..30).map(|_| {
-        let (node, _stub) = Node::with_stub([Answer::whole("200 OK", TAGGED, &document)]);
-        let begun = Instant::now();
-        node.setup.run(["sync"]).succeeds();
-        begun.elapsed()
-    });
-    let best = took.min().unwrap();
-    assert!(best < Duration::from_millis(100), "{best:?}");
-}
-
 #[test]
 fn f36_a_missing_object_and_a_missing_bucket_are_named_and_change_nothing() {
     if !Moto::prepare() {

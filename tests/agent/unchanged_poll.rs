@@ -168,7 +168,7 @@ const WAYS: [Way; 11] = [
         fs::rename(directory, "/home/alice/away").unwrap();
     }),
     ("unreadable", |file, _| {
-        fs::set_permissions(file, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o0)).unwrap();
     }),
 ];
 
