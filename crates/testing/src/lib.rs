@@ -12,6 +12,7 @@ pub mod regions;
 pub mod s3_stub;
 pub mod seaweed;
 pub mod signing;
+pub mod throttle;
 
 mod again;
 mod booted;

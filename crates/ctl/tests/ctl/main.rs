@@ -29,6 +29,8 @@ mod program;
 mod publish;
 mod publish_secrets;
 mod rotate;
+mod rotate_secrecy;
+mod rotate_throttled;
 mod screen;
 mod seaweed;
 mod show;
