@@ -27,8 +27,10 @@ const NODES: usize = 3;
 const ROTATIONS: usize = 3;
 
 /// A node: an address of this machine, with sshd and agent.
-struct Node {
-    address: String,
+pub(crate) struct Node {
+    pub(crate) address: String,
+    /// Of its sshd.
+    pub(crate) port: u16,
     home: PathBuf,
     setup: Setup,
     _imds: Imds,
@@ -46,7 +48,7 @@ impl Drop for Sshd {
 }
 
 impl Node {
-    fn new(moto: &Moto, instance: &str, address: &str) -> Self {
+    pub(crate) fn new(endpoint: &str, instance: &str, address: &str) -> Self {
         run(
             "ip",
             &["addr", "add", &format!("{address}/32"), "dev", "lo"],
@@ -54,23 +56,11 @@ impl Node {
         // sshd wants no directory above the file that others can write.
         let home = PathBuf::from(format!("/run/lab/{instance}"));
         std::fs::create_dir_all(home.join("keys")).unwrap();
-        let config = format!(
-            "Port 2222\nListenAddress {address}\nHostKey /run/lab/host_key\nPidFile none\nUsePAM no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\n\
-             AuthorizedKeysFile {}/keys/%u\n",
-            home.display()
-        );
-        let of_the_lab = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap();
-        let penalties = of_the_lab
-            .lines()
-            .find(|line| line.starts_with("PerSourcePenalties"));
-        let config = format!("{config}{}\n", penalties.unwrap_or_default());
-        std::fs::write(home.join("sshd_config"), config).unwrap();
         let imds = Imds::start(instance);
         let mut setup = Setup::new();
         setup.source = "s3://keys/web.json".to_owned();
         setup.top = "schedule = \"1s\"".to_owned();
-        setup.use_s3_at(&moto.endpoint());
+        setup.use_s3_at(endpoint);
         setup.environment.extend(imds.environment());
         let file = format!("file = \"{}/keys/%u\"", home.display());
         let setup = setup
@@ -78,6 +68,7 @@ impl Node {
             .tables("[report]\nec2_tags = true\nreport_spread = \"1s\"\n");
         Self {
             address: address.to_owned(),
+            port: 2222,
             home,
             setup,
             _imds: imds,
@@ -86,18 +77,32 @@ impl Node {
         }
     }
 
-    fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         std::fs::read_to_string(self.home.join("keys/alice")).unwrap_or_default()
     }
 
     /// As at a boot: the agent first, and sshd when the keys are there.
-    fn start(&mut self, published: &str) {
+    pub(crate) fn start(&mut self, published: &str) {
         let agent = Service::start(&self.setup, |_| {});
         let wanted = keys_of(published);
         eventually("a node has the key set", || {
             let file = self.file();
             wanted.iter().all(|key| file.contains(key))
         });
+        let config = format!(
+            "Port {}\nListenAddress {}\nHostKey /run/lab/host_key\nPidFile none\nUsePAM no\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\n\
+             AuthorizedKeysFile {}/keys/%u\n",
+            self.port,
+            self.address,
+            self.home.display()
+        );
+        let of_the_lab = std::fs::read_to_string("/etc/ssh/sshd_config").unwrap();
+        let penalties = of_the_lab
+            .lines()
+            .find(|line| line.starts_with("PerSourcePenalties"));
+        let config = format!("{config}{}\n", penalties.unwrap_or_default());
+        std::fs::write(self.home.join("sshd_config"), config).unwrap();
         let sshd = Command::new("/usr/sbin/sshd")
             .arg("-D")
             .arg("-f")
@@ -109,7 +114,7 @@ impl Node {
             .unwrap();
         let sshd = Sshd(sshd);
         eventually("sshd listens", || {
-            std::net::TcpStream::connect((self.address.as_str(), 2222)).is_ok()
+            std::net::TcpStream::connect((self.address.as_str(), self.port)).is_ok()
         });
         self.parts = Some((agent, sshd));
         self.is_up.store(true, Ordering::SeqCst);
@@ -121,10 +126,12 @@ impl Node {
     }
 
     /// Whether sshd lets alice in with a private key; `None` where the node went down meanwhile.
-    fn lets_in(&self, private: &Path) -> Option<bool> {
+    pub(crate) fn lets_in(&self, private: &Path) -> Option<bool> {
         let ssh = std::env::var("LAB_SSH").unwrap();
         let mut words = ssh.split_whitespace();
         let output = Command::new(words.next().unwrap())
+            // The first port counts.
+            .args(["-p", &self.port.to_string()])
             .args(words)
             .arg("-i")
             .arg(private)
@@ -333,7 +340,7 @@ fn f58_rotations_in_a_row_with_faults_refuse_no_current_key_and_leave_nothing_be
         moto.put_object("keys", "web.json", format!("{document}\n").as_bytes());
         let mut nodes: Vec<Node> = instances(&moto)
             .iter()
-            .map(|(instance, address)| Node::new(&moto, instance, address))
+            .map(|(instance, address)| Node::new(&moto.endpoint(), instance, address))
             .collect();
         let world = World {
             throttle: Throttle::before(&moto.endpoint()),

@@ -5,6 +5,7 @@
 pub mod ec2;
 pub mod fleet;
 pub mod imds;
+pub mod ministack;
 pub mod moto;
 pub mod numbered;
 pub mod python;

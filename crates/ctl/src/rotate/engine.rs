@@ -384,7 +384,12 @@ fn token(current: &str, purpose: &str, number: u32) -> String {
 /// What the first key of a secret is called.
 fn comment(secret: &str) -> String {
     let name = match secret.strip_prefix("arn:") {
-        Some(rest) => rest.rsplit(':').next().unwrap_or_default(),
+        // Behind the name is what Secrets Manager has made up: -AbCdEf.
+        Some(rest) => {
+            let last = rest.rsplit(':').next().unwrap_or_default();
+            let suffix = last.rsplit_once('-').filter(|(_, end)| end.len() == 6);
+            suffix.map_or(last, |(name, _)| name)
+        }
         None => secret,
     };
     name.chars().filter(char::is_ascii_graphic).collect()

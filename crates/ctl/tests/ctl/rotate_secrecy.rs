@@ -9,6 +9,7 @@ use authkeys_testing::moto::Moto;
 use authkeys_testing::{Key, clean_ctl, eventually, lab, stand_in};
 use serde_json::{Value, json};
 
+use crate::using::pair as pair_of;
 use crate::using_secrecy::{copies, limits_of_cores, marks_of, places};
 
 const SECRET: &str = "prod/web";
@@ -71,7 +72,7 @@ fn a_rotation_that_waits_has_the_private_key_nowhere() {
         secret(
             &moto,
             "CreateSecret",
-            &json!({"Name": SECRET, "SecretString": "{}"}),
+            &json!({"Name": SECRET, "SecretString": pair_of(&Key::new("old"))}),
         );
         report(&moto);
         let mut command = clean_ctl();

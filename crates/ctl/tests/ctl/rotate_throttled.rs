@@ -10,6 +10,7 @@ use authkeys_testing::{Key, clean_ctl, eventually, outcome_of, stand_in};
 use serde_json::{Value, json};
 
 use crate::instances::{REGION, run_instances, tag};
+use crate::using::pair as pair_of;
 
 const SECRET: &str = "prod/web";
 
@@ -41,7 +42,7 @@ fn a_rotation_waits_for_an_api_that_asks_for_fewer_calls_or_stops_and_goes_on_wi
     let document =
         json!({"version": 1, "name": "web", "serial": 1, "keys": [{"public_key": admin.line}]});
     moto.put_object("keys", "web.json", document.to_string().as_bytes());
-    let body = json!({"Name": SECRET, "SecretString": "{}"}).to_string();
+    let body = json!({"Name": SECRET, "SecretString": pair_of(&Key::new("old"))}).to_string();
     moto.json(
         "secretsmanager",
         REGION,
