@@ -21,6 +21,7 @@ mod ours;
 mod published_to_login;
 mod rotation;
 mod rotation_function;
+mod rotation_guide;
 mod rotation_soak;
 mod rows_end_to_end;
 mod rows_of_policy;

@@ -20,7 +20,7 @@ use authkeys_testing::{
 use serde_json::{Value, json};
 
 /// Where the stand-in of the metadata service says that each instance is.
-const REGION: &str = "eu-west-1";
+pub(crate) const REGION: &str = "eu-west-1";
 const SECRET: &str = "prod/web";
 const NODES: usize = 3;
 /// One of each fault.
@@ -61,6 +61,10 @@ impl Node {
         setup.source = "s3://keys/web.json".to_owned();
         setup.top = "schedule = \"1s\"".to_owned();
         setup.use_s3_at(endpoint);
+        // In the instance's own region.
+        setup.environment.retain(|(name, _)| name != "AWS_REGION");
+        let region = ("AWS_REGION".to_owned(), REGION.to_owned());
+        setup.environment.push(region);
         setup.environment.extend(imds.environment());
         let file = format!("file = \"{}/keys/%u\"", home.display());
         let setup = setup
@@ -77,18 +81,26 @@ impl Node {
         }
     }
 
+    /// Follows this key set for this account, in place of the usual ones.
+    pub(crate) fn follow(&mut self, source: &str, user: &str) {
+        self.setup.source = source.to_owned();
+        self.setup.accounts[0].user = user.to_owned();
+    }
+
     pub(crate) fn file(&self) -> String {
-        std::fs::read_to_string(self.home.join("keys/alice")).unwrap_or_default()
+        let user = &self.setup.accounts[0].user;
+        std::fs::read_to_string(self.home.join("keys").join(user)).unwrap_or_default()
     }
 
     /// As at a boot: the agent first, and sshd when the keys are there.
     pub(crate) fn start(&mut self, published: &str) {
         let agent = Service::start(&self.setup, |_| {});
-        let wanted = keys_of(published);
-        eventually("a node has the key set", || {
-            let file = self.file();
-            wanted.iter().all(|key| file.contains(key))
-        });
+        let (wanted, begun) = (keys_of(published), Instant::now());
+        while !wanted.iter().all(|key| self.file().contains(key)) {
+            let log = agent.log();
+            assert!(begun.elapsed() < Duration::from_secs(20), "{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let config = format!(
             "Port {}\nListenAddress {}\nHostKey /run/lab/host_key\nPidFile none\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nMaxStartups 200\n\
@@ -239,7 +251,7 @@ impl World {
     }
 }
 
-fn instances(moto: &Moto) -> Vec<(String, String)> {
+pub(crate) fn instances(moto: &Moto) -> Vec<(String, String)> {
     let form = format!(
         "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={NODES}&MaxCount={NODES}\
          &TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=RotateSSHKeys\

@@ -80,6 +80,7 @@ fn a_rotation_that_waits_has_the_private_key_nowhere() {
             .envs(stand_in(&moto.endpoint()))
             .env("CONTROL", "this is found")
             .args(["rotate", "s3://keys/web.json", "--secret", SECRET])
+            .args(["--accounts", "alice"])
             .args([
                 "--from",
                 "s3://reports/web/",

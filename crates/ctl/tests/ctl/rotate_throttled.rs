@@ -72,11 +72,13 @@ fn a_rotation_waits_for_an_api_that_asks_for_fewer_calls_or_stops_and_goes_on_wi
     // For a moment again and again: it goes on.
     throttle.shut_for(Duration::ZERO);
     let before = throttle.refused();
-    let child = rotate("60s")
+    let mut command = rotate("60s");
+    command.args(["--accounts", "alice"]);
+    let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let child = child.unwrap();
+        .spawn()
+        .unwrap();
     for serial in [2, 3] {
         throttle.shut_for(Duration::from_millis(400));
         eventually("the next key set is published", || {
