@@ -101,7 +101,7 @@ fn packer_cloud_init_and_the_workflow_can_be_read_and_name_what_exists() {
     let targets: Vec<&str> = makes
         .flat_map(|line| line.split(" TARGET").next().unwrap().split(' '))
         .collect();
-    assert_eq!(targets, ["deb", "rpm"]);
+    assert_eq!(targets, ["deb", "rpm", "lambda"]);
     let makefile = std::fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
     assert!(
         targets

@@ -86,10 +86,9 @@ impl Held {
     #[must_use]
     pub(super) fn public(mut self) -> Self {
         self.current_value = Zeroizing::default();
-        for holder in [&mut self.current, &mut self.pending, &mut self.previous] {
-            if let Some(holder) = holder {
-                holder.private = Zeroizing::default();
-            }
+        let holders = [&mut self.current, &mut self.pending, &mut self.previous];
+        for holder in holders.into_iter().flatten() {
+            holder.private = Zeroizing::default();
         }
         self
     }

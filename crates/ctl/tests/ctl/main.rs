@@ -29,6 +29,7 @@ mod program;
 mod publish;
 mod publish_secrets;
 mod rotate;
+mod rotate_costs;
 mod rotate_secrecy;
 mod rotate_throttled;
 mod screen;

@@ -46,6 +46,9 @@ enum Step {
     Publish(BTreeSet<usize>),
 }
 
+/// A step of which only the versions tell whether it published, and the serial where it was told.
+type Unclear = (Option<u64>, Step);
+
 /// Numbers that are the same at each run with the same seed.
 struct Random(u64);
 
@@ -309,16 +312,15 @@ impl World {
         &self,
         new: &[Model],
         won: &mut Vec<(u64, Step)>,
-        mut unclear: Vec<(Option<u64>, Step)>,
+        mut unclear: Vec<Unclear>,
         count: &Count,
     ) {
         for version in new {
             if won.iter().any(|(serial, _)| *serial == version.serial) {
                 continue;
             }
-            let is_it = |(serial, _): &(Option<u64>, Step)| {
-                serial.is_none_or(|serial| serial == version.serial)
-            };
+            let is_it =
+                |(serial, _): &Unclear| serial.is_none_or(|serial| serial == version.serial);
             if let Some(at) = unclear.iter().position(is_it) {
                 let (_, step) = unclear.remove(at);
                 count.unanswered.fetch_add(1, Ordering::Relaxed);
@@ -342,7 +344,7 @@ impl World {
         object: &str,
         ids: &[String],
         count: &Count,
-    ) -> (Vec<(u64, Step)>, Vec<(Option<u64>, Step)>) {
+    ) -> (Vec<(u64, Step)>, Vec<Unclear>) {
         let running: Vec<_> = steps
             .iter()
             .enumerate()
