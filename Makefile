@@ -21,6 +21,8 @@ bench: ## the benchmarks
 	$(CARGO) bench --locked
 	$(CARGO) build --release --locked --bin authkeysd --bin authkeysd-fetch
 	benches/poll.py
+	$(CARGO) build --release --locked --bin authkeys-rotate
+	benches/cold_start.py
 
 FUZZ_TARGETS := key_line text_document json_document signed_envelope allowed_signers wire
 # How far: for so long, or the same number of inputs each time (RUNS=50000). CI runs the seeds alone, as tests.
@@ -43,7 +45,7 @@ deb: ## the Debian packages authkeysd and authkeysctl, into target/packages
 rpm: ## the rpm packages authkeysd and authkeysctl, into target/packages
 	@deb/package.sh rpm $(TARGET)
 
-lambda: ## the rotation function for Lambda, target/packages/authkeys-rotate-lambda.zip
+lambda: ## the rotation function for Lambda, target/packages/authkeys-rotate-lambda.zip and -arm64.zip
 	@deb/package.sh lambda $(TARGET)
 
 setup: ## install the system packages that the tests need, with CI=true a browser too

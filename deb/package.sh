@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # package.sh deb|rpm|lambda [TARGET]: the packages authkeysd and authkeysctl of that kind, or the rotation function's archive for
-# Lambda, into target/packages. TARGET is
-# x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu; this machine's is the default. The programs are built for C libraries
-# from 2.26 (Amazon Linux 2) on, and lie in target/TARGET/release. The tools that it takes go below target/tools.
+# Lambda, into target/packages. TARGET is x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu. The default is this machine's; for
+# Lambda it is each one that the toolchain can build for. The programs are built for C libraries from 2.26 (Amazon Linux 2) on, and
+# lie in target/TARGET/release. The tools that it takes go below target/tools.
 set -euo pipefail
 umask 022 # whatever the caller's is: the packages are the same
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -45,8 +45,11 @@ judge() {
 
 # Lambda starts the file `bootstrap`. The archive is the same for the same program: its time is the commit's.
 lambda() {
+  local archive=target/packages/authkeys-rotate-lambda.zip
+  [ "$1" != aarch64-unknown-linux-gnu ] || archive=target/packages/authkeys-rotate-lambda-arm64.zip
+  echo "building the rotation function for $1 (the first build takes some minutes)"
   PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --package authkeys-rotate --bins --target "$1.$glibc"
-  python3 - "target/$1/release/authkeys-rotate" target/packages/authkeys-rotate-lambda.zip <<'END'
+  python3 - "target/$1/release/authkeys-rotate" "$archive" <<'END'
 import os, sys, time, zipfile
 program, archive = sys.argv[1:]
 entry = zipfile.ZipInfo('bootstrap', time.gmtime(int(os.environ['SOURCE_DATE_EPOCH']))[:6])
@@ -55,6 +58,31 @@ entry.compress_type = zipfile.ZIP_DEFLATED
 with zipfile.ZipFile(archive, 'w') as file, open(program, 'rb') as content:
     file.writestr(entry, content.read(), compresslevel=9)
 END
+  if [ "$(stat --format=%s "$archive")" -ge 10000000 ]; then
+    echo "package: $archive has 10 MB or more: a cold start would take too long" >&2
+    exit 1
+  fi
+}
+
+# Whether the toolchain can build for a target: it has that target's standard library.
+installed() {
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]
+}
+
+# For the machine that was named; else for x86-64 and arm64, as far as the toolchain can.
+lambdas() {
+  local target
+  if [ -n "$1" ]; then
+    lambda "$1"
+    return
+  fi
+  for target in x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu; do
+    if installed "$target"; then
+      lambda "$target"
+    else
+      echo "not built for $target: the toolchain lacks it (rustup target add $target)"
+    fi
+  done
 }
 
 # Man pages (rpm takes them compressed, cargo-deb compresses by itself), completions, and the change log in Debian's form.
@@ -103,7 +131,7 @@ main() {
   linker
   mkdir -p target/packages
   if [ "$kind" = lambda ]; then
-    lambda "$target"
+    lambdas "${2:-}"
     ls -l target/packages/*.zip
     return
   fi

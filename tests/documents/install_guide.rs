@@ -12,7 +12,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PACKAGES: [&str; 2] = ["python-hcl2==8.1.4", "PyYAML==6.0.3"];
 
 /// A Python that has the readers, made once; `None`, with a loud word, where it cannot be made.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let home = authkeys_testing::scratch().join("readers");
     let python = home.join("bin/python");
     let run = |command: &mut Command| {
@@ -101,7 +101,7 @@ fn packer_cloud_init_and_the_workflow_can_be_read_and_name_what_exists() {
     let targets: Vec<&str> = makes
         .flat_map(|line| line.split(" TARGET").next().unwrap().split(' '))
         .collect();
-    assert_eq!(targets, ["deb", "rpm"]);
+    assert_eq!(targets, ["deb", "rpm", "lambda"]);
     let makefile = std::fs::read_to_string(Path::new(ROOT).join("Makefile")).unwrap();
     assert!(
         targets

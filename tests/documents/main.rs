@@ -19,3 +19,4 @@ mod manual;
 mod operate_guide;
 mod policies;
 mod readme;
+mod rotation_examples;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use zeroize::Zeroizing;
 
-use crate::client::Aws;
 use crate::client::fault::{Call, no_region};
+use crate::client::retry::RandomJitter;
+use crate::client::{Aws, Limits};
 use crate::source::Sources;
 use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::{
@@ -72,6 +73,9 @@ pub struct Written {
 pub enum NotWritten {
     /// What is published there is no longer what was read.
     Lost,
+    /// The same, seen by a further attempt after one without an answer: that one may have counted,
+    /// and somebody else have published after it.
+    Unclear,
     /// The call failed.
     Failed(FetchError),
 }
@@ -114,6 +118,15 @@ impl Target {
                 sources: Sources::new(),
                 encryption: None,
             }),
+        }
+    }
+
+    /// The same target, reached with other limits.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        Self {
+            sources: Sources::with(limits, RandomJitter),
+            ..self
         }
     }
 

@@ -21,6 +21,7 @@ struct Event {
 }
 
 fn main() -> ExitCode {
+    function::prepare();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -16,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use authkeys_testing::moto::Moto;
+use authkeys_testing::throttle::Throttle;
 use authkeys_testing::{Key, program, stand_in};
 use serde_json::{Value, json};
 
@@ -37,10 +38,14 @@ impl Drop for Lambda {
 
 impl Lambda {
     fn start(moto: &Moto, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(&moto.endpoint(), settings)
+    }
+
+    fn start_at(endpoint: &str, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let child = Command::new(program("authkeys-rotate"))
             .env_clear()
-            .envs(stand_in(&moto.endpoint()))
+            .envs(stand_in(endpoint))
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env(
                 "AWS_LAMBDA_RUNTIME_API",
@@ -314,4 +319,34 @@ fn a_request_that_is_not_part_of_a_rotation_is_refused() {
     let other = "22222222-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
     assert!(refused("createSecret", other).contains("has no stage"));
     assert_eq!(world.document()["serial"], 1, "nothing was published");
+}
+
+#[test]
+fn a_throttled_api_is_waited_for_or_named_and_the_same_step_goes_on_later() {
+    if !Moto::prepare() {
+        return;
+    }
+    let admin = Key::new("admin");
+    let world = World::new(&admin);
+    let throttle = Throttle::before(&world.moto.endpoint());
+    let settings = [("TARGET", "s3://keys/web.json"), ("ACCOUNTS", "ubuntu")];
+    let lambda = Lambda::start_at(&throttle.endpoint(), &settings);
+    let token = "11111111-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
+    world.switch_on();
+    world.begin(token);
+    throttle.shut_for(Duration::from_millis(400));
+    let ended = lambda.invoke(&event("createSecret", token), MINUTE);
+    assert_eq!(ended, Ok(Value::Null));
+    assert!(throttle.refused() > 0, "it was never in the way");
+
+    throttle.shut_for(MINUTE * 60);
+    let why = lambda
+        .invoke(&event("setSecret", token), MINUTE)
+        .unwrap_err();
+    assert!(why.contains("ThrottlingException"), "{why}");
+    assert_eq!(world.document()["serial"], 1);
+    throttle.shut_for(Duration::ZERO);
+    let ended = lambda.invoke(&event("setSecret", token), MINUTE);
+    assert_eq!(ended, Ok(Value::Null));
+    assert_eq!(world.document()["serial"], 2);
 }

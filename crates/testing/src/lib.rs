@@ -5,6 +5,7 @@
 pub mod ec2;
 pub mod fleet;
 pub mod imds;
+pub mod ministack;
 pub mod moto;
 pub mod numbered;
 pub mod python;
@@ -12,6 +13,7 @@ pub mod regions;
 pub mod s3_stub;
 pub mod seaweed;
 pub mod signing;
+pub mod throttle;
 
 mod again;
 mod booted;

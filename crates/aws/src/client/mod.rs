@@ -65,6 +65,22 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For a work of many calls, which a service that asks for fewer of them is not to end half-way:
+    /// up to six attempts, in some seconds.
+    pub fn patient() -> Self {
+        let retry = Policy {
+            attempts: 6,
+            cap: Duration::from_secs(3),
+            ..Policy::default()
+        };
+        Self {
+            retry,
+            ..Self::default()
+        }
+    }
+}
+
 /// The way to AWS. Nothing is read or set up before the first call.
 #[derive(Debug)]
 pub struct Aws {

@@ -2,6 +2,8 @@
 //! Where there is none, the versions that a bucket with versioning keeps tell whether there was
 //! one.
 
+use std::cell::Cell;
+
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
@@ -36,7 +38,9 @@ pub(super) async fn write(
     let config = target.config(region, call).await?;
     let call = call(Some(&config));
     let (client, limits) = (s3_client(&config), target.aws().limits);
+    let attempts = Cell::new(0_u32);
     let put = async || {
+        attempts.set(attempts.get().saturating_add(1));
         let request = client
             .put_object()
             .bucket(bucket)
@@ -91,7 +95,11 @@ pub(super) async fn write(
         put,
     )
     .await;
-    done?.ok_or(NotWritten::Lost)
+    match done? {
+        Some(written) => Ok(written),
+        None if attempts.get() > 1 => Err(NotWritten::Unclear),
+        None => Err(NotWritten::Lost),
+    }
 }
 
 /// What was there before the object was deleted: its last version's id, or that there was one whose

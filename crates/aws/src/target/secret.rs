@@ -3,6 +3,7 @@
 //! Manager refuses the move when somebody else was faster. The label goes in either case; one that
 //! a killed publisher left goes with the next publication.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 
 use aws_sdk_secretsmanager::Client;
@@ -179,7 +180,9 @@ impl Secret<'_> {
             "secretsmanager:UpdateSecretVersionStage",
         );
         let from = over.map(|published| published.version.label.clone());
+        let attempts = Cell::new(0_u32);
         let make = async || {
+            attempts.set(attempts.get().saturating_add(1));
             let request = self
                 .client
                 .update_secret_version_stage()
@@ -198,7 +201,10 @@ impl Secret<'_> {
                 },
             }
         };
-        Ok(self.tried(&call, make).await?)
+        match self.tried(&call, make).await? {
+            false if attempts.get() > 1 => Err(NotWritten::Unclear),
+            is_moved => Ok(is_moved),
+        }
     }
 
     /// The version that ours replaced, unless it is `read`, the one that was read before.

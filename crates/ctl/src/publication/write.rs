@@ -67,6 +67,15 @@ pub(super) async fn write(
             ));
             return Err(Exit::Failed);
         }
+        Err(NotWritten::Unclear) => {
+            let found = found.ok().flatten();
+            let what = found.map_or("nothing".to_owned(), |found| described(&found));
+            complain(&format!(
+                "{target}: an attempt to write got no answer, and {what} is there now: somebody else published meanwhile, \
+                 before us or over what we wrote; look at it and at the version before it, then publish again"
+            ));
+            return Err(Exit::Failed);
+        }
         Err(NotWritten::Failed(fault)) => {
             let first = before
                 .denied

@@ -8,7 +8,6 @@ use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
 use super::held::{Held, Holder};
-use super::login::{Answer, Credential};
 use super::pair::KeyType;
 use super::world::{Arrival, Halt, KeySet, Login, Phase, State, World};
 use authkeys_aws::pair_secret::{Outcome, Stage};
@@ -17,9 +16,6 @@ use authkeys_core::publishing::grant::Terms;
 use authkeys_core::publishing::rotation::{Keys, Window, admit, is_admitted, window};
 use authkeys_core::words::counted;
 
-/// How often the nodes are tried that gave no answer to a login.
-const ROUNDS: u32 = 3;
-const BETWEEN_ROUNDS: SignedDuration = SignedDuration::from_secs(2);
 /// How many tokens are tried for a new version: one for each rotation that was aborted.
 const MOST_TOKENS: u32 = 100;
 /// How many nodes a message names.
@@ -35,7 +31,7 @@ pub(super) enum Allowance {
 }
 
 impl Allowance {
-    fn of(self, all: usize) -> usize {
+    pub(super) fn of(self, all: usize) -> usize {
         match self {
             Self::Nodes(nodes) => nodes,
             Self::Percent(percent) => all.saturating_mul(usize::from(percent)) / 100,
@@ -106,7 +102,12 @@ impl<'a, W: World> Engine<'a, W> {
         self.verify().await
     }
 
+    /// What the secret holds, without its private keys.
     pub(super) async fn held(&mut self) -> Result<Held, Halt> {
+        Ok(self.held_with_private_keys().await?.public())
+    }
+
+    pub(super) async fn held_with_private_keys(&mut self) -> Result<Held, Halt> {
         let stages = self.world.stages().await?;
         Held::of(stages, &self.plan.secret)
     }
@@ -125,7 +126,7 @@ impl<'a, W: World> Engine<'a, W> {
     /// A new pair under AWSPENDING.
     pub(super) async fn create(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Create;
-        let mut held = self.held().await?;
+        let mut held = self.held_with_private_keys().await?;
         if self.is_created(&held) {
             return Ok(());
         }
@@ -140,7 +141,7 @@ impl<'a, W: World> Engine<'a, W> {
             }
             // Whoever is faster makes the same.
             self.world.create_secret(&token("", "made", 0)).await?;
-            held = self.held().await?;
+            held = self.held_with_private_keys().await?;
         }
         if held.has_no_version {
             // The first version of a secret becomes the current one, whatever its label: that must
@@ -152,7 +153,7 @@ impl<'a, W: World> Engine<'a, W> {
         // In this order: whoever makes a version after this look at the ids makes the one that we
         // would make, and whoever made one before it is seen by the look at the stages.
         let there = self.world.version_ids().await?;
-        held = self.held().await?;
+        held = self.held_with_private_keys().await?;
         if self.is_created(&held) {
             return Ok(());
         }
@@ -297,107 +298,6 @@ impl<'a, W: World> Engine<'a, W> {
         })
     }
 
-    /// The new key accepted by the nodes.
-    pub(super) async fn test(&mut self) -> Result<(), Halt> {
-        self.phase = Phase::Test;
-        if !self.plan.has_logins {
-            self.world.tell(
-                Phase::Test,
-                State::Skipped,
-                "no test logins without --login USER",
-            );
-            return Ok(());
-        }
-        let held = self.held().await?;
-        let pending = self.pending(&held)?;
-        let credential = Credential {
-            public: pending.public.clone(),
-            proof: self.world.proof(&pending.private)?,
-        };
-        let nodes = self.sampled();
-        let logins = self.log_in(&nodes, &credential, Answer::Refused).await?;
-        let bad: Vec<(String, String)> = logins
-            .iter()
-            .filter(|login| login.answer != Answer::Accepted)
-            .map(|login| (login.node.clone(), login.answer.to_string()))
-            .collect();
-        let is_refused = logins.iter().any(|login| login.answer == Answer::Refused);
-        let (tried, accepted) = (nodes.len(), nodes.len() - bad.len());
-        self.logins = logins;
-        if is_refused || !self.may_miss(bad.len()) {
-            return Err(Halt::failed(format!(
-                "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing was promoted: mend them and \
-                 run rotate again, or --abort",
-                pending.key,
-                named(&bad)
-            )));
-        }
-        let also = match bad.len() {
-            0 => String::new(),
-            _ => format!(
-                "; no answer, which --allow-missing accepts: {}",
-                named(&bad)
-            ),
-        };
-        let detail = format!("the new key was accepted by {accepted} of {tried} nodes{also}");
-        self.world.tell(Phase::Test, State::Done, &detail);
-        Ok(())
-    }
-
-    /// Whether so many nodes more may be missing.
-    pub(super) fn may_miss(&self, more: usize) -> bool {
-        let missing = self.arrival.missing.len();
-        let all = self.arrival.with.len() + missing;
-        missing + more <= self.plan.allowance.of(all).max(missing)
-    }
-
-    /// Some of the nodes that have the key set, others each time.
-    pub(super) fn sampled(&self) -> Vec<String> {
-        let mut nodes = self.arrival.with.clone();
-        let Some(sample) = self.plan.sample.filter(|sample| *sample < nodes.len()) else {
-            return nodes;
-        };
-        let mut drawn: Vec<(f64, String)> = nodes
-            .drain(..)
-            .map(|node| (authkeys_terminal::random(), node))
-            .collect();
-        drawn.sort_by(|one, other| one.0.total_cmp(&other.0));
-        drawn
-            .into_iter()
-            .take(sample)
-            .map(|(_, node)| node)
-            .collect()
-    }
-
-    /// Logs in at nodes; where there is no answer, or the `surprising` one, up to three times.
-    pub(super) async fn log_in(
-        &mut self,
-        nodes: &[String],
-        credential: &Credential,
-        surprising: Answer,
-    ) -> Result<Vec<Login>, Halt> {
-        let mut left = nodes.to_vec();
-        let mut settled: Vec<Login> = Vec::new();
-        for round in 1..=ROUNDS {
-            let logins = self.world.log_in(&left, credential).await?;
-            left.clear();
-            for login in logins {
-                let is_clear = matches!(login.answer, Answer::Accepted | Answer::Refused);
-                if round == ROUNDS || (is_clear && login.answer != surprising) {
-                    settled.push(login);
-                } else {
-                    left.push(login.node);
-                }
-            }
-            if left.is_empty() {
-                break;
-            }
-            let next = self.world.now() + BETWEEN_ROUNDS;
-            self.world.sleep_until(next).await;
-        }
-        Ok(settled)
-    }
-
     /// The new pair becomes the current one.
     pub(super) async fn finish(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Finish;
@@ -484,7 +384,12 @@ fn token(current: &str, purpose: &str, number: u32) -> String {
 /// What the first key of a secret is called.
 fn comment(secret: &str) -> String {
     let name = match secret.strip_prefix("arn:") {
-        Some(rest) => rest.rsplit(':').next().unwrap_or_default(),
+        // Behind the name is what Secrets Manager has made up: -AbCdEf.
+        Some(rest) => {
+            let last = rest.rsplit(':').next().unwrap_or_default();
+            let suffix = last.rsplit_once('-').filter(|(_, end)| end.len() == 6);
+            suffix.map_or(last, |(name, _)| name)
+        }
         None => secret,
     };
     name.chars().filter(char::is_ascii_graphic).collect()
@@ -498,7 +403,7 @@ pub(super) fn all_nodes(nodes: usize) -> String {
 }
 
 /// The first nodes, each with its word.
-fn named(nodes: &[(String, String)]) -> String {
+pub(super) fn named(nodes: &[(String, String)]) -> String {
     let first: Vec<String> = nodes
         .iter()
         .take(NAMED)

@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::real::Real;
 use super::world::Halt;
 use super::{Begins, Nodes, Options, Plan, Publisher, secret};
+use crate::using::keep_private_keys;
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::pair_secret::PairSecret;
 
@@ -82,6 +83,12 @@ struct CommandLine {
     options: Options,
 }
 
+/// To be called as the program starts, before any other thread: what is freed of a private key is
+/// overwritten from here on, and nothing of the process comes into a core dump.
+pub fn prepare() {
+    keep_private_keys();
+}
+
 /// Does one step; a step that is done already is done. It ends within `left` less ten seconds. The
 /// error says what went wrong, and never holds a secret.
 pub async fn run(
@@ -140,13 +147,14 @@ fn options(request: &Request, setting: impl Fn(&str) -> Option<String>) -> Resul
 async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(), Halt> {
     let (id, region) = secret(&options.secret).map_err(Halt::failed)?;
     let publishing = options.publishing();
-    let publisher = Publisher::new(&publishing, &options.target, "rotate")
+    let mut publisher = Publisher::new(&publishing, &options.target, "rotate")
         .map_err(|exit| Halt { exit, why: None })?;
+    publisher.target = publisher.target.limited(Limits::patient());
     let plan = Plan {
         token: Some(request.token.clone()),
         ..options.plan(&id, &publisher)
     };
-    let aws = Arc::new(Aws::new(Limits::default()));
+    let aws = Arc::new(Aws::new(Limits::patient()));
     let pair_secret = PairSecret::new(aws, &id, region.as_deref());
     let wait = limit.saturating_sub(LAST_LOOK).max(Duration::from_secs(1));
     let mut real = Real {

@@ -82,6 +82,17 @@ impl Held {
         Ok(held)
     }
 
+    /// The same without private keys, which nothing needs while it waits.
+    #[must_use]
+    pub(super) fn public(mut self) -> Self {
+        self.current_value = Zeroizing::default();
+        let holders = [&mut self.current, &mut self.pending, &mut self.previous];
+        for holder in holders.into_iter().flatten() {
+            holder.private = Zeroizing::default();
+        }
+        self
+    }
+
     /// The pending version, with a value or without.
     pub(super) fn pending_version(&self) -> Option<&str> {
         let with_value = self.pending.as_ref().map(|holder| holder.version.as_str());

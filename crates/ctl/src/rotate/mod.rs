@@ -12,6 +12,7 @@ use super::publication::{Publisher, Publishing, titled};
 use super::signing_key::SigningKey;
 use super::{Exit, Judging, complain, print_json};
 use crate::fleet::{AddressKind, Begins, Nodes, Selection, time};
+use crate::using::keep_private_keys;
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::pair_secret::PairSecret;
 use authkeys_core::encryption::Encryption;
@@ -34,6 +35,7 @@ mod pair;
 mod proof;
 mod random;
 mod real;
+mod trial;
 mod world;
 
 #[cfg(test)]
@@ -178,17 +180,19 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     };
     options.selection.check(Begins::Nodes).map_err(usage)?;
     let (secret, region) = secret(&options.secret).map_err(usage)?;
+    keep_private_keys();
     let mut publishing = options.publishing();
     // Nobody logs in with a key that never was the current one.
     if options.abort || options.yes {
         publishing = publishing.in_spite_of_warnings();
     }
     let mut publisher = Publisher::new(&publishing, &options.target, "rotate")?;
+    publisher.target = publisher.target.limited(Limits::patient());
     if options.abort {
         publisher.allow_no_keys();
     }
     let plan = options.plan(&secret, &publisher);
-    let aws = Arc::new(Aws::new(Limits::default()));
+    let aws = Arc::new(Aws::new(Limits::patient()));
     let mut real = Real {
         secret: PairSecret::new(aws, &secret, region.as_deref()),
         publisher,

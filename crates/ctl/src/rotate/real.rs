@@ -15,12 +15,14 @@ use crate::publication::{Before, Editable, Ended, Proposal, Publisher, TextForm,
 use crate::{Exit, print};
 use authkeys_aws::pair_secret::{Outcome, PairSecret, Stage, Stages};
 use authkeys_core::document::{self, Document, Form};
-use authkeys_core::origin::FetchError;
+use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::publishing::entries::Edits;
 use authkeys_terminal::clock;
 
 /// The longest sleep at a time: a clock may be set meanwhile.
 const NAP: Duration = Duration::from_secs(1);
+/// How often the first look at the nodes is tried where AWS asks for fewer calls.
+const LOOKS: u32 = 3;
 
 /// Where the test logins go.
 #[derive(Debug, Clone)]
@@ -66,6 +68,16 @@ fn unknown(unknown: Unknown) -> Halt {
         Unknown::Fault(why) => fault(&why),
         Unknown::Nobody(why) | Unknown::Document(why) => Halt::failed(why),
     }
+}
+
+/// Whether the first look at the nodes failed for a while only; later ones wait by themselves.
+fn may_look_again(unknown: &Unknown, looks: u32) -> bool {
+    let is_transient = matches!(unknown, Unknown::Fault(fault) if fault.class == Class::Transient);
+    is_transient && looks < LOOKS
+}
+
+async fn pause(looks: u32) {
+    tokio::time::sleep(NAP * looks).await;
 }
 
 /// Somebody has said already what is wrong.
@@ -149,12 +161,26 @@ impl World for Real<'_> {
     }
 
     async fn count(&mut self) -> Result<usize, Halt> {
-        self.nodes.count().await.map_err(unknown)
+        let mut looks = 1;
+        loop {
+            match self.nodes.count().await {
+                Err(why) if may_look_again(&why, looks) => pause(looks).await,
+                counted => return counted.map_err(unknown),
+            }
+            looks += 1;
+        }
     }
 
     async fn arrival(&mut self, document: &Document) -> Result<Arrival, Halt> {
         let limit = self.timeout.unsigned_abs();
-        let fleet = self.nodes.arrival(document, limit).await.map_err(unknown)?;
+        let mut looks = 1;
+        let fleet = loop {
+            match self.nodes.arrival(document, limit).await {
+                Err(why) if may_look_again(&why, looks) => pause(looks).await,
+                arrived => break arrived.map_err(unknown)?,
+            }
+            looks += 1;
+        };
         let mut arrival = Arrival::default();
         for row in &fleet.rows {
             if fleet.is_done(row) {

@@ -88,6 +88,18 @@ pub(super) fn run_agent(options: &AgentOptions) -> Result<Exit, Exit> {
     private.become_command(command)
 }
 
+/// Private keys come into this process from here on: freed memory is overwritten, and there is no
+/// core dump, and no debugger but root's. It may start the program once more.
+pub(crate) fn keep_private_keys() {
+    wiping::ensure();
+    let none = Rlimit {
+        current: Some(0),
+        ..getrlimit(Resource::Core)
+    };
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// An agent with the keys, and the settings by which ssh offers no others.
 struct Private {
     agent: PrivateAgent,
@@ -98,15 +110,9 @@ struct Private {
 impl Private {
     /// `configuration` is the user's own in place of ~/.ssh/config, as `ssh -F` names it.
     fn start(options: &KeyOptions, configuration: Option<OsString>) -> Result<Self, Exit> {
-        wiping::ensure();
-        // Until this process becomes the command: no core dump, and no debugger but root's.
+        // Until this process becomes the command.
         let core_limit = getrlimit(Resource::Core);
-        let none = Rlimit {
-            current: Some(0),
-            ..core_limit
-        };
-        let _ = setrlimit(Resource::Core, none);
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        keep_private_keys();
 
         let refused = |why: String| {
             complain(&why);

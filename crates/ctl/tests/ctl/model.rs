@@ -46,6 +46,9 @@ enum Step {
     Publish(BTreeSet<usize>),
 }
 
+/// A step of which only the versions tell whether it published, and the serial where it was told.
+type Unclear = (Option<u64>, Step);
+
 /// Numbers that are the same at each run with the same seed.
 struct Random(u64);
 
@@ -136,6 +139,7 @@ struct Count {
     published: AtomicUsize,
     lost: AtomicUsize,
     same: AtomicUsize,
+    unanswered: AtomicUsize,
 }
 
 impl World {
@@ -276,10 +280,11 @@ impl World {
             let steps: Vec<Step> = (0..PUBLISHERS)
                 .map(|_| random.step(self.keys.len(), past.len()))
                 .collect();
-            let mut won = self.at_once(&steps, &object, &ids, count);
-            won.sort_by_key(|(serial, _)| *serial);
+            let (mut won, unclear) = self.at_once(&steps, &object, &ids, count);
             let (now_ids, now) = self.history(&object);
             let place = format!("sequence {at}, round {round}");
+            self.claim(&now[past.len()..], &mut won, unclear, count);
+            won.sort_by_key(|(serial, _)| *serial);
             assert_eq!(
                 now.len(),
                 past.len() + won.len(),
@@ -301,20 +306,51 @@ impl World {
         }
     }
 
-    /// Takes steps at the same time; those that published, with their serials.
+    /// A version that nobody was told of belongs to somebody whose answer was lost. What is left
+    /// found its own bytes, written by another.
+    fn claim(
+        &self,
+        new: &[Model],
+        won: &mut Vec<(u64, Step)>,
+        mut unclear: Vec<Unclear>,
+        count: &Count,
+    ) {
+        for version in new {
+            if won.iter().any(|(serial, _)| *serial == version.serial) {
+                continue;
+            }
+            let is_it =
+                |(serial, _): &Unclear| serial.is_none_or(|serial| serial == version.serial);
+            if let Some(at) = unclear.iter().position(is_it) {
+                let (_, step) = unclear.remove(at);
+                count.unanswered.fetch_add(1, Ordering::Relaxed);
+                won.push((version.serial, step));
+            }
+        }
+        for (serial, _) in unclear {
+            let counter = match serial {
+                Some(_) => &count.same,
+                None => &count.lost,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes steps at the same time: those that published, with their serials, and those of whom
+    /// only the versions tell whether they did.
     fn at_once(
         &self,
         steps: &[Step],
         object: &str,
         ids: &[String],
         count: &Count,
-    ) -> Vec<(u64, Step)> {
+    ) -> (Vec<(u64, Step)>, Vec<Unclear>) {
         let running: Vec<_> = steps
             .iter()
             .enumerate()
             .map(|(at, step)| self.command(step, object, ids, at).spawn().unwrap())
             .collect();
-        let mut won = Vec::new();
+        let (mut won, mut unclear) = (Vec::new(), Vec::new());
         for (step, run) in steps.iter().zip(running) {
             let output = run.wait_with_output().unwrap();
             let (stdout, stderr) = (
@@ -326,13 +362,18 @@ impl World {
                 assert_eq!(status, Some(0), "{step:?}: {stderr}");
                 let told = stdout.split("published workers/").nth(1).unwrap();
                 let serial = told.split(' ').next().unwrap();
-                // Without a version of its own it found the very bytes that it would have written.
+                let serial = serial.parse::<u64>().unwrap();
+                // Without a version of its own it found the very bytes that it would have written,
+                // or has written without an answer.
                 if told.contains(", version ") {
-                    won.push((serial.parse::<u64>().unwrap(), step.clone()));
+                    won.push((serial, step.clone()));
                     count.published.fetch_add(1, Ordering::Relaxed);
                 } else {
-                    count.same.fetch_add(1, Ordering::Relaxed);
+                    unclear.push((Some(serial), step.clone()));
                 }
+            } else if stderr.contains("an attempt to write got no answer") {
+                assert_eq!(status, Some(1), "{step:?}: {stderr}");
+                unclear.push((None, step.clone()));
             } else if stderr.contains("somebody else published meanwhile") {
                 assert_eq!(status, Some(1), "{step:?}: {stderr}");
                 count.lost.fetch_add(1, Ordering::Relaxed);
@@ -343,7 +384,7 @@ impl World {
                 assert!(refused, "{step:?}: {status:?} {stdout} {stderr}");
             }
         }
-        won
+        (won, unclear)
     }
 
     fn a_node_installs(&self, object: &str, model: &Model) {
@@ -401,10 +442,11 @@ fn three_publishers_at_once_lose_nothing_unseen_and_nodes_install_what_the_model
             });
         }
     });
-    let [published, lost, same] =
-        [count.published, count.lost, count.same].map(AtomicUsize::into_inner);
+    let counters = [count.published, count.lost, count.same, count.unanswered];
+    let [published, lost, same, unanswered] = counters.map(AtomicUsize::into_inner);
     println!(
-        "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found their own bytes, in {:?}",
+        "{SEQUENCES} sequences: {published} publications, {lost} lost races, {same} that found their own bytes, \
+         {unanswered} without an answer, in {:?}",
         begun.elapsed()
     );
     assert!(

@@ -451,6 +451,24 @@ fn of_two_publishers_at_once_none_is_lost() {
 }
 
 #[test]
+fn a_write_without_an_answer_that_somebody_else_wrote_over_does_not_say_that_nothing_happened() {
+    let key = Key::new("k");
+    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let none = Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = Answer::whole("200 OK", &["ETag: \"e3\""], &document(Some(7), &[&key]));
+    let stub = Stub::start([found, none, lost, newer]);
+    let desk = Desk::new(&stub.endpoint());
+    desk.file("a", document(None, &[&key]));
+    let run = desk.publish("a", TARGET, &[]);
+    run.fails(
+        1,
+        &[&["an attempt to write got no answer, and serial 7, version e3 is there now"]],
+    );
+    assert!(!run.stderr.contains("nothing was overwritten"), "{run:?}");
+}
+
+#[test]
 fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
     let key = Key::new("k");
     let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));

@@ -18,10 +18,14 @@ const SECRET: &str = "prod/ssh/workers";
 
 /// What tells a private key: a line of its text, and the bytes that an Ed25519 key is made of.
 fn marks(key: &Key) -> Vec<Vec<u8>> {
-    let text = fs::read_to_string(key.private()).unwrap();
+    marks_of(&fs::read_to_string(key.private()).unwrap(), key.base64())
+}
+
+/// The same of an Ed25519 key's text, and its public half in base64.
+pub(crate) fn marks_of(text: &str, public: &str) -> Vec<Vec<u8>> {
     let body: Vec<&str> = text.lines().filter(|line| !line.starts_with('-')).collect();
     let blob = BASE64_STANDARD.decode(body.concat()).unwrap();
-    let public = BASE64_STANDARD.decode(key.base64()).unwrap();
+    let public = BASE64_STANDARD.decode(public).unwrap();
     // The seed comes before the second copy of the public key, both in one string of 64 bytes.
     let public = &public[public.len() - 32..];
     let places: Vec<usize> = (0..blob.len() - 32)
@@ -32,7 +36,7 @@ fn marks(key: &Key) -> Vec<Vec<u8>> {
 }
 
 /// How often a text is in the writable memory of a process.
-fn copies(pid: i32, mark: &[u8]) -> usize {
+pub(crate) fn copies(pid: i32, mark: &[u8]) -> usize {
     let Ok(memory) = File::open(format!("/proc/{pid}/mem")) else {
         return 0;
     };
@@ -74,7 +78,7 @@ fn files_with(directory: &Path, mark: &[u8], found: &mut Vec<String>) {
 }
 
 /// Where a mark is: in which files, arguments, environments, and memories.
-fn places(mark: &[u8]) -> Vec<String> {
+pub(crate) fn places(mark: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for directory in ["/tmp", "/run", "/home", "/var/lib", "/dev/shm", "/var/tmp"] {
         files_with(Path::new(directory), mark, &mut found);
@@ -121,7 +125,7 @@ fn started(endpoint: &str, path: &str, text: &str) -> Child {
 }
 
 /// The largest core dump that a process may leave, and the largest that it may ask for.
-fn limits_of_cores(pid: u32) -> [String; 2] {
+pub(crate) fn limits_of_cores(pid: u32) -> [String; 2] {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let line = limits
         .lines()

@@ -1,0 +1,115 @@
+//! The test logins: the new key is tried at the nodes before it counts, and the old one after its
+//! end.
+
+use jiff::SignedDuration;
+
+use super::engine::{Engine, named};
+use super::login::{Answer, Credential};
+use super::world::{Halt, Login, Phase, State, World};
+
+/// How often the nodes are tried that gave no answer to a login.
+const ROUNDS: u32 = 3;
+const BETWEEN_ROUNDS: SignedDuration = SignedDuration::from_secs(2);
+
+impl<W: World> Engine<'_, W> {
+    /// The new key accepted by the nodes.
+    pub(super) async fn test(&mut self) -> Result<(), Halt> {
+        self.phase = Phase::Test;
+        if !self.plan.has_logins {
+            self.world.tell(
+                Phase::Test,
+                State::Skipped,
+                "no test logins without --login USER",
+            );
+            return Ok(());
+        }
+        let held = self.held_with_private_keys().await?;
+        let pending = self.pending(&held)?;
+        let credential = Credential {
+            public: pending.public.clone(),
+            proof: self.world.proof(&pending.private)?,
+        };
+        let nodes = self.sampled();
+        let logins = self.log_in(&nodes, &credential, Answer::Refused).await?;
+        let bad: Vec<(String, String)> = logins
+            .iter()
+            .filter(|login| login.answer != Answer::Accepted)
+            .map(|login| (login.node.clone(), login.answer.to_string()))
+            .collect();
+        let is_refused = logins.iter().any(|login| login.answer == Answer::Refused);
+        let (tried, accepted) = (nodes.len(), nodes.len() - bad.len());
+        self.logins = logins;
+        if is_refused || !self.may_miss(bad.len()) {
+            return Err(Halt::failed(format!(
+                "the new key {} was accepted by {accepted} of {tried} nodes; not by {}. Nothing was promoted: mend them and \
+                 run rotate again, or --abort",
+                pending.key,
+                named(&bad)
+            )));
+        }
+        let also = match bad.len() {
+            0 => String::new(),
+            _ => format!(
+                "; no answer, which --allow-missing accepts: {}",
+                named(&bad)
+            ),
+        };
+        let detail = format!("the new key was accepted by {accepted} of {tried} nodes{also}");
+        self.world.tell(Phase::Test, State::Done, &detail);
+        Ok(())
+    }
+
+    /// Whether so many nodes more may be missing.
+    pub(super) fn may_miss(&self, more: usize) -> bool {
+        let missing = self.arrival.missing.len();
+        let all = self.arrival.with.len() + missing;
+        missing + more <= self.plan.allowance.of(all).max(missing)
+    }
+
+    /// Some of the nodes that have the key set, others each time.
+    pub(super) fn sampled(&self) -> Vec<String> {
+        let mut nodes = self.arrival.with.clone();
+        let Some(sample) = self.plan.sample.filter(|sample| *sample < nodes.len()) else {
+            return nodes;
+        };
+        let mut drawn: Vec<(f64, String)> = nodes
+            .drain(..)
+            .map(|node| (authkeys_terminal::random(), node))
+            .collect();
+        drawn.sort_by(|one, other| one.0.total_cmp(&other.0));
+        drawn
+            .into_iter()
+            .take(sample)
+            .map(|(_, node)| node)
+            .collect()
+    }
+
+    /// Logs in at nodes; where there is no answer, or the `surprising` one, up to three times.
+    pub(super) async fn log_in(
+        &mut self,
+        nodes: &[String],
+        credential: &Credential,
+        surprising: Answer,
+    ) -> Result<Vec<Login>, Halt> {
+        let mut left = nodes.to_vec();
+        let mut settled: Vec<Login> = Vec::new();
+        for round in 1..=ROUNDS {
+            let logins = self.world.log_in(&left, credential).await?;
+            left.clear();
+            for login in logins {
+                let is_clear = matches!(login.answer, Answer::Accepted | Answer::Refused);
+                if round == ROUNDS || (is_clear && login.answer != surprising) {
+                    settled.push(login);
+                } else {
+                    left.push(login.node);
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+            let next = self.world.now() + BETWEEN_ROUNDS;
+            self.world.sleep_until(next).await;
+        }
+        Ok(settled)
+    }
+}

@@ -1,0 +1,112 @@
+//! A door before a stand-in of AWS, which can be shut for a while: then each call is refused as AWS
+//! refuses those that are too many.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The door; it ends with the test's process.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    behind: String,
+    shut_until: Mutex<Option<Instant>>,
+    refused: AtomicUsize,
+}
+
+impl Throttle {
+    /// Before the endpoint `http://HOST:PORT`, which closes each connection after its answer.
+    pub fn before(endpoint: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let state = Arc::new(State {
+            behind: endpoint.trim_start_matches("http://").to_owned(),
+            shut_until: Mutex::default(),
+            refused: AtomicUsize::new(0),
+        });
+        let throttle = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::clone(&state),
+        };
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let state = Arc::clone(&state);
+                std::thread::spawn(move || serve(&state, client));
+            }
+        });
+        throttle
+    }
+
+    /// The URL to reach it at.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Refuses every call for so long.
+    pub fn shut_for(&self, time: Duration) {
+        *self.state.shut_until.lock().unwrap() = Some(Instant::now() + time);
+    }
+
+    /// How many calls were refused so far.
+    pub fn refused(&self) -> usize {
+        self.state.refused.load(Ordering::Relaxed)
+    }
+}
+
+/// One request and its answer; a client that goes is none of our business.
+fn serve(state: &State, mut client: TcpStream) -> Option<()> {
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        reader.read_line(&mut head).ok()?;
+        if head[before..].trim().is_empty() {
+            break;
+        }
+    }
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| {
+        let value = line.strip_prefix("content-length:")?;
+        value.trim().parse::<usize>().ok()
+    });
+    let mut body = vec![0; length.unwrap_or_default()];
+    reader.read_exact(&mut body).ok()?;
+    let shut_until = *state.shut_until.lock().unwrap();
+    if shut_until.is_some_and(|end| Instant::now() < end) {
+        state.refused.fetch_add(1, Ordering::Relaxed);
+        return client.write_all(refusal(&lower).as_bytes()).ok();
+    }
+    let mut behind = TcpStream::connect(&state.behind).ok()?;
+    behind.write_all(head.as_bytes()).ok()?;
+    behind.write_all(&body).ok()?;
+    std::io::copy(&mut behind, &mut client).ok().map(drop)
+}
+
+/// What the service that is asked says: in JSON, by EC2's query protocol, or as S3.
+fn refusal(head: &str) -> String {
+    let (status, body) = if head.contains("\r\nx-amz-target:") {
+        (
+            "400 Bad Request",
+            "{\"__type\":\"ThrottlingException\",\"message\":\"Rate exceeded\"}",
+        )
+    } else if head.starts_with("post / ") {
+        (
+            "503 Service Unavailable",
+            "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message>\
+             </Error></Errors><RequestID>r</RequestID></Response>",
+        )
+    } else {
+        (
+            "503 Slow Down",
+            "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+        )
+    };
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+}
