@@ -10,9 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::node::{KeySet, ShortDigest};
-use super::table::{ago, grouped};
-use super::view::{Fleet, Held, Row, State};
+use crate::fleet::node::{KeySet, ShortDigest};
+use crate::fleet::table::{ago, grouped};
+use crate::fleet::view::{Fleet, Held, Row, State};
 use crate::report::text::one_line;
 
 const STYLE: &str = include_str!("page.css");
