@@ -1,7 +1,6 @@
 //! What the nodes' words come to: a state for each, what needs attention first, and the counts.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -244,15 +243,6 @@ impl Fleet {
         }
         reasons.sort_by_key(|reason| (reason.state, Reverse(reason.rows.len())));
         reasons
-    }
-
-    /// The nodes by what they have in common, each with its number.
-    pub fn grouped_by<K: Ord>(&self, key: impl Fn(&Row) -> K) -> BTreeMap<K, Vec<(usize, &Row)>> {
-        let mut groups = BTreeMap::<K, Vec<_>>::new();
-        for (number, row) in self.rows.iter().enumerate() {
-            groups.entry(key(row)).or_default().push((number, row));
-        }
-        groups
     }
 
     /// What the reader of the counts must know, a sentence each.

@@ -156,7 +156,7 @@ fn hostile_tags_write_nothing_but_their_own_text() {
 
     let page = html::render(&fleet);
     let own = page.matches("<script").count();
-    assert_eq!(own, 1, "only our script");
+    assert_eq!(own, 2, "only our script and its data");
     for bad in [
         "<img",
         "</td><script",
@@ -268,11 +268,13 @@ fn the_page_asks_for_nothing_beyond_itself_and_has_every_node() {
         assert!(!page.contains(outside), "{outside}");
     }
     assert!(page.contains("default-src 'none'"));
-    assert_eq!(page.matches("<tr id=").count(), 200);
-    assert_eq!(
-        page.matches("title=\"web-").count(),
-        200,
-        "each has its square"
+    let data = page_data(&page);
+    let ids = data["id"].as_str().unwrap();
+    assert_eq!(ids.lines().count(), 200);
+    assert_eq!(data["age"].as_array().unwrap().len(), 200);
+    assert!(
+        page.contains("<noscript>"),
+        "it says what is missing without a script"
     );
     assert!(page.contains("<title>20 of 200 nodes need attention</title>"));
     assert!(
@@ -281,6 +283,28 @@ fn the_page_asks_for_nothing_beyond_itself_and_has_every_node() {
     );
     let wanted = html::render(&view(Some("workers/17")).judge(many(100)));
     assert!(wanted.contains("<title>90 of 100 nodes have workers/17</title>"));
+}
+
+/// What the page's script reads.
+fn page_data(page: &str) -> serde_json::Value {
+    let (_, from) = page.split_once("type=\"application/json\">").unwrap();
+    let (data, _) = from.split_once("</script>").unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+#[test]
+fn a_page_of_fifty_thousand_nodes_has_less_than_four_megabytes() {
+    let sizes = [5_000, 50_000].map(|nodes| html::render(&judged(many(nodes))).len());
+    assert!(sizes[1] < 4_000_000, "{sizes:?}");
+    assert!(sizes[1] < 10 * sizes[0], "{sizes:?}");
+    // Names as EC2 gives them, which share nothing.
+    let mut nodes = many(50_000);
+    for (number, node) in (0..).zip(&mut nodes) {
+        let [_, a, b, c] = u32::to_be_bytes(number);
+        node.name = format!("ip-10-{a}-{b}-{c}.eu-central-1.compute.internal");
+    }
+    let long = html::render(&judged(nodes)).len();
+    assert!(long < 4_000_000, "{long}");
 }
 
 #[test]
