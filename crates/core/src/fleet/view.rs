@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::node::{Node, Report, Word};
+use super::scope::Scope;
 use super::sets::{Sets, Standing};
 use super::wanted::Wanted;
 use crate::outcome::Status;
@@ -91,6 +92,8 @@ pub struct View {
 pub struct Fleet {
     /// By what.
     pub view: View,
+    /// Where the nodes are, as far as whoever asked for them says so.
+    pub scope: Scope,
     /// What needs attention first.
     pub rows: Vec<Row>,
     sets: Sets,
@@ -122,6 +125,7 @@ impl View {
         });
         Fleet {
             view: self,
+            scope: Scope::default(),
             rows,
             sets,
         }
@@ -183,7 +187,8 @@ impl View {
     /// Why a node's key set will not do.
     fn lag(&self, report: &Report, sets: &Sets) -> Option<String> {
         if let Some(wanted) = &self.wanted {
-            return (!wanted.is_followed(report)).then(|| format!("does not have {wanted}"));
+            return (!wanted.is_followed(report))
+                .then(|| format!("{wanted} is not in effect there"));
         }
         match sets.standing(report) {
             Standing::Newest => None,
@@ -199,6 +204,12 @@ impl View {
 }
 
 impl Fleet {
+    /// The same fleet, of which it is known where its nodes are.
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
     /// Each key set that a node has, with their number.
     pub fn held(&self) -> &[Held] {
         self.sets.held()

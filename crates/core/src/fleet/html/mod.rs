@@ -83,9 +83,13 @@ fn title(fleet: &Fleet) -> String {
 
 fn summary(page: &mut String, fleet: &Fleet) {
     let at = fleet.view.at;
+    let scope = match fleet.scope.shown() {
+        scope if scope.is_empty() => scope,
+        scope => format!(": {}", escaped(&scope)),
+    };
     let _ = write!(
         page,
-        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as reported by the nodes until <time datetime=\"{at}\">{}</time></p>\n</header>\n\
+        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{}</time>{scope}</p>\n</header>\n\
          <div class=\"counts\">\n",
         escaped(&title(fleet)),
         at.strftime("%F %T UTC")
