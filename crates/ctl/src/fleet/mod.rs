@@ -387,7 +387,7 @@ fn running(filters: &[Filter]) -> Vec<ec2::Filter> {
 }
 
 fn failed(fault: &FetchError) -> Exit {
-    complain(&fault.to_string());
+    complain(&fault.with_code());
     fault.class.into()
 }
 

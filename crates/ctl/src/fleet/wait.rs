@@ -69,7 +69,7 @@ pub(super) async fn until_all_have_it(
             Look::All if all_have_it && fleet.rows.is_empty() => return Ok(Ended::Nobody),
             Look::All if all_have_it => return Ok(Ended::All(fleet, begun.elapsed())),
             _ if Instant::now() >= end && !all_have_it => {
-                let trouble = trouble.map(|fault: FetchError| fault.to_string());
+                let trouble = trouble.map(|fault: FetchError| fault.with_code());
                 return Ok(Ended::Timeout(fleet, trouble));
             }
             _ => {}
@@ -215,6 +215,7 @@ mod tests {
 
     fn fault(class: Class) -> FetchError {
         FetchError {
+            code: None,
             class,
             message: "EC2 answered 503".to_owned(),
             remedy: "wait".to_owned(),
