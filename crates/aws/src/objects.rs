@@ -62,7 +62,7 @@ struct Known {
 /// What reading one object came to.
 #[derive(Debug)]
 enum Reading {
-    Changed(Known),
+    Changed(Box<Known>),
     Unchanged,
     Gone,
 }
@@ -181,7 +181,7 @@ impl Objects {
                 Some(Err(_cancelled)) => {}
                 Some(Ok(read)) => match read? {
                     (key, Reading::Changed(known)) => {
-                        self.known.insert(key, known);
+                        self.known.insert(key, *known);
                     }
                     (key, Reading::Gone) => {
                         self.known.remove(&key);
@@ -255,7 +255,7 @@ impl Objects {
                 let bytes = bytes(&call, answer, limits.read).await?;
                 let id = key.get(prefix..).unwrap_or_default();
                 let node = object::node(id.trim_end_matches(SUFFIX), &bytes);
-                Ok(Reading::Changed(Known { tag, node }))
+                Ok(Reading::Changed(Box::new(Known { tag, node })))
             });
             let reading = read.await?;
             Ok((key, reading))
