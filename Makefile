@@ -17,7 +17,7 @@ demo: ## one key set from publishing to login and rotation, on this machine, wit
 test: setup lint deb rpm unit ## install what is needed (Debian, Ubuntu), then run everything
 	@tests/demo/run.sh --program target/debug/authkeysd
 
-bench: ## the benchmarks
+bench: ## the benchmarks, as a table beside curl and the AWS CLI
 	$(CARGO) bench --locked
 	$(CARGO) build --release --locked --bin authkeysd --bin authkeysd-fetch
 	benches/poll.py

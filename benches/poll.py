@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""poll.py [POLLS]: what an unchanged poll of S3 costs, side by side with `aws s3 cp` from cron on the same endpoint.
+"""poll.py [--program AUTHKEYSD] [--polls N]: what authkeysd costs, side by side with what people use instead, in one run.
 
-Prints memory at rest and CPU per poll of both halves, the CPU of one `aws s3 cp`, and their ratio. Needs a
-release build; installs the AWS CLI into target/bench when it is not there.
+All of them get the same object of ten keys from the same endpoint on this machine, in the environment that the unit sets. The table has the
+CPU of an unchanged poll by both processes beside `aws s3 cp` and a signed GET by curl, the time from the start of `sync` to the finished file,
+the memory at rest, and what the benchmark of a plan of 4,096 keys found (`cargo bench --bench plan`). A row whose tool is missing says so.
+The program is target/release/authkeysd. Figures of a debug build mean nothing.
 """
 
+import argparse
+import contextlib
 import http.server
+import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,14 +24,25 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-AUTHKEYSD = pathlib.Path(os.environ.get("AUTHKEYSD", TARGET / "release" / "authkeysd"))
-KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHOLP2JmNZ2MHpDJjQcs1fAfAEMaV6lWxS2Z/wVzOgoh bench\n"
 ETAG = '"0123456789abcdef0123456789abcdef"'
-CALLS = []
+KEYS = 10
+STARTS = 10
+SECRET = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
 
 
-class S3(http.server.BaseHTTPRequestHandler):
+class Object(http.server.ThreadingHTTPServer):
     """One object, for whoever asks, on connections that stay open as S3's do."""
+
+    def __init__(self, body):
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.body = body
+        self.calls = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """One connection to it."""
 
     protocol_version = "HTTP/1.1"
 
@@ -34,7 +51,7 @@ class S3(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         unchanged = self.headers.get("If-None-Match") == ETAG
-        CALLS.append(unchanged)
+        self.server.calls.append(unchanged)
         self.answer(304 if unchanged else 200, head=unchanged)
 
     def answer(self, status, head):
@@ -42,22 +59,23 @@ class S3(http.server.BaseHTTPRequestHandler):
         self.send_header("ETag", ETAG)
         if status == 200:
             self.send_header("Last-Modified", "Sat, 21 Nov 2026 10:00:00 GMT")
-            self.send_header("Content-Length", str(len(KEY)))
+            self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         if not head:
-            self.wfile.write(KEY)
+            self.wfile.write(self.server.body)
 
     def log_message(self, *_):
         pass
 
 
-def aws():
-    """The AWS CLI, installed once."""
-    cli = TARGET / "bench" / "bin" / "aws"
-    if not cli.exists():
-        subprocess.run([sys.executable, "-m", "venv", TARGET / "bench"], check=True)
-        subprocess.run([TARGET / "bench" / "bin" / "python", "-m", "pip", "install", "--quiet", "awscli"], check=True)
-    return cli
+def key_lines(place):
+    """Ten public keys, a line each."""
+    lines = []
+    for number in range(KEYS):
+        file = place / f"key-{number}"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", file.name, "-f", file], check=True)
+        lines.append(file.with_suffix(".pub").read_bytes())
+    return b"".join(lines)
 
 
 def seconds_of(pid):
@@ -66,8 +84,9 @@ def seconds_of(pid):
 
 
 def pss(pid):
+    """The process's share of memory, in MiB."""
     lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def unit_environment():
@@ -75,7 +94,7 @@ def unit_environment():
     lines = (ROOT / "systemd" / "authkeysd.service").read_text().splitlines()
     settings = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
     variables = dict(setting.split("=", 1) for setting in settings)
-    del variables["AUTHKEYSD_FETCH_SOCKET"]
+    variables.pop("AUTHKEYSD_FETCH_SOCKET", None)
     return variables
 
 
@@ -85,58 +104,167 @@ def halves(service):
     return [service, int(children[0])]
 
 
-def main():
-    polls = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), S3)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    # Below /run a status file costs no disk; state and keys are on one.
+def configure(place, runtime):
+    """A configuration, and directories for it that are empty."""
+    (place / "state").mkdir()
+    config = place / "config.toml"
+    config.write_text(
+        f'source = "s3://keys/prod.keys"\nschedule = "1s"\nstate_dir = "{place}/state"\nruntime_dir = "{runtime}"\n'
+        f'[[account]]\nfile = "{place}/authorized_keys"\n'
+    )
+    return config
+
+
+@contextlib.contextmanager
+def places():
+    """Directories of one run: below /dev/shm a status file costs no disk, as below /run; state and keys are on one."""
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory(dir="/dev/shm") as runtime:
-        place = pathlib.Path(directory)
-        (place / "state").mkdir()
-        (place / "config.toml").write_text(
-            f'source = "s3://keys/prod.keys"\nschedule = "1s"\nstate_dir = "{place}/state"\nruntime_dir = "{runtime}"\n'
-            f'[[account]]\nfile = "{place}/authorized_keys"\n'
-        )
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": directory,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-            "AWS_REGION": "eu-west-1",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        command = [AUTHKEYSD, "--config", place / "config.toml", "run"]
-        service = subprocess.Popen(command, env=environment | unit_environment(), stderr=subprocess.DEVNULL)
+        yield pathlib.Path(directory), runtime
+
+
+def measure_polls(program, polls, endpoint, environment):
+    """CPU of an unchanged poll in seconds, and memory at rest in MiB: of authkeysd, and of authkeysd-fetch."""
+    with places() as (place, runtime):
+        command = [program, "--config", configure(place, runtime), "run"]
+        service = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         try:
-            while len(CALLS) < 5:
-                time.sleep(0.1)
-            both = halves(service.pid)
-            begun, before = len(CALLS), [seconds_of(pid) for pid in both]
-            while len(CALLS) < begun + polls:
-                time.sleep(0.1)
+            wait_for_calls(service, endpoint, len(endpoint.calls) + 5)
+            both, first = halves(service.pid), len(endpoint.calls)
+            before = [seconds_of(pid) for pid in both]
+            wait_for_calls(service, endpoint, first + polls)
             spent = [seconds_of(pid) - start for pid, start in zip(both, before)]
-            installer, fetcher = (seconds / (len(CALLS) - begun) for seconds in spent)
+            done = len(endpoint.calls) - first
             assert halves(service.pid) == both, "the fetcher was replaced"
-            assert all(CALLS[1:]), "not every poll was answered by 304"
-            memory = [pss(pid) / 1024 for pid in both]
+            assert all(endpoint.calls[first:]), "not every poll was answered by 304"
+            return [seconds / done for seconds in spent], [pss(pid) for pid in both]
         finally:
             service.send_signal(signal.SIGTERM)
             service.wait()
-        runs, cli = 5, aws()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        for _ in range(runs):
-            command = [cli, "s3", "cp", "--quiet", "s3://keys/prod.keys", place / "copy"]
-            subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        copy = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
-    cpu = installer + fetcher
-    print(f"after {polls} polls                        authkeysd  authkeysd-fetch  both")
-    print(f"memory at rest (PSS)             {memory[0]:5.1f} MiB        {memory[1]:5.1f} MiB  {sum(memory):.1f} MiB")
-    print(f"CPU of an unchanged poll         {installer * 1000:5.2f} ms         {fetcher * 1000:5.2f} ms   {cpu * 1000:.2f} ms")
-    print(f"CPU of one aws s3 cp                                        {copy * 1000:.0f} ms")
-    print(f"ratio                                                       1/{copy / cpu:.0f}")
+
+
+def wait_for_calls(service, endpoint, number):
+    while len(endpoint.calls) < number:
+        if service.poll() is not None:
+            sys.exit("poll.py: authkeysd ended; run `authkeysd sync` to see why")
+        time.sleep(0.1)
+
+
+def measure_start(program, environment):
+    """Seconds from the start of `sync` to the finished file, where there was none: the median."""
+    times = []
+    for _ in range(STARTS):
+        with places() as (place, runtime):
+            command = [program, "--config", configure(place, runtime), "sync"]
+            begun = time.monotonic()
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+            while not (place / "authorized_keys").exists() and process.poll() is None:
+                time.sleep(0.0005)
+            times.append(time.monotonic() - begun)
+            if process.wait() != 0:
+                sys.exit("poll.py: authkeysd sync failed")
+    return sorted(times)[len(times) // 2]
+
+
+def measure_command(command, environment, runs):
+    """Seconds of CPU for one run of a command, all its processes included; None where it is missing."""
+    if command is None:
+        return None
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(runs):
+        subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / runs
+
+
+def aws_command(copy):
+    """The AWS CLI, installed once into target/bench where that is possible."""
+    cli = TARGET / "bench" / "bin" / "aws"
+    if not cli.exists():
+        with contextlib.suppress(subprocess.CalledProcessError):
+            subprocess.run([sys.executable, "-m", "venv", TARGET / "bench"], check=True)
+            subprocess.run([TARGET / "bench" / "bin" / "python", "-m", "pip", "install", "--quiet", "awscli"], check=True)
+    return [cli, "s3", "cp", "--quiet", "s3://keys/prod.keys", copy] if cli.exists() else None
+
+
+def curl_command(url, copy):
+    """curl with a signed request; versions before 7.75 cannot sign."""
+    curl = shutil.which("curl")
+    if curl is None:
+        return None
+    known = subprocess.run([curl, "--help", "all"], capture_output=True, text=True, check=False).stdout
+    if "--aws-sigv4" not in known:
+        return None
+    signed = ["--aws-sigv4", "aws:amz:eu-west-1:s3", "--user", ":".join(SECRET.values())]
+    return [curl, "-q", "-fsS", *signed, "-o", copy, f"{url}/keys/prod.keys"]
+
+
+def planned():
+    """Seconds for a plan of 4,096 keys, as `cargo bench` has found them last; None where it has not run."""
+    found = sorted((TARGET / "criterion").glob("plan*/**/4096/new/estimates.json"))
+    if not found:
+        return None
+    return max(json.loads(file.read_text())["mean"]["point_estimate"] for file in found) / 1e9
+
+
+def milliseconds(seconds, goal=None):
+    text = f"{seconds * 1000:,.2f} ms" if seconds < 0.1 else f"{seconds * 1000:,.0f} ms"
+    return text if goal is None else f"{text:12} goal: {goal}"
+
+
+def print_row(name, text):
+    print(f"{name:44} {text}")
+
+
+def print_peer(name, seconds, poll, goal, missing):
+    """What another program takes for the same, and how often our poll goes into it."""
+    if seconds is None:
+        print_row(name, f"skipped: {missing}")
+    else:
+        print_row(name, f"{milliseconds(seconds):12} a poll is 1/{seconds / poll:,.0f} of it; goal: 1/{goal}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    default = os.environ.get("AUTHKEYSD", TARGET / "release" / "authkeysd")
+    parser.add_argument("--program", type=pathlib.Path, default=default, help="authkeysd, with authkeysd-fetch beside it")
+    parser.add_argument("--polls", type=int, default=100, help="how many polls are measured, one a second")
+    options = parser.parse_args()
+    program = pathlib.Path(options.program).resolve()
+    if not program.exists():
+        sys.exit(f"poll.py: {program} is not there: build it with `cargo build --release`, or name another with --program")
+    if shutil.which("ssh-keygen") is None:
+        sys.exit("poll.py: there is no ssh-keygen, which makes the keys: install the OpenSSH client")
+    with tempfile.TemporaryDirectory() as directory:
+        place = pathlib.Path(directory)
+        endpoint = Object(key_lines(place))
+        environment = SECRET | {
+            "PATH": os.environ["PATH"],
+            "HOME": directory,
+            "AWS_ENDPOINT_URL": endpoint.url,
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        ours = environment | unit_environment()
+        start = measure_start(program, ours)
+        (installer, fetcher), memory = measure_polls(program, options.polls, endpoint, ours)
+        curl = measure_command(curl_command(endpoint.url, place / "copy"), environment, runs=50)
+        aws = measure_command(aws_command(place / "copy"), environment, runs=5)
+    poll = installer + fetcher
+    print(f"{program}, {options.polls} polls of {KEYS} keys")
+    print_row("CPU of an unchanged poll, authkeysd", milliseconds(installer))
+    print_row("CPU of an unchanged poll, authkeysd-fetch", milliseconds(fetcher))
+    print_row("CPU of an unchanged poll, both", milliseconds(poll))
+    print_peer("CPU of one curl --aws-sigv4", curl, poll, 6, "no curl that can sign (7.75 or later)")
+    print_peer("CPU of one aws s3 cp", aws, poll, 600, "the AWS CLI is not there and cannot be installed")
+    print_row("sync, from its start to the finished file", milliseconds(start, "under 100 ms"))
+    print_row("memory at rest (PSS), authkeysd", f"{f'{memory[0]:.1f} MiB':12} goal: under 3 MiB")
+    print_row("memory at rest (PSS), both", f"{f'{sum(memory):.1f} MiB':12} goal: under 9 MiB")
+    plan = planned()
+    if plan is None:
+        print_row("plan of 4,096 keys", "skipped: run `cargo bench --bench plan` first")
+    else:
+        print_row("plan of 4,096 keys", milliseconds(plan, "under 15 ms"))
 
 
 if __name__ == "__main__":

@@ -379,7 +379,7 @@ fn trouble_of(error: &FetchError) -> Trouble {
         Class::Missing => Problem::Missing,
         Class::Invalid => Problem::Invalid,
     };
-    (problem, problem.code(), error.to_string())
+    (problem, error.fault_code(), error.to_string())
 }
 
 /// What is wrong with a fallback, after what is wrong with its source.

@@ -88,6 +88,7 @@ async fn deliver(reports: &RemoteReports, sink: &Sink, told: &Told) -> Result<()
         sleep(pause).await;
     }
     Err(FetchError {
+        code: None,
         class: Class::Transient,
         message: format!("{}: no answer within {LIMIT:?}", sink.name()),
         remedy: "the next `sync` tells it".to_owned(),

@@ -172,6 +172,7 @@ fn bounded(path: &Path, file: &mut File) -> Result<Vec<u8>, FetchError> {
         .map_err(|error| failed("read", path, &error))?;
     if bytes.len() > MAX_DOCUMENT {
         return Err(FetchError {
+            code: None,
             class: Class::Invalid,
             message: format!("{} is larger than 1 MiB", path.display()),
             remedy: "is it a key set at all? publish one of at most 1 MiB".to_owned(),
@@ -204,6 +205,7 @@ fn regular(path: &Path, metadata: &Metadata) -> Result<(), FetchError> {
         "no regular file"
     };
     Err(FetchError {
+        code: None,
         class: Class::Invalid,
         message: format!("{} is {kind}", path.display()),
         remedy: "name a regular file in `source`".to_owned(),
@@ -238,6 +240,7 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
         ),
     };
     FetchError {
+        code: None,
         class,
         message,
         remedy,
@@ -246,6 +249,7 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
 
 fn transient(message: String, remedy: &str) -> FetchError {
     FetchError {
+        code: None,
         class: Class::Transient,
         message,
         remedy: remedy.to_owned(),

@@ -283,6 +283,7 @@ impl RemoteReports {
             Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => Ok(self.host.clone()),
             // An instance must not have two objects.
             Err(why @ NoInstance::Unreachable { .. }) => Err(FetchError {
+                code: None,
                 class: Class::Transient,
                 message: format!("report object: not written, for {why}"),
                 remedy: "it is tried again".to_owned(),
@@ -334,6 +335,7 @@ impl NoAnswer {
 
     fn failure(self, subject: &str) -> FetchError {
         FetchError {
+            code: None,
             class: Class::Transient,
             message: format!("{subject}: authkeysd-fetch {}", self.0),
             remedy: "nothing to do unless it lasts; it is tried again".to_owned(),

@@ -147,6 +147,7 @@ impl Fetch for Requests {
             answer,
         };
         let ending = |url| FetchError {
+            code: None,
             class: Class::Transient,
             message: format!("{url}: the service is stopping"),
             remedy: "the next start asks again".to_owned(),

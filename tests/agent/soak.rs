@@ -87,6 +87,7 @@ impl Fetch for &Published {
         if *asked % 500 > 480 {
             let message = format!("{url}: no answer, request {asked}");
             return Err(FetchError {
+                code: None,
                 class: Class::Transient,
                 message,
                 remedy: "wait".to_owned(),

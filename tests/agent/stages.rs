@@ -412,7 +412,7 @@ fn a_rotation_that_lies_for_a_day_is_a_warning_and_no_fault_and_a_finished_one_i
     );
     assert_eq!(
         text::warning_lines(&old, Colour::No),
-        format!("warning: {text}\n")
+        format!("warning: {text} [AK064]\n")
     );
     let kinds = |before: &Outcome, now: &Outcome| -> Vec<Kind> {
         entries(Some(before), now, false)

@@ -76,11 +76,13 @@ impl Fetch for &Published {
                 })
             }
             Some(Err(class)) => Err(FetchError {
+                code: None,
                 class: *class,
                 message: format!("{url}: injected"),
                 remedy: "none".to_owned(),
             }),
             None => Err(FetchError {
+                code: None,
                 class: Class::Missing,
                 message: format!("{url}: none"),
                 remedy: String::new(),

@@ -144,6 +144,7 @@ fn no_tags(why: NoInstance) -> FetchError {
         NoInstance::NotOnEc2 { .. } => (Class::Invalid, "take `ec2_tags` out of [report]"),
     };
     FetchError {
+        code: None,
         class,
         message: format!("tags: not written, for {why}"),
         remedy: remedy.to_owned(),

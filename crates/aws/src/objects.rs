@@ -1,7 +1,7 @@
 //! The nodes' report objects in S3: listed at each look, and read only when they have changed since
 //! the last one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
@@ -25,7 +26,13 @@ use authkeys_core::origin::{Class, FetchError};
 /// What a report object's name ends in.
 const SUFFIX: &str = ".json";
 /// So many are read at the same time.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 128;
+/// The most mebibytes of objects in memory at the same time: a hostile node can write a large one.
+const IN_MEMORY: usize = 64;
+/// A list names so many objects in one answer.
+const PAGE: usize = 1_000;
+/// S3 charges as much for a list as for so many reads.
+const READS_FOR_A_LIST: usize = 12;
 /// The most bytes of an object. A report has a few thousand; with the 1,000 accounts and sources
 /// that it lists at most, and each with the longest name and fault, some 4 million.
 const MAX_OBJECT: usize = 8 << 20;
@@ -38,8 +45,33 @@ pub struct Objects {
     aws: Arc<Aws>,
     place: ReportPrefix,
     client: Option<Client>,
-    /// By key: the ETag, and the node that the object told of.
-    known: BTreeMap<String, (String, Node)>,
+    known: BTreeMap<String, Known>,
+    /// Permits for mebibytes in memory.
+    memory: Arc<Semaphore>,
+}
+
+/// An object that was read.
+#[derive(Debug)]
+struct Known {
+    /// Its ETag without the quotes, which not every server writes everywhere.
+    tag: String,
+    /// The node whose report it is.
+    node: Node,
+}
+
+/// What reading one object came to.
+#[derive(Debug)]
+enum Reading {
+    Changed(Box<Known>),
+    Unchanged,
+    Gone,
+}
+
+/// What is asked, and how it is described where it fails.
+struct Calls {
+    client: Client,
+    list: Call,
+    get: Arc<Call>,
 }
 
 impl Objects {
@@ -50,17 +82,54 @@ impl Objects {
             place,
             client: None,
             known: BTreeMap::new(),
+            memory: Arc::new(Semaphore::new(IN_MEMORY)),
         }
     }
 
-    /// The nodes that have an object now.
+    /// The nodes that have an object now: all objects are listed, and those that have changed since
+    /// the last call are read.
     pub async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
-        // Readers run beside each other on this one thread.
-        LocalSet::new().run_until(self.read()).await?;
-        Ok(self.known.values().map(|(_, node)| node.clone()).collect())
+        let calls = self.calls().await?;
+        let mut listed = self.listed(&calls).await?;
+        self.known.retain(|key, _| listed.contains_key(key));
+        listed.retain(|key, tag| self.is_changed(key, tag));
+        self.read(&calls, listed.into_keys().collect()).await?;
+        Ok(self
+            .known
+            .values()
+            .map(|known| known.node.clone())
+            .collect())
     }
 
-    async fn read(&mut self) -> Result<(), FetchError> {
+    /// Those of these nodes that have an object now. No other node's object is read.
+    pub async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError> {
+        let calls = self.calls().await?;
+        let mut keys: BTreeSet<String> = ids.iter().map(|id| self.key(id)).collect();
+        let pages = self.known.len().div_ceil(PAGE).max(1);
+        if keys.len() > READS_FOR_A_LIST * pages {
+            let listed = self.listed(&calls).await?;
+            self.known.retain(|key, _| listed.contains_key(key));
+            keys.retain(|key| listed.get(key).is_some_and(|tag| self.is_changed(key, tag)));
+        }
+        self.read(&calls, keys).await?;
+        let mut nodes = Vec::new();
+        for id in ids {
+            if let Some(known) = self.known.get(&self.key(id)) {
+                nodes.push(known.node.clone());
+            }
+        }
+        Ok(nodes)
+    }
+
+    fn key(&self, id: &str) -> String {
+        format!("{}{id}{SUFFIX}", self.place.prefix)
+    }
+
+    fn is_changed(&self, key: &str, tag: &str) -> bool {
+        self.known.get(key).is_none_or(|known| known.tag != tag)
+    }
+
+    async fn calls(&mut self) -> Result<Calls, FetchError> {
         let list = |config| {
             call(
                 &self.place,
@@ -69,55 +138,65 @@ impl Objects {
                 s3_arn(config, &self.place.bucket),
             )
         };
-        let config = self
-            .aws
-            .config(self.place.region.as_deref())
-            .await
-            .map_err(|bad| list(None).unfit(&bad))?;
+        let config = self.aws.config(self.place.region.as_deref()).await;
+        let config = config.map_err(|bad| list(None).unfit(&bad))?;
         let list = list(Some(&config));
         if config.region().is_none() {
             return Err(no_region(&list));
         }
-        let client = self
-            .client
-            .get_or_insert_with(|| s3_client(&config))
-            .clone();
-        let listed = self.listed(&client, &list).await?;
-        self.known.retain(|key, _| listed.contains_key(key));
         let all = s3_arn(
             Some(&config),
             &format!("{}/{}*", self.place.bucket, self.place.prefix),
         );
-        let get = Arc::new(call(&self.place, "S3 GetObject", "s3:GetObject", all));
-        let mut changed = listed;
-        changed.retain(|key, tag| self.known.get(key).is_none_or(|(known, _)| known != tag));
+        let get = call(&self.place, "S3 GetObject", "s3:GetObject", all);
+        let client = self.client.get_or_insert_with(|| s3_client(&config));
+        Ok(Calls {
+            client: client.clone(),
+            list,
+            get: Arc::new(get),
+        })
+    }
+
+    /// Reads these objects, [`AT_ONCE`] of them at the same time.
+    async fn read(&mut self, calls: &Calls, keys: BTreeSet<String>) -> Result<(), FetchError> {
+        // Readers run beside each other on this one thread.
+        LocalSet::new().run_until(self.read_all(calls, keys)).await
+    }
+
+    async fn read_all(
+        &mut self,
+        calls: &Calls,
+        mut keys: BTreeSet<String>,
+    ) -> Result<(), FetchError> {
         let mut reading = JoinSet::new();
         loop {
             while reading.len() < AT_ONCE
-                && let Some((key, tag)) = changed.pop_first()
+                && let Some(key) = keys.pop_first()
             {
-                reading.spawn_local(self.reader(&client, &get, key, tag));
+                reading.spawn_local(self.reader(calls, key));
             }
             match reading.join_next().await {
-                None => break,
+                None => return Ok(()),
                 // A task ends early only when all of this does.
                 Some(Err(_cancelled)) => {}
                 Some(Ok(read)) => match read? {
-                    (key, tag, Some(node)) => drop(self.known.insert(key, (tag, node))),
-                    // Deleted since it was listed.
-                    (key, _, None) => drop(self.known.remove(&key)),
+                    (key, Reading::Changed(known)) => {
+                        self.known.insert(key, *known);
+                    }
+                    (key, Reading::Gone) => {
+                        self.known.remove(&key);
+                    }
+                    (_, Reading::Unchanged) => {}
                 },
             }
         }
-        Ok(())
     }
 
     /// Every object's key and ETag, of all pages.
-    async fn listed(
-        &self,
-        client: &Client,
-        call: &Call,
-    ) -> Result<BTreeMap<String, String>, FetchError> {
+    async fn listed(&self, calls: &Calls) -> Result<BTreeMap<String, String>, FetchError> {
+        let Calls {
+            client, list: call, ..
+        } = calls;
         let wanted = Wanted {
             bucket: &self.place.bucket,
             prefix: &self.place.prefix,
@@ -137,7 +216,7 @@ impl Objects {
             let page = page.await.map_err(about_reports)?;
             for object in page.objects {
                 if object.key.ends_with(SUFFIX) {
-                    listed.insert(object.key, object.tag);
+                    listed.insert(object.key, unquoted(&object.tag));
                 }
             }
             match page.next {
@@ -148,42 +227,66 @@ impl Objects {
         Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
     }
 
-    /// Reads one object: the key, its ETag, and the node, unless the object is gone.
+    /// Reads one object, unless it is as it was.
     fn reader(
         &self,
-        client: &Client,
-        call: &Arc<Call>,
+        calls: &Calls,
         key: String,
-        tag: String,
-    ) -> impl Future<Output = Result<(String, String, Option<Node>), FetchError>> + 'static {
-        let (client, call, limits) = (client.clone(), Arc::clone(call), self.aws.limits);
+    ) -> impl Future<Output = Result<(String, Reading), FetchError>> + 'static {
+        let (client, call) = (calls.client.clone(), Arc::clone(&calls.get));
+        let (limits, memory) = (self.aws.limits, Arc::clone(&self.memory));
         let (bucket, prefix) = (self.place.bucket.clone(), self.place.prefix.len());
+        let known = self
+            .known
+            .get(&key)
+            .map(|known| format!("\"{}\"", known.tag));
         async move {
-            let id = key
-                .get(prefix..)
-                .unwrap_or_default()
-                .trim_end_matches(SUFFIX)
-                .to_owned();
             let over = |limit| call.timed_out(limit);
             let read = retry(&limits.retry, &RandomJitter, over, async || {
-                let sent = client.get_object().bucket(&bucket).key(&key).send();
-                match timeout(limits.attempt, sent).await {
-                    Err(_elapsed) => Err(call.timed_out(limits.attempt)),
-                    Ok(Ok(answer)) => bytes(&call, answer, limits.read).await.map(Some),
-                    Ok(Err(error))
-                        if error
-                            .raw_response()
-                            .is_some_and(|raw| raw.status().as_u16() == 404) =>
-                    {
-                        Ok(None)
-                    }
-                    Ok(Err(error)) => Err(failed(&call, &error)),
-                }
+                let get = client.get_object().bucket(&bucket).key(&key);
+                let sent = get.set_if_none_match(known.clone()).send();
+                let answer = match timeout(limits.attempt, sent).await {
+                    Err(_elapsed) => return Err(call.timed_out(limits.attempt)),
+                    Ok(Err(error)) => return without_object(&call, &error),
+                    Ok(Ok(answer)) => answer,
+                };
+                let _room = memory.acquire_many(mebibytes(&answer)).await;
+                let tag = unquoted(answer.e_tag().unwrap_or_default());
+                let bytes = bytes(&call, answer, limits.read).await?;
+                let id = key.get(prefix..).unwrap_or_default();
+                let node = object::node(id.trim_end_matches(SUFFIX), &bytes);
+                Ok(Reading::Changed(Box::new(Known { tag, node })))
             });
-            let node = read.await?.map(|bytes| object::node(&id, &bytes));
-            Ok((key, tag, node))
+            let reading = read.await?;
+            Ok((key, reading))
         }
     }
+}
+
+/// What an answer without an object means.
+fn without_object<E: ProvideErrorMetadata + Error + 'static>(
+    call: &Call,
+    error: &SdkError<E, HttpResponse>,
+) -> Result<Reading, FetchError> {
+    match error.raw_response().map(|raw| raw.status().as_u16()) {
+        Some(304) => Ok(Reading::Unchanged),
+        // Deleted since it was listed.
+        Some(404) => Ok(Reading::Gone),
+        _ => Err(failed(call, error)),
+    }
+}
+
+fn unquoted(tag: &str) -> String {
+    tag.trim_matches('"').to_owned()
+}
+
+/// How much memory the object takes at most.
+fn mebibytes(answer: &GetObjectOutput) -> u32 {
+    let length = answer
+        .content_length()
+        .and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = length.unwrap_or(MAX_OBJECT).min(MAX_OBJECT);
+    u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX)
 }
 
 fn call(

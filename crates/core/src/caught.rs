@@ -18,6 +18,7 @@ impl Panic {
     /// the next time.
     pub fn failure(&self, subject: &impl Display) -> FetchError {
         FetchError {
+            code: None,
             class: Class::Transient,
             message: format!("{subject}: the request ended in a panic: {}", self.0),
             remedy: "report this as a bug; nothing else is affected".to_owned(),

@@ -131,7 +131,7 @@ mod tests {
 
 Each fault ends in a code in brackets, such as `[AK010]`. The code stays the same when the message is reworded, and is never reused
 for another fault. `authkeysd explain CODE` prints the same text as the table below. The exit status is the one that `sync` and `check`
-return; AK052, AK053, AK055 and AK056 are reported in the journal alone and do not affect it.
+return; AK052, AK053, AK055, AK056 and AK064 are warnings and do not affect it.
 
 | code | name | exit status | means | do |
 |---|---|---|---|---|

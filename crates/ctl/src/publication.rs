@@ -513,8 +513,7 @@ pub(super) fn failed(fault: &FetchError) -> Exit {
 
 /// A failed call in words of this side.
 pub(super) fn described_fault(fault: &FetchError) -> String {
-    fault
-        .to_string()
-        .replace("`source`", "the target")
+    let text = fault.with_code();
+    text.replace("`source`", "the target")
         .replace("; the keys in force stay", "")
 }

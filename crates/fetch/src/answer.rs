@@ -101,6 +101,7 @@ impl Answers {
 
     async fn fetch(&self, url: &str, known: Option<&Versions>) -> Result<Complete, FetchError> {
         let url = SourceUrl::parse(url).map_err(|error| FetchError {
+            code: None,
             class: Class::Invalid,
             message: format!("{url}: {error}"),
             remedy: "install the package again: authkeysd and authkeysd-fetch differ in version"

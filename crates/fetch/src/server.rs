@@ -115,6 +115,7 @@ async fn write_answers(
             // Only the words of a server could be so long.
             Err(error) => {
                 let failure = FetchError {
+                    code: None,
                     class: Class::Invalid,
                     message: format!("the answer cannot be passed on: {error}"),
                     remedy: "report this as a bug".to_owned(),

@@ -1,5 +1,6 @@
 //! One call to AWS and its answer, as errors speak of them.
 
+use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::{Class, FetchError};
 
 /// One call, as its failures are told.
@@ -42,9 +43,23 @@ impl Call {
     /// A failure of this call.
     pub fn failed(&self, class: Class, what: &str, remedy: impl Into<String>) -> FetchError {
         FetchError {
+            code: None,
             class,
             message: format!("{}: {} {what}", self.source, self.operation),
             remedy: remedy.into(),
+        }
+    }
+
+    /// The same, of which more is known than its class.
+    pub fn failed_as(
+        &self,
+        (class, code): (Class, Option<FaultCode>),
+        what: &str,
+        remedy: impl Into<String>,
+    ) -> FetchError {
+        FetchError {
+            code,
+            ..self.failed(class, what, remedy)
         }
     }
 

@@ -10,11 +10,13 @@ use http_body_util::LengthLimitError;
 
 pub use super::call::{Answer, Call};
 pub(crate) use super::codes::LATER;
+use super::kind;
 use super::reach::{REACH, REGION, unanswered};
 use super::values::BadValue;
 use super::verdict::verdict;
 pub use super::words::{chain, words};
 use super::words::{element, find};
+use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::{Class, FetchError};
 
 impl Call {
@@ -25,8 +27,8 @@ impl Call {
 
     /// No answer, or not all of it, within a limit.
     pub fn timed_out(&self, limit: Duration) -> FetchError {
-        self.failed(
-            Class::Transient,
+        self.failed_as(
+            (Class::Transient, Some(FaultCode::AwsTimeout)),
             &format!(
                 "got no complete answer from {} within {limit:?}",
                 self.endpoint
@@ -82,7 +84,8 @@ impl Call {
     pub fn unanswered<E: Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> FetchError {
         let not_made = matches!(error, SdkError::ConstructionFailure(_));
         let (class, what, remedy) = unanswered(error, not_made, &self.endpoint);
-        self.failed(class, &what, remedy)
+        let code = kind::unanswered(error, class);
+        self.failed_as((class, code), &what, remedy)
     }
 
     /// A good answer that could not be read to its end, or is not what the service answers.
@@ -128,13 +131,17 @@ impl Call {
                 what.extend([before, &words(text)]);
             }
         }
-        self.failed(class, &what, remedy)
+        self.failed_as((class, kind::answered(answer, class)), &what, remedy)
     }
 }
 
 /// The failure of a call for which there is no region.
 pub fn no_region(call: &Call) -> FetchError {
-    call.failed(Class::Invalid, "was not made: no region is known", REGION)
+    call.failed_as(
+        (Class::Invalid, Some(FaultCode::RegionWrong)),
+        "was not made: no region is known",
+        REGION,
+    )
 }
 
 #[cfg(test)]

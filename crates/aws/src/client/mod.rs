@@ -33,6 +33,7 @@ mod credentials;
 pub mod fault;
 pub mod http;
 pub mod instance;
+mod kind;
 pub mod nudge;
 mod reach;
 pub mod region;

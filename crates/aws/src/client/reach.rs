@@ -118,6 +118,11 @@ pub(super) fn unanswered(
     }
 }
 
+/// Whether STS, or what signs people in, has refused credentials.
+pub(super) fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+    find::<CredentialsError>(error).is_some() && refused_credentials(error).is_some()
+}
+
 /// What it means when STS, or what signs people in, refuses credentials, or when a file of theirs
 /// is too old.
 fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static str)> {

@@ -113,6 +113,7 @@ mod tests {
 
     fn failure(class: Class) -> FetchError {
         FetchError {
+            code: None,
             class,
             message: "it failed".to_owned(),
             remedy: "wait".to_owned(),

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 pub struct Instance {
     /// `i-...`.
     pub id: String,
+    /// The account that owns it.
+    pub account: String,
     /// `running`, `stopped`, and so on.
     pub state: String,
     /// Its address inside its network; else empty.
@@ -61,13 +63,9 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
     let mut root = document.root_element()?;
     while let Some(mut part) = root.next_tag() {
         match part.start_el().local() {
-            "reservationSet" => each(&mut part, "item", |mut reservation| {
-                each(&mut reservation, "instancesSet", |mut set| {
-                    each(&mut set, "item", |item| {
-                        page.instances.push(instance(item)?);
-                        Ok(())
-                    })
-                })
+            "reservationSet" => each(&mut part, "item", |reservation| {
+                page.instances.extend(reserved(reservation)?);
+                Ok(())
             })?,
             "nextToken" => {
                 page.next =
@@ -77,6 +75,26 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
         }
     }
     Ok(page)
+}
+
+/// The instances that were started with one call; the account is theirs together.
+fn reserved(mut reservation: ScopedDecoder<'_, '_>) -> Result<Vec<Instance>, XmlDecodeError> {
+    let mut account = String::new();
+    let mut instances = Vec::new();
+    while let Some(mut part) = reservation.next_tag() {
+        match part.start_el().local() {
+            "ownerId" => account = try_data(&mut part)?.into_owned(),
+            "instancesSet" => each(&mut part, "item", |item| {
+                instances.push(instance(item)?);
+                Ok(())
+            })?,
+            _ => {}
+        }
+    }
+    for instance in &mut instances {
+        instance.account.clone_from(&account);
+    }
+    Ok(instances)
 }
 
 fn no_xml(sign: char) -> bool {
@@ -184,7 +202,7 @@ mod tests {
         <tagSet><item><key>a&amp;b</key><value>&#x3C;1&gt;</value></item><item><key>empty</key><value/></item></tagSet></item>
       <item><instanceId>i-2</instanceId><instanceState><name>stopped</name></instanceState></item>
     </instancesSet></item>
-    <item><instancesSet><item><instanceId>i-3</instanceId></item></instancesSet></item>
+    <item><ownerId>123456789012</ownerId><instancesSet><item><instanceId>i-3</instanceId></item></instancesSet></item>
   </reservationSet>
   <nextToken>eyJ2==</nextToken>
 </DescribeInstancesResponse>"#;

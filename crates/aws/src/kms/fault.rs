@@ -41,6 +41,9 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     };
     let mut failed = call.answered(&answer);
     if let Some((class, remedy)) = verdict(call, code, &refusal.message) {
+        if failed.class != class {
+            failed.code = None;
+        }
         failed.class = class;
         failed.remedy = remedy;
     } else if matches!(failed.class, Class::Missing | Class::Invalid) {

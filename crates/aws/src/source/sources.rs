@@ -100,6 +100,7 @@ impl<J: Jitter> Sources<J> {
         let current = known.map(|known| &known.current);
         match url {
             SourceUrl::File { path } => Err(FetchError {
+                code: None,
                 class: Class::Invalid,
                 message: format!("{} is a file of this machine", path.display()),
                 remedy: "read it there".to_owned(),

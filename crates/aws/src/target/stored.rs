@@ -104,6 +104,7 @@ impl Archive {
             return Ok(published);
         };
         let bytes = document::field(&published.bytes, name).map_err(|fault| FetchError {
+            code: None,
             class: Class::Invalid,
             message: format!("{}: {fault}", self.place),
             remedy: "nodes refuse it".to_owned(),
@@ -118,6 +119,7 @@ impl Archive {
             let published = self.fetch(&self.place.url).await?.published;
             return match &version.token {
                 Some(token) if *token != published.version.token => Err(FetchError {
+                    code: None,
                     class: Class::Transient,
                     message: format!("{}: it was replaced while it was read", self.place),
                     remedy: "run the command again".to_owned(),
@@ -183,6 +185,7 @@ impl Archive {
             }),
             // Nothing was asked about.
             Fetched::Unchanged => Err(FetchError {
+                code: None,
                 class: Class::Invalid,
                 message: format!("{url}: the answer brought no document"),
                 remedy: "check the endpoint".to_owned(),

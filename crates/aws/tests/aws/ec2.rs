@@ -305,3 +305,56 @@ fn motos_ec2_takes_the_tags_and_finds_the_instances_by_them() {
         });
     });
 }
+
+#[test]
+fn instances_are_asked_again_by_their_ids_where_that_takes_no_more_calls() {
+    isolated(&[], |home| {
+        let stub = Ec2Stub::start();
+        let client = client(home, &stub.endpoint());
+        let items: String = (0..250)
+            .map(|number| {
+                format!(
+                    "<item><ownerId>123456789012</ownerId><instancesSet><item><instanceId>i-{number}</instanceId></item></instancesSet></item>"
+                )
+            })
+            .collect();
+        let page = format!(
+            "<DescribeInstancesResponse><reservationSet>{items}</reservationSet></DescribeInstancesResponse>"
+        );
+        stub.show(&[&page]);
+        let running = [filter("instance-state-name", &["running"])];
+        // How many are asked again, of how many; the calls, and those that name ids.
+        for (again, known, calls, named) in [
+            (1, 1_000, 1, 1),
+            (200, 1_000, 1, 1),
+            (201, 1_000, 1, 0),
+            (201, 1_001, 2, 2),
+            (2_000, 10_000, 10, 10),
+            (2_001, 10_000, 1, 0),
+        ] {
+            let before = stub.calls().len();
+            let ids: Vec<String> = (0..again).map(|number| format!("i-{number}")).collect();
+            let found = block_on(client.instances_again(&ids, &running, known)).unwrap();
+            assert_eq!(found[0].account, "123456789012");
+            let asked = &stub.calls()[before..];
+            assert_eq!(asked.len(), calls, "{again} of {known}");
+            let by_id = |call: &&authkeys_testing::ec2::Call| {
+                call.form
+                    .get("Filter.2.Name")
+                    .is_some_and(|name| name == "instance-id")
+            };
+            assert_eq!(
+                asked.iter().filter(by_id).count(),
+                named,
+                "{again} of {known}"
+            );
+            if named == 0 {
+                assert_eq!(
+                    found.len(),
+                    250.min(again),
+                    "only those that were asked for"
+                );
+            }
+        }
+    });
+}

@@ -12,6 +12,7 @@
 mod ec2;
 mod fetching;
 mod isolated;
+mod objects;
 mod prefix;
 mod s3_faults;
 mod s3_moto;

@@ -65,6 +65,14 @@ pub enum FaultCode {
     CyclePanicked,
     StatusNotWritten,
     NudgeUnavailable,
+    AwsThrottled,
+    AwsTimeout,
+    RegionWrong,
+    CredentialsMissing,
+    CredentialsRefused,
+    ClockSkewed,
+    KmsDenied,
+    SourceWarning,
 }
 
 /// What a code means.
@@ -83,7 +91,7 @@ pub struct Explanation {
 }
 
 /// Each code in the order of their numbers, with its name and class.
-const TABLE: [(FaultCode, &str, FaultClass); FaultCode::NudgeUnavailable as usize] = [
+const TABLE: [(FaultCode, &str, FaultClass); FaultCode::SourceWarning as usize] = [
     (
         FaultCode::ConfigInvalid,
         "config-invalid",
@@ -274,6 +282,38 @@ const TABLE: [(FaultCode, &str, FaultClass); FaultCode::NudgeUnavailable as usiz
     (
         FaultCode::NudgeUnavailable,
         "nudge-unavailable",
+        FaultClass::Failed,
+    ),
+    (
+        FaultCode::AwsThrottled,
+        "aws-throttled",
+        FaultClass::Unreachable,
+    ),
+    (
+        FaultCode::AwsTimeout,
+        "aws-timeout",
+        FaultClass::Unreachable,
+    ),
+    (FaultCode::RegionWrong, "region-wrong", FaultClass::Failed),
+    (
+        FaultCode::CredentialsMissing,
+        "credentials-missing",
+        FaultClass::Denied,
+    ),
+    (
+        FaultCode::CredentialsRefused,
+        "credentials-refused",
+        FaultClass::Denied,
+    ),
+    (
+        FaultCode::ClockSkewed,
+        "clock-skewed",
+        FaultClass::Unreachable,
+    ),
+    (FaultCode::KmsDenied, "kms-denied", FaultClass::Denied),
+    (
+        FaultCode::SourceWarning,
+        "source-warning",
         FaultClass::Failed,
     ),
 ];

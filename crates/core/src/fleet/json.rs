@@ -15,6 +15,10 @@ struct Shape<'a> {
     schema: u8,
     version: &'static str,
     at: Timestamp,
+    region: Option<&'a str>,
+    accounts: &'a [String],
+    filters: Vec<String>,
+    from: Option<&'a str>,
     document: Option<String>,
     nodes_total: usize,
     nodes_done: usize,
@@ -44,6 +48,7 @@ struct NodeShape<'a> {
     serial: Option<Serial>,
     digest: Option<ShortDigest>,
     synced: Option<Timestamp>,
+    version: Option<&'a str>,
 }
 
 /// What JSON has of the fleet.
@@ -52,6 +57,15 @@ pub fn shape(fleet: &Fleet) -> impl Serialize {
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
         at: fleet.view.at,
+        region: fleet.scope.region.as_deref(),
+        accounts: &fleet.scope.accounts,
+        filters: fleet
+            .scope
+            .filters
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        from: fleet.scope.place.as_deref(),
         document: fleet.view.wanted.as_ref().map(ToString::to_string),
         nodes_total: fleet.rows.len(),
         nodes_done: fleet.done(),
@@ -91,5 +105,6 @@ fn node(row: &Row) -> NodeShape<'_> {
         serial: numbered.map(|(_, serial)| serial),
         digest: report.and_then(|report| report.digest),
         synced: report.map(|report| report.synced),
+        version: report.and_then(|report| report.version.as_deref()),
     }
 }

@@ -6,6 +6,7 @@
 
 pub use filter::Filter;
 pub use node::{KeySet, Node, Report, ShortDigest, Word};
+pub use scope::Scope;
 pub use view::{Fleet, Held, Row, State, View};
 pub use wanted::Wanted;
 
@@ -15,6 +16,7 @@ pub mod json;
 pub mod node;
 pub mod object;
 pub mod progress;
+pub mod scope;
 pub mod sets;
 pub mod table;
 mod tags;

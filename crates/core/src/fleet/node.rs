@@ -48,6 +48,8 @@ pub struct Report {
     /// Where the key set comes from, where that is reported: one source has one newest key set,
     /// whatever it is called.
     pub source: Option<String>,
+    /// The version of authkeysd that reported, where that is reported: tags have no room for it.
+    pub version: Option<String>,
 }
 
 /// How a node names the key set that is in force.
@@ -205,6 +207,7 @@ impl Told<'_> {
                 .map_err(|_| format!("{:?} is no time", self.synced))?,
             detail: self.detail.to_owned(),
             source: None,
+            version: None,
         })
     }
 }

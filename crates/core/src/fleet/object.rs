@@ -11,6 +11,8 @@ use crate::words::cut;
 
 /// As many signs as a tag may have.
 const SHORT: usize = 256;
+/// Longer than any version's name.
+const VERSION: usize = 32;
 /// Room for a sentence with its remedy, or for a source's URL.
 const LONG: usize = 2_048;
 
@@ -26,6 +28,7 @@ struct Object {
     #[serde(default)]
     detail: String,
     host: Option<String>,
+    version: Option<String>,
     #[serde(default)]
     sources: Vec<Source>,
 }
@@ -90,6 +93,10 @@ fn word(object: &Object) -> Word {
             report.source = source
                 .and_then(|found| found.source.split('?').next())
                 .map(|source| cut(source, LONG));
+            report.version = object
+                .version
+                .as_deref()
+                .map(|version| cut(version, VERSION));
             Word::Report(report)
         }
         Err(fault) => Word::Garbled(fault),

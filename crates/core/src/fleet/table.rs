@@ -8,6 +8,9 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::view::{Fleet, Reason, Row, State};
 use crate::report::text::{Colour, one_line};
+use key_sets::key_sets;
+
+mod key_sets;
 
 const BOLD: u8 = 1;
 const RED: u8 = 31;
@@ -19,14 +22,15 @@ const MAGENTA: u8 = 35;
 const NODES: usize = 10;
 /// Of one state that many reasons are told.
 const REASONS: usize = 5;
-/// That many key sets are counted one by one.
-const SETS: usize = 8;
 /// The longest bar of a key set.
 const BAR: usize = 40;
 /// No name of a node takes more columns.
 const NAME: usize = 32;
 /// No name is cut shorter than this.
 const LEAST: usize = 12;
+
+/// A row of the table of nodes: id, name, key set, when it reported, and the version.
+type Cells = [String; 5];
 
 /// How the table is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub fn render(fleet: &Fleet, layout: &Layout) -> String {
     if fleet.rows.is_empty() {
         return text;
     }
+    let scope = one_line(&fleet.scope.shown());
+    if !scope.is_empty() {
+        push_wrapped(&mut text, "", 0, &scope, layout.width);
+    }
     text.push('\n');
     text.push_str(&key_sets(fleet, layout));
     for remark in fleet.remarks() {
@@ -61,34 +69,31 @@ pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
     sections(fleet, layout, |row| !fleet.is_done(row))
 }
 
-/// The states of the nodes that do not have what all shall have, gravest last: "2 behind, 1
-/// failed".
+/// The states of the nodes that do not have what all shall have, the gravest first: "1 failed, 2
+/// behind".
 pub fn undone(fleet: &Fleet) -> String {
-    let told = State::ALL.iter().rev().filter_map(|&state| {
-        let nodes = fleet
-            .rows
-            .iter()
-            .filter(|row| row.state == state && !fleet.is_done(row))
-            .count();
-        (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
-    });
-    told.collect::<Vec<_>>().join(", ")
+    let mut parts = Vec::new();
+    for state in State::ALL {
+        let rows = fleet.rows.iter();
+        let nodes = rows.filter(|row| row.state == state && !fleet.is_done(row));
+        parts.extend(counted(state, nodes.count()));
+    }
+    parts.join(", ")
 }
 
-/// The states of the nodes with which not all is well, gravest last; empty when there are none.
+/// The states of the nodes that need attention, the gravest first; empty when there are none.
 pub fn troubled(fleet: &Fleet) -> String {
-    let mut told = Vec::new();
-    for state in State::ALL
-        .into_iter()
-        .rev()
-        .filter(|state| *state != State::Ok)
-    {
-        let nodes = fleet.count(state);
-        if nodes > 0 {
-            told.push(format!("{} {}", grouped(nodes), state.word()));
+    let mut parts = Vec::new();
+    for state in State::ALL {
+        if state != State::Ok {
+            parts.extend(counted(state, fleet.count(state)));
         }
     }
-    told.join(", ")
+    parts.join(", ")
+}
+
+fn counted(state: State, nodes: usize) -> Option<String> {
+    (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
 }
 
 /// A number with its thousands apart.
@@ -122,17 +127,12 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
         grouped(nodes),
         if nodes == 1 { "" } else { "s" }
     );
-    let mut parts: Vec<(u8, String)> = State::ALL
-        .into_iter()
-        .rev()
-        .filter(|&state| fleet.count(state) > 0)
-        .map(|state| {
-            (
-                paint(state),
-                format!("{} {}", grouped(fleet.count(state)), state.word()),
-            )
-        })
-        .collect();
+    let mut parts: Vec<(u8, String)> = Vec::new();
+    for state in State::ALL {
+        if let Some(part) = counted(state, fleet.count(state)) {
+            parts.push((paint(state), part));
+        }
+    }
     if let Some(wanted) = &fleet.view.wanted {
         parts.push((
             BOLD,
@@ -159,87 +159,6 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
         column += 1 + wide;
     }
     line + "\n"
-}
-
-fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
-    let held = fleet.held();
-    let (shown, rest) = held.split_at(if layout.all {
-        held.len()
-    } else {
-        SETS.min(held.len())
-    });
-    // Beside the digest, the number and the gaps.
-    let most = layout
-        .width
-        .map_or(usize::MAX, |width| width.saturating_sub(16 + 8 + 6))
-        .clamp(LEAST, 2 * NAME);
-    let names: Vec<String> = shown
-        .iter()
-        .map(|held| {
-            held.key_set
-                .as_ref()
-                .map_or_else(|| "none".to_owned(), |set| short(&set.to_string(), most))
-        })
-        .collect();
-    let wide = names
-        .iter()
-        .map(|name| name.width())
-        .chain(["key set".len()])
-        .max()
-        .unwrap_or_default();
-    let most = shown
-        .iter()
-        .map(|held| held.nodes)
-        .max()
-        .unwrap_or(1)
-        .max(1);
-    let number = grouped(most).len().max("nodes".len());
-    // Name, digest, number and the gaps between them; what is left is the bar's, and the word's
-    // behind it.
-    let room = layout.width.map_or(BAR, |width| {
-        width.saturating_sub(wide + number + 16 + 6 + " newest".len())
-    });
-    let bar = room.min(BAR);
-
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "{}  {:16}  {:>number$}",
-        padded("key set", wide),
-        "digest",
-        "nodes"
-    );
-    for (held, name) in shown.iter().zip(&names) {
-        let digest = held
-            .digest
-            .map(|digest| digest.to_string())
-            .unwrap_or_default();
-        let mut line = format!(
-            "{}  {digest:16}  {:>number$}  ",
-            padded(name, wide),
-            grouped(held.nodes)
-        );
-        // Even one node of ten thousand is seen.
-        let length = (held.nodes * bar).div_ceil(most);
-        let (code, word) = match held.newest {
-            Some(true) => (GREEN, " newest"),
-            Some(false) => (YELLOW, ""),
-            None => (MAGENTA, ""),
-        };
-        line.push_str(&layout.colour.paint(code, &"█".repeat(length)));
-        line.push_str(word);
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    if !rest.is_empty() {
-        let nodes: usize = rest.iter().map(|held| held.nodes).sum();
-        let _ = writeln!(
-            text,
-            "and {} more on {} nodes",
-            grouped(rest.len()),
-            grouped(nodes)
-        );
-    }
-    text
 }
 
 /// The nodes that are meant by state and reason.
@@ -300,21 +219,23 @@ fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layou
     } else {
         NODES.min(reason.rows.len())
     };
-    let cells: Vec<[String; 4]> = reason
-        .rows
-        .iter()
-        .take(shown)
-        .map(|(_, row)| cells(row, fleet))
-        .collect();
-    let wide = columns(&cells, layout.width);
-    for row in &cells {
-        let columns = row.iter().zip(wide).filter(|(_, wide)| *wide > 0);
-        let columns = columns.map(|(cell, wide)| padded(&short(cell, wide), wide));
-        let _ = writeln!(
-            text,
-            "  {}",
-            columns.collect::<Vec<_>>().join("  ").trim_end()
-        );
+    let mut lines = Vec::new();
+    for (_, row) in reason.rows.iter().take(shown) {
+        lines.push(cells(row, fleet));
+    }
+    let heads = heads(&lines);
+    if heads.iter().filter(|head| !head.is_empty()).count() > 1 {
+        lines.insert(0, heads);
+    }
+    let wide = columns(&lines, layout.width);
+    for line in &lines {
+        let mut shown = String::from(" ");
+        for (cell, wide) in line.iter().zip(wide) {
+            if wide > 0 {
+                let _ = write!(shown, " {} ", padded(&short(cell, wide), wide));
+            }
+        }
+        let _ = writeln!(text, "{}", shown.trim_end());
     }
     if reason.rows.len() > shown {
         let _ = writeln!(
@@ -325,10 +246,22 @@ fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layou
     }
 }
 
+/// What stands above the columns; nothing above one that is empty.
+fn heads(lines: &[Cells]) -> Cells {
+    let mut heads = ["node", "name", "key set", "reported", "version"].map(str::to_owned);
+    for (column, head) in heads.iter_mut().enumerate() {
+        let is_empty = |line: &Cells| line.get(column).is_none_or(String::is_empty);
+        if lines.iter().all(is_empty) {
+            head.clear();
+        }
+    }
+    heads
+}
+
 /// How wide each column is; the key set, then the name, give way where a row would not fit.
-fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
-    let mut wide = [0; 4];
-    for row in cells {
+fn columns(lines: &[Cells], width: Option<usize>) -> [usize; 5] {
+    let mut wide = [0; 5];
+    for row in lines {
         for (wide, cell) in wide.iter_mut().zip(row) {
             *wide = cell.width().max(*wide);
         }
@@ -338,7 +271,7 @@ fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
         .map(|wide| wide + 2)
         .sum::<usize>()
         .saturating_sub(width.unwrap_or(usize::MAX));
-    let [_, name, key_set, _] = &mut wide;
+    let [_, name, key_set, ..] = &mut wide;
     for column in [key_set, name] {
         let less = over.min(column.saturating_sub(LEAST));
         *column -= less;
@@ -347,15 +280,17 @@ fn columns(cells: &[[String; 4]], width: Option<usize>) -> [usize; 4] {
     wide
 }
 
-fn cells(row: &Row, fleet: &Fleet) -> [String; 4] {
+fn cells(row: &Row, fleet: &Fleet) -> Cells {
     let report = row.node.report();
     let key_set = report.map(|report| report.key_sets().unwrap_or_else(|| "none".to_owned()));
+    let version = report.and_then(|report| report.version.as_deref());
     let age = report.map(|report| ago(fleet.view.at.duration_since(report.synced)));
     [
         short(&row.node.id, NAME),
         short(&row.node.name, NAME),
         short(&key_set.unwrap_or_default(), 2 * NAME),
         age.unwrap_or_default(),
+        short(version.unwrap_or_default(), NAME),
     ]
 }
 

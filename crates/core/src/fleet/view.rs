@@ -1,12 +1,12 @@
 //! What the nodes' words come to: a state for each, what needs attention first, and the counts.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::node::{Node, Report, Word};
+use super::scope::Scope;
 use super::sets::{Sets, Standing};
 use super::wanted::Wanted;
 use crate::outcome::Status;
@@ -92,6 +92,8 @@ pub struct View {
 pub struct Fleet {
     /// By what.
     pub view: View,
+    /// Where the nodes are, as far as whoever asked for them says so.
+    pub scope: Scope,
     /// What needs attention first.
     pub rows: Vec<Row>,
     sets: Sets,
@@ -123,6 +125,7 @@ impl View {
         });
         Fleet {
             view: self,
+            scope: Scope::default(),
             rows,
             sets,
         }
@@ -184,7 +187,8 @@ impl View {
     /// Why a node's key set will not do.
     fn lag(&self, report: &Report, sets: &Sets) -> Option<String> {
         if let Some(wanted) = &self.wanted {
-            return (!wanted.is_followed(report)).then(|| format!("does not have {wanted}"));
+            return (!wanted.is_followed(report))
+                .then(|| format!("{wanted} is not in effect there"));
         }
         match sets.standing(report) {
             Standing::Newest => None,
@@ -200,6 +204,12 @@ impl View {
 }
 
 impl Fleet {
+    /// The same fleet, of which it is known where its nodes are.
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
     /// Each key set that a node has, with their number.
     pub fn held(&self) -> &[Held] {
         self.sets.held()
@@ -244,15 +254,6 @@ impl Fleet {
         }
         reasons.sort_by_key(|reason| (reason.state, Reverse(reason.rows.len())));
         reasons
-    }
-
-    /// The nodes by what they have in common, each with its number.
-    pub fn grouped_by<K: Ord>(&self, key: impl Fn(&Row) -> K) -> BTreeMap<K, Vec<(usize, &Row)>> {
-        let mut groups = BTreeMap::<K, Vec<_>>::new();
-        for (number, row) in self.rows.iter().enumerate() {
-            groups.entry(key(row)).or_default().push((number, row));
-        }
-        groups
     }
 
     /// What the reader of the counts must know, a sentence each.

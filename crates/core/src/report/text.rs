@@ -189,8 +189,13 @@ pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
 
 /// The same, a line for each.
 pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
-    let line = |text: String| colour.paint(YELLOW, &one_line(&format!("warning: {text}"))) + "\n";
-    warnings(outcome).map(line).collect()
+    let code = FaultCode::SourceWarning;
+    let mut lines = String::new();
+    for text in warnings(outcome) {
+        let line = one_line(&format!("warning: {text} [{code}]"));
+        let _ = writeln!(lines, "{}", colour.paint(YELLOW, &line));
+    }
+    lines
 }
 
 /// The reports that do not arrive, a line for each.
@@ -211,8 +216,10 @@ pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
             format!("{} times in a row", report.failures)
         };
         let line = format!(
-            "report {}: failed {times}{last}: {}",
-            report.report, report.detail
+            "report {}: failed {times}{last}: {} [{}]",
+            report.report,
+            report.detail,
+            FaultCode::ReportFailed
         );
         let _ = writeln!(text, "{}", colour.paint(YELLOW, &one_line(&line)));
     }

@@ -115,10 +115,12 @@ fn document(head: DocumentHead, bytes: zeroize::Zeroizing<Vec<u8>>) -> Option<(S
 fn failure(answer: Answer, subject: &impl Display) -> FetchError {
     match answer {
         Answer::Failed(FetchError {
+            code,
             class,
             message,
             remedy,
         }) => FetchError {
+            code: code.filter(|code| class.fits(*code)),
             class,
             message: text(&message),
             remedy: text(&remedy),
@@ -129,6 +131,7 @@ fn failure(answer: Answer, subject: &impl Display) -> FetchError {
 
 fn unfit(subject: &impl Display) -> FetchError {
     FetchError {
+        code: None,
         class: Class::Transient,
         message: format!("{subject}: authkeysd-fetch gave an answer that does not fit the request"),
         remedy: "the versions of authkeysd and authkeysd-fetch must be the same: install the package again, and restart both"
@@ -232,6 +235,7 @@ mod tests {
     fn text_is_bounded_and_fit_for_a_terminal() {
         let hostile = "\u{1b}]0;owned\u{7}\\n\u{202e}".to_owned() + &"x".repeat(1 << 15);
         let failed = FetchError {
+            code: None,
             class: Class::Denied,
             message: hostile.clone(),
             remedy: hostile.clone(),

@@ -65,9 +65,13 @@ impl<'a> Nodes<'a> {
     /// How many there are.
     pub(crate) async fn count(&mut self) -> Result<usize, Unknown> {
         match self.watcher.nodes().await.map_err(Unknown::Fault)?.len() {
-            0 => Err(Unknown::Nobody(no_node(self.selection))),
+            0 => Err(self.nobody().await),
             nodes => Ok(nodes),
         }
+    }
+
+    async fn nobody(&self) -> Unknown {
+        Unknown::Nobody(no_node(self.selection, &self.watcher.scope().await))
     }
 
     /// Nudges them towards a document that was published. What goes wrong is a warning.
@@ -96,7 +100,7 @@ impl<'a> Nodes<'a> {
         progress.0.end();
         let fleet = match ended.map_err(Unknown::Fault)? {
             Ended::All(fleet, _) | Ended::Timeout(fleet, _) => fleet,
-            Ended::Nobody => return Err(Unknown::Nobody(no_node(self.selection))),
+            Ended::Nobody => return Err(self.nobody().await),
         };
         for row in &fleet.rows {
             let (id, name) = (row.node.id.clone(), row.node.name.clone());

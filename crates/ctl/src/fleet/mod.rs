@@ -13,7 +13,7 @@ use authkeys_aws::client::retry::RandomJitter;
 use authkeys_aws::ec2;
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::document::Document;
-use authkeys_core::fleet::{Filter, Fleet, Node, View, Wanted, html, json, table};
+use authkeys_core::fleet::{Filter, Fleet, Node, Scope, View, Wanted, html, json, table};
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 use authkeys_terminal::block_on;
@@ -244,21 +244,30 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     }
 }
 
-/// The seam to AWS: one look at all nodes.
+/// The seam to AWS: one look at nodes.
 trait Watch {
+    /// All of them.
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError>;
+
+    /// Those of the nodes with these ids that are still there.
+    async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError>;
 }
 
 fn look(options: &Options) -> Result<Exit, Exit> {
     let mut watcher = Watcher::new(&options.selection);
-    let nodes = started(block_on(watcher.nodes()))?.map_err(|fault| failed(&fault))?;
-    let fleet = view(&options.selection, options.document.as_ref(), clock()).judge(nodes);
+    let looked = started(block_on(async {
+        let nodes = watcher.nodes().await?;
+        Ok((nodes, watcher.scope().await))
+    }))?;
+    let (nodes, scope) = looked.map_err(|fault| failed(&fault))?;
+    let judged = view(&options.selection, options.document.as_ref(), clock()).judge(nodes);
+    let fleet = judged.within(scope);
     let output = &options.output;
     let shown = show(output, &fleet, |screen| {
         table::render(&fleet, &screen.layout(output.all))
     });
     if fleet.rows.is_empty() {
-        nobody(&options.selection);
+        nobody(&options.selection, &fleet.scope);
         return Err(Exit::Failed);
     }
     let troubled = table::troubled(&fleet);
@@ -280,20 +289,20 @@ fn wait(
 ) -> Result<Exit, Exit> {
     let wanted = document.to_string();
     let mut progress = screen::Progress::new(wanted.clone());
-    let watcher = Watcher::new(selection);
+    let mut watcher = Watcher::new(selection);
     let view = |now| view(selection, Some(document), now);
-    let work = wait::until_all_have_it(
-        watcher,
-        view,
-        clock,
-        timeout.unsigned_abs(),
-        &RandomJitter,
-        &mut progress,
-    );
-    let ended = started(block_on(work))?;
+    let waited = started(block_on(async {
+        let limit = timeout.unsigned_abs();
+        let watch = &mut watcher;
+        let ended =
+            wait::until_all_have_it(watch, view, clock, limit, &RandomJitter, &mut progress).await;
+        (ended, watcher.scope().await)
+    }))?;
+    let (ended, scope) = waited;
     progress.end();
     let (fleet, last_fault) = match ended.map_err(|fault| failed(&fault))? {
         Ended::All(fleet, took) => {
+            let fleet = fleet.within(scope);
             let nodes = match fleet.rows.len() {
                 1 => "the one node has".to_owned(),
                 nodes => format!("all {} nodes have", table::grouped(nodes)),
@@ -303,10 +312,10 @@ fn wait(
             });
         }
         Ended::Nobody => {
-            nobody(selection);
+            nobody(selection, &scope);
             return Err(Exit::Failed);
         }
-        Ended::Timeout(fleet, last_fault) => (fleet, last_fault),
+        Ended::Timeout(fleet, last_fault) => (fleet.within(scope), last_fault),
     };
     show(output, &fleet, |screen| {
         table::missing(&fleet, &screen.layout(output.all))
@@ -378,24 +387,28 @@ fn running(filters: &[Filter]) -> Vec<ec2::Filter> {
 }
 
 fn failed(fault: &FetchError) -> Exit {
-    complain(&fault.to_string());
+    complain(&fault.with_code());
     fault.class.into()
 }
 
 /// No node at all is never "all nodes".
-fn nobody(selection: &Selection) {
-    complain(&no_node(selection));
+fn nobody(selection: &Selection, scope: &Scope) {
+    complain(&no_node(selection, scope));
 }
 
-fn no_node(selection: &Selection) -> String {
+fn no_node(selection: &Selection, scope: &Scope) -> String {
+    let region = match &scope.region {
+        Some(region) => format!("in {region}"),
+        None => "in this region".to_owned(),
+    };
     match (selection.place(), selection.filter.as_slice()) {
         (Some(place), []) => format!(
             "there is no report object below {}; check the place",
             place.url()
         ),
-        (_, []) => "no instance runs here; check the region and the account".to_owned(),
+        (_, []) => format!("no instance is running {region}; check the region and the account"),
         (_, filters) => format!(
-            "no running instance matches {}; check the filters, the region and the account",
+            "no running instance {region} matches {}; check the filters, the region and the account",
             Filter::shown(filters)
         ),
     }

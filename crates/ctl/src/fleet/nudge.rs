@@ -47,7 +47,7 @@ pub(super) async fn nudge(selection: &Selection, document: &Document) -> Option<
                     table::grouped(all)
                 ),
             };
-            warn(&format!("{part}{fault}"))
+            warn(&format!("{part}{}", fault.with_code()))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The wait until all nodes have a document: looks again and again, politely, and never longer than
 //! was asked for.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,12 +9,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Watch;
 use authkeys_aws::client::retry::Jitter;
-use authkeys_core::fleet::{Fleet, View};
+use authkeys_core::fleet::{Fleet, Node, View};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::schedule::Backoff;
 
 /// Between two looks at up to a thousand nodes, which are one page of an answer; every further page
-/// adds a second.
+/// adds a second. Only nodes that are asked count.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAGE: usize = 1_000;
 /// The longest pause while EC2 throttles or is away.
@@ -40,8 +41,9 @@ pub(super) trait Tell {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>);
 }
 
-/// Looks until all have it. Nodes that come or go meanwhile count from the next look on. The first
-/// look must succeed; after it, what may pass by itself is waited out.
+/// Looks until all have it. After the first look only those that do not have it are asked again;
+/// when none of them is left, one more look at all ends the wait, or finds nodes that came meanwhile.
+/// The first look must succeed; after it, what may pass by itself is waited out.
 pub(super) async fn until_all_have_it(
     mut watch: impl Watch,
     view: impl Fn(Timestamp) -> View,
@@ -52,33 +54,46 @@ pub(super) async fn until_all_have_it(
 ) -> Result<Ended, FetchError> {
     let begun = Instant::now();
     let end = begun + limit;
-    let mut fleet = view(clock()).judge(watch.nodes().await?);
+    let mut nodes = BTreeMap::new();
+    replace(&mut nodes, &Look::All, watch.nodes().await?);
+    let mut last = Look::All;
     let (mut trouble, mut failures) = (None, 0_u32);
     loop {
-        if fleet.rows.is_empty() {
-            return Ok(Ended::Nobody);
+        let fleet = view(clock()).judge(nodes.values().cloned().collect());
+        if !fleet.rows.is_empty() {
+            progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
         }
-        progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
-        match fleet.rows.len() {
-            all if trouble.is_none() && fleet.done() == all => {
-                return Ok(Ended::All(fleet, begun.elapsed()));
-            }
-            _ if Instant::now() >= end => {
-                return Ok(Ended::Timeout(
-                    fleet,
-                    trouble.map(|fault| fault.to_string()),
-                ));
+        let missing = missing(&fleet);
+        let all_have_it = missing.is_empty() && trouble.is_none();
+        match last {
+            Look::All if all_have_it && fleet.rows.is_empty() => return Ok(Ended::Nobody),
+            Look::All if all_have_it => return Ok(Ended::All(fleet, begun.elapsed())),
+            _ if Instant::now() >= end && !all_have_it => {
+                let trouble = trouble.map(|fault: FetchError| fault.with_code());
+                return Ok(Ended::Timeout(fleet, trouble));
             }
             _ => {}
         }
-        let next = Instant::now() + pause(fleet.rows.len(), failures, jitter);
-        while Instant::now() < next.min(end) {
-            sleep_until(next.min(end).min(Instant::now() + TICK)).await;
-            progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
+        if !all_have_it {
+            let next = Instant::now() + pause(missing.len(), failures, jitter);
+            while Instant::now() < next.min(end) {
+                sleep_until(next.min(end).min(Instant::now() + TICK)).await;
+                progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
+            }
         }
-        match timeout_at(end + GRACE, watch.nodes()).await {
-            Ok(Ok(nodes)) => {
-                fleet = view(clock()).judge(nodes);
+        last = match missing.is_empty() {
+            true => Look::All,
+            false => Look::Missing(missing),
+        };
+        let looked = async {
+            match &last {
+                Look::All => watch.nodes().await,
+                Look::Missing(ids) => watch.nodes_again(ids).await,
+            }
+        };
+        match timeout_at(end + GRACE, looked).await {
+            Ok(Ok(found)) => {
+                replace(&mut nodes, &last, found);
                 (trouble, failures) = (None, 0);
             }
             Ok(Err(fault)) if fault.class != Class::Transient => return Err(fault),
@@ -87,12 +102,42 @@ pub(super) async fn until_all_have_it(
                 failures = failures.saturating_add(1);
             }
             Err(_elapsed) => {
-                return Ok(Ended::Timeout(
-                    fleet,
-                    Some("the last look got no answer in time".to_owned()),
-                ));
+                let why = "the last request got no answer in time".to_owned();
+                return Ok(Ended::Timeout(fleet, Some(why)));
             }
         }
+    }
+}
+
+/// Whom a look is at.
+enum Look {
+    All,
+    /// The nodes with these ids.
+    Missing(Vec<String>),
+}
+
+fn missing(fleet: &Fleet) -> Vec<String> {
+    let mut missing = Vec::new();
+    for row in &fleet.rows {
+        if !fleet.is_done(row) {
+            missing.push(row.node.id.clone());
+        }
+    }
+    missing
+}
+
+/// Takes over what a look has found; a node that it did not find is gone.
+fn replace(nodes: &mut BTreeMap<String, Node>, look: &Look, found: Vec<Node>) {
+    match look {
+        Look::All => nodes.clear(),
+        Look::Missing(ids) => {
+            for id in ids {
+                nodes.remove(id);
+            }
+        }
+    }
+    for node in found {
+        nodes.insert(node.id.clone(), node);
     }
 }
 
@@ -117,25 +162,38 @@ mod tests {
 
     use super::*;
     use authkeys_aws::client::retry::RandomJitter;
-    use authkeys_core::fleet::Node;
     use authkeys_core::report::tags::TagNames;
 
     const AT: &str = "2026-11-24T12:00:00Z";
 
-    type Look = Result<Vec<Node>, FetchError>;
+    type Found = Result<Vec<Node>, FetchError>;
 
-    /// What each look finds in turn, the last one for ever; and when the looks were.
-    struct Script<'a>(RefCell<Vec<Look>>, &'a RefCell<Vec<Instant>>);
+    /// When a look was, and at whom; `None` is at all.
+    type Asked = (Instant, Option<Vec<String>>);
+
+    /// What there is at each look in turn, the last one for ever; and the looks.
+    struct Script<'a>(Vec<Found>, &'a RefCell<Vec<Asked>>);
+
+    impl Script<'_> {
+        fn next(&mut self, ids: Option<&[String]>) -> Found {
+            let asked = (Instant::now(), ids.map(<[String]>::to_vec));
+            self.1.borrow_mut().push(asked);
+            match self.0.len() {
+                1 => self.0[0].clone(),
+                _ => self.0.remove(0),
+            }
+        }
+    }
 
     impl Watch for Script<'_> {
-        async fn nodes(&mut self) -> Look {
-            self.1.borrow_mut().push(Instant::now());
-            let mut looks = self.0.borrow_mut();
-            if looks.len() > 1 {
-                looks.remove(0)
-            } else {
-                looks[0].clone()
-            }
+        async fn nodes(&mut self) -> Found {
+            self.next(None)
+        }
+
+        async fn nodes_again(&mut self, ids: &[String]) -> Found {
+            let mut nodes = self.next(Some(ids))?;
+            nodes.retain(|node| ids.contains(&node.id));
+            Ok(nodes)
         }
     }
 
@@ -157,21 +215,31 @@ mod tests {
 
     fn fault(class: Class) -> FetchError {
         FetchError {
+            code: None,
             class,
             message: "EC2 answered 503".to_owned(),
             remedy: "wait".to_owned(),
         }
     }
 
-    async fn ended(looks: Vec<Look>, limit: u64) -> (Result<Ended, FetchError>, Vec<Duration>) {
-        let (begun, times) = (Instant::now(), RefCell::default());
+    async fn ended(looks: Vec<Found>, limit: u64) -> (Result<Ended, FetchError>, Vec<Duration>) {
+        let (ended, asked) = ended_and_asked(looks, limit).await;
+        let begun = asked[0].0;
+        (ended, asked.iter().map(|(time, _)| *time - begun).collect())
+    }
+
+    async fn ended_and_asked(
+        looks: Vec<Found>,
+        limit: u64,
+    ) -> (Result<Ended, FetchError>, Vec<Asked>) {
+        let asked = RefCell::default();
         let wanted = Some("web/2".parse().unwrap());
         let view = |at| View {
             at,
             heartbeat: SignedDuration::from_hours(6),
             wanted: wanted.clone(),
         };
-        let script = Script(RefCell::new(looks), &times);
+        let script = Script(looks, &asked);
         let limit = Duration::from_secs(limit);
         let mut ticks = Cell::new(0);
         let ended = until_all_have_it(
@@ -183,17 +251,51 @@ mod tests {
             &mut ticks,
         )
         .await;
-        let times: Vec<_> = times
-            .into_inner()
-            .into_iter()
-            .map(|time| time - begun)
-            .collect();
+        let asked = asked.into_inner();
         let empty = matches!(ended, Ok(Ended::Nobody));
         assert!(
-            ended.is_err() || empty || ticks.get() >= times.len(),
+            ended.is_err() || empty || ticks.get() >= asked.len(),
             "each look is told"
         );
-        (ended, times)
+        (ended, asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_nodes_that_are_missing_are_asked_again_and_all_of_them_at_the_end() {
+        let looks = vec![
+            Ok(vec![
+                node("a", 2, "ok"),
+                node("b", 1, "ok"),
+                node("c", 1, "ok"),
+            ]),
+            Ok(vec![node("b", 2, "ok"), node("c", 1, "ok")]),
+            Ok(vec![node("c", 2, "ok")]),
+            // One came, and one went back.
+            Ok(vec![
+                node("a", 1, "ok"),
+                node("b", 2, "ok"),
+                node("c", 2, "ok"),
+                node("d", 1, "ok"),
+            ]),
+            Ok(vec![node("a", 2, "ok"), node("d", 2, "ok")]),
+            Ok(vec![
+                node("a", 2, "ok"),
+                node("b", 2, "ok"),
+                node("c", 2, "ok"),
+                node("d", 2, "ok"),
+            ]),
+        ];
+        let (ended, asked) = ended_and_asked(looks, 600).await;
+        assert!(
+            matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 4),
+            "{ended:?}"
+        );
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|(_, ids)| ids.as_ref().map(|ids| ids.join(" ")))
+            .collect();
+        let expected = [None, Some("b c"), Some("c"), None, Some("a d"), None];
+        assert_eq!(asked, expected.map(|ids| ids.map(str::to_owned)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,6 +307,7 @@ mod tests {
                 node("b", 1, "ok"),
                 node("c", 1, "ok"),
             ]),
+            Ok(vec![]),
             Ok(vec![node("a", 2, "ok"), node("c", 2, "stale")]),
         ];
         let (ended, times) = ended(looks, 600).await;
@@ -212,8 +315,8 @@ mod tests {
             matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 2),
             "{ended:?}"
         );
-        assert_eq!(times.len(), 3);
-        for pair in times.windows(2) {
+        assert_eq!(times.len(), 4);
+        for pair in times[..3].windows(2) {
             let pause = pair[1] - pair[0];
             assert!((1_500..2_600).contains(&pause.as_millis()), "{pause:?}");
         }
@@ -250,7 +353,7 @@ mod tests {
         looks.push(Ok(vec![node("a", 2, "ok")]));
         let (all, times) = ended(looks, 600).await;
         assert!(matches!(all, Ok(Ended::All(..))), "{all:?}");
-        let last = *times.last().unwrap() - times[times.len() - 2];
+        let last = times[times.len() - 2] - times[times.len() - 3];
         assert!((22..39).contains(&last.as_secs()), "{last:?}");
 
         let looks = vec![Ok(vec![node("a", 1, "ok")]), Err(fault(Class::Transient))];

@@ -1,13 +1,14 @@
 //! One look at all nodes: the running instances and their tags, or their report objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Selection, Watch, running};
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::ec2::{self, Ec2, Instance};
 use authkeys_aws::objects::Objects;
-use authkeys_core::fleet::Node;
+use authkeys_core::config::ReportPrefix;
+use authkeys_core::fleet::{Filter, Node, Scope, Word};
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 
@@ -19,8 +20,11 @@ pub(super) struct Watcher {
     filters: Vec<ec2::Filter>,
     tags: TagNames,
     objects: Option<Objects>,
-    /// The instances of the last look.
-    seen: Vec<Instance>,
+    /// The same conditions as they were written.
+    selected: Vec<Filter>,
+    place: Option<String>,
+    /// The instances that were there last, by their ids.
+    seen: BTreeMap<String, Instance>,
 }
 
 impl Watcher {
@@ -36,19 +40,70 @@ impl Watcher {
             filters: running(&selection.filter),
             tags: selection.tag_prefix.clone(),
             objects,
-            seen: Vec::new(),
+            selected: selection.filter.clone(),
+            place: selection.place().map(ReportPrefix::url),
+            seen: BTreeMap::new(),
         }
     }
 
-    /// The instances of the last look, where EC2 was asked.
-    pub(super) fn instances(&self) -> &[Instance] {
-        &self.seen
+    fn remember(&mut self, instances: Vec<Instance>) {
+        for instance in instances {
+            self.seen.insert(instance.id.clone(), instance);
+        }
+    }
+
+    /// The instances that were seen last, where EC2 was asked.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.seen.values()
+    }
+
+    /// Where the nodes are that were seen last.
+    pub(super) async fn scope(&self) -> Scope {
+        let mut accounts = BTreeSet::new();
+        for instance in self.seen.values() {
+            if !instance.account.is_empty() {
+                accounts.insert(instance.account.clone());
+            }
+        }
+        let region = match &self.instances {
+            Some(ec2) => ec2.region().await,
+            None => None,
+        };
+        Scope {
+            region,
+            accounts: accounts.into_iter().collect(),
+            filters: self.selected.clone(),
+            place: self.place.clone(),
+        }
+    }
+
+    /// What is known of each instance: the report object's word counts where objects are read.
+    fn instance_nodes(&self, instances: &[Instance], reports: Option<Vec<Node>>) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for instance in instances {
+            let tags = instance.tags.iter();
+            let tags = tags.map(|(key, value)| (key.as_str(), value.as_str()));
+            nodes.push(self.tags.node(&instance.id, tags));
+        }
+        let Some(reports) = reports else { return nodes };
+        let mut words = BTreeMap::new();
+        for report in reports {
+            words.insert(report.id, report.word);
+        }
+        for node in &mut nodes {
+            node.word = words.remove(&node.id).unwrap_or(Word::None);
+        }
+        nodes
     }
 }
 
 impl Watch for &mut Watcher {
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
         (**self).nodes().await
+    }
+
+    async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError> {
+        (**self).nodes_again(ids).await
     }
 }
 
@@ -58,34 +113,37 @@ impl Watch for Watcher {
             Some(ec2) => Some(ec2.instances(&self.filters).await?),
             None => None,
         };
-        let told = match &mut self.objects {
+        let reports = match &mut self.objects {
             Some(objects) => Some(objects.nodes().await?),
             None => None,
         };
-        self.seen = running.clone().unwrap_or_default();
-        let tagged = |instance: &Instance| {
-            let tags = instance
-                .tags
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str()));
-            self.tags.node(&instance.id, tags)
+        let Some(running) = running else {
+            return Ok(reports.unwrap_or_default());
         };
-        Ok(match (running, told) {
-            (None, told) => told.unwrap_or_default(),
-            (Some(running), None) => running.iter().map(tagged).collect(),
-            (Some(running), Some(told)) => {
-                let mut told: BTreeMap<String, Node> = told
-                    .into_iter()
-                    .map(|node| (node.id.clone(), node))
-                    .collect();
-                let nodes = running.iter().map(tagged).map(|node| Node {
-                    word: told
-                        .remove(&node.id)
-                        .map_or(authkeys_core::fleet::Word::None, |object| object.word),
-                    ..node
-                });
-                nodes.collect()
-            }
-        })
+        self.seen.clear();
+        let nodes = self.instance_nodes(&running, reports);
+        self.remember(running);
+        Ok(nodes)
+    }
+
+    async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError> {
+        let known = self.seen.len();
+        let running = match &self.instances {
+            Some(ec2) => Some(ec2.instances_again(ids, &self.filters, known).await?),
+            None => None,
+        };
+        let reports = match &mut self.objects {
+            Some(objects) => Some(objects.nodes_again(ids).await?),
+            None => None,
+        };
+        let Some(running) = running else {
+            return Ok(reports.unwrap_or_default());
+        };
+        for id in ids {
+            self.seen.remove(id);
+        }
+        let nodes = self.instance_nodes(&running, reports);
+        self.remember(running);
+        Ok(nodes)
     }
 }

@@ -164,6 +164,18 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
+    /// Waits for a promise on the page.
+    pub(crate) fn wait(&mut self, promise: &str) {
+        let answer = self.call(
+            "Runtime.evaluate",
+            json!({"expression": promise, "awaitPromise": true}),
+        );
+        assert!(
+            answer.get("exceptionDetails").is_none(),
+            "{promise}: {answer}"
+        );
+    }
+
     /// A picture of the whole page, for people.
     pub(crate) fn picture(&mut self, file: &Path) {
         let answer = self.call(

@@ -71,12 +71,12 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
     let table = fleet(&moto, &["--filter", "tag:Role=worker"]);
     table.fails(
         1,
-        &[&["not all is well with 5 nodes: 1 unreported, 1 failed"]],
+        &[&["not all is well with 5 nodes: 1 failed, 1 unreported"]],
     );
     assert!(
         table
             .stdout
-            .starts_with("5 nodes: 3 ok, 1 unreported, 1 failed\n"),
+            .starts_with("5 nodes: 1 failed, 1 unreported, 3 ok\neu-west-1, account 123456789012, tag:Role=worker\n"),
         "{}",
         table.stdout
     );
@@ -126,8 +126,10 @@ fn tags_tell_who_has_what_and_who_needs_attention() {
         .collect();
     assert_eq!(names, ["fleet.html"], "nothing else is left there");
 
-    fleet(&moto, &["--filter", "tag:Role=nobody"])
-        .fails(1, &[&["no running instance matches tag:Role=nobody"]]);
+    fleet(&moto, &["--filter", "tag:Role=nobody"]).fails(
+        1,
+        &[&["no running instance in eu-west-1 matches tag:Role=nobody"]],
+    );
     let either = fleet(
         &moto,
         &[
@@ -191,7 +193,7 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
     let last = late.stderr.lines().last().unwrap();
     assert_eq!(
         last,
-        "authkeysctl: 3 of 3 nodes do not have web/17 after 3s: 2 behind, 1 failed"
+        "authkeysctl: 3 of 3 nodes do not have web/17 after 3s: 1 failed, 2 behind"
     );
     assert!(
         late.stdout.contains("failed  1 node  bob: cannot write\n"),
@@ -200,7 +202,7 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
     );
     assert!(
         late.stdout
-            .contains("behind  2 nodes  does not have web/17\n"),
+            .contains("behind  2 nodes  web/17 is not in effect there\n"),
         "{}",
         late.stdout
     );
@@ -215,7 +217,7 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
         .map_while(Result::ok);
     assert_eq!(
         lines.next().unwrap(),
-        "0 of 3 have web/17 after 0s; the others: 2 behind, 1 failed"
+        "0 of 3 have web/17 after 0s; the others: 1 failed, 2 behind"
     );
     report(&moto, &nodes[0], "ok", "web/17", NEW, "");
     assert!(
@@ -244,7 +246,7 @@ fn waiting_ends_with_the_last_node_and_names_who_has_not() {
         &moto,
         &["--wait", "--document", NEW, "--filter", "tag:Role=x"],
     )
-    .fails(1, &[&["no running instance matches"]]);
+    .fails(1, &[&["no running instance in eu-west-1 matches"]]);
     fleet(&moto, &["--wait"]).fails(64, &[&["--document <NAME/SERIAL|DIGEST>"]]);
     fleet(&moto, &["--wait", "--document", "web"])
         .fails(64, &[&["neither NAME/SERIAL nor a digest"]]);
@@ -355,7 +357,7 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
     assert!(
         alone
             .stdout
-            .starts_with("4 nodes: 2 ok, 1 behind, 1 unreported\n"),
+            .starts_with("4 nodes: 1 unreported, 1 behind, 2 ok\nreports in s3://reports/prod/\n"),
         "{}",
         alone.stdout
     );
@@ -385,7 +387,7 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
     assert!(
         joined
             .stdout
-            .starts_with("3 nodes: 1 ok, 1 behind, 1 unreported\n"),
+            .starts_with("3 nodes: 1 unreported, 1 behind, 1 ok\n"),
         "{}",
         joined.stdout
     );
@@ -452,7 +454,7 @@ fn wildcards_and_their_escapes_are_sent_as_they_are_written_and_told_in_the_help
             "--filter",
             "tag:Env=x*",
         ]);
-        outcome_of(&mut command).fails(1, &[&["no running instance matches"]]);
+        outcome_of(&mut command).fails(1, &[&["no running instance in us-east-1 matches"]]);
         let call = ec2.calls().into_iter().next_back().unwrap();
         let values: Vec<&str> = (1..)
             .map_while(|at| {

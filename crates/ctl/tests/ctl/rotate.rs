@@ -330,5 +330,5 @@ fn what_cannot_be_rotated_is_said_before_anything_is_changed() {
     }
     let mut command = fleet.command(&[]);
     let run = outcome_of(command.args(["--filter", "tag:Role=nobody"]));
-    run.fails(1, &[&["no running instance matches"]]);
+    run.fails(1, &[&["no running instance in eu-west-1 matches"]]);
 }

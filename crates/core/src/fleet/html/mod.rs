@@ -10,17 +10,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::node::{KeySet, ShortDigest};
-use super::table::{ago, grouped};
-use super::view::{Fleet, Held, Row, State};
+use crate::fleet::table::grouped;
+use crate::fleet::view::{Fleet, Row, State};
 use crate::report::text::one_line;
+use groups::{Common, Group, Groups};
+
+mod data;
+mod groups;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// Of one reason that many nodes are named above the list, which has them all.
 const NAMED: usize = 8;
-/// That many reasons are told, and key sets drawn, one by one.
+/// That many reasons are shown one by one.
 const SECTIONS: usize = 24;
 /// From so many nodes on they are drawn small.
 const DENSE: usize = 1_000;
@@ -31,9 +34,14 @@ pub fn render(fleet: &Fleet) -> String {
     head(&mut page, fleet);
     summary(&mut page, fleet);
     reasons(&mut page, fleet);
-    picture(&mut page, fleet);
-    list(&mut page, fleet);
-    let _ = write!(page, "<script>{SCRIPT}</script>\n</body>\n</html>\n");
+    let groups = Groups::of(fleet);
+    picture(&mut page, fleet, &groups);
+    list(&mut page);
+    let data = data::json(fleet, &groups.of_rows);
+    let _ = write!(
+        page,
+        "<script id=\"fleet\" type=\"application/json\">{data}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    );
     page
 }
 
@@ -75,9 +83,13 @@ fn title(fleet: &Fleet) -> String {
 
 fn summary(page: &mut String, fleet: &Fleet) {
     let at = fleet.view.at;
+    let scope = match fleet.scope.shown() {
+        scope if scope.is_empty() => scope,
+        scope => format!(": {}", escaped(&scope)),
+    };
     let _ = write!(
         page,
-        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as reported by the nodes until <time datetime=\"{at}\">{}</time></p>\n</header>\n\
+        "<header>\n<h1>{}</h1>\n<p class=\"soft\">as of <time datetime=\"{at}\">{}</time>{scope}</p>\n</header>\n\
          <div class=\"counts\">\n",
         escaped(&title(fleet)),
         at.strftime("%F %T UTC")
@@ -142,7 +154,7 @@ fn reasons(page: &mut String, fleet: &Fleet) {
     page.push_str("</section>\n");
 }
 
-fn picture(page: &mut String, fleet: &Fleet) {
+fn picture(page: &mut String, fleet: &Fleet, groups: &Groups<'_>) {
     let dense = if fleet.rows.len() >= DENSE {
         " class=\"dense\""
     } else {
@@ -164,141 +176,62 @@ fn picture(page: &mut String, fleet: &Fleet) {
         );
     }
     page.push_str("</ul>\n");
-    let of = |row: &Row| {
-        row.node
-            .report()
-            .map(|report| (report.key_set.clone(), report.digest))
-    };
-    let groups = fleet.grouped_by(of);
-    for (group, rows) in drawn_in_order(&groups, fleet.held()) {
-        set(page, fleet, group, rows);
+    let each = fleet.rows.len().div_ceil(data::SQUARES);
+    if each > 1 {
+        let _ = writeln!(
+            page,
+            "<p class=\"soft\">one square is up to {each} nodes</p>"
+        );
+    }
+    for (number, group) in groups.all.iter().enumerate() {
+        if group.nodes > 0 {
+            set(page, fleet, number, *group);
+        }
     }
     page.push_str("</section>\n");
 }
 
-/// What stands above a group of squares: a key set, or what is left.
-enum Group<'a> {
-    Held(&'a Held),
-    Unknown,
-    Others,
-}
-
-type Of = Option<(Option<KeySet>, Option<ShortDigest>)>;
-type Numbered<'a> = (usize, &'a Row);
-
-fn drawn_in_order<'a>(
-    groups: &'a std::collections::BTreeMap<Of, Vec<Numbered<'a>>>,
-    held: &'a [Held],
-) -> Vec<(Group<'a>, Vec<Numbered<'a>>)> {
-    let rows = |of: &Of| groups.get(of).cloned().unwrap_or_default();
-    let of = |held: &Held| Some((held.key_set.clone(), held.digest));
-    let mut drawn: Vec<_> = held
-        .iter()
-        .take(SECTIONS)
-        .map(|held| (Group::Held(held), rows(&of(held))))
-        .collect();
-    drawn.push((
-        Group::Others,
-        held.iter()
-            .skip(SECTIONS)
-            .flat_map(|held| rows(&of(held)))
-            .collect(),
-    ));
-    drawn.push((Group::Unknown, rows(&None)));
-    drawn.retain(|(_, rows)| !rows.is_empty());
-    drawn
-}
-
-fn set(page: &mut String, fleet: &Fleet, group: Group<'_>, rows: Vec<Numbered<'_>>) {
-    let (name, digest, word) = match group {
-        Group::Held(held) => {
-            let name = held
-                .key_set
-                .as_ref()
-                .map_or_else(|| "no key set in force".to_owned(), ToString::to_string);
-            let word = if held.newest == Some(true) {
-                "newest"
-            } else {
-                ""
-            };
-            (
-                name,
-                held.digest
-                    .map(|digest| format!(" <code class=\"soft\">{digest}</code>"))
-                    .unwrap_or_default(),
-                word,
-            )
+fn set(page: &mut String, fleet: &Fleet, number: usize, group: Group<'_>) {
+    let mut digest = String::new();
+    let mut word = "";
+    let name = match group.common {
+        Common::KeySet(held) => {
+            if let Some(known) = held.digest {
+                digest = format!(" <code class=\"soft\">{known}</code>");
+            }
+            if held.newest == Some(true) {
+                word = "newest";
+            }
+            match &held.key_set {
+                Some(key_set) => key_set.to_string(),
+                None => "no key set in force".to_owned(),
+            }
         }
-        Group::Others => ("other key sets".to_owned(), String::new(), ""),
-        Group::Unknown => ("nothing is known".to_owned(), String::new(), ""),
+        Common::Rare => "other key sets".to_owned(),
+        Common::Unknown => "nothing is known".to_owned(),
     };
-    let share = 100.0 * rows.len() as f64 / fleet.rows.len().max(1) as f64;
+    let share = 100.0 * group.nodes as f64 / fleet.rows.len().max(1) as f64;
     let _ = write!(
         page,
         "<div class=\"set\">\n<h3><span>{}</span>{digest} <span>{}</span> \
          <span class=\"soft\">{word}</span></h3>\n\
          <svg class=\"share\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{share:.1} %\">\
-         <rect width=\"{share:.3}\" height=\"1\"/></svg>\n<div class=\"nodes\">",
+         <rect width=\"{share:.3}\" height=\"1\"/></svg>\n<div class=\"nodes\" data-group=\"{number}\">",
         escaped(&name),
-        nodes(rows.len())
+        nodes(group.nodes)
     );
-    for (number, row) in rows {
-        let word = row.state.word();
-        let why = if row.why.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", row.why)
-        };
-        let _ = write!(
-            page,
-            "<a class=\"{word}\" href=\"#n{number}\" title=\"{}\">{}</a>",
-            escaped(&format!("{}, {word}{why}", called(row))),
-            letter(row.state)
-        );
-    }
     page.push_str("</div>\n</div>\n");
 }
 
-fn list(page: &mut String, fleet: &Fleet) {
+fn list(page: &mut String) {
     page.push_str(
-        "<section>\n<h2>All nodes</h2>\n<div class=\"find\" hidden><input type=\"search\" aria-label=\"filter\" \
-         placeholder=\"filter by any words: a state, a name, a key set, a reason\"><output class=\"soft\"></output></div>\n\
-         <table>\n<thead><tr><th>state</th><th>node</th><th>key set</th><th>last word</th><th>why</th></tr></thead>\n<tbody>\n",
+        "<section>\n<h2>All nodes</h2>\n<noscript><p>This page draws its nodes with JavaScript, which does not run here. \
+         <code>authkeysctl fleet --all</code> lists them in a terminal.</p></noscript>\n<div class=\"all\" hidden>\n\
+         <div class=\"find\"><input type=\"search\" aria-label=\"filter\" \
+         placeholder=\"filter by any words: a state, a name, a key set, a version, a reason\"><output class=\"soft\"></output></div>\n\
+         <table>\n<thead><tr><th>state</th><th>node</th><th>key set</th><th>last report</th><th>why</th></tr></thead>\n\
+         </table>\n</div>\n</section>\n",
     );
-    for (number, row) in fleet.rows.iter().enumerate() {
-        let word = row.state.word();
-        let _ = write!(
-            page,
-            "<tr id=\"n{number}\" class=\"{word}\"><td><span class=\"badge\">{word}</span></td><td>{}<span class=\"id\">{}</span></td>",
-            match row.node.name.as_str() {
-                "" => String::new(),
-                name => format!("<span>{}</span> ", escaped(name)),
-            },
-            escaped(&row.node.id)
-        );
-        match row.node.report() {
-            Some(report) => {
-                let digest = report
-                    .digest
-                    .map(|digest| format!(" <small class=\"id\">{digest}</small>"));
-                let _ = write!(
-                    page,
-                    "<td>{}{}</td><td><time datetime=\"{}\">{}</time></td>",
-                    report
-                        .key_set
-                        .as_ref()
-                        .map(|set| escaped(&set.to_string()))
-                        .unwrap_or_default(),
-                    digest.unwrap_or_default(),
-                    report.synced,
-                    ago(fleet.view.at.duration_since(report.synced))
-                );
-            }
-            None => page.push_str("<td></td><td></td>"),
-        }
-        let _ = writeln!(page, "<td>{}</td></tr>", escaped(&row.why));
-    }
-    page.push_str("</tbody>\n</table>\n</section>\n");
 }
 
 /// Colour alone would not do.

@@ -1,0 +1,100 @@
+//! Which key sets the nodes have: a bar for each.
+
+use std::fmt::Write as _;
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{BAR, GREEN, LEAST, Layout, MAGENTA, NAME, YELLOW, grouped, padded, short};
+use crate::fleet::view::Fleet;
+
+/// That many key sets are counted one by one.
+const SETS: usize = 8;
+/// The columns of a digest.
+const DIGEST: usize = 16;
+
+/// One line of the table.
+struct Line {
+    name: String,
+    digest: String,
+    nodes: usize,
+    newest: Option<bool>,
+}
+
+/// The table; its numbers add up to all nodes.
+pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
+    let held = fleet.held();
+    let shown = match layout.all {
+        true => held.len(),
+        false => SETS.min(held.len()),
+    };
+    let (shown, rest) = held.split_at(shown);
+    // Beside the digest, the number and the gaps.
+    let longest = match layout.width {
+        Some(width) => width.saturating_sub(DIGEST + 8 + 6).clamp(LEAST, 2 * NAME),
+        None => 2 * NAME,
+    };
+    let mut lines = Vec::new();
+    for held in shown {
+        let name = match &held.key_set {
+            Some(key_set) => short(&key_set.to_string(), longest),
+            None => "none".to_owned(),
+        };
+        let digest = held.digest.map(|digest| digest.to_string());
+        lines.push(Line {
+            name,
+            digest: digest.unwrap_or_default(),
+            nodes: held.nodes,
+            newest: held.newest,
+        });
+    }
+    let reported: usize = held.iter().map(|held| held.nodes).sum();
+    let unknown = fleet.rows.len().saturating_sub(reported);
+    if unknown > 0 {
+        lines.push(Line {
+            name: "unknown".to_owned(),
+            digest: String::new(),
+            nodes: unknown,
+            newest: None,
+        });
+    }
+    let mut text = drawn(&lines, layout);
+    if !rest.is_empty() {
+        let nodes: usize = rest.iter().map(|held| held.nodes).sum();
+        let (sets, nodes) = (grouped(rest.len()), grouped(nodes));
+        let _ = writeln!(text, "and {sets} more on {nodes} nodes");
+    }
+    text
+}
+
+fn drawn(lines: &[Line], layout: &Layout) -> String {
+    let mut wide = "key set".len();
+    let mut most = 1;
+    for line in lines {
+        wide = wide.max(line.name.width());
+        most = most.max(line.nodes);
+    }
+    let number = grouped(most).len().max("nodes".len());
+    // Name, digest, number and the gaps between them; what is left is the bar's, and the word's
+    // behind it.
+    let taken = wide + number + DIGEST + 6 + " newest".len();
+    let bar = match layout.width {
+        Some(width) => width.saturating_sub(taken).min(BAR),
+        None => BAR,
+    };
+    let head = padded("key set", wide);
+    let mut text = format!("{head}  {:DIGEST$}  {:>number$}\n", "digest", "nodes");
+    for line in lines {
+        let (name, digest, nodes) = (padded(&line.name, wide), &line.digest, grouped(line.nodes));
+        // Even one node of ten thousand is seen.
+        let length = (line.nodes * bar).div_ceil(most);
+        let (code, word) = match line.newest {
+            Some(true) => (GREEN, " newest"),
+            Some(false) => (YELLOW, ""),
+            None => (MAGENTA, ""),
+        };
+        let bar = layout.colour.paint(code, &"█".repeat(length));
+        let line = format!("{name}  {digest:DIGEST$}  {nodes:>number$}  {bar}{word}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
