@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use super::publication::{
-    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, failed, titled,
+    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, described_fault,
+    failed, titled,
 };
 use super::{Exit, complain, print, progress};
 use authkeys_aws::target::stored::{Archive, Reach};
@@ -141,7 +142,7 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
         archive.versions(Reach::All),
     )
     .await;
-    let versions = listed.map_err(|fault| fault.to_string())?.list;
+    let versions = listed.map_err(|fault| described_fault(&fault))?.list;
     let is_it = |stored: &StoredVersion| stored.id == version;
     if !versions.iter().any(is_it) {
         return Err(format!(
@@ -158,7 +159,7 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
         let words = format!("reading {}, version {}", publisher.target, stored.id);
         let found = progress::shown(&words, reading)
             .await
-            .map_err(|fault| fault.to_string())?;
+            .map_err(|fault| described_fault(&fault))?;
         // What nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }

@@ -71,7 +71,8 @@ async fn read_previous(aws: &Aws, secret: &Credential) -> Option<PrivateKey> {
         Err(fault) if fault.class == Class::Missing => return None,
         Err(fault) => {
             complain(&format!(
-                "warning: only the key of {CURRENT} is offered: {fault}"
+                "warning: only the key of {CURRENT} is offered: {}",
+                fault.with_code()
             ));
             return None;
         }
