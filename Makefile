@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 SCRIPTS := .ci/run .ci/bare tests/lab/box.sh tests/lab/enter.sh tests/lab/setup.sh tests/demo/run.sh \
-  tests/real-aws.sh .ci/tool .ci/release systemd/authkeysd-generator deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
+  tests/all.sh tests/real-aws.sh .ci/limit .ci/nightly .ci/tool .ci/release systemd/authkeysd-generator deb/package.sh $(addprefix deb/authkeysd/,preinst postinst prerm postrm)
 
 .PHONY: help demo test bench fuzz deb rpm lambda setup lint unit deny
 
@@ -14,12 +14,12 @@ help: ## list these commands
 demo: ## one key set from publishing to login and rotation, on this machine, with nothing left behind
 	@tests/demo/run.sh
 
-test: setup lint deb rpm unit ## install what is needed (Debian, Ubuntu), then run everything
-	@tests/demo/run.sh --program target/debug/authkeysd
+test: setup ## install what is needed (Debian, Ubuntu), then run everything
+	@tests/all.sh
 
 bench: ## the benchmarks, as a table beside curl and the AWS CLI
 	$(CARGO) bench --locked
-	$(CARGO) build --release --locked --bin authkeysd --bin authkeysd-fetch
+	$(CARGO) build --release --locked --package authkeysd --package authkeysd-fetch --bins
 	benches/poll.py
 	$(CARGO) build --release --locked --bin authkeys-rotate
 	benches/cold_start.py
@@ -52,18 +52,19 @@ setup: ## install the system packages that the tests need, with CI=true a browse
 	@tests/lab/setup.sh test
 	@[ "$${CI:-}" != true ] || tests/lab/setup.sh browser
 
-lint: setup deny ## format, clippy, shellcheck, documentation, licences and bans
+lint: setup ## format, clippy, shellcheck, documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	shellcheck $(SCRIPTS)
-	@# Not the crates that link the AWS SDK: without their tests it has other features, and would be built once more.
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps -p authkeysd -p authkeys-core -p authkeys-terminal
+	@# Of all crates: with the same features as before, nothing below them is checked once more.
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 
+# TESTS='--test core' and the like: only some of them.
 unit: setup ## all Rust tests: as root with logins on private machines, else without them
 	@export TMPDIR=$$(mktemp --directory); trap 'rm -rf --one-file-system "$$TMPDIR"' EXIT; chmod 0755 "$$TMPDIR"; \
-	$(CARGO) test --locked
+	$(CARGO) test --locked $(TESTS)
 
-# The advisory database lies outside the package registries, and is not asked.
-deny: setup ## licences, bans and sources of the dependencies
+# The advisory database lies outside the package registries, and is not asked. In CI it is a job of its own.
+deny: ## licences, bans and sources of the dependencies
 	@.ci/tool cargo-deny 0.20.2 --no-default-features
 	@PATH=$$PWD/target/tools/bin:$$PATH $(CARGO) deny --locked check bans licenses sources

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
 
+mod ci;
 mod configure_guide;
 mod demo;
 mod documents_agree;

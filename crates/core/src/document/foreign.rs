@@ -1,6 +1,8 @@
 //! Files of other kinds that are published by mistake, known by how they begin. Asked only about
 //! what holds no good key.
 
+use std::collections::BTreeMap;
+
 use serde::de::IgnoredAny;
 
 /// What the bytes are, and what to do about it.
@@ -50,8 +52,75 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
             "the bytes of a key without their base64; publish the line `type base64 comment`",
         );
     }
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Some(
+            "zero bytes alone, as a loss of power leaves them; put the key set there again",
+        );
+    }
+    let beginning = bytes.get(..BEGINNING).unwrap_or(bytes);
+    if beginning.contains(&0) || begins(b"%PDF-") {
+        return Some("a binary file; publish key lines, or JSON");
+    }
     None
 }
+
+/// Whether the bytes stand for a text that is elsewhere, whatever they have in them.
+pub(super) fn is_stand_in(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    stand_in(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
+}
+
+/// What a text that stands for another one begins with, and what it is.
+fn stand_in(first: &[u8]) -> Option<&'static str> {
+    let begins = |beginning: &[u8]| first.starts_with(beginning);
+    if begins(b"version https://git-lfs.") {
+        return Some("a pointer of Git LFS; publish the file that it stands for");
+    }
+    if begins(b"$ANSIBLE_VAULT;") || begins(b"age-encryption.org/") {
+        return Some("an encrypted file; publish what it decrypts to");
+    }
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let is_variable = |name: &[u8]| !name.is_empty() && name.iter().all(is_name);
+    let is_placeholder = begins(b"${") || begins(b"{{") || begins(b"<%");
+    if is_placeholder || first.strip_prefix(b"$").is_some_and(is_variable) {
+        return Some("a template whose placeholder was not filled in; publish what it stands for");
+    }
+    if begins(b"{\\\"") {
+        return Some(
+            "JSON with its quotes escaped once too often; publish it without the backslashes",
+        );
+    }
+    None
+}
+
+/// What other programs print as JSON, and which part of it the key set is; `None` for all other
+/// objects.
+pub(super) fn printed(json: &str) -> Option<String> {
+    let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(json).ok()?;
+    let has = |name: &str| fields.contains_key(name);
+    let (what, query) = if has("SecretString") {
+        ("`aws secretsmanager get-secret-value`", "SecretString")
+    } else if has("Parameter") {
+        ("`aws ssm get-parameter`", "Parameter.Value")
+    } else if has("KeyPairs") {
+        (
+            "`aws ec2 describe-key-pairs`",
+            "KeyPairs[].PublicKey --include-public-key",
+        )
+    } else if has("kty") || fields.len() == 1 && has("keys") && json.contains("\"kty\"") {
+        return Some("it is a JSON Web Key, which sshd does not read; publish the line in the key's .pub file".to_owned());
+    } else if has("sops") {
+        return Some("it is encrypted by sops; publish what `sops decrypt` prints".to_owned());
+    } else {
+        return None;
+    };
+    Some(format!(
+        "it is the whole answer of {what}; publish the value alone, which --query {query} --output text prints"
+    ))
+}
+
+/// A binary file has a zero byte in its first so many.
+const BEGINNING: usize = 512;
 
 fn by_text(text: &[u8]) -> Option<&'static str> {
     let first = text
@@ -59,6 +128,9 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
         .next()
         .unwrap_or_default()
         .trim_ascii();
+    if let Some(kind) = stand_in(first) {
+        return Some(kind);
+    }
     match text {
         [b'{', ..] => None,
         _ if first.starts_with(b"[[") && first.ends_with(b"]]") && !first.contains(&b'"') => {

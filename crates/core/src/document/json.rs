@@ -10,9 +10,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
-    Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, rotation, told,
+    Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, foreign,
+    rotation, told,
 };
-use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules};
+use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules, Mistake};
 use crate::user::UserName;
 use crate::words::brief;
 
@@ -220,7 +221,7 @@ pub(super) fn parse(
     examination: Examination,
     digest: Digest,
 ) -> Result<Document, Refused> {
-    let wrong = |e: serde_json::Error| Refused::Json(told(e));
+    let wrong = |fault: serde_json::Error| Refused::Json(explained(&fault));
     match serde_json::from_str::<Probe<'_>>(json)
         .map_err(wrong)?
         .version
@@ -228,8 +229,13 @@ pub(super) fn parse(
     {
         Some("1") => {}
         Some(other) => {
+            let hint = if other.trim_matches('"').trim() == "1" {
+                ", a number without quotes"
+            } else {
+                ""
+            };
             return Err(Refused::Json(format!(
-                "version {} is not known to this authkeysd; it reads version 1",
+                "version {} is not known to this authkeysd; it reads version 1{hint}",
                 told(other)
             )));
         }
@@ -238,7 +244,8 @@ pub(super) fn parse(
                 "it has neither `version` nor `PublicKey`; a key set begins with {\"version\": 1, \"keys\": [...]"
                     .to_owned()
             };
-            return Err(Refused::Json(rotation::fault(json).unwrap_or_else(neither)));
+            let fault = rotation::fault(json).or_else(|| foreign::printed(json));
+            return Err(Refused::Json(fault.unwrap_or_else(neither)));
         }
     }
     let top: Top<'_> = serde_json::from_str(json).map_err(wrong)?;
@@ -286,11 +293,30 @@ pub(super) fn parse(
         };
         let line = place.line(raw);
         match published(key, line, rules, examination) {
-            Ok(key) => document.keys.push(key),
+            Ok(key) => {
+                if let Some(second) = Mistake::find_second(&key.line.comment) {
+                    let reason = told(second);
+                    document.left_out.push(LeftOut { line, reason });
+                }
+                document.keys.push(key);
+            }
             Err(reason) => document.left_out.push(LeftOut { line, reason }),
         }
     }
     Ok(document)
+}
+
+/// The reader's own words, and the rule that was most likely broken.
+fn explained(fault: &serde_json::Error) -> String {
+    let words = told(fault);
+    let rule = if words.starts_with("trailing characters") {
+        "; nothing may stand behind its last brace"
+    } else if fault.is_syntax() {
+        "; JSON has straight double quotes only, no comments, and no comma behind the last element"
+    } else {
+        ""
+    };
+    words + rule
 }
 
 /// A well-formed entry may still be no key that can be installed.

@@ -263,7 +263,9 @@ fn explained(refused: Refused, bytes: &[u8]) -> Refused {
     );
     let is_truncated = matches!(&refused, Refused::CutOff { line, .. } if *line > 1);
     match foreign::kind(bytes) {
-        Some(kind) if !is_json && !is_truncated => Refused::Foreign(kind),
+        Some(kind) if !is_truncated && (!is_json || foreign::is_stand_in(bytes)) => {
+            Refused::Foreign(kind)
+        }
         _ => refused,
     }
 }

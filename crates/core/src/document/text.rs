@@ -29,6 +29,13 @@ pub(super) fn parse(
                 count += 1;
                 match KeyLine::examine(text, rules, examination) {
                     Ok(key) => {
+                        if let Some(second) = Mistake::find_second(&key.comment) {
+                            count += 1;
+                            left_out.push(LeftOut {
+                                line,
+                                reason: told(second),
+                            });
+                        }
                         keys.push(PublishedKey::unbounded(key, line));
                         continue;
                     }

@@ -15,7 +15,7 @@ use super::reader::{Reader, digits};
 
 /// Grows whenever this file looks for more. A document that was found sound under an earlier number
 /// is looked at again.
-pub const CHECKS: u32 = 3;
+pub const CHECKS: u32 = 4;
 
 /// What is wrong with a key's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -55,6 +55,11 @@ pub enum Weakness {
     /// Its own factor.
     #[error("its RSA modulus is a prime number, so that anybody can sign for it")]
     Prime,
+    /// Fermat's method finds them at once.
+    #[error(
+        "the two primes of its RSA modulus are close together, so that anybody can find them and sign for it"
+    )]
+    ClosePrimes,
     /// Everybody finds the factor, and with it both private keys.
     #[error("its RSA modulus shares a factor with another key's, so that anybody can sign for it")]
     SharedFactor,

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::blob::KeyBlob;
 use super::options::is_option_name;
 use super::scan::{cut_options, cut_word, looks_like_type};
-use crate::words::{brief, cut, plain};
+use crate::words::{brief, cut, is_deceptive, plain};
 
 /// Something that is often taken for a key line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -45,9 +45,30 @@ pub enum Mistake {
     OtherPem,
     /// A key that an editor or a terminal has wrapped.
     #[error(
-        "this looks like a part of a key that was broken over several lines; write each key in one line"
+        "this looks like a part of a key that was broken over several lines, or like a key of another program; write each \
+         key in one line, as `type base64 comment`"
     )]
     Part,
+    /// The base64 alone.
+    #[error("the key type is missing; write {0} before the base64")]
+    TypeMissing(String),
+    /// Behind a key that sshd reads, where it takes the second one for a comment.
+    #[error(
+        "a second key ({0}) stands behind the first one; sshd reads only the first, so write each key in a line or an entry \
+         of its own"
+    )]
+    SecondKey(String),
+    /// A typographic quote, dash or blank.
+    #[error(
+        "{0:?} (U+{1:04X}) stands in the options or in the key type, where sshd takes only ASCII: straight quotes, plain \
+         hyphens and blanks"
+    )]
+    NotAscii(char, u32),
+    /// A shell's word, a number, a sign of Markdown.
+    #[error(
+        "{0:?} stands before the key type and is not an option of sshd; begin the line with the key type, or with options"
+    )]
+    Before(String),
     /// A line of another file.
     #[error(
         "{0:?} stands before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
@@ -145,13 +166,24 @@ impl Mistake {
             ));
         }
         if first.len() >= SHORTEST_PART && is_base64(first) {
-            return Some(Self::Part);
+            let key = KeyBlob::recognise(first.as_bytes());
+            let missing = |key: KeyBlob| Self::TypeMissing(plain(&cut(key.kind(), 64), '?'));
+            return Some(key.map_or(Self::Part, missing));
+        }
+        if let Some(sign) = first.chars().find(|sign| !sign.is_ascii()) {
+            let has_key = looks_like_type(second) || second.len() >= SHORTEST_PART;
+            if !is_deceptive(sign) && (has_key || looks_like_type(first)) {
+                return Some(Self::NotAscii(sign, u32::from(sign)));
+            }
         }
         if looks_like_type(first) {
             return None;
         }
         let (options, behind) = cut_options(line)?;
         let word = cut_word(behind).0;
+        if is_before_key(first, line) {
+            return Some(Self::Before(brief(first)));
+        }
         if options.contains("=\"") && word.contains('"') && !word.contains("=\"") {
             return Some(Self::InnerQuote);
         }
@@ -176,6 +208,19 @@ impl Mistake {
         let line = std::str::from_utf8(line).ok()?.trim();
         let first = cut_word(line).0;
         (!first.is_empty() && is_base64(first)).then_some(Self::Part)
+    }
+
+    /// A key in the comment of another one.
+    pub fn find_second(comment: &str) -> Option<Self> {
+        let mut words = comment.split([' ', '\t']);
+        // A shorter word is not a key, and most comments have no other.
+        let key = words.find_map(|word| {
+            let is_long = word.len() >= SHORTEST_PART && word.starts_with("AAAA");
+            is_long
+                .then(|| KeyBlob::recognise(word.as_bytes()))
+                .flatten()
+        })?;
+        Some(Self::SecondKey(key.fingerprint().to_string()))
     }
 
     /// What a text is that begins as the blocks of other programs do.
@@ -207,6 +252,17 @@ impl Mistake {
             _ => Self::OtherPem,
         })
     }
+}
+
+/// Whether a word that cannot be meant as options stands in front of a key, or is glued to its type.
+fn is_before_key(first: &str, line: &str) -> bool {
+    let mut words = line.split([' ', '\t', '"', '\'', '`']).skip(1);
+    let name = first.split(['=', ',']).next().unwrap_or_default();
+    let is_glued = name.contains("ssh-") || name.contains("ecdsa-") || name.starts_with("ssh");
+    let is_option = is_option_name(&name.to_ascii_lowercase()) || first.contains(',');
+    let is_misspelt = !is_glued && name.contains('-') && name.starts_with(char::is_alphabetic);
+    let has_blob = |word: &str| KeyBlob::recognise(word.as_bytes()).is_some();
+    !is_option && !is_misspelt && words.any(|word| looks_like_type(word) || has_blob(word))
 }
 
 fn is_base64(word: &str) -> bool {

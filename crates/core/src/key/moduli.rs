@@ -1,8 +1,10 @@
-//! RSA moduli of several keys, looked at together: one that is a prime, and two that share one.
+//! RSA moduli of several keys, looked at together: one that is a prime, one whose primes are close
+//! together, and two that share one.
 //!
 //! Whoever knows a prime factor of a modulus knows the private key. A modulus that is a prime
-//! itself is its own factor; of two that share a factor, as generators without randomness make
-//! them, everybody finds it. Both searches take milliseconds for each key, and so they have an end:
+//! itself is its own factor; where both primes are close to each other, as in CVE-2022-26320, they
+//! are found beside the square root; of two that share a factor, as generators without randomness
+//! make them, everybody finds it. These searches take milliseconds for each key, and so they have an end:
 //! what is beyond it is not looked at.
 
 use std::collections::BTreeMap;
@@ -64,6 +66,9 @@ fn examine(modulus: &Modulus<'_>, all: &[Modulus<'_>]) -> Option<Weakness> {
     let ring = Ring::of(modulus.bytes);
     if ring.is_fermat_prime() {
         return Some(Weakness::Prime);
+    }
+    if has_close_primes(&ring.modulus) {
+        return Some(Weakness::ClosePrimes);
     }
     let mut product = ring.one.clone();
     for other in all.iter().filter(|other| other.bytes != modulus.bytes) {
@@ -194,6 +199,57 @@ impl Ring {
     }
 }
 
+/// How many numbers above the square root are tried. Primes whose upper halves are random are not
+/// found by any number of them.
+const FERMAT_STEPS: u32 = 100;
+
+/// Fermat's way to the factors of an odd number `n`: it is `a^2 - b^2` for their half sum and half
+/// difference, so with an `a` just above the square root, `a^2 - n` is a square.
+fn has_close_primes(modulus: &[u64]) -> bool {
+    let (root, rest) = square_root(modulus);
+    if rest.iter().all(|word| *word == 0) {
+        return true;
+    }
+    // The difference between the next square and `n`: (r + 1)^2 - n = 2r + 1 - (n - r^2).
+    let mut step = vec![0; modulus.len() + 1];
+    add_multiple(&mut step, &root, 2);
+    add_multiple(&mut step, &[1], 1);
+    let mut difference = step.clone();
+    subtract(&mut difference, &rest);
+    for _ in 0..FERMAT_STEPS {
+        // Four of 64 numbers have such an end and are no square: the root is rarely looked for.
+        let low = difference.first().copied().unwrap_or_default();
+        let may_be_square = matches!(low % 16, 0 | 1 | 4 | 9);
+        if may_be_square && square_root(&difference).1.iter().all(|word| *word == 0) {
+            return true;
+        }
+        add_multiple(&mut step, &[2], 1);
+        add_multiple(&mut difference, &step, 1);
+    }
+    false
+}
+
+/// The largest number whose square is not larger, and what is left, bit by bit.
+fn square_root(number: &[u64]) -> (Vec<u64>, Vec<u64>) {
+    let (mut rest, mut root) = (number.to_vec(), vec![0; number.len()]);
+    for at in (0..number.len() * 32).rev() {
+        // Twice the root so far, and the next bit; both lie above what the bits below can add.
+        let mut trial = root.clone();
+        if let Some(word) = trial.get_mut(at / 32) {
+            *word |= 1 << (at % 32 * 2);
+        }
+        let fits = rest.iter().rev().ge(trial.iter().rev());
+        halve(&mut root);
+        if fits {
+            subtract(&mut rest, &trial);
+            if let Some(word) = root.get_mut(at / 32) {
+                *word |= 1 << (at % 32 * 2);
+            }
+        }
+    }
+    (root, rest)
+}
+
 /// The words of a number, the lowest first.
 fn words(bytes: &[u8], length: usize) -> Vec<u64> {
     let mut words = vec![0; length];
@@ -257,6 +313,36 @@ mod tests {
             let reduced = ring.reduced(&other.to_be_bytes());
             assert_eq!(ring.shares_a_factor(reduced), shares, "{number} {other}");
         }
+    }
+
+    #[test]
+    fn the_square_root_and_what_is_left_are_right_in_every_length() {
+        for number in [0, 1, 2, 3, 4, 15, 16, 17, 99, 100, u64::MAX] {
+            let (root, rest) = square_root(&[number]);
+            assert_eq!(root[0], number.isqrt(), "{number}");
+            assert_eq!(rest[0], number - number.isqrt() * number.isqrt());
+        }
+        let wide = 0xfedc_ba98_7654_3210_0123_4567_89ab_cdef_u128;
+        let (root, rest) = square_root(&words(&wide.to_be_bytes(), 2));
+        let root = u128::from(root[0]) + (u128::from(root[1]) << 64);
+        assert_eq!(root, wide.isqrt());
+        assert_eq!(
+            u128::from(rest[0]) + (u128::from(rest[1]) << 64),
+            wide - root * root
+        );
+    }
+
+    #[test]
+    fn f44_primes_beside_each_other_are_found_and_others_are_not() {
+        let found =
+            |one: u128, other: u128| has_close_primes(&words(&(one * other).to_be_bytes(), 2));
+        // Of 64 bits: neighbours, some apart, and far apart.
+        let base = 18_446_744_073_709_551_557_u128;
+        for distance in [0, 2, 30, 1_000, 100_000] {
+            assert!(found(base, base - distance), "{distance}");
+        }
+        assert!(!found(base, base / 3 * 2 + 1));
+        assert!(!found(base, 13_043_817_825_332_782_213));
     }
 
     #[test]

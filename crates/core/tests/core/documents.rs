@@ -50,7 +50,7 @@ fn f34_pages_and_emptiness_are_no_key_set() {
         "{}",
         refusal(&twice)
     );
-    assert!(refusal([0_u8; 4_096]).contains("no good key"));
+    assert!(refusal([0_u8; 4_096]).contains("zero bytes alone"));
 }
 
 #[test]

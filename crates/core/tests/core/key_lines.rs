@@ -1,7 +1,7 @@
 //! The grammar of key lines: what is installed, and what is recognised in lines that others wrote.
 
 use authkeys_core::key::{
-    BadBlob, BadLine, BadOption, KeyLine, LineRules, OptionPolicy, Weakness, identify,
+    BadBlob, BadLine, BadOption, KeyLine, LineRules, Mistake, OptionPolicy, Weakness, identify,
 };
 use authkeys_testing::numbered::{ed, line, modulus, on_curve, p256_point, rsa, rules, wire};
 use proptest::prelude::*;
@@ -164,7 +164,7 @@ fn control_characters_before_the_comment_make_a_key_bad_and_are_never_stripped()
     ));
     assert!(matches!(
         fault(&format!("command=\"ü\" {key}")),
-        BadLine::Option(BadOption::NotAscii)
+        BadLine::Mistake(Mistake::NotAscii('ü', 0xfc))
     ));
     line(&format!("{key} Jürgen"));
     line(&format!(

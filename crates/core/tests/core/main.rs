@@ -19,6 +19,7 @@ mod fuzz_seeds;
 mod key_lines;
 mod nudge_simulation;
 mod objects;
+mod pasted;
 mod plans;
 mod report_simulation;
 mod schedules;
