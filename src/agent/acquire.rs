@@ -59,7 +59,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// The versions that need not come again, and the place that they came from.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known(Option<(String, Versions)>);
 
 /// What a source said, and its fallback where the source could not be reached.

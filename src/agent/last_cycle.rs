@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::acquire::Known;
+use super::acquire::{Known, open_to_others};
 use super::{Agent, Answered, RECORD_EVERY, all_of};
+use crate::host::sshd::SSHD;
 use crate::host::{Host, Snapshot, Target};
 use crate::state::Store;
 use authkeys_core::document::Digest;
@@ -26,7 +27,6 @@ pub struct LastCycle {
     /// The versions in force, of each source in the order of the configuration.
     known: Vec<Known>,
     own_files: OwnFiles,
-    sshd: Option<(u32, u32)>,
     /// In the order of the configuration.
     left: Vec<Left>,
     /// When something changes by itself, or the time has to be recorded.
@@ -45,7 +45,7 @@ pub(super) struct Left {
 }
 
 /// The files that root alone can change, each with what tells that somebody did: the state, the
-/// kept documents, the pinned keys, who may sign.
+/// kept documents, the pinned keys, who may sign, sshd.
 #[derive(Debug)]
 pub(super) struct OwnFiles {
     state: PathBuf,
@@ -84,6 +84,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         ];
         let mut paths = store.files();
         paths.extend(config.into_iter().flatten());
+        paths.extend(SSHD.map(PathBuf::from));
         let mut traces = Vec::new();
         for path in paths {
             let trace = Trace::of(&path);
@@ -104,7 +105,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) -> Option<LastCycle> {
         let idle = !store.has_written() && !store.is_outdated() && !outcome.news && !outcome.first;
         let all_left = left.len() == self.config.accounts.len();
-        if !idle || !all_left || !comes_again(outcome) {
+        if !idle || !all_left || !comes_again(outcome) || self.host.sshd_is_untold() {
             return None;
         }
         let state = store.state();
@@ -115,7 +116,6 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Some(LastCycle {
             known,
             own_files,
-            sshd: self.host.sshd_version(),
             left,
             until,
             outcome: outcome.clone(),
@@ -124,22 +124,32 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
     /// Whether nothing that this node alone decides about has changed since.
     pub fn stands(&self, last: &LastCycle, now: Timestamp) -> bool {
-        (last.outcome.started..last.until).contains(&now)
-            && last.own_files.stand()
-            && self.host.sshd_version() == last.sshd
+        (last.outcome.started..last.until).contains(&now) && last.own_files.stand()
     }
 
     /// Asks the sources for what is newer than what the last cycle had.
     pub async fn ask_again(&self, last: &LastCycle) -> Answered {
         let sources = self.config.sources();
         let asked = sources.iter().zip(&last.known);
-        Answered(all_of(asked.map(|(source, known)| self.ask(source, known))).await)
+        let asked = asked.map(|(source, known)| async move {
+            let answers = self.ask(source, known).await;
+            (known.clone(), answers)
+        });
+        Answered(all_of(asked).await)
     }
 
     /// Whether the sources have nothing new, and the accounts and their files are as they were left.
     /// The files are read: their owners could change one without a trace.
     pub fn nothing_is_new(&self, last: &LastCycle, answered: &Answered) -> bool {
-        if !answered.0.iter().all(|answers| answers.are_unchanged()) {
+        let mut answers = answered.0.iter();
+        if !answers.all(|(_, answers)| answers.are_unchanged()) {
+            return false;
+        }
+        let sources = self.config.sources();
+        if sources
+            .iter()
+            .any(|source| open_to_others(&source.url).is_some())
+        {
             return false;
         }
         let mut files = Vec::new();

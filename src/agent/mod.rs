@@ -118,9 +118,9 @@ pub struct Installed {
     pub last: Option<LastCycle>,
 }
 
-/// What the sources said, in the order of the configuration.
+/// What the sources said, in the order of the configuration, each with what it was asked with.
 #[derive(Debug)]
-pub struct Answered(Vec<Answers>);
+pub struct Answered(Vec<(Known, Answers)>);
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at its begin and end.
@@ -156,8 +156,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             async move {
                 let asked = asked?;
                 let answers = match had {
-                    Some(answers) => answers,
-                    None => self.ask(source, &asked.known).await,
+                    Some((known, answers)) if known == asked.known => answers,
+                    _ => self.ask(source, &asked.known).await,
                 };
                 Ok((asked, answers))
             }

@@ -217,6 +217,10 @@ pub trait Host: Sync {
     fn read(&self, target: &Target) -> Result<Snapshot, HostError>;
     /// The major and minor version of the installed OpenSSH server; `None` when it cannot be told.
     fn sshd_version(&self) -> Option<(u32, u32)>;
+    /// Whether it could not be told when it was asked for last: another question may find it.
+    fn sshd_is_untold(&self) -> bool {
+        false
+    }
     /// Replaces the file durably if it still is what `seen` saw.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8])
     -> Result<Replaced, HostError>;

@@ -4,6 +4,7 @@
 use std::io::{self, PipeReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::program::{self, Answer};
 use super::start_options::{self, StartOptions};
 
 /// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
-const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
+pub const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
 /// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang
 /// us (row 33 of docs/failures.md).
@@ -31,11 +32,19 @@ type Identity = [i64; 5];
 /// is asked for again when another server is installed, and when none was told: a machine that
 /// boots may be too slow to answer.
 #[derive(Debug, Default)]
-pub(super) struct Version(Mutex<Option<(Option<Identity>, Number)>>);
+pub(super) struct Version {
+    known: Mutex<Option<(Option<Identity>, Number)>>,
+    untold: AtomicBool,
+}
 
 impl Version {
+    /// Whether it was asked for and not told.
+    pub(super) fn is_untold(&self) -> bool {
+        self.untold.load(Ordering::SeqCst)
+    }
+
     pub(super) fn told(&self) -> Option<Number> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let installed = SSHD.iter().find_map(|sshd| identity(sshd));
         if let Some((_, number)) = known.filter(|(of, _)| *of == installed) {
             return Some(number);
@@ -49,6 +58,7 @@ impl Version {
             .find_map(|sshd| banner(sshd))
             .or_else(|| banner("ssh"));
         *known = number.map(|number| (installed, number));
+        self.untold.store(number.is_none(), Ordering::SeqCst);
         number
     }
 }

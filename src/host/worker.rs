@@ -111,6 +111,13 @@ impl<T> Default for Late<T> {
 }
 
 impl<T> Late<T> {
+    /// Whether one still hangs. What has ended is forgotten, and its result with it.
+    pub(super) fn hang(&self) -> bool {
+        let mut steps = self.steps();
+        steps.retain(|_, begun| !begun.thread.is_finished());
+        !steps.is_empty()
+    }
+
     fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), Begun<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -478,6 +485,21 @@ mod tests {
         let other = Step::new("a".to_owned(), PathBuf::from("/srv/keys/a"), |_| Ok(false));
         assert!(!workers.run(other, Duration::from_secs(9), &late).unwrap());
         drop(wake);
+    }
+
+    #[test]
+    fn late_steps_hang_until_they_end_and_are_then_forgotten() {
+        let (workers, late) = (Workers::default(), Late::default());
+        let (wake, sleep) = mpsc::channel::<()>();
+        let slow = step("slow", move |_| Ok(sleep.recv().is_ok()));
+        workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late);
+        assert!(late.hang());
+        wake.send(()).unwrap();
+        while late.hang() {
+            thread::yield_now();
+        }
+        let other = workers.run(step("slow", |_| Ok(false)), Duration::from_secs(9), &late);
+        assert!(!other.unwrap(), "the late result is nobody's");
     }
 
     #[test]

@@ -165,6 +165,10 @@ impl<H: Host + Send> Host for Noted<H> {
         self.noted().sshd_version()
     }
 
+    fn sshd_is_untold(&self) -> bool {
+        self.noted().sshd_is_untold()
+    }
+
     fn replace(
         &self,
         target: &Target,

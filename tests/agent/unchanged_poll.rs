@@ -226,6 +226,15 @@ fn f62_what_an_idle_poll_goes_by_is_looked_at_every_time() {
         assert!(!has(0), "another document");
 
         node.until_idle();
+        let open = fs::Permissions::from_mode(0o777);
+        let directory = node.setup.path("");
+        fs::set_permissions(&directory, open).unwrap();
+        let status = node.after_next_poll();
+        let warned = status["sources"][0]["warnings"].to_string();
+        assert!(warned.contains("others can write it"), "{status}");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+
+        node.until_idle();
         let passwd = fs::read_to_string("/etc/passwd").unwrap();
         fs::create_dir("/home/moved").unwrap();
         chown("/home/moved", Some(node.owner), None).unwrap();
