@@ -1,10 +1,11 @@
 //! authkeysd keeps `authorized_keys` on a node equal to one published key set.
 //!
-//! The data's way, stage by stage; what is pure is the crate `authkeys-core`:
+//! The path of the data, stage by stage. The pure stages are the crate `authkeys-core`:
 //!
 //! ```text
-//! source ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ apply ──▶ outcome ──▶ report
-//!  (fetch)          (core)       (core)     (core)   (core)    (host)                (journal, status, metrics, tags)
+//! source ──bytes──▶ document ─▶ verify ─▶ plan ─▶ guard ─▶ apply ─▶ outcome ─▶ report
+//! (fetch)           (core)      (core)    (core)  (core)   (host)
+//!                                                     (to the journal, status, metrics, tags)
 //! ```
 
 pub mod agent;

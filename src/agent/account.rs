@@ -26,13 +26,13 @@ use authkeys_core::plan::{
 };
 use authkeys_core::user::UserName;
 
-/// What stands where an account's keys go, or an account that cannot be served.
+/// What was found at the place of an account's keys, or an account that cannot be served.
 pub(super) type Found = Result<(Target, Files), Box<Prepared>>;
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Looks accounts up and reads their files; `waiting` gives each with its place in the
-    /// configuration. `None` is an account that takes its time: it is to be asked for again when
-    /// the others have been served.
+    /// Looks accounts up and reads their files. Each account in `waiting` comes with its position
+    /// in the configuration. `None` means that the account is slow: try it again when the others
+    /// have been served.
     pub(super) fn find(
         &self,
         waiting: &[(usize, &AccountConfig)],
@@ -86,8 +86,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let files = match target.is_fragment() {
                 true => several.next()??.map(Files::of_fragments),
                 false => match one.next()?? {
-                    // All of it is ours, and the first content is kept: what stands there now need
-                    // not be known.
+                    // The whole file is ours and its first content has been saved, so its present
+                    // content does not matter.
                     Err(HostError::Unreadable { unread, .. })
                         if adopted && account.mode == Mode::Exclusive =>
                     {
@@ -114,7 +114,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .collect()
     }
 
-    /// Decides what the account's file must become and notes in `state` what will be installed.
+    /// Decides what the account's file must become and records in `state` what will be installed.
     /// Writes nothing.
     pub(super) fn prepare(
         &self,
@@ -130,7 +130,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let with_candidate =
             known.and_then(|sets| Some((sets, sets.candidate(self.config.guard)?)));
         let Some((sets, candidate)) = with_candidate else {
-            // The source's own fault is reported where it belongs.
+            // The source's own fault is reported with the source.
             let text = "no key set is known yet, the file stays as it is";
             outcome.fault(Status::Failed, FaultCode::NoKeySet, text.to_owned());
             return self.only_pinned(account, target, files, outcome, pinned, cycle);
@@ -165,7 +165,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .as_ref()
             .is_some_and(|judged| judged.same(&candidate));
         let (mut desired, mut plan) = draw(&layers);
-        // A window may make good what is held back now.
+        // The start or end of a window may make the rejected document acceptable.
         outcome.next_change = desired.next_change;
         let mut faults = note_unreadable(&desired, &layers, &mut outcome);
         let mut judged = (!known).then_some(candidate);
@@ -176,8 +176,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .as_ref()
                 .and_then(|judged| self.last_sets(account, cycle.store, judged));
             let last = last.map(|last| (draw(&last.layers()), last));
-            // A document takes away from the set in force, not from what is left of it in a file
-            // that was emptied.
+            // Compare a document with the set in force, not with what is left of it in a file that
+            // somebody emptied.
             let after =
                 |repaired| files.plan_after(repaired, &desired, account.mode, &mine.installed);
             let counted = match (purpose, &last) {
@@ -195,7 +195,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     Subject::Account(outcome.user.clone()),
                     text.clone(),
                 ));
-                // The document that passed last goes on being enforced: its windows, and repairs.
+                // The document that passed the guard last stays enforced, both its windows and
+                // repairs.
                 let Some((drawn, last)) = last else {
                     outcome.fault(Status::Failed, held.code(), text);
                     let pinned = self.only_pinned(account, target, files, outcome, pinned, cycle);
@@ -268,7 +269,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// Break-glass keys are installed also where no key set may be: everything else stays as it is.
+    /// Installs break-glass keys even where no key set can be installed. Everything else stays as
+    /// it is.
     fn only_pinned(
         &self,
         account: &AccountConfig,
@@ -296,7 +298,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             mine.installed
                 .extend(desired.entries.iter().map(|entry| entry.key.fingerprint()));
             let (mode, installed) = (account.mode, FingerprintSet::default());
-            // Nothing is taken away.
+            // Nothing is removed.
             let (purpose, desired, least) = (Purpose::PinnedOnly, Arc::new(desired), 0);
             Work {
                 target,
@@ -333,8 +335,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .map(|key| &key.line)
                 .chain(&pinned.lines)
                 .any(|line| line.options.has("expiry-time"));
-        // The installed sshd and its time zone are asked for only when there is a time to be
-        // written.
+        // The version of the installed sshd and its time zone are looked up only when a time is to
+        // be written.
         let (zone, form) = if timed {
             let form = self
                 .config
@@ -362,7 +364,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Names the keys that the installed sshd cannot read: they are not in the plan.
+/// Reports the keys that the installed sshd cannot read. They are not in the plan.
 fn note_unreadable(
     desired: &Desired,
     layers: &[Layer<'_>],
@@ -393,8 +395,8 @@ fn note_unreadable(
     faults
 }
 
-/// The account as the configuration spells it and as the name service does: a directory service may
-/// call `jo` by the name of `jo@example.org`, and a publisher knows either.
+/// The account's names in the configuration and in the name service. A directory service may return
+/// `jo` for `jo@example.org`, and a publisher may use either.
 fn names<'a>(account: &'a AccountConfig, target: &'a Target) -> Vec<&'a UserName> {
     account.user.iter().chain([&target.account.user]).collect()
 }
@@ -419,11 +421,11 @@ fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
     Ok(Target::new(found, place))
 }
 
-/// Who has come to which file in this cycle, by his place in the configuration. Accounts that come
-/// to the same one by whatever path are a fault of each: it would let the others' keys in.
+/// Detects accounts that resolve to the same file, each by its position in the configuration. This
+/// is a fault of every one of them: each would accept the others' keys.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// By the path that sshd reads in the end.
+    /// By the path that sshd finally reads.
     paths: BTreeMap<PathBuf, BTreeSet<usize>>,
     /// By the directory and name that the file really has.
     files: BTreeMap<((u64, u64), OsString), BTreeSet<usize>>,
@@ -445,7 +447,7 @@ impl Shared {
             .map(|_| shared_file(target.account.user.as_str(), &path.display()))
     }
 
-    /// Refuses those whose files turn out to be the same, before anything is decided for them.
+    /// Rejects accounts whose files turn out to be the same, before anything is decided for them.
     pub(super) fn refuse(&mut self, found: &mut [(usize, &AccountConfig, Found)]) {
         let place = |one: &Found| {
             one.as_ref()
@@ -469,7 +471,7 @@ impl Shared {
         }
     }
 
-    /// Names the fault also of those who had been served before another came to their file.
+    /// Adds the fault to accounts that were served before another account resolved to their file.
     pub(super) fn name_the_others(
         &self,
         accounts: &mut BTreeMap<usize, AccountOutcome>,
@@ -502,7 +504,7 @@ fn read_by_sshd(target: &Target) -> PathBuf {
     }
 }
 
-/// The account's file, or why its keys can go nowhere.
+/// The account's file, or why its keys cannot be installed anywhere.
 pub fn located(
     account: &AccountConfig,
     found: Result<Account, HostError>,
@@ -524,7 +526,7 @@ pub fn located(
     target(account, found).map_err(misplaced)
 }
 
-/// An account of which nothing but its name is known.
+/// The outcome of an account of which only the name is known.
 fn unknown(account: &AccountConfig, fault: Fault) -> Box<Prepared> {
     Box::new(Prepared::failed(
         AccountOutcome::new(account.user.as_ref()),

@@ -1,5 +1,5 @@
-//! From a source to the documents that are to be in force: the new ones, or the last good ones with
-//! the reason.
+//! Decides which documents of a source are in force: the new ones, or the last valid ones with the
+//! reason why the new ones are not used.
 
 use std::collections::BTreeMap;
 
@@ -22,79 +22,81 @@ use authkeys_core::outcome::{
 use authkeys_core::verify::{Distrust, Signers, verify, verify_signer};
 use authkeys_terminal::bounded;
 
-/// A rotation takes minutes; one that lies for longer than this was left unfinished.
+/// A rotation takes minutes. One that has been pending for longer than this was left unfinished.
 const PENDING_LIES: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a source gave.
+/// The result of fetching and judging one source.
 #[derive(Debug)]
 pub(super) struct Acquired {
-    /// The documents in force; `None` when no good one was ever seen.
+    /// The documents in force; `None` if no valid one was ever fetched.
     pub(super) in_force: Option<InForce>,
     pub(super) outcome: SourceOutcome,
     pub(super) faults: Vec<Fault>,
-    /// The source itself has just said that these documents are the published ones.
+    /// The source itself has just confirmed that these are the published documents.
     pub(super) fresh: bool,
-    /// When a document in force expires next.
+    /// When the next document in force expires.
     pub(super) expires: Option<Timestamp>,
 }
 
-/// A source's documents that are in force together.
+/// The documents of a source that are in force together.
 #[derive(Debug)]
 pub(super) struct InForce {
-    /// The one that counts.
+    /// The current document.
     pub(super) current: Standing,
-    /// Those of a secret's further stages.
+    /// The documents of a secret's other stages.
     pub(super) further: BTreeMap<Stage, Standing>,
-    /// The fallback's URL, where they came from there.
+    /// The fallback's URL, if they came from there.
     pub(super) from: Option<String>,
 }
 
-/// A source that is to be asked.
+/// A source to be fetched.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
     signers: Option<&'a Signers>,
-    /// The documents that are kept, and since when.
+    /// The kept documents, and when they were fetched.
     last: Option<(InForce, Timestamp)>,
     pub(super) known: Known,
 }
 
-/// The versions that need not come again, and the place that they came from.
+/// The versions that need not be sent again, and the URL that they came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known(Option<(String, Versions)>);
 
-/// What a source said, and its fallback where the source could not be reached.
+/// The answer of a source, and of its fallback if the source could not be reached.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) first: Result<Fetched, FetchError>,
     pub(super) fallback: Option<Result<Fetched, FetchError>>,
 }
 
-/// A source that could not be reached, for which its fallback answered.
+/// A source that could not be reached and whose fallback answered.
 pub(super) struct Away {
     pub(super) since: Timestamp,
     pub(super) why: FetchError,
-    /// How long it has to be away before another document without a serial is taken.
+    /// How long the source must be unreachable before a different document without a serial is
+    /// accepted.
     pub(super) patience: SignedDuration,
 }
 
-/// Why what came is not taken.
+/// Why a fetched document is not accepted.
 pub(super) type Trouble = (Problem, FaultCode, String);
 
-/// A document, and where it came from and is kept.
+/// A document in force, where it came from and how it is kept.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) document: Document,
     pub(super) kept: Kept,
     pub(super) version: Version,
     pub(super) created: Option<Timestamp>,
-    /// Only the public half of a document with a private key was kept.
+    /// The document holds a private key, so only its public half was kept.
     pub(super) halved: bool,
-    /// Who signed it, or why his signature counts no more. That takes no key away.
+    /// Who signed it, or why the signature is no longer trusted. The latter does not remove any
+    /// key.
     pub(super) signer: Result<Option<String>, Distrust>,
 }
 
 impl InForce {
-    /// The most important first.
+    /// All documents, the most important first.
     pub(super) fn all(&self) -> impl Iterator<Item = (Stage, &Standing)> {
         std::iter::once((Stage::Current, &self.current))
             .chain(self.further.iter().map(|(stage, one)| (*stage, one)))
@@ -133,7 +135,7 @@ impl InForce {
 }
 
 impl Known {
-    /// What need not come again from this place.
+    /// The versions that need not be sent again by this URL.
     pub(super) fn at(&self, url: &SourceUrl) -> Option<&Versions> {
         let (from, versions) = self.0.as_ref()?;
         (*from == url.to_string()).then_some(versions)
@@ -141,7 +143,7 @@ impl Known {
 }
 
 impl Answers {
-    /// The source itself says that nothing has changed.
+    /// The source itself confirms that nothing has changed.
     pub(super) fn are_unchanged(&self) -> bool {
         matches!(
             (&self.first, &self.fallback),
@@ -151,8 +153,8 @@ impl Answers {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// What is kept of a source before it is asked; the error is that what comes could not be
-    /// judged.
+    /// What is known of a source before it is fetched. The error means that a new document could
+    /// not be judged.
     pub(super) fn before_fetch<'a>(
         &self,
         source: &Source,
@@ -165,10 +167,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .as_ref();
         let last = self.kept(source, signers, cycle);
         let name = source.url.to_string();
-        // What another query brought says nothing of what this one would.
+        // An answer to one query says nothing about another query.
         let same = cycle.state.sources.contains_key(&name);
-        // Nor does what was kept of a document that holds a private key, where that is permitted no
-        // more.
+        // The same holds for a kept document with a private key, if that is no longer permitted.
         let permitted = source.allow_private_key;
         let good = |last: &InForce| same && (permitted || !last.all().any(|(_, one)| one.halved));
         let known = last
@@ -182,7 +183,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         })
     }
 
-    /// Judges and keeps what came. A bad source or document is an outcome, not an error.
+    /// Judges and keeps what was fetched. An unreachable source or an invalid document is an
+    /// outcome, not an error.
     pub(super) fn acquire(
         &self,
         source: &Source,
@@ -265,7 +267,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         acquired.warned(open)
     }
 
-    /// What is kept of a source, with what `before` said of it.
+    /// The kept documents of a source, with the findings of the earlier outcome `before`.
     pub(super) fn acquire_kept(
         &self,
         source: &Source,
@@ -298,7 +300,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             ))
         });
         let mut acquired = match (fault, kept) {
-            // Whether the document has expired, or is trusted no more, is looked at again.
+            // Check again whether the document has expired or is no longer trusted.
             (None | Some((Problem::Expired | Problem::Untrusted, ..)), Some((last, accepted))) => {
                 in_force(name, last, fetched.unwrap_or(accepted), cycle.clock.wall)
             }
@@ -317,7 +319,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         acquired.warned(open)
     }
 
-    /// What is kept of a source while nobody can say who may sign.
+    /// The kept documents of a source while the file of signers cannot be read.
     fn without_authority(&self, source: &Source, fault: &str, cycle: &Cycle<'_>) -> Acquired {
         let name = source.url.to_string();
         let text = format!("{name}: {fault}");
@@ -329,8 +331,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         )
     }
 
-    /// The last good documents, and when they were fetched. They are judged again each time: trust
-    /// or policy may have changed since.
+    /// The last valid documents, and when they were fetched. They are judged again each time,
+    /// because trust or policy may have changed since.
     fn kept(
         &self,
         source: &Source,
@@ -341,7 +343,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let rules = self.config.rules(source);
         let standing = |version: &Version, created, kept| {
             let (document, bytes, halved) = load(cycle.store, kept, &rules)?;
-            // Neither another audience nor a signer who was removed takes a key away.
+            // A changed audience or a removed signer does not remove any key.
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
             let kept = looked_at(kept, &document);
@@ -355,7 +357,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             })
         };
         let current = standing(&accepted.version, None, accepted.document)?;
-        // One that is good no more is not known either: its stage is judged as if it were new.
+        // A document that is no longer valid counts as unknown: its stage is judged as if it were
+        // new.
         let stages = accepted.further.iter();
         let further = stages.filter_map(|(stage, one)| {
             Some((*stage, standing(&one.version, one.created, one.document)?))
@@ -371,7 +374,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// What a failed fetch means.
+/// Classifies a failed fetch.
 fn trouble_of(error: &FetchError) -> Trouble {
     let problem = match error.class {
         Class::Transient => Problem::Unreachable,
@@ -382,7 +385,7 @@ fn trouble_of(error: &FetchError) -> Trouble {
     (problem, error.fault_code(), error.to_string())
 }
 
-/// What is wrong with a fallback, after what is wrong with its source.
+/// Adds why the source could not be reached to a fault of its fallback.
 fn with_reason((problem, code, text): Trouble, away: Option<&Away>) -> Trouble {
     match away {
         Some(away) => {
@@ -394,8 +397,9 @@ fn with_reason((problem, code, text): Trouble, away: Option<&Away>) -> Trouble {
 }
 
 impl Cycle<'_> {
-    /// Notes the documents of a source. The time alone is noted rarely: `max_stale` must not count
-    /// from the day when the bytes came, but an unchanged poll writes nothing.
+    /// Records the documents of a source. If only the time differs, it is recorded rarely:
+    /// `max_stale` must not count from the time when the bytes were fetched, but an unchanged poll
+    /// must not write either.
     fn accept(&mut self, source: &str, documents: &InForce) {
         let before = self.state.sources.get(source).map(|before| before.fetched);
         let recent = before.filter(|fetched| self.now.duration_since(*fetched) < RECORD_EVERY);
@@ -408,8 +412,8 @@ impl Cycle<'_> {
     }
 }
 
-/// A file that others can write lets them say who may log in. The contract leaves that to the
-/// operator: he is told.
+/// Warns of a file that others can write: they could decide who may log in. Whether that is
+/// acceptable is the operator's decision, so this is only a warning.
 pub fn open_to_others(url: &SourceUrl) -> Option<String> {
     let SourceUrl::File { path } = url else {
         return None;
@@ -423,7 +427,7 @@ fn is_open(url: &str) -> String {
 }
 
 impl Acquired {
-    /// The versions in force, where the source itself has said so and nothing is wrong with it.
+    /// The versions in force, if the source itself has confirmed them and reports no problem.
     pub(super) fn known(&self) -> Option<Known> {
         let SourceOutcome {
             source,
@@ -453,7 +457,7 @@ impl Acquired {
     }
 }
 
-/// The last good documents stay in force where there are any.
+/// Keeps the last valid documents in force, if there are any.
 fn last_good(
     name: String,
     last: Option<(InForce, Timestamp)>,
@@ -480,8 +484,8 @@ fn last_good(
     }
 }
 
-/// Reads a kept document under the rules of today; with it its bytes, signature included, and
-/// whether they are only the public half of what was published.
+/// Reads a kept document under the current rules. Returns it with its bytes, including the
+/// signature, and whether the bytes are only the public half of what was published.
 pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document, Vec<u8>, bool)> {
     let bytes = store.document(kept.bytes)?;
     let parsed = if kept.sound == CHECKS {
@@ -497,8 +501,9 @@ pub(super) fn load(store: &Store, kept: Kept, rules: &Rules) -> Option<(Document
     Some((document, bytes, halved))
 }
 
-/// `wall` is what the clock says. One that is behind calls nothing expired that is not; the
-/// recorded time, which a clock that ran ahead may have left behind, does.
+/// `wall` is the time of the system clock, and decides whether a document has expired. A clock that
+/// is behind never reports an expiry too early. The recorded time might, if the clock once ran
+/// ahead.
 fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestamp) -> Acquired {
     let current = &documents.current;
     let outcome = SourceOutcome {
@@ -526,8 +531,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             Stage::Current => acquired.outcome.source.clone(),
             further => format!("{}: {further}", acquired.outcome.source),
         };
-        // The keys stay: a bucket that withholds the next document must not lock anybody out, but
-        // it is seen.
+        // The keys stay, because a bucket that withholds the next document must not lock anybody
+        // out, but the expiry is reported.
         if let Some(expires) = one.document.expires.filter(|expires| *expires <= wall) {
             let text = format!(
                 "{place}: the document expired at {expires}, its keys stay; publish a new one"
@@ -556,7 +561,8 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             .outcome
             .warnings
             .extend(altered.map(|text| format!("{place}: {text}")));
-        // Named here, once for each document, and beside every account that it is left out of.
+        // Reported here once for each document, and also for every account from which the key is
+        // left out.
         let subject = Subject::Source(acquired.outcome.source.clone());
         acquired
             .faults
@@ -570,7 +576,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             version: one.version.label.clone(),
         });
     }
-    // What has no stages does not speak of them.
+    // A source without stages does not list any.
     if documents.further.is_empty() {
         acquired.outcome.stages.clear();
     }

@@ -1,5 +1,5 @@
-//! Makes the accounts' files what was decided. All accounts take a step at once: one that hangs
-//! delays nobody.
+//! Applies what was decided to the accounts' files. All accounts take a step at the same time, so
+//! that one that hangs delays nobody.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,23 +15,23 @@ use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::Mode;
 
-/// How often a file that somebody else keeps changing is read again before we give up for this
-/// cycle.
+/// How often a file that another program keeps changing is read again before this cycle stops
+/// trying.
 const TRIES: usize = 5;
 /// The most accounts whose fragments are served at the same time.
 const AT_ONCE: usize = 32;
 
-/// An account after its turn.
+/// The result of applying one account's plan.
 #[derive(Debug)]
 pub(super) struct Carried {
     pub(super) outcome: AccountOutcome,
     pub(super) faults: Vec<Fault>,
-    /// The file as it stands, where nothing had to be done.
+    /// The file as it is now, if nothing had to be done.
     pub(super) left: Option<Left>,
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Makes the files what was decided. One that changed since is read and planned again.
+    /// Applies what was decided. A file that has changed since is read and planned again.
     pub(super) fn carry_out(
         &self,
         mut prepared: Vec<Prepared>,
@@ -47,7 +47,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .collect()
     }
 
-    /// One replace of each file that is not yet what it must be.
+    /// Replaces each file that does not match its plan yet, once.
     fn step(&self, mut works: Vec<&mut Work>, cycle: &mut Cycle<'_>) {
         for work in &mut works {
             work.settled = match work.files {
@@ -98,7 +98,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// Looks whether each file that the plan writes could be written.
+    /// Checks whether each file that the plan writes can be written.
     fn foresee(&self, work: &Work) -> Result<(), HostError> {
         let length = |content: &Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
         let target = &work.target;
@@ -117,9 +117,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(())
     }
 
-    /// Replaces files, and settles fragments beside them: those take many steps, and a program that
-    /// each account can hold up. Where no thread can be started for them, this one takes them after
-    /// the files.
+    /// Replaces files, and at the same time applies fragments, which take many steps and run a
+    /// program that any account can delay. If no thread can be started for the fragments, this
+    /// thread applies them after the files.
     fn replace_beside(
         &self,
         fragments: Vec<&mut Work>,
@@ -149,7 +149,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 }
 
 impl Work {
-    /// What the file must hold, if a write is needed at all, in place of what was found.
+    /// What the file must hold instead of what was found, if a write is needed at all.
     pub(super) fn replacement(&self) -> Option<Replacement<'_>> {
         let Files::One(snapshot) = &self.files else {
             return None;
@@ -163,7 +163,7 @@ impl Work {
         })
     }
 
-    /// Settles what needs no write, and keeps what an exclusive file replaces.
+    /// Settles a file that needs no write, and saves the content that an exclusive file replaces.
     fn before_replace(&self, cycle: &Cycle<'_>) -> Result<Option<Settled>, Fault> {
         let settled = |changed| {
             Ok(Some(Settled {

@@ -1,5 +1,5 @@
-//! What stands on the node where an account's keys go: one file, or the several of which
-//! update-ssh-keys makes one.
+//! What was read at the place of an account's keys: one file, or the fragments from which
+//! update-ssh-keys generates one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,24 +16,24 @@ use authkeys_core::plan::{
 pub(super) enum Files {
     /// One file.
     One(Snapshot),
-    /// Fragments: what the host found, and the same as plans are made of.
+    /// Fragments: what the host found, and the same in the form that plans use.
     Several(Box<FoundFragments>, Fragments),
 }
 
 /// What a plan is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A key set is to be in force.
+    /// Enforce a key set.
     KeySet,
-    /// One of the account's sources was never read: its keys may stand there, and nothing is taken
-    /// away but what the others revoke, or no longer have in force.
+    /// One of the account's sources was never read. Its keys may be in the file, so remove only the
+    /// keys that the other sources revoke or no longer have in force.
     Addition,
-    /// No key set is known: only the pinned keys are added.
+    /// No key set is known: only add the pinned keys.
     PinnedOnly,
 }
 
 impl Files {
-    /// Reads all that belongs to the target.
+    /// Reads all files of the target.
     pub(super) fn read(host: &impl Host, target: &Target) -> Result<Self, HostError> {
         match target.place {
             Place::Fragment { .. } => host.fragments(target).map(Self::of_fragments),
@@ -62,7 +62,7 @@ impl Files {
         Self::Several(Box::new(found), fragments)
     }
 
-    /// Plans what must become of it.
+    /// Plans what the files must become.
     pub(super) fn plan(
         &self,
         purpose: Purpose,
@@ -92,14 +92,14 @@ impl Files {
                 keep_standing(&mut desired, Mode::Exclusive, ours);
                 plan_fragments(&desired, Mode::Block, fragments, &BTreeSet::new())
             }
-            // Nothing is taken away.
+            // Nothing is removed.
             (Self::Several(_, fragments), Purpose::PinnedOnly) => {
                 plan_fragments(desired, Mode::Block, fragments, &BTreeSet::new())
             }
         }
     }
 
-    /// Plans what it would be after an earlier plan.
+    /// Plans what the files would become after an earlier plan.
     pub(super) fn plan_after(
         &self,
         earlier: &Plan,
@@ -118,7 +118,7 @@ impl Files {
         }
     }
 
-    /// What its lines let in.
+    /// The keys on the present lines.
     pub(super) fn standing(&self) -> PresentLines {
         let contents: Vec<&[u8]> = match self {
             Self::One(snapshot) => snapshot.content.as_deref().into_iter().collect(),
@@ -131,8 +131,7 @@ impl Files {
         )
     }
 
-    /// Directory and name of the file that sshd reads in the end: no two accounts may have the
-    /// same.
+    /// Directory and name of the file that sshd finally reads. No two accounts may share one.
     pub(super) fn place(&self, target: &Target) -> Option<((u64, u64), OsString)> {
         let (snapshot, path) = match self {
             Self::One(snapshot) => (snapshot, target.path()),
@@ -141,7 +140,7 @@ impl Files {
         Some((snapshot.directory?, path.file_name()?.to_owned()))
     }
 
-    /// All that it holds, for whoever wants it back.
+    /// Everything that the files hold, so that it can be restored.
     pub(super) fn whole(&self) -> Option<Vec<u8>> {
         match self {
             Self::One(snapshot) => snapshot.content.clone(),

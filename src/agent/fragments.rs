@@ -1,5 +1,4 @@
-//! Carrying a plan for fragments out: import, write, have update-ssh-keys run, and put right what
-//! it did not do.
+//! Applies a plan for fragments: import, write, run update-ssh-keys, and repair what it did not do.
 
 use super::Cycle;
 use super::files::Files;
@@ -8,7 +7,7 @@ use crate::host::{FoundFragments, Host, HostError, Place, Replaced, Target};
 use authkeys_core::outcome::{Fault, FaultCode, KeyShown, Subject, chain};
 use authkeys_core::plan::{Fragments, Maker, Mode, Plan, dropped, put_right};
 
-/// Import, write, run, put right and a last look, with room for other writers.
+/// Import, write, run, repair and a last check, with room for other writers.
 const TRIES: usize = 8;
 
 /// What has happened so far.
@@ -17,31 +16,31 @@ struct Progress {
     settled: Settled,
     /// update-ssh-keys ran after the last write.
     ran: bool,
-    /// What it complained of.
+    /// The error that it reported.
     said: Option<HostError>,
-    /// `authorized_keys` had to be put right without it.
+    /// `authorized_keys` had to be repaired without it.
     by_hand: bool,
 }
 
-/// What is to be done next to an account's fragments.
+/// The next step for an account's fragments.
 struct Next {
-    /// update-ssh-keys has to make the directory, of what stands in `authorized_keys`.
+    /// update-ssh-keys must create the directory from what `authorized_keys` holds.
     import: bool,
     writes: bool,
     refresh: bool,
-    /// What `authorized_keys` must be, if it is not.
+    /// What `authorized_keys` must hold, if it does not.
     right: Option<Vec<u8>>,
 }
 
 impl Next {
-    /// `None` when all is as it must be.
+    /// `None` if nothing is left to do.
     fn of(work: &Work, plan: &Plan, ran: bool) -> Option<Self> {
         let Files::Several(found, present) = &work.files else {
             return None;
         };
         let import = present.to_be_imported();
-        // Nothing is written below a directory that update-ssh-keys did not make: it would never
-        // import again.
+        // Nothing is written to a directory that update-ssh-keys did not create: it would then
+        // never import `authorized_keys`.
         let writes =
             !import && (plan.content.is_some() || !plan.others.is_empty() || found.ours.drifted);
         let refresh = plan.refresh && !ran;
@@ -55,7 +54,7 @@ impl Next {
     }
 }
 
-/// Settles what needs no write, and keeps what will be replaced.
+/// Settles fragments that need no write, and saves the content that will be replaced.
 pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
     let Some(next) = Next::of(work, &work.plan, false) else {
         return Ok(Some(finish(work, Progress::default())));
@@ -74,7 +73,7 @@ pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option
     keep_replaced(work, cycle).map(|()| None)
 }
 
-/// Makes the fragments and `authorized_keys` what was decided.
+/// Applies what was decided to the fragments and `authorized_keys`.
 pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault> {
     let target = work.target.clone();
     let mut plan = work.plan.clone();
@@ -117,7 +116,7 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
         if let Files::Several(_, now) = &work.files {
             let is_right = put_right(&work.desired, now, &work.installed).is_none();
             progress.settled.changed |= progress.ran && was_wrong && is_right;
-            // Born by the import: what is written now is for another run.
+            // If the import has just created the directory, what is written now needs another run.
             progress.ran &= !import || now.unborn;
         }
     }
@@ -133,7 +132,8 @@ pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault
     ))
 }
 
-/// Our fragment first: between the two steps a key may stand twice, but never nowhere.
+/// Writes our fragment first: between the two steps a key may be in two files, but it is never
+/// missing from all.
 fn write(
     host: &impl Host,
     target: &Target,
@@ -174,7 +174,7 @@ fn write(
     Ok(Replaced::Done)
 }
 
-/// What the account held before we first owned its fragment, once.
+/// Saves, once, what the account held before we first owned its fragment.
 fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
     let user = &work.target.account.user;
     let mine = cycle.state.accounts.entry(user.clone()).or_default();
@@ -190,7 +190,7 @@ fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Names what update-ssh-keys did not do, for as long as it lasts.
+/// Reports what update-ssh-keys did not do, for as long as that lasts.
 fn finish(work: &Work, progress: Progress) -> Settled {
     let Progress {
         mut settled,
@@ -212,7 +212,8 @@ fn finish(work: &Work, progress: Progress) -> Settled {
     };
     let lacks = shown(&dropped);
     match said {
-        // Without a key it refuses to work at all; what had to go is gone.
+        // Without any key update-ssh-keys does nothing and reports an error. The keys to be removed
+        // are gone.
         Some(_) if work.desired.entries.is_empty() => {}
         Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(coded(
             FaultCode::ProgramFailed,
@@ -250,7 +251,7 @@ fn named(work: &Work) -> Vec<Fault> {
     obstacle_faults(&work.user(), found)
 }
 
-/// What stands in the directory's way.
+/// Reports what blocks the directory of fragments.
 pub fn obstacle_faults(user: &str, found: &FoundFragments) -> Vec<Fault> {
     let blocked = if found.installed {
         ", until then update-ssh-keys is not run"

@@ -1,4 +1,4 @@
-//! What came from a source, judged: the documents that are to be in force, and why others are not.
+//! Judges fetched documents: which are to be in force, and why others are not.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,22 @@ use authkeys_core::outcome::{FaultCode, Problem, chain};
 use authkeys_core::schedule::Clock;
 use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 
-/// By what documents that came are judged.
+/// What fetched documents are judged by.
 pub(super) struct Judging<'a> {
-    /// Where they came from.
+    /// The URL that they came from.
     pub(super) url: &'a SourceUrl,
-    /// What their serial is compared with: a source and its fallback have one mark.
+    /// The name of the mark that their serial is compared with. A source and its fallback share
+    /// one.
     pub(super) mark: String,
     pub(super) rules: &'a Rules,
     pub(super) signers: Option<&'a Signers>,
-    /// Of a fallback: since when the source is away, and the document in force.
+    /// For a fallback: since when the source has been unreachable, and the document in force.
     pub(super) away: Option<(&'a Away, Digest)>,
 }
 
 impl Judging<'_> {
-    /// A replica that is behind must not undo a change. A serial shows that it is behind; without one
-    /// the node gives the source time to come back.
+    /// A replica that is behind must not undo a change. A serial shows that it is behind. Without a
+    /// serial the node gives the source time to recover.
     fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
         let Some((away, standing)) = &self.away else {
             return Ok(());
@@ -55,14 +56,14 @@ impl Judging<'_> {
 /// The documents that are to be in force, and what else was found.
 pub(super) struct Taken {
     pub(super) documents: InForce,
-    /// What was refused of the further stages.
+    /// Rejected documents of other stages.
     pub(super) refused: Vec<Refusal>,
-    /// What does not count there.
+    /// Documents of other stages that are ignored, and why.
     pub(super) notes: Vec<String>,
 }
 
 impl Taken {
-    /// Those that were in force before.
+    /// The documents that were in force before.
     pub(super) fn unchanged(documents: InForce) -> Self {
         Self {
             documents,
@@ -72,13 +73,13 @@ impl Taken {
     }
 }
 
-/// Why a document is refused.
+/// Why a document is rejected.
 pub(super) struct Refusal {
     pub(super) code: FaultCode,
     pub(super) text: String,
 }
 
-/// A document that was found good.
+/// A document that was found valid.
 struct Read {
     document: Document,
     signer: Option<String>,
@@ -86,8 +87,8 @@ struct Read {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Judges and keeps documents that came. `last` are the last good ones; they stay there if
-    /// these are refused.
+    /// Judges and keeps fetched documents. `last` are the last valid ones, which stay in force if
+    /// the new ones are rejected.
     pub(super) fn take(
         &self,
         (current, further): (Part, BTreeMap<Stage, Part>),
@@ -119,8 +120,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         })
     }
 
-    /// Judges and keeps the document that counts, and counts its serial; the error is why it is
-    /// refused.
+    /// Judges and keeps the current document, and records its serial. The error says why the
+    /// document is rejected.
     fn judge(
         &self,
         part: Part,
@@ -146,9 +147,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(cycle.keep(document, signer, part))
     }
 
-    /// Judges the documents of further stages. None can hurt the current one: a bad one changes
-    /// nothing, so that the last good one of its stage stays, and is told. With them the refusals,
-    /// and what does not count.
+    /// Judges the documents of other stages. They cannot affect the current one: an invalid
+    /// document changes nothing, so the last valid one of its stage stays and the rejection is
+    /// reported. Also returns the rejections, and notes on ignored documents.
     fn judge_further(
         &self,
         current: &Standing,
@@ -183,7 +184,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 Err(Refusal { code, text }) => {
                     let text = format!("{stage} (version {label}): {text}");
                     refused.push(Refusal { code, text });
-                    // What became current has left its stage; it must not come back as pending.
+                    // A document that became current has left its stage and must not return as
+                    // pending.
                     last.remove(&stage).filter(|one| {
                         counts(stage, &one.document) && one.version != current.version
                     })
@@ -194,7 +196,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         (further, refused, notes)
     }
 
-    /// Parses and verifies what came.
+    /// Parses and verifies a fetched document.
     fn read(
         &self,
         part: &Part,
@@ -214,8 +216,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             |now| verify_signer(&document, &part.bytes, judging.signers, now).map_err(refused);
         let signer = signed_at(clock.effective())?;
         if clock.is_wrong() {
-            // Which of the two times is nearer the truth cannot be told; the signer's time must
-            // hold both.
+            // It is not known which of the two times is nearer the truth, so the signer must have
+            // been valid at both.
             signed_at(clock.wall)?;
         }
         let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
@@ -227,8 +229,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// The document in what came: all of it, or one field of a secret. What nobody asked for is wiped
-/// here.
+/// The document in the fetched bytes: all of them, or one field of a secret. Fields that were not
+/// asked for are wiped here.
 fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
     let Some(name) = url.field() else {
         return Ok(part);
@@ -241,13 +243,13 @@ fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
 }
 
 impl Cycle<'_> {
-    /// Keeps a good document's public bytes.
+    /// Keeps a valid document's public bytes.
     fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> Standing {
         let public = document::public_half(&part.bytes);
         let bytes = public.as_deref().unwrap_or(&part.bytes);
         if let Err(fault) = self.store.keep(bytes) {
-            // What it revokes is taken away all the same; what cannot be remembered is not
-            // installed (see `cycle`).
+            // Keys that it revokes are removed all the same. Keys that cannot be recorded are not
+            // installed (see `without_memory`).
             self.faults.push(fault.fault());
         }
         let kept = Kept {
@@ -271,8 +273,8 @@ impl Cycle<'_> {
     }
 }
 
-/// Notes what was found of a document's keys, so that the next cycle need not look at their numbers
-/// again.
+/// Records the result of checking a document's keys, so that the next cycle need not check their
+/// numbers again.
 pub(super) fn looked_at(kept: Kept, document: &Document) -> Kept {
     let (sound, moduli) = match (document.is_sound(), document.has_sound_moduli) {
         (true, _) => (CHECKS, 0),

@@ -1,4 +1,4 @@
-//! A cycle that finds everything as the last one left it has nothing to decide.
+//! Detects that nothing has changed since the last cycle, so that there is nothing to decide.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,13 +15,13 @@ use authkeys_core::document::Digest;
 use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{FaultCode, Outcome, Status};
 
-/// So many accounts' files are read at the same time: more would only take more memory.
+/// How many accounts' files are read at the same time. More would only take more memory.
 const AT_ONCE: usize = 32;
-/// The time zone, in which an old sshd reads times.
+/// The system's time zone, in which an old sshd reads times.
 const ZONE: &str = "/etc/localtime";
 
-/// What a cycle that had nothing to write looked at. As long as all of it stands, another cycle
-/// would come to the same.
+/// What a cycle that had nothing to write looked at. As long as none of it changes, another cycle
+/// would come to the same result.
 #[derive(Debug)]
 pub struct LastCycle {
     /// The versions in force, of each source in the order of the configuration.
@@ -38,21 +38,21 @@ pub struct LastCycle {
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) target: Target,
-    /// Device and inode of the directory that it is in.
+    /// Device and inode of the file's directory.
     pub(super) directory: Option<(u64, u64)>,
-    /// Of what it holds; `None` when there is no file.
+    /// The digest of the content; `None` if there is no file.
     pub(super) content: Option<Digest>,
 }
 
-/// The files that root alone can change, each with what tells that somebody did: the state, the
-/// kept documents, the pinned keys, who may sign, sshd.
+/// The files that only root can change, each with a trace that shows a change: the state, the kept
+/// documents, the pinned keys, the allowed signers, sshd.
 #[derive(Debug)]
 pub(super) struct OwnFiles {
     state: PathBuf,
     traces: Vec<(PathBuf, Trace)>,
 }
 
-/// What is known of a file without reading it, and of each directory above it.
+/// What is known of a file, and of each directory above it, without reading it.
 #[derive(Debug, PartialEq, Eq)]
 struct Trace(Vec<Option<Found>>);
 
@@ -63,11 +63,12 @@ struct Found {
     inode: u64,
     mode: u32,
     owner: (u32, u32),
-    /// What a change of the content changes; `None` of a directory, in which names come and go.
+    /// The fields that differ when the content has changed; `None` for a directory, in which names
+    /// come and go.
     content: Option<Content>,
 }
 
-/// The change time is what nobody can set.
+/// Includes the change time, which nobody can set.
 #[derive(Debug, PartialEq, Eq)]
 struct Content {
     size: u64,
@@ -96,7 +97,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// What of this cycle the next one may go by; `None` where the next one has to look itself.
+    /// What the next cycle can reuse of this one; `None` if the next one has to look for itself.
     pub(super) fn last_cycle(
         &self,
         outcome: &Outcome,
@@ -127,7 +128,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         (last.outcome.started..last.until).contains(&now) && last.own_files.stand()
     }
 
-    /// Asks the sources for what is newer than what the last cycle had.
+    /// Asks the sources for anything newer than what the last cycle had.
     pub async fn ask_again(&self, last: &LastCycle) -> Answered {
         let sources = self.config.sources();
         let asked = sources.iter().zip(&last.known);
@@ -138,8 +139,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Answered(all_of(asked).await)
     }
 
-    /// Whether the sources have nothing new, and the accounts and their files are as they were left.
-    /// The files are read: their owners could change one without a trace.
+    /// Whether the sources have nothing new, and the accounts and their files are as they were
+    /// left. The files are read, because their owners could change one without leaving a trace.
     pub fn nothing_is_new(&self, last: &LastCycle, answered: &Answered) -> bool {
         let mut answers = answered.0.iter();
         if !answers.all(|(_, answers)| answers.are_unchanged()) {
@@ -170,7 +171,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 }
 
 impl LastCycle {
-    /// The outcome of a cycle that found all of it again.
+    /// The outcome of a cycle that found nothing changed.
     pub fn again(&self, started: Timestamp, finished: Timestamp) -> Outcome {
         let mut outcome = self.outcome.clone();
         (outcome.started, outcome.finished) = (started, finished);
@@ -203,7 +204,7 @@ impl Trace {
     fn of(path: &Path) -> Self {
         let mut found = Vec::new();
         for path in path.ancestors() {
-            // A link, and what it leads to.
+            // A link, and its target.
             found.push(fs::symlink_metadata(path).ok().map(Found::from));
             found.push(fs::metadata(path).ok().map(Found::from));
         }
@@ -228,8 +229,8 @@ impl From<Metadata> for Found {
     }
 }
 
-/// Whether another cycle on the same node comes to this outcome: nothing failed, and what is left
-/// out of a document is left out of it again.
+/// Whether another cycle on an unchanged node would have this outcome: nothing failed, and what is
+/// left out of a document would be left out again.
 fn comes_again(outcome: &Outcome) -> bool {
     let of_the_document =
         |code: FaultCode| matches!(code, FaultCode::KeyLeftOut | FaultCode::KeyTooNew);

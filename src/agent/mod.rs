@@ -1,4 +1,4 @@
-//! One cycle: fetch, decide, apply, record. The only place that knows the order.
+//! One cycle: fetch, decide, apply, record. Only this module knows the order.
 
 mod account;
 mod acquire;
@@ -47,22 +47,22 @@ pub use pinned::read_pinned;
 pub use signers::read_signers;
 pub use work::host_fault;
 
-/// How often the time, and that a source still says "unchanged", is recorded when nothing else is.
+/// How often the time, and that a source is still unchanged, is recorded if nothing else is.
 const RECORD_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// The parts that a cycle works with. The composition root names the concrete ones.
+/// The parts that a cycle works with. The composition root names the concrete types.
 #[derive(Debug)]
 pub struct Agent<F, H> {
-    /// What to do.
+    /// The configuration.
     pub config: Config,
     /// The network.
     pub fetch: F,
     /// The node.
     pub host: H,
-    /// Tells the zone in which an old sshd reads times; to find it costs many system calls, so it
-    /// is asked only then.
+    /// Returns the zone in which an old sshd reads times. Finding it costs many system calls, so it
+    /// is called only when needed.
     pub zone: fn() -> TimeZone,
-    /// When authkeysd was built: a clock that stands before that is not believed.
+    /// When authkeysd was built. A clock that shows an earlier time is not trusted.
     pub built: Timestamp,
 }
 
@@ -71,8 +71,8 @@ pub struct Agent<F, H> {
 pub struct Intent {
     /// Write nothing, neither to accounts nor to the state.
     pub dry_run: bool,
-    /// Take a document with a lower serial (or none) on purpose, and count from there; take an
-    /// earlier time as well.
+    /// Accept a document with a lower serial, or without one, on purpose and continue from there.
+    /// Also accept a time earlier than the recorded one.
     pub accept_rollback: bool,
 }
 
@@ -80,24 +80,24 @@ pub struct Intent {
 #[derive(Debug)]
 struct Cycle<'s> {
     store: &'s mut Store,
-    /// Becomes the store's at the two points where it is saved.
+    /// Becomes the store's state at the two points where it is saved.
     state: State,
     intent: Intent,
     clock: Clock,
-    /// For which windows are judged.
+    /// The time for which windows are judged.
     now: Timestamp,
     faults: Vec<Fault>,
     shared: Shared,
     in_common: InCommon,
-    /// The files as they are left, each by its account's place in the configuration.
+    /// The files as the cycle leaves them, each by its account's position in the configuration.
     left: BTreeMap<usize, Left>,
-    /// Nothing had been remembered when it began, and nobody has been told yet that something
-    /// should have been.
+    /// There was no saved state when the cycle began, and it has not been reported yet that there
+    /// should have been one.
     new: bool,
 }
 
-/// What the sources gave: all that the second half of a cycle takes from the first, which alone
-/// speaks to the network.
+/// The answers of the sources: everything that the second half of a cycle needs from the first
+/// half, which alone uses the network.
 #[derive(Debug)]
 pub struct Gathered {
     state: State,
@@ -105,25 +105,26 @@ pub struct Gathered {
     clock: Clock,
     acquired: BTreeMap<SourceUrl, Acquired>,
     faults: Vec<Fault>,
-    /// Our own files before anything was read of them; `None` where that does not matter.
+    /// Our own files before anything was read from them; `None` if that does not matter.
     own_files: Option<OwnFiles>,
 }
 
-/// How a cycle ended.
+/// The result of a cycle.
 #[derive(Debug)]
 pub struct Installed {
-    /// What is told of it.
+    /// What is reported.
     pub outcome: Outcome,
-    /// What the next one may be spared.
+    /// What allows the next cycle to skip work.
     pub last: Option<LastCycle>,
 }
 
-/// What the sources said, in the order of the configuration, each with what it was asked with.
+/// What the sources answered, in the order of the configuration, each with the versions that it was
+/// asked about.
 #[derive(Debug)]
 pub struct Answered(Vec<(Known, Answers)>);
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Runs one cycle. `clock` is read at its begin and end.
+    /// Runs one cycle. `clock` is read at the start and the end.
     pub async fn cycle(
         &self,
         store: &mut Store,
@@ -134,10 +135,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         self.install(store, gathered, clock).outcome
     }
 
-    /// The first half of a cycle: fetches from every source, from all at the same time, for one
-    /// that hangs must not hold up the others' accounts by more than its own limit. Writes nothing
-    /// but documents that are good. `answered` is what the sources have just said, where they have
-    /// been asked already.
+    /// The first half of a cycle: fetches from all sources at the same time, so that one that hangs
+    /// delays the accounts of others by no more than its own limit. Writes only valid documents.
+    /// `answered` holds the answers of the sources if they have just been asked.
     pub async fn gather(
         &self,
         store: &mut Store,
@@ -181,7 +181,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// Asks a source, and its fallback where it cannot be reached.
+    /// Fetches from a source, or from its fallback if the source cannot be reached.
     async fn ask(&self, source: &Source, known: &Known) -> Answers {
         let first = self.fetch_one(&source.url, known).await;
         let fallback = match (&first, &source.fallback) {
@@ -198,8 +198,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         fetched.unwrap_or_else(|panic| Err(panic.failure(url)))
     }
 
-    /// The same without the network: the kept documents, and what `last` said of their sources. For
-    /// a window that opens or closes, and a document that expires.
+    /// The first half of a cycle without the network, for a window that starts or ends or a
+    /// document that expires. Uses the kept documents, and what `last` reported about their
+    /// sources.
     pub fn gather_kept(
         &self,
         store: &mut Store,
@@ -232,8 +233,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Cycle::new(store, state, intent, clock, Vec::from_iter(fault))
     }
 
-    /// The second half of a cycle: decides, and writes the accounts' files. It blocks, for as long
-    /// as the host takes.
+    /// The second half of a cycle: decides, and writes the accounts' files. Blocks for as long as
+    /// the host takes.
     pub fn install(
         &self,
         store: &mut Store,
@@ -259,8 +260,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut waiting: Vec<(usize, &AccountConfig)> =
             self.config.accounts.iter().enumerate().collect();
         while !waiting.is_empty() {
-            // A dead file system costs its own account time: whoever has been found is served
-            // meanwhile.
+            // An account on a dead file system delays only itself: the others are served meanwhile.
             let all = self.find(&waiting, &acquired, &pinned, &mut cycle);
             let (mut found, mut late) = (Vec::new(), Vec::new());
             for ((at, account), one) in waiting.into_iter().zip(all) {
@@ -276,8 +276,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         cycle.faults.extend(faults);
         let mut accounts: Vec<AccountOutcome> = accounts.into_values().collect();
         if cycle.store.is_new() && !intent.dry_run {
-            // Nothing could be saved: to the next cycle this one must be no proof of a state that
-            // was there and is lost.
+            // Nothing could be saved, so the next cycle must not take this one as proof that a
+            // state existed and was lost.
             accounts
                 .iter_mut()
                 .for_each(AccountOutcome::forget_document);
@@ -301,7 +301,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let next_change = changes.min();
         let mut sources: Vec<SourceOutcome> =
             acquired.into_values().map(|got| got.outcome).collect();
-        // Warnings are the sources', and each is said once.
+        // Warnings belong to sources, and each is reported once.
         if let Some(first) = sources.first_mut() {
             first.warnings.extend(pinned.warning);
         }
@@ -327,8 +327,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Installed { outcome, last }
     }
 
-    /// A source that was never read is stale, not failed, where all its accounts have others that
-    /// were: none of them is without a key set.
+    /// A source that was never read is stale, not failed, if all its accounts have other sources
+    /// that were read: none of these accounts is without a key set.
     fn excuse_unread(&self, acquired: &mut BTreeMap<SourceUrl, Acquired>) {
         let alone = |account: &&AccountConfig| KeySets::of(account, acquired).is_none();
         let without: BTreeSet<SourceUrl> = self
@@ -346,8 +346,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
     }
 
-    /// Decides for some of the accounts and writes their files; gives each with its place in the
-    /// configuration.
+    /// Decides for some of the accounts and writes their files. Returns each outcome with the
+    /// account's position in the configuration.
     fn serve(
         &self,
         mut found: Vec<(usize, &AccountConfig, Found)>,
@@ -355,8 +355,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         pinned: &Pinned,
         cycle: &mut Cycle<'_>,
     ) -> Vec<(usize, AccountOutcome)> {
-        // Everything is decided before anything is written: what will be installed is remembered
-        // first, so that no crash can leave a key behind that nobody would revoke.
+        // Everything is decided before anything is written. What will be installed is recorded
+        // first, so that a crash cannot leave a key behind that nobody would revoke.
         let places: Vec<usize> = found.iter().map(|(at, ..)| *at).collect();
         cycle.shared.refuse(&mut found);
         let prepare = |(_, account, found): (usize, &AccountConfig, Found)| {
@@ -375,7 +375,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             cycle.new = false;
         }
         cycle.record_time();
-        // Where no file is written, one save at the end is enough.
+        // If no file is written, one save at the end is enough.
         if prepared.iter().any(Prepared::writes)
             && let Err(fault) = cycle.store.save(&cycle.state)
         {
@@ -405,7 +405,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             outcomes.push(outcome);
         }
         if let Err(fault) = cycle.store.save(&cycle.state) {
-            // The files are right; only the judgement of the document is forgotten and will be made
+            // The files are correct. Only the verdict on the document is lost, and will be reached
             // again.
             cycle.faults.push(fault.fault());
         }
@@ -413,7 +413,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Which documents are in force, of each source.
+/// The documents in force, by source.
 fn in_force(state: &State) -> Vec<(&String, Vec<Kept>)> {
     state
         .sources
@@ -457,7 +457,8 @@ impl<'s> Cycle<'s> {
         }
     }
 
-    /// Rarely, so that an unchanged poll writes nothing: with other changes, and every hour.
+    /// Records the time together with other changes, otherwise once an hour, so that an unchanged
+    /// poll writes nothing.
     fn record_time(&mut self) {
         let old = self
             .state
@@ -469,7 +470,7 @@ impl<'s> Cycle<'s> {
     }
 }
 
-/// Runs futures beside each other, and returns what they gave in their order.
+/// Runs futures concurrently and returns their results in order.
 async fn all_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! This node's break-glass keys. When their file cannot be read, the ones that were read last stay.
+//! This node's break-glass keys. If their file cannot be read, the keys that were read last stay.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
 use authkeys_core::outcome::{Fault, FaultCode, Subject, chain};
 use authkeys_terminal::bounded;
 
-/// The pinned lines, and what is wrong with their file.
+/// The pinned lines, and the fault of their file.
 #[derive(Debug, Default)]
 pub(super) struct Pinned {
     pub(super) lines: Vec<KeyLine>,
@@ -21,7 +21,7 @@ pub(super) struct Pinned {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Reads the pinned keys and remembers them.
+    /// Reads the pinned keys and records them.
     pub(super) fn pinned(&self, state: &mut State) -> Pinned {
         let Some(path) = &self.config.pinned_keys else {
             state.pinned = None;
@@ -80,12 +80,13 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Reads the file; one that others can write would let them in everywhere on this node.
+/// Reads the file. A file that others can write is refused: it would give them access to every
+/// account of this node.
 pub fn read_pinned(path: &Path, rules: &Rules) -> Result<(Document, String), String> {
     let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
     let user = nix::unistd::geteuid().as_raw();
     let content = bounded::read_trusted(path, limit, user)?.ok_or("there is no such file")?;
-    // Only comments may hold other bytes than UTF-8, and those are written otherwise anyway.
+    // Only comments may hold bytes that are not UTF-8, and those are written differently anyway.
     let text = String::from_utf8_lossy(&content).into_owned();
     if text.trim_start().starts_with('{') {
         return Err("it must be authorized_keys text".to_owned());

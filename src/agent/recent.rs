@@ -1,5 +1,5 @@
-//! What the accounts of one document have in common is kept once: accounts that follow each other
-//! mostly have the same.
+//! Stores equal values once. Consecutive accounts often have the same values, because they follow
+//! the same document.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use authkeys_core::key::FingerprintSet;
 use authkeys_core::outcome::{KeyList, KeyShown};
 use authkeys_core::plan::{Desired, Plan};
 
-/// So many different ones of a kind are kept at hand.
+/// How many different values of one kind are kept.
 const KEPT: usize = 8;
 
-/// The ones of a kind that came last.
+/// The most recent values of one kind.
 #[derive(Debug)]
 pub(super) struct Recent<T>(VecDeque<T>);
 
@@ -22,7 +22,8 @@ impl<T> Default for Recent<T> {
 }
 
 impl<T: Clone + PartialEq> Recent<T> {
-    /// One that is equal and was there before, or else this one. A clone must share what it holds.
+    /// Returns an equal value that was seen recently, or else this one. A clone must share its
+    /// content.
     pub(super) fn share(&mut self, new: T) -> T {
         if let Some(same) = self.0.iter().find(|known| **known == new) {
             return same.clone();
@@ -35,7 +36,7 @@ impl<T: Clone + PartialEq> Recent<T> {
     }
 }
 
-/// All that accounts share in one cycle.
+/// Everything that accounts share in one cycle.
 #[derive(Debug, Default)]
 pub(super) struct InCommon {
     pub(super) desired: Recent<Arc<Desired>>,
@@ -53,7 +54,7 @@ pub(super) struct PlannedKeys {
 }
 
 impl InCommon {
-    /// Takes the keys out of a plan.
+    /// Moves the keys out of a plan.
     pub(super) fn keys_of(&mut self, plan: &mut Plan) -> PlannedKeys {
         let mut share = |keys: &mut Vec<KeyShown>| match std::mem::take(keys) {
             none if none.is_empty() => KeyList::default(),

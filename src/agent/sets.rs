@@ -1,4 +1,4 @@
-//! The key sets of one account: that of its source, or the union of several.
+//! The key sets of one account: that of its source, or the union of those of its sources.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ use authkeys_core::origin::{Fetch, SourceUrl, Stage};
 use authkeys_core::outcome::{AccountOutcome, Followed};
 use authkeys_core::plan::{Layer, managed_by};
 
-/// The key sets that are known of an account's sources.
+/// The known key sets of an account's sources.
 #[derive(Debug)]
 pub(super) struct KeySets<'a> {
     /// In the order of the configuration.
     known: Vec<KeySet<'a>>,
-    /// The sources of which no good document was ever read.
+    /// The sources from which no valid document was ever read.
     pub(super) unread: Vec<String>,
     /// All sources, known or not.
     names: Vec<String>,
@@ -37,14 +37,14 @@ pub(super) struct LastSets(Vec<LastSet>);
 
 #[derive(Debug)]
 struct LastSet {
-    /// Its source, where the account had several.
+    /// Its source, if the account had more than one.
     name: Option<String>,
     current: Document,
     further: Vec<Document>,
 }
 
 impl<'a> KeySets<'a> {
-    /// Of the account's sources. `None` where nothing is known of any.
+    /// The key sets of the account's sources; `None` if none is known.
     pub(super) fn of(
         account: &AccountConfig,
         acquired: &'a BTreeMap<SourceUrl, Acquired>,
@@ -71,7 +71,7 @@ impl<'a> KeySets<'a> {
         })
     }
 
-    /// Whether it has to be told from which source something is.
+    /// Whether the account has more than one source, so that messages must name the source.
     fn are_several(&self) -> bool {
         self.names.len() > 1
     }
@@ -91,12 +91,12 @@ impl<'a> KeySets<'a> {
         layers
     }
 
-    /// The line that names the sources in the file.
+    /// The line in the file that names the sources.
     pub(super) fn head(&self) -> String {
         managed_by(self.names.iter().map(String::as_str))
     }
 
-    /// What the guard is asked about.
+    /// What the guard judges.
     pub(super) fn candidate(&self, guard: Guard) -> Option<Judged> {
         let (first, others) = self.known.split_first()?;
         let others = others.iter().map(|set| JudgedSource {
@@ -113,7 +113,7 @@ impl<'a> KeySets<'a> {
         })
     }
 
-    /// Notes which documents the account's file follows.
+    /// Records which documents the account's file follows.
     pub(super) fn are_followed(&self, outcome: &mut AccountOutcome) {
         if let Some(first) = self.known.first() {
             outcome.follow(&first.documents.current.document);
@@ -127,7 +127,7 @@ impl<'a> KeySets<'a> {
         }
     }
 
-    /// The keys that were not good enough, each with the stage or the source that it stands in.
+    /// The rejected keys, each with its stage or source.
     pub(super) fn left_out(&self) -> Vec<LeftOut> {
         let mut left_out = Vec::new();
         for set in &self.known {
@@ -176,7 +176,7 @@ impl LastSets {
         layers
     }
 
-    /// Notes that the account's file goes on following them.
+    /// Records that the account's file still follows them.
     pub(super) fn are_followed(&self, outcome: &mut AccountOutcome) {
         if let Some(first) = self.0.first() {
             outcome.follow(&first.current);
@@ -192,7 +192,7 @@ impl LastSets {
 }
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// The documents that passed the guard last, under the rules of today; all of them, or none.
+    /// The documents that passed the guard last, under the current rules; all of them, or none.
     pub(super) fn last_sets(
         &self,
         account: &AccountConfig,
@@ -214,7 +214,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// The source of that name; one that the configuration no longer has is judged as the first is.
+/// The source with that name. A source that is no longer configured is judged like the first one.
 fn source_of<'a>(account: &'a AccountConfig, name: Option<&str>) -> Option<&'a Source> {
     let named = account
         .sources

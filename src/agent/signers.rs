@@ -1,5 +1,5 @@
-//! The file of those who may sign. It is read at every cycle: who is taken out of it signs nothing
-//! from then on.
+//! The file of allowed signers. It is read in every cycle: a signer who is removed from it can sign
+//! nothing from then on.
 
 use jiff::tz::TimeZone;
 
@@ -10,12 +10,12 @@ use authkeys_core::origin::{Fetch, MAX_DOCUMENT};
 use authkeys_core::verify::{SignerRules, Signers, SignersFault};
 use authkeys_terminal::bounded;
 
-/// Whose signatures count in this cycle: `None` when nobody's are asked for; the error, one line,
-/// when that cannot be told.
+/// The signers whose signatures count in this cycle: `None` if no signature is required; the error,
+/// one line, if the file cannot be read.
 pub(super) type Authority = Result<Option<Signers>, String>;
 
 impl<F: Fetch, H: Host> Agent<F, H> {
-    /// Reads the file, where there is one.
+    /// Reads the file, if one is configured.
     pub(super) fn authority(&self) -> Authority {
         read_signers(&self.config, self.zone).map_err(|faults| {
             let path = self
@@ -30,8 +30,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Reads the file that `[trust] allowed_signers` names, or tells every fault in it. One that others
-/// can write would let them say whose keys are installed.
+/// Reads the file that `[trust] allowed_signers` names, or returns every fault in it. A file that
+/// others can write is refused: they could decide whose keys are installed.
 pub fn read_signers(
     config: &Config,
     zone: fn() -> TimeZone,

@@ -1,4 +1,4 @@
-//! What is to be done for one account, between deciding it and doing it.
+//! The work for one account, between deciding it and doing it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use authkeys_core::key::{Fingerprint, FingerprintSet};
 use authkeys_core::outcome::{AccountOutcome, Fault, FaultCode, Status, Subject};
 use authkeys_core::plan::{Desired, Mode, Plan, holds_our_block};
 
-/// An account whose fate is decided.
+/// An account for which everything is decided.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) outcome: AccountOutcome,
@@ -21,7 +21,7 @@ pub(super) struct Prepared {
     pub(super) work: Option<Work>,
 }
 
-/// What is to be done to one account's file.
+/// What to do to one account's file.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) target: Target,
@@ -29,31 +29,31 @@ pub(super) struct Work {
     pub(super) desired: Arc<Desired>,
     pub(super) files: Files,
     pub(super) plan: Plan,
-    /// The plan's keys, as long as it is the first plan.
+    /// The keys of the plan, as long as it is the first plan.
     pub(super) keys: Option<PlannedKeys>,
-    /// What the plan is for, and the next one when the file changes under us.
+    /// What the plan is for, also when the file changes meanwhile and is planned again.
     pub(super) purpose: Purpose,
-    /// The keys that may go for having been ours.
+    /// The keys that may be removed because authkeysd installed them.
     pub(super) installed: FingerprintSet,
     /// The documents that passed the guard.
     pub(super) judged: Option<Judged>,
-    /// The fewest published keys that may be left.
+    /// The fewest published keys that must be left.
     pub(super) least: usize,
-    /// What became of it, or why nothing could; `None` as long as it is not settled.
+    /// The result, or the fault; `None` while the work is not done.
     pub(super) settled: Option<Result<Settled, Fault>>,
 }
 
-/// How it went.
+/// The result of applying a plan.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
-    /// Something was written, or would be.
+    /// Something was written, or would be in a dry run.
     pub(super) changed: bool,
-    /// What is wrong all the same.
+    /// What is wrong nevertheless.
     pub(super) faults: Vec<Fault>,
 }
 
 impl Work {
-    /// What must become of these files.
+    /// What these files must become.
     pub(super) fn plan_of(&self, files: &Files) -> Plan {
         files.plan(self.purpose, &self.desired, self.mode, &self.installed)
     }
@@ -69,8 +69,8 @@ impl Work {
 }
 
 impl Prepared {
-    /// Whether an earlier cycle, by what the file holds, wrote it. A fragment of another name may
-    /// be the first boot's.
+    /// Whether an earlier cycle wrote the file, judging by its content. A fragment of another name
+    /// may have been written at the first boot.
     pub(super) fn was_written(&self) -> bool {
         self.work
             .as_ref()
@@ -105,9 +105,9 @@ impl Prepared {
         &self.outcome.file
     }
 
-    /// Installs no key that cannot be remembered, for nobody could revoke it later, and none by a
-    /// document that may be older than what the memory could not take. Keys are removed all the
-    /// same, unless too few would be left to log in.
+    /// Installs no key that cannot be recorded, because nobody could revoke it later, and no key
+    /// from a document that may be older than one that could not be recorded. Keys are still
+    /// removed, unless too few would be left to log in.
     pub(super) fn without_memory(mut self, saved: &State, fresh: bool) -> Self {
         let Some(work) = &mut self.work else {
             return self;
@@ -166,7 +166,7 @@ impl Prepared {
     }
 }
 
-/// A step of the host for this account failed.
+/// The fault of an account for which a step of the host failed.
 pub fn host_fault(user: &str, error: &HostError) -> Fault {
     Fault::from_error(error.code(), Subject::Account(user.to_owned()), error)
 }

@@ -1,11 +1,11 @@
-//! `authkeysd explain`: what the code of a message means, and what to do.
+//! `authkeysd explain`: prints what the code of a message means, and what to do.
 
 use std::fmt::Write as _;
 
 use super::{Exit, Explain, print};
 use authkeys_core::fault::{FaultClass, FaultCode};
 
-/// Reads a code as people type it.
+/// Parses a code the way people type it.
 pub(super) fn code(text: &str) -> Result<FaultCode, String> {
     let bare = text.trim_matches(['[', ']']).to_ascii_uppercase();
     FaultCode::parse(&bare)

@@ -1,5 +1,5 @@
-//! Reading the configuration file, which decides who may log in: nobody but root and the running
-//! user may write it.
+//! Reads the configuration file. It decides who may log in, so only root and the running user may
+//! be able to write it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::verify::Signers;
 use authkeys_terminal::bounded;
 
-/// Where the status goes when nobody says otherwise.
+/// The default directory of the status file.
 pub(super) const RUNTIME: &str = "/run/authkeysd";
 /// The most bytes of a configuration file that are read.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// Where the configuration is when the command line names none.
+/// The path of the configuration if the command line does not name one.
 pub(super) fn default_path() -> PathBuf {
     let named = std::env::var_os("AUTHKEYSD_CONFIG").filter(|path| !path.is_empty());
     named.map_or_else(
@@ -25,7 +25,7 @@ pub(super) fn default_path() -> PathBuf {
     )
 }
 
-/// Reads the configuration, or says what is wrong with it.
+/// Reads the configuration, or returns its faults.
 pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     let whole = |message: String| {
         vec![ConfigFault {
@@ -43,7 +43,7 @@ pub(super) fn config(path: &Path) -> Result<Config, Vec<ConfigFault>> {
     Config::parse(&text)
 }
 
-/// One fault as compilers print theirs: `FILE:LINE: key: message`.
+/// One fault in the format of compilers: `FILE:LINE: key: message`.
 pub(super) fn fault_line(path: &Path, fault: &ConfigFault) -> String {
     match fault.line {
         0 => format!("{}: {fault}", path.display()),
@@ -51,12 +51,12 @@ pub(super) fn fault_line(path: &Path, fault: &ConfigFault) -> String {
     }
 }
 
-/// One line with its code on stderr.
+/// Prints one line with its code on stderr.
 pub(super) fn complain_of(code: FaultCode, text: &str) {
     complain(&format!("{text} [{code}]"));
 }
 
-/// Reads the configuration; complains about every fault.
+/// Reads the configuration and prints every fault.
 pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     config(path).map_err(|faults| {
         faults
@@ -66,7 +66,7 @@ pub(super) fn config_or_exit(path: &Path) -> Result<Config, Exit> {
     })
 }
 
-/// Complains about every fault in the file of signers that the configuration names.
+/// Prints every fault in the file of signers that the configuration names.
 pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
     signers(config).map(drop).map_err(|faults| {
         faults
@@ -76,7 +76,7 @@ pub(super) fn signers_or_exit(config: &Config) -> Result<(), Exit> {
     })
 }
 
-/// Reads the file of signers, where the configuration names one; each fault is one line.
+/// Reads the file of signers, if the configuration names one. Each fault is one line.
 pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
     let path = config
         .signers
@@ -87,7 +87,7 @@ pub(super) fn signers(config: &Config) -> Result<Option<Signers>, Vec<String>> {
         .map_err(|faults| faults.iter().map(|fault| fault.at(&path)).collect())
 }
 
-/// The configuration with the places that it and the environment name.
+/// The configuration with the directories that it and the environment name.
 pub(super) fn setup(config: Config) -> Setup {
     let (state, runtime) = (state_directory(&config), runtime_directory(&config));
     Setup {
@@ -97,7 +97,7 @@ pub(super) fn setup(config: Config) -> Setup {
     }
 }
 
-/// Where state is kept: the configuration's, systemd's, or the default.
+/// The state directory: the configuration's, systemd's, or the default.
 pub(super) fn state_directory(config: &Config) -> PathBuf {
     config
         .state_dir
@@ -105,7 +105,7 @@ pub(super) fn state_directory(config: &Config) -> PathBuf {
         .unwrap_or_else(|| systemd("STATE_DIRECTORY", "/var/lib/authkeysd"))
 }
 
-/// Where the status goes: the configuration's, systemd's, or the default.
+/// The directory of the status file: the configuration's, systemd's, or the default.
 fn runtime_directory(config: &Config) -> PathBuf {
     config
         .runtime_dir

@@ -1,4 +1,5 @@
-//! The commands: the composition root, which alone names concrete sources, hosts and clocks.
+//! The commands. This is the composition root: only these modules name concrete sources, hosts and
+//! clocks.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ const PROGRAM: &str = "authkeysd";
 struct Cli {
     /// The configuration file [default: what AUTHKEYSD_CONFIG names, else
     /// /etc/authkeysd/config.toml]
-    // An empty variable is as good as none, to which clap's own reading of it would say no.
+    // Treat an empty variable as unset; clap's `env` would reject it.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -121,12 +122,12 @@ struct Explain {
     list: bool,
 }
 
-/// The table of the command line, for the man page and the shells.
+/// The definition of the command line, for the man page and shell completions.
 pub fn table() -> clap::Command {
     Cli::command()
 }
 
-/// Runs one command line and returns how the process must end.
+/// Runs one command line and returns the exit code.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     terminal::run(PROGRAM, arguments, |cli: Cli| {
         let config = cli.config.unwrap_or_else(load::default_path);
@@ -141,17 +142,17 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     })
 }
 
-/// One line on stderr.
+/// Prints one line on stderr.
 fn complain(text: &str) {
     terminal::complain(PROGRAM, text);
 }
 
-/// Data on stdout; whether it arrived.
+/// Prints data on stdout. Returns whether it was written.
 fn print(text: &str) -> bool {
     terminal::print_text(PROGRAM, text)
 }
 
-/// The same of a value, as JSON.
+/// Prints a value as JSON on stdout. Returns whether it was written.
 fn print_json(value: &impl Serialize) -> bool {
     terminal::print_json(PROGRAM, value)
 }

@@ -13,7 +13,7 @@ use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 use authkeys_terminal::clock;
 
-/// How long the end waits until the last entries are written. A stop takes 2 s at most.
+/// How long the exit waits for the last log entries to be written. A stop takes 2 s at most.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs the command.
@@ -30,14 +30,14 @@ pub(super) fn run(path: &Path) -> Exit {
         journal::to_stderr();
     }
     std::panic::set_hook(Box::new(|panic| {
-        // The default one writes to stderr, and waits for whoever reads it.
+        // The default hook writes to stderr, and would block until somebody reads it.
         log(Kind::Fault, &format!("{panic}; report this as a bug"));
         journal::finish(LAST_WORDS);
     }));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // The one thread on which cycles block waits for the next: to start it for each costs more
-        // than the poll, and to have it end would be a wake-up.
+        // Cycles block on one thread only. Starting it for each cycle costs more than the poll, and
+        // ending it would wake the process up.
         .thread_keep_alive(Duration::from_secs(24 * 60 * 60))
         .build();
     let runtime = match runtime {
@@ -84,7 +84,7 @@ pub(super) fn run(path: &Path) -> Exit {
         notify: notify(),
     };
     let ended = runtime.block_on(Service::new(parts, setup).run());
-    // An account that hangs must not keep the process.
+    // An account that hangs must not keep the process alive.
     runtime.shutdown_background();
     if let Err(fault) = &ended {
         log(Kind::Fault, &format!("the service ended: {fault}"));
@@ -97,13 +97,13 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// From the first cycle on nothing is printed: whoever does not read it must not hold the service
-/// up.
+/// Logs one entry. From the first cycle on nothing is printed directly, because a reader that does
+/// not read must not block the service.
 fn log(kind: Kind, text: &str) {
     journal::tell(&Entry::new(kind, text));
 }
 
-/// What a configuration does that hardly anybody wants.
+/// Warns of settings that hardly anybody wants.
 fn warn(config: &Config) {
     let warnings = sync::private_keys(config).chain(config.report.tag_names.warnings());
     warnings.for_each(|text| log(Kind::Warning, &format!("warning: {text}")));

@@ -1,5 +1,5 @@
 //! `authkeysd sandbox`: the unit runs it before the service, outside the sandbox. It decides
-//! whether the service sees /root.
+//! whether the service can see /root.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -10,9 +10,9 @@ use super::{Exit, complain, load};
 use crate::host::{Host as _, Node};
 use authkeys_core::config::{Config, Placed};
 
-/// What the unit binds over /root, `/run/authkeysd-root`, by way of PID 1: in a command of the unit
-/// /run is already the sandbox's own, also where the rest of the sandbox is off. The service never
-/// sees the real one.
+/// What the unit binds over /root: `/run/authkeysd-root`, by way of PID 1. For a command of the
+/// unit, /run is already the sandbox's own, even if the rest of the sandbox is off. The service
+/// never sees the real one.
 const BOUND: &str = "/proc/1/root/run/authkeysd-root";
 const ROOTS_HOME: &str = "/root";
 
@@ -29,7 +29,7 @@ pub(super) fn run(path: &Path) -> Exit {
     }
 }
 
-/// Whether the file of an account of the configuration is in /root.
+/// Whether an account of the configuration has its file in /root.
 fn names_root(config: &Config) -> bool {
     let users: Vec<_> = config
         .accounts
@@ -50,8 +50,8 @@ fn names_root(config: &Config) -> bool {
                 Ok(Placed::Elsewhere(path)) => path.starts_with(ROOTS_HOME),
                 Err(_) => false,
             },
-            // The name service does not answer yet. No user named means the one who runs the
-            // service.
+            // The name service does not answer yet. An account without a user is the user who runs
+            // the service.
             _ => account
                 .user
                 .as_ref()
@@ -59,7 +59,8 @@ fn names_root(config: &Config) -> bool {
         })
 }
 
-/// Leaves a link to /root, or an empty directory in which even root can make nothing by accident.
+/// Creates a link to /root, or an empty directory in which even root cannot create anything by
+/// accident.
 fn prepare(wanted: bool) -> io::Result<()> {
     match fs::symlink_metadata(BOUND) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(BOUND)?,

@@ -1,4 +1,5 @@
-//! `authkeysd status`: what the last cycle did. It exits with 0 only if that was lately, and good.
+//! `authkeysd status`: shows what the last cycle did. The exit code is 0 only if it is recent and
+//! ok.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,7 +19,7 @@ use authkeys_core::outcome::{AccountOutcome, KeyList, Outcome, Status, chain};
 use authkeys_core::plan::{Mode, our_keys};
 use authkeys_core::report::text;
 
-/// How old an outcome may be when nothing else is asked for and no next cycle is due.
+/// How old an outcome may be if `--max-age` is not given and no next cycle is due.
 const MAX_AGE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a cycle that is due may take before it counts as missed.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
@@ -51,7 +52,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     let listed = !options.keys || list_all_keys(&config, &mut outcome);
     let now = authkeys_terminal::clock();
     let present = presence::is_held(&directory);
-    // What `sync` wrote promises no next cycle: a service is missed only where there was one.
+    // `sync` announces no next cycle, so a missing service is an error only if there was one.
     let running = present.filter(|held| *held || outcome.next_cycle.is_some());
     let age = now.duration_since(outcome.finished);
     let fresh = match options.max_age {
@@ -95,17 +96,17 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
     }
 }
 
-/// The status file's shape, and what only a look at the service shows.
+/// The content of the status file, and whether the service runs.
 #[derive(Serialize)]
 struct Shape<'a> {
     #[serde(flatten)]
     outcome: &'a Outcome,
-    /// Left out where it is not known.
+    /// Omitted if not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<bool>,
 }
 
-/// Without a service there is no next cycle, and the last one says little.
+/// If the service is not running there is no next cycle, and the last cycle says little.
 fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: bool) -> String {
     let line = |outcome: &Outcome| text::headline(outcome, now, fresh, colour());
     match running {
@@ -127,8 +128,8 @@ fn headline(outcome: &Outcome, running: Option<bool>, now: Timestamp, fresh: boo
     }
 }
 
-/// Completes the lists of keys in force from the accounts' files, read as the accounts; whether all
-/// could be read.
+/// Completes the lists of keys in force from the accounts' files, which are read as the accounts.
+/// Returns whether all could be read.
 fn list_all_keys(config: &Config, outcome: &mut Outcome) -> bool {
     let host = Node::read_only();
     let mut all = true;
@@ -159,7 +160,8 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
             .is_some_and(|user| user.as_str() == outcome.user)
     };
     let (named, others): (Vec<_>, Vec<_>) = config.accounts.iter().partition(is_named);
-    // The others too: the name service may spell the account otherwise than the configuration.
+    // Try the others, too: the name service may spell the account differently from the
+    // configuration.
     for account in named.into_iter().chain(others) {
         let Ok(found) = host.account(account.user.as_ref()) else {
             continue;
@@ -190,8 +192,8 @@ fn keys_in_file(host: &Node, config: &Config, outcome: &AccountOutcome) -> Resul
     Err(format!("the configuration no longer has {}", outcome.file))
 }
 
-/// The node's own keys, to mark them; none where their file cannot be read, which each cycle
-/// reports.
+/// The pinned keys, so that they can be marked. Empty if their file cannot be read, which each
+/// cycle reports.
 fn pinned_keys(config: &Config) -> HashSet<Fingerprint> {
     let Some(path) = &config.pinned_keys else {
         return HashSet::new();
@@ -226,7 +228,8 @@ fn verdict(outcome: &Outcome, fresh: bool, now: Timestamp) -> Exit {
     }
 }
 
-/// What is wrong, the gravest first, each once: accounts share the faults of their source.
+/// All faults, the most severe first and each once, because accounts share the faults of their
+/// source.
 fn faults(outcome: &Outcome) -> Vec<String> {
     let node = (outcome.status, &outcome.detail, outcome.code);
     let sources = outcome
@@ -247,7 +250,7 @@ fn faults(outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-/// Reads the option `--max-age`.
+/// Parses the option `--max-age`.
 pub(super) fn max_age(text: &str) -> Result<SignedDuration, String> {
     let age = text
         .parse::<SignedDuration>()

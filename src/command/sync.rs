@@ -1,4 +1,4 @@
-//! `authkeysd sync`: one cycle, with the diff printed.
+//! `authkeysd sync`: runs one cycle and prints the changes.
 
 use std::path::Path;
 use std::pin::pin;
@@ -21,7 +21,7 @@ use authkeys_core::report::text;
 use authkeys_core::words::counted;
 use authkeys_terminal::clock;
 
-/// How long the metadata service is waited for when everything else is done.
+/// How long a finished command waits for the metadata service, and for its last log entries.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the command.
@@ -75,7 +75,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         if options.dry_run && store.is_ok() {
             outcome.faults.extend(unwritable_state(&state));
         }
-        // Who may not even look at the state has learned nothing of the node.
+        // If even reading the state is denied, nothing was learned about the node.
         if options.dry_run
             || store
                 .as_ref()
@@ -86,7 +86,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         if store.is_ok() {
             outcome = history.complete(outcome, max_stale);
         }
-        // The reports of the last cycle stand until there are others.
+        // The reports of the last cycle are kept until there are new ones.
         let told = reports != Report::default();
         outcome.reports = history
             .last()
@@ -102,7 +102,7 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
     };
     let ended = block_on(work);
     let begun = store.is_ok();
-    // Whoever does not read what is printed must not keep the service from the state.
+    // Release the state before printing: a reader that does not read must not lock the service out.
     drop(store);
     warnings
         .iter()
@@ -124,7 +124,7 @@ pub(super) fn unwritable_state(directory: &Path) -> Option<Fault> {
     Some(StateError::Host(source).fault())
 }
 
-/// The operator chose it, and is told at every start what it means.
+/// Warns at every start what `allow_private_key` means, although the operator chose it.
 pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
     let sources = config.sources().into_iter();
     sources.filter(|source| source.allow_private_key).map(|source| {
@@ -136,7 +136,7 @@ pub(super) fn private_keys(config: &Config) -> impl Iterator<Item = String> {
     })
 }
 
-/// Runs a cycle, and finds out beside it which instance this is.
+/// Runs a cycle, and meanwhile finds out which instance this is.
 async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) -> Outcome {
     let (mut cycle, mut asking) = (pin!(cycle), pin!(remote.instance(true)));
     let mut answer = None;
@@ -154,8 +154,8 @@ async fn with_instance(remote: &Remote, cycle: impl Future<Output = Outcome>) ->
     outcome
 }
 
-/// Writes the status file, and to the journal where there is one. What cannot be written is said
-/// and changes nothing.
+/// Writes the status file, and to the journal if there is one. A failure is reported and changes
+/// nothing else.
 fn record(history: &History, outcome: &Outcome, directory: &Path) {
     if journal::is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()) && journal::to_journal()
     {
@@ -164,7 +164,7 @@ fn record(history: &History, outcome: &Outcome, directory: &Path) {
     write_status(directory, outcome);
 }
 
-/// Does not wait for ever: the state's lock is held, and others need it.
+/// Writes the status file with a time limit, because the state's lock is held and others need it.
 fn write_status(directory: &Path, outcome: &Outcome) {
     let (place, short) = (directory.to_owned(), outcome.shortened());
     let fault = match beside::once(move || status_file::write(&place, &short)) {
@@ -172,16 +172,15 @@ fn write_status(directory: &Path, outcome: &Outcome) {
         None => Some(beside::no_answer(&status_file::path(directory))),
     };
     if let Some(fault) = fault {
-        // A user who serves only their own account did not ask for a file in a place that is
-        // root's.
+        // A user who serves only their own account did not ask for a file in a directory of root's.
         if nix::unistd::geteuid().is_root() || directory != Path::new(load::RUNTIME) {
             complain(&format!("warning: {fault}"));
         }
     }
 }
 
-/// Of a cycle that was not `begun` people are told the fault alone: the rest is what the cycle
-/// before it did.
+/// If the cycle was not `begun`, only its fault is shown: the rest of the outcome is what the
+/// previous cycle did.
 fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)
@@ -212,7 +211,7 @@ fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
     }
 }
 
-/// The last word of a run that was to write nothing.
+/// The last line of a dry run.
 fn closing(outcome: &Outcome, options: &Sync) -> String {
     if !options.dry_run {
         return String::new();

@@ -1,4 +1,4 @@
-//! What the commands ask of the machine and of the program itself.
+//! What the commands need to know about the machine and the program itself.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use authkeys_core::report::object;
 use authkeys_terminal::bounded;
-/// The most bytes of a zone's description; the longest have some 4 KB.
+/// The most bytes of a time zone file; the longest have about 4 KB.
 const MAX_ZONE: u64 = 1 << 16;
 
 /// When the program was built.
@@ -19,8 +19,7 @@ pub(super) fn built() -> Timestamp {
     built.unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The zone in which sshd reads times: the system's, whatever TZ says in the session of who runs
-/// us.
+/// The zone in which sshd reads times: the system's, whatever TZ is set to in the user's session.
 pub(super) fn sshd_zone() -> TimeZone {
     let file = bounded::read(Path::new("/etc/localtime"), MAX_ZONE)
         .ok()
@@ -29,13 +28,12 @@ pub(super) fn sshd_zone() -> TimeZone {
         .unwrap_or(TimeZone::UTC)
 }
 
-/// What this node is called in reports when it is no instance.
+/// The name of this node in reports if it is not an instance.
 pub(super) fn host() -> object::Node {
     object::Node::host(&identity(), &host_name())
 }
 
-/// What tells this node from others as long as no instance is known: the machine id, else the host
-/// name.
+/// Identifies this node as long as no instance is known: the machine id, or else the host name.
 pub(super) fn identity() -> String {
     let machine = bounded::read(Path::new("/etc/machine-id"), 256)
         .ok()

@@ -1,5 +1,5 @@
-//! What `sync` tells the fleet, at once where it is news or a sign of life is due: it waits a
-//! little for it, and nothing depends on it.
+//! Sends the reports of `sync` to the fleet at once, if there is a change or a heartbeat is due. It
+//! waits a little for that, and nothing depends on it.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use authkeys_core::report::metrics;
 use authkeys_core::schedule::Backoff;
 use authkeys_terminal::random;
 
-/// How long one report may take, with its retries.
+/// The limit for one report, including its retries.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How often a report is tried, and the pauses between.
+/// How often a report is tried, and the pauses between attempts.
 const ATTEMPTS: u32 = 3;
 const AGAIN: Backoff = Backoff {
     first: Duration::from_millis(200),
     longest: Duration::from_secs(2),
 };
 
-/// Brings the outcome to every place that is configured, and notes in it how that went.
+/// Sends the outcome to every configured place, and records the results in it.
 pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
     let reports = RemoteReports::new(remote.clone(), system::host());
-    // While it is not decided whether the node is stale, what was told before stands.
+    // While it is not yet known whether the node is stale, the previous report stays valid.
     let told = Told::of(outcome);
     let before = std::mem::take(&mut outcome.reports);
     let known = |name: &str| {

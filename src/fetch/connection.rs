@@ -1,8 +1,8 @@
 //! One connection to authkeysd-fetch: any number of requests at the same time, each answered by its
 //! id.
 //!
-//! The other side is not trusted. What it sends is bounded by the frames' limits, what does not fit
-//! ends the connection, and nobody waits longer than for the deadline of the request.
+//! The other side is not trusted. What it sends is bounded by the limits of a frame, an invalid
+//! frame ends the connection, and nobody waits longer than the deadline of the request.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,14 +21,14 @@ use authkeys_core::origin::MAX_DOCUMENT;
 use authkeys_core::wire::{Answer, Assembler, Frame, Request, head};
 use authkeys_core::words::{cut, plain};
 
-/// The most bytes that are kept of what the helper writes to its standard error.
+/// The most bytes of the helper's standard error that are kept.
 const MAX_WORDS: usize = 300;
 
-/// How often and at what intervals the end of a helper is waited for that was killed.
+/// How often, and at what intervals, to check whether a killed helper has ended.
 const REAP_TRIES: u32 = 50;
 const REAP_PAUSE: Duration = Duration::from_millis(1);
 
-/// A connection. It ends when it is dropped, and with it the helper that was started for it.
+/// A connection. When it is dropped, it ends together with the helper that was started for it.
 #[derive(Debug)]
 pub(super) struct Connection {
     outgoing: UnboundedSender<Outgoing>,
@@ -37,20 +37,20 @@ pub(super) struct Connection {
     helper: Option<Child>,
 }
 
-/// A frame that is to be sent: its head, and its one part.
+/// A frame to be sent: its head, and its single part.
 type Outgoing = (Vec<u8>, Vec<u8>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     last_id: u64,
     requests: BTreeMap<u64, oneshot::Sender<Frame<Answer>>>,
-    /// Why there is no connection any more.
+    /// Why the connection has ended.
     ended: Option<String>,
 }
 
 impl Connection {
-    /// Over a stream. `helper` is the process at its other end, if it was started for this, and
-    /// `words` its standard error.
+    /// Uses a stream. `helper` is the process at its other end, if it was started for this
+    /// connection, and `words` is its standard error.
     pub(super) fn new(
         reader: impl AsyncRead + Unpin + Send + 'static,
         writer: impl AsyncWrite + Unpin + Send + 'static,
@@ -125,8 +125,8 @@ impl Drop for Connection {
                     Ok(Some(_)) | Err(_) => return,
                 }
             }
-            // The kernel cannot end it at once, and that must not keep us. Without a thread it
-            // stays a zombie for a while.
+            // The kernel cannot end it at once, and we must not wait for that. If no thread can be
+            // started, it stays a zombie for a while.
             let _ = thread::Builder::new().spawn(move || helper.wait());
         }
     }
@@ -136,7 +136,7 @@ fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends and receives until the connection ends, and says how it ended.
+/// Sends and receives until the connection ends. Returns how it ended.
 async fn drive(
     reader: impl AsyncRead + Unpin,
     writer: impl AsyncWrite + Unpin,
@@ -164,7 +164,8 @@ async fn drive(
     }
 }
 
-/// Gives each answer to the request that it belongs to; the end is `None`, or what was no answer.
+/// Passes each answer to its request. Returns `None` at the end of the stream, or the error for a
+/// frame that is not an answer.
 async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Mutex<Waiting>) -> Option<String> {
     let mut assembler = Assembler::new(MAX_DOCUMENT);
     loop {
@@ -183,7 +184,7 @@ async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Mutex<Waiting>) -
         let Some(request) = locked(waiting).requests.remove(&frame.id) else {
             return Some("an answer to nothing".to_owned());
         };
-        // Whoever gave the request up does not wait for it.
+        // The caller may have given up the request.
         let _ = request.send(frame);
     }
 }
@@ -202,7 +203,7 @@ async fn send(
     io::ErrorKind::BrokenPipe.into()
 }
 
-/// Reads all that the helper says, and keeps the last of it. It never ends.
+/// Reads everything that the helper writes to standard error and keeps the last part. Never ends.
 async fn keep_words(words: Option<Receiver>, last: &mut Vec<u8>) -> String {
     let mut piece = [0; 512];
     if let Some(mut words) = words {

@@ -1,4 +1,4 @@
-//! A document in a local file. The operator chose the path, so links are followed.
+//! Fetches a document from a local file. The operator chose the path, so links are followed.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
@@ -20,22 +20,22 @@ use authkeys_core::schedule::Backoff;
 /// What to do about a file that cannot be read to its end.
 const DEAD: &str = "check the file system that it is on (a network mount whose server is away?)";
 
-/// How long to wait before another reading is begun beside those that hang: the mount may have been
-/// replaced by one that answers.
+/// The pauses before another read of a file is started while earlier reads hang: the mount may have
+/// been replaced by one that answers.
 const PAUSES: Backoff = Backoff {
     first: Duration::from_secs(60),
     longest: Duration::from_secs(17 * 60 * 60),
 };
 
-/// Files as sources, and the readings of each that have not ended.
+/// Files as sources, and the unfinished reads of each.
 #[derive(Debug, Default)]
 pub(super) struct Files(Mutex<HashMap<PathBuf, Reading>>);
 
 impl Files {
-    /// Brings the file at `path`; a version that is still the known one costs one stat. The reading
-    /// is done beside the runtime, so that a dead network file system ends in an error after
-    /// `limit` and not in a dead agent; and beside one that hangs the next is begun ever later, or
-    /// a mount that is dead for a day would leave no thread for anybody.
+    /// Reads the file at `path`. If its version is still the known one, this costs one stat. The
+    /// read has a thread of its own, so that a dead network file system causes an error after
+    /// `limit` and not a dead agent. While reads hang, further ones are started at growing
+    /// intervals: otherwise a mount that is dead for a day would use up all threads.
     pub(super) async fn fetch(
         &self,
         path: &Path,
@@ -49,7 +49,7 @@ impl Files {
                 DEAD,
             ));
         };
-        // It has said all that it had to say; the one that was begun last is ours.
+        // The thread has sent its result and ends. Ours is the one that was started last.
         self.readings()
             .get_mut(path)
             .and_then(|reading| reading.threads.pop())
@@ -83,11 +83,11 @@ impl Files {
         }
         let (file, known) = (path.to_owned(), known.cloned());
         let (sender, receiver) = oneshot::channel();
-        // Not tokio's own threads: it panics where the system lets no further one begin.
+        // Not a thread of tokio's, because tokio panics if the system allows no further thread.
         let thread = thread::Builder::new()
             .name("source".to_owned())
             .spawn(move || {
-                // Nobody receives it when the caller gave up.
+                // The caller may have given up.
                 let _ = sender.send(brought(&file, known.as_ref(), || ()));
             });
         let refused = |error| format!("cannot begin to read {}: {error}", path.display());
@@ -104,11 +104,11 @@ impl Files {
     }
 }
 
-/// The readings of one file that have not ended.
+/// The unfinished reads of one file.
 #[derive(Debug)]
 struct Reading {
     threads: Vec<JoinHandle<()>>,
-    /// The last of them.
+    /// When the last of them was started.
     begun: Instant,
 }
 
@@ -120,8 +120,8 @@ impl Reading {
 
 type Answer = Result<Fetched, FetchError>;
 
-/// `between` runs after each reading and before the check that nobody wrote meanwhile: a test's
-/// hostile writer.
+/// `between` runs after each read and before the check that nobody wrote meanwhile, so that a test
+/// can act as a hostile writer.
 fn brought(
     path: &Path,
     known: Option<&Version>,
@@ -131,14 +131,14 @@ fn brought(
     if known.is_some_and(|known| known.token == version(&found).token) {
         return Ok(Fetched::Unchanged);
     }
-    // Asked before opening as well: to open a device can have effects of its own.
+    // Also checked before opening, because opening a device can have effects.
     regular(path, &found)?;
-    // Somebody who rewrites the file in place would have half of it read. Once more, then let the
-    // next cycle try.
+    // If somebody is rewriting the file in place, we may have read half of it. Try once more, then
+    // leave it to the next cycle.
     for _ in 0..2 {
         let mut file = OpenOptions::new()
             .read(true)
-            // Without O_NONBLOCK a FIFO that took the file's place would hang us.
+            // Without O_NONBLOCK a FIFO in place of the file would hang us.
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
             .open(path)
             .map_err(|error| failed("open", path, &error))?;
@@ -189,8 +189,8 @@ fn version(metadata: &Metadata) -> Version {
         metadata.ino(),
         metadata.size()
     );
-    // Image builders and `cp -p` set the modification time, and keys of one type have one length;
-    // nobody sets the change time.
+    // Image builders and `cp -p` set the modification time, and keys of one type have one length.
+    // Nobody can set the change time.
     let token = format!("{label}-{}.{:09}", metadata.ctime(), metadata.ctime_nsec());
     Version { label, token }
 }

@@ -1,4 +1,4 @@
-//! How authkeysd-fetch is reached: by the socket that the unit names, else by starting it.
+//! How to reach authkeysd-fetch: by the socket that the unit names, else by starting it.
 
 use std::env;
 use std::io;
@@ -13,23 +13,23 @@ use super::connection::Connection;
 
 /// The program's name.
 const PROGRAM: &str = "authkeysd-fetch";
-/// Where packages install it. A copy beside this program comes first.
+/// Where packages install it. A copy in the directory of this program takes precedence.
 const INSTALLED: &str = "/usr/libexec/authkeysd";
-/// Names the socket of `authkeysd-fetch.socket`. authkeysd.service sets it: in its sandbox there is
+/// Names the socket of `authkeysd-fetch.socket`. authkeysd.service sets it, because its sandbox has
 /// no network.
 const SOCKET: &str = "AUTHKEYSD_FETCH_SOCKET";
 
-/// The way to the helper.
+/// How to reach the helper.
 #[derive(Debug, Clone)]
 pub(super) enum Helper {
-    /// Somebody else starts it.
+    /// Another program starts it.
     Socket(PathBuf),
     /// We start it.
     Program,
 }
 
 impl Helper {
-    /// By the environment.
+    /// Chosen by the environment.
     pub(super) fn by_environment() -> Self {
         match env::var_os(SOCKET).filter(|path| !path.is_empty()) {
             Some(path) => Self::Socket(path.into()),
@@ -76,8 +76,8 @@ fn find() -> Result<PathBuf, String> {
     })
 }
 
-/// Starts the helper with the environment of this process, from which it takes credentials and
-/// settings. Started as root it takes another identity by itself, before anything else.
+/// Starts the helper with the environment of this process, which holds its credentials and
+/// settings. If it is started as root, it first of all takes another identity by itself.
 fn start(program: &Path) -> io::Result<Connection> {
     let mut command = Command::new(program);
     command

@@ -1,5 +1,5 @@
-//! Where documents come from: files of this machine are read here, everything else is asked for
-//! elsewhere.
+//! Where documents come from: files of this machine are read here, everything else is fetched by
+//! authkeysd-fetch.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ mod remote;
 /// The longest that reading one file may take.
 const FILE_LIMIT: Duration = Duration::from_secs(30);
 
-/// All sources of a node: its own files, and `remote` for what lies on the network.
+/// All sources of a node: its own files, and `remote` for the network.
 #[derive(Debug)]
 pub struct Sources<R> {
     files: Files,
@@ -26,12 +26,12 @@ pub struct Sources<R> {
 }
 
 impl<R> Sources<R> {
-    /// With the usual limit for files.
+    /// Uses the usual limit for files.
     pub fn new(remote: R) -> Self {
         Self::with_limit(remote, FILE_LIMIT)
     }
 
-    /// With a limit of one's own.
+    /// Uses the given limit for files.
     pub fn with_limit(remote: R, limit: Duration) -> Self {
         Self {
             files: Files::default(),

@@ -1,5 +1,5 @@
-//! What lies on the network, by way of authkeysd-fetch: sources, the instance, and the places that
-//! reports go to.
+//! Everything that authkeysd-fetch does on the network: sources, the instance, and the places that
+//! reports are sent to.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,19 +21,19 @@ use authkeys_core::wire::{Answer, Frame, MayTag, Request, answer};
 use authkeys_terminal::random;
 
 /// How long the helper may take for a fetch. Its own limit is 30 s, and it may ask the metadata
-/// service why that failed.
+/// service why the fetch failed.
 const FETCH: Duration = Duration::from_secs(40);
-/// The same for one attempt to report, of which its own limit is 15 s.
+/// How long it may take for one attempt to report. Its own limit is 15 s.
 const REPORT: Duration = Duration::from_secs(20);
-/// The same for the question which instance this is, of which its own limit is 3 s.
+/// How long it may take to find out which instance this is. Its own limit is 3 s.
 const INSTANCE: Duration = Duration::from_secs(5);
-/// The pauses before the instance is asked for again.
+/// The pauses before asking for the instance again.
 const INSTANCE_AGAIN: Backoff = Backoff {
     first: Duration::from_secs(2),
     longest: Duration::from_secs(300),
 };
 
-/// The network. The helper is reached, or started, by the first request that needs it. Clones share
+/// The network. The first request that needs the helper connects to it or starts it. Clones share
 /// one connection.
 #[derive(Debug, Clone)]
 pub struct Remote(Arc<Shared>);
@@ -42,34 +42,35 @@ pub struct Remote(Arc<Shared>);
 struct Shared {
     helper: Helper,
     connection: Mutex<Option<Arc<Connection>>>,
-    /// Notified when a connection was given up because something got no answer by it.
+    /// Notified when a connection was given up because a request got no answer.
     given_up: Notify,
 }
 
-/// What a look at a tag of the own instance takes.
+/// What is needed to look at a tag of this instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
     /// The tag's key.
     pub tag: String,
-    /// The time between two looks.
+    /// The interval between two looks.
     pub every: Duration,
-    /// The last sight.
+    /// What was seen last.
     pub known: Option<Sight>,
 }
 
-/// Ends the connection unless the look had its answer: else the helper would look for ever.
+/// Ends the connection when a look is dropped without an answer; otherwise the helper would keep
+/// looking for ever.
 struct Looking<'a> {
     shared: &'a Shared,
     connection: &'a Arc<Connection>,
     is_answered: bool,
 }
 
-/// A request without an answer; a clause about the helper.
+/// Why a request got no answer; a clause about the helper.
 #[derive(Debug)]
 struct NoAnswer(String);
 
 impl Remote {
-    /// By the socket that the environment names, else by starting the helper.
+    /// Reaches the helper by the socket that the environment names, else by starting it.
     pub fn by_environment() -> Self {
         Self(Arc::new(Shared {
             helper: Helper::by_environment(),
@@ -78,8 +79,8 @@ impl Remote {
         }))
     }
 
-    /// Asks which instance this is. Where nothing says that this is one, `briefly` waits for a
-    /// moment only.
+    /// Asks which instance this is. With `briefly` it waits only a moment if nothing indicates that
+    /// this is an instance.
     pub async fn instance(&self, briefly: bool) -> Result<Instance, NoInstance> {
         match self
             .ask(&Request::Instance { briefly }, None, INSTANCE)
@@ -92,14 +93,14 @@ impl Remote {
         }
     }
 
-    /// Asks until it is known, ever more seldom. `None` when this is not an instance: then nobody
-    /// is asked again.
+    /// Asks until the answer is known, at growing intervals. `None` means that this is not an
+    /// instance; then it does not ask again.
     pub async fn wait_for_instance(&self) -> Option<Instance> {
         for failures in 1.. {
             match self.instance(false).await {
                 Ok(instance) => return Some(instance),
                 Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => return None,
-                // At boot the network may be late; a whole fleet's may be.
+                // At boot the network may be late, for a whole fleet at once.
                 Err(NoInstance::Unreachable { .. }) => {
                     sleep(
                         INSTANCE_AGAIN
@@ -113,7 +114,7 @@ impl Remote {
         None
     }
 
-    /// Asks whether tags with these keys may be set on the own instance. None is.
+    /// Asks whether tags with these keys may be set on this instance. No tag is set.
     pub async fn may_tag(&self, keys: Vec<String>) -> Result<MayTag, FetchError> {
         match self.ask(&Request::MayTag { keys }, None, FETCH).await {
             Ok(answer) => answer::may_tag(answer),
@@ -121,9 +122,9 @@ impl Remote {
         }
     }
 
-    /// Looks at a tag of the own instance until it is not as it is known. That has no limit in
-    /// time: it ends, in failure, with the connection, which is given up when anything else that
-    /// goes by it gets no answer. To drop it ends the connection, too.
+    /// Watches a tag of this instance until it differs from what is known. This has no time limit.
+    /// It fails when the connection ends, which is given up when any other request on it gets no
+    /// answer. Dropping the future ends the connection, too.
     pub async fn look(&self, look: &Look) -> Result<Sight, FetchError> {
         let failed = |lost: NoAnswer| lost.failure("nudge");
         let given_up = self.0.given_up.notified();
@@ -196,7 +197,7 @@ impl Remote {
         match timeout(limit, asking).await {
             Ok(answer) => answer,
             Err(_elapsed) => {
-                // What hangs once is not asked again: the next request begins with another
+                // A helper that hangs once is not asked again: the next request uses a new
                 // connection.
                 self.forget();
                 self.0.given_up.notify_waiters();
@@ -205,7 +206,7 @@ impl Remote {
         }
     }
 
-    /// The connection that is open, or a new one.
+    /// The open connection, or a new one.
     async fn connection(&self) -> Result<Arc<Connection>, NoAnswer> {
         if let Some(open) = self.open() {
             return Ok(open);
@@ -259,16 +260,16 @@ impl Fetch for Remote {
     }
 }
 
-/// Brings a node's reports to the network.
+/// Sends a node's reports to the network.
 #[derive(Debug)]
 pub struct RemoteReports {
     remote: Remote,
-    /// What the node is called where it is not an EC2 instance.
+    /// The node's name if it is not an EC2 instance.
     host: Node,
 }
 
 impl RemoteReports {
-    /// By way of `remote`.
+    /// Sends reports through `remote`.
     pub fn new(remote: Remote, host: Node) -> Self {
         Self { remote, host }
     }
@@ -281,7 +282,7 @@ impl RemoteReports {
                 &instance.account,
             )),
             Err(NoInstance::Disabled | NoInstance::NotOnEc2 { .. }) => Ok(self.host.clone()),
-            // An instance must not have two objects.
+            // Otherwise one instance would have two objects.
             Err(why @ NoInstance::Unreachable { .. }) => Err(FetchError {
                 code: None,
                 class: Class::Transient,

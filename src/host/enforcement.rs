@@ -1,19 +1,20 @@
-//! Whether SELinux denies, which the kernel's own error does not say.
+//! Whether SELinux denies access, which the kernel's own error does not show.
 
 use std::path::Path;
 
 use authkeys_terminal::bounded;
 
-/// Is there when the kernel has a policy; holds 1 when it denies and 0 when it only logs.
+/// Exists if the kernel has a policy. Holds 1 if SELinux denies access and 0 if it only logs.
 const ENFORCE: &str = "/sys/fs/selinux/enforce";
 
-/// Whether SELinux has a policy loaded, and if so, whether it is enforced.
+/// Whether a loaded SELinux policy is enforced; `None` if no policy is loaded.
 pub fn enforced() -> Option<bool> {
     let found = bounded::read(Path::new(ENFORCE), 16).ok().flatten()?;
     Some(found.content.first() == Some(&b'1'))
 }
 
-/// What a denial by SELinux looks like: the kernel says only "permission denied".
+/// A hint for error messages, because for a denial by SELinux the kernel says only "permission
+/// denied".
 pub(super) fn hint() -> &'static str {
     if enforced() == Some(true) {
         "; SELinux is enforcing: `ausearch -m avc -ts recent`"

@@ -17,27 +17,27 @@ use authkeys_terminal::bounded::FileError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// NSS answered, and knows no such account.
+    /// NSS answered, and does not know the account.
     #[error("there is no account {account}: create it, or take it out of the configuration")]
     UnknownAccount {
-        /// The name or user id that was asked for.
+        /// The name or user id that was looked up.
         account: String,
     },
-    /// NSS did not answer; the account may well exist.
+    /// NSS did not answer. The account may exist.
     #[error(
         "cannot look up account {account}: check nsswitch.conf and the directory service (`getent passwd`)"
     )]
     Lookup {
-        /// The name or user id that was asked for.
+        /// The name or user id that was looked up.
         account: String,
-        /// What NSS said.
+        /// The error of NSS.
         #[source]
         source: io::Error,
     },
-    /// NSS has a name that is not safe in a path or a log.
+    /// NSS returned a name that is not safe in a path or a log.
     #[error("the account of uid {uid} has a name that cannot be managed")]
     AccountName {
-        /// Whose name it is.
+        /// The user id with that name.
         uid: u32,
         /// What is wrong with it.
         #[source]
@@ -48,11 +48,11 @@ pub enum HostError {
         "uid {running} cannot act for account {account} (uid {uid}): run authkeysd as root or as {account}"
     )]
     NotPermitted {
-        /// Whose file was asked for.
+        /// The account whose file was asked for.
         account: String,
         /// Its user id.
         uid: u32,
-        /// Who runs authkeysd.
+        /// The user id that runs authkeysd.
         running: u32,
     },
     /// The kernel did not let the thread act as the account.
@@ -60,11 +60,11 @@ pub enum HostError {
         "cannot take the {part} of account {account}: authkeysd needs CAP_SETUID and CAP_SETGID"
     )]
     Identity {
-        /// As whom it should have acted.
+        /// The account that it should have acted as.
         account: String,
         /// Groups, gid or uid.
         part: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
@@ -73,19 +73,19 @@ pub enum HostError {
         "account {account}: no answer for {path} within {limit:?}: is it on a network file system that is down?"
     )]
     Hung {
-        /// Whose step it is.
+        /// The step's account.
         account: String,
         /// The file, or the home that was looked up.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the caller waited.
         limit: Duration,
     },
-    /// An earlier step of the account hangs to this moment, so no other was begun.
+    /// An earlier step of the account still hangs, so no other was started.
     #[error(
         "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is begun before it ends"
     )]
     StillHung {
-        /// Whose step it is.
+        /// The step's account.
         account: String,
         /// The file of the step that hangs.
         path: PathBuf,
@@ -95,15 +95,15 @@ pub enum HostError {
     /// A step's thread could not be started, or died.
     #[error("account {account}: cannot run a step on {path}: check the limits on tasks and memory")]
     Thread {
-        /// Whose step it is.
+        /// The step's account.
         account: String,
         /// The file of the step.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// A path that is refused before anything is opened.
+    /// A path that is rejected before anything is opened.
     #[error("{path:?} is refused: {fault}")]
     Path {
         /// The path.
@@ -111,25 +111,25 @@ pub enum HostError {
         /// What it must be.
         fault: &'static str,
     },
-    /// A symbolic link where none is followed.
+    /// A symbolic link where links are not followed.
     #[error("{path} is a symbolic link and is not followed: replace it with the real {wanted}")]
     Link {
         /// The component that is a link.
         path: PathBuf,
-        /// What must be there.
+        /// What must be there instead.
         wanted: &'static str,
     },
-    /// Something else than what must be there.
+    /// The wrong kind of file.
     #[error("{path} is a {kind}, not a {wanted}: move it away")]
     Kind {
         /// The component.
         path: PathBuf,
         /// What it is.
         kind: &'static str,
-        /// What must be there.
+        /// What must be there instead.
         wanted: &'static str,
     },
-    /// A directory outside a home that others than root could change.
+    /// A directory outside a home that users other than root could change.
     #[error("{path} is {fault}: whoever can change it could let anybody in; {remedy}")]
     Untrusted {
         /// The directory.
@@ -139,7 +139,7 @@ pub enum HostError {
         /// What to do about it.
         remedy: String,
     },
-    /// A directory on the way to a file of root's that another user could change.
+    /// A directory on the path to a file of root's that another user could change.
     #[error(
         "{path} {fault}, and account {account} is root: whoever can change this directory could have root write elsewhere; \
          give the account a home that only root can change (`usermod --home`), or set `layout = \"system\"`"
@@ -185,7 +185,8 @@ pub enum HostError {
         mode: u32,
         /// What to do about it.
         remedy: String,
-        /// It as if it were empty, for whoever need not know what it holds to replace it.
+        /// Its snapshot with empty content, for a caller that can replace it without knowing what
+        /// it holds.
         unread: Box<Snapshot>,
     },
     /// The immutable or append-only flag is set.
@@ -203,7 +204,7 @@ pub enum HostError {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the caller waited.
         waited: Duration,
     },
     /// The caller gave up on this step before it reached the rename, so it did not rename.
@@ -212,13 +213,13 @@ pub enum HostError {
         /// The file.
         path: PathBuf,
     },
-    /// After the rename the file was not what had been written: another program writes it too.
+    /// After the rename the file was not what had been written: another program writes it, too.
     #[error("{path} is not what was just written to it: find the other program that writes it")]
     ReadBack {
         /// The file.
         path: PathBuf,
     },
-    /// Something in `authorized_keys.d` that update-ssh-keys would fail on.
+    /// An entry of `authorized_keys.d` on which update-ssh-keys would fail.
     #[error("{path} {fault}: move it away")]
     Obstacle {
         /// The entry, or the directory itself.
@@ -226,14 +227,14 @@ pub enum HostError {
         /// What is wrong with it.
         fault: &'static str,
     },
-    /// Another program did not do what it was asked for.
+    /// Another program failed.
     #[error("{program} failed for {account}: {said}")]
     Program {
-        /// Which one.
+        /// The program.
         program: &'static str,
-        /// For whom, or for what.
+        /// The account or file that it was run for.
         account: String,
-        /// Its last word, and how it ended.
+        /// The last line of its output, and how it ended.
         said: String,
     },
     /// A system call failed.
@@ -241,18 +242,18 @@ pub enum HostError {
     Io {
         /// What was being done, as a verb.
         operation: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
         /// What to do about it.
         remedy: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl HostError {
-    /// Its code.
+    /// The code of the fault.
     pub fn code(&self) -> FaultCode {
         match self {
             Self::UnknownAccount { .. } | Self::AccountName { .. } => FaultCode::AccountUnknown,
@@ -298,7 +299,7 @@ impl HostError {
     }
 }
 
-/// A file of ours that could not be read.
+/// An error from reading a file of ours.
 impl From<FileError> for HostError {
     fn from(fault: FileError) -> Self {
         match fault {
@@ -317,7 +318,7 @@ impl From<FileError> for HostError {
     }
 }
 
-/// What to do about an error of the kernel; its meaning itself is the cause's text.
+/// What to do about an error of the kernel. Its meaning is the text of the cause.
 fn remedy(errno: Option<Errno>) -> &'static str {
     match errno {
         Some(Errno::NOSPC) => "the disk is full (blocks or inodes, `df`, `df -i`): free some space",

@@ -1,4 +1,4 @@
-//! The flags of a file or directory (`chattr`) that keep it from being replaced.
+//! The flags of a file or directory (`chattr`) that prevent it from being replaced.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -7,13 +7,13 @@ use rustix::fs::IFlags;
 
 use super::HostError;
 
-/// Names the flag that makes a rename fail. File systems without flags answer with an error; a
-/// denial is then seen at the rename.
+/// Returns an error that names the flag which makes a rename fail. On a file system without flags
+/// it finds nothing; a denial is then reported by the rename.
 pub(super) fn refuse_any(opened: &OwnedFd, path: &Path) -> Result<(), HostError> {
     rustix::fs::ioctl_getflags(opened).map_or(Ok(()), |flags| refuse(flags, path))
 }
 
-/// Names the flag that keeps a directory from being made in this one.
+/// Returns an error that names the flag which prevents a directory from being made in this one.
 pub(super) fn refuse_immutable(opened: &OwnedFd, path: &Path) -> Result<(), HostError> {
     rustix::fs::ioctl_getflags(opened)
         .map_or(Ok(()), |flags| refuse(flags & IFlags::IMMUTABLE, path))

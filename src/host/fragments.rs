@@ -1,5 +1,5 @@
-//! Reading `~/.ssh/authorized_keys.d`, in which any user can put anything: each entry is looked at
-//! before it is opened, and what update-ssh-keys would fail or hang on is named.
+//! Reads `~/.ssh/authorized_keys.d`, in which the user can put anything. Each entry is checked
+//! before it is opened, and entries on which update-ssh-keys would fail or hang are reported.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +15,10 @@ use super::{Account, HostError, MAX_FILE, Snapshot, Stamp, refresh};
 /// The directory of fragments, and `authorized_keys` beside it.
 pub(super) const DIRECTORY: &str = ".ssh/authorized_keys.d";
 pub(super) const MADE: &str = ".ssh/authorized_keys";
-/// After which temporary files are named: they lie in `.ssh`, for update-ssh-keys takes everything
-/// in the directory itself for keys, leftovers too.
+/// The name that temporary files start with. They are in `.ssh`, because update-ssh-keys takes
+/// everything in the directory itself for keys, even leftovers.
 pub(super) const STAGED_AS: &str = "authorized_keys.d";
-/// A node's usual number is three.
+/// Nodes usually have three.
 const MAX_ENTRIES: usize = 128;
 /// The most bytes that all entries together may have.
 const MAX_ALL: u64 = 4 << 20;
@@ -26,22 +26,22 @@ const MAX_ALL: u64 = 4 << 20;
 /// What was found in an account's `authorized_keys.d` and beside it.
 #[derive(Debug)]
 pub struct FoundFragments {
-    /// The fragment of the target.
+    /// The target's fragment.
     pub ours: Snapshot,
-    /// The others that can be read, by their names.
+    /// The other readable fragments, by name.
     pub others: Vec<(String, Snapshot)>,
     /// `authorized_keys`.
     pub made: Snapshot,
-    /// What stands in the directory's way: update-ssh-keys would fail or hang on it.
+    /// What blocks the directory: update-ssh-keys would fail or hang on it.
     pub obstacles: Vec<HostError>,
-    /// There is such a directory.
+    /// The directory exists.
     pub exists: bool,
     /// update-ssh-keys is installed.
     pub installed: bool,
 }
 
-/// What a fragment must be like. update-ssh-keys writes each anew with the umask of who runs it, so
-/// others may read it, and with the group that the directory gives it.
+/// What a fragment must be like. update-ssh-keys rewrites each with the umask of the user who runs
+/// it, so others may read it, and with the group that the directory gives it.
 pub(super) fn wanted(account: &Account) -> Wanted {
     Wanted {
         uid: account.uid,

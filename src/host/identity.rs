@@ -1,9 +1,9 @@
-//! Acting as an account: file-system identity of one thread, which dies with it.
+//! Acts as an account: sets the file-system identity of one thread, which ends with the thread.
 //!
 //! Only the file-system ids change. With an effective or real uid of the account, its processes
-//! could signal or trace us; with the file-system uid alone they cannot. The kernel takes the
+//! could signal or trace us; with the file-system uid alone they cannot. The kernel removes the
 //! capabilities that override file permissions (CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_CHOWN) from the
-//! thread's effective set when that uid leaves 0.
+//! thread's effective set when that uid changes from 0.
 
 use std::ffi::CString;
 use std::io;
@@ -25,8 +25,8 @@ pub(super) fn permit(account: &Account) -> Result<(), HostError> {
     })
 }
 
-/// The calling thread's user and group for files. Asked with an id that cannot be taken, the calls
-/// only answer.
+/// The calling thread's file-system user and group. With an invalid id the calls change nothing and
+/// only return the present one.
 pub(super) fn of_thread() -> (u32, u32) {
     let (uid, gid) = (
         setfsuid(Uid::from_raw(u32::MAX)),
@@ -35,7 +35,7 @@ pub(super) fn of_thread() -> (u32, u32) {
     (uid.as_raw(), gid.as_raw())
 }
 
-/// Reads something with another owner's file-system uid, and comes back.
+/// Reads something with the file-system uid of another owner, and changes back.
 pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let owner = Uid::from_raw(owner);
     let own = setfsuid(owner);
@@ -46,7 +46,7 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
         Err(io::Error::from(io::ErrorKind::PermissionDenied))
     };
     setfsuid(own);
-    // Whoever cannot come back does nothing further on this thread.
+    // If the thread cannot change back, it must not do anything else.
     if setfsuid(own) == own {
         found
     } else {
@@ -54,8 +54,8 @@ pub(super) fn reading_as<T>(owner: u32, read: impl FnOnce() -> io::Result<T>) ->
     }
 }
 
-/// The groups of an account as NSS has them; none where the process is the account already, which
-/// then needs no directory service. To ask costs more than the rest of a poll.
+/// The groups of an account in NSS. Empty if the process already runs as the account, which then
+/// needs no directory service. Asking NSS costs more than the rest of a poll.
 pub(super) fn groups_of(account: &Account) -> Result<Vec<Gid>, HostError> {
     permit(account)?;
     if Uid::effective().as_raw() == account.uid {
@@ -66,9 +66,9 @@ pub(super) fn groups_of(account: &Account) -> Result<Vec<Gid>, HostError> {
     getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|errno| failed(errno.into()))
 }
 
-/// Gives the calling thread these groups, and the account's gid and uid for files. There is no way
-/// back: the thread must end. NSS is asked for the groups before: its modules may need files that
-/// the account cannot read.
+/// Gives the calling thread these groups, and the account's gid and uid for files. It cannot change
+/// back: the thread must end. The groups must be looked up before, because NSS modules may need
+/// files that the account cannot read.
 pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), HostError> {
     permit(account)?;
     if Uid::effective().as_raw() == account.uid {
@@ -81,7 +81,7 @@ pub(super) fn become_account(account: &Account, groups: &[Gid]) -> Result<(), Ho
     }
     rustix::thread::set_thread_groups(&raw).map_err(|errno| failed("groups", errno.into()))?;
 
-    // These two calls report nothing but the previous id, so the second call of each is the check.
+    // These two calls return only the previous id, so the second call of each is the check.
     let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
     let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     setfsgid(gid);

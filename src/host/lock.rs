@@ -16,7 +16,7 @@ use super::{Account, HostError, read};
 pub(super) const NAME: &str = ".authorized_keys.d.lock";
 const POLL: Duration = Duration::from_millis(20);
 
-/// Whether the account's home has the file.
+/// Whether the account's home has the lock file.
 pub(super) fn exists(account: &Account) -> Result<bool, HostError> {
     match below_home(account, Path::new(NAME), Absent::Leave)? {
         Some(home) => Ok(home.entry(OsStr::new(NAME))?.is_some()),
@@ -24,8 +24,9 @@ pub(super) fn exists(account: &Account) -> Result<bool, HostError> {
     }
 }
 
-/// Takes the lock where the file exists, and holds it until the descriptor is dropped. The file is
-/// made only where the program is installed that would make it: it is a sign of it.
+/// Takes the lock if the file exists, and holds it until the descriptor is dropped. The file is
+/// created only if update-ssh-keys, which would create it, is installed: the file is a sign of that
+/// program.
 pub(super) fn take(
     account: &Account,
     wait: Duration,
@@ -35,7 +36,7 @@ pub(super) fn take(
     let Some(home) = below_home(account, Path::new(NAME), Absent::Leave)? else {
         return Ok(None);
     };
-    // Network file systems lock exclusively only what is open for writing.
+    // Network file systems lock exclusively only files that are open for writing.
     let mut flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     match (home.entry(name)?, absent) {
@@ -51,7 +52,7 @@ pub(super) fn take(
     };
     let begun = Instant::now();
     loop {
-        // Polled, for a lock that is waited for could be held by a hostile user for ever.
+        // Polled with a limit, because a hostile user could hold the lock for ever.
         match retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => return Ok(Some(fd)),
             Err(Errno::WOULDBLOCK) if begun.elapsed() < wait => thread::sleep(POLL),

@@ -1,4 +1,5 @@
-//! What the system knows of an account beside its files that decides whether sshd lets it in.
+//! What the system knows about an account, beside its files, that decides whether sshd lets it log
+//! in.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,35 +21,35 @@ pub struct LoginState {
     pub groups: Vec<String>,
     /// Its login shell.
     pub shell: Shell,
-    /// Its shadow entry; `None` where there is none, or it is not for the running user to read.
+    /// Its shadow entry; `None` if it has none, or the running user may not read it.
     pub shadow: Option<Shadow>,
 }
 
 /// A login shell, and whether sshd can start it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shell {
-    /// As NSS has it; an empty one means `/bin/sh`.
+    /// As NSS has it; an empty path means `/bin/sh`.
     pub path: PathBuf,
     /// Why sshd refuses it, if it does.
     pub fault: Option<&'static str>,
 }
 
-/// What a shadow entry says of logins. Times are days since 1970.
+/// What a shadow entry says about logins. Times are days since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shadow {
     /// The password field begins with `!`.
     pub locked: bool,
-    /// The day on which the password was changed last; 0 asks for a new one at the next login.
+    /// The day of the last password change; 0 requires a new password at the next login.
     pub changed: Option<i64>,
-    /// For how many days a password is good.
+    /// For how many days a password is valid.
     pub max: Option<i64>,
-    /// For how many days after that it may still be changed.
+    /// For how many days after that it can still be changed.
     pub inactive: Option<i64>,
     /// The day on which the account expires.
     pub expires: Option<i64>,
 }
 
-/// May block as long as NSS' services do.
+/// May block as long as the NSS services do.
 pub(super) fn look_up(account: &Account) -> Result<LoginState, HostError> {
     let user = account.user.as_str();
     let failed = |errno: nix::Error| HostError::Lookup {
@@ -71,7 +72,7 @@ pub(super) fn look_up(account: &Account) -> Result<LoginState, HostError> {
 }
 
 impl Shell {
-    /// By the rules of `allowed_user` in sshd's auth.c.
+    /// Applies the rules of `allowed_user` in sshd's auth.c.
     fn of(path: PathBuf) -> Self {
         let path = if path.as_os_str().is_empty() {
             PathBuf::from("/bin/sh")
@@ -89,7 +90,7 @@ impl Shell {
     }
 }
 
-/// The name service knows more than /etc/shadow.
+/// Uses getent, because the name service knows more than /etc/shadow.
 fn shadow(user: &str) -> Option<Shadow> {
     let getent = ["/usr/bin/getent", "/bin/getent"]
         .into_iter()

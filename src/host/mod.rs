@@ -1,4 +1,4 @@
-//! The node: its accounts and their files. Carries out steps and never decides.
+//! The node: its accounts and their files. This module carries out steps and decides nothing.
 
 mod account;
 mod enforcement;
@@ -35,7 +35,7 @@ pub use replace::write_durable;
 /// The most bytes of an account's file that are ever read or written, 1 MiB.
 pub const MAX_FILE: u64 = 1 << 20;
 
-/// An account as NSS describes it at this moment.
+/// An account as NSS describes it now.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Account {
     /// Its name.
@@ -48,23 +48,23 @@ pub struct Account {
     pub home: PathBuf,
 }
 
-/// The file of an account, and as whom it is written.
+/// The file of an account, and the identity that writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Whose file it is.
+    /// The account that it belongs to.
     pub account: Account,
     /// Where it is.
     pub place: Place,
-    /// Whether a read may restore the mode of a file that its owner cannot read: only where keys
-    /// are to be installed, for what it held counts again.
+    /// Whether a read may restore the mode of a file that its owner cannot read. This is allowed
+    /// only where keys are to be installed, because the keys in the file become valid again.
     pub mends: bool,
-    /// What the file held when a cycle last left it. Those bytes are the account's own, whoever
-    /// owns the file now.
+    /// The digest of what a cycle last left in the file. Such content is the account's own, even if
+    /// the file has another owner now.
     pub left: Option<Digest>,
 }
 
 impl Target {
-    /// A file that is only looked at.
+    /// A file that is only read.
     pub fn new(account: Account, place: Place) -> Self {
         Self {
             account,
@@ -74,7 +74,7 @@ impl Target {
         }
     }
 
-    /// The file's path as people know it, links in the home's path not resolved.
+    /// The file's path as people know it. Links in the home's path are not resolved.
     pub fn path(&self) -> PathBuf {
         match &self.place {
             Place::Home { below } => self.account.home.join(below),
@@ -88,12 +88,12 @@ impl Target {
         matches!(self.place, Place::Home { .. } | Place::Fragment { .. })
     }
 
-    /// Whether it is one of the files of which update-ssh-keys makes one.
+    /// Whether it is one of the files from which update-ssh-keys generates `authorized_keys`.
     pub fn is_fragment(&self) -> bool {
         matches!(self.place, Place::Fragment { .. })
     }
 
-    /// The file that update-ssh-keys makes of the account's fragments.
+    /// The file that update-ssh-keys generates from the account's fragments.
     pub fn made(&self) -> Self {
         Self {
             place: Place::Home {
@@ -104,45 +104,44 @@ impl Target {
     }
 }
 
-/// Where a file is decides whose identity writes it.
+/// Where a file is. This decides which identity writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// Below the account's home: written as the account, 0600, in a directory that is made 0700
-    /// when absent.
+    /// Below the account's home: written as the account, 0600. The directory is made with 0700 if
+    /// it does not exist.
     Home {
         /// Relative to the home; only plain names, at least one.
         below: PathBuf,
     },
-    /// One of the files of which update-ssh-keys makes `authorized_keys`: written as the account,
-    /// 0600, by way of `.ssh`.
+    /// One of the files from which update-ssh-keys generates `authorized_keys`: written as the
+    /// account, 0600, by way of `.ssh`.
     Fragment {
         /// A plain name.
         name: String,
     },
-    /// Outside the home: written as whoever runs authkeysd, 0644; its last directory is made 0755
-    /// when absent.
+    /// Outside the home: written as the user who runs authkeysd, 0644. The last directory is made
+    /// with 0755 if it does not exist.
     System {
         /// Absolute.
         path: PathBuf,
     },
 }
 
-/// What was found at a target, and the stamp that tells whether it is still the same.
+/// What was found at a target, and the stamp that shows whether it is still the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The file's bytes; `None` when there is no file.
+    /// The file's bytes; `None` if there is no file.
     pub content: Option<Vec<u8>>,
-    /// Owner, group or mode are not what they must be; a replace repairs them.
+    /// Owner, group or mode have drifted; a replace repairs them.
     pub drifted: bool,
-    /// Proof of what was read: device, inode, size and times.
+    /// Identifies what was read: device, inode, size and times.
     pub stamp: Stamp,
-    /// Device and inode of the directory that the file is in, by whatever path; `None` when there
-    /// is none yet.
+    /// Device and inode of the file's directory, by whatever path; `None` if it does not exist yet.
     pub directory: Option<(u64, u64)>,
 }
 
 impl Snapshot {
-    /// Not even the directory is there.
+    /// Not even the directory exists.
     pub fn absent() -> Self {
         Self {
             content: None,
@@ -157,8 +156,8 @@ impl Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(Option<StampInner>);
 
-/// The change time is what nobody can set: it tells a rewrite that put size and modification time
-/// back.
+/// Includes the change time, which nobody can set: it shows a rewrite that restored size and
+/// modification time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct StampInner {
     device: u64,
@@ -174,7 +173,7 @@ impl Stamp {
         Self(None)
     }
 
-    /// A stamp for a host that counts versions and has no files, as a test's host does.
+    /// A stamp for a host that counts versions and has no files, such as a test's host.
     pub fn of_version(version: u64) -> Self {
         Self(Some(StampInner {
             device: 0,
@@ -186,58 +185,59 @@ impl Stamp {
     }
 }
 
-/// How a replace ended, other than by an error.
+/// The result of a replace that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaced {
     /// The new content is in place, durable and read back.
     Done,
-    /// Somebody changed the file since the snapshot; nothing was written. Read again.
+    /// The file was changed since the snapshot; nothing was written. Read it again.
     ChangedMeanwhile,
 }
 
-/// One file that is to be replaced.
+/// A file to be replaced.
 #[derive(Debug, Clone, Copy)]
 pub struct Replacement<'a> {
-    /// Whose file.
+    /// The file.
     pub target: &'a Target,
-    /// What it was when the content was decided.
+    /// Its state when the content was decided.
     pub seen: &'a Stamp,
     /// What it must hold.
     pub content: &'a [u8],
 }
 
-/// The seam to the node's accounts and files. The steps for many accounts give an answer for each,
-/// in their order; a host on which a step may hang takes them at the same time, and gives `None`
-/// for what takes longer than the others need to wait: the next call waits for the step that was
-/// begun, and at the host's limit the answer is an error.
+/// The interface to the node's accounts and files. The steps for many accounts return one answer
+/// for each, in the same order. A host on which a step may hang runs them at the same time, and
+/// returns `None` for a step that takes longer than the others need to wait. The next call waits
+/// for that step, and returns an error at the host's limit.
 pub trait Host: Sync {
     /// Looks an account up through NSS; `None` is the user who runs authkeysd.
     fn account(&self, user: Option<&UserName>) -> Result<Account, HostError>;
-    /// Reads the file, bounded in size and time, following no link below the home.
+    /// Reads the file, limited in size and time. Follows no link below the home.
     fn read(&self, target: &Target) -> Result<Snapshot, HostError>;
-    /// The major and minor version of the installed OpenSSH server; `None` when it cannot be told.
+    /// The major and minor version of the installed OpenSSH server; `None` if it could not be
+    /// determined.
     fn sshd_version(&self) -> Option<(u32, u32)>;
-    /// Whether it could not be told when it was asked for last: another question may find it.
+    /// Whether the last attempt to determine the version failed. Another attempt may succeed.
     fn sshd_is_untold(&self) -> bool {
         false
     }
-    /// Replaces the file durably if it still is what `seen` saw.
+    /// Replaces the file durably if it is still as `seen` describes it.
     fn replace(&self, target: &Target, seen: &Stamp, content: &[u8])
     -> Result<Replaced, HostError>;
     /// Why a replace by `length` bytes would fail, as far as that can be seen without writing. A
-    /// host that sees nothing beforehand foretells nothing.
+    /// host that cannot check reports nothing.
     fn preflight(&self, _target: &Target, _length: u64) -> Result<(), HostError> {
         Ok(())
     }
-    /// Reads a target that is a fragment, the fragments beside it, and `authorized_keys`, as `read`
-    /// does.
+    /// Reads a target that is a fragment, the other fragments, and `authorized_keys`, in the same
+    /// way as `read`.
     fn fragments(&self, target: &Target) -> Result<FoundFragments, HostError>;
-    /// Has update-ssh-keys, if it is installed, make `authorized_keys` of the fragments. An error
-    /// is what it said, and a good end proves nothing: what it made is to be read.
+    /// Runs update-ssh-keys, if it is installed, to generate `authorized_keys` from the fragments.
+    /// The error holds its output. Its success proves nothing: read the generated file.
     fn refresh(&self, target: &Target) -> Result<(), HostError>;
 
-    /// Called as often as a cycle has judged a source or planned an account: a large cycle that
-    /// takes long goes on.
+    /// Called whenever a cycle has judged a source or planned an account, to show that a large
+    /// cycle makes progress.
     fn step(&self) {}
 
     /// Looks many accounts up.
@@ -253,8 +253,8 @@ pub trait Host: Sync {
             .collect()
     }
 
-    /// Looks many accounts up again, and reads the files of those that are who their targets say;
-    /// `Ok(None)` for another. Changes nothing.
+    /// Looks many accounts up again, and reads the files of those that still match their targets;
+    /// `Ok(None)` for the others. Changes nothing.
     fn read_again(
         &self,
         files: &[(Option<&UserName>, &Target)],
@@ -279,7 +279,7 @@ pub trait Host: Sync {
             .collect()
     }
 
-    /// Replaces many files; waits for all of them.
+    /// Replaces many files, and waits for all of them.
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
         files
             .iter()

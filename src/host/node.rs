@@ -1,4 +1,4 @@
-//! The real node: each step on a thread of its own, as the account where the file is in its home.
+//! The real node: each step runs on a thread of its own, as the account if the file is in its home.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -20,21 +20,21 @@ use super::{
 };
 use authkeys_core::user::UserName;
 
-/// How long the accounts of a cycle wait for the slowest among them before they go ahead.
+/// How long the accounts of a cycle wait for the slowest one before they go ahead.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The node that authkeysd runs on.
 #[derive(Debug)]
 pub struct Node {
-    /// The longest that one call may take, 10 s: a home on a dead network file system costs only
+    /// The longest that one call may take, 10 s: a home on a dead network file system delays only
     /// its own account.
     pub limit: Duration,
-    /// The longest that a replace waits for update-ssh-keys' lock, 5 s; to be less than `limit`.
+    /// The longest that a replace waits for update-ssh-keys' lock, 5 s. Must be less than `limit`.
     pub lock_wait: Duration,
-    /// The longest that update-ssh-keys may run, 5 s; to be less than `limit`.
+    /// The longest that update-ssh-keys may run, 5 s. Must be less than `limit`.
     pub refresh_limit: Duration,
-    /// Whether a read removes what killed runs left beside the file, and mends the mode of one
-    /// whose target says so; not when nothing may be written.
+    /// Whether a read may remove leftovers of killed runs beside the file, and repair the file's
+    /// mode if its target permits that. `false` if nothing may be written.
     pub sweeps: bool,
     workers: Workers,
     late_accounts: Late<Account>,
@@ -45,7 +45,7 @@ pub struct Node {
     groups: Groups,
 }
 
-/// The groups of accounts as NSS told them last.
+/// The groups of accounts, as NSS returned them last.
 #[derive(Debug, Default, Clone)]
 struct Groups(Arc<Mutex<HashMap<Account, Vec<Gid>>>>);
 
@@ -54,14 +54,14 @@ impl Groups {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for them.
+    /// Asks NSS for the groups.
     fn of(&self, account: &Account) -> Result<Vec<Gid>, HostError> {
         let groups = identity::groups_of(account)?;
         self.known().insert(account.clone(), groups.clone());
         Ok(groups)
     }
 
-    /// As they were told last, or else asks for them.
+    /// The groups from the last answer, or from NSS if there is none.
     fn last_of(&self, account: &Account) -> Result<Vec<Gid>, HostError> {
         let known = self.known().get(account).cloned();
         known.map_or_else(|| self.of(account), Ok)
@@ -87,7 +87,7 @@ impl Default for Node {
 }
 
 impl Node {
-    /// One that only looks: it removes no leftovers and changes no mode.
+    /// A node that is only read: it removes no leftovers and changes no mode.
     pub fn read_only() -> Self {
         Self {
             sweeps: false,
@@ -95,12 +95,12 @@ impl Node {
         }
     }
 
-    /// Whether update-ssh-keys is installed, which makes `authorized_keys` of fragments.
+    /// Whether update-ssh-keys, which generates `authorized_keys` from fragments, is installed.
     pub fn makes_fragments() -> bool {
         refresh::installed().is_some()
     }
 
-    /// Looks up what beside its files decides about logins of the account.
+    /// Looks up what, beside its files, decides about logins of the account.
     pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
         let (name, account) = (account.user.to_string(), account.clone());
         let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| {
@@ -185,7 +185,7 @@ impl Node {
         })
     }
 
-    /// A step with the file-system identity of the account where the file is in its home.
+    /// A step with the file-system identity of the account if the file is in its home.
     fn as_owner<T>(
         &self,
         target: &Target,
@@ -202,7 +202,7 @@ impl Node {
         })
     }
 
-    /// Looks whether an account is the one of a target, and reads its file, in one step.
+    /// Checks whether an account is the one of a target, and reads its file, in one step.
     fn reading_again(&self, user: Option<&UserName>, target: &Target) -> Step<Option<Snapshot>> {
         let (account, path, user) = (
             target.account.user.to_string(),
@@ -282,8 +282,8 @@ impl Host for Node {
     fn refresh(&self, target: &Target) -> Result<(), HostError> {
         let (account, limit) = (target.account.clone(), self.refresh_limit);
         let name = file_name(&target.path())?.to_owned();
-        // The program gets all of the account's ids; the thread takes its file-system identity
-        // after it, to sync.
+        // The program gets all of the account's ids. After it the thread takes the account's
+        // file-system identity, to sync.
         let step = Step::new(
             target.account.user.to_string(),
             target.path(),
@@ -315,7 +315,8 @@ impl Host for Node {
         &self,
         files: &[(Option<&UserName>, &Target)],
     ) -> Vec<Option<Result<Option<Snapshot>, HostError>>> {
-        // What hangs since an earlier call is left to the whole cycle, and never begun twice.
+        // A step that hangs since an earlier call is left to the full cycle, and never started
+        // twice.
         if self.late_again.hang() {
             return files.iter().map(|_| None).collect();
         }
@@ -346,17 +347,17 @@ impl Host for Node {
     }
 }
 
-/// A target's directory, if there is one, and what its file must be like.
+/// A target's directory, if it exists, and what its file must be like.
 struct Located {
     directory: Option<Directory>,
     name: OsString,
     wanted: Wanted,
-    /// Where new content is written before it gets its place, if not in `directory`.
+    /// Where new content is written before it is renamed, if not in `directory`.
     staging: Option<Directory>,
 }
 
 impl Located {
-    /// After what the temporary file is named.
+    /// The name that the temporary file's name starts with.
     fn staged_as(&self) -> &OsStr {
         if self.staging.is_some() {
             OsStr::new(fragments::STAGED_AS)
@@ -366,7 +367,7 @@ impl Located {
     }
 
     fn find(target: &Target, absent: Absent) -> Result<Self, HostError> {
-        // The name is judged first: nothing is made on the way to a file that cannot be.
+        // Check the name first, so that no directory is made for a file with an invalid name.
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;

@@ -1,6 +1,6 @@
-//! Whether a replace would fail, as far as that can be seen without writing: `check` and dry runs
-//! promise no more than the write can keep. What cannot be seen (a quota, a security module's
-//! denial) is not foretold.
+//! Checks whether a replace would fail, as far as that can be seen without writing, so that `check`
+//! and dry runs promise only what a write can keep. Some obstacles cannot be seen beforehand (a
+//! quota, a denial by a security module).
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use super::walk::{self, Absent, Directory, MAKE, Reach, file_name};
 use super::{HostError, Place, Target, flags, fragments, lock, refresh, replace, temporary};
 
-/// Looks at the way to the target's file as the calling thread's identity. `length` is the size of
+/// Checks the path to the target's file as the calling thread's identity. `length` is the size of
 /// the new content.
 pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Result<(), HostError> {
     let account = &target.account;
@@ -62,8 +62,8 @@ pub(super) fn target(target: &Target, length: u64, lock_wait: Duration) -> Resul
     }
 }
 
-/// Looks at a directory of our own, such as the state's, in which `name` is to be written; where it
-/// does not exist, at the one in which it would be made.
+/// Checks a directory of our own, such as the state's, in which `name` is to be written. If it does
+/// not exist, checks the directory in which it would be made.
 pub fn own_directory(path: &Path, name: &str) -> Result<(), HostError> {
     let (directory, missing) = match (Directory::open(path), path.parent(), path.file_name()) {
         (Err(HostError::Io { source, .. }), Some(parent), Some(last))
@@ -81,7 +81,7 @@ pub fn own_directory(path: &Path, name: &str) -> Result<(), HostError> {
     )
 }
 
-/// Whose blocks a new file takes: file systems keep a reserve for root.
+/// Whose blocks a new file uses: file systems keep a reserve for root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payer {
     Account,
@@ -112,11 +112,11 @@ fn file(reach: &Reach, name: &OsStr, length: u64, payer: Payer) -> Result<(), Ho
     room(directory, create, name, length, payer)
 }
 
-/// Whether the calling thread may make entries in the directory: modes, ACLs, and how it is
-/// mounted.
+/// Whether the calling thread may create entries in the directory, by modes, ACLs and mount
+/// options.
 fn writable(directory: &Directory, operation: &'static str, name: &OsStr) -> Result<(), HostError> {
-    // Both flags, for with the first alone rustix answers for the real ids where the kernel (before
-    // 5.8) cannot for these.
+    // Both flags: with the first alone, rustix uses the real ids if the kernel (before 5.8) cannot
+    // check the effective ones.
     let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
     let errno = match rustix::fs::accessat(
         &directory.fd,
@@ -134,7 +134,7 @@ fn writable(directory: &Directory, operation: &'static str, name: &OsStr) -> Res
     Err(directory.failed(operation, name, errno))
 }
 
-/// The same by owner and mode alone.
+/// The same check by owner and mode alone.
 fn by_mode(directory: &Directory) -> bool {
     let Ok(stat) = rustix::fs::fstat(&directory.fd) else {
         return true;
@@ -148,8 +148,7 @@ fn by_mode(directory: &Directory) -> bool {
     uid == 0 || stat.st_mode >> shift & 0o3 == 0o3
 }
 
-/// In a sticky directory only the owner of the file, or of the directory, may put another in its
-/// place.
+/// In a sticky directory only the owner of the file, or of the directory, may replace it.
 fn sticky(directory: &Directory, name: &OsStr, owner: u32) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| directory.failed("look at", name, errno))?;
@@ -170,7 +169,7 @@ fn is_mount(directory: &Directory, name: &OsStr) -> Result<bool, HostError> {
     {
         return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
-    // A kernel before 5.8 tells only what comes from another file system.
+    // Before kernel 5.8 only mounts of another file system can be detected.
     let of_directory = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| directory.failed("look at", name, errno))?;
     Ok(directory
@@ -178,7 +177,7 @@ fn is_mount(directory: &Directory, name: &OsStr) -> Result<bool, HostError> {
         .is_some_and(|found| found.st_dev != of_directory.st_dev))
 }
 
-/// Blocks and inodes for one more file, where the file system counts them.
+/// Checks blocks and inodes for one more file, if the file system counts them.
 fn room(
     directory: &Directory,
     operation: &'static str,

@@ -1,4 +1,4 @@
-//! Other programs: nothing on their standard input, a time limit, and no process of theirs left
+//! Runs other programs: with empty standard input, a time limit, and none of their processes left
 //! behind (row 33 of docs/failures.md).
 
 use std::io::{self, Read};
@@ -19,15 +19,15 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use super::Account;
 use authkeys_terminal::bounded;
 
-/// Where the programs are that ours start; a service's own PATH is not always that of a system.
+/// Where the programs that ours start are found; a service's own PATH may differ from the system's.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-/// The most bytes of an answer that are kept; `sshd -T` prints some 6 KB.
+/// The most bytes of the output that are kept; `sshd -T` prints about 6 KB.
 const MAX_ANSWER: usize = 1 << 16;
 const POLL: Duration = Duration::from_millis(2);
-/// How long a killed program may take to die.
+/// How long a killed program may take to end.
 const DYING: Duration = Duration::from_secs(1);
 
-/// What a program said, and how it ended.
+/// The output of a program, and how it ended.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: ExitStatus,
@@ -36,7 +36,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Its last word on standard error, else on standard output.
+    /// The last line on standard error, else on standard output.
     pub(super) fn last_line(&self) -> &str {
         let last = |text: &'_ str| {
             text.lines()
@@ -55,7 +55,7 @@ impl Answer {
     }
 }
 
-/// A command with a small environment that is the same for everybody.
+/// A command with a small environment that is the same for every caller.
 pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command
@@ -66,13 +66,13 @@ pub(super) fn command(program: &str) -> Command {
     command
 }
 
-/// Whether what runs as the account runs as somebody else than we are.
+/// Whether a program run as the account runs as a user other than ours.
 pub(super) fn is_another(account: &Account) -> bool {
     Uid::effective().is_root() && account.uid != 0
 }
 
-/// Lets the command run as the account with all its ids and no privilege; of its groups only the
-/// primary one, which is enough in its own home. By whoever is no root it runs as who he is.
+/// Runs the command as the account with all its ids and no privileges. Of its groups only the
+/// primary one is set, which is enough in its own home. Without root it runs as the current user.
 pub(super) fn as_account(command: &mut Command, account: &Account) {
     if is_another(account) {
         command.uid(account.uid).gid(account.gid);
@@ -83,9 +83,9 @@ pub(super) fn as_account(command: &mut Command, account: &Account) {
         .env("LOGNAME", account.user.as_str());
 }
 
-/// Runs the command; `Err` of the kind `TimedOut` when it took too long and was killed with all its
-/// group. `account` is the one it runs as, if it is not ours; then nothing that it started outlives
-/// the run.
+/// Runs the command. The error is of the kind `TimedOut` if the command took too long and was
+/// killed with its whole process group. `account` is the account that it runs as, if that is not
+/// ours; then no process that it started outlives the run.
 pub(super) fn run(
     command: &mut Command,
     limit: Duration,
@@ -94,7 +94,7 @@ pub(super) fn run(
     run_reading(command, Stdio::null(), limit, account)
 }
 
-/// The same, with something on its standard input.
+/// Runs the command with something on its standard input.
 pub(super) fn run_reading(
     command: &mut Command,
     stdin: Stdio,
@@ -103,7 +103,8 @@ pub(super) fn run_reading(
 ) -> io::Result<Answer> {
     let account = account.filter(|account| is_another(account));
     if account.is_some() {
-        // What loses its parent becomes our child, whatever session or group it has moved to.
+        // Descendants that lose their parent become our children, whatever session or group they
+        // have moved to.
         set_child_subreaper(true)?;
     }
     let mut child = command
@@ -117,8 +118,8 @@ pub(super) fn run_reading(
     let begun = Instant::now();
     loop {
         let ended = child.try_wait();
-        // What it left in the pipes is read after its end; a grandchild that keeps them open is not
-        // waited for.
+        // Read what is left in the pipes after its end, without waiting for a grandchild that keeps
+        // them open.
         stdout.read();
         stderr.read();
         match ended {
@@ -144,7 +145,8 @@ pub(super) fn run_reading(
     ))
 }
 
-/// Kills the child and everything in its group; of another account, everything that it started.
+/// Kills the child and everything in its group, or, if it runs as another account, every process
+/// that it started.
 fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
     let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
     match account {
@@ -164,13 +166,13 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills and reaps each child of ours that is the account's, and what becomes our child by that,
-/// until none is left. `running` is one that somebody else reaps.
+/// Kills and reaps each of our children that belongs to the account, and the processes that become
+/// our children by that, until none is left. `running` is a child that is reaped elsewhere.
 ///
 /// It happens on a thread with the account's effective uid: root without CAP_KILL, as in a sandbox,
-/// may not signal other people's processes. Its real uid stays root's, so that the account can
-/// neither signal nor trace this thread: therefore the thread could signal what root runs as well,
-/// and has to spare that.
+/// may not signal other users' processes. The real uid stays root's, so that the account can
+/// neither signal nor trace this thread. Therefore the thread could also signal root's processes,
+/// and must spare them.
 fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     let uid = rustix::thread::Uid::from_raw(account.uid);
     let work = move || {
@@ -185,7 +187,7 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
             become_uid(rustix::thread::Uid::ROOT)?;
             let children = others(children()?);
             become_uid(uid)?;
-            // Not `any`: each of them gets its signal.
+            // Not `any`: each of them must get its signal.
             let left = children
                 .into_iter()
                 .filter(|child| !ended(*child, running))
@@ -211,8 +213,8 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
     })
 }
 
-/// Kills the child and takes its exit status, if it may be signalled; whether there is nothing more
-/// to do about it.
+/// Kills the child and reaps it, if it may be signalled. Returns whether nothing more has to be
+/// done about it.
 fn ended(child: Pid, running: Option<Pid>) -> bool {
     if kill(child, Signal::SIGKILL).is_err() || Some(child) == running {
         return true;
@@ -223,7 +225,8 @@ fn ended(child: Pid, running: Option<Pid>) -> bool {
     )
 }
 
-/// Those that root does not run, by their real uid: what the account starts cannot have root's.
+/// The processes that root does not run, by their real uid: what the account starts cannot have
+/// root's.
 fn others(mut processes: Vec<Pid>) -> Vec<Pid> {
     processes.retain(|pid| {
         let status = bounded::read(Path::new(&format!("/proc/{pid}/status")), 1 << 16);
@@ -243,7 +246,7 @@ fn others(mut processes: Vec<Pid>) -> Vec<Pid> {
 fn children() -> io::Result<Vec<Pid>> {
     let mut all = Vec::new();
     for task in std::fs::read_dir("/proc/self/task")? {
-        // A thread may be gone by now; a kernel without this file shows none.
+        // The thread may have ended; a kernel without this file lists no children.
         let Ok(Some(found)) = bounded::read(&task?.path().join("children"), 1 << 20) else {
             continue;
         };
@@ -257,7 +260,7 @@ fn children() -> io::Result<Vec<Pid>> {
     Ok(all)
 }
 
-/// One pipe of a program, read as far as there is something.
+/// One pipe of a program, read as far as data is available.
 struct Drain<R> {
     pipe: Option<R>,
     kept: Vec<u8>,
@@ -276,7 +279,7 @@ impl<R: Read + AsFd> Drain<R> {
 
     fn read(&mut self) {
         let mut piece = [0; 4_096];
-        // Bounded, for a program could write faster than we read.
+        // Limited, because a program could write faster than we read.
         for _ in 0..MAX_ANSWER / piece.len() {
             match self.pipe.as_mut().map(|pipe| pipe.read(&mut piece)) {
                 Some(Ok(length @ 1..)) => {

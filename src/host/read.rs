@@ -1,4 +1,4 @@
-//! Reading one file of an open directory: regular files only, bounded, never blocking.
+//! Reads one file of an open directory: regular files only, limited in size, never blocking.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,21 +13,20 @@ use super::{HostError, Snapshot, Stamp, StampInner, identity};
 use authkeys_core::document::Digest;
 use authkeys_terminal::bounded;
 
-/// What a file must be like.
+/// The required attributes of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) uid: u32,
-    /// Its group; `None` where another program writes the file as well and any group will do.
+    /// Its group; `None` if another program writes the file as well and any group is acceptable.
     pub(super) gid: Option<u32>,
     pub(super) mode: u32,
-    /// Permissions that others may have beyond that without harm.
+    /// Permissions of others beyond `mode` that do no harm.
     pub(super) tolerated: u32,
     /// The most bytes that are read.
     pub(super) limit: u64,
 }
 
-/// Reads the file. One that its owner cannot read gets
-/// the wanted mode first where `mends` is set.
+/// Reads the file. If its owner cannot read it and `mends` is set, its mode is repaired first.
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
@@ -46,7 +45,7 @@ pub(super) fn file(
     let Some(found) = directory.entry(name)? else {
         return Ok(absent);
     };
-    // Looked at before it is opened, for opening a device may already do something.
+    // Checked before opening, because opening a device can have effects.
     regular(directory, name, &found)?;
     let mut mended = false;
     let mut opened = open(directory, name);
@@ -59,8 +58,8 @@ pub(super) fn file(
         Err(Errno::NOENT) => return Ok(absent),
         Err(Errno::ACCESS) => {
             let (path, mode) = (directory.path.join(name), found.st_mode & 0o7777);
-            // Not read by root for the account, either: whoever can name a root's file in his own
-            // directory, by a hard link, would be handed what it holds.
+            // Root does not read it for the account either: a user who can give a file of root's a
+            // name in their own directory, by a hard link, would get its content.
             let unread = Snapshot {
                 content: Some(Vec::new()),
                 drifted: true,
@@ -69,8 +68,8 @@ pub(super) fn file(
             };
             let unread = Box::new(unread);
             let (reader, shown) = (wanted.uid, path.display());
-            // What has another name may be somebody else's secret: the account must not become its
-            // owner.
+            // A file that has another name may be somebody else's secret: the account must not
+            // become its owner.
             let remedy = match found.st_nlink {
                 1 => format!("`chown {reader} {shown} && chmod 0600 {shown}`"),
                 _ => format!(
@@ -98,8 +97,8 @@ pub(super) fn file(
     if u64::try_from(stat.st_size).is_ok_and(|size| size > wanted.limit) {
         return Err(too_large());
     }
-    // The stamp is from before the read: what changes meanwhile has another one, and the replace
-    // will see it.
+    // The stamp is from before the read: if the file changes meanwhile, its stamp differs, and the
+    // replace detects that.
     let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
@@ -112,7 +111,7 @@ pub(super) fn file(
     })
 }
 
-/// Whether the file is what was wanted and holds `content`, without a second copy of it.
+/// Whether the file has the wanted attributes and holds `content`. Makes no second copy of it.
 pub(super) fn holds(
     directory: &Directory,
     name: &OsStr,
@@ -154,10 +153,10 @@ fn is_drifted(stat: &Stat, wanted: &Wanted) -> bool {
     other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode
 }
 
-/// Reads the file as `file` does, but one that somebody gave another owner is read as that owner where it holds what
-/// was left in it: those bytes are the account's own. Of any other content nothing leaves here, for
-/// whoever can name another's file in his own directory, by a hard link or a rename, would be
-/// handed what it holds.
+/// Reads the file like `file`. If it was given another owner, it is read as that owner, but only
+/// returned if it holds what was left in it: those bytes are the account's own. Any other content
+/// is not returned, because a user who can give another user's file a name in their own directory,
+/// by a hard link or a rename, would get its content.
 pub(super) fn file_as_left(
     directory: &Directory,
     name: &OsStr,
@@ -169,7 +168,7 @@ pub(super) fn file_as_left(
     let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else {
         return read;
     };
-    // The permission to search the directory is the account's, that to read the file its owner's.
+    // Searching the directory needs the account's permission, reading the file that of its owner.
     let found = path_only(directory, name, *uid)
         .map_err(io::Error::from)
         .and_then(|found| {
@@ -190,15 +189,15 @@ pub(super) fn file_as_left(
     }
 }
 
-/// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed;
-/// and as the account, who could do it himself: the kernel refuses it on anybody else's file.
+/// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed,
+/// and as the account, which could do it itself: the kernel refuses it on files of others.
 fn make_readable(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<(), Errno> {
     let fd = path_only(directory, name, wanted.uid)?;
-    // A path descriptor takes no fchmod.
+    // fchmod does not work on an O_PATH descriptor.
     retry_on_intr(|| rustix::fs::chmod(by_descriptor(&fd), Mode::from_raw_mode(wanted.mode)))
 }
 
-/// A regular file of that owner, opened for neither reading nor writing.
+/// Opens a regular file of that owner, for neither reading nor writing.
 fn path_only(directory: &Directory, name: &OsStr, owner: u32) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))?;
@@ -209,26 +208,26 @@ fn path_only(directory: &Directory, name: &OsStr, owner: u32) -> Result<OwnedFd,
     Ok(fd)
 }
 
-/// A name of what is open, which is no link that anybody could turn round.
+/// A path to the open file. It is not a link that anybody could redirect.
 fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// The stamp of what bears the name at this moment, whatever it is.
+/// The stamp of whatever has the name now.
 pub(super) fn current_stamp(directory: &Directory, name: &OsStr) -> Result<Stamp, HostError> {
     Ok(directory
         .entry(name)?
         .map_or_else(Stamp::absent, |stat| stamp(&stat)))
 }
 
-/// Opens an existing file for reading; never waits for a FIFO's writer, never takes a terminal.
+/// Opens an existing file for reading. Never waits for a FIFO's writer and never takes a terminal.
 pub(super) fn open(directory: &Directory, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     retry_on_intr(|| rustix::fs::openat(&directory.fd, name, flags, Mode::empty()))
 }
 
-/// Refuses everything that is no regular file.
+/// Refuses everything that is not a regular file.
 pub(super) fn regular(directory: &Directory, name: &OsStr, stat: &Stat) -> Result<(), HostError> {
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
         return Ok(());
@@ -251,7 +250,7 @@ fn stamp(stat: &Stat) -> Stamp {
     }))
 }
 
-/// The fields have other widths on other architectures.
+/// The fields have different widths on other architectures.
 fn widened(number: impl Into<u64>) -> u64 {
     number.into()
 }

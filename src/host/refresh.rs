@@ -1,9 +1,9 @@
-//! update-ssh-keys (CoreOS, Flatcar), which makes `authorized_keys` of the files in
+//! update-ssh-keys (CoreOS, Flatcar), which generates `authorized_keys` from the files in
 //! `authorized_keys.d`.
 //!
 //! Started as root it would change to the user by itself, but keep root's groups and real uid while
-//! it works in a directory that the user can change under it. So it is started as the user, which
-//! it permits, without any privilege.
+//! it works in a directory that the user can change meanwhile. So it is started as the user, which
+//! it permits, without any privileges.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -29,20 +29,20 @@ const PROGRAMS: [&str; 3] = [
     "/opt/bin/update-ssh-keys",
 ];
 
-/// Without an action it rebuilds the file; what it makes on the way is for the user alone.
+/// Without an action it rebuilds the file. The umask makes its temporary files private to the user.
 const SCRIPT: &str = "umask 077 && exec \"$0\" -u \"$1\"";
 
-/// The most bytes that the program may have; it has three million.
+/// The most bytes that the program may have; it has about three million.
 const MAX_PROGRAM: u64 = 64 << 20;
 
-/// The installed program.
+/// The path of the installed program.
 pub(super) fn installed() -> Option<&'static str> {
     PROGRAMS
         .into_iter()
         .find(|program| Path::new(program).is_file())
 }
 
-/// Runs it for the account. A good end proves nothing: what it made is to be read.
+/// Runs it for the account. Success proves nothing: read what it generated.
 pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
     let Some(program) = installed() else {
         return Ok(());
@@ -69,10 +69,10 @@ pub(super) fn run(account: &Account, limit: Duration) -> Result<(), HostError> {
     }
 }
 
-/// Runs the program from a copy that the account can execute and not read. Then the kernel lets the
-/// account neither trace it nor write into its memory: what runs here uses up tasks and memory of
-/// the service, so it must stay the program that is installed. `None` where this cannot be: a
-/// script must be read, and a kernel may refuse to execute such a file.
+/// Runs the program from a copy that the account can execute but not read. Then the kernel does not
+/// let the account trace it or write into its memory. It uses tasks and memory of the service, so
+/// it must stay the installed program. Returns `None` if this is not possible: a script must be
+/// readable, and a kernel may refuse to execute such a file.
 fn untraceable(
     program: &'static str,
     account: &Account,
@@ -88,7 +88,7 @@ fn untraceable(
         return None;
     }
     let copy = unreadable_copy(&content).ok()?;
-    // What it makes on the way is for the user alone. Everything of ours gets its mode explicitly.
+    // Makes its temporary files private to the user. All our own files get their mode explicitly.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let mut command = program::command(&format!("/proc/self/fd/{}", copy.as_raw_fd()));
     command.arg0(program);
@@ -105,8 +105,8 @@ fn untraceable(
     }
 }
 
-/// A file without a name that others can execute and not read, open for reading: one that is open
-/// for writing cannot be executed.
+/// A file without a name that others can execute but not read. It is open for reading, because a
+/// file that is open for writing cannot be executed.
 fn unreadable_copy(content: &[u8]) -> io::Result<File> {
     let mut written = File::from(rustix::fs::memfd_create(
         "update-ssh-keys",
@@ -136,8 +136,7 @@ fn run_as(
     program::run(command.args(arguments), limit, Some(account))
 }
 
-/// Makes durable what it wrote, for its own writes are not in every version; as the calling
-/// thread's identity.
+/// Syncs what it wrote, because not every version does. Runs as the calling thread's identity.
 pub(super) fn make_durable(account: &Account, fragment: &OsStr) -> Result<(), HostError> {
     let below = Path::new(".ssh/authorized_keys.d").join(fragment);
     if let Some(directory) = below_home(account, &below, Absent::Leave)? {

@@ -1,5 +1,5 @@
-//! The durable replace: at every instant, also after a kill or a loss of power, the file is the old
-//! one or the new one.
+//! The durable replace: at every moment, even after a kill or a power loss, the file is either the
+//! old one or the new one.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -14,18 +14,18 @@ use super::temporary::{Temporary, sweep};
 use super::walk::{Directory, file_name};
 use super::{HostError, Replaced, flags};
 
-/// What holds between the last check and the rename.
+/// The result of the last check before the rename.
 #[derive(Debug)]
 pub(super) enum Gate {
     /// Go on, and keep the lock, if any, until the new file is durable.
     Open(Option<OwnedFd>),
-    /// The file is not what it was decided upon.
+    /// The file has changed since the content was decided.
     Changed,
 }
 
-/// Writes a file of our own state, with the care of an account's file: owned by who runs authkeysd,
-/// `mode` set before it has its name. Links in the directory's path are followed. The caller holds
-/// the lock of the state directory.
+/// Writes a file of our own state with the same care as an account's file: owned by the user who
+/// runs authkeysd, with `mode` set before it gets its name. Links in the directory's path are
+/// followed. The caller holds the lock of the state directory.
 pub fn write_durable(
     directory: &Path,
     name: &str,
@@ -57,8 +57,8 @@ pub fn write_durable(
     Ok(())
 }
 
-/// Replaces one file of an open directory. `gate` is passed when the new content is durable and has
-/// only to be named.
+/// Replaces one file of an open directory. `gate` is called when the new content is durable and
+/// only the rename is left.
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
@@ -69,8 +69,8 @@ pub(super) fn file(
     file_by_way_of((directory, name), directory, name, wanted, content, gate)
 }
 
-/// The same, with the temporary file in another directory of the same file system, and named after
-/// another file.
+/// Replaces the file with the temporary file in another directory of the same file system, and
+/// named after another file.
 pub(super) fn file_by_way_of(
     (staging, staged_as): (&Directory, &OsStr),
     directory: &Directory,
@@ -108,13 +108,13 @@ pub(super) fn file_by_way_of(
         Gate::Changed => return Ok(Replaced::ChangedMeanwhile),
     };
     temporary.publish(directory, name)?;
-    // Without this a loss of power may bring the old file back, revoked keys and all, after we
-    // reported the new one.
+    // Without this a power loss may restore the old file, including revoked keys, after we reported
+    // the new one.
     retry_on_intr(|| rustix::fs::fsync(&synced))
         .map_err(|errno| directory.failed("sync the directory of the new", name, errno))?;
     drop(lock);
 
-    // Some network file systems know no groups: with these modes the group grants nothing, and the
+    // Some network file systems have no groups. With these modes the group grants nothing, and the
     // keys are in force.
     let wanted = Wanted {
         gid: None,
@@ -128,8 +128,8 @@ pub(super) fn file_by_way_of(
     Ok(Replaced::Done)
 }
 
-/// Owner and mode, before anybody can open the file under its final name: sshd refuses a file of a
-/// wrong owner.
+/// Sets owner and mode before anybody can open the file under its final name: sshd refuses a file
+/// with a wrong owner.
 fn prepare(
     directory: &Directory,
     temporary: &Temporary<'_>,
@@ -137,26 +137,26 @@ fn prepare(
 ) -> Result<(), HostError> {
     let (file, name) = (&temporary.file, &temporary.name);
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;
-    // A set-group-id directory gives its own group; and who is not root may not chown at all on
-    // some systems.
+    // A set-group-id directory gives its own group, and on some systems users other than root may
+    // not chown at all.
     if stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid) {
         let (uid, gid) = (Uid::from_raw(wanted.uid), wanted.gid.map(Gid::from_raw));
         retry_on_intr(|| rustix::fs::fchown(file, Some(uid), gid))
             .map_err(|errno| directory.failed("set the owner of", name, errno))?;
     }
-    // Always, for the umask had its say.
+    // Always set, because the umask changed it.
     retry_on_intr(|| rustix::fs::fchmod(file, Mode::from_raw_mode(wanted.mode)))
         .map_err(|errno| directory.failed("set the mode of", name, errno))
 }
 
-/// Names the flags that make a rename fail, before anything is written: in an append-only directory
-/// a temporary file could be made at every cycle, but never removed.
+/// Reports the flags that make a rename fail before anything is written: in an append-only
+/// directory every cycle could create a temporary file, but never remove it.
 pub(super) fn refuse_flags(
     directory: &Directory,
     name: &OsStr,
     opened: &OwnedFd,
 ) -> Result<(), HostError> {
-    // File systems without flags answer with an error; a denial is then seen at the rename.
+    // A file system without flags answers with an error; a denial is then reported by the rename.
     flags::refuse_any(opened, &directory.path)?;
     let regular = directory
         .entry(name)?

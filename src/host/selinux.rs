@@ -1,7 +1,7 @@
-//! SELinux labels: a directory that we make gets the one that the policy has for its path, or sshd
-//! may not read it.
+//! SELinux labels: a directory that we make gets the label that the policy has for its path;
+//! otherwise sshd may not be able to read it.
 //!
-//! Files need nothing: they get their label from the directory that they are made in.
+//! Files need nothing: they inherit their label from the directory in which they are made.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,11 +21,12 @@ const MATCHPATHCON: [&str; 3] = [
     "/sbin/matchpathcon",
     "/usr/local/sbin/matchpathcon",
 ];
-/// They read a policy's file contexts, some megabytes.
+/// The programs read a policy's file contexts, some megabytes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Gives a directory that was just made the label of its path. It runs as the account where the
-/// directory is his: through a link that he puts in its place it can do no more than he.
+/// Gives a new directory the label of its path. If the directory belongs to an account, this runs
+/// as the account, so that it can do no more than the account itself through a link in the
+/// directory's place.
 pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), HostError> {
     let (Some(_), Some(restorecon)) = (enforced(), installed(RESTORECON)) else {
         return Ok(());
@@ -51,7 +52,7 @@ pub(super) fn restore(path: &Path, account: Option<&Account>) -> Result<(), Host
     }
 }
 
-/// A label that is not the policy's.
+/// A label that differs from the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mislabelled {
     /// The file or directory.
@@ -62,9 +63,9 @@ pub struct Mislabelled {
     pub wanted: String,
 }
 
-/// Compares the label of the file, or of the nearest directory above it that there is, with the
-/// policy's for its path; `Err` says why that could not be done. Only types count: users and ranges
-/// keep no sshd out.
+/// Compares the label of the file, or of the nearest existing directory above it, with the policy.
+/// The error says why that could not be done. Only types are compared: users and ranges do not
+/// prevent sshd from reading.
 pub fn check(path: &Path) -> Result<Option<Mislabelled>, String> {
     let path = path
         .ancestors()
@@ -101,7 +102,7 @@ fn installed(paths: [&'static str; 3]) -> Option<&'static str> {
         .find(|program| Path::new(program).is_file())
 }
 
-/// The type in `user:role:type:range`; a text of another form stays as it is.
+/// The type in `user:role:type:range`. A text of another form is returned unchanged.
 fn kind(label: &str) -> &str {
     let label = label.trim_matches(|c: char| c == '\0' || c.is_whitespace());
     label.split(':').nth(2).unwrap_or(label)

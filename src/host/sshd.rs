@@ -1,5 +1,4 @@
-//! The sshd that is installed here: what it says of itself. It reads the files; we only believe to
-//! know what it does.
+//! What the installed sshd reports about itself. sshd is the authority on what it reads, so ask it.
 
 use std::io::{self, PipeReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,22 +14,22 @@ use thiserror::Error;
 use super::program::{self, Answer};
 use super::start_options::{self, StartOptions};
 
-/// Where distributions put sshd; `PATH` of a service does not always name an sbin directory.
+/// Where distributions install sshd; a service's `PATH` does not always include an sbin directory.
 pub const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
 
-/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not hang
-/// us (row 33 of docs/failures.md).
+/// The longest that sshd may take to answer. It only reads files; a helper that hangs must not
+/// block us (row 33 of docs/failures.md).
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A version, as major and minor.
 type Number = (u32, u32);
 
-/// What tells a program from the one that an upgrade puts into its place.
+/// Distinguishes a program from the one that an upgrade installs in its place.
 type Identity = [i64; 5];
 
-/// The version of the installed server (else of the client, which comes from the same source). It
-/// is asked for again when another server is installed, and when none was told: a machine that
-/// boots may be too slow to answer.
+/// The version of the installed server, or else of the client, which comes from the same source. It
+/// is looked up again when another server is installed, and after a lookup that failed: a machine
+/// that is booting may be too slow to answer.
 #[derive(Debug, Default)]
 pub(super) struct Version {
     known: Mutex<Option<(Option<Identity>, Number)>>,
@@ -38,7 +37,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Whether it was asked for and not told.
+    /// Whether the last lookup failed.
     pub(super) fn is_untold(&self) -> bool {
         self.untold.load(Ordering::SeqCst)
     }
@@ -75,18 +74,18 @@ fn identity(program: &str) -> Option<Identity> {
     ])
 }
 
-/// Why sshd did not tell its settings.
+/// Why sshd did not report its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoSettings {
-    /// It could not be asked, or not as it runs: that says nothing of it.
+    /// It could not be run, or not in the way it runs as a service, so nothing is known about it.
     #[error("{0}")]
     Unasked(String),
-    /// It does not take its own configuration, and so would not start again either.
+    /// It rejects its own configuration, and so would not start again either.
     #[error("{0}")]
     Wrong(String),
 }
 
-/// What `sshd -T` says where its configuration may be good all the same.
+/// Errors of `sshd -T` with which the configuration may still be valid.
 const NOT_AS_IT_RUNS: [&str; 4] = [
     "privilege separation directory",
     "no hostkeys available",
@@ -94,20 +93,20 @@ const NOT_AS_IT_RUNS: [&str; 4] = [
     "connection test specification",
 ];
 
-/// The port of a login where sshd has not yet said its own.
+/// The port of a login while sshd's own port is not known.
 const DEFAULT_PORT: &str = "22";
 
-/// From where a login comes: settings in `Match` blocks may depend on it.
+/// Where a login comes from: settings in `Match` blocks may depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// This machine.
     Here,
-    /// Some other machine, by an address that is nobody's (RFC 5737).
+    /// Some other machine, with an address reserved for documentation (RFC 5737).
     Elsewhere,
 }
 
 /// The effective settings for a login of `user` at the port that sshd listens on, as lines of
-/// `keyword value`; with the options that sshd is started with.
+/// `keyword value`. Includes the options that sshd is started with.
 pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
     let started_with: Vec<String> = start_options::in_effect()
         .iter()
@@ -119,7 +118,7 @@ pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettin
         let started_with = started_with.iter().map(String::as_str);
         let mut answer = ask(&started_with.chain(question).collect::<Vec<_>>())?;
         if !answer.status.success() {
-            // What was taken for options may be none.
+            // What was taken for options may not be options: ask without them.
             answer = ask(&question)?;
         }
         if answer.status.success() {
@@ -141,7 +140,7 @@ pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettin
 }
 
 /// Each value that the configuration gives a keyword for such a login, as it is written there: the
-/// effective settings show without quotes what was quoted.
+/// effective settings omit the quotes.
 pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
     let connection = connection(user, Origin::Here, DEFAULT_PORT);
     let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else {
@@ -162,7 +161,7 @@ pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
         .collect()
 }
 
-/// sshd takes a `Match` on something that is not named here for a fault.
+/// Names every criterion, because sshd fails on a `Match` for one that is missing here.
 fn connection(user: &str, origin: Origin, port: &str) -> String {
     let from = match origin {
         Origin::Here => "host=localhost,addr=127.0.0.1,laddr=127.0.0.1",
@@ -182,7 +181,8 @@ fn ask(arguments: &[&str]) -> Result<Answer, NoSettings> {
         .ok_or_else(missing)
 }
 
-/// What sshd's log escapes: a backslash is doubled, and bytes outside ASCII are three octal digits.
+/// Reverts the escapes in sshd's log: a doubled backslash, and bytes outside ASCII as three octal
+/// digits.
 fn unescaped(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
@@ -210,8 +210,8 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Asks with a host key of no value: the sandbox of the service hides the real ones, and without
-/// any sshd does not answer.
+/// Asks with a host key of no value: the service's sandbox hides the real ones, and without any
+/// sshd does not answer.
 fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
     let mut command = program::command(sshd);
     command.args(arguments).args(["-h", "/dev/stdin"]);
@@ -222,7 +222,7 @@ fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
         None,
     )
     .ok()?;
-    // An sshd in FIPS mode takes no such key.
+    // An sshd in FIPS mode does not accept such a key.
     if answer.stderr.contains("no hostkeys available") {
         run(sshd, arguments)
     } else {
@@ -231,19 +231,19 @@ fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
 }
 
 /// A pipe from which a host key can be read. It is the same key each time, and no connection ever
-/// meets it.
+/// uses it.
 fn host_key_on_a_pipe() -> Option<PipeReader> {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&[0; 32]))
         .to_openssh(LineEnding::LF)
         .ok()?;
     let (reader, mut writer) = io::pipe().ok()?;
-    // A pipe holds more than one key.
+    // A pipe's buffer is larger than the key.
     writer.write_all(key.as_bytes()).ok()?;
     Some(reader)
 }
 
 fn no_settings(stderr: &str) -> NoSettings {
-    // The last line only counts the faults.
+    // The last line only counts the errors.
     let mut lines = stderr
         .lines()
         .rev()
@@ -260,15 +260,15 @@ fn no_settings(stderr: &str) -> NoSettings {
     }
 }
 
-/// Runs a program; `None` when it is not there or takes too long.
+/// Runs a program; `None` if it is not installed or takes too long.
 fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
     program::run(program::command(program).args(arguments), PATIENCE, None).ok()
 }
 
-/// Finds `OpenSSH_9.2p1` in what `-V` prints; an sshd without `-V` prints it with its usage.
+/// Finds `OpenSSH_9.2p1` in the output of `-V`. An sshd without `-V` prints it with its usage.
 fn parse_version(text: &str) -> Option<Number> {
     let (_, after) = text.split_once("OpenSSH_")?;
-    // Vendors put their name between: OpenSSH_for_Windows_9.5p1.
+    // Vendors insert their name: OpenSSH_for_Windows_9.5p1.
     let number = after.split_whitespace().next()?.split('_').next_back()?;
     let (major, rest) = number.split_once('.')?;
     let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -1,6 +1,6 @@
-//! With what sshd is started beside its configuration file. Such options come before the file, and
-//! `sshd -T` knows nothing of them: EC2 Instance Connect on Ubuntu adds its AuthorizedKeysCommand
-//! so, and RHEL 8 its policy on algorithms.
+//! The options that sshd is started with in addition to its configuration file. They take
+//! precedence over the file, and `sshd -T` does not know them. EC2 Instance Connect on Ubuntu adds
+//! its AuthorizedKeysCommand this way, and RHEL 8 its crypto policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use authkeys_terminal::bounded;
 
-/// Where systemd looks for units; an earlier one hides what a later one calls the same.
+/// Where systemd looks for units. A unit in an earlier directory hides one of the same name in a
+/// later one.
 const UNITS: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -17,35 +18,35 @@ const UNITS: [&str; 5] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-/// What distributions call sshd's unit.
+/// The names of sshd's unit in distributions.
 const NAMES: [&str; 2] = ["ssh.service", "sshd.service"];
-/// The most bytes that are read of a unit, or of a command line.
+/// The most bytes of a unit, or of a command line, that are read.
 const MAX_FILE: u64 = 1 << 16;
 
-/// The flags of sshd that take a value (sshd.c), and those among them that decide about logins.
+/// The flags of sshd that take a value (sshd.c), and those among them that affect logins.
 const WITH_VALUE: &str = "CEbcfghkopu";
 const DECIDING: &str = "fop";
-/// The others, for a command line in which blanks no longer tell words apart.
+/// The other flags, for a command line in which blanks no longer separate only words.
 const WITHOUT_VALUE: &str = "46DGRTdeiqrtV";
 
 /// Options of sshd's command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartOptions {
-    /// Each flag with its value: `-o`, `-f` and `-p`, which decide about logins.
+    /// Each flag with its value: `-o`, `-f` and `-p`, which affect logins.
     pub flags: Vec<(char, String)>,
-    /// Who starts or was started with them, for people.
+    /// The process or unit with these options, as text.
     pub origin: String,
 }
 
 impl StartOptions {
-    /// As arguments of an sshd that is asked for its settings.
+    /// As arguments for an sshd that is asked for its settings.
     pub(super) fn arguments(&self) -> impl Iterator<Item = String> {
         self.flags
             .iter()
             .flat_map(|(flag, value)| [format!("-{flag}"), value.clone()])
     }
 
-    /// For people.
+    /// As text.
     pub fn shown(&self) -> String {
         let each = self
             .flags
@@ -58,18 +59,19 @@ impl StartOptions {
     }
 }
 
-/// Those of the sshd that listens on this machine, else those of its unit.
+/// The options of the sshd that listens on this machine, or else of its unit.
 pub(super) fn in_effect() -> Option<StartOptions> {
     running().or_else(of_unit)
 }
 
-/// Those of the sshd that listens in our own namespaces: a container's is another machine's.
+/// The options of the sshd that listens in our own namespaces. One in a container belongs to
+/// another machine.
 pub fn running() -> Option<StartOptions> {
     let listeners = fs::read_dir("/proc")
         .ok()?
         .flatten()
         .filter_map(|entry| listener(&entry.path()));
-    // A second one, for another purpose, has a configuration of its own.
+    // A second sshd, for another purpose, has its own configuration file.
     let mut listeners: Vec<StartOptions> = listeners.collect();
     listeners.sort_by_key(|one| one.flags.iter().any(|(flag, _)| *flag == 'f'));
     listeners.into_iter().next()
@@ -94,11 +96,11 @@ fn listener(process: &Path) -> Option<StartOptions> {
     })
 }
 
-/// `None` for an sshd that serves one login.
+/// The deciding flags of a listening sshd; `None` for an sshd that serves one login.
 fn of_command_line(text: &str) -> Option<Vec<(char, String)>> {
     if let Some(title) = text.split('\0').next()?.strip_prefix("sshd: ") {
-        // From OpenSSH 8.2 on the listener says so, and gives its command line with blanks between
-        // the words.
+        // From OpenSSH 8.2 on the title of the listener says so, and shows its command line with
+        // blanks between the words.
         return title
             .split_once(" [listener]")
             .map(|(command, _)| flags_of_title(command));
@@ -108,7 +110,7 @@ fn of_command_line(text: &str) -> Option<Vec<(char, String)>> {
     (is_sshd(words.first()?) && listens).then(|| flags(words.get(1..).unwrap_or_default()))
 }
 
-/// The value of an `-o` may have blanks: it goes on until the next flag.
+/// Parses a title. The value of an `-o` may contain blanks: it continues until the next flag.
 fn flags_of_title(command: &str) -> Vec<(char, String)> {
     let mut words: Vec<String> = Vec::new();
     let mut open = false;
@@ -116,7 +118,7 @@ fn flags_of_title(command: &str) -> Vec<(char, String)> {
         match words.last_mut() {
             Some(value) if open && !is_flag(word) => {
                 let blank = if value == "-o" { "" } else { " " };
-                // Glued to its flag it is one word again.
+                // Attached to its flag it is one word again.
                 value.push_str(blank);
                 value.push_str(word);
             }
@@ -134,7 +136,7 @@ fn is_flag(word: &str) -> bool {
     first.is_some_and(|flag| WITH_VALUE.contains(flag) || WITHOUT_VALUE.contains(flag))
 }
 
-/// As getopt reads them: flags may share a word, and a value may be glued to its flag.
+/// Parses flags like getopt: flags may share a word, and a value may be attached to its flag.
 fn flags(words: &[String]) -> Vec<(char, String)> {
     let mut found = Vec::new();
     let mut words = words.iter();
@@ -171,12 +173,12 @@ fn is_sshd(program: &str) -> bool {
         .is_some_and(|name| name == "sshd")
 }
 
-/// Those that sshd's unit will start it with.
+/// The options with which sshd's unit will start it.
 pub fn of_unit() -> Option<StartOptions> {
     NAMES.iter().find_map(|name| Unit::load(name)?.options())
 }
 
-/// What counts of a unit's files.
+/// The relevant parts of a unit's files.
 #[derive(Debug, Default)]
 struct Unit {
     commands: Vec<(String, PathBuf)>,
@@ -242,7 +244,7 @@ impl Unit {
         let mut arguments = Vec::new();
         for word in words(command.trim_start_matches(['-', '@', ':', '+', '!'])) {
             match word.strip_prefix('$').and_then(|name| variables.get(name)) {
-                // A variable that is a word of its own is split into words.
+                // The value of a variable that is a word of its own is split into words.
                 Some(value) => arguments.extend(words(value)),
                 None if word.starts_with('$') && !word.starts_with("${") => {}
                 None => arguments.push(expand(&word, &variables)),
@@ -256,7 +258,7 @@ impl Unit {
         })
     }
 
-    /// A file's variables count before the unit's own.
+    /// The variables of an environment file override the unit's own.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut variables = self.variables.clone();
         for file in &self.files {
@@ -291,8 +293,8 @@ fn expand(word: &str, variables: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The words of a line as systemd splits it: quotes of both kinds, and a backslash before what
-/// stands for itself.
+/// Splits a line into words like systemd: quotes of both kinds, and a backslash before a literal
+/// character.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,5 +1,5 @@
-//! sshd's StrictModes (`safe_path` in misc.c): whoever can change the file or a directory above it
-//! could let himself in.
+//! sshd's StrictModes (`safe_path` in misc.c): a user who can change the file or a directory above
+//! it could grant themselves access.
 
 use std::fmt;
 use std::fs;
@@ -10,14 +10,15 @@ use nix::unistd::{Gid, Group};
 
 use super::Account;
 
-/// Why StrictModes would refuse a file.
+/// Why StrictModes would reject a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StrictFault {
     /// The file or directory.
     pub path: PathBuf,
     /// What is wrong, and what to do.
     pub fault: String,
-    /// Debian's patch lets a group write that is the account's own and has no other member.
+    /// With Debian's patch, sshd accepts write permission for the account's own group if it has no
+    /// other member.
     pub debian_accepts: bool,
 }
 
@@ -27,8 +28,8 @@ impl fmt::Display for StrictFault {
     }
 }
 
-/// Judges the file and every directory of its real path, up to the home or, when it lies outside,
-/// to `/`. What does not exist yet is judged by the directory in which it will be made.
+/// Checks the file and every directory of its real path, up to the home or, if the file is outside,
+/// up to `/`. A file that does not exist yet is judged by the directory in which it will be made.
 pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
     let home = fs::canonicalize(&account.home).ok();
     let Some(real) = file
@@ -71,7 +72,7 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
                 .as_deref()
                 .is_some_and(|home| path != home && path.starts_with(home));
             let fault = if mode & 0o1000 != 0 && !inside {
-                // Such as /tmp, which must stay for everybody.
+                // For example /tmp, which must stay writable for everybody.
                 format!(
                     "is a directory for everybody (mode {mode:04o}): sshd refuses what is in it; name another `file`"
                 )

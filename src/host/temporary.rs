@@ -1,5 +1,5 @@
-//! The file that new content is written to before it gets its name, and the sweep of those that a
-//! kill left behind.
+//! The file to which new content is written before it gets its name, and the sweep of those that
+//! killed runs left behind.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,16 +12,16 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use super::walk::Directory;
 use super::{HostError, read};
 
-/// Entries that one sweep looks at: a user who fills his directory with millions of names must not
-/// cost us more.
+/// The most entries that one sweep looks at: a user who creates millions of names in their
+/// directory must not cost us more.
 const SWEEP_LIMIT: usize = 4_096;
 const RANDOM_DIGITS: usize = 16;
 
-/// What is done with it, as errors name it.
+/// The operations, as errors name them.
 pub(super) const CREATE: &str = "create a new file beside";
 pub(super) const RENAME: &str = "rename the new file to";
 
-/// A temporary file; it is gone when this is dropped before [`Temporary::publish`] succeeded.
+/// A temporary file. It is removed when this is dropped, unless [`Temporary::publish`] succeeded.
 #[derive(Debug)]
 pub(super) struct Temporary<'a> {
     pub(super) file: File,
@@ -31,7 +31,8 @@ pub(super) struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    /// Makes the file under a name that nobody can predict or prepare, for its owner alone.
+    /// Creates the file under a name that nobody can predict or prepare, accessible only to its
+    /// owner.
     pub(super) fn create(directory: &'a Directory, target: &OsStr) -> Result<Self, HostError> {
         let mut random = [0_u8; RANDOM_DIGITS / 2];
         retry_on_intr(|| getrandom(&mut random, GetRandomFlags::empty())).map_err(|errno| {
@@ -45,12 +46,12 @@ impl<'a> Temporary<'a> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let fd = retry_on_intr(|| rustix::fs::openat(&directory.fd, &name, flags, mode))
-            // Without the random name: an unchanged fault is told in unchanged words, and so only
-            // once.
+            // The error does not include the random name: an unchanged fault must keep its text, so
+            // that it is reported only once.
             .map_err(|errno| directory.failed(CREATE, target, errno))?;
-        // Tells a sweep by another process that this one is in use. Without locks (some network
-        // file systems) the sweep may take it, the rename then fails, and the next cycle repeats
-        // it.
+        // The lock shows a sweep by another process that the file is in use. Without locks (some
+        // network file systems) the sweep may remove it; the rename then fails, and the next cycle
+        // tries again.
         let _ = rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive);
         Ok(Self {
             file: File::from(fd),
@@ -60,7 +61,7 @@ impl<'a> Temporary<'a> {
         })
     }
 
-    /// Gives the file its final place and name, over whatever bears it.
+    /// Gives the file its final place and name, replacing any file with that name.
     pub(super) fn publish(
         mut self,
         directory: &Directory,
@@ -76,7 +77,7 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         if !self.published {
-            // An error is on its way to the caller already; what stays behind is swept in the next
+            // The caller already gets an error; a file that stays behind is swept in the next
             // cycle.
             let _ = retry_on_intr(|| {
                 rustix::fs::unlinkat(&self.directory.fd, &self.name, AtFlags::empty())
@@ -85,8 +86,7 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Removes what killed runs left beside the target. Nothing about it is worth an error: leftovers
-/// are never read.
+/// Removes what killed runs left beside the target. Errors are ignored: leftovers are never read.
 pub(super) fn sweep(directory: &Directory, target: &OsStr) {
     let Ok(fd) = directory.readable() else { return };
     let Ok(entries) = Dir::new(fd) else { return };
@@ -98,14 +98,14 @@ pub(super) fn sweep(directory: &Directory, target: &OsStr) {
     }
 }
 
-/// A regular file that no living process is writing.
+/// Whether it is a regular file that no running process is writing.
 fn abandoned(directory: &Directory, name: &OsStr) -> bool {
     let regular = |mode| FileType::from_raw_mode(mode) == FileType::RegularFile;
     match directory.entry(name) {
         Ok(Some(stat)) if regular(stat.st_mode) => {}
         _ => return false,
     }
-    // One that cannot be opened is no living one: those are their owner's to read.
+    // A file that cannot be opened is not in use: files in use are readable for their owner.
     let Ok(fd) = read::open(directory, name) else {
         return true;
     };

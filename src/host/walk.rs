@@ -1,8 +1,7 @@
-//! The way to a file, by descriptor, component by component, no symbolic link followed.
+//! Walks to a file by descriptor, component by component, following no symbolic link.
 //!
-//! A path that is handed to the kernel whole can be turned round by whoever owns one of its
-//! directories (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is
-//! already open.
+//! If the kernel gets a whole path, the owner of one of its directories can redirect it
+//! (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is already open.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -28,19 +27,19 @@ pub(super) struct Directory {
     account: Option<Arc<Account>>,
 }
 
-/// How far the way to a file leads at this moment.
+/// How far the path to a file exists now.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// The last directory on it that there is.
+    /// The last existing directory on the path.
     pub(super) directory: Directory,
-    /// The next one, which would have to be made; `None` where the file's own directory exists.
+    /// The next one, which would have to be made; `None` if the file's own directory exists.
     pub(super) missing: Option<OsString>,
 }
 
-/// More symbolic links than any way to a home has.
+/// More symbolic links than any path to a home has.
 const MAX_LINKS: usize = 40;
 
-/// What to do about a directory that is absent.
+/// What to do about a directory that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
     Leave,
@@ -51,7 +50,8 @@ pub(super) enum Absent {
 pub(super) const MAKE: &str = "make the directory";
 
 impl Directory {
-    /// Opens a directory of our own configuration, links followed: its path is the administrator's.
+    /// Opens a directory of our own configuration and follows links: its path is the
+    /// administrator's.
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))
@@ -63,7 +63,7 @@ impl Directory {
         })
     }
 
-    /// The state of an entry, which itself may be a link; `None` when there is none.
+    /// The state of an entry, which may itself be a link; `None` if it does not exist.
     pub(super) fn entry(&self, name: &OsStr) -> Result<Option<Stat>, HostError> {
         match retry_on_intr(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => Ok(Some(stat)),
@@ -72,15 +72,15 @@ impl Directory {
         }
     }
 
-    /// The same directory for what a path descriptor cannot do: listing and fsync.
+    /// Opens the directory for what an O_PATH descriptor cannot do: listing and fsync.
     pub(super) fn readable(&self) -> Result<OwnedFd, HostError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         retry_on_intr(|| rustix::fs::openat(&self.fd, ".", flags, Mode::empty()))
             .map_err(|errno| self.failed("open the directory", OsStr::new(""), errno))
     }
 
-    /// An error about an entry (or, when the name is empty, the directory). A denial names who owns
-    /// the directory.
+    /// An error about an entry, or about the directory if the name is empty. A denial names the
+    /// owner of the directory.
     pub(super) fn failed(&self, operation: &'static str, name: &OsStr, errno: Errno) -> HostError {
         let path = if name.is_empty() {
             self.path.clone()
@@ -116,7 +116,7 @@ impl Directory {
         }
     }
 
-    /// It as the home of an account.
+    /// The directory as the home of an account.
     fn of(self, account: &Account) -> Self {
         let account = Account {
             home: self.path.clone(),
@@ -137,8 +137,8 @@ impl Directory {
         }))
     }
 
-    /// What to do where the account may not do `operation` in this directory, which `owner` owns. A
-    /// home that root owns stays root's: sshd chroots no account into a home of its own
+    /// What to do if the account may not do `operation` in this directory, which `owner` owns. A
+    /// home that root owns must stay root's: sshd does not chroot an account into a home of its own
     /// (ChrootDirectory).
     fn remedy(&self, operation: &'static str, path: &Path, owner: u32) -> String {
         let Some(account) = &self.account else {
@@ -162,7 +162,7 @@ impl Directory {
         }
     }
 
-    /// Opens a directory below this one; `None` when it is absent.
+    /// Opens a directory below this one; `None` if it does not exist.
     fn child(&self, name: &OsStr) -> Result<Option<Self>, HostError> {
         let path = self.path.join(name);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -178,25 +178,25 @@ impl Directory {
                 Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => {
                     Err(wrong_kind(path, &stat, "directory"))
                 }
-                // Somebody exchanged it between the two looks.
+                // It was replaced between the two checks.
                 _ => Err(self.failed("open the directory", name, errno)),
             },
             Err(errno) => Err(self.failed("open the directory", name, errno)),
         }
     }
 
-    /// Makes a directory below this one, durably, and opens it. `account` is whose it is, if it is
-    /// not ours.
+    /// Makes a directory below this one, durably, and opens it. `account` is its owner, if that is
+    /// not us.
     fn make(&self, name: &OsStr, mode: Mode, account: Option<&Account>) -> Result<Self, HostError> {
         match rustix::fs::mkdirat(&self.fd, name, mode) {
             Ok(()) => {
-                // The umask may have taken bits. Should the name be a link by now, then its owner
-                // made it one, and this thread can do no more than he can.
+                // The umask may have removed bits. If the name is a link by now, the directory's
+                // owner made it one, and this thread can do no more than that owner.
                 retry_on_intr(|| rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty()))
                     .map_err(|errno| self.failed("set the mode of", name, errno))?;
                 if let Err(fault) = selinux::restore(&self.path.join(name), account) {
-                    // Else the next cycle would find it, take it for somebody's and leave its
-                    // label.
+                    // Otherwise the next cycle would find the directory, take it for an existing
+                    // one and not set its label.
                     let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
                     return Err(fault);
                 }
@@ -204,7 +204,7 @@ impl Directory {
                 retry_on_intr(|| rustix::fs::fsync(&parent))
                     .map_err(|errno| self.failed("sync the directory", OsStr::new(""), errno))?;
             }
-            // Somebody else was faster; it is judged like any other.
+            // Somebody else has just made it. It is checked like any other.
             Err(Errno::EXIST) => {}
             Err(errno) => {
                 if let (Errno::PERM, Ok(opened)) = (errno, self.readable()) {
@@ -219,8 +219,8 @@ impl Directory {
 }
 
 /// Walks from the account's home to the directory of its file, as the calling thread's identity.
-/// `None`: a directory on the way is absent. Home and directories that exist keep their owner and
-/// mode.
+/// `None`: a directory on the path does not exist. The home and existing directories keep their
+/// owner and mode.
 pub(super) fn below_home(
     account: &Account,
     below: &Path,
@@ -238,7 +238,7 @@ pub(super) fn below_home(
     Ok(Some(directory))
 }
 
-/// The same walk as far as it leads; makes nothing.
+/// Walks the same path as far as it exists. Makes nothing.
 pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach, HostError> {
     let mut directory = home(account)?;
     for name in names_below(below)? {
@@ -259,7 +259,7 @@ pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach,
     })
 }
 
-/// Opens the account's home. Links in the way *to* it are the administrator's (/home on another
+/// Opens the account's home. Links on the path *to* it are the administrator's (/home on another
 /// disk); below it they are the user's.
 fn home(account: &Account) -> Result<Directory, HostError> {
     if !account.home.is_absolute() {
@@ -294,9 +294,9 @@ fn home(account: &Account) -> Result<Directory, HostError> {
     Ok(directory.of(account))
 }
 
-/// Opens the home of an account with uid 0, from `/` on. Nothing holds root back where a link leads
-/// it, so each directory on the way must be root's alone, also those that a link leads through.
-/// Then each link is root's own, too.
+/// Opens the home of an account with uid 0, starting at `/`. Root can follow a link anywhere, so
+/// each directory on the path must be writable only by root, including those that a link leads
+/// through. Then each link is root's own, too.
 fn roots_home(account: &Account) -> Result<Directory, HostError> {
     let mut directory = Directory::open(Path::new("/"))?;
     roots_alone(&directory, account)?;
@@ -353,7 +353,7 @@ fn reversed(path: &Path) -> Vec<OsString> {
     names
 }
 
-/// Nobody but root may be able to change what a directory on the way to a file of root's holds.
+/// Checks that only root can change what a directory on the path to a file of root's holds.
 fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError> {
     if account.uid != 0 {
         return Ok(());
@@ -391,8 +391,8 @@ fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
     names(below.parent().unwrap_or(below).components(), below, fault)
 }
 
-/// Walks from `/` to the directory of a file that root alone may change. Only the last directory is
-/// ever made.
+/// Walks from `/` to the directory of a file that only root may change. Makes only the last
+/// directory.
 pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
     match (reach_system(path)?, absent) {
         (
@@ -422,7 +422,7 @@ pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, H
     }
 }
 
-/// The same walk as far as it leads; makes nothing.
+/// Walks the same path as far as it exists. Makes nothing.
 pub(super) fn reach_system(path: &Path) -> Result<Reach, HostError> {
     let fault = "it must be an absolute path of plain names, no `..`";
     let mut components = path.parent().unwrap_or(path).components();
@@ -460,7 +460,7 @@ pub(super) fn file_name(path: &Path) -> Result<&OsStr, HostError> {
     }
 }
 
-/// The error for an entry that is a link, or of another kind than `wanted`.
+/// The error for an entry that is a link, or not of the kind `wanted`.
 pub(super) fn wrong_kind(path: PathBuf, stat: &Stat, wanted: &'static str) -> HostError {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => return HostError::Link { path, wanted },
@@ -495,8 +495,7 @@ fn names<'a>(
         .collect()
 }
 
-/// Nobody but root (or, without root, the very user who runs this) may be able to change what the
-/// directory holds.
+/// Checks that only root (or, without root, the current user) can change what the directory holds.
 fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
     let stat = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
@@ -513,9 +512,9 @@ fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
             remedy,
         });
     }
-    // In a sticky directory others can add names, but not take away or rename what is ours. The
-    // file itself must not lie in one: somebody else's lines could be there first, and sshd would
-    // not read it (StrictModes).
+    // In a sticky directory others can add names, but not remove or rename ours. The file itself
+    // must not be in one: somebody else could create it first, and sshd would not read it
+    // (StrictModes).
     if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
         let remedy = match stat.st_mode & 0o1000 {
             0 => format!("`chmod go-w {}`", path.display()),

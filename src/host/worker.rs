@@ -1,5 +1,5 @@
-//! Steps with a time limit: each runs on a thread of its own, and a step that hangs costs only its
-//! own account.
+//! Steps with a time limit: each runs on a thread of its own, so that a step that hangs delays only
+//! its own account.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::HostError;
 
-/// The most steps that are begun at the same time; those that hang run beside them.
+/// The most steps that are started at the same time; those that hang run in addition.
 const AT_ONCE: usize = 32;
 
-/// Whether the caller still waits for a step. One that wakes up after hours must not publish what
-/// was right then.
+/// Whether the caller still waits for a step. A step that continues after hours must not publish
+/// what was correct then.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Awaited(Arc<AtomicBool>);
 
@@ -63,7 +63,7 @@ impl<T> Step<T> {
     }
 }
 
-/// A step that runs.
+/// A running step.
 #[derive(Debug)]
 struct Begun<T> {
     account: String,
@@ -75,14 +75,14 @@ struct Begun<T> {
 }
 
 impl<T> Begun<T> {
-    /// The result, if it comes until then; else the step goes on.
+    /// The result, if it is ready by `then`; otherwise the running step.
     fn until(self, then: Instant) -> Result<Result<T, HostError>, Self> {
         match self
             .receiver
             .recv_timeout(then.saturating_duration_since(Instant::now()))
         {
             Ok(result) => {
-                // Nothing of the step, neither descriptor nor identity, outlives this call.
+                // No part of the step, neither descriptor nor identity, outlives this call.
                 let _ = self.thread.join();
                 Ok(result)
             }
@@ -99,8 +99,8 @@ impl<T> Begun<T> {
     }
 }
 
-/// Steps that take longer than those beside them can wait, by account and path: one is never taken
-/// for another.
+/// Steps still running after the shared patience ran out, by account and path so that they are not
+/// mixed up.
 #[derive(Debug)]
 pub(super) struct Late<T>(Mutex<HashMap<(String, PathBuf), Begun<T>>>);
 
@@ -111,7 +111,7 @@ impl<T> Default for Late<T> {
 }
 
 impl<T> Late<T> {
-    /// Whether one still hangs. What has ended is forgotten, and its result with it.
+    /// Whether a step still hangs. Steps that have ended are forgotten, with their results.
     pub(super) fn hang(&self) -> bool {
         let mut steps = self.steps();
         steps.retain(|_, begun| !begun.thread.is_finished());
@@ -130,8 +130,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Runs one step, or waits for the one of the same account that is late; refuses when an
-    /// earlier one hangs.
+    /// Runs one step, or waits for the late one of the same account. Refuses if an earlier one
+    /// hangs.
     pub(super) fn run<T: Send + 'static>(
         &self,
         step: Step<T>,
@@ -145,11 +145,11 @@ impl Workers {
             .unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
     }
 
-    /// Runs steps of different accounts at the same time, or goes on waiting for those that are
-    /// late. The first step that is waited for in vain uses up `patience`, for all of them: what has
-    /// not ended from then on is late, and its result is `None`. So those that hang do not hold the
-    /// others up, however many they are, and a slow machine makes nobody late. After `limit` a step
-    /// is given up.
+    /// Runs steps of different accounts at the same time, or continues to wait for late ones.
+    /// `patience` is shared: the first step that does not end within it uses it up for all of them.
+    /// From then on a step that has not ended is late, and its result is `None`. So any number of
+    /// hanging steps delays the others only once, and a slow machine makes no step late. After
+    /// `limit` a step is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
         steps: impl IntoIterator<Item = Step<T>>,
@@ -242,7 +242,7 @@ impl Workers {
             thread::Builder::new()
                 .name("account".to_owned())
                 .spawn(move || {
-                    // Nobody receives it when the caller gave up.
+                    // The caller may have given up.
                     let _ = sender.send(work(&awaited));
                 })
         };

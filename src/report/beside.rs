@@ -1,5 +1,5 @@
-//! Writes the files that tell of this node on a thread of its own, so that a file system that hangs
-//! below one of them holds up neither a cycle nor a stop.
+//! Writes files about this node on a thread of its own, so that a file system that hangs delays
+//! neither a cycle nor a stop.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// For a write of the service: many times what one takes. Two of them and the end of a cycle fit
-/// into the 2 s of a stop.
+/// For a write of the service: many times what a write takes. Two of them and the end of a cycle
+/// fit into the 2 s of a stop.
 pub const WRITE_PATIENCE: Duration = Duration::from_millis(150);
 
 /// For a command that does nothing after it.
@@ -17,18 +17,18 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(2);
 
 type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written<T> {
-    /// It ended with this.
+    /// It ended with this result.
     Ended(T),
-    /// It takes longer than usual, and goes on.
+    /// It takes longer than usual and continues.
     Slow,
-    /// An earlier one has not ended; this one follows it, unless there is a later one by then.
+    /// An earlier write has not ended. This one follows it, unless a later one replaces it first.
     Hangs,
 }
 
-/// Reads or writes once, for a command; `None` when the file system does not answer within 2 s.
+/// Reads or writes once, for a command; `None` if the file system does not answer within 2 s.
 pub fn once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match Beside::new(COMMAND_PATIENCE).write(work) {
         Written::Ended(result) => Some(result),
@@ -36,7 +36,7 @@ pub fn once<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Opt
     }
 }
 
-/// What is said of a file that is written no longer.
+/// The message about a file that cannot be written because its file system does not answer.
 pub fn no_answer(path: &Path) -> String {
     format!(
         "cannot write {}: its file system does not answer",
@@ -44,7 +44,7 @@ pub fn no_answer(path: &Path) -> String {
     )
 }
 
-/// Writes one thing after the other. Of those that wait only the latest is written.
+/// Writes one job after the other. If several are waiting, only the latest is written.
 pub struct Beside<T> {
     shared: Arc<Shared<T>>,
     patience: Duration,
@@ -59,15 +59,15 @@ struct Slot<T> {
     job: Option<Job<T>>,
     result: Option<T>,
     busy: bool,
-    /// There is a thread.
+    /// The thread has been started.
     begun: bool,
-    /// Nobody has anything more to write.
+    /// Nothing more will be written.
     over: bool,
 }
 
 impl<T: Send + 'static> Beside<T> {
-    /// `patience` is how long a caller waits for the end of a write; for one that hangs, one caller
-    /// waits.
+    /// `patience` is how long a caller waits for the end of a write. Only one caller waits for a
+    /// write that hangs.
     pub fn new(patience: Duration) -> Self {
         let slot = Slot {
             job: None,
@@ -85,7 +85,7 @@ impl<T: Send + 'static> Beside<T> {
         }
     }
 
-    /// Has it written, and waits for the end, though never for long.
+    /// Hands the job to the thread and waits for its end, at most for `patience`.
     pub fn write(&self, work: impl FnOnce() -> T + Send + 'static) -> Written<T> {
         let mut slot = self.shared.slot();
         if !slot.begun {
@@ -96,7 +96,7 @@ impl<T: Send + 'static> Beside<T> {
                 .is_ok();
         }
         if !slot.begun {
-            // Better here than not at all.
+            // Without a thread, write here rather than not at all.
             return Written::Ended(work());
         }
         slot.job = Some(Box::new(work));

@@ -1,5 +1,5 @@
-//! Replaces a file that others read: they see the old one or the new one. What a power loss takes
-//! is written anew soon.
+//! Replaces a file that others read: they see either the old one or the new one. It is not durable,
+//! because it is soon written again after a power loss.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,17 +8,17 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 use std::time::Duration;
 
-/// The hex digits behind the name of a file that is not yet complete.
+/// The hex digits after the name of a file that is not complete yet.
 const RANDOM_DIGITS: usize = 16;
-/// Entries that one sweep looks at: a directory with millions of names must not cost us more.
+/// The most entries that one sweep looks at: a directory with millions of names must not cost more.
 const SWEEP_LIMIT: usize = 4_096;
-/// What is older is being written by nobody.
+/// Nobody is writing an incomplete file that is older than this.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// Makes the runtime directory where there is none.
+/// Makes the runtime directory if it does not exist.
 pub(super) fn make_directory(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o755).create(directory) {
-        // Monitors are not root, whatever the umask is.
+        // Monitors must be able to read it without root, whatever the umask is.
         Ok(()) => fs::set_permissions(directory, Permissions::from_mode(0o755)),
         Err(fault) if fault.kind() != io::ErrorKind::AlreadyExists => Err(fault),
         Err(_there) => Ok(()),
@@ -31,9 +31,9 @@ pub(super) fn replace(
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The directory may be a monitor's own, who must not lead us elsewhere by a link under a name
-    // that he knows before. It ends in no suffix that a collector looks for, and `sync` may write
-    // at the same time as the service.
+    // The directory may belong to a monitor's user, who must not be able to redirect the write with
+    // a link under a predictable name. The name ends in no suffix that a collector looks for, and
+    // it is unique because `sync` may write at the same time as the service.
     let new = path.with_file_name(format!(
         ".{name}.{:016x}",
         RandomState::new().hash_one(0_u8)
@@ -44,7 +44,7 @@ pub(super) fn replace(
         .mode(0o644)
         .open(&new)?;
     let written = || {
-        // Monitors are not root, whatever the umask is.
+        // Monitors must be able to read it without root, whatever the umask is.
         file.set_permissions(Permissions::from_mode(0o644))?;
         let mut buffered = BufWriter::new(&mut file);
         write(&mut buffered)?;
@@ -56,8 +56,7 @@ pub(super) fn replace(
     Ok(())
 }
 
-/// Removes what killed runs left beside the file. Nothing about it is worth an error: leftovers are
-/// never read.
+/// Removes what killed runs left beside the file. Errors are ignored: leftovers are never read.
 fn sweep(path: &Path, name: &str) {
     let modified = |path: &Path| {
         fs::symlink_metadata(path)
@@ -65,7 +64,7 @@ fn sweep(path: &Path, name: &str) {
             .filter(fs::Metadata::is_file)
             .and_then(|found| found.modified().ok())
     };
-    // By the file system's own clock, which may be another machine's.
+    // Uses the file system's own clock, which may be that of another machine.
     let (Some(now), Some(entries)) = (
         modified(path),
         path.parent().and_then(|parent| fs::read_dir(parent).ok()),

@@ -1,5 +1,5 @@
-//! Entries to the journal with their fields, or the same lines to stderr where there is no journal.
-//! Nobody who tells something waits for who reads it.
+//! Writes entries to the journal with their fields, or as lines to stderr without a journal. A
+//! caller never waits for the reader.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -21,17 +21,17 @@ use super::writer::{Output, Writer};
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::text::one_line;
 
-/// The target of our own entries; what libraries say is not ours to publish.
+/// The target of our own entries. Entries of libraries are not published.
 const TARGET: &str = "authkeysd";
 
-/// The pause before a stream that is full is tried again.
+/// The pause before a full stream is tried again.
 const BUSY: Duration = Duration::from_millis(50);
 
-/// What [`tell`] is given goes there; nowhere until somebody has said where.
+/// Where [`tell`] sends entries; unset until the destination is chosen.
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// Whether stderr goes to the journal, as systemd tells in `$JOURNAL_STREAM`. A shell that was
-/// started by a service inherits the variable but not the stream, so device and inode must agree.
+/// Whether stderr goes to the journal, as systemd says in `$JOURNAL_STREAM`. A shell that was
+/// started by a service inherits the variable but not the stream, so device and inode must match.
 pub fn is_journal(journal_stream: Option<&str>) -> bool {
     let found = rustix::fs::fstat(std::io::stderr());
     found.is_ok_and(|found| {
@@ -39,7 +39,8 @@ pub fn is_journal(journal_stream: Option<&str>) -> bool {
     })
 }
 
-/// Sends what [`tell`] is given to the journal from now on. `false` where it does not answer.
+/// Sends entries from [`tell`] to the journal from now on. Returns `false` if the journal does not
+/// answer.
 pub fn to_journal() -> bool {
     let Ok(layer) = tracing_journald::layer() else {
         return false;
@@ -48,7 +49,7 @@ pub fn to_journal() -> bool {
         info: Priority::Informational,
         ..PriorityMappings::new()
     };
-    // Without a prefix, so that MESSAGE_ID is the one that journalctl knows.
+    // Without a prefix, so that the field is the MESSAGE_ID that journalctl knows.
     let layer = layer
         .with_field_prefix(None)
         .with_syslog_identifier(TARGET.to_owned());
@@ -61,12 +62,12 @@ pub fn to_journal() -> bool {
         .is_ok()
 }
 
-/// Prints what [`tell`] is given on stderr from now on.
+/// Prints entries from [`tell`] on stderr from now on.
 pub fn to_stderr() -> bool {
     WRITER.set(Writer::new(Stderr)).is_ok()
 }
 
-/// Queues one entry, to be written soon. It never blocks.
+/// Queues one entry, to be written soon. Never blocks.
 pub fn tell(entry: &Entry) {
     if let Some(writer) = WRITER.get() {
         writer.tell(entry);
@@ -80,7 +81,7 @@ pub fn finish(limit: Duration) {
     }
 }
 
-/// The journal's own protocol.
+/// The journal's native protocol.
 struct Journal(Dispatch);
 
 impl Output for Journal {
@@ -97,21 +98,21 @@ impl Output for Journal {
 struct Stderr;
 
 impl Output for Stderr {
-    /// Without the lock of the standard library's stderr, which a panic needs as well.
+    /// Does not use the lock of the standard library's stderr, which a panic needs as well.
     fn write(&self, entry: &Entry) {
         let (stderr, line) = (io::stderr(), line(entry));
         let mut rest = line.as_bytes();
         while !rest.is_empty() {
             match retry_on_intr(|| rustix::io::write(stderr.as_fd(), rest)) {
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                // Another process that has the same stream made it non-blocking.
+                // Another process that shares the stream made it non-blocking.
                 Err(Errno::AGAIN) => thread::sleep(BUSY),
                 Err(_) => return,
             }
         }
     }
 
-    /// By a descriptor of our own: to make stderr itself non-blocking would make it so for whoever
+    /// Opens stderr again: making the shared stream non-blocking would affect every process that
     /// shares it.
     fn write_at_once(&self, entry: &Entry) -> bool {
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -132,7 +133,7 @@ fn emit(entry: &Entry) {
     let entry = entry.shown();
     let (message_id, message) = (entry.kind.message_id(), entry.message.as_str());
     let code = entry.code.map(|code| code.to_string());
-    // The level belongs to the place in the code, so there are two of them.
+    // tracing fixes the level of each call in the code, so there are two calls.
     if entry.kind.is_warning() {
         tracing::event!(
             target: TARGET,

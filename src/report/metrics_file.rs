@@ -16,7 +16,7 @@ pub struct MetricsFileError {
     source: io::Error,
 }
 
-/// Replaces the file with a rendered page; the directory must exist.
+/// Replaces the file with rendered metrics. The directory must exist.
 pub fn write(path: &Path, text: &str) -> Result<(), MetricsFileError> {
     file::replace(path, |file| file.write_all(text.as_bytes())).map_err(|source| MetricsFileError {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! Where an outcome is written on the node itself.
+//! Writes an outcome on the node itself: to files and the journal.
 
 pub mod beside;
 mod file;

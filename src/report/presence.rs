@@ -1,5 +1,5 @@
-//! Whether the service runs, told by a lock on a file beside status.json: it ends with the process,
-//! however that ends, and needs no service manager.
+//! Shows whether the service runs, by a lock on a file beside status.json. The lock ends with the
+//! process, however that ends, and needs no service manager.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -13,13 +13,14 @@ use nix::fcntl::OFlag;
 use super::file::make_directory;
 
 const NAME: &str = "service.lock";
-/// Two processes that look at the same time are in each other's way for an instant: longer if one
-/// of them gets no CPU time.
+/// Two processes that check at the same time see each other's lock for a moment, or longer if one
+/// of them gets no CPU time, so each tries several times.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Holds the lock for as long as the file lives. It is shared, so that nobody who may read the file
-/// keeps a service, or a second one with the same directory, from starting.
+/// Takes the lock, which is held until the file is dropped. It is shared, so that a user who may
+/// only read the file cannot keep a service, or a second one with the same directory, from
+/// starting.
 pub fn hold(directory: &Path) -> io::Result<File> {
     make_directory(directory)?;
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
@@ -31,7 +32,7 @@ pub fn hold(directory: &Path) -> io::Result<File> {
         .mode(0o644)
         .custom_flags(flags);
     let file = options.open(directory.join(NAME))?;
-    // Monitors are not root, whatever the umask is.
+    // Monitors must be able to read it without root, whatever the umask is.
     file.set_permissions(Permissions::from_mode(0o644))?;
     for _ in 0..LOOKS {
         match file.try_lock_shared() {
@@ -43,8 +44,8 @@ pub fn hold(directory: &Path) -> io::Result<File> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Whether a service holds the lock; `None` where there has been none since the boot, or it cannot
-/// be seen.
+/// Whether a service holds the lock; `None` if there has been none since the boot, or the file
+/// cannot be read.
 pub fn is_held(directory: &Path) -> Option<bool> {
     let file = File::open(directory.join(NAME)).ok()?;
     for _ in 0..LOOKS {

@@ -13,26 +13,26 @@ use authkeys_core::report::json;
 use authkeys_terminal::bounded;
 
 const NAME: &str = "status.json";
-/// The most that is read, 256 MiB: many times what a configuration of 1 MiB can bring about, for
-/// the lists of keys are short.
+/// The most bytes that are read, 256 MiB: many times what a configuration of 1 MiB can produce,
+/// because the lists of keys are shortened.
 const MAX_STATUS: u64 = 256 << 20;
 
 /// Why the status file could not be read or written.
 #[derive(Debug, Error)]
 pub enum StatusFileError {
-    /// The directory is not to be written, or the disk is full.
+    /// The directory is not writable, or the disk is full.
     #[error("cannot write {path}: make the directory writable for authkeysd, or set runtime_dir")]
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] HostError),
-    /// It holds something else, or what a later version wrote.
+    /// The file has unknown content, such as that of a later version.
     #[error("{path} is not the status of this version of authkeysd; the next cycle writes it anew")]
     Unknown {
         /// The file.
@@ -43,12 +43,12 @@ pub enum StatusFileError {
     },
 }
 
-/// Where the status file of a runtime directory is.
+/// The path of the status file in a runtime directory.
 pub fn path(directory: &Path) -> PathBuf {
     directory.join(NAME)
 }
 
-/// Reads the last outcome; `None` when there is no file.
+/// Reads the last outcome; `None` if the file does not exist.
 pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     let path = path(directory);
     let Some(found) = bounded::read(&path, MAX_STATUS).map_err(HostError::from)? else {
@@ -56,7 +56,7 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     };
     let parsed = serde_json::from_slice::<Outcome>(&found.content);
     let mut outcome = parsed.map_err(|source| StatusFileError::Unknown { path, source })?;
-    // An earlier version listed all keys and counted none.
+    // An earlier version listed all keys and had no count.
     outcome
         .accounts
         .iter_mut()
@@ -64,8 +64,8 @@ pub fn read(directory: &Path) -> Result<Option<Outcome>, StatusFileError> {
     Ok(Some(outcome))
 }
 
-/// Replaces the file. A reader sees the old one or the new one; what a power loss takes is written
-/// anew after the boot.
+/// Replaces the file. A reader sees either the old one or the new one. It is not durable, because
+/// it is written again after a boot.
 pub fn write(directory: &Path, outcome: &Outcome) -> Result<(), StatusFileError> {
     let path = path(directory);
     replace(directory, &path, outcome).map_err(|source| StatusFileError::Write { path, source })

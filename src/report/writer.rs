@@ -1,6 +1,6 @@
-//! Writes entries beside everything else: a reader that does not read, journald or the other end of
-//! a pipe, holds up one thread and nobody who has something to report. What finds no room is
-//! dropped and counted.
+//! Writes entries on a thread of its own. A reader that does not read (journald, or the other end
+//! of a pipe) blocks only that thread, and nobody who reports something. Entries for which the
+//! queue has no room are dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
-/// The most bytes that wait: what a large first cycle has to say of 20,000 keys.
+/// The most bytes that may wait: what a large first cycle reports about 20,000 keys.
 const MOST_WAITING: usize = 8 << 20;
 
 /// Where entries go.
 pub(super) trait Output: Send + Sync + 'static {
     /// Writes one entry; may block.
     fn write(&self, entry: &Entry);
-    /// Writes one entry if that is possible at once, and tells whether it was.
+    /// Writes one entry if that is possible at once. Returns whether it was written.
     fn write_at_once(&self, entry: &Entry) -> bool;
 }
 
-/// Queues entries, for a thread that writes them.
+/// Queues entries for a thread that writes them.
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
@@ -35,9 +35,9 @@ struct Queue {
     waiting: VecDeque<Entry>,
     bytes: usize,
     dropped: u64,
-    /// The thread holds an entry.
+    /// The thread is writing an entry.
     writing: bool,
-    /// There is a thread.
+    /// The thread has been started.
     begun: bool,
 }
 
@@ -51,14 +51,14 @@ impl Writer {
         }))
     }
 
-    /// Queues an entry. It never blocks.
+    /// Queues an entry. Never blocks.
     pub(super) fn tell(&self, entry: &Entry) {
         let mut queue = self.0.queue();
         if !queue.begun {
             queue.begun = self.begin();
         }
         let size = size(entry);
-        // Where the system lets no thread begin, what can be written at once is.
+        // If the system allows no thread to start, write what can be written at once.
         if !queue.begun && queue.waiting.is_empty() && self.0.output.write_at_once(entry) {
             return;
         }
@@ -120,7 +120,7 @@ impl Queue {
         self.waiting.is_empty() && self.dropped == 0
     }
 
-    /// The next entry; after all that wait, how many were dropped.
+    /// The next entry. After all waiting entries, the number of dropped ones.
     fn next(&mut self) -> Option<Entry> {
         if let Some(entry) = self.waiting.pop_front() {
             self.bytes = self.bytes.saturating_sub(size(&entry));
@@ -139,7 +139,7 @@ impl Queue {
     }
 }
 
-/// About how much memory an entry takes.
+/// The approximate memory that an entry takes.
 fn size(entry: &Entry) -> usize {
     let optional = [
         &entry.account,

@@ -1,5 +1,5 @@
-//! Wakes at a time of the wall clock, also when that clock is set or the machine was asleep, and at
-//! no other time.
+//! Wakes the service at a time of the wall clock, even if the clock is set or the machine was
+//! asleep, and at no other time.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,8 +13,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// One alarm. A sleep of the runtime's counts monotonic time: it would miss a window when the clock
-/// is set at boot.
+/// One alarm. A sleep of the runtime counts monotonic time: it would miss a window if the clock is
+/// set at boot.
 #[derive(Debug)]
 pub(super) struct Alarm(AsyncFd<OwnedFd>);
 
@@ -29,9 +29,9 @@ impl Alarm {
         AsyncFd::with_interest(timer, Interest::READABLE).map(Self)
     }
 
-    /// Sets it, in place of what it was set to. A time that is past rings at once.
+    /// Sets the alarm, replacing the earlier time. A time in the past rings at once.
     pub(super) fn set(&self, at: Timestamp) -> io::Result<()> {
-        // Nothing before 1970, and not zero, which would mean never.
+        // No time before 1970, and not zero, which would mean never.
         let nanosecond = if at.as_second() <= 0 {
             1
         } else {
@@ -54,8 +54,8 @@ impl Alarm {
                 it_value,
             },
         ) {
-            // It is set; the kernel only says that the clock was set meanwhile, which the next
-            // reading says as well.
+            // The alarm is set. The kernel only says that the clock was set meanwhile, which the
+            // next read reports as well.
             Ok(_) | Err(Errno::CANCELED) => Ok(()),
             Err(fault) => Err(fault.into()),
         }

@@ -14,7 +14,8 @@ use authkeys_core::origin::Fetch;
 use authkeys_core::outcome::{Fault, Outcome};
 use authkeys_core::schedule::Act;
 
-/// All that a cycle needs; it owns it, so that it can end early without a trace.
+/// Everything that a cycle needs. It owns this, so that it can end early without leaving anything
+/// behind.
 #[derive(Debug)]
 pub(super) struct Cycle<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
@@ -26,24 +27,25 @@ pub(super) struct Cycle<F, H> {
     pub(super) last: Option<Outcome>,
 }
 
-/// What cycles of one process know of each other beside the state.
+/// What the cycles of one process share in addition to the state.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The state could not be written: what is on disk may be older than what is in force.
     outdated: bool,
-    /// What the last cycle looked at, where it had nothing to do.
+    /// What the last cycle looked at, if it had nothing to do.
     last: Option<LastCycle>,
 }
 
 impl Memory {
-    /// Another configuration looks at other things.
+    /// Called for a new configuration, for which the last cycle means nothing.
     pub(super) fn forget_last(&mut self) {
         self.last = None;
     }
 }
 
 impl<F: Fetch, H: Host> Cycle<F, H> {
-    /// Runs it; `None` when it made room for something else. The error is why nothing was begun.
+    /// Runs the cycle; `None` if it made room for something else. The error says why it did not
+    /// start.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let last = memory.last.take().filter(|_| act == Act::Fetch);
@@ -66,7 +68,7 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
             Err(fault) => return Some(Err(fault.fault())),
         };
         store.set_outdated(memory.outdated);
-        // Another cycle may have taken a newer document meanwhile.
+        // Another cycle may have accepted a newer document meanwhile.
         let answered = answered
             .filter(|(last, _)| self.agent.stands(last, (self.clock)()))
             .map(|(_, answers)| answers);
@@ -91,7 +93,7 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
         Some(Ok(outcome))
     }
 
-    /// Waits for the sources; `None` when the cycle must not wait for them any more.
+    /// Waits for the sources; `None` if the cycle must stop waiting for them.
     fn wait<T>(&self, runtime: &Handle, asked: impl Future<Output = T>) -> Option<T> {
         runtime.block_on(async {
             tokio::select! {

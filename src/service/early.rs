@@ -1,4 +1,4 @@
-//! Fetches before the schedule says so: after a nudge, and when somebody demands one.
+//! Fetches earlier than scheduled: after a nudge, and on demand.
 
 use super::{Service, Setup};
 use crate::host::Host;
@@ -17,13 +17,13 @@ where
     D: Deliver + 'static,
     L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
 {
-    /// What the look at the tag brought. A fetch that is under way may have asked before the tag
-    /// was set: it does not count.
+    /// Handles the result of a look at the tag. A fetch that is under way does not count, because
+    /// it may have asked before the tag was set.
     pub(super) fn nudged(&mut self, news: News) {
         match news {
             News::None => {}
             News::Nudge => {
-                // Answers that wait for the next fetch may be older than the nudge.
+                // Answers that are stored for the next fetch may be older than the nudge.
                 self.again |= !self.fetches && !self.flights.is_empty();
                 self.planner.nudge(self.nudges.wait(), (self.clock)());
             }
@@ -38,8 +38,8 @@ where
         }
     }
 
-    /// Somebody demands a fetch. One that is under way may have asked before that: the sources are
-    /// asked once more.
+    /// Fetches on demand. A fetch that is under way may have asked before the demand, so the
+    /// sources are asked once more.
     pub(super) fn fetch_now(&mut self) {
         self.again |= self.fetches || !self.flights.is_empty();
         self.planner.demand((self.clock)());

@@ -1,7 +1,6 @@
-//! Requests to sources that outlive the cycle that made them: a window or a reload interrupts a
-//! cycle that waits, and the next one gets the same answers, those that have arrived and those that
-//! have not. So nothing is lost, however many sources are slow and however often they are
-//! interrupted.
+//! Requests to sources that outlive the cycle that made them. A window or a reload interrupts a
+//! cycle that waits, and the next cycle gets the same answers, whether they have arrived or not. So
+//! no answer is lost, however many sources are slow and however often cycles are interrupted.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -16,7 +15,7 @@ use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versio
 
 type Answer = Result<Fetched, FetchError>;
 
-/// Asks for documents from a cycle's thread.
+/// Requests documents from a cycle's thread.
 #[derive(Debug)]
 pub(super) struct Requests(UnboundedSender<Request>);
 
@@ -27,7 +26,7 @@ struct Request {
     answer: oneshot::Sender<Answer>,
 }
 
-/// The requests that are under way.
+/// The requests that are under way or answered.
 pub(super) struct Flights<F> {
     fetch: Arc<F>,
     requests: UnboundedReceiver<Request>,
@@ -48,7 +47,7 @@ enum State {
 }
 
 impl<F: Fetch + 'static> Flights<F> {
-    /// Fetches by `fetch` what is asked for by the second part.
+    /// The first part fetches with `fetch` what the second part requests.
     pub(super) fn new(fetch: F) -> (Self, Requests) {
         let (sender, requests) = mpsc::unbounded_channel();
         (
@@ -61,7 +60,7 @@ impl<F: Fetch + 'static> Flights<F> {
         )
     }
 
-    /// Whether there is nothing that a cycle could get without a new request.
+    /// Whether every answer would need a new request.
     pub(super) fn is_empty(&self) -> bool {
         self.flights.is_empty()
     }
@@ -73,13 +72,13 @@ impl<F: Fetch + 'static> Flights<F> {
             .any(|flight| matches!(flight.state, State::UnderWay(_)))
     }
 
-    /// Forgets all answers, and what nobody asked for again. To be called when a cycle has had them
-    /// all.
+    /// Forgets all answers, and requests that were not repeated. Called when a cycle has received
+    /// all its answers.
     pub(super) fn forget(&mut self) {
         self.flights.clear();
     }
 
-    /// Brings answers; ends when something has been asked for that is not there yet. It may be
+    /// Drives the requests. Ends when an answer has been requested that has not arrived yet. May be
     /// dropped at any time.
     pub(super) async fn fly(&mut self) {
         poll_fn(|context| self.poll(context)).await
@@ -101,7 +100,7 @@ impl<F: Fetch + 'static> Flights<F> {
         }
     }
 
-    /// What is asked for again under way with the same condition is not asked for twice.
+    /// A request with the same condition as one that is under way is not sent twice.
     fn take(&mut self, Request { url, known, answer }: Request) {
         let same = self
             .flights
@@ -132,7 +131,7 @@ impl Flight {
         if let State::Arrived(answer) = &self.state
             && let Some(waiting) = self.waiting.take()
         {
-            // A cycle that was interrupted does not receive it; the next one asks again.
+            // An interrupted cycle does not receive it; the next one asks again.
             let _ = waiting.send(answer.clone());
         }
     }

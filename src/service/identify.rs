@@ -1,4 +1,4 @@
-//! Finds out which instance this is, beside everything else: nothing waits for it.
+//! Finds out which instance this is, in the background: nothing waits for it.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -6,11 +6,11 @@ use std::pin::Pin;
 
 use authkeys_core::caught::caught;
 
-/// Where the instance's id comes from, once.
+/// The source of the instance's id, used once.
 pub struct Identify(Option<Pin<Box<dyn Future<Output = Option<String>>>>>);
 
 impl Identify {
-    /// By asking: `None` means that there is no instance.
+    /// Uses the given question. Its answer `None` means that this is not an instance.
     pub fn by(asking: impl Future<Output = Option<String>> + 'static) -> Self {
         Self(Some(Box::pin(asking)))
     }

@@ -1,5 +1,5 @@
-//! Reads the configuration for a reload, on a thread of its own: the file system that it is on may
-//! hang, and then cycles, the watchdog and a stop must not wait for it.
+//! Reads the configuration for a reload on a thread of its own: its file system may hang, and then
+//! cycles, the watchdog and a stop must not wait for it.
 
 use std::fmt;
 use std::future::pending;
@@ -12,19 +12,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Setup;
 
-/// How long a reload waits for the file. It has 1 MiB at most.
+/// How long a reload waits for the file, which has 1 MiB at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const NO_ANSWER: &str = "it cannot be read: its file system does not answer";
 
 type Answer = Result<Setup, String>;
 
-/// Reads it, once at a time: a read that hangs is never joined by a second one.
+/// Reads the configuration, once at a time: while a read hangs, no second one is started.
 pub(super) struct Loading<L> {
     load: Arc<L>,
-    /// A read that has not ended, also one that is no longer waited for.
+    /// A read that has not ended, even if nobody waits for it any more.
     read: Option<Receiver<Answer>>,
-    /// Until when its end is waited for; `None` when nobody waits.
+    /// Until when to wait for its end; `None` if nobody waits.
     until: Option<Instant>,
 }
 
@@ -45,12 +45,12 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
         }
     }
 
-    /// Whether a read is waited for. What changes meanwhile takes a read of its own.
+    /// Whether somebody waits for a read. A change meanwhile needs a read of its own.
     pub(super) fn is_under_way(&self) -> bool {
         self.until.is_some()
     }
 
-    /// Begins to read. While an earlier read still hangs, the answer is that at once.
+    /// Starts a read. If an earlier read still hangs, that is the answer at once.
     pub(super) fn begin(&mut self) {
         if self
             .read
@@ -63,7 +63,7 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
         let (sender, receiver) = oneshot::channel();
         let load = Arc::clone(&self.load);
         let read = move || {
-            // Nobody receives what took too long.
+            // Nobody receives it if it took too long.
             let _ = sender.send(load());
         };
         self.until = Some(Instant::now() + PATIENCE);
@@ -80,7 +80,7 @@ impl<L: Fn() -> Answer + Send + Sync + 'static> Loading<L> {
         }
     }
 
-    /// What was read, or why nothing was; never, when nothing is waited for.
+    /// The configuration, or why it could not be read. Never ends if nobody waits for a read.
     pub(super) async fn ended(&mut self) -> Answer {
         let (Some(until), Some(read)) = (self.until, &mut self.read) else {
             return pending().await;

@@ -1,5 +1,5 @@
-//! `authkeysd run`: the loop that waits for the schedule, for signals and for the end of the cycle
-//! that runs.
+//! `authkeysd run`: the loop that waits for the schedule, for signals and for the end of the
+//! running cycle.
 
 mod alarm;
 mod cycle;
@@ -57,24 +57,25 @@ pub use identify::Identify;
 pub use notify::Notify;
 pub use nudges::Looks;
 
-/// READY is said by then, also when the first cycle still runs: whoever waits for us at boot must
-/// not wait for a source.
+/// READY is sent after this time even if the first cycle still runs: units that wait for us at boot
+/// must not wait for a source.
 const READY_AFTER: Duration = Duration::from_secs(30);
-/// How long a write in hand may take at the end; with the rest of the exit that stays under 2 s.
+/// How long a write in progress may take at the end; with the rest of the exit that stays under 2
+/// s.
 const FINISH: Duration = Duration::from_millis(1_300);
-/// How long the start waits until the last status is read.
+/// How long the start waits for the last status to be read.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a cycle that works while a window waits is looked at.
+/// How often to check a cycle that is working while a window is due.
 const RING_AGAIN: Duration = Duration::from_millis(200);
-/// Reloads are at least this far apart, and so are fetches that are demanded: the first is at once,
-/// and demands without end leave time for cycles.
+/// The shortest time between two reloads, and between two demanded fetches. The first one happens
+/// at once, and endless demands leave time for cycles.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// A configuration, and the places that it and the environment name.
+/// A configuration, and the directories that it and the environment name.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// What to do.
+    /// The configuration.
     pub config: Config,
     /// The state directory.
     pub state: PathBuf,
@@ -82,24 +83,24 @@ pub struct Setup {
     pub runtime: PathBuf,
 }
 
-/// What the service is made of. The composition root names the concrete parts.
+/// The parts of the service. The composition root names the concrete types.
 #[derive(Debug)]
 pub struct Parts<F, H, D, L> {
     /// The network.
     pub fetch: F,
     /// The node.
     pub host: H,
-    /// Brings reports to where the fleet is seen.
+    /// Delivers reports to where the fleet is monitored.
     pub deliver: D,
     /// Reads the configuration; the error is one line.
     pub load: L,
     /// The wall clock.
     pub clock: fn() -> Timestamp,
-    /// The zone in which an old sshd reads times.
+    /// Returns the zone in which an old sshd reads times.
     pub zone: fn() -> TimeZone,
     /// When the program was built.
     pub built: Timestamp,
-    /// What tells this node from the fleet's others, until the instance is known.
+    /// Distinguishes this node from the others in the fleet until the instance is known.
     pub identity: String,
     /// Finds out which instance this is.
     pub identify: Identify,
@@ -114,7 +115,7 @@ pub struct Parts<F, H, D, L> {
 struct Running {
     act: Act,
     turn: Turn,
-    /// `None` when it made room for a window or a reload.
+    /// `None` if it made room for a window or a reload.
     result: Receiver<Option<Result<Outcome, Fault>>>,
 }
 
@@ -140,18 +141,18 @@ pub struct Service<F, H, D, L> {
     /// A cycle has ended in this process.
     begun: bool,
     ready: bool,
-    /// Why the last reload was refused.
+    /// Why the last reload was rejected.
     refused: Option<String>,
-    /// The status file could not be written last time.
+    /// The last write of the status file failed.
     unwritten: bool,
-    /// What a reload or a demand found under way may tell of a time before it: the sources are asked
+    /// The answers under way may be older than a reload or a demand, so the sources must be asked
     /// once more.
     again: bool,
-    /// A cycle runs that asks the sources.
+    /// The running cycle asks the sources.
     fetches: bool,
     memory: Arc<Mutex<Memory>>,
-    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken. A
-    /// write that nobody waits for any more takes it as well.
+    /// The lock by which `authkeysd status` sees that the service runs, once it could be taken.
+    /// Shared with writes, because even a write that nobody waits for any more can take it.
     presence: Arc<Mutex<Option<File>>>,
     /// Writes the status file.
     files: Beside<Result<(), StatusFileError>>,
@@ -164,7 +165,7 @@ where
     D: Deliver + 'static,
     L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
 {
-    /// Sets everything up; nothing is done yet.
+    /// Sets everything up. Nothing runs yet.
     pub fn new(parts: Parts<F, H, D, L>, setup: Setup) -> Self {
         let Parts {
             fetch,
@@ -179,16 +180,16 @@ where
             looks,
             notify,
         } = parts;
-        // A file that cannot be read is overwritten soon; the entries that it would have saved are
-        // no harm.
+        // A file that cannot be read is soon overwritten. The log entries that it would have
+        // avoided do no harm.
         let runtime = setup.runtime.clone();
         let last = match Beside::new(READ_PATIENCE).write(move || status_file::read(&runtime)) {
             Written::Ended(last) => last.unwrap_or_default(),
             Written::Slow | Written::Hangs => None,
         };
         let history = History::new(last);
-        // What an earlier process found out since the boot holds until the metadata service says it
-        // again.
+        // The instance that an earlier process found since the boot is valid until the metadata
+        // service confirms it.
         let instance = history.last().and_then(|last| last.instance_id.clone());
         let identity = instance.clone().unwrap_or(identity);
         let progress = Progress::new();
@@ -238,7 +239,7 @@ where
         let alarm = Alarm::new()?;
         let ready_by = Instant::now() + READY_AFTER;
         let period = self.notify.watchdog_period();
-        // Without a watchdog it is never asked, and never wakes anybody.
+        // Without a watchdog the interval is never polled, and never wakes the process up.
         let pulse = period.unwrap_or(READY_AFTER);
         let mut pulse = interval_at(Instant::now() + pulse, pulse);
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -252,7 +253,7 @@ where
         self.nudged(news);
 
         let mut cycle: Option<Running> = None;
-        // A reload that was asked for, and what was read for one.
+        // A reload was requested, and the configuration that was read for one.
         let (mut wanted, mut loaded) = (false, None);
         let mut next_reload = Instant::now();
         // A fetch was demanded.
@@ -288,7 +289,7 @@ where
                 }
                 // The cycle waits now, and may have to make room for a reload.
                 () = self.flights.fly() => {}
-                // Beside the first cycle, which neither waits for it nor needs it.
+                // Runs beside the first cycle, which neither waits for it nor needs it.
                 instance = self.identify.found() => self.found(instance),
                 news = self.nudges.news() => self.nudged(news),
                 entry = self.reporter.step(self.clock) => self.reported(entry),
@@ -299,7 +300,7 @@ where
                         match self.planner.change() {
                             // A window does not wait for a source that does not answer.
                             Some(at) if at <= now && self.flights.are_under_way() => turn.leave_sources(),
-                            // What the cycle works on comes to its end, unless it has to wait after
+                            // The cycle may finish its work, unless it has to wait again after
                             // that.
                             Some(at) if at <= now => alarm.set(now.saturating_add(RING_AGAIN).unwrap_or(now))?,
                             // The clock was set.
@@ -416,7 +417,7 @@ where
         }
     }
 
-    /// What a cycle that asked no source says of a fetch that has been due for long.
+    /// The fault if a cycle that asked no source ends while a fetch has been due for long.
     fn overdue(&self, act: Act, now: Timestamp) -> Option<Fault> {
         let due = self.planner.overdue(now).filter(|_| act == Act::Replan)?;
         let text = format!(
@@ -426,8 +427,8 @@ where
         Some(Fault::new(FaultCode::FetchOverdue, Subject::Node, text))
     }
 
-    /// The instance's id takes the machine id's place: images are copied with their machine id, and
-    /// then every node would have the same phase.
+    /// The instance's id replaces the machine id: images are copied with their machine id, and then
+    /// every node would have the same phase.
     fn found(&mut self, instance: String) {
         self.identity.clone_from(&instance);
         self.planner.replace_node(
@@ -441,7 +442,7 @@ where
         }
     }
 
-    /// A report arrived, or did not.
+    /// A report was delivered, or failed.
     fn reported(&mut self, entry: Option<Entry>) {
         entry.iter().for_each(journal::tell);
         self.write_status();
@@ -459,8 +460,8 @@ where
         self.write_files(self.history.last().map(Outcome::shortened));
     }
 
-    /// Takes the lock that `authkeysd status` looks for, and writes the status file. A directory in
-    /// which no lock can be made is reported with the status file.
+    /// Takes the lock that `authkeysd status` looks for, and writes the status file. If the lock
+    /// cannot be made in the directory, that is reported with the status file.
     fn write_files(&mut self, outcome: Option<Outcome>) {
         let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
         let write = move || {
@@ -487,7 +488,7 @@ where
         self.unwritten = unwritten;
     }
 
-    /// Takes the configuration that was read again, and has a cycle run either way.
+    /// Applies the configuration that was read again. Runs a cycle whether it is valid or not.
     fn reload(&mut self, read: Result<Setup, String>) {
         match read {
             Ok(setup) => {
@@ -552,7 +553,7 @@ where
     }
 }
 
-/// What the running cycle comes to; `None` when it made room.
+/// The result of the running cycle; `None` if it made room.
 async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, Fault>> {
     let Some(running) = cycle else {
         return pending().await;

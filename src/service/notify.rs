@@ -1,4 +1,4 @@
-//! systemd's notify protocol: datagrams to `$NOTIFY_SOCKET`. Without it every word goes nowhere.
+//! systemd's notify protocol: datagrams to `$NOTIFY_SOCKET`. Without that variable nothing is sent.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,7 +19,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Nobody to be told.
+    /// Sends nothing.
     pub fn nobody() -> Self {
         Self {
             socket: None,
@@ -35,7 +35,7 @@ impl Notify {
         };
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
-        // A manager that does not read must not stop us.
+        // A manager that does not read must not block us.
         socket.set_nonblocking(true)?;
         Ok(Self {
             socket: Some(socket),
@@ -43,7 +43,7 @@ impl Notify {
         })
     }
 
-    /// Takes the watchdog's demand, unless it is meant for another process.
+    /// Uses the watchdog's interval, unless it is meant for another process.
     pub fn with_watchdog(self, usec: Option<&str>, pid: Option<&str>) -> Self {
         let ours = pid.is_none_or(|pid| pid == std::process::id().to_string());
         let limit = usec
@@ -55,14 +55,14 @@ impl Notify {
         }
     }
 
-    /// How often the watchdog wants a sign of life: twice within its limit.
+    /// The interval of heartbeats for the watchdog: half its limit.
     pub fn watchdog_period(&self) -> Option<Duration> {
         self.watchdog
             .filter(|_| self.socket.is_some())
             .map(|limit| limit / 2)
     }
 
-    /// The first cycle is over.
+    /// The first cycle has ended.
     pub fn ready(&self) {
         self.send("READY=1");
     }
@@ -82,7 +82,7 @@ impl Notify {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
     }
 
-    /// The service ends.
+    /// The service is stopping.
     pub fn stopping(&self) {
         self.send("STOPPING=1");
     }
@@ -94,7 +94,7 @@ impl Notify {
 
     fn send(&self, text: &str) {
         if let Some(socket) = &self.socket {
-            // There is nobody else to be told that it failed.
+            // There is no other place to report a failure to.
             let _ = socket.send(text.as_bytes());
         }
     }

@@ -1,5 +1,5 @@
-//! Waits for nudges, beside everything else. The looking is the fetcher's: here nothing wakes until
-//! it has seen another value, and whatever it says, it is asked again 5 s later at the earliest.
+//! Waits for nudges in the background. The fetcher watches the tag, so nothing here wakes until it
+//! has seen another value. Whatever it answers, it is asked again after 5 s at the earliest.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -16,10 +16,10 @@ use authkeys_core::origin::FetchError;
 use authkeys_core::schedule::{Backoff, NUDGE_GAP, Nudge};
 use authkeys_terminal::random;
 
-/// How long the first fetch waits until it is known what the tag is before it. The metadata service
-/// answers within a few milliseconds.
+/// How long the first fetch waits for the tag's present value. The metadata service answers within
+/// a few milliseconds.
 const FIRST_SIGHT: Duration = Duration::from_millis(250);
-/// The pauses before the fetcher is asked again that gave no answer.
+/// The pauses before the fetcher is asked again after it gave no answer.
 const AGAIN: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(60),
@@ -27,11 +27,11 @@ const AGAIN: Backoff = Backoff {
 
 type Sighting = Pin<Box<dyn Future<Output = Result<Sight, FetchError>>>>;
 
-/// Looks at the tag: what the composition root gives.
+/// Looks at the tag; provided by the composition root.
 pub struct Looks(Box<dyn Fn(Look) -> Sighting>);
 
 impl Looks {
-    /// By asking somebody, who answers when the tag is not as it is known.
+    /// Uses the given function, whose future ends when the tag differs from what is known.
     pub fn by<S>(ask: impl Fn(Look) -> S + 'static) -> Self
     where
         S: Future<Output = Result<Sight, FetchError>> + 'static,
@@ -46,10 +46,10 @@ impl fmt::Debug for Looks {
     }
 }
 
-/// What is waited for by one configuration.
+/// What to wait for with one configuration.
 pub(super) struct Nudges {
     looks: Looks,
-    /// The tag, and how it is looked at; `None`: not at all.
+    /// The tag, and how to look at it; `None` if nudges are off.
     plan: Option<(String, Nudge)>,
     watch: Watch,
     sighting: Option<Sighting>,
@@ -69,7 +69,7 @@ impl Nudges {
         }
     }
 
-    /// Another configuration. What is known of the tag stays if it is still the same tag.
+    /// Applies another configuration. What is known of the tag stays if the tag is the same.
     pub(super) fn configure(&mut self, config: &Config) {
         let (before, plan) = (self.plan.take(), plan(config));
         self.plan = plan;
@@ -88,14 +88,14 @@ impl Nudges {
         self.watch.fetch_begins();
     }
 
-    /// How long the fetch waits after a nudge that came now.
+    /// How long a fetch waits after a nudge that came now.
     pub(super) fn wait(&self) -> jiff::SignedDuration {
         let nudge = self.plan.as_ref().map(|(_, nudge)| nudge.wait(random()));
         nudge.unwrap_or_default()
     }
 
-    /// Waits for a moment for what the tag is before the first fetch. A tag that is set after the
-    /// publication of which that fetch may see nothing then has another value.
+    /// Waits briefly for the tag's value before the first fetch. If that fetch misses a
+    /// publication, the tag that is set after the publication then differs from this value.
     pub(super) async fn first(&mut self) -> News {
         if self.plan.is_none() {
             return News::None;
@@ -104,7 +104,7 @@ impl Nudges {
         first.unwrap_or(News::None)
     }
 
-    /// Waits for something new. To be asked again; may be given up at any time.
+    /// Waits for something new. Called repeatedly; may be dropped at any time.
     pub(super) async fn news(&mut self) -> News {
         loop {
             let news = self.step().await;

@@ -1,5 +1,5 @@
-//! Tells a cycle that takes long from one that hangs: each step of source and host is bounded, so
-//! steps must go on.
+//! Distinguishes a cycle that takes long from one that hangs: each step of source and host has a
+//! limit, so a cycle that makes progress takes steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,12 +43,12 @@ impl Progress {
         self.step();
     }
 
-    /// No cycle runs any more.
+    /// The cycle has ended.
     pub(super) fn end(&self) {
         self.0.running.store(false, Ordering::SeqCst);
     }
 
-    /// No cycle runs, or it took a step lately.
+    /// Whether no cycle runs, or it took a step recently.
     pub(super) fn goes_on(&self) -> bool {
         let last = Duration::from_millis(self.0.last.load(Ordering::SeqCst));
         !self.0.running.load(Ordering::SeqCst)
@@ -61,8 +61,8 @@ impl Progress {
     }
 }
 
-/// How far one cycle is, and how it is told to make room for something that does not wait. It makes
-/// room only while it waits itself, so that what it has begun to work out is never lost.
+/// How far one cycle is, and the request that it make room for something that cannot wait. It makes
+/// room only while it is waiting, so that work that it has started is never lost.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Turn(Arc<Flags>);
 
@@ -75,12 +75,12 @@ struct Flags {
 }
 
 impl Turn {
-    /// The cycle no longer waits for the state's lock.
+    /// Tells the cycle to stop waiting for the state's lock.
     pub(super) fn leave_lock(&self) {
         self.0.leave_lock.store(true, Ordering::SeqCst);
     }
 
-    /// The cycle no longer waits for its sources.
+    /// Tells the cycle to stop waiting for its sources.
     pub(super) fn leave_sources(&self) {
         self.0.leave_sources.store(true, Ordering::SeqCst);
         self.0.left.notify_one();
@@ -90,14 +90,14 @@ impl Turn {
         !self.0.leave_lock.load(Ordering::SeqCst)
     }
 
-    /// Ends when the cycle must not wait for its sources any more.
+    /// Ends when the cycle must stop waiting for its sources.
     pub(super) async fn sources_left(&self) {
         while !self.0.leave_sources.load(Ordering::SeqCst) {
             self.0.left.notified().await;
         }
     }
 
-    /// Files are written from now on: that comes to its end, also when the service stops.
+    /// Files are written from now on. The writes are completed even if the service stops.
     pub(super) fn begin_to_install(&self) {
         self.0.installing.store(true, Ordering::SeqCst);
     }
@@ -107,8 +107,8 @@ impl Turn {
     }
 }
 
-/// A source or a host whose every step is noted. It outlives a reload: a connection, or an account
-/// that hangs, is kept.
+/// A source or a host whose every step is recorded. It outlives a reload, so that a connection, or
+/// an account that hangs, is kept.
 #[derive(Debug)]
 pub(super) struct Noted<T> {
     pub(super) inner: Arc<T>,

@@ -1,5 +1,5 @@
-//! Tells the fleet, beside the cycles: one report at a time, each with its own plan. No cycle waits
-//! for one.
+//! Sends reports to the fleet, independently of cycles: one report at a time, each with its own
+//! schedule. No cycle waits for one.
 
 use std::future::{Future, pending};
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub(super) struct Reporter<D> {
     deliver: Arc<D>,
     origin: Instant,
     places: Vec<Place>,
-    /// The place, what it is being told, and the delivery.
+    /// The index of the place, the report, and its delivery.
     running: Option<(usize, Arc<Told>, Running)>,
     counters: Counters,
     metrics: Option<(PathBuf, ReportOutcome)>,
@@ -58,7 +58,7 @@ impl<D: Deliver + 'static> Reporter<D> {
         reporter
     }
 
-    /// Another configuration: everybody is told anew.
+    /// Applies another configuration. Everything is reported again.
     pub(super) fn configure(&mut self, report: &Report) {
         let place = |sink: Sink| Place {
             outcome: ReportOutcome::new(sink.name()),
@@ -90,8 +90,8 @@ impl<D: Deliver + 'static> Reporter<D> {
         }
     }
 
-    /// Waits for the next report that is due, and for its end. To be asked again; may be given up
-    /// at any time.
+    /// Waits for the next report that is due, and for its end. Called repeatedly; may be dropped at
+    /// any time.
     pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
         loop {
             if let Some((at, told, running)) = &mut self.running {
@@ -112,7 +112,7 @@ impl<D: Deliver + 'static> Reporter<D> {
         }
     }
 
-    /// How the reports fare.
+    /// The results of the reports.
     pub(super) fn outcomes(&self) -> Vec<ReportOutcome> {
         let metrics = self.metrics.iter().map(|(_, outcome)| outcome.clone());
         self.places
@@ -122,7 +122,7 @@ impl<D: Deliver + 'static> Reporter<D> {
             .collect()
     }
 
-    /// Writes the metrics' file, at every change of the status file.
+    /// Writes the metrics file, whenever the status file changes.
     pub(super) fn write_metrics(&mut self, outcome: &Outcome, now: Timestamp) -> Option<Entry> {
         let (path, known) = self.metrics.as_mut()?;
         let (text, place) = (render(outcome, Some(&self.counters)), path.clone());
@@ -185,7 +185,7 @@ impl<D: Deliver + 'static> Reporter<D> {
     }
 }
 
-/// Notes a result; what is news of it goes to the journal.
+/// Records a result. Returns a log entry if something changed.
 fn note(known: &mut ReportOutcome, result: Result<(), String>, now: Timestamp) -> Option<Entry> {
     let name = known.report.clone();
     match result {

@@ -1,6 +1,6 @@
-//! The one thread on which cycles run, one after the other, so that the service's loop never waits
-//! for a lock, a disk or an account. It is begun with the first cycle and stays: to begin one for
-//! each costs more than an unchanged poll.
+//! The single thread on which cycles run, one after the other, so that the service's loop never
+//! waits for a lock, a disk or an account. It is started with the first cycle and kept: starting
+//! one for each cycle costs more than an unchanged poll.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,13 +11,14 @@ use tokio::sync::oneshot::{self, Receiver};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs. Not the runtime's own threads: it panics where the system lets no further one begin.
+/// Runs jobs. Not a thread of the runtime, because the runtime panics if the system allows no
+/// further thread.
 #[derive(Debug, Default)]
 pub(super) struct Worker(Option<Sender<Job>>);
 
 impl Worker {
-    /// Runs a job after those before it. The receiver gets nothing when the job panics. An error
-    /// means that no thread can be begun now.
+    /// Runs a job after the earlier ones. The receiver gets nothing if the job panics. An error
+    /// means that no thread can be started now.
     pub(super) fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -28,10 +29,10 @@ impl Worker {
         };
         let (answer, receiver) = oneshot::channel();
         let job = Box::new(move || {
-            // Nobody receives what was given up.
+            // The caller may have given up.
             let _ = answer.send(work());
         });
-        // It ends with this sender and not before.
+        // The thread ends with this sender and not before.
         if jobs.send(job).is_ok() {
             self.0 = Some(jobs);
         }

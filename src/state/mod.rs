@@ -1,5 +1,5 @@
-//! What authkeysd must remember between cycles: the last good documents, the serials seen, the keys
-//! once installed.
+//! What authkeysd must remember between cycles: the last valid documents, the serials seen, the
+//! keys once installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,19 +27,19 @@ pub struct State {
     schema: u32,
     /// The document last accepted from each source, by the source's whole URL.
     pub sources: BTreeMap<String, Accepted>,
-    /// The highest serial accepted, by the source's URL without its query (a secret's field
-    /// excepted). It outlives the source in the configuration; only a rollback that was asked for
-    /// lowers or removes it.
+    /// The highest serial accepted, by the source's URL without its query (except for a secret's
+    /// field). It outlives the source in the configuration. Only a requested rollback lowers or
+    /// removes it.
     pub marks: BTreeMap<String, Mark>,
-    /// Since when a source that has a fallback has not been reached, by its whole URL.
+    /// Since when a source that has a fallback has been unreachable, by its whole URL.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub away: BTreeMap<String, Timestamp>,
-    /// By account.
+    /// The accounts by name.
     #[serde(deserialize_with = "accounts")]
     pub accounts: BTreeMap<UserName, AccountState>,
     /// The pinned keys as they were last read.
     pub pinned: Option<String>,
-    /// The latest time that was recorded: a clock that stands before it is wrong.
+    /// The latest time that was recorded: a clock that shows an earlier time is wrong.
     #[serde(default)]
     pub clock: Option<Timestamp>,
 }
@@ -48,29 +48,29 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Accepted {
-    /// Which published state it was.
+    /// Which published version it was.
     pub version: Version,
-    /// Where it is kept, and what it is.
+    /// Where it is kept, and its digest.
     pub document: Kept,
-    /// When its bytes came.
+    /// When its bytes were fetched.
     pub fetched: Timestamp,
-    /// The fallback's URL, where they came from there.
+    /// The fallback's URL, if they came from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The documents of a secret's further stages that were accepted beside it.
+    /// The accepted documents of a secret's other stages.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub further: BTreeMap<Stage, AcceptedStage>,
 }
 
-/// A document of one of a secret's further stages.
+/// A document of one of a secret's other stages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptedStage {
-    /// Which published state it was.
+    /// Which published version it was.
     pub version: Version,
-    /// When that was made, as far as it is known.
+    /// When that version was made, if known.
     pub created: Option<Timestamp>,
-    /// Where it is kept, and what it is.
+    /// Where it is kept, and its digest.
     pub document: Kept,
 }
 
@@ -78,22 +78,22 @@ pub struct AcceptedStage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
-    /// Of the document as published, without its signature.
+    /// The digest of the document as published, without its signature.
     pub digest: Digest,
-    /// Of the bytes that were kept; the name of their file.
+    /// The digest of the bytes that were kept; the name of their file.
     pub bytes: Digest,
-    /// Under which number of [`CHECKS`](authkeys_core::key::CHECKS) all its keys were found sound;
-    /// 0 when one was not.
+    /// The number of [`CHECKS`](authkeys_core::key::CHECKS) under which all its keys were found
+    /// sound; 0 if one was not.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sound: u32,
-    /// Under which number its RSA moduli alone were found sound, where a key was bad for another
+    /// The number under which its RSA moduli alone were found sound, if a key was bad for another
     /// reason.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moduli: u32,
 }
 
-/// Accounts of one document had the same keys installed: they share them from the moment when they
-/// are read.
+/// Reads accounts. Accounts of one document had the same keys installed, so they share the set in
+/// memory.
 fn accounts<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<UserName, AccountState>, D::Error> {
@@ -127,19 +127,19 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// What is remembered of an account.
+/// What is remembered about an account.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountState {
-    /// Every key that authkeysd ever installed for it. When such a key leaves the set, it leaves
-    /// every line.
+    /// Every key that authkeysd ever installed for it. When such a key leaves the set, it is
+    /// removed from every line.
     pub installed: FingerprintSet,
-    /// The document that the policy let through for this account.
+    /// The documents that passed the guard for this account.
     pub judged: Option<Judged>,
-    /// The files of which is kept what stood in them before `exclusive` first replaced it.
+    /// The files whose content was saved before `exclusive` first replaced it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub adopted: BTreeSet<PathBuf>,
-    /// What the file held when a cycle last left it.
+    /// The digest of what the file held when a cycle last left it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Digest>,
 }
@@ -150,20 +150,20 @@ pub struct AccountState {
 pub struct Judged {
     /// The document.
     pub document: Kept,
-    /// Those of a secret's further stages, in the order of their importance.
+    /// Those of a secret's other stages, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<Kept>,
-    /// Its source's URL, where the account has several.
+    /// Its source's URL, if the account has more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Those of the account's other sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<JudgedSource>,
-    /// The limits that let it through; under others it is judged anew.
+    /// The guard's limits that it passed. Under other limits it is judged again.
     pub guard: Guard,
 }
 
-/// What passed the guard of a second source, or a later one.
+/// What passed the guard from a source other than the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JudgedSource {
@@ -171,14 +171,14 @@ pub struct JudgedSource {
     pub source: String,
     /// Its document.
     pub document: Kept,
-    /// Those of a secret's further stages, in the order of their importance.
+    /// Those of a secret's other stages, the most important first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further: Vec<Kept>,
 }
 
 impl State {
-    /// The document last accepted from a source; if none was, that of the same URL with another
-    /// query: a region that was added to it takes no key away.
+    /// The document last accepted from a source, or else that of the same URL with another query:
+    /// adding a region to it must not remove any key.
     pub fn accepted(&self, url: &SourceUrl) -> Option<&Accepted> {
         let mark = url.mark();
         let same = || {
@@ -206,7 +206,7 @@ impl State {
     }
 }
 
-/// What a source's mark belongs to. A URL that only a later version knows is another source.
+/// The name of a source's mark. A URL that only a later version can parse counts as another source.
 fn mark_of(url: &str) -> String {
     SourceUrl::parse(url).map_or_else(|_| url.to_owned(), |url| url.mark())
 }
@@ -234,7 +234,7 @@ impl Judged {
             .flat_map(|set| std::iter::once(set.document).chain(set.further.iter().copied()))
     }
 
-    /// By source, in their order.
+    /// The documents by source, in the sources' order.
     pub fn sets(&self) -> impl Iterator<Item = JudgedSet<'_>> {
         let first = JudgedSet {
             source: self.source.as_deref(),
@@ -250,13 +250,13 @@ impl Judged {
     }
 }
 
-/// What passed the guard of one source.
+/// The documents of one source that passed the guard.
 #[derive(Debug, Clone, Copy)]
 pub struct JudgedSet<'a> {
-    /// The source's URL, where the account has several.
+    /// The source's URL, if the account has more than one.
     pub source: Option<&'a str>,
     /// The current document.
     pub document: Kept,
-    /// Those of a secret's further stages.
+    /// Those of a secret's other stages.
     pub further: &'a [Kept],
 }

@@ -1,6 +1,7 @@
-//! The state directory. One file, `state.json`, replaced whole; the documents lie beside it under
-//! the SHA-256 of their bytes. Corrupt is not absent, and a state that a later version wrote is
-//! refused: both could bring a revoked key or an old document back.
+//! The state directory. One file, `state.json`, is replaced as a whole. The documents are beside
+//! it, named by the SHA-256 of their bytes. A corrupt state is not treated as an absent one, and a
+//! state that a later version wrote is rejected: both could restore a revoked key or an old
+//! document.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -21,41 +22,41 @@ use authkeys_core::origin::MAX_DOCUMENT;
 use authkeys_core::user::UserName;
 use authkeys_terminal::bounded;
 
-/// The form of `state.json` that this version reads and writes.
+/// The schema of `state.json` that this version reads and writes.
 const SCHEMA: u32 = 1;
 /// The most bytes of `state.json` that are read: 64 MiB hold a million fingerprints.
 const MAX_STATE: u64 = 64 << 20;
-/// The most contents of one account's files that are kept for `exclusive` having replaced them.
+/// The most contents of one account's files that are saved before `exclusive` replaces them.
 const MAX_REPLACED: usize = 16;
-/// How long another cycle may take before this one gives up.
+/// How long to wait for another cycle before giving up.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// Why the state could not be read or written. Nothing on the node was changed.
 #[derive(Debug, Error)]
 pub enum StateError {
-    /// The directory is not there and could not be made, or not be opened.
+    /// The directory does not exist and could not be made, or could not be opened.
     #[error(
         "cannot use the state directory {path}: run as root, or set state_dir to a directory of your own, in one that exists"
     )]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// It is there, but nothing can be written to it.
+    /// The directory exists, but nothing can be written to it.
     #[error(
         "cannot write to the state directory {path}: keys are still removed, but none is installed that would have to be remembered; make it writable (`findmnt`, `lsattr -d`)"
     )]
     Unwritable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// Somebody else could forge the state.
+    /// Another user could forge the state.
     #[error(
         "the state directory {0} can be written by others: chown it to the user of authkeysd and chmod it 0700"
     )]
@@ -76,7 +77,7 @@ pub enum StateError {
         #[source]
         source: serde_json::Error,
     },
-    /// What would be written could not be read again.
+    /// The state would be too large to be read again.
     #[error(
         "{0} would become larger than {MAX_STATE} bytes, for every key ever installed is remembered: correct the document, or move the state away to start afresh (serials and once-installed keys are then forgotten)"
     )]
@@ -97,8 +98,8 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// The error as a fault of this node. Where permission is denied it takes somebody else to use
-    /// the state.
+    /// The error as a fault of this node. Denied permission has a code of its own, because it takes
+    /// another user to use the state.
     pub fn fault(&self) -> Fault {
         let code = match self {
             Self::Directory { source, .. } | Self::Host(HostError::Io { source, .. })
@@ -112,7 +113,7 @@ impl StateError {
     }
 }
 
-/// The state directory, locked against other cycles as long as this lives.
+/// The state directory, locked against other cycles as long as this value exists.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
@@ -120,9 +121,9 @@ pub struct Store {
     access: Access,
     /// Nothing has ever been saved there.
     new: bool,
-    /// What is on disk is not all that there was to remember.
+    /// The state on disk lacks something that should have been recorded.
     outdated: bool,
-    /// Something was saved through this one.
+    /// Something was saved through this value.
     written: bool,
 }
 
@@ -133,18 +134,19 @@ enum Access {
     Look,
     /// It is locked against other cycles.
     Write { _lock: File },
-    /// Nothing can be written: the lock cannot be taken, or the state not be read.
+    /// Nothing can be written: the lock cannot be taken, or the state cannot be read.
     Broken,
 }
 
 impl Store {
-    /// Opens the directory, made 0700 when absent, and waits for its lock.
+    /// Opens the directory and waits for its lock. A directory that does not exist is made with
+    /// 0700.
     pub fn open(directory: &Path) -> Result<Self, StateError> {
         let opened = Self::open_while(directory, &|| true)?;
         opened.ok_or_else(|| StateError::Busy(directory.join("lock")))
     }
 
-    /// Opens it as long as it is still `wanted`; `None` when it is not any more.
+    /// Opens it and waits as long as it is still `wanted`; `None` if it no longer is.
     pub fn open_while(
         directory: &Path,
         wanted: &dyn Fn() -> bool,
@@ -153,7 +155,8 @@ impl Store {
             path: directory.to_owned(),
             source,
         };
-        // Whoever has no rights there has to be told so; root, and the owner, go on without memory.
+        // A user without rights there must get an error; root and the owner continue without
+        // memory.
         let foreign = is_foreign(directory);
         if let Err(fault) = make(directory) {
             return if foreign {
@@ -191,13 +194,13 @@ impl Store {
             }
             loaded => loaded?,
         };
-        // A run that was killed after its last save did not come to this.
+        // A run that was killed after its last save did not do this.
         store.sweep_documents(&store.saved);
         Ok(Some(store))
     }
 
-    /// A directory of which nothing can be known. Its file is never overwritten: it may hold all
-    /// that there was.
+    /// A directory of which nothing is known. Its file is never overwritten, because it may hold
+    /// the whole state.
     fn broken(directory: &Path) -> Self {
         let saved = State {
             schema: SCHEMA,
@@ -213,8 +216,8 @@ impl Store {
         }
     }
 
-    /// Opens the directory to look at it only: nothing is made, locked or written. An absent one is
-    /// an empty state.
+    /// Opens the directory only to read it: nothing is made, locked or written. A directory that
+    /// does not exist is an empty state.
     pub fn peek(directory: &Path) -> Result<Self, StateError> {
         if directory.exists() {
             check_owner(directory)?;
@@ -244,12 +247,12 @@ impl Store {
         self.written
     }
 
-    /// Where it is.
+    /// The directory's path.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The files of which the state in force is made: the state itself, and the documents last
+    /// The files that make up the state in force: the state itself, and the documents last
     /// accepted.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = vec![self.directory.join("state.json")];
@@ -265,7 +268,7 @@ impl Store {
         self.directory.join("documents").join(bytes.hex())
     }
 
-    /// Whether a cycle that has nothing to save could save it.
+    /// Whether a cycle could save the state, even if it has nothing to save.
     pub fn can_write(directory: &Path) -> bool {
         check_access(directory).is_ok()
     }
@@ -276,12 +279,12 @@ impl Store {
         self.outdated
     }
 
-    /// What an earlier cycle of the same process found.
+    /// Takes over what an earlier cycle of the same process found.
     pub fn set_outdated(&mut self, outdated: bool) {
         self.outdated |= outdated;
     }
 
-    /// Whether nothing has ever been saved there: this is the node's first cycle, or its memory was
+    /// Whether nothing has ever been saved there: this is the node's first cycle, or its state was
     /// lost.
     pub fn is_new(&self) -> bool {
         self.new
@@ -292,8 +295,8 @@ impl Store {
         &self.saved
     }
 
-    /// Writes the state if it differs from what is on disk; durable when this returns. That it
-    /// could not be written is an error also when nothing differs.
+    /// Writes the state if it differs from what is on disk; durable when this returns. Returns an
+    /// error if the directory cannot be written, even if nothing differs.
     pub fn save(&mut self, state: &State) -> Result<(), StateError> {
         if matches!(self.access, Access::Look) {
             return Ok(());
@@ -304,15 +307,16 @@ impl Store {
             Ok(false) => {}
             Err(_) => {
                 self.outdated = true;
-                // On a full disk names can still be removed. What this state replaces must not come
-                // back from the old one in another process that cannot reach the source.
+                // On a full disk names can still be removed. A document that this state replaces
+                // must not be restored from the old state by another process that cannot reach the
+                // source.
                 self.sweep_documents(state);
             }
         }
         written.map(drop)
     }
 
-    /// Whether it had to be written.
+    /// Writes the state if it differs. Returns whether it did.
     fn write(&mut self, state: &State) -> Result<bool, StateError> {
         if *state == self.saved {
             return Ok(false);
@@ -326,8 +330,7 @@ impl Store {
             path: path.clone(),
             source,
         };
-        // Counted first, and then written at once: a buffer that grows would for a moment be there
-        // twice.
+        // Count first and then write directly: a growing buffer would for a moment exist twice.
         let mut length = Length(0);
         serde_json::to_writer_pretty(&mut length, &state).map_err(corrupt)?;
         if u64::try_from(length.0).map_or(true, |length| length > MAX_STATE) {
@@ -342,7 +345,7 @@ impl Store {
         Ok(true)
     }
 
-    /// An error says why nothing can be written.
+    /// The error says why nothing can be written.
     fn check_writable(&self) -> Result<(), StateError> {
         let unwritable = |source| StateError::Unwritable {
             path: self.directory.clone(),
@@ -359,7 +362,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a document's bytes, durably.
+    /// Saves a document's bytes, durably.
     pub fn keep(&self, bytes: &[u8]) -> Result<(), StateError> {
         let digest = Digest::of(bytes);
         if !matches!(self.access, Access::Look) && self.document(digest).is_none() {
@@ -374,7 +377,7 @@ impl Store {
         Ok(())
     }
 
-    /// A kept document's bytes; `None` when they are gone or not what they were.
+    /// The bytes of a saved document; `None` if they are missing or changed.
     pub fn document(&self, bytes: Digest) -> Option<Vec<u8>> {
         let path = self.document_path(bytes);
         let limit = u64::try_from(MAX_DOCUMENT).unwrap_or(u64::MAX);
@@ -382,12 +385,12 @@ impl Store {
         (Digest::of(&content) == bytes).then_some(content)
     }
 
-    /// Keeps what an account's file held before `exclusive` took it over, beside what others of its
-    /// files held. Of ever new contents, as of a file that cannot be replaced and is changed all
-    /// the time, the first and the last are kept.
+    /// Saves what an account's file held before `exclusive` replaced it, beside what its other
+    /// files held. If the content keeps changing, as in a file that cannot be replaced and changes
+    /// all the time, the first and the last contents are kept.
     pub fn keep_replaced(&self, user: &UserName, content: &[u8]) -> Result<PathBuf, StateError> {
         let limit = u64::try_from(content.len()).unwrap_or(u64::MAX);
-        // No account's name has a colon.
+        // The name of an account cannot contain a colon.
         let names = (2..=MAX_REPLACED).map(|number| format!("replaced-{user}:{number}"));
         let mut name = format!("replaced-{user}");
         for next in names {
@@ -434,7 +437,8 @@ impl Store {
 fn make(directory: &Path) -> io::Result<()> {
     for path in [directory, &directory.join("documents")] {
         match DirBuilder::new().mode(0o700).create(path) {
-            // What cannot be made in a directory that is there is seen when it is needed.
+            // If one cannot be made although the directory exists, that is reported when it is
+            // needed.
             Err(_) if directory.is_dir() => {}
             made => made?,
         }
@@ -442,8 +446,7 @@ fn make(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the file that is locked, or the directory itself where the file cannot be made or not be
-/// written.
+/// Opens the lock file, or the directory itself if the file cannot be made or written.
 fn open_lock(directory: &Path) -> io::Result<File> {
     let path = directory.join("lock");
     let for_writing = OpenOptions::new()
@@ -457,7 +460,7 @@ fn open_lock(directory: &Path) -> io::Result<File> {
         .or_else(|fault| File::open(directory).map_err(|_| fault))
 }
 
-/// Whether somebody else would have to let us use the directory, or make it.
+/// Whether another user would have to let us use the directory, or make it.
 fn is_foreign(directory: &Path) -> bool {
     let us = nix::unistd::geteuid();
     !us.is_root()
@@ -466,7 +469,7 @@ fn is_foreign(directory: &Path) -> bool {
             .is_none_or(|found| found.uid() != us.as_raw())
 }
 
-/// Whether names in the directory can be written.
+/// Whether entries of the directory can be written.
 fn check_access(directory: &Path) -> io::Result<()> {
     Ok(rustix::fs::access(
         directory,
@@ -474,7 +477,7 @@ fn check_access(directory: &Path) -> io::Result<()> {
     )?)
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -488,7 +491,7 @@ impl io::Write for Length {
     }
 }
 
-/// `None` when there is no file.
+/// Reads the state; `None` if there is no file.
 fn load(directory: &Path) -> Result<Option<State>, StateError> {
     #[derive(Deserialize)]
     struct Probe {
@@ -509,7 +512,7 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
     match serde_json::from_slice::<State>(&found.content) {
         Ok(state) if state.schema == SCHEMA => Ok(Some(state)),
         Ok(state) => Err(newer(state.schema)),
-        // What a later version wrote cannot be read as a whole, and its schema still says so.
+        // The state of a later version cannot be read as a whole, but its schema can.
         Err(fault) => match serde_json::from_slice(&found.content) {
             Ok(Probe { schema }) if schema != SCHEMA => Err(newer(schema)),
             _ => Err(corrupt(fault)),

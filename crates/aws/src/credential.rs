@@ -1,4 +1,4 @@
-//! One version of a secret that a person reads to log in with: its value, wiped where it ends.
+//! One version of a secret that a person reads to log in with. Its value is wiped when dropped.
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
@@ -13,8 +13,8 @@ use crate::client::{Aws, service_endpoint};
 use authkeys_core::origin::SourceUrl;
 use authkeys_core::origin::failure::{Class, FetchError};
 
-/// What Secrets Manager calls a secret that is not there, a stage that no version has, and a
-/// version without a value.
+/// Secrets Manager's code for a missing secret, a stage that no version has, and a version without
+/// a value.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 /// A secret with a key to log in with.
@@ -47,13 +47,13 @@ impl Credential {
         }
     }
 
-    /// How people know it.
+    /// Its name in messages.
     pub fn name(&self) -> &str {
         &self.id
     }
 
-    /// The value of the version that has this stage; `None` where no version has it, or that version
-    /// has no value yet.
+    /// The value of the version with this stage; `None` if no version has the stage, or that
+    /// version has no value yet.
     pub async fn read(
         &self,
         aws: &Aws,
@@ -93,7 +93,7 @@ impl Credential {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                // The one code has two meanings, which only the message tells apart.
+                // This code has two meanings, which only the message distinguishes.
                 let message = error.message().unwrap_or_default();
                 let lacks_value = message.contains("secret value") || message.contains("label");
                 if error.code() == Some(NOT_FOUND) && lacks_value {
@@ -111,7 +111,7 @@ impl Credential {
         Ok(value.map(Zeroizing::new))
     }
 
-    /// With remedies for a person instead of a node.
+    /// The failure with remedies for a person instead of a node.
     fn told(&self, failure: FetchError, call: &Call, code: Option<&str>) -> FetchError {
         let remedy = match code {
             Some(NOT_FOUND) => format!(
@@ -128,7 +128,7 @@ impl Credential {
         FetchError { remedy, ..failure }
     }
 
-    /// The failure of a stage that a person asked for, and that no version has.
+    /// The failure for a stage that a person requested and no version has.
     pub fn no_such_stage(&self, stage: &str) -> FetchError {
         let remedy = if stage == "AWSCURRENT" {
             "the secret has no value yet: put a key pair into it".to_owned()

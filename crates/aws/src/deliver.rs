@@ -1,4 +1,4 @@
-//! Where a node's reports go: tags on its own instance, and an object in S3.
+//! The destinations of a node's reports: tags on its own instance, and an object in S3.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use authkeys_core::origin::failure::{Class, FetchError};
 use authkeys_core::origin::instance::{Instance, NoInstance};
 use authkeys_core::wire::MayTag;
 
-/// Writes reports. Every call is one attempt: when to try again is the caller's decision.
+/// Writes reports. Every call is a single attempt: the caller decides when to try again.
 #[derive(Debug)]
 pub struct ReportWriter {
     aws: Arc<Aws>,
 }
 
-/// Where a report object goes.
+/// The destination of a report object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectPlace {
     /// The bucket.
     pub bucket: String,
     /// The object's whole key.
     pub key: String,
-    /// The bucket's region; else the environment's, else the metadata service's.
+    /// The bucket's region; by default that of the environment or the metadata service.
     pub region: Option<String>,
-    /// What the write asks for; `None`: as the bucket does by itself.
+    /// The encryption that the write requests; `None`: the bucket's default.
     pub encryption: Option<Encryption>,
 }
 
 impl ReportWriter {
-    /// Over connections that exist.
+    /// Uses existing connections.
     pub fn new(aws: Arc<Aws>) -> Self {
         Self { aws }
     }
 
-    /// Sets tags on the own instance.
+    /// Sets tags on the local instance.
     pub async fn tag(&self, tags: &BTreeMap<String, String>) -> Result<(), FetchError> {
         let instance = self.instance().await?;
         self.ec2(&instance).create_tags(&instance.id, tags).await
     }
 
-    /// Whether tags with these keys may be set on the own instance. None is.
+    /// Whether tags with these keys may be set on the local instance. No tag is set.
     pub async fn may_tag(&self, keys: Vec<String>) -> Result<MayTag, FetchError> {
         let instance = self.instance().await?;
         let tags = keys.into_iter().map(|key| (key, String::new())).collect();
@@ -80,7 +80,8 @@ impl ReportWriter {
             .and_then(|at| place.key.get(..=at))
             .unwrap_or_default();
         let call = |config| Call {
-            // Not the object's own name: a fleet's nodes say the same of the same fault.
+            // Without the object's own name, so that all nodes of a fleet report the same fault in
+            // the same words.
             source: format!("s3://{}/{directory}", place.bucket),
             operation: "S3 PutObject",
             action: "s3:PutObject",
@@ -104,7 +105,7 @@ impl ReportWriter {
             .put_object()
             .bucket(&place.bucket)
             .key(&place.key);
-        // A bucket whose objects Object Lock retains takes none without a checksum.
+        // A bucket with Object Lock retention accepts no object without a checksum.
         let request = request
             .checksum_sha256(checksum(&body))
             .body(ByteStream::from(body));
@@ -128,7 +129,7 @@ impl ReportWriter {
         self.aws.metadata.instance().await.map_err(no_tags)
     }
 
-    /// In the instance's own region, whatever the environment says about the sources.
+    /// Uses the instance's own region, whatever region the environment sets for the sources.
     fn ec2(&self, instance: &Instance) -> Ec2 {
         Ec2::over(Arc::clone(&self.aws), Some(&instance.region))
     }

@@ -1,11 +1,11 @@
-//! The headers by which PutObject asks for an encryption.
+//! The headers of PutObject that request an encryption.
 
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::types::ServerSideEncryption;
 
 use authkeys_core::encryption::Encryption;
 
-/// The request with those headers; without any, the bucket's own setting counts.
+/// The request with those headers; without an encryption, the bucket's own setting applies.
 pub(crate) fn encrypted(
     request: PutObjectFluentBuilder,
     by: Option<&Encryption>,

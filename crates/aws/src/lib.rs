@@ -1,5 +1,5 @@
-//! Everything of authkeysd that speaks to AWS: sources, publishing, reports, EC2, the metadata
-//! service; one HTTP client, one retry policy, and failures that are classed once and name their
+//! Everything in authkeysd that calls AWS: sources, publishing, reports, EC2, the metadata service.
+//! There is one HTTP client and one retry policy, and each failure is classed once and names its
 //! remedy.
 
 pub mod client;

@@ -1,5 +1,5 @@
-//! The nodes' report objects in S3: listed at each look, and read only when they have changed since
-//! the last one.
+//! The nodes' report objects in S3: each look lists them, and reads only those that have changed
+//! since the last look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -23,43 +23,43 @@ use authkeys_core::config::ReportPrefix;
 use authkeys_core::fleet::{Node, object};
 use authkeys_core::origin::{Class, FetchError};
 
-/// What a report object's name ends in.
+/// The suffix of a report object's name.
 const SUFFIX: &str = ".json";
-/// So many are read at the same time.
+/// How many are read at the same time.
 const AT_ONCE: usize = 128;
 /// The most mebibytes of objects in memory at the same time: a hostile node can write a large one.
 const IN_MEMORY: usize = 64;
-/// A list names so many objects in one answer.
+/// How many objects one answer to a list contains.
 const PAGE: usize = 1_000;
-/// S3 charges as much for a list as for so many reads.
+/// S3 charges as much for a list as for this many reads.
 const READS_FOR_A_LIST: usize = 12;
-/// The most bytes of an object. A report has a few thousand; with the 1,000 accounts and sources
-/// that it lists at most, and each with the longest name and fault, some 4 million.
+/// The size limit of an object, in bytes. A report has a few thousand; with the 1,000 accounts and
+/// sources that it lists at most, each with the longest name and fault, about 4 million.
 const MAX_OBJECT: usize = 8 << 20;
-/// More pages than the largest fleet has: a server that never ends is not followed for ever.
+/// More pages than the largest fleet has, so that a server that never ends is not followed forever.
 const MAX_PAGES: usize = 1_000;
 
-/// The objects of one place, with what is known of them.
+/// The objects of one place, with what is known about them.
 #[derive(Debug)]
 pub struct Objects {
     aws: Arc<Aws>,
     place: ReportPrefix,
     client: Option<Client>,
     known: BTreeMap<String, Known>,
-    /// Permits for mebibytes in memory.
+    /// One permit for each mebibyte in memory.
     memory: Arc<Semaphore>,
 }
 
 /// An object that was read.
 #[derive(Debug)]
 struct Known {
-    /// Its ETag without the quotes, which not every server writes everywhere.
+    /// Its ETag without quotes, which not every server writes everywhere.
     tag: String,
     /// The node whose report it is.
     node: Node,
 }
 
-/// What reading one object came to.
+/// The result of reading one object.
 #[derive(Debug)]
 enum Reading {
     Changed(Box<Known>),
@@ -67,7 +67,7 @@ enum Reading {
     Gone,
 }
 
-/// What is asked, and how it is described where it fails.
+/// The calls, and how they are described when they fail.
 struct Calls {
     client: Client,
     list: Call,
@@ -75,7 +75,7 @@ struct Calls {
 }
 
 impl Objects {
-    /// The objects below `place`; nothing is asked yet.
+    /// The objects below `place`; nothing is requested yet.
     pub fn new(aws: Arc<Aws>, place: ReportPrefix) -> Self {
         Self {
             aws,
@@ -86,7 +86,7 @@ impl Objects {
         }
     }
 
-    /// The nodes that have an object now: all objects are listed, and those that have changed since
+    /// The nodes that have an object now. All objects are listed, and those that have changed since
     /// the last call are read.
     pub async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
         let calls = self.calls().await?;
@@ -101,7 +101,7 @@ impl Objects {
             .collect())
     }
 
-    /// Those of these nodes that have an object now. No other node's object is read.
+    /// The nodes of this list that have an object now. No other node's object is read.
     pub async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError> {
         let calls = self.calls().await?;
         let mut keys: BTreeSet<String> = ids.iter().map(|id| self.key(id)).collect();
@@ -159,7 +159,7 @@ impl Objects {
 
     /// Reads these objects, [`AT_ONCE`] of them at the same time.
     async fn read(&mut self, calls: &Calls, keys: BTreeSet<String>) -> Result<(), FetchError> {
-        // Readers run beside each other on this one thread.
+        // All readers run concurrently on this one thread.
         LocalSet::new().run_until(self.read_all(calls, keys)).await
     }
 
@@ -177,7 +177,7 @@ impl Objects {
             }
             match reading.join_next().await {
                 None => return Ok(()),
-                // A task ends early only when all of this does.
+                // A task ends early only when this whole call does.
                 Some(Err(_cancelled)) => {}
                 Some(Ok(read)) => match read? {
                     (key, Reading::Changed(known)) => {
@@ -192,7 +192,7 @@ impl Objects {
         }
     }
 
-    /// Every object's key and ETag, of all pages.
+    /// The key and ETag of every object, from all pages.
     async fn listed(&self, calls: &Calls) -> Result<BTreeMap<String, String>, FetchError> {
         let Calls {
             client, list: call, ..
@@ -227,7 +227,7 @@ impl Objects {
         Err(call.failed(Class::Invalid, "has no last page", "check the endpoint"))
     }
 
-    /// Reads one object, unless it is as it was.
+    /// Reads one object, unless it is unchanged.
     fn reader(
         &self,
         calls: &Calls,
@@ -270,7 +270,7 @@ fn without_object<E: ProvideErrorMetadata + Error + 'static>(
 ) -> Result<Reading, FetchError> {
     match error.raw_response().map(|raw| raw.status().as_u16()) {
         Some(304) => Ok(Reading::Unchanged),
-        // Deleted since it was listed.
+        // It was deleted after it was listed.
         Some(404) => Ok(Reading::Gone),
         _ => Err(failed(call, error)),
     }
@@ -280,7 +280,7 @@ fn unquoted(tag: &str) -> String {
     tag.trim_matches('"').to_owned()
 }
 
-/// How much memory the object takes at most.
+/// The most memory that the object can take.
 fn mebibytes(answer: &GetObjectOutput) -> u32 {
     let length = answer
         .content_length()
@@ -314,7 +314,7 @@ fn failed<E: ProvideErrorMetadata + Error + 'static>(
 
 fn about_reports(failed: FetchError) -> FetchError {
     match failed.class {
-        // What is said there is about key sets.
+        // The shared remedy is about key sets.
         Class::Missing => FetchError {
             remedy: "check the bucket's name and region".to_owned(),
             ..failed
@@ -323,7 +323,7 @@ fn about_reports(failed: FetchError) -> FetchError {
     }
 }
 
-/// The body up to its limit: one that is larger is cut, and then it is no report any more.
+/// The body up to the limit: a larger one is truncated, and is then not a valid report.
 async fn bytes(
     call: &Call,
     mut answer: GetObjectOutput,

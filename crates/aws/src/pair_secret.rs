@@ -1,5 +1,5 @@
-//! A secret that holds a key pair, as a rotation sees and changes it: its stages, a pending version,
-//! the move of AWSCURRENT.
+//! A secret with a key pair, as a rotation reads and changes it: its stages, a pending version, the
+//! move of AWSCURRENT.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 const PREVIOUS: &str = "AWSPREVIOUS";
 const NOT_FOUND: &str = "ResourceNotFoundException";
-/// More pages than any secret has versions.
+/// More pages than the versions of any secret take.
 const MAX_PAGES: usize = 20;
 
 /// One version of the secret.
@@ -28,11 +28,11 @@ const MAX_PAGES: usize = 20;
 pub struct SecretVersion {
     /// Its id, which is the token that it was written with.
     pub id: String,
-    /// Its text; empty when it has none.
+    /// Its text; empty if it has none.
     pub value: Zeroizing<String>,
 }
 
-/// Never the value.
+/// Never prints the value.
 impl std::fmt::Debug for SecretVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SecretVersion({})", self.id)
@@ -42,7 +42,7 @@ impl std::fmt::Debug for SecretVersion {
 /// What the secret holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stages {
-    /// Whether there is such a secret.
+    /// Whether the secret exists.
     pub exists: bool,
     /// Whether Secrets Manager rotates it.
     pub is_rotation_enabled: bool,
@@ -50,18 +50,18 @@ pub struct Stages {
     pub labels: BTreeMap<String, Vec<String>>,
     /// The version under AWSCURRENT.
     pub current: Option<SecretVersion>,
-    /// The version under AWSPENDING, also when it is the current one.
+    /// The version under AWSPENDING, even if it is the current one.
     pub pending: Option<SecretVersion>,
     /// The version under AWSPREVIOUS.
     pub previous: Option<SecretVersion>,
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// It was written.
     Done,
-    /// Somebody else was faster.
+    /// Another writer was faster.
     Lost,
 }
 
@@ -75,7 +75,7 @@ pub struct PairSecret {
 }
 
 impl PairSecret {
-    /// The secret with this name or ARN; an ARN's region counts where none is given.
+    /// The secret with this name or ARN; without `region`, that of the ARN is used.
     pub fn new(aws: Arc<Aws>, id: &str, region: Option<&str>) -> Self {
         let of_arn = id
             .strip_prefix("arn:")
@@ -89,7 +89,7 @@ impl PairSecret {
         }
     }
 
-    /// The same for calls that belong to a rotation by Secrets Manager.
+    /// The same, for calls that belong to a rotation by Secrets Manager.
     #[must_use]
     pub fn with_rotation_token(self, token: Option<String>) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl PairSecret {
         Ok(stages)
     }
 
-    /// The ids of all versions, also of those without a label.
+    /// The ids of all versions, including those without a label.
     pub async fn version_ids(&self) -> Result<BTreeSet<String>, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("ListSecretVersionIds");
@@ -164,7 +164,7 @@ impl PairSecret {
         Ok(ids)
     }
 
-    /// Makes the secret, with an empty object as its first value.
+    /// Creates the secret, with an empty object as its first value.
     pub async fn create(&self, token: &str) -> Result<Outcome, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("CreateSecret");
@@ -180,8 +180,8 @@ impl PairSecret {
         secret.tried(&call, create).await
     }
 
-    /// Writes a version under AWSPENDING, or, of a secret without any version, under AWSCURRENT. A
-    /// token that was used for another value is lost.
+    /// Writes a version under AWSPENDING or, if the secret has no version yet, under AWSCURRENT. A
+    /// token that was used for another value is `Lost`.
     pub async fn put(&self, token: &str, value: &str, stage: Stage) -> Result<Outcome, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("PutSecretValue");
@@ -201,7 +201,7 @@ impl PairSecret {
         secret.tried(&call, put).await
     }
 
-    /// Moves AWSCURRENT to `version`, from the version that was read and from no other.
+    /// Moves AWSCURRENT to `version`, only from the version that was read.
     pub async fn make_current(
         &self,
         version: &str,
@@ -210,7 +210,7 @@ impl PairSecret {
         self.update(CURRENT, Some(version), from).await
     }
 
-    /// Takes AWSPENDING off a version.
+    /// Removes AWSPENDING from a version.
     pub async fn drop_pending(&self, version: &str) -> Result<Outcome, FetchError> {
         self.update(PENDING, None, Some(version)).await
     }
@@ -262,12 +262,12 @@ impl PairSecret {
     }
 }
 
-/// Where a new version comes in.
+/// The stage of a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// As the first version of all, which is the current one in any case.
+    /// The very first version, which becomes the current one in any case.
     Current,
-    /// As the pending one.
+    /// A pending version.
     Pending,
 }
 
@@ -291,7 +291,7 @@ impl Connection<'_> {
         call(&self.secret.id, Some(&self.config), operation)
     }
 
-    /// The version with that label; one whose value is not there counts as one without a value.
+    /// The version with that label. If it has no value, its text is empty.
     async fn version(
         &self,
         labels: &BTreeMap<String, Vec<String>>,

@@ -1,5 +1,5 @@
-//! Where `publish` writes: an S3 object, a secret, a parameter. Each write says what it replaces,
-//! so that of two publishers at once only one comes through.
+//! The targets of `publish`: an S3 object, a secret, or a parameter. Each write names the version
+//! that it replaces, so that only one of two concurrent publishers succeeds.
 
 use std::sync::Arc;
 
@@ -22,17 +22,17 @@ mod s3;
 mod secret;
 pub mod stored;
 
-/// The most levels of a parameter's name.
+/// The most levels in a parameter's name.
 const MAX_LEVELS: usize = 15;
 
 /// A place to publish at.
 #[derive(Debug)]
 pub struct Target {
-    /// As people wrote it.
+    /// As the user wrote it.
     name: String,
     url: SourceUrl,
     sources: Sources,
-    /// `None`: as the bucket does by itself.
+    /// `None`: the bucket's default.
     encryption: Option<Encryption>,
 }
 
@@ -41,40 +41,40 @@ pub struct Target {
 pub struct Published {
     /// The document.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// Which version that is.
+    /// Its version.
     pub version: Version,
 }
 
 /// What was published there before it was deleted.
 #[derive(Debug)]
 pub enum Earlier {
-    /// The last version of it.
+    /// Its last version.
     Version(Published),
-    /// There was something that cannot be read any more.
+    /// Something that can no longer be read.
     Unreadable,
-    /// As far as is known, nothing ever was. Not every service remembers what was deleted.
+    /// As far as known, nothing ever was. Not every service remembers what was deleted.
     Unknown,
 }
 
-/// A write that went through.
+/// A successful write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// What people know the new version by.
+    /// The new version, as shown to people.
     pub version: String,
-    /// The version of somebody else that was overwritten, where the service has no condition to
-    /// prevent it.
+    /// Another publisher's version that was overwritten, if the service has no condition to prevent
+    /// that.
     pub overwrote: Option<String>,
-    /// What went wrong beside it, and concerns no node.
+    /// Secondary failures that affect no node.
     pub warnings: Vec<String>,
 }
 
 /// Why nothing was written.
 #[derive(Debug)]
 pub enum NotWritten {
-    /// What is published there is no longer what was read.
+    /// Something else has been published since the read.
     Lost,
-    /// The same, seen by a further attempt after one without an answer: that one may have counted,
-    /// and somebody else have published after it.
+    /// The same, detected by a retry after an attempt without an answer: that attempt may have
+    /// succeeded, and another publisher may have replaced the result.
     Unclear,
     /// The call failed.
     Failed(FetchError),
@@ -87,7 +87,7 @@ impl From<FetchError> for NotWritten {
 }
 
 impl Target {
-    /// Takes a source's URL for a target, or says why it is none.
+    /// Parses a source's URL as a target; the error says why it cannot be one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = SourceUrl::parse(text).map_err(|fault| fault.to_string())?;
         let fault = match &url {
@@ -121,7 +121,7 @@ impl Target {
         }
     }
 
-    /// The same target, reached with other limits.
+    /// The same target with other limits.
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self {
@@ -130,8 +130,8 @@ impl Target {
         }
     }
 
-    /// The same target, written with an encryption that the request names; the error says why it
-    /// cannot be.
+    /// The same target, with an encryption that each write requests; the error says why that is
+    /// impossible.
     pub fn encrypted(self, encryption: Option<Encryption>) -> Result<Self, String> {
         match (&self.url, &encryption) {
             (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
@@ -141,7 +141,7 @@ impl Target {
         }
     }
 
-    /// Where its versions are read.
+    /// Its versions.
     pub fn archive(&self) -> Archive {
         Archive::new(Place {
             url: self.url.clone(),
@@ -149,7 +149,7 @@ impl Target {
         })
     }
 
-    /// The most bytes that a document may have there, and what to do when it has more.
+    /// The size limit of a document there in bytes, and what to do about a larger one.
     pub fn limit(&self) -> (usize, &'static str) {
         match &self.url {
             SourceUrl::Secret { .. } => (65_536, "the most of a secret; publish it in S3"),
@@ -185,7 +185,7 @@ impl Target {
         }
     }
 
-    /// What is published there; `None` when nothing is.
+    /// Reads what is published there; `None` if nothing is.
     pub async fn read(&self) -> Result<Option<Published>, FetchError> {
         match self.sources.fetch(&self.url, None).await {
             Ok(Fetched::Documents { current, .. }) => Ok(Some(Published {
@@ -199,14 +199,14 @@ impl Target {
     }
 
     /// Whether a read that failed with `fault` may only mean that nothing is published there: S3
-    /// answers 403 for a missing object unless s3:ListBucket is granted, and no page of AWS says
-    /// what a condition on its prefix does to that. A write that asks for no object at all can then
-    /// still be tried.
+    /// answers 403 for a missing object unless s3:ListBucket is granted, and AWS does not document
+    /// how a condition on its prefix affects that. A write on the condition that there is no object
+    /// can then still be tried.
     pub fn may_be_missing(&self, fault: &FetchError) -> bool {
         matches!(self.url, SourceUrl::S3 { .. }) && fault.class == Class::Denied
     }
 
-    /// What was there before, where there is nothing now.
+    /// What was published there before it was deleted.
     pub async fn earlier(&self) -> Earlier {
         let SourceUrl::S3 {
             bucket,
@@ -237,7 +237,7 @@ impl Target {
         }
     }
 
-    /// Writes a document over what was read there, or where nothing was.
+    /// Writes a document over the one that was read, or where nothing was published.
     pub async fn write(
         &self,
         bytes: &[u8],
@@ -251,7 +251,7 @@ impl Target {
             }
             SourceUrl::Secret { id, .. } => secret::write(self, id, region, text, over).await,
             SourceUrl::Parameter { id, .. } => parameter::write(self, id, region, text, over).await,
-            // None is parsed.
+            // `parse` accepts neither of them.
             SourceUrl::Prefix { .. } | SourceUrl::File { .. } => Err(NotWritten::Lost),
         }
     }
@@ -278,7 +278,7 @@ impl Target {
     }
 }
 
-/// Of a secret's stages only the current one is published.
+/// Only the current stage of a secret is published.
 fn current(url: SourceUrl) -> SourceUrl {
     match url {
         SourceUrl::Secret { id, region, .. } => SourceUrl::Secret {
@@ -291,7 +291,7 @@ fn current(url: SourceUrl) -> SourceUrl {
     }
 }
 
-/// Whether a parameter's name goes on with a version or a label.
+/// Whether a parameter's name ends in a version or a label.
 fn selects(id: &str) -> bool {
     let name = if id.starts_with("arn:") {
         id.splitn(6, ':').nth(5).unwrap_or_default()
@@ -301,7 +301,7 @@ fn selects(id: &str) -> bool {
     name.contains(':')
 }
 
-/// Why Systems Manager takes no parameter of that name.
+/// Why Systems Manager accepts no parameter with that name.
 fn reserved(id: &str) -> Option<&'static str> {
     let name = id
         .split_once(":parameter/")

@@ -1,4 +1,4 @@
-//! A panic below one request is that request's failure, and nobody else's.
+//! A panic while one request is handled fails that request only.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -14,8 +14,8 @@ use crate::origin::{Class, FetchError};
 pub struct Panic(pub String);
 
 impl Panic {
-    /// The failure of a request to `subject`. It may pass: the value that caused it may be another
-    /// the next time.
+    /// The failure of a request to `subject`. It is transient: the value that caused the panic may
+    /// have changed by the next request.
     pub fn failure(&self, subject: &impl Display) -> FetchError {
         FetchError {
             code: None,
@@ -26,8 +26,8 @@ impl Panic {
     }
 }
 
-/// Runs a future to its end, or to its panic. What panicked is dropped, so nothing sees the state
-/// that it left behind.
+/// Runs a future to completion, or until it panics. A panicked future is dropped, so nothing sees
+/// the state that it left behind.
 pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     poll_fn(

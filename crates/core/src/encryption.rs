@@ -1,15 +1,14 @@
-//! How an object in S3 is to be encrypted, for buckets whose policy demands that the request says
-//! so.
+//! How to encrypt an object in S3, for buckets whose policy requires the request to say so.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The most characters of a key's name: more than any ARN of KMS has.
+/// The most characters of a key's name, more than any KMS ARN has.
 const MAX_KEY: usize = 2_048;
 
-/// What a write to S3 asks for.
+/// The encryption that a write to S3 requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Encryption {

@@ -1,5 +1,5 @@
-//! One thing that went wrong: a stable code, what it is about, and a line for people. Nothing
-//! parses that line again.
+//! One thing that went wrong: a stable code, a subject, and a line for people. No code parses that
+//! line.
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -34,7 +34,7 @@ pub enum Subject {
     PinnedKeys,
     /// A source, by its URL.
     Source(String),
-    /// An account, by its name; empty where not even that is known.
+    /// An account, by its name; empty if not even the name is known.
     Account(String),
 }
 
@@ -61,17 +61,17 @@ impl Fault {
         }
     }
 
-    /// A fault that an error explains.
+    /// A fault caused by an error.
     pub fn from_error(code: FaultCode, subject: Subject, error: &dyn Error) -> Self {
         Self::new(code, subject, chain(error))
     }
 
-    /// How it counts for the exit code.
+    /// The class that decides the exit code.
     pub fn class(&self) -> FaultClass {
         self.code.class()
     }
 
-    /// There is proof of an earlier cycle that is not remembered.
+    /// There is evidence of an earlier cycle, but the state does not record it.
     pub fn forgotten(proof: &str) -> Self {
         let text = format!(
             "{proof}, but the state directory knows of no cycle before this one: it was lost, emptied or moved, and an \
@@ -101,7 +101,8 @@ impl Serialize for FaultCode {
     }
 }
 
-/// Reads a code that another version wrote: `None` for one that this version does not know.
+/// Reads a code that another version may have written; `None` for one that this version does not
+/// know.
 pub(crate) fn known_code<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<FaultCode>, D::Error> {

@@ -1,5 +1,5 @@
-//! The brake before a new document reaches a file: too few keys, or too many gone at once, is more
-//! likely a mistake.
+//! The safety check before a new document reaches a file: too few keys, or too many removed at
+//! once, are probably a mistake.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -12,10 +12,10 @@ use crate::words::counted;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guard {
-    /// The fewest published keys that must be in force; pinned keys count only when the document
-    /// has them too.
+    /// The fewest published keys that must be in force. Pinned keys count only if the document has
+    /// them too.
     pub min_keys: usize,
-    /// The most keys that one document may take away; pinned keys do not count.
+    /// The most keys that one document may remove. Pinned keys do not count.
     pub max_removals: Option<MaxRemovals>,
 }
 
@@ -23,16 +23,16 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MaxRemovals {
-    /// That many keys.
+    /// A number of keys.
     Keys(usize),
-    /// That share of the account's managed keys, from 0 to 100.
+    /// A percentage of the account's managed keys, from 0 to 100.
     Percent(u8),
 }
 
 /// Why a document is refused for an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Held {
-    /// Under `min_keys`.
+    /// Fewer keys than `min_keys`.
     #[error(
         "the document has {} in force for this account, [policy] min_keys asks for {least}; {}",
         counted(*found, "key"),
@@ -45,16 +45,16 @@ pub enum Held {
     TooFew {
         /// Published keys in force.
         found: usize,
-        /// The policy's.
+        /// The minimum of the policy.
         least: usize,
     },
-    /// Over `max_removals`.
+    /// More removals than `max_removals`.
     #[error(
         "the document would take {removals} of {} away, more than [policy] max_removals allows; go in smaller steps, or raise max_removals",
         counted(*of, "key")
     )]
     TooMany {
-        /// Keys taken away.
+        /// Keys that would be removed.
         removals: usize,
         /// Keys managed before.
         of: usize,
@@ -81,8 +81,8 @@ impl Default for Guard {
 }
 
 impl Guard {
-    /// Judges what a document that is new to the account would do. Expiry and windows of an
-    /// accepted one are not asked.
+    /// Judges what a document that is new to the account would change. Changes by expiry and by
+    /// windows of an accepted document are not limited.
     pub fn judge(&self, desired: &Desired, plan: &Plan) -> Result<(), Held> {
         let found = desired.published();
         if found < self.min_keys {

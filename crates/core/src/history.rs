@@ -1,5 +1,5 @@
-//! What a cycle means after the cycles before it: how long the node has been stale, and who keeps
-//! undoing its work. Pure.
+//! What a cycle means in the light of the cycles before it: how long the node has been stale, and
+//! whether another program keeps undoing its work. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,11 +8,12 @@ use crate::outcome::{
     Status, Subject,
 };
 
-/// Repairs with a longer pause between them are not in a row: a daily job is still noticed.
+/// Repairs with a longer pause between them are not consecutive. The limit is long enough that a
+/// daily job is noticed.
 const IN_A_ROW: SignedDuration = SignedDuration::from_hours(25);
-/// From this many repairs in a row on, the other writer is named.
+/// From this many consecutive repairs on, the other writer is reported.
 pub const RIVALRY: u32 = 3;
-/// The shortest time for which he stays named after his last write.
+/// The shortest time for which the other writer is reported after its last write.
 const NAMED_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is remembered from one cycle to the next.
@@ -22,7 +23,7 @@ pub struct History {
 }
 
 impl History {
-    /// Begins with what the status file of an earlier process tells.
+    /// Starts with the outcome in the status file of an earlier process.
     pub fn new(last: Option<Outcome>) -> Self {
         Self { last }
     }
@@ -32,7 +33,7 @@ impl History {
         self.last.as_ref()
     }
 
-    /// Completes an outcome by what only several cycles show, and derives its status anew.
+    /// Completes an outcome with what only several cycles show, and derives its status again.
     pub fn complete(&self, mut outcome: Outcome, max_stale: Option<SignedDuration>) -> Outcome {
         let now = outcome.finished;
         for source in &mut outcome.sources {
@@ -47,13 +48,13 @@ impl History {
                     "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
                     source.source
                 );
-                // A cycle that asks no source repeats what the last one said.
+                // A cycle that does not ask the source repeats the previous detail.
                 let text = if self.repeats(source) {
                     source.detail.clone()
                 } else {
                     format!("{overdue} ({})", source.detail)
                 };
-                // Said in one breath with what is wrong, which may be of a graver class.
+                // Put into the same fault as the cause, whose class may be more severe.
                 let subject = Subject::Source(source.source.clone());
                 match outcome
                     .faults
@@ -70,7 +71,7 @@ impl History {
                 source.detail = text;
             }
         }
-        // After another configuration, a change of a file proves nothing about others.
+        // After a configuration change, a changed file is not evidence of another writer.
         let same_config = self
             .last
             .as_ref()
@@ -80,7 +81,7 @@ impl History {
                 account.changed && same_config && !outcome.news && self.same_set(account);
             self.count_repair(account, repaired, now);
             if let Some(text) = Self::rivalry(account, now) {
-                // No fault of the cycle: all was applied.
+                // This is not a fault of the cycle: everything was applied.
                 account.fault(Status::Degraded, FaultCode::RivalWriter, text);
             }
         }
@@ -106,7 +107,7 @@ impl History {
         outcome
     }
 
-    /// A cycle that could not even begin: the accounts are as they were, and that is all that is
+    /// The outcome of a cycle that could not begin. The accounts are unchanged, and nothing else is
     /// known.
     pub fn not_begun(&self, fault: Fault, started: Timestamp, finished: Timestamp) -> Outcome {
         let last = self.last.as_ref();
@@ -139,7 +140,7 @@ impl History {
         }
     }
 
-    /// The last outcome gets the instance that it was told of too late.
+    /// Adds the instance id, which became known too late for the last outcome.
     pub fn name_instance(&mut self, id: &str) -> Option<&Outcome> {
         let last = self
             .last
@@ -149,7 +150,7 @@ impl History {
         Some(last)
     }
 
-    /// How the reports of the last outcome fare.
+    /// Records the state of the reports of the last outcome.
     pub fn note_reports(&mut self, reports: Vec<ReportOutcome>) {
         if let Some(last) = &mut self.last {
             last.reports = reports;
@@ -161,8 +162,8 @@ impl History {
         self.last = Some(outcome);
     }
 
-    /// The status file outlives a state directory that was lost. Another configuration's status
-    /// proves nothing: it must tell of the same file.
+    /// The status file survives the loss of the state directory. The status of another
+    /// configuration is not evidence: it must be about the same file.
     fn forgotten(&self, outcome: &Outcome) -> Option<Fault> {
         let last = self.last.as_ref().filter(|_| outcome.first)?;
         let followed = |now: &AccountOutcome, before: &AccountOutcome| {
@@ -185,7 +186,7 @@ impl History {
         )))
     }
 
-    /// An account to which nothing could be applied goes on as after the last cycle.
+    /// An account to which nothing could be applied keeps the document and keys of the last cycle.
     fn go_on_following(&self, account: &mut AccountOutcome) {
         let same =
             |last: &&AccountOutcome| (&last.user, &last.file) == (&account.user, &account.file);
@@ -194,7 +195,7 @@ impl History {
         {
             account.document = last.document.clone();
             account.documents = last.documents.clone();
-            // Pinned keys may have been installed all the same.
+            // Pinned keys may have been installed even so.
             if account.in_force.is_empty() {
                 (account.lines, account.in_force) = (last.lines, last.in_force.clone());
                 (account.keys_digest, account.counts.in_force) =
@@ -203,7 +204,8 @@ impl History {
         }
     }
 
-    /// Whether the last outcome had the source fail for too long already, in these words.
+    /// Whether the last outcome already reported the source as failed for too long, with the same
+    /// text.
     fn repeats(&self, source: &SourceOutcome) -> bool {
         let last = self.last.iter().flat_map(|last| &last.sources);
         let mut failed =
@@ -218,8 +220,8 @@ impl History {
         self.last.as_ref()?.sources.iter().find(same)?.fetched
     }
 
-    /// The account should have had the same lines, by the same document, already after the last
-    /// cycle: an upgrade of sshd may change how an end is written.
+    /// Whether the account should have had the same lines of the same document after the last cycle
+    /// already. The lines may differ after an upgrade of sshd, which changes how an end is written.
     fn same_set(&self, account: &AccountOutcome) -> bool {
         let same = |last: &AccountOutcome| {
             (&last.user, &last.file, last.document.digest, last.lines)

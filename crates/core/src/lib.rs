@@ -1,13 +1,13 @@
 //! What authkeysd decides, without doing it.
 //!
-//! The data's way, stage by stage; everything here is pure, and time comes in as a value:
+//! The path of the data, stage by stage. Everything here is pure, and time comes in as a value:
 //!
 //! ```text
 //! origin ──bytes──▶ document ──▶ verify ──▶ plan ──▶ guard ──▶ (apply) ──▶ outcome ──▶ report
 //! ```
 //!
-//! This crate has no runtime, no system calls and no AWS in its tree, so the compiler keeps
-//! decisions apart from effects.
+//! This crate has no runtime, no system calls and no AWS in its dependency tree, so the compiler
+//! keeps decisions apart from effects.
 
 pub mod caught;
 pub mod config;

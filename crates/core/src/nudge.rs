@@ -1,26 +1,26 @@
-//! The nudge: a tag on the node's own instance, which its metadata service shows. A new value makes
-//! the next fetch early; it carries nothing and decides nothing. Pure.
+//! The nudge: a tag on the node's own instance, which its metadata service exposes. A new value
+//! starts the next fetch early. The value itself is not interpreted. Pure.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// The hex digits of a mark.
+/// The number of hex digits of a mark.
 const DIGITS: usize = 16;
 
-/// What tells one value of the tag from another. The value itself stays with the fetcher: whoever
-/// may set tags cannot bring a text of theirs any further.
+/// Identifies a value of the tag. The value itself stays in the fetcher, so that text from those
+/// who may set tags does not reach the installer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Mark(String);
 
-/// A text that is no mark.
+/// A text is not a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a mark that is not {DIGITS} hex digits")]
 pub struct NoMark;
 
 impl Mark {
-    /// Of a tag's value, whatever it is.
+    /// The mark of a tag's value, whatever the value is.
     pub fn of(value: &str) -> Self {
         let hash = Sha256::digest(value);
         let digits = hash.iter().take(DIGITS / 2);
@@ -49,18 +49,18 @@ impl From<Mark> for String {
     }
 }
 
-/// What a look at the tag brought.
+/// The result of reading the tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tag", rename_all = "snake_case")]
 pub enum Sight {
-    /// The instance has no such tag.
+    /// The instance does not have the tag.
     Absent,
-    /// It has, with the value of this mark.
+    /// The instance has the tag.
     Present {
         /// The value's mark.
         mark: Mark,
     },
-    /// The tag cannot be read, and will not be by itself.
+    /// The tag cannot be read, and retrying will not help.
     Unreadable {
         /// Why, and what to do; a clause.
         why: String,
@@ -68,7 +68,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    /// Whether it is the same, the reason for an unreadable tag aside.
+    /// Whether both are the same, ignoring the reason for an unreadable tag.
     pub fn is_like(&self, other: &Self) -> bool {
         let unreadable = |sight: &Self| matches!(sight, Self::Unreadable { .. });
         self == other || unreadable(self) && unreadable(other)
@@ -80,9 +80,9 @@ impl Sight {
 pub enum News {
     /// Nothing.
     None,
-    /// Somebody set the tag anew: fetch early.
+    /// The tag was set again: fetch early.
     Nudge,
-    /// No nudge will be seen; that is said once.
+    /// Nudges cannot be seen. This is reported once.
     Unreadable {
         /// Why, and what to do; a clause.
         why: String,
@@ -94,11 +94,11 @@ pub enum News {
 pub struct Watch {
     /// The last sight.
     known: Option<Sight>,
-    /// The value that was last acted upon.
+    /// The value that was last acted on.
     mark: Option<Mark>,
-    /// A fetch has begun since this watch did.
+    /// A fetch has started since this watch began.
     fetched: bool,
-    /// It was said that no nudge will be seen.
+    /// It was reported that nudges cannot be seen.
     said: bool,
 }
 
@@ -108,13 +108,14 @@ impl Watch {
         self.known.as_ref()
     }
 
-    /// A fetch begins. The first value that is seen after that is a nudge: it may have been set
-    /// while the source was being asked. One that is seen before is where the watch begins.
+    /// Notes the start of a fetch. The first value seen after that is a nudge, because it may have
+    /// been set while the source was being queried. A value seen before it is only the initial
+    /// state of the watch.
     pub fn fetch_begins(&mut self) {
         self.fetched = true;
     }
 
-    /// Takes a sight.
+    /// Processes a sight.
     pub fn take(&mut self, sight: Sight) -> News {
         let news = match &sight {
             Sight::Absent => {

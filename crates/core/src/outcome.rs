@@ -1,4 +1,4 @@
-//! What a cycle did, in the one shape that `sync --json`, `status --json` and `status.json` share.
+//! What a cycle did, in the one format that `sync --json`, `status --json` and `status.json` share.
 
 use std::collections::HashSet;
 use std::fmt::{self, Display};
@@ -20,14 +20,14 @@ pub use keys::{KeyCounts, KeyList, LISTED, LISTED_IN_ALL};
 
 mod keys;
 
-/// How a node, a source or an account stands; the order is that of gravity.
+/// The status of a node, a source or an account, ordered by severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything is as published.
     #[default]
     Ok,
-    /// Source or document unusable; the last good set is in force.
+    /// Source or document unusable; the last valid set is in force.
     Stale,
     /// Some account or key could not be applied.
     Degraded,
@@ -35,7 +35,7 @@ pub enum Status {
     Failed,
 }
 
-/// As it is written everywhere.
+/// The spelling used everywhere.
 impl Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -53,13 +53,13 @@ impl FromStr for Status {
 /// What one cycle did.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Version of this shape: fields may be added, never changed.
+    /// The version of this format. Fields may be added, never changed.
     pub schema: u8,
-    /// Of authkeysd.
+    /// The version of authkeysd.
     pub version: String,
-    /// The gravest of all.
+    /// The most severe status of all parts.
     pub status: Status,
-    /// The first and gravest fault; empty when ok.
+    /// The first and most severe fault; empty if ok.
     pub detail: String,
     /// The code of that fault.
     #[serde(
@@ -68,45 +68,45 @@ pub struct Outcome {
         deserialize_with = "known_code"
     )]
     pub code: Option<FaultCode>,
-    /// The EC2 instance, where it is known.
+    /// The EC2 instance, if it is known.
     pub instance_id: Option<String>,
     /// When the cycle began.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
-    /// When a cycle last ended well, as far as this process knows.
+    /// When the last successful cycle ended, as far as this process knows.
     pub last_success: Option<Timestamp>,
-    /// When the next one is due; `None` after `sync`.
+    /// When the next cycle is due; `None` after `sync`.
     pub next_cycle: Option<Timestamp>,
-    /// When a key's window opens or closes next, or a document in force expires.
+    /// The next time at which a key's window opens or closes, or a document in force expires.
     pub next_change: Option<Timestamp>,
-    /// How many cycles in a row have been stale by now.
+    /// How many consecutive cycles have been stale.
     #[serde(default)]
     pub stale_cycles: u32,
-    /// Of the configuration and the version of authkeysd that it came of: only the same ones can be
-    /// compared.
+    /// The digest of the configuration and of authkeysd's version. Only outcomes with the same
+    /// digest can be compared.
     #[serde(default)]
     pub config: Option<Digest>,
-    /// Each source once.
+    /// Each source, once.
     pub sources: Vec<SourceOutcome>,
     /// In the configuration's order.
     pub accounts: Vec<AccountOutcome>,
-    /// Whether those who are to be told know it.
+    /// Whether the reports were delivered.
     #[serde(default)]
     pub reports: Vec<ReportOutcome>,
-    /// What went wrong, for stderr and the exit code.
+    /// The faults, for stderr and the exit code.
     #[serde(skip)]
     pub faults: Vec<Fault>,
-    /// Nothing was remembered of any cycle before this one.
+    /// The state recorded no earlier cycle.
     #[serde(skip)]
     pub first: bool,
-    /// Other documents are in force than were by the state, which knows of cycles that were killed
-    /// too.
+    /// The documents in force differ from those in the state, which also records cycles that were
+    /// killed.
     #[serde(skip)]
     pub news: bool,
 }
 
-/// Which document it is; all of it is `None` where there is none.
+/// Identifies a document. All fields are `None` if there is no document.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DocumentRef {
     /// Its name.
@@ -118,7 +118,7 @@ pub struct DocumentRef {
 }
 
 impl DocumentRef {
-    /// `NAME/SERIAL`, its name alone, or else the version by which its source knows it.
+    /// `NAME/SERIAL`, or the name alone, or else the version that its source gave it.
     pub fn key_set(&self, version: Option<&str>) -> Option<String> {
         match (&self.name, self.serial) {
             (Some(name), Some(serial)) => Some(format!("{name}/{serial}")),
@@ -138,33 +138,32 @@ impl From<&Document> for DocumentRef {
     }
 }
 
-/// How the reports to one place fare. None of them counts for the node's status.
+/// The state of the reports to one destination. It does not affect the node's status.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ReportOutcome {
     /// `ec2_tags`, `s3` or `prometheus`.
     pub report: String,
-    /// Whether the last one arrived; `None` before the first one.
+    /// Whether the last report was delivered; `None` before the first one.
     pub delivered: Option<bool>,
-    /// Why it did not.
+    /// Why it was not delivered.
     pub detail: String,
-    /// How often in a row it did not.
+    /// How many consecutive reports were not delivered.
     pub failures: u32,
-    /// When one arrived last.
+    /// When a report was last delivered.
     pub last_success: Option<Timestamp>,
-    /// Tells what the last one said from other news; `None` when it is not certain what the other
-    /// side has.
+    /// A digest of the last delivered report; `None` if it is uncertain what the destination has.
     #[serde(default)]
     pub said: Option<String>,
 }
 
-/// How a source answered, and which document of it is in force.
+/// How a source answered, and which of its documents is in force.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SourceOutcome {
     /// Its URL.
     pub source: String,
-    /// `ok`; `stale` when its last good document is in force; `failed` when there is none.
+    /// `ok`; `stale` if its last valid document is in force; `failed` if there is none.
     pub status: Status,
-    /// Why it is not ok.
+    /// Why the source is not ok.
     pub detail: String,
     /// The code of that fault.
     #[serde(
@@ -173,27 +172,28 @@ pub struct SourceOutcome {
         deserialize_with = "known_code"
     )]
     pub code: Option<FaultCode>,
-    /// The same in one word.
+    /// The detail in one word.
     pub problem: Option<Problem>,
     /// The document in force.
     #[serde(flatten)]
     pub document: DocumentRef,
-    /// Of the document in force: VersionId, ETag, or a file's identity.
+    /// The version of the document in force: VersionId, ETag, or a file's identity.
     pub version: Option<String>,
-    /// When the document in force was fetched or last found unchanged.
+    /// When the document in force was fetched or last confirmed unchanged.
     pub fetched: Option<Timestamp>,
-    /// Who signed it.
+    /// Who signed the document.
     pub signer: Option<String>,
-    /// Its fallback, if that answered because the source could not be reached.
+    /// The fallback, if it answered because the source could not be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<AnsweredBy>,
-    /// Of a secret: each document in force with the stage that it stands on, the one above first.
+    /// For a secret: each document in force and its stage, starting with the document above.
     #[serde(default)]
     pub stages: Vec<StageOutcome>,
-    /// What somebody should look at although all is as published.
+    /// What an operator should look at although everything is as published.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What is there and does not count, for who asks: it is often so for long, and harmless.
+    /// Harmless details that are often present for a long time and have no effect; shown only on
+    /// request.
     #[serde(skip)]
     pub notes: Vec<String>,
 }
@@ -203,14 +203,14 @@ pub struct SourceOutcome {
 pub struct AnsweredBy {
     /// Its URL.
     pub source: String,
-    /// Since when the source itself has not been reached.
+    /// The time since which the source itself has not been reached.
     pub since: Timestamp,
-    /// Why it could not be reached the last time.
+    /// Why the last attempt to reach it failed.
     pub detail: String,
 }
 
 impl AnsweredBy {
-    /// What somebody should look at: one line.
+    /// The warning for operators: one line.
     pub fn warning(&self, source: &str) -> String {
         format!(
             "{source} has not been reached since {:.0}; its fallback {} answered",
@@ -219,7 +219,7 @@ impl AnsweredBy {
     }
 }
 
-/// A document that an account follows, where it has several sources.
+/// A document that an account with several sources follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
     /// The source's URL.
@@ -229,7 +229,7 @@ pub struct Followed {
     pub document: DocumentRef,
 }
 
-/// A document in force that stands on one of a secret's stages.
+/// A document in force at one of a secret's stages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageOutcome {
     /// The stage.
@@ -237,7 +237,7 @@ pub struct StageOutcome {
     /// Its document.
     #[serde(flatten)]
     pub document: DocumentRef,
-    /// Of its document: the VersionId.
+    /// The VersionId of its document.
     pub version: String,
 }
 
@@ -245,19 +245,20 @@ pub struct StageOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Problem {
-    /// It could not be reached; that may pass by itself.
+    /// It could not be reached; this may resolve itself.
     Unreachable,
     /// It did not permit the fetch.
     Denied,
-    /// There is nothing at its place.
+    /// The document does not exist at its location.
     Missing,
-    /// Its answer makes no sense.
+    /// Its answer is invalid.
     Invalid,
-    /// The document that it holds is not taken.
+    /// Its document is rejected.
     Refused,
-    /// The document in force is past its time.
+    /// The document in force has expired.
     Expired,
-    /// Whoever signed the document in force may no more, or it cannot be told who may.
+    /// The signer of the document in force is no longer allowed, or the allowed signers cannot be
+    /// determined.
     Untrusted,
 }
 
@@ -266,11 +267,11 @@ pub enum Problem {
 pub struct AccountOutcome {
     /// The account.
     pub user: String,
-    /// Its file; empty when the account could not be looked up.
+    /// Its file; empty if the account could not be looked up.
     pub file: String,
-    /// How it stands.
+    /// The status of the account.
     pub status: Status,
-    /// Why it is not ok.
+    /// Why the account is not ok.
     pub detail: String,
     /// The code of that fault.
     #[serde(
@@ -279,46 +280,46 @@ pub struct AccountOutcome {
         deserialize_with = "known_code"
     )]
     pub code: Option<FaultCode>,
-    /// The document that the file follows; of several sources that of the first.
+    /// The document that the file follows; if there are several sources, the first one's.
     #[serde(flatten)]
     pub document: DocumentRef,
-    /// Where it has several sources: the document of each, in their order.
+    /// If there are several sources: the document of each, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub documents: Vec<Followed>,
-    /// How often in a row what somebody else had changed in the file was put right.
+    /// How many consecutive times changes by others to the file were undone.
     pub repairs: u32,
-    /// When that was done last.
+    /// When that was last done.
     #[serde(default)]
     pub last_repair: Option<Timestamp>,
-    /// How long after the repair before it.
+    /// The time between the last two repairs.
     #[serde(default)]
     pub repair_gap: Option<SignedDuration>,
     /// Whether the file was written (or, in a dry run, would be).
     pub changed: bool,
-    /// The keys that authkeysd's lines let in.
+    /// The keys that authkeysd's lines accept.
     pub in_force: KeyList,
-    /// Of the keys in force, all of them.
+    /// The digest of all keys in force.
     #[serde(default)]
     pub keys_digest: Option<Digest>,
-    /// How many keys there are of each kind; `status.json` lists the first ones only.
+    /// The number of keys of each kind; `status.json` lists only the first ones.
     #[serde(default)]
     pub counts: KeyCounts,
-    /// Of the lines that the file must have for them, options and expiry included.
+    /// The digest of the lines that the file must have for them, including options and expiry.
     #[serde(default)]
     pub lines: Option<Digest>,
     /// Keys that the file did not have before.
     pub added: KeyList,
-    /// Keys that it had before and has no more.
+    /// Keys that the file had before and no longer has.
     pub removed: KeyList,
     /// Keys that stayed, but with other options or fewer copies.
     pub updated: KeyList,
-    /// Published keys that were not good enough.
+    /// Published keys that were left out because they cannot be installed.
     pub left_out: Vec<LeftOut>,
-    /// When one of its keys' windows opens or closes next.
+    /// The next time at which the window of one of its keys opens or closes.
     pub next_change: Option<Timestamp>,
 }
 
-/// A key as people see it.
+/// A key as shown to people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyShown {
     /// As `ssh-keygen -l` prints it.
@@ -328,16 +329,17 @@ pub struct KeyShown {
     pub kind: String,
     /// Its comment.
     pub comment: String,
-    /// The source that it came from, where its account has keys of several.
+    /// The source of the key, if its account has keys of several sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// It is one of the node's own: no document can revoke it.
+    /// One of the node's own keys, which no document can revoke.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
 }
 
 impl Problem {
-    /// The code where nothing more is known, as after a version that had no codes.
+    /// The code for the problem if nothing more specific is known, as in a status written by a
+    /// version without codes.
     pub fn code(self) -> FaultCode {
         match self {
             Self::Unreachable => FaultCode::SourceUnreachable,
@@ -352,7 +354,7 @@ impl Problem {
 }
 
 impl ReportOutcome {
-    /// Nothing was reported yet.
+    /// Nothing has been reported yet.
     pub fn new(report: &str) -> Self {
         Self {
             report: report.to_owned(),
@@ -362,7 +364,7 @@ impl ReportOutcome {
 }
 
 impl SourceOutcome {
-    /// A source of which no good document is known.
+    /// A source without a known valid document.
     pub fn failed(source: String, problem: Problem, fault: &Fault) -> Self {
         let mut outcome = Self {
             source,
@@ -372,7 +374,7 @@ impl SourceOutcome {
         outcome
     }
 
-    /// Notes what is wrong with it.
+    /// Records what is wrong with the source.
     pub fn fault(&mut self, status: Status, problem: Problem, fault: &Fault) {
         self.status = status;
         self.detail.clone_from(&fault.text);
@@ -393,7 +395,7 @@ impl KeyShown {
         }
     }
 
-    /// The same, marked if it is one of these.
+    /// The same key, marked as pinned if it is one of these.
     #[must_use]
     pub fn marked(mut self, pinned: &HashSet<Fingerprint>) -> Self {
         self.pinned = pinned.contains(&self.fingerprint);
@@ -410,25 +412,25 @@ impl AccountOutcome {
         }
     }
 
-    /// Notes which document the file follows.
+    /// Records the document that the file follows.
     pub fn follow(&mut self, document: &Document) {
         self.document = document.into();
     }
 
-    /// Nothing was applied: what the file follows and lets in is what it did before, which a cycle
-    /// does not know.
+    /// Clears the document and the keys because nothing was applied: the file has what it had
+    /// before, which this cycle does not know.
     pub fn unfollow(&mut self) {
         self.forget_document();
         (self.lines, self.in_force) = (None, KeyList::default());
     }
 
-    /// It is not known which document the file follows.
+    /// Records that the document that the file follows is unknown.
     pub fn forget_document(&mut self) {
         self.document = DocumentRef::default();
         self.documents = Vec::new();
     }
 
-    /// Notes a fault; the gravest keeps the word.
+    /// Records a fault. The detail of the most severe fault is kept.
     pub fn fault(&mut self, status: Status, code: FaultCode, detail: String) {
         if status > self.status {
             self.status = status;
@@ -439,7 +441,7 @@ impl AccountOutcome {
 }
 
 impl Outcome {
-    /// One that says only when the cycle ran.
+    /// An outcome that contains only the times of the cycle.
     pub fn new(started: Timestamp, finished: Timestamp) -> Self {
         Self {
             schema: 1,
@@ -450,11 +452,11 @@ impl Outcome {
         }
     }
 
-    /// Derives the node's status and its one line from sources, accounts and faults.
+    /// Derives the node's status and detail from sources, accounts and faults.
     pub fn summarise(&mut self) {
         self.status = self.derived();
         let fault = self.faults.iter().rev().max_by_key(|fault| fault.class());
-        // A rival writer is no fault of the cycle, but all there is to say.
+        // Another writer is not a fault of the cycle, but then it is the only thing to report.
         let account = self
             .accounts
             .iter()
@@ -467,11 +469,11 @@ impl Outcome {
         };
     }
 
-    /// The gravest of its parts, but `failed` only when nothing at all could be applied, or for too
-    /// long.
+    /// The most severe status of its parts, but `failed` only if nothing could be applied, or for
+    /// too long.
     fn derived(&self) -> Status {
-        // A document is in force and its source counts as failed: it was away for longer than
-        // max_stale.
+        // A document is in force, yet its source counts as failed: it was unavailable for longer
+        // than max_stale.
         let too_long = self
             .sources
             .iter()

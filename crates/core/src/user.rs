@@ -7,16 +7,16 @@ use thiserror::Error;
 
 use crate::words::brief;
 
-/// An account's name as NSS knows it: 1 to 256 bytes that are safe in a path and in one line of a
+/// An account's name as NSS knows it: 1 to 256 bytes that are safe in a path and on one line of a
 /// log.
 ///
-/// A directory service may well hand out `DOMAIN\jo` or `jo@example.org`, so this is not POSIX'
-/// narrow set.
+/// A directory service may return `DOMAIN\jo` or `jo@example.org`, so this is wider than the POSIX
+/// character set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserName(String);
 
-/// Why a text is no account name.
+/// Why a text is not an account name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0:?} is no account name: {1}")]
 pub struct BadUserName(String, &'static str);

@@ -1,16 +1,15 @@
-//! Words of others in our messages: never more of them than a person needs, and nothing that
-//! deceives.
+//! Text from others in our messages: limited in length, and without deceptive characters.
 
-/// The most characters of a value that a message repeats.
+/// The most characters of a value that a message quotes.
 const MAX_VALUE: usize = 100;
 
-/// The begin of a value that is no good, for a message about it: a hostile document shall not cost
-/// many times its size.
+/// The first characters of a rejected value, for a message. The length is limited so that a hostile
+/// document cannot use many times its size in memory.
 pub fn brief(text: &str) -> String {
     cut(text, MAX_VALUE)
 }
 
-/// At most so many characters of a text.
+/// The first `most` characters of a text.
 pub fn cut(text: &str, most: usize) -> String {
     match text
         .char_indices()
@@ -27,15 +26,16 @@ pub fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A text that stays in its line and shows all that it has: `sign` stands where it would not.
+/// A text on one line without hidden characters: each control character and each invisible one is
+/// replaced by `sign`.
 pub fn plain(text: &str, sign: char) -> String {
     let mut plain = String::with_capacity(text.len());
     plain.extend(text.chars().map(|c| if is_deceptive(c) { sign } else { c }));
     plain
 }
 
-/// A text of several lines as it may be printed: what deceives is shown as `?`. Of the escapes that
-/// colour a terminal those stay that our own texts have.
+/// A text of several lines that is safe to print: deceptive characters are shown as `?`. The only
+/// escape sequences that are kept are the colours of our own texts.
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
@@ -53,21 +53,21 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// How a colour begins and ends.
+/// The escape sequences that begin and end a colour.
 const COLOURS: [&str; 6] = [
     "\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[35m",
 ];
 
-/// What a terminal takes for an order, or what nobody sees.
+/// Control characters, which a terminal may execute, and invisible characters.
 pub fn is_deceptive(c: char) -> bool {
     c.is_control() || is_hidden(c)
 }
 
-/// Invisible characters that reorder or hide what a person sees.
+/// Invisible characters that reorder or hide text.
 pub fn is_hidden(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-        // Letters and joiners that have no width or no ink.
+        // Letters and joiners without width or without ink.
         || matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180d}' | '\u{180f}')
         || matches!(c, '\u{3164}' | '\u{ffa0}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
 }

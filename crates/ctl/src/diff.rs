@@ -1,4 +1,4 @@
-//! `authkeysctl diff`: what differs between two key sets, as `publish` shows it.
+//! `authkeysctl diff`: the differences between two key sets, shown as `publish` shows them.
 
 use clap::Args;
 

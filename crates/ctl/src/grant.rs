@@ -1,5 +1,4 @@
-//! `authkeysctl grant`: puts keys into the published key set, and leaves every other byte of it as
-//! it is.
+//! `authkeysctl grant`: adds keys to the published key set, and leaves every other byte unchanged.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +19,7 @@ use authkeys_core::user::UserName;
 use authkeys_core::words::brief;
 use authkeys_terminal::clock;
 
-/// What `--from` takes here, besides what it takes where nodes are waited for.
+/// The help text of `--from` for this command, where it may also be a time.
 pub(super) const FROM: &str = "\
 TIME: valid from this time on, given with an offset or a zone. s3://BUCKET/PREFIX/: with --wait, read the nodes' \
 report objects below that place instead of tags";
@@ -76,7 +75,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     })
 }
 
-/// Whom and when the keys shall let in.
+/// The accounts, options and window of the new keys.
 fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
     let usage = |fault: String| {
         complain(&format!("{fault}; nothing was written"));
@@ -120,7 +119,7 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
     })
 }
 
-/// The keys' lines. All faults are told before anything is asked of AWS.
+/// The keys' lines. All faults are reported before the first call to AWS.
 fn lines(
     options: &Options,
     publisher: &Publisher<'_>,

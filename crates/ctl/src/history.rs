@@ -1,4 +1,4 @@
-//! `authkeysctl history`: the stored versions of a key set, the newest first, and what each
+//! `authkeysctl history`: the stored versions of a key set, newest first, and what each one
 //! changed.
 
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use authkeys_core::publishing::versions::{Changes, Kind, StoredVersion};
 use authkeys_core::words::brief;
 use authkeys_terminal::{block_on, clock, colour};
 
-/// So many versions are read at the same time.
+/// How many versions are read at the same time.
 const AT_ONCE: usize = 8;
 const YELLOW: u8 = 33;
 const GREEN: u8 = 32;
@@ -44,7 +44,7 @@ pub(super) struct Options {
     json: bool,
 }
 
-/// The shape of `--json`: docs/output.md.
+/// The shape of `--json`, which docs/output.md describes.
 #[derive(Serialize)]
 struct Shape<'a> {
     schema: u8,
@@ -55,7 +55,7 @@ struct Shape<'a> {
     end: &'a str,
 }
 
-/// A version as it is shown.
+/// One version, as shown.
 #[derive(Debug, Serialize)]
 struct Entry {
     stored_version: String,
@@ -75,7 +75,7 @@ struct Entry {
     changed: Option<usize>,
     removed: Option<usize>,
     revoked: Option<usize>,
-    /// Why it is no document, or its signature counts for nothing.
+    /// Why it is not a document, or why its signature does not count.
     fault: Option<String>,
     #[serde(skip)]
     document: Option<Document>,
@@ -133,7 +133,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     }
 }
 
-/// The versions that a service keeps, whether those are all, and where they end.
+/// The stored versions, whether the list is complete, and why it ends there.
 async fn stored(
     options: &Options,
     judge: &Judge,
@@ -146,7 +146,7 @@ async fn stored(
     has_versions(place)?;
     let archive = Archive::new(place.clone());
     let limit = usize::from(options.limit);
-    // One more: what the last one changed is told as well.
+    // Fetch one more version, to show what the oldest listed one changed.
     let listed = archive.versions(Reach::Newest(limit + 1));
     let mut versions = progress::shown(&format!("listing {place}"), listed)
         .await
@@ -188,7 +188,7 @@ async fn read(judge: &Judge, archive: &Archive, versions: &Versions) -> Result<V
         .await)
 }
 
-/// A version, judged at the time when it was published.
+/// One version, judged as of its publication.
 fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) -> Entry {
     let mut entry = Entry {
         stored_version: version.id.clone(),
@@ -246,7 +246,7 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     entry
 }
 
-/// What each document changed against the one before it.
+/// Records what each document changed compared with the previous one.
 fn compare(entries: &mut [Entry]) {
     let empty = Document::empty();
     let mut compared = Vec::with_capacity(entries.len());

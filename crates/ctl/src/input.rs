@@ -1,4 +1,4 @@
-//! The document that a command is given: a file, a pipe, or standard input.
+//! Reads the document given to a command: a file, a pipe, or standard input.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,11 +9,10 @@ use zeroize::Zeroizing;
 use super::{Exit, complain};
 use authkeys_core::origin::MAX_DOCUMENT;
 
-/// The bytes of a document, wiped when they are no longer needed: it may hold a private key by
-/// mistake.
+/// The bytes of a document, wiped when dropped: it may contain a private key by mistake.
 pub(super) type Bytes = Zeroizing<Vec<u8>>;
 
-/// How people know the document.
+/// The document's name in messages.
 pub(super) fn shown(path: &Path) -> String {
     if path == Path::new("-") {
         "standard input".to_owned()
@@ -22,7 +21,7 @@ pub(super) fn shown(path: &Path) -> String {
     }
 }
 
-/// Reads a document of at most 1 MiB; `-` is standard input. What cannot be read is told.
+/// Reads a document of at most 1 MiB; `-` is standard input. A failure is reported.
 pub(super) fn read(path: &Path) -> Result<Bytes, Exit> {
     read_named(path, "name the document's file, or - for standard input")
 }
@@ -40,7 +39,7 @@ fn read_named(path: &Path, remedy: &str) -> Result<Bytes, Exit> {
     let found = if path == Path::new("-") {
         bounded(io::stdin().lock())
     } else {
-        // A pipe is as good as a file: `authkeysctl lint <(jq ... keys.json)`.
+        // A pipe works like a file: `authkeysctl lint <(jq ... keys.json)`.
         File::open(path).and_then(bounded)
     };
     let bytes = found.map_err(|fault| {
@@ -60,9 +59,9 @@ fn read_named(path: &Path, remedy: &str) -> Result<Bytes, Exit> {
     Ok(bytes)
 }
 
-/// One byte more than a document may have tells that it is too large.
+/// Reads one byte more than a document may have, to detect one that is too large.
 fn bounded(from: impl io::Read) -> io::Result<Bytes> {
-    // Room for all of it: a vector that grows leaves copies behind that nobody wipes.
+    // Reserve all the space: a vector that grows leaves copies behind that nobody wipes.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_DOCUMENT + 2));
     let limit = u64::try_from(MAX_DOCUMENT + 1).unwrap_or(u64::MAX);
     from.take(limit).read_to_end(&mut bytes)?;

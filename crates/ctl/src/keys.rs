@@ -1,5 +1,4 @@
-//! Public keys as operators name them on a command line: a file, standard input, or the line
-//! itself.
+//! Public keys as given on a command line: a file, standard input, or the line itself.
 
 use std::path::Path;
 
@@ -8,7 +7,7 @@ use super::{Exit, complain};
 use authkeys_core::key::{cut_word, identify, looks_like_type};
 use authkeys_core::words::brief;
 
-/// The line of the one key that an argument means. What is not one key is told.
+/// The line of the one key that an argument names. An argument that is not one key is reported.
 pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
     let (name, bytes) = if is_key_itself(argument) {
         (
@@ -47,7 +46,7 @@ pub(crate) fn read_line(argument: &str) -> Result<Vec<u8>, Exit> {
     }
 }
 
-/// Whether an argument is a key, good or not, rather than the name of a file.
+/// Whether an argument is a key, valid or not, rather than the name of a file.
 fn is_key_itself(argument: &str) -> bool {
     let (first, rest) = cut_word(argument);
     let is_line =

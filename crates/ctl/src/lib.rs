@@ -1,5 +1,5 @@
-//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line, and one
-//! file for each command.
+//! `authkeysctl`, for the people who publish keys and watch the fleet: the command line. Each
+//! command has its own file.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -170,15 +170,15 @@ report that key set), test (all nodes accept it), finish (AWSCURRENT), retire (t
 refused, taken out and revoked). Nothing is remembered but what AWS holds: a run that stopped or was killed is continued by \
 the next one. When nodes are missing, nothing is promoted, and the exit status is 1. docs/rotate.md has more.";
 
-/// The table of the command line, for the man page and the shells.
+/// The definition of the command line, for the man page and shell completions.
 pub fn table() -> clap::Command {
     Cli::command()
 }
 
-/// Runs one command line and returns how the process must end.
+/// Runs one command line and returns the exit code.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.collect();
-    // Not for people: it is in no help and no man page.
+    // An internal command: it is in no help text and no man page.
     if let Some(guard) = using::guard::Guard::parse(&arguments) {
         return guard.run().unwrap_or_else(|exit| exit);
     }
@@ -204,22 +204,22 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     })
 }
 
-/// One line on stderr.
+/// Prints one line to stderr.
 fn complain(text: &str) {
     terminal::complain(PROGRAM, text);
 }
 
-/// Text for people on stdout; whether it arrived.
+/// Prints text for people to stdout; returns whether it arrived.
 fn print(text: impl AsRef<str>) -> bool {
     terminal::print_text(PROGRAM, text.as_ref())
 }
 
-/// Bytes on stdout, as they are.
+/// Prints bytes to stdout unchanged; returns whether they arrived.
 fn print_bytes(bytes: &[u8]) -> bool {
     terminal::print(PROGRAM, bytes)
 }
 
-/// The same of a value, as JSON.
+/// Prints a value to stdout as JSON; returns whether it arrived.
 fn print_json(value: &impl Serialize) -> bool {
     terminal::print_json(PROGRAM, value)
 }

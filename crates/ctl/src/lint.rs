@@ -1,4 +1,4 @@
-//! `authkeysctl lint`: what a node would say of a document.
+//! `authkeysctl lint`: what a node would say about a document.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -26,28 +26,27 @@ use authkeys_core::words::counted;
 use authkeys_terminal::bounded;
 use authkeys_terminal::{block_on, clock, colour};
 
-/// The most bytes of a configuration file that are read.
+/// The size limit of a configuration file, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// How a node judges documents: by its configuration, or as authkeysd does where nothing is
-/// configured.
+/// How a node judges documents: by its configuration, or by authkeysd's defaults.
 pub(super) struct Judge {
     rules: Rules,
     guard: Guard,
-    /// `None`: whatever audience the document names is taken for the node's.
+    /// `None`: the node is assumed to have whichever audience the document names.
     audience: Option<Option<Name>>,
-    /// Whose signatures count; `None`: an unsigned document will do.
+    /// The signers whose signatures count; `None`: unsigned documents are accepted.
     signers: Option<Signers>,
 }
 
-/// What lint found, in the shape that `--json` prints (docs/output.md).
+/// Lint's findings, in the shape that `--json` prints (docs/output.md).
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     schema: u8,
     version: &'static str,
     pub(super) document: String,
     status: Verdict,
-    /// It is past its `expires`.
+    /// Whether it is past its `expires`.
     #[serde(skip)]
     expired: bool,
     form: &'static str,
@@ -58,20 +57,20 @@ pub(super) struct Report {
     expires: Option<Timestamp>,
     digest: Option<Digest>,
     signed: bool,
-    /// The key that signed it, and whose that is where allowed signers are named.
+    /// The key that signed it, and its owner if allowed signers are given.
     pub(super) signing_key: Option<Fingerprint>,
     pub(super) signer: Option<String>,
     keys: Vec<KeyFound>,
-    /// How many keys that are, for people.
+    /// The number of keys, in words.
     #[serde(skip)]
     counted: String,
     revoked: Vec<Fingerprint>,
     left_out: Vec<LeftOut>,
     /// Why it is not `ok`.
     pub(super) faults: Vec<String>,
-    /// What may not be meant.
+    /// What may be unintended.
     pub(super) warnings: Vec<String>,
-    /// Why its signature counts for nothing.
+    /// Why its signature does not count.
     #[serde(skip)]
     pub(super) signature_fault: Option<String>,
 }
@@ -117,7 +116,7 @@ pub(super) fn run(options: &Lint) -> Result<Exit, Exit> {
     })
 }
 
-/// The document's name and bytes, from a file or a source.
+/// The name and the bytes of the document, from a file or a source.
 fn document(path: &Path) -> Result<(String, Bytes), Exit> {
     let Some(url) = path.to_str().filter(|text| Place::is_url(text)) else {
         return Ok((shown(path), input::read(path)?));
@@ -131,8 +130,8 @@ fn document(path: &Path) -> Result<(String, Bytes), Exit> {
 }
 
 impl Judge {
-    /// The judge that a configuration describes, with the signers that it names, or
-    /// `allowed_signers` in their place; without one, the defaults. Its faults are told.
+    /// The judge that a configuration describes, with the signers that it names or those in
+    /// `allowed_signers` instead; without a configuration, the defaults. Faults are reported.
     pub(super) fn new(options: &Judging, allowed_signers: Option<&Path>) -> Result<Self, Exit> {
         let (mut judge, configured) = Self::configured(options)?;
         let (principals, path) = match configured {
@@ -143,7 +142,7 @@ impl Judge {
             .config
             .as_ref()
             .map(|_| judge.rules.line.min_rsa_bits);
-        // What the configuration names may lie on the node only, where this command does not run.
+        // The file that the configuration names may exist only on the node, not here.
         let path = allowed_signers.map(Path::to_owned).or(path);
         judge.signers = path
             .map(|path| read_signers(&path, principals.as_deref(), min_rsa_bits))
@@ -151,7 +150,7 @@ impl Judge {
         Ok(judge)
     }
 
-    /// The same for documents that are yet to be signed.
+    /// The same judge, for documents that are not yet signed.
     pub(super) fn before_signing(options: &Judging) -> Result<Self, Exit> {
         Self::configured(options).map(|(judge, _)| judge)
     }
@@ -160,8 +159,8 @@ impl Judge {
         let (rules, guard, configured, signers) =
             match options.config.as_deref().map(read_config).transpose()? {
                 Some(config) => {
-                    // Where only some accounts' sources take private keys, a document for all of
-                    // them must not have one.
+                    // If only some accounts' sources accept private keys, a document for all of
+                    // them must not contain one.
                     let allow_private_key = config
                         .sources()
                         .iter()
@@ -195,13 +194,12 @@ impl Judge {
         ))
     }
 
-    /// Whatever the configuration lets nodes take.
+    /// Refuses private keys even if the configuration allows them.
     pub(super) fn refuse_private_keys(&mut self) {
         self.rules.allow_private_key = false;
     }
 
-    /// Why a signed document is not by one whose signature counts; `None` where nothing is held
-    /// against it.
+    /// Why the signature of a document does not count; `None` if there is no objection to it.
     pub(super) fn distrust(
         &self,
         document: &Document,
@@ -216,22 +214,23 @@ impl Judge {
         }
     }
 
-    /// Nodes that ask for keys are no fault of the document.
+    /// Accepts documents without keys: a node's `min_keys` is not a fault of the document.
     pub(super) fn allow_no_keys(&mut self) {
         self.guard.min_keys = 0;
     }
 
-    /// Of a rotation secret the public half is read; nothing of the private one is kept or shown.
+    /// Accepts rotation secrets: only the public half is read, and nothing of the private half is
+    /// kept or shown.
     pub(super) fn allow_private_keys(&mut self) {
         self.rules.allow_private_key = true;
     }
 
-    /// How many keys nodes ask for.
+    /// The number of keys that nodes require.
     pub(super) fn min_keys(&self) -> usize {
         self.guard.min_keys
     }
 
-    /// The same judge before a document is signed.
+    /// The same judge, for a document that is not yet signed.
     pub(super) fn without_signers(&self) -> Self {
         Self {
             rules: self.rules.clone(),
@@ -241,12 +240,12 @@ impl Judge {
         }
     }
 
-    /// How documents are read.
+    /// The rules for parsing documents.
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// Judges a document; with it what it holds, where that can be read.
+    /// Judges a document; also returns its contents, if they can be read.
     pub(super) fn examine(
         &self,
         name: &str,
@@ -316,7 +315,7 @@ impl Judge {
 }
 
 impl Judge {
-    /// A signature that does not fit is a fault, also where no signature is asked for.
+    /// Judges the signature. An invalid one is a fault even if no signature is required.
     fn judge_signature(
         &self,
         report: &mut Report,
@@ -325,7 +324,7 @@ impl Judge {
         now: Timestamp,
     ) {
         let found = match &self.signers {
-            // In a node's own words.
+            // Use the node's own wording.
             Some(signers) => verify_signer(document, bytes, Some(signers), now)
                 .map_err(|fault| chain(&fault))
                 .and_then(|who| Ok((who, signing_key(bytes)?))),
@@ -345,8 +344,7 @@ impl Judge {
     }
 }
 
-/// A configuration that somebody wants to know more about may lie anywhere and belong to anybody,
-/// unlike a node's own.
+/// Unlike a node's own configuration, the one given here may be anywhere and belong to anyone.
 fn read_config(path: &Path) -> Result<Config, Exit> {
     let failed = |why: &str| {
         complain(&format!("{}: {why}", path.display()));
@@ -397,7 +395,7 @@ impl Report {
         }
     }
 
-    /// Leaves out the keys that do not let in to an account.
+    /// Leaves out the keys that do not give access to an account.
     pub(super) fn keep_keys_of(&mut self, user: &UserName) {
         self.keys.retain(|key| {
             key.accounts
@@ -406,7 +404,7 @@ impl Report {
         });
     }
 
-    /// The key that signed it, and whose that is where that is known.
+    /// The key that signed it, and its owner if known.
     pub(super) fn signed_by(&self) -> Option<String> {
         let key = self.signing_key?;
         Some(match &self.signer {
@@ -415,7 +413,7 @@ impl Report {
         })
     }
 
-    /// Why nobody is to be helped to publish it.
+    /// Why it must not be published.
     pub(super) fn unfit(&self) -> Option<&'static str> {
         match self.status {
             Verdict::Refused => Some("nodes would refuse it"),
@@ -424,12 +422,12 @@ impl Report {
         }
     }
 
-    /// Whether nodes would take it but for its age.
+    /// Whether nodes refuse it only because it has expired.
     pub(super) fn has_only_expired(&self) -> bool {
         self.expired && self.status != Verdict::Refused
     }
 
-    /// Faults and warnings on stderr, a line each.
+    /// Prints faults and warnings to stderr, one per line.
     pub(super) fn tell(&self) {
         self.faults
             .iter()

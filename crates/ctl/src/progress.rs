@@ -1,4 +1,4 @@
-//! A word on the terminal about work that takes longer than a second.
+//! A message on the terminal about work that takes longer than a second.
 
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _, stderr};
@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use authkeys_core::report::text::one_line;
 
-/// What takes less is not worth a word.
+/// Shorter work needs no message.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Does the work; while it lasts the terminal says what it is about.
+/// Does the work; meanwhile the terminal says what is being done.
 pub(crate) async fn shown<T>(words: &str, work: impl Future<Output = T>) -> T {
     let is_live =
         stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");

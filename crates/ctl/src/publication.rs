@@ -1,6 +1,5 @@
-//! The one way in which a key set is published, whoever made it: judge it, show what changes, take
-//! the next serial, ask, sign, write under a condition, read it back, nudge the nodes and wait for
-//! them.
+//! The steps that every publication takes: judge the key set, show what changes, take the next
+//! serial, ask, sign, write under a condition, read it back, nudge the nodes and wait for them.
 
 use std::fs::File;
 use std::future::Future;
@@ -62,18 +61,18 @@ pub(super) struct Publishing {
     pub(super) manner: Manner,
 }
 
-/// How a publication speaks.
+/// How much a publication prints and asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Manner {
     /// As a command: it shows what changes, and asks.
     #[default]
     Command,
-    /// As one step of a larger work: it speaks only of what stops it, and asks nobody.
+    /// As one step of a larger operation: it prints only what stops it, and never asks.
     Step,
 }
 
 impl Publishing {
-    /// The options of a publication that is one step of a larger work.
+    /// The options of a publication that is one step of a larger operation.
     pub(super) fn step(
         sign: Option<SigningKey>,
         allowed_signers: Option<PathBuf>,
@@ -92,7 +91,7 @@ impl Publishing {
         }
     }
 
-    /// The same in spite of warnings.
+    /// The same options, but publish in spite of warnings.
     pub(super) fn in_spite_of_warnings(self) -> Self {
         Self { yes: true, ..self }
     }
@@ -117,7 +116,7 @@ fn end(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Renewal {
-    /// The document with that end; the error says why that cannot be.
+    /// The document with that end; the error says why it cannot be set.
     pub(super) fn renewed(&self, text: Vec<u8>) -> Result<Vec<u8>, String> {
         match self.expires {
             None => Ok(text),
@@ -131,30 +130,30 @@ impl Renewal {
     }
 }
 
-/// A target, and how what goes there is judged.
+/// A target, and how documents for it are judged.
 pub(super) struct Publisher<'a> {
     options: &'a Publishing,
     pub(super) target: Target,
     pub(super) judge: Judge,
-    /// The same before anything is signed.
+    /// The same judge, for a document that is not yet signed.
     pub(super) unsigned: Judge,
-    /// What to do about a key set that has expired, where the command line can do it.
+    /// What to do about an expired key set, if the command line can do it.
     renewal: &'static str,
 }
 
-/// What is to be published, as a command made it.
+/// A document that a command proposes to publish.
 pub(super) struct Proposal {
-    /// How people know it.
+    /// Its name in messages.
     pub(super) name: String,
-    /// The document; without its signature, unless that is to be kept.
+    /// The document, without its signature unless that is kept.
     pub(super) text: Vec<u8>,
-    /// Whether it goes out byte for byte, with the signature that it has.
+    /// Whether to publish it byte for byte, with its existing signature.
     pub(super) keeps_signature: bool,
-    /// What its maker would ask about, besides what is seen from the document.
+    /// Concerns of the command, in addition to those visible in the document.
     pub(super) concerns: Vec<String>,
 }
 
-/// What is to be published, before it is signed.
+/// A document to publish, before it is signed.
 struct Draft {
     name: String,
     text: Vec<u8>,
@@ -162,18 +161,18 @@ struct Draft {
     now: Timestamp,
 }
 
-/// How a publication ended well.
+/// How a publication ended successfully.
 pub(super) enum Ended {
-    /// The document is published now.
+    /// The document is now published.
     Published(Document),
-    /// It was published before.
+    /// It was already published.
     Already(Document),
     /// It was only shown.
     Shown,
 }
 
 impl<'a> Publisher<'a> {
-    /// The faults are told. `command` is the one whose help has more.
+    /// Faults are reported, and point to the help of `command`.
     pub(super) fn new(options: &'a Publishing, target: &str, command: &str) -> Result<Self, Exit> {
         let usage = |fault: String| {
             complain(&format!("{fault}; see `authkeysctl {command} --help`"));
@@ -188,7 +187,7 @@ impl<'a> Publisher<'a> {
         let target = Target::parse(target).map_err(usage)?;
         let target = target.encrypted(options.sse.clone()).map_err(usage)?;
         let mut judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
-        // A node may be told to take a private key; nobody is to be helped to publish one.
+        // A node may be configured to accept a private key, but nothing here helps to publish one.
         judge.refuse_private_keys();
         let unsigned = judge.without_signers();
         let renewal = if command == "publish" {
@@ -205,14 +204,13 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// An account may be left without a key; who asks for that is warned of it instead.
+    /// Allows an account to be left without a key; the command warns about that instead.
     pub(super) fn allow_no_keys(&mut self) {
         self.judge.allow_no_keys();
         self.unsigned.allow_no_keys();
     }
 
-    /// Runs a publication to its end, and nudges the nodes and waits for them where that is asked
-    /// for.
+    /// Runs a publication to its end, then nudges the nodes and waits for them if requested.
     pub(super) fn run(
         &self,
         work: impl Future<Output = Result<Ended, Exit>>,
@@ -243,13 +241,13 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// The key that signs, where one is named.
+    /// The key that signs, if one is given.
     pub(super) fn sign(&self) -> Option<&SigningKey> {
         self.options.sign.as_ref()
     }
 
-    /// How a document is judged that `--sign` may sign later: else it must be signed already, where
-    /// that is asked for.
+    /// The judge of a document that `--sign` may still sign; otherwise of one that must already be
+    /// signed if a signature is required.
     pub(super) fn reader(&self) -> &Judge {
         if self.options.sign.is_some() {
             &self.unsigned
@@ -258,7 +256,7 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Reads what is published; what stands in the way is told.
+    /// Reads what is published; a failure is reported.
     pub(super) async fn look(&self) -> Result<Before, Exit> {
         let read = progress::shown(&format!("reading {}", self.target), self.target.read()).await;
         let (published, denied) = match read {
@@ -284,7 +282,7 @@ impl<'a> Publisher<'a> {
         ))
     }
 
-    /// Says that nothing is to be done.
+    /// Reports that there is nothing to do.
     pub(super) fn already(&self, before: &Before) -> Ended {
         print(format!(
             "{}: this is what is published already{}\n",
@@ -342,8 +340,8 @@ impl<'a> Publisher<'a> {
         }
         if self.options.dry_run {
             print("nothing was written: --dry-run\n");
-            // What would be replaced was not seen: no difference was shown that anybody could rely
-            // on.
+            // The document to be replaced could not be read, so that no reliable difference was
+            // shown.
             return before
                 .denied
                 .as_ref()
@@ -386,8 +384,7 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// The document with the serial that comes next, or as it is where it carries none or its signature
-/// is to be kept.
+/// The document with the next serial; unchanged if it has no serial or its signature is kept.
 fn renumbered(
     text: &[u8],
     own: Option<Serial>,
@@ -416,10 +413,10 @@ fn renumbered(
     numbered(text, next)
 }
 
-/// The JSON document with that serial, as it is published.
+/// The JSON document with that serial, ready to publish.
 fn numbered(text: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
     let mut numbered = edit::numbered(text, serial).ok_or("its serial could not be set")?;
-    // A signature has to begin a line.
+    // A signature must start on a new line.
     if !numbered.ends_with(b"\n") {
         numbered.push(b'\n');
     }
@@ -469,7 +466,7 @@ fn warn(concerns: &[String]) {
         .for_each(|concern| complain(&format!("warning: {concern}")));
 }
 
-/// Asks on the terminal; where there is none, what needs no second look goes on.
+/// Asks on the terminal; without one, goes on only if there are no concerns.
 fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let Some(mut terminal) = terminal.ok().filter(|_| std::io::stderr().is_terminal()) else {
@@ -495,7 +492,7 @@ fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
     Err(Exit::Failed)
 }
 
-/// `NAME/SERIAL`, as fleets know it.
+/// `NAME/SERIAL`, as `authkeysctl fleet` writes it.
 pub(super) fn titled(document: &Document) -> String {
     match (&document.name, document.serial) {
         (Some(name), Some(serial)) => format!("{name}/{serial}"),
@@ -505,13 +502,13 @@ pub(super) fn titled(document: &Document) -> String {
     }
 }
 
-/// Tells why a call failed. The services' remedies speak of a node's configuration.
+/// Reports why a call failed. The remedies in the fault refer to a node's configuration.
 pub(super) fn failed(fault: &FetchError) -> Exit {
     complain(&described_fault(fault));
     fault.class.into()
 }
 
-/// A failed call in words of this side.
+/// A failed call, with the remedy reworded for publishers.
 pub(super) fn described_fault(fault: &FetchError) -> String {
     let text = fault.with_code();
     text.replace("`source`", "the target")

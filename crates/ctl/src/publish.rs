@@ -1,5 +1,5 @@
-//! `authkeysctl publish`: from a file to what every node reads, without a step that could take a
-//! set of keys, or another publisher's work, away unseen.
+//! `authkeysctl publish`: publishes a file for every node to read, without a step that could remove
+//! keys, or another publisher's work, unseen.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ async fn publish(
     bytes: &[u8],
 ) -> Result<Ended, Exit> {
     let name = shown(&options.document);
-    // With --sign a signature that is there is replaced, whatever it is worth.
+    // With --sign, an existing signature is replaced, whether valid or not.
     let split = Envelope::split(bytes).ok();
     let resign = publisher.sign().is_some();
     let given = split

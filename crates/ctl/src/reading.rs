@@ -1,5 +1,5 @@
-//! Key sets that are read and not written: a file, standard input, or a source, perhaps one of its
-//! versions.
+//! Reads key sets without changing them: a file, standard input, or a source, optionally at a given
+//! version.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use authkeys_core::origin::SourceUrl;
 use authkeys_core::publishing::place::Place;
 use authkeys_core::publishing::versions::{PublishedAt, StoredVersion, published_at};
 
-/// Where a key set is read.
+/// Where a key set is read from.
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A file, or `-`.
@@ -22,20 +22,20 @@ pub(crate) enum Origin {
     Place(Place),
 }
 
-/// A key set as it was read.
+/// A key set that was read.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) bytes: Bytes,
-    /// The service's name for the version.
+    /// The service's identifier of the version.
     pub(crate) version: Option<String>,
-    /// When it was made, where that is known.
+    /// When it was published, if known.
     pub(crate) published: Option<Timestamp>,
-    /// What else is in force beside it, or not known.
+    /// What else is in force beside it, or is unknown.
     pub(crate) notes: Vec<String>,
 }
 
 impl Origin {
-    /// Takes an argument for a source's URL, or else for a file's name. A fault is told.
+    /// Parses an argument as a source's URL, or else as a file's name. A fault is reported.
     pub(crate) fn parse(text: &str) -> Result<Self, Exit> {
         if !Place::is_url(text) {
             return Ok(Self::File(PathBuf::from(text)));
@@ -50,7 +50,7 @@ impl Origin {
         })
     }
 
-    /// How people know it.
+    /// Its name in messages.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::File(path) => input::shown(path),
@@ -58,7 +58,7 @@ impl Origin {
         }
     }
 
-    /// What is there now, or the version that is pinned.
+    /// Reads what is there now, or the pinned version.
     pub(crate) async fn read(&self) -> Result<Found, Exit> {
         let place = match self {
             Self::File(path) => return read_file(path),
@@ -81,8 +81,7 @@ impl Origin {
         })
     }
 
-    /// What was the published key set at a time. Of a file and of a pinned version there is one
-    /// only.
+    /// Reads what was published at a given time. A file or a pinned version has only one version.
     pub(crate) async fn read_at(&self, at: Timestamp) -> Result<Found, Exit> {
         let place = match self {
             Self::Place(place) if place.pin.is_none() => place,
@@ -140,7 +139,7 @@ impl Origin {
     }
 }
 
-/// One version that was listed.
+/// Reads one version of a list.
 pub(crate) async fn read_version(
     archive: &Archive,
     version: &StoredVersion,
@@ -157,7 +156,7 @@ pub(crate) async fn read_version(
     })
 }
 
-/// Refuses what has no versions of its own. It is told.
+/// Refuses a source without versions of its own. The refusal is reported.
 pub(crate) fn has_versions(place: &Place) -> Result<(), Exit> {
     if matches!(place.url, SourceUrl::Prefix { .. }) {
         complain(&format!(
@@ -168,7 +167,7 @@ pub(crate) fn has_versions(place: &Place) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Why a list of versions goes back no further.
+/// Why a list of versions does not go back further.
 pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
     match (versions.end, &place.url) {
         (End::More, _) => "there are older versions; --limit shows more".to_owned(),
@@ -198,7 +197,7 @@ fn read_file(path: &Path) -> Result<Found, Exit> {
     })
 }
 
-/// When a file was changed last.
+/// When a file was last changed.
 pub(crate) fn changed(path: &Path) -> Option<Timestamp> {
     let changed = std::fs::metadata(path).ok()?.modified().ok()?;
     Timestamp::try_from(changed)

@@ -1,4 +1,4 @@
-//! `authkeysctl revoke`: takes keys out of the published key set, and puts their fingerprints into
+//! `authkeysctl revoke`: removes keys from the published key set, and adds their fingerprints to
 //! `revoked`, so that nodes remove every copy of them.
 
 use clap::Args;

@@ -1,6 +1,5 @@
-//! `authkeysctl rollback`: publishes an earlier version's key set under the next serial. What was
-//! revoked since stays revoked: a stolen key does not come back with the document that still had
-//! it.
+//! `authkeysctl rollback`: publishes an earlier version's key set under the next serial. Keys that
+//! were revoked since then stay revoked: a stolen key must not come back with the old document.
 
 use std::collections::BTreeSet;
 
@@ -133,8 +132,8 @@ async fn roll_back(
         .await
 }
 
-/// The documents that were published after a version, the newest first; the error says why they
-/// cannot be read.
+/// The documents that were published after a version, newest first; the error says why they cannot
+/// be read.
 async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Document>, String> {
     let archive = publisher.target.archive();
     let listed = progress::shown(
@@ -160,13 +159,13 @@ async fn between(publisher: &Publisher<'_>, version: &str) -> Result<Vec<Documen
         let found = progress::shown(&words, reading)
             .await
             .map_err(|fault| described_fault(&fault))?;
-        // What nodes refused revoked nothing.
+        // A document that nodes refused revoked nothing.
         documents.extend(document::parse(&found.bytes, publisher.judge.rules()));
     }
     Ok(documents)
 }
 
-/// The old version's text, with what was revoked since.
+/// The old version's text, plus the revocations since then.
 fn text(
     publisher: &Publisher<'_>,
     bytes: &[u8],

@@ -1,4 +1,4 @@
-//! `authkeysctl show`: a key set as a table, now or as it was at a time.
+//! `authkeysctl show`: a key set as a table, now or as of a given time.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -50,7 +50,7 @@ fn account(text: &str) -> Result<UserName, String> {
     UserName::parse(text).map_err(|fault| fault.to_string())
 }
 
-/// The shape of `--json`: docs/output.md.
+/// The shape of `--json`, which docs/output.md describes.
 #[derive(Serialize)]
 struct Shape<'a> {
     #[serde(flatten)]
@@ -83,7 +83,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     table(options, judge, &name, &found)
 }
 
-/// The bytes, unless they are nobody's business.
+/// Prints the bytes, unless they contain a private key.
 fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
     if let Err(fault) = document::parse(&found.bytes, &Rules::default())
         && fault.code() == FaultCode::DocumentHasPrivateKey
@@ -105,7 +105,7 @@ fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
 
 fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Result<Exit, Exit> {
     let at = options.at.unwrap_or_else(clock);
-    // What a set without keys means to a node is for lint to say, and a rotation secret is shown by
+    // Whether nodes accept a set without keys is for lint to say, and a rotation secret is shown by
     // its public half.
     judge.allow_no_keys();
     judge.allow_private_keys();

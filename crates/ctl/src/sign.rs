@@ -22,16 +22,16 @@ use authkeys_core::verify::NAMESPACE;
 use authkeys_terminal::bounded;
 use authkeys_terminal::{block_on, clock};
 
-/// The most bytes of an armored signature; RSA of 16,384 bits makes some 6 KB.
+/// The size limit of an armored signature in bytes; one by RSA with 16,384 bits takes about 6 KB.
 const MAX_SIGNATURE: u64 = 1 << 16;
 
 /// Why a document cannot be signed, or was not.
 #[derive(Debug, Error)]
 pub(super) enum SignError {
-    /// authorized_keys text or a rotation secret.
+    /// It is authorized_keys text or a rotation secret.
     #[error("only JSON documents can be signed; write it as JSON, version 1")]
     Form,
-    /// The signature would not begin a line.
+    /// The signature would not start on a new line.
     #[error(
         "it does not end in a line feed, so that no signature can follow it; add one at its end"
     )]
@@ -41,27 +41,27 @@ pub(super) enum SignError {
         "it has no serial, and nodes that ask for a signature ask for a serial too; add `\"serial\": 1`, or higher"
     )]
     Serial,
-    /// There is no such key.
+    /// The key cannot be read.
     #[error(
         "cannot read the key {path}; name a private key's file, or a public key's whose private half ssh-agent has"
     )]
     Key {
-        /// The file.
+        /// The key's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It is not installed, or something else is wrong with this machine.
+    /// ssh-keygen is not installed, or could not be run for another reason.
     #[error("cannot run ssh-keygen: install the OpenSSH client")]
     Run(#[source] io::Error),
-    /// The payload could not be laid down for it, or its signature not be read.
+    /// The payload could not be written for ssh-keygen, or its signature could not be read.
     #[error("cannot work in a temporary directory: free some space, or set TMPDIR")]
     Temporary(#[source] io::Error),
-    /// It said no.
+    /// ssh-keygen refused.
     #[error("ssh-keygen did not sign: {0}")]
     Refused(String),
-    /// KMS did not.
+    /// KMS did not sign.
     #[error(transparent)]
     Kms(#[from] FetchError),
 }
@@ -71,10 +71,10 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     let judge = Judge::before_signing(&options.judging)?;
     let bytes = input::read(&options.document)?;
     let name = shown(&options.document);
-    // A signature that is there is to be replaced, whatever it is worth.
+    // An existing signature is replaced, whether valid or not.
     let payload = Envelope::split(&bytes).map_or(bytes.as_slice(), |envelope| envelope.payload);
     let (report, document) = judge.examine(&name, payload, clock());
-    // Keys that nodes leave out are told; they do not keep the others from being published.
+    // Keys that nodes leave out are reported; they do not keep the others from being published.
     report.tell();
     let unfit = report.unfit();
     let Some(document) = document.filter(|_| unfit.is_none()) else {
@@ -102,7 +102,7 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
 }
 
 impl SignError {
-    /// Tells why `what` is not signed, or not published.
+    /// Reports why `what` is not signed, or not published.
     pub(super) fn tell(&self, what: &str) -> Exit {
         match self {
             Self::Kms(fault) => failed(fault),
@@ -114,8 +114,8 @@ impl SignError {
     }
 }
 
-/// A document and its signature by `key`: byte for byte what `ssh-keygen -Y sign` and `cat` make of
-/// it.
+/// A document with its signature by `key`, byte for byte as `ssh-keygen -Y sign` and `cat` would
+/// make it.
 pub(super) async fn signed(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>, SignError> {
     if document::form(payload) != Form::Json {
         return Err(SignError::Form);
@@ -130,7 +130,7 @@ pub(super) async fn signed(payload: &[u8], key: &SigningKey) -> Result<Vec<u8>, 
 }
 
 fn signed_by_file(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
-    // Before a prompt for a passphrase, and in clearer words than ssh-keygen has for it.
+    // Checked before a prompt for a passphrase, with a clearer message than ssh-keygen's.
     File::open(key).map_err(|source| SignError::Key {
         path: key.to_owned(),
         source,
@@ -152,7 +152,7 @@ fn signed_by_file(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
     Ok([payload, &signature].concat())
 }
 
-/// The public half of a key that signs, where it lies open: in the file itself, or beside it as
+/// The public half of a signing key, if it is not encrypted: in the file itself, or beside it as
 /// `.pub`.
 pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     let mut beside = key.as_os_str().to_owned();
@@ -165,13 +165,13 @@ pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     })
 }
 
-/// Without a time limit: it may ask for a passphrase, a PIN or a touch. It asks on the terminal,
-/// also when our standard input is the document; where there is none it must not wait for anything.
+/// Has no time limit, because ssh-keygen may ask for a passphrase, a PIN or a touch. It asks on the
+/// terminal, even when our standard input is the document; without a terminal it must not wait.
 fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let watched = io::stderr().is_terminal();
-    // `-q` leaves out what it does, not what goes wrong. A payload on its standard input would keep
-    // it from asking.
+    // `-q` suppresses progress, not errors. With the payload on standard input, ssh-keygen could
+    // not ask.
     let output = Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
         .arg(key)
@@ -190,7 +190,7 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    // Its warning of a key that others can read comes in a frame.
+    // ssh-keygen puts a frame around its warning about a key that others can read.
     let said: Vec<&str> = said
         .lines()
         .map(str::trim)

@@ -1,4 +1,5 @@
-//! `authkeysctl signer`: the line of an allowed_signers file by which nodes take a key's signatures.
+//! `authkeysctl signer`: prints the allowed_signers line with which nodes accept a key's
+//! signatures.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +16,7 @@ use authkeys_core::verify::{NAMESPACE, SignerRules, Signers};
 use authkeys_core::words::brief;
 use authkeys_terminal::{block_on, bounded};
 
-/// The most bytes of a key's file: a private RSA key of 16,384 bits has some 13 KB.
+/// The size limit of a key's file in bytes: a private RSA key of 16,384 bits takes about 13 KB.
 const MAX_KEY: u64 = 1 << 16;
 /// A node's default, unless its [policy] says otherwise.
 const MIN_RSA_BITS: usize = 2_048;
@@ -33,7 +34,7 @@ pub(super) struct Options {
     principal: Option<String>,
 }
 
-/// Who signs must be one word, and no pattern that matches others.
+/// The principal must be one word, and not a pattern that matches others.
 fn principal(text: &str) -> Result<String, String> {
     let good = |c: char| c.is_ascii_graphic() && !",*?!\"#".contains(c);
     if !text.is_empty() && text.chars().all(good) {
@@ -84,7 +85,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
         zone: &TimeZone::UTC,
         min_rsa_bits: MIN_RSA_BITS,
     };
-    // A line that nodes would refuse would keep their whole configuration from being loaded.
+    // Because of one line that they refuse, nodes would not load their configuration at all.
     if let Err(faults) = Signers::parse(line.as_bytes(), &rules) {
         for fault in faults {
             complain(&format!(
@@ -130,7 +131,7 @@ fn of_file(path: &Path) -> Result<(KeyBlob, String), Exit> {
     }
 }
 
-/// The one public key in a text, if there is any.
+/// The only public key in a text, if it has any.
 fn the_one(text: &[u8]) -> Result<Option<(KeyBlob, String)>, String> {
     let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut keys = lines.filter_map(identify);
@@ -143,7 +144,8 @@ fn the_one(text: &[u8]) -> Result<Option<(KeyBlob, String)>, String> {
     Ok(Some((first.key, first.comment)))
 }
 
-/// What `ssh-keygen -y` prints of a private key without a .pub file. It may ask for a passphrase.
+/// The output of `ssh-keygen -y`, for a private key without a .pub file. It may ask for a
+/// passphrase.
 fn keygen(key: &Path) -> Result<Vec<u8>, String> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let output = Command::new("ssh-keygen")

@@ -1,4 +1,4 @@
-//! The key that signs, as a command line names it: a file for ssh-keygen, or a key in AWS KMS.
+//! The signing key as given on a command line: a file for ssh-keygen, or a key in AWS KMS.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use authkeys_core::key::KeyBlob;
 use authkeys_core::origin::FetchError;
 use authkeys_core::signing::KmsKey;
 
-/// A key that signs.
+/// A signing key.
 #[derive(Debug, Clone)]
 pub(super) enum SigningKey {
     /// A private key's file; or a public key's, whose private half ssh-agent has.
@@ -23,7 +23,8 @@ pub(super) enum SigningKey {
 }
 
 impl SigningKey {
-    /// How the command line is read. A file whose name begins with `kms:` is written `./kms:...`.
+    /// The parser for the command line. A file whose name begins with `kms:` is written
+    /// `./kms:...`.
     pub(super) fn parser() -> impl TypedValueParser<Value = Self> {
         OsStringValueParser::new().try_map(Self::parse)
     }
@@ -35,8 +36,8 @@ impl SigningKey {
         }
     }
 
-    /// The public half, where it is known without a passphrase: of a file, where it lies open; of a
-    /// key in KMS always.
+    /// The public half, if it is available without a passphrase: always for a key in KMS; for a
+    /// file, if the file or its `.pub` has it unencrypted.
     pub(super) async fn public_half(&self) -> Result<Option<KeyBlob>, FetchError> {
         match self {
             Self::File(path) => Ok(public_half(path)),

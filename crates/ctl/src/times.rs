@@ -1,10 +1,10 @@
-//! Times and periods on the command line. A time without an offset means another moment elsewhere,
-//! and is refused.
+//! Times and periods on the command line. A time without an offset depends on the machine's time
+//! zone, so it is refused.
 
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 
-/// Reads a time with an offset or a zone.
+/// Parses a time with an offset or a zone.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let read = if text.contains('[') {
         text.parse::<Zoned>().map(|zoned| zoned.timestamp())
@@ -19,13 +19,13 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// Reads a period, such as `30d` or `8h`.
+/// Parses a period, such as `30d` or `8h`.
 pub(crate) fn period(text: &str) -> Result<Span, String> {
     let period = text.parse::<Span>().ok().filter(|span| span.is_positive());
     period.ok_or_else(|| format!("{text:?} is no period such as \"30d\" or \"8h\""))
 }
 
-/// The end of a period, in whole seconds; `None` beyond the last time that can be written.
+/// The end of a period, in whole seconds; `None` if it is later than any time that can be written.
 pub(crate) fn end_of(from: Timestamp, period: Span) -> Option<Timestamp> {
     let end = from.to_zoned(TimeZone::UTC).checked_add(period).ok()?;
     Timestamp::from_second(end.timestamp().as_second()).ok()

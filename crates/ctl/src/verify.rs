@@ -1,5 +1,5 @@
-//! `authkeysctl verify`: by whom a document is signed, with the verdict that `ssh-keygen -Y verify`
-//! would give.
+//! `authkeysctl verify`: who signed a document, with the verdict that `ssh-keygen -Y verify` would
+//! give.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use authkeys_core::verify::{SignerRules, Signers, signed_by};
 use authkeys_terminal::bounded;
 use authkeys_terminal::clock;
 
-/// The most bytes of an allowed_signers file that are read.
+/// The size limit of an allowed_signers file, in bytes.
 const MAX_SIGNERS: u64 = 1 << 20;
-/// ssh-keygen's own least modulus: whether a signer's key is strong enough is for whoever wrote the
-/// file.
+/// ssh-keygen's own smallest modulus: whether a signer's key is strong enough is up to the author
+/// of the file.
 const MIN_RSA_BITS: usize = 1_024;
 
 /// Runs the command.
@@ -46,8 +46,8 @@ pub(super) fn run(options: &Verify) -> Result<Exit, Exit> {
     }
 }
 
-/// Reads an allowed_signers file; its faults are told. A configuration may narrow whose signatures
-/// count, and ask for larger RSA keys.
+/// Reads an allowed_signers file; its faults are reported. A configuration may restrict whose
+/// signatures count, and require larger RSA keys.
 pub(super) fn read_signers(
     path: &Path,
     principals: Option<&[String]>,
@@ -61,7 +61,7 @@ pub(super) fn read_signers(
     let found = found.ok_or_else(|| {
         failed("there is no such file; --allowed-signers names one in ssh-keygen's allowed_signers format")
     })?;
-    // ssh-keygen, too, reads a time without Z as this machine's.
+    // Like ssh-keygen, read a time without Z as local time.
     let rules = SignerRules {
         principals,
         zone: &TimeZone::system(),
@@ -100,7 +100,7 @@ pub(super) fn signer(
     Ok((who, key))
 }
 
-/// The key whose signature fits the document, if it has one.
+/// The key whose signature of the document is valid, if it has one.
 pub(super) fn signing_key(bytes: &[u8]) -> Result<Option<KeyBlob>, String> {
     if document::form(bytes) == Form::Text {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Answers requests.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::look;
 
-/// Everything behind the wire.
+/// Everything that is needed to answer requests.
 #[derive(Debug)]
 pub(crate) struct Answers {
     aws: Arc<Aws>,
@@ -40,10 +40,10 @@ impl Default for Answers {
 }
 
 impl Answers {
-    /// Does what is asked. A panic below it is the failure of this request alone.
+    /// Carries out a request. A panic in it is the failure of this request alone.
     pub(crate) async fn answer(&self, request: Frame<Request>) -> Complete {
         let subject = subject(&request.message);
-        // Boxed, for the SDK's futures are too deeply nested for the compiler otherwise.
+        // Boxed, because the SDK's futures are otherwise nested too deeply for the compiler.
         let attempt: Pin<Box<dyn Future<Output = _> + '_>> = Box::pin(self.attempt(request));
         match caught(attempt).await {
             Ok(Ok(answer)) => answer,

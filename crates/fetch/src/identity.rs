@@ -1,4 +1,5 @@
-//! Started as root, the helper becomes somebody else for good before it does anything else.
+//! If it was started as root, the helper permanently becomes another user before it does anything
+//! else.
 
 use std::io;
 
@@ -6,17 +7,17 @@ use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, setgroups, setr
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 
-/// Whom the helper becomes, the first one that exists: the package's own user, or the user without
-/// rights that every system has.
+/// The users that the helper may become, in order of preference: the package's own user, or the
+/// unprivileged user that every system has.
 const USERS: [&str; 2] = ["authkeysd-fetch", "nobody"];
 
-/// Leaves root's identity for good, and closes the process to others of the same identity: a
-/// secret's private half may pass through its memory.
+/// Gives up root's identity permanently, and protects the process from others with the same
+/// identity: a secret's private half may pass through its memory.
 pub(crate) fn give_up_privileges() -> io::Result<()> {
     if geteuid().is_root() {
         leave_root()?;
     }
-    // What it starts for credentials cannot become root again either.
+    // A program started for credentials must not become root again either.
     set_no_new_privs(true)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Looks at a tag of the own instance again and again, so that the installer need not wake.
+//! Looks at a tag of the local instance repeatedly, so that the installer need not wake up.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use authkeys_core::origin::instance::NoInstance;
 use authkeys_core::schedule::Backoff;
 use tokio::time::sleep;
 
-/// Whatever is asked for, nobody looks more often.
+/// The shortest interval, whatever a request asks for.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Between two looks where there is no metadata service.
+/// The interval between two looks without a metadata service.
 const SELDOM: Duration = Duration::from_secs(30);
-/// After so many failures in a row it is said that the tag cannot be read: a minute, at a look
+/// After this many failures in a row the tag is reported as unreadable: after a minute, with a look
 /// every 2 s.
 const MOST_FAILURES: u32 = 5;
 
-/// Ends when the tag is not as `known` says; without that, with the first look. Nodes that began at
-/// the same time look at different times.
+/// Ends when the tag differs from `known`; without `known`, after the first look. Nodes that
+/// started at the same time look at different times.
 pub(crate) async fn until_other(
     metadata: &Metadata,
     tag: &str,

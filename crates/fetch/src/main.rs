@@ -1,9 +1,9 @@
-//! `authkeysd-fetch`: the half of authkeysd that speaks to the network. It has no privilege, no
-//! configuration file, no state, and no key file within its reach; it answers what authkeysd asks
-//! (`authkeys_core::wire`).
+//! `authkeysd-fetch`: the part of authkeysd that uses the network. It has no privileges, no
+//! configuration file and no state, and cannot reach a key file; it answers the requests of
+//! authkeysd (`authkeys_core::wire`).
 //!
-//! Under systemd its standard input is a listening socket. Elsewhere authkeysd starts it with pipes
-//! for input and output, and it ends when the input does.
+//! Under systemd its standard input is a listening socket. Otherwise authkeysd starts it with pipes
+//! for input and output, and it ends when its input ends.
 
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -40,7 +40,7 @@ fn run() -> io::Result<()> {
         .enable_all()
         .build()?;
     let served = LocalSet::new().block_on(&runtime, serve());
-    // A name server that does not answer must not keep the process.
+    // A name server that does not answer must not keep the process running.
     runtime.shutdown_background();
     served
 }

@@ -1,4 +1,4 @@
-//! Reads requests from connections, and writes each answer as soon as it is there.
+//! Reads requests from connections, and writes each answer as soon as it is ready.
 
 use std::cell::Cell;
 use std::io;
@@ -14,19 +14,19 @@ use crate::answer::Answers;
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::wire::{Answer, Assembler, Frame, MAX_REPORT, Request, head};
 
-/// The most requests of one connection that are worked on at the same time. A node with a thousand
-/// sources is the largest.
+/// The most concurrent requests of one connection. The largest supported node has a thousand
+/// sources.
 const MAX_REQUESTS: usize = 2_000;
 
-/// The requests' server. All connections share credentials and connections to AWS.
+/// The server for requests. All connections share the credentials and connections to AWS.
 #[derive(Debug, Default)]
 pub(crate) struct Server(Rc<Answers>);
 
-/// An answer that is to be sent.
+/// An answer to be sent.
 type Outgoing = (u64, Answer, Vec<Zeroizing<Vec<u8>>>);
 
 impl Server {
-    /// Serves every connection, for ever.
+    /// Serves every connection, forever.
     pub(crate) async fn accept(self, listener: UnixListener) -> io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
@@ -59,15 +59,15 @@ impl Server {
                 let (work, sender, open) = (Rc::clone(&self.0), sender.clone(), Rc::clone(&open));
                 spawn_local(async move {
                     let id = request.id;
-                    // A look at a tag may last for ever; with the connection it ends, as all the
-                    // rest does.
+                    // A look at a tag may take forever; like everything else, it ends with the
+                    // connection.
                     let answered = tokio::select! {
                         answered = work.answer(request) => Some(answered),
                         () = sender.closed() => None,
                     };
                     open.set(open.get() - 1);
                     if let Some((answer, parts)) = answered {
-                        // Nobody waits for it when the connection is closed.
+                        // If the connection is closed, nobody waits for the answer.
                         let _ = sender.send((id, answer, parts));
                     }
                 });
@@ -112,7 +112,7 @@ async fn write_answers(
                     writer.write_all(part).await?;
                 }
             }
-            // Only the words of a server could be so long.
+            // Only text from a server can make it that long.
             Err(error) => {
                 let failure = FetchError {
                     code: None,

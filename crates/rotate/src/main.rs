@@ -1,5 +1,5 @@
-//! `authkeys-rotate`: rotates an SSH key pair as a rotation function of Secrets Manager, on Lambda.
-//! Its settings are environment variables; docs/rotate.md has them.
+//! `authkeys-rotate`: rotates an SSH key pair as a rotation function of Secrets Manager on Lambda.
+//! Its settings are environment variables, which docs/rotate.md describes.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use authkeysctl::function::{self, Request, Step};
 
-/// What Secrets Manager sends.
+/// The event that Secrets Manager sends.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Event {
@@ -47,7 +47,7 @@ async fn rotate(event: LambdaEvent<Event>) -> Result<Value, Error> {
         rotation_token: event.rotation_token,
     };
     let left = left(context.deadline());
-    // In a box: the type of all that it waits for is too deep for the compiler.
+    // Boxed, because the type of this future is nested too deeply for the compiler.
     Box::pin(function::run(
         &request,
         |name| std::env::var(name).ok(),

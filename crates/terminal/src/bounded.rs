@@ -1,5 +1,5 @@
-//! Bounded reads of our own files: configuration, state, documents. A FIFO or a sparse giant in
-//! their place costs nothing.
+//! Bounded reads of our own files: configuration, state, documents. A FIFO or a huge sparse file in
+//! their place does no harm.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -35,9 +35,9 @@ pub enum FileError {
     Io {
         /// What was being done, as a verb.
         operation: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -52,7 +52,7 @@ impl FileError {
         }
     }
 
-    /// The error and its cause in one line, for whoever has named the file in front of it.
+    /// The error and its cause in one line, for a message that already names the file.
     pub fn beside(&self, named: &Path) -> String {
         match self {
             Self::Kind { path, kind } if path == named => {
@@ -88,7 +88,7 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// Everything up to the limit; `None` when there is more.
+/// Everything up to the limit; `None` if there is more.
 pub fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let expected = file.metadata().map_or(0, |found| found.len()).min(limit);
     let mut content = Vec::with_capacity(
@@ -102,10 +102,10 @@ pub fn all(file: File, limit: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(fits.then_some(content))
 }
 
-/// A file's bytes, and who can change them.
+/// A file's bytes, and the facts that show who can change them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounded {
-    /// What it holds.
+    /// Its content.
     pub content: Vec<u8>,
     /// Its owner.
     pub uid: u32,
@@ -113,13 +113,13 @@ pub struct Bounded {
     pub gid: u32,
     /// Its permission bits, `0o7777`.
     pub mode: u32,
-    /// Owner and permission bits of the directory it is in; who can write that can put another file
-    /// in its place.
+    /// Owner and permission bits of its directory; a user who can write the directory can replace
+    /// the file.
     pub directory: (u32, u32),
 }
 
 impl Bounded {
-    /// Others than root and `user` can change the file, or put another in its place.
+    /// Whether users other than root and `user` can change or replace the file.
     pub fn writable_by_others(&self, user: u32) -> bool {
         open_to_others((self.uid, self.mode), self.directory, user)
     }
@@ -128,16 +128,16 @@ impl Bounded {
 fn open_to_others(file: (u32, u32), directory: (u32, u32), user: u32) -> bool {
     let foreign = |uid: u32| uid != 0 && uid != user;
     let (owner, mode) = directory;
-    // In a sticky directory others can add names, but not take away or rename what is not theirs.
+    // In a sticky directory others can add names, but cannot remove or rename what is not theirs.
     let open = foreign(owner) || mode & 0o022 != 0 && mode & 0o1000 == 0;
     file.1 & 0o022 != 0 || foreign(file.0) || open
 }
 
-/// What is wrong with a file that decides who may log in, when others can write it, and what to do.
+/// The fault of a file that decides who may log in, but that others can write; and the remedy.
 pub const OPEN: &str = "others can write it or its directory, and so decide who may log in; chown both to root and chmod go-w";
 
-/// Reads a file that decides who may log in, as [`read`] does; the error is one line that does not
-/// name it. What others than root and `user` can write is refused.
+/// Reads a file that decides who may log in, as [`read`] does. A file that users other than root
+/// and `user` can write is refused. The error is one line that does not name the file.
 pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>>, String> {
     match read(path, limit).map_err(|fault| fault.beside(path))? {
         Some(found) if found.writable_by_others(user) => Err(OPEN.to_owned()),
@@ -145,7 +145,7 @@ pub fn read_trusted(path: &Path, limit: u64, user: u32) -> Result<Option<Vec<u8>
     }
 }
 
-/// The same of a file that is not read here; `false` also where that cannot be told.
+/// The same check for a file that is not read here; `false` also if the answer is unknown.
 pub fn writable_by_others(path: &Path, user: u32) -> bool {
     let owner = |path: &Path| {
         path.metadata()
@@ -163,8 +163,8 @@ fn parent(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Reads a regular file of at most `limit` bytes, links followed; `None` when there is no such
-/// file.
+/// Reads a regular file of at most `limit` bytes, following links; `None` if the file does not
+/// exist.
 pub fn read(path: &Path, limit: u64) -> Result<Option<Bounded>, FileError> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();

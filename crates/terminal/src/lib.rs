@@ -1,5 +1,5 @@
-//! What both programs share in how they speak to a person or a script: streams, colour, the command
-//! line's faults.
+//! What both programs share when they talk to a person or a script: streams, colour, and faults of
+//! the command line.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher as _, RandomState};
@@ -22,23 +22,23 @@ pub mod bounded;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Good.
+    /// Success.
     Good = 0,
     /// Something failed.
     Failed = 1,
     /// A dry run found changes to make.
     Changes = 3,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 64,
     /// The source could not be reached.
     Unreachable = 75,
-    /// Not permitted.
+    /// Permission was denied.
     Denied = 77,
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     Config = 78,
 }
 
-/// A source, or AWS, did not do what was asked.
+/// The exit code for a failed call to a source or to AWS.
 impl From<Class> for Exit {
     fn from(class: Class) -> Self {
         match class {
@@ -49,7 +49,7 @@ impl From<Class> for Exit {
     }
 }
 
-/// A cycle's fault.
+/// The exit code for a fault of a cycle.
 impl From<FaultClass> for Exit {
     fn from(class: FaultClass) -> Self {
         match class {
@@ -61,8 +61,8 @@ impl From<FaultClass> for Exit {
     }
 }
 
-/// Reads a command line and does what it says; help and version are printed, and a fault is told in
-/// one line.
+/// Parses a command line and runs the command; help and version are printed, and a fault is
+/// reported in one line.
 pub fn run<C: Parser>(
     program: &str,
     arguments: impl Iterator<Item = OsString>,
@@ -78,7 +78,7 @@ pub fn run<C: Parser>(
         return if help { Exit::Usage } else { Exit::Good };
     }
     let text = error.render().to_string();
-    // What is missing stands in lines of its own, up to the first blank one.
+    // Missing arguments are listed on separate lines, up to the first blank one.
     let told: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -95,8 +95,8 @@ pub fn run<C: Parser>(
     Exit::Usage
 }
 
-/// Runs the asynchronous part of a command to its end. What still hangs beside it then (a read of a
-/// dead network file system, a name server without an answer) was given up already and is not
+/// Runs the asynchronous part of a command to its end. Work that still hangs then (a read from a
+/// dead network file system, a name server without an answer) has been given up already, and is not
 /// waited for.
 pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -107,13 +107,13 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
     Ok(done)
 }
 
-/// One line on stderr. Nothing that a document or a server said may break out of it.
+/// Prints one line to stderr. Text from a document or a server cannot start another line.
 pub fn complain(program: &str, text: &str) {
     let _ = writeln!(std::io::stderr(), "{program}: {}", text::one_line(text));
 }
 
-/// Data on stdout; whether it arrived. A reader that went away (`| head`) is no fault of ours, a
-/// full disk is one.
+/// Prints data to stdout; returns whether it arrived. A reader that went away (`| head`) is not a
+/// fault, a full disk is.
 pub fn print(program: &str, bytes: &[u8]) -> bool {
     let mut stdout = std::io::stdout();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -128,13 +128,13 @@ pub fn print(program: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// Text for people on stdout, without what could deceive them: whatever name or comment it repeats,
-/// no terminal is led astray.
+/// Prints text for people to stdout, without characters that could deceive them or control the
+/// terminal, whatever name or comment it contains.
 pub fn print_text(program: &str, text: &str) -> bool {
     print(program, printable(text).as_bytes())
 }
 
-/// A value as JSON.
+/// Prints a value as JSON.
 pub fn print_json(program: &str, value: &impl Serialize) -> bool {
     match json::pretty(value) {
         Ok(mut json) => {
@@ -148,7 +148,7 @@ pub fn print_json(program: &str, value: &impl Serialize) -> bool {
     }
 }
 
-/// Whether what is printed may have colours.
+/// Whether the output may have colours.
 pub fn colour() -> Colour {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted && std::io::stdout().is_terminal() {
@@ -158,7 +158,7 @@ pub fn colour() -> Colour {
     }
 }
 
-/// The time now, in milliseconds: what people and the status file need.
+/// The current time, in milliseconds, which is precise enough for people and the status file.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the programs read the clock"
@@ -168,8 +168,8 @@ pub fn clock() -> Timestamp {
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// Even from 0 to 1, for spreading what a fleet does. Its seeds are the standard library's, new
-/// ones each time.
+/// A uniformly random number from 0 to 1, for spreading the load of a fleet. Its seeds are those of
+/// the standard library, new each time.
 pub fn random() -> f64 {
     let random = RandomState::new().hash_one(0_u8) >> 11;
     random as f64 / (1_u64 << 53) as f64

@@ -1,4 +1,4 @@
-//! A test that runs itself once more, alone in a process of its own: for what holds for a whole
+//! Runs a test again, alone in a process of its own, for a test of something that affects the whole
 //! process.
 
 use std::io;
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use crate::needs::{STRANGER, has_root_and, is_root, skipped};
 
-/// Names the test that the child runs on behalf of.
+/// Names the test that the child process runs.
 const AGAIN: &str = "AUTHKEYSD_TEST_AGAIN";
 
-/// The name by which the test program knows the test that `item` is, or is a closure of.
+/// The test program's name for the test that `item` is, or that `item` is a closure of.
 pub fn test_name<T: ?Sized>(item: &T) -> &'static str {
     let path = std::any::type_name_of_val(item);
     let function = path
@@ -20,7 +20,7 @@ pub fn test_name<T: ?Sized>(item: &T) -> &'static str {
     function.split_once("::").map_or(function, |(_, name)| name)
 }
 
-/// The arguments by which a test program runs this one test.
+/// The arguments with which a test program runs only this test.
 pub fn alone(test: &str) -> [&str; 4] {
     ["--exact", test, "--nocapture", "--test-threads=1"]
 }
@@ -30,7 +30,7 @@ fn is_again(test: &str) -> bool {
     std::env::var(AGAIN).is_ok_and(|name| name == test)
 }
 
-/// Runs the calling test, whose closure `body` is, in a process where no other test is.
+/// Runs the calling test, whose closure is `body`, in a process without other tests.
 pub fn in_own_process(body: impl FnOnce()) {
     let test = test_name(&body);
     if is_again(test) {
@@ -43,8 +43,8 @@ pub fn in_own_process(body: impl FnOnce()) {
     .unwrap();
 }
 
-/// Runs the calling test, whose closure `body` is, in a mount namespace of its own: the machine's
-/// mounts stay as they are, and what it mounts goes with it.
+/// Runs the calling test, whose closure is `body`, in a mount namespace of its own: the machine's
+/// mounts do not change, and the test's mounts end with it.
 pub fn with_own_mounts(body: impl FnOnce()) {
     let test = test_name(&body);
     if is_again(test) {
@@ -59,15 +59,15 @@ pub fn with_own_mounts(body: impl FnOnce()) {
     }
 }
 
-/// Runs the calling test, whose closure `body` is, without root: at once, or once more as a
-/// stranger.
+/// Runs the calling test, whose closure is `body`, without root: directly, or again as a user
+/// without an account.
 pub fn as_stranger(body: impl FnOnce()) {
     let test = test_name(&body);
     if !is_root() {
         return body();
     }
-    // A copy, as strangers may not enter a checkout below root's home, or one made with a umask of
-    // 077.
+    // A copy, because other users cannot enter a checkout below root's home, or one made with a
+    // umask of 077.
     let open = tempfile::tempdir_in("/tmp").unwrap();
     let program = open.path().join("test");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
@@ -85,7 +85,8 @@ pub fn as_stranger(body: impl FnOnce()) {
     }
 }
 
-/// Runs the test in its process, where it must pass; an error when that process cannot be started.
+/// Runs the test in its process, where it must pass; an error means that the process could not be
+/// started.
 fn run(command: &mut Command, test: &str) -> io::Result<()> {
     let output = command.env(AGAIN, test).stdin(Stdio::null()).output()?;
     let [stdout, stderr] =

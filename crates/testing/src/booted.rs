@@ -1,5 +1,5 @@
-//! A booted system (tests/lab/box.sh), seen from a test: systemd as PID 1, the packaged unit in
-//! force, real logins.
+//! A booted system (tests/lab/box.sh), as a test uses it: systemd as PID 1, the packaged unit in
+//! effect, real logins.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,15 +12,15 @@ use crate::{Key, checkout, program, scratch, skipped};
 
 const CANNOT: i32 = 77;
 
-/// One booted system. It is gone when this is dropped.
+/// One booted system, which is removed when this is dropped.
 #[derive(Debug)]
 pub struct Machine {
     dir: PathBuf,
 }
 
 /// Boots a Debian of that suite and runs `body` with it, on a thread in the machine's network: what
-/// the thread starts and connects to is there. Without root (or the tools) the test is skipped with
-/// a word on standard error; where CI=true that is a failure.
+/// the thread starts and connects to is in that network. Without root (or the tools) the test is
+/// skipped with a message on standard error; with CI=true that is a failure.
 pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let tree = scratch().join("boxes").join(suite);
@@ -48,7 +48,7 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
         setns(network, CloneFlags::CLONE_NEWNET).unwrap();
         body(&machine);
     };
-    // A thread of its own, because there is no way back.
+    // A thread of its own, because it cannot leave the machine's network again.
     if let Err(panic) = std::thread::scope(|scope| scope.spawn(enter).join()) {
         let (journal, _) = machine
             .tries("journalctl --no-pager -b -u authkeysd -u ssh -o short-precise | tail -n 60");
@@ -78,14 +78,14 @@ impl Machine {
         command.output().expect("tests/lab/box.sh runs")
     }
 
-    /// A path inside, as seen from here.
+    /// The path on this side of a path inside the machine.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.dir
             .join("disk/root")
             .join(inside.trim_start_matches('/'))
     }
 
-    /// Runs a shell command inside: what it printed on both streams, and whether it ended well.
+    /// Runs a shell command inside; returns its output on both streams, and whether it succeeded.
     pub fn tries(&self, command: &str) -> (String, bool) {
         let output = self.script(&["in", "sh", "-c", command]);
         let text = [output.stdout, output.stderr].concat();
@@ -95,7 +95,7 @@ impl Machine {
         )
     }
 
-    /// Runs a shell command inside that must end well: what it printed.
+    /// Runs a shell command inside that must succeed; returns its output.
     #[track_caller]
     pub fn run(&self, command: &str) -> String {
         let (text, good) = self.tries(command);
@@ -103,15 +103,14 @@ impl Machine {
         text
     }
 
-    /// Writes a file inside, root's and 0644, with the directories that it needs.
+    /// Writes a file inside, owned by root and with mode 0644, and creates its directories.
     pub fn write(&self, inside: &str, content: impl AsRef<[u8]>) {
         let path = self.path(inside);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    /// Installs both programs as they were built, and the units as they are shipped. Nothing is
-    /// configured yet.
+    /// Installs both programs as built, and the units as shipped. Nothing is configured yet.
     pub fn install_authkeysd(&self) {
         let libexec = self.path("/usr/libexec/authkeysd");
         std::fs::create_dir_all(&libexec).unwrap();
@@ -135,7 +134,7 @@ impl Machine {
         ));
     }
 
-    /// Whether the machine's sshd lets `user` in with `key`.
+    /// Whether the machine's sshd accepts `key` for `user`.
     #[track_caller]
     pub fn login(&self, user: &str, key: &Key) -> bool {
         let output = self.ssh(user, key);
@@ -147,7 +146,7 @@ impl Machine {
         output.status.success()
     }
 
-    /// One try to log in, also while nobody is there yet.
+    /// One login attempt, even if sshd is not up yet.
     pub fn ssh(&self, user: &str, key: &Key) -> Output {
         Command::new("ssh")
             .args([
@@ -178,7 +177,7 @@ impl Machine {
             .expect("ssh runs")
     }
 
-    /// One property of a unit, as `systemctl show` has it.
+    /// One property of a unit, as shown by `systemctl show`.
     pub fn property(&self, unit: &str, name: &str) -> String {
         self.run(&format!("systemctl show --property={name} --value {unit}"))
     }
@@ -188,19 +187,19 @@ impl Machine {
         self.property(unit, "MainPID").parse().unwrap()
     }
 
-    /// An orderly reboot on the same disk.
+    /// An orderly reboot from the same disk.
     pub fn reboot(&self) {
         let output = self.script(&["reboot"]);
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// A power cut, and a boot on the same disk.
+    /// A power cut, followed by a boot from the same disk.
     pub fn cut(&self) {
         let output = self.script(&["cut"]);
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Waits until a shell command inside ends well.
+    /// Waits until a shell command inside succeeds.
     #[track_caller]
     pub fn eventually(&self, command: &str) {
         let begun = Instant::now();

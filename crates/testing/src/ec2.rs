@@ -1,5 +1,4 @@
-//! A small EC2: tags of instances, throttling and refusals on demand, and a record of what it was
-//! asked.
+//! A small EC2: instance tags, throttling and refusals on demand, and a record of all calls.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +13,7 @@ use percent_encoding::percent_decode_str;
 pub struct Call {
     /// Its parameters by name.
     pub form: BTreeMap<String, String>,
-    /// The header of its signature.
+    /// The header with its signature.
     pub authorization: String,
     /// The host that it was sent to.
     pub host: String,
@@ -23,7 +22,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether it calls this action.
+    /// Whether it is a call of this action.
     pub fn is(&self, action: &str) -> bool {
         self.form["Action"] == action
     }
@@ -53,7 +52,7 @@ pub struct Ec2Stub {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What every answer is, instead of a good one.
+    /// The answer to every call, instead of a successful one.
     answer: Mutex<Option<(u16, String)>>,
     tags: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
     calls: Mutex<Vec<Call>>,
@@ -61,7 +60,7 @@ struct State {
     pages: Mutex<Vec<String>>,
 }
 
-/// An error as EC2 words it.
+/// An error as worded by EC2.
 pub fn error(code: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
@@ -71,7 +70,7 @@ pub fn error(code: &str) -> String {
 }
 
 impl Ec2Stub {
-    /// Starts one without instances, on a free port.
+    /// Starts a server without instances, on a free port.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stub = Self {
@@ -103,22 +102,22 @@ impl Ec2Stub {
         *self.state.answer.lock().unwrap() = Some((status, body.to_owned()));
     }
 
-    /// From now on it answers as EC2 does.
+    /// Answers as EC2 does from now on.
     pub fn be_good(&self) {
         *self.state.answer.lock().unwrap() = None;
     }
 
-    /// What DescribeInstances brings, page by page.
+    /// Sets the answers of DescribeInstances, page by page.
     pub fn show(&self, pages: &[&str]) {
         *self.state.pages.lock().unwrap() = pages.iter().map(|page| (*page).to_owned()).collect();
     }
 
-    /// What it was asked so far.
+    /// The calls so far.
     pub fn calls(&self) -> Vec<Call> {
         self.state.calls.lock().unwrap().clone()
     }
 
-    /// The tags of an instance as they stand.
+    /// The current tags of an instance.
     pub fn tags(&self, instance: &str) -> BTreeMap<String, String> {
         self.state
             .tags

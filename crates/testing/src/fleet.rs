@@ -1,17 +1,17 @@
-//! Fleets that exist nowhere.
+//! Made-up fleets.
 
 use authkeys_core::fleet::{Fleet, Node, View, Wanted};
 use authkeys_core::report::tags::TagNames;
 use jiff::{SignedDuration, Timestamp};
 
-/// When all of it happens.
+/// The time of all events.
 pub const NOW: &str = "2026-11-24T12:00:00Z";
-/// The digest of the key set that is wanted.
+/// The digest of the expected key set.
 pub const NEW: &str = "9f86d081884c7d65";
-/// The digest of the one before it.
+/// The digest of the key set before it.
 pub const OLD: &str = "0a1b2c3d4e5f6789";
 
-/// A node with these tags of ours, the prefix left out, and its `Name`.
+/// A node with these tags, given without our prefix, and its `Name`.
 pub fn node(id: &str, name: &str, tags: &[(&str, &str)]) -> Node {
     let tags: Vec<(String, &str)> = tags
         .iter()
@@ -40,7 +40,7 @@ pub fn said(id: &str, status: &str, key_set: &str, digest: &str, detail: &str) -
     node(id, "", &tags)
 }
 
-/// How the fleet is looked at: at that time, with or without a key set that is wanted.
+/// How to view the fleet: at that time, with or without an expected key set.
 pub fn view(wanted: Option<&str>) -> View {
     View {
         at: NOW.parse::<Timestamp>().unwrap(),
@@ -49,13 +49,13 @@ pub fn view(wanted: Option<&str>) -> View {
     }
 }
 
-/// Judges nodes without a wish.
+/// Judges nodes without an expected key set.
 pub fn judged(nodes: Vec<Node>) -> Fleet {
     view(None).judge(nodes)
 }
 
-/// So many nodes; of each hundred one failed, one is silent, one has never reported, two are stale
-/// and five behind.
+/// This many nodes; of each hundred one failed, one is silent, one has never reported, two are
+/// stale and five behind.
 pub fn many(nodes: usize) -> Vec<Node> {
     let one = |number: usize| {
         let (id, name) = (format!("i-{number:017x}"), format!("web-{number}"));

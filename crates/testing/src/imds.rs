@@ -1,6 +1,6 @@
-//! A stand-in for EC2's metadata service, version 2 only: token and its lifetime, identity
-//! document, a role's credentials, the instance's tags; and its failures: answers that do not come (a hop limit of 1),
-//! come late, or are errors.
+//! A simulated metadata service of EC2, version 2 only: the token and its lifetime, the identity
+//! document, a role's credentials, the instance's tags; and its failures: answers that never arrive
+//! (a hop limit of 1), arrive late, or are errors.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// All tags' keys; below it each tag's value.
+/// The keys of all tags; the value of each tag is below it.
 const TAGS: &str = "/latest/meta-data/tags/instance";
 
-/// How it behaves; changes count from the next request on.
+/// How the service behaves; changes apply from the next request on.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// The id of the instance.
@@ -20,12 +20,11 @@ pub struct Manner {
     pub fails: Option<u16>,
     /// Waits before it answers.
     pub delay: Duration,
-    /// The answer to a request for a token never arrives, as from within a container with a hop
-    /// limit of 1.
+    /// The answer to a request for a token never arrives, as in a container with a hop limit of 1.
     pub hop_limit: bool,
-    /// The longest that a token lives.
+    /// The longest lifetime of a token.
     pub token_life: Duration,
-    /// What it says in place of its own words: by `token`, `ttl`, or the path that is asked for.
+    /// Answers that replace its own: by `token`, `ttl`, or the requested path.
     pub says: BTreeMap<String, String>,
     /// The instance's tags; `None` where it does not show them.
     pub tags: Option<BTreeMap<String, String>>,
@@ -51,7 +50,7 @@ impl Imds {
         Self::start_at("127.0.0.1:0", instance)
     }
 
-    /// At an address that only a network namespace of the test's own may have.
+    /// Starts it at an address that may exist only in a network namespace of the test.
     pub fn start_at(address: &str, instance: &str) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let manner = Manner {
@@ -82,7 +81,7 @@ impl Imds {
         imds
     }
 
-    /// What lets the program find it, and nothing else.
+    /// The environment variables with which the program finds it, and nothing else.
     pub fn environment(&self) -> [(String, String); 2] {
         [
             ("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned()),
@@ -106,7 +105,7 @@ impl Imds {
         });
     }
 
-    /// The methods and paths that were asked for.
+    /// The methods and paths of all requests.
     pub fn requests(&self) -> Vec<String> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -202,7 +201,7 @@ fn answer(
     }
 }
 
-/// Method and path, and the headers with their names in lower case.
+/// The method and path, and the headers with lower-case names.
 fn read(lines: &mut impl BufRead) -> Option<(String, BTreeMap<String, String>)> {
     let mut line = || {
         let mut line = String::new();

@@ -1,11 +1,11 @@
-//! Throw-away keys, made by the real `ssh-keygen`.
+//! Disposable keys, made by the real `ssh-keygen`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// What `ssh-keygen -t` can make without hardware.
+/// The key types that `ssh-keygen -t` can make without hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// ssh-ed25519.
@@ -41,7 +41,7 @@ impl KeyType {
     }
 }
 
-/// A key pair in a directory of its own, gone when dropped.
+/// A key pair in a directory of its own, removed when dropped.
 #[derive(Debug)]
 pub struct Key {
     dir: TempDir,
@@ -108,7 +108,7 @@ impl Key {
         format!("{} {}", self.type_word(), self.base64())
     }
 
-    /// `SHA256:...`, as ssh-keygen says it.
+    /// `SHA256:...`, as printed by ssh-keygen.
     pub fn fingerprint(&self) -> String {
         let found = ssh_keygen_lists(self.line.as_bytes());
         assert_eq!(found.len(), 1, "{}", self.line);
@@ -116,8 +116,8 @@ impl Key {
     }
 }
 
-/// The fingerprints that `ssh-keygen -l` finds in the text of an `authorized_keys` file, in its
-/// order. It parses as sshd does, save that it takes options on trust.
+/// The fingerprints that `ssh-keygen -l` finds in the text of an `authorized_keys` file, in order.
+/// It parses the file as sshd does, but does not check options.
 pub fn ssh_keygen_lists(lines: &[u8]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("authorized_keys");
@@ -133,7 +133,7 @@ fn list_file(file: &Path) -> Vec<String> {
         .stdin(Stdio::null())
         .output()
         .expect("ssh-keygen runs");
-    // Exit status 255 says that there was no key; one bad line among good ones does not.
+    // Exit status 255 means that there was no key; a bad line among good ones does not cause it.
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines()
         .filter_map(|line| line.split(' ').nth(1))

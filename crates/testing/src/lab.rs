@@ -1,4 +1,4 @@
-//! The private machine (tests/lab/enter.sh), seen from a test, and logins to its sshd.
+//! The private machine (tests/lab/enter.sh), as a test uses it, and logins to its sshd.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use crate::{Key, alone, checkout, program, skipped, test_name};
 
 const CANNOT: i32 = 77;
 
-/// Runs the calling test, whose closure `body` is, as root on a private machine with the users
+/// Runs the calling test, whose closure is `body`, as root on a private machine with the users
 /// alice and bob and a real sshd: the test program is run again inside, for that one test. Without
-/// root (or the tools) the test is skipped with a word on standard error; where CI=true that is a
+/// root (or the tools) the test is skipped with a message on standard error; with CI=true that is a
 /// failure.
 pub fn lab(body: impl FnOnce()) {
     lab_as(test_name(&body), body);
 }
 
-/// The same for helpers that have a closure of the test's within their own; `test` is its
-/// `test_name`.
+/// The same for helpers that wrap the test's closure in their own; `test` is the `test_name` of the
+/// closure.
 pub fn lab_as(test: &str, body: impl FnOnce()) {
     if inside() {
         return body();
@@ -36,7 +36,7 @@ pub fn lab_as(test: &str, body: impl FnOnce()) {
     if output.status.code() == Some(CANNOT) {
         return skipped(&format!("{test}: {}", stderr.trim()));
     }
-    // A name that matches no test would run none, and pass.
+    // If the name matched no test, none would run, and that would pass.
     let ran = stdout.contains("test result: ok. 1 passed;");
     assert!(
         output.status.success() && ran,
@@ -50,8 +50,8 @@ pub fn inside() -> bool {
     std::env::var_os("LAB").is_some()
 }
 
-/// A copy of the program that alice and bob can run too. They may not enter the checkout: below
-/// root's home, or with a umask of 077, it is closed to them.
+/// A copy of the program that alice and bob can run too. They cannot enter the checkout if it is
+/// below root's home or was made with a umask of 077.
 pub fn program_for_all() -> PathBuf {
     assert!(inside(), "the copy is gone with the lab");
     let copy = PathBuf::from("/run/lab/authkeysd");
@@ -72,7 +72,7 @@ pub fn copy_for_all(from: &Path, to: &Path) {
 }
 
 /// The directories of the test binary, of the built program and of installed tools, wherever the
-/// target directory lies.
+/// target directory is.
 fn kept_directories() -> String {
     let test = std::env::current_exe().unwrap();
     let program = program("authkeysd");
@@ -89,12 +89,12 @@ fn kept_directories() -> String {
         .join(":")
 }
 
-/// Whether the lab's sshd lets `user` in with `key`. Panics when the answer is neither yes nor no.
+/// Whether the lab's sshd accepts `key` for `user`. Panics if the answer is neither yes nor no.
 pub fn login(user: &str, key: &Key) -> bool {
     login_and_run(user, key, "true").is_some()
 }
 
-/// Logs in and runs `command`: its output, or `None` when sshd refuses the key.
+/// Logs in and runs `command`; returns its output, or `None` if sshd refuses the key.
 pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
     assert!(inside(), "logins need the lab");
     let ssh = std::env::var("LAB_SSH").unwrap();
@@ -108,7 +108,7 @@ pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
         .stdin(Stdio::null())
         .output()
         .expect("ssh runs");
-    // 255 is ssh's own word; everything else comes from the command, so the key was good.
+    // 255 is ssh's own exit status; any other is the command's, so the key was accepted.
     if output.status.code().is_some_and(|code| code != 255) {
         return Some(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -131,15 +131,15 @@ pub fn authorized_keys(user: &str) -> PathBuf {
     PathBuf::from(format!("/home/{user}/.ssh/authorized_keys"))
 }
 
-/// Puts `content` into a lab user's `authorized_keys`, 0600 and his own.
+/// Writes `content` to a lab user's `authorized_keys`, owned by the user, with mode 0600.
 pub fn install(user: &str, content: &[u8]) {
     let path = authorized_keys(user);
     std::fs::write(&path, content).unwrap();
     set_owner_and_mode(&path, user, "0600");
 }
 
-/// The oracle: whether the lab's sshd lets alice in with `key` when `line` (any bytes, also several
-/// lines) is all that her `authorized_keys` holds.
+/// The oracle: whether the lab's sshd accepts `key` for alice when `line` (any bytes, possibly
+/// several lines) is the whole content of her `authorized_keys`.
 pub fn sshd_accepts(line: &[u8], key: &Key) -> bool {
     install("alice", line);
     login("alice", key)

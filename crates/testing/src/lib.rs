@@ -1,6 +1,6 @@
 //! What the tests share: the built programs with a clean environment, real keys and logins, private
-//! machines and booted ones, and stand-ins for what AWS is to them. It knows no AWS library and no
-//! agent: tests that need those have their own helpers beside them.
+//! and booted machines, and local servers in place of AWS. It depends on no AWS library and on no
+//! agent code: tests that need those have their own helpers.
 
 pub mod ec2;
 pub mod fleet;
@@ -43,7 +43,7 @@ pub use setup::{
 pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};
 pub use tree::{Entry, contents, tree};
 
-/// The fenced blocks of one language in a document.
+/// The fenced code blocks of one language in a document.
 pub fn blocks(document: &str, language: &str) -> impl Iterator<Item = String> {
     let fence = format!("```{language}\n");
     let rests: Vec<&str> = document.split(fence.as_str()).skip(1).collect();

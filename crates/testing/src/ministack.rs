@@ -1,6 +1,6 @@
-//! A real ministack server, which deploys CloudFormation templates and runs Lambda functions as they
-//! are packed, in a virtual environment that the tests make themselves; and a console that makes any
-//! call of AWS's API.
+//! A real ministack server, which deploys CloudFormation templates and runs packed Lambda
+//! functions, in a virtual environment that the tests create; and a console that makes any call of
+//! AWS's API.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -13,7 +13,7 @@ use crate::python;
 
 const PACKAGE: &str = "ministack==1.5.33";
 
-/// Reads one call a line, and writes its answer.
+/// Reads one call per line, and writes its answer.
 const CONSOLE: &str = "
 import botocore.session, json, sys
 session, clients = botocore.session.get_session(), {}
@@ -37,7 +37,7 @@ for line in sys.stdin:
     print(json.dumps(answer, default=str), flush=True)
 ";
 
-/// Packs a program as Lambda takes it.
+/// Packs a program in the format of Lambda.
 const PACK: &str = "
 import sys, zipfile
 entry = zipfile.ZipInfo('bootstrap')
@@ -66,14 +66,14 @@ impl Drop for Ministack {
 }
 
 impl Ministack {
-    /// Makes the environment if there is none yet; `false`, after a loud word, where Python is
+    /// Creates the environment if it does not exist; `false`, after a clear message, if Python is
     /// missing. In CI that is a failure.
     pub fn prepare() -> bool {
         environment().is_some()
     }
 
-    /// A server on a free port, without any state, and a console for that region. `home` is for its
-    /// files.
+    /// Starts a server on a free port, without any state, and a console for that region. `home` is
+    /// the directory for its files.
     pub fn start(region: &str, home: &Path) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
@@ -87,7 +87,7 @@ impl Ministack {
             .env("MINISTACK_REGION", region)
             .env("STATE_DIR", home.join("state"))
             .env("TMPDIR", home)
-            // Where the functions find AWS.
+            // The endpoint of AWS for the functions.
             .env("AWS_ENDPOINT_URL", &endpoint)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .stdin(Stdio::null())
@@ -122,9 +122,9 @@ impl Ministack {
         &self.endpoint
     }
 
-    /// Makes a call, such as `s3`, `put_object`, with its arguments as a JSON object; gives the
-    /// answer in JSON, or an object with `fault`. A `Body` of the form `{"file": PATH}` is that
-    /// file's content.
+    /// Makes a call, such as `s3`, `put_object`, with its arguments as a JSON object; returns the
+    /// answer as JSON, or an object with `fault`. A `Body` of the form `{"file": PATH}` is replaced
+    /// with the content of that file.
     pub fn ask(&mut self, service: &str, call: &str, arguments: &str) -> String {
         let line = format!("[\"{service}\", \"{call}\", {arguments}]\n").replace('\n', " ");
         self.asks.write_all(line.as_bytes()).unwrap();

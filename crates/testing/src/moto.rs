@@ -1,5 +1,4 @@
-//! A real moto server in a virtual environment that the tests make themselves, once, below
-//! `target/`.
+//! A real moto server in a virtual environment that the tests create once, below `target/`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +10,7 @@ use crate::python;
 
 const PACKAGE: &str = "moto[server,s3]==5.2.5";
 
-/// Serves on a port of its own, says which, and ends when its standard input does: also when the
+/// Serves on a port of its own, prints the port, and ends when its standard input ends, even if the
 /// test was killed.
 const SERVER: &str = "
 import json, os, sys, threading
@@ -55,14 +54,14 @@ impl Drop for Moto {
 }
 
 impl Moto {
-    /// Makes the environment if there is none yet; `false`, after a loud word, where Python is
-    /// missing. In CI that is a failure. To be called before a test leaves the user's environment,
-    /// which may say where packages come from.
+    /// Creates the environment if it does not exist; `false`, after a clear message, if Python is
+    /// missing. In CI that is a failure. Must be called before a test leaves the user's
+    /// environment, which may configure where packages come from.
     pub fn prepare() -> bool {
         environment().is_some()
     }
 
-    /// A server on a free port, without any state.
+    /// Starts a server on a free port, without any state.
     pub fn start() -> Self {
         let mut child = Command::new(environment().unwrap())
             .args(["-c", SERVER])
@@ -103,7 +102,7 @@ impl Moto {
         self.good("PUT", &format!("/{bucket}?versioning"), on);
     }
 
-    /// Puts an object; `key` is percent-encoded. Gives the version's id, if there is one.
+    /// Puts an object; `key` is percent-encoded. Returns the version's id, if there is one.
     pub fn put_object(&self, bucket: &str, key: &str, body: &[u8]) -> Option<String> {
         let head = self.good("PUT", &format!("/{bucket}/{key}"), body);
         head.lines().find_map(|line| {
@@ -138,7 +137,7 @@ impl Moto {
             .collect()
     }
 
-    /// The ids of an object's versions, in no order that counts; `key` is percent-encoded.
+    /// The ids of an object's versions, in no particular order; `key` is percent-encoded.
     pub fn versions(&self, bucket: &str, key: &str) -> Vec<String> {
         let answer = self.get(&format!("/{bucket}?versions&prefix={key}"));
         answer
@@ -163,7 +162,7 @@ impl Moto {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
-    /// Starts instances of the default image, and gives their ids.
+    /// Starts instances of the default image and returns their ids.
     pub fn run_instances(&self, count: usize) -> Vec<String> {
         let form = format!(
             "Action=RunInstances&Version=2016-11-15&ImageId=ami-12c6146b&MinCount={count}&MaxCount={count}"
@@ -176,7 +175,7 @@ impl Moto {
             .collect()
     }
 
-    /// One call in the query protocol; gives the answer's body.
+    /// Makes one call in the query protocol and returns the answer's body.
     pub fn query(&self, service: &str, region: &str, form: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
@@ -196,8 +195,8 @@ impl Moto {
         answer
     }
 
-    /// One call in the JSON protocol, such as `secretsmanager.PutSecretValue`; gives the answer's
-    /// body.
+    /// Makes one call in the JSON protocol, such as `secretsmanager.PutSecretValue`, and returns
+    /// the answer's body.
     pub fn json(&self, service: &str, region: &str, target: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
@@ -220,13 +219,14 @@ impl Moto {
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
     }
 
-    /// One request without a signature, which moto does not ask for; gives the answer's head.
+    /// Makes one request without a valid signature, which moto does not check, and returns the
+    /// answer's head.
     fn good(&self, method: &str, target: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        // moto tells the service from the credential's scope; it does not check the signature.
+        // moto finds the service in the credential's scope; it does not check the signature.
         let scope = "AWS4-HMAC-SHA256 Credential=moto/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let length = body.len();
         write!(
@@ -252,7 +252,7 @@ impl Moto {
     }
 }
 
-/// The Python that has it, which has boto3 too; `None` where it cannot be had.
+/// The Python of the environment with moto and boto3; `None` if it cannot be created.
 pub fn environment() -> Option<PathBuf> {
     python::environment("moto", PACKAGE)
 }

@@ -1,4 +1,4 @@
-//! What a test needs of the machine, and the loud word where it is missing.
+//! What a test requires of the machine, and the clear message if it is missing.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -11,9 +11,9 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Says loudly that a test was skipped; in CI that is a failure.
+/// Prints clearly that a test was skipped; in CI that is a failure.
 pub fn skipped(why: &str) {
-    // Not by a print macro: what those say in a passing test is not shown.
+    // Not with a print macro: their output is hidden if the test passes.
     std::io::stderr()
         .write_all(format!("SKIPPED: {why}\n").as_bytes())
         .unwrap();
@@ -23,7 +23,7 @@ pub fn skipped(why: &str) {
     );
 }
 
-/// Whether root and these programs are there; says so when not.
+/// Whether the test runs as root and these programs are installed; prints what is missing.
 pub fn has_root_and(programs: &[&str]) -> bool {
     if !is_root() {
         skipped("it needs root");
@@ -32,7 +32,7 @@ pub fn has_root_and(programs: &[&str]) -> bool {
     has(programs)
 }
 
-/// Whether these programs are there; says so when not.
+/// Whether these programs are installed; prints what is missing.
 pub fn has(programs: &[&str]) -> bool {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     for program in programs {
@@ -49,7 +49,7 @@ pub fn run(program: &str, arguments: &[&str]) {
     assert!(try_run(program, arguments), "{program} {arguments:?}");
 }
 
-/// Runs a program; whether it succeeded.
+/// Runs a program; returns whether it succeeded.
 pub fn try_run(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)

@@ -1,4 +1,4 @@
-//! Keys for tests, made from numbers.
+//! Keys for tests, generated from numbers.
 
 use authkeys_core::key::{KeyBlob, KeyLine, LineRules, OptionPolicy};
 use base64::Engine as _;
@@ -29,8 +29,7 @@ pub fn on_curve(mut key: [u8; 32]) -> [u8; 32] {
     key
 }
 
-/// The modulus of an RSA key of that many bits, as an mpint; nobody knows its factors, and they are
-/// large.
+/// The modulus of an RSA key of that many bits, as an mpint. Its factors are large and unknown.
 pub fn modulus(bits: usize, number: u8) -> Vec<u8> {
     let mut random = u64::from(number) << 32 | u64::try_from(bits).unwrap();
     loop {
@@ -80,7 +79,7 @@ pub fn rules() -> LineRules {
     }
 }
 
-/// A line that must be good.
+/// Parses a line that must be valid.
 pub fn line(text: &str) -> KeyLine {
     KeyLine::parse(text.as_bytes(), &rules()).unwrap_or_else(|fault| panic!("{text}: {fault}"))
 }

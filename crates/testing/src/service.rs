@@ -1,4 +1,4 @@
-//! The running service, and a service manager's socket that hears it.
+//! The running service, and a service manager's socket that receives its messages.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +21,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it with a setup's configuration; `change` may add to its environment.
+    /// Starts it with the configuration of a setup; `change` may add to its environment.
     pub fn start(setup: &Setup, change: impl FnOnce(&mut Command)) -> Self {
         let log = setup.path("service.log");
         let mut command = setup.command();
@@ -58,7 +58,7 @@ impl Service {
         .unwrap();
     }
 
-    /// Sends the signal and waits for the end: the exit status, and how long it took.
+    /// Sends the signal and waits for the end; returns the exit status, and how long it took.
     pub fn end(mut self, signal: Signal) -> (Option<i32>, Duration) {
         let begun = Instant::now();
         self.signal(signal);
@@ -79,7 +79,7 @@ impl Drop for Service {
     }
 }
 
-/// Waits until `done` says so, but not for ever.
+/// Waits until `done` returns true, up to a limit.
 #[track_caller]
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -93,17 +93,17 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 #[derive(Debug)]
 pub struct Manager {
     socket: UnixDatagram,
-    /// For `$NOTIFY_SOCKET`.
+    /// The value for `$NOTIFY_SOCKET`.
     pub name: OsString,
 }
 
 impl Manager {
-    /// On a path.
+    /// Binds it to a path.
     pub fn at(path: &Path) -> Self {
         Self::new(UnixDatagram::bind(path).unwrap(), path.into())
     }
 
-    /// On an abstract name.
+    /// Binds it to an abstract name.
     pub fn named(name: &str) -> Self {
         let address = SocketAddr::from_abstract_name(name).unwrap();
         Self::new(
@@ -129,7 +129,7 @@ impl Manager {
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 
-    /// Hears on until a datagram holds `text`, and gives it.
+    /// Receives datagrams until one contains `text`, and returns that one.
     pub fn hear_until(&self, text: &str) -> String {
         for _ in 0..1_000 {
             let heard = self.hear();

@@ -1,4 +1,4 @@
-//! A configured `authkeysd` in a temporary directory, and its run with a clean environment.
+//! A configured `authkeysd` in a temporary directory, run with a clean environment.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,8 +21,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Asserts the exit status and that stderr holds exactly these lines, told by words that each
-    /// must have.
+    /// Asserts the exit status, and that stderr has exactly these lines, each given by words that
+    /// it must contain.
     #[track_caller]
     pub fn fails(&self, status: i32, faults: &[&[&str]]) {
         assert_eq!(self.status, status, "{self:#?}");
@@ -45,8 +45,8 @@ impl Run {
         }
     }
 
-    /// Asserts the exit status 0, silence on stderr, and the word of a file that somebody else had
-    /// changed.
+    /// Asserts the exit status 0, nothing on stderr, and the message that somebody else had changed
+    /// a file.
     #[track_caller]
     pub fn repairs(&self) {
         self.succeeds();
@@ -58,21 +58,21 @@ impl Run {
         );
     }
 
-    /// Asserts the exit status 0 and silence on stderr.
+    /// Asserts the exit status 0 and nothing on stderr.
     #[track_caller]
     pub fn succeeds(&self) {
         assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{self:#?}");
     }
 }
 
-/// A command for the built program that sees nothing of the caller's environment: no AWS
+/// A command for the built program that gets nothing from the caller's environment: no AWS
 /// credentials, regions or endpoints, no metadata service, no colour settings, no state directory
 /// of a service.
 pub fn clean_command() -> Command {
     clean(program("authkeysd"))
 }
 
-/// The same for the companion, `authkeysctl`.
+/// The same for `authkeysctl`.
 pub fn clean_ctl() -> Command {
     clean(program("authkeysctl"))
 }
@@ -94,7 +94,7 @@ fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The environment in which this endpoint takes the place of AWS, with credentials that are none.
+/// The environment in which this endpoint takes the place of AWS, with made-up credentials.
 pub fn stand_in(endpoint: &str) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", endpoint),
@@ -112,7 +112,7 @@ pub fn authkeysd<const N: usize>(arguments: [&str; N]) -> Run {
     outcome_of(&mut command)
 }
 
-/// Runs the companion with `arguments` in a clean environment.
+/// Runs `authkeysctl` with `arguments` in a clean environment.
 pub fn authkeysctl<const N: usize>(arguments: [&str; N]) -> Run {
     outcome_of(clean_ctl().args(arguments))
 }
@@ -125,7 +125,7 @@ pub fn me() -> String {
         .name
 }
 
-/// An account that every machine has, and that is not `me`.
+/// An account that exists on every machine and is not `me`.
 pub fn somebody_else() -> &'static str {
     if me() == "nobody" { "daemon" } else { "nobody" }
 }
@@ -140,7 +140,7 @@ pub fn outcome_of(command: &mut Command) -> Run {
     }
 }
 
-/// One `[[account]]` of a `Setup`; `extra` holds further lines of its table.
+/// One `[[account]]` of a `Setup`; `extra` has further lines of its table.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// The value of `user`.
@@ -150,29 +150,30 @@ pub struct Account {
 }
 
 /// A configuration, a key set published in a file, and the state and runtime directories, all below
-/// one temporary directory. Changes to the fields count from the next `run` on.
+/// one temporary directory. Changes to the fields apply from the next `run` on.
 #[derive(Debug)]
 pub struct Setup {
     dir: TempDir,
-    /// The source's URL, at first the file that `publish` writes; or a list of URLs in TOML.
+    /// The source's URL, initially that of the file that `publish` writes; or a list of URLs in
+    /// TOML.
     pub source: String,
     /// Further top-level lines of the configuration.
     pub top: String,
-    /// The accounts, in their order.
+    /// The accounts, in order.
     pub accounts: Vec<Account>,
     /// Further tables, after the accounts.
     pub tables: String,
-    /// Environment of the program beyond the clean one.
+    /// Variables to add to the clean environment of the program.
     pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
-    /// With one account, nothing published yet.
+    /// With one account; nothing is published yet.
     pub fn for_user(user: &str) -> Self {
         Self::new().account(user, "")
     }
 
-    /// With the lab's two accounts, and these keys published for both.
+    /// With the lab's two accounts; these keys are published for both.
     pub fn for_alice_and_bob(keys: &[&Key]) -> Self {
         let setup = Self::for_user("alice").account("bob", "");
         setup.publish_keys(keys);
@@ -185,7 +186,7 @@ impl Setup {
             .prefix("authkeysd-test-")
             .tempdir()
             .unwrap();
-        // authkeysd-fetch runs as somebody else, and reads AWS's files here.
+        // authkeysd-fetch runs as another user, and reads AWS's files here.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let source = format!("file:{}", dir.path().join("published").display());
         Self {
@@ -198,7 +199,7 @@ impl Setup {
         }
     }
 
-    /// Adds an account; `extra` holds further lines of its table, such as `mode = "exclusive"`.
+    /// Adds an account; `extra` has further lines of its table, such as `mode = "exclusive"`.
     pub fn account(mut self, user: &str, extra: &str) -> Self {
         self.accounts.push(Account {
             user: user.to_owned(),
@@ -207,15 +208,14 @@ impl Setup {
         self
     }
 
-    /// With an account whose file lies below the temporary directory; nobody in particular has to
-    /// run it.
+    /// With an account whose file is below the temporary directory, so that any user can run it.
     pub fn with_file() -> Self {
         let setup = Self::new();
         let file = format!("file = \"{}/%u\"", setup.path("keys").display());
         setup.account(&me(), &file)
     }
 
-    /// That file.
+    /// The file of that account.
     pub fn file(&self) -> PathBuf {
         self.path("keys").join(me())
     }
@@ -236,7 +236,7 @@ impl Setup {
         self.path("state")
     }
 
-    /// The runtime directory, which has the status file.
+    /// The runtime directory, which contains the status file.
     pub fn runtime_dir(&self) -> PathBuf {
         self.path("run")
     }
@@ -246,9 +246,10 @@ impl Setup {
         self.path("config.toml")
     }
 
-    /// Publishes `document` in the file that the source names at first.
+    /// Publishes `document` in the file that is the initial source.
     pub fn publish(&self, document: impl AsRef<[u8]>) {
-        // A new file each time, as a publisher would: never a half-written one under the reader.
+        // A new file each time, as a publisher would do it: a reader must never see a half-written
+        // one.
         let new = self.path("published.new");
         std::fs::write(&new, document).unwrap();
         std::fs::rename(new, self.path("published")).unwrap();
@@ -263,7 +264,7 @@ impl Setup {
         );
     }
 
-    /// Lets the program take this endpoint for S3, with credentials that are none.
+    /// Makes the program use this endpoint as S3, with made-up credentials.
     pub fn use_s3_at(&mut self, endpoint: &str) {
         self.environment = stand_in(endpoint)
             .map(|(name, value)| (name.to_owned(), value))
@@ -283,12 +284,12 @@ impl Setup {
         self.command_of(program("authkeysd"))
     }
 
-    /// The same with the copy that other accounts of the lab can run.
+    /// The same, with the copy that other accounts of the lab can run.
     pub fn command_for_all(&self) -> Command {
         self.command_of(program_for_all())
     }
 
-    /// The same with another copy of the program.
+    /// The same, with another copy of the program.
     pub fn command_of(&self, program: impl AsRef<OsStr>) -> Command {
         self.write_config();
         let mut command = clean(program);
@@ -299,9 +300,9 @@ impl Setup {
         command
     }
 
-    /// Writes the configuration, which `run` does by itself.
+    /// Writes the configuration; `run` does that by itself.
     pub fn write_config(&self) {
-        // A list stands there as it is written.
+        // A list is written as it is.
         let source = match self.source.starts_with('[') {
             true => self.source.clone(),
             false => quoted(Path::new(&self.source)),
@@ -324,7 +325,7 @@ impl Setup {
         for dir in [self.state_dir(), self.runtime_dir()] {
             std::fs::create_dir_all(dir).unwrap();
         }
-        // Whole at every moment: a service that is starting may read it.
+        // Replaced atomically: a service that is starting may read it.
         let new = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
         std::fs::write(new.path(), text).unwrap();
         std::fs::set_permissions(new.path(), std::fs::Permissions::from_mode(0o644)).unwrap();

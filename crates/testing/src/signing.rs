@@ -1,5 +1,5 @@
-//! Signed documents for tests: made by the real `ssh-keygen`, checked by it, taken apart and put
-//! together by hand.
+//! Signed documents for tests: made and checked by the real `ssh-keygen`, or taken apart and
+//! assembled by hand.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use ssh_key::private::Ed25519Keypair;
 
 use crate::Key;
 
-/// A document and its signature, as docs/operate.md tells to make it.
+/// A document with its signature, made as docs/operate.md describes.
 pub fn sign(document: &str, key: &Key) -> String {
     sign_with(document, key, "authkeysd", "sha512")
 }
@@ -43,14 +43,15 @@ pub struct Oracle<'a> {
     pub signers: &'a str,
     /// The principal.
     pub who: &'a str,
-    /// The time, as ssh-keygen's verify-time takes it.
+    /// The time, in the format of ssh-keygen's verify-time.
     pub at: &'a str,
     /// The time zone.
     pub zone: &'a str,
 }
 
 impl Oracle<'_> {
-    /// What it says of a signed document; the signature begins at the first line that begins one.
+    /// Its verdict on a signed document; the signature starts at the first line with the begin
+    /// marker.
     pub fn verify(&self, document: &[u8]) -> Result<(), String> {
         let marker = b"-----BEGIN SSH SIGNATURE-----";
         let starts = |at: usize| {
@@ -87,7 +88,7 @@ fn feed(command: &mut Command, input: &[u8]) -> (bool, String, String) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("ssh-keygen runs");
-    // It may stop before it has read everything.
+    // It may exit before it has read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -137,7 +138,7 @@ pub fn strings(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     found
 }
 
-/// The opposite.
+/// The inverse of `strings`.
 pub fn pack(fields: &[&[u8]]) -> Vec<u8> {
     let length = |field: &[u8]| u32::try_from(field.len()).unwrap().to_be_bytes();
     fields
@@ -149,7 +150,7 @@ pub fn pack(fields: &[&[u8]]) -> Vec<u8> {
 const APPLICATION: &[u8] = b"ssh:";
 const TRAILER: &[u8] = b"\x05\0\0\x01\x02";
 
-/// A security key. There is no hardware here: what a token would sign is signed by a key in memory.
+/// A security key without hardware: a key in memory signs what a token would sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     /// sk-ssh-ed25519.
@@ -182,12 +183,13 @@ impl Token {
         }
     }
 
-    /// The same as a line, without a comment.
+    /// The public key as a line, without a comment.
     pub fn line(self) -> String {
         format!("{} {}", self.kind(), STANDARD.encode(self.blob()))
     }
 
-    /// A signature with its flags and counter: not of the data, but of what a token makes of them.
+    /// A signature with its flags and counter. A token does not sign the data, but a message
+    /// derived from them.
     pub fn sign(self, data: &[u8]) -> Vec<u8> {
         let challenge = [
             &Sha256::digest(APPLICATION)[..],

@@ -1,5 +1,5 @@
-//! A door before a stand-in of AWS, which can be shut for a while: then each call is refused as AWS
-//! refuses those that are too many.
+//! A proxy in front of a simulated AWS that can throttle for a while: it then refuses each call as
+//! AWS refuses too many calls.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The door; it ends with the test's process.
+/// The proxy; it ends with the test's process.
 #[derive(Debug, Clone)]
 pub struct Throttle {
     address: SocketAddr,
@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Throttle {
-    /// Before the endpoint `http://HOST:PORT`, which closes each connection after its answer.
+    /// A proxy for the endpoint `http://HOST:PORT`, which closes each connection after its answer.
     pub fn before(endpoint: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(State {
@@ -48,18 +48,18 @@ impl Throttle {
         format!("http://{}", self.address)
     }
 
-    /// Refuses every call for so long.
+    /// Refuses every call for this long.
     pub fn shut_for(&self, time: Duration) {
         *self.state.shut_until.lock().unwrap() = Some(Instant::now() + time);
     }
 
-    /// How many calls were refused so far.
+    /// How many calls have been refused so far.
     pub fn refused(&self) -> usize {
         self.state.refused.load(Ordering::Relaxed)
     }
 }
 
-/// One request and its answer; a client that goes is none of our business.
+/// Handles one request and its answer; a client that disconnects is ignored.
 fn serve(state: &State, mut client: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let mut head = String::new();
@@ -88,7 +88,7 @@ fn serve(state: &State, mut client: TcpStream) -> Option<()> {
     std::io::copy(&mut behind, &mut client).ok().map(drop)
 }
 
-/// What the service that is asked says: in JSON, by EC2's query protocol, or as S3.
+/// The refusal in the format of the requested service: in JSON, in EC2's query protocol, or as S3.
 fn refusal(head: &str) -> String {
     let (status, body) = if head.contains("\r\nx-amz-target:") {
         (

@@ -1,5 +1,4 @@
-//! Programs from the Rust registry that the tests install by themselves, once, below
-//! `target/tools`.
+//! Programs from the Rust registry that the tests install once, below `target/tools`.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -9,12 +8,12 @@ use std::time::Instant;
 use crate::lab::inside;
 use crate::scratch;
 
-/// What CoreOS had: the last one that its makers released.
+/// The program of CoreOS, in its last release.
 pub const UPDATE_SSH_KEYS: Tool = Tool {
     name: "update-ssh-keys",
     version: "0.7.0",
 };
-/// What Fedora CoreOS has in its place, for sshd's AuthorizedKeysCommand.
+/// Its replacement in Fedora CoreOS, for sshd's AuthorizedKeysCommand.
 pub const SSH_KEY_DIR: Tool = Tool {
     name: "ssh-key-dir",
     version: "0.1.5",
@@ -29,7 +28,7 @@ pub struct Tool {
 
 impl Tool {
     /// Installs it if it is not there yet, which must happen before a test enters the lab; `false`,
-    /// after a loud word, where that cannot be done. In CI that is a failure.
+    /// after a clear message, if that fails. In CI that is a failure.
     pub fn prepare(self) -> bool {
         if inside() || self.is_there() {
             return true;
@@ -57,7 +56,7 @@ impl Tool {
         note == self.version && self.path().is_file()
     }
 
-    /// Whoever comes first installs it, the others wait for the lock.
+    /// The first process installs it, the others wait for the lock.
     fn install(self) -> Result<(), String> {
         std::fs::create_dir_all(root()).map_err(|error| error.to_string())?;
         let lock = OpenOptions::new()
@@ -72,7 +71,7 @@ impl Tool {
             let build = root().join(format!("build-{}", self.name));
             let mut cargo =
                 Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            // Not what the tests' own build was told: this one is to be quick and small.
+            // Not the settings of the tests' own build: this one should be quick and small.
             cargo.args([
                 "install",
                 "--quiet",
@@ -113,7 +112,7 @@ impl Tool {
     }
 }
 
-/// Where they are.
+/// The directory of all tools.
 pub(crate) fn root() -> PathBuf {
     scratch().with_file_name("tools")
 }

@@ -1,4 +1,4 @@
-//! What a directory looks like, down to what only a write could change.
+//! The state of a directory, including what only a write could change.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -22,14 +22,14 @@ pub struct Entry {
     pub changed: (i64, i64),
 }
 
-/// Everything at and below `root`, by its path. Equal trees: nobody wrote anything in between.
+/// Everything at and below `root`, by path. If two trees are equal, nothing was written in between.
 pub fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
     let mut found = BTreeMap::new();
     visit(root, &mut found);
     found
 }
 
-/// The contents alone, without the directories.
+/// Only the contents, without directories.
 pub fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     tree(root)
         .into_iter()
@@ -48,7 +48,7 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
             .as_os_str()
             .as_bytes()
             .to_vec(),
-        // A giant is not read, and neither is what is no file.
+        // Huge files are not read, and neither is anything but a regular file.
         () if stat.is_file() && stat.len() <= 1 << 22 => std::fs::read(path).unwrap(),
         () => Vec::new(),
     };

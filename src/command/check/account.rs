@@ -1,4 +1,4 @@
-//! Is the file that is written one that sshd reads, and would StrictModes accept it?
+//! Checks whether sshd reads the file that authkeysd writes, and whether StrictModes accepts it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use authkeys_core::document::{self, Rules};
 use authkeys_core::outcome::{Fault, FaultCode, chain};
 use authkeys_core::words::counted;
 
-/// Examines every account.
+/// Checks every account.
 pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
     let node = Node::read_only();
     let mut findings = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn examine_all(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Examines the file of break-glass keys.
+/// Checks the file of break-glass keys.
 pub(super) fn pinned_keys(config: &Config, path: &Path) -> Finding {
     let subject = path.display().to_string();
     let rules = Rules {
@@ -85,7 +85,7 @@ pub(super) fn locate(node: &Node, account: &AccountConfig) -> Result<Target, Fau
     located(account, node.account(account.user.as_ref()))
 }
 
-/// Where a file that sshd reads for the account is.
+/// The place of a file that sshd reads for the account.
 pub(super) fn place(account: &Account, file: &Path) -> Place {
     match file.strip_prefix(&account.home) {
         Ok(below) if account.home != Path::new("/") => Place::Home {
@@ -97,7 +97,7 @@ pub(super) fn place(account: &Account, file: &Path) -> Place {
     }
 }
 
-/// The same walk and read as a cycle's, and whether a write would end well.
+/// Walks to and reads the file like a cycle, and checks whether a write would succeed.
 fn reachable(node: &Node, target: &Target) -> Vec<Finding> {
     let user = target.account.user.as_str();
     let length = |content: Vec<u8>| u64::try_from(content.len()).unwrap_or(u64::MAX);
@@ -207,7 +207,8 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     bypasses(node, target, &settings, findings);
 }
 
-/// Would sshd let the account in, and with which of the keys in the file that it reads?
+/// Checks whether sshd lets the account log in, and with which of the keys in the file that it
+/// reads.
 fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
     let account = &target.account;
     let settings = match Settings::by_origin(account.user.as_str()) {
@@ -222,7 +223,7 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
             )];
         }
     };
-    // What cannot be read has been told of.
+    // A file that cannot be read has been reported already.
     let content = read
         .and_then(|read| node.read(read).ok())
         .and_then(|found| found.content)
@@ -232,7 +233,7 @@ fn logins(node: &Node, target: &Target, read: Option<&Target>) -> Vec<Finding> {
     login::examine(node, account, &settings, &keys, now)
 }
 
-/// Would SELinux let sshd read it?
+/// Checks whether SELinux lets sshd read the file.
 fn label(user: &str, file: &Path) -> Option<Finding> {
     let enforced = selinux::enforced()?;
     let finding = |level, message: String| Some(Finding::new(level, "selinux", user, message));
@@ -260,12 +261,12 @@ fn label(user: &str, file: &Path) -> Option<Finding> {
     }
 }
 
-/// Other ways in, which no revocation here would close.
+/// Reports other ways to log in that are not affected by revoking a key here.
 fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Vec<Finding>) {
     let (account, file) = (&target.account, &target.path());
     let user = account.user.as_str();
     let fragments = matches!(target.place, Place::Fragment { .. });
-    // Cycles keep it free of what must not be there.
+    // Cycles remove keys from these files that must not be there.
     let ours = |path: &Path| same(path, file) || fragments && same(path, &target.made().path());
     let mut warn = |message| findings.push(Finding::new(Level::Warning, "bypass", user, message));
     for other in settings
@@ -273,8 +274,8 @@ fn bypasses(node: &Node, target: &Target, settings: &Settings, findings: &mut Ve
         .iter()
         .filter(|path| !ours(path) && path.symlink_metadata().is_ok())
     {
-        // As the account and through no link: what a user put there, a device perhaps, is not for
-        // root to open.
+        // Read as the account and without following links: a user may have put a device there,
+        // which root must not open.
         match node.read(&Target::new(account.clone(), place(account, other))) {
             Ok(found) => {
                 let keys = found

@@ -1,5 +1,4 @@
-//! `check --adopt`: what moving in would mean for a node that somebody else served so far. Nothing
-//! is written.
+//! `check --adopt`: previews what taking over a node would change. Nothing is written.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -27,13 +26,13 @@ pub(super) struct Adoption {
     pullers: Vec<Puller>,
 }
 
-/// One account.
+/// The preview of one account.
 #[derive(Debug, Serialize)]
 struct Adopted {
     user: String,
-    /// The file that is to be managed.
+    /// The file that would be managed.
     file: String,
-    /// The mode that the configuration gives it.
+    /// The mode in the configuration.
     mode: &'static str,
     /// The keys in every file that sshd reads for the account, and in the managed one.
     keys: Vec<Present>,
@@ -42,7 +41,7 @@ struct Adopted {
     exclusive: First,
 }
 
-/// A key that is there now.
+/// A key that is on the node now.
 #[derive(Debug, Serialize)]
 struct Present {
     file: PathBuf,
@@ -50,15 +49,15 @@ struct Present {
     #[serde(flatten)]
     key: KeyShown,
     known: Known,
-    /// Whether the key set has the key on other terms than the lines that have it now: what stays
-    /// is the key set's lines.
+    /// Whether the key set has the key with other options than the present lines. The first sync
+    /// replaces these with the key set's lines.
     changes: bool,
     /// Whether the line's key is still in that file after a first sync in this mode.
     block: bool,
     exclusive: bool,
 }
 
-/// What the key set says of a key.
+/// What the key set says about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Known {
@@ -66,11 +65,11 @@ enum Known {
     InForce,
     /// It is published or revoked, and not in force.
     Withdrawn,
-    /// It does not speak of it.
+    /// It is not in the key set.
     Unknown,
 }
 
-/// The difference that a first sync would make.
+/// What a first sync would change.
 #[derive(Debug, Serialize)]
 struct First {
     status: Status,
@@ -80,7 +79,7 @@ struct First {
     removed: KeyList,
 }
 
-/// Looks at everything; the findings say what to do, and carry the exit code.
+/// Checks everything. The findings say what to do and decide the exit code.
 pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
     let mut findings = Vec::new();
     let pullers = pullers::find(Path::new("/"));
@@ -116,7 +115,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
         .zip(block.accounts)
         .zip(exclusive.accounts)
     {
-        // Who cannot be looked up is among the faults.
+        // An account that cannot be looked up is among the faults.
         let Ok(target) = locate(&node, account) else {
             continue;
         };
@@ -130,7 +129,7 @@ pub(super) fn examine(config: &Config) -> (Option<Adoption>, Vec<Finding>) {
     (Some(Adoption { accounts, pullers }), findings)
 }
 
-/// A cycle that writes nothing, with every account in that mode.
+/// Runs a cycle that writes nothing, with every account in that mode.
 fn first_sync(config: &Config, mode: Mode) -> Result<Outcome, String> {
     let mut config = config.clone();
     config
@@ -195,7 +194,8 @@ fn adopted(
     }
 }
 
-/// The managed file, those that sshd reads, and the one that it reads where nothing is set.
+/// The managed file, the other fragments, and the files that sshd reads, by its settings and by
+/// default.
 fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
     let mut files = vec![target.path(), target.made().path()];
     if let (Place::Fragment { .. }, Ok(found)) = (&target.place, node.fragments(target)) {
@@ -218,7 +218,7 @@ fn files(node: &Node, target: &Target) -> Vec<PathBuf> {
     once
 }
 
-/// The keys of a file, with their lines; read as a cycle reads, so through no link.
+/// The keys in a file and the numbers of their lines. Like a cycle it follows no links.
 fn present(node: &Node, account: &Account, file: &Path) -> Vec<(usize, KeyShown)> {
     let place = place(account, file);
     let content = node
@@ -254,7 +254,7 @@ impl From<AccountOutcome> for First {
     }
 }
 
-/// The same for people.
+/// Renders the preview as text.
 pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
     let mut text = String::new();
     for account in &adoption.accounts {

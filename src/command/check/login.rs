@@ -1,5 +1,6 @@
-//! Would sshd let the account in, and with which of its keys? By the rules of its auth.c, auth2.c,
-//! auth2-pubkey.c and session.c, applied to what `sshd -T` and the name service say.
+//! Checks whether sshd lets the account log in, and with which of its keys: applies the rules of
+//! sshd's auth.c, auth2.c, auth2-pubkey.c and session.c to what `sshd -T` and the name service
+//! report.
 
 use std::path::{Path, PathBuf};
 
@@ -16,10 +17,10 @@ mod revoked;
 
 pub(super) use keys::{Candidate, candidates, published};
 
-/// Programs that end a session as soon as it begins.
+/// Programs that end a session as soon as it starts.
 const CLOSED_SHELLS: [&str; 3] = ["nologin", "false", "true"];
 
-/// Something that shuts an account or a key out, or may.
+/// Something that prevents, or may prevent, a login by an account or with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bar {
     level: Level,
@@ -42,8 +43,8 @@ impl Bar {
     }
 }
 
-/// Judges the account and these keys of it; the settings are those for a login from this machine
-/// and from another.
+/// Judges the account and its keys. The settings are those for a login from this machine and from
+/// another one.
 pub(super) fn examine(
     node: &Node,
     account: &Account,
@@ -83,7 +84,8 @@ pub(super) fn examine(
     bars.into_iter().map(finding).collect()
 }
 
-/// Judges keys that a sync would install for an account that nothing else shuts out.
+/// Judges keys that a sync would install, for an account that nothing else prevents from logging
+/// in.
 pub(super) fn examine_keys(
     account: &Account,
     [here, elsewhere]: &[Settings; 2],
@@ -98,7 +100,8 @@ pub(super) fn examine_keys(
         .collect()
 }
 
-/// What bars logins from one side only may not concern who really logs in.
+/// Reduces to a warning what affects only logins from one side, because it may not matter to those
+/// who really log in.
 fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
     let one_sided =
         |bar: &Bar, from: &str| Bar::warning(format!("for logins from {from}: {}", bar.text));
@@ -113,7 +116,7 @@ fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
     for bar in elsewhere.iter().filter(|bar| !here.contains(bar)) {
         bars.push(one_sided(bar, "other machines, or some of them"));
     }
-    // Both are shut out, each by something else.
+    // Both sides are locked out, each for another reason.
     let shut = |bars: &[Bar]| bars.iter().any(|bar| bar.level == Level::Failed);
     if shut(&here) && shut(&elsewhere) {
         bars.iter_mut().for_each(|bar| bar.level = Level::Failed);
@@ -121,7 +124,7 @@ fn by_origin(here: Vec<Bar>, elsewhere: Vec<Bar>) -> Vec<Bar> {
     bars
 }
 
-/// What shuts the account out, whatever the key.
+/// What prevents a login with any key.
 fn account_bars(
     account: &Account,
     state: &LoginState,
@@ -174,8 +177,8 @@ fn account_bars(
     bars
 }
 
-/// `DenyUsers`, then `AllowUsers`. Patterns are not negated here, and a host behind `@` depends on
-/// who logs in.
+/// `DenyUsers`, then `AllowUsers`. sshd does not support negated patterns here, and a host after
+/// `@` depends on where the login comes from.
 fn user_lists(user: &str, settings: &Settings) -> Vec<Bar> {
     let mut bars = Vec::new();
     let fits = |pattern: &&str| {
@@ -237,7 +240,7 @@ fn group_lists(groups: &[String], settings: &Settings) -> Vec<Bar> {
     bars
 }
 
-/// Without PAM sshd itself asks the shadow entry; with it, the module pam_unix does.
+/// Without PAM sshd itself checks the shadow entry; with PAM the module pam_unix does.
 fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
     let mut bars = Vec::new();
     if shadow.locked && !pam {
@@ -279,7 +282,8 @@ fn shadow_bars(user: &str, shadow: &Shadow, pam: bool, today: i64) -> Vec<Bar> {
     bars
 }
 
-/// A chrooted account's shell is looked for elsewhere, so sshd does not look at it beforehand.
+/// sshd does not check the shell of an account with a chroot beforehand, because the shell is then
+/// looked up inside the chroot.
 fn shell_bar(user: &str, state: &LoginState, settings: &Settings) -> Option<Bar> {
     let path = state.shell.path.display();
     if chroot(settings).is_some() {
@@ -302,7 +306,7 @@ fn shell_bar(user: &str, state: &LoginState, settings: &Settings) -> Option<Bar>
         .then(|| Bar::warning(format!("its login shell {path} ends each session at once")))
 }
 
-/// Root is always let in.
+/// Root can always log in.
 fn nologin_bar(account: &Account, pam: bool) -> Option<Bar> {
     if account.uid == 0 {
         return None;
@@ -329,7 +333,7 @@ fn chroot(settings: &Settings) -> Option<&str> {
         .filter(|path| *path != "none")
 }
 
-/// sshd ends a session whose chroot somebody else than root could change (`safely_chroot` in
+/// sshd ends a session if a user other than root could change its chroot (`safely_chroot` in
 /// session.c).
 fn chroot_bar(account: &Account, settings: &Settings) -> Option<Bar> {
     use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,4 @@
-//! `authkeysd check`: the doctor. Everything that could keep keys from working, said before it
-//! does.
+//! `authkeysd check`: reports everything that could prevent keys from working, before it does.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -32,7 +31,7 @@ mod unread;
 
 pub(super) use unread::warn_of_unread;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
@@ -41,29 +40,28 @@ enum Level {
     Failed,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, Serialize)]
 struct Finding {
     level: Level,
-    /// What was looked at: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`,
-    /// `puller`, `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`, `source`, `nudge`,
-    /// `report`.
+    /// What was checked: `config`, `sshd`, `login`, `strict_modes`, `selinux`, `bypass`, `puller`,
+    /// `adopt`, `state`, `clock`, `account`, `pinned_keys`, `signers`, `source`, `nudge`, `report`.
     check: &'static str,
     /// The account, file or source that it is about.
     subject: String,
     message: String,
-    /// The code of the fault, where it is one of a cycle's.
+    /// The code of the fault, if a cycle found it.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<FaultCode>,
-    /// The line of the configuration file, where it is about one.
+    /// The line of the configuration file, if it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
-    /// Decides the exit code beside the level.
+    /// Decides the exit code together with the level.
     #[serde(skip)]
     exit: Exit,
 }
 
-/// What `check --json` prints: `schema` 1; fields may be added, never changed.
+/// What `check --json` prints: `schema` 1. Fields may be added, never changed.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     schema: u8,
@@ -76,7 +74,7 @@ struct Report<'a> {
 }
 
 impl Finding {
-    /// The message need not name the subject; where it begins with it, that is cut off.
+    /// The message need not name the subject. A subject at its start is cut off.
     fn new(level: Level, check: &'static str, subject: &str, message: impl Into<String>) -> Self {
         let exit = if level == Level::Failed {
             Exit::Failed
@@ -178,7 +176,7 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         .iter()
         .map(|finding| finding.exit)
         .chain([unprinted]);
-    // Of several the first of 78, 77, 75, 1 counts.
+    // If several apply, the first of 78, 77, 75, 1 is returned.
     exits.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Good)
 }
 
@@ -214,7 +212,7 @@ fn examine(config: &Config, signers: Option<&Signers>, path: &str, online: bool)
     findings
 }
 
-/// What a cycle would say of the clock, which `recorded` the time of the last one.
+/// What a cycle would say about the clock. `recorded` is the time that the last cycle recorded.
 fn clock(recorded: Option<Timestamp>) -> Finding {
     let built = system::built();
     let clock = Clock {
@@ -231,7 +229,7 @@ fn clock(recorded: Option<Timestamp>) -> Finding {
     }
 }
 
-/// Each file that others can write, once.
+/// Reports each source file that others can write, once.
 fn open_sources(config: &Config) -> Vec<Finding> {
     let sources = config.sources();
     let urls: BTreeSet<_> = sources.iter().flat_map(|source| source.urls()).collect();
@@ -280,7 +278,7 @@ fn line(finding: &Finding, colour: Colour) -> String {
     }
 }
 
-/// How many findings there are of each level.
+/// The number of findings of each level.
 fn count(findings: &[Finding]) -> String {
     let of = |level| {
         findings
@@ -305,7 +303,7 @@ fn count(findings: &[Finding]) -> String {
     format!("\n{}\n", shown.collect::<Vec<_>>().join(", "))
 }
 
-/// What a cycle that writes nothing found fault with.
+/// A fault of a dry run as a finding.
 fn fault_finding(fault: &Fault, check: &'static str, subject: &str) -> Finding {
     let exit = fault.class().into();
     Finding {

@@ -1,4 +1,5 @@
-//! `check --online` with `nudge`: whether the tag can be read that makes the node fetch early.
+//! `check --online` with `nudge`: checks whether the tag can be read that makes the node fetch
+//! early.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use authkeys_core::config::Config;
 use authkeys_core::nudge::Sight;
 use authkeys_core::outcome::FaultCode;
 
-/// How long one look is waited for. The metadata service is asked again for a minute before it is
-/// given up; whoever runs a command does not wait for that.
+/// How long a command waits for one look. The metadata service is retried for a minute, which is
+/// too long for a person to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at the tag once.

@@ -1,5 +1,5 @@
-//! `check --online`: a cycle that writes nothing, so that sources and documents are judged as the
-//! next `sync` will judge them, with what this node remembers.
+//! `check --online`: runs a cycle that writes nothing, so that sources and documents are judged
+//! like in the next `sync`, with what this node has recorded.
 
 use super::sshd::Settings;
 use super::{Finding, Level, account, fault_finding, load, login, nudge, report};
@@ -13,7 +13,7 @@ use authkeys_core::outcome::{Fault, FaultCode, Outcome, SourceOutcome, Status, S
 use authkeys_core::report::text;
 use authkeys_core::words::counted;
 
-/// Looks at everything; what is `told` already is not told again.
+/// Checks everything. Findings that are in `told` already are not reported again.
 pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
     block_on(examine_all(config, told)).unwrap_or_else(|fault| {
         vec![Finding::new(
@@ -27,7 +27,7 @@ pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
 
 async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
     let remote = Remote::by_environment();
-    // A state that cannot be read has been told of.
+    // A state that cannot be read has been reported already.
     let mut findings = match dry_run(config.clone(), remote.clone()).await {
         Ok(outcome) => {
             let mut findings = judged(&outcome, told);
@@ -41,7 +41,7 @@ async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
     findings
 }
 
-/// A cycle that writes nothing.
+/// Runs a cycle that writes nothing.
 pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, StateError> {
     let mut store = Store::peek(&load::state_directory(&config))?;
     let host = Node::read_only();
@@ -61,10 +61,10 @@ pub(super) async fn dry_run(config: Config, remote: Remote) -> Result<Outcome, S
         .await)
 }
 
-/// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read; without
-/// asking any source.
+/// Keys in the kept documents, and pinned ones, that the sshd of this machine cannot read. Asks no
+/// source.
 pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
-    // A state that cannot be read has been told of.
+    // A state that cannot be read has been reported already.
     let Ok(mut store) = Store::peek(&load::state_directory(config)) else {
         return Vec::new();
     };
@@ -136,7 +136,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
             Subject::PinnedKeys => ("pinned_keys", "this node"),
             Subject::State | Subject::Node => ("state", "this node"),
         };
-        // The account's file, the pinned keys, the state and the clock have been looked at already.
+        // The account's file, the pinned keys, the state and the clock have been checked already.
         let same = |one: &&Finding| one.code == Some(fault.code) && one.check == check;
         let known = told
             .iter()
@@ -165,7 +165,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
     findings
 }
 
-/// Whether sshd would take the keys that a sync would install.
+/// Checks whether sshd would accept the keys that a sync would install.
 fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
     let node = Node::read_only();
     let mut findings = Vec::new();
@@ -177,7 +177,8 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
         if planned.in_force.is_empty() || told.iter().any(|one| one.level == Level::Failed) {
             continue;
         }
-        // Who cannot be looked up, and an sshd that cannot be asked, have been told of.
+        // An account that cannot be looked up, or an sshd that cannot be asked, has been reported
+        // already.
         let Ok(target) = account::locate(&node, account) else {
             continue;
         };

@@ -1,5 +1,5 @@
-//! What else on this node fetches keys: cron entries and systemd units that speak of
-//! `authorized_keys`, or copy from S3. Two writers of one file undo each other.
+//! Finds what else on this node fetches keys: cron entries and systemd units that mention
+//! `authorized_keys` or copy from S3. Two writers of one file undo each other's changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use authkeys_terminal::bounded;
 
-/// Crontabs, and directories of them or of scripts; those of a distribution that has none are
-/// simply not there.
+/// Crontabs, and directories with crontabs or scripts. Not every distribution has all of them.
 const CRON: [&str; 10] = [
     "etc/crontab",
     "etc/anacrontab",
@@ -37,18 +36,18 @@ const MAX_FILES: usize = 4_096;
 /// A line that fetches keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Puller {
-    /// The crontab, unit or script of cron's that starts it.
+    /// The crontab, unit or cron script that holds the line.
     pub(super) file: PathBuf,
-    /// From 1.
+    /// Counted from 1.
     pub(super) line: usize,
     /// The line, shortened.
     pub(super) text: String,
-    /// The script that the line starts, and that says so, with the number of its line.
+    /// The script that the line starts and that fetches the keys, with the number of its line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) script: Option<String>,
 }
 
-/// Looks for them below a root directory, which is `/` save in tests.
+/// Searches below a root directory, which is `/` except in tests.
 pub(super) fn find(root: &Path) -> Vec<Puller> {
     let mut found = Vec::new();
     for place in CRON {
@@ -63,7 +62,7 @@ pub(super) fn find(root: &Path) -> Vec<Puller> {
         let ours = file
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("authkeysd"));
-        // On merged systems /lib is /usr/lib.
+        // On systems with a merged /usr, /lib is /usr/lib.
         let known = || {
             found
                 .iter()
@@ -90,7 +89,7 @@ fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mu
         .enumerate()
         .filter(|(_, line)| !line.trim_start().starts_with('#') && starts(line))
     {
-        // What a user names in his own crontab is not opened.
+        // Files that a user names in their own crontab are not opened.
         let script = if fetches(line) || !trusted {
             None
         } else {
@@ -113,10 +112,10 @@ fn look_into(root: &Path, file: &Path, starts: impl Fn(&str) -> bool, found: &mu
     }
 }
 
-/// The first program in the line that fetches keys by what stands in it.
+/// The first program in the line whose text fetches keys.
 fn script(root: &Path, line: &str) -> Option<String> {
     let words = line.split(|c: char| c.is_whitespace() || "'\";|&()=".contains(c));
-    // systemd's Exec lines may have signs before the path.
+    // systemd's Exec lines may have prefix characters before the path.
     let paths = words
         .map(|word| word.trim_start_matches(['@', '-', ':', '+', '!']))
         .filter(|word| word.starts_with('/'));
@@ -137,7 +136,7 @@ fn fetches(line: &str) -> bool {
             .any(|call| words.contains(call))
 }
 
-/// A file, or those in a directory, in the order of their names.
+/// A file, or the files in a directory, ordered by name.
 fn files(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_owned()];
@@ -155,9 +154,9 @@ fn files(place: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The text, and whether it is root's or ours; `None` for what is no text file.
+/// The text, and whether it belongs to root or to us; `None` if it is not a text file.
 fn read(path: &Path) -> Option<(String, bool)> {
-    // Looked at first: to open a device may already do something.
+    // Checked before opening: opening a device can have effects.
     let regular = fs::metadata(path).is_ok_and(|found| found.is_file());
     let found = regular
         .then(|| bounded::read(path, MAX_FILE).ok().flatten())

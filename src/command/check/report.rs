@@ -1,4 +1,5 @@
-//! The reports: may the tags be written, and is there a place for the metrics?
+//! Checks the reports: whether tags may be written, and whether there is a directory for the
+//! metrics.
 
 use super::{Finding, Level};
 use crate::fetch::Remote;
@@ -6,7 +7,7 @@ use authkeys_core::config::Report;
 use authkeys_core::origin::Class;
 use authkeys_core::origin::instance::NoInstance;
 
-/// Looks at what needs no network.
+/// Checks what needs no network.
 pub(super) fn examine(report: &Report) -> Vec<Finding> {
     let names = report.tag_names.warnings().into_iter();
     let names = names.map(|warning| Finding::new(Level::Warning, "report", "tags", warning));
@@ -27,7 +28,7 @@ fn metrics(report: &Report) -> Option<Finding> {
     })
 }
 
-/// Asks EC2 whether the tags may be written; none is.
+/// Asks EC2 whether the tags may be written. No tag is written.
 pub(super) async fn examine_online(report: &Report, remote: &Remote) -> Option<Finding> {
     if !report.ec2_tags {
         return None;

@@ -1,4 +1,4 @@
-//! Who may sign documents, and for how long still.
+//! Lists who may sign documents, and for how long.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,8 +6,7 @@ use super::{Finding, Level};
 use authkeys_core::config::Config;
 use authkeys_core::verify::{Signer, Signers};
 
-/// Somebody has to make and spread a new key, and to sign with it, before an old one is past its
-/// time.
+/// Before an old key expires, somebody has to create and distribute a new one and sign with it.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Lists everyone whose signature counts.

@@ -1,4 +1,4 @@
-//! Which files sshd reads for an account, by its own word.
+//! Finds out from sshd itself which files it reads for an account.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use crate::host::sshd::{self, NoSettings, Origin};
 use crate::host::start_options::{self, StartOptions};
 use crate::host::{Account, Node, Place, Target};
 
-/// What sshd says about a login of one account.
+/// The settings that sshd reports for a login of one account.
 pub(super) struct Settings {
     text: String,
-    /// The values of AuthorizedKeysFile, which may have blanks in them.
+    /// The values of AuthorizedKeysFile, which may contain blanks.
     files: Vec<String>,
 }
 
-/// How the keys that are written come to sshd.
+/// How sshd gets the keys that are written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     /// It reads the file.
     Itself,
-    /// It reads the file that update-ssh-keys makes of it.
+    /// It reads the file that update-ssh-keys generates from it.
     Made,
     /// Its AuthorizedKeysCommand prints the fragments.
     Command,
-    /// It reads other files, these, or none.
+    /// It reads these other files, or none.
     Others(Vec<PathBuf>),
 }
 
@@ -46,7 +46,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What sshd says of a login from this machine, and of one from another.
+    /// The settings for a login from this machine, and for one from another machine.
     pub(super) fn by_origin(user: &str) -> Result<[Self; 2], NoSettings> {
         let ask = |origin| sshd::effective_settings(user, origin).map(Self::new);
         Ok([ask(Origin::Here)?, ask(Origin::Elsewhere)?])
@@ -65,7 +65,7 @@ impl Settings {
         settings
     }
 
-    /// All that stands after a keyword where it is first; sshd prints keywords in lower case.
+    /// Everything after the first occurrence of a keyword. sshd prints keywords in lower case.
     pub(super) fn value(&self, keyword: &str) -> Option<&str> {
         let lines = self.text.lines().filter_map(|line| line.split_once(' '));
         lines
@@ -74,7 +74,7 @@ impl Settings {
             .next()
     }
 
-    /// The values of a setting; sshd prints keywords in lower case.
+    /// All values of a setting. sshd prints keywords in lower case.
     pub(super) fn all(&self, keyword: &str) -> Vec<&str> {
         let lines = self.text.lines().filter_map(|line| line.split_once(' '));
         lines
@@ -87,13 +87,13 @@ impl Settings {
         self.all(keyword).first() == Some(&value)
     }
 
-    /// The files that it reads for the account; one may be a pattern (from OpenSSH 10.0 on).
+    /// The files that sshd reads for the account. From OpenSSH 10.0 on, one may be a pattern.
     pub(super) fn files(&self, account: &Account) -> Vec<PathBuf> {
         let named = self.files.iter().filter(|file| *file != "none");
         named.map(|file| expand(file, account)).collect()
     }
 
-    /// The program that it asks for keys.
+    /// The AuthorizedKeysCommand.
     pub(super) fn command(&self) -> Option<&str> {
         self.all("authorizedkeyscommand")
             .into_iter()
@@ -101,7 +101,7 @@ impl Settings {
             .filter(|command| *command != "none")
     }
 
-    /// How the target's keys come to sshd.
+    /// How sshd gets the target's keys.
     pub(super) fn reading(&self, target: &Target) -> Reading {
         let (files, path) = (self.files(&target.account), target.path());
         if files.iter().any(|file| reads(file, &path)) {
@@ -121,8 +121,8 @@ impl Settings {
     }
 }
 
-/// The options that sshd is started with beside its configuration file, of which `sshd -T` by
-/// itself knows nothing.
+/// Reports the options that sshd is started with in addition to its configuration file. `sshd -T`
+/// does not know them.
 pub(super) fn started_with() -> Vec<Finding> {
     let (running, of_unit) = (start_options::running(), start_options::of_unit());
     let mut findings = Vec::new();
@@ -157,7 +157,7 @@ pub(super) fn started_with() -> Vec<Finding> {
     findings
 }
 
-/// Fedora CoreOS' program, which prints all fragments.
+/// Whether the command is Fedora CoreOS's program that prints all fragments.
 pub(super) fn is_ssh_key_dir(command: &str) -> bool {
     Path::new(command)
         .file_name()
@@ -177,7 +177,8 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
             "install update-ssh-keys, or set AuthorizedKeysCommand to ssh-key-dir, or (OpenSSH 10.0) name \
              .ssh/authorized_keys.d/* in AuthorizedKeysFile"
         }
-        // Others' keys, and this account's until a sync, are in what it reads now.
+        // The files that sshd reads now hold the keys of others, and until a sync also this
+        // account's.
         Place::Home { .. } | Place::System { .. } => {
             "set AuthorizedKeysFile in a drop-in that sorts first in /etc/ssh/sshd_config.d to what it has and this file, \
              once `authkeysd sync` has written it; or name as `file` here what sshd reads"
@@ -189,11 +190,11 @@ pub(super) fn unread(target: &Target, read: &[PathBuf]) -> String {
     )
 }
 
-/// What sshd reads where nothing is set.
+/// What sshd reads by default.
 const DEFAULT_FILES: &str = ".ssh/authorized_keys .ssh/authorized_keys2";
 
-/// The words of a setting as sshd splits them (`argv_split` in misc.c): quotes of both kinds, and
-/// `\` before a quote, a backslash or a blank.
+/// Splits a setting into words like sshd (`argv_split` in misc.c): quotes of both kinds, and `\`
+/// before a quote, a backslash or a blank.
 fn arguments(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -222,7 +223,7 @@ fn arguments(text: &str) -> Vec<String> {
     words
 }
 
-/// sshd's tokens; a relative path is below the home.
+/// Expands sshd's tokens. A relative path is below the home.
 pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
     let mut text = String::new();
     let mut rest = pattern.chars();
@@ -238,8 +239,8 @@ pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
     account.home.join(text)
 }
 
-/// Whether a file that sshd is told to read is this one. Of patterns only a last `*` is understood,
-/// which is what takes all fragments in.
+/// Whether a file that sshd is configured to read is this one. Of patterns only a final `*` is
+/// supported, which matches all fragments.
 fn reads(file: &Path, path: &Path) -> bool {
     let all = file.file_name().is_some_and(|name| name == "*");
     if all {
@@ -250,7 +251,7 @@ fn reads(file: &Path, path: &Path) -> bool {
     }
 }
 
-/// The same file, also when one of the paths has links in it.
+/// Whether both paths lead to the same file, even through links.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
         let parent = path.parent().and_then(|parent| parent.canonicalize().ok());

@@ -1,4 +1,4 @@
-//! The service's warning of accounts whose keys sshd does not read.
+//! The service's warning about accounts whose keys sshd does not read.
 
 use super::account::locate;
 use super::sshd::{Reading, Settings, unread};
@@ -9,8 +9,8 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
 
-/// Warns of accounts whose keys sshd does not read, from a thread that nobody waits for: no cycle
-/// may be late for it.
+/// Warns about accounts whose keys sshd does not read. Runs on a thread of its own, so that it
+/// delays no cycle.
 pub(in crate::command) fn warn_of_unread(config: &Config) {
     let config = config.clone();
     let look = move || {
@@ -20,7 +20,8 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
                 continue;
             };
             let user = target.account.user.as_str();
-            // Who is no root may not ask, and every other trouble is `check`'s.
+            // Users other than root may not ask sshd, and all other problems are reported by
+            // `check`.
             if let Ok(Reading::Others(read)) =
                 Settings::of(user).map(|settings| settings.reading(&target))
             {
@@ -36,7 +37,7 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
             }
         }
     };
-    // Without room for a thread there is worse to report, by the cycle itself.
+    // If no thread can be started, the cycle itself has worse to report.
     let _ = std::thread::Builder::new()
         .name("sshd".to_owned())
         .spawn(look);

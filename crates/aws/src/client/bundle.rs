@@ -1,4 +1,4 @@
-//! The private CA of `AWS_CA_BUNDLE`, or of the profile's `ca_bundle`, which the SDK does not read.
+//! The private CA in `AWS_CA_BUNDLE` or the profile's `ca_bundle`, which the SDK does not read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,10 +12,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
-/// The most bytes of a bundle: those of the systems have some 250 KB.
+/// The size limit of a bundle in bytes: the bundles of operating systems have about 250 KB.
 const MAX_BUNDLE: u64 = 4 << 20;
 
-/// A bundle of certificates that cannot be used. Nothing else is trusted in its place.
+/// A CA bundle that cannot be used. No other certificates are trusted instead.
 #[derive(Debug, Error)]
 #[error("the CA bundle {path} {fault}")]
 pub(crate) struct BadBundle {
@@ -25,7 +25,7 @@ pub(crate) struct BadBundle {
     source: Option<io::Error>,
 }
 
-/// What is trusted: the certificates in the file and no others, as the AWS CLI does it.
+/// The trusted certificates: those in the file and no others, as with the AWS CLI.
 pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
     let bad = |fault, source| BadBundle {
         path: path.to_owned(),
@@ -36,8 +36,8 @@ pub(super) fn trust(path: &Path) -> Result<TrustStore, BadBundle> {
     File::open(path)
         .and_then(|file| file.take(MAX_BUNDLE).read_to_end(&mut pem))
         .map_err(|fault| bad("cannot be read", Some(fault)))?;
-    // What the SDK cannot parse it panics at, so it gets only what is known to be good; systems'
-    // bundles hold odd ones.
+    // The SDK panics on certificates that it cannot parse, and bundles of operating systems contain
+    // odd ones, so it gets only those that are known to be valid.
     let mut roots = RootCertStore::empty();
     let mut store = TrustStore::empty();
     for der in CertificateDer::pem_slice_iter(&pem).flatten() {

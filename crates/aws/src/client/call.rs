@@ -1,9 +1,9 @@
-//! One call to AWS and its answer, as errors speak of them.
+//! One call to AWS and its answer, as described in errors.
 
 use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::{Class, FetchError};
 
-/// One call, as its failures are told.
+/// One call, as described in its failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// The source's URL.
@@ -14,26 +14,26 @@ pub struct Call {
     pub action: &'static str,
     /// On which resource, an ARN.
     pub resource: String,
-    /// What else a refusal may mean, a clause; else empty.
+    /// What else a refusal may mean, as a clause; or empty.
     pub or_else: &'static str,
     /// The configured endpoint or the service in its region.
     pub endpoint: String,
 }
 
-/// An answer that is an error: what of it the verdict rests on.
+/// An error answer: the parts that the verdict depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The service's error code.
     pub code: &'a str,
-    /// Its words.
+    /// Its message.
     pub message: &'a str,
-    /// Its name for the request.
+    /// Its id of the request.
     pub request_id: &'a str,
-    /// Where the resource really is.
+    /// The region where the resource really is.
     pub region: &'a str,
-    /// The server's clock and the time that the request was signed for, as the server tells them.
+    /// The server's clock and the time that the request was signed for, as the server reports them.
     pub clocks: Option<(&'a str, &'a str)>,
     /// Whether the object was deleted, but has earlier versions.
     pub delete_marker: bool,
@@ -50,7 +50,7 @@ impl Call {
         }
     }
 
-    /// The same, of which more is known than its class.
+    /// The same, with a more precise code than the class gives.
     pub fn failed_as(
         &self,
         (class, code): (Class, Option<FaultCode>),
@@ -63,7 +63,7 @@ impl Call {
         }
     }
 
-    /// What the message calls the resource.
+    /// What messages call the resource.
     pub(super) fn thing(&self) -> &'static str {
         match self.action.split(':').next() {
             Some("s3") => "object",

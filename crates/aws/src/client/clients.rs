@@ -1,9 +1,9 @@
-//! One service's clients, one for each region that a URL names.
+//! The clients of one service, one for each region that a URL names.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Clients of type `C`; made when they are first needed and kept.
+/// Clients of type `C`, each made when it is first needed, and then kept.
 #[derive(Debug)]
 pub struct Clients<C>(Mutex<BTreeMap<Option<String>, C>>);
 
@@ -14,7 +14,7 @@ impl<C> Default for Clients<C> {
 }
 
 impl<C: Clone> Clients<C> {
-    /// The client for a region, or the one for the environment's.
+    /// The client for a region; `None` is the region of the environment.
     pub fn of(&self, region: Option<&str>, make: impl FnOnce() -> C) -> C {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients
@@ -23,7 +23,7 @@ impl<C: Clone> Clients<C> {
             .clone()
     }
 
-    /// Drops them, and with them the credentials that they hold.
+    /// Drops the clients, and their credentials with them.
     pub fn forget(&self) {
         self.0
             .lock()

@@ -1,23 +1,23 @@
-//! The error codes of AWS: what each means, and what to do.
+//! The error codes of AWS: what each one means, and what to do.
 
 use authkeys_core::origin::failure::Class;
 
-/// What to do.
+/// What to do about an error.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Remedy {
-    /// These words.
+    /// The remedy in these words.
     Say(&'static str),
-    /// Wait.
+    /// Wait: it is tried again.
     Later,
     /// Allow the call.
     Allow,
-    /// Make what is not there.
+    /// Create what is missing.
     Create,
     /// Set the clock.
     Clock,
-    /// Ask the region where it is.
+    /// Use the region where the resource is.
     Elsewhere,
-    /// Mend the KMS key, or the access to it.
+    /// Repair the KMS key, or the access to it.
     Kms,
 }
 
@@ -35,7 +35,7 @@ const EXPIRED: Remedy = Remedy::Say(
 );
 const QUOTA: Remedy = Remedy::Say("remove what is no longer needed, or ask AWS for a higher quota");
 
-/// What each code means. Codes that only a message tells apart are judged before.
+/// What each code means. Codes that only their message makes clear are judged earlier.
 pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
     (
         &["NoSuchBucket"],
@@ -162,7 +162,7 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
         Class::Transient,
         Remedy::Later,
     ),
-    // A page's token lives a while: the list begins again.
+    // The token of a page expires after a while: the list starts again.
     (
         &[
             "InvalidPaginationToken",
@@ -179,7 +179,7 @@ pub(super) const CODES: &[(&[&str], Class, Remedy)] = &[
             "somebody else writes it at this moment: look at what is published, then publish again",
         ),
     ),
-    // awsJson1.1 says so with the status 400.
+    // awsJson1.1 reports this with the status 400.
     (
         &[
             "AccessDenied",

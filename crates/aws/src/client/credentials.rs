@@ -1,6 +1,5 @@
-//! Credentials on their way from whoever provides them: checked, within a time limit, and with the
-//! name of a program or a container's endpoint that fails to provide them. The SDK's errors name
-//! neither.
+//! Wraps the provider of credentials: checks them, sets a time limit, and names the program or the
+//! container's endpoint that fails to provide them. The SDK's errors name neither.
 
 use std::error::Error;
 use std::time::Duration;
@@ -17,11 +16,11 @@ use super::words::{chain, host, links, words};
 use authkeys_core::origin::failure::Class;
 use authkeys_core::words::{cut, plain};
 
-/// Shortly before the SDK itself gives up, which then does not say on what.
+/// Slightly shorter than the SDK's own limit, whose error does not say what it waited for.
 const LIMIT: Duration = Duration::from_millis(4_800);
 /// The most characters of a program's or a profile's name that are shown.
 const MAX_NAME: usize = 120;
-/// What gives credentials to a profile by other means than the environment.
+/// The settings that give a profile credentials other than those of the environment.
 const OF_PROFILES: [&str; 7] = [
     "role_arn",
     "web_identity_token_file",
@@ -36,14 +35,14 @@ const CONTAINER: [&str; 2] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
-/// Who provides credentials, as far as a failure has to name it.
+/// The provider of credentials, as far as a failure has to name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A program.
     Process(Process),
     /// The endpoint of a container.
     Container(Container),
-    /// Whatever else there is.
+    /// Any other provider.
     Other,
 }
 
@@ -54,7 +53,7 @@ pub(super) struct Process {
     profile: String,
     /// The program, without its arguments, which may be secret.
     program: String,
-    /// Whether a role is assumed with what it prints.
+    /// Whether its output is used to assume a role.
     has_role: bool,
 }
 
@@ -62,13 +61,13 @@ pub(super) struct Process {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Container {
     variable: &'static str,
-    /// Its host. The path is shown to nobody: who knows it has the credentials.
+    /// Its host. The path is never shown: anyone who knows it can get the credentials.
     host: String,
-    /// Whether nothing else can provide credentials.
+    /// Whether it is the only provider of credentials.
     is_alone: bool,
 }
 
-/// Why there are no credentials.
+/// Why credentials could not be obtained.
 #[derive(Debug, ThisError)]
 pub(super) enum Unobtainable {
     /// The program failed.
@@ -76,7 +75,7 @@ pub(super) enum Unobtainable {
     Process {
         /// Which one.
         process: Process,
-        /// What it did, fit for one line.
+        /// What it did, as part of one line.
         said: String,
         /// The SDK's error.
         source: CredentialsError,
@@ -86,9 +85,9 @@ pub(super) enum Unobtainable {
     Container {
         /// Which one.
         container: Container,
-        /// What it did, fit for one line.
+        /// What it did, as part of one line.
         said: String,
-        /// What that means.
+        /// The class of the failure.
         class: Class,
         /// The SDK's error.
         source: CredentialsError,
@@ -96,10 +95,10 @@ pub(super) enum Unobtainable {
 }
 
 impl Unobtainable {
-    /// What it means for the next step.
+    /// The class of the failure.
     pub(super) fn class(&self) -> Class {
         match self {
-            // It may ask a service that is away.
+            // The program may depend on a service that is unavailable.
             Self::Process { .. } => Class::Transient,
             Self::Container { class, .. } => *class,
         }
@@ -128,7 +127,8 @@ impl Unobtainable {
 }
 
 impl Origin {
-    /// By a profile, with those whose credentials it takes, and the environment.
+    /// The origin according to a profile, the profiles that it takes credentials from, and the
+    /// environment.
     pub(super) fn of(profiles: &[&Profile]) -> Self {
         let has = |key: &str| profiles.iter().any(|profile| profile.get(key).is_some());
         let process = profiles
@@ -142,7 +142,7 @@ impl Origin {
                 has_role: has("role_arn"),
             });
         }
-        // The relative one counts where both are set.
+        // If both are set, the relative URI is used.
         for variable in CONTAINER {
             let Some(uri) = std::env::var(variable).ok().filter(|uri| !uri.is_empty()) else {
                 continue;
@@ -163,7 +163,7 @@ impl Origin {
         Self::Other
     }
 
-    /// The SDK's error with the name of the one who failed, where it is about that one.
+    /// Adds the name of the provider to the SDK's error, if the error is about that provider.
     fn explained(&self, error: CredentialsError) -> CredentialsError {
         let text = links(&error)
             .map(|link| format!("{link}\n"))
@@ -223,7 +223,7 @@ impl Origin {
     }
 }
 
-/// The first word of a command, without the quotes around it.
+/// The first word of a command, without its quotes.
 fn program(command: &str) -> &str {
     let command = command.trim_start();
     let quoted = command
@@ -241,7 +241,7 @@ fn shown(name: &str) -> String {
     plain(&cut(name, MAX_NAME), '?')
 }
 
-/// What a program did by the SDK's words; `None` where they are about something else.
+/// What a program did, according to the SDK's message; `None` if that is about something else.
 fn outcome(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("Error retrieving credentials")?;
     if let Some((_, rest)) = rest.split_once("exited with code ") {
@@ -257,19 +257,19 @@ fn outcome(text: &str) -> Option<String> {
     Some(format!("gave no credentials: {}", words(what)))
 }
 
-/// The status of an answer by the SDK's words.
+/// The status of an answer, according to the SDK's message.
 fn status(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("HTTP credential provider: ")?;
     let digits = rest.trim_start_matches("StatusCode(");
     digits.get(..3)?.parse().ok()
 }
 
-/// The causes, without what only says that credentials could not be loaded.
+/// The causes, without the outermost one, which only says that credentials could not be loaded.
 fn cause(error: &CredentialsError) -> String {
     chain(error.source().unwrap_or(error))
 }
 
-/// Credentials, checked wherever they come from.
+/// A provider whose credentials are checked, whatever their origin.
 #[derive(Debug)]
 pub(super) struct CheckedCredentials {
     provider: SharedCredentialsProvider,
@@ -277,7 +277,7 @@ pub(super) struct CheckedCredentials {
 }
 
 impl CheckedCredentials {
-    /// Those of a provider.
+    /// Wraps a provider.
     pub(super) fn new(provider: SharedCredentialsProvider, origin: Origin) -> Self {
         Self { provider, origin }
     }

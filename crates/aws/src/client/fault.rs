@@ -1,4 +1,4 @@
-//! Failed AWS calls, classed once, each with one line that names the remedy.
+//! Classes failed AWS calls once, each with one line that names the remedy.
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::{Class, FetchError};
 
 impl Call {
-    /// A value of the environment or the profile with which no call can be made.
+    /// A value of the environment or the profile that makes calls impossible.
     pub fn unfit(&self, bad: &BadValue) -> FetchError {
         self.failed(bad.class(), &format!("was not made: {bad}"), bad.remedy())
     }
@@ -37,7 +37,7 @@ impl Call {
         )
     }
 
-    /// Classes what the SDK made of a call that failed.
+    /// Classes a failed call from the SDK's error.
     pub fn classed<E>(&self, error: &SdkError<E, HttpResponse>) -> FetchError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -53,7 +53,7 @@ impl Call {
                 let header = |name| response.headers().get(name).unwrap_or_default();
                 let region =
                     Some(header("x-amz-bucket-region")).filter(|region| !region.is_empty());
-                // The SDK gives up on an error that is not quite XML, such as one that quotes an
+                // The SDK cannot parse an error that is not quite XML, such as one that quotes an
                 // escape sequence.
                 let text = |known: Option<&str>, name| match known.unwrap_or_default() {
                     "" => element(&body, name).unwrap_or_default().to_owned(),
@@ -88,7 +88,7 @@ impl Call {
         self.failed_as((class, code), &what, remedy)
     }
 
-    /// A good answer that could not be read to its end, or is not what the service answers.
+    /// A successful answer that could not be read to its end, or that the service would not send.
     fn unread<E: Error + 'static>(
         &self,
         error: &SdkError<E, HttpResponse>,
@@ -97,7 +97,7 @@ impl Call {
         if find::<LengthLimitError>(error).is_some() {
             return self.too_large();
         }
-        // What was read to its end lies in memory.
+        // An answer that was read to its end is in memory.
         if response.body().bytes().is_none() {
             return self.cut_off(&chain(error.source().unwrap_or(error)));
         }
@@ -118,7 +118,7 @@ impl Call {
         self.failed(Class::Transient, &format!("was cut off: {how}"), LATER)
     }
 
-    /// Classes an answer by its code, else by its status.
+    /// Classes an answer by its code, or otherwise by its status.
     pub fn answered(&self, answer: &Answer<'_>) -> FetchError {
         let (class, remedy) = verdict(self, answer);
         let mut what = format!("answered {}", answer.status);
@@ -135,7 +135,7 @@ impl Call {
     }
 }
 
-/// The failure of a call for which there is no region.
+/// The failure of a call without a region.
 pub fn no_region(call: &Call) -> FetchError {
     call.failed_as(
         (Class::Invalid, Some(FaultCode::RegionWrong)),

@@ -1,4 +1,4 @@
-//! The one HTTP client of all AWS calls, those for credentials and metadata included.
+//! The only HTTP client for all AWS calls, including those for credentials and metadata.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,12 +23,12 @@ use super::bundle::{self, BadBundle};
 use super::values::{BadValue, Metadata};
 use super::words::host;
 
-/// More than any answer has: a document of 1 MiB in the JSON of Secrets Manager, every character of
-/// it escaped.
+/// Larger than any answer: a document of 1 MiB in the JSON of Secrets Manager, with every character
+/// escaped.
 const MAX_BODY: usize = 8 << 20;
-/// More than a token of the metadata service, the name of a role, or a tag has.
+/// Larger than a token of the metadata service, the name of a role, or a tag.
 const MAX_WORD: usize = 64 << 10;
-/// The headers by which the metadata service is asked.
+/// The headers of requests to the metadata service.
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 
@@ -36,35 +36,36 @@ const TOKEN: &str = "x-aws-ec2-metadata-token";
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("plain http to {host}")]
 pub struct PlainHttp {
-    /// Where it would have gone.
+    /// The host that it would have gone to.
     pub host: String,
 }
 
-/// What a private key looks like, in PEM, in a rotation secret's JSON, and to PuTTY. Whether a
-/// document holds one is judged elsewhere, and better: what is missed here lies in a connection's
-/// buffer until another answer does. Each begins with a P, left out here, and has no other.
+/// What a private key looks like in PEM, in a rotation secret's JSON, and in PuTTY's format.
+/// Whether a document contains one is judged elsewhere, more thoroughly: a key that is missed here
+/// stays in a connection's buffer until another answer arrives. Each pattern begins with a P,
+/// omitted here, and contains no other P.
 const PRIVATE: [&[u8]; 3] = [b"RIVATE KEY", b"rivateKey", b"rivate-Lines"];
 
-/// The shared client. Its connections live as long as it does, but for those that brought a private
+/// The shared client. Its connections live as long as it does, except those that received a private
 /// key.
 #[derive(Debug, Clone)]
 pub struct Http(Arc<ByScheme>);
 
-/// Sets TLS up only when the first https request is made: to read and parse the system's root
-/// certificates costs more than all the rest of a fetch, and the SDK's own client would do it for
-/// every client that is built from it.
+/// Sets up TLS only for the first https request: reading and parsing the system's root certificates
+/// costs more than the rest of a fetch, and the SDK's own client would do it for every client that
+/// is built from it.
 #[derive(Debug)]
 struct ByScheme {
     clients: Mutex<Clients>,
-    /// Whose certificates are trusted instead of the system's.
+    /// The file whose certificates are trusted instead of the system's.
     bundle: Mutex<Option<PathBuf>>,
-    /// Hosts that may be spoken to in the clear although they are other machines.
+    /// Other machines that may be contacted over plain http.
     plain_hosts: Vec<String>,
-    /// What the metadata service last answered that was not passed on.
+    /// The metadata service's last answer, if it was refused.
     refused: Mutex<Option<BadValue>>,
 }
 
-/// The SDK's own clients, each with its connections; made when they are first needed.
+/// The SDK's own clients, each with its connections, made when they are first needed.
 #[derive(Debug, Default)]
 struct Clients {
     plain: Option<SharedHttpClient>,
@@ -72,8 +73,8 @@ struct Clients {
 }
 
 impl Http {
-    /// `plain_hosts` names hosts as `AUTHKEYSD_PLAIN_HTTP` does: separated by commas, without
-    /// ports.
+    /// `plain_hosts` lists hosts in the format of `AUTHKEYSD_PLAIN_HTTP`: separated by commas,
+    /// without ports.
     pub fn new(plain_hosts: &str) -> Self {
         let plain_hosts = plain_hosts
             .split(',')
@@ -86,12 +87,12 @@ impl Http {
         }))
     }
 
-    /// As the SDK takes it.
+    /// The client as a type of the SDK.
     pub fn shared(&self) -> SharedHttpClient {
         SharedHttpClient::new(self.clone())
     }
 
-    /// From the first https request on, the certificates in this file are trusted instead of the
+    /// From the first https request on, trusts the certificates in this file instead of the
     /// system's.
     pub fn trust(&self, bundle: Option<PathBuf>) {
         *self.0.bundle.lock().unwrap_or_else(PoisonError::into_inner) = bundle;
@@ -124,19 +125,19 @@ impl ByScheme {
         if let Some(tls) = &clients.tls {
             return Ok(tls.clone());
         }
-        // What cannot be read now may be there next time: that is not kept.
+        // A bundle that cannot be read now may be readable next time, so the failure is not kept.
         let path = self
             .bundle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        // With a file that holds no certificate the SDK's own client would end the process.
+        // The SDK's own client would abort the process for a file without certificates.
         let path = path.or_else(|| Some(PathBuf::from(std::env::var_os("SSL_CERT_FILE")?)));
         let store = path.map_or_else(|| Ok(TrustStore::default()), |path| bundle::trust(&path))?;
         Ok(clients.tls.insert(tls(store)).clone())
     }
 
-    /// The metadata service's answer, unless it would end the process further on.
+    /// The metadata service's answer, unless it would crash the process later.
     async fn checked(
         &self,
         question: Metadata,
@@ -158,8 +159,8 @@ impl ByScheme {
     }
 
     /// TLS decrypts in the connection's own buffer, where an answer stays until the next one
-    /// overwrites it. With the client its connections go, those in use as soon as they have been
-    /// read.
+    /// overwrites it. Dropping the client drops its connections; those in use are dropped once they
+    /// have been read.
     fn look_for_private_key(&self, piece: &[u8]) {
         if piece
             .split(|b| *b == b'P')
@@ -217,7 +218,7 @@ impl HttpConnector for Choice {
             .call(request);
         let clients = Arc::clone(&self.clients);
         HttpConnectorFuture::new(async move {
-            // The SDK collects errors and JSON in memory, however much of them comes.
+            // The SDK collects errors and JSON in memory, whatever their size.
             let bounded = |body: SdkBody| {
                 let clients = Arc::clone(&clients);
                 SdkBody::from_body_1_x(Limited::new(body, MAX_BODY).map_frame(move |frame| {
@@ -238,8 +239,8 @@ impl HttpConnector for Choice {
     }
 }
 
-/// What is asked of the metadata service, where the SDK builds its next request of the answer, or
-/// the answer is anybody's text.
+/// Which metadata is requested, if the SDK builds its next request from the answer, or if anybody
+/// could have written the answer.
 fn question(request: &HttpRequest) -> Option<Metadata> {
     let asks = |header| request.headers().get(header).is_some();
     let path = request.uri().split(['?', '#']).next().unwrap_or_default();
@@ -254,7 +255,7 @@ fn question(request: &HttpRequest) -> Option<Metadata> {
     }
 }
 
-/// Never through a proxy: what is left for plain http is this machine and its metadata service.
+/// Never uses a proxy: plain http is only for this machine and its metadata service.
 fn plain() -> SharedHttpClient {
     Builder::new().build_with_connector_fn(|settings, _components| builder(settings).build_http())
 }
@@ -282,7 +283,7 @@ fn builder(settings: Option<&HttpConnectorSettings>) -> aws_smithy_http_client::
 }
 
 /// Loopback, and the link-local addresses of the metadata and container credential services, which
-/// speak nothing else.
+/// support only http.
 fn may_be_plain(host: &str) -> bool {
     match host.parse() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),

@@ -1,5 +1,4 @@
-//! Which EC2 instance this is, by the metadata service (IMDSv2 only), asked over the shared
-//! connections.
+//! Identifies the EC2 instance by the metadata service (IMDSv2 only), over the shared connections.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -24,18 +23,18 @@ const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 /// The service is on the instance's own host and answers within a millisecond.
 const STEP: Duration = Duration::from_secs(1);
-/// Token and document together.
+/// The limit for token and document together.
 pub(super) const LIMIT: Duration = Duration::from_secs(3);
-/// The same where nothing says that there is a service.
+/// The same limit if nothing indicates that there is a metadata service.
 const MOMENT: Duration = Duration::from_millis(150);
-/// Where the firmware and the hypervisor name themselves, and what they say on EC2.
+/// Where the firmware and the hypervisor name themselves, and the names on EC2.
 const HINTS: [(&str, &str); 3] = [
     ("/sys/devices/virtual/dmi/id/sys_vendor", "Amazon EC2"),
     ("/sys/devices/virtual/dmi/id/bios_vendor", "Amazon EC2"),
     ("/sys/hypervisor/uuid", "ec2"),
 ];
 
-/// The metadata service. What it once said is not asked again.
+/// The metadata service. The identity of the instance is kept once it is known.
 #[derive(Debug)]
 pub struct Metadata {
     http: SharedHttpClient,
@@ -65,8 +64,8 @@ impl Metadata {
         self.instance_within(LIMIT).await
     }
 
-    /// Asks for the instance for a moment only, unless the machine or the environment says that
-    /// there must be a service: so that a command on another machine does not wait for nothing.
+    /// Asks for the instance only briefly, unless the machine or the environment indicates that
+    /// there must be a metadata service: a command on another machine should not wait in vain.
     pub async fn instance_briefly(&self) -> Result<Instance, NoInstance> {
         self.instance_within(if somewhere() { LIMIT } else { MOMENT })
             .await
@@ -81,13 +80,13 @@ impl Metadata {
         Ok(self.found.get_or_init(|| instance).clone())
     }
 
-    /// What is at a path.
+    /// The text at a path.
     pub(super) async fn get(&self, path: &str, limit: Duration) -> Result<String, NoInstance> {
         let found = self.find(path, limit).await?;
         found.ok_or_else(|| answered_otherwise("answered 404", false, somewhere()))
     }
 
-    /// The same; `None` where the service answers that nothing is there.
+    /// The text at a path; `None` if the service answers that there is nothing.
     pub(super) async fn find(
         &self,
         path: &str,
@@ -135,7 +134,7 @@ fn read(document: &str) -> Result<Instance, NoInstance> {
         })
 }
 
-/// Whether the machine or the environment says that there must be a metadata service.
+/// Whether the machine or the environment indicates that there must be a metadata service.
 pub(super) fn somewhere() -> bool {
     let named = |(path, start): (&str, &str)| {
         let mut found = Vec::new();
@@ -154,7 +153,7 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
         };
     }
     match error {
-        // The token is refused with 403, and with nothing else, where the service is switched off.
+        // A token is refused with 403 only if the service is switched off.
         ImdsError::FailedToLoadToken(_) if causes.contains("forbidden") => NoInstance::Unreachable {
             why:
                 "is switched off for this instance: `aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled`"
@@ -168,7 +167,7 @@ fn classed(error: &ImdsError, must_be: bool) -> NoInstance {
             let status = answer.response().status().as_u16();
             answered_otherwise(&format!("answered {status}"), status >= 500, must_be)
         }
-        // What the SDK says of an odd answer quotes all of it.
+        // The SDK's error quotes an unexpected answer in full.
         ImdsError::FailedToLoadToken(_) => {
             answered_otherwise("gave no token", causes.contains("status: StatusCode(5"), must_be)
         }
@@ -182,8 +181,8 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
             why: format!("the metadata service {what}"),
         };
     }
-    // The connection came about, so that it is no firewall: the packets of this answer alone have a
-    // hop limit.
+    // The connection was established, so a firewall is not the cause: only the packets of this
+    // answer have a hop limit.
     let remedy = if what.contains("read timeout") {
         "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
          (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`), or use the host's network"
@@ -195,7 +194,7 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
     }
 }
 
-/// Other clouds have something else at the same address.
+/// Other clouds have a different service at the same address.
 fn answered_otherwise(what: &str, passing: bool, must_be: bool) -> NoInstance {
     match must_be || passing {
         true => NoInstance::Unreachable {

@@ -1,4 +1,4 @@
-//! Which of the stable codes a failure has, where its class alone would say less.
+//! Chooses the stable code of a failure, if it can be more precise than the class.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use super::words::find;
 use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::Class;
 
-/// Of an answer that is an error.
+/// The code of an error answer.
 pub(super) fn answered(answer: &Answer<'_>, class: Class) -> Option<FaultCode> {
     match class {
         Class::Transient if is_clock(answer) => Some(FaultCode::ClockSkewed),
@@ -23,7 +23,7 @@ pub(super) fn answered(answer: &Answer<'_>, class: Class) -> Option<FaultCode> {
     }
 }
 
-/// Of a call that got no answer.
+/// The code of a call that got no answer.
 pub(super) fn unanswered(error: &(dyn Error + 'static), class: Class) -> Option<FaultCode> {
     if class != Class::Denied {
         return None;

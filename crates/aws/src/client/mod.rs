@@ -1,5 +1,5 @@
-//! What every call to AWS shares: configuration, HTTP client, time limits, the classing of
-//! failures.
+//! What every call to AWS shares: configuration, HTTP client, time limits, and how failures are
+//! classed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,16 +42,16 @@ pub mod values;
 mod verdict;
 mod words;
 
-/// How long things may take. Every call has all of them.
+/// Time limits. All of them apply to every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// To connect, TLS included.
     pub connect: Duration,
-    /// From the request to the answer's head, and between two pieces of its body.
+    /// From the request to the head of the answer, and between two pieces of its body.
     pub read: Duration,
-    /// One attempt, credentials and body included.
+    /// One attempt, including credentials and body.
     pub attempt: Duration,
-    /// The retry policy, with the limit for the whole operation.
+    /// The retry policy, including the limit for the whole operation.
     pub retry: Policy,
 }
 
@@ -67,8 +67,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For a work of many calls, which a service that asks for fewer of them is not to end half-way:
-    /// up to six attempts, in some seconds.
+    /// For an operation of many calls, which throttling must not stop half-way: up to six attempts,
+    /// within some seconds.
     pub fn patient() -> Self {
         let retry = Policy {
             attempts: 6,
@@ -82,7 +82,7 @@ impl Limits {
     }
 }
 
-/// The way to AWS. Nothing is read or set up before the first call.
+/// Access to AWS. Nothing is read or set up before the first call.
 #[derive(Debug)]
 pub struct Aws {
     /// The time limits of every call.
@@ -90,12 +90,12 @@ pub struct Aws {
     /// The metadata service.
     pub metadata: Metadata,
     http: Http,
-    /// One for each region that a URL names, and one for the environment's.
+    /// One for each region that a URL names, and one for the environment's region.
     configs: Mutex<BTreeMap<Option<String>, SdkConfig>>,
 }
 
 impl Aws {
-    /// With such limits; the environment is read by the first call.
+    /// With these limits; the environment is read by the first call.
     pub fn new(limits: Limits) -> Self {
         let http = Http::new(&std::env::var("AUTHKEYSD_PLAIN_HTTP").unwrap_or_default());
         Self {
@@ -106,9 +106,9 @@ impl Aws {
         }
     }
 
-    /// The SDK's configuration for `region`, else for the environment's, the profile's or the
-    /// metadata service's. Loaded once; but one without a region is not kept: at boot the metadata
-    /// service may be late.
+    /// The SDK's configuration for `region`, or for the region of the environment, the profile or
+    /// the metadata service. It is loaded once, but one without a region is not kept: at boot the
+    /// metadata service may not be ready yet.
     pub async fn config(&self, region: Option<&str>) -> Result<SdkConfig, BadValue> {
         let key = region.map(str::to_owned);
         let kept = self
@@ -138,13 +138,13 @@ impl Aws {
             .build();
         let loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(self.http.shared())
-            // There is one retry policy, and it is ours; the SDK's would multiply with it.
+            // Our own retry policy is the only one; the SDK's would multiply with it.
             .retry_config(RetryConfig::standard().with_max_attempts(1))
             .timeout_config(timeouts)
-            // Our own limits bound the body as well.
+            // Our own limits also cover the body.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // A 304 may carry the checksum of a body that it does not have, and S3 look-alikes know
-            // no checksums.
+            // A 304 may carry the checksum of a body that it does not have, and S3-compatible
+            // servers do not support checksums.
             .response_checksum_validation(
                 aws_types::sdk_config::ResponseChecksumValidation::WhenRequired,
             )
@@ -156,7 +156,7 @@ impl Aws {
             None => loader.load().await,
         };
         values::check_region(&config)?;
-        // Nothing was asked by https so far.
+        // No https request has been made so far.
         self.http
             .trust(setting(&config, "", "AWS_CA_BUNDLE", "ca_bundle").map(PathBuf::from));
         let filled = config
@@ -171,13 +171,13 @@ impl Aws {
         Ok(filled.into_builder().credentials_provider(checked).build())
     }
 
-    /// On an instance without credentials or region its metadata service is asked what is wrong
-    /// with it, and that becomes the remedy.
+    /// On an instance without credentials or a region, asks its metadata service for the reason,
+    /// and makes that the remedy.
     pub async fn explain(&self, failure: &mut FetchError) {
         if !reach::lacks_metadata(&failure.remedy) {
             return;
         }
-        // The SDK takes an answer that we refuse for "there is none".
+        // The SDK treats an answer that we refuse as "there is none".
         if let Some(bad) = self.http.refused_metadata() {
             failure.class = bad.class();
             failure.remedy = format!("{bad}: {}", bad.remedy());
@@ -188,8 +188,7 @@ impl Aws {
         }
     }
 
-    /// Drops what was loaded, credentials included: the next call begins with whatever the
-    /// environment has then.
+    /// Drops what was loaded, including credentials: the next call reads the environment again.
     pub fn forget(&self) {
         self.configs
             .lock()
@@ -198,7 +197,7 @@ impl Aws {
     }
 }
 
-/// The settings of single services, without empty values: a client panics at an empty endpoint.
+/// The settings of single services, without empty values: a client panics on an empty endpoint.
 #[derive(Debug)]
 struct FilledSettings(SdkConfig);
 
@@ -215,7 +214,7 @@ impl LoadServiceConfig for FilledSettings {
 
 /// A client of S3.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
-    // An endpoint of one's own seldom has a DNS name for every bucket.
+    // A custom endpoint seldom has a DNS name for every bucket.
     let path_style = endpoint(config, "S3").is_some();
     aws_sdk_s3::Client::from_conf(
         aws_sdk_s3::config::Builder::from(config)
@@ -224,8 +223,8 @@ pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     )
 }
 
-/// What S3 checks an object's bytes by, for a header of the request. The SDK would send it after
-/// the bytes, which not all look-alikes of S3 read.
+/// The checksum by which S3 checks an object's bytes, for a header of the request. The SDK would
+/// send it after the bytes, which some S3-compatible servers do not read.
 pub(crate) fn checksum(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(Sha256::digest(bytes))
 }
@@ -237,8 +236,8 @@ pub fn endpoint(config: &SdkConfig, service_id: &str) -> Option<String> {
         .or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
-/// The same for messages, else the service in its region; without a configuration as long as none
-/// is loaded.
+/// The same endpoint for messages; by default the service in its region. Without a configuration if
+/// none has been loaded yet.
 pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str) -> String {
     let region = config.and_then(SdkConfig::region);
     match (
@@ -251,7 +250,7 @@ pub fn service_endpoint(config: Option<&SdkConfig>, service_id: &str, name: &str
     }
 }
 
-/// What the environment or the profile says, for one service or for all.
+/// A setting of the environment or the profile, for one service or for all.
 fn setting(config: &SdkConfig, service_id: &str, env: &str, profile: &str) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service_id)

@@ -1,19 +1,19 @@
-//! The tags of the own instance, as its metadata service shows them where that is switched on: no
-//! call to AWS, no credentials, no price.
+//! The tags of the local instance, from its metadata service if it shows them: no call to AWS, no
+//! credentials, no cost.
 
 use super::instance::{LIMIT, Metadata};
 use authkeys_core::nudge::{Mark, Sight};
 use authkeys_core::origin::instance::NoInstance;
 use authkeys_core::report::tags::is_shown_by_metadata;
 
-/// All tags' keys; below it each tag's value.
+/// The keys of all tags; the value of each tag is below it.
 const TAGS: &str = "/latest/meta-data/tags/instance";
 
 const SWITCHED_OFF: &str = "the instance shows no tags in its metadata service: `aws ec2 modify-instance-metadata-options \
      --instance-id ID --instance-metadata-tags enabled`";
 
 impl Metadata {
-    /// Looks at a tag of the own instance, for 6 s at most. `known` is the last sight.
+    /// Reads a tag of the local instance, for 6 s at most. `known` is the previous result.
     pub async fn look(&self, tag: &str, known: Option<&Sight>) -> Result<Sight, NoInstance> {
         if !is_shown_by_metadata(tag) {
             let why = "the metadata service shows no tag with such a key".to_owned();
@@ -23,7 +23,7 @@ impl Metadata {
             let mark = Mark::of(&value);
             return Ok(Sight::Present { mark });
         }
-        // The list of the keys is there wherever tags are shown.
+        // Wherever tags are shown, the list of keys exists.
         if known == Some(&Sight::Absent) || self.find(TAGS, LIMIT).await?.is_some() {
             return Ok(Sight::Absent);
         }

@@ -1,4 +1,5 @@
-//! Why no answer came at all, and what to do: names, routes, certificates, proxies, credentials.
+//! Why there was no answer at all, and what to do: names, routes, certificates, proxies,
+//! credentials.
 
 use std::error::Error;
 use std::io;
@@ -15,29 +16,29 @@ use super::verdict::of_credentials;
 use super::words::{chain, find, links, words};
 use authkeys_core::origin::failure::Class;
 
-/// What to do when nothing more is known.
+/// The remedy when nothing more is known.
 pub(super) const REACH: &str =
     "if it lasts, check DNS, routes, security groups, proxy and certificates on the way there";
 const CREDENTIALS: &str = "attach an instance profile or set AWS_PROFILE; in a container the metadata service's hop \
      limit must be at least 2";
-/// What to do when there is no region.
+/// The remedy for a missing region.
 pub(super) const REGION: &str =
     "add `?region=REGION` to `source`, or set AWS_REGION; on EC2 the metadata service tells it";
 
-/// For a kind of credentials that the SDK cannot fetch here.
+/// The remedy for a kind of credentials that the SDK cannot fetch here.
 const ANOTHER_WAY: &str = "this kind of credentials is not supported: let the AWS CLI fetch them (eval \"$(aws configure \
      export-credentials --format env)\"), or name a program of your own as credential_process";
 
 const BROKEN_TLS: &str =
     "does a proxy or firewall break TLS on the way there? is TLS spoken there at all?";
 
-/// Whether the metadata service's silence may be what is behind this failure: the SDK takes it for
-/// "there is none".
+/// Whether this failure may be caused by a silent metadata service, which the SDK treats as "there
+/// is none".
 pub(super) fn lacks_metadata(remedy: &str) -> bool {
     remedy == REGION || remedy.ends_with(CREDENTIALS)
 }
 
-/// The class, what happened, and the remedy of a request that got no answer from `endpoint`.
+/// The class, the description and the remedy of a request that got no answer from `endpoint`.
 pub(super) fn unanswered(
     error: &(dyn Error + 'static),
     not_made: bool,
@@ -106,7 +107,7 @@ pub(super) fn unanswered(
             format!("was not made: {}", chain(error)),
             "check `source`, the region and the endpoint".to_owned(),
         ),
-        // The outermost link says no more than that the dispatch failed.
+        // The outermost error only says that the dispatch failed.
         None => {
             let cause = chain(error.source().unwrap_or(error));
             (
@@ -118,17 +119,17 @@ pub(super) fn unanswered(
     }
 }
 
-/// Whether STS, or what signs people in, has refused credentials.
+/// Whether STS or a sign-in service refused credentials.
 pub(super) fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     find::<CredentialsError>(error).is_some() && refused_credentials(error).is_some()
 }
 
-/// What it means when STS, or what signs people in, refuses credentials, or when a file of theirs
-/// is too old.
+/// The class and the remedy when STS or a sign-in service refuses credentials, or when one of their
+/// files is too old.
 fn refused_credentials(error: &(dyn Error + 'static)) -> Option<(Class, &'static str)> {
     for link in links(error) {
         let text = link.to_string();
-        // An error that the SDK has a type for begins with its code.
+        // An error with a type in the SDK begins with its code.
         let code = match link.downcast_ref::<ErrorMetadata>() {
             Some(metadata) => metadata.code().unwrap_or_default(),
             None => text.split([':', ' ']).next().unwrap_or_default(),

@@ -1,20 +1,20 @@
-//! Regions, the partitions that they are in, and the ARNs that name a resource there.
+//! Regions, their partitions, and the ARNs of resources in them.
 
 use aws_types::SdkConfig;
 
-/// What the services of some regions have in common.
+/// What the services of a group of regions have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Partition {
-    /// As ARNs call it.
+    /// Its name in ARNs.
     pub name: &'static str,
-    /// What the names of its hosts end in.
+    /// The suffix of its host names.
     pub suffix: &'static str,
-    /// What the names of its dual-stack hosts end in.
+    /// The suffix of its dual-stack host names.
     pub dual_stack: &'static str,
 }
 
-/// What the names of a partition's regions begin with; then as in [`Partition`]. The last one has
-/// all that are left.
+/// The prefix of the names of a partition's regions; then the fields of [`Partition`]. The last
+/// entry matches all other regions.
 const PARTITIONS: [(&str, &str, &str, &str); 8] = [
     (
         "cn-",
@@ -63,14 +63,14 @@ impl Partition {
     }
 }
 
-/// The ARN of what S3 calls `BUCKET` or `BUCKET/KEY`; without a configuration as long as none is
-/// loaded.
+/// The ARN of what S3 calls `BUCKET` or `BUCKET/KEY`; without a configuration if none has been
+/// loaded yet.
 pub fn s3_arn(config: Option<&SdkConfig>, path: &str) -> String {
     format!("arn:{}:s3:::{path}", Partition::of(region(config)).name)
 }
 
-/// A secret's ARN by its name, as policies name one whose random suffix nobody knows; an ARN stays
-/// as it is.
+/// A secret's ARN by its name, in the form for policies, which leaves the random suffix open; an
+/// ARN is returned unchanged.
 pub fn secret_arn(config: Option<&SdkConfig>, id: &str) -> String {
     if id.starts_with("arn:") {
         id.to_owned()
@@ -79,13 +79,13 @@ pub fn secret_arn(config: Option<&SdkConfig>, id: &str) -> String {
     }
 }
 
-/// A parameter's ARN by its name or ARN, without what selects a version: policies do not name that.
+/// A parameter's ARN by its name or ARN, without a version or label, which policies do not name.
 pub fn parameter_arn(config: Option<&SdkConfig>, id: &str) -> String {
     if id.starts_with("arn:") {
         let end = id.match_indices(':').nth(5).map_or(id.len(), |(at, _)| at);
         return id.get(..end).unwrap_or(id).to_owned();
     }
-    // They name it with one slash.
+    // An ARN has a single slash before the name.
     let name = id.split(':').next().unwrap_or_default();
     arn(
         config,

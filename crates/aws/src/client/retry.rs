@@ -1,4 +1,4 @@
-//! The one retry policy: transient failures only, a few attempts, full jitter, within a limit for
+//! The only retry policy: transient failures only, a few attempts, full jitter, within a limit for
 //! the whole operation.
 
 use std::hash::{BuildHasher, RandomState};
@@ -12,13 +12,13 @@ use authkeys_core::schedule::Backoff;
 /// How often and for how long an operation is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// The most attempts, the first one included.
+    /// The most attempts, including the first one.
     pub attempts: u32,
-    /// The longest wait before the second attempt; it doubles with every further one.
+    /// The longest wait before the second attempt; it doubles with every further attempt.
     pub base: Duration,
     /// No wait is longer.
     pub cap: Duration,
-    /// The whole operation, attempts and waits together, ends by then.
+    /// The limit for the whole operation, attempts and waits together.
     pub limit: Duration,
 }
 
@@ -33,28 +33,28 @@ impl Default for Policy {
     }
 }
 
-/// Where the randomness of waits comes from: picks a duration from nothing up to the one given.
+/// The source of randomness for waits: picks a duration between zero and the given one.
 pub trait Jitter {
     /// A duration of at most `most`.
     fn pick(&self, most: Duration) -> Duration;
 }
 
-/// Waits that differ from node to node, so that a fleet which failed together does not come back
+/// Waits that differ from node to node, so that a fleet that failed together does not retry
 /// together.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RandomJitter;
 
 impl Jitter for RandomJitter {
     fn pick(&self, most: Duration) -> Duration {
-        // The seeds of the standard library's hash tables are random, and new ones each time: good
-        // enough to spread waits, and no dependency.
+        // The seeds of the standard library's hash tables are random, and new each time: that is
+        // enough to spread waits, without a dependency.
         let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
         most.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }
 
-/// Runs `attempt` until it succeeds, fails for good, or the policy is used up; then the last
-/// failure is the answer. `over` makes the failure of an attempt that the limit cut off.
+/// Runs `attempt` until it succeeds, fails permanently, or the policy is used up, and then returns
+/// the last failure. `over` makes the failure of an attempt that the limit cut off.
 pub async fn retry<T>(
     policy: &Policy,
     jitter: &impl Jitter,

@@ -1,6 +1,6 @@
-//! Values that come from the environment, the profile and the metadata service, checked before the
-//! SDK sees them: it takes them as they are, and ends the process at some (a line feed in a region,
-//! a token that lives for 2^64 seconds).
+//! Checks values from the environment, the profile and the metadata service before the SDK sees
+//! them: the SDK uses them unchecked, and some would crash the process (a line feed in a region, a
+//! token that lives for 2^64 seconds).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,9 @@ use authkeys_core::origin::failure::Class;
 
 /// The longest lifetime of a token that the metadata service grants, in seconds.
 const MAX_TTL: u64 = 21_600;
-/// The most characters of a role's name.
+/// The most characters in a role's name.
 const MAX_ROLE: usize = 64;
-/// More profiles than a chain of `source_profile` has: one may name itself.
+/// More profiles than a chain of `source_profile` can have: a profile may name itself.
 const MAX_CHAIN: usize = 8;
 
 /// A value that the SDK must not see. It is never shown: it may be a secret.
@@ -31,7 +31,7 @@ pub struct BadValue {
     fault: &'static str,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     Variable(&'static str),
@@ -45,21 +45,21 @@ enum Place {
     Credentials(&'static str),
 }
 
-/// What a value may be.
+/// The permitted form of a value.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// Printable ASCII.
     Line,
-    /// The same without a space.
+    /// Printable ASCII without spaces.
     Word,
-    /// A URL of http or https with a host.
+    /// An http or https URL with a host.
     Url,
-    /// The same; an empty one ends the process.
+    /// The same; an empty one would crash the process.
     Endpoint,
 }
 
-/// What the SDK puts into requests: the variable, the profile's key, and what it may be. Most empty
-/// values count as absent.
+/// The settings that the SDK puts into requests: the variable, the profile's key, and the permitted
+/// form. Most empty values count as absent.
 const SETTINGS: [(&str, &str, Kind); 28] = [
     ("AWS_ACCESS_KEY_ID", "aws_access_key_id", Kind::Word),
     ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", Kind::Word),
@@ -95,23 +95,23 @@ const SETTINGS: [(&str, &str, Kind); 28] = [
     ("no_proxy", "", Kind::Line),
 ];
 
-/// Files that the SDK reads to their end, however long that takes: the variable that names one, and
-/// where it is otherwise.
+/// Files that the SDK reads to their end, whatever their size: the variable that names one, and the
+/// default path.
 const FILES: [(&str, &str); 4] = [
     ("AWS_CONFIG_FILE", ".aws/config"),
     ("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials"),
     ("AWS_WEB_IDENTITY_TOKEN_FILE", ""),
     ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", ""),
 ];
-/// The most bytes that such a file may have.
+/// The size limit of such a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 impl BadValue {
-    /// What it means for the next step.
+    /// The class of the failure.
     pub(super) fn class(&self) -> Class {
         match &self.place {
             Place::Variable(_) | Place::Profile { .. } | Place::Home(_) => Class::Invalid,
-            // What answers there now may be another one next time.
+            // A different service may answer there next time.
             Place::Metadata(_) | Place::Credentials(_) => Class::Transient,
         }
     }
@@ -154,8 +154,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Checks what the environment and the selected profile, with those whose credentials it takes,
-/// give to the SDK, and tells whence credentials will come.
+/// Checks the settings in the environment, the selected profile, and the profiles that it takes
+/// credentials from; returns the origin of the credentials.
 pub(super) async fn check_settings() -> Result<Origin, BadValue> {
     for (name, _, kind) in SETTINGS {
         if !name.is_empty() {
@@ -204,7 +204,7 @@ fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue>
     fault.map_or(Ok(()), |fault| Err(BadValue { place, fault }))
 }
 
-/// The SDK takes a `~` at the beginning for the home directory.
+/// The SDK replaces a leading `~` with the home directory.
 fn below_home(path: PathBuf) -> Option<PathBuf> {
     match path.strip_prefix("~") {
         Ok(rest) => Some(PathBuf::from(std::env::var_os("HOME")?).join(rest)),
@@ -212,8 +212,8 @@ fn below_home(path: PathBuf) -> Option<PathBuf> {
     }
 }
 
-/// What is wrong with a file. One that is not there, or a directory, is reported by the SDK;
-/// /dev/null is a usual way to say that there is none.
+/// What is wrong with a file. A missing file or a directory is reported by the SDK; /dev/null is a
+/// common way to say that there is no file.
 fn file_fault(path: &Path) -> Option<&'static str> {
     let found = std::fs::metadata(path).ok()?;
     if found.is_file() {
@@ -226,7 +226,7 @@ fn file_fault(path: &Path) -> Option<&'static str> {
     (!harmless).then_some("is a FIFO, a socket or a device instead of a file")
 }
 
-/// The selected profile, and those whose credentials it takes.
+/// The selected profile, and the profiles that it takes credentials from.
 fn profile_chain(profiles: &ProfileSet) -> Vec<&Profile> {
     let selected = profiles.get_profile(profiles.selected_profile());
     let next = |profile: &&Profile| profiles.get_profile(profile.get("source_profile")?);
@@ -263,7 +263,7 @@ fn check_token_file(profile: &Profile) -> Result<(), BadValue> {
     })
 }
 
-/// Checks the region that was found where no URL names one.
+/// Checks the region that applies when the URL names none.
 pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
     let Some(region) = config.region().map(Region::as_ref) else {
         return Ok(());
@@ -294,7 +294,7 @@ pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
 pub(super) enum Metadata {
     Token,
     Role,
-    /// Anybody's text, of which only a hash goes on.
+    /// Text that anybody may have written; only its hash is used.
     Tag,
 }
 
@@ -340,7 +340,7 @@ fn in_role(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte)
 }
 
-/// Checks credentials, wherever they come from.
+/// Checks credentials, whatever their origin.
 pub(super) fn check_credentials(credentials: &Credentials) -> Result<(), BadValue> {
     let parts = [
         ("access key id", Some(credentials.access_key_id())),

@@ -1,4 +1,4 @@
-//! What an answer that is an error means, and what to do: by its code, else by its status.
+//! What an error answer means, and what to do: by its code, or otherwise by its status.
 
 use super::call::{Answer, Call};
 use super::codes::{CODES, LATER, PUBLISH, Remedy};
@@ -47,8 +47,8 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
     }
 }
 
-/// The class and the remedy of what STS, or what signs people in, answers when it is asked for
-/// credentials.
+/// The class and the remedy when STS or a sign-in service answers a request for credentials with
+/// this code.
 pub(super) fn of_credentials(code: &str) -> Option<(Class, &'static str)> {
     let (_, class, remedy) = CODES.iter().find(|(codes, ..)| codes.contains(&code))?;
     let remedy = match remedy {
@@ -105,8 +105,8 @@ fn allow(call: &Call, message: &str) -> String {
     format!("allow {} on {}{}", call.action, call.resource, call.or_else)
 }
 
-/// The kind of policy that denies it explicitly, as in "with an explicit deny in a resource-based
-/// policy".
+/// The kind of policy that explicitly denies the call, as in "with an explicit deny in a
+/// resource-based policy".
 fn explicit_deny(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("explicit deny")?;
     let policy = rest.strip_prefix(" in ").unwrap_or_default();
@@ -123,19 +123,18 @@ fn explicit_deny(message: &str) -> Option<&str> {
     })
 }
 
-/// The services tell of KMS in codes of their own, in codes for everything, or only in their
-/// message.
+/// The services report KMS errors with specific codes, with general codes, or only in the message.
 fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
     let (code, message) = (answer.code, answer.message);
     let spoken_of = message.contains("kms:") || message.contains("KMS");
-    // Other codes may name a key's ARN in passing.
+    // Other codes may mention a key's ARN.
     let judged = code.starts_with("AccessDenied")
         || code == "InvalidRequestException"
         || code == "ValidationException";
     if !(code.starts_with("KMS.") || judged && spoken_of) {
         return None;
     }
-    // KMS itself is at fault.
+    // The fault is in KMS itself.
     if ["Internal", "Timeout", "Throttl", "Unavailable"]
         .iter()
         .any(|part| code.contains(part))
@@ -172,7 +171,7 @@ fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
     }
 }
 
-/// What KMS must allow: the action that the service names, else what the call needs.
+/// What KMS must allow: the action that the service names, or otherwise what the call needs.
 fn kms_action<'a>(call: &'a Call, message: &'a str) -> &'a str {
     let named = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'));
     let mut named = named.filter(|word| word.len() > 4 && word.starts_with("kms:"));
@@ -185,14 +184,14 @@ fn kms_action<'a>(call: &'a Call, message: &'a str) -> &'a str {
     match (writes, call.thing()) {
         (_, "key") => call.action,
         (false, _) => "kms:Decrypt",
-        // An advanced parameter, and what the other two services encrypt, has a data key.
+        // An advanced parameter, and the values that the other two services encrypt, use a data
+        // key.
         (true, "parameter") => "kms:Encrypt, kms:GenerateDataKey and kms:Decrypt",
         (true, _) => "kms:GenerateDataKey and kms:Decrypt",
     }
 }
 
-/// The key by the ARN that the service tells, which is where its words are cut off; else how to
-/// find it.
+/// The key, by the ARN in the service's message unless that was cut off; otherwise how to find it.
 fn kms_key(call: &Call, message: &str) -> String {
     let in_arn = |c: char| c.is_ascii_alphanumeric() || ":/_-".contains(c);
     let arn = message
@@ -215,8 +214,8 @@ fn kms_key(call: &Call, message: &str) -> String {
     format!("the {thing}'s KMS key (`{shows}` names it)")
 }
 
-/// The options by which the AWS CLI names what the call was about, for a command that can be
-/// copied. A name that a shell could take for something else is left for people to fill in.
+/// The options by which the AWS CLI names the resource of the call, for a command that can be
+/// copied. A name with characters that a shell may interpret is left for people to fill in.
 fn named(call: &Call) -> String {
     let plain = |text: &str| {
         text.bytes()

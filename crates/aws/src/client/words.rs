@@ -1,8 +1,8 @@
-//! Reads what servers and libraries say, and makes it fit for one line.
+//! Parses what servers and libraries report, and makes it fit on one line.
 
 use std::error::Error;
 
-/// The most characters of a service's or a library's words that are passed on.
+/// The most characters of a service's or a library's message that are passed on.
 pub(super) const WORDS: usize = 200;
 
 /// A time as S3's errors and HTTP's headers write it.
@@ -25,7 +25,7 @@ pub(super) fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
 
-/// A server's words, fit for one line of a log or a terminal.
+/// A server's message, made fit for one line of a log or a terminal.
 pub fn words(text: &str) -> String {
     let mut plain = String::new();
     for word in text
@@ -40,7 +40,7 @@ pub fn words(text: &str) -> String {
                 .map(|c| if c.is_ascii_graphic() { c } else { '?' }),
         );
         if plain.len() > WORDS {
-            // All ASCII by now: every byte is a boundary.
+            // Everything is ASCII here, so every byte is a boundary.
             plain.truncate(WORDS);
             plain.push_str("...");
             break;
@@ -54,7 +54,8 @@ pub(super) fn links<'a>(
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<std::io::Error>() {
-            // Its `source()` is that of what it wraps, which itself would be passed over.
+            // Its `source()` is that of the error that it wraps, so the wrapped error would be
+            // skipped.
             Some(wrapper) => wrapper
                 .get_ref()
                 .map(|inner| inner as &(dyn Error + 'static)),
@@ -67,7 +68,7 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     links(error).find_map(|link| link.downcast_ref())
 }
 
-/// The chain of causes in one line; a cause that its effect already told is left out.
+/// The chain of causes in one line, without causes that an outer error already includes.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     for link in links(error).map(ToString::to_string) {

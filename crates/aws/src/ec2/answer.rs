@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
 use jiff::Timestamp;
 
-/// One instance, as DescribeInstances tells of it.
+/// One instance, as DescribeInstances reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Instance {
     /// `i-...`.
@@ -14,11 +14,11 @@ pub struct Instance {
     pub account: String,
     /// `running`, `stopped`, and so on.
     pub state: String,
-    /// Its address inside its network; else empty.
+    /// Its private address; or empty.
     pub private_address: String,
-    /// Its address in the internet; else empty.
+    /// Its public address; or empty.
     pub public_address: String,
-    /// Its public DNS name, else its private one; else empty.
+    /// Its public DNS name, or otherwise its private one; or empty.
     pub dns_name: String,
     /// When it was last started.
     pub launched: Option<Timestamp>,
@@ -26,14 +26,14 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
 }
 
-/// One page of DescribeInstances: the instances, and the next page's token.
+/// One page of DescribeInstances: the instances, and the token of the next page.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Page {
     pub(super) instances: Vec<Instance>,
     pub(super) next: Option<String>,
 }
 
-/// What an error answer says.
+/// The contents of an error answer.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Refusal {
     pub(super) code: String,
@@ -42,14 +42,14 @@ pub(super) struct Refusal {
 }
 
 pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
-    // XML has no such signs. A server that sends a tag's as they are must not hide all nodes
-    // because of one.
+    // XML does not allow these characters. A server that sends them in a tag must not hide all
+    // nodes because of one.
     let clean = body
         .contains(no_xml)
         .then(|| body.replace(no_xml, "\u{fffd}"));
     let body = clean.as_deref().unwrap_or(body);
-    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was
-    // cut off would be a short one.
+    // The decoder treats a fault, or the end of the text, as the end of an element: a truncated
+    // page would look like a short one.
     Document::new(body)
         .find_map(Result::err)
         .map_or(Ok(()), Err)?;
@@ -77,7 +77,7 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
     Ok(page)
 }
 
-/// The instances that were started with one call; the account is theirs together.
+/// The instances that one call started; they share the account.
 fn reserved(mut reservation: ScopedDecoder<'_, '_>) -> Result<Vec<Instance>, XmlDecodeError> {
     let mut account = String::new();
     let mut instances = Vec::new();
@@ -142,10 +142,10 @@ fn pair(mut tag: ScopedDecoder<'_, '_>) -> Result<(String, String), XmlDecodeErr
     Ok((key, value))
 }
 
-/// Reads an error as well as it can be read: a proxy's web page has none of it.
+/// Reads as much of an error as possible: a proxy's web page has no fields of one.
 pub(super) fn refusal(body: &str) -> Refusal {
     let mut refusal = Refusal::default();
-    // What was read before something went wrong stands.
+    // What was read before a fault is kept.
     let _ = read_refusal(body, &mut refusal);
     refusal
 }
@@ -172,7 +172,7 @@ fn read_refusal(body: &str, refusal: &mut Refusal) -> Result<(), XmlDecodeError>
     Ok(())
 }
 
-/// Hands every child of that name to `take`.
+/// Passes every child of that name to `take`.
 fn each<'inp>(
     parent: &mut ScopedDecoder<'inp, '_>,
     name: &str,

@@ -1,5 +1,5 @@
-//! What EC2's errors mean: its own codes here, those that all services share where they are
-//! classed.
+//! What EC2's errors mean: EC2's own codes here; codes that all services share are classed
+//! elsewhere (`client`).
 
 use super::answer::{Refusal, refusal};
 use super::{DESCRIBE, Permitted};
@@ -7,7 +7,7 @@ use crate::client::fault::{Answer, Call};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
-/// What the answer to a dry run says; `None` when it says something else.
+/// The answer to a dry run; `None` if the error is about something else.
 pub(super) fn dry_run(error: &Failure) -> Option<Permitted> {
     match read(error)?.code.as_str() {
         "DryRunOperation" => Some(Permitted::Yes),
@@ -16,7 +16,7 @@ pub(super) fn dry_run(error: &Failure) -> Option<Permitted> {
     }
 }
 
-/// Classes what became of a call.
+/// Classes a failed call.
 pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let Some(response) = error.raw_response() else {
         return call.unanswered(error);
@@ -48,7 +48,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
         failed.class = class;
         failed.remedy = remedy;
     } else if matches!(failed.class, Class::Missing | Class::Invalid) {
-        // What is said there is about key sets.
+        // The shared remedy is about key sets.
         failed.remedy = format!("check the region and the endpoint {}", call.endpoint);
     }
     failed
@@ -67,11 +67,11 @@ fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
         "TagLimitExceeded" => {
             (Class::Invalid, "the instance has 50 tags already: remove some that are not used".to_owned())
         }
-        // Nothing of the configuration is in a question for instances.
+        // A request for instances depends on nothing in the configuration.
         "InvalidParameterValue" | "InvalidParameter" | "FilterLimitExceeded" if call.action == DESCRIBE => {
             (Class::Invalid, "correct what the message names; is it one of --filter?".to_owned())
         }
-        // Where the metadata service shows tags, their keys may hold neither a slash nor a space.
+        // Where the metadata service shows tags, their keys must not contain a slash or a space.
         "InvalidParameterValue" | "InvalidTagKey.Malformed" | "TagPolicyViolation" => {
             (Class::Invalid, "correct what the message names; `tag_prefix` and `key_name_tag` in [report]?".to_owned())
         }
@@ -79,7 +79,7 @@ fn verdict(call: &Call, code: &str) -> Option<(Class, String)> {
             Class::Missing,
             "EC2 knows no such instance here: is the region right, and are the credentials this account's?".to_owned(),
         ),
-        // Within seconds of each other; and what EC2 says when it is its own fault.
+        // Several calls within seconds of each other, or a fault of EC2 itself.
         "ConcurrentTagAccess" | "Unavailable" | "InternalFailure" | "InternalError" => {
             (Class::Transient, "nothing to do unless it lasts; it is tried again".to_owned())
         }

@@ -1,6 +1,6 @@
 //! EC2, as far as authkeysd needs it: CreateTags and DescribeInstances over the query protocol,
-//! with the SDK's credentials, region and connections. The SDK's own EC2 client takes 8 GB of
-//! memory to compile.
+//! with the SDK's credentials, region and connections. Compiling the SDK's own EC2 client takes 8
+//! GB of memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,15 +25,15 @@ const EC2: Service = Service {
     name: "ec2",
     gov_hosts_are_fips: true,
 };
-/// What a policy must allow for a look at the instances.
+/// The action that a policy must allow for listing instances.
 const DESCRIBE: &str = "ec2:DescribeInstances";
 /// The most instances that one call tags.
 const MOST_TAGGED: usize = 1_000;
 /// The most values of one filter.
 const MOST_VALUES: usize = 200;
-/// The most instances of one answer.
+/// The most instances in one answer.
 const PAGE: usize = 1_000;
-/// More pages than the largest fleet has: a server that never ends is not followed for ever.
+/// More pages than the largest fleet has, so that a server that never ends is not followed forever.
 const MAX_PAGES: usize = 10_000;
 
 /// The client. Nothing is set up before the first call. It must run in a tokio runtime with I/O and
@@ -41,26 +41,26 @@ const MAX_PAGES: usize = 10_000;
 #[derive(Debug)]
 pub struct Ec2 {
     aws: Arc<Aws>,
-    /// `None`: the environment's, the profile's or the metadata service's.
+    /// `None`: the region of the environment, the profile or the metadata service.
     region: Option<String>,
 }
 
 /// Whether a call would be allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permitted {
-    /// It would.
+    /// It would be allowed.
     Yes,
-    /// It would not.
+    /// It would not be allowed.
     No,
 }
 
 impl Ec2 {
-    /// In `region`, else in the environment's, the profile's or the metadata service's.
+    /// For `region`; by default that of the environment, the profile or the metadata service.
     pub fn new(limits: Limits, region: Option<&str>) -> Self {
         Self::over(Arc::new(Aws::new(limits)), region)
     }
 
-    /// The same over connections that exist.
+    /// The same, using existing connections.
     pub fn over(aws: Arc<Aws>, region: Option<&str>) -> Self {
         Self {
             aws,
@@ -68,8 +68,8 @@ impl Ec2 {
         }
     }
 
-    /// Sets tags of one instance; its other tags stay. One attempt: when to try again is the
-    /// caller's to plan.
+    /// Sets tags of one instance and keeps its other tags. This is a single attempt: the caller
+    /// decides when to try again.
     pub async fn create_tags(
         &self,
         instance: &str,
@@ -83,8 +83,8 @@ impl Ec2 {
             .map(drop)
     }
 
-    /// Sets tags of many instances, 1,000 with each call; their other tags stay. It ends at the first
-    /// call that fails for good; the error says so much, and of how many the tags are set.
+    /// Sets tags of many instances, 1,000 per call, and keeps their other tags. It stops at the
+    /// first permanent failure; the error then says on how many instances the tags were set.
     pub async fn tag_all(
         &self,
         instances: &[&str],
@@ -112,7 +112,7 @@ impl Ec2 {
         Ok(())
     }
 
-    /// Whether these tags of that instance may be set. Nothing is.
+    /// Whether these tags may be set on that instance. No tag is set.
     pub async fn may_create_tags(
         &self,
         instance: &str,
@@ -123,7 +123,7 @@ impl Ec2 {
         let over = |limit| call.timed_out(limit);
         let answer = retry(&self.aws.limits.retry, &RandomJitter, over, async || {
             match self.send(&call, form.clone()).await? {
-                // A look-alike that knows no dry run has set them.
+                // A compatible server without dry runs has set them.
                 Ok(_) => Ok(Permitted::Yes),
                 Err(error) => match fault::dry_run(&error) {
                     Some(permitted) => Ok(permitted),
@@ -134,7 +134,7 @@ impl Ec2 {
         answer.await
     }
 
-    /// Every instance that all filters let through, of all pages.
+    /// Every instance that matches all filters, from all pages.
     pub async fn instances(&self, filters: &[Filter]) -> Result<Vec<Instance>, FetchError> {
         let call = Call {
             source: "fleet".to_owned(),
@@ -161,8 +161,7 @@ impl Ec2 {
             });
             let page = page.await?;
             instances.extend(page.instances);
-            // A page may be empty and yet not the last one; a token that repeats itself leads
-            // nowhere.
+            // An empty page is not necessarily the last one; a repeated token would never end.
             match page.next {
                 None => return Ok(instances),
                 Some(token) if next.as_ref() == Some(&token) => break,
@@ -172,8 +171,8 @@ impl Ec2 {
         Err(call.failed(Class::Invalid, "has no last page", "narrow the filters"))
     }
 
-    /// Those of these instances that all filters let through, with as few calls as possible: EC2
-    /// takes 200 ids with a call, or names 1,000 of all `known` instances.
+    /// Those of these instances that match all filters, with as few calls as possible: EC2 accepts
+    /// 200 ids per call, or lists 1,000 of all `known` instances.
     pub async fn instances_again(
         &self,
         ids: &[String],
@@ -198,13 +197,13 @@ impl Ec2 {
         Ok(found)
     }
 
-    /// The region that is asked, if one is configured or the metadata service names one.
+    /// The region in use, if one is configured or the metadata service reports one.
     pub async fn region(&self) -> Option<String> {
         let config = self.aws.config(self.region.as_deref()).await.ok()?;
         config.region().map(ToString::to_string)
     }
 
-    /// One attempt; the error is classed.
+    /// A single attempt; the error is classed.
     async fn call(&self, call: &Call, form: String) -> Result<String, FetchError> {
         match self.send(call, form).await? {
             Ok(body) => Ok(body),
@@ -212,13 +211,12 @@ impl Ec2 {
         }
     }
 
-    /// The call with the endpoint that it goes to.
+    /// The call, with the endpoint that it goes to.
     async fn placed(&self, call: &Call) -> Call {
         request::placed(&self.aws, self.region.as_deref(), &EC2, call).await
     }
 
-    /// Signs and sends. The outer error is of what comes before the request, the inner one of the
-    /// request.
+    /// Signs and sends. The outer error is from before the request, the inner one from the request.
     async fn send(&self, call: &Call, form: String) -> Result<Result<String, Failure>, FetchError> {
         let body = Body {
             content_type: "application/x-www-form-urlencoded; charset=utf-8",

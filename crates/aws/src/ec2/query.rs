@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The version of the API that the parameters and answers are of.
+/// The API version of the parameters and answers.
 const VERSION: &str = "2016-11-15";
-/// The most instances that one page may have.
+/// The most instances in one page.
 const PAGE: &str = "1000";
-/// All that RFC 3986 does not call unreserved.
+/// All characters except those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// Which instances are asked for: all values of one filter are alternatives.
+/// Selects instances; the values of one filter are alternatives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// As EC2 names it: `tag:KEY`, `instance-state-name`, `instance-id`.
+    /// EC2's name of the filter: `tag:KEY`, `instance-state-name`, `instance-id`.
     pub name: String,
-    /// Any of these; `*` and `?` stand for any characters.
+    /// The alternatives; `*` matches any text and `?` any character.
     pub values: Vec<String>,
 }
 
-/// The form of a CreateTags call. With `dry_run` EC2 only says whether it would be permitted.
+/// The form of a CreateTags call. With `dry_run` EC2 only reports whether it would be permitted.
 pub(super) fn create_tags(
     instances: &[&str],
     tags: &BTreeMap<String, String>,
@@ -44,7 +44,7 @@ pub(super) fn create_tags(
     form
 }
 
-/// The form of a DescribeInstances call for the page that `next` stands for.
+/// The form of a DescribeInstances call for the page with the token `next`.
 pub(super) fn describe_instances(filters: &[Filter], next: Option<&str>) -> String {
     let mut form = begin("DescribeInstances");
     for (number, filter) in (1..).zip(filters) {

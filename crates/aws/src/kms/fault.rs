@@ -1,5 +1,5 @@
-//! What KMS's errors mean for a key that signs: its own codes here, those that all services share
-//! where they are classed.
+//! What KMS's errors mean for a signing key: KMS's own codes here; codes that all services share
+//! are classed elsewhere (`client`).
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use crate::client::fault::{Answer, Call};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
-/// What an error answer says.
+/// The contents of an error answer.
 #[derive(Debug, Default, Deserialize)]
 struct Refusal {
     #[serde(rename = "__type", default)]
@@ -17,19 +17,20 @@ struct Refusal {
     message: String,
 }
 
-/// Classes what became of a call.
+/// Classes a failed call.
 pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let Some(response) = error.raw_response() else {
         return call.unanswered(error);
     };
     let body = response.body().bytes().unwrap_or_default();
-    // A proxy's web page has none of it.
+    // A proxy's web page has no fields of an error.
     let mut refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let header = |name| response.headers().get(name).unwrap_or_default();
     if refusal.code.is_empty() {
         header("x-amzn-errortype").clone_into(&mut refusal.code);
     }
-    // `com.amazonaws.kms#NotFoundException`, and a header's `NotFoundException:http://...`.
+    // The code is `com.amazonaws.kms#NotFoundException` or, in a header,
+    // `NotFoundException:http://...`.
     let code = refusal.code.rsplit('#').next().unwrap_or_default();
     let code = code.split(':').next().unwrap_or_default();
     let answer = Answer {
@@ -47,7 +48,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
         failed.class = class;
         failed.remedy = remedy;
     } else if matches!(failed.class, Class::Missing | Class::Invalid) {
-        // What is said there is about key sets.
+        // The shared remedy is about key sets.
         failed.remedy = format!("check the key's name and the endpoint {}", call.endpoint);
     }
     failed

@@ -26,19 +26,19 @@ const KMS: Service = Service {
     name: "kms",
     gov_hosts_are_fips: false,
 };
-/// What keys of KMS sign, in the words of a command that makes one.
+/// A command that creates a key in KMS for signatures.
 const MAKE_ONE: &str = "create one with `aws kms create-key --key-usage SIGN_VERIFY --key-spec ECC_NIST_P256` (or P384, \
                         P521, ECC_NIST_EDWARDS25519, RSA_3072, RSA_4096)";
 
-/// A key in KMS that signs documents. Nothing is set up before the first call. It must run in a
-/// tokio runtime with I/O and time enabled.
+/// A signing key in KMS. Nothing is set up before the first call. It must run in a tokio runtime
+/// with I/O and time enabled.
 #[derive(Debug)]
 pub struct Signer {
     aws: Arc<Aws>,
     key: KmsKey,
 }
 
-/// The public half of the key, and which key it is: what an alias names may change.
+/// The public half, and the id of the key that it belongs to: an alias may change to another key.
 struct PublicHalf {
     key: KeyBlob,
     algorithm: Algorithm,
@@ -62,12 +62,12 @@ struct SignAnswer {
 }
 
 impl Signer {
-    /// For that key.
+    /// A signer with that key.
     pub fn new(limits: Limits, key: KmsKey) -> Self {
         Self::over(Arc::new(Aws::new(limits)), key)
     }
 
-    /// The same over connections that exist.
+    /// The same, using existing connections.
     pub fn over(aws: Arc<Aws>, key: KmsKey) -> Self {
         Self { aws, key }
     }
@@ -77,8 +77,8 @@ impl Signer {
         self.public_half().await.map(|half| half.key)
     }
 
-    /// The payload with its signature behind it, as `ssh-keygen -Y sign` and `cat` would write it.
-    /// The payload must be JSON that ends in a line feed.
+    /// The payload followed by its signature, as `ssh-keygen -Y sign` and `cat` would write it. The
+    /// payload must be JSON that ends in a line feed.
     pub async fn sign(&self, payload: &[u8]) -> Result<Vec<u8>, FetchError> {
         let half = self.public_half().await?;
         let body = json!({

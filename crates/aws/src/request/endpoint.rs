@@ -1,10 +1,10 @@
-//! Where a service is: by region and partition, FIPS and dual-stack.
+//! The address of a service, by region and partition, FIPS and dual-stack.
 
 use super::Service;
 use crate::client::region::Partition;
 use authkeys_core::origin::arn::is_region;
 
-/// The URL of a service in a region; the error is what is wrong with the demand.
+/// The URL of a service in a region; the error says why there is none.
 pub(super) fn endpoint(
     service: &Service,
     region: &str,

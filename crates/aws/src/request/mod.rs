@@ -1,6 +1,6 @@
-//! Signed requests to services of which a few calls are needed, with the SDK's credentials, region
-//! and connections. The SDK's own clients of these services would cost more than all the rest:
-//! that of EC2 8 GB of memory to compile, that of KMS a large part of a package.
+//! Signed requests to services of which only a few calls are needed, with the SDK's credentials,
+//! region and connections. The SDK's own clients for them would be too expensive: the one for EC2
+//! takes 8 GB of memory to compile, the one for KMS a large part of a package.
 
 use aws_config::SdkConfig;
 
@@ -16,19 +16,19 @@ pub(crate) use wire::Failure;
 /// A service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Service {
-    /// As `AWS_ENDPOINT_URL_ID` names it.
+    /// Its id in `AWS_ENDPOINT_URL_ID`.
     pub(crate) id: &'static str,
-    /// As its hosts and its signatures name it.
+    /// Its name in host names and signatures.
     pub(crate) name: &'static str,
-    /// In us-gov its usual hosts are FIPS hosts already.
+    /// Whether its usual hosts in us-gov are already FIPS hosts.
     pub(crate) gov_hosts_are_fips: bool,
 }
 
-/// What is posted.
+/// The body of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     pub(crate) content_type: &'static str,
-    /// The operation, where the protocol names it in a header.
+    /// The operation, if the protocol names it in a header.
     pub(crate) target: Option<&'static str>,
     pub(crate) text: String,
 }
@@ -41,7 +41,7 @@ impl Body {
     }
 }
 
-/// Signs and sends, once. The outer error is of what comes before the request, the inner one of the
+/// Signs and sends, once. The outer error is from before the request, the inner one from the
 /// request.
 pub(crate) async fn send(
     aws: &Aws,
@@ -72,7 +72,7 @@ pub(crate) async fn send(
     Ok(wire::send(&config, service, &endpoint, request).await)
 }
 
-/// The call with the endpoint that it goes to.
+/// The call, with the endpoint that it goes to.
 pub(crate) async fn placed(
     aws: &Aws,
     region: Option<&str>,

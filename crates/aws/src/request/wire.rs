@@ -1,4 +1,4 @@
-//! One request: its address, its signature, its way over the SDK's connections.
+//! One request: its address, its signature, and how it is sent over the SDK's connections.
 
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
@@ -14,15 +14,15 @@ use thiserror::Error;
 
 use super::{Body, Service, endpoint};
 
-/// A request without a good answer; what the answer says is in the raw response.
+/// A request without a successful answer; the raw response has the contents of the answer.
 pub(crate) type Failure = SdkError<Refused, HttpResponse>;
 
-/// The answer is an error.
+/// An error answer.
 #[derive(Debug, Error)]
 #[error("the answer is an error")]
 pub(crate) struct Refused;
 
-/// Where the configuration says that a service is; the error is why it cannot be there.
+/// The configured address of a service; the error says why it cannot be used.
 pub(super) fn address(
     config: &SdkConfig,
     service: &Service,
@@ -36,7 +36,7 @@ pub(super) fn address(
     endpoint::endpoint(service, region, fips, dual_stack)
 }
 
-/// Fails as the SDK's own clients do when there are no credentials.
+/// Fails as the SDK's own clients do if credentials cannot be obtained.
 pub(super) async fn credentials(config: &SdkConfig) -> Result<Credentials, Failure> {
     let got = match config.credentials_provider() {
         Some(provider) => provider.provide_credentials().await,
@@ -45,7 +45,7 @@ pub(super) async fn credentials(config: &SdkConfig) -> Result<Credentials, Failu
     got.map_err(|error| SdkError::dispatch_failure(ConnectorError::other(error.into(), None)))
 }
 
-/// The signed request; the error is what is wrong with the endpoint.
+/// The signed request; the error says what is wrong with the endpoint.
 pub(super) fn signed(
     config: &SdkConfig,
     service: &Service,
@@ -80,7 +80,7 @@ pub(super) fn signed(
     request
         .set_method("POST")
         .map_err(|fault| fault.to_string())?;
-    // The operation puts its endpoint in front.
+    // The operation prepends its endpoint.
     request.set_uri("/").map_err(|fault| fault.to_string())?;
     for (name, value) in own_headers {
         request.headers_mut().insert(name, value);
@@ -131,7 +131,7 @@ pub(super) async fn send(
     operation.invoke(Sendable(request)).await
 }
 
-/// A request whose signature no debug output shows.
+/// A request whose debug output does not contain its signature.
 struct Sendable(HttpRequest);
 
 impl std::fmt::Debug for Sendable {

@@ -1,8 +1,8 @@
 //! One page of ListObjectsV2.
 //!
-//! The SDK's own operation would bring 100 KB of code into each package for five fields. So the
-//! request is GetObject's, whose address and signature are the SDK's, with another query; and the
-//! answer is read with the SDK's XML decoder, as EC2's answers are.
+//! The SDK's own operation would add 100 KB of code to each package for five fields. So the request
+//! is that of GetObject, whose address and signature the SDK makes, with another query; the answer
+//! is read with the SDK's XML decoder, like EC2's answers.
 
 use aws_sdk_s3::Client;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, XmlDecodeError, try_data};
@@ -13,37 +13,37 @@ use crate::client::Limits;
 use crate::client::fault::Call;
 use authkeys_core::origin::{Class, FetchError};
 
-/// Stands where an object's key would, and is taken out again.
+/// A placeholder for an object's key, which is removed again.
 const KEY: &str = "authkeysd-list";
-/// The most bytes of a page: 1,000 keys of 1,024 bytes, each of them escaped.
+/// The size limit of a page in bytes: 1,000 keys of 1,024 bytes, all escaped.
 const MAX_PAGE: usize = 8 << 20;
 
-/// What a page tells of an object.
+/// What a page reports about an object.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// The ETag, empty where none is told.
+    /// The ETag, or empty if there is none.
     pub(crate) tag: String,
     pub(crate) size: usize,
 }
 
-/// One page, and what the next one is asked for with.
+/// One page, and the token for the next one.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Listing {
     pub(crate) objects: Vec<Entry>,
     pub(crate) next: Option<String>,
 }
 
-/// Which objects are meant.
+/// Which objects to list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) prefix: &'a str,
-    /// Also those behind a further slash.
+    /// Whether to include those below a further slash.
     pub(crate) is_deep: bool,
 }
 
-/// Asks for a page.
+/// Requests a page.
 pub(crate) async fn page(
     limits: Limits,
     client: &Client,
@@ -52,7 +52,7 @@ pub(crate) async fn page(
     next: Option<&str>,
 ) -> Result<Listing, FetchError> {
     let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    // With names escaped no name breaks the answer's XML.
+    // With escaped names, no name can break the XML of the answer.
     let mut query = format!(
         "?encoding-type=url&list-type=2&prefix={}",
         escaped(wanted.prefix)
@@ -65,9 +65,9 @@ pub(crate) async fn page(
     }
     let request = client.get_object().bucket(wanted.bucket).key(KEY);
     let request = request.customize().mutate_request(move |request| {
-        // The last one: a bucket may have such a name too.
+        // The last one: the name of a bucket may contain it too.
         if let Some((address, _)) = request.uri().rsplit_once(KEY) {
-            // Only one that is no address would be refused, and the SDK made it.
+            // Only an invalid address would be refused, and the SDK made this one.
             let _ = request.set_uri(format!("{address}{query}"));
         }
     });
@@ -84,8 +84,8 @@ pub(crate) async fn page(
 }
 
 fn read(body: &str) -> Result<Listing, XmlDecodeError> {
-    // The decoder takes a fault, or the end of the text, for the end of an element: a page that was
-    // cut off would be a short one.
+    // The decoder treats a fault, or the end of the text, as the end of an element: a truncated
+    // page would look like a short one.
     Document::new(body)
         .find_map(Result::err)
         .map_or(Ok(()), Err)?;
@@ -115,7 +115,7 @@ fn read(body: &str) -> Result<Listing, XmlDecodeError> {
     listing.next = listing.next.filter(|_| is_truncated);
     if is_escaped {
         for object in &mut listing.objects {
-            // As in a form.
+            // A plus sign means a space, as in a form.
             let key = object.key.replace('+', " ");
             object.key = percent_decode_str(&key).decode_utf8_lossy().into_owned();
         }

@@ -1,4 +1,4 @@
-//! The sources that AWS holds: each brings bytes and a version, and never parses what it brought.
+//! The sources in AWS: each fetches bytes and a version, and never parses the bytes.
 
 pub use sources::Sources;
 

@@ -1,4 +1,4 @@
-//! A document in a parameter of Systems Manager: one GetParameter, with decryption.
+//! Fetches a document from a Systems Manager parameter: one GetParameter, with decryption.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::operation::get_parameter::GetParameterOutput;
@@ -13,15 +13,15 @@ use crate::client::{Aws, service_endpoint};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 
-/// One parameter, as a source URL names it.
+/// One parameter, as named in a source URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parameter<'a> {
     pub(super) url: &'a SourceUrl,
-    /// With the version or label that selects one, if any.
+    /// With the version or label, if the URL selects one.
     pub(super) id: &'a str,
 }
 
-/// The way to all parameters.
+/// The client for all parameters.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     pub(super) clients: Clients<Client>,
@@ -90,7 +90,7 @@ fn taken(
             remedy,
         ));
     }
-    // A parameter that was deleted and made again counts its versions from 1 again.
+    // The versions of a parameter that is deleted and created again start at 1 again.
     let modified = found
         .last_modified_date
         .map(|date| format!("{}.{:09}", date.secs(), date.subsec_nanos()));
@@ -109,7 +109,7 @@ fn taken(
 }
 
 impl Parameter<'_> {
-    /// Without a configuration as long as none is loaded.
+    /// The call; without a configuration if none has been loaded yet.
     pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
         Call {
             source: self.url.to_string(),

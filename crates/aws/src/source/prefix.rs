@@ -1,5 +1,5 @@
-//! A document in the objects below an S3 prefix: one ListObjectsV2, and a GetObject for each object
-//! that is new.
+//! Fetches a document from the objects below an S3 prefix: one ListObjectsV2, and a GetObject for
+//! each new object.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,16 +20,16 @@ use crate::client::{Aws, Limits, s3_client, service_endpoint};
 use authkeys_core::document;
 use authkeys_core::origin::{Class, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version};
 
-/// The most objects that count.
+/// The most objects in a document.
 const MAX_OBJECTS: usize = 1_000;
-/// The most pages that are asked for: placeholders may fill some.
+/// The most pages that are requested: placeholders may fill some.
 const MAX_PAGES: usize = 10;
-/// So many objects are read at the same time.
+/// How many objects are read at the same time.
 const AT_ONCE: usize = 16;
-/// How much of the digest people are shown.
+/// How many digits of the digest are shown to people.
 const SHOWN: usize = 16;
 
-/// The objects below a prefix, as a source URL names it.
+/// The objects below a prefix, as named in a source URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prefix<'a> {
     pub(super) url: &'a SourceUrl,
@@ -37,22 +37,22 @@ pub(super) struct Prefix<'a> {
     pub(super) prefix: &'a str,
 }
 
-/// The way to all prefixes.
+/// The client for all prefixes.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     pub(super) clients: Clients<Client>,
-    /// What the objects held when they were last read, by the source's URL.
+    /// What the objects contained when they were last read, by source URL.
     kept: Mutex<BTreeMap<String, Bodies>>,
 }
 
-/// By key: the ETag, and what the object holds.
+/// By key: the ETag and the content.
 type Bodies = BTreeMap<String, (String, Zeroizing<Vec<u8>>)>;
 /// By key: the ETag and the size.
 type Listed = BTreeMap<String, (String, usize)>;
 
 impl Prefixes {
-    /// One attempt; its time limit covers credentials and bodies. What was read stays for the next
-    /// one.
+    /// One attempt; its time limit covers credentials and bodies. Objects that were read are kept
+    /// for the next attempt.
     pub(super) async fn attempt(
         &self,
         aws: &Aws,
@@ -87,8 +87,8 @@ impl Prefixes {
         self.read(aws.limits, &client, &config, prefix, &listed)
             .await?;
         let Some(bytes) = self.joined(prefix, &listed) else {
-            // Another fetch of the same prefix found other objects meanwhile. Without one of them it
-            // would be a document that takes its keys away.
+            // Another fetch of the same prefix found other objects in the meantime. A document
+            // without one of them would remove its keys.
             return Err(call.failed(Class::Transient, "changed while it was read", LATER));
         };
         if bytes.len() > MAX_DOCUMENT {
@@ -97,7 +97,7 @@ impl Prefixes {
         Ok(Fetched::document(bytes, version))
     }
 
-    /// Reads the objects that are not kept, and forgets those that are gone.
+    /// Reads the objects that are not kept yet, and drops those that are gone.
     async fn read(
         &self,
         limits: Limits,
@@ -136,7 +136,7 @@ impl Prefixes {
             }
             match reading.join_next().await {
                 None => return Ok(()),
-                // What it would have read is missed by whoever joins the objects.
+                // The join of the objects notices that one is missing.
                 Some(Err(_ended_early)) => {}
                 Some(Ok(read)) => {
                     let (key, tag, bytes) = read?;
@@ -148,8 +148,8 @@ impl Prefixes {
         }
     }
 
-    /// The one document of all objects, in the order of their names; `None` if one of them is not
-    /// kept as it was listed.
+    /// Joins all objects into one document, in the order of their names; `None` if one of them is
+    /// not kept as it was listed.
     fn joined(&self, prefix: &Prefix<'_>, listed: &Listed) -> Option<Vec<u8>> {
         let kept = self.kept();
         let bodies = kept.get(&prefix.url.to_string())?;
@@ -170,7 +170,7 @@ impl Prefixes {
 }
 
 impl Prefix<'_> {
-    /// Every object that counts, of all pages. An empty list is no key set.
+    /// Every object that counts, from all pages. An empty list is not a key set.
     async fn listed(
         &self,
         limits: Limits,
@@ -211,7 +211,7 @@ impl Prefix<'_> {
         let mut total: usize = listed.values().map(|(_, size)| size).sum();
         for object in &page.objects {
             let (key, size) = (object.key.clone(), object.size);
-            // The console makes such objects as folders; the prefix itself is one.
+            // The console creates such objects as folders; the prefix itself may be one.
             let is_folder = key.ends_with('/') && size == 0;
             if is_folder || !key.starts_with(self.prefix) {
                 continue;
@@ -245,7 +245,7 @@ impl Prefix<'_> {
         words(self.name(key))
     }
 
-    /// Without a configuration as long as none is loaded.
+    /// The call; without a configuration if none has been loaded yet.
     pub(super) fn list_call(&self, config: Option<&SdkConfig>) -> Call {
         Call {
             source: self.url.to_string(),
@@ -269,7 +269,7 @@ impl Prefix<'_> {
     }
 }
 
-/// Reads one object, if it is still what was listed.
+/// Reads one object, if it is still the one that was listed.
 async fn object(
     limits: Limits,
     client: Client,
@@ -303,7 +303,7 @@ async fn object(
     }
 }
 
-/// The version of a list: a digest over names and ETags.
+/// The version of a list: a digest of names and ETags.
 fn version(listed: &Listed) -> Version {
     let mut hash = Sha256::new();
     for (key, (tag, _)) in listed {

@@ -1,4 +1,4 @@
-//! A document in an S3 object: one conditional GetObject.
+//! Fetches a document from an S3 object: one conditional GetObject.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::client::{Aws, s3_client, service_endpoint};
 use authkeys_core::origin::FetchError;
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, SourceUrl, Version};
 
-/// One object, as a source URL names it.
+/// One object, as named in a source URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Object<'a> {
     pub(super) url: &'a SourceUrl,
@@ -23,7 +23,7 @@ pub(super) struct Object<'a> {
     pub(super) version_id: Option<&'a str>,
 }
 
-/// The way to all objects.
+/// The client for all objects.
 #[derive(Debug, Default)]
 pub(super) struct S3 {
     pub(super) clients: Clients<Client>,
@@ -56,7 +56,8 @@ impl S3 {
         if config.region().is_none() {
             return Err(no_region(&call));
         }
-        // What may not stand in a header came from no S3; without it the object is fetched again.
+        // A token that is not valid in a header did not come from S3; the object is then fetched
+        // unconditionally.
         let fit = |token: &String| {
             !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
         };
@@ -78,7 +79,7 @@ impl S3 {
                 let bytes = body(aws.limits.read, &call, answer, MAX_DOCUMENT).await?;
                 Ok(Fetched::document(bytes, version))
             }
-            // The SDK takes every status but 2xx for an error.
+            // The SDK treats every status except 2xx as an error.
             Err(error)
                 if conditional
                     && error
@@ -93,7 +94,7 @@ impl S3 {
 }
 
 impl Object<'_> {
-    /// Without a configuration as long as none is loaded.
+    /// The call; without a configuration if none has been loaded yet.
     pub(super) fn call(&self, config: Option<&SdkConfig>) -> Call {
         Call {
             source: self.url.to_string(),
@@ -110,7 +111,7 @@ impl Object<'_> {
     }
 }
 
-/// Reads the body to its end, but never more than `most` bytes.
+/// Reads the body to its end, but no more than `most` bytes.
 pub(super) async fn body(
     limit: Duration,
     call: &Call,
@@ -135,7 +136,7 @@ pub(super) async fn body(
             Ok(Some(Ok(piece))) => piece,
         };
         if bytes.len() + piece.len() > most {
-            // The answer is dropped with the connection: the rest is not even transferred.
+            // The answer is dropped with its connection, so the rest is not even transferred.
             return Err(call.too_large());
         }
         bytes.extend_from_slice(&piece);
@@ -152,7 +153,7 @@ pub(super) async fn body(
 
 fn version(answer: &GetObjectOutput) -> Version {
     let token = answer.e_tag.clone().unwrap_or_default();
-    // In a bucket that once had versioning the id of what was written since is "null".
+    // In a bucket whose versioning was suspended, new objects have the version id "null".
     let label = match answer.version_id.as_deref() {
         None | Some("" | "null") => token.trim_start_matches("W/").trim_matches('"'),
         Some(id) => id,

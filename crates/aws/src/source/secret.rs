@@ -1,4 +1,4 @@
-//! Documents in a Secrets Manager secret: one GetSecretValue for each stage.
+//! Fetches documents from a Secrets Manager secret: one GetSecretValue for each stage.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +18,11 @@ use authkeys_core::origin::stages::{Read, together};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::origin::{Fetched, MAX_DOCUMENT, Part, SourceUrl, Stage, Version, Versions};
 
-/// What Secrets Manager calls a stage that no version bears, a version that has no value, and a
-/// secret that is not there.
+/// Secrets Manager's code for a stage that no version has, a version without a value, and a missing
+/// secret.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
-/// One secret, as a source URL names it.
+/// One secret, as named in a source URL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Secret<'a> {
     pub(super) url: &'a SourceUrl,
@@ -30,7 +30,7 @@ pub(super) struct Secret<'a> {
     pub(super) stages: &'a BTreeSet<Stage>,
 }
 
-/// The way to all secrets.
+/// The client for all secrets.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     pub(super) clients: Clients<Client>,
@@ -70,8 +70,8 @@ impl Secrets {
         let read =
             async |stage| read(&client, secret, &secret.call(Some(&config), stage), stage).await;
         let mut further = BTreeMap::new();
-        // In this order a promotion in between hides no key: what was pending is found at one of
-        // its places, or at both.
+        // In this order, a promotion between the reads hides no key: the pending version is found
+        // under one of its stages, or under both.
         let pending = if secret.stages.contains(&Stage::Pending) {
             read(Stage::Pending).await?
         } else {
@@ -96,7 +96,7 @@ impl Secrets {
     }
 }
 
-/// What stands on one stage; `None` when no version does, or none with a value.
+/// The version on one stage; `None` if no version has the stage, or only one without a value.
 async fn read(
     client: &Client,
     secret: &Secret<'_>,
@@ -121,7 +121,7 @@ fn taken(
     answer: GetSecretValueOutput,
     stage: Stage,
 ) -> Result<Option<Read>, FetchError> {
-    // It comes as a floating point number: what is beyond milliseconds is noise.
+    // The date is a floating point number: digits after the milliseconds are noise.
     let created = answer.created_date.and_then(|date| {
         let nanos = i32::try_from(date.subsec_nanos()).ok()?;
         Timestamp::new(date.secs(), nanos)
@@ -135,7 +135,7 @@ fn taken(
             .secret_binary
             .map(aws_sdk_secretsmanager::primitives::Blob::into_inner)
     });
-    // From here on it is wiped wherever it ends.
+    // From here on it is wiped when dropped.
     let bytes = Zeroizing::new(value.unwrap_or_default());
     if bytes.is_empty() && stage != Stage::Current {
         return Ok(None);
@@ -150,16 +150,16 @@ fn taken(
         );
         return Err(call.failed(Class::Invalid, "answered without a VersionId", remedy));
     };
-    // A version's value never changes, but a secret that was deleted and made again may use its
-    // name again.
+    // A version's value never changes, but a secret that is deleted and created again may reuse the
+    // id of a version.
     let token = format!(
         "{id} {}",
         created
             .map(|created| created.to_string())
             .unwrap_or_default()
     );
-    // Whoever writes the secret may choose the id, which goes to terminals, logs and the service
-    // manager.
+    // The writer of the secret may choose the id, which is printed to terminals, logs and the
+    // service manager.
     let part = Part {
         version: Version {
             label: words(&id),
@@ -175,7 +175,7 @@ fn taken(
 }
 
 impl Secret<'_> {
-    /// Without a configuration as long as none is loaded.
+    /// The call; without a configuration if none has been loaded yet.
     pub(super) fn call(&self, config: Option<&SdkConfig>, stage: Stage) -> Call {
         let arn = self.id.starts_with("arn:");
         Call {

@@ -1,4 +1,4 @@
-//! All sources behind the one seam.
+//! All sources behind one seam.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use authkeys_core::caught::caught;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage, Versions};
 
 /// The real sources. AWS configuration, credentials and connections are set up by the first fetch
-/// that needs them and kept. It must run in a tokio runtime with I/O and time enabled.
+/// that needs them, and then kept. It must run in a tokio runtime with I/O and time enabled.
 #[derive(Debug)]
 pub struct Sources<J = RandomJitter> {
     aws: Arc<Aws>,
@@ -24,7 +24,7 @@ pub struct Sources<J = RandomJitter> {
 }
 
 impl Sources {
-    /// With the usual limits.
+    /// Uses the default limits.
     pub fn new() -> Self {
         Self::with(Limits::default(), RandomJitter)
     }
@@ -37,7 +37,7 @@ impl Default for Sources {
 }
 
 impl<J: Jitter> Sources<J> {
-    /// With limits and randomness of one's own.
+    /// Uses the given limits and randomness.
     pub fn with(limits: Limits, jitter: J) -> Self {
         let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
         let aws = Arc::new(Aws::new(limits));
@@ -51,7 +51,7 @@ impl<J: Jitter> Sources<J> {
         }
     }
 
-    /// The way to AWS, for others who go it.
+    /// The access to AWS, for other parts that share it.
     pub fn aws(&self) -> &Arc<Aws> {
         &self.aws
     }
@@ -63,8 +63,7 @@ impl<J: Jitter> Fetch for Sources<J> {
         url: &SourceUrl,
         known: Option<&Versions>,
     ) -> Result<Fetched, FetchError> {
-        // The SDK panics at some values that come from outside, and nobody knows what state that
-        // leaves it in.
+        // The SDK panics on some values from outside, which may leave it in an undefined state.
         let mut answer = caught(self.ask(url, known)).await.unwrap_or_else(|panic| {
             self.forget();
             Err(panic.failure(url))
@@ -72,8 +71,8 @@ impl<J: Jitter> Fetch for Sources<J> {
         if let Err(failure) = &mut answer {
             self.aws.explain(failure).await;
         }
-        // Roles are replaced and sessions revoked while what we hold of them seems good: the next
-        // cycle begins afresh.
+        // A role may be replaced, or a session revoked, while our credentials still look valid, so
+        // the next cycle starts afresh.
         if answer
             .as_ref()
             .is_err_and(|error| error.class == Class::Denied)
@@ -85,8 +84,7 @@ impl<J: Jitter> Fetch for Sources<J> {
 }
 
 impl<J: Jitter> Sources<J> {
-    /// The next fetch begins afresh: with another connection, and with credentials that are asked
-    /// for again.
+    /// Makes the next fetch start afresh, with a new connection and new credentials.
     fn forget(&self) {
         self.aws.forget();
         self.s3.clients.forget();

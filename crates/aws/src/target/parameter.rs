@@ -1,5 +1,5 @@
-//! A parameter of Systems Manager. PutParameter knows no condition: that nobody was in between is
-//! seen by the version it gives, which must be the one after the version that was read.
+//! Publishes to a Systems Manager parameter. PutParameter has no condition: the returned version
+//! must follow the version that was read, or another writer was in between.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::error::ProvideErrorMetadata as _;
@@ -13,14 +13,15 @@ use crate::client::region::{arn, parameter_arn};
 use crate::client::service_endpoint;
 use authkeys_core::origin::{Class, FetchError};
 
-/// The most bytes of a parameter in the standard tier; beyond, it is an advanced one, and has its
-/// price.
+/// The size limit of a parameter in the standard tier, in bytes; a larger one is an advanced
+/// parameter, which costs money.
 const STANDARD: usize = 4_096;
-/// More pages than a list of one name has: a server that never ends is not followed for ever.
+/// More pages than a list for one name has, so that a server that never ends is not followed
+/// forever.
 const MAX_PAGES: usize = 1_000;
 
-/// Writes the next version. It is tried once: a second attempt could not be told from somebody
-/// else's write.
+/// Writes the next version. It is not retried: a second attempt would look like another publisher's
+/// write.
 pub(super) async fn write(
     target: &Target,
     id: &str,
@@ -55,8 +56,8 @@ pub(super) async fn write(
         },
     };
     let mut answer = limited(target, &call, request.clone().send()).await?;
-    // Without a tier a small document is one of the standard tier, to which an advanced parameter
-    // does not go back.
+    // Without a tier, a small document is stored in the standard tier, and an advanced parameter
+    // cannot return to that.
     if answer
         .as_ref()
         .is_err_and(|error| is_downgrade(error.code(), error.message()))
@@ -81,7 +82,7 @@ pub(super) async fn write(
     }
 }
 
-/// The name that PutParameter takes, which no ARN is: that of a hierarchy begins with a slash.
+/// The name for PutParameter, which accepts no ARN: the name of a hierarchy begins with a slash.
 fn written_name(id: &str) -> &str {
     let Some((_, name)) = id
         .strip_prefix("arn:")
@@ -90,7 +91,7 @@ fn written_name(id: &str) -> &str {
         return id;
     };
     match name.contains('/') {
-        // The slash is the one before it.
+        // Include the slash before the name.
         true => id.get(id.len() - name.len() - 1..).unwrap_or(id),
         false => name,
     }
@@ -101,9 +102,9 @@ fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
     code == Some("ValidationException") && (says("advanced-parameter tier") || says("downgrade"))
 }
 
-/// The KMS key of a SecureString; `None` for what is not encrypted. Without its name the account's
-/// default key would take the place of one's own. What is read here is what would be written over:
-/// the parameter of that name in the account of the credentials, whatever account an ARN names.
+/// The KMS key of a SecureString; `None` if the parameter is not encrypted. Without the key's name,
+/// the account's default key would replace a custom one. This reads what the write will replace:
+/// the parameter with that name in the account of the credentials, whatever account an ARN names.
 async fn key_of(
     target: &Target,
     id: &str,
@@ -131,7 +132,7 @@ async fn key_of(
         }
         Err(error) => return Err(get.classed(&error)),
     };
-    // What answers without a parameter has none that is encrypted.
+    // An answer without a parameter means that nothing is encrypted there.
     let Some(found) = found else { return Ok(None) };
     if id.starts_with("arn:") && found.arn().is_some_and(|arn| account(arn) != account(id)) {
         return Err(theirs());
@@ -150,7 +151,7 @@ async fn key_of(
         .map(Some)
 }
 
-/// The key in the parameter's description. A page may be empty and yet not the last one.
+/// The key in the parameter's description. An empty page is not necessarily the last one.
 async fn described_key(
     target: &Target,
     describe: &Call,

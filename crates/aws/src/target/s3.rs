@@ -1,6 +1,6 @@
-//! An S3 object: one PutObject that asks for the ETag which was read, or for no object at all.
-//! Where there is none, the versions that a bucket with versioning keeps tell whether there was
-//! one.
+//! Publishes to an S3 object: one PutObject on the condition that the object has the ETag that was
+//! read, or does not exist. If it does not exist, the versions that a bucket with versioning keeps
+//! show whether it did before.
 
 use std::cell::Cell;
 
@@ -17,8 +17,8 @@ use crate::client::{checksum, s3_client, service_endpoint};
 use crate::encryption::encrypted;
 use authkeys_core::origin::FetchError;
 
-/// Writes the object. An answer that was lost on the way is asked for again: the second time the
-/// condition fails, and the caller sees by what is there that the first one counted.
+/// Writes the object. If the answer is lost, the write is tried again: then the condition fails,
+/// and the caller sees from the published object that the first attempt succeeded.
 pub(super) async fn write(
     target: &Target,
     bucket: &str,
@@ -46,7 +46,7 @@ pub(super) async fn write(
             .bucket(bucket)
             .key(key)
             .body(ByteStream::from(text.as_bytes().to_vec()));
-        // A bucket whose objects Object Lock retains takes none without a checksum.
+        // A bucket with Object Lock retention accepts no object without a checksum.
         let request = request.checksum_sha256(checksum(text.as_bytes()));
         let json = text.trim_start().starts_with('{');
         let request = request.content_type(if json {
@@ -78,7 +78,7 @@ pub(super) async fn write(
             Err(error) => {
                 let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
                 let code = error.code().unwrap_or_default();
-                // 409: another write was under way; 404: what was read is gone.
+                // 409: another write was in progress; 404: the object that was read is gone.
                 let lost = matches!(status, 409 | 412) || status == 404 && code == "NoSuchKey";
                 if lost {
                     Ok(None)
@@ -102,9 +102,9 @@ pub(super) async fn write(
     }
 }
 
-/// What was there before the object was deleted: its last version's id, or that there was one whose
-/// bytes are gone. `None` where nothing is known of one: the bucket has no versioning, or its
-/// versions may not be listed.
+/// What was there before the object was deleted: the id of its last version, or that there was one
+/// whose bytes are gone. `None` if nothing is known: the bucket has no versioning, or listing its
+/// versions is not allowed.
 pub(super) async fn deleted(
     target: &Target,
     bucket: &str,
@@ -117,17 +117,17 @@ pub(super) async fn deleted(
         .bucket(bucket)
         .prefix(key)
         .send();
-    // What cannot be asked is not known; the publication does not depend on it.
+    // A failure means "not known"; the publication does not depend on the answer.
     let answer = timeout(target.aws().limits.attempt, request)
         .await
         .ok()?
         .ok()?;
-    // Of all keys that begin so, the key itself comes first, and its versions from the newest on.
+    // Of all keys with this prefix, the key itself comes first, with its newest version first.
     let last = answer
         .versions()
         .iter()
         .find(|version| version.key() == Some(key));
-    // Nothing was deleted: it is there, and these credentials may not read it.
+    // The object was not deleted: it exists, but these credentials may not read it.
     if last.is_some_and(|version| version.is_latest() == Some(true)) {
         return None;
     }

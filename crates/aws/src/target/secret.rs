@@ -1,7 +1,7 @@
-//! A Secrets Manager secret. The new version comes in under a label of its own that no node reads;
-//! then AWSCURRENT is moved to it from the version that was read, and from no other: Secrets
-//! Manager refuses the move when somebody else was faster. The label goes in either case; one that
-//! a killed publisher left goes with the next publication.
+//! Publishes to a Secrets Manager secret. The new version is created under a label of its own that
+//! no node reads; then AWSCURRENT is moved to it, only from the version that was read: Secrets
+//! Manager refuses the move if another publisher was faster. The label is removed in either case;
+//! the next publication removes one that a killed publisher left.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -22,23 +22,23 @@ use authkeys_core::origin::{Class, FetchError};
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
 const NOT_FOUND: &str = "ResourceNotFoundException";
-/// What our own labels begin with.
+/// The prefix of our own labels.
 const OURS: &str = "authkeysctl-";
 
-/// What every call needs.
+/// The arguments of every call.
 struct Secret<'a> {
     target: &'a Target,
     id: &'a str,
     text: &'a str,
     config: SdkConfig,
     client: Client,
-    /// The new version's id, and what makes a call that is made twice count once.
+    /// The new version's id, which also makes a repeated call count only once.
     token: String,
-    /// The label under which it comes in.
+    /// The label of the new version.
     label: String,
 }
 
-/// Writes a new version, and makes it the current one.
+/// Writes a new version and makes it the current one.
 pub(super) async fn write(
     target: &Target,
     id: &str,
@@ -73,8 +73,8 @@ pub(super) async fn write(
         return Ok(secret.written());
     }
     let labels = secret.put().await?;
-    // The first version of all becomes the current one by itself. One guide of AWS says that each
-    // does, whatever its label: then AWSPREVIOUS tells what it replaced.
+    // The very first version becomes the current one by itself. One guide of AWS says that every
+    // version does, whatever its label: then AWSPREVIOUS shows what it replaced.
     let current = labels.iter().any(|label| label == CURRENT);
     let moved = if current {
         Ok(true)
@@ -89,7 +89,7 @@ pub(super) async fn write(
     if !moved? {
         return Err(NotWritten::Lost);
     }
-    // It is published all the same.
+    // The document is published even if this failed.
     let mut written = secret.written();
     if let Err(fault) = cleared {
         written.warnings.push(format!(
@@ -124,7 +124,7 @@ impl Secret<'_> {
         call(self.target, self.id, Some(&self.config), operation, action)
     }
 
-    /// Makes the secret; `false` when it is there, but without a value.
+    /// Creates the secret; `false` if it exists, but has no value.
     async fn create(&self) -> Result<bool, NotWritten> {
         let call = self.call("CreateSecret", "secretsmanager:CreateSecret");
         if self.id.starts_with("arn:") {
@@ -146,14 +146,14 @@ impl Secret<'_> {
         if self.tried(&call, create).await? {
             return Ok(true);
         }
-        // Either it was there before, without a value, or somebody has just made it, with one.
+        // Either it existed before, without a value, or somebody has just created it with one.
         match self.target.read().await? {
             None => Ok(false),
             Some(_) => Err(NotWritten::Lost),
         }
     }
 
-    /// Brings the new version in; gives the labels that it has then.
+    /// Creates the new version and returns its labels.
     async fn put(&self) -> Result<Vec<String>, NotWritten> {
         let call = self.call("PutSecretValue", "secretsmanager:PutSecretValue");
         let put = async || {
@@ -173,7 +173,7 @@ impl Secret<'_> {
         Ok(self.tried(&call, put).await?)
     }
 
-    /// Moves AWSCURRENT from what was read; `false` when it is no longer there.
+    /// Moves AWSCURRENT from the version that was read; `false` if it is on another one by now.
     async fn make_current(&self, over: Option<&Published>) -> Result<bool, NotWritten> {
         let call = self.call(
             "UpdateSecretVersionStage",
@@ -229,12 +229,12 @@ impl Secret<'_> {
         })
     }
 
-    /// Takes our label off.
+    /// Removes our label.
     async fn clear(&self) -> Result<(), FetchError> {
         self.unlabel(&self.token, &self.label).await
     }
 
-    /// Takes the labels off that publishers left who were killed in between.
+    /// Removes the labels that killed publishers left.
     async fn sweep(&self) -> Result<(), FetchError> {
         let call = self.call(
             "ListSecretVersionIds",
@@ -247,8 +247,8 @@ impl Secret<'_> {
                 Err(error) => Err(call.classed(&error)),
             }
         };
-        // The first page: only versions with labels are listed, and a secret has no more than 20 of
-        // those.
+        // The first page is enough: only versions with labels are listed, and a secret has at most
+        // 20 of those.
         let versions = self.tried(&call, list).await?;
         for (version, label) in leftovers(&versions, &self.token) {
             self.unlabel(version, label).await?;
@@ -256,7 +256,7 @@ impl Secret<'_> {
         Ok(())
     }
 
-    /// Takes a label off. A version without any is no longer kept by Secrets Manager.
+    /// Removes a label. Secrets Manager eventually deletes a version without labels.
     async fn unlabel(&self, version: &str, label: &str) -> Result<(), FetchError> {
         let call = self.call(
             "UpdateSecretVersionStage",
@@ -290,8 +290,8 @@ impl Secret<'_> {
             .map_err(|_elapsed| call.timed_out(limit))
     }
 
-    /// A call that was made twice counts once: by its token, or because the move then finds nothing
-    /// to move.
+    /// A call that is made twice counts once: because of its token, or because the second move has
+    /// nothing to move.
     async fn tried<T>(
         &self,
         call: &Call,
@@ -308,9 +308,9 @@ impl Secret<'_> {
 }
 
 /// The versions that publishers left behind, each with its label, now that `current` is the current
-/// one. What came in before it was to replace a version that is no longer the current one: even if
-/// its publisher is still at work, his move of AWSCURRENT will be refused. What has a stage of AWS
-/// is somebody's, and nobody else's label is ours to take.
+/// one. A version created before it was meant to replace a version that is no longer current: even
+/// if its publisher is still running, its move of AWSCURRENT will be refused. A version with a
+/// stage of AWS is in use, and labels that are not ours are left alone.
 fn leftovers<'a>(
     versions: &'a [SecretVersionsListEntry],
     current: &str,
@@ -369,7 +369,7 @@ fn call(
     }
 }
 
-/// 32 hexadecimal digits that nobody else has.
+/// 32 random hexadecimal digits, which nobody else has.
 fn token() -> Result<String, String> {
     let mut random = [0; 16];
     let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());

@@ -1,4 +1,4 @@
-//! The versions that a service keeps of a key set: which there are, and what each holds.
+//! The versions of a key set that a service keeps: which ones exist, and what each contains.
 
 use std::error::Error;
 
@@ -23,59 +23,59 @@ mod parameter;
 mod s3;
 mod secret;
 
-/// More pages than a list of one key set's versions has: a server that never ends is not followed
-/// for ever.
+/// More pages than the versions of one key set take, so that a server that never ends is not
+/// followed forever.
 const MAX_PAGES: usize = 1_000;
 
-/// A key set with its past.
+/// A key set with its history.
 #[derive(Debug)]
 pub struct Archive {
     place: Place,
     sources: Sources,
 }
 
-/// How far into the past a list goes.
+/// How far back a list goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// So many versions, or a few more.
+    /// This many versions, or a few more.
     Newest(usize),
-    /// To the one that was published then.
+    /// Back to the version that was published at that time.
     At(Timestamp),
-    /// To the first one that is kept.
+    /// Back to the first version that is kept.
     All,
 }
 
-/// The versions that are kept, the newest first.
+/// The versions that are kept, newest first.
 #[derive(Debug)]
 pub struct Versions {
-    /// At least as many as were asked for, if there are so many.
+    /// At least as many as requested, if there are so many.
     pub list: Vec<StoredVersion>,
-    /// Why it goes back no further.
+    /// Why the list goes back no further.
     pub end: End,
 }
 
-/// Where a list of versions ends.
+/// Why a list of versions ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// There are more.
     More,
-    /// At the first one that the service keeps.
+    /// The service keeps no older version.
     Oldest,
     /// The bucket keeps no versions.
     Unversioned,
 }
 
-/// What a source holds for nodes: the document that counts, and those of a secret's further stages.
+/// What a source provides to nodes: the document that counts, and those of a secret's other stages.
 #[derive(Debug)]
 pub struct InForce {
     /// The document.
     pub published: Published,
-    /// The further stages, each with its version.
+    /// The other stages, each with its version.
     pub beside: Vec<(Stage, String)>,
 }
 
 impl Archive {
-    /// The versions at a place, which is not a file.
+    /// The versions at a place, which must not be a file.
     pub fn new(place: Place) -> Self {
         Self {
             place,
@@ -83,7 +83,7 @@ impl Archive {
         }
     }
 
-    /// What is published there; of a place that pins a version, that version.
+    /// Reads what is published there; if the place pins a version, reads that version.
     pub async fn read(&self) -> Result<InForce, FetchError> {
         let InForce { published, beside } = match &self.place.pin {
             Some(pin) => InForce {
@@ -112,9 +112,9 @@ impl Archive {
         Ok(Published { bytes, ..published })
     }
 
-    /// What one version holds.
+    /// Reads one version.
     pub async fn read_version(&self, version: &StoredVersion) -> Result<Published, FetchError> {
-        // What is written to a bucket without versions has no other name.
+        // An object that was written to a bucket without versions has no other id.
         if version.is_current && version.id == s3::UNVERSIONED {
             let published = self.fetch(&self.place.url).await?.published;
             return match &version.token {
@@ -130,7 +130,7 @@ impl Archive {
         self.document_of(self.read_pinned(&Pin::Version(version.id.clone())).await?)
     }
 
-    /// Which versions there are.
+    /// Lists the versions.
     pub async fn versions(&self, reach: Reach) -> Result<Versions, FetchError> {
         match &self.place.url {
             SourceUrl::S3 { bucket, key, .. } => s3::versions(self, bucket, key, reach).await,
@@ -183,7 +183,7 @@ impl Archive {
                     .map(|(stage, part)| (stage, part.version.label))
                     .collect(),
             }),
-            // Nothing was asked about.
+            // The fetch was not conditional.
             Fetched::Unchanged => Err(FetchError {
                 code: None,
                 class: Class::Invalid,
@@ -207,7 +207,7 @@ impl Archive {
         }
     }
 
-    /// One call, tried again where that may help.
+    /// One call, with retries where they may help.
     async fn ask<T, E>(
         &self,
         call: &Call,
@@ -230,9 +230,9 @@ impl Archive {
         .await
     }
 
-    /// Follows a list to its end. `send` asks for the page that a marker names, the first one
-    /// without any; `take` keeps a page, and names the next one. A marker that comes again would
-    /// never end: what is known then is not the whole list.
+    /// Follows a list to its end. `send` requests the page that a marker names, without a marker
+    /// the first one; `take` keeps a page and returns the marker of the next one. A repeated marker
+    /// would never end, and the list would be incomplete, so that is a failure.
     async fn follow<P, M, E>(
         &self,
         call: &Call,
@@ -256,7 +256,7 @@ impl Archive {
     }
 }
 
-/// The next page's token; an empty one names none.
+/// The next page's token; an empty one counts as none.
 fn next_token(token: Option<String>) -> Option<String> {
     token.filter(|token| !token.is_empty())
 }

@@ -1,4 +1,5 @@
-//! The configuration: what `/etc/authkeysd/config.toml` may say. Parsing knows no file system.
+//! The configuration: what `/etc/authkeysd/config.toml` may contain. Parsing does not touch the
+//! file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -38,43 +39,44 @@ pub struct Config {
     pub schedule: Schedule,
     /// How far a cron expression's times are spread over the fleet.
     pub splay: Splay,
-    /// How a node looks for the tag that makes it fetch early; `None`: not at all.
+    /// How a node checks for the tag that makes it fetch early; `None` if it does not check.
     pub nudge: Option<Nudge>,
-    /// How long a source may stay away before the node counts as failed.
+    /// How long a source may be unavailable before the node counts as failed.
     pub max_stale: Option<SignedDuration>,
     /// This node's break-glass keys.
     pub pinned_keys: Option<PathBuf>,
-    /// Where state is kept, unless the default.
+    /// Where state is kept; `None` for the default.
     pub state_dir: Option<PathBuf>,
-    /// Where the status file goes, unless the default.
+    /// Where the status file is written; `None` for the default.
     pub runtime_dir: Option<PathBuf>,
-    /// `None`: by the version of the installed sshd.
+    /// `None`: chosen by the version of the installed sshd.
     pub expiry_form: Option<ExpiryForm>,
     /// What a document must prove.
     pub trust: Trust,
-    /// By whom documents must be signed; `None`: by nobody.
+    /// Who must sign documents; `None` if no signature is required.
     pub signers: Option<SignersConfig>,
-    /// What a new document may do to an account.
+    /// The limits on what a new document may do to an account.
     pub guard: Guard,
     /// What a key line must keep to.
     pub line_rules: LineRules,
-    /// Who is told how the node stands.
+    /// Where the node's status is reported.
     pub report: Report,
 }
 
 /// One account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountConfig {
-    /// `None`: the user who runs authkeysd.
+    /// `None`: the user that runs authkeysd.
     pub user: Option<UserName>,
-    /// Where its keys are published, at least one: it gets those of all of them.
+    /// Where the account's keys are published, at least one source. The account gets the keys of
+    /// all of them.
     pub sources: Vec<Source>,
-    /// How much of the file is ours.
+    /// How much of the file authkeysd manages.
     pub mode: Mode,
     /// Where the file is.
     pub file: FileTemplate,
-    /// With `layout = "coreos"`: the file's name among those of which update-ssh-keys makes
-    /// `authorized_keys`.
+    /// With `layout = "coreos"`: the file's name in the directory from which update-ssh-keys
+    /// generates `authorized_keys`.
     pub fragment: Option<FragmentName>,
 }
 
@@ -111,7 +113,8 @@ impl Config {
         }
     }
 
-    /// The same as long as the configuration means the same to this version.
+    /// The digest of the configuration's meaning. It is equal as long as the configuration means
+    /// the same to this version.
     pub fn digest(&self) -> Digest {
         Digest::of(format!("{} {self:?}", env!("CARGO_PKG_VERSION")).as_bytes())
     }
@@ -278,7 +281,7 @@ fn read_account(
         );
     }
     let sources = own.or_else(|| shared.cloned());
-    // One that is there and wrong has been told.
+    // A source that is present but invalid has already been reported.
     if sources.is_none() && !section.has("source") && !faults.about("source") {
         faults.add(
             at,
@@ -307,7 +310,7 @@ fn read_account(
     })
 }
 
-/// What no single account can see: the same account, or the same file, twice.
+/// Checks what no single account can see: two entries for the same account or the same file.
 fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
     let mut users = BTreeSet::new();
     let mut files = BTreeSet::new();
@@ -324,7 +327,7 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
                 format!("{who} stands twice; one account has one key set and one file"),
             );
         }
-        // A shared file would let every key of one account into the other.
+        // A shared file would accept every key of one account at the other.
         if let Some(file) = account.file.known(account.user.as_ref())
             && !files.insert(file.clone())
         {

@@ -1,4 +1,4 @@
-//! `nudge` and `nudge_spread`: whether a tag on the own instance makes the node fetch early.
+//! `nudge` and `nudge_spread`: whether a tag on the node's own instance makes it fetch early.
 
 use jiff::SignedDuration;
 

@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::user::UserName;
 
-/// A service account's home is `/` at times. What lies there is root's, and root would write it.
+/// The home of a service account is sometimes `/`. The files there belong to root, so root would
+/// have to write them.
 const HOME_IS_ROOT: &str =
     "its home is `/`, which is nobody's own: set `layout = \"system\"` for it, or name its `file`";
 
@@ -13,13 +14,13 @@ const HOME_IS_ROOT: &str =
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileTemplate(String);
 
-/// The name of a key set in `~/.ssh/authorized_keys.d`: a plain one, for some readers of that
-/// directory skip dotfiles.
+/// The name of a key set in `~/.ssh/authorized_keys.d`. It must not start with a dot, because some
+/// readers of that directory skip dotfiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FragmentName(String);
 
 impl FragmentName {
-    /// Parses 1 to 128 of `[A-Za-z0-9._@+-]`, no `.` or `-` in front.
+    /// Parses 1 to 128 characters of `[A-Za-z0-9._@+-]`, not starting with `.` or `-`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let plain = text
             .bytes()
@@ -51,7 +52,7 @@ impl fmt::Display for FragmentName {
     }
 }
 
-/// A template with an account's values in it.
+/// A template filled in for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placed {
     /// Below the home, relative to it.
@@ -98,14 +99,14 @@ impl FileTemplate {
         absolute(plain).map(|_| Self(text.to_owned()))
     }
 
-    /// The path, as far as nobody need be asked for it: without `%h` and `%U`, and `%u` only where
-    /// the name is known.
+    /// The path, if it can be determined without looking up the account: without `%h` and `%U`, and
+    /// with `%u` only if the name is known.
     pub(super) fn known(&self, user: Option<&UserName>) -> Option<PathBuf> {
         self.filled(|token| user.filter(|_| token == 'u').map(UserName::as_str))
             .map(PathBuf::from)
     }
 
-    /// Puts an account's values in.
+    /// Fills in an account's values.
     pub fn place(&self, user: &str, uid: u32, home: &Path) -> Result<Placed, String> {
         let home_text = home
             .to_str()
@@ -129,7 +130,7 @@ impl FileTemplate {
         })?;
         let path = absolute(&path)?;
         Ok(match path.strip_prefix(home) {
-            // A service account's home may be `/`, which makes nothing the account's own.
+            // The home of a service account may be `/`; then no path counts as below it.
             Ok(below)
                 if home_text.is_some_and(|home| !home.is_empty())
                     && below.components().next().is_some() =>
@@ -140,7 +141,7 @@ impl FileTemplate {
         })
     }
 
-    /// The text with the tokens' values; `None` when one of them has none.
+    /// The text with the tokens replaced by their values; `None` if a token has no value.
     fn filled<'a>(&self, value: impl Fn(char) -> Option<&'a str>) -> Option<String> {
         let mut parts = self.0.split('%');
         let mut text = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! Takes a TOML table apart key by key and collects every fault with its line, so that an operator
-//! sees them all at once.
+//! Takes the keys out of a TOML table one by one and collects every fault with its line, so that an
+//! operator sees all faults at once.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -53,25 +53,25 @@ impl<'i> Faults<'i> {
         });
     }
 
-    /// Whether something is wrong with that key.
+    /// Whether a fault was found in that key.
     pub(super) fn about(&self, key: &str) -> bool {
         self.found.iter().any(|fault| fault.key == key)
     }
 
-    /// The faults in the file's order.
+    /// The faults, ordered by line.
     pub(super) fn into_sorted(mut self) -> Vec<ConfigFault> {
         self.found.sort_by_key(|fault| fault.line);
         self.found
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 pub(super) struct Found<T> {
     pub(super) value: T,
     pub(super) at: usize,
 }
 
-/// A table whose keys are taken one after the other.
+/// A table whose keys are taken one by one.
 pub(super) struct Section<'t, 'i> {
     table: &'t DeTable<'i>,
     span: Range<usize>,
@@ -89,12 +89,12 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// Where the section stands, for faults about something that is missing in it.
+    /// The position of the section, for faults about a missing key.
     pub(super) fn at(&self) -> usize {
         self.span.start
     }
 
-    /// Whether the key is there, good or not.
+    /// Whether the key is present, valid or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -108,7 +108,7 @@ impl<'t, 'i> Section<'t, 'i> {
         }
     }
 
-    /// Takes a value and lets `read` make something of it; what it says otherwise is a fault.
+    /// Takes a value and parses it with `read`. An error from `read` becomes a fault.
     pub(super) fn take<T>(
         &mut self,
         faults: &mut Faults<'_>,
@@ -165,7 +165,7 @@ impl<'t, 'i> Section<'t, 'i> {
         })
     }
 
-    /// Reports every key that nobody took.
+    /// Reports every key that was not taken.
     pub(super) fn finish(self, faults: &mut Faults<'_>) {
         for key in self
             .table
@@ -183,7 +183,7 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 }
 
-/// A string that means something.
+/// A string, parsed into a value.
 pub(super) fn string<T, E: fmt::Display>(
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {
@@ -193,7 +193,7 @@ pub(super) fn string<T, E: fmt::Display>(
     }
 }
 
-/// One of a few words.
+/// One of a fixed set of words.
 pub(super) fn word<T: Copy>(
     choices: &'static [(&'static str, T)],
 ) -> impl FnOnce(&DeValue<'_>) -> Result<T, String> {

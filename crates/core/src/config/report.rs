@@ -1,4 +1,4 @@
-//! `[report]`: who is told how the node stands, and how often.
+//! `[report]`: where the node's status is reported, and how often.
 
 use std::path::PathBuf;
 
@@ -16,26 +16,26 @@ use crate::schedule::Pace;
 pub struct Report {
     /// Tag the node's own instance.
     pub ec2_tags: bool,
-    /// How the tags are called.
+    /// The names of the tags.
     pub tag_names: TagNames,
-    /// How often, and how far spread.
+    /// How often reports are sent, and how far they are spread over the fleet.
     pub pace: Pace,
     /// Where the node's report object goes.
     pub s3: Option<ReportPrefix>,
-    /// The metrics' file for node_exporter.
+    /// The metrics file for node_exporter.
     pub prometheus: Option<PathBuf>,
 }
 
-/// `s3://BUCKET/PREFIX[?region=R]`: below it each node has one object.
+/// `s3://BUCKET/PREFIX[?region=R]`: each node writes one object below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportPrefix {
     /// The bucket's name.
     pub bucket: String,
-    /// Empty, or with a slash at its end.
+    /// Empty, or ends with a slash.
     pub prefix: String,
-    /// The bucket's region; else the environment's, else IMDSv2's.
+    /// The bucket's region; if `None`, the environment's, then IMDSv2's.
     pub region: Option<String>,
-    /// What S3 is asked to encrypt the objects with; `None`: as the bucket does by itself.
+    /// The encryption to request from S3; `None`: the bucket's default.
     pub encryption: Option<Encryption>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Report {
 }
 
 impl ReportPrefix {
-    /// Parses the URL by the rules of sources' URLs.
+    /// Parses the URL by the same rules as source URLs.
     pub fn parse(url: &str) -> Result<Self, String> {
         const WRITE: &str = "write `s3://BUCKET/PREFIX/`";
         let (place, query) = url
@@ -86,7 +86,7 @@ impl ReportPrefix {
         }
     }
 
-    /// The URL again, for people.
+    /// The URL, for display.
     pub fn url(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.prefix)
     }
@@ -158,7 +158,7 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
     })
 }
 
-/// node_exporter reads nothing that is called otherwise.
+/// node_exporter reads only files whose name ends in `.prom`.
 fn metrics_file(text: &str) -> Result<PathBuf, String> {
     let path = path::absolute(text)?;
     let named = path

@@ -1,4 +1,4 @@
-//! Whose signatures count: `[trust] allowed_signers` and `principals`.
+//! Whose signatures are accepted: `[trust] allowed_signers` and `principals`.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use toml::de::DeValue;
 use super::path::absolute;
 use super::reader::{Faults, Section, string};
 
-/// Where it is said who may sign documents.
+/// The file that lists who may sign documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignersConfig {
     /// A file in ssh-keygen's allowed_signers format. It is read at every cycle.
     pub path: PathBuf,
-    /// The identities of which one must have signed; `None`: any in the file.
+    /// The identities that are accepted as signers, any one of them; `None`: everyone in the file.
     pub principals: Option<Vec<String>>,
 }
 
-/// Takes both keys out of `[trust]`.
+/// Reads both keys from `[trust]`.
 pub(super) fn read(
     section: &mut Section<'_, '_>,
     faults: &mut Faults<'_>,

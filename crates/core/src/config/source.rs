@@ -1,4 +1,4 @@
-//! Where key sets come from: `source`, one or a list, and what may stand beside it.
+//! Where key sets come from: `source`, one or a list, and the keys that may accompany it.
 
 use std::collections::BTreeSet;
 
@@ -10,48 +10,48 @@ use crate::origin::{SourceUrl, Stage};
 
 /// The most sources of one account.
 const MAX_SOURCES: usize = 64;
-/// How long a source must not have been reached before another content of its fallback is taken,
-/// unless `fallback_after` says otherwise.
+/// The default of `fallback_after`: how long a source must have been unreachable before a document
+/// without a serial is accepted from its fallback if it differs from the one in force.
 const FALLBACK_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
-/// One key set's source, with what the configuration says about it.
+/// The source of one key set, with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// Where the key set is published.
     pub url: SourceUrl,
-    /// Take the public half of a document that holds a private key too.
+    /// Accept the public half of a document that also holds a private key.
     pub allow_private_key: bool,
-    /// Where the same key set is when the source cannot be reached.
+    /// Where to read the same key set when the source cannot be reached.
     pub fallback: Option<Fallback>,
 }
 
 /// A second place of the same key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// The place.
+    /// The URL of that place.
     pub url: SourceUrl,
-    /// How long the source must not have been reached before a document without a serial is taken
-    /// from here that is not the one in force.
+    /// How long the source must have been unreachable before a document without a serial is
+    /// accepted from here if it differs from the one in force.
     pub after: SignedDuration,
 }
 
 impl Source {
-    /// The places that it is read from.
+    /// The URLs that the key set is read from.
     pub fn urls(&self) -> impl Iterator<Item = &SourceUrl> {
         [&self.url]
             .into_iter()
             .chain(self.fallback.iter().map(|fallback| &fallback.url))
     }
 
-    /// Whether documents count that a later one has superseded.
+    /// Whether a superseded document is in force too (AWSPREVIOUS).
     pub fn has_previous(&self) -> bool {
         self.urls()
             .any(|url| url.stages().contains(&Stage::Previous))
     }
 }
 
-/// Takes `source` and what belongs to it out of a section. `None` where there is none, or a wrong
-/// one, which has been told.
+/// Reads `source` and its settings from a section. Returns `None` if it is missing or invalid; an
+/// invalid one has been reported.
 pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Vec<Source>> {
     let urls = section.take(faults, "source", urls);
     let allow_private_key = section.take(faults, "allow_private_key", boolean);
@@ -89,7 +89,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Op
     Some(sources.collect())
 }
 
-/// A fallback belongs to one source, and is another place.
+/// A fallback requires exactly one source and must differ from it.
 fn good_fallback(
     fallback: Found<SourceUrl>,
     urls: &[SourceUrl],
@@ -132,7 +132,7 @@ fn urls(value: &DeValue<'_>) -> Result<Vec<SourceUrl>, String> {
             )
         })?;
         let url = parsed(text)?;
-        // Two versions of one object would share its serial.
+        // Two versions of one object would share a serial.
         if !seen.insert(url.mark()) {
             return Err(format!("has {} twice; leave one out", url.mark()));
         }

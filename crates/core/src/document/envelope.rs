@@ -15,7 +15,7 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Splits at the first line that begins a signature. Only white space may follow the END line.
+    /// Splits at the first line that starts a signature. Only white space may follow the END line.
     pub fn split(bytes: &'a [u8]) -> Result<Self, Refused> {
         let Some(begin) = line_starting(bytes, BEGIN) else {
             if line_starting(bytes, END).is_some() {

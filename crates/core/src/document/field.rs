@@ -1,7 +1,7 @@
-//! One field of a secret's JSON object: the key/value secrets that the console makes.
+//! One field of a secret's JSON object, as in the key/value secrets that the AWS console creates.
 //!
-//! The other fields are passed over without a copy, for a private key may be among them that nobody
-//! asked for.
+//! The other fields are skipped without copying them, because one of them may hold a private key
+//! that was not requested.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::words::{brief, plain};
 /// The most names that a message lists.
 const NAMED: usize = 20;
 
-/// Why a secret has no document in the field that was asked for. It repeats names, never values.
+/// Why a secret has no document in the requested field. Messages contain field names, never values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FieldFault {
     /// The value is not a JSON object.
@@ -23,29 +23,29 @@ pub enum FieldFault {
         "it is not a JSON object, so it has no field {field:?}; leave `field=` out, or store the secret as key/value pairs"
     )]
     NotAnObject {
-        /// The field that was asked for.
+        /// The requested field.
         field: String,
     },
-    /// There are other fields.
+    /// The object has other fields, but not this one.
     #[error(
         "it has no field {field:?}, {others}; correct `field=`, or add the field to the secret"
     )]
     Missing {
-        /// The field that was asked for.
+        /// The requested field.
         field: String,
-        /// The names of those that are there.
+        /// The names of the fields that are present.
         others: String,
     },
-    /// Which of them counts cannot be told.
+    /// The field occurs more than once, so it is unclear which value is meant.
     #[error("it has the field {field:?} more than once; keep one of them")]
     Repeated {
-        /// The field that was asked for.
+        /// The requested field.
         field: String,
     },
     /// The field holds a number, a list, or an object.
     #[error("its field {field:?} is not a string; store the key set there as text")]
     NotText {
-        /// The field that was asked for.
+        /// The requested field.
         field: String,
     },
 }
@@ -57,7 +57,7 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
     let found = deserializer
         .deserialize_map(Fields { wanted: name })
         .and_then(|found| deserializer.end().map(|()| found));
-    // What the parser says may quote a value.
+    // The parser's message may quote a value.
     let Ok(Found { values, mut names }) = found else {
         return Err(FieldFault::NotAnObject {
             field: field.to_string(),

@@ -1,11 +1,11 @@
-//! Files of other kinds that are published by mistake, known by how they begin. Asked only about
-//! what holds no good key.
+//! Recognises files of other kinds that are published by mistake, by their first bytes. Only called
+//! for content without a valid key.
 
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
-/// What the bytes are, and what to do about it.
+/// What kind of file it is, and what to do about it.
 pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
     by_signature(bytes).or_else(|| by_text(bytes.trim_ascii_start()))
 }
@@ -64,13 +64,13 @@ fn by_signature(bytes: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Whether the bytes stand for a text that is elsewhere, whatever they have in them.
+/// Whether the bytes are a placeholder for content stored elsewhere, whatever else they contain.
 pub(super) fn is_stand_in(bytes: &[u8]) -> bool {
     let text = bytes.trim_ascii_start();
     stand_in(text.split(|b| *b == b'\n').next().unwrap_or_default()).is_some()
 }
 
-/// What a text that stands for another one begins with, and what it is.
+/// What kind of placeholder starts with these bytes; `None` if it is not a known one.
 fn stand_in(first: &[u8]) -> Option<&'static str> {
     let begins = |beginning: &[u8]| first.starts_with(beginning);
     if begins(b"version https://git-lfs.") {
@@ -93,8 +93,8 @@ fn stand_in(first: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// What other programs print as JSON, and which part of it the key set is; `None` for all other
-/// objects.
+/// Recognises JSON output of other programs and names the part that holds the key set; `None` for
+/// all other objects.
 pub(super) fn printed(json: &str) -> Option<String> {
     let fields: BTreeMap<&str, IgnoredAny> = serde_json::from_str(json).ok()?;
     let has = |name: &str| fields.contains_key(name);
@@ -119,7 +119,7 @@ pub(super) fn printed(json: &str) -> Option<String> {
     ))
 }
 
-/// A binary file has a zero byte in its first so many.
+/// A file with a zero byte among this many first bytes is binary.
 const BEGINNING: usize = 512;
 
 fn by_text(text: &[u8]) -> Option<&'static str> {
@@ -159,7 +159,7 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
         _ if serde_json::from_slice::<IgnoredAny>(text).is_ok() => {
             Some("a JSON number or word; a key set is a JSON object, or key lines")
         }
-        // What `{"version"`, `ssh-`, `ecdsa-`, and blanks before them, are in base64.
+        // The base64 encodings of `{"version"`, `ssh-` and `ecdsa-`, also with leading blanks.
         _ if [
             "eyJ", "ewo", "ewog", "eyAi", "c3NoL", "ZWNkc2", "c2stc3No", "c2stZWNk",
         ]
@@ -174,7 +174,8 @@ fn by_text(text: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `---`, `- item`, `name:` or `name: value`, or what cloud-init reads.
+/// Whether a line looks like YAML (`---`, `- item`, `name:` or `name: value`) or like cloud-init
+/// user data.
 fn is_yaml(first: &[u8]) -> bool {
     let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     let name = first.iter().take_while(|b| is_name(b)).count();

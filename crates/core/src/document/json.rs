@@ -1,5 +1,5 @@
 //! JSON documents, version 1. Unknown and repeated fields are errors: a mistyped `not_after` must
-//! not grant access for ever.
+//! not grant access forever.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,14 +17,14 @@ use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules, Mistake}
 use crate::user::UserName;
 use crate::words::brief;
 
-/// More than 1 MiB can hold of them.
+/// More than fit into 1 MiB.
 const MAX_REVOKED: usize = 20_000;
 
-/// The most bytes of the options of one key. A line has at most 8 KiB.
+/// The most bytes of the options of one key. A whole line has at most 8 KiB.
 const MAX_OPTIONS: usize = 64 * 1_024;
 
-/// Read first and leniently, so that a future version is named as such rather than by its first
-/// unknown field.
+/// Read first, ignoring unknown fields, so that a document of a later version is reported as such
+/// and not for its first unknown field.
 #[derive(Deserialize)]
 struct Probe<'a> {
     #[serde(borrow)]
@@ -50,8 +50,8 @@ struct Top<'a> {
     revoked: Entries<'a, MAX_REVOKED>,
 }
 
-/// The elements of an array, of which only the first `MOST` are kept: a hostile document shall not
-/// cost many times its size.
+/// The elements of an array, of which only the first `MOST` are kept, so that a hostile document
+/// cannot use many times its size in memory.
 #[derive(Default)]
 struct Entries<'a, const MOST: usize> {
     kept: Vec<&'a RawValue>,
@@ -96,7 +96,7 @@ struct Key {
     not_after: Option<Time>,
 }
 
-/// The options of one key, or that they are more than a line can hold.
+/// The options of one key, or the fact that they exceed what a line can hold.
 enum Options {
     Some(Vec<String>),
     TooMany,
@@ -117,7 +117,7 @@ impl<'de> Deserialize<'de> for Options {
                 let mut options = Vec::new();
                 let mut length = 0_usize;
                 while let Some(option) = elements.next_element::<String>()? {
-                    // With its quotes and its comma.
+                    // Including the quotes and the comma.
                     length += option.len() + 3;
                     if length <= MAX_OPTIONS {
                         options.push(option);
@@ -135,15 +135,15 @@ impl<'de> Deserialize<'de> for Options {
     }
 }
 
-/// A field that is there has a value: a publisher's tool that failed to compute `not_after` must
-/// not grant access for ever.
+/// Rejects an explicit null: a publisher's tool that failed to compute `not_after` must not grant
+/// access forever.
 fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(field).map(Some)
 }
 
-/// An RFC 3339 time with its offset.
+/// An RFC 3339 time with its UTC offset.
 struct Time(Timestamp);
 
 impl<'de> Deserialize<'de> for Time {
@@ -168,12 +168,12 @@ impl<'de> Deserialize<'de> for Time {
 
 impl Time {
     fn parse(text: &str) -> Result<Self, String> {
-        // jiff also takes a blank for the T, brackets and other relatives of RFC 3339; what grants
-        // access is strict.
+        // jiff also accepts a blank instead of the T, brackets and other variants of RFC 3339. What
+        // grants access must be parsed strictly.
         match text.parse::<Timestamp>() {
             Ok(time) if is_rfc_3339(text) => Ok(Self(time)),
-            // What publishers write for "never" may lie some hours behind the last instant that is
-            // counted.
+            // The times that publishers write for "never" may be some hours later than the last
+            // instant that jiff can represent.
             Err(_) if is_rfc_3339(text) && is_past_the_last(text) => Ok(Self(Timestamp::MAX)),
             _ => Err(format!(
                 "{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z",
@@ -183,14 +183,15 @@ impl Time {
     }
 }
 
-/// A good time in the last days of the year 9999, which people write for "never" and jiff cannot
-/// hold: its last time is some hours before that year's end. The year before has the same days.
+/// Whether a valid time is in the last days of the year 9999, which people write for "never" and
+/// jiff cannot represent: its last instant is some hours before the end of that year. It is checked
+/// by moving it to 9998, which has the same days.
 fn is_past_the_last(text: &str) -> bool {
     let days = text.strip_prefix("9999-12-");
     days.is_some_and(|days| format!("9998-12-{days}").parse::<Timestamp>().is_ok())
 }
 
-/// `YYYY-MM-DDTHH:MM:SS`, perhaps a fraction, and `Z` or `+HH:MM`.
+/// `YYYY-MM-DDTHH:MM:SS`, an optional fraction, and `Z` or `+HH:MM`.
 fn is_rfc_3339(text: &str) -> bool {
     let like = |text: &str, form: &str| {
         let alike = |(c, f): (u8, u8)| {
@@ -214,7 +215,7 @@ fn is_rfc_3339(text: &str) -> bool {
         && (matches!(offset, "Z" | "z") || like(offset, "+00:00") || like(offset, "-00:00"))
 }
 
-/// Reads a document of version 1, of whose bytes this is the digest.
+/// Parses a document of version 1. `digest` is the digest of its bytes.
 pub(super) fn parse(
     json: &str,
     rules: &LineRules,
@@ -280,7 +281,7 @@ pub(super) fn parse(
             .revoked
             .insert(place.value::<Fingerprint>("revoked", raw)?);
     }
-    // One reader for all of them: each of its own would have a buffer of its own, which grows with
+    // One reader for all entries: a reader for each would have its own buffer, which grows with
     // every escaped string.
     let texts: Vec<&str> = top.keys.kept.iter().map(|raw| raw.get()).collect();
     let texts = texts.join("\n");
@@ -288,7 +289,7 @@ pub(super) fn parse(
     for raw in top.keys.kept {
         let key = match keys.next() {
             Some(Ok(key)) => key,
-            // Read once more alone, for the line that is at fault.
+            // Parse the entry again alone, to find the line of the fault.
             Some(Err(_)) | None => place.value("keys", raw)?,
         };
         let line = place.line(raw);
@@ -306,7 +307,7 @@ pub(super) fn parse(
     Ok(document)
 }
 
-/// The reader's own words, and the rule that was most likely broken.
+/// The parser's message, with the rule that was most likely broken.
 fn explained(fault: &serde_json::Error) -> String {
     let words = told(fault);
     let rule = if words.starts_with("trailing characters") {
@@ -319,7 +320,7 @@ fn explained(fault: &serde_json::Error) -> String {
     words + rule
 }
 
-/// A well-formed entry may still be no key that can be installed.
+/// A well-formed entry may still hold a key that cannot be installed.
 fn published(
     key: Key,
     place: usize,
@@ -350,7 +351,7 @@ fn published(
     })
 }
 
-/// Finds the line in which a part of the document stands.
+/// Finds the line of a part of the document.
 struct Place<'a> {
     json: &'a str,
     lines: Lines<'a>,
@@ -358,7 +359,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     fn line(&self, raw: &RawValue) -> usize {
-        // A raw value borrows from the document, so its address tells its offset.
+        // A raw value borrows from the document, so its address gives its offset.
         self.lines
             .at((raw.get().as_ptr() as usize).saturating_sub(self.json.as_ptr() as usize))
     }

@@ -1,6 +1,6 @@
 //! The value of a secret that holds a key pair, as the usual rotation functions write it and their
-//! clients read it: an object with `PrivateKey` and `PublicKey`. Its other fields are their
-//! owner's, and stay byte for byte.
+//! clients read it: an object with `PrivateKey` and `PublicKey`. Other fields belong to the
+//! secret's owner and are preserved byte for byte.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,26 +14,26 @@ use zeroize::Zeroizing;
 const PRIVATE: &str = "PrivateKey";
 const PUBLIC: &str = "PublicKey";
 
-/// Why a value holds no key pair. Its own words are in no message.
+/// Why a value does not hold a key pair. Messages never quote the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadKeyPair {
-    /// Another secret, most likely.
+    /// Not a JSON object; most likely the wrong secret.
     #[error(
         "its value is not a JSON object; expected {{\"PrivateKey\": ..., \"PublicKey\": ...}}, or {{}} before the first rotation"
     )]
     NotObject,
-    /// Readers differ in which one counts.
+    /// A field occurs twice, and readers differ in which one they use.
     #[error("its value has a field twice; remove one")]
     Twice,
-    /// A field of another kind.
+    /// A field is not a string.
     #[error("its PrivateKey or PublicKey is not a string")]
     NotText,
-    /// Half a pair.
+    /// Only one half of a pair.
     #[error("its value has only one of PrivateKey and PublicKey; a key pair needs both")]
     Half,
 }
 
-/// The fields of an object in their order, as they are written.
+/// The fields of an object, in their order and as written.
 struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -81,7 +81,7 @@ fn fields(value: &str) -> Result<Fields<'_>, BadKeyPair> {
     }
 }
 
-/// A key pair; the private half is wiped when it is dropped, and in no output.
+/// A key pair. The private half is wiped when it is dropped, and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
     /// PEM.
@@ -113,13 +113,12 @@ impl KeyPair {
         }
     }
 
-    /// A secret's value with this pair in the place of the one that it has, and its other fields as
-    /// they are.
+    /// A secret's value with its pair replaced by this one. Its other fields are unchanged.
     pub fn write_into(&self, value: &str) -> Result<Zeroizing<String>, BadKeyPair> {
         let value = if value.trim().is_empty() { "{}" } else { value };
         let fields = fields(value)?;
         let halves = [(PRIVATE, self.private.as_str()), (PUBLIC, &self.public)];
-        // Large enough never to move, and leave a copy behind.
+        // Large enough that the buffer never moves and leaves a copy behind.
         let room = value.len() + 2 * (self.private.len() + self.public.len()) + 64;
         let mut text = Zeroizing::new(String::with_capacity(room));
         text.push('{');
@@ -153,7 +152,7 @@ fn separate(text: &mut String, is_first: &mut bool) {
     }
 }
 
-/// A JSON string, made without a copy of it elsewhere.
+/// Appends a JSON string without making a copy of it elsewhere.
 fn push_string(text: &mut String, string: &str) {
     use std::fmt::Write as _;
     text.push('"');

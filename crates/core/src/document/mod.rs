@@ -1,9 +1,8 @@
-//! A key set as published: bytes become a document, or the reason why they are none.
+//! A key set as published: turns bytes into a document, or into the reason why they are not one.
 //!
-//! Three forms: authorized_keys text (also that of several objects), JSON version 1, and the rotation
-//! secrets of Secrets Manager.
-//! A document is good or refused as a whole; inside a good one, single keys may be left out by
-//! name.
+//! There are three forms: authorized_keys text (also that of several objects), JSON version 1, and
+//! the rotation secrets of Secrets Manager. A document is valid or rejected as a whole. In a valid
+//! document, single keys may be left out, and each of them is named.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -37,7 +36,7 @@ mod rotation;
 mod text;
 mod values;
 
-/// The most characters of a document's own words in a message.
+/// The most characters of a document that a message quotes.
 const MAX_WORDS: usize = 300;
 
 /// The most lines that one warning names.
@@ -46,35 +45,35 @@ const MOST_PLACES: usize = 5;
 /// The most keys of one document.
 pub const MAX_KEYS: usize = 4_096;
 
-/// A good document.
+/// A valid document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// What its publisher calls it.
+    /// The name that its publisher gave it.
     pub name: Option<Name>,
     /// Grows with every publication.
     pub serial: Option<Serial>,
-    /// Whom it is meant for.
+    /// The audience that it is meant for.
     pub audience: Option<Name>,
-    /// From then on it is stale; its keys stay.
+    /// From then on the document is stale; its keys are kept.
     pub expires: Option<Timestamp>,
-    /// The good keys, in the document's order.
+    /// The valid keys, in the document's order.
     pub keys: Vec<PublishedKey>,
     /// Never installed, and removed from every line.
     pub revoked: BTreeSet<Fingerprint>,
-    /// The bad ones.
+    /// The keys that were left out.
     pub left_out: Vec<LeftOut>,
-    /// No key is among the bad ones for its RSA modulus being a prime, or sharing one.
+    /// No key was left out because its RSA modulus is a prime or shares one with another key.
     pub has_sound_moduli: bool,
-    /// Of the document without its signature.
+    /// The digest of the document without its signature.
     pub digest: Digest,
 }
 
-/// A key and whom and when it lets in.
+/// A key, and for which accounts and when it is valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedKey {
-    /// What is installed.
+    /// The line that is installed.
     pub line: KeyLine,
-    /// The line of the document where it is, from 1.
+    /// The line of the document that has the key, from 1.
     pub place: usize,
     /// `None` means every account that uses the source.
     pub accounts: Option<BTreeSet<UserName>>,
@@ -84,25 +83,25 @@ pub struct PublishedKey {
     pub not_after: Option<Timestamp>,
 }
 
-/// A key that was not good enough to be installed.
+/// A key that was left out because it cannot be installed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The line of the document where it stands, from 1.
+    /// Its line in the document, from 1.
     pub line: usize,
-    /// Why.
+    /// Why it was left out.
     pub reason: String,
 }
 
-/// How documents are judged.
+/// How documents are validated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     /// What every key line must keep to.
     pub line: LineRules,
-    /// Take the public half of a document that holds a private key too.
+    /// Accept the public half of a document that also holds a private key.
     pub allow_private_key: bool,
 }
 
-/// How a key set is written down.
+/// The form of a key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// authorized_keys text.
@@ -113,10 +112,10 @@ pub enum Form {
     RotationSecret,
 }
 
-/// Why bytes are no document that could be applied.
+/// Why bytes are not a document that can be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// "Nothing" is never read as "no keys".
+    /// Empty. This is never read as "no keys".
     #[error(
         "it is empty; put the keys there (that there is none is said by a JSON document with an empty `keys`)"
     )]
@@ -124,14 +123,14 @@ pub enum Refused {
     /// Too large.
     #[error("it has {0} keys, more than the {MAX_KEYS} that are read; take some out")]
     TooManyKeys(usize),
-    /// It ends in the middle of a line.
+    /// Truncated in the middle of a line.
     #[error(
         "it was cut off: line {line}, the last one, has no line feed and no good key ({reason}); put it there again, whole"
     )]
     CutOff {
         /// The last line.
         line: usize,
-        /// Why it is no good key.
+        /// Why it is not a valid key.
         reason: String,
     },
     /// None of its keys can be installed.
@@ -140,12 +139,12 @@ pub enum Refused {
         /// The first fault.
         first: String,
     },
-    /// What some editors on other systems write.
+    /// Another encoding, as some editors on other systems write.
     #[error(
         "it is not plain UTF-8 text but {0}; save it as UTF-8 without a byte order mark, and put that there"
     )]
     Encoding(&'static str),
-    /// What proxies and captive portals answer in the place of the source.
+    /// A web page, as proxies and captive portals return instead of the source's answer.
     #[error(
         "no good key in it: it looks like a web page; publish a key set there, or find the proxy or login page in the way"
     )]
@@ -153,13 +152,13 @@ pub enum Refused {
     /// A file of another kind.
     #[error("it is not a key set but {0}")]
     Foreign(&'static str),
-    /// Not the JSON that was agreed on.
+    /// Not JSON of the specified format.
     #[error("its JSON is wrong: {0}; publish it again, whole and corrected")]
     Json(String),
-    /// A value that its field cannot have.
+    /// A field with an invalid value.
     #[error("line {line}: {fault}; publish it again, corrected")]
     Value {
-        /// Where it stands, from 1.
+        /// Its line, from 1.
         line: usize,
         /// What is wrong with it.
         fault: String,
@@ -172,10 +171,10 @@ pub enum Refused {
     Object {
         /// Its name below the prefix.
         name: String,
-        /// Why it is none that could be applied.
+        /// Why the object is not a document that can be applied.
         fault: Box<Refused>,
     },
-    /// A signature without an end or with something behind it.
+    /// A signature without an end, or with something after it.
     #[error("its signature is damaged: {0}; sign it and publish it again")]
     Signature(&'static str),
 }
@@ -192,7 +191,8 @@ impl Refused {
     }
 }
 
-/// A document's form, by its first byte that is not white space and by the fields of its object.
+/// A document's form, determined by its first byte that is not white space and by the fields of its
+/// object.
 pub fn form(bytes: &[u8]) -> Form {
     if bytes.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return Form::Text;
@@ -206,20 +206,21 @@ pub fn form(bytes: &[u8]) -> Form {
     }
 }
 
-/// Tells a document's form by its first byte that is not white space, and reads it.
+/// Determines a document's form by its first byte that is not white space, and parses it.
 ///
-/// The bytes are only borrowed: where they hold a private key the caller wipes them.
+/// The bytes are only borrowed: if they hold a private key, the caller wipes them.
 pub fn parse(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Whole).map_err(|refused| explained(refused, bytes))
 }
 
-/// The same for bytes whose keys were all found sound before (see [`CHECKS`](crate::key::CHECKS)),
-/// at a small part of the cost.
+/// Like [`parse`], but for bytes whose keys were all found sound before (see
+/// [`CHECKS`](crate::key::CHECKS)), at a small part of the cost.
 pub fn parse_again(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Repeated).map_err(|refused| explained(refused, bytes))
 }
 
-/// Leaves out the RSA keys whose weakness shows only beside the others, or by a long search.
+/// Leaves out the RSA keys whose weakness shows only in comparison with other keys or by an
+/// expensive search.
 fn without_weak_moduli(mut document: Document) -> Document {
     let weak = weak_moduli(document.keys.iter().map(|key| &key.line.key));
     if weak.is_empty() {
@@ -241,7 +242,8 @@ fn without_weak_moduli(mut document: Document) -> Document {
     document
 }
 
-/// The same as [`parse`] for bytes in which no weak modulus was found before: that is a long search.
+/// Like [`parse`], but for bytes in which no weak modulus was found before. It skips that search,
+/// which is expensive.
 pub fn parse_searched(bytes: &[u8], rules: &Rules) -> Result<Document, Refused> {
     read(bytes, rules, Examination::Searched).map_err(|refused| explained(refused, bytes))
 }
@@ -256,7 +258,7 @@ fn explained(refused: Refused, bytes: &[u8]) -> Refused {
     if let Some(encoding) = text::foreign_encoding(bytes) {
         return Refused::Encoding(encoding);
     }
-    // What has a good key in it is a key set, whatever it begins like.
+    // Anything with a valid key in it is a key set, whatever its first bytes look like.
     let is_json = matches!(
         refused,
         Refused::Json(_) | Refused::Value { .. } | Refused::Signature(_)
@@ -318,8 +320,8 @@ fn read(bytes: &[u8], rules: &Rules, examination: Examination) -> Result<Documen
     }
 }
 
-/// What is kept of a document on disk, where that is not the document itself: of a rotation secret,
-/// which may hold a private key, its public half only.
+/// What is kept on disk of a document if it cannot be kept whole: the public half of a rotation
+/// secret, which may hold a private key.
 pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
     with_text(payload, |text| {
@@ -328,9 +330,9 @@ pub fn public_half(bytes: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Gives the text of a JSON document to `read`. Other bytes than UTF-8 become U+FFFD, which is
-/// accepted in the comment of a key alone: no comment costs a key. The copy that this takes may
-/// hold a private key, and is wiped.
+/// Passes the text of a JSON document to `read`. Bytes that are not UTF-8 become U+FFFD, which is
+/// accepted only in the comment of a key, so that no comment costs a key. The copy may hold a
+/// private key, and is wiped.
 pub fn with_text<T>(payload: &[u8], read: impl FnOnce(&str) -> T) -> T {
     match std::str::from_utf8(payload) {
         Ok(text) => read(text),
@@ -340,7 +342,7 @@ pub fn with_text<T>(payload: &[u8], read: impl FnOnce(&str) -> T) -> T {
     }
 }
 
-/// The bytes that are not UTF-8 may be all that is wrong with the value at fault.
+/// Names the encoding if bytes that are not UTF-8 may be all that is wrong with the value at fault.
 fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
     match (&refused, std::str::from_utf8(payload)) {
         (Refused::Json(_) | Refused::Value { .. }, Err(fault)) => {
@@ -353,8 +355,8 @@ fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
     }
 }
 
-/// A fault that repeats words of the document, fit for a terminal and a log: nothing hidden in it,
-/// and not long.
+/// The text of a fault that quotes the document, made safe for a terminal and a log: shortened, and
+/// without hidden characters.
 fn told(fault: impl fmt::Display) -> String {
     plain(&cut(&fault.to_string(), MAX_WORDS), '?')
 }
@@ -366,7 +368,7 @@ pub fn count_keys(file: &[u8]) -> usize {
         .count()
 }
 
-/// A document with these keys and nothing else, for the forms that carry nothing else.
+/// A document with these keys and nothing else, for the forms that have no other fields.
 fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Document {
     Document {
         name: None,
@@ -382,12 +384,13 @@ fn bare(keys: Vec<PublishedKey>, left_out: Vec<LeftOut>, bytes: &[u8]) -> Docume
 }
 
 impl Document {
-    /// Whether every key in it was good. Those are sound as long as its bytes are the same.
+    /// Whether every key in it was valid. They stay sound as long as the document's bytes do not
+    /// change.
     pub fn is_sound(&self) -> bool {
         self.left_out.is_empty()
     }
 
-    /// What was changed in the comments of its keys; no key was lost by it.
+    /// What was changed in the comments of its keys. No key was left out because of it.
     pub fn altered_comments(&self) -> Option<String> {
         let altered = self.keys.iter().filter(|key| key.line.comment_altered);
         let mut lines: Vec<String> = altered.map(|key| key.place.to_string()).collect();
@@ -406,14 +409,15 @@ impl Document {
         ))
     }
 
-    /// A document without any key: not what "nothing there" means, but what somebody meant.
+    /// A document without any key. This is an explicit statement; missing content is never read as
+    /// this.
     pub fn empty() -> Self {
         bare(Vec::new(), Vec::new(), b"")
     }
 }
 
 impl PublishedKey {
-    /// A key for everybody and for ever.
+    /// A key for all accounts, without a time limit.
     fn unbounded(line: KeyLine, place: usize) -> Self {
         Self {
             line,
@@ -424,8 +428,8 @@ impl PublishedKey {
         }
     }
 
-    /// Whether it lets in at an account that has these names: the configuration's spelling and the
-    /// name service's may differ, and a publisher may use either.
+    /// Whether the key is for an account with these names. The configuration and the name service
+    /// may spell the name differently, and a publisher may use either spelling.
     pub fn is_for(&self, names: &[&UserName]) -> bool {
         let named =
             |accounts: &BTreeSet<UserName>| names.iter().any(|name| accounts.contains(*name));
@@ -433,8 +437,8 @@ impl PublishedKey {
     }
 }
 
-/// Line numbers from byte offsets, by counting on from the last one asked for: mostly they are
-/// asked for in order.
+/// Line numbers of byte offsets. It counts on from the previous offset, because they are mostly
+/// requested in order.
 struct Lines<'a> {
     bytes: &'a [u8],
     last: Cell<(usize, usize)>,

@@ -1,28 +1,28 @@
-//! The objects below a prefix, which are one document together: each is authorized_keys text of its
-//! own, behind a line that names it and tells its length.
+//! The objects below a prefix, which together form one document: each is an authorized_keys text,
+//! preceded by a line with its name and length.
 //!
 //! ```text
 //! # object alice.pub, 81 bytes
 //! ssh-ed25519 AAAA... alice
 //! ```
 //!
-//! The line is a comment to everybody else, and the lengths keep each object apart from the next
-//! one, whatever it holds.
+//! Other programs read this line as a comment. The length separates each object from the next one,
+//! whatever it contains.
 
 use super::{Document, LeftOut, MAX_KEYS, Refused, bare, explained, private, text};
 use crate::key::{Examination, LineRules};
 use crate::words::{cut, plain};
 
-/// How the line begins that names an object.
+/// How the line that names an object begins.
 const BEGIN: &str = "# object ";
-/// What stands between its name and its length.
+/// The text between the object's name and its length.
 const BETWEEN: &str = ", ";
-/// What that line ends in.
+/// How that line ends.
 const END: &str = " bytes";
-/// The most characters of a name that are told.
+/// The most characters of a name that a message shows.
 const MAX_NAME: usize = 200;
 
-/// One object, and where its text begins.
+/// One object, and the position of its text.
 struct Object<'a> {
     name: &'a str,
     content: &'a [u8],
@@ -30,7 +30,7 @@ struct Object<'a> {
     lines_before: usize,
 }
 
-/// Makes one document of objects: their names below the prefix, and what they hold.
+/// Joins objects, given by their names below the prefix and their contents, into one document.
 pub fn join<'a>(objects: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut document = Vec::new();
     for (name, content) in objects {
@@ -50,8 +50,8 @@ pub(super) fn is_joined(bytes: &[u8]) -> bool {
     next(bytes).is_some()
 }
 
-/// Reads every object. One without a key makes the whole no document: whoever's it is would lose
-/// his access without a word.
+/// Parses every object. If one of them has no key, the whole document is rejected: otherwise that
+/// key's owner would lose access without anyone noticing.
 pub(super) fn parse(
     bytes: &[u8],
     rules: &LineRules,
@@ -81,7 +81,7 @@ pub(super) fn parse(
     Ok(bare(keys, left_out, bytes))
 }
 
-/// One object alone.
+/// Parses one object.
 fn read(content: &[u8], rules: &LineRules, examination: Examination) -> Result<Document, Refused> {
     private::refuse(content)?;
     if content.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{') {
@@ -121,7 +121,7 @@ fn split(bytes: &[u8]) -> Result<Vec<Object<'_>>, Refused> {
     Ok(objects)
 }
 
-/// The first object's name and content, and what comes behind it.
+/// The first object's name and content, and the bytes that follow it.
 fn next(bytes: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     let head = bytes.strip_prefix(BEGIN.as_bytes())?;
     let end = head.iter().position(|b| *b == b'\n')?;

@@ -1,25 +1,27 @@
-//! Private keys have no business on a worker: who can read one can become every other worker.
+//! Detects private keys. They do not belong on a worker: anyone who can read one can impersonate
+//! every other worker.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// How often a string of JSON may hold JSON in turn and still be taken apart. Nesting grows the
-/// text only linearly, so without a limit 1 MiB nests hundreds of times, each with a copy of the
-/// rest and a stack of its own.
+/// How many levels of JSON within JSON strings are searched. Nesting grows the text only linearly,
+/// so without a limit 1 MiB could nest hundreds of times, each with a copy of the rest and a stack
+/// frame of its own.
 const MAX_NESTING: u8 = 3;
 
-/// How the tools mark a private key: what is before the mark's only P that begins a word of it, the
-/// mark from there on, and what it is. When there are several, the first one is named.
+/// How tools mark a private key: the text before the only P in the mark that starts a word, the
+/// mark from that P on, and a description. If a document has several marks, the first one in this
+/// list is reported.
 const MARKS: [(&[u8], &[u8], &str); 3] = [
     (b"", b"PRIVATE KEY-----", "a PRIVATE KEY block"),
     (b"", b"PuTTY-User-Key-File-", "a PuTTY key file"),
     (b"SSH ", b"PRIVATE KEY FILE FORMAT", "an SSH1 key file"),
 ];
 
-/// A document that holds private key material. Of a rotation secret the public half can be told
-/// from the private one; elsewhere `allow_private_key` has nothing to keep.
+/// A document that holds private key material. Only in a rotation secret can the public half be
+/// separated from the private one; in other documents `allow_private_key` has no effect.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "it holds a private key ({0}), which every node that reads it could misuse; publish the public half alone \
@@ -28,7 +30,7 @@ const MARKS: [(&[u8], &[u8], &str); 3] = [
 )]
 pub struct PrivateKeyFound(pub(super) &'static str);
 
-/// Looks for private key material in any form that ssh tools write.
+/// Searches for private key material in any form that ssh tools write.
 pub(super) fn find(bytes: &[u8]) -> Option<PrivateKeyFound> {
     find_nested(bytes, 0)
 }
@@ -37,8 +39,8 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     if let Some(what) = marked(bytes) {
         return Some(PrivateKeyFound(what));
     }
-    // A backslash may hide any of these in a JSON string, and the field's name tells by itself:
-    // look at what it decodes to.
+    // A backslash may hide any of these in a JSON string, and the field's name alone is a sign of a
+    // private key. So search the decoded strings too.
     let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
     if object && nesting <= MAX_NESTING {
         scan(bytes, nesting).ok().flatten()
@@ -47,11 +49,11 @@ fn find_nested(bytes: &[u8], nesting: u8) -> Option<PrivateKeyFound> {
     }
 }
 
-/// What the first of the marks says that the text has.
+/// A description of the first of the `MARKS` that the text contains.
 fn marked(bytes: &[u8]) -> Option<&'static str> {
     let mut first: Option<usize> = None;
-    // Every document is searched at every poll, so one pass has to do: to look for each mark at each
-    // byte costs several times as much.
+    // Every document is searched at every poll, so it is done in one pass: searching for each mark
+    // at each byte costs several times as much.
     for (at, byte) in bytes.iter().enumerate() {
         if *byte != b'P' {
             continue;
@@ -70,13 +72,13 @@ fn marked(bytes: &[u8]) -> Option<&'static str> {
     Some(what)
 }
 
-/// Refuses a document that holds private key material.
+/// Rejects a document that holds private key material.
 pub(super) fn refuse(bytes: &[u8]) -> Result<(), PrivateKeyFound> {
     find(bytes).map_or(Ok(()), Err)
 }
 
-/// Whether the whole of a JSON value can be searched: no deeper, and with no other strings and
-/// numbers, than we read.
+/// Whether a JSON value can be searched completely: its nesting, strings and numbers must be within
+/// what the parser accepts.
 pub(super) fn searchable(json: &[u8]) -> serde_json::Result<()> {
     scan(json, 0).map(drop)
 }
@@ -87,8 +89,8 @@ fn scan(json: &[u8], nesting: u8) -> serde_json::Result<Option<PrivateKeyFound>>
     deserializer.end().map(|()| found)
 }
 
-/// Visits every string of a JSON value without building the value: a hostile document shall not
-/// cost many times its size.
+/// Visits every string of a JSON value without building the value, so that a hostile document
+/// cannot use many times its size in memory.
 #[derive(Clone, Copy)]
 struct Scan {
     nesting: u8,

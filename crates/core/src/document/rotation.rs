@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private, told};
 use crate::key::{BadLine, Examination, KeyLine};
 
-/// What a rotation secret with options in `PublicKey` is answered.
+/// The message for a rotation secret with options in `PublicKey`.
 const NO_OPTIONS: &str = "PublicKey holds options before the key, for which a rotation secret has no place; leave \
                           `type base64 comment` there, and publish the options in a JSON document of version 1";
 
-/// What tells a rotation secret from a JSON document.
+/// The fields that distinguish a rotation secret from a JSON document.
 #[derive(Deserialize)]
 struct Probe<'a> {
     #[serde(borrow)]
@@ -32,12 +32,12 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
         .is_ok_and(|probe| probe.version.is_none() && probe.public_key.is_some())
 }
 
-/// Why JSON that may have been meant as a rotation secret is none: a field of it stands twice.
+/// Why JSON that may be meant as a rotation secret is not a valid one: a field occurs twice.
 pub(super) fn fault(payload: &str) -> Option<String> {
     serde_json::from_str::<Probe<'_>>(payload).err().map(told)
 }
 
-/// Reads the one key; every field but `PublicKey` is ignored, and `PrivateKey` is refused unless
+/// Reads the one key. Every field but `PublicKey` is ignored, and `PrivateKey` is rejected unless
 /// allowed.
 pub(super) fn parse(
     payload: &[u8],
@@ -46,7 +46,8 @@ pub(super) fn parse(
 ) -> Result<Document, Refused> {
     if !rules.allow_private_key {
         private::refuse(payload)?;
-        // Every other field is ignored, so what cannot be searched could hide one.
+        // Every other field is ignored, so a value that cannot be searched could hide a private
+        // key.
         private::searchable(payload).map_err(|e| Refused::Json(told(e)))?;
     }
     let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(told(e)))?;

@@ -1,10 +1,9 @@
-//! authorized_keys text: one key a line, for every account that uses the source.
+//! authorized_keys text: one key per line, for every account that uses the source.
 
 use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
 use crate::key::{BadBlob, BadLine, Examination, KeyLine, LineRules, Mistake};
 
-/// Reads the lines. A last line without its LF that is no good key means that the text was cut off
-/// somewhere.
+/// Parses the lines. If the last line has no LF and is not a valid key, the text was truncated.
 pub(super) fn parse(
     bytes: &[u8],
     rules: &LineRules,
@@ -20,7 +19,7 @@ pub(super) fn parse(
         let reason = match text.iter().find(|b| !b.is_ascii_whitespace()) {
             None => continue,
             Some(b'#') => "a comment".to_owned(),
-            // Refused in the end; 1 MiB of short lines shall not cost a reason each.
+            // The document will be rejected; do not record a reason for each short line of 1 MiB.
             Some(_) if count >= MAX_KEYS => {
                 count += 1;
                 continue;
@@ -66,8 +65,8 @@ pub(super) fn parse(
                 }
             }
         };
-        // Of a text without any good key the faults of its lines say more, unless they are those of
-        // a cut.
+        // If the text has no valid key at all, the faults of its lines say more than "truncated",
+        // unless they look like truncation themselves.
         if !ended && (!keys.is_empty() || is_broken || left_out.is_empty()) {
             return Err(Refused::CutOff { line, reason });
         }
@@ -81,14 +80,14 @@ pub(super) fn parse(
     Ok(bare(keys, left_out, bytes))
 }
 
-/// The line before was damaged because its key goes on in this one.
+/// Explains the fault of the previous line: its key continues in this line.
 fn name_beginning(left_out: &mut [LeftOut]) {
     if let Some(before) = left_out.last_mut() {
         before.reason = told(Mistake::Part);
     }
 }
 
-/// Whether a key line that lacks its end has such a fault.
+/// Whether the fault is one that a truncated key line has.
 fn is_cut(fault: &BadLine) -> bool {
     matches!(
         fault,
@@ -96,8 +95,9 @@ fn is_cut(fault: &BadLine) -> bool {
     )
 }
 
-/// Another encoding than UTF-8, by the byte order mark, or by the zero bytes that UTF-16 and UTF-32
-/// have in what is ASCII. (A file that lost power has nothing else.)
+/// An encoding other than UTF-8, recognised by its byte order mark, or by the zero bytes that
+/// UTF-16 and UTF-32 have between ASCII characters. (Zero bytes alone are not enough: a file
+/// damaged by a power loss may consist of them.)
 pub(super) fn foreign_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),

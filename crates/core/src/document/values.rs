@@ -1,4 +1,4 @@
-//! The values by which a document is told from others: its name, its serial, its digest.
+//! The values that identify a document: its name, its serial, its digest.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::words::brief;
 
-/// A name of a key set or of an audience: 1 to 128 of `[A-Za-z0-9._:/@+=-]`.
+/// The name of a key set or of an audience: 1 to 128 characters of `[A-Za-z0-9._:/@+=-]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -47,13 +47,13 @@ impl From<Name> for String {
     }
 }
 
-/// A document's serial: at most 2^53, so that every JSON tool keeps it exact.
+/// A document's serial: at most 2^53, so that every JSON tool represents it exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct Serial(u64);
 
 impl Serial {
-    /// The one after it, if there is one.
+    /// The next serial, if there is one.
     pub fn next(self) -> Option<Self> {
         Self::try_from(self.0 + 1).ok()
     }
@@ -90,7 +90,8 @@ impl Digest {
 
     /// The 64 hex digits alone.
     pub fn hex(&self) -> String {
-        // A status names many, at every poll: byte by byte through `format!` costs a tenth of it.
+        // A status contains many digests and is built at every poll. Formatting byte by byte with
+        // `format!` would take a tenth of that time.
         let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
         self.0
             .iter()

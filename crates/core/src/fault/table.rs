@@ -1,10 +1,9 @@
-//! The table of fault codes, from which `authkeysd explain` and docs/messages.md are made. Its
-//! prose is in explanations.txt.
+//! The table of fault codes, from which `authkeysd explain` and docs/messages.md are generated. The
+//! explanations are in explanations.txt.
 
 use super::FaultClass;
 
-/// A kind of fault. Its number never changes and is never used again for another one, so new ones
-/// go to the end.
+/// A kind of fault. Its number never changes and is never reused, so new ones are added at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the table says what each means")]
 #[repr(u16)]
@@ -78,19 +77,19 @@ pub enum FaultCode {
 /// What a code means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Explanation {
-    /// Which code.
+    /// The code.
     pub code: FaultCode,
-    /// Its name, for people who search for it.
+    /// Its name, which people can search for.
     pub name: &'static str,
-    /// How it counts for the exit code.
+    /// The class that decides the exit code.
     pub class: FaultClass,
-    /// What happened, a clause.
+    /// What happened, as a clause.
     pub meaning: &'static str,
     /// What to do, in sentences.
     pub remedy: &'static str,
 }
 
-/// Each code in the order of their numbers, with its name and class.
+/// Each code in numerical order, with its name and class.
 const TABLE: [(FaultCode, &str, FaultClass); FaultCode::SourceWarning as usize] = [
     (
         FaultCode::ConfigInvalid,
@@ -318,11 +317,11 @@ const TABLE: [(FaultCode, &str, FaultClass); FaultCode::SourceWarning as usize] 
     ),
 ];
 
-/// A line for each name: what it means, and what to do.
+/// One entry for each name: what it means, and what to do.
 const EXPLANATIONS: &str = include_str!("explanations.txt");
 
 impl FaultCode {
-    /// All of them.
+    /// All codes.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|(code, ..)| *code)
     }
@@ -332,7 +331,7 @@ impl FaultCode {
         Self::all().find(|code| code.to_string() == text)
     }
 
-    /// How it counts for the exit code.
+    /// The class that decides the exit code.
     pub fn class(self) -> FaultClass {
         self.row().1
     }
@@ -356,7 +355,7 @@ impl FaultCode {
         }
     }
 
-    /// Its name and class. The table has a row for each number, as its length and a test say.
+    /// Its name and class. The table has a row for each number, which its length and a test ensure.
     fn row(self) -> (&'static str, FaultClass) {
         let row = TABLE.get(usize::from(self.number() - 1));
         row.map_or(("unknown", FaultClass::Failed), |(_, name, class)| {

@@ -1,4 +1,4 @@
-//! Which nodes are meant: `tag:KEY=VALUE`, as the AWS CLI writes it.
+//! Which nodes are selected: `tag:KEY=VALUE`, as the AWS CLI writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::report::tags::{MAX_KEY, MAX_VALUE};
 
-/// One condition on a tag. EC2 itself applies it: in the value `*` and `?` stand for any text and
-/// any character, and a `\` before them takes that meaning away. It is passed on as it is.
+/// One condition on a tag. EC2 applies it: in the value, `*` matches any text, `?` any character,
+/// and a `\` before them makes them literal. The value is passed on unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
     key: String,
@@ -42,8 +42,8 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
-    /// EC2's form: one filter for each key with all its values. A node must meet each filter, with
-    /// one of its values.
+    /// The form that EC2 expects: one filter per key with all its values. A node must match every
+    /// filter with one of its values.
     pub fn grouped(filters: &[Self]) -> BTreeMap<String, Vec<String>> {
         let mut grouped = BTreeMap::<String, Vec<String>>::new();
         for Self { key, value } in filters {
@@ -55,7 +55,7 @@ impl Filter {
         grouped
     }
 
-    /// All of them, for a message.
+    /// All filters, for a message.
     pub fn shown(filters: &[Self]) -> String {
         filters
             .iter()

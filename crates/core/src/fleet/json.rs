@@ -51,7 +51,7 @@ struct NodeShape<'a> {
     version: Option<&'a str>,
 }
 
-/// What JSON has of the fleet.
+/// The JSON form of the fleet.
 pub fn shape(fleet: &Fleet) -> impl Serialize {
     Shape {
         schema: 1,

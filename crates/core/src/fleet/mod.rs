@@ -1,8 +1,7 @@
-//! Which nodes have which key set, as the nodes themselves tell: a pure model of their reports, and
-//! its three renderings for a terminal, a program and a browser. Nothing here asks anybody
-//! anything.
+//! Which nodes have which key set, according to the nodes: a pure model of their reports, and its
+//! three renderings for a terminal, a program and a browser. Nothing here makes requests.
 //!
-//! What a node says is its own word: a compromised one can claim any state and any key set.
+//! Reports are not proof: a compromised node can claim any state and any key set.
 
 pub use filter::Filter;
 pub use node::{KeySet, Node, Report, ShortDigest, Word};

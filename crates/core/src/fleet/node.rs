@@ -1,4 +1,4 @@
-//! One node and its last word about itself.
+//! One node and its most recent report.
 
 use std::fmt;
 
@@ -11,20 +11,20 @@ use crate::outcome::Status;
 /// A running instance, or a machine that reports without being one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The instance id, or what stands for it.
+    /// The instance id, or the id of a machine that is not an instance.
     pub id: String,
-    /// What people call it: its `Name` tag; else empty.
+    /// Its `Name` tag; empty if it has none.
     pub name: String,
-    /// What it last said.
+    /// What it last reported.
     pub word: Word,
 }
 
-/// What a node last said. "Nothing", "nothing that makes sense" and a report are three things.
+/// What a node last reported. No report, an invalid report and a valid report are distinct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
     /// It has never reported.
     None,
-    /// Its report makes no sense, and why.
+    /// Its report is invalid, and why.
     Garbled(String),
     /// Its report.
     Report(Report),
@@ -33,45 +33,45 @@ pub enum Word {
 /// What one node reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The node's own verdict.
+    /// The node's own status.
     pub status: Status,
     /// The key set in force; `None` when it has none.
     pub key_set: Option<KeySet>,
-    /// Of the document in force.
+    /// The digest of the document in force.
     pub digest: Option<ShortDigest>,
-    /// The key sets of further sources that are in force with it, and their digests.
+    /// The key sets of further sources in force at the same time, and their digests.
     pub further: Vec<(KeySet, Option<ShortDigest>)>,
-    /// When it said so.
+    /// When it was reported.
     pub synced: Timestamp,
-    /// Why it is not ok; else empty.
+    /// Why the node is not ok; empty if it is.
     pub detail: String,
-    /// Where the key set comes from, where that is reported: one source has one newest key set,
-    /// whatever it is called.
+    /// The URL of the key set's source, if reported. The newest key set is determined per source,
+    /// whatever the key sets are called.
     pub source: Option<String>,
-    /// The version of authkeysd that reported, where that is reported: tags have no room for it.
+    /// The version of authkeysd that reported, if known. Tags have no room for it.
     pub version: Option<String>,
 }
 
 /// How a node names the key set that is in force.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeySet {
-    /// `NAME/SERIAL`: of two with one name it is told which is newer.
+    /// `NAME/SERIAL`: of two with the same name, the higher serial is newer.
     Numbered {
         /// The document's name.
         name: Name,
         /// Its serial.
         serial: Serial,
     },
-    /// A version id, which has no order.
+    /// A version id, which cannot be ordered.
     Version(String),
 }
 
 impl KeySet {
-    /// Reads a key set's name. A name may itself have slashes: the serial is what follows the last
+    /// Parses a key set's name. The name itself may contain slashes: the serial follows the last
     /// one.
     pub fn parse(text: &str) -> Self {
         let numbered = text.rsplit_once('/').and_then(|(name, serial)| {
-            // What `str::parse` takes beyond digits ("+17") is no serial.
+            // `str::parse` also accepts "+17", which is not a valid serial.
             let serial = Some(serial)
                 .filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?
                 .parse::<u64>()
@@ -94,7 +94,7 @@ impl fmt::Display for KeySet {
     }
 }
 
-/// The first 16 hex digits of a document's digest, as tags carry them.
+/// The first 16 hex digits of a document's digest, as in tags.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortDigest(u64);
 
@@ -142,7 +142,7 @@ impl Serialize for ShortDigest {
 }
 
 impl Node {
-    /// Its report, where it has made one that makes sense.
+    /// Its report, if it has made a valid one.
     pub fn report(&self) -> Option<&Report> {
         match &self.word {
             Word::Report(report) => Some(report),
@@ -152,7 +152,7 @@ impl Node {
 }
 
 impl Report {
-    /// The key sets in force, a space between those of several sources.
+    /// The key sets in force, separated by spaces if there are several sources.
     pub fn key_sets(&self) -> Option<String> {
         let further = self.further.iter().map(|(set, _)| set);
         let sets: Vec<String> = self
@@ -165,7 +165,7 @@ impl Report {
     }
 }
 
-/// A report's texts as they came; an empty one is one that is not there.
+/// The texts of a report as received. An empty text counts as missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Told<'a> {
     pub(super) status: &'a str,
@@ -176,7 +176,7 @@ pub(super) struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// What the texts say; the error is the clause that follows "its report makes no sense".
+    /// Parses the texts. The error is a clause that follows "its report makes no sense".
     pub(super) fn report(self) -> Result<Report, String> {
         let some = |text: &'_ str| !text.is_empty();
         if !some(self.status) || !some(self.synced) {

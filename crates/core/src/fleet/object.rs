@@ -1,4 +1,4 @@
-//! A node's report as an object of its own carries it (docs/output.md).
+//! A node's report, read from its report object (docs/output.md).
 
 use serde::Deserialize;
 
@@ -6,17 +6,17 @@ use super::node::{Node, Told, Word};
 use crate::report::scrub::scrub;
 use crate::words::cut;
 
-// What a node writes into its object may be as long as the object: a hostile one must not fill the
-// reader's screen.
+// A hostile node may write fields as long as the whole object. They are cut, so that they do not
+// fill the reader's screen.
 
-/// As many signs as a tag may have.
+/// As many characters as a tag value may have.
 const SHORT: usize = 256;
-/// Longer than any version's name.
+/// Longer than any version string.
 const VERSION: usize = 32;
-/// Room for a sentence with its remedy, or for a source's URL.
+/// Enough for a sentence with its remedy, or for a source's URL.
 const LONG: usize = 2_048;
 
-/// The fields that a fleet's picture needs; later versions may add others.
+/// The fields that the fleet view needs. Later versions may add others.
 #[derive(Deserialize)]
 struct Object {
     status: String,
@@ -39,15 +39,15 @@ struct Source {
     digest: Option<String>,
 }
 
-/// The node whose object this is. Its id is the object's name: what the node writes into it may be
-/// anything.
+/// The node that wrote this object. The id is taken from the object's name, because the node can
+/// write anything into the content.
 pub fn node(id: &str, bytes: &[u8]) -> Node {
     let (name, word) = match serde_json::from_slice::<Object>(bytes) {
         Ok(object) => (
             cut(object.host.as_deref().unwrap_or_default(), SHORT),
             word(&object),
         ),
-        // The object's own words stay out of it, for the same reason as in a detail.
+        // The object's own text is not quoted, for the same reason as in a detail.
         Err(fault) => (
             String::new(),
             Word::Garbled(format!(
@@ -72,7 +72,7 @@ fn word(object: &Object) -> Word {
         &object.digest,
     ]
     .map(|text| cut(text, SHORT));
-    // Without request ids, as tags have it: nodes with one fault are told together.
+    // Without request ids, as in tags, so that nodes with the same fault are grouped.
     let detail = scrub(&cut(&object.detail, LONG));
     let told = Told {
         status: &status,
@@ -81,7 +81,7 @@ fn word(object: &Object) -> Word {
         synced: &synced,
         detail: &detail,
     };
-    // Of several the first.
+    // If there are several digests, the first.
     let first = digest.split_whitespace().next();
     let source = sources.iter().find(|source| {
         let whole = source.digest.as_deref().unwrap_or_default();
@@ -89,7 +89,7 @@ fn word(object: &Object) -> Word {
     });
     match told.report() {
         Ok(mut report) => {
-            // Regions and versions in the query do not make it another source.
+            // A region or version in the query does not make it another source.
             report.source = source
                 .and_then(|found| found.source.split('?').next())
                 .map(|source| cut(source, LONG));

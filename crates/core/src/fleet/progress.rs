@@ -1,4 +1,4 @@
-//! How far `fleet --wait` has come, in one line.
+//! The progress of `fleet --wait`, in one line.
 
 use jiff::SignedDuration;
 use unicode_width::UnicodeWidthStr as _;
@@ -9,11 +9,11 @@ use crate::report::text::{Colour, span};
 
 /// The longest bar.
 const BAR: usize = 40;
-/// The shortest one that is worth its room.
+/// The shortest bar that is drawn at all.
 const LEAST: usize = 10;
-/// What is kept free for the words behind it: "  12 behind, 1 failed".
+/// The columns reserved for the text after the bar: "  12 behind, 1 failed".
 const WORDS: usize = 24;
-/// What is kept free for the time.
+/// Determines the columns reserved for the time.
 const LONGEST_WAIT: &str = "10m 59s";
 
 /// A line for a log: "46 of 50 have workers/17 after 12s; the others: 3 behind, 1 failed".
@@ -27,8 +27,8 @@ pub fn line(fleet: &Fleet, wanted: &str, passed: SignedDuration) -> String {
     format!("{} have {wanted} after {}{others}", of(fleet), span(passed))
 }
 
-/// A bar of at most so many columns, for a line that is written over and over. How long it is
-/// depends on what does not change while one waits, so that it only fills.
+/// A progress bar of at most `width` columns, for a line that is redrawn repeatedly. Its length
+/// depends only on what stays the same during the wait, so that the bar does nothing but fill.
 pub fn bar(
     fleet: &Fleet,
     wanted: &str,
@@ -44,7 +44,7 @@ pub fn bar(
     } else {
         trouble.to_owned()
     };
-    // The last column stays free: some terminals begin a new line when it is filled.
+    // The last column stays free: some terminals start a new line when it is filled.
     let width = width.saturating_sub(1);
     let room = width.saturating_sub(plain.width() + 2);
     if room < LEAST {
@@ -58,7 +58,7 @@ pub fn bar(
         left if left > 2 && !told.is_empty() => format!("  {}", short(&told, left - 2)),
         _ => String::new(),
     };
-    // Full only when all have it.
+    // Full only when all nodes have it.
     let full = (bar * done).checked_div(all).unwrap_or_default();
     let filled = colour.paint(32, &"█".repeat(full));
     format!("[{filled}{}]{plain}{told}", "░".repeat(bar - full))

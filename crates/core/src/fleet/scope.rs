@@ -1,23 +1,23 @@
-//! Where the nodes of a fleet are, and which of them are meant.
+//! Where the nodes of a fleet are, and which of them are selected.
 
 use super::filter::Filter;
 
-/// What a reader must know to tell one fleet from another. What is not known is left out.
+/// What a reader must know to tell one fleet from another. Unknown parts are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scope {
-    /// The region that EC2 was asked in.
+    /// The region in which EC2 was queried.
     pub region: Option<String>,
     /// The accounts that own the instances, in order.
     pub accounts: Vec<String>,
     /// The conditions that the instances meet.
     pub filters: Vec<Filter>,
-    /// Where the report objects are, `s3://BUCKET/PREFIX/`.
+    /// Where the report objects are: `s3://BUCKET/PREFIX/`.
     pub place: Option<String>,
 }
 
 impl Scope {
-    /// All of it for a person: `eu-west-1, account 123456789012, tag:Role=worker`. Empty when
-    /// nothing is known.
+    /// All of it for people: `eu-west-1, account 123456789012, tag:Role=worker`. Empty if nothing
+    /// is known.
     pub fn shown(&self) -> String {
         let mut parts = Vec::new();
         if let Some(region) = &self.region {

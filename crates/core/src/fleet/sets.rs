@@ -1,9 +1,9 @@
-//! Which key set is the newest, as far as the nodes' own reports can tell.
+//! Which key set is the newest, as far as the nodes' reports show.
 //!
 //! Serials grow with every publication at one source. Reports that name their source are compared
-//! within it. Tags have no room for it: there the name must do, and one that ends in a date
-//! (`workers-2026-11`) is the same key set in another month. Two names that differ otherwise are
-//! two groups of nodes, each with a newest key set of its own.
+//! per source. Tags have no room for the source, so the name is used instead; names that differ
+//! only in a date at their end (`workers-2026-11`) count as the same key set. Names that differ
+//! otherwise form separate groups of nodes, each with a newest key set of its own.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Held {
     pub digest: Option<ShortDigest>,
     /// How many nodes have it in force.
     pub nodes: usize,
-    /// Whether it is the newest of its group; `None` where nothing tells which one is.
+    /// Whether it is the newest of its group; `None` where that cannot be determined.
     pub newest: Option<bool>,
 }
 
@@ -35,27 +35,27 @@ pub struct Sets {
 /// The highest serial of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
-    /// Of the document with that serial.
+    /// The name of the document with that serial.
     pub name: Name,
     /// The serial.
     pub serial: Serial,
-    /// What most nodes that have it say its digest is.
+    /// The digest that most nodes with that serial report.
     pub digest: Option<ShortDigest>,
 }
 
-/// How a node's key set stands to the newest of its group.
+/// How a node's key set compares to the newest of its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing<'a> {
-    /// It is the newest, or nothing tells that it is not.
+    /// It is the newest, or nothing shows that it is not.
     Newest,
     /// There is a higher serial.
     Older(&'a Newest),
-    /// The serial is the highest, but most nodes have another content under it.
+    /// The serial is the highest, but most nodes with that serial have other content.
     Differs(&'a Newest),
 }
 
 impl Sets {
-    /// Counts what these nodes have.
+    /// Counts the key sets in these reports.
     pub fn of<'a>(reports: impl Iterator<Item = &'a Report>) -> Self {
         let mut counts = BTreeMap::<(String, Option<&KeySet>, Option<ShortDigest>), usize>::new();
         for report in reports {
@@ -71,8 +71,8 @@ impl Sets {
             };
             let newest = sets.groups.get(group.as_str());
             let count = most.entry(group).or_default();
-            // Ties go to the first in the order of names and digests, so that the answer is the
-            // same each time.
+            // Ties are resolved by the order of names and digests, so that the result is always the
+            // same.
             if newest.is_none_or(|newest| (*serial, *nodes) > (newest.serial, *count)) {
                 *count = *nodes;
                 let newest = Newest {
@@ -112,7 +112,7 @@ impl Sets {
         self.groups.len()
     }
 
-    /// How a report's key set stands to the newest of its group.
+    /// How a report's key set compares to the newest of its group.
     pub fn standing(&self, report: &Report) -> Standing<'_> {
         let (Some(KeySet::Numbered { serial, .. }), Some(newest)) =
             (&report.key_set, self.groups.get(&group(report)))
@@ -132,7 +132,7 @@ impl Sets {
     }
 }
 
-/// Two sources may publish the same document.
+/// Merges equal key sets: two sources may publish the same document.
 fn merged(held: impl Iterator<Item = Held>) -> Vec<Held> {
     let mut merged = BTreeMap::<_, Held>::new();
     for one in held {
@@ -170,7 +170,7 @@ fn group(report: &Report) -> String {
     }
 }
 
-/// A name without the date that it ends in: a year from 2000 to 2099 and a month, perhaps a day.
+/// A name without the date at its end: a year from 2000 to 2099 and a month, optionally a day.
 fn undated(name: &str) -> &str {
     let parts = |wanted: usize| -> Option<&str> {
         let mut rest = name;
@@ -192,7 +192,7 @@ fn undated(name: &str) -> &str {
                 rest = rest.strip_suffix(['-', '.', '_']).unwrap_or(rest);
             }
         }
-        // What is left must end where a word ends: "v12026-11" ends in no date.
+        // The rest must end at a word boundary: "v12026-11" does not end in a date.
         let bare = rest.strip_suffix(['-', '.', '_', '/', ':', '@', '+', '=']);
         if rest.is_empty() { Some(rest) } else { bare }
     };

@@ -1,5 +1,5 @@
-//! The fleet for a person at a terminal: the summary first, then what needs attention, alike nodes
-//! told together.
+//! The fleet for a person at a terminal: the summary first, then what needs attention, with equal
+//! nodes grouped.
 
 use std::fmt::Write as _;
 
@@ -18,15 +18,15 @@ const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 const MAGENTA: u8 = 35;
 
-/// Of one reason that many nodes are named, unless all are wanted.
+/// The most nodes that are named for one reason, unless all are requested.
 const NODES: usize = 10;
-/// Of one state that many reasons are told.
+/// The most reasons that are listed for one state.
 const REASONS: usize = 5;
 /// The longest bar of a key set.
 const BAR: usize = 40;
-/// No name of a node takes more columns.
+/// The most columns of a node's name.
 const NAME: usize = 32;
-/// No name is cut shorter than this.
+/// Names are never cut shorter than this.
 const LEAST: usize = 12;
 
 /// A row of the table of nodes: id, name, key set, when it reported, and the version.
@@ -37,9 +37,9 @@ type Cells = [String; 5];
 pub struct Layout {
     /// Whether colours may be used.
     pub colour: Colour,
-    /// The terminal's columns; `None` when there is no terminal, and nothing is wrapped.
+    /// The terminal's columns; `None` without a terminal, where nothing is wrapped.
     pub width: Option<usize>,
-    /// Every node, instead of the first ones of each reason.
+    /// List every node, instead of the first ones of each reason.
     pub all: bool,
 }
 
@@ -64,13 +64,13 @@ pub fn render(fleet: &Fleet, layout: &Layout) -> String {
     text
 }
 
-/// Which nodes do not have what all shall have, and why.
+/// Which nodes do not have the wanted document, and why.
 pub fn missing(fleet: &Fleet, layout: &Layout) -> String {
     sections(fleet, layout, |row| !fleet.is_done(row))
 }
 
-/// The states of the nodes that do not have what all shall have, the gravest first: "1 failed, 2
-/// behind".
+/// The states of the nodes that do not have the wanted document, the most severe first: "1 failed,
+/// 2 behind".
 pub fn undone(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
     for state in State::ALL {
@@ -81,7 +81,7 @@ pub fn undone(fleet: &Fleet) -> String {
     parts.join(", ")
 }
 
-/// The states of the nodes that need attention, the gravest first; empty when there are none.
+/// The states of the nodes that need attention, the most severe first; empty if there are none.
 pub fn troubled(fleet: &Fleet) -> String {
     let mut parts = Vec::new();
     for state in State::ALL {
@@ -96,7 +96,7 @@ fn counted(state: State, nodes: usize) -> Option<String> {
     (nodes > 0).then(|| format!("{} {}", grouped(nodes), state.word()))
 }
 
-/// A number with its thousands apart.
+/// A number with its thousands separated.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -109,7 +109,7 @@ pub fn grouped(number: usize) -> String {
     text
 }
 
-/// How long ago, in one unit.
+/// An age, in one unit.
 pub fn ago(age: SignedDuration) -> String {
     match age.as_secs() {
         ..0 => "in the future".to_owned(),
@@ -161,7 +161,7 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
     line + "\n"
 }
 
-/// The nodes that are meant by state and reason.
+/// The selected nodes, grouped by state and reason.
 fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> String {
     let mut text = String::new();
     for of_state in fleet.reasons(meant).chunk_by(|a, b| a.state == b.state) {
@@ -246,7 +246,7 @@ fn section(text: &mut String, reason: &Reason<'_>, fleet: &Fleet, layout: &Layou
     }
 }
 
-/// What stands above the columns; nothing above one that is empty.
+/// The column heads; an empty column has no head.
 fn heads(lines: &[Cells]) -> Cells {
     let mut heads = ["node", "name", "key set", "reported", "version"].map(str::to_owned);
     for (column, head) in heads.iter_mut().enumerate() {
@@ -258,7 +258,7 @@ fn heads(lines: &[Cells]) -> Cells {
     heads
 }
 
-/// How wide each column is; the key set, then the name, give way where a row would not fit.
+/// The width of each column. If a row would not fit, the key set is shortened first, then the name.
 fn columns(lines: &[Cells], width: Option<usize>) -> [usize; 5] {
     let mut wide = [0; 5];
     for row in lines {
@@ -294,7 +294,7 @@ fn cells(row: &Row, fleet: &Fleet) -> Cells {
     ]
 }
 
-/// A text of at most so many columns that stays in its line.
+/// A text on one line, cut to at most `most` columns.
 pub(super) fn short(text: &str, most: usize) -> String {
     let text = one_line(text);
     if text.width() <= most {
@@ -314,8 +314,8 @@ fn padded(text: &str, wide: usize) -> String {
     format!("{text}{}", " ".repeat(wide.saturating_sub(text.width())))
 }
 
-/// Adds a text, wrapped at its blanks, behind what has already `used` columns of the first line;
-/// further lines are indented.
+/// Appends a text, wrapped at blanks. The first line already has `used` columns; further lines are
+/// indented.
 fn push_wrapped(text: &mut String, start: &str, used: usize, words: &str, width: Option<usize>) {
     text.push_str(start);
     let mut column = used;

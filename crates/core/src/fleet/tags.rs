@@ -1,4 +1,4 @@
-//! A node's report as its EC2 tags carry it.
+//! A node's report, read from its EC2 tags.
 
 use super::node::{Node, Told, Word};
 use crate::report::tags::TagNames;

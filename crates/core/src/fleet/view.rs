@@ -1,4 +1,4 @@
-//! What the nodes' words come to: a state for each, what needs attention first, and the counts.
+//! Judges the nodes' reports: a state for each node, what needs attention first, and the counts.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -13,31 +13,31 @@ use crate::outcome::Status;
 
 pub use super::sets::Held;
 
-/// How far into the future a node's time may lie before its word counts for nothing.
+/// How far in the future a report's time may be before the report is not believed.
 const AHEAD: SignedDuration = SignedDuration::from_mins(10);
 
-/// How a node stands; the order is that of attention, the gravest first.
+/// The state of a node, ordered by urgency, the most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// By its own word: nothing could be applied, or nothing is known.
+    /// Reported by the node: nothing could be applied, or nothing is known.
     Failed,
-    /// Its last word, whatever it was, is older than two heartbeats.
+    /// Its last report, whatever it said, is older than two heartbeats.
     Silent,
-    /// It runs and has never said anything that makes sense.
+    /// It runs, but has never made a valid report.
     Unreported,
-    /// By its own word: some account or key could not be applied.
+    /// Reported by the node: some account or key could not be applied.
     Degraded,
-    /// By its own word: source or document unusable, the last good key set is in force.
+    /// Reported by the node: source or document unusable, the last valid key set is in force.
     Stale,
-    /// All is well but for the key set, which is not the newest, or not the one asked for.
+    /// All is well, except that its key set is not the newest or not the wanted one.
     Behind,
     /// All is well.
     Ok,
 }
 
 impl State {
-    /// All of them, in their order.
+    /// All states, in order.
     pub const ALL: [Self; 7] = [
         Self::Failed,
         Self::Silent,
@@ -62,51 +62,50 @@ impl State {
     }
 }
 
-/// One node as it is shown.
+/// One node with its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The node.
     pub node: Node,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// Whether its key set is not the newest, or not the one asked for, whatever else it suffers
-    /// from.
+    /// Whether its key set is not the newest or not the wanted one, whatever else is wrong.
     pub behind: bool,
-    /// Why it is not ok; else empty.
+    /// Why it is not ok; empty if it is.
     pub why: String,
 }
 
-/// What the nodes are judged by.
+/// What the nodes are compared against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Now.
+    /// The current time.
     pub at: Timestamp,
-    /// How often a node speaks although nothing has changed: `[report] heartbeat`.
+    /// How often a node reports even if nothing has changed: `[report] heartbeat`.
     pub heartbeat: SignedDuration,
-    /// The document that all shall have; without it, the newest that any has.
+    /// The document that every node should have; if `None`, the newest that any node has.
     pub wanted: Option<Wanted>,
 }
 
 /// The whole fleet, judged.
 #[derive(Debug, Clone)]
 pub struct Fleet {
-    /// By what.
+    /// What it was judged by.
     pub view: View,
-    /// Where the nodes are, as far as whoever asked for them says so.
+    /// Where the nodes are, as far as the caller knows.
     pub scope: Scope,
-    /// What needs attention first.
+    /// The nodes, those that need attention first.
     pub rows: Vec<Row>,
     sets: Sets,
 }
 
-/// Nodes that stand alike for one reason.
+/// Nodes in the same state for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason<'a> {
-    /// How they stand.
+    /// The state.
     pub state: State,
-    /// Why.
+    /// The reason.
     pub why: &'a str,
-    /// They themselves, each with its number in the fleet.
+    /// The nodes, each with its index in the fleet.
     pub rows: Vec<(usize, &'a Row)>,
 }
 
@@ -184,7 +183,7 @@ impl View {
         }
     }
 
-    /// Why a node's key set will not do.
+    /// Why a node's key set is not the one that it should have.
     fn lag(&self, report: &Report, sets: &Sets) -> Option<String> {
         if let Some(wanted) = &self.wanted {
             return (!wanted.is_followed(report))
@@ -204,13 +203,13 @@ impl View {
 }
 
 impl Fleet {
-    /// The same fleet, of which it is known where its nodes are.
+    /// The same fleet with its scope.
     pub fn within(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Each key set that a node has, with their number.
+    /// Each key set that a node has, with the number of nodes.
     pub fn held(&self) -> &[Held] {
         self.sets.held()
     }
@@ -220,12 +219,12 @@ impl Fleet {
         self.rows.iter().filter(|row| row.state == state).count()
     }
 
-    /// How many nodes have what is asked for in force; without a wish, how many are ok.
+    /// How many nodes have the wanted document in force; if none is wanted, how many are ok.
     pub fn done(&self) -> usize {
         self.rows.iter().filter(|row| self.is_done(row)).count()
     }
 
-    /// Whether this node has what is asked for in force; without a wish, whether it is ok.
+    /// Whether this node has the wanted document in force; if none is wanted, whether it is ok.
     pub fn is_done(&self, row: &Row) -> bool {
         match &self.view.wanted {
             Some(wanted) => row
@@ -236,7 +235,7 @@ impl Fleet {
         }
     }
 
-    /// The nodes that are meant by state and reason: gravest first, then by the number of nodes.
+    /// The selected nodes by state and reason: the most severe first, then by the number of nodes.
     pub fn reasons(&self, meant: impl Fn(&Row) -> bool) -> Vec<Reason<'_>> {
         let mut reasons: Vec<Reason<'_>> = Vec::new();
         for (number, row) in self.rows.iter().enumerate().filter(|(_, row)| meant(row)) {
@@ -256,7 +255,7 @@ impl Fleet {
         reasons
     }
 
-    /// What the reader of the counts must know, a sentence each.
+    /// What the reader needs to know about the counts, one sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.view.wanted.is_some() {
@@ -282,7 +281,7 @@ impl Fleet {
     }
 }
 
-/// The order in which people count: web-9 comes before web-10.
+/// Natural order: web-9 comes before web-10.
 fn natural(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
@@ -294,7 +293,7 @@ fn natural(a: &str, b: &str) -> Ordering {
             until(&mut a, |c| !c.is_ascii_digit()),
             until(&mut b, |c| !c.is_ascii_digit()),
         );
-        // Of two numbers without leading zeros the longer one is the greater.
+        // Of two numbers without leading zeros, the longer one is greater.
         let [number_a, number_b] =
             [digits_a, digits_b].map(|digits| digits.trim_start_matches('0'));
         let numbers = number_a
@@ -313,7 +312,7 @@ fn natural(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Takes what stands before the first sign of that kind.
+/// Removes and returns the text before the first character of that kind.
 fn until<'a>(text: &mut &'a str, kind: impl Fn(char) -> bool) -> &'a str {
     let (before, rest) = text.split_at(text.find(kind).unwrap_or(text.len()));
     *text = rest;

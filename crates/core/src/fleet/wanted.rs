@@ -1,4 +1,4 @@
-//! The document that all nodes shall have: `NAME/SERIAL`, or its digest.
+//! The document that every node should have: `NAME/SERIAL`, or its digest.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use super::node::{KeySet, Report, ShortDigest};
 use crate::document::{Name, Serial};
 use crate::outcome::Status;
 
-/// What is asked for.
+/// The wanted document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// That serial of that name, or a later one: who published again meanwhile need not wait for
-    /// ever.
+    /// That serial of that name, or a later one, so that a wait also ends if a newer document is
+    /// published meanwhile.
     Numbered {
         /// The document's name.
         name: Name,
-        /// The lowest serial that will do.
+        /// The lowest accepted serial.
         serial: Serial,
     },
     /// Exactly the document with that digest.
@@ -47,7 +47,7 @@ impl fmt::Display for Wanted {
 }
 
 impl Wanted {
-    /// Whether the node's document is what is asked for, be it applied everywhere or not.
+    /// Whether the node follows the wanted document, even if it is not applied to every account.
     pub fn is_followed(&self, report: &Report) -> bool {
         let further = report.further.iter().map(|(set, digest)| (set, *digest));
         let first = report.key_set.iter().map(|set| (set, report.digest));
@@ -58,8 +58,8 @@ impl Wanted {
         })
     }
 
-    /// Whether the node has it in force, for all accounts. A `stale` node has: it says what became
-    /// of the source later.
+    /// Whether the wanted document is in force on the node for all accounts. A `stale` node counts:
+    /// its status is about the source, not about the document.
     pub fn is_met(&self, report: &Report) -> bool {
         self.is_followed(report) && matches!(report.status, Status::Ok | Status::Stale)
     }

@@ -1,9 +1,9 @@
-//! Public key blobs: the one identity of a key, whatever stands around it.
+//! Public key blobs: the identity of a key, whatever text surrounds it.
 //!
-//! sshd compares keys, not bytes: it takes a blob whose type is spelled `RSA` or `rsa-sha2-512`, or
-//! whose modulus has spare leading zeros, for the same key. A revoked key must not survive in such
-//! a coat, so foreign blobs are brought to the canonical form before they are compared; only
-//! canonical blobs are ever written.
+//! sshd compares keys, not bytes: it accepts a blob whose type is spelled `RSA` or `rsa-sha2-512`,
+//! or whose modulus has spare leading zeros, as the same key. A revoked key must not survive under
+//! another encoding, so foreign blobs are converted to the canonical form before they are compared.
+//! Only canonical blobs are ever written.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ use super::material::{self, Weakness};
 use super::reader::{Reader, digits};
 use crate::words::{brief, cut, plain};
 
-/// Key types that sshd knows for plain keys; these may be installed.
+/// Plain key types that sshd knows; these may be installed.
 const KNOWN: [&str; 9] = [
     "ssh-ed25519",
     "ssh-rsa",
@@ -32,17 +32,17 @@ const KNOWN: [&str; 9] = [
     "ssh-mldsa44-ed25519",
 ];
 
-/// The bytes of an ML-DSA-44 key and the Ed25519 key behind it.
+/// The bytes of an ML-DSA-44 key and the Ed25519 key after it.
 const MLDSA44_ED25519: usize = 1_312 + 32;
 
-/// What every Ed25519 blob in canonical form begins with; 32 bytes follow.
+/// The first bytes of every Ed25519 blob in canonical form; 32 bytes follow.
 const ED25519: &[u8] = b"\0\0\0\x0bssh-ed25519\0\0\0\x20";
 
-/// A blob with fewer bytes is no key: the shortest that any sshd takes is an Ed25519 key, of 32
-/// bytes and its name. Else a user could fill his file with 70,000 "keys".
+/// A shorter blob is not a key: the shortest that any sshd accepts is an Ed25519 key, of 32 bytes
+/// and its name. Without this limit a user could fill a file with 70,000 "keys".
 const MIN_BLOB: usize = 40;
 
-/// sshd refuses longer moduli (OPENSSL_RSA_MAX_MODULUS_BITS).
+/// sshd rejects longer moduli (OPENSSL_RSA_MAX_MODULUS_BITS).
 const MAX_RSA_BITS: usize = 16_384;
 
 /// A public key, identified by its canonical wire form (RFC 4253, section 6.6).
@@ -59,19 +59,19 @@ impl Hash for KeyBlob {
     }
 }
 
-/// Why a blob is no key that may be installed.
+/// Why a blob is not a key that may be installed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadBlob {
-    /// Not base64 as sshd reads it.
+    /// Not base64 in the form that sshd reads.
     #[error("the key's base64 is broken or cut off")]
     Base64,
-    /// The bytes are no key of the type they name.
+    /// The bytes are not a key of the type that they name.
     #[error("the key's bytes are damaged or cut off")]
     Damaged,
-    /// The word before the blob is another type than the blob's own.
+    /// The type before the blob differs from the type inside it.
     #[error("the line says {said} but the key is {is}")]
     TypeMismatch {
-        /// The word before the blob.
+        /// The type before the blob.
         said: String,
         /// The type inside the blob.
         is: String,
@@ -79,16 +79,16 @@ pub enum BadBlob {
     /// DSA.
     #[error("DSA keys are refused by sshd")]
     Dsa,
-    /// A certificate stands where a key must.
+    /// A certificate instead of a key.
     #[error(
         "{0} is a certificate, not a key; publish the key itself (FILE.pub, not FILE-cert.pub), or let sshd trust its CA \
          with TrustedUserCAKeys"
     )]
     Certificate(String),
-    /// The name of a signature that this key makes.
+    /// The name of a signature algorithm instead of the key's type.
     #[error("{said} names a kind of signature, not a key type; write {is} before the same base64")]
     SignatureType {
-        /// The word before the blob.
+        /// The type before the blob.
         said: String,
         /// The type of the keys that make such signatures.
         is: &'static str,
@@ -96,7 +96,7 @@ pub enum BadBlob {
     /// A type that sshd does not know.
     #[error("key type {0:?} is not known")]
     UnknownType(String),
-    /// The numbers in it are not those of a key.
+    /// The numbers in it are not those of a sound key.
     #[error(
         "the key is weak: {0}; make a new key pair with `ssh-keygen` and publish its public half"
     )]
@@ -106,10 +106,10 @@ pub enum BadBlob {
     RsaBits {
         /// Bits of the modulus.
         bits: usize,
-        /// The least that policy accepts.
+        /// The minimum of the policy.
         min: usize,
     },
-    /// The blob encodes a good key, but not in the one canonical way.
+    /// The blob encodes a valid key, but not in canonical form.
     #[error(
         "the key's bytes are not in canonical form; publish it as `ssh-keygen -e`/`-i` or `ssh-add -L` print it"
     )]
@@ -125,8 +125,8 @@ impl KeyBlob {
         Ok(key)
     }
 
-    /// The same without a look at the key's numbers, for a key that was found sound before: at each
-    /// poll that look would cost many times the rest.
+    /// Like [`KeyBlob::parse`], but without examining the key's numbers, for a key that was found
+    /// sound before: at each poll the examination would cost many times as much as everything else.
     pub(super) fn decode(said: &str, base64: &str, min_rsa_bits: usize) -> Result<Self, BadBlob> {
         if said == "ssh-dss" {
             return Err(BadBlob::Dsa);
@@ -166,12 +166,12 @@ impl KeyBlob {
         Ok(key)
     }
 
-    /// The key in a blob that somebody else wrote, in whatever spelling sshd would take it; `None`
-    /// when it is no blob. Types that this version does not know count as well: never assume a
-    /// closed list of what sshd accepts.
+    /// The key in a blob that someone else wrote, in any spelling that sshd would accept; `None` if
+    /// it is not a blob. Types that this version does not know count as well: the list of what sshd
+    /// accepts is never assumed to be closed.
     pub fn recognise(base64: &[u8]) -> Option<Self> {
-        // OpenSSH's decoder skips white space inside the base64; blanks and tabs have ended the
-        // word before.
+        // OpenSSH's decoder skips white space inside the base64. Blanks and tabs have already ended
+        // the word.
         let mut packed = base64.to_vec();
         packed.retain(|b| !matches!(b, b'\r' | b'\x0b' | b'\x0c'));
         STANDARD
@@ -181,7 +181,8 @@ impl KeyBlob {
             .and_then(|bytes| canonical(&bytes))
     }
 
-    /// The key in these bytes, in whatever spelling sshd would take it; `None` when they are none.
+    /// The key in these bytes, in any spelling that sshd would accept; `None` if they are not a
+    /// key.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         canonical(bytes)
     }
@@ -196,7 +197,7 @@ impl KeyBlob {
         }
     }
 
-    /// The key's type, as it stands before the blob: `ssh-ed25519`.
+    /// The key's type, as it is written before the blob: `ssh-ed25519`.
     pub fn kind(&self) -> &str {
         &self.kind
     }
@@ -257,7 +258,7 @@ const PREFIX: &str = "SHA256:";
 /// The bytes of a fingerprint's text.
 const SHOWN: usize = 50;
 
-/// It is a hash already, and plans look keys up by the thousand: a part of it will do.
+/// The value is a hash already, and plans look keys up by the thousand, so a part of it is enough.
 impl Hash for Fingerprint {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(
@@ -268,7 +269,7 @@ impl Hash for Fingerprint {
     }
 }
 
-/// Why a text is no fingerprint.
+/// Why a text is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{0:?} is no fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it"
@@ -276,7 +277,7 @@ impl Hash for Fingerprint {
 pub struct BadFingerprint(String);
 
 impl Fingerprint {
-    /// The fingerprint whose SHA-256 digest this is; `None` for another length.
+    /// The fingerprint with this SHA-256 digest; `None` if the length is wrong.
     pub fn from_digest(digest: &[u8]) -> Option<Self> {
         digest.try_into().ok().map(Self)
     }
@@ -290,8 +291,8 @@ impl Fingerprint {
             .ok_or_else(|| BadFingerprint(brief(text)))
     }
 
-    /// Calls `show` with the text. It is written by the hundred thousand, so it costs no
-    /// allocation.
+    /// Calls `show` with the text. Fingerprints are written by the hundred thousand, so this does
+    /// not allocate.
     fn with_text<T>(self, show: impl FnOnce(&str) -> T) -> T {
         let mut text = [0; SHOWN];
         if let Some((prefix, encoded)) = text.split_first_chunk_mut::<7>() {
@@ -334,7 +335,7 @@ impl From<Fingerprint> for String {
     }
 }
 
-/// The type of the keys that make signatures of this name, where it is another one.
+/// The type of the keys that make signatures of this name, if it differs from the name.
 fn signing_type(name: &str) -> Option<&'static str> {
     match name {
         "rsa-sha2-256" | "rsa-sha2-512" => Some("ssh-rsa"),
@@ -343,17 +344,16 @@ fn signing_type(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Brings a blob to the one form that sshd itself would write for the key it reads from it.
+/// Converts a blob to the form in which sshd itself would write the key that it reads from it.
 fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
-    // By far the commonest, and there is one way to write it: no need to take it apart and put it
-    // together again.
+    // By far the most common case, and there is only one way to write it, so it need not be decoded
+    // and encoded again.
     if bytes.len() == ED25519.len() + 32 && bytes.starts_with(ED25519) {
         return Some(KeyBlob::new("ssh-ed25519".to_owned(), bytes.to_vec()));
     }
     let mut reader = Reader(bytes);
     let spelled = reader.text()?;
-    // sshd matches full names exactly and short names without regard to case
-    // (sshkey_type_from_name).
+    // sshd matches full names exactly and short names case-insensitively (sshkey_type_from_name).
     let kind = match spelled.to_ascii_lowercase().as_str() {
         "rsa" => "ssh-rsa",
         "ed25519" => "ssh-ed25519",
@@ -385,7 +385,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
         k if k == "ecdsa" || k.starts_with("ecdsa-sha2-nistp") && !k.contains("-cert-v") => {
             let curve = reader.text().filter(|curve| is_shown(curve))?.to_owned();
             let point = reader.string()?.to_vec();
-            // sshd believes the curve inside, and insists that the outer name agrees where it names
+            // sshd uses the curve inside the blob, and requires the outer name to agree if it names
             // one.
             let named = format!("ecdsa-sha2-{curve}");
             if k != "ecdsa" && k != named {
@@ -396,7 +396,7 @@ fn canonical(bytes: &[u8]) -> Option<KeyBlob> {
             fields.push(point);
         }
         _ => {
-            // Unknown to us: any sequence of strings. The bytes themselves are the identity.
+            // A type unknown to us: any sequence of strings. The bytes themselves are the identity.
             if !is_shown(spelled) {
                 return None;
             }
@@ -426,13 +426,13 @@ fn bit_length(mpint: &[u8]) -> usize {
         .map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
 }
 
-/// Whether a name is one that sshd could know, and that can be shown as it is: a user's own file
-/// has what he likes.
+/// Whether sshd could know a type of this name, and it is safe to display. A user's own file may
+/// contain anything.
 fn is_shown(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A type's name from inside a blob, fit for a message.
+/// A type's name from inside a blob, made safe for a message.
 fn shown(kind: &str) -> String {
     plain(&cut(kind, 64), '?')
 }

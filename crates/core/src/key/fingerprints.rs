@@ -1,4 +1,4 @@
-//! A set of fingerprints that many may have in common.
+//! A set of fingerprints that can be shared.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Fingerprint;
 
-/// A set of fingerprints. A clone shares them until one of the two grows.
+/// A set of fingerprints. Clones share the data until one of them grows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FingerprintSet(Arc<BTreeSet<Fingerprint>>);
 
@@ -23,7 +23,7 @@ impl Deref for FingerprintSet {
 impl Extend<Fingerprint> for FingerprintSet {
     fn extend<I: IntoIterator<Item = Fingerprint>>(&mut self, fingerprints: I) {
         for fingerprint in fingerprints {
-            // Mostly it is there, and then nothing is copied.
+            // It is usually present already, and then nothing is copied.
             if !self.0.contains(&fingerprint) {
                 Arc::make_mut(&mut self.0).insert(fingerprint);
             }

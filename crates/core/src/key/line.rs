@@ -1,9 +1,9 @@
 //! One line of authorized_keys, as sshd reads it (`auth_check_authkey_line` in auth2-pubkeyfile.c).
 //!
-//! Two readers on purpose. [`KeyLine::parse`] is strict: it decides what may be installed.
-//! [`identify`] is as generous as any sshd: it tells whose key a line that somebody else wrote
-//! would let in, so that a revoked one is found. The `AuthorizedKeys` parser of the `ssh-key` crate
-//! is neither: it cuts a line at any `#`.
+//! There are two readers on purpose. [`KeyLine::parse`] is strict: it decides what may be
+//! installed. [`identify`] is as generous as any sshd: it finds the key that a line from another
+//! writer would make sshd accept, so that a revoked key is found. The `AuthorizedKeys` parser of
+//! the `ssh-key` crate is neither: it cuts a line at any `#`.
 
 use std::fmt;
 
@@ -23,19 +23,19 @@ const MAX_LINE: usize = 8 * 1_024;
 /// A line that may be installed: `options type base64 comment`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLine {
-    /// Possibly none.
+    /// May be empty.
     pub options: OptionList,
     /// The key.
     pub key: KeyBlob,
-    /// Possibly empty.
+    /// May be empty.
     pub comment: String,
-    /// Whether it was published otherwise. sshd does not read comments, and so no comment costs a
-    /// key: what would deceive who reads it, or is not text, is written as U+FFFD, and what is too
-    /// long is cut.
+    /// Whether the comment was published differently. sshd ignores comments, so a bad comment is
+    /// never a reason to leave a key out: deceptive characters and bytes that are not text are
+    /// written as U+FFFD, and a long comment is cut.
     pub comment_altered: bool,
 }
 
-/// What a line must keep to.
+/// The rules for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineRules {
     /// The smallest RSA modulus, in bits.
@@ -53,14 +53,14 @@ impl Default for LineRules {
     }
 }
 
-/// Whether a key's numbers are looked at.
+/// How thoroughly a key's numbers are examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Examination {
-    /// They come from outside.
+    /// The keys come from outside: examine everything.
     Whole,
-    /// The same, but their moduli were searched before.
+    /// The keys come from outside, but their moduli were searched before.
     Searched,
-    /// They were found sound before.
+    /// The keys were found sound before.
     Repeated,
 }
 
@@ -73,42 +73,42 @@ pub enum BadLine {
     /// Not text.
     #[error("its options or its key hold bytes that are not UTF-8")]
     NotUtf8,
-    /// Would corrupt the file or lie to who reads it.
+    /// A control character, which would corrupt the file or mislead a reader.
     #[error("its options or its key hold the control character U+{0:04X}")]
     Control(u32),
-    /// Several keys in one field, or one key in several lines.
+    /// Several keys in one field, or one key on several lines.
     #[error("there is a line break in it; write each key in one line, in an entry of its own")]
     LineBreak,
-    /// sshd ignores such a line.
+    /// A byte order mark, because of which sshd ignores the line.
     #[error("the line begins with a byte order mark; save it as UTF-8 without one")]
     ByteOrderMark,
-    /// Quotes that do not end.
+    /// A quote that is not closed.
     #[error("a quote in the options does not end; a quote inside a value is written \\\"")]
     OpenQuote,
-    /// No `type base64` in it.
+    /// No `type base64`.
     #[error("no key in it: expected `type base64 comment`")]
     NoKey,
-    /// Options where only a key may stand.
+    /// Options where only a key is allowed.
     #[error("expected `type base64 comment`; options belong into the field `options`")]
     OptionsInKey,
-    /// Something that is often taken for a key line.
+    /// Something that is often mistaken for a key line.
     #[error(transparent)]
     Mistake(#[from] Mistake),
-    /// The key is bad.
+    /// The key is invalid.
     #[error(transparent)]
     Blob(#[from] BadBlob),
-    /// The options are bad.
+    /// The options are invalid.
     #[error(transparent)]
     Option(#[from] BadOption),
 }
 
 impl KeyLine {
-    /// Parses a line without its LF; CRs at its end are line ends too.
+    /// Parses a line without its LF. CRs at its end count as line ends too.
     pub fn parse(line: &[u8], rules: &LineRules) -> Result<Self, BadLine> {
         Self::examine(line, rules, Examination::Whole)
     }
 
-    /// Reads a line by the rules, and its key as thoroughly as `examination` says.
+    /// Parses a line by the rules, and examines its key as thoroughly as `examination` says.
     pub fn examine(
         line: &[u8],
         rules: &LineRules,
@@ -118,7 +118,8 @@ impl KeyLine {
         let (head, comment) = cut_comment(line);
         let text = std::str::from_utf8(head).map_err(|_| BadLine::NotUtf8)?;
         check_text(text)?;
-        // Where lines end in a CR alone, sshd reads the first key only; nobody meant that.
+        // In a file whose lines end in a CR alone, sshd reads only the first key, which nobody
+        // intends.
         if comment
             .split(|b| *b == b'\r')
             .skip(1)
@@ -145,7 +146,8 @@ impl KeyLine {
         parsed.map_err(
             |fault| match Mistake::find(&String::from_utf8_lossy(line)) {
                 Some(mistake) => mistake.into(),
-                // Of a line without any key, such as an answer in words, no option is at fault.
+                // If the line has no key at all, such as an answer in words, do not blame an
+                // option.
                 None if matches!(fault, BadLine::Option(BadOption::Unknown(_)))
                     && !has_key(text) =>
                 {
@@ -156,8 +158,8 @@ impl KeyLine {
         )
     }
 
-    /// Builds a line from a bare `type base64 comment`, around which white space does no harm, and
-    /// options given one by one.
+    /// Builds a line from a bare `type base64 comment`, which may be surrounded by white space, and
+    /// separate options.
     pub fn from_parts(
         public_key: &str,
         options: &[String],
@@ -181,7 +183,7 @@ impl KeyLine {
         options + self.key.kind().len() + 1 + self.key.base64_len() + comment
     }
 
-    /// The same of a key and its options that are given apart, as in JSON.
+    /// Like [`KeyLine::examine`], for a key and options that are given separately, as in JSON.
     pub fn examine_parts(
         public_key: &str,
         options: &[String],
@@ -201,7 +203,7 @@ impl KeyLine {
         }
         let (_, comment) = cut_word(rest);
         let head = text.strip_suffix(comment).unwrap_or(text);
-        // Of two keys in one field the second must not pass for the comment of the first.
+        // Of two keys in one field, the second must not be taken for the comment of the first.
         let is_key =
             |line: &str| looks_like_type(cut_word(line).0) || identify(line.as_bytes()).is_some();
         if head.contains('\n') || comment.split('\n').skip(1).any(is_key) {
@@ -281,25 +283,25 @@ impl fmt::Display for KeyLine {
     }
 }
 
-/// What a line that anybody may have written would let in.
+/// The key that a line from any writer would make sshd accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identified {
     /// The key.
     pub key: KeyBlob,
-    /// Its comment, made fit for a terminal and a log.
+    /// Its comment, made safe for a terminal and a log.
     pub comment: String,
 }
 
-/// The key that some sshd could read from a line, without regard to whether it would then let it
-/// in; `None` for comments, blank lines and lines without a key. `line` has no LF.
+/// The key that some sshd could read from a line, whether or not it would accept the key; `None`
+/// for comments, blank lines and lines without a key. `line` has no LF.
 pub fn identify(line: &[u8]) -> Option<Identified> {
     let line = line.split(|b| *b == 0).next().unwrap_or_default(); // sshd's lines are C strings.
     let line = skip_blanks(line);
     if line.first().is_none_or(|b| *b == b'#') {
         return None;
     }
-    // No key type has a quote. A blob inside a quoted option is bait beside the key that sshd goes
-    // on to.
+    // No key type contains a quote. A blob inside a quoted option is a decoy beside the key that
+    // sshd goes on to read.
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
     let bare = if first.contains(&b'"') {
         None
@@ -309,9 +311,9 @@ pub fn identify(line: &[u8]) -> Option<Identified> {
     bare.or_else(|| key_at(skip_blanks(past_options(line)?)))
 }
 
-/// The key and the options that sshd reads from a line, whatever their spelling; `None` where a
-/// stock sshd would refuse the line, so that a line which nearly says the same as ours never passes
-/// for ours.
+/// The key and the options that sshd reads from a line, in any spelling; `None` if a stock sshd
+/// would reject the line, so that a line which is almost equal to one of ours is never taken for
+/// it.
 pub fn granted(line: &[u8]) -> Option<(KeyBlob, OptionList)> {
     let found = identify(line)?;
     let (head, _comment) = cut_comment(trim(line));
@@ -343,7 +345,7 @@ fn key_at(line: &[u8]) -> Option<Identified> {
     })
 }
 
-/// A line without blanks around it and line ends behind it.
+/// A line without surrounding blanks and trailing line ends.
 fn trim(line: &[u8]) -> &[u8] {
     let end = line
         .iter()
@@ -352,7 +354,7 @@ fn trim(line: &[u8]) -> &[u8] {
     skip_blanks(line.get(..end).unwrap_or_default())
 }
 
-/// A line's options, type and base64, and the comment behind them.
+/// Splits a line into its options, type and base64, and the comment after them.
 fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
     let first = line.split(|b| is_blank(*b)).next().unwrap_or_default();
     let is_bare = std::str::from_utf8(first).is_ok_and(looks_like_type);
@@ -373,7 +375,7 @@ fn cut_comment(line: &[u8]) -> (&[u8], &[u8]) {
     )
 }
 
-/// Whether a line is short enough and has nothing that sshd or a terminal would trip over.
+/// Checks that a line is short enough and contains nothing that sshd or a terminal would misread.
 pub fn check_text(text: &str) -> Result<(), BadLine> {
     if text.len() > MAX_LINE {
         return Err(BadLine::TooLong);
@@ -381,8 +383,8 @@ pub fn check_text(text: &str) -> Result<(), BadLine> {
     if text.starts_with('\u{feff}') {
         return Err(BadLine::ByteOrderMark);
     }
-    // Tabs are judged where they stand. Invisible characters that reorder what a person sees are
-    // control characters too.
+    // Tabs are checked where they occur. Invisible characters that reorder the displayed text count
+    // as control characters.
     match text
         .chars()
         .find(|c| c.is_control() && *c != '\t' || is_hidden(*c))

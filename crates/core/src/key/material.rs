@@ -1,10 +1,11 @@
-//! Key material that no sound generator makes: everybody can log in with such a key, or nobody can.
+//! Keys with numbers that no sound generator makes: with such a key everybody can log in, or nobody
+//! can.
 //!
-//! sshd takes the numbers in a key as they are. An Ed25519 point of small order, or an RSA exponent
-//! of 1, accepts signatures that need no private key. A point off its curve, or an even modulus,
-//! accepts none: such a key would replace a working one and count for `min_keys`. What is too
-//! expensive to look for is a modulus that is itself a prime, or that shares a factor with another
-//! key's.
+//! sshd accepts the numbers in a key as they are. An Ed25519 point of small order, or an RSA
+//! exponent of 1, accepts signatures made without a private key. A point off its curve, or an even
+//! modulus, accepts none: such a key would replace a working one and count for `min_keys`. Not
+//! examined here, because it is too expensive: whether a modulus is itself a prime, or shares a
+//! factor with another key's.
 
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::CompressedEdwardsY;
@@ -13,8 +14,8 @@ use thiserror::Error;
 
 use super::reader::{Reader, digits};
 
-/// Grows whenever this file looks for more. A document that was found sound under an earlier number
-/// is looked at again.
+/// Increased whenever this file checks for more. A document that was found sound under a lower
+/// number is examined again.
 pub const CHECKS: u32 = 4;
 
 /// What is wrong with a key's numbers.
@@ -23,24 +24,24 @@ pub enum Weakness {
     /// The point is one of the eight whose multiples are known, such as the identity.
     #[error("its Ed25519 point has a small order, so that anybody can sign for it")]
     SmallOrder,
-    /// The point itself, or its negative.
+    /// The base point itself, or its negative.
     #[error(
         "its point is the curve's base point, so that its private key is 1 and anybody can sign for it"
     )]
     BasePoint,
-    /// RFC 8032 has one encoding for each point.
+    /// Not the one encoding that RFC 8032 has for each point.
     #[error("its Ed25519 point is not encoded as RFC 8032 demands")]
     Encoding,
-    /// No signature would verify.
+    /// Not a point on the curve: no signature would verify.
     #[error("its point is not on the curve, so that nobody can log in with it")]
     NotOnCurve,
     /// `x^1` is `x`: the signature is the message.
     #[error("its RSA exponent is 1, so that anybody can sign for it")]
     ExponentOne,
-    /// No private exponent belongs to it.
+    /// No private exponent exists for it.
     #[error("its RSA exponent is even or zero, so that nobody can log in with it")]
     ExponentEven,
-    /// OpenSSL refuses such an exponent, and with it every login.
+    /// OpenSSL rejects such an exponent, and with it every login.
     #[error("its RSA exponent is larger than OpenSSL accepts, so that nobody can log in with it")]
     ExponentLarge,
     /// Not a product of two primes.
@@ -52,7 +53,7 @@ pub enum Weakness {
     /// The square root gives the factors away.
     #[error("its RSA modulus is a square")]
     Square,
-    /// Its own factor.
+    /// A prime, and so its own factor.
     #[error("its RSA modulus is a prime number, so that anybody can sign for it")]
     Prime,
     /// Fermat's method finds them at once.
@@ -60,16 +61,15 @@ pub enum Weakness {
         "the two primes of its RSA modulus are close together, so that anybody can find them and sign for it"
     )]
     ClosePrimes,
-    /// Everybody finds the factor, and with it both private keys.
+    /// Everybody can find the shared factor, and with it both private keys.
     #[error("its RSA modulus shares a factor with another key's, so that anybody can sign for it")]
     SharedFactor,
-    /// A long run of one byte, as in 2^2048 - 1 and in a file that was filled up.
+    /// A long run of one byte, as in 2^2048 - 1 and in a file that was padded.
     #[error("its bytes repeat and are not random")]
     Repetition,
 }
 
-/// Looks at the numbers of a key in canonical form. Types that are not known here have none that
-/// could be looked at.
+/// Examines the numbers of a key in canonical form. Types unknown to this function pass.
 pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
     let mut reader = Reader(bytes);
     let _kind = reader.string();
@@ -101,8 +101,8 @@ pub(super) fn check(kind: &str, bytes: &[u8]) -> Result<(), Weakness> {
     }
 }
 
-/// sshd takes uncompressed points only. The point at infinity, a single zero, is not one of them.
-/// `base` is the x coordinate of the curve's base point, which its negative has too.
+/// sshd accepts only uncompressed points. The point at infinity, a single zero, is not one of them.
+/// `base` is the x coordinate of the curve's base point, which its negative shares.
 fn check_ecdsa(
     point: &[u8],
     base: Option<&[u8]>,
@@ -151,7 +151,7 @@ fn is_reduced(point: &[u8]) -> bool {
     }
 }
 
-/// An ML-DSA-44 key of 1,312 bytes, and an Ed25519 key behind it; both must sign.
+/// An ML-DSA-44 key of 1,312 bytes, followed by an Ed25519 key. Both must sign.
 fn check_composite(key: &[u8]) -> Result<(), Weakness> {
     let (mldsa, ed25519) = key.split_last_chunk::<32>().ok_or(Weakness::Encoding)?;
     if repeats(mldsa) {
@@ -160,13 +160,13 @@ fn check_composite(key: &[u8]) -> Result<(), Weakness> {
     check_ed25519(ed25519)
 }
 
-/// OpenSSL's bounds of an exponent: 64 bits beside a modulus of more than 3,072 bits. Beside a
-/// smaller one it has no bound but the modulus; FIPS 186 ends at 256 bits.
+/// OpenSSL's limits for the exponent: 64 bits if the modulus has more than 3,072 bits. With a
+/// smaller modulus, the modulus is the only limit; FIPS 186 allows 256 bits.
 const MAX_EXPONENT: usize = 32;
 const MAX_EXPONENT_OF_LARGE: usize = 8;
 const LARGE_MODULUS: usize = 384;
 
-/// Both big-endian and without leading zeros.
+/// Both are big-endian, without leading zeros.
 fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
     if exponent == [1] {
         return Err(Weakness::ExponentOne);
@@ -191,11 +191,11 @@ fn check_rsa(exponent: &[u8], modulus: &[u8]) -> Result<(), Weakness> {
     check_factors(modulus)
 }
 
-/// Trial division by the odd primes below this. Of all odd numbers it passes one in eight.
+/// Trial division uses the odd primes below this. One in eight odd numbers passes it.
 const MOST_FACTOR: u32 = 1 << 12;
 
-/// An odd modulus. Sound ones are a square modulo each of these primes with one chance in two, so
-/// that one which is a square modulo all 563 is a square.
+/// Checks an odd modulus. A sound one is a square modulo each of these primes with a probability of
+/// one half, so a modulus that is a square modulo all 563 is a square.
 fn check_factors(modulus: &[u8]) -> Result<(), Weakness> {
     let words: Vec<u32> = modulus.rchunks(4).rev().map(big_endian).collect();
     let mut is_square = true;
@@ -250,7 +250,8 @@ fn is_square_modulo(number: u32, prime: u32) -> bool {
     power == 1
 }
 
-/// Sixteen equal bytes in a row: one chance in 2^109 for a random modulus of 16,384 bits.
+/// Whether there are sixteen equal bytes in a row, which has a probability of one in 2^109 for a
+/// random modulus of 16,384 bits.
 fn repeats(bytes: &[u8]) -> bool {
     bytes
         .chunk_by(|one, next| one == next)

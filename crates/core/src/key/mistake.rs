@@ -1,5 +1,5 @@
-//! What people publish in the place of a key line, and what they can do about it. Asked only about
-//! lines that are no key.
+//! What people publish instead of a key line, and what they can do about it. Only called for lines
+//! without a valid key.
 
 use thiserror::Error;
 
@@ -8,7 +8,7 @@ use super::options::is_option_name;
 use super::scan::{cut_options, cut_word, looks_like_type};
 use crate::words::{brief, cut, is_deceptive, plain};
 
-/// Something that is often taken for a key line.
+/// Something that is often mistaken for a key line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Mistake {
     /// What puttygen saves and `ssh-keygen -e` prints.
@@ -17,7 +17,7 @@ pub enum Mistake {
          convert it with `ssh-keygen -i -f FILE`"
     )]
     Rfc4716,
-    /// What OpenSSL and clouds write.
+    /// The format of OpenSSL and of cloud providers.
     #[error(
         "this is a public key in PEM format, which sshd does not read; convert it with `ssh-keygen -i -m {0} -f FILE`"
     )]
@@ -28,7 +28,7 @@ pub enum Mistake {
          with `ssh-keygen -i -m PKCS8 -f FILE`"
     )]
     X509,
-    /// A key of another program.
+    /// A PGP key.
     #[error(
         "this is a PGP block, not an SSH key; `gpg --export-ssh-key` prints the SSH key of a PGP key"
     )]
@@ -43,16 +43,16 @@ pub enum Mistake {
         "this belongs to a PEM block, not to an SSH key; publish the line that `ssh-keygen -y -f KEY` prints"
     )]
     OtherPem,
-    /// A key that an editor or a terminal has wrapped.
+    /// A key that an editor or a terminal wrapped.
     #[error(
         "this looks like a part of a key that was broken over several lines, or like a key of another program; write each \
          key in one line, as `type base64 comment`"
     )]
     Part,
-    /// The base64 alone.
+    /// The base64 without the type.
     #[error("the key type is missing; write {0} before the base64")]
     TypeMissing(String),
-    /// Behind a key that sshd reads, where it takes the second one for a comment.
+    /// After a key that sshd reads; sshd takes the second one for a comment.
     #[error(
         "a second key ({0}) stands behind the first one; sshd reads only the first, so write each key in a line or an entry \
          of its own"
@@ -64,24 +64,24 @@ pub enum Mistake {
          hyphens and blanks"
     )]
     NotAscii(char, u32),
-    /// A shell's word, a number, a sign of Markdown.
+    /// A shell word, a number, or a Markdown character.
     #[error(
         "{0:?} stands before the key type and is not an option of sshd; begin the line with the key type, or with options"
     )]
     Before(String),
-    /// A line of another file.
+    /// A line from another kind of file.
     #[error(
         "{0:?} stands before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
          with options"
     )]
     HostOrPrincipal(String),
-    /// A name that is glued to the key type by a colon.
+    /// A user name that is joined to the key type by a colon.
     #[error(
         "{0:?} names a user before the key type, as in the metadata of Google Cloud; begin the line with {1}, and name \
          accounts in a JSON document"
     )]
     UserAndType(String, String),
-    /// Numbers alone.
+    /// Only numbers: a key of SSH protocol 1.
     #[error(
         "this is a key of SSH protocol 1, which sshd no longer reads; make a new one with `ssh-keygen -t ed25519`"
     )]
@@ -91,18 +91,18 @@ pub enum Mistake {
         "this is a fingerprint, from which no key can be made; publish the line in the key's .pub file"
     )]
     Fingerprint,
-    /// What `ssh-keygen -t` calls a type.
+    /// A type in the spelling of `ssh-keygen -t`.
     #[error("{0:?} is not how a key type is written here; write {1} before the same base64")]
     ShortType(String, String),
-    /// A list of YAML or Markdown.
+    /// A list item of YAML or Markdown.
     #[error(
         "the line begins with a dash, as a list in YAML does; begin it with the key type, or with options"
     )]
     ListItem,
-    /// A quote that sshd takes for the end of the value.
+    /// A quote inside a value, which sshd takes for the end of the value.
     #[error("a quote inside an option's value must be written \\\", or the value ends there")]
     InnerQuote,
-    /// An answer in words, a path, a line of some other file.
+    /// An answer in words, a path, or a line of some other file.
     #[error("this is not a key line; a key line is `type base64 comment`")]
     NoKey,
     /// Neither an option nor a type.
@@ -111,18 +111,18 @@ pub enum Mistake {
          must be written \\\""
     )]
     Between(String),
-    /// sshd takes what follows the blank for the key type.
+    /// A blank between options; sshd takes what follows it for the key type.
     #[error(
         "a blank stands between the options; sshd takes it for their end, so write them like restrict,pty"
     )]
     BlankInOptions,
 }
 
-/// Shorter words of base64 letters may be words of a language.
+/// Shorter words of base64 letters may be ordinary words.
 const SHORTEST_PART: usize = 20;
 
 impl Mistake {
-    /// What a line was probably meant to be.
+    /// What the line was probably meant to be.
     pub(super) fn find(line: &str) -> Option<Self> {
         if let Some(block) = Self::find_block(line) {
             return Some(block);
@@ -155,7 +155,7 @@ impl Mistake {
         if is_number(first) && (second.starts_with("SHA256:") || second.starts_with("MD5:")) {
             return Some(Self::Fingerprint);
         }
-        // The blob itself says its type.
+        // The blob itself names its type.
         let short = ["rsa", "dsa", "ed25519", "ecdsa", "ed25519-sk", "ecdsa-sk"];
         let lower = first.to_ascii_lowercase();
         let is_type = short.contains(&lower.as_str()) || looks_like_type(&lower) && first != lower;
@@ -203,17 +203,18 @@ impl Mistake {
         (has_key && !looks_like_type(word)).then(|| Self::Between(brief(word)))
     }
 
-    /// The same for the end of what was broken over lines, which is known only by the line before.
+    /// Recognises the last part of a key that was broken over several lines; only the previous line
+    /// shows that it is one.
     pub fn find_end(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?.trim();
         let first = cut_word(line).0;
         (!first.is_empty() && is_base64(first)).then_some(Self::Part)
     }
 
-    /// A key in the comment of another one.
+    /// Finds a key in the comment of another key.
     pub fn find_second(comment: &str) -> Option<Self> {
         let mut words = comment.split([' ', '\t']);
-        // A shorter word is not a key, and most comments have no other.
+        // A shorter word is not a key, and most comments have no longer one.
         let key = words.find_map(|word| {
             let is_long = word.len() >= SHORTEST_PART && word.starts_with("AAAA");
             is_long
@@ -223,7 +224,7 @@ impl Mistake {
         Some(Self::SecondKey(key.fingerprint().to_string()))
     }
 
-    /// What a text is that begins as the blocks of other programs do.
+    /// Recognises a text that begins like a block of another program.
     pub(super) fn find_block(text: &str) -> Option<Self> {
         let begins = |beginnings: &[&str]| {
             beginnings
@@ -254,7 +255,7 @@ impl Mistake {
     }
 }
 
-/// Whether a word that cannot be meant as options stands in front of a key, or is glued to its type.
+/// Whether a word that cannot be an option is written before a key, or joined to its type.
 fn is_before_key(first: &str, line: &str) -> bool {
     let mut words = line.split([' ', '\t', '"', '\'', '`']).skip(1);
     let name = first.split(['=', ',']).next().unwrap_or_default();

@@ -1,19 +1,19 @@
-//! RSA moduli of several keys, looked at together: one that is a prime, one whose primes are close
-//! together, and two that share one.
+//! Compares and searches the RSA moduli of several keys: one that is a prime, one whose primes are
+//! close together, and two that share a prime.
 //!
-//! Whoever knows a prime factor of a modulus knows the private key. A modulus that is a prime
-//! itself is its own factor; where both primes are close to each other, as in CVE-2022-26320, they
-//! are found beside the square root; of two that share a factor, as generators without randomness
-//! make them, everybody finds it. These searches take milliseconds for each key, and so they have an end:
-//! what is beyond it is not looked at.
+//! Anyone who knows a prime factor of a modulus knows the private key. A modulus that is a prime is
+//! its own factor. If both primes are close to each other, as in CVE-2022-26320, they are found
+//! near the square root. If two moduli share a factor, as generators without randomness make them,
+//! anyone can find it. These searches take milliseconds for each key, so they are limited: moduli
+//! beyond the limit are not examined.
 
 use std::collections::BTreeMap;
 
 use super::blob::KeyBlob;
 use super::material::Weakness;
 
-/// The cost of looking at all moduli is bounded by that of so many of 2,048 bits, half a second. It
-/// grows with the cube of the length.
+/// The total cost of the search is limited to that of this many moduli of 2,048 bits, half a
+/// second. The cost grows with the cube of the length.
 const MOST: usize = 64;
 const USUAL_BYTES: usize = 256;
 
@@ -24,7 +24,7 @@ struct Modulus<'a> {
     keys: Vec<usize>,
 }
 
-/// The keys whose modulus is no product of two primes of their own, by their places among `keys`.
+/// The keys whose modulus is not a product of two primes of their own, by their indexes in `keys`.
 pub fn weak_moduli<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> BTreeMap<usize, Weakness> {
     let moduli = chosen(keys);
     let mut weak = BTreeMap::new();
@@ -36,7 +36,7 @@ pub fn weak_moduli<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> BTreeMap<
     weak
 }
 
-/// Each modulus once, as many as may be looked at.
+/// Each modulus once, as many as the limit allows.
 fn chosen<'a>(keys: impl IntoIterator<Item = &'a KeyBlob>) -> Vec<Modulus<'a>> {
     let mut moduli: Vec<Modulus<'_>> = Vec::new();
     let mut cost = 0;
@@ -78,15 +78,15 @@ fn examine(modulus: &Modulus<'_>, all: &[Modulus<'_>]) -> Option<Weakness> {
         .then_some(Weakness::SharedFactor)
 }
 
-/// The numbers modulo an odd number, in Montgomery's form: each stands for itself times
-/// `2^(64 * words)`, for which no product needs a division.
+/// Arithmetic modulo an odd number in Montgomery form: each number is represented by its product
+/// with `2^(64 * words)`, so that multiplication needs no division.
 struct Ring {
     modulus: Vec<u64>,
     /// The lowest word's negative inverse modulo 2^64.
     inverse: u64,
-    /// What stands for 1.
+    /// The Montgomery form of 1.
     one: Vec<u64>,
-    /// What makes the form of a number.
+    /// The factor that converts a number to Montgomery form.
     shift: Vec<u64>,
 }
 
@@ -94,7 +94,7 @@ impl Ring {
     fn of(modulus: &[u8]) -> Self {
         let modulus = words(modulus, modulus.len().div_ceil(8));
         let low = modulus.first().copied().unwrap_or(1);
-        // Each step doubles the bits that are right; an odd number is its own inverse modulo 8.
+        // Each step doubles the number of correct bits. An odd number is its own inverse modulo 8.
         let mut inverse = low;
         for _ in 0..5 {
             inverse = inverse.wrapping_mul(2_u64.wrapping_sub(low.wrapping_mul(inverse)));
@@ -117,11 +117,11 @@ impl Ring {
         ring
     }
 
-    /// Fermat's test with base 2. It holds for every prime, and for no product of two that a
-    /// generator ever made.
+    /// Fermat's test with base 2. Every prime passes it, and no product of two primes that a
+    /// generator ever made does.
     fn is_fermat_prime(&self) -> bool {
         let mut power = self.one.clone();
-        // The exponent is the modulus less one, which is odd: only its last bit differs.
+        // The exponent is the modulus minus one. The modulus is odd, so only its last bit differs.
         for (at, word) in self.modulus.iter().enumerate().rev() {
             let word = if at == 0 { word & !1 } else { *word };
             for bit in (0..64).rev() {
@@ -134,7 +134,8 @@ impl Ring {
         power == self.one
     }
 
-    /// A number of any length, for which a multiple of it by a power of two will do.
+    /// Reduces a number of any length, for uses where a multiple of it by a power of two is good
+    /// enough.
     fn reduced(&self, bytes: &[u8]) -> Vec<u64> {
         let mut reduced = vec![0; self.modulus.len()];
         for part in bytes.rchunks(self.modulus.len() * 8).rev() {
@@ -147,7 +148,7 @@ impl Ring {
         reduced
     }
 
-    /// The product in this form. The first factor may be larger than the modulus.
+    /// The product in Montgomery form. The first factor may be larger than the modulus.
     fn multiplied(&self, one: &[u64], other: &[u64]) -> Vec<u64> {
         let mut product = vec![0; self.modulus.len() + 2];
         for word in one {
@@ -167,7 +168,7 @@ impl Ring {
         self.below(sum)
     }
 
-    /// What is less than twice the modulus, reduced.
+    /// Reduces a number that is less than twice the modulus.
     fn below(&self, mut number: Vec<u64>) -> Vec<u64> {
         let length = self.modulus.len();
         let is_larger = number.iter().skip(length).any(|word| *word > 0)
@@ -183,7 +184,8 @@ impl Ring {
         number
     }
 
-    /// Whether a number and the modulus have a common factor, by halving and subtracting.
+    /// Whether a number and the modulus have a common factor, by the binary algorithm (halving and
+    /// subtracting).
     fn shares_a_factor(&self, mut number: Vec<u64>) -> bool {
         let mut odd = self.modulus.clone();
         while number.iter().any(|word| *word > 0) {
@@ -199,12 +201,13 @@ impl Ring {
     }
 }
 
-/// How many numbers above the square root are tried. Primes whose upper halves are random are not
-/// found by any number of them.
+/// How many numbers above the square root are tried. No number of steps would find primes whose
+/// upper halves are random.
 const FERMAT_STEPS: u32 = 100;
 
-/// Fermat's way to the factors of an odd number `n`: it is `a^2 - b^2` for their half sum and half
-/// difference, so with an `a` just above the square root, `a^2 - n` is a square.
+/// Fermat's factorisation of an odd number `n`: it is `a^2 - b^2`, where `a` is half the sum of the
+/// factors and `b` half their difference. If the factors are close, `a` is just above the square
+/// root, and `a^2 - n` is a square.
 fn has_close_primes(modulus: &[u64]) -> bool {
     let (root, rest) = square_root(modulus);
     if rest.iter().all(|word| *word == 0) {
@@ -217,7 +220,8 @@ fn has_close_primes(modulus: &[u64]) -> bool {
     let mut difference = step.clone();
     subtract(&mut difference, &rest);
     for _ in 0..FERMAT_STEPS {
-        // Four of 64 numbers have such an end and are no square: the root is rarely looked for.
+        // Of every 64 residues, 16 pass this filter (four of them are not squares), so the root is
+        // rarely computed.
         let low = difference.first().copied().unwrap_or_default();
         let may_be_square = matches!(low % 16, 0 | 1 | 4 | 9);
         if may_be_square && square_root(&difference).1.iter().all(|word| *word == 0) {
@@ -229,11 +233,11 @@ fn has_close_primes(modulus: &[u64]) -> bool {
     false
 }
 
-/// The largest number whose square is not larger, and what is left, bit by bit.
+/// The integer square root and the remainder, computed bit by bit.
 fn square_root(number: &[u64]) -> (Vec<u64>, Vec<u64>) {
     let (mut rest, mut root) = (number.to_vec(), vec![0; number.len()]);
     for at in (0..number.len() * 32).rev() {
-        // Twice the root so far, and the next bit; both lie above what the bits below can add.
+        // Twice the root so far, and the next bit. Both are above what the lower bits can add.
         let mut trial = root.clone();
         if let Some(word) = trial.get_mut(at / 32) {
             *word |= 1 << (at % 32 * 2);
@@ -261,7 +265,7 @@ fn words(bytes: &[u8], length: usize) -> Vec<u64> {
     words
 }
 
-/// Adds a multiple of a number that is shorter.
+/// Adds a multiple of a number to a longer one.
 fn add_multiple(sum: &mut [u64], number: &[u64], factor: u64) {
     let mut carry = 0;
     let padded = number.iter().copied().chain(std::iter::repeat(0));
@@ -349,12 +353,12 @@ mod tests {
     fn a_longer_number_is_reduced_and_products_are_right() {
         let modulus = 1_000_003_u64;
         let ring = Ring::of(&modulus.to_be_bytes());
-        // Out of the form again: a product with 1.
+        // Converts from Montgomery form: a product with 1.
         let plain = |number: &[u64]| ring.multiplied(number, &words(&[1], 1))[0];
         let wide = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef_u128;
         let expected = u64::try_from(wide % u128::from(modulus)).unwrap();
         let reduced = ring.reduced(&wide.to_be_bytes());
-        // It stands for itself without the form.
+        // This number is not in Montgomery form.
         assert_eq!(reduced[0], expected);
         let form = |number: u64| ring.multiplied(&[number], &ring.shift);
         let product = ring.multiplied(&form(999_999), &form(123_456));

@@ -2,7 +2,7 @@
 //! those that may be installed.
 //!
 //! One unknown or malformed option makes sshd ignore the whole line, so an option is either
-//! understood entirely or refused.
+//! understood completely or rejected.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::time::Expiry;
 
-/// Options without a value that may carry `no-` before them.
+/// Options without a value that may have the prefix `no-`.
 const SWITCHES: [&str; 7] = [
     "port-forwarding",
     "agent-forwarding",
@@ -22,7 +22,7 @@ const SWITCHES: [&str; 7] = [
     "touch-required",
     "verify-required",
 ];
-/// Options without a value that sshd knows in one sense only.
+/// Options without a value that have no `no-` form.
 const FLAGS: [&str; 2] = ["restrict", "cert-authority"];
 const VALUED: [&str; 8] = [
     "command",
@@ -38,23 +38,23 @@ const VALUED: [&str; 8] = [
 /// One option in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyOption {
-    /// In lower case, with its `no-` where it has one.
+    /// In lower case, including `no-` if present.
     name: String,
     /// Without quotes and escapes; `None` for a flag.
     value: Option<String>,
 }
 
-/// The options of one line, in their order: `restrict,pty` and `pty,restrict` differ.
+/// The options of one line. Their order matters: `restrict,pty` and `pty,restrict` differ.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct OptionList(Vec<KeyOption>);
 
 /// Which options a published line may have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OptionPolicy {
-    /// Those that only take rights away, or give back one that the line's own `restrict` took.
+    /// Those that only remove rights, or restore one that the line's own `restrict` removed.
     #[default]
     Restricting,
-    /// Exactly these names; `no-*` stands for every `no-` option but `no-touch-required`.
+    /// Exactly these names; `no-*` means every `no-` option except `no-touch-required`.
     Only(BTreeSet<String>),
 }
 
@@ -64,15 +64,15 @@ pub enum BadOption {
     /// sshd would ignore the line.
     #[error("option {0:?} is not known to sshd, which would ignore the whole line")]
     Unknown(String),
-    /// An option that takes a quoted value has none, or it does not end.
+    /// An option that needs a quoted value has none, or its value has no closing quote.
     #[error("option {0} needs a value in double quotes")]
     Unquoted(String),
-    /// The value ends before its text does.
+    /// Text follows the closing quote.
     #[error(
         "option {0} goes on behind its closing quote; a quote inside its value must be written \\\""
     )]
     AfterQuote(String),
-    /// The value breaks the option's grammar.
+    /// The value is not valid for the option.
     #[error("option {name}: {fault}")]
     Value {
         /// The option.
@@ -80,25 +80,25 @@ pub enum BadOption {
         /// What is wrong with it.
         fault: &'static str,
     },
-    /// May stand once only.
+    /// Only one is allowed.
     #[error("option {0} stands twice")]
     Twice(String),
-    /// A byte that has no place there.
+    /// Not ASCII.
     #[error("options hold a control character or one outside ASCII")]
     NotAscii,
     /// More than one option where one is expected.
     #[error("{0:?} is not one single option")]
     NotOne(String),
-    /// Well-formed, but the policy does not let it in.
+    /// Well-formed, but not allowed by the policy.
     #[error("option {0} is not allowed by policy (allow_options)")]
     NotAllowed(String),
-    /// Means nothing, or something unexpected, without `restrict`.
+    /// Has no effect, or an unexpected one, without `restrict`.
     #[error("option {0} is allowed together with `restrict` only (allow_options)")]
     NeedsRestrict(String),
 }
 
 impl KeyOption {
-    /// Parses the option at the front of `text`; returns what follows it.
+    /// Parses the option at the start of `text`; returns what follows it.
     fn parse(text: &str) -> Result<(Self, &str), BadOption> {
         let end = text.find([',', '=', '"']).unwrap_or(text.len());
         let (word, rest) = text.split_at_checked(end).unwrap_or((text, ""));
@@ -154,12 +154,12 @@ impl fmt::Display for KeyOption {
 }
 
 impl OptionList {
-    /// Parses comma-separated options; empty elements are skipped, as sshd does.
+    /// Parses comma-separated options. Empty elements are skipped, as in sshd.
     pub fn parse(text: &str) -> Result<Self, BadOption> {
         if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
             return Err(BadOption::NotAscii);
         }
-        // More than enough for what people write; commas inside a value count too.
+        // More than enough for real options; commas inside a value are counted too.
         let commas = text.bytes().filter(|b| *b == b',').count();
         let mut options = Vec::with_capacity(if text.is_empty() {
             0
@@ -191,14 +191,14 @@ impl OptionList {
         Ok(list)
     }
 
-    /// Parses options that are given one by one, as JSON documents do.
+    /// Parses options that are given separately, as in JSON documents.
     pub fn from_single(options: &[String]) -> Result<Self, BadOption> {
         for option in options {
             match Self::parse(option) {
                 Ok(list)
                     if list.0.len() == 1 && !option.starts_with(',') && !option.ends_with(',') => {}
                 Ok(_) => return Err(BadOption::NotOne(option.clone())),
-                // Alone it means nothing; the whole list is judged below.
+                // This option has no effect alone, but the whole list is checked below.
                 Err(BadOption::Value { name, .. }) if name == "principals" => {}
                 Err(fault) => return Err(fault),
             }
@@ -206,7 +206,7 @@ impl OptionList {
         Self::parse(&options.join(","))
     }
 
-    /// Whether the policy lets every option in.
+    /// Checks that the policy allows every option.
     pub fn check(&self, policy: &OptionPolicy) -> Result<(), BadOption> {
         let restricted = self.has("restrict");
         for KeyOption { name, .. } in &self.0 {
@@ -237,7 +237,8 @@ impl OptionList {
         Ok(())
     }
 
-    /// Takes the `expiry-time` options out. A line may have several; sshd lets the earliest win.
+    /// Removes and returns the `expiry-time` options. A line may have several; for sshd the
+    /// earliest one counts.
     pub fn take_expiries(&mut self) -> Vec<Expiry> {
         let expiries = self.0.iter().filter(|option| option.name == "expiry-time");
         let expiries = expiries
@@ -247,7 +248,7 @@ impl OptionList {
         expiries
     }
 
-    /// How many bytes they have when they are written.
+    /// The length of the options in bytes when they are written.
     pub fn written_len(&self) -> usize {
         let value_len = |value: &String| value.len() + value.matches('"').count() + r#"="""#.len();
         let option_len =
@@ -256,17 +257,17 @@ impl OptionList {
         self.0.iter().map(option_len).sum::<usize>() + commas
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each option in its canonical form, one by one.
+    /// Each option in its canonical form.
     pub fn each(&self) -> Vec<String> {
         self.0.iter().map(KeyOption::to_string).collect()
     }
 
-    /// Whether an option of that name is there.
+    /// Whether an option with that name is present.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|o| o.name == name)
     }
@@ -284,7 +285,7 @@ impl fmt::Display for OptionList {
     }
 }
 
-/// Whether `name` can stand in `allow_options`.
+/// Whether `name` is valid in `allow_options`.
 pub fn is_option_name(name: &str) -> bool {
     name == "no-*"
         || FLAGS.contains(&name)
@@ -292,8 +293,8 @@ pub fn is_option_name(name: &str) -> bool {
         || SWITCHES.contains(&name.strip_prefix("no-").unwrap_or(name))
 }
 
-/// Reads a quoted value whose opening quote has gone; `\"` is the only escape. Returns what follows
-/// the closing quote.
+/// Reads a quoted value whose opening quote has been removed; `\"` is the only escape. Returns what
+/// follows the closing quote.
 pub fn dequote(text: &str) -> Option<(String, &str)> {
     let mut quotes = text.match_indices('"').map(|(at, _)| at);
     let end = quotes.find(|at| {
@@ -313,7 +314,7 @@ pub fn dequote(text: &str) -> Option<(String, &str)> {
 
 fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     match name {
-        // As with a bad pattern, such a key would count and never open.
+        // As with an invalid pattern, such a key would count but never work.
         "from" if value.split(',').all(|pattern| pattern.starts_with('!')) => Err(
             "only says from where not, by which sshd lets nobody in: add `*` to mean everywhere else",
         ),
@@ -346,8 +347,8 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
     }
 }
 
-/// One pattern of a `from` list. sshd does not ignore a line for a bad one: it lets nobody in by
-/// it, at every login anew.
+/// Checks one pattern of a `from` list. sshd does not ignore a line with an invalid pattern; it
+/// fails each login with its key instead.
 fn check_from(pattern: &str) -> Result<(), &'static str> {
     let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
     let Some((address, length)) = pattern.split_once('/') else {
@@ -375,7 +376,7 @@ fn check_from(pattern: &str) -> Result<(), &'static str> {
     }
 }
 
-/// `host:port`, `[address]:port` or with `*` for either.
+/// `host:port` or `[address]:port`; each part may be `*`.
 fn check_permit(value: &str) -> Result<(), &'static str> {
     let (host, port) = match value.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once("]:"),

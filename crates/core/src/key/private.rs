@@ -1,5 +1,4 @@
-//! The private key in a secret, in the form in which `ssh-add` reads it. Every copy that is made
-//! here is wiped.
+//! The private key in a secret, in the form that `ssh-add` reads. Every copy made here is wiped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,16 +15,16 @@ const LABEL: &[u8] = b"PRIVATE KEY-----";
 /// What an OpenSSH private key begins with; the name of its cipher follows.
 const OPENSSH: &[u8] = b"openssh-key-v1\0";
 
-/// Why a secret gives no private key that ssh-add takes.
+/// Why a secret does not contain a private key that ssh-add accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadPrivateKey {
-    /// Nothing of the kind.
+    /// No private key at all.
     #[error(
         "there is no private key in it; expected {{\"PrivateKey\": \"...\", \"PublicKey\": \"...\"}}, or a private key as \
          ssh-keygen writes it"
     )]
     None,
-    /// The public half alone.
+    /// Only the public half.
     #[error("it has only a public key; name the secret that has the private key too")]
     Public,
     /// PuTTY's own format.
@@ -33,12 +32,12 @@ pub enum BadPrivateKey {
         "its private key is in PuTTY's format; convert it (puttygen KEY.ppk -O private-openssh) and put that into the secret"
     )]
     Putty,
-    /// Nobody is there to type it, and a secret protects the key already.
+    /// A passphrase. Nobody is there to type it, and the secret already protects the key.
     #[error(
         "its private key has a passphrase; store it without one (ssh-keygen -p -N '' -f KEY): the secret itself protects it"
     )]
     Passphrase,
-    /// The END line, or base64 in between.
+    /// The END line or the base64 is damaged or missing.
     #[error("its private key is damaged or cut off; store it again, with its line breaks")]
     Damaged,
 }
@@ -51,7 +50,7 @@ struct Pair<'a> {
     public: Option<&'a RawValue>,
 }
 
-/// The private key in a secret's value: that of a rotation secret, or the value itself.
+/// The private key in a secret's value: the one in a rotation secret, or the value itself.
 pub fn private_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     let value = value.trim_ascii();
     if value.first() != Some(&b'{') {
@@ -65,11 +64,10 @@ pub fn private_key(value: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     }
 }
 
-/// What a string of JSON stands for. A library's decoder would leave a copy in memory that is not
-/// wiped.
+/// The value of a JSON string. A library's decoder would leave a copy in memory that is not wiped.
 fn unquoted(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let inside = text.strip_prefix('"')?.strip_suffix('"')?;
-    // No character takes more room than its escape.
+    // No character is longer than its escape.
     let mut plain = Zeroizing::new(Vec::with_capacity(inside.len()));
     let mut bytes = inside.bytes();
     while let Some(byte) = bytes.next() {
@@ -83,7 +81,7 @@ fn unquoted(text: &str) -> Option<Zeroizing<Vec<u8>>> {
                     let digits = [bytes.next()?, bytes.next()?, bytes.next()?, bytes.next()?];
                     let digits = std::str::from_utf8(&digits).ok()?;
                     let code = u32::from_str_radix(digits, 16).ok()?;
-                    // A key is ASCII; its comment lies inside the base64.
+                    // A key is ASCII; its comment is inside the base64.
                     u8::try_from(code).unwrap_or(b'?')
                 }
                 other => other,
@@ -95,8 +93,8 @@ fn unquoted(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     Some(plain)
 }
 
-/// One block of PEM, in lines that ssh-add reads: the line breaks may have become blanks, or the
-/// two characters `\n`, on their way into the secret.
+/// One PEM block, in lines that ssh-add reads. Its line breaks may have become blanks, or the two
+/// characters `\n`, on their way into the secret.
 fn pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     if find(text, b"PuTTY-User-Key-File-").is_some() {
         return Err(BadPrivateKey::Putty);
@@ -125,7 +123,7 @@ fn pem(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BadPrivateKey> {
     let mut before = b' ';
     for byte in body {
         let breaks = byte.is_ascii_whitespace() || *byte == b'\\';
-        // The letter of an escape.
+        // The letter of an escape sequence.
         if before == b'\\' && matches!(byte, b'n' | b'r') {
             before = b' ';
             continue;

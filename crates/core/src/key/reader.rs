@@ -1,10 +1,10 @@
 //! The fields of a key's blob (RFC 4251, section 5).
 
-/// Reads RFC 4251 strings off the front of a slice.
+/// Reads RFC 4251 fields from the start of a slice.
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// A field of bytes behind its length.
+    /// A field of bytes, preceded by its length.
     pub fn string(&mut self) -> Option<&'a [u8]> {
         let (length, rest) = self.0.split_first_chunk::<4>()?;
         let (string, rest) =

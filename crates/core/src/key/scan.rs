@@ -1,8 +1,8 @@
-//! Where the parts of a key line begin and end, as sshd cuts it.
+//! Finds where the parts of a key line begin and end, as sshd does.
 
 pub(super) const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The options in front of a key, and what follows them; `None` where a quote does not end.
+/// The options before a key, and what follows them; `None` if a quote is not closed.
 pub fn cut_options(text: &str) -> Option<(&str, &str)> {
     let rest = past_options(text.as_bytes())?;
     let (options, rest) = text.split_at_checked(text.len() - rest.len())?;
@@ -11,7 +11,7 @@ pub fn cut_options(text: &str) -> Option<(&str, &str)> {
 
 /// The first word and what follows it.
 pub fn cut_word(text: &str) -> (&str, &str) {
-    // By bytes: a blank is never a part of another character, and a key is long.
+    // By bytes: the blank never occurs inside another character, and keys are long.
     let end = text.bytes().position(is_blank);
     match end.and_then(|end| text.split_at_checked(end)) {
         Some((word, rest)) => (word, rest.trim_start_matches(BLANKS)),
@@ -19,8 +19,8 @@ pub fn cut_word(text: &str) -> (&str, &str) {
     }
 }
 
-/// Whether a first word is meant as a key type rather than as options; none of sshd's options looks
-/// like one.
+/// Whether a first word is meant as a key type rather than as options. No sshd option looks like a
+/// type.
 pub fn looks_like_type(word: &str) -> bool {
     let prefixed = ["ssh-", "ecdsa-", "sk-", "rsa-sha2-", "webauthn-sk-"]
         .iter()
@@ -28,8 +28,8 @@ pub fn looks_like_type(word: &str) -> bool {
     prefixed && !word.contains(['"', '=', ','])
 }
 
-/// sshd's `sshkey_advance_past_options`: up to the first blank outside quotes; `None` when a quote
-/// does not end.
+/// sshd's `sshkey_advance_past_options`: skips to the first blank outside quotes; `None` if a quote
+/// is not closed.
 pub(super) fn past_options(line: &[u8]) -> Option<&[u8]> {
     let mut quoted = false;
     let mut bytes = line.iter().enumerate().peekable();

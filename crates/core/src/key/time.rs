@@ -1,15 +1,15 @@
-//! Points in time as OpenSSH's options name them: `expiry-time`, and `valid-after` and
+//! Points in time as OpenSSH's options write them: `expiry-time`, and `valid-after` and
 //! `valid-before` of a signer.
 
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, civil};
 
-/// A point in time as an option names it.
+/// A point in time as an option writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Expiry {
     /// Year to second.
     pub time: civil::DateTime,
-    /// Written with `Z`; without it the time is the node's own standard time.
+    /// Written with `Z`. Without it, the time is the node's local standard time.
     pub utc: bool,
 }
 
@@ -45,7 +45,7 @@ impl Expiry {
         })
     }
 
-    /// The instant that is meant; local times are standard times, as OpenSSH's `mktime` takes them.
+    /// The corresponding instant. Local times are standard times, as in OpenSSH's `mktime` call.
     pub fn instant(self, zone: &TimeZone) -> Option<Timestamp> {
         let utc = Offset::UTC.to_timestamp(self.time).ok()?;
         if self.utc {
@@ -56,7 +56,7 @@ impl Expiry {
     }
 }
 
-/// A zone's offset around that time as it is (or would be) without summer time.
+/// A zone's offset at that time, without summer time.
 pub fn standard_offset(zone: &TimeZone, at: Timestamp) -> Offset {
     let here = zone.to_offset_info(at);
     if !here.dst().is_dst() {

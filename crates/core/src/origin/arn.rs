@@ -1,16 +1,16 @@
-//! ARNs as far as a source needs them: which region to ask, and whether the right service's
-//! resource is named.
+//! ARNs as far as a source needs them: the region to query, and whether the ARN names a resource of
+//! the right service.
 
-/// An ARN taken apart.
+/// A parsed ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arn<'a> {
     pub(crate) region: &'a str,
-    /// What follows the account: `secret:NAME-SUFFIX`, `parameter/NAME`.
+    /// The part after the account: `secret:NAME-SUFFIX`, `parameter/NAME`.
     pub(crate) resource: &'a str,
 }
 
 impl<'a> Arn<'a> {
-    /// Parses an ARN of `service` (as ARNs call it); `None` for what does not begin as an ARN does.
+    /// Parses an ARN of `service` (as ARNs name it); `None` if the text does not begin like an ARN.
     pub(crate) fn parse(text: &'a str, service: &str) -> Option<Result<Self, String>> {
         let rest = text.strip_prefix("arn:")?;
         let mut parts = rest.splitn(5, ':');
@@ -37,7 +37,7 @@ impl<'a> Arn<'a> {
     }
 }
 
-/// Whether a text can be a region's name. It becomes part of a host name, and credentials are
+/// Whether a text can be a region's name. The name becomes part of a host name, and credentials are
 /// signed for it.
 pub fn is_region(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.chars().all(in_region)

@@ -1,4 +1,4 @@
-//! Why a fetch failed, classed once.
+//! Why a fetch failed, classified once.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -9,19 +9,18 @@ use crate::fault::{FaultClass, FaultCode, known_code};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// May pass by itself: network, throttling, 5xx. Exit code 75; worth a retry.
+    /// May resolve itself: network, throttling, 5xx. Exit code 75; retried.
     Transient,
-    /// Not permitted. Exit code 77; waits for somebody to change a policy.
+    /// Not permitted. Exit code 77; needs a change of a policy.
     Denied,
     /// The source does not exist. Exit code 1.
     Missing,
-    /// The answer or the request makes no sense: too large, wrong region, bad endpoint. Exit code
-    /// 1.
+    /// The answer or the request is invalid: too large, wrong region, bad endpoint. Exit code 1.
     Invalid,
 }
 
 impl Class {
-    /// Whether a fault with that code counts as such a failure does for the exit code.
+    /// Whether a fault with that code leads to the same exit code as such a failure.
     pub fn fits(self, code: FaultCode) -> bool {
         let expected = match self {
             Self::Transient => FaultClass::Unreachable,
@@ -32,24 +31,24 @@ impl Class {
     }
 }
 
-/// A fetch that failed. `message` is one line that names the source, the call, the service's error
-/// code and request id where there are any; `remedy` says what to do.
+/// A failed fetch. `message` is one line that names the source and the call, and the service's
+/// error code and request id if there are any. `remedy` says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{message}; {remedy}")]
 pub struct FetchError {
-    /// What kind of fault it is, where more is known than the class says.
+    /// The kind of fault, if it is known more precisely than the class.
     #[serde(default, deserialize_with = "known_code")]
     pub code: Option<FaultCode>,
     /// What it means for the next step.
     pub class: Class,
-    /// What failed, for people.
+    /// What failed.
     pub message: String,
-    /// What to do about it, for people.
+    /// What to do about it.
     pub remedy: String,
 }
 
 impl FetchError {
-    /// The code that people search for.
+    /// The fault's code.
     pub fn fault_code(&self) -> FaultCode {
         match (self.code, self.class) {
             (Some(code), _) => code,
@@ -60,7 +59,7 @@ impl FetchError {
         }
     }
 
-    /// The line as it is printed: what failed, what to do, and the code.
+    /// The line as printed: what failed, what to do, and the code.
     pub fn with_code(&self) -> String {
         format!("{self} [{}]", self.fault_code())
     }

@@ -5,10 +5,10 @@ use thiserror::Error;
 
 use super::arn::is_region;
 
-/// An instance, as its identity document names it.
+/// An instance, according to its identity document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
-    /// Its id, such as `i-0123456789abcdef0`: fit for a form, a file's name, or an object's key.
+    /// Its id, such as `i-0123456789abcdef0`. It is safe in a query, a file name and an object key.
     pub id: String,
     /// The region that it runs in.
     pub region: String,
@@ -16,21 +16,21 @@ pub struct Instance {
     pub account: String,
 }
 
-/// Why it is not known which instance this is.
+/// Why the instance is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum NoInstance {
-    /// The environment says not to ask.
+    /// Disabled by the environment.
     #[error("the metadata service is not asked, for AWS_EC2_METADATA_DISABLED is set")]
     Disabled,
-    /// Nothing says that this is an instance, and nobody answers.
+    /// Nothing indicates that this is an instance, and the metadata service does not answer.
     #[error("this is no EC2 instance: {why}")]
     NotOnEc2 {
-        /// What came instead of an answer.
+        /// What happened instead of an answer.
         why: String,
     },
-    /// It is an instance, or somebody said where the service is, but the service gives no valid
-    /// answer.
+    /// This is an instance, or the metadata service is configured, but the service does not give a
+    /// valid answer.
     #[error("the metadata service {why}")]
     Unreachable {
         /// What is wrong, and what to do.
@@ -39,7 +39,7 @@ pub enum NoInstance {
 }
 
 impl Instance {
-    /// Whether all three are what AWS uses.
+    /// Whether all three fields have the form that AWS uses.
     pub fn is_valid(&self) -> bool {
         let digits = self.account.bytes().all(|b| b.is_ascii_digit());
         is_instance_id(&self.id) && is_region(&self.region) && self.account.len() == 12 && digits

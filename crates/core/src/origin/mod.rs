@@ -1,4 +1,4 @@
-//! Where a key set is published: brings bytes and a version, and never parses what it brought.
+//! Where a key set is published: fetches bytes and a version, and never parses the bytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,32 +19,33 @@ mod stage;
 pub mod stages;
 pub mod url;
 
-/// The most bytes of one document that are ever read, 1 MiB; a source stops the transfer there.
+/// The most bytes of a document that are read, 1 MiB. A source stops the transfer there.
 pub const MAX_DOCUMENT: usize = 1 << 20;
 
-/// Which published state of a source some bytes were.
+/// Identifies the published state that some bytes belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// What people are shown: S3's VersionId (else the ETag), or a file's `mtime-inode-size`.
+    /// The version as shown to people: S3's VersionId (else the ETag), or a file's
+    /// `mtime-inode-size`.
     pub label: String,
-    /// What a conditional fetch sends or compares, meaningful only to the source that made it (S3:
-    /// the ETag).
+    /// The value that a conditional fetch sends or compares. Only the source that made it can
+    /// interpret it (S3: the ETag).
     pub token: String,
 }
 
-/// One document as published. Its bytes are wiped when it is dropped, for a secret may hold a
+/// One document as published. Its bytes are wiped when it is dropped, because a secret may hold a
 /// private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Part {
     /// The version of these bytes.
     pub version: Version,
-    /// When that version was made, where the source tells it.
+    /// When that version was created, if the source reports it.
     pub created: Option<Timestamp>,
     /// The whole document, at most [`MAX_DOCUMENT`] bytes.
     pub bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Never the bytes.
+/// Never prints the bytes.
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -60,9 +61,9 @@ impl fmt::Debug for Part {
 /// The versions of a source's documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
-    /// Of the current document.
+    /// The version of the current document.
     pub current: Version,
-    /// Of the documents of a secret's further stages.
+    /// The versions of the documents at a secret's further stages.
     pub further: BTreeMap<Stage, Version>,
 }
 
@@ -75,17 +76,17 @@ impl From<Version> for Versions {
     }
 }
 
-/// A source's good answer. Failure is [`FetchError`]; there is no third way, and none of them is
-/// "empty".
+/// A source's successful answer. A failure is a [`FetchError`]. There is no third case, and neither
+/// case means "empty".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// Nothing but the versions that were asked about.
+    /// The source still has the known versions.
     Unchanged,
     /// All documents that the source has now.
     Documents {
-        /// The one that counts: the others come beside it.
+        /// The current document. The others are in force in addition to it.
         current: Part,
-        /// Those of a secret's further stages; one version under two stages is there once.
+        /// The documents at a secret's further stages. A version with two stages is listed once.
         further: BTreeMap<Stage, Part>,
     },
 }
@@ -105,10 +106,11 @@ impl Fetched {
     }
 }
 
-/// The seam to the network: one call is one complete answer or one classed error, within bounded
-/// time.
+/// The interface to the network: each call returns one complete answer or one classified error,
+/// within bounded time.
 pub trait Fetch {
-    /// Fetches what `url` names; with `known`, only if it differs from those versions.
+    /// Fetches what `url` names. With `known`, the documents are returned only if they differ from
+    /// those versions.
     fn fetch(
         &self,
         url: &SourceUrl,

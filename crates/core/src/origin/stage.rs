@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which of a source's documents one is, in the order of their importance. Only a secret has more
+/// The stage of one of a source's documents, ordered by importance. Only secrets have stages other
 /// than the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stage {
-    /// `AWSCURRENT`, and the one document of every other kind of source.
+    /// `AWSCURRENT`, and the only document of every other kind of source.
     #[serde(rename = "AWSCURRENT")]
     Current,
     /// `AWSPENDING`: about to become current.

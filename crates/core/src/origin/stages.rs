@@ -1,4 +1,4 @@
-//! Which of a secret's documents are in force together, from what was read of each stage. Pure.
+//! Which of a secret's documents are in force together, given what was read of each stage. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use super::{Fetched, Part, Stage, Versions};
 pub struct Read {
     /// The document.
     pub part: Part,
-    /// Every stage that the version bears.
+    /// Every stage label of the version.
     pub labels: Vec<String>,
 }
 
-/// Puts the stages together; `further` has only those that a version with a value bears.
+/// Combines the stages. `further` contains only stages whose version has a value.
 pub fn together(
     current: Part,
     further: BTreeMap<Stage, Read>,
@@ -21,9 +21,9 @@ pub fn together(
 ) -> Fetched {
     let mut documents: BTreeMap<Stage, Part> = BTreeMap::new();
     for (stage, read) in further {
-        // A finished rotation leaves AWSPENDING where it was. As long as that version is current
-        // too it is one document; once it is AWSPREVIOUS it was current and is no more, and must
-        // not stay in force as what is yet to come.
+        // A finished rotation leaves AWSPENDING on its version. While that version is also
+        // AWSCURRENT, it is one document. Once it is AWSPREVIOUS, it was current and has been
+        // replaced, so it must not stay in force as a pending one.
         let over = stage == Stage::Pending
             && read
                 .labels

@@ -13,8 +13,8 @@ use super::arn::Arn;
 
 mod parse;
 
-/// What a name may show as it is in a canonical URL: RFC 3986's unreserved characters, the slash,
-/// and a few that keys are full of and that mean nothing before the query.
+/// Characters of names that are not escaped in a canonical URL: RFC 3986's unreserved characters,
+/// the slash, and a few that are frequent in keys and have no meaning before the query.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -23,7 +23,7 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'=')
     .remove(b':');
-/// The same for secrets and parameters, with all that their names may have.
+/// The same for secrets and parameters, with all characters that their names may have.
 const IN_NAME: &AsciiSet = &IN_PATH.remove(b'+').remove(b'@');
 const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -34,7 +34,7 @@ const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC
 /// Where a key set is published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SourceUrl {
-    /// `file:/PATH[?region=R]`, of which the region means nothing.
+    /// `file:/PATH[?region=R]`. The region is ignored.
     File {
         /// An absolute path.
         path: PathBuf,
@@ -47,39 +47,40 @@ pub enum SourceUrl {
         key: String,
         /// Pins one version of the object.
         version_id: Option<String>,
-        /// The bucket's region; else the environment's, else IMDSv2's.
+        /// The bucket's region; if `None`, the environment's, then IMDSv2's.
         region: Option<String>,
     },
-    /// `s3://BUCKET/PREFIX/[?region=R]`: every object below a prefix, which ends in a slash.
+    /// `s3://BUCKET/PREFIX/[?region=R]`: every object below a prefix, which ends with a slash.
     Prefix {
         /// The bucket's name.
         bucket: String,
         /// The prefix with its slash, percent-decoded.
         prefix: String,
-        /// The bucket's region; else the environment's, else IMDSv2's.
+        /// The bucket's region; if `None`, the environment's, then IMDSv2's.
         region: Option<String>,
     },
     /// `secretsmanager:NAME-OR-ARN[?field=F][&stages=...][&region=R]`.
     Secret {
         /// The secret's name or ARN, percent-decoded.
         id: String,
-        /// The stages whose documents are in force together; AWSCURRENT is among them.
+        /// The stages whose documents are in force together; always includes AWSCURRENT.
         stages: BTreeSet<Stage>,
-        /// The field of the secret's JSON object that is the document; `None`: the whole value is.
+        /// The field of the secret's JSON object that holds the document; `None`: the whole value
+        /// is the document.
         field: Option<String>,
-        /// The secret's region; else the ARN's, the environment's, IMDSv2's.
+        /// The secret's region; if `None`, the ARN's, then the environment's, then IMDSv2's.
         region: Option<String>,
     },
     /// `ssm:NAME-OR-ARN[:VERSION-OR-LABEL][?region=R]`.
     Parameter {
-        /// The parameter's name or ARN with what selects a version, percent-decoded.
+        /// The parameter's name or ARN, with its version or label, percent-decoded.
         id: String,
-        /// The parameter's region; else the ARN's, the environment's, IMDSv2's.
+        /// The parameter's region; if `None`, the ARN's, then the environment's, then IMDSv2's.
         region: Option<String>,
     },
 }
 
-/// Why a text is no source URL, with what to write instead.
+/// Why a text is not a source URL, with what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{url:?} is no source: {fault}")]
 pub struct BadSourceUrl {
@@ -96,12 +97,13 @@ impl SourceUrl {
         })
     }
 
-    /// The URL without its query, percent-encoded: what the serial's high-water mark belongs to.
-    /// Another field of a secret is another document, so that it is part of it.
+    /// The URL without its query, percent-encoded: the key under which the highest serial is
+    /// recorded. Another field of a secret is another document, so the field is part of it.
     pub fn mark(&self) -> String {
         match self {
             Self::File { path } => {
-                // `file://x` would read as a host: any number of leading slashes is one.
+                // `file://x` would be parsed as a host, so any number of leading slashes becomes
+                // one.
                 let path = path.as_os_str().as_bytes();
                 let leading = path.iter().take_while(|&&byte| byte == b'/').count();
                 format!(
@@ -135,7 +137,7 @@ impl SourceUrl {
         }
     }
 
-    /// The region that is to be asked, where the URL tells it.
+    /// The region to query, if the URL determines it.
     pub fn region(&self) -> Option<&str> {
         let (region, arn) = match self {
             Self::File { .. } => return None,
@@ -146,8 +148,8 @@ impl SourceUrl {
         region.as_deref().or_else(|| Some(arn?.ok()?.region))
     }
 
-    /// The stages whose documents are in force together; of a source without stages only the
-    /// current one.
+    /// The stages whose documents are in force together; only the current one for a source without
+    /// stages.
     pub fn stages(&self) -> BTreeSet<Stage> {
         match self {
             Self::Secret { stages, .. } => stages.clone(),
@@ -157,7 +159,7 @@ impl SourceUrl {
         }
     }
 
-    /// The field of the secret's JSON object that is the document, where one is named.
+    /// The field of the secret's JSON object that holds the document, if one is named.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Secret { field, .. } => field.as_deref(),
@@ -195,7 +197,7 @@ impl SourceUrl {
     }
 }
 
-/// The canonical URL, percent-encoded where it must be; parsing it gives the same value back.
+/// The canonical URL, percent-encoded where necessary. Parsing it gives the same value back.
 impl fmt::Display for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.mark())?;

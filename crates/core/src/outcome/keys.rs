@@ -1,5 +1,5 @@
-//! The keys of an outcome: shared by accounts that have the same, always counted, and listed up to
-//! a number in a file.
+//! The keys of an outcome. Accounts with equal keys share them. They are always counted, and listed
+//! in a file up to a limit.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -9,16 +9,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{AccountOutcome, KeyShown, Outcome};
 use crate::document::{Digest, LeftOut};
 
-/// The most keys that `status.json` lists of one kind for each account.
+/// The most keys of one kind that `status.json` lists for each account.
 pub const LISTED: usize = 100;
-/// The most keys that it lists of one kind for all accounts together; with more than 200 accounts
-/// each gets fewer.
+/// The most keys of one kind that it lists for all accounts together. With more than 200 accounts,
+/// each account gets fewer.
 pub const LISTED_IN_ALL: usize = 20_000;
-/// A list is shorter where its comments, or reasons, are longer than this on average.
+/// The average length, in bytes, of comments or reasons above which a list is shortened.
 const LISTED_BYTES: usize = 256;
 
-/// Keys as people see them. A clone shares them: a hundred accounts of one document cost no more
-/// than one.
+/// Keys as shown to people. Clones share them: a hundred accounts with the same document cost no
+/// more than one.
 #[derive(Clone, Default)]
 pub struct KeyList(Arc<Keys>);
 
@@ -29,7 +29,7 @@ struct Keys {
 }
 
 impl KeyList {
-    /// The SHA-256 over a line for each key: `FINGERPRINT TYPE COMMENT`.
+    /// The SHA-256 over one line per key: `FINGERPRINT TYPE COMMENT`.
     pub fn digest(&self) -> Digest {
         *self.0.digest.get_or_init(|| {
             let line = |key: &KeyShown| {
@@ -116,10 +116,10 @@ impl<'de> Deserialize<'de> for KeyList {
     }
 }
 
-/// How many keys there are of each kind, whether all are listed or not.
+/// The number of keys of each kind, whether all are listed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeyCounts {
-    /// The keys that authkeysd's lines let in.
+    /// Keys that authkeysd's lines accept.
     pub in_force: usize,
     /// Keys that the file did not have before.
     pub added: usize,
@@ -127,12 +127,12 @@ pub struct KeyCounts {
     pub removed: usize,
     /// Keys that stayed, but with other options or fewer copies.
     pub updated: usize,
-    /// Published keys that were not good enough.
+    /// Published keys that were left out because they cannot be installed.
     pub left_out: usize,
 }
 
 impl AccountOutcome {
-    /// Counts the keys that are listed; a list that was shortened before keeps its number.
+    /// Counts the keys that are listed. A list that was shortened before keeps its count.
     pub fn count_keys(&mut self) {
         let Self {
             counts,
@@ -153,12 +153,12 @@ impl AccountOutcome {
         }
     }
 
-    /// Whether `in_force` has every key, and not only the first ones.
+    /// Whether `in_force` lists every key, and not only the first ones.
     pub fn lists_all_in_force(&self) -> bool {
         self.in_force.len() >= self.counts.in_force
     }
 
-    /// Whether the same keys are in force by both.
+    /// Whether the same keys are in force in both.
     pub fn has_keys_of(&self, other: &Self) -> bool {
         match (self.keys_digest, other.keys_digest) {
             (Some(one), Some(other)) => one == other,
@@ -188,9 +188,8 @@ impl AccountOutcome {
 }
 
 impl Outcome {
-    /// The same with at most [`LISTED`] keys in each list, and [`LISTED_IN_ALL`] for all accounts:
-    /// what is written to a file must stay small enough for its readers, whatever the
-    /// configuration.
+    /// The same outcome with at most [`LISTED`] keys in each list, and [`LISTED_IN_ALL`] for all
+    /// accounts, so that a file stays small enough for its readers, whatever the configuration.
     pub fn shortened(&self) -> Self {
         let most = LISTED.min(LISTED_IN_ALL / self.accounts.len().max(1));
         let accounts = self

@@ -1,4 +1,4 @@
-//! Which keys an account must have at a moment, and which it must not have anywhere.
+//! Which keys an account must have at a given time, and which it must not have anywhere.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -19,19 +19,20 @@ pub struct Entry {
     pub comment: String,
     /// The whole line, without LF.
     pub line: String,
-    /// The source that it came from, where an account has keys of several.
+    /// The source of the key, if the account has keys of several sources.
     pub source: Option<String>,
 }
 
-/// A document that is in force for an account: with others it is laid over the file.
+/// A document in force for an account, possibly one of several that are combined.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a> {
     /// The document.
     pub document: &'a Document,
-    /// It is its source's current one: what it revokes is revoked in all of them. What a pending
-    /// document revokes may be the key that is current until it is promoted.
+    /// Whether it is its source's current document. What a current document revokes is revoked in
+    /// all documents. A pending document may revoke the key that stays current until the promotion,
+    /// so it revokes nothing elsewhere.
     pub is_current: bool,
-    /// Its source, where the account has several.
+    /// Its source, if the account has several.
     pub source: Option<&'a str>,
 }
 
@@ -46,7 +47,7 @@ impl<'a> From<&'a Document> for Layer<'a> {
     }
 }
 
-/// A key that is wanted and that the installed sshd cannot read, or may not be able to.
+/// A wanted key that the installed sshd cannot read, or may be unable to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// Its fingerprint.
@@ -55,40 +56,40 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// What one account's file must and must not hold.
+/// What one account's file must and must not contain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Desired {
-    /// The line that names the source, where one is known: above the entries.
+    /// The line above the entries that names the source, if one is known.
     pub head: Option<String>,
-    /// The lines of the keys in force: the pinned first, then in the documents' order; each line
-    /// once.
+    /// The lines of the keys in force: first the pinned ones, then the others in the documents'
+    /// order; each line once.
     pub entries: Vec<Entry>,
-    /// This node's break-glass keys: never taken away.
+    /// This node's break-glass keys, which are never removed.
     pub pinned: HashSet<Fingerprint>,
-    /// Every key that the documents address to the account, in force or not.
+    /// Every key that the documents list for the account, in force or not.
     pub addressed: HashSet<Fingerprint>,
     /// Keys that no line may have.
     pub revoked: BTreeSet<Fingerprint>,
-    /// When a window opens or closes next.
+    /// The next time at which a window opens or closes.
     pub next_change: Option<Timestamp>,
-    /// The keys that are not among the entries because the installed sshd cannot read them.
+    /// The keys that are missing from the entries because the installed sshd cannot read them.
     pub unreadable: Vec<Unreadable>,
-    /// The keys that the documents have in force, those included that are pinned as well.
+    /// The keys of the documents that are in force, including those that are also pinned.
     pub(super) published: HashSet<Fingerprint>,
 }
 
-/// A document's line that could be in force.
+/// A line of a document that may be in force.
 struct Candidate<'a> {
     key: &'a PublishedKey,
     entry: Entry,
-    /// When it ends, by its window or by its own option, the earlier.
+    /// When it ends: by its window or by its own option, whichever is earlier.
     until: Option<Timestamp>,
 }
 
-/// Lays the documents (each source's current one before its others) and the pinned lines over each
-/// other for one account. The first of them that has a key in force decides about it, and all its
-/// lines with that key are installed: sshd tries the next line when the `from=` of one does not
-/// match. `names` are the account's spellings.
+/// Combines the documents (each source's current one before its others) and the pinned lines for
+/// one account. For each key, the first document that has it in force decides, and all its lines
+/// with that key are installed: sshd tries the next line if the `from=` of one does not match.
+/// `names` are the spellings of the account's name.
 pub fn desired(
     documents: &[Layer<'_>],
     pinned: &[KeyLine],
@@ -104,7 +105,7 @@ pub fn desired(
     desired
         .entries
         .extend(pinned.iter().map(|line| Entry::new(line, None, at, form).0));
-    // Which document decides about each key, by its place.
+    // Which document decides about each key, by its index.
     let mut decided: HashMap<Fingerprint, usize> = HashMap::new();
     for (place, layer) in documents.iter().enumerate() {
         let document = layer.document;
@@ -127,7 +128,8 @@ pub fn desired(
             let good = kept_open
                 .as_ref()
                 .map_or(by_time, |kept_open| kept_open.contains(&index));
-            // What is held back until the time can be believed is due when it can.
+            // A change that is held back while the clock is wrong is due as soon as the clock is
+            // right.
             let held = (good != by_time).then_some(at.now);
             let coming = candidate.changes().filter(|change| *change > at.now);
             desired.next_change = coming.chain(held).chain(desired.next_change).min();
@@ -145,7 +147,7 @@ pub fn desired(
     desired
 }
 
-/// What the sources' current documents revoke.
+/// The keys that the sources' current documents revoke.
 fn revoked_for_all(documents: &[Layer<'_>]) -> BTreeSet<Fingerprint> {
     let mut revoked = BTreeSet::new();
     for current in documents.iter().filter(|one| one.is_current) {
@@ -154,9 +156,8 @@ fn revoked_for_all(documents: &[Layer<'_>]) -> BTreeSet<Fingerprint> {
     revoked
 }
 
-/// Which lines are in force where the time is not to be believed: those without a window, and those
-/// that are in the file. A key that is there on other terms than any of its lines stays by the
-/// first of them.
+/// Which lines are in force while the clock is wrong: those without a window, and those in the
+/// file. If a key is in the file on other terms than any of its lines, its first line is in force.
 fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<usize> {
     let mut open = HashSet::new();
     let mut served = HashSet::new();
@@ -177,7 +178,7 @@ fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<u
     open
 }
 
-/// One line twice says nothing that it does not say once.
+/// Removes repeated lines, which have no effect.
 fn keep_first_of_each(entries: &mut Vec<Entry>) {
     let mut seen = HashSet::with_capacity(entries.len());
     let first: Vec<bool> = entries
@@ -201,16 +202,16 @@ impl Candidate<'_> {
 }
 
 impl Desired {
-    /// How many keys the documents have in force, however many lines each has. A pinned key counts
-    /// when a document has it too: the document is not empty for that.
+    /// How many keys of the documents are in force, however many lines each has. A pinned key
+    /// counts if a document has it too, because then the document is not empty.
     pub fn published(&self) -> usize {
         self.published.len()
     }
 }
 
 impl Entry {
-    /// The entry, and the instant up to which it is good: its window's end or its own option's, the
-    /// earlier.
+    /// The entry, and the time until which it is valid: the end of its window or of its own option,
+    /// whichever is earlier.
     fn new(
         line: &KeyLine,
         not_after: Option<Timestamp>,
@@ -228,8 +229,8 @@ impl Entry {
             .and_then(|until| at.option(until, form))
             .unwrap_or_default();
         let (kind, comment) = (line.key.kind(), &line.comment);
-        // The whole of it at once: there are thousands, and a buffer that grows is moved, or wiped,
-        // at every step.
+        // Allocate the whole length at once: there are thousands of lines, and a growing buffer is
+        // moved, or wiped, at every step.
         let separators = 4;
         let length = options.written_len()
             + expiry.len()

@@ -1,4 +1,4 @@
-//! Points in time as sshd's `expiry-time` option reads and writes them.
+//! Points in time as sshd's `expiry-time` option writes them.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ pub struct Moment {
     pub now: Timestamp,
     /// The zone in which the node's sshd reads a time without `Z`.
     pub zone: TimeZone,
-    /// Where the time is not to be believed: what is in the account's file. That decides, and not
-    /// the time, which lines with a window are in force: no window opens, and none closes.
+    /// Set if the clock is wrong: the content of the account's file. It then decides which lines
+    /// with a window are in force, instead of the time: no window opens, and none closes.
     pub standing: Option<PresentLines>,
 }
 
-/// The keys of a file, and the options with which its lines let each of them in.
+/// The keys of a file, and the options of the lines that accept each of them.
 #[derive(Debug, Clone, Default)]
 pub struct PresentLines(HashMap<Fingerprint, Vec<OptionList>>);
 
@@ -42,8 +42,8 @@ impl PresentLines {
         self.0.contains_key(key)
     }
 
-    /// Whether some line grants what `line` does. An end that the file does not name, for an sshd
-    /// that knows no `expiry-time`, makes no difference.
+    /// Whether some line grants what `line` does. It makes no difference if the line in the file
+    /// has no end, as for an sshd that does not know `expiry-time`.
     pub(super) fn has_line(&self, line: &[u8]) -> bool {
         let Some((key, own)) = granted(line) else {
             return false;
@@ -59,19 +59,21 @@ impl PresentLines {
     }
 }
 
-/// How the installed sshd understands `expiry-time`.
+/// How the installed sshd reads `expiry-time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryForm {
     /// OpenSSH 9.1 and later: `YYYYMMDDHHMMSSZ`.
     Utc,
-    /// 7.7 to 9.0, which ignore a line with `Z`: local standard time, also in summer.
+    /// OpenSSH 7.7 to 9.0 ignore a line with `Z`: local standard time, even in summer.
     LocalStandard,
-    /// Before 7.7 the option kills the line: nothing is written, the agent removes the key on time.
+    /// Before OpenSSH 7.7, the option makes sshd ignore the line. The option is omitted, and the
+    /// agent removes the key on time.
     Omit,
 }
 
 impl ExpiryForm {
-    /// The form for an OpenSSH of that major and minor version; unknown is taken for too old.
+    /// The form for an OpenSSH of that major and minor version. An unknown version is treated as
+    /// too old.
     pub fn for_sshd(version: Option<(u32, u32)>) -> Self {
         match version {
             Some(version) if version >= (9, 1) => Self::Utc,
@@ -82,12 +84,12 @@ impl ExpiryForm {
 }
 
 impl Moment {
-    /// The instant that an option names.
+    /// The instant that an option refers to.
     pub fn resolve(&self, expiry: Expiry) -> Option<Timestamp> {
         expiry.instant(&self.zone)
     }
 
-    /// The option for an instant, or nothing where the installed sshd knows none.
+    /// The option for an instant; `None` if the installed sshd does not have the option.
     pub(super) fn option(&self, until: Timestamp, form: ExpiryForm) -> Option<String> {
         let (offset, suffix) = match form {
             ExpiryForm::Utc => (Offset::UTC, "Z"),

@@ -1,9 +1,9 @@
-//! Accounts whose `authorized_keys` update-ssh-keys makes of the files in
+//! Accounts whose `authorized_keys` update-ssh-keys generates from the files in
 //! `~/.ssh/authorized_keys.d` (CoreOS, Flatcar).
 //!
-//! The program writes every file again when it runs: in another order, without comments, with
-//! whatever mode. So nothing here compares bytes: a line is right when sshd reads the same key with
-//! the same options from it.
+//! The program rewrites every file when it runs: in another order, without comments, with any mode.
+//! So nothing here compares bytes: a line is right if sshd reads the same key with the same options
+//! from it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,43 +12,43 @@ use super::layout::{BEGIN, END, Mode, Plan, append_line, is_head, is_marker};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 
-/// The fragment to which update-ssh-keys takes over, at its first run, what was in
-/// `authorized_keys`.
+/// The fragment into which update-ssh-keys imports the previous content of `authorized_keys` at its
+/// first run.
 const IMPORTED: &str = "old_authorized_keys";
-/// What every vendor's type of key ends in or holds; update-ssh-keys 0.7.0 knows none of them and
+/// Vendor-specific key types contain this character. update-ssh-keys 0.7.0 knows none of them and
 /// leaves them out.
 const VENDOR: char = '@';
 
-/// Who makes `authorized_keys` of the fragments.
+/// Which program generates `authorized_keys` from the fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maker {
     /// update-ssh-keys is not installed: sshd must read the fragments themselves.
     Nobody,
-    /// update-ssh-keys.
+    /// update-ssh-keys generates it.
     Program,
-    /// update-ssh-keys is installed, but would fail or hang on something in the directory: it is
-    /// not run.
+    /// update-ssh-keys is installed, but is not run, because it would fail or hang on something in
+    /// the directory.
     Blocked,
 }
 
-/// What stands in the account's `.ssh`.
+/// The content of the account's `.ssh`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragments {
-    /// Our fragment; `None` when there is none.
+    /// Our fragment; `None` if it does not exist.
     pub ours: Option<Vec<u8>>,
-    /// The others, by their names.
+    /// The other fragments, by name.
     pub others: BTreeMap<String, Vec<u8>>,
-    /// `authorized_keys`; `None` when there is none.
+    /// `authorized_keys`; `None` if it does not exist.
     pub made: Option<Vec<u8>>,
-    /// Who makes it.
+    /// What generates it.
     pub maker: Maker,
-    /// There is no `authorized_keys.d` yet: were it made by us, update-ssh-keys would drop what
-    /// `authorized_keys` holds.
+    /// Whether `authorized_keys.d` does not exist yet. If we created it, update-ssh-keys would drop
+    /// the content of `authorized_keys`.
     pub unborn: bool,
 }
 
 impl Fragments {
-    /// As after a plan's writes.
+    /// The content after a plan's writes.
     pub fn after(&self, plan: &Plan) -> Self {
         let mut after = self.clone();
         after.ours = plan.content.clone().or(after.ours);
@@ -56,13 +56,13 @@ impl Fragments {
         after
     }
 
-    /// update-ssh-keys has to run before anything is written, to import what it will otherwise
-    /// drop.
+    /// Whether update-ssh-keys has to run before anything is written, to import what it would
+    /// otherwise drop.
     pub fn to_be_imported(&self) -> bool {
         self.unborn && self.maker == Maker::Program
     }
 
-    /// Each line of all of them.
+    /// All lines of all files.
     pub fn all(&self) -> impl Iterator<Item = &[u8]> {
         let fragments = self.ours.iter().chain(self.others.values());
         fragments
@@ -71,7 +71,8 @@ impl Fragments {
     }
 }
 
-/// Plans our fragment, takes keys out of the others, and tells whether update-ssh-keys has to run.
+/// Plans our fragment, removes keys from the others, and decides whether update-ssh-keys has to
+/// run.
 pub fn plan_fragments(
     desired: &Desired,
     mode: Mode,
@@ -125,8 +126,8 @@ pub fn plan_fragments(
     if !new.is_empty() && !new.ends_with(b"\n") {
         new.push(b'\n');
     }
-    // update-ssh-keys drops it when it writes the fragment again, and that is no reason to bring it
-    // back.
+    // update-ssh-keys drops this line when it rewrites the fragment, and that is not a reason to
+    // write it again.
     let head = desired
         .head
         .as_deref()
@@ -141,7 +142,7 @@ pub fn plan_fragments(
         plan.content = Some(new);
     }
 
-    // What only its own lines and no block of ours would repair is for update-ssh-keys to do.
+    // Differences that only update-ssh-keys' own lines can repair, and not our block.
     let made = present.made.as_deref().unwrap_or_default();
     let undone = || {
         rules
@@ -157,11 +158,10 @@ pub fn plan_fragments(
     plan
 }
 
-/// What `authorized_keys` must become where the program that makes it did not do all of its work;
-/// `None` when it is right. Keys that must not be there leave it, and keys that it lacks are put
-/// between our markers: those whom the program does not serve log in all the same, and the markers
-/// keep the fault from being forgotten. Where nobody makes the file, nothing is added to it: sshd
-/// reads our fragment.
+/// The new content of `authorized_keys` if update-ssh-keys did not do all of its work; `None` if
+/// the file is right. Keys that must not be in the file are removed, and missing keys are added
+/// between our markers, so that users whose keys the program omits can log in, and the fault stays
+/// visible. If nothing generates the file, no keys are added: sshd reads our fragment.
 pub fn put_right(
     desired: &Desired,
     present: &Fragments,
@@ -185,8 +185,8 @@ pub fn put_right(
             append_line(&mut new, line);
             there.extend(wanted);
         } else if present.maker == Maker::Nobody {
-            // Taken away, it would lock out whose sshd does not read fragments; as it is, it
-            // defeats our options.
+            // Removing the line would lock out users whose sshd does not read fragments. Keeping it
+            // as it is would defeat our options. So replace it.
             for (entry, options) in rules.wanted.get(&fingerprint).into_iter().flatten() {
                 if there.insert((fingerprint, options.clone())) {
                     append_line(&mut new, entry.line.as_bytes());
@@ -205,7 +205,7 @@ pub fn put_right(
     (old.unwrap_or_default() != new).then_some(new)
 }
 
-/// The keys that the program's own lines of `authorized_keys` lack.
+/// The keys that are missing from the lines of `authorized_keys` that the program wrote.
 pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let nothing = BTreeSet::new();
     let rules = Rules::new(desired, &nothing);
@@ -218,11 +218,11 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
         .collect()
 }
 
-/// What may stand in a line, and what must.
+/// What a line may and must contain.
 struct Rules<'a> {
     desired: &'a Desired,
     installed: &'a BTreeSet<Fingerprint>,
-    /// The lines of each key, with what they grant.
+    /// The lines of each key, with their options.
     wanted: HashMap<Fingerprint, Vec<(&'a Entry, OptionList)>>,
 }
 
@@ -245,7 +245,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// No line but ours may have it.
+    /// Whether only our own lines may have the key.
     fn unwelcome(&self, fingerprint: &Fingerprint) -> bool {
         let Desired {
             pinned,
@@ -259,8 +259,7 @@ impl<'a> Rules<'a> {
                 || self.installed.contains(fingerprint))
     }
 
-    /// The key that a line lets in and the options with which it does, where one of our lines says
-    /// just that.
+    /// The key and the options of a line, if one of our lines has exactly these.
     fn wanted_as(&self, line: &[u8]) -> Option<(Fingerprint, OptionList)> {
         let (key, options) = granted(line)?;
         let ours = self.wanted.get(&key.fingerprint())?;
@@ -269,7 +268,7 @@ impl<'a> Rules<'a> {
             .then(|| (key.fingerprint(), options))
     }
 
-    /// The line lets a key that is in force in, with just its options.
+    /// Whether the line accepts a key that is in force, with exactly its options.
     fn grants_as_wanted(&self, line: &[u8]) -> bool {
         self.wanted_as(line).is_some()
     }
@@ -279,7 +278,7 @@ impl<'a> Rules<'a> {
             && !self.grants_as_wanted(line)
     }
 
-    /// Our lines of which no line of the content says the same.
+    /// Our lines that have no equivalent line in the content.
     fn missing(&self, content: &[u8]) -> Vec<&'a Entry> {
         self.without(
             &lines(content)
@@ -288,7 +287,7 @@ impl<'a> Rules<'a> {
         )
     }
 
-    /// Our lines but those that are there: each key and what lines grant it.
+    /// Our lines except those in `there`, which has keys with the options that lines grant them.
     fn without(&self, there: &HashSet<(Fingerprint, OptionList)>) -> Vec<&'a Entry> {
         let mut missing = Vec::new();
         for entry in &self.desired.entries {
@@ -306,7 +305,7 @@ impl<'a> Rules<'a> {
         missing
     }
 
-    /// The content without the lines of keys that are not kept; other lines stay byte for byte.
+    /// The content without the lines of rejected keys. All other lines are unchanged.
     fn keep(&self, content: &[u8], kept: impl Fn(&Fingerprint, &[u8]) -> bool) -> Vec<u8> {
         let mut new = Vec::with_capacity(content.len());
         let mut all = true;
@@ -317,12 +316,12 @@ impl<'a> Rules<'a> {
                 all = false;
             }
         }
-        // A file that is none of ours is not rewritten for a line feed.
+        // A file that is not ours is not rewritten only to add a line feed.
         if all { content.to_vec() } else { new }
     }
 }
 
-/// Fills in what people are told: which keys came and went, over all files.
+/// Fills in the changes that are reported: which keys were added and removed, over all files.
 fn summarise(
     plan: &mut Plan,
     rules: &Rules<'_>,
@@ -336,7 +335,7 @@ fn summarise(
     }
     .after(plan);
     if plan.refresh {
-        // All of it comes from the fragments, or from us.
+        // All of it is generated from the fragments, or written by us.
         after.made = None;
     } else {
         after.made = put_right(rules.desired, present, rules.installed).or(after.made);
@@ -374,7 +373,7 @@ fn summarise(
     }
 }
 
-/// Each key that lines let in, as people see it, and the options with which they do.
+/// Each accepted key, as shown to people, and the options of its lines.
 fn meanings<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
 ) -> BTreeMap<Fingerprint, (KeyShown, BTreeSet<String>)> {
@@ -408,8 +407,7 @@ fn bare(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\n").unwrap_or(line)
 }
 
-/// `authorized_keys` without what stands between our markers; a marker without its partner bounds
-/// nothing.
+/// `authorized_keys` without the lines between our markers. An unmatched marker delimits nothing.
 fn without_block(content: &[u8]) -> Vec<u8> {
     let mut new = Vec::with_capacity(content.len());
     let mut open: Option<Vec<&[u8]>> = None;

@@ -1,5 +1,5 @@
-//! The file's new text. In block mode every byte that is not ours is kept; revoked keys are not,
-//! wherever they stand.
+//! The file's new text. In block mode every byte that is not ours is preserved, except lines with
+//! revoked keys, which are removed everywhere.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -9,44 +9,44 @@ use crate::outcome::KeyShown;
 
 pub(super) const BEGIN: &str = "# BEGIN authkeysd";
 pub(super) const END: &str = "# END authkeysd";
-/// How the line begins that names the source of our lines.
+/// The start of the line that names the sources of our lines.
 const MANAGED: &str = "# managed by authkeysd from ";
-/// The most sources that it names.
+/// The most sources that the line names.
 const NAMED_SOURCES: usize = 3;
 
-/// How much of the file is ours.
+/// How much of the file authkeysd manages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The lines between our markers, and no other line with a key of ours.
+    /// The lines between our markers. No other line may have a key of ours.
     Block,
     /// Every line.
     Exclusive,
 }
 
-/// What must be done to one file.
+/// The changes to one file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// The whole new content; `None` when the present one is right.
+    /// The whole new content; `None` if no change is needed.
     pub content: Option<Vec<u8>>,
-    /// The keys that our lines let in afterwards.
+    /// The keys that our lines accept afterwards.
     pub in_force: Vec<KeyShown>,
-    /// Keys that no line of the file had.
+    /// Keys that were in no line of the file.
     pub added: Vec<KeyShown>,
-    /// Keys that no line has any more.
+    /// Keys that are in no line any more.
     pub removed: Vec<KeyShown>,
     /// Keys that stay, with other options or fewer copies.
     pub updated: Vec<KeyShown>,
-    /// How many keys, pinned ones aside, were ours before or are taken away now.
+    /// The number of keys that were ours before or are removed now, not counting pinned ones.
     pub at_stake: usize,
-    /// How many of them, pinned ones aside, are taken away.
+    /// The number of keys that are removed, not counting pinned ones.
     pub taken_away: usize,
-    /// With `layout = "coreos"`: other fragments' new contents, by their names.
+    /// With `layout = "coreos"`: the new contents of other fragments, by name.
     pub others: Vec<(String, Vec<u8>)>,
-    /// With `layout = "coreos"`: update-ssh-keys has to run.
+    /// With `layout = "coreos"`: whether update-ssh-keys has to run.
     pub refresh: bool,
 }
 
-/// The line that tells whoever opens the file where its keys come from.
+/// The line that tells readers of the file where its keys come from.
 pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
     let sources: Vec<&str> = sources.into_iter().collect();
     let named = sources
@@ -62,7 +62,7 @@ pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
     format!("{MANAGED}{named}{more}: changes between these lines are overwritten")
 }
 
-/// Plans one file. `installed` are the keys that authkeysd ever installed for the account.
+/// Plans one file. `installed` has all keys that authkeysd ever installed for the account.
 pub fn plan(
     desired: &Desired,
     mode: Mode,
@@ -101,8 +101,8 @@ pub fn plan(
             after.count(line);
         }
     }
-    // Without a block there is nothing to say about an empty set, and a file is not touched to say
-    // it.
+    // Without an existing block, an empty set needs no block: the file is not changed only to add
+    // one.
     if home.is_none() && (mode == Mode::Exclusive || !desired.entries.is_empty()) {
         let head = desired
             .head
@@ -118,16 +118,16 @@ pub fn plan(
     plan
 }
 
-/// Whether there are keys between our markers: authkeysd wrote this file before.
+/// Whether there are keys between our markers, so that authkeysd wrote this file before.
 pub fn holds_our_block(present: &[u8]) -> bool {
     classify(present, Mode::Block)
         .iter()
         .any(|line| line.owner == Owner::Ours && line.found.is_some())
 }
 
-/// The plan for a file that is right already, by far the commonest. Our lines are compared as
-/// bytes: to find the key in each costs many times as much. `None` where there is something to do,
-/// or to be looked at more closely.
+/// The plan for a file that is already right, by far the most common case. Our lines are compared
+/// as bytes, because parsing the key of each line costs many times as much. `None` if something has
+/// to be changed or examined more closely.
 fn unchanged(
     old: &[u8],
     desired: &Desired,
@@ -180,7 +180,7 @@ fn unchanged(
     })
 }
 
-/// The keys of the lines that are ours.
+/// The keys of our lines.
 pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
     let lines = classify(present, mode);
     let ours = lines.iter().filter(|line| line.owner == Owner::Ours);
@@ -193,8 +193,8 @@ pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
         .collect()
 }
 
-/// Adds our lines in the file to what is wanted, as far as no document speaks of their keys: a
-/// source that was never read may have them, and takes nothing away.
+/// Adds our lines in the file to the desired lines, unless a document mentions their keys. They may
+/// belong to a source that was never read, and such a source must not remove anything.
 pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
     let mut wanted: HashSet<String> = HashSet::new();
     wanted.extend(desired.entries.iter().map(|entry| entry.line.clone()));
@@ -218,8 +218,7 @@ pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
     }
 }
 
-/// Plans a file of which no key set is known: nothing is taken away, the pinned lines that it lacks
-/// are added.
+/// Plans a file without a known key set: nothing is removed, and missing pinned lines are added.
 pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan {
     let old = present.unwrap_or_default();
     let lines = classify(old, mode);
@@ -229,8 +228,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
             .as_ref()
             .is_some_and(|found| wanted.contains(&found.key))
     });
-    // Each of a key's lines counts: another one with another `from=` does not let in whom this one
-    // lets in.
+    // Each line of a key counts: a line with another `from=` does not accept the same clients.
     let there: HashSet<(KeyBlob, OptionList)> = theirs
         .filter_map(|line| granted(line.without_feed()))
         .collect();
@@ -245,8 +243,8 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
             ..Plan::default()
         };
     }
-    // Between the markers of a whole block, for the next plan to find them there; else in a block
-    // of their own.
+    // Between the markers of a complete block, so that the next plan finds them there; otherwise in
+    // a new block.
     let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
     let ended = |at: usize| {
         lines
@@ -298,12 +296,12 @@ enum Owner {
     Foreign,
 }
 
-/// One line, or several in a row without a key and marker: 1 MiB of blank lines shall not cost many
-/// times its size.
+/// One line, or several consecutive lines without a key or marker, so that 1 MiB of blank lines
+/// does not use many times its size in memory.
 struct Line<'a> {
     text: &'a [u8],
     owner: Owner,
-    /// Boxed, since most lines have none.
+    /// Boxed, because most lines have none.
     found: Option<Box<Identified>>,
     /// The new block goes before this line.
     is_home: bool,
@@ -315,7 +313,7 @@ impl Line<'_> {
     }
 }
 
-/// The keys of some lines as people see them, each once.
+/// The keys of the desired lines as shown to people, each once.
 pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
     let mut told = HashSet::new();
     let first = desired
@@ -331,13 +329,13 @@ fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
     shown.marked(&desired.pinned)
 }
 
-/// Tells whose each line is. Markers that lack their partner bound nothing: the lines around them
-/// are foreign, so that none is lost; keys of ours among them go for being ours.
+/// Classifies each line as ours or foreign. An unmatched marker delimits nothing: the lines around
+/// it are foreign, so that none is lost. Keys of ours among them are removed because they are ours.
 fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
     let mut open = None;
     let (mut home, mut stray) = (None, None);
-    // Where the lines without a key that came last begin, and where the line ends.
+    // Where the last run of lines without a key begins, and where the current line ends.
     let (mut keyless, mut end) = (None, 0);
     for text in old.split_inclusive(|b| *b == b'\n') {
         let at = lines.len();
@@ -398,7 +396,7 @@ fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&s
     append_entries(new, desired, mode);
 }
 
-/// What follows the line that names the source.
+/// Appends what follows the line that names the source.
 fn append_entries(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
     desired
         .entries
@@ -414,8 +412,9 @@ pub(super) fn is_head(line: &[u8]) -> bool {
     line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
 }
 
-/// What stands behind the line that names the source, where there is one. It alone is no reason to
-/// write: an earlier version wrote none, and an upgrade must not write on every node at once.
+/// Our lines without the line that names the source, if it is present. The line alone is not a
+/// reason to write: an earlier version did not write it, and an upgrade must not change the files
+/// on all nodes at once.
 fn without_head(ours: &[u8]) -> &[u8] {
     if !ours.starts_with(MANAGED.as_bytes()) {
         return ours;
@@ -427,8 +426,8 @@ fn without_head(ours: &[u8]) -> &[u8] {
     ours.get(end..).unwrap_or_default()
 }
 
-/// Every line ends in LF, also a foreign last one that had none: else the next writer would glue
-/// two keys together.
+/// Ends every line with LF, including a foreign last line that had none: otherwise the next writer
+/// would join two keys in one line.
 pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
     new.extend_from_slice(line);
     if !line.ends_with(b"\n") {
@@ -436,7 +435,7 @@ pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
     }
 }
 
-/// The lines that each key has.
+/// The lines of each key.
 #[derive(Default)]
 struct Census<'a>(HashMap<&'a KeyBlob, Vec<&'a [u8]>>);
 
@@ -462,7 +461,7 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
             .or_default()
             .push(entry.line.as_bytes());
     }
-    // Where a key's lines stand does not matter, only what they are.
+    // Only the content of a key's lines matters, not their positions.
     before
         .0
         .values_mut()

@@ -1,4 +1,4 @@
-//! What an account's file must become: the keys in force, laid over what is in the file now.
+//! What an account's file must become: the keys in force, merged into the file's present content.
 
 pub use desired::{Desired, Entry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};

@@ -1,5 +1,5 @@
-//! Which keys the installed sshd can read, by its version. It ignores the line of any other key,
-//! without a word.
+//! Which keys the installed sshd can read, by its version. It silently ignores the line of any
+//! other key.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::key::KeyBlob;
 /// A version of OpenSSH: major and minor.
 type Version = (u32, u32);
 
-/// The first OpenSSH that reads a type. `None`: all that are in use do.
+/// The first OpenSSH version that reads a key type; `None` if all versions in use do.
 pub fn since(kind: &str) -> Option<(u32, u32)> {
     match kind {
         "sk-ssh-ed25519@openssh.com" | "sk-ecdsa-sha2-nistp256@openssh.com" => Some((8, 2)),
@@ -31,12 +31,12 @@ impl Desired {
         self.entries.iter().any(|entry| is_recent(&entry.key))
     }
 
-    /// Takes the keys out that the installed sshd cannot read: they let nobody in, must not take
-    /// the place of one that does, and do not count.
+    /// Removes the keys that the installed sshd cannot read: they accept no login, must not replace
+    /// a key that does, and do not count.
     ///
-    /// Where sshd did not tell its version, nothing is known of such a key, and so nothing changes:
-    /// it stays where the file has it (`standing`), since it may be the one that works, and is not
-    /// installed where the file has it not.
+    /// If sshd's version is unknown, so is whether it can read such a key, and nothing changes: the
+    /// key stays if the file has it (`standing`), because it may be the one that works, and is not
+    /// installed otherwise.
     pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &PresentLines) {
         let (unreadable, published) = (&mut self.unreadable, &mut self.published);
         // A key may have several lines.

@@ -1,5 +1,5 @@
-//! What a new document changes against the one that is published, key by key, and what of that
-//! could lock people out. Pure: time comes in as a value.
+//! What a new document changes compared with the published one, key by key, and which of the
+//! changes could lock people out. Pure: time comes in as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ use crate::words::counted;
 /// The difference between two documents.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Diff {
-    /// Keys that only the new one has, then those that both have but not alike, then those that
-    /// only the old one has.
+    /// First the keys that only the new document has, then those that both have but on different
+    /// terms, then those that only the old one has.
     pub keys: Vec<(Change, Shown)>,
     /// Other fields: name, old value, new value.
     pub fields: Vec<(&'static str, String, String)>,
@@ -26,11 +26,11 @@ pub struct Diff {
 /// What happens to a key or a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It comes.
+    /// It is added.
     Added,
-    /// It stays, but not as it was.
+    /// It stays, but changed.
     Changed,
-    /// It goes.
+    /// It is removed.
     Removed,
 }
 
@@ -39,12 +39,12 @@ pub enum Change {
 pub struct Shown {
     /// Fingerprint, type, comment.
     pub line: String,
-    /// Whom and when it lets in, and how that was before where it changed.
+    /// For which accounts and when it is valid, and the previous terms if they changed.
     pub terms: Vec<String>,
 }
 
 impl Diff {
-    /// Compares the documents; `old` is what is published, if anything is.
+    /// Compares the documents. `old` is the published one, if there is one.
     pub fn of(old: &Document, new: &Document) -> Self {
         let (before, after) = (by_key(old), by_key(new));
         let mut diff = Self::default();
@@ -91,17 +91,17 @@ impl Diff {
         diff
     }
 
-    /// Whether nothing but the serial differs, as far as nodes care.
+    /// Whether nothing that matters to nodes differs, apart from the serial.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether some key comes, goes, changes or is revoked, whatever else differs.
+    /// Whether a key is added, removed, changed or revoked, whatever else differs.
     pub fn changes_keys(&self) -> bool {
         !self.keys.is_empty() || self.fields.iter().any(|(field, ..)| *field == "revoked")
     }
 
-    /// One line for each key and field, signed as `authkeysd sync` signs them.
+    /// One line per key and field, with the same signs as in `authkeysd sync`.
     pub fn render(&self, colour: Colour) -> String {
         let mut text = String::new();
         for (change, shown) in &self.keys {
@@ -135,8 +135,8 @@ impl Diff {
     }
 }
 
-/// What of the change could lock somebody out at once: a rotation gives the new key first and takes
-/// the old one when it was seen to work (row 10 of docs/failures.md).
+/// The changes that could lock somebody out at once. A rotation should publish the new key first,
+/// and remove the old one after the new one was seen to work (row 10 of docs/failures.md).
 pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
     let (before, after) = (judge(old, now), judge(new, now));
     let (before, after) = (Access::of(&before), Access::of(&after));
@@ -165,8 +165,8 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
     told
 }
 
-/// Keys that were revoked and are no longer: a stolen one would let its thief in again. Those that
-/// come back with the same document are named first.
+/// Keys that are no longer revoked: whoever stole one could log in again. Those that the same
+/// document also lists as keys come first.
 pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
     let dropped: Vec<&Fingerprint> = old.revoked.difference(&new.revoked).collect();
     let listed = by_key(new);
@@ -202,7 +202,7 @@ impl Shown {
     fn one(keys: &[&PublishedKey]) -> Self {
         let mut terms: Vec<String> = keys.iter().map(|key| terms(key)).collect();
         terms.dedup();
-        // Beside lines on other terms, the one without any is what counts.
+        // "Every account" is shown only beside lines on other terms, where it is what counts.
         if terms.len() == 1 {
             terms.retain(|terms| *terms != EVERYBODY);
         }
@@ -212,7 +212,7 @@ impl Shown {
         }
     }
 
-    /// The lines that went, then those that came.
+    /// The removed lines, then the added ones.
     fn two(before: &[&PublishedKey], after: &[&PublishedKey]) -> Self {
         let (was, is) = (described(before), described(after));
         let gone = was
@@ -249,8 +249,8 @@ fn line(keys: &[&PublishedKey]) -> String {
     .to_owned()
 }
 
-/// All that a document says of a key, line by line; the same line is installed once, however often
-/// it is there.
+/// What a document says about a key, line by line. Equal lines are installed once, so they are
+/// shown once.
 fn described(keys: &[&PublishedKey]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let each = keys
@@ -259,7 +259,7 @@ fn described(keys: &[&PublishedKey]) -> Vec<String> {
     each.filter(|line| seen.insert(line.clone())).collect()
 }
 
-/// On which terms a key lets in, line by line.
+/// The terms of a key, line by line.
 pub(super) fn described_key(keys: &[&PublishedKey]) -> String {
     let mut each: Vec<String> = keys.iter().map(|key| terms(key)).collect();
     each.dedup();
@@ -268,7 +268,7 @@ pub(super) fn described_key(keys: &[&PublishedKey]) -> String {
 
 const EVERYBODY: &str = "every account";
 
-/// Whom and when a line lets in.
+/// For which accounts and when a line is valid.
 fn terms(key: &PublishedKey) -> String {
     let mut terms = vec![
         key.accounts
@@ -300,7 +300,7 @@ fn by_key(document: &Document) -> BTreeMap<Fingerprint, Vec<&PublishedKey>> {
     keys
 }
 
-/// Each key once, in the order in which the document names it first.
+/// Each key once, ordered by its first position in the document.
 fn in_order<'a>(
     document: &'a Document,
     keys: &'a BTreeMap<Fingerprint, Vec<&'a PublishedKey>>,

@@ -1,5 +1,6 @@
-//! Puts another serial or expiry into a JSON document and leaves every other byte as its author
-//! wrote it: a diff of what is published against what was reviewed shows the one value. Pure.
+//! Replaces the serial or the expiry in a JSON document and leaves every other byte as its author
+//! wrote it, so that a diff between the published and the reviewed document shows only that value.
+//! Pure.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::document::Serial;
 
-/// Where the values stand that matter here.
+/// The values that are edited here.
 #[derive(Deserialize)]
 struct Places<'a> {
     #[serde(borrow)]
@@ -18,13 +19,13 @@ struct Places<'a> {
     expires: Option<&'a RawValue>,
 }
 
-/// The document with that serial, in the place of the one it has or, where it has none, after
-/// `version`; `None` for what is no JSON document of version 1. `payload` has no signature.
+/// The document with that serial. It replaces the present serial, or follows `version` if there is
+/// none. `None` if `payload` is not a JSON document of version 1. `payload` has no signature.
 pub fn numbered(payload: &[u8], serial: Serial) -> Option<Vec<u8>> {
     bytes_of(with_serial(&text_of(payload), serial)?, payload)
 }
 
-/// The same with that expiry, which comes after the serial or `version` where there was none.
+/// Like [`numbered`], for the expiry. If there was none, it follows the serial or `version`.
 pub fn expiring(payload: &[u8], expires: Timestamp) -> Option<Vec<u8>> {
     let json = text_of(payload);
     let places: Places<'_> = serde_json::from_str(&json).ok()?;
@@ -52,7 +53,7 @@ fn with_serial(json: &str, serial: Serial) -> Option<String> {
     )
 }
 
-/// Puts a field's value in the place of the old one, or the whole field behind another one's value.
+/// Replaces a field's value, or inserts the whole field after another field's value.
 fn with_value(
     json: &str,
     old: Option<&RawValue>,
@@ -73,8 +74,8 @@ fn with_value(
     ))
 }
 
-/// The serial that a publication takes: the document's own where that is higher than what is
-/// published, else the next. `None` beyond 2^53.
+/// The serial of a publication: the document's own if it is higher than the published one,
+/// otherwise the next one. `None` beyond 2^53.
 pub fn next_serial(own: Option<Serial>, published: Option<Serial>) -> Option<Serial> {
     match (own, published) {
         (Some(own), Some(published)) if own > published => Some(own),
@@ -84,15 +85,14 @@ pub fn next_serial(own: Option<Serial>, published: Option<Serial>) -> Option<Ser
     }
 }
 
-/// The serial that stands in a document, whatever else may be wrong with it. `json` has no
-/// signature.
+/// The serial in a document, whatever else may be wrong with the document. `json` has no signature.
 pub fn serial(json: &str) -> Option<Serial> {
     let places: Places<'_> = serde_json::from_str(json).ok()?;
     serde_json::from_str(places.serial?.get()).ok()
 }
 
-/// The document as text; where its bytes are not UTF-8, the text whose characters they are. JSON's
-/// own signs are ASCII, and stay in their places.
+/// The document as text. If its bytes are not UTF-8, each byte becomes the character with the same
+/// number (Latin-1). JSON's own characters are ASCII and keep their positions.
 pub(super) fn text_of(payload: &[u8]) -> String {
     std::str::from_utf8(payload).map_or_else(|_| latin_1(payload), str::to_owned)
 }
@@ -101,7 +101,7 @@ pub(super) fn latin_1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// The bytes of a text that was made of `payload`.
+/// The bytes of a text that was made from `payload`.
 pub(super) fn bytes_of(text: String, payload: &[u8]) -> Option<Vec<u8>> {
     if std::str::from_utf8(payload).is_ok() {
         return Some(text.into_bytes());
@@ -116,13 +116,13 @@ pub(super) const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Where a part of the document begins and ends.
 pub(super) fn span(json: &str, part: &RawValue) -> Option<(usize, usize)> {
-    // A raw value borrows from the document, so its address tells its offset.
+    // A raw value borrows from the document, so its address gives its offset.
     let start = (part.get().as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
     Some((start, start + part.get().len()))
 }
 
-/// How the author laid a field out: the white space before its name, and what stands between that
-/// and its value. `before` is the document up to the value.
+/// How the author formatted a field: the white space before its name, and the text between the name
+/// and the value. `before` is the document up to the value.
 pub(super) fn layout(before: &str) -> Option<(&str, &str)> {
     let named = before
         .trim_end_matches(BLANK)

@@ -1,6 +1,6 @@
-//! Puts entries into a JSON document, takes entries out, and adds to `revoked`. Every byte that an
-//! edit does not mean stays as its author wrote it: order, spacing, line ends, also bytes that are
-//! not UTF-8. Pure.
+//! Adds entries to a JSON document, removes entries, and adds to `revoked`. Every byte that is not
+//! part of an edit stays as its author wrote it: order, spacing and line ends, and even bytes that
+//! are not UTF-8. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +12,12 @@ use super::edit::{BLANK, bytes_of, latin_1, layout, span, text_of};
 use crate::key::{Fingerprint, KeyLine, identify};
 use crate::user::UserName;
 
-/// An entry of `keys` as it is to be written.
+/// An entry of `keys` to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `type base64 comment`.
     pub public_key: String,
-    /// The options, one by one.
+    /// The options, separately.
     pub options: Vec<String>,
     /// `None`: every account.
     pub accounts: Option<BTreeSet<UserName>>,
@@ -27,21 +27,21 @@ pub struct Entry {
     pub not_after: Option<Timestamp>,
 }
 
-/// What is to be done to a document.
+/// The edits to a document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Edits {
-    /// Entries that go, by their place in `keys`, from 0.
+    /// Entries to remove, by their index in `keys`.
     pub removed: BTreeSet<usize>,
-    /// Entries that another one takes the place of.
+    /// Entries to replace.
     pub replaced: BTreeMap<usize, Entry>,
-    /// Entries that come behind the last one.
+    /// Entries to append.
     pub added: Vec<Entry>,
-    /// Fingerprints that come into `revoked`.
+    /// Fingerprints to add to `revoked`.
     pub revoked: BTreeSet<Fingerprint>,
 }
 
 impl Edits {
-    /// Whether nothing is to be done.
+    /// Whether there are no edits.
     pub fn is_empty(&self) -> bool {
         self.removed.is_empty()
             && self.replaced.is_empty()
@@ -51,7 +51,7 @@ impl Edits {
 }
 
 impl Entry {
-    /// An entry for a line, its options one by one.
+    /// The entry for a line, with separate options.
     pub fn of(line: &KeyLine) -> Self {
         let bare = KeyLine {
             options: crate::key::OptionList::default(),
@@ -82,8 +82,8 @@ struct KeyOnly {
     public_key: String,
 }
 
-/// The fingerprint of each entry in `keys`, in their order; `None` for an entry without a key.
-/// `payload` has no signature.
+/// The fingerprint of each entry in `keys`, in order; `None` for an entry without a key. `payload`
+/// has no signature.
 pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     let text = text_of(payload);
     let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
@@ -97,8 +97,8 @@ pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     Some(found)
 }
 
-/// The document after the edits; `None` for what is no JSON document of version 1. `payload` has no
-/// signature.
+/// The document after the edits; `None` if `payload` is not a JSON document of version 1. `payload`
+/// has no signature.
 pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     let text = text_of(payload);
     let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
@@ -168,8 +168,8 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
             }
         }
     }
-    // From the end on, so that the places before stay what they are. An empty span comes behind the
-    // one that ends there.
+    // Apply the edits from the end, so that the positions before them stay valid. An insertion (an
+    // empty span) at the end of a replaced span comes after the replacement.
     changes.sort_by_key(|(start, end, _)| (*start, *end));
     let mut edited = text.clone();
     for (start, end, new) in changes.into_iter().rev() {
@@ -178,7 +178,7 @@ pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     bytes_of(edited, payload)
 }
 
-/// A document with these entries, laid out as the guides lay one out.
+/// A document with these entries, formatted as in the guides.
 pub fn document(entries: &[Entry]) -> Option<Vec<u8>> {
     let edits = Edits {
         added: entries.to_vec(),
@@ -187,11 +187,11 @@ pub fn document(entries: &[Entry]) -> Option<Vec<u8>> {
     edited(b"{\n  \"version\": 1,\n  \"keys\": []\n}\n", &edits)
 }
 
-/// How a document is laid out.
+/// How a document is formatted.
 struct Style<'a> {
-    /// What stands before the name of a field of the document.
+    /// The white space before the name of a field.
     indent: &'a str,
-    /// What stands between a field's name and its value.
+    /// The text between a field's name and its value.
     colon: &'a str,
 }
 
@@ -202,7 +202,7 @@ impl<'a> Style<'a> {
         Some(Self { indent, colon })
     }
 
-    /// A blank where the author writes one.
+    /// A blank if the author writes one.
     fn blank(&self) -> &'static str {
         if self.colon.ends_with(BLANK) { " " } else { "" }
     }
@@ -211,14 +211,14 @@ impl<'a> Style<'a> {
         self.indent.contains('\n')
     }
 
-    /// One level deeper than a field of the document.
+    /// The indentation one level deeper than a field of the document.
     fn deeper(&self) -> String {
         let unit = self.indent.rsplit('\n').next().unwrap_or_default();
         format!("{}{unit}", self.indent)
     }
 
-    /// An array without some of its elements, and with others behind them. `None` among the kept is
-    /// an element that goes.
+    /// An array with some elements removed and others appended. `None` in `kept` is an element to
+    /// remove.
     fn array(
         &self,
         array: &str,
@@ -269,7 +269,7 @@ impl<'a> Style<'a> {
         })
     }
 
-    /// An entry, laid out as `model` is.
+    /// An entry, formatted like `model`.
     fn entry(&self, entry: &Entry, model: Option<&str>) -> String {
         let inside = model.and_then(|model| model.strip_prefix('{')?.strip_suffix('}'));
         let inside = inside
@@ -316,7 +316,7 @@ impl<'a> Style<'a> {
     }
 }
 
-/// A string of JSON.
+/// A JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

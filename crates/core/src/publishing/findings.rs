@@ -1,5 +1,5 @@
-//! What can be told of a document before any node has seen it: what nodes would hold against it,
-//! and what an operator may not have meant. Pure: time comes in as a value.
+//! What can be found in a document before any node has seen it: what nodes would object to, and
+//! what an operator may not have intended. Pure: time comes in as a value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,16 +13,16 @@ use crate::plan::{Moment, since};
 use crate::user::UserName;
 use crate::words::counted;
 
-/// An end that is nearer than this is worth a word.
+/// An end that is nearer than this is worth a warning.
 const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// Likewise, when after it nobody could log in.
+/// The same, for an end after which nobody could log in.
 const LOCK_OUT_SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Of one sort of warning no more than these are told.
+/// The most warnings of one kind that are reported.
 const MANY: usize = 10;
-/// What NIST SP 800-57 asks of RSA beyond 2030.
+/// The RSA size that NIST SP 800-57 requires beyond 2030.
 const STRONG_RSA: usize = 3_072;
 
-/// Whether a key lets anybody in.
+/// Whether a key is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -30,24 +30,24 @@ pub enum State {
     InForce,
     /// Its window opens later.
     NotYet,
-    /// Its window is over.
+    /// Its window has closed.
     Over,
     /// The document revokes it.
     Revoked,
 }
 
-/// A key of a document at a moment.
+/// The state of a document's key at a given time.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
     /// The key.
     pub key: &'a PublishedKey,
-    /// When it ends: by `not_after` or by its own `expiry-time`, the earlier.
+    /// When it ends: by `not_after` or by its own `expiry-time`, whichever is earlier.
     pub until: Option<Timestamp>,
-    /// Whether it lets anybody in.
+    /// Whether it is valid.
     pub state: State,
 }
 
-/// Looks at each key as a node in UTC would.
+/// Judges each key as a node in UTC would.
 pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
     let at = Moment {
         now,
@@ -75,7 +75,7 @@ pub fn judge(document: &Document, now: Timestamp) -> Vec<Judged<'_>> {
     judged.collect()
 }
 
-/// Why nodes that ask for `min_keys` would not apply a document that is good in itself.
+/// Why nodes would call a valid document stale, or refuse it because of `min_keys`.
 pub fn faults(
     document: &Document,
     keys: &[Judged<'_>],
@@ -104,7 +104,7 @@ pub fn faults(
     faults
 }
 
-/// What an operator may not have meant.
+/// What an operator may not have intended.
 pub fn warnings(
     document: &Document,
     form: Form,
@@ -186,7 +186,7 @@ fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
         .collect()
 }
 
-/// Accounts that have too few keys already, or will have none before long.
+/// Accounts that have too few keys, or will soon have none.
 fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<String> {
     let who = |account: Option<&UserName>| match account {
         Some(user) => format!("account {user}"),
@@ -216,8 +216,8 @@ fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<Str
     .collect()
 }
 
-/// Keys with several lines. All lines are installed, so that one which asks for more is worth
-/// nothing beside one that asks for less.
+/// Keys with several lines. All lines are installed, so a stricter line has no effect beside a less
+/// strict one.
 fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
     let mut told = Vec::new();
@@ -244,7 +244,7 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     told
 }
 
-/// Whether both could be in force for one account at one time.
+/// Whether both could be in force for one account at the same time.
 fn overlap(one: &Judged<'_>, other: &Judged<'_>) -> bool {
     let accounts = match (&one.key.accounts, &other.key.accounts) {
         (Some(one), Some(other)) => !one.is_disjoint(other),
@@ -296,8 +296,9 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
     }
 }
 
-/// What an older sshd does not know makes it ignore the whole line. `expiry-time` is not among it:
-/// nodes write it as their own sshd understands it, or not at all.
+/// Options and key types that older versions of sshd do not know, so that they ignore the whole
+/// line. `expiry-time` is not among them: nodes write it in the form of their own sshd, or not at
+/// all.
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     let mut told = Vec::new();
     for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
@@ -325,7 +326,7 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     told
 }
 
-/// Who may log in by which keys; the keys for everybody stand once, however many accounts there
+/// Who may log in with which keys. Keys for everybody are stored once, however many accounts there
 /// are.
 pub(super) struct Access<'a> {
     everybody: Vec<&'a Judged<'a>>,
@@ -351,8 +352,8 @@ impl<'a> Access<'a> {
         access
     }
 
-    /// Each account that a key names, and `None` for all others where a key is for everybody, with
-    /// its keys beside those.
+    /// Each account that a key names, with its own keys beside those for everybody. `None` means
+    /// all other accounts, if there are keys for everybody.
     pub(super) fn accounts(&self) -> impl Iterator<Item = (Option<&UserName>, &[&Judged<'a>])> {
         let others = (!self.everybody.is_empty()).then_some((None, &[][..]));
         self.named
@@ -361,7 +362,7 @@ impl<'a> Access<'a> {
             .chain(others)
     }
 
-    /// How many keys each account has now.
+    /// How many valid keys each account has now.
     fn in_force(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, usize)> {
         let shared = good(&self.everybody, now);
         self.accounts().map(move |(user, own)| {
@@ -372,7 +373,7 @@ impl<'a> Access<'a> {
         })
     }
 
-    /// The keys that an account has now; `None` is an account that no key names.
+    /// The keys that an account has now. `None` is an account that no key names.
     pub(super) fn keys_of(&self, user: Option<&UserName>, now: Timestamp) -> BTreeSet<Fingerprint> {
         let own = user
             .and_then(|user| self.named.get(user))
@@ -383,7 +384,7 @@ impl<'a> Access<'a> {
             .collect()
     }
 
-    /// For each account the first moment from `now` on at which it has no key; accounts that always
+    /// For each account, the first time from `now` on at which it has no key. Accounts that always
     /// have one are left out.
     fn ends(&self, now: Timestamp) -> impl Iterator<Item = (Option<&UserName>, Timestamp)> {
         let shared = spans(&self.everybody);
@@ -415,7 +416,7 @@ impl<'a> Access<'a> {
     }
 }
 
-/// Those that let in now.
+/// The keys that are valid now.
 fn good(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
     let good = |judged: &&&Judged<'_>| {
         judged.state != State::Revoked
@@ -428,7 +429,7 @@ fn good(keys: &[&Judged<'_>], now: Timestamp) -> BTreeSet<Fingerprint> {
         .collect()
 }
 
-/// When keys let in, by their beginnings.
+/// When the keys are valid, ordered by start.
 fn spans(keys: &[&Judged<'_>]) -> Vec<(Timestamp, Timestamp)> {
     let good = keys.iter().filter(|judged| judged.state != State::Revoked);
     let span = |judged: &&Judged<'_>| {
@@ -448,8 +449,7 @@ fn name(key: &PublishedKey) -> String {
         .to_owned()
 }
 
-/// How many different keys there are, and on how many lines where that is another number: `2 keys
-/// on 3 lines`.
+/// The number of different keys, and the number of lines if it differs: `2 keys on 3 lines`.
 pub fn counted_keys(keys: &[Judged<'_>]) -> String {
     let different: BTreeSet<_> = keys
         .iter()
@@ -463,7 +463,7 @@ pub fn counted_keys(keys: &[Judged<'_>]) -> String {
     }
 }
 
-/// A time and how far it is away: `2026-12-21T00:00:00Z (in 26 days)`.
+/// A time and its distance: `2026-12-21T00:00:00Z (in 26 days)`.
 pub fn when(at: Timestamp, now: Timestamp) -> String {
     let distance = at.duration_since(now);
     let seconds = distance.unsigned_abs().as_secs();

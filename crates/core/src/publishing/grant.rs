@@ -1,5 +1,4 @@
-//! What `grant` makes of a key: a new entry, one in the place of another, or the reason why not.
-//! Pure.
+//! What `grant` does with a key: adds an entry, replaces one, or refuses with a reason. Pure.
 
 use std::collections::BTreeSet;
 
@@ -12,57 +11,57 @@ use crate::document::{Document, PublishedKey};
 use crate::key::{BadLine, Fingerprint, KeyLine, LineRules};
 use crate::user::UserName;
 
-/// Whom and when a key shall let in.
+/// For which accounts and when a key is to be valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Terms {
     /// `None`: every account.
     pub accounts: Option<BTreeSet<UserName>>,
-    /// Beside those that the key's own line has.
+    /// In addition to those in the key's own line.
     pub options: Vec<String>,
     /// In force from then on.
     pub not_before: Option<Timestamp>,
     /// In force until just before then.
     pub not_after: Option<Timestamp>,
-    /// In the place of the key's own comment.
+    /// Replaces the key's own comment.
     pub comment: Option<String>,
 }
 
-/// Whether a key that is there on other terms gets the new ones.
+/// What to do with a key that is already there on other terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherTerms {
-    /// That is refused.
+    /// Refuse.
     Keep,
-    /// They are replaced.
+    /// Replace the terms.
     Replace,
 }
 
-/// What became of a key.
+/// The result for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Granted {
-    /// It gets an entry, or another one.
+    /// It gets a new entry, or its entry is replaced.
     Changed,
-    /// It is there already, on these terms.
+    /// It is already there on these terms.
     Already,
 }
 
 /// Why a key is not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotGranted {
-    /// No node would take it.
+    /// No node would accept it.
     #[error(transparent)]
     Bad(#[from] BadLine),
-    /// It was named more than once.
+    /// It was given more than once.
     #[error("{0} is given twice; name it once")]
     Twice(Fingerprint),
-    /// Whoever stole it would be let in again.
+    /// It is revoked. If it was stolen, the thief could log in again.
     #[error("{0} is in `revoked`, and no node lets it in; grant another key")]
     Revoked(Fingerprint),
-    /// It lets in already, but not so.
+    /// It is already there on other terms.
     #[error("{key} is there already on other terms ({terms}); --replace gives it the new ones")]
     OtherTerms {
         /// The key.
         key: Fingerprint,
-        /// Those that it has.
+        /// Its present terms.
         terms: String,
     },
 }
@@ -130,7 +129,7 @@ pub fn grant(
     Ok(Granted::Changed)
 }
 
-/// The entry that a key gets.
+/// The entry for the key.
 fn entry(line: &KeyLine, terms: &Terms) -> Entry {
     let line = match &terms.comment {
         Some(comment) => KeyLine {

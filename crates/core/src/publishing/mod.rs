@@ -1,5 +1,4 @@
-//! What a publisher is shown and asked before a document is published, and how documents are
-//! edited.
+//! What a publisher is shown and asked before publishing a document, and how documents are edited.
 
 pub mod diff;
 pub mod edit;

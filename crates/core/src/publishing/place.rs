@@ -1,14 +1,13 @@
-//! Where a key set is read from by operators: a source's URL, perhaps with one version pinned.
-//! Pure.
+//! Where operators read a key set from: a source's URL, optionally with one version pinned. Pure.
 
 use std::fmt;
 
 use crate::origin::SourceUrl;
 
-/// A source, and which of its versions is meant.
+/// A source, and which of its versions to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The source without the pin.
+    /// The source's URL without the pin.
     pub url: SourceUrl,
     /// `None`: the published one.
     pub pin: Option<Pin>,
@@ -17,7 +16,7 @@ pub struct Place {
 /// One version of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pin {
-    /// By its id or number; of a parameter also by a label.
+    /// By its id or number; for a parameter also by a label.
     Version(String),
     /// By a stage of a secret.
     Stage(String),
@@ -26,14 +25,14 @@ pub enum Pin {
 const SECRET: &str = "secretsmanager:";
 
 impl Place {
-    /// Whether a text is meant for a source rather than for a file's name.
+    /// Whether a text is meant as a source and not as a file name.
     pub fn is_url(text: &str) -> bool {
         ["s3:", SECRET, "ssm:", "file:"]
             .iter()
             .any(|scheme| text.starts_with(scheme))
     }
 
-    /// Reads a source's URL: `?version_id=V` pins a version of an object or a secret,
+    /// Parses a source's URL: `?version_id=V` pins a version of an object or a secret,
     /// `?stages=STAGE` one stage of a secret, `:VERSION-OR-LABEL` a version of a parameter.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (text, pin) = if text.starts_with(SECRET) {
@@ -72,8 +71,7 @@ impl Place {
         })
     }
 
-    /// The same source with another version pinned, as an operator names it: an id, a number, a
-    /// label or a stage.
+    /// The same source with another pinned version, given as an id, a number, a label or a stage.
     pub fn pinned(&self, version: &str) -> Self {
         let is_stage = matches!(self.url, SourceUrl::Secret { .. }) && version.starts_with("AWS");
         let pin = if is_stage {
@@ -110,9 +108,9 @@ impl fmt::Display for Place {
     }
 }
 
-/// A parameter's name, and the version or label behind it.
+/// Splits a parameter's name from its version or label.
 fn selected(id: &str) -> (&str, Option<&str>) {
-    // Five colons of an ARN come before its resource.
+    // An ARN has five colons before its resource.
     let resource = if id.starts_with("arn:") {
         id.match_indices(':')
             .nth(4)
@@ -129,7 +127,7 @@ fn selected(id: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Takes the pin out of a secret's URL. Several stages are no pin: nodes read those together.
+/// Splits the pin from a secret's URL. Several stages are not a pin: nodes read them together.
 fn secret_pin(text: &str) -> Result<(String, Option<Pin>), String> {
     let Some((name, query)) = text.split_once('?') else {
         return Ok((text.to_owned(), None));

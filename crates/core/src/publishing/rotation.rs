@@ -1,5 +1,5 @@
-//! What a rotation does to the published key set: lets the new key in beside the current one, ends
-//! the old one at a time, and takes keys out. What is done already needs no edit. Pure.
+//! How a rotation edits the published key set: it adds the new key beside the current one, sets an
+//! end for the old one, and removes keys. What is already done needs no edit. Pure.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use super::grant::Terms;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyLine};
 
-/// The keys that a secret's stages name, as far as they bear on the key set.
+/// The keys at a secret's stages that matter for the key set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Keys<'a> {
-    /// Of the current version; `None` when it has none yet.
+    /// The key of the current version; `None` if it has none yet.
     pub current: Option<&'a KeyLine>,
-    /// Of the version before, where that is neither the current nor the new key.
+    /// The key of the previous version, if it is neither the current nor the new key.
     pub previous: Option<&'a KeyLine>,
 }
 
-/// How long a key still lets in.
+/// How long a key is still valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     /// It is not in the key set.
@@ -31,7 +31,7 @@ pub enum Window {
     Ends(Timestamp),
 }
 
-/// Why the new key is not let in.
+/// Why the new key is not added.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAdmitted {
     /// The key set revokes it.
@@ -39,13 +39,13 @@ pub enum NotAdmitted {
         "the new key {0} is in `revoked` there; `authkeysctl rotate --abort` discards it, then rotate again"
     )]
     Revoked(Fingerprint),
-    /// Nobody said what its entry should have.
+    /// The terms of its entry are not known.
     #[error(
         "the secret's current key {0} is not in the key set there: check the target, or say with --accounts and --option \
          which accounts and options the two keys get"
     )]
     Terms(Fingerprint),
-    /// The last rotation is not over.
+    /// The previous rotation has not ended.
     #[error(
         "the key of the rotation before, {key}, is valid until {until}; rotate again after that"
     )]
@@ -57,7 +57,7 @@ pub enum NotAdmitted {
     },
 }
 
-/// How long `key` still lets in by this document.
+/// How long `key` is still valid according to this document.
 pub fn window(document: &Document, key: &Fingerprint) -> Window {
     let mut window = Window::Absent;
     for entry in entries_of(document, key) {
@@ -70,8 +70,8 @@ pub fn window(document: &Document, key: &Fingerprint) -> Window {
     window
 }
 
-/// Whether the new key lets in wherever the current one does, without an end; a current key that is
-/// revoked or not there asks for nothing.
+/// Whether the new key is valid, without an end, wherever the current one is. A current key that is
+/// revoked or missing sets no requirement.
 pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine) -> bool {
     let new = new.key.fingerprint();
     let granted: Vec<Entry> = entries_of(document, &new)
@@ -92,9 +92,10 @@ pub fn is_admitted(document: &Document, current: Option<&KeyLine>, new: &KeyLine
             .all(|wanted| granted.iter().any(|entry| same(entry, &wanted)))
 }
 
-/// The edits that let the new key in: an entry for each of the current key's, with its accounts and
-/// options. The previous key's entries go, and it is revoked. `places` are the fingerprints of the
-/// document's entries; `terms` are for a current key that is not there.
+/// The edits that add the new key: one entry for each entry of the current key, with the same
+/// accounts and options. The previous key's entries are removed, and it is revoked. `places` are
+/// the fingerprints of the document's entries; `terms` are for a current key that is not in the
+/// document.
 pub fn admit(
     document: &Document,
     places: &[Option<Fingerprint>],
@@ -147,7 +148,7 @@ pub fn admit(
             (None, Some((_, key))) => return Err(NotAdmitted::Terms(*key)),
             (None, None) => Terms::default(),
         };
-        // The current key goes on letting in, and from here on it can be ended.
+        // The current key gets an entry too, so that it stays valid and can be given an end later.
         for line in current.iter().map(|(line, _)| *line).chain([new]) {
             wanted.push(Entry {
                 options: terms.options.clone(),
@@ -161,7 +162,7 @@ pub fn admit(
     Ok(edits)
 }
 
-/// The edits that end every entry of `old` at `end`, unless it ends before.
+/// The edits that end every entry of `old` at `end`, or earlier if the entry ends earlier.
 pub fn end(
     document: &Document,
     places: &[Option<Fingerprint>],
@@ -186,7 +187,7 @@ pub fn end(
             Some(place) => {
                 edits.replaced.insert(*place, entry);
             }
-            // Nodes leave some of its entries out: those go.
+            // Nodes leave out some of its entries: those are removed.
             None => edits.added.push(entry),
         }
     }
@@ -196,7 +197,7 @@ pub fn end(
     edits
 }
 
-/// Adds to the edits what takes a key out and revokes it.
+/// Adds the removal and the revocation of a key to the edits.
 pub fn take_out(
     document: &Document,
     places: &[Option<Fingerprint>],

@@ -1,4 +1,4 @@
-//! Tables for people: the keys of a document at a moment, and any rows in columns. Pure.
+//! Tables for people: the keys of a document at a given time, and rows of any columns. Pure.
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -11,16 +11,16 @@ const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
-/// A row's cells, and the colour of its first one.
+/// A row's cells, and the colour of the first one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The texts.
     pub cells: Vec<String>,
-    /// One of the terminal's colours.
+    /// The number of a terminal colour.
     pub colour: Option<u8>,
 }
 
-/// The keys of a document, a line for each.
+/// The keys of a document, one per line.
 pub fn keys(keys: &[Judged<'_>], colour: Colour) -> String {
     let rows: Vec<Row> = keys.iter().map(row).collect();
     columns(
@@ -78,7 +78,7 @@ fn row(judged: &Judged<'_>) -> Row {
     }
 }
 
-/// Rows under their heads. A column in which no row has a text is left out.
+/// Rows under their heads. A column without any text is left out.
 pub fn columns(heads: &[&str], rows: &[Row], colour: Colour) -> String {
     let mut widths = Vec::with_capacity(heads.len());
     for (at, head) in heads.iter().enumerate() {

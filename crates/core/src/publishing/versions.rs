@@ -1,55 +1,54 @@
-//! The stored versions of a key set: which one was published at a time, and what each changed.
-//! Pure.
+//! The stored versions of a key set: which one was published at a given time, and what each one
+//! changed. Pure.
 
 use jiff::Timestamp;
 
 use super::diff::{Change, Diff};
 use crate::document::Document;
 
-/// A version that the service keeps.
+/// A version stored by the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredVersion {
     /// The service's name for it.
     pub id: String,
     /// A secret's stages, a parameter's labels.
     pub stages: Vec<String>,
-    /// When it was made, where the service tells that.
+    /// When it was created, if the service reports that.
     pub published: Option<Timestamp>,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Whether it is the published one.
     pub is_current: bool,
-    /// What tells its bytes from others', where its id does not: the ETag in a bucket without
-    /// versions.
+    /// Identifies its bytes if the id does not: the ETag in a bucket without versioning.
     pub token: Option<String>,
 }
 
-/// What a version is.
+/// The kind of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Bytes that were published.
     Document,
-    /// A delete marker: from then on nothing was published.
+    /// A delete marker: nothing was published from then on.
     Deleted,
-    /// Bytes beside the published ones, such as a pending version of a secret.
+    /// Bytes in addition to the published ones, such as a pending version of a secret.
     Beside,
 }
 
-/// What was published at a time.
+/// What was published at a given time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishedAt<'a> {
     /// That version.
     Version(&'a StoredVersion),
     /// Nothing: it was deleted.
     Deleted(&'a StoredVersion),
-    /// The oldest version that is kept was made later, at that time.
+    /// All stored versions are later; the oldest was created at that time.
     Before(Timestamp),
-    /// No version is kept.
+    /// No version is stored.
     Unknown,
 }
 
-/// Which of the versions, the newest first, was published at a time. Where the service does not
-/// tell when a version was made, it is passed over.
+/// Which of the versions (newest first) was published at a given time. Versions without a known
+/// creation time are skipped.
 pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_> {
     let mut oldest = None;
     for version in versions {
@@ -67,19 +66,19 @@ pub fn published_at(versions: &[StoredVersion], at: Timestamp) -> PublishedAt<'_
     oldest.map_or(PublishedAt::Unknown, PublishedAt::Before)
 }
 
-/// How many keys a version changed against the one before.
+/// How many keys a version changed compared with the previous one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Keys that came.
+    /// Keys that were added.
     pub added: usize,
-    /// Keys that stayed on other terms.
+    /// Keys whose terms changed.
     pub changed: usize,
-    /// Keys that went.
+    /// Keys that were removed.
     pub removed: usize,
 }
 
 impl Changes {
-    /// Counts what differs.
+    /// Counts the differences.
     pub fn between(old: &Document, new: &Document) -> Self {
         let mut changes = Self::default();
         for (change, _) in Diff::of(old, new).keys {

@@ -1,5 +1,5 @@
-//! Which keys a revocation means: a fingerprint, a key, or all whose comment a pattern matches.
-//! Pure.
+//! Which keys a revocation is for: a fingerprint, a key, or all keys whose comment matches a
+//! pattern. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,38 +11,37 @@ use crate::verify::matches_pattern;
 
 const COMMENT: &str = "comment:";
 
-/// Keys as an operator names them.
+/// Keys as an operator specifies them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     /// One key.
     Key(Fingerprint),
-    /// All keys whose comment matches, with `*` and `?`.
+    /// All keys whose comment matches a pattern with `*` and `?`.
     Comment(String),
 }
 
-/// What a revocation does to a document.
+/// The effect of a revocation on a document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Revocation {
-    /// The entries that go, and the fingerprints that come into `revoked`.
+    /// The entries to remove, and the fingerprints to add to `revoked`.
     pub edits: Edits,
-    /// The keys that are meant and in `revoked` already.
+    /// The selected keys that are in `revoked` already.
     pub already: BTreeSet<Fingerprint>,
-    /// Names that no key of the document matches.
+    /// Selections that match no key of the document.
     pub unmatched: Vec<Which>,
 }
 
-/// What becomes of a key that the document does not list.
+/// What to do with a key that the document does not list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unlisted {
-    /// It may be a slip.
+    /// Refuse, because it may be a typing error.
     Refuse,
-    /// Nodes take it out of lines that others wrote.
+    /// Revoke it: nodes remove it from lines that others wrote.
     Revoke,
 }
 
 impl Which {
-    /// Reads a fingerprint, a key line, or `comment:GLOB`; `None` for what may be the name of a
-    /// file.
+    /// Parses a fingerprint, a key line, or `comment:GLOB`; `None` for what may be a file name.
     pub fn parse(text: &str) -> Option<Result<Self, String>> {
         if let Some(pattern) = text.strip_prefix(COMMENT) {
             return Some(match pattern {
@@ -77,8 +76,8 @@ impl fmt::Display for Which {
     }
 }
 
-/// Finds the keys and takes all of their entries out. `places` are the fingerprints of the
-/// document's entries.
+/// Finds the keys and removes all of their entries. `places` are the fingerprints of the document's
+/// entries.
 pub fn revoke(
     document: &Document,
     places: &[Option<Fingerprint>],
@@ -125,9 +124,9 @@ pub fn revoke(
     revocation
 }
 
-/// The keys that were revoked since a version, and that the version does not revoke itself: by the
-/// current document, or by one of those in between. A key that the current document lets in was let
-/// in again on purpose since.
+/// The keys that were revoked after a version, by the current document or by one in between, and
+/// that the version itself does not revoke. A key that the current document lists was added again
+/// on purpose and is left out.
 pub fn since_revoked(
     old: &Document,
     between: &[Document],
@@ -228,15 +227,15 @@ mod tests {
     #[test]
     fn what_was_revoked_since_stays_revoked_unless_it_was_let_in_again() {
         let old = document(&[0, 1, 2], &[]);
-        // Revoked by the current document, by one in between, and by one in between but let in
-        // again since.
+        // Revoked by the current document, by one in between, and by one in between but added again
+        // since.
         let between = [document(&[], &[1]), document(&[], &[2])];
         let current = document(&[2], &[0]);
         assert_eq!(
             since_revoked(&old, &between, &current),
             [print(0), print(1)].into()
         );
-        // A key that is listed and revoked lets nobody in.
+        // A key that is both listed and revoked is not valid.
         assert_eq!(
             since_revoked(&old, &[], &document(&[0], &[0])),
             [print(0)].into()

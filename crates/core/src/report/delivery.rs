@@ -1,4 +1,5 @@
-//! What is reported, and to which place: the seam between who decides it and who brings it there.
+//! What is reported, and where: the interface between the code that decides on reports and the code
+//! that delivers them.
 
 use std::future::Future;
 
@@ -9,32 +10,32 @@ use crate::document::Digest;
 use crate::origin::FetchError;
 use crate::outcome::Outcome;
 
-/// One place that reports go to.
+/// A destination of reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sink {
-    /// Tags on the own instance.
+    /// Tags on the node's own instance.
     Tags(TagNames),
     /// One object below a prefix.
     Object(ReportPrefix),
 }
 
-/// One thing to be told.
+/// A report.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// In a few words.
+    /// The short form.
     pub summary: Summary,
-    /// In full.
+    /// The full form.
     pub outcome: Outcome,
 }
 
-/// The seam to the network: one call is one attempt, within bounded time.
+/// The interface to the network: each call makes one attempt, within bounded time.
 pub trait Deliver {
-    /// Brings it there.
+    /// Delivers the report to the destination.
     fn deliver(&self, sink: &Sink, told: &Told) -> impl Future<Output = Result<(), FetchError>>;
 }
 
 impl Sink {
-    /// The places that a configuration names.
+    /// The destinations in a configuration.
     pub fn all(report: &Report) -> Vec<Self> {
         let tags = report
             .ec2_tags
@@ -44,7 +45,7 @@ impl Sink {
             .collect()
     }
 
-    /// As the configuration's key is called.
+    /// The name of the configuration key.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Tags(_) => "ec2_tags",
@@ -54,7 +55,7 @@ impl Sink {
 }
 
 impl Told {
-    /// `None` while it is not decided how the node stands.
+    /// The report of an outcome; `None` while the node's status is undecided.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         Some(Self {
             summary: Summary::of(outcome)?,
@@ -62,8 +63,8 @@ impl Told {
         })
     }
 
-    /// Tells apart what was said of which node at which place; the same as long as nothing but
-    /// times and wording differ.
+    /// Identifies the content of a report, including its node and destination. It is equal as long
+    /// as only times and wording differ.
     pub fn said(&self, sink: &Sink) -> String {
         let text = format!(
             "{sink:?} {:?} {}",

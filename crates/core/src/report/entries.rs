@@ -1,5 +1,5 @@
-//! Which journal entries an outcome is worth: what differs from the outcome before, and nothing
-//! twice. Pure.
+//! The journal entries for an outcome: what differs from the previous outcome, each difference
+//! once. Pure.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,19 @@ use crate::outcome::{
     StageOutcome, Status,
 };
 
-/// Of the keys that were never ours that many are named when they go, for each account and cycle.
+/// For each account and cycle, this many removed keys that were never ours are named.
 const NAMED: usize = 100;
 
-/// One entry. docs/journal.md tells the fields.
+/// One journal entry. docs/journal.md describes the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What happened.
     pub kind: Kind,
-    /// The line that people read.
+    /// The line for people.
     pub message: String,
-    /// The code of the fault that it is about.
+    /// The code of the fault that the entry is about.
     pub code: Option<FaultCode>,
-    /// Whose file.
+    /// The account that the file belongs to.
     pub account: Option<String>,
     /// The file.
     pub path: Option<String>,
@@ -43,12 +43,12 @@ pub struct Entry {
     pub digest: Option<String>,
     /// The source's URL.
     pub source: Option<String>,
-    /// All keys in force, one a line: fingerprint, type, comment.
+    /// All keys in force, one per line: fingerprint, type, comment.
     pub keys: Option<String>,
 }
 
 impl Entry {
-    /// The entry as it may be seen: no field has what would deceive a terminal.
+    /// The entry for display: characters that could deceive a terminal are replaced in every field.
     pub fn shown(&self) -> Self {
         let field = |text: &Option<String>| text.as_deref().map(one_line);
         let lines = |text: &String| {
@@ -93,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// An entry about a fault: its code is at the end of the line, where people look for it.
+    /// An entry about a fault. The code is at the end of the line, where people look for it.
     pub fn of_fault(kind: Kind, code: FaultCode, message: impl Into<String>) -> Self {
         Self::new(kind, message).coded(Some(code))
     }
@@ -142,15 +142,16 @@ impl Entry {
     }
 }
 
-/// The entries of an outcome after `last`. At a service's start `restate` tells anew who can log
-/// in.
+/// The entries for an outcome that follows `last`. `restate` is set at the start of the service, to
+/// list again who can log in.
 pub fn entries(last: Option<&Outcome>, now: &Outcome, restate: bool) -> Vec<Entry> {
     let mut entries = Vec::new();
     each_entry(last, now, restate, |entry| entries.push(entry.clone()));
     entries
 }
 
-/// The same one after the other: a first cycle may have hundreds of thousands of them.
+/// Like [`entries`], but passes on one entry at a time: a first cycle may have hundreds of
+/// thousands of them.
 pub fn each_entry(
     last: Option<&Outcome>,
     now: &Outcome,
@@ -216,7 +217,8 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
             .push(Entry::of_source(Kind::DocumentAccepted, source, message).with(&stage.document));
     }
     let was = before.and_then(|before| before.problem);
-    // Other words for the same problem are no news: request ids and addresses change each time.
+    // Different wording for the same problem is not news: request ids and addresses change each
+    // time.
     let news = was != source.problem
         || before.is_some_and(|before| {
             before.status != source.status
@@ -256,7 +258,7 @@ fn of_source(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &m
     }
 }
 
-/// That a fallback answers is told once, and that the source does again.
+/// Reports once that a fallback answers, and once that the source answers again.
 fn of_fallback(before: Option<&SourceOutcome>, source: &SourceOutcome, entries: &mut Vec<Entry>) {
     let answered = before.and_then(|before| before.answered_by.as_ref());
     match (answered, &source.answered_by) {
@@ -320,12 +322,12 @@ fn of_account(
     });
     let kind = match account.status {
         Status::Failed => Kind::AccountFailed,
-        // Told of the source that was not read yet.
+        // Already reported for the source that has not been read yet.
         Status::Stale if account.code == Some(FaultCode::NoKeySet) => return,
         Status::Stale => Kind::DocumentRefused,
         Status::Degraded if account.repairs >= RIVALRY => Kind::RivalWriter,
         Status::Degraded if account.left_out.is_empty() => Kind::AccountDegraded,
-        // Named once for the document.
+        // Already reported once for the document.
         Status::Degraded => return,
         Status::Ok if before.is_some_and(was_bad) => Kind::AccountRecovered,
         Status::Ok => return,
@@ -344,16 +346,16 @@ fn of_account(
     }
 }
 
-/// Keys that were in force are named one by one, and so are the first others. A user may fill his
-/// file with lines again and again, and must not be able to wash with them what happened before out
-/// of the journal.
+/// Names every removed key that was in force, and the first of the others. Users can fill their
+/// file with lines again and again, and must not be able to flood the journal until older entries
+/// are lost.
 fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &mut Vec<Entry>) {
     let ours: HashSet<&Fingerprint> = before
         .iter()
         .flat_map(|before| before.in_force.iter())
         .map(|key| &key.fingerprint)
         .collect();
-    // After a restart only the first keys are known by name: then any of these may have been ours.
+    // After a restart only the first keys in force are known, so any of these may have been ours.
     let known = before.is_none_or(AccountOutcome::lists_all_in_force);
     let mut others = 0;
     for key in account.removed.iter() {
@@ -376,14 +378,15 @@ fn removed(before: Option<&AccountOutcome>, account: &AccountOutcome, entries: &
     }
 }
 
-/// An entry has told of it.
+/// Whether an entry reported a problem with the account.
 fn was_bad(before: &AccountOutcome) -> bool {
     let degraded =
         before.status == Status::Degraded && before.left_out.is_empty() && before.repairs < RIVALRY;
     before.status == Status::Failed || degraded
 }
 
-/// The same text, but for numbers: times, durations and counts go on.
+/// Whether two texts are equal except for numbers, because times, durations and counts change each
+/// time.
 pub fn alike(one: &str, other: &str) -> bool {
     let words = |text: &str| {
         text.chars()

@@ -1,5 +1,5 @@
-//! JSON that a person may look at: what would deceive a terminal is escaped there, and means the
-//! same to a program.
+//! JSON that is safe to show on a terminal: deceptive characters are escaped, which does not change
+//! the meaning for a program.
 
 use std::io;
 
@@ -8,17 +8,17 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use crate::words::is_deceptive;
 
-/// One value over several lines.
+/// A value on several lines.
 pub fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     written(value, PrettyFormatter::new())
 }
 
-/// One value in one line.
+/// A value on one line.
 pub fn compact(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     written(value, CompactFormatter)
 }
 
-/// One value over several lines, as it is written: it may be large.
+/// Writes a value on several lines directly to `writer`, because it may be large.
 pub fn write_pretty(writer: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
     value.serialize(&mut Serializer::with_formatter(
         writer,
@@ -35,8 +35,8 @@ fn written(value: &impl Serialize, layout: impl Formatter) -> serde_json::Result
     Ok(bytes)
 }
 
-/// Another layout, with escapes in its strings: all but the last method hand on what that layout
-/// does.
+/// Another formatter, with additional escapes in strings. All methods but the last one delegate to
+/// it.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {
@@ -89,7 +89,7 @@ impl<F: Formatter> Formatter for Escaping<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Nearly all texts have nothing to be escaped.
+        // Almost no text needs an escape.
         if fragment.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
             return writer.write_all(fragment.as_bytes());
         }

@@ -4,53 +4,53 @@
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The service began.
+    /// The service has started.
     Started,
-    /// The service ends.
+    /// The service is stopping.
     Stopping,
     /// Another configuration is in force.
     Reloaded,
-    /// The new configuration is faulty; the old one stays in force.
+    /// The new configuration is faulty; the old one remains in force.
     ReloadRefused,
     /// A new document is in force.
     DocumentAccepted,
-    /// A document, for all accounts or for one, is not taken.
+    /// A document was rejected, for all accounts or for one.
     DocumentRefused,
-    /// The document in force is past its time.
+    /// The document in force has expired.
     DocumentExpired,
-    /// A source gives no answer, or no good one.
+    /// A source does not answer, or its answer is invalid.
     SourceFailed,
     /// The source answers again.
     SourceRecovered,
-    /// A file has a key that it had not.
+    /// A file has a new key.
     KeyAdded,
-    /// A file has a key no more.
+    /// A key was removed from a file.
     KeyRemoved,
-    /// More keys than are worth an entry each.
+    /// More removed keys than are named one by one.
     KeysRemoved,
     /// A key has other options, another comment or fewer copies.
     KeyUpdated,
     /// All keys of an account.
     KeysInForce,
-    /// Somebody else's change of a file was undone.
+    /// A change that another program made to a file was undone.
     DriftRepaired,
-    /// Somebody else keeps changing it.
+    /// Another program keeps changing the file.
     RivalWriter,
-    /// An account's file is not as it must be.
+    /// An account's file is not as it should be.
     AccountFailed,
-    /// An account's keys are in force, but not all is as it should be.
+    /// An account's keys are in force, but something else is wrong.
     AccountDegraded,
-    /// The account's file is again as it must be.
+    /// The account's file is as it should be again.
     AccountRecovered,
-    /// sshd reads other files than the one that is written.
+    /// sshd reads other files than the one that authkeysd writes.
     NotRead,
-    /// A report of how the node stands did not arrive.
+    /// A report of the node's status was not delivered.
     ReportFailed,
-    /// Reports arrive again.
+    /// Reports are delivered again.
     ReportRecovered,
     /// Something else is wrong with the node.
     Fault,
-    /// All is as published, and yet somebody should look.
+    /// Everything is as published, but an operator should take a look.
     Warning,
 }
 
@@ -83,17 +83,17 @@ impl Kind {
         Self::Warning,
     ];
 
-    /// What `journalctl MESSAGE_ID=` finds it by.
+    /// The MESSAGE_ID to search for with `journalctl MESSAGE_ID=`.
     pub fn message_id(self) -> &'static str {
         self.row().0
     }
 
-    /// The same for people; the messages begin with it.
+    /// The kind in words; the messages begin with it.
     pub fn words(self) -> &'static str {
         self.row().1
     }
 
-    /// Somebody should look at it.
+    /// Whether an operator should look at it.
     pub fn is_warning(self) -> bool {
         self.row().2 == WARNING
     }
@@ -181,6 +181,6 @@ impl Kind {
     }
 }
 
-/// The journal's priorities.
+/// A journal priority.
 const WARNING: u8 = 4;
 const INFO: u8 = 6;

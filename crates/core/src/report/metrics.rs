@@ -1,4 +1,4 @@
-//! The node as Prometheus' text format tells it, for node_exporter's textfile collector. Pure.
+//! The node's status in Prometheus' text format, for node_exporter's textfile collector. Pure.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,8 @@ use crate::words::is_deceptive;
 
 const STATUSES: [Status; 4] = [Status::Ok, Status::Stale, Status::Degraded, Status::Failed];
 
-/// What the service has counted since its start. `sync` counts nothing: each time it would be one.
+/// What the service has counted since its start. `sync` has no counters, because they would always
+/// be one.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     cycles: [u64; STATUSES.len()],
@@ -39,7 +40,7 @@ impl Counters {
         }
     }
 
-    /// Counts an attempt to report.
+    /// Counts an attempt to deliver a report.
     pub fn report(&mut self, report: &'static str, delivered: bool) {
         if !self.reports.iter().any(|known| known.report == report) {
             self.reports.push(Reported {
@@ -62,7 +63,7 @@ impl Counters {
     }
 }
 
-/// The whole file. `counters` are the service's.
+/// The whole file. `counters` are those of the service.
 pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
     let mut page = Page::default();
     page.gauge("build_info", "The version of authkeysd.");
@@ -223,7 +224,7 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
     }
 }
 
-/// Which of its sources an account's keys came from, where it has several.
+/// The number of keys by source, for an account with several sources.
 fn by_source(page: &mut Page, outcome: &Outcome) {
     let several = |account: &&AccountOutcome| !account.documents.is_empty();
     if !outcome.accounts.iter().any(|account| several(&account)) {
@@ -316,7 +317,7 @@ fn seconds(at: Timestamp) -> f64 {
 #[derive(Default)]
 struct Page {
     text: String,
-    /// The metric whose samples come next.
+    /// The metric of the samples that follow.
     name: &'static str,
 }
 
@@ -355,7 +356,7 @@ impl Page {
     }
 }
 
-/// A label's value; the format knows three escapes, and a control character is none of a name.
+/// A label's value. The format has three escapes, and control characters never occur in names.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What people and programs get to see of an outcome.
+//! How an outcome is shown to people and programs.
 
 pub mod delivery;
 pub mod entries;

@@ -1,5 +1,5 @@
-//! A node's report object: what a view of the fleet needs, small, without keys and their comments.
-//! Pure.
+//! A node's report object: what a view of the fleet needs, kept small, without keys and their
+//! comments. Pure.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,19 +9,19 @@ use super::json;
 use super::summary::Summary;
 use crate::outcome::{DocumentRef, Followed, Outcome, Problem, Status};
 
-/// Which node reports.
+/// The node that reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Node {
-    /// What its object is called: the instance's id, or `host-` and 16 hex digits.
+    /// The name of its object: the instance's id, or `host-` and 16 hex digits.
     #[serde(rename = "node")]
     pub name: String,
-    /// The instance's id, where it is one.
+    /// The instance's id, if the node is an instance.
     pub instance_id: Option<String>,
     /// The instance's region.
     pub region: Option<String>,
     /// The instance's account.
     pub account_id: Option<String>,
-    /// The host's name, where it is no instance.
+    /// The host's name, if the node is not an instance.
     pub host: Option<String>,
 }
 
@@ -45,15 +45,15 @@ struct Object<'a> {
     counts: Counts,
 }
 
-/// How many there are, whether all are listed or not.
+/// The total numbers, whether all are listed or not.
 #[derive(Serialize)]
 struct Counts {
     sources: usize,
     accounts: usize,
 }
 
-/// The most sources, and the most accounts, that an object lists: whoever reads the fleet's objects
-/// has them all in memory.
+/// The most sources, and the most accounts, that an object lists. A reader of the fleet holds all
+/// objects in memory.
 const LISTED: usize = 1_000;
 
 #[derive(Serialize)]
@@ -97,8 +97,8 @@ impl Node {
         }
     }
 
-    /// Another host. Its identity, the machine id, is not to be known outside: what is shown is
-    /// made of it.
+    /// Another host. Its identity, the machine id, must not be disclosed, so the object's name is
+    /// derived from it.
     pub fn host(identity: &str, name: &str) -> Self {
         let hash = Sha256::new()
             .chain_update("authkeysd report")
@@ -121,7 +121,7 @@ impl Node {
     }
 }
 
-/// The object's bytes, JSON that ends in LF.
+/// The object's bytes: JSON with a final LF.
 pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
     let object = Object {
         schema: 1,
@@ -170,7 +170,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
             accounts: outcome.accounts.len(),
         },
     };
-    // It cannot fail: no map has keys that are no texts.
+    // This cannot fail: all map keys are strings.
     let mut bytes = json::compact(&object).unwrap_or_default();
     bytes.push(b'\n');
     bytes

@@ -1,12 +1,12 @@
-//! Takes the ids out of a text: whoever may list instances reads their tags, and needs no account
-//! numbers, ARNs, request ids or key ids. Pure.
+//! Removes the ids from a text. Tags can be read by anyone who may list instances, and those
+//! readers do not need account numbers, ARNs, request ids or key ids. Pure.
 
-/// What stands in an id's place.
+/// Replaces an id.
 const GONE: &str = "...";
-/// Words of hex digits, or of letters and digits mixed, are ids from this length on.
+/// Words of hex digits, or of mixed letters and digits, count as ids from this length on.
 const LONG: usize = 16;
 
-/// The text without ids, in words that a tag may hold.
+/// The text without ids, in words that are valid in a tag.
 pub fn scrub(text: &str) -> String {
     let mut kept: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -19,7 +19,7 @@ pub fn scrub(text: &str) -> String {
             continue;
         }
         let colon = if bare.len() < word.len() { ":" } else { "" };
-        // Paths and URLs are looked at part by part.
+        // The parts of paths and URLs are checked one by one.
         let parts: Vec<&str> = bare
             .split('/')
             .map(|part| if is_id(part) { GONE } else { part })
@@ -31,7 +31,7 @@ pub fn scrub(text: &str) -> String {
         });
     }
     let text = kept.join(" ");
-    // A phrase that is left without its number says nothing.
+    // The phrase says nothing without the id.
     text.replace(&format!(" request id {GONE}"), "")
 }
 
@@ -40,7 +40,7 @@ fn is_id(word: &str) -> bool {
     let digits = word.bytes().filter(u8::is_ascii_digit).count();
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
     let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
-    // `i-0123456789abcdef0`, `vpce-...`: a short kind and hex digits.
+    // `i-0123456789abcdef0`, `vpce-...`: a short prefix and hex digits.
     let resource = lower.split_once('-').is_some_and(|(kind, rest)| {
         (1..=8).contains(&kind.len()) && (8..=32).contains(&rest.len()) && hex(rest)
     });
@@ -51,6 +51,6 @@ fn is_id(word: &str) -> bool {
         || bare.len() >= LONG && hex(&bare)
         || word.len() >= LONG && digits > 1 && letters > 1 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b))
         || word.len() >= LONG && digits > 0 && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-        // An account inside of a longer word.
+        // An account number inside a longer word.
         || lower.split(|c: char| !c.is_ascii_digit()).any(|run| run.len() == 12)
 }

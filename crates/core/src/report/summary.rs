@@ -1,40 +1,40 @@
-//! What a node says of itself to the fleet: the few facts that tags hold. Pure.
+//! What a node reports about itself to the fleet: the few facts that fit into tags. Pure.
 
 use jiff::Timestamp;
 
 use crate::outcome::{DocumentRef, Outcome, Status};
 
-/// So many stale cycles in a row are needed before the fleet is told: a source that hiccups is no
-/// news.
+/// The number of consecutive stale cycles after which the fleet is informed. A short outage of a
+/// source is not worth a report.
 const STALE_FROM: u32 = 3;
 
-/// A node in a few words.
+/// The short form of a node's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// How it stands.
+    /// The node's status.
     pub status: Status,
-    /// `NAME/SERIAL`, else the name, else the version's id; empty when no key set is in force. Of
-    /// several sources those of all, with a space between them.
+    /// `NAME/SERIAL`, else the name, else the version's id; empty if no key set is in force. If
+    /// there are several sources, those of all, separated by spaces.
     pub keyset: String,
-    /// The first 16 hex digits of the digest; empty when no key set is in force. Of several sources
-    /// those of all, with a space between them.
+    /// The first 16 hex digits of the digest; empty if no key set is in force. If there are several
+    /// sources, those of all, separated by spaces.
     pub digest: String,
     /// The name of the key set in force, else the version's id.
     pub key_name: String,
-    /// Why it is not ok, in full.
+    /// Why the node is not ok, in full.
     pub detail: String,
-    /// When the cycle that it speaks of ended.
+    /// When the cycle ended.
     pub at: Timestamp,
-    /// What is wrong, without the words that differ each time: not shown, but a change of it is
-    /// news.
+    /// What is wrong, without the words that differ each time. It is not shown, but a change of it
+    /// is reported.
     cause: String,
 }
 
-/// The most key sets that a summary names: so many digests fit into a tag.
+/// The most key sets in a summary: their digests have to fit into one tag.
 const NAMED_SETS: usize = 15;
 
-/// The documents of the first account that has several sources: of each source the one of whoever
-/// is behind. Empty where it has one source.
+/// The documents of the first account, if it has several sources; otherwise empty. For each source,
+/// the document of an account that is behind is preferred.
 fn several(outcome: &Outcome) -> Vec<DocumentRef> {
     let Some(first) = outcome.accounts.first() else {
         return Vec::new();
@@ -56,7 +56,7 @@ fn several(outcome: &Outcome) -> Vec<DocumentRef> {
     documents
 }
 
-/// By what its source calls a document.
+/// The version that a document's source gave it.
 fn version_of(outcome: &Outcome, document: &DocumentRef) -> Option<String> {
     let digest = document.digest?;
     let source = outcome
@@ -75,10 +75,10 @@ fn short_digest(document: &DocumentRef) -> String {
 }
 
 impl Summary {
-    /// Of an outcome; `None` while it is not decided whether the node is stale or its source only
-    /// hiccups. The key set is the one of the first account; where all have one source, the one of
-    /// whoever is behind, so that nobody is counted among those who have the new one before all
-    /// accounts do.
+    /// The summary of an outcome; `None` while it is undecided whether the node is stale or its
+    /// source has only a short outage. The key set is that of the first account. If every account
+    /// has one source, it is that of an account that is behind, so that a node counts as having the
+    /// new key set only when all its accounts do.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         if outcome.status == Status::Stale && outcome.stale_cycles < STALE_FROM {
             return None;
@@ -152,7 +152,7 @@ impl Summary {
         })
     }
 
-    /// The same text as long as nothing but times and wording differ.
+    /// A text that is equal as long as only times and wording differ.
     pub fn news(&self) -> String {
         format!(
             "{:?} {} {} {} {}",

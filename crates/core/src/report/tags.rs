@@ -1,32 +1,33 @@
-//! The EC2 tags of a node, kept to EC2's rules whatever a key set is called. Pure.
+//! The EC2 tags of a node. They follow EC2's rules, whatever a key set is called. Pure.
 
 use std::collections::BTreeMap;
 
 use super::scrub::scrub;
 use super::summary::Summary;
 
-/// The most characters of a value.
+/// The most characters of a tag's value.
 pub const MAX_VALUE: usize = 256;
-/// The most characters of a key.
+/// The most characters of a tag's key.
 pub const MAX_KEY: usize = 128;
-/// What every service that reads tags takes, beside letters, digits and spaces.
+/// The characters that every service accepts in tags, apart from letters, digits and spaces.
 const SIGNS: &str = "+-=._:/@";
-/// What a key may consist of, beside ASCII letters and digits, on an instance whose metadata
-/// service shows its tags.
+/// The characters of a key, apart from ASCII letters and digits, on an instance whose metadata
+/// service exposes its tags.
 const METADATA_SIGNS: &str = "+-=.,_:@";
-/// Keys that the metadata service keeps for itself.
+/// Keys that the metadata service reserves.
 const METADATA_RESERVED: [&str; 3] = [".", "..", "_index"];
-/// The most characters of a key by the reference of CreateTags; the guide to tags says [`MAX_KEY`].
+/// The most characters of a key according to the reference of CreateTags. The guide to tags says
+/// [`MAX_KEY`].
 const SAFE_KEY: usize = 127;
-/// Reserved for AWS itself, in any case of its letters.
+/// Reserved for AWS itself, in upper and lower case.
 const RESERVED: &str = "aws:";
 
-/// How the tags are called.
+/// The names of the tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagNames {
-    /// What stands before `status`, `keyset`, `digest`, `synced` and `detail`.
+    /// The prefix of `status`, `keyset`, `digest`, `synced` and `detail`.
     pub prefix: String,
-    /// The tag that holds the key set's name alone.
+    /// The name of the tag that holds only the key set's name.
     key_name: String,
 }
 
@@ -40,14 +41,14 @@ impl Default for TagNames {
 }
 
 impl TagNames {
-    /// The prefix, unless another one is configured.
+    /// The default prefix.
     pub const PREFIX: &'static str = "authkeysd:";
     /// The parts of the tags' names after the prefix.
     pub const PARTS: [&'static str; 5] = ["status", "keyset", "digest", "synced", "detail"];
-    /// The same part of the tag that others set, and the node only reads.
+    /// The corresponding part of the tag that others set and the node only reads.
     const NUDGE: &'static str = "nudge";
 
-    /// Takes another prefix; one that ends in a letter or digit gets a colon.
+    /// Parses another prefix. If it ends with a letter or digit, a colon is appended.
     pub fn parse_prefix(text: &str) -> Result<String, String> {
         let colon = if text.ends_with(|c: char| c.is_alphanumeric()) {
             ":"
@@ -71,12 +72,12 @@ impl TagNames {
         key(&format!("{text}{colon}"), MAX_KEY)
     }
 
-    /// Takes another name for the tag that holds the key set's name.
+    /// Parses another name for the tag that holds the key set's name.
     pub fn parse_key_name(text: &str) -> Result<String, String> {
         key(text, MAX_KEY)
     }
 
-    /// With a prefix and a name that were parsed; the error says that they collide.
+    /// Names with a parsed prefix and key name. It is an error if they collide.
     pub fn new(prefix: Option<String>, key_name: Option<String>) -> Result<Self, String> {
         let default = Self::default();
         let names = Self {
@@ -94,9 +95,9 @@ impl TagNames {
         }
     }
 
-    /// What EC2 may object to in names that are valid otherwise. An instance whose metadata service
-    /// shows its tags takes no key with other characters, and the option cannot be switched on
-    /// where such a tag is.
+    /// What EC2 may object to in otherwise valid names. An instance whose metadata service exposes
+    /// its tags rejects keys with other characters, and this option of the instance cannot be
+    /// switched on while it has such a tag.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for (setting, text) in [
@@ -140,7 +141,7 @@ impl TagNames {
         self.name(Self::NUDGE)
     }
 
-    /// All names of the tags that a node writes, which a policy must allow.
+    /// The names of all tags that a node writes, which its policy must allow.
     pub fn all(&self) -> Vec<String> {
         Self::PARTS
             .iter()
@@ -158,12 +159,13 @@ pub fn is_shown_by_metadata(key: &str) -> bool {
         && !METADATA_RESERVED.contains(&key)
 }
 
-/// A publication as the tag's value that nudges nodes: fit for a tag whatever the key set is called.
+/// The value of the tag that nudges nodes, made from a publication. It is valid in a tag whatever
+/// the key set is called.
 pub fn nudge_value(publication: &str) -> String {
     value(publication)
 }
 
-/// The tags that tell of a node.
+/// The tags that describe a node.
 pub fn tags(summary: &Summary, names: &TagNames) -> BTreeMap<String, String> {
     let values = [
         ("status", summary.status.to_string()),
@@ -196,8 +198,8 @@ fn key(text: &str, most: usize) -> Result<String, String> {
     }
 }
 
-/// A text as a tag may hold it: what may not stand there becomes an underscore or, between words, a
-/// space.
+/// A text as a valid tag value: characters that are not allowed become underscores or, between
+/// words, spaces.
 fn value(text: &str) -> String {
     let plain: String = text
         .chars()
@@ -205,7 +207,7 @@ fn value(text: &str) -> String {
         .collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
     let mut value = words.join(" ");
-    // Reserved in values as well; the digest tells the key set all the same.
+    // The prefix is reserved in values too. The digest still identifies the key set.
     if value.to_lowercase().starts_with(RESERVED) {
         value.insert(0, '_');
     }

@@ -1,4 +1,4 @@
-//! The outcome of a cycle as a person likes to read it.
+//! The outcome of a cycle as text for people.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,7 @@ const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
-/// The status of the last cycle in one line, whose end is the caller's.
+/// The status of the last cycle on one line, without a line end.
 pub fn headline(outcome: &Outcome, now: Timestamp, fresh: bool, colour: Colour) -> String {
     let status = colour.paint(code(outcome.status), &outcome.status.to_string());
     let mut line = format!(
@@ -94,14 +94,14 @@ pub fn service_line(outcome: &Outcome) -> String {
     format!("{}, {accounts}, {sets}{next}{detail}", outcome.status)
 }
 
-/// A duration as people say it, to the second.
+/// A duration for people, to the second.
 pub fn span(duration: SignedDuration) -> String {
     let rounded = SignedDuration::from_secs(duration.as_secs().max(0));
     format!("{rounded:#}")
 }
 
-/// Renders sources, then accounts with their `+` and `-` lines. Faults are not repeated here: they
-/// go to stderr.
+/// Renders the sources, then the accounts with their `+` and `-` lines. Faults are not included:
+/// they go to stderr.
 pub fn render(outcome: &Outcome, dry_run: bool, colour: Colour) -> String {
     let mut text = String::new();
     for source in &outcome.sources {
@@ -166,7 +166,7 @@ pub fn keys_in_force(outcome: &Outcome) -> String {
     text
 }
 
-/// A line for the keys that the status does not list.
+/// A line that counts the keys that the status does not list.
 fn more(sign: char, code: u8, count: usize, listed: usize, colour: Colour) -> String {
     match count.checked_sub(listed) {
         None | Some(0) => String::new(),
@@ -174,7 +174,7 @@ fn more(sign: char, code: u8, count: usize, listed: usize, colour: Colour) -> St
     }
 }
 
-/// What somebody should look at although nothing failed, source by source.
+/// The warnings of each source: nothing failed, but an operator should take a look.
 pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
     outcome.sources.iter().flat_map(|source| {
         let notes = source
@@ -187,7 +187,7 @@ pub fn warnings(outcome: &Outcome) -> impl Iterator<Item = String> {
     })
 }
 
-/// The same, a line for each.
+/// The warnings, one per line.
 pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
     let code = FaultCode::SourceWarning;
     let mut lines = String::new();
@@ -198,7 +198,7 @@ pub fn warning_lines(outcome: &Outcome, colour: Colour) -> String {
     lines
 }
 
-/// The reports that do not arrive, a line for each.
+/// The reports that could not be delivered, one per line.
 pub fn failed_reports(outcome: &Outcome, colour: Colour) -> String {
     let mut text = String::new();
     for report in outcome
@@ -316,7 +316,7 @@ fn key_line(sign: char, key: &KeyShown) -> String {
     line
 }
 
-/// A text that stays in its line, whatever a document or a server said.
+/// A text that stays on one line, whatever a document or a server contains.
 pub fn one_line(text: &str) -> String {
     plain(text, ' ')
 }

@@ -1,19 +1,19 @@
-//! How long to wait after failures in a row.
+//! How long to wait after consecutive failures.
 
 use std::time::Duration;
 
-/// Waits that double with each failure, up to a longest one.
+/// Waits that double with each failure, up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// After the first failure.
+    /// The wait after the first failure.
     pub first: Duration,
-    /// No wait is longer.
+    /// The longest wait.
     pub longest: Duration,
 }
 
 impl Backoff {
-    /// The longest wait after so many failures in a row, from 1; a random part of it spreads a
-    /// fleet.
+    /// The longest wait after this many consecutive failures, from 1. The caller waits a random
+    /// part of it, which spreads a fleet.
     pub fn ceiling(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1);
         self.first

@@ -1,28 +1,28 @@
-//! A clock that stands wrong opens no window and closes none.
+//! While the clock is wrong, no key's window opens or closes.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// How far a clock may fall back before it is called wrong: time servers step clocks by less.
+/// How far a clock may be behind before it is considered wrong. Time servers step clocks by less.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
-/// What the node's clock says, and the time before which it cannot be right.
+/// The time of the node's clock, and a time that it cannot be earlier than.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
     /// What the clock says.
     pub wall: Timestamp,
-    /// The build of the program, or the last time that was recorded, whichever is later.
+    /// The build time of the program, or the last recorded time, whichever is later.
     pub earliest: Timestamp,
 }
 
 impl Clock {
-    /// The time for which windows are judged: it never goes back, not by the steps of a time server
-    /// either.
+    /// The time that decides about windows. It never goes back, not even when a time server steps
+    /// the clock.
     pub fn effective(self) -> Timestamp {
         self.wall.max(self.earliest)
     }
 
-    /// Whether it cannot be right: what is said of the time is then not to be believed, and neither
-    /// is `effective`, which a clock that once ran ahead may have left behind.
+    /// Whether the clock cannot be right. Then neither its time nor `effective` can be trusted:
+    /// `effective` may come from a clock that once ran ahead.
     pub fn is_wrong(self) -> bool {
         self.earliest.duration_since(self.wall) > TOLERANCE
     }

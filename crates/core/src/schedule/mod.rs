@@ -1,5 +1,5 @@
-//! When the service runs its cycles. Pure: time and randomness come in as values, so that weeks
-//! pass in a test's milliseconds.
+//! When the service runs its cycles. Pure: time and randomness come in as values, so that a test
+//! can simulate weeks in milliseconds.
 
 mod backoff;
 mod clock;
@@ -25,22 +25,22 @@ pub use timing::{Node, Timing};
 /// How often a cycle runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schedule {
-    /// That often, from one second up.
+    /// At this interval, at least one second.
     Every(SignedDuration),
-    /// At certain times, UTC.
+    /// At certain times, in UTC.
     Cron(Box<CronExpression>),
 }
 
-/// A cron expression of six fields, the first of them seconds.
+/// A cron expression of six fields, starting with seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CronExpression(Cron);
 
-/// By how much the nodes of a fleet spread what one cron expression starts.
+/// How far the nodes of a fleet spread the cycles that a cron expression starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splay {
-    /// At most that long.
+    /// At most this long.
     Fixed(SignedDuration),
-    /// A share of the time until the expression's next occurrence, from 0 to 100.
+    /// A percentage of the time until the expression's next occurrence, from 0 to 100.
     Percent(u8),
 }
 

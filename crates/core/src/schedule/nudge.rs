@@ -1,27 +1,27 @@
-//! Fetches that a nudge makes early: spread over the fleet, and at most one in 5 s, however many
+//! Fetches that a nudge makes early: spread over the fleet, and at most one every 5 s, however many
 //! nudges come.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The shortest time between two fetches that nudges made.
+/// The shortest time between two fetches that are due to nudges.
 pub const NUDGE_GAP: SignedDuration = SignedDuration::from_secs(5);
 
-/// How often a node looks for a nudge, and how far a fleet spreads what one nudge starts.
+/// How often a node checks for a nudge, and how far a fleet spreads the fetches after one nudge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nudge {
-    /// The time between two looks.
+    /// The time between two checks.
     pub every: SignedDuration,
-    /// All nodes of a fleet fetch within that time.
+    /// All nodes of a fleet fetch within this time.
     pub spread: SignedDuration,
 }
 
 impl Nudge {
-    /// The spread, unless another one is configured.
+    /// The default spread.
     pub const SPREAD: SignedDuration = SignedDuration::from_secs(2);
 
-    /// How long a node waits after it has seen a nudge; `random` is even from 0 to 1. The nodes look
-    /// at different times, so that they are spread over [`every`](Self::every) already: to wait a
-    /// random part of the same time again would make them later and their peak no lower.
+    /// How long a node waits after it has seen a nudge; `random` is uniform from 0 to 1. The nodes
+    /// check at different times and so are already spread over [`every`](Self::every). Another
+    /// random wait of up to that time would delay them without lowering their peak load.
     pub fn wait(&self, random: f64) -> SignedDuration {
         let rest = self.spread.saturating_sub(self.every);
         rest.max(SignedDuration::ZERO)
@@ -29,7 +29,7 @@ impl Nudge {
     }
 }
 
-/// The nudge that one node has not fetched for yet, and when it last did.
+/// The nudge that a node has not fetched for yet, and when it last fetched because of one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Nudged {
     due: Option<Due>,
@@ -39,17 +39,18 @@ pub(super) struct Nudged {
 #[derive(Debug, Clone, Copy)]
 struct Due {
     at: Timestamp,
-    /// How far away that was when the nudge came.
+    /// How far in the future that was when the nudge came.
     wait: SignedDuration,
 }
 
 impl Nudged {
-    /// A nudge came at `now`; the fetch may wait that long. One that waits already is not put off.
+    /// Notes a nudge that came at `now`; the fetch is due after `wait`. A fetch that is already
+    /// waiting is not postponed.
     pub(super) fn note(&mut self, wait: SignedDuration, now: Timestamp) {
         if self.due.is_some() {
             return;
         }
-        // After a time to come the clock was set back.
+        // If the last fetch is in the future, the clock was set back since.
         let last = self.last.filter(|last| *last <= now);
         let earliest = last.and_then(|last| last.saturating_add(NUDGE_GAP).ok());
         let earliest = earliest.map_or(now, |earliest| earliest.max(now));
@@ -58,12 +59,12 @@ impl Nudged {
         self.due = Some(Due { at, wait });
     }
 
-    /// Whether the fetch is due; also to be asked after the clock was set.
+    /// Whether the fetch is due. It must also be called after the clock was set.
     pub(super) fn is_due(&mut self, now: Timestamp) -> bool {
         let Some(due) = &mut self.due else {
             return false;
         };
-        // Planned before the clock was set back.
+        // If so, it was planned before the clock was set back.
         if due.at.duration_since(now) > due.wait {
             due.at = now.saturating_add(due.wait).unwrap_or(now);
         }
@@ -75,7 +76,7 @@ impl Nudged {
         self.due.map(|due| due.at)
     }
 
-    /// A fetch begins, for whatever reason: it brings what the nudge was about.
+    /// Notes the start of a fetch, for whatever reason: it fetches what the nudge was about.
     pub(super) fn fetch_begins(&mut self, now: Timestamp) {
         if let Some(due) = self.due.take()
             && due.at <= now

@@ -1,42 +1,46 @@
-//! What the service does next, and when: a fetch by the schedule, a retry, or a nudge, or a window
-//! that opens or closes, or a document that expires.
+//! What the service does next, and when: a fetch because of the schedule, a retry or a nudge, or a
+//! replan because a window opens or closes or a document expires.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::nudge::Nudged;
 use super::{Node, Timing};
 
-/// The most replans in a row while a fetch is due: windows without end must not keep new keys away.
+/// The most consecutive replans while a fetch is due: an endless series of windows must not delay
+/// new keys.
 const MOST_REPLANS: u32 = 3;
-/// How long a fetch that comes before a window that is due may wait for its sources before the
-/// window interrupts it, and the time within which several changes are one replan.
+/// How long a fetch that starts before a due window may wait for its sources until the window
+/// interrupts it. Also the time within which several changes are combined into one replan.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
-/// How long a fetch may be due before the node is no longer called ok.
+/// How long a fetch may be overdue before the node is no longer ok.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(60);
 
-/// What is to be done.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// A whole cycle.
+    /// A full cycle.
     Fetch,
-    /// A cycle on the kept documents: a window opens or closes, or one of them expires.
+    /// A cycle with the documents already fetched, because a window opens or closes or one of them
+    /// expires.
     Replan,
 }
 
-/// How a cycle ended, as far as the schedule is concerned. `change` is when a replan is due next.
+/// How a cycle ended, as far as it matters for the schedule. `change` is when the next replan is
+/// due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Well, or with a fault that only the next publication, or a person, can cure.
+    /// It succeeded, or it failed in a way that only the next publication or an operator can
+    /// repair.
     Settled {
         /// The next change.
         change: Option<Timestamp>,
     },
-    /// A source could not be reached; that may pass by itself.
+    /// A source could not be reached; this may resolve itself.
     Transient {
         /// The next change.
         change: Option<Timestamp>,
     },
-    /// The state could not be opened or written: nothing was decided.
+    /// The state could not be opened or written, so nothing was decided.
     NotBegun,
 }
 
@@ -47,11 +51,11 @@ pub struct Planner {
     failures: u32,
     fetch: Timestamp,
     change: Option<Timestamp>,
-    /// No replan before then: what changes until then is one replan.
+    /// No replan before this time: all changes until then are combined into one.
     not_before: Option<Timestamp>,
-    /// How many replans in a row have been begun while a fetch was due.
+    /// How many consecutive replans have started while a fetch was due.
     replans: u32,
-    /// When the last replan began.
+    /// When the last replan started.
     begun: Timestamp,
     nudged: Nudged,
 }
@@ -71,11 +75,12 @@ impl Planner {
         }
     }
 
-    /// What is due now, if anything; the caller begins it. Also to be asked after the clock was
-    /// set: no time that was planned on a wrong clock keeps the node waiting longer than its
-    /// schedule.
+    /// What is due now, if anything; the caller starts it. It must also be called after the clock
+    /// was set, so that a time planned while the clock was wrong never makes the node wait longer
+    /// than its schedule.
     pub fn due(&mut self, now: Timestamp) -> Option<Act> {
-        // A time further away than the longest pause was planned before the clock was set back.
+        // A time that is further away than the longest pause was planned before the clock was set
+        // back.
         self.not_before = self
             .not_before
             .filter(|at| at.duration_since(now) <= SECOND);
@@ -84,13 +89,13 @@ impl Planner {
         if fetch_is_due && self.replans >= MOST_REPLANS {
             self.replans = 0;
             if change_is_due {
-                // Whatever the source does, the window that waits is enforced a second later.
+                // Whatever the source does, the waiting window takes effect a second later.
                 self.not_before = now.saturating_add(SECOND).ok();
             }
             self.nudged.fetch_begins(now);
             return Some(Act::Fetch);
         }
-        // A change asks nobody, so nobody who does not answer can hold it up.
+        // A replan makes no requests, so an unresponsive source cannot delay it.
         if change_is_due {
             self.replans = if fetch_is_due {
                 self.replans.saturating_add(1)
@@ -109,14 +114,15 @@ impl Planner {
         None
     }
 
-    /// Whether a window opens or closes, or a document expires, also while a fetch goes on.
+    /// Whether a window opens or closes, or a document expires, by `now`. It may also be called
+    /// during a fetch.
     pub fn changes(&self, now: Timestamp) -> bool {
         self.change().is_some_and(|change| change <= now)
     }
 
-    /// When that is so next. A change that has a second to itself is enforced in its own
-    /// millisecond. What follows a replan within the same second is enforced together, as the next
-    /// second begins: never early, and at most a second late.
+    /// When the next such change is due. A single change takes effect within its millisecond.
+    /// Changes that follow a replan within the same second take effect together at the start of the
+    /// next second: never early, and at most a second late.
     pub fn change(&self) -> Option<Timestamp> {
         let change = self.change?;
         Some(
@@ -139,10 +145,10 @@ impl Planner {
         (now.duration_since(self.fetch) > OVERDUE).then_some(self.fetch)
     }
 
-    /// Notes how a fetch or a replan ended at `now`; `random` is even from 0 to 1.
+    /// Notes how a fetch or a replan ended at `now`; `random` is uniform from 0 to 1.
     pub fn ended(&mut self, act: Act, ended: Ended, now: Timestamp, random: f64) {
         self.change = match ended {
-            // A change that came while the cycle ran is due at once.
+            // A change during the cycle is due at once.
             Ended::Settled { change } | Ended::Transient { change } => change,
             Ended::NotBegun => self.change,
         };
@@ -151,7 +157,7 @@ impl Planner {
         }
         let slot = self.timing.next(now);
         match (act, ended) {
-            // What the last fetch said stands, and so does its retry.
+            // The result of the last fetch is still valid, and so is its retry.
             (Act::Replan, Ended::Settled { .. } | Ended::Transient { .. }) => {
                 self.fetch = self.fetch.min(slot)
             }
@@ -167,13 +173,13 @@ impl Planner {
                     .unwrap_or(slot);
             }
         }
-        // One that could not be made waits for the retry, lest it be tried without end.
+        // A replan that could not start waits for the retry, so that it is not repeated endlessly.
         if ended == Ended::NotBegun {
             self.change = self.change.map(|change| change.max(self.fetch));
         }
     }
 
-    /// The node's place in the schedule is known better now. A retry stays where it is.
+    /// Replaces the node's place in the schedule by a better known one. A retry keeps its time.
     pub fn replace_node(&mut self, node: Node, now: Timestamp) {
         let slot = self.timing.next(now);
         self.timing.node = node;
@@ -182,28 +188,28 @@ impl Planner {
         }
     }
 
-    /// A nudge came: the next fetch is due after that wait, but not within
-    /// [`NUDGE_GAP`](super::NUDGE_GAP) of the last one that a nudge made.
+    /// A nudge came: the next fetch is due after `wait`, but not within
+    /// [`NUDGE_GAP`](super::NUDGE_GAP) of the last fetch that was due to a nudge.
     pub fn nudge(&mut self, wait: SignedDuration, now: Timestamp) {
         self.nudged.note(wait, now);
     }
 
-    /// Another schedule; a fetch is due now.
+    /// Replaces the schedule; a fetch is due now.
     pub fn restart(&mut self, timing: Timing, now: Timestamp) {
         self.timing = timing;
         self.demand(now);
     }
 
-    /// A demand to fetch now.
+    /// Requests a fetch now.
     pub fn demand(&mut self, now: Timestamp) {
         self.failures = 0;
         self.fetch = now;
-        // Whoever asked for it does not wait for windows either.
+        // The requested fetch does not wait for windows either.
         self.replans = MOST_REPLANS;
     }
 }
 
-/// The begin of the next whole second.
+/// The start of the next full second.
 fn next_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second().saturating_add(1)).unwrap_or(Timestamp::MAX)
 }

@@ -1,42 +1,42 @@
-//! When a node reports: after a change, and as a sign of life, each time after a random part of the
-//! fleet's spread, so that ten thousand nodes that change at once stay within what an account may
-//! ask of EC2. Pure: time is a duration since the process began, so that no clock that is set
-//! disturbs it.
+//! When a node reports: after a change, and regularly as a heartbeat. Each report waits for a
+//! random part of the fleet's spread, so that ten thousand nodes that change at once stay within
+//! the request limits of an AWS account. Pure: time is a duration since the process started, so
+//! that setting the clock has no effect.
 
 use jiff::SignedDuration;
 
 use super::backoff::Backoff;
 
-/// A failed report is tried again after that long at the latest.
+/// The longest wait before a failed report is retried.
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_hours(1);
-/// The span of the first retry, unless the fleet's spread is longer.
+/// The range of the first retry, unless the fleet's spread is longer.
 const SHORTEST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
-/// No retry comes sooner.
+/// The shortest wait before a retry.
 const SOONEST: SignedDuration = SignedDuration::from_secs(1);
 
-/// How often, and how far spread.
+/// How often reports are sent, and how far they are spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// A report is repeated after that long without a change.
+    /// A report is repeated after this time without a change.
     pub heartbeat: SignedDuration,
-    /// The longest that a report is put off, so that a fleet does not speak all at once.
+    /// The longest delay of a report, so that the nodes of a fleet do not report all at once.
     pub spread: SignedDuration,
 }
 
-/// Plans the reports of one node to one place.
+/// Plans a node's reports to one destination.
 #[derive(Debug, Clone)]
 pub struct Reports {
     pace: Pace,
-    /// What was delivered last; `None` when that is not certain.
+    /// The content that was delivered last; `None` if that is uncertain.
     said: Option<String>,
-    /// What is to be delivered.
+    /// The content to deliver.
     wanted: Option<String>,
     due: Option<SignedDuration>,
     failures: u32,
 }
 
 impl Reports {
-    /// Nothing is said yet, and nothing is to be.
+    /// Nothing was reported yet, and nothing is due.
     pub fn new(pace: Pace) -> Self {
         Self {
             pace,
@@ -47,13 +47,12 @@ impl Reports {
         }
     }
 
-    /// A cycle has ended with this to say; the same text means that nothing is new. `random` is
-    /// even from 0 to 1.
+    /// A cycle has ended with this content; an equal text means that nothing changed. `random` is
+    /// uniform from 0 to 1.
     pub fn say(&mut self, news: &str, now: SignedDuration, random: f64) {
         let before = self.wanted.replace(news.to_owned());
         let is_new = self.said.as_deref() != Some(news);
-        // A change that waits already is not put off by the next one, and a retry is not hurried by
-        // it.
+        // A pending change is not postponed by the next one, and does not make a retry earlier.
         let waits = self.failures > 0 || before.is_some() && before != self.said;
         if is_new && !waits {
             self.due = Some(now + self.pace.spread.mul_f64(even(random)));
@@ -65,12 +64,12 @@ impl Reports {
         self.due
     }
 
-    /// What was to be said at the time of the delivery has arrived.
+    /// The content at the time of the delivery has arrived.
     pub fn delivered(&mut self, news: &str, now: SignedDuration, random: f64) {
         self.failures = 0;
         self.said = Some(news.to_owned());
         let put_off = self.pace.spread.mul_f64(even(random));
-        // It may have changed on the way.
+        // It may have changed during the delivery.
         let wait = if self.wanted == self.said {
             self.pace.heartbeat + put_off
         } else {
@@ -79,8 +78,8 @@ impl Reports {
         self.due = Some(now + wait);
     }
 
-    /// A delivery failed: again later, by full jitter, ever more seldom. What the other side has
-    /// now is not known.
+    /// A delivery failed. It is retried with full jitter and growing waits. What the destination
+    /// has now is unknown.
     pub fn failed(&mut self, now: SignedDuration, random: f64) {
         self.said = None;
         self.failures = self.failures.saturating_add(1);

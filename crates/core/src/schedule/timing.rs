@@ -1,5 +1,5 @@
-//! The times at which one node of a fleet fetches: spread evenly over the fleet, always the same
-//! for the node.
+//! The times at which one node of a fleet fetches: spread evenly over the fleet, and always the
+//! same for the node.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use sha2::{Digest as _, Sha256};
 use super::backoff::Backoff;
 use super::{CronExpression, Schedule, Splay};
 
-/// The longest backoff beside a cron expression.
+/// The longest backoff with a cron expression.
 const CRON_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
 /// The longest wait after the first failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
-/// No retry comes sooner.
+/// The shortest wait before a retry.
 const SHORTEST_BACKOFF: SignedDuration = SignedDuration::from_secs(1);
-/// When an expression has no further occurrence within the calendar's bounds.
+/// Used if an expression has no further occurrence within the calendar's range.
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Where a node stands among those with the same source: the same number at every start.
+/// A node's position among those with the same source. The number is the same at every start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node(u64);
 
@@ -39,28 +39,28 @@ impl Node {
         )
     }
 
-    /// This node's part of a span of milliseconds, from 0 up to the span itself.
+    /// This node's part of a span of milliseconds, from 0 to the span itself.
     fn share(self, span: i64) -> i64 {
-        // The upper 64 of the product's 128 bits: as even as the hash, also for spans that are no
-        // power of two.
+        // The upper 64 of the product's 128 bits: as uniform as the hash, even for spans that are
+        // not a power of two.
         let product = u128::from(self.0) * u128::from(span.max(0).unsigned_abs());
         i64::try_from(product >> 64).unwrap_or_default()
     }
 }
 
-/// A schedule as one node keeps it.
+/// The schedule of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
     /// The fleet's schedule.
     pub schedule: Schedule,
     /// How far a cron expression is spread.
     pub splay: Splay,
-    /// Which node.
+    /// The node.
     pub node: Node,
 }
 
 impl Timing {
-    /// The node's first time of its schedule after `now`.
+    /// The node's first scheduled time after `now`.
     pub fn next(&self, now: Timestamp) -> Timestamp {
         match &self.schedule {
             Schedule::Every(interval) => {
@@ -74,7 +74,7 @@ impl Timing {
                 Timestamp::from_millisecond(next).unwrap_or(Timestamp::MAX)
             }
             Schedule::Cron(cron) => {
-                // The occurrence before may have its splayed time still to come.
+                // The splayed time of the previous occurrence may still be ahead.
                 let before = cron.previous(now).map(|at| self.splayed(cron, at));
                 let after = cron.next(now).map(|at| self.splayed(cron, at));
                 let coming = [before, after]
@@ -99,9 +99,9 @@ impl Timing {
         .unwrap_or(Timestamp::MAX)
     }
 
-    /// When to try again after `failures` transient failures in a row, by full jitter: `random` is
-    /// even from 0 to 1. `None` once the backoff has grown to the schedule's own pace, which is
-    /// never left behind.
+    /// When to try again after `failures` consecutive transient failures, with full jitter:
+    /// `random` is uniform from 0 to 1. `None` once the backoff would exceed the schedule's own
+    /// interval, which always applies.
     pub(super) fn retry(&self, failures: u32, now: Timestamp, random: f64) -> Option<Timestamp> {
         let slot = self.next(now);
         let (period, longest) = match &self.schedule {
@@ -129,7 +129,7 @@ impl CronExpression {
         instant(self.0.find_next_occurrence(&utc(after), false).ok()?)
     }
 
-    /// At `until`, or the last one before.
+    /// The last occurrence at or before `until`.
     fn previous(&self, until: Timestamp) -> Option<Timestamp> {
         instant(self.0.find_previous_occurrence(&utc(until), true).ok()?)
     }

@@ -1,4 +1,4 @@
-//! The little of DER that KMS writes: a public key (RFC 5280, SubjectPublicKeyInfo) and the two
+//! The small part of DER that KMS writes: a public key (RFC 5280, SubjectPublicKeyInfo) and the two
 //! numbers of an ECDSA signature.
 
 use thiserror::Error;
@@ -17,20 +17,20 @@ const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const EC: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
 /// 1.3.101.112
 const ED25519: &[u8] = b"\x2b\x65\x70";
-/// The curves that sshd knows, with their names there.
+/// The curves that sshd supports, with their SSH names.
 const CURVES: [(&[u8], &str); 3] = [
     (b"\x2a\x86\x48\xce\x3d\x03\x01\x07", "nistp256"),
     (b"\x2b\x81\x04\x00\x22", "nistp384"),
     (b"\x2b\x81\x04\x00\x23", "nistp521"),
 ];
 
-/// Why a public key is not one that signs documents.
+/// Why a public key cannot sign documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadKey {
     /// Not a SubjectPublicKeyInfo.
     #[error("its public key is damaged or cut off")]
     Damaged,
-    /// A type or a curve that OpenSSH does not have.
+    /// A type or a curve that OpenSSH does not support.
     #[error("OpenSSH does not have keys of its type")]
     Type,
 }
@@ -68,7 +68,7 @@ fn parts(der: &[u8]) -> Option<(&[u8], &[u8])> {
     (whole.0.is_empty() && inside.0.is_empty()).then_some((algorithm, key))
 }
 
-/// The two positive integers of a sequence, in the form that an `mpint` has too.
+/// The two positive integers of a sequence, encoded as in an `mpint`.
 pub(super) fn pair(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut whole = Der(der);
     let mut inside = Der(whole.take(SEQUENCE)?);
@@ -78,11 +78,11 @@ pub(super) fn pair(der: &[u8]) -> Option<(&[u8], &[u8])> {
     good.then_some((first, second))
 }
 
-/// What is left to be read.
+/// The unread rest.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    /// The content of the next value, which must have that tag.
+    /// The content of the next value, which must have this tag.
     fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, rest) = self.0.split_first()?;
         let (length, rest) = rest.split_first()?;

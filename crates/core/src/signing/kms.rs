@@ -1,4 +1,4 @@
-//! How a key in AWS KMS is named on a command line.
+//! How a key in AWS KMS is specified on a command line.
 
 use std::fmt;
 
@@ -7,10 +7,11 @@ use crate::words::brief;
 
 const PREFIX: &str = "kms:";
 const FORMS: &str = "write kms:KEY-ID, kms:alias/NAME or kms:ARN, with ?region=REGION where needed";
-/// The most characters that KMS takes.
+/// The most characters that KMS accepts.
 const MAX_ID: usize = 2_048;
 
-/// A key in AWS KMS: `kms:KEY-ID`, `kms:ARN` or `kms:alias/NAME`, and `?region=REGION` behind it.
+/// A key in AWS KMS: `kms:KEY-ID`, `kms:ARN` or `kms:alias/NAME`, optionally followed by
+/// `?region=REGION`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KmsKey {
     id: String,
@@ -18,7 +19,7 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// `None` when the text does not begin with `kms:`.
+    /// `None` if the text does not begin with `kms:`.
     pub fn parse(text: &str) -> Option<Result<Self, String>> {
         Some(Self::parse_id(text.strip_prefix(PREFIX)?))
     }
@@ -62,17 +63,17 @@ impl KmsKey {
         })
     }
 
-    /// What KMS is asked for: an id, an ARN, or an alias.
+    /// What is sent to KMS: an id, an ARN, or an alias.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The region that is named; `None`: the environment's.
+    /// The region in the text; `None`: the environment's.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
 
-    /// The key without what says where it is: its id, or `alias/NAME`.
+    /// The key without its location: its id, or `alias/NAME`.
     pub fn short_name(&self) -> &str {
         let resource = match Arn::parse(&self.id, "kms") {
             Some(Ok(arn)) => arn.resource,

@@ -1,5 +1,5 @@
-//! Signatures of documents that are made by AWS KMS: which key, what it signs, and how its answers
-//! become what `ssh-keygen -Y sign` writes (PROTOCOL.sshsig).
+//! Signatures made by AWS KMS: which key is used, what it signs, and how KMS' answers are converted
+//! to the format of `ssh-keygen -Y sign` (PROTOCOL.sshsig).
 
 use sha2::{Digest as _, Sha512};
 
@@ -12,22 +12,22 @@ pub use kms::KmsKey;
 mod der;
 mod kms;
 
-/// The hash of the payload, as the frame names it; the one that ssh-keygen takes by default.
+/// The hash of the payload, as named in the frame; ssh-keygen's default.
 const HASH: &[u8] = b"sha512";
 
-/// How keys of one type sign.
+/// How keys of each type sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSA, PKCS #1 v1.5, with SHA-512.
     Rsa,
-    /// ECDSA on P-256, P-384 or P-521, each with the hash that belongs to it.
+    /// ECDSA on P-256, P-384 or P-521, each with its matching hash.
     Ecdsa(&'static str),
     /// Ed25519 over the message itself.
     Ed25519,
 }
 
 impl Algorithm {
-    /// For a key; `None` for types that KMS does not have.
+    /// The algorithm of a key; `None` for types that KMS does not have.
     pub fn of(key: &KeyBlob) -> Option<Self> {
         match key.kind() {
             "ssh-rsa" => Some(Self::Rsa),
@@ -39,7 +39,7 @@ impl Algorithm {
         }
     }
 
-    /// As KMS calls it.
+    /// Its name in KMS.
     pub fn kms_name(self) -> &'static str {
         match self {
             Self::Rsa => "RSASSA_PKCS1_V1_5_SHA_512",
@@ -49,13 +49,13 @@ impl Algorithm {
     }
 }
 
-/// What is signed of a payload: its frame and its hash, under 200 bytes.
+/// The bytes to sign for a payload: its frame and its hash, under 200 bytes.
 pub fn message(payload: &[u8]) -> Vec<u8> {
     covered(HASH, &Sha512::digest(payload))
 }
 
-/// The armored signature of a document from what KMS answered for [`message`]; `None` when that is
-/// not a signature of the key's type.
+/// The armored signature of a document, made from KMS' answer for [`message`]; `None` if the answer
+/// is not a signature of the key's type.
 pub fn armored_signature(key: &KeyBlob, answer: &[u8]) -> Option<Vec<u8>> {
     let kind = key.kind().as_bytes();
     let signature = match Algorithm::of(key)? {
@@ -73,7 +73,7 @@ pub fn armored_signature(key: &KeyBlob, answer: &[u8]) -> Option<Vec<u8>> {
     Some(armored(&frame))
 }
 
-/// Strings as RFC 4251 writes them, one after the other.
+/// Consecutive strings in RFC 4251 encoding.
 fn strings(fields: &[&[u8]]) -> Vec<u8> {
     let mut all = Vec::new();
     for field in fields {

@@ -1,5 +1,5 @@
-//! Whether a good document may be taken for the truth: is it meant for us, and is it not older than
-//! what we have seen?
+//! Whether a valid document can be trusted: it must be meant for this node, and must not be older
+//! than what the node has already seen.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,51 +17,52 @@ mod pattern;
 mod signature;
 mod signers;
 
-/// What signatures of documents are made for (`ssh-keygen -n`): one made for something else proves
-/// nothing here.
+/// The namespace of document signatures (`ssh-keygen -n`). A signature made for another purpose
+/// proves nothing here.
 pub const NAMESPACE: &str = "authkeysd";
 
-/// The largest RSA modulus whose signatures are checked; ring's limit.
+/// The largest RSA modulus whose signatures are checked, which is ring's limit.
 const MAX_RSA_BITS: usize = 8_192;
 
 /// What a document must prove.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trust {
-    /// The audience that documents must name; where it is `None` they must not name any.
+    /// The audience that documents must name; if `None`, they must not name one.
     pub audience: Option<Name>,
 }
 
-/// The highest serial ever accepted from a source, and what came with it.
+/// The highest serial ever accepted from a source, and the digest of its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// The serial.
     pub serial: Serial,
-    /// Of the payload that bore it.
+    /// The digest of the payload with that serial.
     pub digest: Digest,
 }
 
-/// Why a good document is not taken.
+/// Why a valid document is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Distrust {
-    /// Nobody answers for it.
+    /// Not signed.
     #[error(
         "it is not signed, and [trust] allowed_signers asks for a signature; sign it (`ssh-keygen -Y sign -n {NAMESPACE}`) and publish it together with its signature"
     )]
     Unsigned,
-    /// Nobody can.
+    /// A form that cannot be signed.
     #[error(
         "{0} cannot be signed, and [trust] allowed_signers asks for a signature; publish the key set as JSON, signed"
     )]
     Unsignable(&'static str),
-    /// The signature is bad, or whose it is.
+    /// The signature is invalid, or its signer is not allowed.
     #[error(transparent)]
     Signature(#[from] BadSignature),
-    /// A signature is good for ever, so that an old document could be put back.
+    /// Signed, but without a serial. A signature is valid forever, so an old document could be
+    /// published again.
     #[error(
         "it is signed but has no serial, and could be put back when it is old; publish it with a `serial`, signed"
     )]
     SerialNeeded,
-    /// Staging's documents do not pass in production.
+    /// A document for staging must not be accepted in production.
     #[error(
         "its audience is {theirs}, this node's [trust] audience is {ours}; publish the document that is meant for this node, or correct the configuration"
     )]
@@ -71,7 +72,7 @@ pub enum Distrust {
         /// The configuration's.
         ours: String,
     },
-    /// A replay, or a publisher that lost count.
+    /// A replay, or a publisher that lost track of its serials.
     #[error(
         "its serial {serial} is lower than {seen}, the highest accepted; publish with a higher serial, or run `authkeysd sync --accept-rollback` to go back on purpose"
     )]
@@ -81,12 +82,12 @@ pub enum Distrust {
         /// The highest accepted.
         seen: Serial,
     },
-    /// Two publishers, or a forgery.
+    /// Two publishers used the same serial, or the document is forged.
     #[error(
         "its serial {0} was seen with another content; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
     )]
     SameSerial(Serial),
-    /// The order of documents would be lost.
+    /// Without a serial, the order of documents would be lost.
     #[error(
         "it has no serial, but one with serial {0} was accepted before; publish with a higher serial, or run `authkeysd sync --accept-rollback`"
     )]
@@ -108,16 +109,16 @@ impl Distrust {
     }
 }
 
-/// Whether the document of one of a secret's further stages counts beside the current one. A
-/// pending one does so only when its serial says that it is the newer: its stage is often left
-/// behind on what was current long ago.
+/// Whether the document at one of a secret's further stages is in force beside the current one. A
+/// pending document is, only if its serial is higher than the current one's: the pending stage is
+/// often left on a version that was current long ago.
 pub fn counts_beside(pending: bool, document: &Document, current: &Document) -> bool {
     let without = document.serial.is_none() && current.serial.is_none();
     !pending || without || document.serial > current.serial
 }
 
-/// Tells who signed a good document, given its bytes; `None` where `signers` is: nobody's signature
-/// is asked for, and one that is there is set aside.
+/// Finds who signed a valid document, given its bytes. Returns `None` if `signers` is `None`: then
+/// no signature is required, and a present one is ignored.
 pub fn verify_signer(
     document: &Document,
     bytes: &[u8],
@@ -141,7 +142,7 @@ pub fn verify_signer(
     Ok(Some(signer))
 }
 
-/// Judges a document; `mark` is `None` where nothing was accepted yet or a rollback was asked for.
+/// Judges a document. `mark` is `None` if nothing was accepted yet, or if a rollback was requested.
 pub fn verify(
     document: &Document,
     trust: &Trust,

@@ -1,27 +1,28 @@
-//! Lists of patterns as OpenSSH matches them (`match_pattern_list` in match.c): `*` and `?`, and
-//! `!` before what is excluded.
+//! Pattern lists as OpenSSH matches them (`match_pattern_list` in match.c): `*` and `?`, and `!`
+//! before a pattern that excludes.
 
 use std::fmt;
 
-/// OpenSSH's buffer for one pattern; a longer one it takes for "matches nothing".
+/// The size of OpenSSH's buffer for one pattern. A longer pattern matches nothing.
 const MAX_PATTERN: usize = 1_022;
 
-/// A comma-separated list of patterns of which some text can match at least one.
+/// A comma-separated list of patterns that at least one text can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patterns(String);
 
 impl Patterns {
-    /// Takes a list; the error is what is wrong with it.
+    /// Parses a list. The error says what is wrong with it.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.split(',').any(|pattern| pattern.len() > MAX_PATTERN) {
             return Err("has a pattern that is too long");
         }
-        // It is shown as written, in the journal and in tables.
+        // The list is shown as written, in the journal and in tables.
         if text.contains('\t') {
             return Err("has a tab in it");
         }
         let list = Self(text.to_owned());
-        // What a pattern may stand for: enough to see that everything it lets in is excluded again.
+        // A sample text for each pattern, which is enough to see whether everything it matches is
+        // excluded again.
         let sample = |pattern: &str| pattern.replace('*', "somebody").replace('?', "s");
         let matched = list.each().any(|(negated, pattern)| {
             !negated && !pattern.is_empty() && list.matches(&sample(pattern))
@@ -33,7 +34,7 @@ impl Patterns {
         }
     }
 
-    /// Whether the text matches a pattern, and none that is negated.
+    /// Whether the text matches a pattern, and no negated one.
     pub fn matches(&self, text: &str) -> bool {
         let hits = |wanted: bool| {
             self.each().any(|(negated, pattern)| {
@@ -60,16 +61,17 @@ impl fmt::Display for Patterns {
     }
 }
 
-/// OpenSSH's `match_pattern`: `*` is any number of bytes, `?` exactly one, and nothing is negated.
+/// OpenSSH's `match_pattern`: `*` matches any number of bytes, `?` exactly one. There is no
+/// negation.
 pub fn matches_pattern(text: &str, pattern: &str) -> bool {
     fits(text.as_bytes(), pattern.as_bytes())
 }
 
-/// `*` is any number of bytes, `?` exactly one. In time that is the product of the lengths at the
-/// worst.
+/// `*` matches any number of bytes, `?` exactly one. The worst-case time is the product of the
+/// lengths.
 fn fits(text: &[u8], pattern: &[u8]) -> bool {
     let (mut at, mut with) = (0, 0);
-    // Where the last `*` stands, and up to where it has swallowed the text.
+    // The position of the last `*`, and the end of the text that it has consumed.
     let mut star: Option<(usize, usize)> = None;
     while let Some(byte) = text.get(at) {
         match pattern.get(with) {

@@ -1,10 +1,10 @@
-//! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig), checked in this
-//! process: no other program's upgrade can lock anybody out (row 31 of docs/failures.md).
+//! Armored SSH signatures as `ssh-keygen -Y sign` makes them (PROTOCOL.sshsig). They are checked in
+//! this process, so that an upgrade of another program cannot lock anybody out (row 31 of
+//! docs/failures.md).
 //!
-//! The frame is read here, to the letter of OpenSSH's sshsig.c; what is inside is checked by
-//! well-kept crates. RSA goes through ring, which is there for TLS anyway: `ssh-key` knows no RSA
-//! above 4,096 bits, and its `rsa` crate has an advisory that nobody has mended
-//! (RUSTSEC-2023-0071).
+//! The frame is parsed here, exactly as in OpenSSH's sshsig.c; the signature itself is checked by
+//! well-maintained crates. RSA uses ring, which is needed for TLS anyway: `ssh-key` does not
+//! support RSA above 4,096 bits, and its `rsa` crate has an unfixed advisory (RUSTSEC-2023-0071).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -27,35 +27,35 @@ const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----";
 const END: &[u8] = b"\n-----END SSH SIGNATURE-----";
 const MAGIC: &[u8] = b"SSHSIG";
 const ARMOR_WIDTH: usize = 70;
-/// The only version of the frame there is; OpenSSH takes lower ones too.
+/// The only existing version of the frame. OpenSSH also accepts lower ones.
 const VERSION: u32 = 1;
 
-/// Why a signature is not taken.
+/// Why a signature is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadSignature {
-    /// No signature of OpenSSH's.
+    /// Not an OpenSSH signature.
     #[error("its signature is damaged ({0}); sign it again")]
     Damaged(&'static str),
-    /// A form that is not checked here.
+    /// A form that is not supported here.
     #[error("its signature cannot be checked: {0}; sign it with another key or program")]
     Unsupported(String),
-    /// Made for something else.
+    /// Made for another namespace.
     #[error(
         "its signature is for the namespace {0:?}; sign it with `ssh-keygen -Y sign -n {NAMESPACE}`"
     )]
     Namespace(String),
-    /// Made of other bytes, or by another key than it says.
+    /// Made over other bytes, or with another key than it names.
     #[error(
         "its signature does not fit: not one byte may change after signing, line ends included; sign it again as it is to be published"
     )]
     Wrong,
-    /// It fits, but who made it may not. No cause of this error: it is told in the middle of its
-    /// text.
+    /// The signature is valid, but its signer is not allowed. This is not the `source()` of the
+    /// error, because it is already part of the text.
     #[error("{0}; have it signed by one who may, or correct [trust]")]
     NotAllowed(NotAllowed),
 }
 
-/// Checks an armored signature over `payload` and tells whose it is.
+/// Checks an armored signature over `payload` and returns its signer.
 pub fn verify_signature(
     payload: &[u8],
     armored: &[u8],
@@ -66,7 +66,8 @@ pub fn verify_signature(
     signers.admit(&key, now).map_err(BadSignature::NotAllowed)
 }
 
-/// The key that made an armored signature over `payload`; whether it may is another question.
+/// The key that made an armored signature over `payload`. Whether the key is allowed to sign is not
+/// checked.
 pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature> {
     let bytes = dearmor(armored)?;
     let frame = Frame::parse(&bytes)?;
@@ -88,7 +89,7 @@ pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature
     Ok(frame.key)
 }
 
-/// What a signature covers of a payload with that hash.
+/// The bytes that a signature covers, for a payload with that hash.
 pub(crate) fn covered(algorithm: &[u8], hash: &[u8]) -> Vec<u8> {
     let mut signed = MAGIC.to_vec();
     for field in [NAMESPACE.as_bytes(), b"", algorithm, hash] {
@@ -98,7 +99,7 @@ pub(crate) fn covered(algorithm: &[u8], hash: &[u8]) -> Vec<u8> {
     signed
 }
 
-/// A frame as ssh-keygen writes it, in lines of 70 characters.
+/// A frame as ssh-keygen writes it, on lines of 70 characters.
 pub(crate) fn armored(frame: &[u8]) -> Vec<u8> {
     let base64 = STANDARD.encode(frame);
     let mut armored = BEGIN.to_vec();
@@ -111,7 +112,7 @@ pub(crate) fn armored(frame: &[u8]) -> Vec<u8> {
     armored
 }
 
-/// What the base64 holds.
+/// The decoded fields of the base64.
 struct Frame<'a> {
     key: KeyBlob,
     namespace: &'a [u8],
@@ -135,7 +136,7 @@ impl<'a> Frame<'a> {
         let mut reader = Reader(rest);
         let key = reader.string().ok_or_else(cut)?;
         let namespace = reader.string().ok_or_else(cut)?;
-        // For later; OpenSSH neither looks at it nor lets it into what is signed.
+        // Reserved. OpenSSH neither checks it nor includes it in what is signed.
         let _reserved = reader.string().ok_or_else(cut)?;
         let hash = reader.string().ok_or_else(cut)?;
         let signature = reader.string().ok_or_else(cut)?;
@@ -152,13 +153,14 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Checks the innermost signature: `algorithm`, bytes, and for security keys flags and counter.
+/// Checks the inner signature: `algorithm`, the bytes, and for security keys the flags and the
+/// counter.
 fn check(key: &KeyBlob, signature: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
     let cut = || BadSignature::Damaged("it is cut off");
     let mut reader = Reader(signature);
     let algorithm = reader.text().ok_or_else(cut)?;
     let bytes = reader.string().ok_or_else(cut)?;
-    // RFC 8332: an RSA key's signatures are named for their hash; SHA-1 (`ssh-rsa`) is not taken,
+    // RFC 8332: signatures of an RSA key are named for their hash. SHA-1 (`ssh-rsa`) is rejected,
     // as in OpenSSH.
     let fits = match key.kind() {
         "ssh-rsa" => matches!(algorithm, "rsa-sha2-256" | "rsa-sha2-512"),
@@ -201,12 +203,12 @@ fn check_rsa(
     signed: &[u8],
 ) -> Result<(), BadSignature> {
     let (e, n) = key.rsa().ok_or(BadSignature::Damaged("its key is none"))?;
-    // Small keys are the policy's affair, which has judged the signers' keys already.
+    // The size of the signers' keys was already checked by the policy.
     let hash = match algorithm {
         "rsa-sha2-256" => &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
         _ => &RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
     };
-    // OpenSSH takes signatures that some program stripped of their leading zeros.
+    // OpenSSH accepts signatures whose leading zeros were stripped.
     let missing = n.len().saturating_sub(bytes.len());
     let padded: Vec<u8> = std::iter::repeat_n(0, missing)
         .chain(bytes.iter().copied())
@@ -231,7 +233,7 @@ fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
     let base64 = end
         .and_then(|end| body.get(..end))
         .ok_or(BadSignature::Damaged("its END line is missing"))?;
-    // As `isspace` counts; \x0b is the vertical tab.
+    // White space as in `isspace`; \x0b is the vertical tab.
     let packed: Vec<u8> = base64
         .iter()
         .copied()
@@ -242,7 +244,7 @@ fn dearmor(armored: &[u8]) -> Result<Vec<u8>, BadSignature> {
         .map_err(|_| BadSignature::Damaged("its base64 is broken or cut off"))
 }
 
-/// A signature's own words, fit for a message.
+/// A text from a signature, made safe for a message.
 fn shown(bytes: &[u8]) -> String {
     plain(&cut(&String::from_utf8_lossy(bytes), 64), '?')
 }

@@ -1,10 +1,10 @@
 //! The allowed_signers file as `ssh-keygen -Y verify` reads it (ALLOWED SIGNERS in ssh-keygen(1),
 //! sshsig.c).
 //!
-//! ssh-keygen passes over a line that it cannot read. Here such a line is a fault: a signer who was
-//! mistyped, or an option that was meant to bound him, must be seen before it matters. Three things
-//! are left out on purpose: certificates (`cert-authority`), other spellings of a key than the
-//! canonical one, and names with a tab in them.
+//! ssh-keygen skips a line that it cannot read. Here such a line is a fault, so that a mistyped
+//! signer, or an option that was meant to restrict one, is noticed before it matters. Three things
+//! are not supported on purpose: certificates (`cert-authority`), non-canonical encodings of a key,
+//! and names with a tab.
 
 use std::fmt;
 
@@ -24,33 +24,33 @@ const BLANKS: [char; 2] = [' ', '\t'];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signers {
     list: Vec<Signer>,
-    /// Only these; `None`: everyone in the list.
+    /// Only these principals; `None`: everyone in the file.
     principals: Option<Vec<String>>,
 }
 
 /// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// Where it stands, from 1.
+    /// Its line number, from 1.
     pub line: usize,
-    /// Who he is.
+    /// The principals.
     pub principals: Patterns,
-    /// What he signs with.
+    /// The signing key.
     pub key: KeyBlob,
-    /// What he may sign; `None`: everything.
+    /// The namespaces that it may sign for; `None`: all.
     pub namespaces: Option<Patterns>,
-    /// From then on; to the second, as OpenSSH counts.
+    /// Valid from then on; to the second, as in OpenSSH.
     pub valid_after: Option<Timestamp>,
-    /// Until then, this second included.
+    /// Valid until then, including this second.
     pub valid_before: Option<Timestamp>,
 }
 
 /// How the file is read.
 #[derive(Debug, Clone, Copy)]
 pub struct SignerRules<'a> {
-    /// Whose signatures count; `None`: everyone's in the file.
+    /// Whose signatures are accepted; `None`: everyone's in the file.
     pub principals: Option<&'a [String]>,
-    /// In which times without `Z` are read.
+    /// The time zone of times without `Z`.
     pub zone: &'a TimeZone,
     /// The smallest RSA modulus, in bits.
     pub min_rsa_bits: usize,
@@ -66,42 +66,42 @@ pub struct SignersFault {
     pub message: String,
 }
 
-/// Why a signature that fits does not count.
+/// Why a valid signature is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAllowed {
-    /// Nobody has this key.
+    /// The key belongs to no signer.
     #[error("the key {0} that signed it is not in [trust] allowed_signers")]
     Unknown(Fingerprint),
-    /// He may sign other things.
+    /// The signer may sign only for other namespaces.
     #[error(
         "its signer {0} may not sign for the namespace {NAMESPACE} (namespaces= in [trust] allowed_signers)"
     )]
     Namespace(String),
-    /// He is not among those who are asked for.
+    /// The signer is not one of the required principals.
     #[error("its signer {0} is not among [trust] principals")]
     Principal(String),
-    /// His time has not come.
+    /// The signer is not valid yet.
     #[error(
         "its signer {who} is valid only from {from} on (valid-after in [trust] allowed_signers)"
     )]
     NotYet {
         /// The signer.
         who: String,
-        /// From then on.
+        /// The start of its validity.
         from: Timestamp,
     },
-    /// His time is over.
+    /// The signer has expired.
     #[error("its signer {who} was valid until {until} (valid-before in [trust] allowed_signers)")]
     Expired {
         /// The signer.
         who: String,
-        /// Until then.
+        /// The end of its validity.
         until: Timestamp,
     },
 }
 
 impl SignersFault {
-    /// As compilers print theirs: `FILE:LINE: message`.
+    /// In the format of compilers: `FILE:LINE: message`.
     pub fn at(&self, file: &str) -> String {
         match self.line {
             0 => format!("{file}: {self}"),
@@ -111,13 +111,13 @@ impl SignersFault {
 }
 
 impl Signers {
-    /// Whether time alone can change whose signature counts.
+    /// Whether the accepted signers can change by time alone.
     pub fn are_timed(&self) -> bool {
         let timed = |one: &Signer| one.valid_after.is_some() || one.valid_before.is_some();
         self.list.iter().any(timed)
     }
 
-    /// Reads the file, or tells every fault in it.
+    /// Parses the file, or reports every fault in it.
     pub fn parse(file: &[u8], rules: &SignerRules<'_>) -> Result<Self, Vec<SignersFault>> {
         let (mut list, mut faults) = (Vec::new(), Vec::new());
         for (at, text) in file.split(|b| *b == b'\n').enumerate() {
@@ -148,12 +148,12 @@ impl Signers {
         }
     }
 
-    /// Everyone in the file who may sign documents, whether or not his time has come or is over.
+    /// Everyone in the file who may sign documents, whether or not they are valid at present.
     pub fn counting(&self) -> impl Iterator<Item = &Signer> {
         self.list.iter().filter(|signer| self.counts(signer))
     }
 
-    /// Those of `[trust] principals` whom no line names.
+    /// Those of `[trust] principals` that no line names.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         let named = |who: &str| {
             self.list
@@ -167,10 +167,11 @@ impl Signers {
             .filter(move |who| !named(who))
     }
 
-    /// Whose key it is: the principal that was asked for, else all that the line names.
+    /// The owner of a key: the required principal, or else all principals of the line.
     pub fn admit(&self, key: &KeyBlob, now: Timestamp) -> Result<String, NotAllowed> {
         let mut refused = NotAllowed::Unknown(key.fingerprint());
-        // ssh-keygen goes on to later lines with the same key: one of them may be wider.
+        // ssh-keygen continues with later lines that have the same key, because one of them may be
+        // less restricted.
         for signer in self.list.iter().filter(|signer| signer.key == *key) {
             match self.principal(signer) {
                 None => refused = NotAllowed::Principal(signer.principals.to_string()),
@@ -199,7 +200,7 @@ impl Signers {
 }
 
 impl Signer {
-    /// Reads one line without its LF; `None` for a blank line and a comment.
+    /// Parses one line without its LF; `None` for a blank line and a comment.
     fn parse(line: usize, text: &[u8], rules: &SignerRules<'_>) -> Result<Option<Self>, String> {
         let text = std::str::from_utf8(text).map_err(|_| "the line is not UTF-8".to_owned())?;
         let text = text.strip_suffix('\r').unwrap_or(text).trim_matches(BLANKS);
@@ -233,7 +234,7 @@ impl Signer {
         }))
     }
 
-    /// Whether he may sign documents at all.
+    /// Whether the signer may sign documents at all.
     fn has_namespace(&self) -> bool {
         self.namespaces
             .as_ref()
@@ -275,7 +276,7 @@ impl fmt::Display for Signer {
     }
 }
 
-/// What may stand before the key.
+/// The options that may precede the key.
 #[derive(Default)]
 struct Options {
     namespaces: Option<Patterns>,
@@ -335,7 +336,7 @@ impl Options {
     }
 }
 
-/// One option and what follows it; the name in lower case, as OpenSSH does not care.
+/// Splits off one option; its name is in lower case, because OpenSSH ignores case.
 fn cut_option(text: &str) -> Result<(String, Option<String>, &str), String> {
     let end = text.find(['=', ',']).unwrap_or(text.len());
     let (name, rest) = text.split_at_checked(end).unwrap_or((text, ""));
@@ -380,8 +381,8 @@ fn read_key(text: &str, min_rsa_bits: usize) -> Result<KeyBlob, String> {
     Ok(key)
 }
 
-/// OpenSSH's `strdelimw`: up to the first blank; a quote anywhere in it reaches to the next quote,
-/// which ends it.
+/// OpenSSH's `strdelimw`: splits at the first blank. A quote anywhere in the word extends to the
+/// next quote, which ends the word.
 fn cut_principals(text: &str) -> Option<(String, &str)> {
     let end = text.find([' ', '\t', '"']).unwrap_or(text.len());
     let (word, rest) = text.split_at_checked(end)?;

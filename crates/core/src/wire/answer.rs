@@ -1,6 +1,6 @@
-//! The installer's check of each answer: is it an answer to what was asked, within its bounds, with
-//! text that a terminal can show? Anything else is a failure that may pass, for the fetcher may be
-//! another one the next time.
+//! The installer's check of each answer: it must match the request and its limits, and its text
+//! must be safe for a terminal. Anything else is a transient failure, because another fetcher
+//! process may handle the next request.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use crate::words::{cut, plain};
 
 /// The most characters of a message or a remedy.
 const MAX_TEXT: usize = 4_000;
-/// The most bytes of a version's label or token. S3's version ids have up to 1,024.
+/// The most bytes of a version's label or token. S3's version ids have up to 1,024 bytes.
 const MAX_VERSION: usize = 1_024;
 
 /// The answer to a fetch from `url`.
@@ -56,7 +56,7 @@ pub fn instance(answer: Frame<Answer>) -> Result<Instance, NoInstance> {
     }
 }
 
-/// The answer to the look at a tag.
+/// The answer to a check of a tag.
 pub fn sight(answer: Frame<Answer>) -> Result<Sight, FetchError> {
     match answer.message {
         Answer::Nudge {
@@ -67,7 +67,7 @@ pub fn sight(answer: Frame<Answer>) -> Result<Sight, FetchError> {
     }
 }
 
-/// The answer to an order; `subject` begins the message of a failure.
+/// The answer to a command. `subject` begins the message of a failure.
 pub fn done(answer: Frame<Answer>, subject: &str) -> Result<(), FetchError> {
     match answer.message {
         Answer::Done => Ok(()),
@@ -91,7 +91,7 @@ pub fn may_tag(answer: Frame<Answer>) -> Result<MayTag, FetchError> {
     }
 }
 
-/// A document that may be looked at; `None` when what is said of it exceeds a bound.
+/// A document that may be examined further; `None` if its header exceeds a limit.
 fn document(head: DocumentHead, bytes: zeroize::Zeroizing<Vec<u8>>) -> Option<(Stage, Part)> {
     let Version { label, token } = head.version;
     if label.len() > MAX_VERSION || token.len() > MAX_VERSION {
@@ -111,7 +111,7 @@ fn document(head: DocumentHead, bytes: zeroize::Zeroizing<Vec<u8>>) -> Option<(S
     ))
 }
 
-/// The failure that was answered, or that the answer does not fit.
+/// The failure in the answer, or the fault that the answer does not match the request.
 fn failure(answer: Answer, subject: &impl Display) -> FetchError {
     match answer {
         Answer::Failed(FetchError {

@@ -1,10 +1,10 @@
-//! What the installer (`authkeysd`, privileged) and the fetcher (`authkeysd-fetch`, on the network)
-//! say to each other.
+//! The messages between the installer (`authkeysd`, privileged) and the fetcher (`authkeysd-fetch`,
+//! on the network).
 //!
-//! The installer asks, the fetcher answers; each request has an id, and answers may come in any
-//! order. The installer believes nothing: [`answer`] checks every answer against the request that
-//! was made, and makes its text fit for a terminal. What a compromised fetcher can do is what a
-//! hostile bucket can do: bring other documents, or none.
+//! The installer sends requests and the fetcher answers them. Each request has an id, and answers
+//! may come in any order. The installer trusts nothing: [`answer`] checks every answer against its
+//! request, and makes its text safe for a terminal. A compromised fetcher can do no more than a
+//! hostile bucket: deliver other documents, or none.
 
 use std::collections::BTreeMap;
 
@@ -21,63 +21,65 @@ pub use frame::{Assembler, Frame, FrameError, head};
 pub mod answer;
 mod frame;
 
-/// The most bytes of a report object that are ever sent, 8 MiB.
+/// The most bytes of a report object that are sent, 8 MiB.
 pub const MAX_REPORT: usize = 8 << 20;
 
-/// What the installer asks.
+/// A request of the installer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Request {
-    /// A source's documents, unless they are those versions.
+    /// Fetch a source's documents, unless they still have the known versions.
     Fetch {
         /// The source's URL.
         url: String,
-        /// What need not be sent again.
+        /// The known versions, which need not be sent again.
         known: Option<Versions>,
     },
-    /// Which EC2 instance this is.
+    /// Find out which EC2 instance this is.
     Instance {
-        /// Where nothing says that this is an instance, wait only as long as a metadata service on
-        /// this host would take.
+        /// If nothing indicates that this is an instance, wait only as long as a metadata service
+        /// on this host would need.
         briefly: bool,
     },
-    /// Look at a tag of the own instance until it is not as it is known. The answer may never come.
+    /// Check a tag on the node's own instance until it differs from the last sight. The answer may
+    /// never come.
     Nudge {
         /// The tag's key.
         tag: String,
-        /// How many milliseconds lie between two looks.
+        /// The number of milliseconds between two checks.
         every: u32,
-        /// The last sight; without one the first look is answered, whatever it brings.
+        /// The last sight. Without one, the first check is answered, whatever its result.
         known: Option<Sight>,
     },
-    /// Set these tags on the own instance.
+    /// Set these tags on the node's own instance.
     Tag {
-        /// By key.
+        /// The values by key.
         tags: BTreeMap<String, String>,
     },
-    /// Whether tags with these keys may be set on the own instance. None is.
+    /// Find out whether tags with these keys may be set on the node's own instance, without setting
+    /// them.
     MayTag {
         /// The keys.
         keys: Vec<String>,
     },
-    /// Write a report object: the frame's one part.
+    /// Write a report object, which is the frame's only part.
     Put {
         /// The bucket.
         bucket: String,
-        /// The object's whole key.
+        /// The object's full key.
         key: String,
-        /// The bucket's region, where the configuration names it.
+        /// The bucket's region, if it is configured.
         region: Option<String>,
-        /// What S3 is asked to encrypt it with, where the configuration names it.
+        /// The encryption to request from S3, if it is configured.
         encryption: Option<Encryption>,
     },
 }
 
-/// What the fetcher answers.
+/// An answer of the fetcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// The source has the versions that are known.
+    /// The source still has the known versions.
     Unchanged,
     /// The source's documents: the frame's parts, in this order.
     Documents {
@@ -86,11 +88,11 @@ pub enum Answer {
     },
     /// The instance.
     Instance(Instance),
-    /// Why the instance is not known.
+    /// Why the instance is unknown.
     NoInstance(NoInstance),
-    /// What the look at a tag brought.
+    /// The result of the check of a tag.
     Nudge {
-        /// The sight.
+        /// What was seen.
         sight: Sight,
     },
     /// The tags are set, or the object is written.
@@ -101,14 +103,14 @@ pub enum Answer {
     Failed(FetchError),
 }
 
-/// What is known of a document beside its bytes.
+/// What is known about a document apart from its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentHead {
-    /// The stage of a secret; of every other source the current one.
+    /// The stage of a secret; for every other source the current one.
     pub stage: Stage,
     /// The version of the bytes.
     pub version: Version,
-    /// When that version was made, where the source says so.
+    /// When that version was created, if the source reports it.
     pub created: Option<Timestamp>,
 }
 
@@ -119,6 +121,6 @@ pub struct MayTag {
     pub allowed: bool,
     /// The instance's id.
     pub instance: String,
-    /// The instance's ARN, in its own partition: what a policy has to name.
+    /// The instance's ARN, in its own partition, for use in a policy.
     pub arn: String,
 }

@@ -1,4 +1,4 @@
-//! The nodes of a selection, for whoever waits for them again and again and then goes to them.
+//! The nodes of a selection, for commands that wait for them repeatedly and then connect to them.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, stderr};
@@ -20,7 +20,7 @@ use authkeys_core::fleet::Fleet;
 use authkeys_core::origin::FetchError;
 use authkeys_terminal::clock;
 
-/// The most values of one filter of EC2.
+/// EC2's limit on the values of one filter.
 const VALUES: usize = 200;
 
 /// Which address of an instance is meant.
@@ -34,14 +34,14 @@ pub(crate) enum AddressKind {
     Dns,
 }
 
-/// Why the nodes are not known, or do not have the document.
+/// Why the nodes are unknown, or cannot be checked for the document.
 #[derive(Debug)]
 pub(crate) enum Unknown {
-    /// There is none; the text says where.
+    /// No node matches; the text says where it looked.
     Nobody(String),
-    /// They cannot be asked.
+    /// The nodes could not be listed.
     Fault(FetchError),
-    /// The document has no name and no digest that nodes report.
+    /// The document has neither a name nor a digest that nodes report.
     Document(String),
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum Unknown {
 pub(crate) struct Nodes<'a> {
     selection: &'a Selection,
     watcher: Watcher,
-    /// What people call each node that is no instance.
+    /// The display name of each node that is not an instance.
     hosts: BTreeMap<String, String>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// How many there are.
+    /// The number of nodes.
     pub(crate) async fn count(&mut self) -> Result<usize, Unknown> {
         match self.watcher.nodes().await.map_err(Unknown::Fault)?.len() {
             0 => Err(self.nobody().await),
@@ -74,13 +74,13 @@ impl<'a> Nodes<'a> {
         Unknown::Nobody(no_node(self.selection, &self.watcher.scope().await))
     }
 
-    /// Nudges them towards a document that was published. What goes wrong is a warning.
+    /// Nudges the nodes to fetch a published document. A failure is only a warning.
     pub(crate) async fn nudge(&self, document: &Document) {
-        // Nobody needs to know how many they are: they are waited for.
+        // The number of nudged nodes is not needed: the caller waits for them anyway.
         let _nodes = nudge(self.selection, document).await;
     }
 
-    /// Waits until all have the document, or the time is over.
+    /// Waits until all nodes have the document, or the timeout passes.
     pub(crate) async fn arrival(
         &mut self,
         document: &Document,
@@ -109,7 +109,7 @@ impl<'a> Nodes<'a> {
         Ok(fleet)
     }
 
-    /// Where the nodes can be reached; one that has no such address is left out.
+    /// The addresses of the nodes; a node without an address of this kind is left out.
     pub(crate) async fn addresses(
         &mut self,
         nodes: &[String],
@@ -154,7 +154,7 @@ fn address(instance: &Instance, kind: AddressKind) -> String {
     }
 }
 
-/// A bar where somebody sees it, and nothing elsewhere.
+/// A progress bar where someone can see it; otherwise nothing.
 struct OnTerminal(Progress);
 
 impl Tell for OnTerminal {

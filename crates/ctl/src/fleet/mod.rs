@@ -1,5 +1,5 @@
-//! `authkeysctl fleet`: which nodes have which key set, once or until all have the one that is
-//! waited for.
+//! `authkeysctl fleet`: shows which nodes have which key set, once or until all have the expected
+//! one.
 
 use std::path::{Path, PathBuf};
 
@@ -72,8 +72,8 @@ pub(super) struct Selection {
     tag_prefix: TagNames,
 }
 
-/// What `--from` begins with: the nodes' report objects or, of `grant`, a key's window. No text
-/// means both.
+/// The value of `--from`: where the nodes' report objects are or, for `grant`, the start of a key's
+/// window. No text is valid as both.
 #[derive(Debug, Clone)]
 enum From {
     Place(ReportPrefix),
@@ -150,7 +150,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Nobody waits.
+    /// Options of a publication that nudges and waits for nobody.
     pub(super) fn none() -> Self {
         Self {
             nudge: false,
@@ -166,7 +166,7 @@ impl Waiting {
         }
     }
 
-    /// Which nodes are meant matters only to who waits for them.
+    /// Options that select nodes are accepted only with `--wait` or `--nudge`.
     pub(super) fn check(&self, begins: Begins) -> Result<(), String> {
         self.selection.check(begins)?;
         if !self.selection.filter.is_empty() && !self.wait && !self.nudge {
@@ -181,7 +181,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// When a window begins, where `--from` tells that.
+    /// The start of a window, if `--from` gives a time.
     pub(super) fn begin(&self) -> Option<Timestamp> {
         self.selection.from.iter().find_map(|from| match from {
             From::Place(_) => None,
@@ -190,14 +190,14 @@ impl Waiting {
     }
 }
 
-/// Nudges the nodes towards a document that was published. What goes wrong is a warning.
+/// Nudges the nodes to fetch a published document. A failure is only a warning.
 pub(super) async fn nudge(waiting: &Waiting, document: &Document) {
     if let Some(nodes) = nudge::nudge(&waiting.selection, document).await {
         print(format!("nudged {nodes}\n"));
     }
 }
 
-/// Waits until all nodes have a document that was published.
+/// Waits until all nodes have a published document.
 pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, Exit> {
     let wanted = wanted(document).map_err(|fault| {
         complain(&fault);
@@ -244,12 +244,12 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     }
 }
 
-/// The seam to AWS: one look at nodes.
+/// The seam to AWS: one look at the nodes.
 trait Watch {
-    /// All of them.
+    /// All nodes.
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError>;
 
-    /// Those of the nodes with these ids that are still there.
+    /// The nodes with these ids that still exist.
     async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError>;
 }
 
@@ -351,13 +351,13 @@ fn started<T>(ran: std::io::Result<T>) -> Result<T, Exit> {
     })
 }
 
-/// Prints and writes what is asked for.
+/// Prints and writes the requested output.
 fn show(output: &Output, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> Result<Exit, Exit> {
     let written = output.html.as_deref().is_none_or(|file| write(file, fleet));
     let printed = if output.json {
         print_json(&json::shape(fleet))
     } else {
-        // Of no node there is nothing to show; what is wrong is told apart.
+        // Without nodes there is nothing to show; the reason is reported separately.
         fleet.rows.is_empty() || print(text(Screen::stdout()))
     };
     if printed && written {
@@ -367,7 +367,7 @@ fn show(output: &Output, fleet: &Fleet, text: impl FnOnce(Screen) -> String) -> 
     }
 }
 
-/// A reader sees the old page or the new one.
+/// Replaces the file atomically: a reader sees the old page or the new one.
 fn write(file: &Path, fleet: &Fleet) -> bool {
     match replace(file, html::render(fleet).as_bytes()) {
         Ok(()) => true,
@@ -378,7 +378,7 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
     }
 }
 
-/// The instances that run and that all filters let through, as EC2 is asked for them.
+/// The EC2 filters for running instances that match all filters.
 fn running(filters: &[Filter]) -> Vec<ec2::Filter> {
     let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
     let all = Filter::grouped(filters).into_iter().chain([running]);
@@ -391,7 +391,7 @@ fn failed(fault: &FetchError) -> Exit {
     fault.class.into()
 }
 
-/// No node at all is never "all nodes".
+/// Reports that no node matches, which never counts as "all nodes".
 fn nobody(selection: &Selection, scope: &Scope) {
     complain(&no_node(selection, scope));
 }
@@ -414,7 +414,7 @@ fn no_node(selection: &Selection, scope: &Scope) -> String {
     }
 }
 
-/// Reads a time such as `10m`, which is not zero.
+/// Parses a time such as `10m`, which must not be zero.
 pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
     let time = text
         .parse::<SignedDuration>()

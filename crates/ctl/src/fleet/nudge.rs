@@ -1,5 +1,5 @@
-//! Sets the tag that makes nodes fetch before their schedule says so. It carries nothing: nodes
-//! fetch, and judge what they find, as they always do.
+//! Sets the tag that makes nodes fetch before their next scheduled fetch. The tag carries no data:
+//! nodes fetch and judge the document as they always do.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use authkeys_core::fleet::{Filter, table};
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::nudge_value;
 
-/// Nudges all running instances that the filters let through towards a published document. The
-/// document is published whatever comes of it: a failure is a warning.
+/// Nudges all running instances that match the filters to fetch a published document. A failure is
+/// only a warning, because the document is already published.
 ///
-/// It says how many they are, in words.
+/// Returns the number of nudged instances, in words.
 pub(super) async fn nudge(selection: &Selection, document: &Document) -> Option<String> {
     let filters = &selection.filter;
     let value = match wanted(document) {
@@ -52,14 +52,14 @@ pub(super) async fn nudge(selection: &Selection, document: &Document) -> Option<
     }
 }
 
-/// How far it came before it failed.
+/// The progress before a failure.
 struct Partly {
     done: usize,
     all: usize,
     fault: FetchError,
 }
 
-/// Of how many instances the tags are set now.
+/// Sets the tags and returns the number of tagged instances.
 async fn set(
     ec2: &Ec2,
     filters: &[Filter],

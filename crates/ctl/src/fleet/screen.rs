@@ -1,5 +1,5 @@
-//! The terminal, where there is one: its width and colours, and the bar that is drawn over and
-//! over.
+//! The terminal, if there is one: its width, its colours, and a progress bar that is redrawn in
+//! place.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::os::fd::AsFd;
@@ -14,12 +14,12 @@ use authkeys_core::origin::FetchError;
 use authkeys_core::report::text::{Colour, one_line, span};
 use authkeys_terminal::colour;
 
-/// Narrower than this nothing can be read, and some terminals say that they have no columns at all.
+/// Narrower output is unreadable, and some terminals report zero columns.
 const NARROWEST: usize = 40;
-/// A log without a new line for so long looks dead.
+/// A log with no new line for longer than this looks dead.
 const AT_LEAST: Duration = Duration::from_secs(60);
 
-/// What is known of where the output goes.
+/// What is known about the output's destination.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Screen {
     colour: Colour,
@@ -43,8 +43,8 @@ impl Screen {
     }
 }
 
-/// Shows on stderr how far a wait has come: a bar on a terminal, else a line whenever something has
-/// changed.
+/// Shows the progress of a wait on stderr: a bar on a terminal, otherwise a line whenever something
+/// has changed.
 #[derive(Debug)]
 pub(super) struct Progress {
     wanted: String,
@@ -55,7 +55,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(wanted: String) -> Self {
-        // TERM=dumb: a terminal that cannot go back to the line's start.
+        // TERM=dumb: the terminal cannot return to the start of the line.
         let live =
             stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let wanted_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -71,7 +71,7 @@ impl Progress {
         }
     }
 
-    /// Leaves the bar's line.
+    /// Ends the bar's line.
     pub(super) fn end(&mut self) {
         if self.live && self.last.take().is_some() {
             let _ = writeln!(stderr());
@@ -110,7 +110,7 @@ impl Tell for Progress {
     }
 }
 
-/// As people say it; short waits to the tenth of a second.
+/// A duration for people; short waits to a tenth of a second.
 pub(super) fn passed(took: Duration) -> String {
     match took.as_secs() {
         0..60 => format!("{:.1}s", took.as_secs_f64()),

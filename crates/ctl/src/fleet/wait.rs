@@ -1,5 +1,4 @@
-//! The wait until all nodes have a document: looks again and again, politely, and never longer than
-//! was asked for.
+//! Waits until all nodes have a document: polls politely, and never for longer than requested.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,37 +12,37 @@ use authkeys_core::fleet::{Fleet, Node, View};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::schedule::Backoff;
 
-/// Between two looks at up to a thousand nodes, which are one page of an answer; every further page
-/// adds a second. Only nodes that are asked count.
+/// The pause between two looks at up to a thousand nodes, which are one page of an answer; every
+/// further page adds a second. Only the nodes that are still polled count.
 const PAUSE: Duration = Duration::from_secs(2);
 const PAGE: usize = 1_000;
-/// The longest pause while EC2 throttles or is away.
+/// The longest pause while EC2 throttles or is unavailable.
 const LONGEST: Duration = Duration::from_secs(30);
-/// How long the last look may take beyond the limit.
+/// How far the last look may run past the limit.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often the one who waits sees that time passes.
+/// How often the shown elapsed time is updated.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How the wait ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// All have it; so long it took.
+    /// All nodes have it, after this long.
     All(Fleet, Duration),
-    /// Not all have it; and what stood in the way of the last look, if anything did.
+    /// Not all nodes have it in time; with the fault of the last look, if it failed.
     Timeout(Fleet, Option<String>),
-    /// There is no node, or none any more.
+    /// There are no nodes, or none are left.
     Nobody,
 }
 
-/// Who is told how far it is.
+/// Receives the progress of a wait.
 pub(super) trait Tell {
-    /// After each look, and each second in between.
+    /// Called after each look, and every second in between.
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>);
 }
 
-/// Looks until all have it. After the first look only those that do not have it are asked again;
-/// when none of them is left, one more look at all ends the wait, or finds nodes that came meanwhile.
-/// The first look must succeed; after it, what may pass by itself is waited out.
+/// Polls until all nodes have the document. After the first look, only the nodes without it are
+/// polled; when none is left, one more look at all nodes ends the wait or finds new nodes. The
+/// first look must succeed; later transient failures are waited out.
 pub(super) async fn until_all_have_it(
     mut watch: impl Watch,
     view: impl Fn(Timestamp) -> View,
@@ -109,7 +108,7 @@ pub(super) async fn until_all_have_it(
     }
 }
 
-/// Whom a look is at.
+/// Which nodes a look covers.
 enum Look {
     All,
     /// The nodes with these ids.
@@ -126,7 +125,7 @@ fn missing(fleet: &Fleet) -> Vec<String> {
     missing
 }
 
-/// Takes over what a look has found; a node that it did not find is gone.
+/// Merges the result of a look; a node that it did not find is removed.
 fn replace(nodes: &mut BTreeMap<String, Node>, look: &Look, found: Vec<Node>) {
     match look {
         Look::All => nodes.clear(),
@@ -141,8 +140,8 @@ fn replace(nodes: &mut BTreeMap<String, Node>, look: &Look, found: Vec<Node>) {
     }
 }
 
-/// Doubles with each look that failed, and differs by a quarter to either side: several may wait at
-/// the same time.
+/// Doubles with each failed look, and varies by a quarter either way, because several waits may run
+/// at the same time.
 fn pause(nodes: usize, failures: u32, jitter: &impl Jitter) -> Duration {
     let further = u32::try_from(nodes.saturating_sub(1) / PAGE).unwrap_or(u32::MAX);
     let pause = PAUSE.saturating_add(Duration::from_secs(1).saturating_mul(further));

@@ -12,18 +12,18 @@ use authkeys_core::fleet::{Filter, Node, Scope, Word};
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 
-/// The real way to look.
+/// The real implementation of `Watch`.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    /// `None`: the objects tell which nodes there are.
+    /// `None`: the report objects determine which nodes exist.
     instances: Option<Ec2>,
     filters: Vec<ec2::Filter>,
     tags: TagNames,
     objects: Option<Objects>,
-    /// The same conditions as they were written.
+    /// The same filters as the user wrote them.
     selected: Vec<Filter>,
     place: Option<String>,
-    /// The instances that were there last, by their ids.
+    /// The instances that the last look found, by id.
     seen: BTreeMap<String, Instance>,
 }
 
@@ -52,12 +52,12 @@ impl Watcher {
         }
     }
 
-    /// The instances that were seen last, where EC2 was asked.
+    /// The instances that the last look found, if EC2 was asked.
     pub(super) fn instances(&self) -> impl Iterator<Item = &Instance> {
         self.seen.values()
     }
 
-    /// Where the nodes are that were seen last.
+    /// Where the nodes of the last look are.
     pub(super) async fn scope(&self) -> Scope {
         let mut accounts = BTreeSet::new();
         for instance in self.seen.values() {
@@ -77,7 +77,7 @@ impl Watcher {
         }
     }
 
-    /// What is known of each instance: the report object's word counts where objects are read.
+    /// What is known about each instance. Where report objects are read, they take precedence.
     fn instance_nodes(&self, instances: &[Instance], reports: Option<Vec<Node>>) -> Vec<Node> {
         let mut nodes = Vec::new();
         for instance in instances {

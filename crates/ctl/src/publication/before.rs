@@ -1,4 +1,4 @@
-//! What is published now, as far as it can be read: what a new document is compared with.
+//! What is published now, as far as it can be read, for comparison with a new document.
 
 use super::numbered;
 use crate::lint::Judge;
@@ -14,22 +14,22 @@ use authkeys_core::outcome::chain;
 pub(crate) struct Before {
     pub(crate) published: Option<Published>,
     pub(crate) document: Document,
-    /// The highest serial that nodes may have from there, as far as it is known.
+    /// The highest serial that nodes may have from there, as far as known.
     pub(super) serial: Option<Serial>,
-    /// Why it is no document.
+    /// Why it is not a document.
     pub(crate) unreadable: Option<String>,
-    /// What was there before it was deleted, where nothing is there now.
+    /// What was published before it was deleted, if nothing is there now.
     pub(super) earlier: Option<Earlier>,
-    /// Why it cannot be told whether anything is published there. It is then written only where
-    /// nothing is.
+    /// Why it is unknown whether anything is published there. The new document is then written only
+    /// if nothing is there.
     pub(crate) denied: Option<FetchError>,
-    /// The public half of the key that signs, where one is named and its public half is known.
+    /// The public half of the signing key, if a key is given and its public half is known.
     signer: Option<KeyBlob>,
 }
 
 impl Before {
-    /// What was deleted is compared with as well: nodes go on as it said, and refuse its serial and
-    /// lower ones.
+    /// A deleted document is compared too: nodes keep following it, and refuse its serial and lower
+    /// ones.
     pub(super) fn of(
         published: Option<Published>,
         earlier: Option<Earlier>,
@@ -59,13 +59,13 @@ impl Before {
         }
     }
 
-    /// Whether nothing but the serial of `given` would be another; signed by the same key, or
-    /// neither signed.
+    /// Whether `given` differs at most in its serial, and both are signed by the same key or
+    /// neither is signed.
     pub(crate) fn is(&self, given: &[u8], document: &Document, sign: Option<&SigningKey>) -> bool {
         if self.published.is_none() {
             return false;
         }
-        // A number of one's own that is higher is meant.
+        // A higher serial in the given document is intended.
         if self.unreadable.is_some() || document.serial > self.serial {
             return false;
         }
@@ -77,7 +77,7 @@ impl Before {
         same && self.is_signed_as(sign)
     }
 
-    /// Whether what is published is signed by that key; without one, not signed.
+    /// Whether what is published is signed by that key or, without a key, is unsigned.
     pub(crate) fn is_signed_as(&self, sign: Option<&SigningKey>) -> bool {
         let signature = || signing_key(&self.published.as_ref()?.bytes).ok().flatten();
         match sign {
@@ -111,7 +111,7 @@ impl Before {
     }
 }
 
-/// The serial, also of a document that is refused for something else.
+/// The serial, even of a document that is refused for another reason.
 pub(super) fn serial_of(bytes: &[u8]) -> Option<Serial> {
     let payload = Envelope::split(bytes).map_or(bytes, |envelope| envelope.payload);
     document::with_text(payload, authkeys_core::publishing::edit::serial)

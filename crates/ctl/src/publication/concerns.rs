@@ -1,4 +1,4 @@
-//! What a publication should not do without a second look.
+//! The concerns that must be confirmed before a publication.
 
 use super::{Before, Draft};
 use crate::verify::signing_key;
@@ -6,7 +6,7 @@ use authkeys_aws::target::Earlier;
 use authkeys_core::document::Serial;
 use authkeys_core::publishing::diff::{lock_outs, readmitted};
 
-/// What should not happen without a second look.
+/// The concerns about this publication.
 pub(super) fn of(
     before: &Before,
     given: Option<Serial>,
@@ -42,13 +42,13 @@ pub(super) fn of(
     concerns
 }
 
-/// After a deletion nodes go on refusing every serial up to the highest that they had.
+/// After a deletion, nodes still refuse every serial up to the highest one that they had.
 fn begun_again(before: &Before, given: Option<Serial>, takes: Option<Serial>) -> Option<String> {
     let takes = takes.map_or("this one has no serial at all".to_owned(), |serial| {
         format!("this one has {serial}")
     });
     match before.earlier.as_ref()? {
-        // A number of one's own that is higher is meant.
+        // A higher serial in the given document is intended.
         Earlier::Version(_) if before.serial.is_some() && given > before.serial => None,
         Earlier::Version(last) => Some(match before.serial {
             Some(serial) => format!(

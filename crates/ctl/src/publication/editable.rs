@@ -1,5 +1,4 @@
-//! What an edit begins with: the published key set as JSON, and why it cannot be edited where it
-//! cannot.
+//! The starting point of an edit: the published key set as JSON, or why it cannot be edited.
 
 use super::{Before, Publisher, failed};
 use crate::{Exit, complain};
@@ -8,26 +7,26 @@ use authkeys_core::key::Fingerprint;
 use authkeys_core::publishing::entries::{self, Edits, Entry, edited, fingerprints};
 use authkeys_terminal::clock;
 
-/// What becomes of a key set that is authorized_keys text.
+/// What to do with a key set that is authorized_keys text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextForm {
-    /// It cannot be edited.
+    /// Refuse to edit it.
     Refuse,
-    /// It becomes JSON.
+    /// Convert it to JSON.
     ToJson,
 }
 
 /// A key set that can be edited.
 pub(crate) struct Editable {
     pub(crate) payload: Vec<u8>,
-    /// The fingerprint of each entry, in their order.
+    /// The fingerprint of each entry, in order.
     pub(crate) places: Vec<Option<Fingerprint>>,
-    /// What should not happen to it without a second look.
+    /// Concerns that must be confirmed.
     pub(crate) concerns: Vec<String>,
 }
 
 impl Editable {
-    /// What is published, or why it cannot be edited; that is told.
+    /// What is published; if it cannot be edited, that is reported.
     pub(crate) fn published(
         publisher: &Publisher<'_>,
         before: &Before,
@@ -54,7 +53,7 @@ impl Editable {
         Self::of(publisher, &published.bytes, &before.document, text).map_err(|why| refused(&why))
     }
 
-    /// A document that is to be published again; the error says why it cannot be edited.
+    /// A document to publish again; the error says why it cannot be edited.
     pub(crate) fn of(
         publisher: &Publisher<'_>,
         bytes: &[u8],

@@ -1,4 +1,4 @@
-//! The write itself, and the look at what is there then.
+//! Writes the document, and then checks what is there.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::{Exit, complain, print, progress};
 use authkeys_aws::target::{NotWritten, Published, Target};
 use authkeys_core::origin::{Class, FetchError};
 
-/// How often what was written is read before it counts as not to be found.
+/// How often the target is read before a written document counts as missing.
 const READS: u32 = 4;
 
-/// Writes, looks at what is there then, and tells.
+/// Writes, checks what is there, and reports it.
 pub(super) async fn write(
     target: &Target,
     before: &Before,
@@ -35,7 +35,7 @@ pub(super) async fn write(
     let found = progress::shown(&format!("reading {target} back"), reading).await;
     let ours = matches!(&found, Ok(Some(found)) if found.bytes.as_slice() == last);
     match &written {
-        // Also where the answer to our own write was lost on the way: what is there now decides.
+        // Even if the answer to our own write was lost: what is there now decides.
         _ if ours => {}
         Err(NotWritten::Lost) => {
             if let (Some(denied), Err(_)) = (&before.denied, &found) {

@@ -1,4 +1,4 @@
-//! What a rotation would do, without doing it.
+//! Shows what a rotation would do, without doing it.
 
 use super::engine::{Engine, key_type_of};
 use super::world::{Halt, Phase, State, World};
@@ -6,7 +6,7 @@ use authkeys_core::publishing::rotation::{Keys, NotAdmitted, Window, admit, wind
 use authkeys_core::words::counted;
 
 impl<W: World> Engine<'_, W> {
-    /// Says which phases are left; changes nothing.
+    /// Reports the remaining phases; changes nothing.
     pub(super) async fn show(&mut self) -> Result<(), Halt> {
         let nodes = self.world.count().await?;
         let held = self.held().await?;

@@ -1,5 +1,5 @@
-//! The end of a rotation: the old key gets an end, is seen to be refused, and goes; or the new one
-//! is given up.
+//! The end of a rotation: the old key gets an end time, is checked to be refused, and is removed;
+//! or the new key is discarded.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -14,7 +14,7 @@ use authkeys_core::publishing::rotation::{Window, end, take_out, window};
 /// sshd accepts a key for the whole second in which it ends, and clocks differ a little.
 const PAST_THE_END: SignedDuration = SignedDuration::from_secs(2);
 impl<W: World> Engine<'_, W> {
-    /// The old key gets an end; with `waits`, until the nodes report that.
+    /// Gives the old key an end time; with `waits`, waits until the nodes report that.
     pub(super) async fn retire(&mut self, waits: bool) -> Result<(), Halt> {
         self.phase = Phase::Retire;
         let held = self.held().await?;
@@ -51,7 +51,7 @@ impl<W: World> Engine<'_, W> {
         Ok(())
     }
 
-    /// Takes AWSPENDING off the current version.
+    /// Removes AWSPENDING from the current version.
     async fn clear_label(&mut self, held: &Held) -> Result<(), Halt> {
         match (&held.pending_label_on_current, &self.plan.token) {
             (Some(version), None) => self.world.drop_pending(version).await.map(drop),
@@ -59,7 +59,7 @@ impl<W: World> Engine<'_, W> {
         }
     }
 
-    /// The old key is refused; then it goes, and is revoked.
+    /// Checks that the old key is refused, then removes and revokes it.
     pub(super) async fn verify(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Verify;
         let held = self.held().await?;
@@ -90,7 +90,7 @@ impl<W: World> Engine<'_, W> {
                 nodes.len()
             )));
         }
-        // Published whatever the nodes said: what is revoked goes from every line.
+        // Published whatever the nodes answered: a revoked key is removed from every line.
         let key_set = self.world.key_set().await?;
         let mut edits = Edits::default();
         take_out(&key_set.document, &key_set.places, &old, &mut edits);
@@ -123,7 +123,7 @@ impl<W: World> Engine<'_, W> {
         Ok(())
     }
 
-    /// The nodes that accept the old key.
+    /// The nodes that still accept the old key.
     async fn still_open(
         &mut self,
         nodes: &[String],
@@ -146,8 +146,8 @@ impl<W: World> Engine<'_, W> {
         self.logins.len() - self.logins.iter().filter(clear).count()
     }
 
-    /// Takes the pending key out again: of the key set first, or else nobody would know later that
-    /// it is there.
+    /// Discards the pending key. It is removed from the key set first: otherwise nobody would know
+    /// later that it is there.
     pub(super) async fn abort(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Abort;
         let held = self.held().await?;
@@ -160,7 +160,7 @@ impl<W: World> Engine<'_, W> {
         if let Some(pending) = &held.pending {
             let key_set = self.world.key_set().await?;
             let mut edits = Edits::default();
-            // Revoked also where no node had it: a run that is about to publish it finds out.
+            // Revoked even if no node had it, so that a run that is about to publish it notices.
             take_out(&key_set.document, &key_set.places, &pending.key, &mut edits);
             if !edits.is_empty() {
                 let document = self.world.publish(&edits).await?;
@@ -185,14 +185,14 @@ impl<W: World> Engine<'_, W> {
     }
 }
 
-/// The old key, and the current one, where the key set still has the old one.
+/// The old key and the current one, if the key set still has the old one.
 fn retirement<'h>(held: &'h Held, key_set: &KeySet) -> Option<(Fingerprint, &'h KeyLine)> {
     let old = held.old()?;
     let current = held.current.as_ref()?;
     (window(&key_set.document, &old) != Window::Absent).then_some((old, &current.line))
 }
 
-/// The second that begins then or next.
+/// The time, rounded up to a whole second.
 fn whole_second(time: Timestamp) -> Timestamp {
     let second = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     Timestamp::from_second(second).unwrap_or(time)

@@ -1,6 +1,6 @@
-//! The phases of a rotation. It makes before it breaks, and it keeps no state: what each phase finds
-//! in the secret's stages and in the published key set says what is left to do, so that a run which
-//! is killed anywhere is continued by the next one.
+//! The phases of a rotation. It makes before it breaks, and keeps no state: the secret's stages and
+//! the published key set show what is left to do, so that the next run continues one that was
+//! killed at any point.
 
 use std::collections::BTreeSet;
 
@@ -16,17 +16,17 @@ use authkeys_core::publishing::grant::Terms;
 use authkeys_core::publishing::rotation::{Keys, Window, admit, is_admitted, window};
 use authkeys_core::words::counted;
 
-/// How many tokens are tried for a new version: one for each rotation that was aborted.
+/// How many tokens to try for a new version: one for each aborted rotation.
 const MOST_TOKENS: u32 = 100;
-/// How many nodes a message names.
+/// How many nodes a message names at most.
 const NAMED: usize = 5;
 
 /// How many nodes may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowance {
-    /// So many.
+    /// This many.
     Nodes(usize),
-    /// So many of a hundred.
+    /// This percentage.
     Percent(u8),
 }
 
@@ -39,35 +39,35 @@ impl Allowance {
     }
 }
 
-/// What a rotation is to do.
+/// The settings of a rotation.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// As people know it.
+    /// The secret's name in messages.
     pub(super) secret: String,
-    /// As people know it.
+    /// The target's name in messages.
     pub(super) target: String,
-    /// `None`: as the current key.
+    /// `None`: the type of the current key.
     pub(super) key_type: Option<KeyType>,
-    /// What the entry of a first key gets.
+    /// The terms of a first key's entry.
     pub(super) terms: Option<Terms>,
     pub(super) grace: SignedDuration,
     pub(super) allowance: Allowance,
-    /// The most nodes to log in at.
+    /// The most nodes to log in to.
     pub(super) sample: Option<usize>,
-    /// Whether there are test logins.
+    /// Whether to make test logins.
     pub(super) has_logins: bool,
-    /// Which version Secrets Manager rotates to; it takes AWSPENDING off by itself.
+    /// The version that Secrets Manager rotates to; it removes AWSPENDING itself.
     pub(super) token: Option<String>,
 }
 
 pub(super) struct Engine<'a, W> {
     pub(super) world: &'a mut W,
     pub(super) plan: &'a Plan,
-    /// The nodes that have the key set which counts.
+    /// The nodes that have the current key set.
     pub(super) arrival: Arrival,
-    /// What came of the logins.
+    /// The results of the logins.
     pub(super) logins: Vec<Login>,
-    /// What it is at.
+    /// The current phase.
     pub(super) phase: Phase,
 }
 
@@ -82,7 +82,7 @@ impl<'a, W: World> Engine<'a, W> {
         }
     }
 
-    /// All phases that are left of the rotation that is under way, or of a new one.
+    /// Runs all remaining phases of the rotation in progress, or of a new one.
     pub(super) async fn rotate(&mut self) -> Result<(), Halt> {
         self.world.count().await?;
         if self.is_past_finish().await? {
@@ -112,8 +112,8 @@ impl<'a, W: World> Engine<'a, W> {
         Held::of(stages, &self.plan.secret)
     }
 
-    /// Whether what is left are the phases behind `finish`: nothing is pending, and the key set has
-    /// the key of the version before.
+    /// Whether only the phases after `finish` are left: nothing is pending, and the key set has the
+    /// key of the previous version.
     pub(super) async fn is_past_finish(&mut self) -> Result<bool, Halt> {
         let held = self.held().await?;
         let (None, Some(old)) = (&held.pending, held.old()) else {
@@ -123,14 +123,14 @@ impl<'a, W: World> Engine<'a, W> {
         Ok(window(&key_set.document, &old) != Window::Absent)
     }
 
-    /// A new pair under AWSPENDING.
+    /// Creates a new pair under AWSPENDING.
     pub(super) async fn create(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Create;
         let mut held = self.held_with_private_keys().await?;
         if self.is_created(&held) {
             return Ok(());
         }
-        // A target that cannot be edited is found before the secret is touched.
+        // A target that cannot be edited is detected before the secret is touched.
         self.world.key_set().await?;
         let secret = self.plan.secret.clone();
         if !held.exists {
@@ -139,19 +139,19 @@ impl<'a, W: World> Engine<'a, W> {
                     "there is no secret {secret}; check the ARN"
                 )));
             }
-            // Whoever is faster makes the same.
+            // A run that is faster creates the same secret.
             self.world.create_secret(&token("", "made", 0)).await?;
             held = self.held_with_private_keys().await?;
         }
         if held.has_no_version {
-            // The first version of a secret becomes the current one, whatever its label: that must
+            // The first version of a secret becomes the current one, whatever its label. That must
             // not be a key that no node has.
             self.world
                 .put(&token("", "empty", 0), "{}", Stage::Current)
                 .await?;
         }
-        // In this order: whoever makes a version after this look at the ids makes the one that we
-        // would make, and whoever made one before it is seen by the look at the stages.
+        // The order matters: a run that creates a version after we list the ids creates the same
+        // one as we would; a version that was created earlier shows up when we read the stages.
         let there = self.world.version_ids().await?;
         held = self.held_with_private_keys().await?;
         if self.is_created(&held) {
@@ -183,8 +183,8 @@ impl<'a, W: World> Engine<'a, W> {
         }
     }
 
-    /// The id of the new version: the same for all who begin this rotation, so that one of them
-    /// makes it. A version that was aborted keeps its id for a while.
+    /// The id of the new version: the same for all runs that start this rotation, so that only one
+    /// of them creates it. An aborted version keeps its id for a while.
     fn version_token(&self, held: &Held, there: &BTreeSet<String>) -> Result<String, Halt> {
         if let Some(token) = self.plan.token.clone().or(held.empty_pending.clone()) {
             return Ok(token);
@@ -202,7 +202,7 @@ impl<'a, W: World> Engine<'a, W> {
         )))
     }
 
-    /// Whether there is a pending pair already; that is told.
+    /// Whether there is already a pending pair; if so, that is reported.
     fn is_created(&mut self, held: &Held) -> bool {
         let Some(pending) = &held.pending else {
             return false;
@@ -212,7 +212,7 @@ impl<'a, W: World> Engine<'a, W> {
         true
     }
 
-    /// The new key in the key set, wherever the current one is.
+    /// Puts the new key into the key set, wherever the current one is.
     pub(super) async fn set(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Set;
         let held = self.held().await?;
@@ -247,19 +247,19 @@ impl<'a, W: World> Engine<'a, W> {
         Ok(())
     }
 
-    /// The new key on the nodes.
+    /// Waits until the nodes have the new key.
     pub(super) async fn deploy(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Deploy;
         let held = self.held().await?;
         let key_set = self.admitted(&held).await?;
         let detail = self.arrive(&key_set.document).await?;
-        // Whoever published meanwhile may have taken it out again.
+        // Another publisher may have removed it in the meantime.
         self.admitted(&held).await?;
         self.world.tell(Phase::Deploy, State::Done, &detail);
         Ok(())
     }
 
-    /// The key set, which has the new key wherever it has the current one.
+    /// The key set, checked to have the new key wherever it has the current one.
     async fn admitted(&mut self, held: &Held) -> Result<KeySet, Halt> {
         let pending = self.pending(held)?;
         let key_set = self.world.key_set().await?;
@@ -274,7 +274,7 @@ impl<'a, W: World> Engine<'a, W> {
         )))
     }
 
-    /// Waits for the nodes, and says how many have it; fails when more are missing than may be.
+    /// Waits for the nodes and reports how many have it; fails when more are missing than allowed.
     pub(super) async fn arrive(&mut self, document: &Document) -> Result<String, Halt> {
         let arrival = self.world.arrival(document).await?;
         let all = arrival.with.len() + arrival.missing.len();
@@ -298,12 +298,12 @@ impl<'a, W: World> Engine<'a, W> {
         })
     }
 
-    /// The new pair becomes the current one.
+    /// Makes the new pair the current one.
     pub(super) async fn finish(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Finish;
         let held = self.held().await?;
         let pending = self.pending(&held)?.clone();
-        // Whoever aborts takes the key out of the key set first.
+        // A run that aborts removes the key from the key set first.
         self.admitted(&held).await?;
         let from = held.current_version.clone();
         let moved = self
@@ -321,8 +321,8 @@ impl<'a, W: World> Engine<'a, W> {
                 self.plan.secret
             )));
         }
-        // Where that cannot be read nothing is taken back: a moment ago the key was there, and on the
-        // nodes.
+        // If the key set cannot be read, nothing is reverted: a moment ago the key was there, and
+        // on the nodes.
         if !self.is_still_admitted(&held, &pending).await? {
             if let Some(old) = &from {
                 self.world.make_current(old, Some(&pending.version)).await?;
@@ -337,7 +337,7 @@ impl<'a, W: World> Engine<'a, W> {
         Ok(())
     }
 
-    /// The same look at the key set when the pair is the current one already.
+    /// Checks the key set again, after the pair has become the current one.
     async fn is_still_admitted(&mut self, before: &Held, pending: &Holder) -> Result<bool, Halt> {
         let key_set = self.world.key_set().await?;
         let current = before.current.as_ref().map(|holder| &holder.line);
@@ -354,7 +354,7 @@ impl<'a, W: World> Engine<'a, W> {
     }
 }
 
-/// What kind of key the new one is.
+/// The type of the new key.
 pub(super) fn key_type_of(plan: &Plan, held: &Held) -> Result<KeyType, Halt> {
     match (plan.key_type, &held.current) {
         (Some(key_type), _) => Ok(key_type),
@@ -368,7 +368,7 @@ pub(super) fn key_type_of(plan: &Plan, held: &Held) -> Result<KeyType, Halt> {
     }
 }
 
-/// The id of a version, which says what it was made after.
+/// The id of a version, derived from the version before it, its purpose and a number.
 fn token(current: &str, purpose: &str, number: u32) -> String {
     use std::fmt::Write as _;
     let digest = Sha256::digest(format!(
@@ -381,10 +381,10 @@ fn token(current: &str, purpose: &str, number: u32) -> String {
     token
 }
 
-/// What the first key of a secret is called.
+/// The comment of a secret's first key.
 fn comment(secret: &str) -> String {
     let name = match secret.strip_prefix("arn:") {
-        // Behind the name is what Secrets Manager has made up: -AbCdEf.
+        // Secrets Manager appends its own suffix to the name: -AbCdEf.
         Some(rest) => {
             let last = rest.rsplit(':').next().unwrap_or_default();
             let suffix = last.rsplit_once('-').filter(|(_, end)| end.len() == 6);
@@ -402,7 +402,7 @@ pub(super) fn all_nodes(nodes: usize) -> String {
     }
 }
 
-/// The first nodes, each with its word.
+/// The first nodes, each with its detail.
 pub(super) fn named(nodes: &[(String, String)]) -> String {
     let first: Vec<String> = nodes
         .iter()

@@ -1,4 +1,4 @@
-//! A rotation step by step, as Secrets Manager calls a rotation function.
+//! Runs a rotation step by step, as Secrets Manager calls a rotation function.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::using::keep_private_keys;
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::pair_secret::PairSecret;
 
-/// What is left of an invocation's time for the answer.
+/// How much of an invocation's time is kept for the answer.
 const MARGIN: Duration = Duration::from_secs(10);
 /// How long the last look at the nodes may take.
 const LAST_LOOK: Duration = Duration::from_secs(10);
 
-/// The environment variables that say how to rotate, and the option of `authkeysctl rotate` that
-/// each one is.
+/// The environment variables with the settings of a rotation, and the option of `authkeysctl
+/// rotate` for each.
 const SETTINGS: [(&str, &str); 11] = [
     ("FROM", "--from"),
     ("LOGIN", "--login"),
@@ -39,18 +39,18 @@ const SETTINGS: [(&str, &str); 11] = [
 /// One of the four steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A new pair under the token.
+    /// Create a new pair under the token.
     Create,
-    /// The new public key in the key set.
+    /// Put the new public key into the key set.
     Set,
-    /// All nodes have it, and accept it.
+    /// Check that all nodes have it and accept it.
     Test,
-    /// The new pair is the current one, and the old key has an end.
+    /// Make the new pair the current one, and give the old key an end.
     Finish,
 }
 
 impl Step {
-    /// Reads what Secrets Manager calls it.
+    /// Parses Secrets Manager's name for the step.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text {
             "createSecret" => Ok(Self::Create),
@@ -64,16 +64,16 @@ impl Step {
     }
 }
 
-/// What Secrets Manager asks for.
+/// A request from Secrets Manager.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The secret's ARN.
     pub secret: String,
-    /// The id of the version that is to become the current one.
+    /// The id of the version that will become the current one.
     pub token: String,
     /// The step.
     pub step: Step,
-    /// Where the event has one, it is passed on.
+    /// Passed on, if the event has one.
     pub rotation_token: Option<String>,
 }
 
@@ -83,14 +83,14 @@ struct CommandLine {
     options: Options,
 }
 
-/// To be called as the program starts, before any other thread: what is freed of a private key is
-/// overwritten from here on, and nothing of the process comes into a core dump.
+/// Must be called at program start, before there is another thread: from then on, freed memory that
+/// may hold a private key is overwritten, and the process writes no core dump.
 pub fn prepare() {
     keep_private_keys();
 }
 
-/// Does one step; a step that is done already is done. It ends within `left` less ten seconds. The
-/// error says what went wrong, and never holds a secret.
+/// Does one step; repeating a step that is done has no effect. It ends at least ten seconds before
+/// `left` has passed. The error says what went wrong, and never contains a secret.
 pub async fn run(
     request: &Request,
     setting: impl Fn(&str) -> Option<String>,
@@ -110,13 +110,13 @@ pub async fn run(
     }
 }
 
-/// The environment, as the command's options.
+/// Reads the environment as the command's options.
 fn options(request: &Request, setting: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
     let set = |name: &str| setting(name).filter(|value| !value.is_empty());
     let target = set("TARGET").ok_or("the environment variable TARGET is missing")?;
     let mut words: Vec<OsString> = vec!["rotate".into(), target.into(), "--secret".into()];
     words.push(request.secret.clone().into());
-    // Several filters: tag:A=1,tag:B=2.
+    // Several filters are written tag:A=1,tag:B=2.
     let filters = set("FILTER").unwrap_or_default();
     for (number, filter) in filters.split(",tag:").enumerate() {
         match (number, filter) {
@@ -187,7 +187,7 @@ async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(
     }
 }
 
-/// Whether the token's version is the current one already; fails when it is not in a rotation.
+/// Whether the token's version is already the current one; fails when it is not part of a rotation.
 async fn is_current(real: &mut Real<'_>, request: &Request) -> Result<bool, Halt> {
     use super::world::World as _;
     let stages = real.stages().await?;

@@ -1,4 +1,4 @@
-//! What a secret's stages say of a rotation.
+//! What a secret's stages say about a rotation.
 
 use zeroize::Zeroizing;
 
@@ -13,13 +13,13 @@ pub(super) struct Holder {
     pub(super) version: String,
     pub(super) line: KeyLine,
     pub(super) key: Fingerprint,
-    /// The public key as the secret has it.
+    /// The public key as stored in the secret.
     pub(super) public: String,
     pub(super) private: Zeroizing<String>,
 }
 
 impl Holder {
-    /// Its key, for people.
+    /// Its key, for messages.
     pub(super) fn described(&self) -> String {
         format!("{} ({})", self.key, self.line.key.kind())
     }
@@ -29,23 +29,23 @@ impl Holder {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Held {
     pub(super) exists: bool,
-    /// Not even an empty one.
+    /// Whether the secret has no version at all, not even an empty one.
     pub(super) has_no_version: bool,
     pub(super) current_version: Option<String>,
     pub(super) current_value: Zeroizing<String>,
     /// The pair that clients use; `None` before the first rotation.
     pub(super) current: Option<Holder>,
-    /// The pair that is to become the current one.
+    /// The pair that will become the current one.
     pub(super) pending: Option<Holder>,
-    /// A pending version that waits for its value.
+    /// A pending version that has no value yet.
     pub(super) empty_pending: Option<String>,
-    /// The current version, where AWSPENDING is still on it.
+    /// The current version, if AWSPENDING is still on it.
     pub(super) pending_label_on_current: Option<String>,
     previous: Option<Holder>,
 }
 
 impl Held {
-    /// What a secret holds; the error names the stage whose value is not a key pair.
+    /// Reads what a secret holds; the error names the stage whose value is not a key pair.
     pub(super) fn of(stages: Stages, secret: &str) -> Result<Self, Halt> {
         let mut held = Self {
             exists: stages.exists,
@@ -63,8 +63,8 @@ impl Held {
             Some(version) if stages.current.as_ref().map(|it| &it.id) == Some(&version.id) => {
                 held.pending_label_on_current = Some(version.id.clone());
             }
-            // A finished rotation left the label behind: the key before the current one is not to come
-            // back.
+            // A finished rotation left the label behind: the key before the current one must not
+            // come back.
             Some(version) if stages.previous.as_ref().map(|it| &it.id) == Some(&version.id) => {}
             Some(version) => {
                 held.pending = holder(version).map_err(|why| bad("AWSPENDING", why))?;
@@ -74,7 +74,7 @@ impl Held {
             }
             None => {}
         }
-        // What somebody put there long ago is not in the way.
+        // An old value that is not a key pair is ignored.
         held.previous = stages
             .previous
             .as_ref()
@@ -82,7 +82,7 @@ impl Held {
         Ok(held)
     }
 
-    /// The same without private keys, which nothing needs while it waits.
+    /// The same without private keys, which are not needed during a wait.
     #[must_use]
     pub(super) fn public(mut self) -> Self {
         self.current_value = Zeroizing::default();
@@ -93,13 +93,13 @@ impl Held {
         self
     }
 
-    /// The pending version, with a value or without.
+    /// The pending version, with or without a value.
     pub(super) fn pending_version(&self) -> Option<&str> {
         let with_value = self.pending.as_ref().map(|holder| holder.version.as_str());
         with_value.or(self.empty_pending.as_deref())
     }
 
-    /// The key of the version before the current one, where it is another key.
+    /// The key of the version before the current one, if it differs.
     pub(super) fn old(&self) -> Option<Fingerprint> {
         self.older().map(|holder| holder.key)
     }
@@ -109,7 +109,7 @@ impl Held {
         self.older().map(|holder| &holder.line)
     }
 
-    /// That key as the secret has it.
+    /// That key as stored in the secret.
     pub(super) fn old_public(&self) -> Option<String> {
         self.older().map(|holder| holder.public.clone())
     }

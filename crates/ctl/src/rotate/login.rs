@@ -1,5 +1,5 @@
-//! Test logins: the authentication of SSH and nothing behind it, no channel, no command, no shell.
-//! The host's key does not matter: a signature is bound to its session.
+//! Test logins: only the authentication of SSH, without a channel, a command or a shell. The host's
+//! key does not matter: a signature is bound to its session.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use tokio::time::timeout;
 
 use super::proof::Proof;
 
-/// So many at the same time.
+/// How many logins run at the same time.
 const AT_ONCE: usize = 32;
-/// How long one login may take, from the connection on.
+/// How long one login may take, including the connection.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What came of a login.
+/// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "answer", content = "detail")]
 pub(super) enum Answer {
-    /// The key lets in.
+    /// sshd accepted the key.
     Accepted,
-    /// sshd answered that it does not.
+    /// sshd refused the key.
     Refused,
-    /// There is no way to that address and port.
+    /// The address and port could not be reached.
     Unreachable(String),
     /// No answer in time.
     TimedOut,
-    /// sshd ended the connection before an answer, as it does when too many log in at once.
+    /// sshd closed the connection before an answer, as it does when too many log in at once.
     Closed(String),
 }
 
@@ -60,17 +60,17 @@ pub(super) struct Door {
     pub(super) user: String,
 }
 
-/// What is shown at the door.
+/// The key that a login presents.
 #[derive(Debug, Clone)]
 pub(super) struct Credential {
     /// The public key's line.
     pub(super) public: String,
-    /// The private key. Without it sshd is only asked whether it would take the key, which is all
-    /// that there is to know of a key that it refuses.
+    /// The private key. Without it sshd is only asked whether it would accept the key, which is
+    /// enough for a key that must be refused.
     pub(super) proof: Option<Arc<Proof>>,
 }
 
-/// Logs in at each of the doors.
+/// Logs in at each door.
 pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Door, Answer)> {
     let mut answers = Vec::with_capacity(doors.len());
     let mut doors = doors.into_iter();
@@ -88,7 +88,7 @@ pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Do
         match at_work.join_next().await {
             None => return answers,
             Some(Ok(answer)) => answers.push(answer),
-            // A login that ended early is not an answer; whoever counts them misses it.
+            // A task that ended early gives no answer; the caller notices that one is missing.
             Some(Err(_)) => {}
         }
     }
@@ -98,7 +98,7 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
     let stream = match TcpStream::connect((door.address.as_str(), door.port)).await {
         Ok(stream) => stream,
         Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
-        // In plain words where there are some, without the system's number.
+        // In plain words if possible, without the system's error number.
         Err(fault) => {
             let said = match fault.raw_os_error() {
                 Some(_) => fault.kind().to_string(),
@@ -111,7 +111,7 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
         return Answer::Closed("the public key cannot be sent".to_owned());
     };
     let mut config = client::Config::default();
-    // Without the `rsa` crate nothing checks the signature of a host's RSA key.
+    // Without the `rsa` crate, the signature of a host's RSA key cannot be checked.
     config
         .preferred
         .key
@@ -128,7 +128,7 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
         .await;
     let answer = match result {
         Ok(AuthResult::Success) | Err(NotSigned::WouldDo) => Answer::Accepted,
-        // Another factor is asked for: of this one nothing is wrong.
+        // sshd asks for another factor, so this one was accepted.
         Ok(AuthResult::Failure {
             partial_success: true,
             ..
@@ -152,7 +152,7 @@ async fn say_goodbye(session: &Handle<AnyHost>) {
         .await;
 }
 
-/// Takes any host's key.
+/// Accepts any host key.
 struct AnyHost;
 
 impl client::Handler for AnyHost {
@@ -163,12 +163,12 @@ impl client::Handler for AnyHost {
     }
 }
 
-/// Signs what sshd asks for once it has said that it would take the key.
+/// Signs what sshd asks for after sshd has said that it would accept the key.
 struct Hand(Option<Arc<Proof>>);
 
 /// Why nothing was signed.
 enum NotSigned {
-    /// The key would do; that was all there was to know.
+    /// The key would be accepted; nothing more had to be known.
     WouldDo,
     Failed,
     Closed,

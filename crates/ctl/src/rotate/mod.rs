@@ -1,5 +1,5 @@
-//! `authkeysctl rotate`: a new key pair in a secret, in force on every node before it counts, and
-//! the old one gone from every node afterwards.
+//! `authkeysctl rotate`: puts a new key pair into a secret. The new key is in force on every node
+//! before it becomes current, and the old one is removed from every node afterwards.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ fn sample(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("{text:?} is not a number of nodes from 1 on"))
 }
 
-/// Reads `N` or `P%`.
+/// Parses `N` or `P%`.
 fn allowance(text: &str) -> Result<Allowance, String> {
     let read = match text.strip_suffix('%') {
         Some(percent) => {
@@ -182,7 +182,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let (secret, region) = secret(&options.secret).map_err(usage)?;
     keep_private_keys();
     let mut publishing = options.publishing();
-    // Nobody logs in with a key that never was the current one.
+    // An abort is safe: nobody logs in with a key that never was the current one.
     if options.abort || options.yes {
         publishing = publishing.in_spite_of_warnings();
     }
@@ -292,7 +292,7 @@ impl Options {
     }
 }
 
-/// The secret's name or ARN, and its region where that is given.
+/// The secret's name or ARN, and its region if it is given.
 fn secret(text: &str) -> Result<(String, Option<String>), String> {
     if !text.starts_with("secretsmanager:") {
         return Ok((text.to_owned(), None));

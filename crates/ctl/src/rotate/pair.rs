@@ -48,19 +48,19 @@ impl fmt::Display for KeyType {
     }
 }
 
-/// Why there is no new pair.
+/// Why no pair could be generated.
 #[derive(Debug, Error)]
 pub(super) enum NoPair {
-    /// The system has none.
+    /// The system returned none.
     #[error("the system gave no randomness for a new key")]
     Randomness,
-    /// Cannot be.
+    /// The key could not be made.
     #[error("no new key could be made ({0})")]
     Made(String),
 }
 
 impl KeyType {
-    /// The kind of a key, where we make that kind; a smaller RSA key is followed by a larger one.
+    /// The type of a key, if we generate that type; a smaller RSA key is followed by a larger one.
     pub(super) fn of(line: &KeyLine) -> Option<Self> {
         match line.key.kind() {
             "ssh-ed25519" => Some(Self::Ed25519),
@@ -72,7 +72,7 @@ impl KeyType {
         }
     }
 
-    /// Makes a pair.
+    /// Generates a pair.
     pub(super) fn pair(self, comment: &str) -> Result<KeyPair, NoPair> {
         let mut randomness = Randomness::default();
         let made = |fault: ssh_key::Error| NoPair::Made(fault.to_string());
@@ -139,7 +139,7 @@ fn rsa(randomness: &mut Randomness, bits: u32) -> Result<PrivateKey, NoPair> {
             let pair = KeypairData::Rsa(RsaKeypair { public, private });
             return PrivateKey::new(pair, "").map_err(|fault| made(&fault));
         }
-        // One in tens of thousands is no partner of the exponent.
+        // For about one pair in tens of thousands the exponent has no inverse; try another.
         first.zeroize();
         second.zeroize();
     }

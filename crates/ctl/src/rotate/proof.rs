@@ -1,5 +1,5 @@
-//! What a test login proves itself with: signatures by a secret's private key, whatever format that
-//! is in.
+//! The proof that a test login gives: signatures by a secret's private key, in any supported
+//! format.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -15,18 +15,18 @@ use zeroize::Zeroizing;
 
 const RSA: &str = "rsa-sha2-512";
 
-/// Why a private key cannot sign. Nothing of the key is in it.
+/// Why a private key cannot sign. It contains nothing of the key.
 #[derive(Debug, Error)]
 pub(super) enum Unusable {
-    /// Not one of the formats.
+    /// Not in a supported format.
     #[error(
         "its PrivateKey is not a key that can be read; expected OpenSSH's format, or PEM of an RSA key"
     )]
     Format,
-    /// Nobody can be asked for the passphrase.
+    /// It has a passphrase, and nobody can be asked for it.
     #[error("its PrivateKey has a passphrase")]
     Encrypted,
-    /// RSA outside of 2,048 to 4,096 bits.
+    /// RSA with fewer than 2,048 or more than 4,096 bits.
     #[error("its RSA key cannot sign ({0})")]
     Rejected(String),
 }
@@ -37,7 +37,7 @@ pub(super) enum Proof {
     Rsa(Box<RsaPair>),
 }
 
-/// Never the key.
+/// Never prints the key.
 impl std::fmt::Debug for Proof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Proof")
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Proof {
 }
 
 impl Proof {
-    /// Reads a private key as rotation functions write it.
+    /// Reads a private key in the formats that rotation functions write.
     pub(super) fn read(pem: &str) -> Result<Self, Unusable> {
         let rejected = |fault: ring::error::KeyRejected| Unusable::Rejected(fault.to_string());
         if let Some(der) = decoded(pem, "RSA PRIVATE KEY") {
@@ -67,7 +67,7 @@ impl Proof {
         }
     }
 
-    /// A signature as SSH's authentication has it: its algorithm and its bytes.
+    /// A signature in the form that SSH's authentication uses: its algorithm and its bytes.
     pub(super) fn sign(&self, message: &[u8]) -> Option<(String, Vec<u8>)> {
         match self {
             Self::Key(key) => {
@@ -90,7 +90,7 @@ impl Proof {
     }
 }
 
-/// The content of a PEM block that is not encrypted.
+/// The content of an unencrypted PEM block.
 fn decoded(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
     let rest = pem
         .trim()
@@ -104,7 +104,7 @@ fn decoded(pem: &str, label: &str) -> Option<Zeroizing<Vec<u8>>> {
         .map(Zeroizing::new)
 }
 
-/// OpenSSH's format leaves two of the numbers out that ring asks for.
+/// Computes the two numbers that ring requires and OpenSSH's format omits.
 fn rsa(pair: &RsaKeypair) -> Result<RsaPair, Unusable> {
     let bytes = |number: &ssh_key::Mpint| {
         let bytes = number.as_positive_bytes().map(<[u8]>::to_vec);

@@ -1,4 +1,4 @@
-//! The system's randomness, for the makers of keys.
+//! The system's randomness, for key generation.
 
 use std::convert::Infallible;
 
@@ -6,15 +6,15 @@ use crypto_bigint::rand_core as rand_core_0_10;
 use rustix::rand::{GetRandomFlags, getrandom};
 use ssh_key::rand_core as rand_core_0_6;
 
-/// What the makers of keys draw from. They know no failure: whether there was one is asked
-/// afterwards, and then the key is not used.
+/// The randomness for key generators. They cannot handle a failure, so the caller checks `failed`
+/// afterwards, and discards the key if it is true.
 #[derive(Debug, Default)]
 pub(super) struct Randomness {
     failed: bool,
 }
 
 impl Randomness {
-    /// Whether the system gave less than was drawn.
+    /// Whether the system ever failed to return randomness.
     pub(super) fn failed(&self) -> bool {
         self.failed
     }
@@ -30,7 +30,7 @@ impl Randomness {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(_) => self.failed = true,
             }
-            // Whoever looks for a prime must come to an end.
+            // A search for a prime must still come to an end.
             bytes.fill(0x5a);
             return;
         }

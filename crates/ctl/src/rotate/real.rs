@@ -1,4 +1,4 @@
-//! The world that a rotation moves: AWS, the published key set, the nodes and their sshd.
+//! The world that a rotation works on: AWS, the published key set, the nodes and their sshd.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::publishing::entries::Edits;
 use authkeys_terminal::clock;
 
-/// The longest sleep at a time: a clock may be set meanwhile.
+/// The longest single sleep: the clock may be changed meanwhile.
 const NAP: Duration = Duration::from_secs(1);
-/// How often the first look at the nodes is tried where AWS asks for fewer calls.
+/// How often the first look at the nodes is tried when AWS throttles.
 const LOOKS: u32 = 3;
 
 /// Where the test logins go.
@@ -32,7 +32,7 @@ pub(super) struct Doors {
     pub(super) kind: AddressKind,
 }
 
-/// One phase as `--json` has it.
+/// One phase, as printed by `--json`.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Step {
     pub(super) phase: Phase,
@@ -47,12 +47,12 @@ pub(super) struct Real<'a> {
     pub(super) doors: Option<Doors>,
     /// How long nodes have to report a document.
     pub(super) timeout: SignedDuration,
-    /// Whether nodes are nudged towards each publication.
+    /// Whether nodes are nudged after each publication.
     pub(super) nudges: bool,
     /// Whether each phase is printed as it ends.
     pub(super) prints: bool,
     pub(super) steps: Vec<Step>,
-    /// What was last read at the target.
+    /// What was last read from the target.
     pub(super) before: Option<(Before, Editable)>,
 }
 
@@ -70,7 +70,8 @@ fn unknown(unknown: Unknown) -> Halt {
     }
 }
 
-/// Whether the first look at the nodes failed for a while only; later ones wait by themselves.
+/// Whether to repeat the first look at the nodes, after a transient failure; later looks retry by
+/// themselves.
 fn may_look_again(unknown: &Unknown, looks: u32) -> bool {
     let is_transient = matches!(unknown, Unknown::Fault(fault) if fault.class == Class::Transient);
     is_transient && looks < LOOKS
@@ -80,7 +81,7 @@ async fn pause(looks: u32) {
     tokio::time::sleep(NAP * looks).await;
 }
 
-/// Somebody has said already what is wrong.
+/// The cause has already been reported.
 fn said(exit: Exit) -> Halt {
     Halt { exit, why: None }
 }

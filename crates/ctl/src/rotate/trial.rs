@@ -1,5 +1,5 @@
-//! The test logins: the new key is tried at the nodes before it counts, and the old one after its
-//! end.
+//! The test logins: the new key is tried on the nodes before it becomes current, and the old one
+//! after its end.
 
 use jiff::SignedDuration;
 
@@ -7,12 +7,12 @@ use super::engine::{Engine, named};
 use super::login::{Answer, Credential};
 use super::world::{Halt, Login, Phase, State, World};
 
-/// How often the nodes are tried that gave no answer to a login.
+/// How often a node that gives no answer to a login is tried.
 const ROUNDS: u32 = 3;
 const BETWEEN_ROUNDS: SignedDuration = SignedDuration::from_secs(2);
 
 impl<W: World> Engine<'_, W> {
-    /// The new key accepted by the nodes.
+    /// Tests that the nodes accept the new key.
     pub(super) async fn test(&mut self) -> Result<(), Halt> {
         self.phase = Phase::Test;
         if !self.plan.has_logins {
@@ -59,14 +59,14 @@ impl<W: World> Engine<'_, W> {
         Ok(())
     }
 
-    /// Whether so many nodes more may be missing.
+    /// Whether this many more nodes may be missing.
     pub(super) fn may_miss(&self, more: usize) -> bool {
         let missing = self.arrival.missing.len();
         let all = self.arrival.with.len() + missing;
         missing + more <= self.plan.allowance.of(all).max(missing)
     }
 
-    /// Some of the nodes that have the key set, others each time.
+    /// A sample of the nodes that have the key set, a different one each time.
     pub(super) fn sampled(&self) -> Vec<String> {
         let mut nodes = self.arrival.with.clone();
         let Some(sample) = self.plan.sample.filter(|sample| *sample < nodes.len()) else {
@@ -84,7 +84,8 @@ impl<W: World> Engine<'_, W> {
             .collect()
     }
 
-    /// Logs in at nodes; where there is no answer, or the `surprising` one, up to three times.
+    /// Logs in to nodes. A node without an answer, or with the `surprising` one, is tried up to
+    /// three times.
     pub(super) async fn log_in(
         &mut self,
         nodes: &[String],

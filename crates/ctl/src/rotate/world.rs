@@ -1,6 +1,6 @@
-//! The seam between the engine of a rotation and all that it moves: the secret, the published key
-//! set, the nodes, the clock. A test puts a small world of its own there, and kills the engine at
-//! every call.
+//! The seam between the engine of a rotation and everything that it works on: the secret, the
+//! published key set, the nodes, the clock. A test puts a small world of its own there, and kills
+//! the engine at every call.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use authkeys_core::key::Fingerprint;
 use authkeys_core::publishing::entries::Edits;
 use authkeys_terminal::Exit;
 
-/// The steps of a rotation, in their order.
+/// The phases of a rotation, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
-    /// A new pair in the secret, pending.
+    /// Create a new, pending pair in the secret.
     Create,
-    /// Its public half in the key set, beside the current one.
+    /// Add its public half to the key set, beside the current one.
     Set,
-    /// That key set on the nodes.
+    /// Wait until the nodes have that key set.
     Deploy,
-    /// The new key accepted by the nodes.
+    /// Check that the nodes accept the new key.
     Test,
-    /// The new pair is the current one.
+    /// Make the new pair the current one.
     Finish,
-    /// The old key has an end.
+    /// Give the old key an end.
     Retire,
-    /// The old key is refused, gone and revoked.
+    /// Check that the old key is refused, then remove and revoke it.
     Verify,
-    /// The pending pair is taken out again.
+    /// Discard the pending pair.
     Abort,
 }
 
@@ -58,23 +58,23 @@ impl Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
-    /// By this run.
+    /// This run did it.
     Done,
-    /// By an earlier run.
+    /// An earlier run did it.
     Already,
-    /// It was not asked for.
+    /// It was not requested.
     Skipped,
-    /// A dry run says that it comes.
+    /// A dry run reports that it would follow.
     Planned,
-    /// It did not end well.
+    /// It failed.
     Failed,
 }
 
-/// A rotation that stops, and goes on with the next run.
+/// A rotation that stops; the next run continues it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Halt {
     pub(super) exit: Exit,
-    /// `None`: somebody else has said it already.
+    /// `None`: the cause has already been reported.
     pub(super) why: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl Halt {
 #[derive(Debug, Clone)]
 pub(super) struct KeySet {
     pub(super) document: Document,
-    /// The fingerprint of each entry, in their order.
+    /// The fingerprint of each entry, in order.
     pub(super) places: Vec<Option<Fingerprint>>,
 }
 
@@ -99,11 +99,11 @@ pub(super) struct KeySet {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub(super) with: Vec<String>,
-    /// Those that do not have it when the time is over, and how they stand.
+    /// The nodes without it when the time is over, and their state.
     pub(super) missing: Vec<(String, String)>,
 }
 
-/// What came of a login at a node.
+/// The result of a login at a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Login {
     pub(super) node: String,
@@ -121,11 +121,11 @@ pub(super) trait World {
     async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt>;
     /// Reads what is published.
     async fn key_set(&mut self) -> Result<KeySet, Halt>;
-    /// Publishes what was last read with these edits, unless something else is published meanwhile.
+    /// Publishes what was last read with these edits, unless it has been replaced in the meantime.
     async fn publish(&mut self, edits: &Edits) -> Result<Document, Halt>;
-    /// How many nodes are meant; none is a fault.
+    /// The number of selected nodes; fails if there are none.
     async fn count(&mut self) -> Result<usize, Halt>;
-    /// Waits until all nodes have a document, or the time is over.
+    /// Waits until all nodes have a document, or the timeout passes.
     async fn arrival(&mut self, document: &Document) -> Result<Arrival, Halt>;
     /// Logs in at these nodes.
     async fn log_in(
@@ -137,6 +137,6 @@ pub(super) trait World {
     fn proof(&self, pem: &str) -> Result<Option<Arc<Proof>>, Halt>;
     fn now(&self) -> Timestamp;
     async fn sleep_until(&mut self, time: Timestamp);
-    /// Says how a phase ended.
+    /// Reports how a phase ended.
     fn tell(&mut self, phase: Phase, state: State, detail: &str);
 }

@@ -1,5 +1,5 @@
-//! An ssh-agent of our own: its socket in a directory that only this user enters, its keys from a
-//! pipe, its end in the hands of the guard.
+//! A private ssh-agent. Its socket is in a directory that only this user can enter, it gets its
+//! keys through a pipe, and the guard ends it.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,37 +11,37 @@ use thiserror::Error;
 use super::guard;
 use authkeys_terminal::random;
 
-/// The agent.
+/// A running private agent.
 pub(super) struct PrivateAgent {
     directory: PathBuf,
     process: String,
 }
 
-/// Why there is no agent with the keys.
+/// Why an agent with the keys could not be started.
 #[derive(Debug, Error)]
 pub(super) enum AgentError {
-    /// This program once more, as the guard.
+    /// This program could not be started again as the guard.
     #[error("cannot start the agent's guard: {0}; is this program still installed?")]
     Own(io::Error),
-    /// The guard said why.
+    /// The guard's own message.
     #[error("{0}")]
     Guard(String),
-    /// A program of OpenSSH's.
+    /// A program of OpenSSH could not be run.
     #[error("cannot run {program}: {fault}; install the OpenSSH client")]
     Missing {
         program: &'static str,
         fault: io::Error,
     },
-    /// It did not start.
+    /// ssh-agent did not start.
     #[error("ssh-agent did not start ({0}); its socket lies in TMPDIR, whose path must be short")]
     NotStarted(String),
-    /// It does not take the key.
+    /// ssh-add did not accept the key.
     #[error("ssh-add does not take the private key ({0}); check it with `ssh-keygen -y -f KEY`")]
     NotTaken(String),
 }
 
 impl PrivateAgent {
-    /// Starts it.
+    /// Starts the agent and its guard.
     pub(super) fn start() -> Result<Self, AgentError> {
         let number = (random() * (1_u64 << 53) as f64) as u64;
         let directory = std::env::temp_dir().join(format!("{}{number:x}", guard::DIRECTORY));
@@ -50,7 +50,7 @@ impl PrivateAgent {
             .args([guard::COMMAND, guard::START])
             .arg(std::process::id().to_string())
             .arg(&directory)
-            // A Ctrl-C on the terminal is for the command, which may live on.
+            // A Ctrl-C on the terminal is for the command, which may survive it.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -59,7 +59,7 @@ impl PrivateAgent {
             .map_err(AgentError::Own)?;
         let mut word = String::new();
         if let Some(stdout) = guard.stdout.take() {
-            // An end without the word is a failure, which is told by the status.
+            // If the guard ends without a line, it has failed, and its exit status shows that.
             let _ = BufReader::new(stdout).read_line(&mut word);
         }
         if let Some(process) = word.trim_end().strip_prefix(guard::READY) {
@@ -69,7 +69,7 @@ impl PrivateAgent {
             });
         }
         let said = why(guard);
-        // A guard that failed has left nothing in its directory.
+        // A guard that failed has left its directory empty.
         let _ = std::fs::remove_dir(&directory);
         Err(match said.strip_prefix("authkeysctl: ") {
             Some(own) => AgentError::Guard(own.to_owned()),
@@ -77,27 +77,27 @@ impl PrivateAgent {
         })
     }
 
-    /// The directory, which the guard removes in the end.
+    /// The directory, which the guard removes at the end.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// As SSH_AUTH_SOCK names it.
+    /// The value of SSH_AUTH_SOCK.
     pub(super) fn socket(&self) -> PathBuf {
         self.directory.join(guard::SOCKET)
     }
 
-    /// As SSH_AGENT_PID names it.
+    /// The value of SSH_AGENT_PID.
     pub(super) fn process(&self) -> &str {
         &self.process
     }
 
-    /// Hands it a private key.
+    /// Adds a private key.
     pub(super) fn add(&self, key: &[u8]) -> Result<(), AgentError> {
         let mut add = Command::new("ssh-add")
             .args(["-q", "-"])
             .env("SSH_AUTH_SOCK", self.socket())
-            // Nobody is asked for a passphrase.
+            // Never ask for a passphrase.
             .env("SSH_ASKPASS_REQUIRE", "never")
             .env_remove("DISPLAY")
             .stdin(Stdio::piped())
@@ -109,7 +109,7 @@ impl PrivateAgent {
                 fault,
             })?;
         if let Some(mut stdin) = add.stdin.take() {
-            // Why it went away before the end is told by itself.
+            // If ssh-add ended early, its own message says why.
             let _ = stdin.write_all(key);
         }
         let output = add
@@ -123,7 +123,7 @@ impl PrivateAgent {
     }
 }
 
-/// What a program that failed has said.
+/// The error output of a program that failed.
 fn why(mut failed: Child) -> String {
     let mut said = String::new();
     if let Some(stderr) = failed.stderr.take() {

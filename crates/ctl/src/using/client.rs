@@ -1,10 +1,10 @@
-//! How ssh is kept from offering other keys: a configuration for this one command, made of the
-//! user's and the system's own without what names further keys, and small scripts in front of ssh,
-//! scp and sftp in PATH that let them read it.
+//! Keeps ssh from offering other keys. A configuration for this one command is copied from the
+//! user's and the system's own, without the settings that name further keys; small scripts in front
+//! of ssh, scp and sftp in PATH make them read it.
 //!
-//! An option on ssh's command line cannot do that: IdentityFile adds up, so that a key which
-//! ~/.ssh/config names would still be offered; and a jump host's ssh does not see the options of the
-//! first.
+//! An option on ssh's command line cannot do that: IdentityFile is cumulative, so that a key named
+//! in ~/.ssh/config would still be offered; and the ssh for a jump host does not see the options of
+//! the first one.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
@@ -18,7 +18,8 @@ use nix::unistd::{User, getuid};
 use authkeys_core::verify::matches_pattern;
 use authkeys_terminal::bounded;
 
-/// First values win, but for the list of keys: with `none` in it the default ones are left out.
+/// ssh uses the first value of a setting, but adds up the keys; `none` in that list omits the
+/// default keys.
 const SETTINGS: &str = "\
 # Made by authkeysctl for one command: only the private agent's keys are offered.
 IdentityFile none
@@ -27,18 +28,18 @@ IdentityAgent SSH_AUTH_SOCK
 PKCS11Provider none
 ControlPath none
 ";
-/// What names further keys, in lower case.
+/// The settings that name further keys, in lower case.
 const KEYS: [&[u8]; 2] = [b"identityfile", b"certificatefile"];
 const SYSTEM: &str = "/etc/ssh/ssh_config";
-/// ssh's own bound.
+/// ssh's own limit for nested includes.
 const MAX_DEPTH: usize = 16;
-/// The most bytes of a configuration file.
+/// The size limit of a configuration file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// ssh's options that have a value.
+/// ssh's options that take a value.
 const WITH_VALUE: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
 const PROGRAMS: [&str; 3] = ["ssh", "scp", "sftp"];
 
-/// What lies in the agent's directory.
+/// The files in the agent's directory.
 pub(super) struct ClientSettings {
     file: PathBuf,
     path: OsString,
@@ -46,10 +47,11 @@ pub(super) struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// Writes it; `configuration` is what `ssh -F` names in place of the user's and the system's.
+    /// Writes them; `configuration` is the argument of `ssh -F`, which replaces the user's and the
+    /// system's configuration.
     pub(super) fn write(directory: &Path, configuration: Option<OsString>) -> io::Result<Self> {
         let home = match User::from_uid(getuid()) {
-            // ssh goes by this, not by HOME.
+            // ssh uses this directory, not HOME.
             Ok(Some(user)) => user.dir,
             _ => PathBuf::from("/"),
         };
@@ -112,20 +114,20 @@ impl ClientSettings {
         &self.path
     }
 
-    /// The ssh that is installed.
+    /// The installed ssh.
     pub(super) fn ssh(&self) -> &Path {
         &self.ssh
     }
 }
 
-/// Takes `-F FILE` out of ssh's arguments.
+/// Removes `-F FILE` from ssh's arguments.
 pub(super) fn own_configuration(arguments: &[OsString]) -> (Option<OsString>, Vec<OsString>) {
     let (mut own, mut others) = (None, Vec::new());
     let mut rest = arguments.iter();
     let mut words = 0;
     while let Some(argument) = rest.next() {
         let letters = argument.as_bytes().strip_prefix(b"-").unwrap_or_default();
-        // Behind the host there may be more options; behind the next word is the remote command.
+        // After the host there may be more options; after the next word comes the remote command.
         let ends = argument == "--" || letters.is_empty() && words == 1;
         if ends {
             others.push(argument.clone());
@@ -165,7 +167,7 @@ pub(super) fn own_configuration(arguments: &[OsString]) -> (Option<OsString>, Ve
     (own, others)
 }
 
-/// Copies of configuration files without what names keys.
+/// Copies configuration files without the settings that name keys.
 struct Copy {
     directory: PathBuf,
     home: PathBuf,
@@ -173,7 +175,8 @@ struct Copy {
 }
 
 impl Copy {
-    /// Copies a file and all that it includes; `None` where there is none, which ssh permits.
+    /// Copies a file and everything that it includes; `None` if it does not exist, which ssh
+    /// permits.
     fn file(&mut self, source: &Path, base: &Path, depth: usize) -> io::Result<Option<PathBuf>> {
         let found = bounded::read(source, MAX_FILE).ok().flatten();
         let Some(found) = found.filter(|_| depth < MAX_DEPTH) else {
@@ -185,7 +188,7 @@ impl Copy {
             if KEYS.contains(&keyword.as_slice()) {
                 continue;
             }
-            // What ssh itself has to fill in is left to it.
+            // A value that only ssh can expand is left to ssh.
             if keyword != b"include" || value.contains(&b'$') || value.contains(&b'%') {
                 text.extend_from_slice(line);
                 text.push(b'\n');
@@ -207,7 +210,7 @@ impl Copy {
         Ok(Some(copy))
     }
 
-    /// The files that a pattern of `Include` stands for, in their order.
+    /// The files that match an `Include` pattern, in order.
     fn files_of(&self, pattern: &[u8], base: &Path) -> Vec<PathBuf> {
         let pattern = PathBuf::from(OsString::from_vec(pattern.to_vec()));
         let whole = match pattern.strip_prefix("~") {
@@ -235,7 +238,7 @@ impl Copy {
     }
 }
 
-/// The names in a directory that a pattern stands for.
+/// The names in a directory that match a pattern.
 fn entries(directory: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = fs::read_dir(directory) else {
@@ -268,7 +271,7 @@ fn cut(line: &[u8]) -> (Vec<u8>, &[u8]) {
     (keyword.to_ascii_lowercase(), rest.trim_ascii())
 }
 
-/// Words, some of them in double quotes.
+/// Splits a value into words, some of them in double quotes.
 fn words(value: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let (mut word, mut quoted) = (Vec::new(), false);
@@ -303,7 +306,7 @@ fn create(file: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
     options.open(file)?.write_all(text)
 }
 
-/// A program in PATH.
+/// Finds a program in PATH.
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|directory| directory.is_absolute())
@@ -311,7 +314,7 @@ fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// For a shell.
+/// Quotes a word for a shell.
 fn quoted(text: &OsStr) -> Vec<u8> {
     let mut quoted = b"'".to_vec();
     for byte in text.as_bytes() {

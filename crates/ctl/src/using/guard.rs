@@ -1,9 +1,9 @@
-//! The guard of a private agent: it is the agent's parent, waits until the command is gone, however
-//! that ended, and then ends the agent and removes its directory.
+//! The guard of a private agent. It is the agent's parent, waits until the command has ended, for
+//! whatever reason, and then ends the agent and removes its directory.
 //!
-//! The kernel tells it when its own parent, which became the command, dies. Should the guard be
-//! killed too, the agent finds its parent gone and ends by itself within ten seconds: ssh-agent
-//! looks for that when it was started for a command.
+//! The kernel signals it when its own parent, which became the command, dies. If the guard is
+//! killed too, the agent ends by itself within ten seconds: an ssh-agent that was started for a
+//! command checks whether its parent is still alive.
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
@@ -22,16 +22,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{Exit, complain, print};
 use authkeys_terminal::block_on;
 
-/// The name of the command, which is not for people.
+/// The name of the command, which is internal.
 pub(super) const COMMAND: &str = "agent-guard";
-/// What it prints once the agent is in its hands; the agent's process follows.
+/// What it prints once it watches the agent; the agent's process id follows.
 pub(super) const READY: &str = "ready ";
 /// Its two steps.
 pub(super) const START: &str = "start";
 const WATCH: &str = "watch";
 /// The agent's socket in its directory.
 pub(super) const SOCKET: &str = "agent";
-/// What the name of the agent's directory begins with.
+/// The prefix of the directory's name.
 pub(super) const DIRECTORY: &str = "authkeysctl-";
 
 /// The guard's command line.
@@ -47,12 +47,12 @@ pub(crate) struct Guard {
 enum Step {
     /// Make the directory, and become ssh-agent.
     Start,
-    /// What ssh-agent becomes, once its child is the agent.
+    /// Run by the process that was ssh-agent, once its child is the agent.
     Watch,
 }
 
 impl Guard {
-    /// `None` where the command line is another command's.
+    /// `None` if the command line is for another command.
     pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
         let [_program, command, step, parent, directory] = arguments else {
             return None;
@@ -78,7 +78,7 @@ impl Guard {
         }
     }
 
-    /// Returns only where that fails. The directory is made here and not by the parent, who may be
+    /// Returns only on failure. The directory is created here and not by the parent, which may be
     /// killed at any moment.
     fn start(&self) -> Exit {
         let refused = |why: String| {
@@ -130,15 +130,15 @@ impl Guard {
     }
 }
 
-/// Returns when the parent is gone, or somebody wants this process to end.
+/// Returns when the parent is gone, or this process is asked to end.
 async fn watch(parent: i32, agent: Pid) -> std::io::Result<()> {
     let mut end = signal(SignalKind::terminate())?;
-    // A terminal that is closed, and its keys, are the command's affair.
+    // A closed terminal, and the interrupt and quit keys, are for the command to handle.
     let _hangup = signal(SignalKind::hangup())?;
     let _interrupt = signal(SignalKind::interrupt())?;
     let _quit = signal(SignalKind::quit())?;
     set_parent_process_death_signal(Some(Signal::TERM))?;
-    // It may have died before that.
+    // The parent may have died before that call.
     let lives = || getppid().is_some_and(|found| found.as_raw_nonzero().get() == parent);
     if lives() && print(format!("{READY}{}\n", agent.as_raw_nonzero())) && lives() {
         end.recv().await;
@@ -150,9 +150,9 @@ fn is_child(agent: Pid) -> bool {
     matches!(waitpid(Some(agent), WaitOptions::NOHANG), Ok(None))
 }
 
-/// Ends the agent. Its id cannot become another process's as long as it was not waited for.
+/// Ends the agent. Its process id cannot be reused before it has been waited for.
 fn end(agent: Pid) {
-    // An agent that is stopped, or hangs, is killed.
+    // An agent that is stopped or hangs is killed.
     for signal in [Signal::TERM, Signal::KILL] {
         let _ = kill_process(agent, signal);
         for _ in 0..50 {
@@ -165,7 +165,7 @@ fn end(agent: Pid) {
     }
 }
 
-/// Nothing but what this program has made.
+/// Removes only what this program has created.
 fn remove(directory: &Path) {
     let name = directory.file_name().unwrap_or_default();
     if name.as_encoded_bytes().starts_with(DIRECTORY.as_bytes()) {

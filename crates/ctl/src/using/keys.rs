@@ -10,7 +10,7 @@ use authkeys_core::key::private_key;
 use authkeys_core::origin::Class;
 
 const CURRENT: &str = "AWSCURRENT";
-/// In the middle of a rotation there are nodes that still have only its public half.
+/// In the middle of a rotation some nodes still have only the public half of this stage's key.
 const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// One private key.
@@ -19,8 +19,8 @@ pub(super) struct PrivateKey {
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Reads the key of one stage, or else AWSCURRENT's and, where there is one, AWSPREVIOUS's. What
-/// stands in the way is told.
+/// Reads the key of one stage; by default AWSCURRENT's key and, if there is one, AWSPREVIOUS's. A
+/// failure is reported.
 pub(super) async fn read(
     secret: &Credential,
     stage: Option<&str>,
@@ -56,18 +56,18 @@ async fn read_stage(aws: &Aws, secret: &Credential, stage: &str) -> Result<Priva
     })
 }
 
-/// Whether the secret is there at all: not every service that speaks this protocol tells a stage that
-/// is missing from a secret that is.
+/// Whether the secret exists: not every service with this protocol distinguishes a missing stage
+/// from a missing secret.
 async fn is_there(aws: &Aws, secret: &Credential) -> bool {
     secret.read(aws, CURRENT).await.is_ok()
 }
 
-/// The current key opens every node but in the middle of a rotation: without the previous one it
-/// goes on.
+/// Except in the middle of a rotation, the current key opens every node. So a failure to read the
+/// previous one is not fatal.
 async fn read_previous(aws: &Aws, secret: &Credential) -> Option<PrivateKey> {
     let value = match secret.read(aws, PREVIOUS).await {
         Ok(value) => value?,
-        // The secret is there: no version has that stage.
+        // The secret exists, but no version has that stage.
         Err(fault) if fault.class == Class::Missing => return None,
         Err(fault) => {
             complain(&format!(

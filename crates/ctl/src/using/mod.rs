@@ -1,9 +1,9 @@
-//! `authkeysctl ssh` and `authkeysctl agent`: a login with a private key from Secrets Manager that
-//! no file, argument or variable ever holds.
+//! `authkeysctl ssh` and `authkeysctl agent`: log in with a private key from Secrets Manager that
+//! is never in a file, an argument or a variable.
 //!
 //! This process starts a private ssh-agent, hands it the keys through a pipe, and then becomes the
-//! command: its memory is gone with that, the exit status is the command's, and signals reach it as
-//! they would without us. A guard (guard.rs) ends the agent as soon as the command is gone.
+//! command by exec: that discards its memory, the exit status is the command's, and signals reach
+//! the command directly. A guard (guard.rs) ends the agent as soon as the command is gone.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -26,7 +26,7 @@ pub(super) mod guard;
 mod keys;
 mod wiping;
 
-/// What the help of both says in the end.
+/// The end of the help text of both commands.
 pub(super) const NOTES: &str = "\
 The key goes through a pipe into an ssh-agent that only this command can use and that ends with it. ssh, scp and sftp \
 offer no other key: neither another agent's, nor ~/.ssh/id_*, nor one that ssh_config names. Without --stage the key of \
@@ -70,7 +70,7 @@ pub(super) struct AgentOptions {
     command: Vec<OsString>,
 }
 
-/// Runs `authkeysctl ssh`; it returns only where ssh could not be started.
+/// Runs `authkeysctl ssh`; returns only if ssh could not be started.
 pub(super) fn run_ssh(options: &SshOptions) -> Result<Exit, Exit> {
     let (own, arguments) = client::own_configuration(&options.arguments);
     let private = Private::start(&options.key, own)?;
@@ -79,7 +79,7 @@ pub(super) fn run_ssh(options: &SshOptions) -> Result<Exit, Exit> {
     private.become_command(ssh)
 }
 
-/// Runs `authkeysctl agent`; it returns only where the command could not be started.
+/// Runs `authkeysctl agent`; returns only if the command could not be started.
 pub(super) fn run_agent(options: &AgentOptions) -> Result<Exit, Exit> {
     let (program, arguments) = options.command.split_first().ok_or(Exit::Usage)?;
     let private = Private::start(&options.key, None)?;
@@ -88,8 +88,8 @@ pub(super) fn run_agent(options: &AgentOptions) -> Result<Exit, Exit> {
     private.become_command(command)
 }
 
-/// Private keys come into this process from here on: freed memory is overwritten, and there is no
-/// core dump, and no debugger but root's. It may start the program once more.
+/// Protects the private keys that this process will hold: freed memory is overwritten, there are no
+/// core dumps, and only root can attach a debugger. It may start the program again.
 pub(crate) fn keep_private_keys() {
     wiping::ensure();
     let none = Rlimit {
@@ -100,7 +100,7 @@ pub(crate) fn keep_private_keys() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// An agent with the keys, and the settings by which ssh offers no others.
+/// An agent with the keys, and the settings that keep ssh from offering others.
 struct Private {
     agent: PrivateAgent,
     settings: ClientSettings,
@@ -108,9 +108,9 @@ struct Private {
 }
 
 impl Private {
-    /// `configuration` is the user's own in place of ~/.ssh/config, as `ssh -F` names it.
+    /// `configuration` replaces ~/.ssh/config, as `ssh -F` does.
     fn start(options: &KeyOptions, configuration: Option<OsString>) -> Result<Self, Exit> {
-        // Until this process becomes the command.
+        // The limit that is restored when this process becomes the command.
         let core_limit = getrlimit(Resource::Core);
         keep_private_keys();
 
@@ -137,7 +137,7 @@ impl Private {
         })
     }
 
-    /// It returns only when it fails.
+    /// Returns only on failure.
     fn become_command(self, mut command: Command) -> Result<Exit, Exit> {
         command
             .env("SSH_AUTH_SOCK", self.agent.socket())

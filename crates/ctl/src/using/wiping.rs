@@ -1,20 +1,22 @@
-//! Freed memory is overwritten while a private key is in this process: the buffers of TLS, HTTP and
-//! JSON hold copies of it that no code of ours can reach.
+//! Overwrites freed memory while a private key is in this process: the buffers of TLS, HTTP and
+//! JSON hold copies of it that our code cannot reach.
 //!
-//! The C library does that when a variable says so as a program starts. So this program starts
-//! itself once more, in the same process, with that variable; the command gets it as it was.
+//! The C library does that if an environment variable is set when a program starts. So this program
+//! starts itself again, in the same process, with that variable; the command gets the original
+//! value.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 const TUNABLES: &str = "GLIBC_TUNABLES";
-/// Which byte is written does not matter. What waits in a thread's cache would not be overwritten.
+/// The value of the byte does not matter. The thread cache is off, because what it keeps would not
+/// be overwritten.
 const PERTURB: &str = "glibc.malloc.perturb=85:glibc.malloc.tcache_count=0";
-/// What the variable was before, in the second start.
+/// Passes the original value of the variable to the second start.
 const BEFORE: &str = "AUTHKEYSCTL_TUNABLES_BEFORE";
 
-/// Starts the program once more, unless that was done or cannot be done.
+/// Starts the program again, unless that was already done or is impossible.
 pub(super) fn ensure() {
     if std::env::var_os(BEFORE).is_some() {
         return;
@@ -32,7 +34,7 @@ pub(super) fn ensure() {
     let Ok(program) = std::env::current_exe() else {
         return;
     };
-    // Where this fails, the memory is the command's a moment later all the same.
+    // A failure is tolerable: the exec of the command discards this memory soon anyway.
     let _ = Command::new(program)
         .arg0(name)
         .args(arguments)

@@ -1,4 +1,4 @@
-//! Which of an account's keys sshd would take.
+//! Decides which of an account's keys sshd accepts.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +13,28 @@ use authkeys_core::key::{Expiry, Fingerprint, KeyBlob, granted, identify};
 use authkeys_core::outcome::KeyShown;
 use authkeys_core::verify::matches_pattern;
 
-/// sshd refuses shorter RSA keys whatever it is told.
+/// sshd refuses shorter RSA keys whatever its configuration says.
 const MIN_RSA_BITS: usize = 1_024;
 /// The most keys that a message names.
 const SHOWN: usize = 3;
-/// Local times are read with the zone of the system; sshd reads them as standard time, an hour
-/// beside it in summer.
+/// Local times are read in the time zone of the system. sshd reads them as standard time, so in
+/// summer they differ by an hour.
 const ZONE_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// One key that sshd may be offered for the account.
+/// A key that a client may offer to sshd for the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::command::check) struct Candidate {
     fingerprint: Fingerprint,
     kind: String,
-    /// `None` where the key itself is not known, or is not RSA.
+    /// `None` if the key itself is not known, or is not RSA.
     rsa_bits: Option<usize>,
-    /// Whether its line forces a command; `None` where that is not known.
+    /// Whether its line forces a command; `None` if that is not known.
     forced: Option<bool>,
-    /// Why sshd would pass its line over.
+    /// Why sshd would ignore its line.
     ignored: Option<&'static str>,
 }
 
-/// The keys on the lines of a file; certificate authorities let other keys in and are left out.
+/// The keys on the lines of a file, without certificate authorities, which accept other keys.
 pub(in crate::command::check) fn candidates(
     file: &[u8],
     now: Timestamp,
@@ -73,7 +73,7 @@ pub(in crate::command::check) fn candidates(
     found
 }
 
-/// The keys that a sync would install, of which only that much is known.
+/// The keys that a sync would install. Less is known of them than of keys in a file.
 pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<Candidate> {
     let unknown = |key: &KeyShown| Candidate {
         fingerprint: key.fingerprint,
@@ -111,7 +111,7 @@ fn is_over(expiry: &Expiry, now: Timestamp, zone: &TimeZone) -> bool {
         .is_ok_and(|until| now.duration_since(until.timestamp()) > slack)
 }
 
-/// What shuts keys out: a failure when none is left, else a warning.
+/// What prevents logins with these keys: a failure if no key is left, else warnings.
 pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -> Vec<Bar> {
     let revoked = match RevokedKeys::of(settings) {
         Ok(revoked) => revoked,
@@ -144,7 +144,7 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -
         level,
         text: format!("{} cannot log in: {why}", named(&keys)),
     }));
-    // Without any key yet, it is not known how many there will be.
+    // Without any key yet, their number is not known.
     let usable = if keys.is_empty() { usize::MAX } else { usable };
     bars.extend(methods_bar(settings, usable));
     bars
@@ -165,7 +165,7 @@ fn named(keys: &[&Candidate]) -> String {
     shown.join(", ") + &more
 }
 
-/// What sshd would do with one key, and why.
+/// Whether sshd would accept one key, and why.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Accepted,
@@ -205,12 +205,12 @@ fn verdict(
     algorithm(settings, &key.kind)
 }
 
-/// Whether a signature algorithm of a key's type is accepted.
+/// Whether sshd accepts a signature algorithm of the key's type.
 fn algorithm(settings: &Settings, kind: &str) -> Verdict {
     let modern = settings.value("pubkeyacceptedalgorithms");
     let (keyword, accepted) = match (modern, settings.value("pubkeyacceptedkeytypes")) {
         (Some(accepted), _) => ("PubkeyAcceptedAlgorithms", accepted),
-        // Before OpenSSH 8.5, whose clients may still sign with SHA-1.
+        // The option's name before OpenSSH 8.5, whose clients may still sign with SHA-1.
         (None, Some(accepted)) => ("PubkeyAcceptedKeyTypes", accepted),
         (None, None) => return Verdict::Accepted,
     };
@@ -230,7 +230,7 @@ fn algorithm(settings: &Settings, kind: &str) -> Verdict {
         .find(|algorithm| in_list(algorithm, accepted))
     {
         Some(first) if *first == wanted || kind != "ssh-rsa" => Verdict::Accepted,
-        // Clients choose among what sshd can do, not what it accepts.
+        // Clients choose among the algorithms that sshd supports, not those that it accepts.
         Some(_) => Verdict::Doubtful(format!(
             "{lacks}, with which OpenSSH's clients sign: add it"
         )),
@@ -250,7 +250,7 @@ fn in_list(algorithm: &str, list: &str) -> bool {
         && !list.split(',').any(negated)
 }
 
-/// Whether a key is enough, or of any use.
+/// Whether a key is sufficient, or of any use.
 fn methods_bar(settings: &Settings, usable: usize) -> Option<Bar> {
     let value = settings
         .value("authenticationmethods")

@@ -11,24 +11,23 @@ use authkeys_terminal::bounded;
 /// The most bytes of such a file that are read.
 const MAX_FILE: u64 = 16 << 20;
 const MAGIC: &[u8] = b"SSHKRL\n\0";
-/// Format and version, time of making and flags; two texts follow.
+/// Format version, KRL version, creation time and flags. Two strings follow.
 const FIXED: usize = 4 + 8 + 8 + 8;
 const KEYS: u8 = 2;
 const SHA1: u8 = 3;
 const SHA256: u8 = 5;
 
-/// What the file revokes.
+/// The keys that the file revokes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RevokedKeys {
     file: String,
     keys: BTreeSet<Fingerprint>,
-    /// It also names keys by SHA-1, which is not judged here.
+    /// It also names keys by SHA-1, which is not checked here.
     by_sha1: bool,
 }
 
 impl RevokedKeys {
-    /// Reads the file that is set, if one is. A file that sshd cannot read makes it refuse every
-    /// key.
+    /// Reads the file, if one is configured. If sshd cannot read it, sshd refuses every key.
     pub(super) fn of(settings: &Settings) -> Result<Self, String> {
         let Some(file) = settings.value("revokedkeys").filter(|file| *file != "none") else {
             return Ok(Self::default());
@@ -80,7 +79,7 @@ impl RevokedKeys {
         self.keys.contains(key).then_some(self.file.as_str())
     }
 
-    /// What could not be judged.
+    /// What could not be checked.
     pub(super) fn unjudged(&self) -> Option<String> {
         self.by_sha1.then(|| {
             format!(
@@ -91,7 +90,7 @@ impl RevokedKeys {
     }
 }
 
-/// A text with its length before it, and what follows.
+/// A string with its length before it, and the bytes after it.
 fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)

@@ -12,7 +12,7 @@ use crate::client::service_endpoint;
 use authkeys_core::origin::FetchError;
 use authkeys_core::publishing::versions::{Kind, StoredVersion};
 
-/// Lists all versions that are kept, at most 100. They come the oldest first.
+/// Lists all versions that are kept, at most 100. The service returns the oldest first.
 pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, FetchError> {
     let call = |config: Option<&SdkConfig>| Call {
         source: archive.place.to_string(),
@@ -25,7 +25,7 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
     let config = archive.config(call).await?;
     let (call, client) = (call(Some(&config)), Client::new(&config));
     let mut list = Vec::new();
-    // Values are read one by one, as nodes read them.
+    // Values are read one at a time, as nodes read them.
     let request = client
         .get_parameter_history()
         .name(id)

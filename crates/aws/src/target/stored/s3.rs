@@ -9,11 +9,11 @@ use crate::client::{s3_client, service_endpoint};
 use authkeys_core::origin::FetchError;
 use authkeys_core::publishing::versions::{Kind, StoredVersion};
 
-/// What S3 calls the version of an object that was written while its bucket kept none.
+/// S3's version id of an object that was written while its bucket kept no versions.
 pub(super) const UNVERSIONED: &str = "null";
 
-/// Lists them as far as they are wanted. Of all keys that begin like this one it comes first, so
-/// that whatever else lies beside it is not listed.
+/// Lists them as far as requested. Of all keys with this prefix the key itself comes first, so that
+/// no other keys need to be listed.
 pub(super) async fn versions(
     archive: &Archive,
     bucket: &str,
@@ -60,7 +60,7 @@ pub(super) async fn versions(
     Ok(Versions { list, end })
 }
 
-/// The key with which the next page begins, as long as more of this key may come.
+/// The key at which the next page begins, if there may be more of this key.
 fn next_key(page: &ListObjectVersionsOutput, key: &str) -> Option<String> {
     let others = page
         .versions()
@@ -87,7 +87,7 @@ fn is_enough(list: &[StoredVersion], reach: Reach) -> bool {
     }
 }
 
-/// A page's versions and delete markers, which come as two lists, in one, the newest first.
+/// A page's versions and delete markers, which come as two lists, merged, newest first.
 fn of_page(page: &ListObjectVersionsOutput, key: &str) -> Vec<StoredVersion> {
     let mut list = Vec::new();
     for version in page.versions() {

@@ -18,10 +18,10 @@ use authkeys_core::publishing::versions::{Kind, StoredVersion};
 
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
-/// What the labels of publishers at work begin with.
+/// The prefix of the labels of running publishers.
 const OURS: &str = "authkeysctl-";
 
-/// Lists all versions that are kept: there are about 100 at most.
+/// Lists all versions that are kept, about 100 at most.
 pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, FetchError> {
     let call = |config: Option<&SdkConfig>| {
         call(
@@ -53,8 +53,8 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
     })
 }
 
-/// The newest first. A version that came in after the current one, and one that waits to become it,
-/// lies beside it: it was never published, as far as stages tell.
+/// Newest first. A version that is newer than the current one, or that waits to become current, is
+/// beside it: as far as the stages show, it was never published.
 fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
     let is_current = |entry: &SecretVersionsListEntry| {
         entry.version_stages().iter().any(|stage| stage == CURRENT)
@@ -88,7 +88,7 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
             token: None,
         });
     }
-    // Of the same second the current one is the newest, and then what has a stage.
+    // Within the same second the current one is the newest, followed by those with a stage.
     list.sort_by_key(|version| {
         (
             Reverse(version.published),
@@ -100,7 +100,7 @@ fn in_order(entries: &[SecretVersionsListEntry]) -> Vec<StoredVersion> {
     list
 }
 
-/// What one version holds, by its id or its stage.
+/// Reads one version, by its id or its stage.
 pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Published, FetchError> {
     let call = |config: Option<&SdkConfig>| {
         call(

@@ -1,5 +1,5 @@
-//! The nodes as the page's script reads them: a column for each field, so that what many nodes have
-//! in common is there once.
+//! The nodes as the page's script reads them: one column per field, so that values which many nodes
+//! share are written once.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,16 +12,16 @@ use crate::fleet::table::ago;
 use crate::fleet::view::{Fleet, Row, State};
 use crate::report::text::one_line;
 
-/// So many squares are drawn, and hardly more.
+/// At most about this many squares are drawn.
 pub(super) const SQUARES: usize = 10_000;
-/// The most characters that a text shares with the one before it: one digit in base 36.
+/// The most characters that a text may share with the previous one: the largest digit in base 36.
 const SHARED: usize = 35;
 
-/// All columns. Rows are in the fleet's order, the gravest first.
+/// All columns. Rows are in the fleet's order, the most severe state first.
 #[derive(Serialize)]
 struct Data {
     at: i64,
-    /// How many nodes one square stands for.
+    /// How many nodes one square represents.
     each: usize,
     states: [&'static str; 7],
     letters: [&'static str; 7],
@@ -41,9 +41,9 @@ struct Data {
     age: Vec<Option<i64>>,
 }
 
-/// The data as JSON that may stand within a page's script element.
+/// The data as JSON that is safe inside a page's script element.
 ///
-/// `groups` has, for each row, the number of the group that its square is drawn in.
+/// `groups` has, for each row, the number of the group in which its square is drawn.
 pub(super) fn json(fleet: &Fleet, groups: &[usize]) -> String {
     let rows = &fleet.rows;
     let mut whys = Distinct::default();
@@ -89,13 +89,13 @@ pub(super) fn json(fleet: &Fleet, groups: &[usize]) -> String {
     in_markup(&data)
 }
 
-/// A state's place in [`State::ALL`].
+/// A state's index in [`State::ALL`].
 fn number(state: State) -> usize {
     let found = State::ALL.iter().position(|known| *known == state);
     found.unwrap_or_default()
 }
 
-/// What the row shows as its key set, and the digest.
+/// The key set that the row shows, and its digest.
 fn set(row: &Row) -> (String, String) {
     let Some(report) = row.node.report() else {
         return (String::new(), String::new());
@@ -105,7 +105,7 @@ fn set(row: &Row) -> (String, String) {
     (one_line(&sets), digest.unwrap_or_default())
 }
 
-/// Numbers of which many follow each other alike: each number, and how often it is there.
+/// Run-length encoded numbers: each number, followed by how often it is repeated.
 #[derive(Default, Serialize)]
 #[serde(transparent)]
 struct Runs(Vec<usize>);
@@ -119,7 +119,7 @@ impl Runs {
     }
 }
 
-/// Values that are there once, and are referred to by their numbers.
+/// Distinct values, referred to by their indexes.
 struct Distinct<T> {
     numbers: BTreeMap<T, usize>,
     values: Vec<T>,
@@ -146,8 +146,8 @@ impl<T: Clone + Ord> Distinct<T> {
     }
 }
 
-/// Texts, a line each. The first character of a line says how many characters at the beginning are
-/// those of the line before, and are left out.
+/// Texts, one per line. The first character of a line is the number of leading characters that it
+/// shares with the previous line and that are omitted.
 fn column<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut last = String::new();
@@ -162,18 +162,18 @@ fn column<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     lines.join("\n")
 }
 
-/// How many characters two texts share at the beginning; only ASCII counts, of which Rust and
-/// JavaScript have the same measure.
+/// How many leading characters two texts share. Only ASCII counts, because Rust and JavaScript
+/// measure it alike.
 fn shared(a: &str, b: &str) -> usize {
     let pairs = a.bytes().zip(b.bytes()).take(SHARED);
     pairs.take_while(|(a, b)| a == b && a.is_ascii()).count()
 }
 
-/// JSON without a character that means anything to HTML inside its texts.
+/// JSON in which no character inside a string has a meaning in HTML.
 fn in_markup(data: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, InMarkup);
-    // It cannot fail: a vector takes all bytes, and the data has no maps.
+    // This cannot fail: writing to a vector always succeeds, and the data has no maps.
     let _ = data.serialize(&mut serializer);
     String::from_utf8(bytes).unwrap_or_default()
 }

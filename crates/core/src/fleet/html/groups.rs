@@ -1,19 +1,20 @@
-//! The groups of squares: the nodes that have one key set, and those of which nothing is known.
+//! The groups of squares: the nodes that have the same key set, and those about which nothing is
+//! known.
 
 use std::collections::BTreeMap;
 
 use crate::fleet::node::{KeySet, ShortDigest};
 use crate::fleet::view::{Fleet, Held, Row};
 
-/// That many key sets have a group of their own.
+/// This many key sets have a group of their own.
 const SETS: usize = 24;
 
-/// What a group of nodes has in common.
+/// What the nodes of a group have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Common<'a> {
     /// The key set in force.
     KeySet(&'a Held),
-    /// A key set that few have.
+    /// A key set that is not among the most frequent ones.
     Rare,
     /// They have not reported.
     Unknown,

@@ -1,8 +1,8 @@
-//! The fleet for a browser: one page that asks for nothing beyond itself.
+//! The fleet for a browser: one self-contained page that makes no requests.
 //!
-//! Tags are written by the nodes, and a hostile one may put anything into them. Every text is
-//! escaped; and should that ever fail, the page's own policy lets no script and no style run but
-//! the two whose hashes it names, and no request out.
+//! Tags are written by the nodes, and a hostile node may put anything into them. Every text is
+//! escaped. As a second defence, the page's content security policy allows no requests, and only
+//! the one script and the one style sheet whose hashes it contains.
 
 use std::fmt::Write as _;
 
@@ -21,11 +21,11 @@ mod groups;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Of one reason that many nodes are named above the list, which has them all.
+/// This many nodes are named for one reason. The list below the reasons has all of them.
 const NAMED: usize = 8;
-/// That many reasons are shown one by one.
+/// This many reasons are shown one by one.
 const SECTIONS: usize = 24;
-/// From so many nodes on they are drawn small.
+/// From this many nodes on, the squares are drawn small.
 const DENSE: usize = 1_000;
 
 /// The page.
@@ -125,7 +125,7 @@ fn reasons(page: &mut String, fleet: &Fleet) {
         );
         let named = reason.rows.len().min(NAMED);
         for (at, (number, row)) in (1..).zip(reason.rows.iter().take(named)) {
-            // A comma stays with the name before it, and does not begin a line.
+            // The comma stays with the name before it, so that it does not start a line.
             let comma = if at == named { "" } else { "," };
             let _ = write!(
                 page,
@@ -234,7 +234,7 @@ fn list(page: &mut String) {
     );
 }
 
-/// Colour alone would not do.
+/// A letter for each state, because colour alone is not accessible.
 fn letter(state: State) -> &'static str {
     match state {
         State::Failed => "F",
@@ -266,7 +266,7 @@ fn verb(number: usize, one: &'static str, several: &'static str) -> &'static str
     if number == 1 { one } else { several }
 }
 
-/// A text for any place between tags or within quotes, without what would turn the text around it.
+/// A text escaped for use between tags or inside quoted attributes.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for sign in one_line(text).chars() {

@@ -1,4 +1,4 @@
-//! Which key sets the nodes have: a bar for each.
+//! Which key sets the nodes have, with a bar for each.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{BAR, GREEN, LEAST, Layout, MAGENTA, NAME, YELLOW, grouped, padded, short};
 use crate::fleet::view::Fleet;
 
-/// That many key sets are counted one by one.
+/// This many key sets are listed one by one.
 const SETS: usize = 8;
-/// The columns of a digest.
+/// The width of a digest in columns.
 const DIGEST: usize = 16;
 
 /// One line of the table.
@@ -28,7 +28,7 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
         false => SETS.min(held.len()),
     };
     let (shown, rest) = held.split_at(shown);
-    // Beside the digest, the number and the gaps.
+    // The columns left after the digest, the number and the gaps.
     let longest = match layout.width {
         Some(width) => width.saturating_sub(DIGEST + 8 + 6).clamp(LEAST, 2 * NAME),
         None => 2 * NAME,
@@ -74,8 +74,8 @@ fn drawn(lines: &[Line], layout: &Layout) -> String {
         most = most.max(line.nodes);
     }
     let number = grouped(most).len().max("nodes".len());
-    // Name, digest, number and the gaps between them; what is left is the bar's, and the word's
-    // behind it.
+    // Name, digest, number and the gaps between them. The rest is for the bar and the word after
+    // it.
     let taken = wide + number + DIGEST + 6 + " newest".len();
     let bar = match layout.width {
         Some(width) => width.saturating_sub(taken).min(BAR),
@@ -85,7 +85,7 @@ fn drawn(lines: &[Line], layout: &Layout) -> String {
     let mut text = format!("{head}  {:DIGEST$}  {:>number$}\n", "digest", "nodes");
     for line in lines {
         let (name, digest, nodes) = (padded(&line.name, wide), &line.digest, grouped(line.nodes));
-        // Even one node of ten thousand is seen.
+        // Even one node of ten thousand is visible.
         let length = (line.nodes * bar).div_ceil(most);
         let (code, word) = match line.newest {
             Some(true) => (GREEN, " newest"),

@@ -1,4 +1,4 @@
-//! Source URLs taken apart. Each fault says what to write.
+//! Parses source URLs. Each fault says what to write instead.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,10 +12,10 @@ use crate::origin::Stage;
 use crate::origin::arn::{Arn, is_region};
 
 const WRITE: &str = "write `s3://BUCKET/KEY`, `secretsmanager:NAME`, `ssm:/NAME` or `file:/PATH`";
-/// Those of a secret whose URL names none.
+/// The stages of a secret whose URL names none.
 pub(super) const DEFAULT_STAGES: [Stage; 2] = [Stage::Current, Stage::Pending];
 
-/// The error tells what to write instead.
+/// The error says what to write instead.
 pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
     if url.chars().any(char::is_control) {
         return Err("it has a control character".to_owned());
@@ -41,7 +41,7 @@ pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
 
 fn file(rest: &str) -> Result<SourceUrl, String> {
     let (path, query) = split_query(rest);
-    // It may stand at every source. A file is in no region, so that nothing is kept of it.
+    // `region` is allowed at every source. A file has no region, so the value is dropped.
     let [region] = parameters(query, ["region"])?;
     good_region(region)?;
     let path = path.strip_prefix("//").unwrap_or(path);
@@ -71,7 +71,8 @@ fn s3(rest: &str) -> Result<SourceUrl, String> {
     if bucket.is_empty() {
         return Err(format!("the bucket is missing; {WRITE}"));
     }
-    // The name becomes part of a host name or a path: what no bucket has, no request shall have.
+    // The name becomes part of a host name or a path, so characters that no bucket name has must
+    // not reach a request.
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if bucket.len() > 255 || !bucket.chars().all(in_name) || bucket.chars().all(|c| c == '.') {
         return Err(
@@ -245,7 +246,7 @@ fn parameters<const N: usize>(
 fn decoded_text(text: &str) -> Result<String, String> {
     let text = String::from_utf8(decoded(text)?)
         .map_err(|_not_utf8| "what its %-escapes stand for is not UTF-8".to_owned())?;
-    // Beyond ASCII there are more of them, which `decoded` cannot tell in bytes.
+    // There are control characters outside ASCII too, which `decoded` cannot see in the bytes.
     if text.chars().any(char::is_control) {
         return Err("its %-escapes stand for a control character".to_owned());
     }
@@ -259,7 +260,8 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
             .into_iter()
             .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
     };
-    // A lone `%` taken as itself would make `100%.json` and `100%25.json` one key, and hide a slip.
+    // If a lone `%` were accepted as itself, `100%.json` and `100%25.json` would be the same key,
+    // and typing errors would go unnoticed.
     if !text.split('%').skip(1).all(escaped) {
         return Err(
             "a `%` must begin an escape of two hexadecimal digits; write `%25` for a percent sign"

@@ -1,5 +1,5 @@
-//! One run's hand in the small world: every call of the engine, between which nodes and other runs
-//! have their turn.
+//! One run's access to the small world: every call of the engine. Between calls, nodes and other
+//! runs take their turns.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ use authkeys_core::publishing::edit;
 use authkeys_core::publishing::entries::{Edits, edited, fingerprints};
 use authkeys_terminal::Exit;
 
-/// One run's hand in the world.
+/// One run's access to the world.
 pub(super) struct Hand {
     toy: Rc<RefCell<Toy>>,
     read: Vec<u8>,
@@ -35,7 +35,7 @@ impl Hand {
         }
     }
 
-    /// One call, between which others have their turn.
+    /// One call, between which others take their turns.
     async fn call<T>(&mut self, effect: impl FnOnce(&mut Toy) -> T) -> Result<T, Halt> {
         let turns = self.toy.borrow_mut().draw(3);
         for _ in 0..turns {

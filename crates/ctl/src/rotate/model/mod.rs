@@ -1,5 +1,5 @@
 //! A small world for the engine: a secret, a published key set and nodes that follow it late, with
-//! a run killed before or after any of its calls. After every change it is seen that nobody who
+//! a run killed before or after any of its calls. After every change it is checked that nobody who
 //! logs in with the current key is locked out.
 
 use std::cell::RefCell;
@@ -32,7 +32,7 @@ enum Kill {
 }
 
 struct Toy {
-    /// The secret's versions and labels; `None` when there is no secret.
+    /// The secret's versions and labels; `None` if the secret does not exist.
     versions: Option<BTreeMap<String, String>>,
     labels: BTreeMap<&'static str, String>,
     payload: Vec<u8>,
@@ -40,22 +40,22 @@ struct Toy {
     published: Rc<Document>,
     nodes: Vec<ToyNode>,
     now: Timestamp,
-    /// Drives when nodes look at the target.
+    /// Determines when nodes look at the target.
     random: u64,
     calls: usize,
     kill: Option<Kill>,
-    /// So many of the next calls are refused, as by an API that is asked too often.
+    /// How many of the next calls are refused, as by an API that throttles.
     throttled: usize,
-    /// When each key that was given an end is over, and by which serial a node knows that.
+    /// When each key with an end expires, and with which serial a node learns that.
     ends: BTreeMap<Fingerprint, (Timestamp, Option<Serial>)>,
-    /// Who could be locked out by now: there was a current key.
+    /// Whether anyone could be locked out yet: there was a current key.
     is_in_use: bool,
 }
 
 struct ToyNode {
     document: Rc<Document>,
     is_down: bool,
-    /// So many waits end before it takes what is published.
+    /// How many waits end before it applies what is published.
     late: usize,
 }
 
@@ -69,7 +69,7 @@ fn key_of(value: &str) -> Option<Fingerprint> {
     Some(line.key.fingerprint())
 }
 
-/// The keys that let in now.
+/// The keys that are accepted now.
 fn admitted(document: &Document, now: Timestamp) -> BTreeSet<Fingerprint> {
     let mut admitted = BTreeSet::new();
     for entry in &document.keys {
@@ -136,7 +136,7 @@ impl Toy {
         self.payload = payload;
     }
 
-    /// Some nodes take what is published, and the promise is looked at.
+    /// Some nodes apply what is published, and the promise is checked.
     fn pass(&mut self) {
         self.now += SignedDuration::from_millis(100);
         for at in 0..self.nodes.len() {
@@ -153,8 +153,8 @@ impl Toy {
         }
     }
 
-    /// Nobody with the current key is locked out, and no old key lets in after its end where a node
-    /// was told of that.
+    /// Nobody with the current key is locked out, and no old key is accepted after its end by a
+    /// node that knows of it.
     fn check(&mut self) {
         self.note_ends();
         for node in &self.nodes {
@@ -247,7 +247,7 @@ async fn abort(toy: &Rc<RefCell<Toy>>) -> Result<(), Halt> {
     Engine::new(&mut hand, &plan()).abort().await
 }
 
-/// What a rotation that is over leaves: the current key without an end, the one before revoked,
+/// What a finished rotation leaves: the current key without an end, the previous one revoked,
 /// nothing pending, the admin's key, and no key of an earlier rotation.
 fn is_settled(toy: &Toy) {
     let document = &toy.published;

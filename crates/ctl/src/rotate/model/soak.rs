@@ -13,7 +13,7 @@ use super::hand::Hand;
 use super::{Kill, Toy, admitted, is_settled, plan, rotate_by, run, world};
 
 const ROTATIONS: usize = 200;
-/// So many runs with a fault come before one without.
+/// How many runs with a fault come before one without.
 const MOST_FAULTS: u64 = 4;
 
 /// What happened, so that the test knows what it has seen.
@@ -65,8 +65,8 @@ fn fault(toy: &mut Toy, count: &mut Count) -> Option<Kill> {
     }
 }
 
-/// Node and API are well again. A node that comes back takes what is published before anybody gets
-/// to its sshd, as at a boot.
+/// Nodes and the API recover. A node that comes back applies what is published before anybody
+/// reaches its sshd, as after a boot.
 fn mend(toy: &mut Toy) {
     toy.throttled = 0;
     for at in 0..toy.nodes.len() {
@@ -111,7 +111,7 @@ async fn by_secrets_manager(toy: &Rc<RefCell<Toy>>, token: String, count: &mut C
         mend(&mut toy.borrow_mut());
         count.stopped += usize::from(first.is_err());
         let is_current = toy.borrow().labels.get("AWSCURRENT") == Some(&token);
-        // The function looks at that before the engine does.
+        // The function checks that before the engine does.
         if first.is_err() && !(step == 3 && is_current) {
             one_step(toy, &plan, step).await.unwrap();
         }
