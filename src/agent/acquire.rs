@@ -551,7 +551,7 @@ fn in_force(name: String, documents: InForce, fetched: Timestamp, wall: Timestam
             .filter(|_| stage == Stage::Pending);
         if lies.is_some_and(|lies| lies >= PENDING_LIES) {
             acquired.outcome.warnings.push(format!(
-                "{place}: version {} is pending since {}, its keys let in; finish that rotation, or take the stage away",
+                "{place}: version {} is pending since {}, its keys accepted; finish that rotation, or take the stage away",
                 one.version.label,
                 one.created.map(|created| created.to_string()).unwrap_or_default()
             ));

@@ -218,7 +218,7 @@ fn finish(work: &Work, progress: Progress) -> Settled {
         Some(fault) if by_hand || !dropped.is_empty() => settled.faults.push(coded(
             FaultCode::ProgramFailed,
             format!(
-                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and mend what it names",
+                "account {who}: {}; authkeysd wrote {made} by itself: run it by hand and correct what it names",
                 chain(&fault)
             ),
         )),

@@ -256,5 +256,5 @@ pub(super) fn max_age(text: &str) -> Result<SignedDuration, String> {
         .parse::<SignedDuration>()
         .ok()
         .filter(|age| !age.is_negative());
-    age.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
+    age.ok_or_else(|| format!("{text:?} is not a time such as \"10m\""))
 }

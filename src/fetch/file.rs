@@ -227,7 +227,9 @@ fn failed(operation: &str, path: &Path, error: &std::io::Error) -> FetchError {
                 path.parent().unwrap_or(path).display()
             ),
         ),
-        ErrorKind::NotADirectory => invalid("a part of the path is no directory; correct `source`"),
+        ErrorKind::NotADirectory => {
+            invalid("a part of the path is not a directory; correct `source`")
+        }
         _ if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
             invalid("its symbolic links go in a circle; correct them or `source`")
         }

@@ -82,7 +82,7 @@ pub enum HostError {
     },
     /// An earlier step of the account still hangs, so no other was started.
     #[error(
-        "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is begun before it ends"
+        "account {account}: an earlier step on {path} still hangs after {since:?}; nothing new is started before it ends"
     )]
     StillHung {
         /// The step's account.
@@ -130,7 +130,7 @@ pub enum HostError {
         wanted: &'static str,
     },
     /// A directory outside a home that users other than root could change.
-    #[error("{path} is {fault}: whoever can change it could let anybody in; {remedy}")]
+    #[error("{path} is {fault}: anyone who can change it could give anybody access; {remedy}")]
     Untrusted {
         /// The directory.
         path: PathBuf,
@@ -141,7 +141,7 @@ pub enum HostError {
     },
     /// A directory on the path to a file of root's that another user could change.
     #[error(
-        "{path} {fault}, and account {account} is root: whoever can change this directory could have root write elsewhere; \
+        "{path} {fault}, and account {account} is root: anyone who can change this directory could make root write elsewhere; \
          give the account a home that only root can change (`usermod --home`), or set `layout = \"system\"`"
     )]
     NotRootsAlone {

@@ -105,7 +105,7 @@ pub(super) fn read_all(
                 if std::str::from_utf8(content).is_err() {
                     found
                         .obstacles
-                        .push(obstacle(&directory, &name, "is no UTF-8 text"));
+                        .push(obstacle(&directory, &name, "is not UTF-8 text"));
                 }
                 found.others.push((text.to_owned(), snapshot));
             }
@@ -113,7 +113,7 @@ pub(super) fn read_all(
             Err(()) => found.obstacles.push(obstacle(
                 &directory,
                 &name,
-                "has a name that is no UTF-8 text",
+                "has a name that is not UTF-8 text",
             )),
         }
         if u64::try_from(total).map_or(true, |total| total > MAX_ALL) {

@@ -148,7 +148,7 @@ impl Node {
             }
             _ => Err(HostError::Path {
                 path: target.path(),
-                fault: "it is no fragment of update-ssh-keys",
+                fault: "it is not a fragment of update-ssh-keys",
             }),
         })
     }

@@ -44,7 +44,7 @@ pub fn faults(file: &Path, account: &Account) -> Vec<StrictFault> {
             continue;
         };
         if path == file && !found.is_file() {
-            let fault = "is no regular file: sshd ignores it".to_owned();
+            let fault = "is not a regular file: sshd ignores it".to_owned();
             faults.push(StrictFault {
                 path: path.to_owned(),
                 fault,

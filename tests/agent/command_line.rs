@@ -57,7 +57,7 @@ fn every_fault_of_a_configuration_is_told_at_once_with_file_line_and_key() {
     setup.top = "schedul = \"60s\"\nstate_dir = \"relative\"\n".to_owned();
     setup.accounts[0].extra = "mode = \"blok\"\nfile = \"keys\"".to_owned();
     setup = setup.tables("[policy]\nmin_keys = -1\n");
-    // The helper writes state_dir, too: a key that stands twice is no TOML at all.
+    // The helper writes state_dir, too: a key that is given twice is no TOML at all.
     let run = setup.run(["sync"]);
     run.fails(78, &[&["config.toml:5: ", "not TOML"]]);
     setup.top = "schedul = \"60s\"\n".to_owned();

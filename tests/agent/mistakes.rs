@@ -422,7 +422,7 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
         ),
         (
             format!("host.example.org {key}"),
-            "\"host.example.org\" stands before the key type, as in known_hosts",
+            "\"host.example.org\" is before the key type, as in known_hosts",
         ),
         (format!("host,192.0.2.1 {key}"), "as in known_hosts"),
         (format!("[host]:2222 {key}"), "as in known_hosts"),
@@ -479,19 +479,19 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
         ),
         (
             format!("restrict, pty {key}"),
-            "a blank stands between the options",
+            "there is a blank between the options",
         ),
         (
             format!("restrict ,pty {key}"),
-            "a blank stands between the options",
+            "there is a blank between the options",
         ),
         (
             format!("restrict pty {key}"),
-            "a blank stands between the options",
+            "there is a blank between the options",
         ),
         (
             format!("from=\"10.0.0.0/8\" command=\"a\" {key}"),
-            "a blank stands between the options",
+            "there is a blank between the options",
         ),
         (
             format!("frobnicate {key}"),

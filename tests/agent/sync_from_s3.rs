@@ -1,4 +1,4 @@
-//! The built program and an S3: what it writes, and that no answer that is no key set ever writes
+//! The built program and an S3: what it writes, and that no answer that is not a key set ever writes
 //! anything.
 
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ fn f36_a_missing_object_and_a_missing_bucket_are_named_and_change_nothing() {
     assert_eq!(tree(&node.setup.path("keys")), before);
 }
 
-/// An answer that is no key set must leave every file as it is: where nothing is known yet, and
+/// An answer that is not a key set must leave every file as it is: where nothing is known yet, and
 /// where a good set is in force, which then goes on being enforced.
 #[track_caller]
 fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {

@@ -150,7 +150,7 @@ fn f61_an_object_for_each_person_lets_each_in_until_it_is_deleted() {
 
         example.moto.delete_object(bucket, "people/alice.pub");
         example.sync().fails(1, &[&["found no object"]]);
-        assert!(login("alice", &alice), "an empty prefix is no key set");
+        assert!(login("alice", &alice), "an empty prefix is not a key set");
     });
 }
 

@@ -150,7 +150,7 @@ fn f15_what_is_odd_in_the_directory_is_named_and_stops_nobody() {
                 fs::write(path, "").unwrap();
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
             }),
-            ("is no UTF-8 text", |path| {
+            ("is not UTF-8 text", |path| {
                 fs::write(path, b"# caf\xe9\n").unwrap();
                 chown(path, Some(ALICE), None).unwrap();
             }),

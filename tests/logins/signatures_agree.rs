@@ -525,7 +525,7 @@ fn where_we_are_stricter_than_ssh_keygen() {
         (&faulty, &signed, "the key's bytes are damaged"),
         (&unknown, &signed, "is not known"),
         (&authority, &signed, "cert-authority is not supported"),
-        (&day, &signed, "is no time"),
+        (&day, &signed, "is not a time"),
         (&commas, &signed, "is not known"),
         (&control, &signed, "control character"),
     ] {

@@ -34,7 +34,7 @@ fn parse(mut bytes: &[u8]) -> Fields {
         assert_eq!(
             fields.insert(name.clone(), value),
             None,
-            "{name} stands twice"
+            "{name} is given twice"
         );
     }
     fields

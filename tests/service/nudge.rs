@@ -89,7 +89,7 @@ fn a_tag_that_is_set_or_changed_makes_the_next_fetch_early_and_one_that_is_there
         assert_eq!(
             node.fetches(),
             1,
-            "{what}: the value at the start is no nudge"
+            "{what}: the value at the start is not a nudge"
         );
         let looks = node.looks();
         assert!((2..=4).contains(&looks), "{what}: {looks} looks");
@@ -100,7 +100,7 @@ fn a_tag_that_is_set_or_changed_makes_the_next_fetch_early_and_one_that_is_there
         assert_eq!(node.fetches(), 2, "{what}: one nudge is one fetch");
         node.imds.change(|manner| manner.tags = Some([].into()));
         sleep(Duration::from_secs(8));
-        assert_eq!(node.fetches(), 2, "{what}: a tag that goes is no nudge");
+        assert_eq!(node.fetches(), 2, "{what}: a tag that goes is not a nudge");
         let log = service.log();
         assert!(!log.contains("nudge"), "{what}: {log}");
         assert_eq!(service.end(Signal::SIGTERM).0, Some(0));
@@ -334,7 +334,7 @@ fn a_fetcher_that_is_started_anew_still_knows_which_value_is_known() {
     });
     let looks = node.looks();
     eventually("it looks", || node.looks() > looks + 1);
-    assert_eq!(node.fetches(), 1, "the same value is no nudge");
+    assert_eq!(node.fetches(), 1, "the same value is not a nudge");
     // What changed while there was none is one.
     kill(Pid::from_raw(helper().unwrap()), Signal::SIGKILL).unwrap();
     node.imds.tag(TAG, "set/2");

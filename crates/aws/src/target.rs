@@ -111,7 +111,7 @@ impl Target {
             SourceUrl::S3 { .. } | SourceUrl::Secret { .. } => None,
         };
         match fault {
-            Some(fault) => Err(format!("{text:?} is no target: {fault}")),
+            Some(fault) => Err(format!("{text:?} is not a target: {fault}")),
             None => Ok(Self {
                 name: url.to_string(),
                 url: current(url),
@@ -136,7 +136,7 @@ impl Target {
         match (&self.url, &encryption) {
             (SourceUrl::S3 { .. }, _) | (_, None) => Ok(Self { encryption, ..self }),
             _ => Err(format!(
-                "{self} is no object in S3: a secret or a parameter keeps its own key; leave --sse out"
+                "{self} is not an object in S3: a secret or a parameter keeps its own key; leave --sse out"
             )),
         }
     }
@@ -164,7 +164,7 @@ impl Target {
     pub fn unfit(&self, text: &[u8]) -> Option<&'static str> {
         let braces = text.windows(2).any(|pair| pair == b"{{");
         (matches!(self.url, SourceUrl::Parameter { .. }) && braces).then_some(
-            "`{{` stands in it, as in a comment, and no parameter may hold that: take it out, or publish in S3",
+            "it contains `{{`, for example in a comment, which no parameter may contain: remove it, or publish in S3",
         )
     }
 
@@ -332,7 +332,7 @@ mod tests {
     fn a_field_of_a_secret_is_no_target() {
         let fault = Target::parse("secretsmanager:team?field=pub_key").unwrap_err();
         assert!(
-            fault.contains("is no target: `field=` names one field"),
+            fault.contains("is not a target: `field=` names one field"),
             "{fault}"
         );
         assert!(Target::parse("secretsmanager:team").is_ok());

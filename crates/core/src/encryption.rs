@@ -22,7 +22,9 @@ impl FromStr for Encryption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no encryption; write AES256, aws:kms, or aws:kms:KEY");
+        let fault = || {
+            format!("{text:?} is not a kind of encryption; write AES256, aws:kms, or aws:kms:KEY")
+        };
         match text {
             "AES256" => Ok(Self::Aes256),
             "aws:kms" => Ok(Self::Kms(None)),

@@ -18,7 +18,7 @@ pub struct UserName(String);
 
 /// Why a text is not an account name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no account name: {1}")]
+#[error("{0:?} is not an account name: {1}")]
 pub struct BadUserName(String, &'static str);
 
 impl UserName {

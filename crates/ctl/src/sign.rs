@@ -202,7 +202,7 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
                 .to_owned()
         }
         (false, _) => said.join("; "),
-        (true, true) => "its words stand above".to_owned(),
+        (true, true) => "its output is above".to_owned(),
         (true, false) => output.status.to_string(),
     };
     Err(SignError::Refused(why))

@@ -13,7 +13,7 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     };
     read.map_err(|_| {
         format!(
-            "{text:?} is no time with an offset, such as 2026-12-01T09:00:00Z, 2026-12-01T10:00+01:00 or \
+            "{text:?} is not a time with an offset, such as 2026-12-01T09:00:00Z, 2026-12-01T10:00+01:00 or \
              2026-12-01T10:00[Europe/Berlin]"
         )
     })
@@ -22,7 +22,7 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
 /// Parses a period, such as `30d` or `8h`.
 pub(crate) fn period(text: &str) -> Result<Span, String> {
     let period = text.parse::<Span>().ok().filter(|span| span.is_positive());
-    period.ok_or_else(|| format!("{text:?} is no period such as \"30d\" or \"8h\""))
+    period.ok_or_else(|| format!("{text:?} is not a period such as \"30d\" or \"8h\""))
 }
 
 /// The end of a period, in whole seconds; `None` if it is later than any time that can be written.

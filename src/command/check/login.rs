@@ -149,7 +149,7 @@ fn account_bars(
         ));
     } else if settings.is("maxauthtries", "1") {
         bars.push(Bar::warning(
-            "sshd has MaxAuthTries 1: whoever offers another key first is refused",
+            "sshd has MaxAuthTries 1: a client that offers another key first is refused",
         ));
     }
     if settings.is("maxsessions", "0") {

@@ -110,7 +110,7 @@ impl Call {
     /// An answer that is larger than any document may be.
     pub fn too_large(&self) -> FetchError {
         let remedy = "is it a key set at all? publish one of at most 1 MiB";
-        self.failed(Class::Invalid, "brought more than 1 MiB", remedy)
+        self.failed(Class::Invalid, "sent more than 1 MiB", remedy)
     }
 
     /// An answer that ended too early.

@@ -129,8 +129,7 @@ fn read(document: &str) -> Result<Instance, NoInstance> {
     instance
         .filter(Instance::is_valid)
         .ok_or_else(|| NoInstance::Unreachable {
-            why: "brought no identity document of an instance; what answers in its place?"
-                .to_owned(),
+            why: "sent no identity document of an instance; what answers in its place?".to_owned(),
         })
 }
 
@@ -187,7 +186,7 @@ fn unanswered(what: String, must_be: bool) -> NoInstance {
         "it can be reached, but its answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
          (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`), or use the host's network"
     } else {
-        "let no firewall or network policy stand before it, and no proxy"
+        "put no firewall, network policy or proxy in front of it"
     };
     NoInstance::Unreachable {
         why: format!("{what}; {remedy}"),

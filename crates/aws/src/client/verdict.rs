@@ -89,7 +89,7 @@ fn of_status(call: &Call, answer: &Answer<'_>) -> (Class, String) {
         408 | 429 | 302 | 307 | 500..=599 => (Class::Transient, LATER.to_owned()),
         200..=299 => (
             Class::Invalid,
-            format!("that is no answer of the service: find the proxy or login page before {}", call.endpoint),
+            format!("that is not an answer of the service: find the proxy or login page before {}", call.endpoint),
         ),
         _ => (Class::Invalid, format!("check `source` and the endpoint {}", call.endpoint)),
     }
@@ -267,7 +267,7 @@ fn skewed<'a>(answer: &Answer<'a>) -> Option<(&'a str, &'a str)> {
 
 fn skew(clocks: Option<(&str, &str)>) -> String {
     let Some((server, ours)) = clocks else {
-        return "this node's clock is wrong: start or mend its time service (chronyd, systemd-timesyncd)".to_owned();
+        return "this node's clock is wrong: start or repair its time service (chronyd, systemd-timesyncd)".to_owned();
     };
     let offset = instant(server)
         .zip(instant(ours))
@@ -281,7 +281,7 @@ fn skew(clocks: Option<(&str, &str)>) -> String {
         None => format!("{} here, {} there", words(ours), words(server)),
     };
     format!(
-        "this node's clock is wrong ({by}): start or mend its time service (chronyd, systemd-timesyncd)"
+        "this node's clock is wrong ({by}): start or repair its time service (chronyd, systemd-timesyncd)"
     )
 }
 

@@ -154,7 +154,7 @@ impl Ec2 {
                 answer::page(&body).map_err(|error| {
                     call.failed(
                         Class::Transient,
-                        &format!("brought what is no answer of EC2: {error}"),
+                        &format!("sent something that is not an answer of EC2: {error}"),
                         "if it lasts, check the endpoint and the proxy",
                     )
                 })

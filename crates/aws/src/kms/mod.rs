@@ -98,7 +98,7 @@ impl Signer {
             Some(armored) => Ok([payload, &armored].concat()),
             None => Err(call.failed(
                 Class::Invalid,
-                "brought a signature that does not fit the document",
+                "returned a signature that does not fit the document",
                 "find out what answers in place of KMS: check AWS_ENDPOINT_URL and the proxy",
             )),
         }
@@ -121,9 +121,9 @@ impl Signer {
         }
         let der = BASE64_STANDARD.decode(&answer.key).unwrap_or_default();
         let key = key_of_spki(&der)
-            .map_err(|fault| unfit(format!("brought a key that cannot sign: {fault}")))?;
+            .map_err(|fault| unfit(format!("returned a key that cannot sign: {fault}")))?;
         let algorithm = Algorithm::of(&key)
-            .ok_or_else(|| unfit("brought a key that cannot sign".to_owned()))?;
+            .ok_or_else(|| unfit("returned a key that cannot sign".to_owned()))?;
         Ok(PublicHalf {
             key,
             algorithm,
@@ -172,7 +172,7 @@ impl Signer {
             serde_json::from_str(&text).map_err(|_| {
                 call.failed(
                     Class::Transient,
-                    "brought what is no answer of KMS",
+                    "sent something that is not an answer of KMS",
                     "if it lasts, check the endpoint and the proxy",
                 )
             })

@@ -75,7 +75,7 @@ pub(crate) async fn page(
         Ok(answer) => {
             let bytes = body(limits.read, call, answer, MAX_PAGE).await?;
             read(&String::from_utf8_lossy(&bytes)).map_err(|fault| {
-                let what = format!("answered what is no list of objects: {fault}");
+                let what = format!("answered what is not a list of objects: {fault}");
                 call.failed(Class::Invalid, &what, "check the endpoint")
             })
         }

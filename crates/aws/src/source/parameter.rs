@@ -86,7 +86,7 @@ fn taken(
         let remedy = "publish it as a String or a SecureString";
         return Err(call.failed(
             Class::Invalid,
-            "brought a StringList, which is no document",
+            "returned a StringList, which is not a document",
             remedy,
         ));
     }

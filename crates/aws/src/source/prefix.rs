@@ -219,7 +219,7 @@ impl Prefix<'_> {
             total = total.saturating_add(size);
             if total > MAX_DOCUMENT {
                 let what = format!("found more than 1 MiB in all, up to {}", self.shown(&key));
-                let remedy = "each object is one person's public keys: take out what is none";
+                let remedy = "each object is one person's public keys: remove what is not";
                 return Err(call.failed(Class::Invalid, &what, remedy));
             }
             if object.tag.is_empty() {

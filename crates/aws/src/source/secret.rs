@@ -82,7 +82,7 @@ impl Secrets {
             let call = secret.call(Some(&config), Stage::Current);
             return Err(call.failed(
                 Class::Missing,
-                "brought no value",
+                "returned no value",
                 "put one; the keys in force stay",
             ));
         };

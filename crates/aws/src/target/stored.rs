@@ -187,7 +187,7 @@ impl Archive {
             Fetched::Unchanged => Err(FetchError {
                 code: None,
                 class: Class::Invalid,
-                message: format!("{url}: the answer brought no document"),
+                message: format!("{url}: the answer contained no document"),
                 remedy: "check the endpoint".to_owned(),
             }),
         }

@@ -191,7 +191,9 @@ fn what_is_not_ec2_and_what_does_not_answer_is_told_so() {
         let failed = block_on(client.instances(&[])).unwrap_err();
         assert_eq!(failed.class, Class::Transient);
         assert!(
-            failed.message.contains("brought what is no answer of EC2"),
+            failed
+                .message
+                .contains("sent something that is not an answer of EC2"),
             "{failed}"
         );
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

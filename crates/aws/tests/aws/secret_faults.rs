@@ -620,7 +620,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
             &[list],
             1,
             Class::Invalid,
-            &["brought a StringList", "a String or a SecureString"],
+            &["returned a StringList", "a String or a SecureString"],
         );
         fails_at(
             home,

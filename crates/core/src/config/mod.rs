@@ -324,7 +324,7 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
             faults.add(
                 *at,
                 "account.user",
-                format!("{who} stands twice; one account has one key set and one file"),
+                format!("{who} is given twice; one account has one key set and one file"),
             );
         }
         // A shared file would accept every key of one account at the other.
@@ -344,7 +344,7 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
                 first if first.fallback != source.fallback => "fallback",
                 _ => continue,
             };
-            let message = format!("the same source stands elsewhere with another {differs}");
+            let message = format!("the same source is used elsewhere with another {differs}");
             faults.add(*at, &format!("account.{differs}"), message);
         }
     }
@@ -376,7 +376,7 @@ fn max_stale_time(text: &str) -> Result<SignedDuration, String> {
         .parse::<SignedDuration>()
         .ok()
         .filter(|time| *time >= SignedDuration::from_secs(1));
-    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" up, such as \"24h\""))
+    time.ok_or_else(|| format!("{text:?} is not a time from \"1s\" up, such as \"24h\""))
 }
 
 fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
@@ -387,7 +387,7 @@ fn allow_options(value: &DeValue<'_>) -> Result<OptionPolicy, String> {
     for item in list.iter() {
         match item.get_ref().as_str() {
             Some(name) if is_option_name(name) => drop(names.insert(name.to_owned())),
-            Some(name) => return Err(format!("{name:?} is no option that sshd knows")),
+            Some(name) => return Err(format!("{name:?} is not an option that sshd knows")),
             None => return Err("must be a list of option names".to_owned()),
         }
     }

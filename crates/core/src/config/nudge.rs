@@ -11,7 +11,7 @@ pub(super) fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option
     let every = top.take(faults, "nudge", string(every));
     let spread = top.take(faults, "nudge_spread", string(spread));
     if let (Some(spread), false) = (&spread, top.has("nudge")) {
-        faults.add(spread.at, "nudge_spread", "stands beside no `nudge`");
+        faults.add(spread.at, "nudge_spread", "needs `nudge` beside it");
     }
     let every = every?;
     let spread = spread.map_or(Nudge::SPREAD, |found| found.value);
@@ -45,7 +45,7 @@ fn every(text: &str) -> Result<SignedDuration, String> {
         .parse::<SignedDuration>()
         .ok()
         .filter(|time| (second..=hour).contains(time));
-    time.ok_or_else(|| format!("{text:?} is no time from \"1s\" to \"1h\", such as \"2s\""))
+    time.ok_or_else(|| format!("{text:?} is not a time from \"1s\" to \"1h\", such as \"2s\""))
 }
 
 fn spread(text: &str) -> Result<SignedDuration, String> {
@@ -55,6 +55,6 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
         .ok()
         .filter(|time| !time.is_negative() && *time <= hour);
     time.ok_or_else(|| {
-        format!("{text:?} is no time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second")
+        format!("{text:?} is not a time from \"0s\" to \"1h\"; for a fleet of 10,000 nodes \"2s\" means 5,000 fetches a second")
     })
 }

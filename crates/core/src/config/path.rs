@@ -29,7 +29,7 @@ impl FragmentName {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
-                "{text:?} is no name of a fragment: use letters, digits, and ._@+- after the first"
+                "{text:?} is not a name of a fragment: use letters, digits, and ._@+- after the first"
             ))
         }
     }
@@ -167,7 +167,9 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     if path.is_absolute() && plain && !dotted && !text.chars().any(char::is_control) {
         Ok(path.to_owned())
     } else {
-        Err(format!("{text:?} is no absolute path without `.` and `..`"))
+        Err(format!(
+            "{text:?} is not an absolute path without `.` and `..`"
+        ))
     }
 }
 

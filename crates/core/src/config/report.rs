@@ -81,7 +81,7 @@ impl ReportPrefix {
                 })
             }
             _ => Err(format!(
-                "{url:?} is no place for report objects; {WRITE}, with `?region=REGION` if need be"
+                "{url:?} is not a place for report objects; {WRITE}, with `?region=REGION` if need be"
             )),
         }
     }
@@ -121,7 +121,7 @@ pub(super) fn read(mut section: Section<'_, '_>, faults: &mut Faults<'_>) -> Rep
         faults.add(
             encryption.at,
             &section.name("s3_sse"),
-            "stands beside no `s3`",
+            "needs `s3` beside it",
         );
     }
     report.s3 = s3.map(|place| ReportPrefix {
@@ -143,7 +143,7 @@ fn heartbeat(text: &str) -> Result<SignedDuration, String> {
         .ok()
         .filter(|time| (second..=leap_year).contains(time));
     time.ok_or_else(|| {
-        format!("{text:?} is no time from \"1s\" to \"8784h\" (366 days), such as \"6h\"")
+        format!("{text:?} is not a time from \"1s\" to \"8784h\" (366 days), such as \"6h\"")
     })
 }
 
@@ -154,7 +154,7 @@ fn spread(text: &str) -> Result<SignedDuration, String> {
         .ok()
         .filter(|time| !time.is_negative() && *time <= day);
     time.ok_or_else(|| {
-        format!("{text:?} is no time from \"0s\" to \"24h\"; for a large fleet its number of nodes / 5, in seconds")
+        format!("{text:?} is not a time from \"0s\" to \"24h\"; for a large fleet its number of nodes / 5, in seconds")
     })
 }
 

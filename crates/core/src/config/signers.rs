@@ -51,7 +51,7 @@ fn principals(value: &DeValue<'_>) -> Result<Vec<String>, String> {
         if who.is_empty() || who.contains(['*', '?', '!', ',']) || who.chars().any(char::is_control)
         {
             return Err(format!(
-                "{who:?} is no identity; patterns belong into the file `allowed_signers`"
+                "{who:?} is not an identity; patterns belong into the file `allowed_signers`"
             ));
         }
         found.push(who.to_owned());

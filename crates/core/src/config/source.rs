@@ -66,7 +66,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Op
         ("fallback_after", after.as_ref().map(|found| found.at)),
     ] {
         if let (Some(at), false) = (at, section.has("source")) {
-            let message = "stands beside no `source`; set it where the source is";
+            let message = "needs `source` beside it; set it where the source is";
             faults.add(at, &section.name(key), message);
         }
     }
@@ -148,5 +148,5 @@ fn parsed(text: &str) -> Result<SourceUrl, String> {
 fn time(text: &str) -> Result<SignedDuration, String> {
     let time = text.parse::<SignedDuration>().ok();
     time.filter(|time| !time.is_negative())
-        .ok_or_else(|| format!("{text:?} is no time, such as \"10m\""))
+        .ok_or_else(|| format!("{text:?} is not a time, such as \"10m\""))
 }

@@ -176,7 +176,7 @@ impl Time {
             // instant that jiff can represent.
             Err(_) if is_rfc_3339(text) && is_past_the_last(text) => Ok(Self(Timestamp::MAX)),
             _ => Err(format!(
-                "{:?} is no RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z",
+                "{:?} is not an RFC 3339 time with an offset, such as 2027-01-01T00:00:00Z",
                 brief(text)
             )),
         }
@@ -311,7 +311,7 @@ pub(super) fn parse(
 fn explained(fault: &serde_json::Error) -> String {
     let words = told(fault);
     let rule = if words.starts_with("trailing characters") {
-        "; nothing may stand behind its last brace"
+        "; nothing may follow its last brace"
     } else if fault.is_syntax() {
         "; JSON has straight double quotes only, no comments, and no comma behind the last element"
     } else {

@@ -20,7 +20,7 @@ impl Name {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
-                "{:?} is no name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -",
+                "{:?} is not a name: 1 to 128 of A-Z a-z 0-9 . _ : / @ + = -",
                 brief(text)
             ))
         }
@@ -116,7 +116,7 @@ impl TryFrom<String> for Digest {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no digest");
+        let fault = || format!("{text:?} is not a digest");
         let hex = text
             .strip_prefix("sha256:")
             .filter(|h| h.len() == 64 && h.is_ascii())

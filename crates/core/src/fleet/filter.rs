@@ -18,7 +18,7 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let told = || format!("{text:?} is no filter: write tag:KEY=VALUE");
+        let told = || format!("{text:?} is not a filter: write tag:KEY=VALUE");
         let (key, value) = text
             .strip_prefix("tag:")
             .and_then(|rest| rest.split_once('='))

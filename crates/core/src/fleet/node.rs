@@ -101,7 +101,7 @@ pub struct ShortDigest(u64);
 impl ShortDigest {
     /// Reads 16 hex digits, or a whole `sha256:` digest.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fault = || format!("{text:?} is no digest: 16 hex digits, or sha256: and 64");
+        let fault = || format!("{text:?} is not a digest: 16 hex digits, or sha256: and 64");
         let hex = match text.strip_prefix("sha256:") {
             Some(_) => Digest::try_from(text.to_ascii_lowercase())
                 .map_err(|_| fault())?
@@ -204,7 +204,7 @@ impl Told<'_> {
             synced: self
                 .synced
                 .parse()
-                .map_err(|_| format!("{:?} is no time", self.synced))?,
+                .map_err(|_| format!("{:?} is not a time", self.synced))?,
             detail: self.detail.to_owned(),
             source: None,
             version: None,

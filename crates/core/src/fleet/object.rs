@@ -51,7 +51,7 @@ pub fn node(id: &str, bytes: &[u8]) -> Node {
         Err(fault) => (
             String::new(),
             Word::Garbled(format!(
-                "its object is no report ({:?} fault)",
+                "its object is not a report ({:?} fault)",
                 fault.classify()
             )),
         ),

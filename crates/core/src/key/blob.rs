@@ -272,7 +272,7 @@ impl Hash for Fingerprint {
 /// Why a text is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it"
+    "{0:?} is not a fingerprint: write SHA256: and 43 base64 characters, as `ssh-keygen -l` prints it"
 )]
 pub struct BadFingerprint(String);
 

@@ -35,7 +35,7 @@ pub enum Mistake {
     Pgp,
     /// Only JSON documents are signed.
     #[error(
-        "this is an SSH signature; only a JSON document can be signed, and its signature stands behind it"
+        "this is an SSH signature; only a JSON document can be signed, and its signature follows it"
     )]
     Signature,
     /// Any other PEM block.
@@ -54,24 +54,24 @@ pub enum Mistake {
     TypeMissing(String),
     /// After a key that sshd reads; sshd takes the second one for a comment.
     #[error(
-        "a second key ({0}) stands behind the first one; sshd reads only the first, so write each key in a line or an entry \
+        "a second key ({0}) follows the first one; sshd reads only the first, so write each key in a line or an entry \
          of its own"
     )]
     SecondKey(String),
     /// A typographic quote, dash or blank.
     #[error(
-        "{0:?} (U+{1:04X}) stands in the options or in the key type, where sshd takes only ASCII: straight quotes, plain \
+        "{0:?} (U+{1:04X}) is in the options or in the key type, where sshd takes only ASCII: straight quotes, plain \
          hyphens and blanks"
     )]
     NotAscii(char, u32),
     /// A shell word, a number, or a Markdown character.
     #[error(
-        "{0:?} stands before the key type and is not an option of sshd; begin the line with the key type, or with options"
+        "{0:?} is before the key type and is not an option of sshd; begin the line with the key type, or with options"
     )]
     Before(String),
     /// A line from another kind of file.
     #[error(
-        "{0:?} stands before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
+        "{0:?} is before the key type, as in known_hosts and allowed_signers; begin the line with the key type, or \
          with options"
     )]
     HostOrPrincipal(String),
@@ -107,13 +107,13 @@ pub enum Mistake {
     NoKey,
     /// Neither an option nor a type.
     #[error(
-        "{0:?} stands where the key type must; options have no blanks between them, and a quote inside an option's value \
+        "{0:?} is where the key type must be; options have no blanks between them, and a quote inside an option's value \
          must be written \\\""
     )]
     Between(String),
     /// A blank between options; sshd takes what follows it for the key type.
     #[error(
-        "a blank stands between the options; sshd takes it for their end, so write them like restrict,pty"
+        "there is a blank between the options; sshd takes it for their end, so write them like restrict,pty"
     )]
     BlankInOptions,
 }

@@ -81,7 +81,7 @@ pub enum BadOption {
         fault: &'static str,
     },
     /// Only one is allowed.
-    #[error("option {0} stands twice")]
+    #[error("option {0} is given twice")]
     Twice(String),
     /// Not ASCII.
     #[error("options hold a control character or one outside ASCII")]
@@ -321,7 +321,7 @@ fn check_value(name: &str, value: &str) -> Result<(), &'static str> {
         "from" => value.split(',').try_for_each(check_from),
         "expiry-time" => Expiry::parse(value)
             .map(drop)
-            .ok_or("is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
+            .ok_or("is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"),
         "environment" => match value.split_once('=') {
             Some((variable, _))
                 if !variable.is_empty()

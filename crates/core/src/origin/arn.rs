@@ -23,7 +23,7 @@ impl<'a> Arn<'a> {
             .is_some_and(|rest| rest.is_empty() || all(rest, in_region));
         Some(if !in_partition {
             Err(format!(
-                "{partition:?} is no partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"
+                "{partition:?} is not a partition of an ARN, as `aws`, `aws-cn` or `aws-us-gov` are"
             ))
         } else if named != service {
             Err(format!("that is an ARN of {named:?}, not of {service}"))

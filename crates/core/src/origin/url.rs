@@ -82,7 +82,7 @@ pub enum SourceUrl {
 
 /// Why a text is not a source URL, with what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{url:?} is no source: {fault}")]
+#[error("{url:?} is not a source: {fault}")]
 pub struct BadSourceUrl {
     url: String,
     fault: String,
@@ -452,7 +452,7 @@ mod tests {
             ("file:keys", "must be absolute"),
             ("file://host/keys", "must be absolute"),
             ("file:/", "names no file"),
-            ("file:/k?region=a.b", "that is no region"),
+            ("file:/k?region=a.b", "that is not a region"),
             ("file:/k?region=", "`region=` has no value"),
             (
                 "file:/k?version_id=1",
@@ -485,7 +485,7 @@ mod tests {
             ("s3://b/k?region=", "`region=` has no value"),
             ("s3://b/k?version_id", "`version_id=` has no value"),
             ("s3://b/k?region=a&region=a", "`region=` is there twice"),
-            ("s3://b/k?region=a.evil.example%2F", "that is no region"),
+            ("s3://b/k?region=a.evil.example%2F", "that is not a region"),
             ("s3://b/k?region=a&", "the parameter \"\" is not known"),
             ("secretsmanager:", "a secret's name has"),
             ("secretsmanager://prod/keys", "write `secretsmanager:NAME`"),
@@ -505,15 +505,15 @@ mod tests {
             ),
             (
                 "secretsmanager:k?stages=AWSCURRENT,awspending",
-                "\"awspending\" is no stage",
+                "\"awspending\" is not a stage",
             ),
-            ("secretsmanager:k?stages=AWSCURRENT,", "\"\" is no stage"),
+            ("secretsmanager:k?stages=AWSCURRENT,", "\"\" is not a stage"),
             ("secretsmanager:k?stages=AWSCURRENT,AWSCURRENT", "twice"),
             (
                 "secretsmanager:k?stage=AWSCURRENT",
                 "only `stages=` and `region=`",
             ),
-            ("secretsmanager:k?region=a.b", "that is no region"),
+            ("secretsmanager:k?region=a.b", "that is not a region"),
             ("ssm:", "a parameter's name has"),
             ("ssm:/", "a parameter's name has"),
             ("ssm://keys", "a parameter's name has"),

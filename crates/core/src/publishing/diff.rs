@@ -180,7 +180,7 @@ pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
             .map(|keys| line(keys))
             .unwrap_or_default();
         told.push(format!(
-            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: whoever stole it can \
+            "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: anyone who stole it can \
              log in again; put it back into `revoked`, or publish another key"
         ));
     }

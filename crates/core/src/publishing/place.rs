@@ -151,12 +151,12 @@ fn secret_pin(text: &str) -> Result<(String, Option<Pin>), String> {
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.+=@/".contains(&b))
         {
             return Err(format!(
-                "{text:?} is no source: {value:?} is neither a version's id nor a stage"
+                "{text:?} is not a source: {value:?} is neither a version's id nor a stage"
             ));
         }
         if pin.replace(found).is_some() {
             return Err(format!(
-                "{text:?} is no source: it names two versions; leave one out"
+                "{text:?} is not a source: it names two versions; leave one out"
             ));
         }
     }

@@ -197,7 +197,7 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
         let labels = [("account", account.user.as_str()), ("file", &account.file)];
         page.sample(&labels, f64::from(u8::from(account.status == Status::Ok)));
     }
-    page.gauge("account_keys", "How many keys authkeysd's lines let in.");
+    page.gauge("account_keys", "How many keys authkeysd's lines accept.");
     for account in &outcome.accounts {
         page.sample(
             &[("account", &account.user)],

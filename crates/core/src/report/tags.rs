@@ -191,7 +191,7 @@ fn key(text: &str, most: usize) -> Result<String, String> {
     }
     match text.chars().find(|c| !may_stand(*c)) {
         Some(bad) => Err(format!(
-            "{bad:?} may not stand in a tag; use letters, digits, spaces and {SIGNS}"
+            "{bad:?} is not allowed in a tag; use letters, digits, spaces and {SIGNS}"
         )),
         None if text.trim() != text => Err("begins or ends with a space".to_owned()),
         None => Ok(text.to_owned()),

@@ -65,7 +65,7 @@ impl Schedule {
         match text.parse::<SignedDuration>() {
             Ok(interval) if interval >= SignedDuration::from_secs(1) => Ok(Self::Every(interval)),
             _ => Err(format!(
-                "{text:?} is no interval from \"1s\" up and no six-field cron expression such as \"0 */5 * * * *\""
+                "{text:?} is neither an interval from \"1s\" up nor a six-field cron expression such as \"0 */5 * * * *\""
             )),
         }
     }
@@ -97,7 +97,7 @@ impl CronExpression {
             .build();
         let cron = parser
             .parse(text)
-            .map_err(|fault| format!("{text:?} is no six-field cron expression: {fault}"))?;
+            .map_err(|fault| format!("{text:?} is not a six-field cron expression: {fault}"))?;
         // A 30th of February would never come, and nobody would notice.
         let some_day = DateTime::constant(2_024, 1, 1, 0, 0, 0, 0);
         match cron.find_next_occurrence(&some_day, true) {

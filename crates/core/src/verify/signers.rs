@@ -318,7 +318,7 @@ impl Options {
                 }
             };
             if twice {
-                return Err(format!("option {name} stands twice"));
+                return Err(format!("option {name} is given twice"));
             }
             rest = match after.strip_prefix(',') {
                 Some("") => return Err("a comma ends the options".to_owned()),
@@ -357,7 +357,9 @@ fn time(name: &str, value: &str, zone: &TimeZone) -> Result<Timestamp, String> {
         .and_then(|time| time.instant(zone))
         .filter(|time| *time > Timestamp::UNIX_EPOCH)
         .ok_or_else(|| {
-            format!("option {name}: {value:?} is no time: write YYYYMMDD[HHMM[SS]], with Z for UTC")
+            format!(
+                "option {name}: {value:?} is not a time: write YYYYMMDD[HHMM[SS]], with Z for UTC"
+            )
         })
 }
 

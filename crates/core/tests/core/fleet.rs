@@ -121,9 +121,9 @@ fn what_makes_no_sense_is_no_report_and_never_ok() {
     );
     assert_eq!(
         garbled(&[("status", "ok"), ("synced", "yesterday")]),
-        "\"yesterday\" is no time"
+        "\"yesterday\" is not a time"
     );
-    assert!(garbled(&[("status", "ok"), time, ("digest", "xyz")]).contains("is no digest"));
+    assert!(garbled(&[("status", "ok"), time, ("digest", "xyz")]).contains("is not a digest"));
     assert!(
         garbled(&[("detail", "")]).contains("no status"),
         "a tag of ours, though an empty one"

@@ -95,7 +95,7 @@ fn what_an_object_holds_says_nothing_about_the_others() {
     let text = joined(&[("a\nb\u{1b}[2J, 5 bytes", &ed(1))]);
     assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 2);
     assert!(document::parse(&text, &Rules::default()).is_ok());
-    // What was changed on the way is no document.
+    // What was changed on the way is not a document.
     let whole = joined(&[("a", &ed(1)), ("b", &ed(2))]);
     for end in [whole.len() - 1, whole.len() - 30, 40] {
         assert!(

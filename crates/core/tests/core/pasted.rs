@@ -54,7 +54,7 @@ fn a_second_key_behind_the_first_one_in_a_line_is_named_and_costs_the_first_noth
 fn what_is_pasted_around_a_key_is_named() {
     let key = ed(1);
     let (kind, blob) = key.split_once(' ').unwrap();
-    let before = "stands before the key type and is not an option";
+    let before = "is before the key type and is not an option";
     for (line, words) in [
         (
             blob.to_owned(),
@@ -133,7 +133,7 @@ fn a_file_that_only_stands_for_a_key_set_is_named() {
         ("{'version':1}", "straight double quotes only"),
         (
             "{\"version\":1,\"keys\":[]}\n{}",
-            "nothing may stand behind its last brace",
+            "nothing may follow its last brace",
         ),
     ] {
         let said = refusal(text);

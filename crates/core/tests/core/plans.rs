@@ -735,7 +735,7 @@ proptest! {
                 prop_assert_eq!(count(&first, n), expected, "key {} in {}", n, first);
             }
         }
-        // What stands outside of intact blocks and is no key of ours is kept, in its order.
+        // What stands outside of intact blocks and is not a key of ours is kept, in its order.
         if !exclusive && !present.contains("authkeysd") {
             let foreign = |text: &str| -> Vec<String> {
                 text.split_inclusive('\n').map(|l| l.strip_suffix('\n').unwrap_or(l)).filter(|l| !l.contains("authkeysd")).filter(|l| identify(l.as_bytes()).is_none_or(|found| {

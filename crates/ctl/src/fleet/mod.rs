@@ -420,7 +420,7 @@ pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
         .parse::<SignedDuration>()
         .ok()
         .filter(SignedDuration::is_positive);
-    time.ok_or_else(|| format!("{text:?} is no time such as \"10m\""))
+    time.ok_or_else(|| format!("{text:?} is not a time such as \"10m\""))
 }
 
 fn prefix(text: &str) -> Result<TagNames, String> {

@@ -19,7 +19,7 @@ pub(super) fn of(
     concerns.extend(begun_again(before, given, draft.document.serial));
     if let Some(fault) = &before.unreadable {
         concerns.push(format!(
-            "what is published is no document ({fault}), so that nothing can be compared with it"
+            "what is published is not a document ({fault}), so that nothing can be compared with it"
         ));
     }
     if left_out {

@@ -47,7 +47,7 @@ impl Editable {
         };
         if let Some(fault) = &before.unreadable {
             return Err(refused(&format!(
-                "what is published is no document: {fault}"
+                "what is published is not a document: {fault}"
             )));
         }
         Self::of(publisher, &published.bytes, &before.document, text).map_err(|why| refused(&why))

@@ -85,7 +85,7 @@ impl<W: World> Engine<'_, W> {
         let silent = self.silent();
         if open.is_empty() && !self.may_miss(silent) {
             return Err(Halt::failed(format!(
-                "the old key {old} is over, but {silent} of {} nodes gave no answer to a login with it; mend them and run \
+                "the old key {old} is over, but {silent} of {} nodes gave no answer to a login with it; repair them and run \
                  rotate again",
                 nodes.len()
             )));

@@ -284,7 +284,7 @@ impl<'a, W: World> Engine<'a, W> {
         self.arrival = arrival;
         if missing > self.plan.allowance.of(all) {
             return Err(Halt::failed(format!(
-                "{} of {all} nodes have {titled}; missing: {named}. Mend them and run rotate again: it goes on from here",
+                "{} of {all} nodes have {titled}; missing: {named}. Repair them and run rotate again: it goes on from here",
                 all - missing
             )));
         }

@@ -364,7 +364,7 @@ fn report_objects_tell_the_same_with_and_without_ec2() {
     assert!(
         alone
             .stdout
-            .contains("its report makes no sense: its object is no report"),
+            .contains("its report makes no sense: its object is not a report"),
         "{}",
         alone.stdout
     );

@@ -164,7 +164,7 @@ fn a_window_is_counted_from_its_beginning_and_refused_when_it_is_over() {
         (
             &["--until", "2999-01-01T00:00:00"],
             64,
-            "is no time with an offset",
+            "is not a time with an offset",
         ),
         (
             &[
@@ -176,8 +176,8 @@ fn a_window_is_counted_from_its_beginning_and_refused_when_it_is_over() {
             64,
             "the window is empty",
         ),
-        (&["--for", "0d"], 64, "is no period such as"),
-        (&["--for", "soon"], 64, "is no period such as"),
+        (&["--for", "0d"], 64, "is not a period such as"),
+        (&["--for", "soon"], 64, "is not a period such as"),
         (
             &["--for", "3d", "--until", "2999-01-01T00:00:00Z"],
             64,
@@ -397,7 +397,7 @@ fn a_key_set_that_has_expired_is_edited_with_a_new_end_and_else_the_way_out_is_t
         .fails(64, &[&["is over already"]]);
     bucket
         .grant(&[&three.line, "--expires", "tomorrow"])
-        .fails(64, &[&["is no time with an offset"]]);
+        .fails(64, &[&["is not a time with an offset"]]);
 }
 
 #[test]
@@ -542,7 +542,7 @@ fn a_rotation_secret_and_a_broken_key_set_are_not_edited() {
         run.fails(
             1,
             &[&[
-                "what is published is no document",
+                "what is published is not a document",
                 "kyes",
                 "nothing was written",
             ]],
@@ -573,7 +573,7 @@ fn what_is_revoked_is_named_and_what_matches_nothing_is_an_error() {
     );
     bucket
         .revoke(&["SHA256:short"])
-        .fails(64, &[&["is no fingerprint"]]);
+        .fails(64, &[&["is not a fingerprint"]]);
     bucket
         .revoke(&["/nonexistent"])
         .fails(1, &[&["cannot read /nonexistent"]]);
@@ -642,7 +642,7 @@ fn secrets_and_parameters_are_edited_alike() {
         bucket.run("revoke", target, &["comment:one"]).succeeds();
         bucket
             .run("grant", target, &[&two.line, "--sse", "AES256"])
-            .fails(64, &[&["is no object in S3", "leave --sse out"]]);
+            .fails(64, &[&["is not an object in S3", "leave --sse out"]]);
     }
     let endpoint = bucket.moto.endpoint();
     let secret = aws_json(
@@ -676,7 +676,7 @@ fn an_object_is_encrypted_as_its_bucket_asks_for() {
     };
     bucket.grant(&[&two.line, "--sse", "none"]).fails(
         64,
-        &[&["is no encryption; write AES256, aws:kms, or aws:kms:KEY"]],
+        &[&["is not a kind of encryption; write AES256, aws:kms, or aws:kms:KEY"]],
     );
     for (sse, words) in [
         (

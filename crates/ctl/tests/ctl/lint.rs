@@ -59,7 +59,7 @@ fn help_and_version_are_data_and_a_wrong_command_line_is_one_line_and_64() {
         (&["frobnicate"], "frobnicate"),
         (&["lint"], "<DOC|SOURCE>"),
         (&["lint", "a", "b"], "'b'"),
-        (&["lint", "--audience", "no name", "a"], "is no name"),
+        (&["lint", "--audience", "no name", "a"], "is not a name"),
         (&["lint", "--json=yes", "a"], "--json"),
     ] {
         let run = outcome_of(clean_ctl().args(arguments));

@@ -699,8 +699,8 @@ fn failures_name_the_call_the_resource_and_what_to_do() {
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(Some(5), &[&key]));
     for (target, word) in [
-        ("prod/workers.json", "is no source"),
-        ("file:/etc/keys", "is no target"),
+        ("prod/workers.json", "is not a source"),
+        ("file:/etc/keys", "is not a target"),
         ("s3://keys/a?version_id=1", "leave `version_id=` out"),
     ] {
         desk.publish("a", target, &[])

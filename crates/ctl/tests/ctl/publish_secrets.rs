@@ -253,8 +253,10 @@ fn a_parameter_is_made_and_then_followed_version_by_version() {
     );
     desk.file("a", document(None, &large[4..]));
     desk.publish("a", PARAMETER, &[]).succeeds();
-    desk.publish("a", "ssm:/prod/keys:1", &[])
-        .fails(64, &[&["is no target", "leave what follows the name out"]]);
+    desk.publish("a", "ssm:/prod/keys:1", &[]).fails(
+        64,
+        &[&["is not a target", "leave what follows the name out"]],
+    );
 }
 
 #[test]

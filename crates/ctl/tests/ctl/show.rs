@@ -139,7 +139,7 @@ fn a_key_set_is_shown_with_the_state_of_each_key() {
     );
     cloud
         .run(&["show", &file, "--at", "yesterday"])
-        .fails(64, &[&["is no time with an offset"]]);
+        .fails(64, &[&["is not a time with an offset"]]);
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn read_stages(list: &str) -> Result<BTreeSet<Stage>, String> {
             .into_iter()
             .find(|known| known.to_string() == name);
         let stage = known.ok_or_else(|| {
-            format!("{name:?} is no stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are")
+            format!("{name:?} is not a stage; AWSCURRENT, AWSPENDING and AWSPREVIOUS are")
         })?;
         if !stages.insert(stage) {
             return Err(format!("{stage} is there twice; leave one out"));
@@ -187,7 +187,7 @@ fn parameter(rest: &str) -> Result<SourceUrl, String> {
     if selector
         .is_some_and(|text| text.is_empty() || text.len() > 100 || !text.chars().all(in_level))
     {
-        return Err("after the name may stand `:VERSION` or `:LABEL`, and nothing else".to_owned());
+        return Err("only `:VERSION` or `:LABEL` may follow the name".to_owned());
     }
     let [region] = parameters(query, ["region"])?;
     Ok(SourceUrl::Parameter {
@@ -204,7 +204,7 @@ fn split_query(rest: &str) -> (&str, Option<&str>) {
 fn good_region(region: Option<String>) -> Result<Option<String>, String> {
     match region {
         Some(region) if !is_region(&region) => {
-            Err("that is no region; write it as in `region=eu-central-1`".to_owned())
+            Err("that is not a region; write it as in `region=eu-central-1`".to_owned())
         }
         region => Ok(region),
     }
