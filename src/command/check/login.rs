@@ -172,6 +172,7 @@ fn account_bars(
             .unwrap_or_default(),
     );
     bars.extend(shell_bar(user, state, settings));
+    bars.extend(command_bar(settings));
     bars.extend(nologin_bar(account, pam));
     bars.extend(chroot_bar(account, settings));
     bars
@@ -294,16 +295,36 @@ fn shell_bar(user: &str, state: &LoginState, settings: &Settings) -> Option<Bar>
             "its login shell {path} {fault}: install it, or `usermod -s SHELL {user}`"
         )));
     }
-    let closed = state
-        .shell
-        .path
-        .file_name()
-        .is_some_and(|name| CLOSED_SHELLS.iter().any(|shell| name == *shell));
+    let closed = ends_at_once(&state.shell.path);
     let served = settings
         .value("forcecommand")
         .is_some_and(|command| command.starts_with("internal-sftp"));
     (closed && !served)
         .then(|| Bar::warning(format!("its login shell {path} ends each session at once")))
+}
+
+/// A forced command that cannot run. The keys are accepted all the same, and forwarded ports work.
+fn command_bar(settings: &Settings) -> Option<Bar> {
+    let command = settings.value("forcecommand")?;
+    let program = Path::new(command.split_whitespace().next()?);
+    if chroot(settings).is_some() || !program.is_absolute() {
+        return None;
+    }
+    let fault = match (program.exists(), ends_at_once(program)) {
+        (false, _) => "which does not exist: install it, or remove the setting",
+        (true, true) => "which ends each session at once",
+        (true, false) => return None,
+    };
+    let shown = program.display();
+    Some(Bar::warning(format!(
+        "sshd has ForceCommand {shown}, {fault}"
+    )))
+}
+
+/// Whether a program is one of those that end a session as soon as it starts.
+fn ends_at_once(program: &Path) -> bool {
+    let name = program.file_name();
+    name.is_some_and(|name| CLOSED_SHELLS.iter().any(|closed| name == *closed))
 }
 
 /// Root can always log in.
@@ -502,6 +523,30 @@ mod tests {
                 expected,
                 "{shadow:?} {pam}"
             );
+        }
+    }
+
+    #[test]
+    fn a_forced_command_that_cannot_run_is_a_warning() {
+        let with = |line: &str| command_bar(&Settings::new(line.to_owned()));
+        for line in [
+            "forcecommand /bin/false",
+            "forcecommand /no/such/program --option",
+        ] {
+            assert_eq!(
+                with(line).map(|bar| bar.level),
+                Some(Level::Warning),
+                "{line}"
+            );
+        }
+        for line in [
+            "forcecommand none",
+            "forcecommand internal-sftp -R",
+            "forcecommand /bin/sh -c true",
+            "forcecommand /no/such/program\nchrootdirectory /srv",
+            "",
+        ] {
+            assert_eq!(with(line), None, "{line}");
         }
     }
 
