@@ -244,7 +244,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let Gathered {
             state,
             intent,
-            clock: begun,
+            clock: started,
             mut acquired,
             faults,
             own_files,
@@ -252,7 +252,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         self.excuse_unread(&mut acquired);
         let first = store.is_new();
         let news = in_force(&state) != in_force(store.state());
-        let mut cycle = Cycle::new(store, state, intent, begun, faults);
+        let mut cycle = Cycle::new(store, state, intent, started, faults);
         let pinned = self.pinned(&mut cycle.state);
         cycle.faults.extend(pinned.fault.clone());
 
@@ -313,7 +313,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             faults,
             first,
             news,
-            ..Outcome::new(begun.wall, clock())
+            ..Outcome::new(started.wall, clock())
         };
         outcome.summarise();
         outcome.last_success = (outcome.status == Status::Ok).then_some(outcome.finished);

@@ -101,14 +101,14 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
         outcome
     };
     let ended = block_on(work);
-    let begun = store.is_ok();
+    let started = store.is_ok();
     // Release the state before printing: a reader that does not read must not lock the service out.
     drop(store);
     warnings
         .iter()
         .for_each(|text| complain(&format!("warning: {text}")));
     let exit = match ended {
-        Ok(outcome) => show(&outcome, options, begun),
+        Ok(outcome) => show(&outcome, options, started),
         Err(fault) => {
             complain(&format!("cannot start: {fault}"));
             Exit::Failed
@@ -179,18 +179,18 @@ fn write_status(directory: &Path, outcome: &Outcome) {
     }
 }
 
-/// If the cycle was not `begun`, only its fault is shown: the rest of the outcome is what the
+/// If the cycle was not `started`, only its fault is shown: the rest of the outcome is what the
 /// previous cycle did.
-fn show(outcome: &Outcome, options: &Sync, begun: bool) -> Exit {
+fn show(outcome: &Outcome, options: &Sync, started: bool) -> Exit {
     let printed = if options.json {
         print_json(outcome)
     } else {
-        !begun
+        !started
             || print(
                 &(text::render(outcome, options.dry_run, colour()) + &closing(outcome, options)),
             )
     };
-    let warnings = text::warnings(outcome).filter(|_| begun);
+    let warnings = text::warnings(outcome).filter(|_| started);
     let rivals = outcome
         .accounts
         .iter()

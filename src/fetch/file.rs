@@ -74,7 +74,7 @@ impl Files {
         readings.retain(|_, reading| !reading.threads.is_empty());
         if readings
             .get(path)
-            .is_some_and(|reading| reading.begun.elapsed() < reading.pause())
+            .is_some_and(|reading| reading.started.elapsed() < reading.pause())
         {
             return Err(transient(
                 format!("an earlier reading of {} has not ended yet", path.display()),
@@ -95,10 +95,10 @@ impl Files {
             .map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
         let new = || Reading {
             threads: Vec::new(),
-            begun: Instant::now(),
+            started: Instant::now(),
         };
         let reading = readings.entry(path.to_owned()).or_insert_with(new);
-        reading.begun = Instant::now();
+        reading.started = Instant::now();
         reading.threads.push(thread);
         Ok(receiver)
     }
@@ -109,7 +109,7 @@ impl Files {
 struct Reading {
     threads: Vec<JoinHandle<()>>,
     /// When the last of them was started.
-    begun: Instant,
+    started: Instant,
 }
 
 impl Reading {
@@ -477,7 +477,7 @@ mod tests {
             path.clone(),
             Reading {
                 threads: vec![hangs],
-                begun: Instant::now(),
+                started: Instant::now(),
             },
         );
         let (class, message) = class(files.fetch(&path, None, limit).await);
@@ -490,13 +490,13 @@ mod tests {
         assert_eq!(document(files.fetch(&other, None, limit).await).0, b"two");
         // Another is tried later, for the file may be reached again although that one hangs for
         // ever.
-        files.readings().get_mut(&path).unwrap().begun -= PAUSES.first;
+        files.readings().get_mut(&path).unwrap().started -= PAUSES.first;
         assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
         let pauses = [1, 2, 3, 11, 99].map(|count| {
             let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
             Reading {
                 threads,
-                begun: Instant::now(),
+                started: Instant::now(),
             }
             .pause()
             .as_secs()

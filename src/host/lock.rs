@@ -50,16 +50,16 @@ pub(super) fn take(
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(home.failed("open the lock", name, errno)),
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         // Polled with a limit, because a hostile user could hold the lock for ever.
         match retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => return Ok(Some(fd)),
-            Err(Errno::WOULDBLOCK) if begun.elapsed() < wait => thread::sleep(POLL),
+            Err(Errno::WOULDBLOCK) if started.elapsed() < wait => thread::sleep(POLL),
             Err(Errno::WOULDBLOCK) => {
                 return Err(HostError::Locked {
                     path: home.path.join(name),
-                    waited: begun.elapsed(),
+                    waited: started.elapsed(),
                 });
             }
             Err(errno) => return Err(home.failed("lock", name, errno)),

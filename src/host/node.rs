@@ -336,12 +336,12 @@ impl Host for Node {
     fn replace_all(&self, files: &[Replacement<'_>]) -> Vec<Result<Replaced, HostError>> {
         let late = Late::default();
         let steps = files.iter().map(|file| self.replacing(file));
-        let begun = self.workers.run_all(steps, PATIENCE, self.limit, &late);
+        let started = self.workers.run_all(steps, PATIENCE, self.limit, &late);
         let wait =
             |file: &Replacement<'_>| self.workers.run(self.replacing(file), self.limit, &late);
         files
             .iter()
-            .zip(begun)
+            .zip(started)
             .map(|(file, ended)| ended.unwrap_or_else(|| wait(file)))
             .collect()
     }

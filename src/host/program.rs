@@ -115,7 +115,7 @@ pub(super) fn run_reading(
         .spawn()?;
     let mut stdout = Drain::new(child.stdout.take())?;
     let mut stderr = Drain::new(child.stderr.take())?;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         let ended = child.try_wait();
         // Read what is left in the pipes after its end, without waiting for a grandchild that keeps
@@ -133,7 +133,7 @@ pub(super) fn run_reading(
                     stderr: stderr.text(),
                 });
             }
-            Ok(None) if begun.elapsed() < limit => thread::sleep(POLL),
+            Ok(None) if started.elapsed() < limit => thread::sleep(POLL),
             Ok(None) => break,
             Err(fault) => return Err(fault),
         }
@@ -156,9 +156,9 @@ fn end(child: &mut Child, account: Option<&Account>) -> io::Result<()> {
             Err(fault) => return Err(fault.into()),
         },
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     while child.try_wait()?.is_none() {
-        if begun.elapsed() > DYING {
+        if started.elapsed() > DYING {
             return Err(io::Error::other("it hangs and cannot be killed"));
         }
         thread::sleep(POLL);
@@ -181,7 +181,7 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
         if let Some(group) = running {
             let _ = killpg(group, Signal::SIGKILL);
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             // A process that is hidden from root is not root's.
             become_uid(rustix::thread::Uid::ROOT)?;
@@ -195,7 +195,7 @@ fn end_descendants(account: &Account, running: Option<Pid>) -> io::Result<()> {
             if left == 0 {
                 return Ok(());
             }
-            if begun.elapsed() > DYING {
+            if started.elapsed() > DYING {
                 return Err(io::Error::other(format!(
                     "it left {left} processes behind that cannot be killed"
                 )));
@@ -323,27 +323,27 @@ mod tests {
         );
         assert_eq!(sh("cat", 5_000).unwrap().last_line(), "nothing");
         assert!(sh("yes | head -c 1000000", 5_000).unwrap().stdout.len() == MAX_ANSWER);
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(
             sh("sleep 5 & echo gone", 4_000).unwrap().stdout,
             "gone\n",
             "a pipe that stays open"
         );
-        assert!(begun.elapsed() < Duration::from_secs(3));
+        assert!(started.elapsed() < Duration::from_secs(3));
     }
 
     #[test]
     fn f33_a_program_that_hangs_is_killed_with_all_that_it_started() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
-        let begun = Instant::now();
+        let started = Instant::now();
         let script = format!(
             "trap '' TERM INT; sleep 60 & echo $! > {}; wait; sleep 60",
             file.display()
         );
         let fault = sh(&script, 200).unwrap_err();
         assert_eq!(fault.kind(), io::ErrorKind::TimedOut);
-        assert!(begun.elapsed() < Duration::from_secs(3));
+        assert!(started.elapsed() < Duration::from_secs(3));
         let pid: i32 = authkeys_terminal::bounded::read(&file, 64)
             .unwrap()
             .map(|found| {
@@ -354,7 +354,7 @@ mod tests {
                     .unwrap()
             })
             .unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         // Its new parent may take a moment to reap it.
         let dead = |pid| {
             let state = bounded_state(pid);
@@ -362,7 +362,7 @@ mod tests {
         };
         while !dead(pid) {
             assert!(
-                begun.elapsed() < Duration::from_secs(3),
+                started.elapsed() < Duration::from_secs(3),
                 "the grandchild lives"
             );
             thread::sleep(POLL);

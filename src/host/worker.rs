@@ -36,7 +36,7 @@ impl Awaited {
 struct Stuck {
     thread: JoinHandle<()>,
     path: PathBuf,
-    begun: Instant,
+    started: Instant,
 }
 
 /// One step of one account.
@@ -65,7 +65,7 @@ impl<T> Step<T> {
 
 /// A running step.
 #[derive(Debug)]
-struct Begun<T> {
+struct StartedStep<T> {
     account: String,
     path: PathBuf,
     at: Instant,
@@ -74,7 +74,7 @@ struct Begun<T> {
     receiver: Receiver<Result<T, HostError>>,
 }
 
-impl<T> Begun<T> {
+impl<T> StartedStep<T> {
     /// The result, if it is ready by `then`; otherwise the running step.
     fn until(self, then: Instant) -> Result<Result<T, HostError>, Self> {
         match self
@@ -102,7 +102,7 @@ impl<T> Begun<T> {
 /// Steps still running after the shared patience ran out, by account and path so that they are not
 /// mixed up.
 #[derive(Debug)]
-pub(super) struct Late<T>(Mutex<HashMap<(String, PathBuf), Begun<T>>>);
+pub(super) struct Late<T>(Mutex<HashMap<(String, PathBuf), StartedStep<T>>>);
 
 impl<T> Default for Late<T> {
     fn default() -> Self {
@@ -114,11 +114,11 @@ impl<T> Late<T> {
     /// Whether a step still hangs. Steps that have ended are forgotten, with their results.
     pub(super) fn hang(&self) -> bool {
         let mut steps = self.steps();
-        steps.retain(|_, begun| !begun.thread.is_finished());
+        steps.retain(|_, started| !started.thread.is_finished());
         !steps.is_empty()
     }
 
-    fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), Begun<T>>> {
+    fn steps(&self) -> MutexGuard<'_, HashMap<(String, PathBuf), StartedStep<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -138,11 +138,11 @@ impl Workers {
         limit: Duration,
         late: &Late<T>,
     ) -> Result<T, HostError> {
-        let begun = self.begin_or_find(step, late)?;
-        let last = begun.at + limit;
-        begun
+        let started = self.begin_or_find(step, late)?;
+        let last = started.at + limit;
+        started
             .until(last)
-            .unwrap_or_else(|begun| Err(self.give_up(begun, limit)))
+            .unwrap_or_else(|started| Err(self.give_up(started, limit)))
     }
 
     /// Runs steps of different accounts at the same time, or continues to wait for late ones.
@@ -160,32 +160,32 @@ impl Workers {
         let mut steps = steps.into_iter();
         let mut results = Vec::new();
         loop {
-            let begun: Vec<_> = steps
+            let started: Vec<_> = steps
                 .by_ref()
                 .take(AT_ONCE)
                 .map(|step| self.begin_or_find(step, late))
                 .collect();
-            if begun.is_empty() {
+            if started.is_empty() {
                 return results;
             }
-            let mut wait = |begun: Begun<T>| {
-                let last = begun.at + limit;
+            let mut wait = |started: StartedStep<T>| {
+                let last = started.at + limit;
                 let then = Instant::now() + patience;
-                match begun.until(then.min(last)) {
+                match started.until(then.min(last)) {
                     Ok(result) => Some(result),
-                    Err(begun) if last <= then => Some(Err(self.give_up(begun, limit))),
-                    Err(begun) => {
+                    Err(started) if last <= then => Some(Err(self.give_up(started, limit))),
+                    Err(started) => {
                         patience = Duration::ZERO;
                         late.steps()
-                            .insert((begun.account.clone(), begun.path.clone()), begun);
+                            .insert((started.account.clone(), started.path.clone()), started);
                         None
                     }
                 }
             };
             results.extend(
-                begun
+                started
                     .into_iter()
-                    .map(|begun| begun.map_or_else(|refused| Some(Err(refused)), &mut wait)),
+                    .map(|started| started.map_or_else(|refused| Some(Err(refused)), &mut wait)),
             );
         }
     }
@@ -194,28 +194,28 @@ impl Workers {
         &self,
         step: Step<T>,
         late: &Late<T>,
-    ) -> Result<Begun<T>, HostError> {
-        let begun = late
+    ) -> Result<StartedStep<T>, HostError> {
+        let started = late
             .steps()
             .remove(&(step.account.clone(), step.path.clone()));
-        begun.map_or_else(|| self.begin(step), Ok)
+        started.map_or_else(|| self.begin(step), Ok)
     }
 
     /// Remembers a step that hangs.
-    fn give_up<T>(&self, begun: Begun<T>, limit: Duration) -> HostError {
-        let Begun {
+    fn give_up<T>(&self, started: StartedStep<T>, limit: Duration) -> HostError {
+        let StartedStep {
             account,
             path,
             at,
             awaited,
             thread,
             ..
-        } = begun;
+        } = started;
         awaited.0.store(true, Ordering::SeqCst);
         let stuck = Stuck {
             thread,
             path: path.clone(),
-            begun: at,
+            started: at,
         };
         self.stuck
             .lock()
@@ -228,7 +228,7 @@ impl Workers {
         }
     }
 
-    fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<Begun<T>, HostError> {
+    fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<StartedStep<T>, HostError> {
         let Step {
             account,
             path,
@@ -247,7 +247,7 @@ impl Workers {
                 })
         };
         match thread {
-            Ok(thread) => Ok(Begun {
+            Ok(thread) => Ok(StartedStep {
                 account,
                 path,
                 at,
@@ -271,7 +271,7 @@ impl Workers {
             Some(stuck) => Err(HostError::StillHung {
                 account: account.to_owned(),
                 path: stuck.path.clone(),
-                since: stuck.begun.elapsed(),
+                since: stuck.started.elapsed(),
             }),
         }
     }
@@ -348,7 +348,7 @@ mod tests {
         let (patience, limit) = (Duration::from_millis(100), Duration::from_millis(500));
         let (wake, sleep) = mpsc::channel::<()>();
         let sleep = Arc::new(Mutex::new(sleep));
-        let begun = Instant::now();
+        let started = Instant::now();
         let hang = |number: usize| {
             let sleep = Arc::clone(&sleep);
             step(&format!("a{number}"), move |_| {
@@ -359,7 +359,7 @@ mod tests {
             })
         };
         let results = workers.run_all((0..20).map(hang), patience, limit, &late);
-        assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+        assert!(started.elapsed() < limit, "{:?}", started.elapsed());
         for (number, result) in results.iter().enumerate() {
             match result {
                 Some(result) => assert!(
@@ -393,9 +393,9 @@ mod tests {
         }
         assert!((4..8).contains(&rounds), "{rounds}");
         assert!(
-            begun.elapsed() < 2 * limit,
+            started.elapsed() < 2 * limit,
             "their limits run at the same time: {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         drop(wake);
     }
@@ -429,10 +429,10 @@ mod tests {
                 Ok(number)
             })
         });
-        let begun = Instant::now();
+        let started = Instant::now();
         let results = workers.run_all(steps, patience, Duration::from_secs(60), &late);
         assert_eq!(results.len(), rounds * AT_ONCE);
-        assert!(begun.elapsed() < 4 * patience, "{:?}", begun.elapsed());
+        assert!(started.elapsed() < 4 * patience, "{:?}", started.elapsed());
         drop(wake);
     }
 
@@ -453,7 +453,7 @@ mod tests {
                 })
             })
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut rounds = 0;
         // In the first round it may be too late to be begun and asked; in the second it has ended
         // long ago.
@@ -466,9 +466,9 @@ mod tests {
             rounds += 1;
         }
         assert!(
-            rounds < 2 && begun.elapsed() < 4 * patience,
+            rounds < 2 && started.elapsed() < 4 * patience,
             "{rounds} rounds, {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         drop(wake);
     }

@@ -60,7 +60,7 @@ struct Slot<T> {
     result: Option<T>,
     busy: bool,
     /// The thread has been started.
-    begun: bool,
+    started: bool,
     /// Nothing more will be written.
     over: bool,
 }
@@ -73,7 +73,7 @@ impl<T: Send + 'static> Beside<T> {
             job: None,
             result: None,
             busy: false,
-            begun: false,
+            started: false,
             over: false,
         };
         Self {
@@ -88,14 +88,14 @@ impl<T: Send + 'static> Beside<T> {
     /// Hands the job to the thread and waits for its end, at most for `patience`.
     pub fn write(&self, work: impl FnOnce() -> T + Send + 'static) -> Written<T> {
         let mut slot = self.shared.slot();
-        if !slot.begun {
+        if !slot.started {
             let shared = Arc::clone(&self.shared);
-            slot.begun = thread::Builder::new()
+            slot.started = thread::Builder::new()
                 .name("files".to_owned())
                 .spawn(move || shared.write_all())
                 .is_ok();
         }
-        if !slot.begun {
+        if !slot.started {
             // Without a thread, write here rather than not at all.
             return Written::Ended(work());
         }
@@ -173,13 +173,13 @@ mod tests {
         let ((go, gone), (told, order)) = (channel::<()>(), channel());
         let hangs = move || gone.recv().map_or(2, |()| 2);
         assert_eq!(beside.write(hangs), Written::Slow);
-        let begun = Instant::now();
+        let started = Instant::now();
         for number in 3..100 {
             let told = told.clone();
             let later = move || told.send(number).map_or(number, |()| number);
             assert_eq!(beside.write(later), Written::Hangs);
         }
-        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
         drop(go);
         assert_eq!(order.recv(), Ok(99));
         assert_eq!(order.recv_timeout(PATIENCE).ok(), None);

@@ -38,7 +38,7 @@ struct Queue {
     /// The thread is writing an entry.
     writing: bool,
     /// The thread has been started.
-    begun: bool,
+    started: bool,
 }
 
 impl Writer {
@@ -54,12 +54,12 @@ impl Writer {
     /// Queues an entry. Never blocks.
     pub(super) fn tell(&self, entry: &Entry) {
         let mut queue = self.0.queue();
-        if !queue.begun {
-            queue.begun = self.begin();
+        if !queue.started {
+            queue.started = self.begin();
         }
         let size = size(entry);
         // If the system allows no thread to start, write what can be written at once.
-        if !queue.begun && queue.waiting.is_empty() && self.0.output.write_at_once(entry) {
+        if !queue.started && queue.waiting.is_empty() && self.0.output.write_at_once(entry) {
             return;
         }
         if queue.bytes.saturating_add(size) > MOST_WAITING {
@@ -73,7 +73,7 @@ impl Writer {
 
     /// Waits until everything is written, but no longer than `limit`.
     pub(super) fn finish(&self, limit: Duration) {
-        let busy = |queue: &mut Queue| queue.begun && (queue.writing || !queue.is_empty());
+        let busy = |queue: &mut Queue| queue.started && (queue.writing || !queue.is_empty());
         let waited = self
             .0
             .changed
@@ -182,7 +182,7 @@ mod tests {
     fn f54_a_reader_that_does_not_read_holds_nobody_up_and_what_is_dropped_is_counted() {
         let ((allow, allowed), (written, lines)) = (channel(), channel());
         let writer = Writer::new(Slow(Mutex::new(allowed), written));
-        let begun = Instant::now();
+        let started = Instant::now();
         let mebibyte = "x".repeat(1 << 20);
         writer.tell(&Entry::new(Kind::Started, "started"));
         for number in 0..20 {
@@ -190,9 +190,9 @@ mod tests {
         }
         writer.finish(Duration::from_millis(50));
         assert!(
-            begun.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(5),
             "{:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         drop(allow);
         writer.finish(Duration::from_secs(20));

@@ -51,11 +51,11 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
         let last = memory.last.take().filter(|_| act == Act::Fetch);
         let mut answered = None;
         if let Some(last) = last {
-            let begun = (self.clock)();
-            if self.agent.stands(&last, begun) {
+            let started = (self.clock)();
+            if self.agent.stands(&last, started) {
                 let answers = self.wait(runtime, self.agent.ask_again(&last))?;
                 if self.agent.nothing_is_new(&last, &answers) {
-                    let outcome = last.again(begun, (self.clock)());
+                    let outcome = last.again(started, (self.clock)());
                     memory.last = Some(last);
                     return Some(Ok(outcome));
                 }

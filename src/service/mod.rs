@@ -139,7 +139,7 @@ pub struct Service<F, H, D, L> {
     planner: Planner,
     history: History,
     /// A cycle has ended in this process.
-    begun: bool,
+    started: bool,
     ready: bool,
     /// Why the last reload was rejected.
     refused: Option<String>,
@@ -221,7 +221,7 @@ where
             reporter,
             planner,
             history,
-            begun: false,
+            started: false,
             ready: false,
             refused: None,
             unwritten: false,
@@ -406,8 +406,8 @@ where
         }
         outcome.next_cycle = Some(self.planner.wake());
         outcome.instance_id = self.instance.clone();
-        each_entry(self.history.last(), &outcome, !self.begun, journal::tell);
-        self.begun = true;
+        each_entry(self.history.last(), &outcome, !self.started, journal::tell);
+        self.started = true;
         self.reporter.cycle_ended(&outcome);
         self.history.remember(outcome);
         self.write_status();
@@ -435,9 +435,9 @@ where
             timing(&self.setup.config, &self.identity).node,
             (self.clock)(),
         );
-        let begun = self.begun && self.history.name_instance(&instance).is_some();
+        let started = self.started && self.history.name_instance(&instance).is_some();
         self.instance = Some(instance);
-        if begun {
+        if started {
             self.write_status();
         }
     }

@@ -171,12 +171,12 @@ impl Store {
         }
         let access = match open_lock(directory) {
             Ok(file) => {
-                let begun = Instant::now();
+                let started = Instant::now();
                 loop {
                     match file.try_lock() {
                         _ if !wanted() => return Ok(None),
                         Ok(()) => break Access::Write { _lock: file },
-                        Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_WAIT => {
+                        Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => {
                             thread::sleep(Duration::from_millis(20))
                         }
                         Err(TryLockError::WouldBlock) => {

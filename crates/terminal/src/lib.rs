@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn f37_what_hangs_beside_the_work_does_not_keep_the_command_from_ending() {
-        let (begun, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
+        let (started, (wake, sleep)) = (Instant::now(), mpsc::channel::<()>());
         let work = async move {
             let hung =
                 tokio::task::spawn_blocking(move || sleep.recv_timeout(Duration::from_secs(10)));
@@ -194,9 +194,9 @@ mod tests {
         };
         assert!(block_on(work).unwrap());
         assert!(
-            begun.elapsed() < Duration::from_secs(9),
+            started.elapsed() < Duration::from_secs(9),
             "{:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         drop(wake);
     }

@@ -202,14 +202,14 @@ impl Machine {
     /// Waits until a shell command inside succeeds.
     #[track_caller]
     pub fn eventually(&self, command: &str) {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let (text, good) = self.tries(command);
             if good {
                 return;
             }
             assert!(
-                begun.elapsed() < Duration::from_secs(20),
+                started.elapsed() < Duration::from_secs(20),
                 "never: {command}: {text}"
             );
             std::thread::sleep(Duration::from_millis(20));

@@ -102,10 +102,10 @@ impl Ministack {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let begun = Instant::now();
+        let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = std::fs::read_to_string(home.join("ministack.log")).unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(60), "{log}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{log}");
             std::thread::sleep(Duration::from_millis(50));
         }
         Self {

@@ -140,9 +140,9 @@ impl Seaweed {
             port: ports[6],
             _directory: directory,
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         while let Err(said) = seaweed.ask("PUT", &format!("/{bucket}"), "", "") {
-            assert!(begun.elapsed() < START, "SeaweedFS did not start: {said}");
+            assert!(started.elapsed() < START, "SeaweedFS did not start: {said}");
             std::thread::sleep(Duration::from_millis(200));
         }
         seaweed

@@ -60,11 +60,11 @@ impl Service {
 
     /// Sends the signal and waits for the end; returns the exit status, and how long it took.
     pub fn end(mut self, signal: Signal) -> (Option<i32>, Duration) {
-        let begun = Instant::now();
+        let started = Instant::now();
         self.signal(signal);
-        while begun.elapsed() < Duration::from_secs(20) {
+        while started.elapsed() < Duration::from_secs(20) {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), begun.elapsed());
+                return (status.code(), started.elapsed());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -82,9 +82,9 @@ impl Drop for Service {
 /// Waits until `done` returns true, up to a limit.
 #[track_caller]
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+        assert!(started.elapsed() < Duration::from_secs(20), "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -67,7 +67,7 @@ impl Tool {
             .and_then(|lock| lock.lock().map(|()| lock))
             .map_err(|error| error.to_string())?;
         if !self.is_there() {
-            let begun = Instant::now();
+            let started = Instant::now();
             let build = root().join(format!("build-{}", self.name));
             let mut cargo =
                 Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -104,7 +104,7 @@ impl Tool {
                 "installed {} {} in {:?}",
                 self.name,
                 self.version,
-                begun.elapsed()
+                started.elapsed()
             );
         }
         drop(lock);

@@ -56,7 +56,7 @@ pub struct Planner {
     /// How many consecutive replans have started while a fetch was due.
     replans: u32,
     /// When the last replan started.
-    begun: Timestamp,
+    started: Timestamp,
     nudged: Nudged,
 }
 
@@ -70,7 +70,7 @@ impl Planner {
             change: None,
             not_before: None,
             replans: 0,
-            begun: now,
+            started: now,
             nudged: Nudged::default(),
         }
     }
@@ -102,7 +102,7 @@ impl Planner {
             } else {
                 0
             };
-            self.begun = now;
+            self.started = now;
             return Some(Act::Replan);
         }
         if fetch_is_due {
@@ -153,7 +153,7 @@ impl Planner {
             Ended::NotBegun => self.change,
         };
         if act == Act::Replan {
-            self.not_before = Some(next_second(self.begun));
+            self.not_before = Some(next_second(self.started));
         }
         let slot = self.timing.next(now);
         match (act, ended) {

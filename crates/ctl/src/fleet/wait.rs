@@ -51,8 +51,8 @@ pub(super) async fn until_all_have_it(
     jitter: &impl Jitter,
     progress: &mut impl Tell,
 ) -> Result<Ended, FetchError> {
-    let begun = Instant::now();
-    let end = begun + limit;
+    let started = Instant::now();
+    let end = started + limit;
     let mut nodes = BTreeMap::new();
     replace(&mut nodes, &Look::All, watch.nodes().await?);
     let mut last = Look::All;
@@ -60,13 +60,13 @@ pub(super) async fn until_all_have_it(
     loop {
         let fleet = view(clock()).judge(nodes.values().cloned().collect());
         if !fleet.rows.is_empty() {
-            progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
+            progress.tell(&fleet, started.elapsed(), trouble.as_ref());
         }
         let missing = missing(&fleet);
         let all_have_it = missing.is_empty() && trouble.is_none();
         match last {
             Look::All if all_have_it && fleet.rows.is_empty() => return Ok(Ended::Nobody),
-            Look::All if all_have_it => return Ok(Ended::All(fleet, begun.elapsed())),
+            Look::All if all_have_it => return Ok(Ended::All(fleet, started.elapsed())),
             _ if Instant::now() >= end && !all_have_it => {
                 let trouble = trouble.map(|fault: FetchError| fault.with_code());
                 return Ok(Ended::Timeout(fleet, trouble));
@@ -77,7 +77,7 @@ pub(super) async fn until_all_have_it(
             let next = Instant::now() + pause(missing.len(), failures, jitter);
             while Instant::now() < next.min(end) {
                 sleep_until(next.min(end).min(Instant::now() + TICK)).await;
-                progress.tell(&fleet, begun.elapsed(), trouble.as_ref());
+                progress.tell(&fleet, started.elapsed(), trouble.as_ref());
             }
         }
         last = match missing.is_empty() {
@@ -223,8 +223,11 @@ mod tests {
 
     async fn ended(looks: Vec<Found>, limit: u64) -> (Result<Ended, FetchError>, Vec<Duration>) {
         let (ended, asked) = ended_and_asked(looks, limit).await;
-        let begun = asked[0].0;
-        (ended, asked.iter().map(|(time, _)| *time - begun).collect())
+        let started = asked[0].0;
+        (
+            ended,
+            asked.iter().map(|(time, _)| *time - started).collect(),
+        )
     }
 
     async fn ended_and_asked(
