@@ -106,7 +106,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     ) -> Option<LastCycle> {
         let idle = !store.has_written() && !store.is_outdated() && !outcome.news && !outcome.first;
         let all_left = left.len() == self.config.accounts.len();
-        if !idle || !all_left || !comes_again(outcome) || self.host.sshd_is_untold() {
+        if !idle || !all_left || !comes_again(outcome) || self.host.sshd_is_unknown() {
             return None;
         }
         let state = store.state();

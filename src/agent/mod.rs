@@ -289,9 +289,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .collect();
 
         // Accounts that share a document share its faults.
-        let mut told = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut faults = cycle.faults;
-        faults.retain(|fault| told.insert(fault.text.clone()));
+        faults.retain(|fault| seen.insert(fault.text.clone()));
 
         let expiries = acquired.values().filter_map(|got| got.expires);
         let changes = accounts

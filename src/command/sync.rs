@@ -87,14 +87,14 @@ pub(super) fn run(path: &Path, options: &Sync) -> Exit {
             outcome = history.complete(outcome, max_stale);
         }
         // The reports of the last cycle are kept until there are new ones.
-        let told = reports != Report::default();
+        let reports_something = reports != Report::default();
         outcome.reports = history
             .last()
-            .filter(|_| told)
+            .filter(|_| reports_something)
             .map(|last| last.reports.clone())
             .unwrap_or_default();
         record(&history, &outcome, &runtime);
-        if told {
+        if reports_something {
             tell::tell(&remote, &reports, &mut outcome).await;
             write_status(&runtime, &outcome);
         }

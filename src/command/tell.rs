@@ -11,7 +11,7 @@ use crate::report::{beside, metrics_file};
 use authkeys_core::config::Report;
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::outcome::{Outcome, ReportOutcome, chain};
-use authkeys_core::report::delivery::{Deliver as _, Sink, Told};
+use authkeys_core::report::delivery::{Deliver as _, ReportContent, Sink};
 use authkeys_core::report::metrics;
 use authkeys_core::schedule::Backoff;
 use authkeys_terminal::random;
@@ -29,7 +29,7 @@ const AGAIN: Backoff = Backoff {
 pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome) {
     let reports = RemoteReports::new(remote.clone(), system::host());
     // While it is not yet known whether the node is stale, the previous report stays valid.
-    let told = Told::of(outcome);
+    let content = ReportContent::of(outcome);
     let before = std::mem::take(&mut outcome.reports);
     let known = |name: &str| {
         before
@@ -41,18 +41,18 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
     let now = outcome.finished;
     for sink in Sink::all(report) {
         let known = known(sink.name());
-        let Some(told) = &told else {
+        let Some(content) = &content else {
             outcome.reports.push(known);
             continue;
         };
-        let said = told.said(&sink);
+        let said = content.said(&sink);
         let age = known.last_success.map(|last| now.duration_since(last));
         let recent = age.is_some_and(|age| !age.is_negative() && age < report.pace.heartbeat);
         if recent && known.said.as_ref() == Some(&said) {
             outcome.reports.push(known);
             continue;
         }
-        let result = deliver(&reports, &sink, told).await;
+        let result = deliver(&reports, &sink, content).await;
         outcome.reports.push(noted(
             known,
             Some(said),
@@ -73,10 +73,14 @@ pub(super) async fn tell(remote: &Remote, report: &Report, outcome: &mut Outcome
 }
 
 /// Tries a few times, within the limit.
-async fn deliver(reports: &RemoteReports, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+async fn deliver(
+    reports: &RemoteReports,
+    sink: &Sink,
+    content: &ReportContent,
+) -> Result<(), FetchError> {
     let end = Instant::now() + LIMIT;
     for failures in 1.. {
-        let failure = match timeout_at(end, reports.deliver(sink, told)).await {
+        let failure = match timeout_at(end, reports.deliver(sink, content)).await {
             Ok(Err(failure)) if failure.class == Class::Transient => failure,
             Ok(result) => return result,
             Err(_elapsed) => break,

@@ -13,7 +13,7 @@ use authkeys_core::config::ReportPrefix;
 use authkeys_core::nudge::Sight;
 use authkeys_core::origin::instance::{Instance, NoInstance};
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Versions};
-use authkeys_core::report::delivery::{Deliver, Sink, Told};
+use authkeys_core::report::delivery::{Deliver, ReportContent, Sink};
 use authkeys_core::report::object::{self, Node};
 use authkeys_core::report::tags::tags;
 use authkeys_core::schedule::Backoff;
@@ -294,17 +294,17 @@ impl RemoteReports {
 }
 
 impl Deliver for RemoteReports {
-    async fn deliver(&self, sink: &Sink, told: &Told) -> Result<(), FetchError> {
+    async fn deliver(&self, sink: &Sink, content: &ReportContent) -> Result<(), FetchError> {
         match sink {
             Sink::Tags(names) => {
                 let request = Request::Tag {
-                    tags: tags(&told.summary, names),
+                    tags: tags(&content.summary, names),
                 };
                 self.remote.done(&request, None, "tags").await
             }
             Sink::Object(prefix) => {
                 let node = self.node().await?;
-                let body = object::render(&told.summary, &told.outcome, &node);
+                let body = object::render(&content.summary, &content.outcome, &node);
                 self.remote
                     .put(prefix, format!("{}{}.json", prefix.prefix, node.name), body)
                     .await

@@ -218,7 +218,7 @@ pub trait Host: Sync {
     /// determined.
     fn sshd_version(&self) -> Option<(u32, u32)>;
     /// Whether the last attempt to determine the version failed. Another attempt may succeed.
-    fn sshd_is_untold(&self) -> bool {
+    fn sshd_is_unknown(&self) -> bool {
         false
     }
     /// Replaces the file durably if it is still as `seen` describes it.

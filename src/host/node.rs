@@ -239,11 +239,11 @@ impl Host for Node {
     }
 
     fn sshd_version(&self) -> Option<(u32, u32)> {
-        self.sshd.told()
+        self.sshd.version()
     }
 
-    fn sshd_is_untold(&self) -> bool {
-        self.sshd.is_untold()
+    fn sshd_is_unknown(&self) -> bool {
+        self.sshd.is_unknown()
     }
 
     fn replace(

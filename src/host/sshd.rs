@@ -33,16 +33,16 @@ type Identity = [i64; 5];
 #[derive(Debug, Default)]
 pub(super) struct Version {
     known: Mutex<Option<(Option<Identity>, Number)>>,
-    untold: AtomicBool,
+    unknown: AtomicBool,
 }
 
 impl Version {
     /// Whether the last lookup failed.
-    pub(super) fn is_untold(&self) -> bool {
-        self.untold.load(Ordering::SeqCst)
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unknown.load(Ordering::SeqCst)
     }
 
-    pub(super) fn told(&self) -> Option<Number> {
+    pub(super) fn version(&self) -> Option<Number> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let installed = SSHD.iter().find_map(|sshd| identity(sshd));
         if let Some((_, number)) = known.filter(|(of, _)| *of == installed) {
@@ -57,7 +57,7 @@ impl Version {
             .find_map(|sshd| banner(sshd))
             .or_else(|| banner("ssh"));
         *known = number.map(|number| (installed, number));
-        self.untold.store(number.is_none(), Ordering::SeqCst);
+        self.unknown.store(number.is_none(), Ordering::SeqCst);
         number
     }
 }

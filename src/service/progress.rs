@@ -165,8 +165,8 @@ impl<H: Host + Send> Host for Noted<H> {
         self.noted().sshd_version()
     }
 
-    fn sshd_is_untold(&self) -> bool {
-        self.noted().sshd_is_untold()
+    fn sshd_is_unknown(&self) -> bool {
+        self.noted().sshd_is_unknown()
     }
 
     fn replace(

@@ -15,7 +15,7 @@ use authkeys_core::caught::caught;
 use authkeys_core::config::Report;
 use authkeys_core::origin::FetchError;
 use authkeys_core::outcome::{FaultCode, Outcome, ReportOutcome, chain};
-use authkeys_core::report::delivery::{Deliver, Sink, Told};
+use authkeys_core::report::delivery::{Deliver, ReportContent, Sink};
 use authkeys_core::report::entries::{Entry, alike};
 use authkeys_core::report::kind::Kind;
 use authkeys_core::report::metrics::{Counters, render};
@@ -30,7 +30,7 @@ pub(super) struct Reporter<D> {
     origin: Instant,
     places: Vec<Place>,
     /// The index of the place, the report, and its delivery.
-    running: Option<(usize, Arc<Told>, Running)>,
+    running: Option<(usize, Arc<ReportContent>, Running)>,
     counters: Counters,
     metrics: Option<(PathBuf, ReportOutcome)>,
     files: Beside<Result<(), String>>,
@@ -39,7 +39,7 @@ pub(super) struct Reporter<D> {
 struct Place {
     sink: Sink,
     plan: Reports,
-    latest: Option<Arc<Told>>,
+    latest: Option<Arc<ReportContent>>,
     outcome: ReportOutcome,
 }
 
@@ -80,13 +80,13 @@ impl<D: Deliver + 'static> Reporter<D> {
         if self.places.is_empty() {
             return;
         }
-        let Some(told) = Told::of(outcome).map(Arc::new) else {
+        let Some(content) = ReportContent::of(outcome).map(Arc::new) else {
             return;
         };
         let now = self.now();
         for place in &mut self.places {
-            place.plan.say(&told.summary.news(), now, random());
-            place.latest = Some(Arc::clone(&told));
+            place.plan.say(&content.summary.news(), now, random());
+            place.latest = Some(Arc::clone(&content));
         }
     }
 
@@ -94,10 +94,10 @@ impl<D: Deliver + 'static> Reporter<D> {
     /// any time.
     pub(super) async fn step(&mut self, clock: fn() -> Timestamp) -> Option<Entry> {
         loop {
-            if let Some((at, told, running)) = &mut self.running {
-                let (at, result, told) = (*at, running.await, Arc::clone(told));
+            if let Some((at, content, running)) = &mut self.running {
+                let (at, result, content) = (*at, running.await, Arc::clone(content));
                 self.running = None;
-                return self.ended(at, &told, result, clock());
+                return self.ended(at, &content, result, clock());
             }
             let dues = self
                 .places
@@ -139,25 +139,25 @@ impl<D: Deliver + 'static> Reporter<D> {
         let Some(place) = self.places.get(at) else {
             return;
         };
-        let Some(told) = place.latest.clone() else {
+        let Some(content) = place.latest.clone() else {
             return;
         };
         let (deliver, sink, news) = (
             Arc::clone(&self.deliver),
             place.sink.clone(),
-            Arc::clone(&told),
+            Arc::clone(&content),
         );
         let delivery = async move {
             let delivered = caught(deliver.deliver(&sink, &news)).await;
             delivered.unwrap_or_else(|panic| Err(panic.failure(&sink.name())))
         };
-        self.running = Some((at, told, Box::pin(delivery)));
+        self.running = Some((at, content, Box::pin(delivery)));
     }
 
     fn ended(
         &mut self,
         at: usize,
-        told: &Told,
+        content: &ReportContent,
         result: Result<(), FetchError>,
         now: Timestamp,
     ) -> Option<Entry> {
@@ -166,11 +166,11 @@ impl<D: Deliver + 'static> Reporter<D> {
         match &result {
             Ok(()) => place
                 .plan
-                .delivered(&told.summary.news(), elapsed, random()),
+                .delivered(&content.summary.news(), elapsed, random()),
             Err(_) => place.plan.failed(elapsed, random()),
         }
         self.counters.report(place.sink.name(), result.is_ok());
-        let said = result.is_ok().then(|| told.said(&place.sink));
+        let said = result.is_ok().then(|| content.said(&place.sink));
         let entry = note(
             &mut place.outcome,
             result.map_err(|fault| fault.to_string()),

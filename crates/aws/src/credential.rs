@@ -99,7 +99,7 @@ impl Credential {
                 if error.code() == Some(NOT_FOUND) && lacks_value {
                     return Ok(None);
                 }
-                return Err(self.told(call.classed(&error), &call, error.code()));
+                return Err(self.described(call.classed(&error), &call, error.code()));
             }
         };
         let text = answer.secret_string.map(String::into_bytes);
@@ -112,7 +112,7 @@ impl Credential {
     }
 
     /// The failure with remedies for a person instead of a node.
-    fn told(&self, failure: FetchError, call: &Call, code: Option<&str>) -> FetchError {
+    fn described(&self, failure: FetchError, call: &Call, code: Option<&str>) -> FetchError {
         let remedy = match code {
             Some(NOT_FOUND) => format!(
                 "there is no such secret in {}: correct its name, or its region (AWS_REGION, or \

@@ -13,9 +13,9 @@ use authkeys_core::outcome::{Fault, FaultCode, Outcome, SourceOutcome, Status, S
 use authkeys_core::report::text;
 use authkeys_core::words::counted;
 
-/// Checks everything. Findings that are in `told` already are not reported again.
-pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
-    block_on(examine_all(config, told)).unwrap_or_else(|fault| {
+/// Checks everything. Findings that are in `earlier` already are not reported again.
+pub(super) fn examine(config: &Config, earlier: &[Finding]) -> Vec<Finding> {
+    block_on(examine_all(config, earlier)).unwrap_or_else(|fault| {
         vec![Finding::new(
             Level::Failed,
             "source",
@@ -25,13 +25,13 @@ pub(super) fn examine(config: &Config, told: &[Finding]) -> Vec<Finding> {
     })
 }
 
-async fn examine_all(config: &Config, told: &[Finding]) -> Vec<Finding> {
+async fn examine_all(config: &Config, earlier: &[Finding]) -> Vec<Finding> {
     let remote = Remote::by_environment();
     // A state that cannot be read has been reported already.
     let mut findings = match dry_run(config.clone(), remote.clone()).await {
         Ok(outcome) => {
-            let mut findings = judged(&outcome, told);
-            findings.extend(logins(config, &outcome, told));
+            let mut findings = judged(&outcome, earlier);
+            findings.extend(logins(config, &outcome, earlier));
             findings
         }
         Err(_) => Vec::new(),
@@ -101,7 +101,7 @@ pub(super) fn unreadable_keys(config: &Config) -> Vec<Finding> {
     too_new.filter_map(finding).collect()
 }
 
-fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
+fn judged(outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let of = |source: &SourceOutcome| format!("{}: ", source.source);
     for source in &outcome.sources {
@@ -116,7 +116,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         let fallback = source.answered_by.as_ref().map(|by| by.warning(subject));
         for text in source.warnings.iter().chain(&fallback) {
             let text = text.strip_prefix(&of(source)).unwrap_or(text);
-            if !told.iter().any(|one| one.message == text) {
+            if !earlier.iter().any(|one| one.message == text) {
                 findings.push(Finding::new(Level::Warning, "source", subject, text));
             }
         }
@@ -138,7 +138,7 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
         };
         // The account's file, the pinned keys, the state and the clock have been checked already.
         let same = |one: &&Finding| one.code == Some(fault.code) && one.check == check;
-        let known = told
+        let known = earlier
             .iter()
             .filter(same)
             .any(|one| check != "account" || one.subject == subject);
@@ -166,15 +166,15 @@ fn judged(outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
 }
 
 /// Checks whether sshd would accept the keys that a sync would install.
-fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> {
+fn logins(config: &Config, outcome: &Outcome, earlier: &[Finding]) -> Vec<Finding> {
     let node = Node::read_only();
     let mut findings = Vec::new();
     for (account, planned) in config.accounts.iter().zip(&outcome.accounts) {
-        let told: Vec<&Finding> = told
+        let earlier: Vec<&Finding> = earlier
             .iter()
             .filter(|one| one.subject == planned.user)
             .collect();
-        if planned.in_force.is_empty() || told.iter().any(|one| one.level == Level::Failed) {
+        if planned.in_force.is_empty() || earlier.iter().any(|one| one.level == Level::Failed) {
             continue;
         }
         // An account that cannot be looked up, or an sshd that cannot be asked, has been reported
@@ -190,7 +190,7 @@ fn logins(config: &Config, outcome: &Outcome, told: &[Finding]) -> Vec<Finding> 
             &settings,
             &login::published(&planned.in_force),
         ) {
-            if new.level == Level::Failed || !told.iter().any(|one| one.message == new.message) {
+            if new.level == Level::Failed || !earlier.iter().any(|one| one.message == new.message) {
                 findings.push(Finding {
                     message: format!("after the next sync {}", new.message),
                     ..new

@@ -332,14 +332,14 @@ mod tests {
             "Error retrieving credentials: external process exited with code exit status: 3. Stderr: a\n\u{1b}[2J{}",
             "x".repeat(999)
         );
-        let told = outcome(&said).unwrap();
+        let message = outcome(&said).unwrap();
         assert!(
-            told.starts_with("ended with exit status: 3 and said: a [2J"),
-            "{told}"
+            message.starts_with("ended with exit status: 3 and said: a [2J"),
+            "{message}"
         );
         assert!(
-            told.len() < 300 && !told.contains(char::is_control),
-            "{told}"
+            message.len() < 300 && !message.contains(char::is_control),
+            "{message}"
         );
         assert_eq!(outcome("service error"), None);
         assert_eq!(

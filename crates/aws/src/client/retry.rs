@@ -78,13 +78,13 @@ pub async fn retry<T>(
         };
         let wait = jitter.pick(backoff.ceiling(made));
         if made >= policy.attempts || Instant::now() + wait >= end {
-            return Err(told(failure, made));
+            return Err(with_attempts(failure, made));
         }
         sleep(wait).await;
     }
 }
 
-fn told(failure: FetchError, attempts: u32) -> FetchError {
+fn with_attempts(failure: FetchError, attempts: u32) -> FetchError {
     match attempts {
         1 => failure,
         _ => FetchError {

@@ -8,13 +8,13 @@ use authkeys_core::origin::failure::Class;
 
 /// The class and the remedy.
 pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
-    let told = |class, remedy: &str| (class, remedy.to_owned());
+    let known = |class, remedy: &str| (class, remedy.to_owned());
     if let Some(found) = of_kms(call, answer) {
         return found;
     }
     let says = |part| answer.message.contains(part);
     match answer.code {
-        "ResourceNotFoundException" if says("secret value") => told(
+        "ResourceNotFoundException" if says("secret value") => known(
             Class::Missing,
             "the secret has no value yet: put one; the keys in force stay",
         ),
@@ -26,7 +26,7 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
                 named(call)
             ),
         ),
-        "InvalidParameterException" | "InvalidRequestException" if says("replica") => told(
+        "InvalidParameterException" | "InvalidRequestException" if says("replica") => known(
             Class::Invalid,
             "this is a replica of the secret: publish in the secret's primary region",
         ),
@@ -37,7 +37,7 @@ pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
         code => match CODES.iter().find(|(codes, ..)| codes.contains(&code)) {
             Some((_, class, remedy)) => (*class, worded(*remedy, call, answer)),
             None if code.contains("Throttl") || code.starts_with("TooManyRequests") => {
-                told(Class::Transient, LATER)
+                known(Class::Transient, LATER)
             }
             None if code.starts_with("AccessDenied") => {
                 (Class::Denied, allow(call, answer.message))

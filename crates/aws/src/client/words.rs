@@ -70,13 +70,13 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 
 /// The chain of causes in one line, without causes that an outer error already includes.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut told: Vec<String> = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
     for link in links(error).map(ToString::to_string) {
-        if !told.iter().any(|before| before.contains(&link)) {
-            told.push(link);
+        if !parts.iter().any(|before| before.contains(&link)) {
+            parts.push(link);
         }
     }
-    words(&told.join(": "))
+    words(&parts.join(": "))
 }
 
 /// The host of a URL: between the scheme (and user) and the port.

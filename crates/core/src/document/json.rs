@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
-    Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, foreign,
-    rotation, told,
+    Digest, Document, LeftOut, Lines, MAX_KEYS, Name, PublishedKey, Refused, Serial, described,
+    foreign, rotation,
 };
 use crate::key::{BadLine, Examination, Fingerprint, KeyLine, LineRules, Mistake};
 use crate::user::UserName;
@@ -237,7 +237,7 @@ pub(super) fn parse(
             };
             return Err(Refused::Json(format!(
                 "version {} is not known to this authkeysd; it reads version 1{hint}",
-                told(other)
+                described(other)
             )));
         }
         None => {
@@ -296,7 +296,7 @@ pub(super) fn parse(
         match published(key, line, rules, examination) {
             Ok(key) => {
                 if let Some(second) = Mistake::find_second(&key.line.comment) {
-                    let reason = told(second);
+                    let reason = described(second);
                     document.left_out.push(LeftOut { line, reason });
                 }
                 document.keys.push(key);
@@ -309,7 +309,7 @@ pub(super) fn parse(
 
 /// The parser's message, with the rule that was most likely broken.
 fn explained(fault: &serde_json::Error) -> String {
-    let words = told(fault);
+    let words = described(fault);
     let rule = if words.starts_with("trailing characters") {
         "; nothing may follow its last brace"
     } else if fault.is_syntax() {
@@ -333,7 +333,7 @@ fn published(
         Some(Options::TooMany) => return Err(BadLine::TooLong.to_string()),
     };
     let line =
-        KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(told)?;
+        KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(described)?;
     let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
@@ -373,7 +373,7 @@ impl Place<'_> {
                 .map_or(message.as_str(), |(text, _)| text);
             Refused::Value {
                 line: self.line(raw) + inside,
-                fault: told(format_args!("{field}: {message}")),
+                fault: described(format_args!("{field}: {message}")),
             }
         })
     }

@@ -232,7 +232,7 @@ fn without_weak_moduli(mut document: Document) -> Document {
             None => keys.push(key),
             Some(weakness) => document.left_out.push(LeftOut {
                 line: key.place,
-                reason: told(weakness),
+                reason: described(weakness),
             }),
         }
     }
@@ -357,7 +357,7 @@ fn named_encoding(refused: Refused, payload: &[u8]) -> Refused {
 
 /// The text of a fault that quotes the document, made safe for a terminal and a log: shortened, and
 /// without hidden characters.
-fn told(fault: impl fmt::Display) -> String {
+fn described(fault: impl fmt::Display) -> String {
     plain(&cut(&fault.to_string(), MAX_WORDS), '?')
 }
 

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, private, told};
+use super::{Document, LeftOut, PublishedKey, Refused, Rules, bare, described, private};
 use crate::key::{BadLine, Examination, KeyLine};
 
 /// The message for a rotation secret with options in `PublicKey`.
@@ -34,7 +34,9 @@ pub(super) fn is_rotation(payload: &[u8]) -> bool {
 
 /// Why JSON that may be meant as a rotation secret is not a valid one: a field occurs twice.
 pub(super) fn fault(payload: &str) -> Option<String> {
-    serde_json::from_str::<Probe<'_>>(payload).err().map(told)
+    serde_json::from_str::<Probe<'_>>(payload)
+        .err()
+        .map(described)
 }
 
 /// Reads the one key. Every field but `PublicKey` is ignored, and `PrivateKey` is rejected unless
@@ -48,9 +50,10 @@ pub(super) fn parse(
         private::refuse(payload)?;
         // Every other field is ignored, so a value that cannot be searched could hide a private
         // key.
-        private::searchable(payload).map_err(|e| Refused::Json(told(e)))?;
+        private::searchable(payload).map_err(|e| Refused::Json(described(e)))?;
     }
-    let secret: Secret = serde_json::from_slice(payload).map_err(|e| Refused::Json(told(e)))?;
+    let secret: Secret =
+        serde_json::from_slice(payload).map_err(|e| Refused::Json(described(e)))?;
     private::refuse(secret.public_key.as_bytes())?;
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     match KeyLine::examine_parts(&secret.public_key, &[], &rules.line, examination) {
@@ -61,7 +64,7 @@ pub(super) fn parse(
         }),
         Err(fault) => left_out.push(LeftOut {
             line: 1,
-            reason: told(fault),
+            reason: described(fault),
         }),
     }
     Ok(bare(keys, left_out, payload))

@@ -1,6 +1,6 @@
 //! authorized_keys text: one key per line, for every account that uses the source.
 
-use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, told};
+use super::{Document, LeftOut, MAX_KEYS, PublishedKey, Refused, bare, described};
 use crate::key::{BadBlob, BadLine, Examination, KeyLine, LineRules, Mistake};
 
 /// Parses the lines. If the last line has no LF and is not a valid key, the text was truncated.
@@ -32,7 +32,7 @@ pub(super) fn parse(
                             count += 1;
                             left_out.push(LeftOut {
                                 line,
-                                reason: told(second),
+                                reason: described(second),
                             });
                         }
                         keys.push(PublishedKey::unbounded(key, line));
@@ -55,7 +55,7 @@ pub(super) fn parse(
                         {
                             broken_line = Some(line);
                         }
-                        let reason = told(fault);
+                        let reason = described(fault);
                         left_out.push(LeftOut {
                             line,
                             reason: reason.clone(),
@@ -83,7 +83,7 @@ pub(super) fn parse(
 /// Explains the fault of the previous line: its key continues in this line.
 fn name_beginning(left_out: &mut [LeftOut]) {
     if let Some(before) = left_out.last_mut() {
-        before.reason = told(Mistake::Part);
+        before.reason = described(Mistake::Part);
     }
 }
 

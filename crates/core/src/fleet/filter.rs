@@ -18,15 +18,15 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let told = || format!("{text:?} is not a filter: write tag:KEY=VALUE");
+        let fault = || format!("{text:?} is not a filter: write tag:KEY=VALUE");
         let (key, value) = text
             .strip_prefix("tag:")
             .and_then(|rest| rest.split_once('='))
-            .ok_or_else(told)?;
+            .ok_or_else(fault)?;
         let bounded =
             (1..=MAX_KEY).contains(&key.chars().count()) && value.chars().count() <= MAX_VALUE;
         if !bounded || text.chars().any(char::is_control) {
-            return Err(told());
+            return Err(fault());
         }
         Ok(Self {
             key: key.to_owned(),

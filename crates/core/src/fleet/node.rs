@@ -167,7 +167,7 @@ impl Report {
 
 /// The texts of a report as received. An empty text counts as missing.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct RawReport<'a> {
     pub(super) status: &'a str,
     pub(super) key_set: &'a str,
     pub(super) digest: &'a str,
@@ -175,7 +175,7 @@ pub(super) struct Told<'a> {
     pub(super) detail: &'a str,
 }
 
-impl Told<'_> {
+impl RawReport<'_> {
     /// Parses the texts. The error is a clause that follows "its report makes no sense".
     pub(super) fn report(self) -> Result<Report, String> {
         let some = |text: &'_ str| !text.is_empty();

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::node::{Node, Told, Word};
+use super::node::{Node, RawReport, Word};
 use crate::report::scrub::scrub;
 use crate::words::cut;
 
@@ -74,7 +74,7 @@ fn word(object: &Object) -> Word {
     .map(|text| cut(text, SHORT));
     // Without request ids, as in tags, so that nodes with the same fault are grouped.
     let detail = scrub(&cut(&object.detail, LONG));
-    let told = Told {
+    let raw = RawReport {
         status: &status,
         key_set: &keyset,
         digest: &digest,
@@ -87,7 +87,7 @@ fn word(object: &Object) -> Word {
         let whole = source.digest.as_deref().unwrap_or_default();
         first.is_some_and(|digest| whole.trim_start_matches("sha256:").starts_with(digest))
     });
-    match told.report() {
+    match raw.report() {
         Ok(mut report) => {
             // A region or version in the query does not make it another source.
             report.source = source

@@ -39,7 +39,7 @@ pub fn bar(
 ) -> String {
     let (done, all) = (fleet.done(), fleet.rows.len());
     let plain = format!(" {} {wanted} {}", of(fleet), span(passed));
-    let told = if trouble.is_empty() {
+    let note = if trouble.is_empty() {
         undone(fleet)
     } else {
         trouble.to_owned()
@@ -52,16 +52,16 @@ pub fn bar(
     }
     let longest = format!(" {0} of {0} {wanted} {LONGEST_WAIT}", grouped(all)).width() + 2;
     let bar = width
-        .saturating_sub(longest + WORDS.max(told.width() + 2))
+        .saturating_sub(longest + WORDS.max(note.width() + 2))
         .clamp(LEAST, BAR);
-    let told = match room - bar.min(room) {
-        left if left > 2 && !told.is_empty() => format!("  {}", short(&told, left - 2)),
+    let note = match room - bar.min(room) {
+        left if left > 2 && !note.is_empty() => format!("  {}", short(&note, left - 2)),
         _ => String::new(),
     };
     // Full only when all nodes have it.
     let full = (bar * done).checked_div(all).unwrap_or_default();
     let filled = colour.paint(32, &"█".repeat(full));
-    format!("[{filled}{}]{plain}{told}", "░".repeat(bar - full))
+    format!("[{filled}{}]{plain}{note}", "░".repeat(bar - full))
 }
 
 fn of(fleet: &Fleet) -> String {

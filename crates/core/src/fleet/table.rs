@@ -165,22 +165,22 @@ fn headline(fleet: &Fleet, layout: &Layout) -> String {
 fn sections(fleet: &Fleet, layout: &Layout, meant: impl Fn(&Row) -> bool) -> String {
     let mut text = String::new();
     for of_state in fleet.reasons(meant).chunk_by(|a, b| a.state == b.state) {
-        let told = if layout.all {
+        let listed = if layout.all {
             of_state.len()
         } else {
             REASONS.min(of_state.len())
         };
-        for reason in of_state.iter().take(told) {
+        for reason in of_state.iter().take(listed) {
             section(&mut text, reason, fleet, layout);
         }
         let more: usize = of_state
             .iter()
-            .skip(told)
+            .skip(listed)
             .map(|reason| reason.rows.len())
             .sum();
         if let Some(first) = of_state.first().filter(|_| more > 0) {
             let word = layout.colour.paint(paint(first.state), first.state.word());
-            let (more, reasons) = (grouped(more), grouped(of_state.len() - told));
+            let (more, reasons) = (grouped(more), grouped(of_state.len() - listed));
             let _ = writeln!(
                 text,
                 "\n{word}  and {more} more for {reasons} other reasons (--all names them)"

@@ -210,9 +210,9 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let nothing = BTreeSet::new();
     let rules = Rules::new(desired, &nothing);
     let made = without_block(present.made.as_deref().unwrap_or_default());
-    let mut told = HashSet::new();
+    let mut seen = HashSet::new();
     let missing = rules.missing(&made);
-    let first = missing.iter().filter(|entry| told.insert(&entry.key));
+    let first = missing.iter().filter(|entry| seen.insert(&entry.key));
     first
         .map(|entry| KeyShown::new(&entry.key, &entry.comment))
         .collect()
@@ -341,12 +341,12 @@ fn summarise(
         after.made = put_right(rules.desired, present, rules.installed).or(after.made);
     }
     let (before, after) = (meanings(present.all()), meanings(after.all()));
-    let mut told = HashSet::new();
+    let mut seen = HashSet::new();
     for entry in rules
         .desired
         .entries
         .iter()
-        .filter(|entry| told.insert(&entry.key))
+        .filter(|entry| seen.insert(&entry.key))
     {
         let shown = KeyShown::new(&entry.key, &entry.comment).marked(&rules.desired.pinned);
         match before.get(&entry.key.fingerprint()) {

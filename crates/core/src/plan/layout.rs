@@ -184,10 +184,10 @@ fn unchanged(
 pub fn our_keys(present: &[u8], mode: Mode) -> Vec<KeyShown> {
     let lines = classify(present, mode);
     let ours = lines.iter().filter(|line| line.owner == Owner::Ours);
-    let mut told = HashSet::new();
+    let mut once = HashSet::new();
     let found = ours
         .filter_map(|line| line.found.as_ref())
-        .filter(|found| told.insert(&found.key));
+        .filter(|found| once.insert(&found.key));
     found
         .map(|found| KeyShown::new(&found.key, &found.comment))
         .collect()
@@ -315,11 +315,11 @@ impl Line<'_> {
 
 /// The keys of the desired lines as shown to people, each once.
 pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
-    let mut told = HashSet::new();
+    let mut once = HashSet::new();
     let first = desired
         .entries
         .iter()
-        .filter(|entry| told.insert(&entry.key));
+        .filter(|entry| once.insert(&entry.key));
     first.map(|entry| shown(entry, desired)).collect()
 }
 
@@ -467,11 +467,11 @@ fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desire
         .values_mut()
         .chain(after.0.values_mut())
         .for_each(|lines| lines.sort_unstable());
-    let mut told = HashSet::new();
+    let mut once = HashSet::new();
     for entry in desired
         .entries
         .iter()
-        .filter(|entry| told.insert(&entry.key))
+        .filter(|entry| once.insert(&entry.key))
     {
         let shown = shown(entry, desired);
         match before.0.get(&entry.key) {

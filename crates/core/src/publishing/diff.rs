@@ -140,7 +140,7 @@ impl Diff {
 pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> {
     let (before, after) = (judge(old, now), judge(new, now));
     let (before, after) = (Access::of(&before), Access::of(&after));
-    let mut told = Vec::new();
+    let mut warnings = Vec::new();
     let mut accounts: BTreeSet<Option<&UserName>> =
         before.accounts().map(|(user, _)| user).collect();
     accounts.extend(after.accounts().map(|(user, _)| user));
@@ -152,7 +152,7 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
         let who = user.map_or("accounts that no key names".to_owned(), |user| {
             format!("account {user}")
         });
-        told.push(match has.len() {
+        warnings.push(match has.len() {
             0 => format!("{who}: all of its keys go ({})", counted(had.len(), "key")),
             _ => format!(
                 "{who}: all of its keys are replaced at once ({} by {}); whose new key does not work is locked out: \
@@ -162,7 +162,7 @@ pub fn lock_outs(old: &Document, new: &Document, now: Timestamp) -> Vec<String> 
             ),
         });
     }
-    told
+    warnings
 }
 
 /// Keys that are no longer revoked: whoever stole one could log in again. Those that the same
@@ -173,13 +173,13 @@ pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
     let (back, open): (Vec<_>, Vec<_>) = dropped
         .into_iter()
         .partition(|key| listed.contains_key(*key));
-    let mut told = Vec::new();
+    let mut warnings = Vec::new();
     for fingerprint in back {
         let key = listed
             .get(fingerprint)
             .map(|keys| line(keys))
             .unwrap_or_default();
-        told.push(format!(
+        warnings.push(format!(
             "REVOKED KEY COMES BACK: {key} was in `revoked`, is not any more, and is among the keys: anyone who stole it can \
              log in again; put it back into `revoked`, or publish another key"
         ));
@@ -190,12 +190,12 @@ pub fn readmitted(old: &Document, new: &Document) -> Vec<String> {
         } else {
             String::new()
         };
-        told.push(format!(
+        warnings.push(format!(
             "{first}{more} left `revoked`: nodes no longer remove the key from lines that others write; keep it there for \
              as long as some copy of it may be left"
         ));
     }
-    told
+    warnings
 }
 
 impl Shown {

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_the_number_changes() {
-        for (json, told) in [
+        for (json, expected) in [
             (
                 "{\"version\": 1, \"serial\": 17, \"keys\": []}\n",
                 "{\"version\": 1, \"serial\": 18, \"keys\": []}\n",
@@ -160,14 +160,14 @@ mod tests {
                 "{\"keys\": [{\"serial\": 17}], \"a\": \"\\\"serial\\\": 17\", \"serial\": 18 }\r\n",
             ),
         ] {
-            assert_eq!(edited(json, 18), told);
+            assert_eq!(edited(json, 18), expected);
         }
     }
 
     #[test]
     fn an_expiry_takes_the_old_ones_place_or_comes_behind_the_serial() {
         let end: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
-        for (json, told) in [
+        for (json, expected) in [
             (
                 "{\r\n \"version\": 1,\r\n \"expires\" : \"2020-01-01T00:00:00Z\",\r\n \"keys\": []}",
                 "{\r\n \"version\": 1,\r\n \"expires\" : \"2027-01-01T00:00:00Z\",\r\n \"keys\": []}",
@@ -181,13 +181,13 @@ mod tests {
                 "{\"version\":1,\"expires\":\"2027-01-01T00:00:00Z\",\"keys\":[]}",
             ),
         ] {
-            assert_eq!(expiring(json.as_bytes(), end).unwrap(), told.as_bytes());
+            assert_eq!(expiring(json.as_bytes(), end).unwrap(), expected.as_bytes());
         }
     }
 
     #[test]
     fn a_document_without_one_gets_it_laid_out_as_its_version_is() {
-        for (json, told) in [
+        for (json, expected) in [
             (
                 "{\"version\": 1, \"keys\": []}\n",
                 "{\"version\": 1,\"serial\": 1, \"keys\": []}\n",
@@ -210,7 +210,7 @@ mod tests {
             ),
             ("{ \"version\" : 1 }", "{ \"version\" : 1, \"serial\" : 1 }"),
         ] {
-            assert_eq!(edited(json, 1), told);
+            assert_eq!(edited(json, 1), expected);
         }
     }
 

@@ -152,7 +152,7 @@ pub fn warnings(
 }
 
 fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
-    let told = keys
+    let messages = keys
         .iter()
         .filter_map(|Judged { key, until, state }| match (state, until) {
             (State::Over, Some(until)) => Some(format!(
@@ -167,7 +167,7 @@ fn windows(keys: &[Judged<'_>], now: Timestamp) -> Vec<String> {
             )),
             _ => None,
         });
-    told.collect()
+    messages.collect()
 }
 
 fn local_times(keys: &[Judged<'_>]) -> Vec<String> {
@@ -220,7 +220,7 @@ fn without_keys(keys: &[Judged<'_>], min_keys: usize, now: Timestamp) -> Vec<Str
 /// strict one.
 fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
     let mut seen: BTreeMap<Fingerprint, Vec<&Judged<'_>>> = BTreeMap::new();
-    let mut told = Vec::new();
+    let mut messages = Vec::new();
     for judged in keys {
         let earlier = seen.entry(judged.key.line.key.fingerprint()).or_default();
         let beside: Vec<_> = earlier
@@ -228,12 +228,12 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
             .filter(|other| overlap(other, judged))
             .collect();
         if beside.iter().any(|other| other.key == judged.key) {
-            told.push(format!(
+            messages.push(format!(
                 "{}: it is listed twice in the same words; once is enough",
                 name(judged.key)
             ));
         } else if !beside.is_empty() {
-            told.push(format!(
+            messages.push(format!(
                 "{}: it is listed twice for one account, on different terms: both lines are installed, and sshd takes the \
                  first whose `from=` matches",
                 name(judged.key)
@@ -241,7 +241,7 @@ fn several_lines(keys: &[Judged<'_>]) -> Vec<String> {
         }
         earlier.push(judged);
     }
-    told
+    messages
 }
 
 /// Whether both could be in force for one account at the same time.
@@ -285,14 +285,14 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
         .filter(weak)
         .map(|judged| judged.key.line.key.fingerprint())
         .collect();
-    let told = format!(
+    let message = format!(
         "{} under 3072 bits: prefer ssh-ed25519, or longer ones",
         counted(weak.len(), "RSA key")
     );
     if weak.is_empty() {
         Vec::new()
     } else {
-        vec![told]
+        vec![message]
     }
 }
 
@@ -300,13 +300,13 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
 /// line. `expiry-time` is not among them: nodes write it in the form of their own sshd, or not at
 /// all.
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut messages = Vec::new();
     for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
         if keys
             .iter()
             .any(|judged| judged.key.line.options.has(option))
         {
-            told.push(format!(
+            messages.push(format!(
                 "option {option}: an sshd before OpenSSH {since} ignores the whole line"
             ));
         }
@@ -317,13 +317,13 @@ fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
         .collect();
     for kind in kinds {
         if let Some((major, minor)) = since(kind) {
-            told.push(format!(
+            messages.push(format!(
                 "keys of type {kind}: an sshd before OpenSSH {major}.{minor} ignores the line, and a node that has one \
                  leaves them out"
             ));
         }
     }
-    told
+    messages
 }
 
 /// Who may log in with which keys. Keys for everybody are stored once, however many accounts there
@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn times_are_told_as_people_say_them() {
         let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
-        for (at, told) in [
+        for (at, expected) in [
             ("2026-11-24T00:00:01Z", "in 1 second"),
             ("2026-11-24T00:01:59Z", "in 119 seconds"),
             ("2026-11-24T00:59:00Z", "in 59 minutes"),
@@ -496,7 +496,7 @@ mod tests {
             ("2026-12-21T00:00:00Z", "in 27 days"),
             ("2026-11-21T00:00:00Z", "3 days ago"),
         ] {
-            assert_eq!(when(at.parse().unwrap(), now), format!("{at} ({told})"));
+            assert_eq!(when(at.parse().unwrap(), now), format!("{at} ({expected})"));
         }
     }
 }

@@ -126,7 +126,7 @@ mod tests {
             PublishedAt::Before(first) => format!("before {first}"),
             PublishedAt::Unknown => "unknown".to_owned(),
         };
-        for (time, told) in [
+        for (time, expected) in [
             ("27T00:00", "c"),
             ("25T09:00", "c"),
             ("25T08:59", "deleted by gone"),
@@ -134,7 +134,7 @@ mod tests {
             ("23T09:00", "a"),
             ("23T08:59", "before 2026-11-23T09:00:00Z"),
         ] {
-            assert_eq!(found(time), told, "{time}");
+            assert_eq!(found(time), expected, "{time}");
         }
         assert_eq!(
             published_at(&versions[..1], Timestamp::MAX),

@@ -21,7 +21,7 @@ pub enum Sink {
 
 /// A report.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct ReportContent {
     /// The short form.
     pub summary: Summary,
     /// The full form.
@@ -31,7 +31,11 @@ pub struct Told {
 /// The interface to the network: each call makes one attempt, within bounded time.
 pub trait Deliver {
     /// Delivers the report to the destination.
-    fn deliver(&self, sink: &Sink, told: &Told) -> impl Future<Output = Result<(), FetchError>>;
+    fn deliver(
+        &self,
+        sink: &Sink,
+        content: &ReportContent,
+    ) -> impl Future<Output = Result<(), FetchError>>;
 }
 
 impl Sink {
@@ -54,7 +58,7 @@ impl Sink {
     }
 }
 
-impl Told {
+impl ReportContent {
     /// The report of an outcome; `None` while the node's status is undecided.
     pub fn of(outcome: &Outcome) -> Option<Self> {
         Some(Self {

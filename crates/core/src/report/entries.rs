@@ -176,7 +176,7 @@ pub fn each_entry(
         of_account(of_user(account), account, restate, &mut entries);
         entries.drain(..).for_each(|entry| tell(&entry));
     }
-    let told = |text: &str| {
+    let is_reported = |text: &str| {
         now.sources
             .iter()
             .map(|source| &source.detail)
@@ -189,7 +189,7 @@ pub fn each_entry(
     for fault in now
         .faults
         .iter()
-        .filter(|fault| !told(&fault.text) && !known(&fault.text))
+        .filter(|fault| !is_reported(&fault.text) && !known(&fault.text))
     {
         tell(&Entry::of_fault(
             Kind::Fault,

@@ -96,7 +96,7 @@ impl Tell for Progress {
         let quiet = self
             .last
             .as_ref()
-            .is_some_and(|(last, told)| *last == news && passed - *told < AT_LEAST);
+            .is_some_and(|(last, shown_at)| *last == news && passed - *shown_at < AT_LEAST);
         if !quiet {
             let trouble = if trouble.is_empty() {
                 trouble

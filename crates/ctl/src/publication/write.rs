@@ -119,12 +119,12 @@ pub(super) async fn write(
     } else {
         format!(", version {version}")
     };
-    let told = format!(
+    let text = format!(
         "published {} at {target}{version}, {}\n",
         titled(&draft.document),
         draft.document.digest
     );
-    if manner == Manner::Step || print(told) {
+    if manner == Manner::Step || print(text) {
         Ok(())
     } else {
         Err(Exit::Failed)

@@ -126,8 +126,8 @@ impl Held {
 }
 
 fn holder(version: &SecretVersion) -> Result<Option<Holder>, String> {
-    let told = |fault: BadKeyPair| fault.to_string();
-    let Some(pair) = KeyPair::read(&version.value).map_err(told)? else {
+    let text = |fault: BadKeyPair| fault.to_string();
+    let Some(pair) = KeyPair::read(&version.value).map_err(text)? else {
         return Ok(None);
     };
     let line = KeyLine::from_parts(&pair.public, &[], &LineRules::default())

@@ -182,13 +182,13 @@ mod tests {
             entry("lost", 4, &[]),
             entry("next", 5, &["AWSPENDING"]),
         ]);
-        let told: Vec<(&str, Kind)> = list
+        let kinds: Vec<(&str, Kind)> = list
             .iter()
             .map(|version| (version.id.as_str(), version.kind))
             .collect();
         let (document, beside) = (Kind::Document, Kind::Beside);
         assert_eq!(
-            told,
+            kinds,
             [
                 ("next", beside),
                 ("lost", beside),

@@ -23,7 +23,7 @@ use authkeys_terminal::Exit;
 pub(super) struct Hand {
     toy: Rc<RefCell<Toy>>,
     read: Vec<u8>,
-    told: Vec<(Phase, State)>,
+    phases: Vec<(Phase, State)>,
 }
 
 impl Hand {
@@ -31,7 +31,7 @@ impl Hand {
         Self {
             toy: Rc::clone(toy),
             read: Vec::new(),
-            told: Vec::new(),
+            phases: Vec::new(),
         }
     }
 
@@ -253,6 +253,6 @@ impl World for Hand {
     }
 
     fn tell(&mut self, phase: Phase, state: State, _detail: &str) {
-        self.told.push((phase, state));
+        self.phases.push((phase, state));
     }
 }
