@@ -53,7 +53,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let known = KeySets::of(account, acquired).is_some();
             let installs = known || !pinned.lines.is_empty();
             for target in target.iter_mut().flatten() {
-                target.mends = installs;
+                target.repairs = installs;
                 target.left = state
                     .accounts
                     .get(&target.account.user)

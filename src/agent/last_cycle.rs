@@ -124,8 +124,8 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Whether nothing that this node alone decides about has changed since.
-    pub fn stands(&self, last: &LastCycle, now: Timestamp) -> bool {
-        (last.outcome.started..last.until).contains(&now) && last.own_files.stand()
+    pub fn is_current(&self, last: &LastCycle, now: Timestamp) -> bool {
+        (last.outcome.started..last.until).contains(&now) && last.own_files.are_unchanged()
     }
 
     /// Asks the sources for anything newer than what the last cycle had.
@@ -194,7 +194,7 @@ impl Left {
 }
 
 impl OwnFiles {
-    fn stand(&self) -> bool {
+    fn are_unchanged(&self) -> bool {
         let mut traces = self.traces.iter();
         Store::can_write(&self.state) && traces.all(|(path, trace)| Trace::of(path) == *trace)
     }

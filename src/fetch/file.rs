@@ -88,7 +88,7 @@ impl Files {
             .name("source".to_owned())
             .spawn(move || {
                 // The caller may have given up.
-                let _ = sender.send(brought(&file, known.as_ref(), || ()));
+                let _ = sender.send(answer_of(&file, known.as_ref(), || ()));
             });
         let refused = |error| format!("cannot begin to read {}: {error}", path.display());
         let thread = thread
@@ -122,7 +122,7 @@ type Answer = Result<Fetched, FetchError>;
 
 /// `between` runs after each read and before the check that nobody wrote meanwhile, so that a test
 /// can act as a hostile writer.
-fn brought(
+fn answer_of(
     path: &Path,
     known: Option<&Version>,
     mut between: impl FnMut(),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn fetched(path: &Path, known: Option<&Version>) -> Result<Fetched, FetchError> {
-        brought(path, known, || ())
+        answer_of(path, known, || ())
     }
 
     fn document(outcome: Result<Fetched, FetchError>) -> (Vec<u8>, Version) {
@@ -312,7 +312,7 @@ mod tests {
         let reads = std::cell::Cell::new(0);
         let count = || reads.set(reads.get() + 1);
         assert_eq!(
-            brought(&path, Some(&version), count),
+            answer_of(&path, Some(&version), count),
             Ok(Fetched::Unchanged)
         );
         assert_eq!(reads.get(), 0);
@@ -418,7 +418,7 @@ mod tests {
     fn f35_a_file_that_is_rewritten_while_it_is_read_is_read_once_more() {
         let (_dir, path) = dir_with(b"half");
         let mut writes = 1;
-        let outcome = brought(&path, None, || {
+        let outcome = answer_of(&path, None, || {
             if writes > 0 {
                 writes -= 1;
                 write(&path, b"the whole document");
@@ -431,7 +431,7 @@ mod tests {
     fn f35_a_file_that_never_rests_is_a_transient_failure() {
         let (_dir, path) = dir_with(b"half");
         let mut length = 10;
-        let (class, message) = class(brought(&path, None, || {
+        let (class, message) = class(answer_of(&path, None, || {
             length += 1;
             write(&path, &vec![b'#'; length]);
         }));
@@ -443,7 +443,7 @@ mod tests {
     fn f35_other_content_of_the_same_length_is_noticed() {
         let (_dir, path) = dir_with(b"one");
         let mut seconds = 1_000;
-        let (class, _) = class(brought(&path, None, || {
+        let (class, _) = class(answer_of(&path, None, || {
             write(&path, b"two");
             // The clock of files ticks coarsely: two writes at once would bear one time.
             seconds += 1;

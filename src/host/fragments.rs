@@ -10,7 +10,7 @@ use rustix::fs::Dir;
 use super::read::{self, Wanted};
 use super::temporary::sweep;
 use super::walk::{Absent, Directory, below_home};
-use super::{Account, HostError, MAX_FILE, Snapshot, Stamp, refresh};
+use super::{Account, HostError, MAX_FILE, Snapshot, refresh};
 
 /// The directory of fragments, and `authorized_keys` beside it.
 pub(super) const DIRECTORY: &str = ".ssh/authorized_keys.d";
@@ -57,19 +57,13 @@ pub(super) fn read_all(
     account: &Account,
     fragment: &str,
     sweeps: bool,
-    mends: bool,
+    repairs: bool,
 ) -> Result<FoundFragments, HostError> {
-    let mends = sweeps && mends;
-    let absent = Snapshot {
-        content: None,
-        drifted: false,
-        stamp: Stamp::absent(),
-        directory: None,
-    };
+    let repairs = sweeps && repairs;
     let mut found = FoundFragments {
-        ours: absent.clone(),
+        ours: Snapshot::absent(),
         others: Vec::new(),
-        made: absent,
+        made: Snapshot::absent(),
         obstacles: Vec::new(),
         exists: false,
         installed: refresh::installed().is_some(),
@@ -82,13 +76,13 @@ pub(super) fn read_all(
         sweep(&ssh, OsStr::new(STAGED_AS));
         sweep(&ssh, OsStr::new("authorized_keys"));
     }
-    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, mends)?;
+    found.made = read::file(&ssh, OsStr::new("authorized_keys"), &wanted, repairs)?;
     let below = Path::new(DIRECTORY).join(fragment);
     let Some(directory) = below_home(account, &below, Absent::Leave)? else {
         return Ok(found);
     };
     found.exists = true;
-    found.ours = read::file(&directory, OsStr::new(fragment), &wanted, mends)?;
+    found.ours = read::file(&directory, OsStr::new(fragment), &wanted, repairs)?;
     let mut total = found.ours.content.as_ref().map_or(0, Vec::len);
     for name in names(&directory)?
         .into_iter()
@@ -97,7 +91,7 @@ pub(super) fn read_all(
         match name
             .to_str()
             .ok_or(())
-            .map(|text| (text, read::file(&directory, &name, &wanted, mends)))
+            .map(|text| (text, read::file(&directory, &name, &wanted, repairs)))
         {
             Ok((text, Ok(snapshot))) => {
                 let content = snapshot.content.as_deref().unwrap_or_default();

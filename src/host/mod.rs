@@ -57,7 +57,7 @@ pub struct Target {
     pub place: Place,
     /// Whether a read may restore the mode of a file that its owner cannot read. This is allowed
     /// only where keys are to be installed, because the keys in the file become valid again.
-    pub mends: bool,
+    pub repairs: bool,
     /// The digest of what a cycle last left in the file. Such content is the account's own, even if
     /// the file has another owner now.
     pub left: Option<Digest>,
@@ -69,7 +69,7 @@ impl Target {
         Self {
             account,
             place,
-            mends: false,
+            repairs: false,
             left: None,
         }
     }

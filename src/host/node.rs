@@ -134,7 +134,7 @@ impl Node {
                 directory,
                 &place.name,
                 &place.wanted,
-                sweeps && target.mends,
+                sweeps && target.repairs,
                 target.left,
             )
         })
@@ -144,7 +144,7 @@ impl Node {
         let sweeps = self.sweeps;
         self.as_owner(target, move |target, _| match &target.place {
             Place::Fragment { name } => {
-                fragments::read_all(&target.account, name, sweeps, target.mends)
+                fragments::read_all(&target.account, name, sweeps, target.repairs)
             }
             _ => Err(HostError::Path {
                 path: target.path(),

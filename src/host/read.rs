@@ -26,12 +26,12 @@ pub(super) struct Wanted {
     pub(super) limit: u64,
 }
 
-/// Reads the file. If its owner cannot read it and `mends` is set, its mode is repaired first.
+/// Reads the file. If its owner cannot read it and `repairs` is set, its mode is repaired first.
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
     wanted: &Wanted,
-    mends: bool,
+    repairs: bool,
 ) -> Result<Snapshot, HostError> {
     let within = rustix::fs::fstat(&directory.fd)
         .map_err(|errno| directory.failed("look at", OsStr::new(""), errno))?;
@@ -47,10 +47,10 @@ pub(super) fn file(
     };
     // Checked before opening, because opening a device can have effects.
     regular(directory, name, &found)?;
-    let mut mended = false;
+    let mut repaired = false;
     let mut opened = open(directory, name);
-    if opened.as_ref().err() == Some(&Errno::ACCESS) && mends && found.st_mode & 0o400 == 0 {
-        mended = make_readable(directory, name, wanted).is_ok();
+    if opened.as_ref().err() == Some(&Errno::ACCESS) && repairs && found.st_mode & 0o400 == 0 {
+        repaired = make_readable(directory, name, wanted).is_ok();
         opened = open(directory, name);
     }
     let fd = match opened {
@@ -102,7 +102,7 @@ pub(super) fn file(
     let content = bounded::all(File::from(fd), wanted.limit)
         .map_err(|fault| HostError::io("read", &directory.path.join(name), fault))?
         .ok_or_else(too_large)?;
-    let drifted = mended || is_drifted(&stat, wanted);
+    let drifted = repaired || is_drifted(&stat, wanted);
     Ok(Snapshot {
         content: Some(content),
         drifted,
@@ -161,10 +161,10 @@ pub(super) fn file_as_left(
     directory: &Directory,
     name: &OsStr,
     wanted: &Wanted,
-    mends: bool,
+    repairs: bool,
     left: Option<Digest>,
 ) -> Result<Snapshot, HostError> {
-    let read = file(directory, name, wanted, mends);
+    let read = file(directory, name, wanted, repairs);
     let (Err(HostError::Unreadable { unread, uid, .. }), Some(left)) = (&read, left) else {
         return read;
     };

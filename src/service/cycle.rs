@@ -52,7 +52,7 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
         let mut answered = None;
         if let Some(last) = last {
             let started = (self.clock)();
-            if self.agent.stands(&last, started) {
+            if self.agent.is_current(&last, started) {
                 let answers = self.wait(runtime, self.agent.ask_again(&last))?;
                 if self.agent.nothing_is_new(&last, &answers) {
                     let outcome = last.again(started, (self.clock)());
@@ -70,7 +70,7 @@ impl<F: Fetch, H: Host> Cycle<F, H> {
         store.set_outdated(memory.outdated);
         // Another cycle may have accepted a newer document meanwhile.
         let answered = answered
-            .filter(|(last, _)| self.agent.stands(last, (self.clock)()))
+            .filter(|(last, _)| self.agent.is_current(last, (self.clock)()))
             .map(|(_, answers)| answers);
         let intent = Intent::default();
         let gathered = match (act, &self.last) {

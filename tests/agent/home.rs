@@ -83,7 +83,7 @@ impl Home {
 
     pub(crate) fn target_at(&self, below: &str) -> Target {
         Target {
-            mends: true,
+            repairs: true,
             ..Target::new(
                 self.account(),
                 Place::Home {

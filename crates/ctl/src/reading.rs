@@ -124,7 +124,7 @@ impl Origin {
             }
             PublishedAt::Unknown => {
                 return Err(refused(
-                    "no version is kept there, and when was never told".to_owned(),
+                    "no version is kept there, and no time of publication is known".to_owned(),
                 ));
             }
         };

@@ -55,7 +55,7 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
         .map_or(Ok(()), Err)?;
     if !body.trim_end().ends_with("</DescribeInstancesResponse>") {
         return Err(XmlDecodeError::custom(
-            "it is no whole DescribeInstancesResponse",
+            "it is not a whole DescribeInstancesResponse",
         ));
     }
     let mut page = Page::default();

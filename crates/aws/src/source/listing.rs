@@ -90,7 +90,7 @@ fn read(body: &str) -> Result<Listing, XmlDecodeError> {
         .find_map(Result::err)
         .map_or(Ok(()), Err)?;
     if !body.trim_end().ends_with("</ListBucketResult>") {
-        return Err(XmlDecodeError::custom("it is no whole ListBucketResult"));
+        return Err(XmlDecodeError::custom("it is not a whole ListBucketResult"));
     }
     let (mut listing, mut is_escaped, mut is_truncated) = (Listing::default(), false, false);
     let mut document = Document::new(body);

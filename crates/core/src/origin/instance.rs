@@ -24,7 +24,7 @@ pub enum NoInstance {
     #[error("the metadata service is not asked, for AWS_EC2_METADATA_DISABLED is set")]
     Disabled,
     /// Nothing indicates that this is an instance, and the metadata service does not answer.
-    #[error("this is no EC2 instance: {why}")]
+    #[error("this is not an EC2 instance: {why}")]
     NotOnEc2 {
         /// What happened instead of an answer.
         why: String,

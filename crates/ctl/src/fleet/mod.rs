@@ -35,7 +35,7 @@ pub(super) use arrival::{AddressKind, Nodes, Unknown};
 pub(super) struct Options {
     #[command(flatten)]
     selection: Selection,
-    /// What all shall have: NAME/SERIAL (or a later serial), or a digest of 16 or 64 hex digits
+    /// What all nodes must have: NAME/SERIAL (or a later serial), or a digest of 16 or 64 hex digits
     #[arg(long, value_name = "NAME/SERIAL|DIGEST")]
     document: Option<Wanted>,
     /// Wait until all nodes have the document

@@ -32,7 +32,7 @@ pub(super) fn parse(url: &str) -> Result<SourceUrl, String> {
         "secretsmanager" => secret(rest),
         "ssm" => parameter(rest),
         "http" | "https" => Err(
-            "web addresses are no sources; for a bucket's address write `s3://BUCKET/KEY`"
+            "a web address is not a source; for a bucket's address write `s3://BUCKET/KEY`"
                 .to_owned(),
         ),
         _ => Err(format!("this scheme is not known; {WRITE}")),

@@ -67,7 +67,7 @@ fn fault(toy: &mut Toy, count: &mut Count) -> Option<Kill> {
 
 /// Nodes and the API recover. A node that comes back applies what is published before anybody
 /// reaches its sshd, as after a boot.
-fn mend(toy: &mut Toy) {
+fn repair(toy: &mut Toy) {
     toy.throttled = 0;
     for at in 0..toy.nodes.len() {
         toy.nodes[at].is_down = false;
@@ -108,7 +108,7 @@ async fn by_secrets_manager(toy: &Rc<RefCell<Toy>>, token: String, count: &mut C
         }
         let first = one_step(toy, &plan, step).await;
         toy.borrow_mut().kill = None;
-        mend(&mut toy.borrow_mut());
+        repair(&mut toy.borrow_mut());
         count.stopped += usize::from(first.is_err());
         let is_current = toy.borrow().labels.get("AWSCURRENT") == Some(&token);
         // The function checks that before the engine does.
@@ -141,7 +141,7 @@ fn f58_two_hundred_rotations_with_faults_lock_nobody_out_and_leave_nothing_behin
                 let kill = fault(&mut toy.borrow_mut(), &mut count);
                 let (ended, _) = rotate_briefly(&toy, kill).await;
                 count.stopped += usize::from(ended.is_err());
-                mend(&mut toy.borrow_mut());
+                repair(&mut toy.borrow_mut());
                 keys.extend(toy.borrow().key("AWSCURRENT"));
             }
             let (ended, _) = rotate_briefly(&toy, None).await;
