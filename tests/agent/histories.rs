@@ -570,7 +570,7 @@ fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
             "{wrong}"
         );
         assert!(
-            outcome.detail.contains("the clock stands at"),
+            outcome.detail.contains("the clock says"),
             "{}",
             outcome.detail
         );

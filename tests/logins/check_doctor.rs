@@ -620,7 +620,7 @@ fn a_clock_that_a_cycle_calls_wrong_is_not_called_good() {
         state["clock"] = Value::from("2099-01-01T00:00:00Z");
         std::fs::write(&file, serde_json::to_vec(&state).unwrap()).unwrap();
         let words = [
-            "the clock stands at",
+            "the clock says",
             "it has been 2099-01-01T00:00:00Z already",
             "--accept-rollback",
         ];
@@ -630,7 +630,7 @@ fn a_clock_that_a_cycle_calls_wrong_is_not_called_good() {
             let told: Vec<&str> = run
                 .stdout
                 .lines()
-                .filter(|line| line.contains("the clock stands at"))
+                .filter(|line| line.contains("the clock says"))
                 .collect();
             assert!(
                 run.status == 1 && told.len() == 1 && told[0].starts_with("FAILED  clock"),

@@ -308,7 +308,7 @@ fn f36_what_is_wrong_with_the_metadata_service_is_told_where_credentials_or_regi
         // Nothing listens there.
         (
             "http://127.0.0.1:9",
-            "let no firewall or network policy stand before it",
+            "put no firewall, network policy or proxy in front of it",
         ),
     ] {
         for (missing, what) in [("KEY", "credentials"), ("REGION", "no region is known")] {

@@ -61,10 +61,10 @@ mod tests {
         assert_eq!(Arn::parse(good, "secretsmanager"), Some(Ok(arn)));
         assert_eq!(Arn::parse("prod/arn:aws", "ssm"), None);
         for (bad, fault) in [
-            ("arn:", "no partition"),
+            ("arn:", "not a partition"),
             (
                 "arn:evil.example:ssm:eu-west-1:123456789012:parameter/x",
-                "no partition",
+                "not a partition",
             ),
             (
                 "arn:aws:secretsmanager:eu-west-1:123456789012:secret:x",

@@ -518,8 +518,8 @@ mod tests {
             ("ssm:/", "a parameter's name has"),
             ("ssm://keys", "a parameter's name has"),
             ("ssm:/a//b", "a parameter's name has"),
-            ("ssm:/keys:", "may stand `:VERSION`"),
-            ("ssm:/keys:1:2", "may stand `:VERSION`"),
+            ("ssm:/keys:", "only `:VERSION`"),
+            ("ssm:/keys:1:2", "only `:VERSION`"),
             ("ssm:/keys?version=1", "only `region=`"),
             (
                 "ssm:arn:aws:ssm:eu-west-1:123456789012:document/x",

@@ -307,7 +307,7 @@ fn the_last_days_of_the_calendar_mean_never() {
         "9999-12-31 00:00:00Z",
     ] {
         let json = format!("{{\"version\":1,\"keys\":[],\"expires\":\"{wrong}\"}}");
-        assert!(refusal(&json).contains("no RFC 3339 time"), "{wrong}");
+        assert!(refusal(&json).contains("not an RFC 3339 time"), "{wrong}");
     }
 }
 

@@ -74,17 +74,17 @@ fn what_is_pasted_around_a_key_is_named() {
         (format!("ssh rsa {blob}"), before),
         (
             format!("ssh\u{2013}ed25519 {blob}"),
-            "(U+2013) stands in the options",
+            "(U+2013) is in the options",
         ),
         (
             format!("\u{201c}{key}\u{201d}"),
-            "(U+201C) stands in the options",
+            "(U+201C) is in the options",
         ),
         (
             format!("from=\u{201c}10.0.0.0/8\u{201d} {key}"),
-            "(U+201C) stands",
+            "(U+201C) is in",
         ),
-        (format!("{kind}\u{a0}{blob} me"), "(U+00A0) stands"),
+        (format!("{kind}\u{a0}{blob} me"), "(U+00A0) is in"),
         (
             format!("no-x12-forwarding {key}"),
             "option \"no-x12-forwarding\" is not known",

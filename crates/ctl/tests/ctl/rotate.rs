@@ -324,7 +324,7 @@ fn what_cannot_be_rotated_is_said_before_anything_is_changed() {
         (["--allow-missing", "100%"], "below 100"),
         (["--sample", "0"], "from 1 on"),
         (["--key-type", "dsa"], "invalid value 'dsa'"),
-        (["--timeout", "soon"], "no time such as"),
+        (["--timeout", "soon"], "not a time such as"),
     ] {
         fleet.rotate(&bad).fails(64, &[&[word]]);
     }
