@@ -424,14 +424,14 @@ fn target(account: &AccountConfig, found: Account) -> Result<Target, String> {
 /// Detects accounts that resolve to the same file, each by its position in the configuration. This
 /// is a fault of every one of them: each would accept the others' keys.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct SharedFiles {
     /// By the path that sshd finally reads.
     paths: BTreeMap<PathBuf, BTreeSet<usize>>,
     /// By the directory and name that the file really has.
     files: BTreeMap<((u64, u64), OsString), BTreeSet<usize>>,
 }
 
-impl Shared {
+impl SharedFiles {
     fn note(&mut self, at: usize, target: &Target) {
         self.paths
             .entry(read_by_sshd(target))

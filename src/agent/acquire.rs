@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::judge::{Judging, Refusal, Taken, looked_at};
+use super::judge::{JudgedBy, Rejection, Taken, looked_at};
 use super::signers::Authority;
 use super::{Agent, Cycle, RECORD_EVERY};
 use crate::host::Host;
@@ -42,9 +42,9 @@ pub(super) struct Acquired {
 #[derive(Debug)]
 pub(super) struct InForce {
     /// The current document.
-    pub(super) current: Standing,
+    pub(super) current: StandingDocument,
     /// The documents of a secret's other stages.
-    pub(super) further: BTreeMap<Stage, Standing>,
+    pub(super) further: BTreeMap<Stage, StandingDocument>,
     /// The fallback's URL, if they came from there.
     pub(super) from: Option<String>,
 }
@@ -55,16 +55,16 @@ pub(super) struct Asked<'a> {
     signers: Option<&'a Signers>,
     /// The kept documents, and when they were fetched.
     last: Option<(InForce, Timestamp)>,
-    pub(super) known: Known,
+    pub(super) known: KnownVersions,
 }
 
 /// The versions that need not be sent again, and the URL that they came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Known(Option<(String, Versions)>);
+pub(super) struct KnownVersions(Option<(String, Versions)>);
 
 /// The answer of a source, and of its fallback if the source could not be reached.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct SourceAnswers {
     pub(super) first: Result<Fetched, FetchError>,
     pub(super) fallback: Option<Result<Fetched, FetchError>>,
 }
@@ -83,7 +83,7 @@ pub(super) type Trouble = (Problem, FaultCode, String);
 
 /// A document in force, where it came from and how it is kept.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct StandingDocument {
     pub(super) document: Document,
     pub(super) kept: Kept,
     pub(super) version: Version,
@@ -97,7 +97,7 @@ pub(super) struct Standing {
 
 impl InForce {
     /// All documents, the most important first.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Stage, &Standing)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Stage, &StandingDocument)> {
         std::iter::once((Stage::Current, &self.current))
             .chain(self.further.iter().map(|(stage, one)| (*stage, one)))
     }
@@ -115,7 +115,7 @@ impl InForce {
     }
 
     fn accepted(&self, fetched: Timestamp) -> Accepted {
-        let stage = |one: &Standing| AcceptedStage {
+        let stage = |one: &StandingDocument| AcceptedStage {
             version: one.version.clone(),
             created: one.created,
             document: one.kept,
@@ -134,7 +134,7 @@ impl InForce {
     }
 }
 
-impl Known {
+impl KnownVersions {
     /// The versions that need not be sent again by this URL.
     pub(super) fn at(&self, url: &SourceUrl) -> Option<&Versions> {
         let (from, versions) = self.0.as_ref()?;
@@ -142,7 +142,7 @@ impl Known {
     }
 }
 
-impl Answers {
+impl SourceAnswers {
     /// The source itself confirms that nothing has changed.
     pub(super) fn are_unchanged(&self) -> bool {
         matches!(
@@ -179,7 +179,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         Ok(Asked {
             signers,
             last,
-            known: Known(known),
+            known: KnownVersions(known),
         })
     }
 
@@ -189,7 +189,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         source: &Source,
         asked: Asked<'_>,
-        answers: Answers,
+        answers: SourceAnswers,
         cycle: &mut Cycle<'_>,
     ) -> Acquired {
         let name = source.url.to_string();
@@ -217,7 +217,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             .last
             .as_ref()
             .map(|(last, _)| last.current.document.digest);
-        let judging = Judging {
+        let judging = JudgedBy {
             url,
             mark: source.url.mark(),
             rules: &self.config.rules(source),
@@ -256,7 +256,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         let mut acquired = in_force(name, documents, cycle.now, cycle.clock.wall);
         acquired.fresh = away.is_none();
         acquired.outcome.notes = notes;
-        for Refusal { code, text } in refused {
+        for Rejection { code, text } in refused {
             acquired.is_stale(Problem::Refused, code, format!("{url}: {text}"));
         }
         acquired.outcome.answered_by = away.map(|away| AnsweredBy {
@@ -347,7 +347,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             let trusted = verify(&document, &self.config.trust, None);
             let signer = trusted.and_then(|_| verify_signer(&document, &bytes, signers, cycle.now));
             let kept = looked_at(kept, &document);
-            Some(Standing {
+            Some(StandingDocument {
                 document,
                 kept,
                 version: version.clone(),
@@ -428,7 +428,7 @@ fn is_open(url: &str) -> String {
 
 impl Acquired {
     /// The versions in force, if the source itself has confirmed them and reports no problem.
-    pub(super) fn known(&self) -> Option<Known> {
+    pub(super) fn known(&self) -> Option<KnownVersions> {
         let SourceOutcome {
             source,
             status,
@@ -442,7 +442,7 @@ impl Acquired {
             answered_by.is_none() && stages.is_empty() && warnings.is_empty() && notes.is_empty();
         let documents = self.in_force.as_ref()?;
         (self.fresh && *status == Status::Ok && plain)
-            .then(|| Known(Some((source.clone(), documents.versions()))))
+            .then(|| KnownVersions(Some((source.clone(), documents.versions()))))
     }
 
     fn warned(mut self, warning: Option<String>) -> Self {

@@ -12,7 +12,7 @@ const TRIES: usize = 8;
 
 /// What has happened so far.
 #[derive(Default)]
-struct Progress {
+struct FragmentProgress {
     settled: Settled,
     /// update-ssh-keys ran after the last write.
     ran: bool,
@@ -57,13 +57,13 @@ impl Next {
 /// Settles fragments that need no write, and saves the content that will be replaced.
 pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option<Settled>, Fault> {
     let Some(next) = Next::of(work, &work.plan, false) else {
-        return Ok(Some(finish(work, Progress::default())));
+        return Ok(Some(finish(work, FragmentProgress::default())));
     };
     if cycle.intent.dry_run {
         let faults = if next.refresh {
             named(work)
         } else {
-            finish(work, Progress::default()).faults
+            finish(work, FragmentProgress::default()).faults
         };
         return Ok(Some(Settled {
             faults,
@@ -77,7 +77,7 @@ pub(super) fn before_settle(work: &Work, cycle: &mut Cycle<'_>) -> Result<Option
 pub(super) fn settle(host: &impl Host, work: &mut Work) -> Result<Settled, Fault> {
     let target = work.target.clone();
     let mut plan = work.plan.clone();
-    let mut progress = Progress::default();
+    let mut progress = FragmentProgress::default();
     for _ in 0..TRIES {
         let Some(next) = Next::of(work, &plan, progress.ran) else {
             return Ok(finish(work, progress));
@@ -191,8 +191,8 @@ fn keep_replaced(work: &Work, cycle: &mut Cycle<'_>) -> Result<(), Fault> {
 }
 
 /// Reports what update-ssh-keys did not do, for as long as that lasts.
-fn finish(work: &Work, progress: Progress) -> Settled {
-    let Progress {
+fn finish(work: &Work, progress: FragmentProgress) -> Settled {
+    let FragmentProgress {
         mut settled,
         said,
         by_hand,

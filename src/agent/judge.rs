@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::acquire::{Away, InForce, Standing, Trouble};
+use super::acquire::{Away, InForce, StandingDocument, Trouble};
 use super::{Agent, Cycle};
 use crate::host::Host;
 use crate::state::Kept;
@@ -16,7 +16,7 @@ use authkeys_core::schedule::Clock;
 use authkeys_core::verify::{Distrust, Mark, Signers, counts_beside, verify, verify_signer};
 
 /// What fetched documents are judged by.
-pub(super) struct Judging<'a> {
+pub(super) struct JudgedBy<'a> {
     /// The URL that they came from.
     pub(super) url: &'a SourceUrl,
     /// The name of the mark that their serial is compared with. A source and its fallback share
@@ -28,10 +28,10 @@ pub(super) struct Judging<'a> {
     pub(super) away: Option<(&'a Away, Digest)>,
 }
 
-impl Judging<'_> {
+impl JudgedBy<'_> {
     /// A replica that is behind must not undo a change. A serial shows that it is behind. Without a
     /// serial the node gives the source time to recover.
-    fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Refusal> {
+    fn check_patience(&self, document: &Document, now: Timestamp) -> Result<(), Rejection> {
         let Some((away, standing)) = &self.away else {
             return Ok(());
         };
@@ -43,7 +43,7 @@ impl Judging<'_> {
             .since
             .saturating_add(away.patience)
             .unwrap_or(away.since);
-        Err(Refusal {
+        Err(Rejection {
             code: FaultCode::SourceUnreachable,
             text: format!(
                 "its document differs from the one in force, and has no serial to show which is newer; \
@@ -57,7 +57,7 @@ impl Judging<'_> {
 pub(super) struct Taken {
     pub(super) documents: InForce,
     /// Rejected documents of other stages.
-    pub(super) refused: Vec<Refusal>,
+    pub(super) refused: Vec<Rejection>,
     /// Documents of other stages that are ignored, and why.
     pub(super) notes: Vec<String>,
 }
@@ -74,13 +74,13 @@ impl Taken {
 }
 
 /// Why a document is rejected.
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) code: FaultCode,
     pub(super) text: String,
 }
 
 /// A document that was found valid.
-struct Read {
+struct ValidDocument {
     document: Document,
     signer: Option<String>,
     mark: Option<Mark>,
@@ -93,11 +93,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         (current, further): (Part, BTreeMap<Stage, Part>),
         last: &mut Option<(InForce, Timestamp)>,
-        judging: &Judging<'_>,
+        judging: &JudgedBy<'_>,
         cycle: &mut Cycle<'_>,
     ) -> Result<Taken, Trouble> {
         let current = self.judge(current, judging, cycle).map_err(|refusal| {
-            let Refusal { code, text } = refusal;
+            let Rejection { code, text } = refusal;
             let problem = match code {
                 FaultCode::SourceUnreachable => Problem::Unreachable,
                 _ => Problem::Refused,
@@ -125,16 +125,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn judge(
         &self,
         part: Part,
-        judging: &Judging<'_>,
+        judging: &JudgedBy<'_>,
         cycle: &mut Cycle<'_>,
-    ) -> Result<Standing, Refusal> {
+    ) -> Result<StandingDocument, Rejection> {
         let part = document_of(judging.url, part)?;
         let mark = cycle
             .state
             .marks
             .get(&judging.mark)
             .filter(|_| !cycle.intent.accept_rollback);
-        let Read {
+        let ValidDocument {
             document,
             signer,
             mark,
@@ -152,12 +152,16 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     /// reported. Also returns the rejections, and notes on ignored documents.
     fn judge_further(
         &self,
-        current: &Standing,
+        current: &StandingDocument,
         parts: BTreeMap<Stage, Part>,
-        mut last: BTreeMap<Stage, Standing>,
-        judging: &Judging<'_>,
+        mut last: BTreeMap<Stage, StandingDocument>,
+        judging: &JudgedBy<'_>,
         cycle: &mut Cycle<'_>,
-    ) -> (BTreeMap<Stage, Standing>, Vec<Refusal>, Vec<String>) {
+    ) -> (
+        BTreeMap<Stage, StandingDocument>,
+        Vec<Rejection>,
+        Vec<String>,
+    ) {
         let counts =
             |stage, one: &Document| counts_beside(stage == Stage::Pending, one, &current.document);
         let (mut further, mut refused, mut notes) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -167,7 +171,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                 .and_then(|part| Ok((self.read(&part, judging, None, cycle.clock)?, part)));
             let standing = match read {
                 Ok((
-                    Read {
+                    ValidDocument {
                         document, signer, ..
                     },
                     part,
@@ -181,9 +185,9 @@ impl<F: Fetch, H: Host> Agent<F, H> {
                     ));
                     None
                 }
-                Err(Refusal { code, text }) => {
+                Err(Rejection { code, text }) => {
                     let text = format!("{stage} (version {label}): {text}");
-                    refused.push(Refusal { code, text });
+                    refused.push(Rejection { code, text });
                     // A document that became current has left its stage and must not return as
                     // pending.
                     last.remove(&stage).filter(|one| {
@@ -200,15 +204,15 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     fn read(
         &self,
         part: &Part,
-        judging: &Judging<'_>,
+        judging: &JudgedBy<'_>,
         mark: Option<&Mark>,
         clock: Clock,
-    ) -> Result<Read, Refusal> {
-        let refused = |error: Distrust| Refusal {
+    ) -> Result<ValidDocument, Rejection> {
+        let refused = |error: Distrust| Rejection {
             code: error.code(),
             text: chain(&error),
         };
-        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Refusal {
+        let document = document::parse(&part.bytes, judging.rules).map_err(|error| Rejection {
             code: error.code(),
             text: chain(&error),
         })?;
@@ -221,7 +225,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             signed_at(clock.wall)?;
         }
         let mark = verify(&document, &self.config.trust, mark).map_err(refused)?;
-        Ok(Read {
+        Ok(ValidDocument {
             document,
             signer,
             mark,
@@ -231,11 +235,11 @@ impl<F: Fetch, H: Host> Agent<F, H> {
 
 /// The document in the fetched bytes: all of them, or one field of a secret. Fields that were not
 /// asked for are wiped here.
-fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
+fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Rejection> {
     let Some(name) = url.field() else {
         return Ok(part);
     };
-    let bytes = document::field(&part.bytes, name).map_err(|fault| Refusal {
+    let bytes = document::field(&part.bytes, name).map_err(|fault| Rejection {
         code: FaultCode::DocumentInvalid,
         text: chain(&fault),
     })?;
@@ -244,7 +248,7 @@ fn document_of(url: &SourceUrl, part: Part) -> Result<Part, Refusal> {
 
 impl Cycle<'_> {
     /// Keeps a valid document's public bytes.
-    fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> Standing {
+    fn keep(&mut self, document: Document, signer: Option<String>, part: Part) -> StandingDocument {
         let public = document::public_half(&part.bytes);
         let bytes = public.as_deref().unwrap_or(&part.bytes);
         if let Err(fault) = self.store.keep(bytes) {
@@ -262,7 +266,7 @@ impl Cycle<'_> {
         let Part {
             version, created, ..
         } = part;
-        Standing {
+        StandingDocument {
             document,
             kept,
             version,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::acquire::{Known, open_to_others};
+use super::acquire::{KnownVersions, open_to_others};
 use super::{Agent, Answered, RECORD_EVERY, all_of};
 use crate::host::sshd::SSHD;
 use crate::host::{Host, Snapshot, Target};
@@ -25,7 +25,7 @@ const ZONE: &str = "/etc/localtime";
 #[derive(Debug)]
 pub struct LastCycle {
     /// The versions in force, of each source in the order of the configuration.
-    known: Vec<Known>,
+    known: Vec<KnownVersions>,
     own_files: OwnFiles,
     /// In the order of the configuration.
     left: Vec<Left>,
@@ -54,11 +54,11 @@ pub(super) struct OwnFiles {
 
 /// What is known of a file, and of each directory above it, without reading it.
 #[derive(Debug, PartialEq, Eq)]
-struct Trace(Vec<Option<Found>>);
+struct Trace(Vec<Option<FoundEntry>>);
 
 /// What is found under a name.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
+struct FoundEntry {
     device: u64,
     inode: u64,
     mode: u32,
@@ -102,7 +102,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         &self,
         outcome: &Outcome,
         store: &Store,
-        (known, own_files, left): (Vec<Known>, OwnFiles, Vec<Left>),
+        (known, own_files, left): (Vec<KnownVersions>, OwnFiles, Vec<Left>),
     ) -> Option<LastCycle> {
         let idle = !store.has_written() && !store.is_outdated() && !outcome.news && !outcome.first;
         let all_left = left.len() == self.config.accounts.len();
@@ -205,14 +205,14 @@ impl Trace {
         let mut found = Vec::new();
         for path in path.ancestors() {
             // A link, and its target.
-            found.push(fs::symlink_metadata(path).ok().map(Found::from));
-            found.push(fs::metadata(path).ok().map(Found::from));
+            found.push(fs::symlink_metadata(path).ok().map(FoundEntry::from));
+            found.push(fs::metadata(path).ok().map(FoundEntry::from));
         }
         Self(found)
     }
 }
 
-impl From<Metadata> for Found {
+impl From<Metadata> for FoundEntry {
     fn from(of: Metadata) -> Self {
         let content = Content {
             size: of.size(),

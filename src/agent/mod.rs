@@ -30,8 +30,8 @@ use authkeys_core::outcome::{
 };
 use authkeys_core::schedule::Clock;
 
-use account::{Found, Shared};
-use acquire::{Acquired, Answers, Known};
+use account::{Found, SharedFiles};
+use acquire::{Acquired, KnownVersions, SourceAnswers};
 use apply::Carried;
 use last_cycle::{Left, OwnFiles};
 use pinned::Pinned;
@@ -87,7 +87,7 @@ struct Cycle<'s> {
     /// The time for which windows are judged.
     now: Timestamp,
     faults: Vec<Fault>,
-    shared: Shared,
+    shared: SharedFiles,
     in_common: InCommon,
     /// The files as the cycle leaves them, each by its account's position in the configuration.
     left: BTreeMap<usize, Left>,
@@ -121,7 +121,7 @@ pub struct Installed {
 /// What the sources answered, in the order of the configuration, each with the versions that it was
 /// asked about.
 #[derive(Debug)]
-pub struct Answered(Vec<(Known, Answers)>);
+pub struct Answered(Vec<(KnownVersions, SourceAnswers)>);
 
 impl<F: Fetch, H: Host> Agent<F, H> {
     /// Runs one cycle. `clock` is read at the start and the end.
@@ -182,7 +182,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 
     /// Fetches from a source, or from its fallback if the source cannot be reached.
-    async fn ask(&self, source: &Source, known: &Known) -> Answers {
+    async fn ask(&self, source: &Source, known: &KnownVersions) -> SourceAnswers {
         let first = self.fetch_one(&source.url, known).await;
         let fallback = match (&first, &source.fallback) {
             (Err(failed), Some(fallback)) if failed.class == Class::Transient => {
@@ -190,10 +190,14 @@ impl<F: Fetch, H: Host> Agent<F, H> {
             }
             _ => None,
         };
-        Answers { first, fallback }
+        SourceAnswers { first, fallback }
     }
 
-    async fn fetch_one(&self, url: &SourceUrl, known: &Known) -> Result<Fetched, FetchError> {
+    async fn fetch_one(
+        &self,
+        url: &SourceUrl,
+        known: &KnownVersions,
+    ) -> Result<Fetched, FetchError> {
         let fetched = caught(self.fetch.fetch(url, known.at(url))).await;
         fetched.unwrap_or_else(|panic| Err(panic.failure(url)))
     }
@@ -284,7 +288,7 @@ impl<F: Fetch, H: Host> Agent<F, H> {
         }
 
         let known = self.config.sources().into_iter();
-        let known: Option<Vec<Known>> = known
+        let known: Option<Vec<KnownVersions>> = known
             .map(|source| acquired.get(&source.url)?.known())
             .collect();
 
@@ -430,7 +434,7 @@ impl<'s> Cycle<'s> {
         clock: Clock,
         faults: Vec<Fault>,
     ) -> Self {
-        let (shared, in_common) = (Shared::default(), InCommon::default());
+        let (shared, in_common) = (SharedFiles::default(), InCommon::default());
         let (now, new) = (clock.effective(), store.is_new());
         Self {
             store,

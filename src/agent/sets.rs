@@ -17,7 +17,7 @@ use authkeys_core::plan::{Layer, managed_by};
 #[derive(Debug)]
 pub(super) struct KeySets<'a> {
     /// In the order of the configuration.
-    known: Vec<KeySet<'a>>,
+    known: Vec<SourceKeySet<'a>>,
     /// The sources from which no valid document was ever read.
     pub(super) unread: Vec<String>,
     /// All sources, known or not.
@@ -25,7 +25,7 @@ pub(super) struct KeySets<'a> {
 }
 
 #[derive(Debug)]
-struct KeySet<'a> {
+struct SourceKeySet<'a> {
     /// The source's URL.
     name: String,
     documents: &'a InForce,
@@ -56,7 +56,7 @@ impl<'a> KeySets<'a> {
                 .get(&source.url)
                 .and_then(|got| got.in_force.as_ref());
             match documents {
-                Some(documents) => known.push(KeySet {
+                Some(documents) => known.push(SourceKeySet {
                     name: name.clone(),
                     documents,
                 }),
@@ -149,7 +149,7 @@ impl<'a> KeySets<'a> {
     }
 }
 
-impl KeySet<'_> {
+impl SourceKeySet<'_> {
     fn further(&self) -> Vec<Kept> {
         let further = self.documents.further.values();
         further.map(|one| one.kept).collect()

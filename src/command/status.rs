@@ -65,7 +65,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
         }
     };
     let printed = if options.json {
-        print_json(&Shape {
+        print_json(&StatusJson {
             outcome: &outcome,
             running,
         })
@@ -98,7 +98,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Exit {
 
 /// The content of the status file, and whether the service runs.
 #[derive(Serialize)]
-struct Shape<'a> {
+struct StatusJson<'a> {
     #[serde(flatten)]
     outcome: &'a Outcome,
     /// Omitted if not known.

@@ -32,7 +32,7 @@ const REAP_PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Connection {
     outgoing: UnboundedSender<Outgoing>,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<WaitingRequest>>,
     task: AbortHandle,
     helper: Option<Child>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Connection {
 type Outgoing = (Vec<u8>, Vec<u8>);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingRequest {
     last_id: u64,
     requests: BTreeMap<u64, oneshot::Sender<Frame<Answer>>>,
     /// Why the connection has ended.
@@ -57,7 +57,7 @@ impl Connection {
         helper: Option<Child>,
         words: Option<Receiver>,
     ) -> Self {
-        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let waiting = Arc::new(Mutex::new(WaitingRequest::default()));
         let (outgoing, frames) = mpsc::unbounded_channel();
         let held = Arc::clone(&waiting);
         let task = tokio::spawn(async move {
@@ -132,7 +132,7 @@ impl Drop for Connection {
     }
 }
 
-fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+fn locked(waiting: &Mutex<WaitingRequest>) -> MutexGuard<'_, WaitingRequest> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -142,7 +142,7 @@ async fn drive(
     writer: impl AsyncWrite + Unpin,
     frames: UnboundedReceiver<Outgoing>,
     words: Option<Receiver>,
-    waiting: &Mutex<Waiting>,
+    waiting: &Mutex<WaitingRequest>,
 ) -> String {
     let mut last_words = Vec::new();
     let how = tokio::select! {
@@ -166,7 +166,10 @@ async fn drive(
 
 /// Passes each answer to its request. Returns `None` at the end of the stream, or the error for a
 /// frame that is not an answer.
-async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Mutex<Waiting>) -> Option<String> {
+async fn receive(
+    mut reader: impl AsyncRead + Unpin,
+    waiting: &Mutex<WaitingRequest>,
+) -> Option<String> {
     let mut assembler = Assembler::new(MAX_DOCUMENT);
     loop {
         let count = match reader.read(assembler.space()).await {

@@ -29,9 +29,9 @@ const PAUSES: Backoff = Backoff {
 
 /// Files as sources, and the unfinished reads of each.
 #[derive(Debug, Default)]
-pub(super) struct Files(Mutex<HashMap<PathBuf, Reading>>);
+pub(super) struct FileSources(Mutex<HashMap<PathBuf, UnfinishedReads>>);
 
-impl Files {
+impl FileSources {
     /// Reads the file at `path`. If its version is still the known one, this costs one stat. The
     /// read has a thread of its own, so that a dead network file system causes an error after
     /// `limit` and not a dead agent. While reads hang, further ones are started at growing
@@ -62,7 +62,7 @@ impl Files {
         })
     }
 
-    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, Reading>> {
+    fn readings(&self) -> MutexGuard<'_, HashMap<PathBuf, UnfinishedReads>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,7 +93,7 @@ impl Files {
         let refused = |error| format!("cannot begin to read {}: {error}", path.display());
         let thread = thread
             .map_err(|error| transient(refused(error), "check the limits on tasks and memory"))?;
-        let new = || Reading {
+        let new = || UnfinishedReads {
             threads: Vec::new(),
             started: Instant::now(),
         };
@@ -106,13 +106,13 @@ impl Files {
 
 /// The unfinished reads of one file.
 #[derive(Debug)]
-struct Reading {
+struct UnfinishedReads {
     threads: Vec<JoinHandle<()>>,
     /// When the last of them was started.
     started: Instant,
 }
 
-impl Reading {
+impl UnfinishedReads {
     fn pause(&self) -> Duration {
         PAUSES.ceiling(u32::try_from(self.threads.len()).unwrap_or(u32::MAX))
     }
@@ -470,12 +470,12 @@ mod tests {
     #[tokio::test]
     async fn f37_beside_a_reading_that_hangs_the_next_is_begun_ever_later() {
         let (_dir, path) = dir_with(b"one");
-        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (files, limit) = (FileSources::default(), Duration::from_secs(5));
         let (wake, sleep) = std::sync::mpsc::channel::<()>();
         let hangs = thread::spawn(move || sleep.recv().unwrap_or(()));
         files.readings().insert(
             path.clone(),
-            Reading {
+            UnfinishedReads {
                 threads: vec![hangs],
                 started: Instant::now(),
             },
@@ -494,7 +494,7 @@ mod tests {
         assert_eq!(document(files.fetch(&path, None, limit).await).0, b"one");
         let pauses = [1, 2, 3, 11, 99].map(|count| {
             let threads = (0..count).map(|_| thread::spawn(|| ())).collect();
-            Reading {
+            UnfinishedReads {
                 threads,
                 started: Instant::now(),
             }
@@ -512,7 +512,7 @@ mod tests {
     #[tokio::test]
     async fn the_asynchronous_face_gives_the_same() {
         let (_dir, path) = dir_with(b"one");
-        let (files, limit) = (Files::default(), Duration::from_secs(5));
+        let (files, limit) = (FileSources::default(), Duration::from_secs(5));
         let (bytes, version) = document(files.fetch(&path, None, limit).await);
         assert_eq!(bytes, b"one");
         assert_eq!(

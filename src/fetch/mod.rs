@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use authkeys_core::origin::{Fetch, FetchError, Fetched, SourceUrl, Versions};
 
-use file::Files;
+use file::FileSources;
 
 pub use remote::{Look, Remote, RemoteReports};
 
@@ -20,7 +20,7 @@ const FILE_LIMIT: Duration = Duration::from_secs(30);
 /// All sources of a node: its own files, and `remote` for the network.
 #[derive(Debug)]
 pub struct Sources<R> {
-    files: Files,
+    files: FileSources,
     remote: R,
     limit: Duration,
 }
@@ -34,7 +34,7 @@ impl<R> Sources<R> {
     /// Uses the given limit for files.
     pub fn with_limit(remote: R, limit: Duration) -> Self {
         Self {
-            files: Files::default(),
+            files: FileSources::default(),
             remote,
             limit,
         }

@@ -36,10 +36,10 @@ const INSTANCE_AGAIN: Backoff = Backoff {
 /// The network. The first request that needs the helper connects to it or starts it. Clones share
 /// one connection.
 #[derive(Debug, Clone)]
-pub struct Remote(Arc<Shared>);
+pub struct Remote(Arc<SharedConnection>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedConnection {
     helper: Helper,
     connection: Mutex<Option<Arc<Connection>>>,
     /// Notified when a connection was given up because a request got no answer.
@@ -60,7 +60,7 @@ pub struct Look {
 /// Ends the connection when a look is dropped without an answer; otherwise the helper would keep
 /// looking for ever.
 struct Looking<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedConnection,
     connection: &'a Arc<Connection>,
     is_answered: bool,
 }
@@ -72,7 +72,7 @@ struct NoAnswer(String);
 impl Remote {
     /// Reaches the helper by the socket that the environment names, else by starting it.
     pub fn by_environment() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedConnection {
             helper: Helper::by_environment(),
             connection: Mutex::default(),
             given_up: Notify::new(),

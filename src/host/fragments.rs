@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::Dir;
 
-use super::read::{self, Wanted};
+use super::read::{self, WantedFile};
 use super::temporary::sweep;
 use super::walk::{Absent, Directory, below_home};
 use super::{Account, HostError, MAX_FILE, Snapshot, refresh};
@@ -42,8 +42,8 @@ pub struct FoundFragments {
 
 /// What a fragment must be like. update-ssh-keys rewrites each with the umask of the user who runs
 /// it, so others may read it, and with the group that the directory gives it.
-pub(super) fn wanted(account: &Account) -> Wanted {
-    Wanted {
+pub(super) fn wanted(account: &Account) -> WantedFile {
+    WantedFile {
         uid: account.uid,
         gid: None,
         mode: 0o600,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Group, User, getgrouplist};
 
-use super::program::{self, Answer};
+use super::program::{self, ProgramOutput};
 use super::{Account, HostError};
 
 /// The longest that the name service may take for a shadow entry.
@@ -101,7 +101,7 @@ fn shadow(user: &str) -> Option<Shadow> {
         None,
     )
     .ok()?;
-    let Answer { status, stdout, .. } = answer;
+    let ProgramOutput { status, stdout, .. } = answer;
     if status.success() {
         Shadow::parse(stdout.lines().next()?)
     } else {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use nix::unistd::Gid;
 
 use super::login::LoginState;
-use super::read::{self, Wanted};
+use super::read::{self, WantedFile};
 use super::replace::{self, Gate};
 use super::temporary::sweep;
 use super::walk::{self, Absent, Directory, file_name};
-use super::worker::{Awaited, Late, Step, Workers};
+use super::worker::{AccountStep, Awaited, Late, Workers};
 use super::{
     Account, FoundFragments, Host, HostError, MAX_FILE, Place, Replaced, Replacement, Snapshot,
     Stamp, Target, account, fragments, identity, lock, login, preflight, refresh, sshd,
@@ -41,15 +41,15 @@ pub struct Node {
     late_reads: Late<Snapshot>,
     late_fragments: Late<FoundFragments>,
     late_again: Late<Option<Snapshot>>,
-    sshd: sshd::Version,
-    groups: Groups,
+    sshd: sshd::SshdVersion,
+    groups: KnownGroups,
 }
 
 /// The groups of accounts, as NSS returned them last.
 #[derive(Debug, Default, Clone)]
-struct Groups(Arc<Mutex<HashMap<Account, Vec<Gid>>>>);
+struct KnownGroups(Arc<Mutex<HashMap<Account, Vec<Gid>>>>);
 
-impl Groups {
+impl KnownGroups {
     fn known(&self) -> MutexGuard<'_, HashMap<Account, Vec<Gid>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,8 +80,8 @@ impl Default for Node {
             late_reads: Late::default(),
             late_fragments: Late::default(),
             late_again: Late::default(),
-            sshd: sshd::Version::default(),
-            groups: Groups::default(),
+            sshd: sshd::SshdVersion::default(),
+            groups: KnownGroups::default(),
         }
     }
 }
@@ -103,21 +103,21 @@ impl Node {
     /// Looks up what, beside its files, decides about logins of the account.
     pub fn login_state(&self, account: &Account) -> Result<LoginState, HostError> {
         let (name, account) = (account.user.to_string(), account.clone());
-        let step = Step::new(name, PathBuf::from("its NSS entry"), move |_| {
+        let step = AccountStep::new(name, PathBuf::from("its NSS entry"), move |_| {
             login::look_up(&account)
         });
         self.workers.run(step, self.limit, &Late::default())
     }
 
-    fn look_up(user: Option<&UserName>) -> Step<Account> {
+    fn look_up(user: Option<&UserName>) -> AccountStep<Account> {
         let asked = user.cloned();
         let name = user.map_or_else(|| "that runs authkeysd".to_owned(), UserName::to_string);
-        Step::new(name, PathBuf::from("its NSS entry"), move |_| {
+        AccountStep::new(name, PathBuf::from("its NSS entry"), move |_| {
             account::look_up(asked.as_ref())
         })
     }
 
-    fn reading(&self, target: &Target) -> Step<Snapshot> {
+    fn reading(&self, target: &Target) -> AccountStep<Snapshot> {
         let sweeps = self.sweeps;
         self.as_owner(target, move |target, _| {
             let place = Located::find(target, Absent::Leave)?;
@@ -140,7 +140,7 @@ impl Node {
         })
     }
 
-    fn reading_fragments(&self, target: &Target) -> Step<FoundFragments> {
+    fn reading_fragments(&self, target: &Target) -> AccountStep<FoundFragments> {
         let sweeps = self.sweeps;
         self.as_owner(target, move |target, _| match &target.place {
             Place::Fragment { name } => {
@@ -153,7 +153,7 @@ impl Node {
         })
     }
 
-    fn replacing(&self, file: &Replacement<'_>) -> Step<Replaced> {
+    fn replacing(&self, file: &Replacement<'_>) -> AccountStep<Replaced> {
         let (seen, content, lock_wait) = (file.seen.clone(), file.content.to_vec(), self.lock_wait);
         self.as_owner(file.target, move |target, awaited| {
             let place = Located::find(target, Absent::Make)?;
@@ -190,10 +190,10 @@ impl Node {
         &self,
         target: &Target,
         work: impl FnOnce(&Target, &Awaited) -> Result<T, HostError> + Send + 'static,
-    ) -> Step<T> {
+    ) -> AccountStep<T> {
         let (account, path) = (target.account.user.to_string(), target.path());
         let (target, groups) = (target.clone(), self.groups.clone());
-        Step::new(account, path, move |awaited| {
+        AccountStep::new(account, path, move |awaited| {
             if target.is_the_accounts() {
                 let groups = groups.of(&target.account)?;
                 identity::become_account(&target.account, &groups)?;
@@ -203,14 +203,18 @@ impl Node {
     }
 
     /// Checks whether an account is the one of a target, and reads its file, in one step.
-    fn reading_again(&self, user: Option<&UserName>, target: &Target) -> Step<Option<Snapshot>> {
+    fn reading_again(
+        &self,
+        user: Option<&UserName>,
+        target: &Target,
+    ) -> AccountStep<Option<Snapshot>> {
         let (account, path, user) = (
             target.account.user.to_string(),
             target.path(),
             user.cloned(),
         );
         let (target, groups) = (target.clone(), self.groups.clone());
-        Step::new(account, path, move |_| {
+        AccountStep::new(account, path, move |_| {
             if account::look_up(user.as_ref())? != target.account {
                 return Ok(None);
             }
@@ -284,7 +288,7 @@ impl Host for Node {
         let name = file_name(&target.path())?.to_owned();
         // The program gets all of the account's ids. After it the thread takes the account's
         // file-system identity, to sync.
-        let step = Step::new(
+        let step = AccountStep::new(
             target.account.user.to_string(),
             target.path(),
             move |_: &Awaited| {
@@ -351,7 +355,7 @@ impl Host for Node {
 struct Located {
     directory: Option<Directory>,
     name: OsString,
-    wanted: Wanted,
+    wanted: WantedFile,
     /// Where new content is written before it is renamed, if not in `directory`.
     staging: Option<Directory>,
 }
@@ -371,7 +375,7 @@ impl Located {
         Ok(match &target.place {
             Place::Home { below } => {
                 let Account { uid, gid, .. } = target.account;
-                let wanted = Wanted {
+                let wanted = WantedFile {
                     uid,
                     gid: Some(gid),
                     mode: 0o600,
@@ -404,7 +408,7 @@ impl Located {
                     nix::unistd::geteuid().as_raw(),
                     nix::unistd::getegid().as_raw(),
                 );
-                let wanted = Wanted {
+                let wanted = WantedFile {
                     uid,
                     gid: Some(gid),
                     mode: 0o644,

@@ -29,13 +29,13 @@ const DYING: Duration = Duration::from_secs(1);
 
 /// The output of a program, and how it ended.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ProgramOutput {
     pub(super) status: ExitStatus,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-impl Answer {
+impl ProgramOutput {
     /// The last line on standard error, else on standard output.
     pub(super) fn last_line(&self) -> &str {
         let last = |text: &'_ str| {
@@ -90,7 +90,7 @@ pub(super) fn run(
     command: &mut Command,
     limit: Duration,
     account: Option<&Account>,
-) -> io::Result<Answer> {
+) -> io::Result<ProgramOutput> {
     run_reading(command, Stdio::null(), limit, account)
 }
 
@@ -100,7 +100,7 @@ pub(super) fn run_reading(
     stdin: Stdio,
     limit: Duration,
     account: Option<&Account>,
-) -> io::Result<Answer> {
+) -> io::Result<ProgramOutput> {
     let account = account.filter(|account| is_another(account));
     if account.is_some() {
         // Descendants that lose their parent become our children, whatever session or group they
@@ -127,7 +127,7 @@ pub(super) fn run_reading(
                 if let Some(account) = account {
                     end_descendants(account, None)?;
                 }
-                return Ok(Answer {
+                return Ok(ProgramOutput {
                     status,
                     stdout: stdout.text(),
                     stderr: stderr.text(),
@@ -302,7 +302,7 @@ impl<R: Read + AsFd> Drain<R> {
 mod tests {
     use super::*;
 
-    fn sh(script: &str, limit: u64) -> io::Result<Answer> {
+    fn sh(script: &str, limit: u64) -> io::Result<ProgramOutput> {
         run(
             command("/bin/sh").args(["-c", script]),
             Duration::from_millis(limit),

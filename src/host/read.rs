@@ -15,7 +15,7 @@ use authkeys_terminal::bounded;
 
 /// The required attributes of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct WantedFile {
     pub(super) uid: u32,
     /// Its group; `None` if another program writes the file as well and any group is acceptable.
     pub(super) gid: Option<u32>,
@@ -30,7 +30,7 @@ pub(super) struct Wanted {
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
-    wanted: &Wanted,
+    wanted: &WantedFile,
     repairs: bool,
 ) -> Result<Snapshot, HostError> {
     let within = rustix::fs::fstat(&directory.fd)
@@ -115,7 +115,7 @@ pub(super) fn file(
 pub(super) fn holds(
     directory: &Directory,
     name: &OsStr,
-    wanted: &Wanted,
+    wanted: &WantedFile,
     content: &[u8],
 ) -> Result<bool, HostError> {
     let failed = |errno| directory.failed("read back", name, errno);
@@ -148,7 +148,7 @@ pub(super) fn holds(
     }
 }
 
-fn is_drifted(stat: &Stat, wanted: &Wanted) -> bool {
+fn is_drifted(stat: &Stat, wanted: &WantedFile) -> bool {
     let other_owner = stat.st_uid != wanted.uid || wanted.gid.is_some_and(|gid| gid != stat.st_gid);
     other_owner || stat.st_mode & 0o7777 & !wanted.tolerated != wanted.mode
 }
@@ -160,7 +160,7 @@ fn is_drifted(stat: &Stat, wanted: &Wanted) -> bool {
 pub(super) fn file_as_left(
     directory: &Directory,
     name: &OsStr,
-    wanted: &Wanted,
+    wanted: &WantedFile,
     repairs: bool,
     left: Option<Digest>,
 ) -> Result<Snapshot, HostError> {
@@ -191,7 +191,7 @@ pub(super) fn file_as_left(
 
 /// Gives a file of the account's own the wanted mode. By descriptor, so that no link is followed,
 /// and as the account, which could do it itself: the kernel refuses it on files of others.
-fn make_readable(directory: &Directory, name: &OsStr, wanted: &Wanted) -> Result<(), Errno> {
+fn make_readable(directory: &Directory, name: &OsStr, wanted: &WantedFile) -> Result<(), Errno> {
     let fd = path_only(directory, name, wanted.uid)?;
     // fchmod does not work on an O_PATH descriptor.
     retry_on_intr(|| rustix::fs::chmod(by_descriptor(&fd), Mode::from_raw_mode(wanted.mode)))

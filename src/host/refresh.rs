@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, Mode};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::program::Answer;
+use super::program::ProgramOutput;
 use super::walk::{Absent, Directory, below_home};
 use super::{Account, HostError, program, read};
 use authkeys_terminal::bounded;
@@ -77,7 +77,7 @@ fn untraceable(
     program: &'static str,
     account: &Account,
     limit: Duration,
-) -> Option<io::Result<Answer>> {
+) -> Option<io::Result<ProgramOutput>> {
     if !program::is_another(account) {
         return None;
     }
@@ -117,7 +117,11 @@ fn unreadable_copy(content: &[u8]) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", written.as_raw_fd()))
 }
 
-fn by_shell(program: &'static str, account: &Account, limit: Duration) -> io::Result<Answer> {
+fn by_shell(
+    program: &'static str,
+    account: &Account,
+    limit: Duration,
+) -> io::Result<ProgramOutput> {
     run_as(
         &mut program::command("/bin/sh"),
         &["-c", SCRIPT, program, account.user.as_str()],
@@ -131,7 +135,7 @@ fn run_as(
     arguments: &[&str],
     account: &Account,
     limit: Duration,
-) -> io::Result<Answer> {
+) -> io::Result<ProgramOutput> {
     program::as_account(command, account);
     program::run(command.args(arguments), limit, Some(account))
 }

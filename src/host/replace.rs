@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::retry_on_intr;
 
-use super::read::{self, Wanted};
+use super::read::{self, WantedFile};
 use super::temporary::{Temporary, sweep};
 use super::walk::{Directory, file_name};
 use super::{HostError, Replaced, flags};
@@ -46,7 +46,7 @@ pub fn write_durable(
     let directory = Directory::open(directory)?;
     let name = file_name(&path)?;
     sweep(&directory, name);
-    let wanted = Wanted {
+    let wanted = WantedFile {
         uid,
         gid: Some(gid),
         mode,
@@ -62,7 +62,7 @@ pub fn write_durable(
 pub(super) fn file(
     directory: &Directory,
     name: &OsStr,
-    wanted: &Wanted,
+    wanted: &WantedFile,
     content: &[u8],
     gate: impl FnOnce() -> Result<Gate, HostError>,
 ) -> Result<Replaced, HostError> {
@@ -75,7 +75,7 @@ pub(super) fn file_by_way_of(
     (staging, staged_as): (&Directory, &OsStr),
     directory: &Directory,
     name: &OsStr,
-    wanted: &Wanted,
+    wanted: &WantedFile,
     content: &[u8],
     gate: impl FnOnce() -> Result<Gate, HostError>,
 ) -> Result<Replaced, HostError> {
@@ -116,7 +116,7 @@ pub(super) fn file_by_way_of(
 
     // Some network file systems have no groups. With these modes the group grants nothing, and the
     // keys are in force.
-    let wanted = Wanted {
+    let wanted = WantedFile {
         gid: None,
         ..*wanted
     };
@@ -133,7 +133,7 @@ pub(super) fn file_by_way_of(
 fn prepare(
     directory: &Directory,
     temporary: &Temporary<'_>,
-    wanted: &Wanted,
+    wanted: &WantedFile,
 ) -> Result<(), HostError> {
     let (file, name) = (&temporary.file, &temporary.name);
     let stat = rustix::fs::fstat(file).map_err(|errno| directory.failed("look at", name, errno))?;

@@ -11,7 +11,7 @@ use ssh_key::LineEnding;
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use thiserror::Error;
 
-use super::program::{self, Answer};
+use super::program::{self, ProgramOutput};
 use super::start_options::{self, StartOptions};
 
 /// Where distributions install sshd; a service's `PATH` does not always include an sbin directory.
@@ -31,12 +31,12 @@ type Identity = [i64; 5];
 /// is looked up again when another server is installed, and after a lookup that failed: a machine
 /// that is booting may be too slow to answer.
 #[derive(Debug, Default)]
-pub(super) struct Version {
+pub(super) struct SshdVersion {
     known: Mutex<Option<(Option<Identity>, Number)>>,
     unknown: AtomicBool,
 }
 
-impl Version {
+impl SshdVersion {
     /// Whether the last lookup failed.
     pub(super) fn is_unknown(&self) -> bool {
         self.unknown.load(Ordering::SeqCst)
@@ -49,7 +49,7 @@ impl Version {
             return Some(number);
         }
         let banner = |program: &str| {
-            let Answer { stdout, stderr, .. } = run(program, &["-V"])?;
+            let ProgramOutput { stdout, stderr, .. } = run(program, &["-V"])?;
             parse_version(&format!("{stderr}\n{stdout}"))
         };
         let number = SSHD
@@ -170,7 +170,7 @@ fn connection(user: &str, origin: Origin, port: &str) -> String {
     format!("user={user},{from},lport={port}")
 }
 
-fn ask(arguments: &[&str]) -> Result<Answer, NoSettings> {
+fn ask(arguments: &[&str]) -> Result<ProgramOutput, NoSettings> {
     let missing = || {
         NoSettings::Unasked(
             "no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned(),
@@ -212,7 +212,7 @@ fn unescaped(text: &str) -> String {
 
 /// Asks with a host key of no value: the service's sandbox hides the real ones, and without any
 /// sshd does not answer.
-fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<Answer> {
+fn ask_with_any_host_key(sshd: &str, arguments: &[&str]) -> Option<ProgramOutput> {
     let mut command = program::command(sshd);
     command.args(arguments).args(["-h", "/dev/stdin"]);
     let answer = program::run_reading(
@@ -261,7 +261,7 @@ fn no_settings(stderr: &str) -> NoSettings {
 }
 
 /// Runs a program; `None` if it is not installed or takes too long.
-fn run(program: &str, arguments: &[&str]) -> Option<Answer> {
+fn run(program: &str, arguments: &[&str]) -> Option<ProgramOutput> {
     program::run(program::command(program).args(arguments), PATIENCE, None).ok()
 }
 

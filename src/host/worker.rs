@@ -40,7 +40,7 @@ struct Stuck {
 }
 
 /// One step of one account.
-pub(super) struct Step<T> {
+pub(super) struct AccountStep<T> {
     account: String,
     path: PathBuf,
     work: Box<Work<T>>,
@@ -48,7 +48,7 @@ pub(super) struct Step<T> {
 
 type Work<T> = dyn FnOnce(&Awaited) -> Result<T, HostError> + Send;
 
-impl<T> Step<T> {
+impl<T> AccountStep<T> {
     /// `path` is what the step is about, for messages.
     pub(super) fn new(
         account: String,
@@ -134,7 +134,7 @@ impl Workers {
     /// hangs.
     pub(super) fn run<T: Send + 'static>(
         &self,
-        step: Step<T>,
+        step: AccountStep<T>,
         limit: Duration,
         late: &Late<T>,
     ) -> Result<T, HostError> {
@@ -152,7 +152,7 @@ impl Workers {
     /// `limit` a step is given up.
     pub(super) fn run_all<T: Send + 'static>(
         &self,
-        steps: impl IntoIterator<Item = Step<T>>,
+        steps: impl IntoIterator<Item = AccountStep<T>>,
         mut patience: Duration,
         limit: Duration,
         late: &Late<T>,
@@ -192,7 +192,7 @@ impl Workers {
 
     fn begin_or_find<T: Send + 'static>(
         &self,
-        step: Step<T>,
+        step: AccountStep<T>,
         late: &Late<T>,
     ) -> Result<StartedStep<T>, HostError> {
         let started = late
@@ -228,8 +228,8 @@ impl Workers {
         }
     }
 
-    fn begin<T: Send + 'static>(&self, step: Step<T>) -> Result<StartedStep<T>, HostError> {
-        let Step {
+    fn begin<T: Send + 'static>(&self, step: AccountStep<T>) -> Result<StartedStep<T>, HostError> {
+        let AccountStep {
             account,
             path,
             work,
@@ -284,8 +284,8 @@ mod tests {
     fn step<T>(
         account: &str,
         work: impl FnOnce(&Awaited) -> Result<T, HostError> + Send + 'static,
-    ) -> Step<T> {
-        Step::new(
+    ) -> AccountStep<T> {
+        AccountStep::new(
             account.to_owned(),
             Path::new("/home")
                 .join(account)
@@ -482,7 +482,7 @@ mod tests {
             workers.run_all([slow], Duration::ZERO, Duration::from_secs(9), &late)[..],
             [None]
         ));
-        let other = Step::new("a".to_owned(), PathBuf::from("/srv/keys/a"), |_| Ok(false));
+        let other = AccountStep::new("a".to_owned(), PathBuf::from("/srv/keys/a"), |_| Ok(false));
         assert!(!workers.run(other, Duration::from_secs(9), &late).unwrap());
         drop(wake);
     }

@@ -17,7 +17,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry;
 
-use super::writer::{Output, Writer};
+use super::writer::{EntryOutput, Writer};
 use authkeys_core::report::entries::Entry;
 use authkeys_core::report::text::one_line;
 
@@ -84,7 +84,7 @@ pub fn finish(limit: Duration) {
 /// The journal's native protocol.
 struct Journal(Dispatch);
 
-impl Output for Journal {
+impl EntryOutput for Journal {
     fn write(&self, entry: &Entry) {
         tracing::dispatcher::with_default(&self.0, || emit(entry));
     }
@@ -97,7 +97,7 @@ impl Output for Journal {
 /// Lines on stderr.
 struct Stderr;
 
-impl Output for Stderr {
+impl EntryOutput for Stderr {
     /// Does not use the lock of the standard library's stderr, which a panic needs as well.
     fn write(&self, entry: &Entry) {
         let (stderr, line) = (io::stderr(), line(entry));

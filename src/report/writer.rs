@@ -14,7 +14,7 @@ use authkeys_core::report::kind::Kind;
 const MOST_WAITING: usize = 8 << 20;
 
 /// Where entries go.
-pub(super) trait Output: Send + Sync + 'static {
+pub(super) trait EntryOutput: Send + Sync + 'static {
     /// Writes one entry; may block.
     fn write(&self, entry: &Entry);
     /// Writes one entry if that is possible at once. Returns whether it was written.
@@ -22,10 +22,10 @@ pub(super) trait Output: Send + Sync + 'static {
 }
 
 /// Queues entries for a thread that writes them.
-pub(super) struct Writer(Arc<Shared>);
+pub(super) struct Writer(Arc<SharedQueue>);
 
-struct Shared {
-    output: Box<dyn Output>,
+struct SharedQueue {
+    output: Box<dyn EntryOutput>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -42,9 +42,9 @@ struct Queue {
 }
 
 impl Writer {
-    pub(super) fn new(output: impl Output) -> Self {
+    pub(super) fn new(output: impl EntryOutput) -> Self {
         let (queue, changed) = (Mutex::default(), Condvar::new());
-        Self(Arc::new(Shared {
+        Self(Arc::new(SharedQueue {
             output: Box::new(output),
             queue,
             changed,
@@ -90,7 +90,7 @@ impl Writer {
     }
 }
 
-impl Shared {
+impl SharedQueue {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,7 +167,7 @@ mod tests {
     /// Writes an entry whenever the test lets it.
     struct Slow(Mutex<Receiver<()>>, Sender<String>);
 
-    impl Output for Slow {
+    impl EntryOutput for Slow {
         fn write(&self, entry: &Entry) {
             let _ = self.0.lock().unwrap().recv();
             let _ = self.1.send(entry.message.chars().take(40).collect());

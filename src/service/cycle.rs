@@ -17,7 +17,7 @@ use authkeys_core::schedule::Act;
 /// Everything that a cycle needs. It owns this, so that it can end early without leaving anything
 /// behind.
 #[derive(Debug)]
-pub(super) struct Cycle<F, H> {
+pub(super) struct CycleRun<F, H> {
     pub(super) agent: Arc<Agent<F, H>>,
     pub(super) state: PathBuf,
     pub(super) clock: fn() -> Timestamp,
@@ -43,7 +43,7 @@ impl Memory {
     }
 }
 
-impl<F: Fetch, H: Host> Cycle<F, H> {
+impl<F: Fetch, H: Host> CycleRun<F, H> {
     /// Runs the cycle; `None` if it made room for something else. The error says why it did not
     /// start.
     pub(super) fn run(self, act: Act, runtime: &Handle) -> Option<Result<Outcome, Fault>> {

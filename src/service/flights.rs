@@ -17,10 +17,10 @@ type Answer = Result<Fetched, FetchError>;
 
 /// Requests documents from a cycle's thread.
 #[derive(Debug)]
-pub(super) struct Requests(UnboundedSender<Request>);
+pub(super) struct Requests(UnboundedSender<FlightRequest>);
 
 #[derive(Debug)]
-struct Request {
+struct FlightRequest {
     url: SourceUrl,
     known: Option<Versions>,
     answer: oneshot::Sender<Answer>,
@@ -29,7 +29,7 @@ struct Request {
 /// The requests that are under way or answered.
 pub(super) struct Flights<F> {
     fetch: Arc<F>,
-    requests: UnboundedReceiver<Request>,
+    requests: UnboundedReceiver<FlightRequest>,
     flights: Vec<Flight>,
 }
 
@@ -37,11 +37,11 @@ pub(super) struct Flights<F> {
 struct Flight {
     url: SourceUrl,
     known: Option<Versions>,
-    state: State,
+    state: FlightState,
     waiting: Option<oneshot::Sender<Answer>>,
 }
 
-enum State {
+enum FlightState {
     UnderWay(Pin<Box<dyn Future<Output = Answer>>>),
     Arrived(Answer),
 }
@@ -69,7 +69,7 @@ impl<F: Fetch + 'static> Flights<F> {
     pub(super) fn are_under_way(&self) -> bool {
         self.flights
             .iter()
-            .any(|flight| matches!(flight.state, State::UnderWay(_)))
+            .any(|flight| matches!(flight.state, FlightState::UnderWay(_)))
     }
 
     /// Forgets all answers, and requests that were not repeated. Called when a cycle has received
@@ -101,7 +101,7 @@ impl<F: Fetch + 'static> Flights<F> {
     }
 
     /// A request with the same condition as one that is under way is not sent twice.
-    fn take(&mut self, Request { url, known, answer }: Request) {
+    fn take(&mut self, FlightRequest { url, known, answer }: FlightRequest) {
         let same = self
             .flights
             .iter_mut()
@@ -115,7 +115,7 @@ impl<F: Fetch + 'static> Flights<F> {
         self.flights.push(Flight {
             url,
             known,
-            state: State::UnderWay(future),
+            state: FlightState::UnderWay(future),
             waiting: Some(answer),
         });
     }
@@ -123,12 +123,12 @@ impl<F: Fetch + 'static> Flights<F> {
 
 impl Flight {
     fn poll(&mut self, context: &mut Context<'_>) {
-        if let State::UnderWay(future) = &mut self.state
+        if let FlightState::UnderWay(future) = &mut self.state
             && let Poll::Ready(answer) = future.as_mut().poll(context)
         {
-            self.state = State::Arrived(answer);
+            self.state = FlightState::Arrived(answer);
         }
-        if let State::Arrived(answer) = &self.state
+        if let FlightState::Arrived(answer) = &self.state
             && let Some(waiting) = self.waiting.take()
         {
             // An interrupted cycle does not receive it; the next one asks again.
@@ -140,7 +140,7 @@ impl Flight {
 impl Fetch for Requests {
     async fn fetch(&self, url: &SourceUrl, known: Option<&Versions>) -> Answer {
         let (answer, receiver) = oneshot::channel();
-        let request = Request {
+        let request = FlightRequest {
             url: url.clone(),
             known: known.cloned(),
             answer,

@@ -45,7 +45,7 @@ use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
 use authkeys_terminal::random;
 
 use alarm::Alarm;
-use cycle::{Cycle, Memory};
+use cycle::{CycleRun, Memory};
 use flights::{Flights, Requests};
 use loading::Loading;
 use nudges::Nudges;
@@ -351,7 +351,7 @@ where
 
     fn begin(&mut self, act: Act) -> Running {
         let turn = Turn::default();
-        let cycle = Cycle {
+        let cycle = CycleRun {
             agent: Arc::clone(&self.agent),
             state: self.setup.state.clone(),
             clock: self.clock,

@@ -28,7 +28,7 @@ type Running = Pin<Box<dyn Future<Output = Result<(), FetchError>>>>;
 pub(super) struct Reporter<D> {
     deliver: Arc<D>,
     origin: Instant,
-    places: Vec<Place>,
+    places: Vec<ReportPlace>,
     /// The index of the place, the report, and its delivery.
     running: Option<(usize, Arc<ReportContent>, Running)>,
     counters: Counters,
@@ -36,7 +36,7 @@ pub(super) struct Reporter<D> {
     files: Beside<Result<(), String>>,
 }
 
-struct Place {
+struct ReportPlace {
     sink: Sink,
     plan: Reports,
     latest: Option<Arc<ReportContent>>,
@@ -60,7 +60,7 @@ impl<D: Deliver + 'static> Reporter<D> {
 
     /// Applies another configuration. Everything is reported again.
     pub(super) fn configure(&mut self, report: &Report) {
-        let place = |sink: Sink| Place {
+        let place = |sink: Sink| ReportPlace {
             outcome: ReportOutcome::new(sink.name()),
             sink,
             plan: Reports::new(report.pace),

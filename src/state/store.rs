@@ -118,7 +118,7 @@ impl StateError {
 pub struct Store {
     directory: PathBuf,
     saved: State,
-    access: Access,
+    access: DirectoryAccess,
     /// Nothing has ever been saved there.
     new: bool,
     /// The state on disk lacks something that should have been recorded.
@@ -129,7 +129,7 @@ pub struct Store {
 
 /// What may be done with the directory.
 #[derive(Debug)]
-enum Access {
+enum DirectoryAccess {
     /// Nothing is written, on purpose.
     Look,
     /// It is locked against other cycles.
@@ -175,18 +175,18 @@ impl Store {
                 loop {
                     match file.try_lock() {
                         _ if !wanted() => return Ok(None),
-                        Ok(()) => break Access::Write { _lock: file },
+                        Ok(()) => break DirectoryAccess::Write { _lock: file },
                         Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => {
                             thread::sleep(Duration::from_millis(20))
                         }
                         Err(TryLockError::WouldBlock) => {
                             return Err(StateError::Busy(directory.join("lock")));
                         }
-                        Err(TryLockError::Error(_)) => break Access::Broken,
+                        Err(TryLockError::Error(_)) => break DirectoryAccess::Broken,
                     }
                 }
             }
-            Err(_) => Access::Broken,
+            Err(_) => DirectoryAccess::Broken,
         };
         let store = match Self::load(directory, access) {
             Err(StateError::Host(HostError::Io { .. })) if !foreign => {
@@ -209,7 +209,7 @@ impl Store {
         Self {
             directory: directory.to_owned(),
             saved,
-            access: Access::Broken,
+            access: DirectoryAccess::Broken,
             new: false,
             outdated: true,
             written: false,
@@ -222,10 +222,10 @@ impl Store {
         if directory.exists() {
             check_owner(directory)?;
         }
-        Self::load(directory, Access::Look)
+        Self::load(directory, DirectoryAccess::Look)
     }
 
-    fn load(directory: &Path, access: Access) -> Result<Self, StateError> {
+    fn load(directory: &Path, access: DirectoryAccess) -> Result<Self, StateError> {
         let found = load(directory)?;
         let new = found.is_none();
         let saved = found.unwrap_or_else(|| State {
@@ -298,7 +298,7 @@ impl Store {
     /// Writes the state if it differs from what is on disk; durable when this returns. Returns an
     /// error if the directory cannot be written, even if nothing differs.
     pub fn save(&mut self, state: &State) -> Result<(), StateError> {
-        if matches!(self.access, Access::Look) {
+        if matches!(self.access, DirectoryAccess::Look) {
             return Ok(());
         }
         let written = self.check_writable().and_then(|()| self.write(state));
@@ -352,7 +352,7 @@ impl Store {
             source,
         };
         check_access(&self.directory).map_err(unwritable)?;
-        if matches!(self.access, Access::Broken) {
+        if matches!(self.access, DirectoryAccess::Broken) {
             open_lock(&self.directory).map_err(unwritable)?;
             load(&self.directory)?;
             return Err(unwritable(io::Error::other(
@@ -365,7 +365,7 @@ impl Store {
     /// Saves a document's bytes, durably.
     pub fn keep(&self, bytes: &[u8]) -> Result<(), StateError> {
         let digest = Digest::of(bytes);
-        if !matches!(self.access, Access::Look) && self.document(digest).is_none() {
+        if !matches!(self.access, DirectoryAccess::Look) && self.document(digest).is_none() {
             self.check_writable()?;
             write_durable(
                 &self.directory.join("documents"),
@@ -403,7 +403,7 @@ impl Store {
             }
             name = next;
         }
-        if !matches!(self.access, Access::Look) {
+        if !matches!(self.access, DirectoryAccess::Look) {
             write_durable(&self.directory, &name, content, 0o600)?;
         }
         Ok(self.directory.join(name))
@@ -494,7 +494,7 @@ impl io::Write for Length {
 /// Reads the state; `None` if there is no file.
 fn load(directory: &Path) -> Result<Option<State>, StateError> {
     #[derive(Deserialize)]
-    struct Probe {
+    struct SchemaProbe {
         schema: u32,
     }
     let path = directory.join("state.json");
@@ -514,7 +514,7 @@ fn load(directory: &Path) -> Result<Option<State>, StateError> {
         Ok(state) => Err(newer(state.schema)),
         // The state of a later version cannot be read as a whole, but its schema can.
         Err(fault) => match serde_json::from_slice(&found.content) {
-            Ok(Probe { schema }) if schema != SCHEMA => Err(newer(schema)),
+            Ok(SchemaProbe { schema }) if schema != SCHEMA => Err(newer(schema)),
             _ => Err(corrupt(fault)),
         },
     }

@@ -18,7 +18,7 @@ use crate::client::fault::{Call, chain, no_region};
 use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, s3_client};
-use crate::source::listing::{Wanted, page};
+use crate::source::listing::{ListRequest, page};
 use authkeys_core::config::ReportPrefix;
 use authkeys_core::fleet::{Node, object};
 use authkeys_core::origin::{Class, FetchError};
@@ -45,14 +45,14 @@ pub struct Objects {
     aws: Arc<Aws>,
     place: ReportPrefix,
     client: Option<Client>,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, ReadObject>,
     /// One permit for each mebibyte in memory.
     memory: Arc<Semaphore>,
 }
 
 /// An object that was read.
 #[derive(Debug)]
-struct Known {
+struct ReadObject {
     /// Its ETag without quotes, which not every server writes everywhere.
     tag: String,
     /// The node whose report it is.
@@ -61,8 +61,8 @@ struct Known {
 
 /// The result of reading one object.
 #[derive(Debug)]
-enum Reading {
-    Changed(Box<Known>),
+enum ObjectReading {
+    Changed(Box<ReadObject>),
     Unchanged,
     Gone,
 }
@@ -180,13 +180,13 @@ impl Objects {
                 // A task ends early only when this whole call does.
                 Some(Err(_cancelled)) => {}
                 Some(Ok(read)) => match read? {
-                    (key, Reading::Changed(known)) => {
+                    (key, ObjectReading::Changed(known)) => {
                         self.known.insert(key, *known);
                     }
-                    (key, Reading::Gone) => {
+                    (key, ObjectReading::Gone) => {
                         self.known.remove(&key);
                     }
-                    (_, Reading::Unchanged) => {}
+                    (_, ObjectReading::Unchanged) => {}
                 },
             }
         }
@@ -197,7 +197,7 @@ impl Objects {
         let Calls {
             client, list: call, ..
         } = calls;
-        let wanted = Wanted {
+        let wanted = ListRequest {
             bucket: &self.place.bucket,
             prefix: &self.place.prefix,
             is_deep: false,
@@ -232,7 +232,7 @@ impl Objects {
         &self,
         calls: &Calls,
         key: String,
-    ) -> impl Future<Output = Result<(String, Reading), FetchError>> + 'static {
+    ) -> impl Future<Output = Result<(String, ObjectReading), FetchError>> + 'static {
         let (client, call) = (calls.client.clone(), Arc::clone(&calls.get));
         let (limits, memory) = (self.aws.limits, Arc::clone(&self.memory));
         let (bucket, prefix) = (self.place.bucket.clone(), self.place.prefix.len());
@@ -255,7 +255,7 @@ impl Objects {
                 let bytes = bytes(&call, answer, limits.read).await?;
                 let id = key.get(prefix..).unwrap_or_default();
                 let node = object::node(id.trim_end_matches(SUFFIX), &bytes);
-                Ok(Reading::Changed(Box::new(Known { tag, node })))
+                Ok(ObjectReading::Changed(Box::new(ReadObject { tag, node })))
             });
             let reading = read.await?;
             Ok((key, reading))
@@ -267,11 +267,11 @@ impl Objects {
 fn without_object<E: ProvideErrorMetadata + Error + 'static>(
     call: &Call,
     error: &SdkError<E, HttpResponse>,
-) -> Result<Reading, FetchError> {
+) -> Result<ObjectReading, FetchError> {
     match error.raw_response().map(|raw| raw.status().as_u16()) {
-        Some(304) => Ok(Reading::Unchanged),
+        Some(304) => Ok(ObjectReading::Unchanged),
         // It was deleted after it was listed.
-        Some(404) => Ok(Reading::Gone),
+        Some(404) => Ok(ObjectReading::Gone),
         _ => Err(failed(call, error)),
     }
 }

@@ -243,7 +243,7 @@ impl PairSecret {
         secret.tried(&call, update).await
     }
 
-    async fn connect(&self) -> Result<Connection<'_>, FetchError> {
+    async fn connect(&self) -> Result<SecretConnection<'_>, FetchError> {
         let call = |config| call(&self.id, config, "DescribeSecret");
         let config = self
             .aws
@@ -254,7 +254,7 @@ impl PairSecret {
             return Err(no_region(&call(Some(&config))));
         }
         let client = Client::new(&config);
-        Ok(Connection {
+        Ok(SecretConnection {
             secret: self,
             config,
             client,
@@ -280,13 +280,13 @@ impl Stage {
     }
 }
 
-struct Connection<'a> {
+struct SecretConnection<'a> {
     secret: &'a PairSecret,
     config: SdkConfig,
     client: Client,
 }
 
-impl Connection<'_> {
+impl SecretConnection<'_> {
     fn call(&self, operation: &'static str) -> Call {
         call(&self.secret.id, Some(&self.config), operation)
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::publication::titled;
-use super::reading::Origin;
+use super::reading::ReadFrom;
 use super::{Exit, complain, print};
 use authkeys_core::document::{self, Document, Rules};
 use authkeys_core::outcome::chain;
@@ -24,8 +24,8 @@ pub(super) struct Options {
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let (before, after) = (
-        Origin::parse(&options.before)?,
-        Origin::parse(&options.after)?,
+        ReadFrom::parse(&options.before)?,
+        ReadFrom::parse(&options.after)?,
     );
     if options.before == "-" && options.after == "-" {
         complain("standard input holds one key set only; name a file for the other");
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     })
 }
 
-async fn document(origin: &Origin) -> Result<Document, Exit> {
+async fn document(origin: &ReadFrom) -> Result<Document, Exit> {
     let found = origin.read().await?;
     let rules = Rules {
         allow_private_key: true,

@@ -7,7 +7,7 @@ use jiff::{Span, Timestamp};
 
 use super::keys::read_line;
 use super::publication::{
-    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm,
+    Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
 };
 use super::times::{end_of, moment, period};
 use super::{Exit, complain};
@@ -156,7 +156,7 @@ async fn edit(
     before: &Before,
     terms: &Terms,
     lines: &[KeyLine],
-) -> Result<Ended, Exit> {
+) -> Result<PublicationEnd, Exit> {
     let text = if options.json {
         TextForm::ToJson
     } else {

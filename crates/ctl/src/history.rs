@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::lint::Judge;
 use super::publication::{failed, titled};
-use super::reading::{Origin, changed, ends, has_versions};
+use super::reading::{ReadFrom, changed, ends, has_versions};
 use super::{Exit, Judging, complain, input, print, print_json, progress};
 use authkeys_aws::target::stored::{Archive, End, Reach, Versions};
 use authkeys_core::document::{Digest, Document, Name, Serial};
@@ -46,18 +46,18 @@ pub(super) struct Options {
 
 /// The shape of `--json`, which docs/output.md describes.
 #[derive(Serialize)]
-struct Shape<'a> {
+struct HistoryJson<'a> {
     schema: u8,
     version: &'static str,
     source: String,
-    versions: &'a [Entry],
+    versions: &'a [VersionShown],
     complete: bool,
     end: &'a str,
 }
 
 /// One version, as shown.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct VersionShown {
     stored_version: String,
     stages: Vec<String>,
     current: bool,
@@ -86,10 +86,10 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let mut judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
     judge.allow_no_keys();
     judge.allow_private_keys();
-    let origin = Origin::parse(&options.source)?;
+    let origin = ReadFrom::parse(&options.source)?;
     let read = block_on(async {
         match &origin {
-            Origin::File(path) => {
+            ReadFrom::File(path) => {
                 let bytes = input::read(path)?;
                 let version = StoredVersion {
                     id: "the file".to_owned(),
@@ -106,7 +106,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
                     "a file keeps no earlier versions".to_owned(),
                 ))
             }
-            Origin::Place(place) => stored(options, &judge, place).await,
+            ReadFrom::Place(place) => stored(options, &judge, place).await,
         }
     });
     let (entries, complete, end) = read.unwrap_or_else(|fault| {
@@ -115,7 +115,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     })?;
     let printed = if options.json {
         let source = origin.name();
-        print_json(&Shape {
+        print_json(&HistoryJson {
             schema: 1,
             version: env!("CARGO_PKG_VERSION"),
             source,
@@ -138,7 +138,7 @@ async fn stored(
     options: &Options,
     judge: &Judge,
     place: &Place,
-) -> Result<(Vec<Entry>, bool, String), Exit> {
+) -> Result<(Vec<VersionShown>, bool, String), Exit> {
     let place = &Place {
         url: place.url.clone(),
         pin: None,
@@ -172,7 +172,11 @@ async fn stored(
     Ok((entries, versions.end == End::Oldest, end))
 }
 
-async fn read(judge: &Judge, archive: &Archive, versions: &Versions) -> Result<Vec<Entry>, Exit> {
+async fn read(
+    judge: &Judge,
+    archive: &Archive,
+    versions: &Versions,
+) -> Result<Vec<VersionShown>, Exit> {
     let reads = versions.list.iter().map(async |version| {
         if version.kind == Kind::Deleted {
             return entry(judge, version, Err("deleted".to_owned()));
@@ -189,8 +193,8 @@ async fn read(judge: &Judge, archive: &Archive, versions: &Versions) -> Result<V
 }
 
 /// One version, judged as of its publication.
-fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) -> Entry {
-    let mut entry = Entry {
+fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) -> VersionShown {
+    let mut entry = VersionShown {
         stored_version: version.id.clone(),
         stages: version.stages.clone(),
         current: version.is_current,
@@ -247,7 +251,7 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
 }
 
 /// Records what each document changed compared with the previous one.
-fn compare(entries: &mut [Entry]) {
+fn compare(entries: &mut [VersionShown]) {
     let empty = Document::empty();
     let mut compared = Vec::with_capacity(entries.len());
     for at in 0..entries.len() {
@@ -276,7 +280,7 @@ fn compare(entries: &mut [Entry]) {
     }
 }
 
-fn render(entries: &[Entry]) -> String {
+fn render(entries: &[VersionShown]) -> String {
     let rows: Vec<Row> = entries.iter().map(row).collect();
     columns(
         &[
@@ -293,7 +297,7 @@ fn render(entries: &[Entry]) -> String {
     )
 }
 
-fn row(entry: &Entry) -> Row {
+fn row(entry: &VersionShown) -> Row {
     let mut stages = entry.stages.clone();
     if entry.current && stages.is_empty() {
         stages.push("current".to_owned());

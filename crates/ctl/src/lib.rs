@@ -179,7 +179,7 @@ pub fn table() -> clap::Command {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.collect();
     // An internal command: it is in no help text and no man page.
-    if let Some(guard) = using::guard::Guard::parse(&arguments) {
+    if let Some(guard) = using::guard::AgentGuard::parse(&arguments) {
         return guard.run().unwrap_or_else(|exit| exit);
     }
     terminal::run(PROGRAM, arguments.into_iter(), |cli: Cli| {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::input::{self, Bytes, shown};
-use super::reading::Origin;
+use super::reading::ReadFrom;
 use super::verify::{read_signers, signing_key};
 use super::{Exit, Judging, Lint, complain, print, print_json};
 use authkeys_core::config::{Config, SignersConfig};
@@ -41,7 +41,7 @@ pub(super) struct Judge {
 
 /// Lint's findings, in the shape that `--json` prints (docs/output.md).
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct LintReport {
     schema: u8,
     version: &'static str,
     pub(super) document: String,
@@ -121,7 +121,7 @@ fn document(path: &Path) -> Result<(String, Bytes), Exit> {
     let Some(url) = path.to_str().filter(|text| Place::is_url(text)) else {
         return Ok((shown(path), input::read(path)?));
     };
-    let origin = Origin::parse(url)?;
+    let origin = ReadFrom::parse(url)?;
     let found = block_on(origin.read()).unwrap_or_else(|fault| {
         complain(&format!("cannot start: {fault}"));
         Err(Exit::Failed)
@@ -251,11 +251,11 @@ impl Judge {
         name: &str,
         bytes: &[u8],
         now: Timestamp,
-    ) -> (Report, Option<Document>) {
+    ) -> (LintReport, Option<Document>) {
         let form = document::form(bytes);
         let signed =
             form != Form::Text && Envelope::split(bytes).is_ok_and(|e| e.signature.is_some());
-        let mut report = Report::new(name, form, bytes.len(), signed);
+        let mut report = LintReport::new(name, form, bytes.len(), signed);
         match document::parse(bytes, &self.rules) {
             Err(fault) => {
                 report.status = Verdict::Refused;
@@ -270,7 +270,7 @@ impl Judge {
         }
     }
 
-    fn judge(&self, report: &mut Report, document: &Document, form: Form, now: Timestamp) {
+    fn judge(&self, report: &mut LintReport, document: &Document, form: Form, now: Timestamp) {
         let keys = findings::judge(document, now);
         let min_keys = self.guard.min_keys;
         report.faults.extend(
@@ -318,7 +318,7 @@ impl Judge {
     /// Judges the signature. An invalid one is a fault even if no signature is required.
     fn judge_signature(
         &self,
-        report: &mut Report,
+        report: &mut LintReport,
         document: &Document,
         bytes: &[u8],
         now: Timestamp,
@@ -363,7 +363,7 @@ fn read_config(path: &Path) -> Result<Config, Exit> {
     })
 }
 
-impl Report {
+impl LintReport {
     fn new(name: &str, form: Form, bytes: usize, signed: bool) -> Self {
         Self {
             schema: 1,

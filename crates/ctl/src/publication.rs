@@ -162,7 +162,7 @@ struct Draft {
 }
 
 /// How a publication ended successfully.
-pub(super) enum Ended {
+pub(super) enum PublicationEnd {
     /// The document is now published.
     Published(Document),
     /// It was already published.
@@ -213,12 +213,12 @@ impl<'a> Publisher<'a> {
     /// Runs a publication to its end, then nudges the nodes and waits for them if requested.
     pub(super) fn run(
         &self,
-        work: impl Future<Output = Result<Ended, Exit>>,
+        work: impl Future<Output = Result<PublicationEnd, Exit>>,
     ) -> Result<Exit, Exit> {
         let waiting = &self.options.waiting;
         let work = async {
             let ended = work.await?;
-            if let (true, Ended::Published(document) | Ended::Already(document)) =
+            if let (true, PublicationEnd::Published(document) | PublicationEnd::Already(document)) =
                 (waiting.nudge, &ended)
             {
                 fleet::nudge(waiting, document).await;
@@ -230,14 +230,16 @@ impl<'a> Publisher<'a> {
             Err(Exit::Failed)
         })?;
         match ended {
-            Ended::Published(document) | Ended::Already(document) if waiting.wait => {
+            PublicationEnd::Published(document) | PublicationEnd::Already(document)
+                if waiting.wait =>
+            {
                 fleet::wait_for(waiting, &document)
             }
-            Ended::Published(document) => {
+            PublicationEnd::Published(document) => {
                 fleet::next_command(&document).map(print);
                 Ok(Exit::Good)
             }
-            Ended::Already(_) | Ended::Shown => Ok(Exit::Good),
+            PublicationEnd::Already(_) | PublicationEnd::Shown => Ok(Exit::Good),
         }
     }
 
@@ -283,17 +285,21 @@ impl<'a> Publisher<'a> {
     }
 
     /// Reports that there is nothing to do.
-    pub(super) fn already(&self, before: &Before) -> Ended {
+    pub(super) fn already(&self, before: &Before) -> PublicationEnd {
         print(format!(
             "{}: this is what is published already{}\n",
             self.target,
             before.numbered()
         ));
-        Ended::Already(before.document.clone())
+        PublicationEnd::Already(before.document.clone())
     }
 
     /// Shows what the proposal changes, asks, and writes it.
-    pub(super) async fn publish(&self, before: &Before, proposal: Proposal) -> Result<Ended, Exit> {
+    pub(super) async fn publish(
+        &self,
+        before: &Before,
+        proposal: Proposal,
+    ) -> Result<PublicationEnd, Exit> {
         let now = clock();
         let name = proposal.name;
         let refused = |why: String| {
@@ -345,7 +351,7 @@ impl<'a> Publisher<'a> {
             return before
                 .denied
                 .as_ref()
-                .map_or(Ok(Ended::Shown), |fault| Err(failed(fault)));
+                .map_or(Ok(PublicationEnd::Shown), |fault| Err(failed(fault)));
         }
         if !self.options.yes {
             match manner {
@@ -380,7 +386,7 @@ impl<'a> Publisher<'a> {
             )));
         }
         write::write(&self.target, before, &draft, &last, manner).await?;
-        Ok(Ended::Published(draft.document))
+        Ok(PublicationEnd::Published(draft.document))
     }
 }
 

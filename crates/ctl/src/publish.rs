@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::input::{self, shown};
-use super::publication::{Ended, Proposal, Publisher, Publishing};
+use super::publication::{Proposal, PublicationEnd, Publisher, Publishing};
 use super::{Exit, complain};
 use authkeys_core::document::{self, Envelope, Form};
 use authkeys_terminal::clock;
@@ -37,7 +37,7 @@ async fn publish(
     options: &Options,
     publisher: &Publisher<'_>,
     bytes: &[u8],
-) -> Result<Ended, Exit> {
+) -> Result<PublicationEnd, Exit> {
     let name = shown(&options.document);
     // With --sign, an existing signature is replaced, whether valid or not.
     let split = Envelope::split(bytes).ok();

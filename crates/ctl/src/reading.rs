@@ -15,7 +15,7 @@ use authkeys_core::publishing::versions::{PublishedAt, StoredVersion, published_
 
 /// Where a key set is read from.
 #[derive(Debug)]
-pub(crate) enum Origin {
+pub(crate) enum ReadFrom {
     /// A file, or `-`.
     File(PathBuf),
     /// A source in AWS.
@@ -24,7 +24,7 @@ pub(crate) enum Origin {
 
 /// A key set that was read.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct ReadKeySet {
     pub(crate) bytes: Bytes,
     /// The service's identifier of the version.
     pub(crate) version: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Found {
     pub(crate) notes: Vec<String>,
 }
 
-impl Origin {
+impl ReadFrom {
     /// Parses an argument as a source's URL, or else as a file's name. A fault is reported.
     pub(crate) fn parse(text: &str) -> Result<Self, Exit> {
         if !Place::is_url(text) {
@@ -59,7 +59,7 @@ impl Origin {
     }
 
     /// Reads what is there now, or the pinned version.
-    pub(crate) async fn read(&self) -> Result<Found, Exit> {
+    pub(crate) async fn read(&self) -> Result<ReadKeySet, Exit> {
         let place = match self {
             Self::File(path) => return read_file(path),
             Self::Place(place) => place,
@@ -73,7 +73,7 @@ impl Origin {
                 "nodes take the keys of {stage} too, version {version}; ?stages={stage} shows it"
             )
         });
-        Ok(Found {
+        Ok(ReadKeySet {
             bytes: found.published.bytes,
             version: Some(found.published.version.label),
             published: None,
@@ -82,7 +82,7 @@ impl Origin {
     }
 
     /// Reads what was published at a given time. A file or a pinned version has only one version.
-    pub(crate) async fn read_at(&self, at: Timestamp) -> Result<Found, Exit> {
+    pub(crate) async fn read_at(&self, at: Timestamp) -> Result<ReadKeySet, Exit> {
         let place = match self {
             Self::Place(place) if place.pin.is_none() => place,
             Self::Place(_) => return self.read().await,
@@ -143,12 +143,12 @@ impl Origin {
 pub(crate) async fn read_version(
     archive: &Archive,
     version: &StoredVersion,
-) -> Result<Found, Exit> {
+) -> Result<ReadKeySet, Exit> {
     let published = archive
         .read_version(version)
         .await
         .map_err(|fault| failed(&fault))?;
-    Ok(Found {
+    Ok(ReadKeySet {
         bytes: published.bytes,
         version: Some(version.id.clone()),
         published: version.published,
@@ -187,9 +187,9 @@ pub(crate) fn ends(place: &Place, versions: &Versions) -> String {
     }
 }
 
-fn read_file(path: &Path) -> Result<Found, Exit> {
+fn read_file(path: &Path) -> Result<ReadKeySet, Exit> {
     let bytes = input::read(path)?;
-    Ok(Found {
+    Ok(ReadKeySet {
         bytes,
         version: None,
         published: changed(path),

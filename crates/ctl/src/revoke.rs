@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::keys::read_line;
 use super::publication::{
-    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm,
+    Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
 };
 use super::{Exit, complain};
 use authkeys_core::document;
@@ -81,7 +81,7 @@ async fn edit(
     before: &Before,
     which: &[Which],
     min_keys: usize,
-) -> Result<Ended, Exit> {
+) -> Result<PublicationEnd, Exit> {
     let text = if options.json {
         TextForm::ToJson
     } else {

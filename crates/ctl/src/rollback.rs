@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use super::publication::{
-    Before, Editable, Ended, Proposal, Publisher, Publishing, Renewal, TextForm, described_fault,
-    failed, titled,
+    Before, Editable, Proposal, PublicationEnd, Publisher, Publishing, Renewal, TextForm,
+    described_fault, failed, titled,
 };
 use super::{Exit, complain, print, progress};
 use authkeys_aws::target::stored::{Archive, Reach};
@@ -60,7 +60,7 @@ async fn roll_back(
     publisher: &Publisher<'_>,
     before: &Before,
     place: &Place,
-) -> Result<Ended, Exit> {
+) -> Result<PublicationEnd, Exit> {
     if let Some(fault) = &before.denied {
         return Err(failed(fault));
     }

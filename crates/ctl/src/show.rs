@@ -8,9 +8,9 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::lint::{Judge, Report};
+use super::lint::{Judge, LintReport};
 use super::publication::titled;
-use super::reading::{Found, Origin};
+use super::reading::{ReadFrom, ReadKeySet};
 use super::times::moment;
 use super::{Exit, Judging, complain, print, print_bytes, print_json};
 use authkeys_core::document::{self, Document, Rules};
@@ -52,9 +52,9 @@ fn account(text: &str) -> Result<UserName, String> {
 
 /// The shape of `--json`, which docs/output.md describes.
 #[derive(Serialize)]
-struct Shape<'a> {
+struct ShowJson<'a> {
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a LintReport,
     stored_version: &'a Option<String>,
     published: &'a Option<Timestamp>,
     at: Timestamp,
@@ -65,7 +65,7 @@ struct Shape<'a> {
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     let judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
-    let origin = Origin::parse(&options.source)?;
+    let origin = ReadFrom::parse(&options.source)?;
     let found = block_on(async {
         match options.at {
             Some(at) => origin.read_at(at).await,
@@ -84,7 +84,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 }
 
 /// Prints the bytes, unless they contain a private key.
-fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
+fn raw(name: &str, found: &ReadKeySet) -> Result<Exit, Exit> {
     if let Err(fault) = document::parse(&found.bytes, &Rules::default())
         && fault.code() == FaultCode::DocumentHasPrivateKey
     {
@@ -103,7 +103,12 @@ fn raw(name: &str, found: &Found) -> Result<Exit, Exit> {
     }
 }
 
-fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Result<Exit, Exit> {
+fn table(
+    options: &Options,
+    mut judge: Judge,
+    name: &str,
+    found: &ReadKeySet,
+) -> Result<Exit, Exit> {
     let at = options.at.unwrap_or_else(clock);
     // Whether nodes accept a set without keys is for lint to say, and a rotation secret is shown by
     // its public half.
@@ -121,7 +126,7 @@ fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Resu
     let printed = if options.json {
         let (stored_version, published, account) =
             (&found.version, &found.published, &options.account);
-        print_json(&Shape {
+        print_json(&ShowJson {
             report: &report,
             stored_version,
             published,
@@ -149,9 +154,9 @@ fn table(options: &Options, mut judge: Judge, name: &str, found: &Found) -> Resu
 
 fn render(
     options: &Options,
-    report: &Report,
+    report: &LintReport,
     document: &Document,
-    found: &Found,
+    found: &ReadKeySet,
     at: Timestamp,
 ) -> String {
     let mut text = format!("{}: {}\n", report.document, titled(document));

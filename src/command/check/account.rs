@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::sshd::{Reading, Settings, is_ssh_key_dir, same, unread};
+use super::sshd::{KeyReading, Settings, is_ssh_key_dir, same, unread};
 use super::{Finding, Level, fault_finding, login};
 use crate::agent::{host_fault, located, obstacle_faults};
 use crate::command::system;
@@ -151,13 +151,13 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
     let reading = settings.reading(target);
     let mut read = Some(target.clone());
     match reading {
-        Reading::Itself => findings.push(Finding::new(
+        KeyReading::Itself => findings.push(Finding::new(
             Level::Ok,
             "sshd",
             user,
             format!("reads {shown}"),
         )),
-        Reading::Made => {
+        KeyReading::Made => {
             read = Some(target.made());
             let made = target.made().path();
             let message = format!(
@@ -166,14 +166,14 @@ fn examine(node: &Node, target: &Target, findings: &mut Vec<Finding>) {
             );
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
-        Reading::Command => {
+        KeyReading::Command => {
             let message = format!(
                 "asks {} for {shown}",
                 settings.command().unwrap_or_default()
             );
             findings.push(Finding::new(Level::Ok, "sshd", user, message));
         }
-        Reading::Others(others) => {
+        KeyReading::Others(others) => {
             read = None;
             findings.push(Finding::new(
                 Level::Failed,

@@ -48,7 +48,7 @@ struct Present {
     line: usize,
     #[serde(flatten)]
     key: KeyShown,
-    known: Known,
+    known: KeyInSet,
     /// Whether the key set has the key with other options than the present lines. The first sync
     /// replaces these with the key set's lines.
     changes: bool,
@@ -60,7 +60,7 @@ struct Present {
 /// What the key set says about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Known {
+enum KeyInSet {
     /// It is in force for the account.
     InForce,
     /// It is published or revoked, and not in force.
@@ -165,9 +165,9 @@ fn adopted(
         for (line, key) in present(node, &target.account, &file) {
             let fingerprint = key.fingerprint;
             let known = match () {
-                () if in_force.contains(&fingerprint) => Known::InForce,
-                () if withdrawn.contains(&fingerprint) => Known::Withdrawn,
-                () => Known::Unknown,
+                () if in_force.contains(&fingerprint) => KeyInSet::InForce,
+                () if withdrawn.contains(&fingerprint) => KeyInSet::Withdrawn,
+                () => KeyInSet::Unknown,
             };
             let stays = |gone: &BTreeSet<Fingerprint>| !ours || !gone.contains(&fingerprint);
             let (block, exclusive) = (stays(&gone), stays(&all_gone));
@@ -267,9 +267,9 @@ pub(super) fn render(adoption: &Adoption, colour: Colour) -> String {
         );
         for present in &account.keys {
             let (code, word) = match present.known {
-                Known::InForce => (32, "in force "),
-                Known::Withdrawn => (31, "withdrawn"),
-                Known::Unknown => (33, "unknown  "),
+                KeyInSet::InForce => (32, "in force "),
+                KeyInSet::Withdrawn => (31, "withdrawn"),
+                KeyInSet::Unknown => (33, "unknown  "),
             };
             let fate = match (present.block, present.exclusive) {
                 (true, true) if present.changes => "stays on the key set's terms",

@@ -15,7 +15,7 @@ use authkeys_core::words::counted;
 mod keys;
 mod revoked;
 
-pub(super) use keys::{Candidate, candidates, published};
+pub(super) use keys::{OfferedKey, candidates, published};
 
 /// Programs that end a session as soon as it starts.
 const CLOSED_SHELLS: [&str; 3] = ["nologin", "false", "true"];
@@ -49,7 +49,7 @@ pub(super) fn examine(
     node: &Node,
     account: &Account,
     settings: &[Settings; 2],
-    keys: &[Candidate],
+    keys: &[OfferedKey],
     now: jiff::Timestamp,
 ) -> Vec<Finding> {
     let user = account.user.as_str();
@@ -89,7 +89,7 @@ pub(super) fn examine(
 pub(super) fn examine_keys(
     account: &Account,
     [here, elsewhere]: &[Settings; 2],
-    keys: &[Candidate],
+    keys: &[OfferedKey],
 ) -> Vec<Finding> {
     let bars = by_origin(
         keys::bars(account, here, keys),

@@ -63,7 +63,7 @@ struct Finding {
 
 /// What `check --json` prints: `schema` 1. Fields may be added, never changed.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct CheckReport<'a> {
     schema: u8,
     version: &'static str,
     status: Level,
@@ -152,7 +152,7 @@ pub(super) fn run(path: &Path, options: &Check) -> Exit {
         .max()
         .unwrap_or(Level::Ok);
     let printed = if options.json {
-        let report = Report {
+        let report = CheckReport {
             schema: 1,
             version: env!("CARGO_PKG_VERSION"),
             status: worst,

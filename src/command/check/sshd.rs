@@ -16,7 +16,7 @@ pub(super) struct Settings {
 
 /// How sshd gets the keys that are written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum KeyReading {
     /// It reads the file.
     Itself,
     /// It reads the file that update-ssh-keys generates from it.
@@ -102,22 +102,22 @@ impl Settings {
     }
 
     /// How sshd gets the target's keys.
-    pub(super) fn reading(&self, target: &Target) -> Reading {
+    pub(super) fn reading(&self, target: &Target) -> KeyReading {
         let (files, path) = (self.files(&target.account), target.path());
         if files.iter().any(|file| reads(file, &path)) {
-            return Reading::Itself;
+            return KeyReading::Itself;
         }
         if let Place::Fragment { .. } = target.place {
             if Node::makes_fragments()
                 && files.iter().any(|file| reads(file, &target.made().path()))
             {
-                return Reading::Made;
+                return KeyReading::Made;
             }
             if self.command().is_some_and(is_ssh_key_dir) {
-                return Reading::Command;
+                return KeyReading::Command;
             }
         }
-        Reading::Others(files)
+        KeyReading::Others(files)
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
     use super::*;
     use authkeys_core::user::UserName;
 
-    fn reading(settings: &str) -> Reading {
+    fn reading(settings: &str) -> KeyReading {
         let user = UserName::parse("nobody-there").unwrap();
         let account = Account {
             user,
@@ -310,24 +310,24 @@ mod tests {
         ] {
             assert_eq!(
                 reading(&format!("authorizedkeysfile .ssh/authorized_keys {glob}\n")),
-                Reading::Itself,
+                KeyReading::Itself,
                 "{glob}"
             );
         }
         let stock = "authorizedkeysfile none\nauthorizedkeyscommand";
         assert_eq!(
             reading(&format!("{stock} /usr/libexec/ssh-key-dir %u\n")),
-            Reading::Command
+            KeyReading::Command
         );
         assert_eq!(
             reading(&format!("{stock} /usr/bin/other %u\n")),
-            Reading::Others(Vec::new())
+            KeyReading::Others(Vec::new())
         );
         assert_eq!(
             reading(&format!("{stock} none\n")),
-            Reading::Others(Vec::new())
+            KeyReading::Others(Vec::new())
         );
         let elsewhere = reading("authorizedkeysfile /etc/ssh/keys/* .ssh/authorized_keys.d/*/x\n");
-        assert!(matches!(elsewhere, Reading::Others(files) if files.len() == 2));
+        assert!(matches!(elsewhere, KeyReading::Others(files) if files.len() == 2));
     }
 }

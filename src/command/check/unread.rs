@@ -1,7 +1,7 @@
 //! The service's warning about accounts whose keys sshd does not read.
 
 use super::account::locate;
-use super::sshd::{Reading, Settings, unread};
+use super::sshd::{KeyReading, Settings, unread};
 use crate::host::Node;
 use crate::report::journal;
 use authkeys_core::config::Config;
@@ -22,7 +22,7 @@ pub(in crate::command) fn warn_of_unread(config: &Config) {
             let user = target.account.user.as_str();
             // Users other than root may not ask sshd, and all other problems are reported by
             // `check`.
-            if let Ok(Reading::Others(read)) =
+            if let Ok(KeyReading::Others(read)) =
                 Settings::of(user).map(|settings| settings.reading(&target))
             {
                 let words = Kind::NotRead.words();

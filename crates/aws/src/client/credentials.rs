@@ -37,7 +37,7 @@ const CONTAINER: [&str; 2] = [
 
 /// The provider of credentials, as far as a failure has to name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum CredentialOrigin {
     /// A program.
     Process(Process),
     /// The endpoint of a container.
@@ -126,7 +126,7 @@ impl Unobtainable {
     }
 }
 
-impl Origin {
+impl CredentialOrigin {
     /// The origin according to a profile, the profiles that it takes credentials from, and the
     /// environment.
     pub(super) fn of(profiles: &[&Profile]) -> Self {
@@ -273,12 +273,12 @@ fn cause(error: &CredentialsError) -> String {
 #[derive(Debug)]
 pub(super) struct CheckedCredentials {
     provider: SharedCredentialsProvider,
-    origin: Origin,
+    origin: CredentialOrigin,
 }
 
 impl CheckedCredentials {
     /// Wraps a provider.
-    pub(super) fn new(provider: SharedCredentialsProvider, origin: Origin) -> Self {
+    pub(super) fn new(provider: SharedCredentialsProvider, origin: CredentialOrigin) -> Self {
         Self { provider, origin }
     }
 }

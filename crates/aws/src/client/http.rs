@@ -20,7 +20,7 @@ use http_body_util::{BodyExt as _, Limited};
 use thiserror::Error;
 
 use super::bundle::{self, BadBundle};
-use super::values::{BadValue, Metadata};
+use super::values::{BadValue, MetadataAnswers};
 use super::words::host;
 
 /// Larger than any answer: a document of 1 MiB in the JSON of Secrets Manager, with every character
@@ -56,7 +56,7 @@ pub struct Http(Arc<ByScheme>);
 /// is built from it.
 #[derive(Debug)]
 struct ByScheme {
-    clients: Mutex<Clients>,
+    clients: Mutex<SdkClients>,
     /// The file whose certificates are trusted instead of the system's.
     bundle: Mutex<Option<PathBuf>>,
     /// Other machines that may be contacted over plain http.
@@ -67,7 +67,7 @@ struct ByScheme {
 
 /// The SDK's own clients, each with its connections, made when they are first needed.
 #[derive(Debug, Default)]
-struct Clients {
+struct SdkClients {
     plain: Option<SharedHttpClient>,
     tls: Option<SharedHttpClient>,
 }
@@ -140,7 +140,7 @@ impl ByScheme {
     /// The metadata service's answer, unless it would crash the process later.
     async fn checked(
         &self,
-        question: Metadata,
+        question: MetadataAnswers,
         answer: HttpResponse,
     ) -> Result<HttpResponse, ConnectorError> {
         let mut answer = answer;
@@ -167,7 +167,7 @@ impl ByScheme {
             .skip(1)
             .any(|rest| PRIVATE.iter().any(|mark| rest.starts_with(mark)))
         {
-            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = Clients::default();
+            *self.clients.lock().unwrap_or_else(PoisonError::into_inner) = SdkClients::default();
         }
     }
 }
@@ -241,15 +241,15 @@ impl HttpConnector for Choice {
 
 /// Which metadata is requested, if the SDK builds its next request from the answer, or if anybody
 /// could have written the answer.
-fn question(request: &HttpRequest) -> Option<Metadata> {
+fn question(request: &HttpRequest) -> Option<MetadataAnswers> {
     let asks = |header| request.headers().get(header).is_some();
     let path = request.uri().split(['?', '#']).next().unwrap_or_default();
     if asks(TTL) {
-        Some(Metadata::Token)
+        Some(MetadataAnswers::Token)
     } else if asks(TOKEN) && path.ends_with("/iam/security-credentials/") {
-        Some(Metadata::Role)
+        Some(MetadataAnswers::Role)
     } else if asks(TOKEN) && path.contains("/meta-data/tags/instance") {
-        Some(Metadata::Tag)
+        Some(MetadataAnswers::Tag)
     } else {
         None
     }

@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_types::os_shim_internal::{Env, Fs};
 use thiserror::Error;
 
-use super::credentials::Origin;
+use super::credentials::CredentialOrigin;
 use super::words::host;
 use authkeys_core::origin::arn::is_region;
 use authkeys_core::origin::failure::Class;
@@ -27,13 +27,13 @@ const MAX_CHAIN: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{place} {fault}")]
 pub struct BadValue {
-    place: Place,
+    place: ValueOrigin,
     fault: &'static str,
 }
 
 /// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum ValueOrigin {
     Variable(&'static str),
     Profile {
         key: &'static str,
@@ -47,7 +47,7 @@ enum Place {
 
 /// The permitted form of a value.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum ValueForm {
     /// Printable ASCII.
     Line,
     /// Printable ASCII without spaces.
@@ -60,39 +60,51 @@ enum Kind {
 
 /// The settings that the SDK puts into requests: the variable, the profile's key, and the permitted
 /// form. Most empty values count as absent.
-const SETTINGS: [(&str, &str, Kind); 28] = [
-    ("AWS_ACCESS_KEY_ID", "aws_access_key_id", Kind::Word),
-    ("AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", Kind::Word),
-    ("SECRET_ACCESS_KEY", "", Kind::Word),
-    ("AWS_SESSION_TOKEN", "aws_session_token", Kind::Word),
-    ("AWS_ROLE_ARN", "role_arn", Kind::Word),
-    ("AWS_ROLE_SESSION_NAME", "role_session_name", Kind::Word),
-    ("", "external_id", Kind::Word),
-    ("AWS_ENDPOINT_URL", "endpoint_url", Kind::Endpoint),
-    ("AWS_ENDPOINT_URL_S3", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_SSM", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_EC2", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_STS", "", Kind::Url),
-    ("AWS_ENDPOINT_URL_SSO", "", Kind::Url),
+const SETTINGS: [(&str, &str, ValueForm); 28] = [
+    ("AWS_ACCESS_KEY_ID", "aws_access_key_id", ValueForm::Word),
+    (
+        "AWS_SECRET_ACCESS_KEY",
+        "aws_secret_access_key",
+        ValueForm::Word,
+    ),
+    ("SECRET_ACCESS_KEY", "", ValueForm::Word),
+    ("AWS_SESSION_TOKEN", "aws_session_token", ValueForm::Word),
+    ("AWS_ROLE_ARN", "role_arn", ValueForm::Word),
+    (
+        "AWS_ROLE_SESSION_NAME",
+        "role_session_name",
+        ValueForm::Word,
+    ),
+    ("", "external_id", ValueForm::Word),
+    ("AWS_ENDPOINT_URL", "endpoint_url", ValueForm::Endpoint),
+    ("AWS_ENDPOINT_URL_S3", "", ValueForm::Url),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "", ValueForm::Url),
+    ("AWS_ENDPOINT_URL_SSM", "", ValueForm::Url),
+    ("AWS_ENDPOINT_URL_EC2", "", ValueForm::Url),
+    ("AWS_ENDPOINT_URL_STS", "", ValueForm::Url),
+    ("AWS_ENDPOINT_URL_SSO", "", ValueForm::Url),
     (
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
         "ec2_metadata_service_endpoint",
-        Kind::Url,
+        ValueForm::Url,
     ),
-    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", Kind::Url),
-    ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "", Kind::Word),
-    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "", Kind::Line),
-    ("", "sso_region", Kind::Word),
-    ("", "sso_start_url", Kind::Url),
-    ("AWS_SDK_UA_APP_ID", "sdk_ua_app_id", Kind::Line),
-    ("AWS_EXECUTION_ENV", "", Kind::Line),
-    ("HTTPS_PROXY", "", Kind::Line),
-    ("https_proxy", "", Kind::Line),
-    ("ALL_PROXY", "", Kind::Line),
-    ("all_proxy", "", Kind::Line),
-    ("NO_PROXY", "", Kind::Line),
-    ("no_proxy", "", Kind::Line),
+    ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "", ValueForm::Url),
+    (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "",
+        ValueForm::Word,
+    ),
+    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "", ValueForm::Line),
+    ("", "sso_region", ValueForm::Word),
+    ("", "sso_start_url", ValueForm::Url),
+    ("AWS_SDK_UA_APP_ID", "sdk_ua_app_id", ValueForm::Line),
+    ("AWS_EXECUTION_ENV", "", ValueForm::Line),
+    ("HTTPS_PROXY", "", ValueForm::Line),
+    ("https_proxy", "", ValueForm::Line),
+    ("ALL_PROXY", "", ValueForm::Line),
+    ("all_proxy", "", ValueForm::Line),
+    ("NO_PROXY", "", ValueForm::Line),
+    ("no_proxy", "", ValueForm::Line),
 ];
 
 /// Files that the SDK reads to their end, whatever their size: the variable that names one, and the
@@ -110,24 +122,26 @@ impl BadValue {
     /// The class of the failure.
     pub(super) fn class(&self) -> Class {
         match &self.place {
-            Place::Variable(_) | Place::Profile { .. } | Place::Home(_) => Class::Invalid,
+            ValueOrigin::Variable(_) | ValueOrigin::Profile { .. } | ValueOrigin::Home(_) => {
+                Class::Invalid
+            }
             // A different service may answer there next time.
-            Place::Metadata(_) | Place::Credentials(_) => Class::Transient,
+            ValueOrigin::Metadata(_) | ValueOrigin::Credentials(_) => Class::Transient,
         }
     }
 
     /// What to do.
     pub(super) fn remedy(&self) -> String {
         match &self.place {
-            Place::Variable(name) => format!("correct {name} in the environment"),
-            Place::Profile { key, .. } => {
+            ValueOrigin::Variable(name) => format!("correct {name} in the environment"),
+            ValueOrigin::Profile { key, .. } => {
                 format!("correct `{key}` in the AWS configuration or credentials file")
             }
-            Place::Home(file) => format!("correct ~/{file}"),
-            Place::Metadata(_) => {
+            ValueOrigin::Home(file) => format!("correct ~/{file}"),
+            ValueOrigin::Metadata(_) => {
                 "find out what answers at the metadata service's address".to_owned()
             }
-            Place::Credentials(_) => {
+            ValueOrigin::Credentials(_) => {
                 "find out what provides them: a profile, a container, the metadata service"
                     .to_owned()
             }
@@ -136,19 +150,21 @@ impl BadValue {
 
     fn metadata(what: &'static str, fault: &'static str) -> Self {
         Self {
-            place: Place::Metadata(what),
+            place: ValueOrigin::Metadata(what),
             fault,
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => f.write_str(name),
             Self::Profile { key, profile } => write!(f, "`{key}` of the profile `{profile}`"),
             Self::Home(file) => write!(f, "~/{file}"),
-            Self::Metadata(what) => write!(f, "the {what} that the metadata service reports"),
+            Self::Metadata(what) => {
+                write!(f, "the {what} that the metadata service reports")
+            }
             Self::Credentials(what) => write!(f, "the {what} of the credentials"),
         }
     }
@@ -156,7 +172,7 @@ impl fmt::Display for Place {
 
 /// Checks the settings in the environment, the selected profile, and the profiles that it takes
 /// credentials from; returns the origin of the credentials.
-pub(super) async fn check_settings() -> Result<Origin, BadValue> {
+pub(super) async fn check_settings() -> Result<CredentialOrigin, BadValue> {
     for (name, _, kind) in SETTINGS {
         if !name.is_empty() {
             check_variable(name, kind)?;
@@ -169,16 +185,16 @@ pub(super) async fn check_settings() -> Result<Origin, BadValue> {
     let profiles =
         aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), None).await;
     let Ok(profiles) = profiles else {
-        return Ok(Origin::of(&[]));
+        return Ok(CredentialOrigin::of(&[]));
     };
     let chain = profile_chain(&profiles);
     chain
         .iter()
         .try_for_each(|profile| check_profile(profile).and_then(|()| check_token_file(profile)))?;
-    Ok(Origin::of(&chain))
+    Ok(CredentialOrigin::of(&chain))
 }
 
-fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
+fn check_variable(name: &'static str, kind: ValueForm) -> Result<(), BadValue> {
     let Some(value) = std::env::var_os(name) else {
         return Ok(());
     };
@@ -187,7 +203,7 @@ fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
         .map_or(Some("is not UTF-8"), |value| fault(value, kind));
     fault.map_or(Ok(()), |fault| {
         Err(BadValue {
-            place: Place::Variable(name),
+            place: ValueOrigin::Variable(name),
             fault,
         })
     })
@@ -196,9 +212,12 @@ fn check_variable(name: &'static str, kind: Kind) -> Result<(), BadValue> {
 fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue> {
     let home = || std::env::var_os("HOME").map(PathBuf::from);
     let (path, place) = match std::env::var_os(name).filter(|path| !path.is_empty()) {
-        Some(path) => (below_home(PathBuf::from(path)), Place::Variable(name)),
+        Some(path) => (below_home(PathBuf::from(path)), ValueOrigin::Variable(name)),
         None if default.is_empty() => return Ok(()),
-        None => (home().map(|home| home.join(default)), Place::Home(default)),
+        None => (
+            home().map(|home| home.join(default)),
+            ValueOrigin::Home(default),
+        ),
     };
     let fault = path.and_then(|path| file_fault(&path));
     fault.map_or(Ok(()), |fault| Err(BadValue { place, fault }))
@@ -240,7 +259,7 @@ fn check_profile(profile: &Profile) -> Result<(), BadValue> {
         if let Some(fault) = profile.get(key).and_then(|value| fault(value, kind)) {
             let profile = authkeys_core::words::plain(profile.name(), '?');
             return Err(BadValue {
-                place: Place::Profile { key, profile },
+                place: ValueOrigin::Profile { key, profile },
                 fault,
             });
         }
@@ -258,7 +277,7 @@ fn check_token_file(profile: &Profile) -> Result<(), BadValue> {
     };
     let profile = authkeys_core::words::plain(profile.name(), '?');
     Err(BadValue {
-        place: Place::Profile { key, profile },
+        place: ValueOrigin::Profile { key, profile },
         fault,
     })
 }
@@ -275,30 +294,30 @@ pub(super) fn check_region(config: &SdkConfig) -> Result<(), BadValue> {
         .into_iter()
         .find(|name| std::env::var_os(name).is_some());
     let place = match (set, super::setting(config, "", "", "region")) {
-        (Some(name), _) => Place::Variable(name),
+        (Some(name), _) => ValueOrigin::Variable(name),
         (None, Some(_)) => {
             let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
-            Place::Profile {
+            ValueOrigin::Profile {
                 key: "region",
                 profile: authkeys_core::words::plain(&profile, '?'),
             }
         }
-        (None, None) => Place::Metadata("region"),
+        (None, None) => ValueOrigin::Metadata("region"),
     };
-    let fault = fault(region, Kind::Word).unwrap_or("is not the name of a region");
+    let fault = fault(region, ValueForm::Word).unwrap_or("is not the name of a region");
     Err(BadValue { place, fault })
 }
 
 /// The answers of the metadata service that the SDK puts into its next request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Metadata {
+pub(super) enum MetadataAnswers {
     Token,
     Role,
     /// Text that anybody may have written; only its hash is used.
     Tag,
 }
 
-impl Metadata {
+impl MetadataAnswers {
     /// Checks such an answer; `ttl` is the token's lifetime as the header reports it.
     pub(super) fn check(self, ttl: Option<&str>, body: &[u8]) -> Result<(), BadValue> {
         let what = match self {
@@ -313,7 +332,7 @@ impl Metadata {
         if text.is_empty() {
             return bad("is empty");
         }
-        if let Some(fault) = fault(text, Kind::Word) {
+        if let Some(fault) = fault(text, ValueForm::Word) {
             return bad(fault);
         }
         match self {
@@ -352,11 +371,11 @@ pub(super) fn check_credentials(credentials: &Credentials) -> Result<(), BadValu
         let fault = if value.is_empty() {
             Some("is empty")
         } else {
-            fault(value, Kind::Word)
+            fault(value, ValueForm::Word)
         };
         if let Some(fault) = fault {
             return Err(BadValue {
-                place: Place::Credentials(what),
+                place: ValueOrigin::Credentials(what),
                 fault,
             });
         }
@@ -365,7 +384,7 @@ pub(super) fn check_credentials(credentials: &Credentials) -> Result<(), BadValu
 }
 
 /// What is wrong with a value.
-fn fault(value: &str, kind: Kind) -> Option<&'static str> {
+fn fault(value: &str, kind: ValueForm) -> Option<&'static str> {
     let fault = if value.ends_with('\n') {
         "ends in a line feed"
     } else if value.contains(char::is_control) {
@@ -374,13 +393,13 @@ fn fault(value: &str, kind: Kind) -> Option<&'static str> {
         "holds a character that is not ASCII"
     } else {
         match kind {
-            Kind::Line => return None,
-            Kind::Word if value.contains(' ') => "holds a space",
-            Kind::Endpoint if value.is_empty() => "is set, but empty",
-            Kind::Url | Kind::Endpoint if !value.is_empty() && !is_url(value) => {
+            ValueForm::Line => return None,
+            ValueForm::Word if value.contains(' ') => "holds a space",
+            ValueForm::Endpoint if value.is_empty() => "is set, but empty",
+            ValueForm::Url | ValueForm::Endpoint if !value.is_empty() && !is_url(value) => {
                 "is not a URL that begins with http:// or https://"
             }
-            Kind::Word | Kind::Url | Kind::Endpoint => return None,
+            ValueForm::Word | ValueForm::Url | ValueForm::Endpoint => return None,
         }
     };
     Some(fault)

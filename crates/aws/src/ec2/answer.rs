@@ -28,20 +28,20 @@ pub struct Instance {
 
 /// One page of DescribeInstances: the instances, and the token of the next page.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub(super) struct Page {
+pub(super) struct InstancePage {
     pub(super) instances: Vec<Instance>,
     pub(super) next: Option<String>,
 }
 
 /// The contents of an error answer.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub(super) struct Refusal {
+pub(super) struct Ec2Refusal {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) request_id: String,
 }
 
-pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
+pub(super) fn page(body: &str) -> Result<InstancePage, XmlDecodeError> {
     // XML does not allow these characters. A server that sends them in a tag must not hide all
     // nodes because of one.
     let clean = body
@@ -58,7 +58,7 @@ pub(super) fn page(body: &str) -> Result<Page, XmlDecodeError> {
             "it is not a whole DescribeInstancesResponse",
         ));
     }
-    let mut page = Page::default();
+    let mut page = InstancePage::default();
     let mut document = Document::new(body);
     let mut root = document.root_element()?;
     while let Some(mut part) = root.next_tag() {
@@ -143,14 +143,14 @@ fn pair(mut tag: ScopedDecoder<'_, '_>) -> Result<(String, String), XmlDecodeErr
 }
 
 /// Reads as much of an error as possible: a proxy's web page has no fields of one.
-pub(super) fn refusal(body: &str) -> Refusal {
-    let mut refusal = Refusal::default();
+pub(super) fn refusal(body: &str) -> Ec2Refusal {
+    let mut refusal = Ec2Refusal::default();
     // What was read before a fault is kept.
     let _ = read_refusal(body, &mut refusal);
     refusal
 }
 
-fn read_refusal(body: &str, refusal: &mut Refusal) -> Result<(), XmlDecodeError> {
+fn read_refusal(body: &str, refusal: &mut Ec2Refusal) -> Result<(), XmlDecodeError> {
     let mut document = Document::new(body);
     let mut root = document.root_element()?;
     while let Some(mut part) = root.next_tag() {
@@ -282,6 +282,6 @@ mod tests {
             ("UnauthorizedOperation", "R1")
         );
         assert_eq!(refusal.message, "You are not <authorized>");
-        assert_eq!(super::refusal("<html>503"), Refusal::default());
+        assert_eq!(super::refusal("<html>503"), Ec2Refusal::default());
     }
 }

@@ -1,7 +1,7 @@
 //! What EC2's errors mean: EC2's own codes here; codes that all services share are classed
 //! elsewhere (`client`).
 
-use super::answer::{Refusal, refusal};
+use super::answer::{Ec2Refusal, refusal};
 use super::{DESCRIBE, Permitted};
 use crate::client::fault::{Answer, Call};
 use crate::request::Failure;
@@ -21,7 +21,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     let Some(response) = error.raw_response() else {
         return call.unanswered(error);
     };
-    let Refusal {
+    let Ec2Refusal {
         code,
         message,
         request_id,
@@ -54,7 +54,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     failed
 }
 
-fn read(error: &Failure) -> Option<Refusal> {
+fn read(error: &Failure) -> Option<Ec2Refusal> {
     let body = error.raw_response()?.body().bytes()?;
     Some(refusal(&String::from_utf8_lossy(body)))
 }

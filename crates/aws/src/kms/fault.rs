@@ -10,7 +10,7 @@ use authkeys_core::origin::failure::{Class, FetchError};
 
 /// The contents of an error answer.
 #[derive(Debug, Default, Deserialize)]
-struct Refusal {
+struct KmsRefusal {
     #[serde(rename = "__type", default)]
     code: String,
     #[serde(alias = "Message", default)]
@@ -24,7 +24,7 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     };
     let body = response.body().bytes().unwrap_or_default();
     // A proxy's web page has no fields of an error.
-    let mut refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let mut refusal: KmsRefusal = serde_json::from_slice(body).unwrap_or_default();
     let header = |name| response.headers().get(name).unwrap_or_default();
     if refusal.code.is_empty() {
         header("x-amzn-errortype").clone_into(&mut refusal.code);

@@ -15,12 +15,12 @@ use thiserror::Error;
 use super::{Body, Service, endpoint};
 
 /// A request without a successful answer; the raw response has the contents of the answer.
-pub(crate) type Failure = SdkError<Refused, HttpResponse>;
+pub(crate) type Failure = SdkError<ErrorAnswer, HttpResponse>;
 
 /// An error answer.
 #[derive(Debug, Error)]
 #[error("the answer is an error")]
-pub(crate) struct Refused;
+pub(crate) struct ErrorAnswer;
 
 /// The configured address of a service; the error says why it cannot be used.
 pub(super) fn address(
@@ -125,7 +125,7 @@ pub(super) async fn send(
             Some(body) if response.status().is_success() => {
                 Ok(String::from_utf8_lossy(body).into_owned())
             }
-            _ => Err(OrchestratorError::operation(Refused)),
+            _ => Err(OrchestratorError::operation(ErrorAnswer)),
         })
         .build();
     operation.invoke(Sendable(request)).await

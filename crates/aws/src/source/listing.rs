@@ -20,7 +20,7 @@ const MAX_PAGE: usize = 8 << 20;
 
 /// What a page reports about an object.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub(crate) struct Entry {
+pub(crate) struct ListedObject {
     pub(crate) key: String,
     /// The ETag, or empty if there is none.
     pub(crate) tag: String,
@@ -30,13 +30,13 @@ pub(crate) struct Entry {
 /// One page, and the token for the next one.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Listing {
-    pub(crate) objects: Vec<Entry>,
+    pub(crate) objects: Vec<ListedObject>,
     pub(crate) next: Option<String>,
 }
 
 /// Which objects to list.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ListRequest<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) prefix: &'a str,
     /// Whether to include those below a further slash.
@@ -48,7 +48,7 @@ pub(crate) async fn page(
     limits: Limits,
     client: &Client,
     call: &Call,
-    wanted: Wanted<'_>,
+    wanted: ListRequest<'_>,
     next: Option<&str>,
 ) -> Result<Listing, FetchError> {
     let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -123,8 +123,8 @@ fn read(body: &str) -> Result<Listing, XmlDecodeError> {
     Ok(listing)
 }
 
-fn entry(mut contents: ScopedDecoder<'_, '_>) -> Result<Entry, XmlDecodeError> {
-    let mut entry = Entry::default();
+fn entry(mut contents: ScopedDecoder<'_, '_>) -> Result<ListedObject, XmlDecodeError> {
+    let mut entry = ListedObject::default();
     while let Some(mut part) = contents.next_tag() {
         match part.start_el().local() {
             "Key" => entry.key = try_data(&mut part)?.into_owned(),

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::listing::{self, Listing, Wanted};
+use super::listing::{self, ListRequest, Listing};
 use super::s3::body;
 use crate::client::clients::Clients;
 use crate::client::fault::{Call, LATER, no_region, words};
@@ -177,7 +177,7 @@ impl Prefix<'_> {
         client: &Client,
         call: &Call,
     ) -> Result<Listed, FetchError> {
-        let wanted = Wanted {
+        let wanted = ListRequest {
             bucket: self.bucket,
             prefix: self.prefix,
             is_deep: true,

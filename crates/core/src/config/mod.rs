@@ -28,7 +28,7 @@ mod report;
 mod signers;
 mod source;
 
-use reader::{Faults, Found, Section, number, string, word};
+use reader::{Faults, Positioned, Section, number, string, word};
 
 /// Everything the configuration file says, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,7 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     ];
     let expiry_form = top.take(faults, "expiry_time", word(forms));
 
-    let mut accounts: Vec<Found<AccountConfig>> = Vec::new();
+    let mut accounts: Vec<Positioned<AccountConfig>> = Vec::new();
     let sections = top.tables(faults, "account", true);
     if sections.is_empty() {
         faults.add(
@@ -169,7 +169,7 @@ fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Config {
     for section in sections {
         let at = section.at();
         accounts.extend(
-            read_account(section, shared.as_ref(), faults).map(|value| Found { value, at }),
+            read_account(section, shared.as_ref(), faults).map(|value| Positioned { value, at }),
         );
     }
     check_together(&accounts, faults);
@@ -311,11 +311,11 @@ fn read_account(
 }
 
 /// Checks what no single account can see: two entries for the same account or the same file.
-fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
+fn check_together(accounts: &[Positioned<AccountConfig>], faults: &mut Faults<'_>) {
     let mut users = BTreeSet::new();
     let mut files = BTreeSet::new();
     let mut sources = BTreeMap::new();
-    for Found { value: account, at } in accounts {
+    for Positioned { value: account, at } in accounts {
         if !users.insert(&account.user) {
             let who = account
                 .user
@@ -350,7 +350,7 @@ fn check_together(accounts: &[Found<AccountConfig>], faults: &mut Faults<'_>) {
     }
 }
 
-fn set<T>(slot: &mut T, found: Option<Found<T>>) {
+fn set<T>(slot: &mut T, found: Option<Positioned<T>>) {
     if let Some(found) = found {
         *slot = found.value;
     }

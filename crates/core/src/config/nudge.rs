@@ -3,11 +3,14 @@
 use jiff::SignedDuration;
 
 use super::Report;
-use super::reader::{Faults, Found, Section, string};
+use super::reader::{Faults, Positioned, Section, string};
 use crate::report::tags::is_shown_by_metadata;
 use crate::schedule::Nudge;
 
-pub(super) fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option<Found<Nudge>> {
+pub(super) fn read(
+    top: &mut Section<'_, '_>,
+    faults: &mut Faults<'_>,
+) -> Option<Positioned<Nudge>> {
     let every = top.take(faults, "nudge", string(every));
     let spread = top.take(faults, "nudge_spread", string(spread));
     if let (Some(spread), false) = (&spread, top.has("nudge")) {
@@ -19,14 +22,14 @@ pub(super) fn read(top: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Option
         every: every.value,
         spread,
     };
-    Some(Found {
+    Some(Positioned {
         value,
         at: every.at,
     })
 }
 
 /// The tag's name comes from `[report]`.
-pub(super) fn check(nudge: Option<&Found<Nudge>>, report: &Report, faults: &mut Faults<'_>) {
+pub(super) fn check(nudge: Option<&Positioned<Nudge>>, report: &Report, faults: &mut Faults<'_>) {
     let tag = report.tag_names.nudge();
     if let Some(nudge) = nudge
         && !is_shown_by_metadata(&tag)

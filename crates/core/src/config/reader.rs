@@ -66,7 +66,7 @@ impl<'i> Faults<'i> {
 }
 
 /// A value and its position.
-pub(super) struct Found<T> {
+pub(super) struct Positioned<T> {
     pub(super) value: T,
     pub(super) at: usize,
 }
@@ -114,12 +114,12 @@ impl<'t, 'i> Section<'t, 'i> {
         faults: &mut Faults<'_>,
         key: &'static str,
         read: impl FnOnce(&DeValue<'i>) -> Result<T, String>,
-    ) -> Option<Found<T>> {
+    ) -> Option<Positioned<T>> {
         self.known.insert(key);
         let value = self.table.get(key)?;
         let at = value.span().start;
         match read(value.get_ref()) {
-            Ok(value) => Some(Found { value, at }),
+            Ok(value) => Some(Positioned { value, at }),
             Err(message) => {
                 faults.add(at, &self.name(key), message);
                 None

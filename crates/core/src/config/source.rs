@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use toml::de::DeValue;
 
-use super::reader::{Faults, Found, Section, boolean, string};
+use super::reader::{Faults, Positioned, Section, boolean, string};
 use crate::origin::{SourceUrl, Stage};
 
 /// The most sources of one account.
@@ -91,7 +91,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, faults: &mut Faults<'_>) -> Op
 
 /// A fallback requires exactly one source and must differ from it.
 fn good_fallback(
-    fallback: Found<SourceUrl>,
+    fallback: Positioned<SourceUrl>,
     urls: &[SourceUrl],
     section: &Section<'_, '_>,
     faults: &mut Faults<'_>,

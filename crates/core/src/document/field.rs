@@ -58,7 +58,7 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         .deserialize_map(Fields { wanted: name })
         .and_then(|found| deserializer.end().map(|()| found));
     // The parser's message may quote a value.
-    let Ok(Found { values, mut names }) = found else {
+    let Ok(FieldValue { values, mut names }) = found else {
         return Err(FieldFault::NotAnObject {
             field: field.to_string(),
         });
@@ -87,7 +87,7 @@ pub fn field(secret: &[u8], name: &str) -> Result<Zeroizing<Vec<u8>>, FieldFault
         .map_err(|_| FieldFault::NotText { field })
 }
 
-struct Found<'a> {
+struct FieldValue<'a> {
     values: Vec<&'a RawValue>,
     names: Vec<String>,
 }
@@ -97,14 +97,14 @@ struct Fields<'n> {
 }
 
 impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Found<'de>;
+    type Value = FieldValue<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut found = Found {
+        let mut found = FieldValue {
             values: Vec::new(),
             names: Vec::new(),
         };

@@ -26,7 +26,7 @@ const MAX_OPTIONS: usize = 64 * 1_024;
 /// Read first, ignoring unknown fields, so that a document of a later version is reported as such
 /// and not for its first unknown field.
 #[derive(Deserialize)]
-struct Probe<'a> {
+struct VersionProbe<'a> {
     #[serde(borrow)]
     version: Option<&'a RawValue>,
 }
@@ -104,9 +104,9 @@ enum Options {
 
 impl<'de> Deserialize<'de> for Options {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded;
+        struct BoundedList;
 
-        impl<'de> Visitor<'de> for Bounded {
+        impl<'de> Visitor<'de> for BoundedList {
             type Value = Options;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for Options {
             }
         }
 
-        deserializer.deserialize_seq(Bounded)
+        deserializer.deserialize_seq(BoundedList)
     }
 }
 
@@ -223,7 +223,7 @@ pub(super) fn parse(
     digest: Digest,
 ) -> Result<Document, Refused> {
     let wrong = |fault: serde_json::Error| Refused::Json(explained(&fault));
-    match serde_json::from_str::<Probe<'_>>(json)
+    match serde_json::from_str::<VersionProbe<'_>>(json)
         .map_err(wrong)?
         .version
         .map(RawValue::get)
@@ -259,7 +259,7 @@ pub(super) fn parse(
             top.revoked.count
         )));
     }
-    let place = Place {
+    let place = PartFinder {
         json,
         lines: Lines::of(json.as_bytes()),
     };
@@ -352,12 +352,12 @@ fn published(
 }
 
 /// Finds the line of a part of the document.
-struct Place<'a> {
+struct PartFinder<'a> {
     json: &'a str,
     lines: Lines<'a>,
 }
 
-impl Place<'_> {
+impl PartFinder<'_> {
     fn line(&self, raw: &RawValue) -> usize {
         // A raw value borrows from the document, so its address gives its offset.
         self.lines

@@ -34,9 +34,9 @@ pub enum BadKeyPair {
 }
 
 /// The fields of an object, in their order and as written.
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+struct PairFields<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for PairFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
         impl<'de> Visitor<'de> for InOrder {
@@ -58,7 +58,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
-impl Fields<'_> {
+impl PairFields<'_> {
     fn text(&self, name: &str) -> Result<Option<Zeroizing<String>>, BadKeyPair> {
         let found = self.0.iter().find(|(field, _)| field == name);
         let Some((_, value)) = found else {
@@ -71,8 +71,8 @@ impl Fields<'_> {
     }
 }
 
-fn fields(value: &str) -> Result<Fields<'_>, BadKeyPair> {
-    let fields: Fields<'_> = serde_json::from_str(value).map_err(|_| BadKeyPair::NotObject)?;
+fn fields(value: &str) -> Result<PairFields<'_>, BadKeyPair> {
+    let fields: PairFields<'_> = serde_json::from_str(value).map_err(|_| BadKeyPair::NotObject)?;
     let names: BTreeSet<&str> = fields.0.iter().map(|(name, _)| name.as_str()).collect();
     if names.len() == fields.0.len() {
         Ok(fields)

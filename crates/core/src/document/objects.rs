@@ -23,7 +23,7 @@ const END: &str = " bytes";
 const MAX_NAME: usize = 200;
 
 /// One object, and the position of its text.
-struct Object<'a> {
+struct JoinedObject<'a> {
     name: &'a str,
     content: &'a [u8],
     /// The lines of the document that come before it.
@@ -98,7 +98,7 @@ fn read(content: &[u8], rules: &LineRules, examination: Examination) -> Result<D
     }
 }
 
-fn split(bytes: &[u8]) -> Result<Vec<Object<'_>>, Refused> {
+fn split(bytes: &[u8]) -> Result<Vec<JoinedObject<'_>>, Refused> {
     let mut objects = Vec::new();
     let (mut rest, mut lines) = (bytes, 0);
     while !rest.is_empty() {
@@ -108,7 +108,7 @@ fn split(bytes: &[u8]) -> Result<Vec<Object<'_>>, Refused> {
                 reason: "an object does not end where it should".to_owned(),
             });
         };
-        objects.push(Object {
+        objects.push(JoinedObject {
             name,
             content,
             lines_before: lines + 1,

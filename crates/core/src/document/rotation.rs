@@ -13,7 +13,7 @@ const NO_OPTIONS: &str = "PublicKey holds options before the key, for which a ro
 
 /// The fields that distinguish a rotation secret from a JSON document.
 #[derive(Deserialize)]
-struct Probe<'a> {
+struct RotationProbe<'a> {
     #[serde(borrow)]
     version: Option<&'a RawValue>,
     #[serde(rename = "PublicKey", borrow)]
@@ -21,20 +21,20 @@ struct Probe<'a> {
 }
 
 #[derive(Deserialize)]
-struct Secret {
+struct RotationFields {
     #[serde(rename = "PublicKey")]
     public_key: String,
 }
 
 /// Whether an object has `PublicKey` and no `version`.
 pub(super) fn is_rotation(payload: &[u8]) -> bool {
-    serde_json::from_slice::<Probe<'_>>(payload)
+    serde_json::from_slice::<RotationProbe<'_>>(payload)
         .is_ok_and(|probe| probe.version.is_none() && probe.public_key.is_some())
 }
 
 /// Why JSON that may be meant as a rotation secret is not a valid one: a field occurs twice.
 pub(super) fn fault(payload: &str) -> Option<String> {
-    serde_json::from_str::<Probe<'_>>(payload)
+    serde_json::from_str::<RotationProbe<'_>>(payload)
         .err()
         .map(described)
 }
@@ -52,7 +52,7 @@ pub(super) fn parse(
         // key.
         private::searchable(payload).map_err(|e| Refused::Json(described(e)))?;
     }
-    let secret: Secret =
+    let secret: RotationFields =
         serde_json::from_slice(payload).map_err(|e| Refused::Json(described(e)))?;
     private::refuse(secret.public_key.as_bytes())?;
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
@@ -72,6 +72,6 @@ pub(super) fn parse(
 
 /// The same secret without its private half.
 pub(super) fn public_half(payload: &[u8]) -> Option<Vec<u8>> {
-    let secret: Secret = serde_json::from_slice(payload).ok()?;
+    let secret: RotationFields = serde_json::from_slice(payload).ok()?;
     serde_json::to_vec(&serde_json::json!({ "PublicKey": secret.public_key })).ok()
 }

@@ -11,7 +11,7 @@ use crate::document::{Name, Serial};
 use crate::outcome::Status;
 
 #[derive(Serialize)]
-struct Shape<'a> {
+struct FleetJson<'a> {
     schema: u8,
     version: &'static str,
     at: Timestamp,
@@ -53,7 +53,7 @@ struct NodeShape<'a> {
 
 /// The JSON form of the fleet.
 pub fn shape(fleet: &Fleet) -> impl Serialize {
-    Shape {
+    FleetJson {
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
         at: fleet.view.at,

@@ -18,7 +18,7 @@ const LONG: usize = 2_048;
 
 /// The fields that the fleet view needs. Later versions may add others.
 #[derive(Deserialize)]
-struct Object {
+struct ReportFields {
     status: String,
     synced: String,
     #[serde(default)]
@@ -30,11 +30,11 @@ struct Object {
     host: Option<String>,
     version: Option<String>,
     #[serde(default)]
-    sources: Vec<Source>,
+    sources: Vec<SourceFields>,
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct SourceFields {
     source: String,
     digest: Option<String>,
 }
@@ -42,7 +42,7 @@ struct Source {
 /// The node that wrote this object. The id is taken from the object's name, because the node can
 /// write anything into the content.
 pub fn node(id: &str, bytes: &[u8]) -> Node {
-    let (name, word) = match serde_json::from_slice::<Object>(bytes) {
+    let (name, word) = match serde_json::from_slice::<ReportFields>(bytes) {
         Ok(object) => (
             cut(object.host.as_deref().unwrap_or_default(), SHORT),
             word(&object),
@@ -63,8 +63,8 @@ pub fn node(id: &str, bytes: &[u8]) -> Node {
     }
 }
 
-fn word(object: &Object) -> Word {
-    let Object { sources, .. } = object;
+fn word(object: &ReportFields) -> Word {
+    let ReportFields { sources, .. } = object;
     let [status, synced, keyset, digest] = [
         &object.status,
         &object.synced,

@@ -79,7 +79,7 @@ pub struct Desired {
 }
 
 /// A line of a document that may be in force.
-struct Candidate<'a> {
+struct CandidateLine<'a> {
     key: &'a PublishedKey,
     entry: Entry,
     /// When it ends: by its window or by its own option, whichever is earlier.
@@ -116,7 +116,7 @@ pub fn desired(
             if !desired.revoked.contains(&fingerprint) && !document.revoked.contains(&fingerprint) {
                 let (mut entry, until) = Entry::new(&key.line, key.not_after, at, form);
                 entry.source = layer.source.map(str::to_owned);
-                candidates.push(Candidate { key, entry, until });
+                candidates.push(CandidateLine { key, entry, until });
             }
         }
         let kept_open = at
@@ -158,7 +158,7 @@ fn revoked_for_all(documents: &[Layer<'_>]) -> BTreeSet<Fingerprint> {
 
 /// Which lines are in force while the clock is wrong: those without a window, and those in the
 /// file. If a key is in the file on other terms than any of its lines, its first line is in force.
-fn kept_open(candidates: &[Candidate<'_>], standing: &PresentLines) -> HashSet<usize> {
+fn kept_open(candidates: &[CandidateLine<'_>], standing: &PresentLines) -> HashSet<usize> {
     let mut open = HashSet::new();
     let mut served = HashSet::new();
     for (index, candidate) in candidates.iter().enumerate() {
@@ -189,7 +189,7 @@ fn keep_first_of_each(entries: &mut Vec<Entry>) {
     entries.retain(|_| first.next().unwrap_or(true));
 }
 
-impl Candidate<'_> {
+impl CandidateLine<'_> {
     fn is_open(&self, now: Timestamp) -> bool {
         self.key.not_before.is_none_or(|from| from <= now)
             && self.until.is_none_or(|until| now < until)

@@ -79,7 +79,7 @@ pub fn plan_fragments(
     present: &Fragments,
     installed: &BTreeSet<Fingerprint>,
 ) -> Plan {
-    let rules = Rules::new(desired, installed);
+    let rules = FragmentRules::new(desired, installed);
     let mut plan = Plan::default();
     let mut others = present.others.clone();
     if let (true, Some(made)) = (present.to_be_imported(), &present.made) {
@@ -167,7 +167,7 @@ pub fn put_right(
     present: &Fragments,
     installed: &BTreeSet<Fingerprint>,
 ) -> Option<Vec<u8>> {
-    let rules = Rules::new(desired, installed);
+    let rules = FragmentRules::new(desired, installed);
     let old = present.made.as_deref();
     if old.is_none() && present.maker == Maker::Nobody {
         return None;
@@ -208,7 +208,7 @@ pub fn put_right(
 /// The keys that are missing from the lines of `authorized_keys` that the program wrote.
 pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
     let nothing = BTreeSet::new();
-    let rules = Rules::new(desired, &nothing);
+    let rules = FragmentRules::new(desired, &nothing);
     let made = without_block(present.made.as_deref().unwrap_or_default());
     let mut seen = HashSet::new();
     let missing = rules.missing(&made);
@@ -219,14 +219,14 @@ pub fn dropped(desired: &Desired, present: &Fragments) -> Vec<KeyShown> {
 }
 
 /// What a line may and must contain.
-struct Rules<'a> {
+struct FragmentRules<'a> {
     desired: &'a Desired,
     installed: &'a BTreeSet<Fingerprint>,
     /// The lines of each key, with their options.
     wanted: HashMap<Fingerprint, Vec<(&'a Entry, OptionList)>>,
 }
 
-impl<'a> Rules<'a> {
+impl<'a> FragmentRules<'a> {
     fn new(desired: &'a Desired, installed: &'a BTreeSet<Fingerprint>) -> Self {
         let mut wanted: HashMap<Fingerprint, Vec<(&Entry, OptionList)>> = HashMap::new();
         for entry in &desired.entries {
@@ -324,7 +324,7 @@ impl<'a> Rules<'a> {
 /// Fills in the changes that are reported: which keys were added and removed, over all files.
 fn summarise(
     plan: &mut Plan,
-    rules: &Rules<'_>,
+    rules: &FragmentRules<'_>,
     present: &Fragments,
     others: BTreeMap<String, Vec<u8>>,
     ours_before: &HashSet<Fingerprint>,

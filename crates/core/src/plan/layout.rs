@@ -245,7 +245,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     }
     // Between the markers of a complete block, so that the next plan finds them there; otherwise in
     // a new block.
-    let whole = |line: &Line<'_>| line.is_home && is_marker(line.text, BEGIN);
+    let whole = |line: &FileLine<'_>| line.is_home && is_marker(line.text, BEGIN);
     let ended = |at: usize| {
         lines
             .get(at + 1)
@@ -276,7 +276,7 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
         ..Plan::default()
     };
     for shown in shown_once(&missing) {
-        let known = |line: &Line<'_>| {
+        let known = |line: &FileLine<'_>| {
             line.found
                 .as_ref()
                 .is_some_and(|found| found.key.fingerprint() == shown.fingerprint)
@@ -298,7 +298,7 @@ enum Owner {
 
 /// One line, or several consecutive lines without a key or marker, so that 1 MiB of blank lines
 /// does not use many times its size in memory.
-struct Line<'a> {
+struct FileLine<'a> {
     text: &'a [u8],
     owner: Owner,
     /// Boxed, because most lines have none.
@@ -307,7 +307,7 @@ struct Line<'a> {
     is_home: bool,
 }
 
-impl Line<'_> {
+impl FileLine<'_> {
     fn without_feed(&self) -> &[u8] {
         self.text.strip_suffix(b"\n").unwrap_or(self.text)
     }
@@ -331,8 +331,8 @@ fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
 
 /// Classifies each line as ours or foreign. An unmatched marker delimits nothing: the lines around
 /// it are foreign, so that none is lost. Keys of ours among them are removed because they are ours.
-fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
-    let mut lines: Vec<Line<'_>> = Vec::new();
+fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
+    let mut lines: Vec<FileLine<'_>> = Vec::new();
     let mut open = None;
     let (mut home, mut stray) = (None, None);
     // Where the last run of lines without a key begins, and where the current line ends.
@@ -356,7 +356,7 @@ fn classify(old: &[u8], mode: Mode) -> Vec<Line<'_>> {
         } else {
             keyless = Some(begin);
         }
-        lines.push(Line {
+        lines.push(FileLine {
             text,
             owner,
             found,
@@ -440,7 +440,7 @@ pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
 struct Census<'a>(HashMap<&'a KeyBlob, Vec<&'a [u8]>>);
 
 impl<'a> Census<'a> {
-    fn count(&mut self, line: &'a Line<'_>) {
+    fn count(&mut self, line: &'a FileLine<'_>) {
         if let Some(found) = &line.found {
             self.0
                 .entry(&found.key)
@@ -450,7 +450,7 @@ impl<'a> Census<'a> {
     }
 }
 
-fn compare<'a>(lines: &'a [Line<'_>], mut after: Census<'a>, desired: &'a Desired) -> Plan {
+fn compare<'a>(lines: &'a [FileLine<'_>], mut after: Census<'a>, desired: &'a Desired) -> Plan {
     let mut plan = Plan::default();
     let mut before = Census::default();
     lines.iter().for_each(|line| before.count(line));

@@ -68,7 +68,7 @@ impl Entry {
 }
 
 #[derive(Deserialize)]
-struct Parts<'a> {
+struct EntryParts<'a> {
     #[serde(borrow)]
     version: &'a RawValue,
     #[serde(borrow)]
@@ -86,7 +86,7 @@ struct KeyOnly {
 /// has no signature.
 pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
     let text = text_of(payload);
-    let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
+    let parts: EntryParts<'_> = serde_json::from_str(&text).ok()?;
     let entries: Vec<&RawValue> = serde_json::from_str(parts.keys.get()).ok()?;
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -101,7 +101,7 @@ pub fn fingerprints(payload: &[u8]) -> Option<Vec<Option<Fingerprint>>> {
 /// has no signature.
 pub fn edited(payload: &[u8], edits: &Edits) -> Option<Vec<u8>> {
     let text = text_of(payload);
-    let parts: Parts<'_> = serde_json::from_str(&text).ok()?;
+    let parts: EntryParts<'_> = serde_json::from_str(&text).ok()?;
     let is_utf8 = std::str::from_utf8(payload).is_ok();
     let style = Style::of(&text, parts.version)?;
     let encode = |text: String| {

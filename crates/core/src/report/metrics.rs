@@ -65,7 +65,7 @@ impl Counters {
 
 /// The whole file. `counters` are those of the service.
 pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
-    let mut page = Page::default();
+    let mut page = MetricsPage::default();
     page.gauge("build_info", "The version of authkeysd.");
     page.sample(&[("version", &outcome.version)], 1.0);
     page.gauge(
@@ -115,7 +115,7 @@ pub fn render(outcome: &Outcome, counters: Option<&Counters>) -> String {
     page.text
 }
 
-fn sources(page: &mut Page, outcome: &Outcome) {
+fn sources(page: &mut MetricsPage, outcome: &Outcome) {
     page.gauge(
         "source_up",
         "Whether the source gave a good answer, or said that nothing is new.",
@@ -191,7 +191,7 @@ fn sources(page: &mut Page, outcome: &Outcome) {
     }
 }
 
-fn accounts(page: &mut Page, outcome: &Outcome) {
+fn accounts(page: &mut MetricsPage, outcome: &Outcome) {
     page.gauge("account_up", "Whether the account's file is as it must be.");
     for account in &outcome.accounts {
         let labels = [("account", account.user.as_str()), ("file", &account.file)];
@@ -225,7 +225,7 @@ fn accounts(page: &mut Page, outcome: &Outcome) {
 }
 
 /// The number of keys by source, for an account with several sources.
-fn by_source(page: &mut Page, outcome: &Outcome) {
+fn by_source(page: &mut MetricsPage, outcome: &Outcome) {
     let several = |account: &&AccountOutcome| !account.documents.is_empty();
     if !outcome.accounts.iter().any(|account| several(&account)) {
         return;
@@ -247,7 +247,7 @@ fn by_source(page: &mut Page, outcome: &Outcome) {
     }
 }
 
-fn reports(page: &mut Page, outcome: &Outcome) {
+fn reports(page: &mut MetricsPage, outcome: &Outcome) {
     page.gauge("report_up", "Whether the last report arrived.");
     for report in &outcome.reports {
         if let Some(delivered) = report.delivered {
@@ -268,7 +268,7 @@ fn reports(page: &mut Page, outcome: &Outcome) {
     }
 }
 
-fn counted(page: &mut Page, counters: &Counters) {
+fn counted(page: &mut MetricsPage, counters: &Counters) {
     page.counter(
         "cycles_total",
         "Cycles since the service began, by the status that they left.",
@@ -315,13 +315,13 @@ fn seconds(at: Timestamp) -> f64 {
 }
 
 #[derive(Default)]
-struct Page {
+struct MetricsPage {
     text: String,
     /// The metric of the samples that follow.
     name: &'static str,
 }
 
-impl Page {
+impl MetricsPage {
     fn gauge(&mut self, name: &'static str, help: &str) {
         self.begin(name, help, "gauge");
     }

@@ -26,7 +26,7 @@ pub struct Node {
 }
 
 #[derive(Serialize)]
-struct Object<'a> {
+struct ObjectRecord<'a> {
     schema: u8,
     version: &'a str,
     #[serde(flatten)]
@@ -40,8 +40,8 @@ struct Object<'a> {
     next_cycle: Option<Timestamp>,
     next_change: Option<Timestamp>,
     stale_cycles: u32,
-    sources: Vec<Source<'a>>,
-    accounts: Vec<Account<'a>>,
+    sources: Vec<SourceRecord<'a>>,
+    accounts: Vec<AccountRecord<'a>>,
     counts: Counts,
 }
 
@@ -57,7 +57,7 @@ struct Counts {
 const LISTED: usize = 1_000;
 
 #[derive(Serialize)]
-struct Source<'a> {
+struct SourceRecord<'a> {
     source: &'a str,
     status: Status,
     problem: Option<Problem>,
@@ -70,7 +70,7 @@ struct Source<'a> {
 }
 
 #[derive(Serialize)]
-struct Account<'a> {
+struct AccountRecord<'a> {
     user: &'a str,
     status: Status,
     detail: &'a str,
@@ -123,7 +123,7 @@ impl Node {
 
 /// The object's bytes: JSON with a final LF.
 pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
-    let object = Object {
+    let object = ObjectRecord {
         schema: 1,
         version: &outcome.version,
         node,
@@ -140,7 +140,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
             .sources
             .iter()
             .take(LISTED)
-            .map(|source| Source {
+            .map(|source| SourceRecord {
                 source: &source.source,
                 status: source.status,
                 problem: source.problem,
@@ -154,7 +154,7 @@ pub fn render(summary: &Summary, outcome: &Outcome, node: &Node) -> Vec<u8> {
             .accounts
             .iter()
             .take(LISTED)
-            .map(|account| Account {
+            .map(|account| AccountRecord {
                 user: &account.user,
                 status: account.status,
                 detail: &account.detail,

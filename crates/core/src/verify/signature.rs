@@ -70,7 +70,7 @@ pub fn verify_signature(
 /// checked.
 pub fn signed_by(payload: &[u8], armored: &[u8]) -> Result<KeyBlob, BadSignature> {
     let bytes = dearmor(armored)?;
-    let frame = Frame::parse(&bytes)?;
+    let frame = SignatureFields::parse(&bytes)?;
     if frame.namespace != NAMESPACE.as_bytes() {
         return Err(BadSignature::Namespace(shown(frame.namespace)));
     }
@@ -113,14 +113,14 @@ pub(crate) fn armored(frame: &[u8]) -> Vec<u8> {
 }
 
 /// The decoded fields of the base64.
-struct Frame<'a> {
+struct SignatureFields<'a> {
     key: KeyBlob,
     namespace: &'a [u8],
     hash: &'a [u8],
     signature: &'a [u8],
 }
 
-impl<'a> Frame<'a> {
+impl<'a> SignatureFields<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, BadSignature> {
         let cut = || BadSignature::Damaged("its frame is cut off");
         let rest = bytes.strip_prefix(MAGIC).ok_or(BadSignature::Damaged(

@@ -217,9 +217,9 @@ impl Signer {
         } else {
             cut_options(rest).ok_or("a quote in the options does not end")?
         };
-        let options = Options::parse(options, rules.zone)?;
+        let options = SignerOptions::parse(options, rules.zone)?;
         let key = read_key(key, rules.min_rsa_bits)?;
-        let Options {
+        let SignerOptions {
             namespaces,
             valid_after,
             valid_before,
@@ -278,13 +278,13 @@ impl fmt::Display for Signer {
 
 /// The options that may precede the key.
 #[derive(Default)]
-struct Options {
+struct SignerOptions {
     namespaces: Option<Patterns>,
     valid_after: Option<Timestamp>,
     valid_before: Option<Timestamp>,
 }
 
-impl Options {
+impl SignerOptions {
     fn parse(text: &str, zone: &TimeZone) -> Result<Self, String> {
         let mut options = Self::default();
         let mut rest = text;

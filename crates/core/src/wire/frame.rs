@@ -18,7 +18,7 @@ const MAX_PARTS: usize = 3;
 
 /// The header's fixed fields, around the message.
 #[derive(Debug, Serialize, Deserialize)]
-struct Envelope<M> {
+struct FixedFields<M> {
     /// Which request this is, or which request it answers.
     id: u64,
     /// The lengths of the parts, in bytes.
@@ -62,7 +62,7 @@ pub fn head<M: Serialize>(id: u64, message: &M, parts: &[&[u8]]) -> Result<Vec<u
         .iter()
         .map(|part| u32::try_from(part.len()).ok())
         .collect();
-    let envelope = Envelope {
+    let envelope = FixedFields {
         id,
         parts: lengths.ok_or(FrameError::TooManyParts(parts.len()))?,
         message,
@@ -85,11 +85,11 @@ pub struct Assembler<M> {
     /// The largest part that is accepted, in bytes.
     max_part: usize,
     filled: usize,
-    step: Step<M>,
+    step: ReadStep<M>,
 }
 
 #[derive(Debug)]
-enum Step<M> {
+enum ReadStep<M> {
     Length([u8; 4]),
     Header(Vec<u8>),
     Parts {
@@ -107,24 +107,24 @@ impl<M: DeserializeOwned> Assembler<M> {
         Self {
             max_part,
             filled: 0,
-            step: Step::Length([0; 4]),
+            step: ReadStep::Length([0; 4]),
         }
     }
 
     /// Where the next bytes of the frame belong. It is empty only after the end of the frame.
     pub fn space(&mut self) -> &mut [u8] {
         let whole: &mut [u8] = match &mut self.step {
-            Step::Length(bytes) => bytes,
-            Step::Header(bytes) => bytes,
-            Step::Parts { part, .. } => part,
-            Step::Over => &mut [],
+            ReadStep::Length(bytes) => bytes,
+            ReadStep::Header(bytes) => bytes,
+            ReadStep::Parts { part, .. } => part,
+            ReadStep::Over => &mut [],
         };
         whole.get_mut(self.filled..).unwrap_or_default()
     }
 
     /// Whether no byte of the frame has arrived yet.
     pub fn is_empty(&self) -> bool {
-        self.filled == 0 && matches!(self.step, Step::Length(_))
+        self.filled == 0 && matches!(self.step, ReadStep::Length(_))
     }
 
     /// Takes note of `count` bytes that were put into [`space`](Self::space), and returns the frame
@@ -133,16 +133,16 @@ impl<M: DeserializeOwned> Assembler<M> {
         self.filled = self.filled.saturating_add(count);
         while self.space().is_empty() {
             self.filled = 0;
-            let complete = match std::mem::replace(&mut self.step, Step::Over) {
-                Step::Length(bytes) => {
-                    self.step = Step::Header(vec![0; header_length(bytes)?]);
+            let complete = match std::mem::replace(&mut self.step, ReadStep::Over) {
+                ReadStep::Length(bytes) => {
+                    self.step = ReadStep::Header(vec![0; header_length(bytes)?]);
                     None
                 }
-                Step::Header(bytes) => {
+                ReadStep::Header(bytes) => {
                     let (frame, lengths) = read_header(&bytes, self.max_part)?;
                     self.next_part(frame, lengths)
                 }
-                Step::Parts {
+                ReadStep::Parts {
                     mut frame,
                     lengths,
                     part,
@@ -150,7 +150,7 @@ impl<M: DeserializeOwned> Assembler<M> {
                     frame.parts.push(part);
                     self.next_part(frame, lengths)
                 }
-                Step::Over => return Ok(None),
+                ReadStep::Over => return Ok(None),
             };
             if complete.is_some() {
                 return Ok(complete);
@@ -164,7 +164,7 @@ impl<M: DeserializeOwned> Assembler<M> {
         let Some(length) = lengths.pop() else {
             return Some(frame);
         };
-        self.step = Step::Parts {
+        self.step = ReadStep::Parts {
             frame,
             lengths,
             part: Zeroizing::new(vec![0; length]),
@@ -187,7 +187,8 @@ fn read_header<M: DeserializeOwned>(
     bytes: &[u8],
     max_part: usize,
 ) -> Result<(Frame<M>, Vec<usize>), FrameError> {
-    let envelope: Envelope<M> = serde_json::from_slice(bytes).map_err(|_| FrameError::BadHeader)?;
+    let envelope: FixedFields<M> =
+        serde_json::from_slice(bytes).map_err(|_| FrameError::BadHeader)?;
     if envelope.parts.len() > MAX_PARTS {
         return Err(FrameError::TooManyParts(envelope.parts.len()));
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::nudge::nudge;
-use super::screen::Progress;
-use super::wait::{Ended, Tell, until_all_have_it};
+use super::screen::WaitScreen;
+use super::wait::{Tell, WaitEnd, until_all_have_it};
 use super::watch::Watcher;
-use super::{Selection, Watch as _, no_node, view, wanted};
+use super::{Selection, WatchNodes as _, no_node, view, wanted};
 use authkeys_aws::client::retry::RandomJitter;
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::ec2::{self, Ec2, Instance};
@@ -87,7 +87,7 @@ impl<'a> Nodes<'a> {
         limit: Duration,
     ) -> Result<Fleet, Unknown> {
         let wanted = wanted(document).map_err(Unknown::Document)?;
-        let mut progress = OnTerminal(Progress::new(wanted.to_string()));
+        let mut progress = OnTerminal(WaitScreen::new(wanted.to_string()));
         let ended = until_all_have_it(
             &mut self.watcher,
             |now| view(self.selection, Some(&wanted), now),
@@ -99,8 +99,8 @@ impl<'a> Nodes<'a> {
         .await;
         progress.0.end();
         let fleet = match ended.map_err(Unknown::Fault)? {
-            Ended::All(fleet, _) | Ended::Timeout(fleet, _) => fleet,
-            Ended::Nobody => return Err(self.nobody().await),
+            WaitEnd::All(fleet, _) | WaitEnd::Timeout(fleet, _) => fleet,
+            WaitEnd::Nobody => return Err(self.nobody().await),
         };
         for row in &fleet.rows {
             let (id, name) = (row.node.id.clone(), row.node.name.clone());
@@ -155,7 +155,7 @@ fn address(instance: &Instance, kind: AddressKind) -> String {
 }
 
 /// A progress bar where someone can see it; otherwise nothing.
-struct OnTerminal(Progress);
+struct OnTerminal(WaitScreen);
 
 impl Tell for OnTerminal {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {

@@ -19,7 +19,7 @@ use authkeys_core::report::tags::TagNames;
 use authkeys_terminal::block_on;
 use authkeys_terminal::clock;
 use screen::Screen;
-use wait::Ended;
+use wait::WaitEnd;
 use watch::Watcher;
 
 mod arrival;
@@ -245,7 +245,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 }
 
 /// The seam to AWS: one look at the nodes.
-trait Watch {
+trait WatchNodes {
     /// All nodes.
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError>;
 
@@ -288,7 +288,7 @@ fn wait(
     output: &Output,
 ) -> Result<Exit, Exit> {
     let wanted = document.to_string();
-    let mut progress = screen::Progress::new(wanted.clone());
+    let mut progress = screen::WaitScreen::new(wanted.clone());
     let mut watcher = Watcher::new(selection);
     let view = |now| view(selection, Some(document), now);
     let waited = started(block_on(async {
@@ -301,7 +301,7 @@ fn wait(
     let (ended, scope) = waited;
     progress.end();
     let (fleet, last_fault) = match ended.map_err(|fault| failed(&fault))? {
-        Ended::All(fleet, took) => {
+        WaitEnd::All(fleet, took) => {
             let fleet = fleet.within(scope);
             let nodes = match fleet.rows.len() {
                 1 => "the one node has".to_owned(),
@@ -311,11 +311,11 @@ fn wait(
                 format!("{nodes} {wanted}, after {}\n", screen::passed(took))
             });
         }
-        Ended::Nobody => {
+        WaitEnd::Nobody => {
             nobody(selection, &scope);
             return Err(Exit::Failed);
         }
-        Ended::Timeout(fleet, last_fault) => (fleet.within(scope), last_fault),
+        WaitEnd::Timeout(fleet, last_fault) => (fleet.within(scope), last_fault),
     };
     show(output, &fleet, |screen| {
         table::missing(&fleet, &screen.layout(output.all))

@@ -46,14 +46,14 @@ impl Screen {
 /// Shows the progress of a wait on stderr: a bar on a terminal, otherwise a line whenever something
 /// has changed.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct WaitScreen {
     wanted: String,
     live: bool,
     colour: Colour,
     last: Option<(String, Duration)>,
 }
 
-impl Progress {
+impl WaitScreen {
     pub(super) fn new(wanted: String) -> Self {
         // TERM=dumb: the terminal cannot return to the start of the line.
         let live =
@@ -79,7 +79,7 @@ impl Progress {
     }
 }
 
-impl Tell for Progress {
+impl Tell for WaitScreen {
     fn tell(&mut self, fleet: &Fleet, passed: Duration, trouble: Option<&FetchError>) {
         let trouble = trouble
             .map(|fault| one_line(&fault.to_string()))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Watch;
+use super::WatchNodes;
 use authkeys_aws::client::retry::Jitter;
 use authkeys_core::fleet::{Fleet, Node, View};
 use authkeys_core::origin::{Class, FetchError};
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How the wait ended.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum WaitEnd {
     /// All nodes have it, after this long.
     All(Fleet, Duration),
     /// Not all nodes have it in time; with the fault of the last look, if it failed.
@@ -44,13 +44,13 @@ pub(super) trait Tell {
 /// polled; when none is left, one more look at all nodes ends the wait or finds new nodes. The
 /// first look must succeed; later transient failures are waited out.
 pub(super) async fn until_all_have_it(
-    mut watch: impl Watch,
+    mut watch: impl WatchNodes,
     view: impl Fn(Timestamp) -> View,
     clock: impl Fn() -> Timestamp,
     limit: Duration,
     jitter: &impl Jitter,
     progress: &mut impl Tell,
-) -> Result<Ended, FetchError> {
+) -> Result<WaitEnd, FetchError> {
     let started = Instant::now();
     let end = started + limit;
     let mut nodes = BTreeMap::new();
@@ -65,11 +65,11 @@ pub(super) async fn until_all_have_it(
         let missing = missing(&fleet);
         let all_have_it = missing.is_empty() && trouble.is_none();
         match last {
-            Look::All if all_have_it && fleet.rows.is_empty() => return Ok(Ended::Nobody),
-            Look::All if all_have_it => return Ok(Ended::All(fleet, started.elapsed())),
+            Look::All if all_have_it && fleet.rows.is_empty() => return Ok(WaitEnd::Nobody),
+            Look::All if all_have_it => return Ok(WaitEnd::All(fleet, started.elapsed())),
             _ if Instant::now() >= end && !all_have_it => {
                 let trouble = trouble.map(|fault: FetchError| fault.with_code());
-                return Ok(Ended::Timeout(fleet, trouble));
+                return Ok(WaitEnd::Timeout(fleet, trouble));
             }
             _ => {}
         }
@@ -102,7 +102,7 @@ pub(super) async fn until_all_have_it(
             }
             Err(_elapsed) => {
                 let why = "the last request got no answer in time".to_owned();
-                return Ok(Ended::Timeout(fleet, Some(why)));
+                return Ok(WaitEnd::Timeout(fleet, Some(why)));
             }
         }
     }
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    impl Watch for Script<'_> {
+    impl WatchNodes for Script<'_> {
         async fn nodes(&mut self) -> Found {
             self.next(None)
         }
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    async fn ended(looks: Vec<Found>, limit: u64) -> (Result<Ended, FetchError>, Vec<Duration>) {
+    async fn ended(looks: Vec<Found>, limit: u64) -> (Result<WaitEnd, FetchError>, Vec<Duration>) {
         let (ended, asked) = ended_and_asked(looks, limit).await;
         let started = asked[0].0;
         (
@@ -233,7 +233,7 @@ mod tests {
     async fn ended_and_asked(
         looks: Vec<Found>,
         limit: u64,
-    ) -> (Result<Ended, FetchError>, Vec<Asked>) {
+    ) -> (Result<WaitEnd, FetchError>, Vec<Asked>) {
         let asked = RefCell::default();
         let wanted = Some("web/2".parse().unwrap());
         let view = |at| View {
@@ -254,7 +254,7 @@ mod tests {
         )
         .await;
         let asked = asked.into_inner();
-        let empty = matches!(ended, Ok(Ended::Nobody));
+        let empty = matches!(ended, Ok(WaitEnd::Nobody));
         assert!(
             ended.is_err() || empty || ticks.get() >= asked.len(),
             "each look is told"
@@ -289,7 +289,7 @@ mod tests {
         ];
         let (ended, asked) = ended_and_asked(looks, 600).await;
         assert!(
-            matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 4),
+            matches!(&ended, Ok(WaitEnd::All(fleet, _)) if fleet.rows.len() == 4),
             "{ended:?}"
         );
         let asked: Vec<_> = asked
@@ -314,7 +314,7 @@ mod tests {
         ];
         let (ended, times) = ended(looks, 600).await;
         assert!(
-            matches!(&ended, Ok(Ended::All(fleet, _)) if fleet.rows.len() == 2),
+            matches!(&ended, Ok(WaitEnd::All(fleet, _)) if fleet.rows.len() == 2),
             "{ended:?}"
         );
         assert_eq!(times.len(), 4);
@@ -332,7 +332,7 @@ mod tests {
         )
         .await;
         assert!(
-            matches!(&ended, Ok(Ended::Timeout(fleet, None)) if fleet.done() == 1),
+            matches!(&ended, Ok(WaitEnd::Timeout(fleet, None)) if fleet.done() == 1),
             "{ended:?}"
         );
         assert_eq!(times.last().unwrap().as_secs(), 60);
@@ -342,10 +342,10 @@ mod tests {
     async fn no_node_is_never_all_nodes() {
         assert!(matches!(
             ended(vec![Ok(vec![])], 60).await.0,
-            Ok(Ended::Nobody)
+            Ok(WaitEnd::Nobody)
         ));
         let gone = vec![Ok(vec![node("a", 1, "ok")]), Ok(vec![])];
-        assert!(matches!(ended(gone, 60).await.0, Ok(Ended::Nobody)));
+        assert!(matches!(ended(gone, 60).await.0, Ok(WaitEnd::Nobody)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -354,14 +354,14 @@ mod tests {
         looks.extend((0..6).map(|_| Err(fault(Class::Transient))));
         looks.push(Ok(vec![node("a", 2, "ok")]));
         let (all, times) = ended(looks, 600).await;
-        assert!(matches!(all, Ok(Ended::All(..))), "{all:?}");
+        assert!(matches!(all, Ok(WaitEnd::All(..))), "{all:?}");
         let last = times[times.len() - 2] - times[times.len() - 3];
         assert!((22..39).contains(&last.as_secs()), "{last:?}");
 
         let looks = vec![Ok(vec![node("a", 1, "ok")]), Err(fault(Class::Transient))];
         let (timeout, _) = ended(looks, 60).await;
         assert!(
-            matches!(&timeout, Ok(Ended::Timeout(_, Some(why))) if why.contains("503")),
+            matches!(&timeout, Ok(WaitEnd::Timeout(_, Some(why))) if why.contains("503")),
             "{timeout:?}"
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Selection, Watch, running};
+use super::{Selection, WatchNodes, running};
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::ec2::{self, Ec2, Instance};
 use authkeys_aws::objects::Objects;
@@ -12,7 +12,7 @@ use authkeys_core::fleet::{Filter, Node, Scope, Word};
 use authkeys_core::origin::FetchError;
 use authkeys_core::report::tags::TagNames;
 
-/// The real implementation of `Watch`.
+/// The real implementation of `WatchNodes`.
 #[derive(Debug)]
 pub(super) struct Watcher {
     /// `None`: the report objects determine which nodes exist.
@@ -97,7 +97,7 @@ impl Watcher {
     }
 }
 
-impl Watch for &mut Watcher {
+impl WatchNodes for &mut Watcher {
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
         (**self).nodes().await
     }
@@ -107,7 +107,7 @@ impl Watch for &mut Watcher {
     }
 }
 
-impl Watch for Watcher {
+impl WatchNodes for Watcher {
     async fn nodes(&mut self) -> Result<Vec<Node>, FetchError> {
         let running = match &self.instances {
             Some(ec2) => Some(ec2.instances(&self.filters).await?),

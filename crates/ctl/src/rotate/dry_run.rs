@@ -1,7 +1,7 @@
 //! Shows what a rotation would do, without doing it.
 
 use super::engine::{Engine, key_type_of};
-use super::world::{Halt, Phase, State, World};
+use super::world::{Halt, Phase, PhaseState, World};
 use authkeys_core::publishing::rotation::{Keys, NotAdmitted, Window, admit, window};
 use authkeys_core::words::counted;
 
@@ -13,14 +13,14 @@ impl<W: World> Engine<'_, W> {
         let key_set = self.world.key_set().await?;
         if self.is_past_finish().await? {
             let detail = "an earlier run got this far";
-            self.world.tell(Phase::Finish, State::Already, detail);
+            self.world.tell(Phase::Finish, PhaseState::Already, detail);
             return self.show_rest(nodes).await;
         }
         let current = held.current.as_ref();
         match &held.pending {
             Some(pending) => {
                 let detail = format!("AWSPENDING has {}", pending.described());
-                self.world.tell(Phase::Create, State::Already, &detail);
+                self.world.tell(Phase::Create, PhaseState::Already, &detail);
                 let keys = Keys {
                     current: current.map(|holder| &holder.line),
                     previous: held.old_line(),
@@ -36,10 +36,10 @@ impl<W: World> Engine<'_, W> {
                 let edits = edits
                     .map_err(|fault| Halt::failed(format!("{}: {fault}", self.plan.target)))?;
                 let (state, detail) = if edits.is_empty() {
-                    (State::Already, "the key set has it")
+                    (PhaseState::Already, "the key set has it")
                 } else {
                     (
-                        State::Planned,
+                        PhaseState::Planned,
                         "publish the key set with it beside the current key",
                     )
                 };
@@ -60,24 +60,24 @@ impl<W: World> Engine<'_, W> {
                     None => "the first of this secret".to_owned(),
                 };
                 let detail = format!("make a new {key_type} key, {beside}");
-                self.world.tell(Phase::Create, State::Planned, &detail);
+                self.world.tell(Phase::Create, PhaseState::Planned, &detail);
                 let detail = format!("publish it at {}", self.plan.target);
-                self.world.tell(Phase::Set, State::Planned, &detail);
+                self.world.tell(Phase::Set, PhaseState::Planned, &detail);
             }
         }
         let detail = format!("wait for {}", counted(nodes, "node"));
-        self.world.tell(Phase::Deploy, State::Planned, &detail);
+        self.world.tell(Phase::Deploy, PhaseState::Planned, &detail);
         if self.plan.has_logins {
             let tried = self.plan.sample.unwrap_or(nodes).min(nodes);
             let detail = format!("log in to {} with the new key", counted(tried, "node"));
-            self.world.tell(Phase::Test, State::Planned, &detail);
+            self.world.tell(Phase::Test, PhaseState::Planned, &detail);
         } else {
             let detail = "no test logins without --login USER";
-            self.world.tell(Phase::Test, State::Skipped, detail);
+            self.world.tell(Phase::Test, PhaseState::Skipped, detail);
         }
         self.world.tell(
             Phase::Finish,
-            State::Planned,
+            PhaseState::Planned,
             "make the new pair AWSCURRENT",
         );
         self.show_rest(nodes).await
@@ -93,11 +93,11 @@ impl<W: World> Engine<'_, W> {
         match ends {
             Window::Ends(until) => {
                 let detail = format!("the old key ends at {until}");
-                self.world.tell(Phase::Retire, State::Already, &detail);
+                self.world.tell(Phase::Retire, PhaseState::Already, &detail);
             }
             Window::Open | Window::Absent => {
                 let detail = format!("end the old key {:#} after that", self.plan.grace);
-                self.world.tell(Phase::Retire, State::Planned, &detail);
+                self.world.tell(Phase::Retire, PhaseState::Planned, &detail);
             }
         }
         let detail = if self.plan.has_logins {
@@ -109,7 +109,7 @@ impl<W: World> Engine<'_, W> {
         } else {
             "take the old key out and revoke it".to_owned()
         };
-        self.world.tell(Phase::Verify, State::Planned, &detail);
+        self.world.tell(Phase::Verify, PhaseState::Planned, &detail);
         Ok(())
     }
 }

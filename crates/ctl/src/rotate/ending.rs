@@ -4,9 +4,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::engine::{Engine, all_nodes};
-use super::held::Held;
-use super::login::{Answer, Credential};
-use super::world::{Halt, KeySet, Login, Phase, State, World};
+use super::held::SecretContent;
+use super::login::{LoginKey, LoginResult};
+use super::world::{Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use authkeys_core::key::{Fingerprint, KeyLine};
 use authkeys_core::publishing::entries::Edits;
 use authkeys_core::publishing::rotation::{Window, end, take_out, window};
@@ -22,12 +22,12 @@ impl<W: World> Engine<'_, W> {
         let key_set = self.world.key_set().await?;
         let Some((old, current)) = retirement(&held, &key_set) else {
             let detail = "there is no old key to end";
-            self.world.tell(Phase::Retire, State::Skipped, detail);
+            self.world.tell(Phase::Retire, PhaseState::Skipped, detail);
             return Ok(());
         };
         let now = self.world.now();
         let (document, state, until) = match window(&key_set.document, &old) {
-            Window::Ends(until) => (key_set.document, State::Already, until),
+            Window::Ends(until) => (key_set.document, PhaseState::Already, until),
             Window::Open | Window::Absent => {
                 if window(&key_set.document, &current.key.fingerprint()) != Window::Open {
                     return Err(Halt::failed(format!(
@@ -39,7 +39,7 @@ impl<W: World> Engine<'_, W> {
                 }
                 let until = whole_second(now + self.plan.grace);
                 let edits = end(&key_set.document, &key_set.places, &old, until);
-                (self.world.publish(&edits).await?, State::Done, until)
+                (self.world.publish(&edits).await?, PhaseState::Done, until)
             }
         };
         let mut detail = format!("the old key {old} ends at {until}");
@@ -52,7 +52,7 @@ impl<W: World> Engine<'_, W> {
     }
 
     /// Removes AWSPENDING from the current version.
-    async fn clear_label(&mut self, held: &Held) -> Result<(), Halt> {
+    async fn clear_label(&mut self, held: &SecretContent) -> Result<(), Halt> {
         match (&held.pending_label_on_current, &self.plan.token) {
             (Some(version), None) => self.world.drop_pending(version).await.map(drop),
             _ => Ok(()),
@@ -66,7 +66,7 @@ impl<W: World> Engine<'_, W> {
         let key_set = self.world.key_set().await?;
         let Some((old, _)) = retirement(&held, &key_set) else {
             let detail = "there is no old key left";
-            self.world.tell(Phase::Verify, State::Skipped, detail);
+            self.world.tell(Phase::Verify, PhaseState::Skipped, detail);
             return Ok(());
         };
         let Window::Ends(until) = window(&key_set.document, &old) else {
@@ -76,7 +76,7 @@ impl<W: World> Engine<'_, W> {
             )));
         };
         self.world.sleep_until(until + PAST_THE_END).await;
-        let credential = Credential {
+        let credential = LoginKey {
             public: held.old_public().unwrap_or_default(),
             proof: None,
         };
@@ -119,7 +119,7 @@ impl<W: World> Engine<'_, W> {
             "the old key is {tested}out of the key set and revoked by {}",
             super::titled(&document)
         );
-        self.world.tell(Phase::Verify, State::Done, &detail);
+        self.world.tell(Phase::Verify, PhaseState::Done, &detail);
         Ok(())
     }
 
@@ -127,22 +127,25 @@ impl<W: World> Engine<'_, W> {
     async fn still_open(
         &mut self,
         nodes: &[String],
-        credential: &Credential,
+        credential: &LoginKey,
     ) -> Result<Vec<String>, Halt> {
         if !self.plan.has_logins {
             return Ok(Vec::new());
         }
-        self.logins = self.log_in(nodes, credential, Answer::Accepted).await?;
+        self.logins = self
+            .log_in(nodes, credential, LoginResult::Accepted)
+            .await?;
         let open = self.logins.iter();
         Ok(open
-            .filter(|login| login.answer == Answer::Accepted)
+            .filter(|login| login.answer == LoginResult::Accepted)
             .map(|login| login.node.clone())
             .collect())
     }
 
     /// How many of the last logins had no clear answer.
     fn silent(&self) -> usize {
-        let clear = |login: &&Login| matches!(login.answer, Answer::Accepted | Answer::Refused);
+        let clear =
+            |login: &&Login| matches!(login.answer, LoginResult::Accepted | LoginResult::Refused);
         self.logins.len() - self.logins.iter().filter(clear).count()
     }
 
@@ -169,7 +172,7 @@ impl<W: World> Engine<'_, W> {
                     pending.key,
                     super::titled(&document)
                 );
-                self.world.tell(Phase::Abort, State::Done, &detail);
+                self.world.tell(Phase::Abort, PhaseState::Done, &detail);
             }
         }
         if self.held().await?.current_version.as_deref() == Some(&version) {
@@ -180,13 +183,16 @@ impl<W: World> Engine<'_, W> {
         }
         self.world.drop_pending(&version).await?;
         let detail = format!("version {version} is no longer AWSPENDING");
-        self.world.tell(Phase::Abort, State::Done, &detail);
+        self.world.tell(Phase::Abort, PhaseState::Done, &detail);
         Ok(())
     }
 }
 
 /// The old key and the current one, if the key set still has the old one.
-fn retirement<'h>(held: &'h Held, key_set: &KeySet) -> Option<(Fingerprint, &'h KeyLine)> {
+fn retirement<'h>(
+    held: &'h SecretContent,
+    key_set: &PublishedKeySet,
+) -> Option<(Fingerprint, &'h KeyLine)> {
     let old = held.old()?;
     let current = held.current.as_ref()?;
     (window(&key_set.document, &old) != Window::Absent).then_some((old, &current.line))

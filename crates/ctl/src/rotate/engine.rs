@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
-use super::held::{Held, Holder};
+use super::held::{Holder, SecretContent};
 use super::pair::KeyType;
-use super::world::{Arrival, Halt, KeySet, Login, Phase, State, World};
+use super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use authkeys_aws::pair_secret::{Outcome, Stage};
 use authkeys_core::document::Document;
 use authkeys_core::publishing::grant::Terms;
@@ -41,7 +41,7 @@ impl Allowance {
 
 /// The settings of a rotation.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct RotationPlan {
     /// The secret's name in messages.
     pub(super) secret: String,
     /// The target's name in messages.
@@ -62,7 +62,7 @@ pub(super) struct Plan {
 
 pub(super) struct Engine<'a, W> {
     pub(super) world: &'a mut W,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a RotationPlan,
     /// The nodes that have the current key set.
     pub(super) arrival: Arrival,
     /// The results of the logins.
@@ -72,7 +72,7 @@ pub(super) struct Engine<'a, W> {
 }
 
 impl<'a, W: World> Engine<'a, W> {
-    pub(super) fn new(world: &'a mut W, plan: &'a Plan) -> Self {
+    pub(super) fn new(world: &'a mut W, plan: &'a RotationPlan) -> Self {
         Self {
             world,
             plan,
@@ -88,7 +88,7 @@ impl<'a, W: World> Engine<'a, W> {
         if self.is_past_finish().await? {
             self.world.tell(
                 Phase::Finish,
-                State::Already,
+                PhaseState::Already,
                 "an earlier run got this far; going on with it",
             );
         } else {
@@ -103,13 +103,13 @@ impl<'a, W: World> Engine<'a, W> {
     }
 
     /// What the secret holds, without its private keys.
-    pub(super) async fn held(&mut self) -> Result<Held, Halt> {
+    pub(super) async fn held(&mut self) -> Result<SecretContent, Halt> {
         Ok(self.held_with_private_keys().await?.public())
     }
 
-    pub(super) async fn held_with_private_keys(&mut self) -> Result<Held, Halt> {
+    pub(super) async fn held_with_private_keys(&mut self) -> Result<SecretContent, Halt> {
         let stages = self.world.stages().await?;
-        Held::of(stages, &self.plan.secret)
+        SecretContent::of(stages, &self.plan.secret)
     }
 
     /// Whether only the phases after `finish` are left: nothing is pending, and the key set has the
@@ -174,7 +174,7 @@ impl<'a, W: World> Engine<'a, W> {
         match pending {
             Some(pending) if put == Outcome::Done && pending.public == pair.public => {
                 let detail = format!("new {key_type} key {} is AWSPENDING", pending.key);
-                self.world.tell(Phase::Create, State::Done, &detail);
+                self.world.tell(Phase::Create, PhaseState::Done, &detail);
                 Ok(())
             }
             _ => Err(Halt::failed(format!(
@@ -185,7 +185,11 @@ impl<'a, W: World> Engine<'a, W> {
 
     /// The id of the new version: the same for all runs that start this rotation, so that only one
     /// of them creates it. An aborted version keeps its id for a while.
-    fn version_token(&self, held: &Held, there: &BTreeSet<String>) -> Result<String, Halt> {
+    fn version_token(
+        &self,
+        held: &SecretContent,
+        there: &BTreeSet<String>,
+    ) -> Result<String, Halt> {
         if let Some(token) = self.plan.token.clone().or(held.empty_pending.clone()) {
             return Ok(token);
         }
@@ -203,12 +207,12 @@ impl<'a, W: World> Engine<'a, W> {
     }
 
     /// Whether there is already a pending pair; if so, that is reported.
-    fn is_created(&mut self, held: &Held) -> bool {
+    fn is_created(&mut self, held: &SecretContent) -> bool {
         let Some(pending) = &held.pending else {
             return false;
         };
         let detail = format!("AWSPENDING has {}", pending.described());
-        self.world.tell(Phase::Create, State::Already, &detail);
+        self.world.tell(Phase::Create, PhaseState::Already, &detail);
         true
     }
 
@@ -238,12 +242,12 @@ impl<'a, W: World> Engine<'a, W> {
         };
         if edits.is_empty() {
             let detail = format!("the key set has {both}");
-            self.world.tell(Phase::Set, State::Already, &detail);
+            self.world.tell(Phase::Set, PhaseState::Already, &detail);
             return Ok(());
         }
         let document = self.world.publish(&edits).await?;
         let detail = format!("published {}, with {both}", super::titled(&document));
-        self.world.tell(Phase::Set, State::Done, &detail);
+        self.world.tell(Phase::Set, PhaseState::Done, &detail);
         Ok(())
     }
 
@@ -255,12 +259,12 @@ impl<'a, W: World> Engine<'a, W> {
         let detail = self.arrive(&key_set.document).await?;
         // Another publisher may have removed it in the meantime.
         self.admitted(&held).await?;
-        self.world.tell(Phase::Deploy, State::Done, &detail);
+        self.world.tell(Phase::Deploy, PhaseState::Done, &detail);
         Ok(())
     }
 
     /// The key set, checked to have the new key wherever it has the current one.
-    async fn admitted(&mut self, held: &Held) -> Result<KeySet, Halt> {
+    async fn admitted(&mut self, held: &SecretContent) -> Result<PublishedKeySet, Halt> {
         let pending = self.pending(held)?;
         let key_set = self.world.key_set().await?;
         let current = held.current.as_ref().map(|holder| &holder.line);
@@ -333,18 +337,22 @@ impl<'a, W: World> Engine<'a, W> {
             )));
         }
         let detail = format!("{} is AWSCURRENT", pending.key);
-        self.world.tell(Phase::Finish, State::Done, &detail);
+        self.world.tell(Phase::Finish, PhaseState::Done, &detail);
         Ok(())
     }
 
     /// Checks the key set again, after the pair has become the current one.
-    async fn is_still_admitted(&mut self, before: &Held, pending: &Holder) -> Result<bool, Halt> {
+    async fn is_still_admitted(
+        &mut self,
+        before: &SecretContent,
+        pending: &Holder,
+    ) -> Result<bool, Halt> {
         let key_set = self.world.key_set().await?;
         let current = before.current.as_ref().map(|holder| &holder.line);
         Ok(is_admitted(&key_set.document, current, &pending.line))
     }
 
-    pub(super) fn pending<'h>(&self, held: &'h Held) -> Result<&'h Holder, Halt> {
+    pub(super) fn pending<'h>(&self, held: &'h SecretContent) -> Result<&'h Holder, Halt> {
         held.pending.as_ref().ok_or_else(|| {
             Halt::failed(format!(
                 "{}: the pending key is gone: another run finished or aborted this rotation meanwhile",
@@ -355,7 +363,7 @@ impl<'a, W: World> Engine<'a, W> {
 }
 
 /// The type of the new key.
-pub(super) fn key_type_of(plan: &Plan, held: &Held) -> Result<KeyType, Halt> {
+pub(super) fn key_type_of(plan: &RotationPlan, held: &SecretContent) -> Result<KeyType, Halt> {
     match (plan.key_type, &held.current) {
         (Some(key_type), _) => Ok(key_type),
         (None, None) => Ok(KeyType::Ed25519),

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use super::engine::Engine;
 use super::real::Real;
 use super::world::Halt;
-use super::{Begins, Nodes, Options, Plan, Publisher, secret};
+use super::{Begins, Nodes, Options, Publisher, RotationPlan, secret};
 use crate::using::keep_private_keys;
 use authkeys_aws::client::{Aws, Limits};
 use authkeys_aws::pair_secret::PairSecret;
@@ -150,7 +150,7 @@ async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(
     let mut publisher = Publisher::new(&publishing, &options.target, "rotate")
         .map_err(|exit| Halt { exit, why: None })?;
     publisher.target = publisher.target.limited(Limits::patient());
-    let plan = Plan {
+    let plan = RotationPlan {
         token: Some(request.token.clone()),
         ..options.plan(&id, &publisher)
     };

@@ -27,7 +27,7 @@ impl Holder {
 
 /// What the secret holds.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Held {
+pub(super) struct SecretContent {
     pub(super) exists: bool,
     /// Whether the secret has no version at all, not even an empty one.
     pub(super) has_no_version: bool,
@@ -44,7 +44,7 @@ pub(super) struct Held {
     previous: Option<Holder>,
 }
 
-impl Held {
+impl SecretContent {
     /// Reads what a secret holds; the error names the stage whose value is not a key pair.
     pub(super) fn of(stages: Stages, secret: &str) -> Result<Self, Halt> {
         let mut held = Self {
@@ -166,7 +166,7 @@ mod tests {
                 pending: pending.clone(),
                 ..Stages::default()
             };
-            let held = Held::of(stages, "web").unwrap();
+            let held = SecretContent::of(stages, "web").unwrap();
             assert_eq!(held.pending.is_some(), is_pending, "{pending:?}");
             assert_eq!(held.pending_version().is_some(), is_pending, "{pending:?}");
             let old = held.old().unwrap();
@@ -187,6 +187,6 @@ mod tests {
             current: again,
             ..Stages::default()
         };
-        assert_eq!(Held::of(stages, "web").unwrap().old(), None);
+        assert_eq!(SecretContent::of(stages, "web").unwrap().old(), None);
     }
 }

@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 /// The result of a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "answer", content = "detail")]
-pub(super) enum Answer {
+pub(super) enum LoginResult {
     /// sshd accepted the key.
     Accepted,
     /// sshd refused the key.
@@ -37,7 +37,7 @@ pub(super) enum Answer {
     Closed(String),
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for LoginResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted => f.write_str("accepted"),
@@ -62,7 +62,7 @@ pub(super) struct Door {
 
 /// The key that a login presents.
 #[derive(Debug, Clone)]
-pub(super) struct Credential {
+pub(super) struct LoginKey {
     /// The public key's line.
     pub(super) public: String,
     /// The private key. Without it sshd is only asked whether it would accept the key, which is
@@ -71,7 +71,7 @@ pub(super) struct Credential {
 }
 
 /// Logs in at each door.
-pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Door, Answer)> {
+pub(super) async fn log_in(doors: Vec<Door>, credential: &LoginKey) -> Vec<(Door, LoginResult)> {
     let mut answers = Vec::with_capacity(doors.len());
     let mut doors = doors.into_iter();
     let mut at_work = JoinSet::new();
@@ -82,7 +82,7 @@ pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Do
             let credential = credential.clone();
             at_work.spawn(async move {
                 let answer = timeout(LIMIT, one(&door, &credential)).await;
-                (door, answer.unwrap_or(Answer::TimedOut))
+                (door, answer.unwrap_or(LoginResult::TimedOut))
             });
         }
         match at_work.join_next().await {
@@ -94,21 +94,21 @@ pub(super) async fn log_in(doors: Vec<Door>, credential: &Credential) -> Vec<(Do
     }
 }
 
-async fn one(door: &Door, credential: &Credential) -> Answer {
+async fn one(door: &Door, credential: &LoginKey) -> LoginResult {
     let stream = match TcpStream::connect((door.address.as_str(), door.port)).await {
         Ok(stream) => stream,
-        Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
+        Err(fault) if fault.kind() == std::io::ErrorKind::TimedOut => return LoginResult::TimedOut,
         // In plain words if possible, without the system's error number.
         Err(fault) => {
             let said = match fault.raw_os_error() {
                 Some(_) => fault.kind().to_string(),
                 None => fault.to_string(),
             };
-            return Answer::Unreachable(said);
+            return LoginResult::Unreachable(said);
         }
     };
     let Ok(public) = PublicKey::from_openssh(&credential.public) else {
-        return Answer::Closed("the public key cannot be sent".to_owned());
+        return LoginResult::Closed("the public key cannot be sent".to_owned());
     };
     let mut config = client::Config::default();
     // Without the `rsa` crate, the signature of a host's RSA key cannot be checked.
@@ -119,7 +119,7 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
         .retain(|key| !matches!(key, Algorithm::Rsa { .. }));
     let mut session = match client::connect_stream(Arc::new(config), stream, AnyHost).await {
         Ok(session) => session,
-        Err(fault) => return Answer::Closed(fault.to_string()),
+        Err(fault) => return LoginResult::Closed(fault.to_string()),
     };
     let hash = public.algorithm().is_rsa().then_some(HashAlg::Sha512);
     let mut hand = Hand(credential.proof.clone());
@@ -127,20 +127,20 @@ async fn one(door: &Door, credential: &Credential) -> Answer {
         .authenticate_publickey_with(door.user.as_str(), public, hash, &mut hand)
         .await;
     let answer = match result {
-        Ok(AuthResult::Success) | Err(NotSigned::WouldDo) => Answer::Accepted,
+        Ok(AuthResult::Success) | Err(NotSigned::WouldDo) => LoginResult::Accepted,
         // sshd asks for another factor, so this one was accepted.
         Ok(AuthResult::Failure {
             partial_success: true,
             ..
-        }) => Answer::Accepted,
+        }) => LoginResult::Accepted,
         Ok(AuthResult::Failure {
             remaining_methods, ..
         }) if remaining_methods.is_empty() => {
-            Answer::Closed("during the authentication".to_owned())
+            LoginResult::Closed("during the authentication".to_owned())
         }
-        Ok(AuthResult::Failure { .. }) => Answer::Refused,
-        Err(NotSigned::Closed) => Answer::Closed("during the authentication".to_owned()),
-        Err(NotSigned::Failed) => Answer::Closed("the private key does not sign".to_owned()),
+        Ok(AuthResult::Failure { .. }) => LoginResult::Refused,
+        Err(NotSigned::Closed) => LoginResult::Closed("during the authentication".to_owned()),
+        Err(NotSigned::Failed) => LoginResult::Closed("the private key does not sign".to_owned()),
     };
     say_goodbye(&session).await;
     answer

@@ -20,10 +20,10 @@ use authkeys_core::origin::SourceUrl;
 use authkeys_core::publishing::grant::Terms;
 use authkeys_core::user::UserName;
 use authkeys_terminal::block_on;
-use engine::{Allowance, Engine, Plan};
+use engine::{Allowance, Engine, RotationPlan};
 use pair::KeyType;
-use real::{Doors, Real, Step};
-use world::{Halt, Login, State};
+use real::{Doors, PrintedPhase, Real};
+use world::{Halt, Login, PhaseState};
 
 mod dry_run;
 mod ending;
@@ -152,7 +152,7 @@ struct Report<'a> {
     target: String,
     status: Status,
     detail: &'a str,
-    phases: &'a [Step],
+    phases: &'a [PrintedPhase],
     missing: Vec<Missing<'a>>,
     logins: &'a [Login],
 }
@@ -225,9 +225,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     };
     let (arrival, logins, phase) = (engine.arrival, engine.logins, engine.phase);
     if status == Status::Incomplete {
-        real.steps.push(Step {
+        real.steps.push(PrintedPhase {
             phase,
-            state: State::Failed,
+            state: PhaseState::Failed,
             detail: detail.clone(),
         });
     }
@@ -271,10 +271,10 @@ impl Options {
         })
     }
 
-    fn plan(&self, secret: &str, publisher: &Publisher<'_>) -> Plan {
+    fn plan(&self, secret: &str, publisher: &Publisher<'_>) -> RotationPlan {
         let has_terms = !self.accounts.is_empty() || !self.option.is_empty();
         let accounts = self.accounts.iter().cloned().collect();
-        Plan {
+        RotationPlan {
             secret: secret.to_owned(),
             target: publisher.target.to_string(),
             key_type: self.key_type,

@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::login::{Answer, Credential, Door, log_in};
+use super::login::{Door, LoginKey, LoginResult, log_in};
 use super::proof::Proof;
-use super::world::{Arrival, Halt, KeySet, Login, Phase, State, World};
+use super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use crate::fleet::{AddressKind, Nodes, Unknown};
-use crate::publication::{Before, Editable, Ended, Proposal, Publisher, TextForm, described_fault};
+use crate::publication::{
+    Before, Editable, Proposal, PublicationEnd, Publisher, TextForm, described_fault,
+};
 use crate::{Exit, print};
 use authkeys_aws::pair_secret::{Outcome, PairSecret, Stage, Stages};
 use authkeys_core::document::{self, Document, Form};
@@ -34,9 +36,9 @@ pub(super) struct Doors {
 
 /// One phase, as printed by `--json`.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Step {
+pub(super) struct PrintedPhase {
     pub(super) phase: Phase,
-    pub(super) state: State,
+    pub(super) state: PhaseState,
     pub(super) detail: String,
 }
 
@@ -51,7 +53,7 @@ pub(super) struct Real<'a> {
     pub(super) nudges: bool,
     /// Whether each phase is printed as it ends.
     pub(super) prints: bool,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PrintedPhase>,
     /// What was last read from the target.
     pub(super) before: Option<(Before, Editable)>,
 }
@@ -114,7 +116,7 @@ impl World for Real<'_> {
         dropped.map_err(|why| fault(&why))
     }
 
-    async fn key_set(&mut self) -> Result<KeySet, Halt> {
+    async fn key_set(&mut self) -> Result<PublishedKeySet, Halt> {
         let before = self.publisher.look().await.map_err(said)?;
         if let Some(published) = &before.published
             && document::form(&published.bytes) == Form::Text
@@ -127,7 +129,7 @@ impl World for Real<'_> {
         }
         let editable = Editable::published(&self.publisher, &before, TextForm::Refuse);
         let editable = editable.map_err(said)?;
-        let key_set = KeySet {
+        let key_set = PublishedKeySet {
             document: before.document.clone(),
             places: editable.places.clone(),
         };
@@ -151,13 +153,13 @@ impl World for Real<'_> {
         };
         let published = self.publisher.publish(&before, proposal).await;
         match published.map_err(said)? {
-            Ended::Published(document) | Ended::Already(document) => {
+            PublicationEnd::Published(document) | PublicationEnd::Already(document) => {
                 if self.nudges {
                     self.nodes.nudge(&document).await;
                 }
                 Ok(document)
             }
-            Ended::Shown => Err(Halt::failed("nothing was written")),
+            PublicationEnd::Shown => Err(Halt::failed("nothing was written")),
         }
     }
 
@@ -197,7 +199,7 @@ impl World for Real<'_> {
     async fn log_in(
         &mut self,
         nodes: &[String],
-        credential: &Credential,
+        credential: &LoginKey,
     ) -> Result<Vec<Login>, Halt> {
         let Some(doors) = &self.doors else {
             return Ok(Vec::new());
@@ -216,7 +218,7 @@ impl World for Real<'_> {
                 None => logins.push(Login {
                     node: node.clone(),
                     address: String::new(),
-                    answer: Answer::Unreachable("it has no such address".to_owned()),
+                    answer: LoginResult::Unreachable("it has no such address".to_owned()),
                 }),
             }
         }
@@ -251,17 +253,17 @@ impl World for Real<'_> {
         }
     }
 
-    fn tell(&mut self, phase: Phase, state: State, detail: &str) {
+    fn tell(&mut self, phase: Phase, state: PhaseState, detail: &str) {
         if self.prints {
             let before = match state {
-                State::Already => "(before) ",
-                State::Skipped => "(skipped) ",
-                State::Planned => "(to do) ",
-                State::Done | State::Failed => "",
+                PhaseState::Already => "(before) ",
+                PhaseState::Skipped => "(skipped) ",
+                PhaseState::Planned => "(to do) ",
+                PhaseState::Done | PhaseState::Failed => "",
             };
             print(format!("{:<8}{before}{detail}\n", phase.word()));
         }
-        self.steps.push(Step {
+        self.steps.push(PrintedPhase {
             phase,
             state,
             detail: detail.to_owned(),

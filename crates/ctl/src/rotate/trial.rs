@@ -4,8 +4,8 @@
 use jiff::SignedDuration;
 
 use super::engine::{Engine, named};
-use super::login::{Answer, Credential};
-use super::world::{Halt, Login, Phase, State, World};
+use super::login::{LoginKey, LoginResult};
+use super::world::{Halt, Login, Phase, PhaseState, World};
 
 /// How often a node that gives no answer to a login is tried.
 const ROUNDS: u32 = 3;
@@ -18,25 +18,29 @@ impl<W: World> Engine<'_, W> {
         if !self.plan.has_logins {
             self.world.tell(
                 Phase::Test,
-                State::Skipped,
+                PhaseState::Skipped,
                 "no test logins without --login USER",
             );
             return Ok(());
         }
         let held = self.held_with_private_keys().await?;
         let pending = self.pending(&held)?;
-        let credential = Credential {
+        let credential = LoginKey {
             public: pending.public.clone(),
             proof: self.world.proof(&pending.private)?,
         };
         let nodes = self.sampled();
-        let logins = self.log_in(&nodes, &credential, Answer::Refused).await?;
+        let logins = self
+            .log_in(&nodes, &credential, LoginResult::Refused)
+            .await?;
         let bad: Vec<(String, String)> = logins
             .iter()
-            .filter(|login| login.answer != Answer::Accepted)
+            .filter(|login| login.answer != LoginResult::Accepted)
             .map(|login| (login.node.clone(), login.answer.to_string()))
             .collect();
-        let is_refused = logins.iter().any(|login| login.answer == Answer::Refused);
+        let is_refused = logins
+            .iter()
+            .any(|login| login.answer == LoginResult::Refused);
         let (tried, accepted) = (nodes.len(), nodes.len() - bad.len());
         self.logins = logins;
         if is_refused || !self.may_miss(bad.len()) {
@@ -55,7 +59,7 @@ impl<W: World> Engine<'_, W> {
             ),
         };
         let detail = format!("the new key was accepted by {accepted} of {tried} nodes{also}");
-        self.world.tell(Phase::Test, State::Done, &detail);
+        self.world.tell(Phase::Test, PhaseState::Done, &detail);
         Ok(())
     }
 
@@ -89,8 +93,8 @@ impl<W: World> Engine<'_, W> {
     pub(super) async fn log_in(
         &mut self,
         nodes: &[String],
-        credential: &Credential,
-        surprising: Answer,
+        credential: &LoginKey,
+        surprising: LoginResult,
     ) -> Result<Vec<Login>, Halt> {
         let mut left = nodes.to_vec();
         let mut settled: Vec<Login> = Vec::new();
@@ -98,7 +102,7 @@ impl<W: World> Engine<'_, W> {
             let logins = self.world.log_in(&left, credential).await?;
             left.clear();
             for login in logins {
-                let is_clear = matches!(login.answer, Answer::Accepted | Answer::Refused);
+                let is_clear = matches!(login.answer, LoginResult::Accepted | LoginResult::Refused);
                 if round == ROUNDS || (is_clear && login.answer != surprising) {
                     settled.push(login);
                 } else {

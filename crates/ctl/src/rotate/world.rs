@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::login::{Answer, Credential};
+use super::login::{LoginKey, LoginResult};
 use super::proof::Proof;
 use authkeys_aws::pair_secret::{Outcome, Stage, Stages};
 use authkeys_core::document::Document;
@@ -57,7 +57,7 @@ impl Phase {
 /// How a phase ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum PhaseState {
     /// This run did it.
     Done,
     /// An earlier run did it.
@@ -89,7 +89,7 @@ impl Halt {
 
 /// What is published at the target.
 #[derive(Debug, Clone)]
-pub(super) struct KeySet {
+pub(super) struct PublishedKeySet {
     pub(super) document: Document,
     /// The fingerprint of each entry, in order.
     pub(super) places: Vec<Option<Fingerprint>>,
@@ -109,7 +109,7 @@ pub(super) struct Login {
     pub(super) node: String,
     pub(super) address: String,
     #[serde(flatten)]
-    pub(super) answer: Answer,
+    pub(super) answer: LoginResult,
 }
 
 pub(super) trait World {
@@ -120,7 +120,7 @@ pub(super) trait World {
     async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt>;
     async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt>;
     /// Reads what is published.
-    async fn key_set(&mut self) -> Result<KeySet, Halt>;
+    async fn key_set(&mut self) -> Result<PublishedKeySet, Halt>;
     /// Publishes what was last read with these edits, unless it has been replaced in the meantime.
     async fn publish(&mut self, edits: &Edits) -> Result<Document, Halt>;
     /// The number of selected nodes; fails if there are none.
@@ -128,15 +128,12 @@ pub(super) trait World {
     /// Waits until all nodes have a document, or the timeout passes.
     async fn arrival(&mut self, document: &Document) -> Result<Arrival, Halt>;
     /// Logs in at these nodes.
-    async fn log_in(
-        &mut self,
-        nodes: &[String],
-        credential: &Credential,
-    ) -> Result<Vec<Login>, Halt>;
+    async fn log_in(&mut self, nodes: &[String], credential: &LoginKey)
+    -> Result<Vec<Login>, Halt>;
     /// Reads a private key.
     fn proof(&self, pem: &str) -> Result<Option<Arc<Proof>>, Halt>;
     fn now(&self) -> Timestamp;
     async fn sleep_until(&mut self, time: Timestamp);
     /// Reports how a phase ended.
-    fn tell(&mut self, phase: Phase, state: State, detail: &str);
+    fn tell(&mut self, phase: Phase, state: PhaseState, detail: &str);
 }

@@ -35,31 +35,31 @@ pub(super) const SOCKET: &str = "agent";
 pub(super) const DIRECTORY: &str = "authkeysctl-";
 
 /// The guard's command line.
-pub(crate) struct Guard {
+pub(crate) struct AgentGuard {
     /// The process that becomes the command.
     parent: i32,
     /// The agent's directory.
     directory: PathBuf,
-    step: Step,
+    step: GuardStep,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum GuardStep {
     /// Make the directory, and become ssh-agent.
     Start,
     /// Run by the process that was ssh-agent, once its child is the agent.
     Watch,
 }
 
-impl Guard {
+impl AgentGuard {
     /// `None` if the command line is for another command.
     pub(crate) fn parse(arguments: &[OsString]) -> Option<Self> {
         let [_program, command, step, parent, directory] = arguments else {
             return None;
         };
         let step = match step.to_str()? {
-            START => Step::Start,
-            WATCH => Step::Watch,
+            START => GuardStep::Start,
+            WATCH => GuardStep::Watch,
             _ => return None,
         };
         let parent = parent.to_str()?.parse().ok()?;
@@ -73,8 +73,8 @@ impl Guard {
     /// Runs until the command is gone.
     pub(crate) fn run(&self) -> Result<Exit, Exit> {
         match self.step {
-            Step::Start => Err(self.start()),
-            Step::Watch => self.guard(),
+            GuardStep::Start => Err(self.start()),
+            GuardStep::Watch => self.guard(),
         }
     }
 

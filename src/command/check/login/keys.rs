@@ -23,7 +23,7 @@ const ZONE_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// A key that a client may offer to sshd for the account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::command::check) struct Candidate {
+pub(in crate::command::check) struct OfferedKey {
     fingerprint: Fingerprint,
     kind: String,
     /// `None` if the key itself is not known, or is not RSA.
@@ -39,7 +39,7 @@ pub(in crate::command::check) fn candidates(
     file: &[u8],
     now: Timestamp,
     zone: &TimeZone,
-) -> Vec<Candidate> {
+) -> Vec<OfferedKey> {
     let mut found = Vec::new();
     for line in file.split(|byte| *byte == b'\n') {
         let Some(identified) = identify(line) else {
@@ -64,18 +64,18 @@ pub(in crate::command::check) fn candidates(
                 over.then_some("their expiry-time has passed")
             }
         };
-        found.push(Candidate {
+        found.push(OfferedKey {
             forced,
             ignored,
-            ..Candidate::new(&identified.key)
+            ..OfferedKey::new(&identified.key)
         });
     }
     found
 }
 
 /// The keys that a sync would install. Less is known of them than of keys in a file.
-pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<Candidate> {
-    let unknown = |key: &KeyShown| Candidate {
+pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<OfferedKey> {
+    let unknown = |key: &KeyShown| OfferedKey {
         fingerprint: key.fingerprint,
         kind: key.kind.clone(),
         rsa_bits: None,
@@ -85,7 +85,7 @@ pub(in crate::command::check) fn published(keys: &[KeyShown]) -> Vec<Candidate> 
     keys.iter().map(unknown).collect()
 }
 
-impl Candidate {
+impl OfferedKey {
     fn new(key: &KeyBlob) -> Self {
         let (fingerprint, kind, rsa_bits) =
             (key.fingerprint(), key.kind().to_owned(), key.rsa_bits());
@@ -112,20 +112,20 @@ fn is_over(expiry: &Expiry, now: Timestamp, zone: &TimeZone) -> bool {
 }
 
 /// What prevents logins with these keys: a failure if no key is left, else warnings.
-pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -> Vec<Bar> {
+pub(super) fn bars(account: &Account, settings: &Settings, keys: &[OfferedKey]) -> Vec<Bar> {
     let revoked = match RevokedKeys::of(settings) {
         Ok(revoked) => revoked,
         Err(fault) => return vec![Bar::failed(fault)],
     };
     let mut bars = Vec::new();
     bars.extend(revoked.unjudged().map(Bar::warning));
-    let mut refused: BTreeMap<String, Vec<&Candidate>> = BTreeMap::new();
-    let mut doubtful: BTreeMap<String, Vec<&Candidate>> = BTreeMap::new();
+    let mut refused: BTreeMap<String, Vec<&OfferedKey>> = BTreeMap::new();
+    let mut doubtful: BTreeMap<String, Vec<&OfferedKey>> = BTreeMap::new();
     for key in keys {
         match verdict(account, settings, &revoked, key) {
-            Verdict::Accepted => {}
-            Verdict::Doubtful(why) => doubtful.entry(why).or_default().push(key),
-            Verdict::Refused(why) => refused.entry(why).or_default().push(key),
+            KeyVerdict::Accepted => {}
+            KeyVerdict::Doubtful(why) => doubtful.entry(why).or_default().push(key),
+            KeyVerdict::Refused(why) => refused.entry(why).or_default().push(key),
         }
     }
     for (why, keys) in doubtful {
@@ -150,7 +150,7 @@ pub(super) fn bars(account: &Account, settings: &Settings, keys: &[Candidate]) -
     bars
 }
 
-fn named(keys: &[&Candidate]) -> String {
+fn named(keys: &[&OfferedKey]) -> String {
     let shown: Vec<String> = keys
         .iter()
         .take(SHOWN)
@@ -167,7 +167,7 @@ fn named(keys: &[&Candidate]) -> String {
 
 /// Whether sshd would accept one key, and why.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+enum KeyVerdict {
     Accepted,
     /// It depends on the client.
     Doubtful(String),
@@ -178,20 +178,20 @@ fn verdict(
     account: &Account,
     settings: &Settings,
     revoked: &RevokedKeys,
-    key: &Candidate,
-) -> Verdict {
+    key: &OfferedKey,
+) -> KeyVerdict {
     if let Some(ignored) = key.ignored {
-        return Verdict::Refused(ignored.to_owned());
+        return KeyVerdict::Refused(ignored.to_owned());
     }
     if let Some(file) = revoked.file_with(&key.fingerprint) {
-        return Verdict::Refused(format!("sshd's RevokedKeys {file} has it"));
+        return KeyVerdict::Refused(format!("sshd's RevokedKeys {file} has it"));
     }
     let least = ["requiredrsasize", "rsaminsize"]
         .iter()
         .find_map(|keyword| settings.value(keyword)?.parse().ok());
     let least = least.unwrap_or(MIN_RSA_BITS).max(MIN_RSA_BITS);
     if let Some(bits) = key.rsa_bits.filter(|bits| *bits < least) {
-        return Verdict::Refused(format!(
+        return KeyVerdict::Refused(format!(
             "it has {bits} bits and sshd asks for {least} (RequiredRSASize)"
         ));
     }
@@ -200,19 +200,19 @@ fn verdict(
         && key.forced == Some(false)
     {
         let why = "sshd has PermitRootLogin forced-commands-only, and the line has no command=";
-        return Verdict::Refused(why.to_owned());
+        return KeyVerdict::Refused(why.to_owned());
     }
     algorithm(settings, &key.kind)
 }
 
 /// Whether sshd accepts a signature algorithm of the key's type.
-fn algorithm(settings: &Settings, kind: &str) -> Verdict {
+fn algorithm(settings: &Settings, kind: &str) -> KeyVerdict {
     let modern = settings.value("pubkeyacceptedalgorithms");
     let (keyword, accepted) = match (modern, settings.value("pubkeyacceptedkeytypes")) {
         (Some(accepted), _) => ("PubkeyAcceptedAlgorithms", accepted),
         // The option's name before OpenSSH 8.5, whose clients may still sign with SHA-1.
         (None, Some(accepted)) => ("PubkeyAcceptedKeyTypes", accepted),
-        (None, None) => return Verdict::Accepted,
+        (None, None) => return KeyVerdict::Accepted,
     };
     let algorithms = match kind {
         "ssh-rsa" if modern.is_none() => &["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"][..],
@@ -229,12 +229,12 @@ fn algorithm(settings: &Settings, kind: &str) -> Verdict {
         .iter()
         .find(|algorithm| in_list(algorithm, accepted))
     {
-        Some(first) if *first == wanted || kind != "ssh-rsa" => Verdict::Accepted,
+        Some(first) if *first == wanted || kind != "ssh-rsa" => KeyVerdict::Accepted,
         // Clients choose among the algorithms that sshd supports, not those that it accepts.
-        Some(_) => Verdict::Doubtful(format!(
+        Some(_) => KeyVerdict::Doubtful(format!(
             "{lacks}, with which OpenSSH's clients sign: add it"
         )),
-        None => Verdict::Refused(format!("{lacks}: add it, or publish a key of another type")),
+        None => KeyVerdict::Refused(format!("{lacks}: add it, or publish a key of another type")),
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
         let sha256 = settings("pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-256");
         assert!(matches!(
             algorithm(&sha256, "ssh-rsa"),
-            Verdict::Doubtful(_)
+            KeyVerdict::Doubtful(_)
         ));
         for (text, kind, accepted) in [
             (
@@ -342,7 +342,7 @@ mod tests {
             ("", "ssh-ed25519", true),
         ] {
             assert_eq!(
-                algorithm(&settings(text), kind) == Verdict::Accepted,
+                algorithm(&settings(text), kind) == KeyVerdict::Accepted,
                 accepted,
                 "{text} {kind}"
             );

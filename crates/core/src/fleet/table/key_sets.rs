@@ -13,7 +13,7 @@ const SETS: usize = 8;
 const DIGEST: usize = 16;
 
 /// One line of the table.
-struct Line {
+struct KeySetLine {
     name: String,
     digest: String,
     nodes: usize,
@@ -40,7 +40,7 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
             None => "none".to_owned(),
         };
         let digest = held.digest.map(|digest| digest.to_string());
-        lines.push(Line {
+        lines.push(KeySetLine {
             name,
             digest: digest.unwrap_or_default(),
             nodes: held.nodes,
@@ -50,7 +50,7 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     let reported: usize = held.iter().map(|held| held.nodes).sum();
     let unknown = fleet.rows.len().saturating_sub(reported);
     if unknown > 0 {
-        lines.push(Line {
+        lines.push(KeySetLine {
             name: "unknown".to_owned(),
             digest: String::new(),
             nodes: unknown,
@@ -66,7 +66,7 @@ pub(super) fn key_sets(fleet: &Fleet, layout: &Layout) -> String {
     text
 }
 
-fn drawn(lines: &[Line], layout: &Layout) -> String {
+fn drawn(lines: &[KeySetLine], layout: &Layout) -> String {
     let mut wide = "key set".len();
     let mut most = 1;
     for line in lines {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::login::{Answer, Credential};
+use super::super::login::{LoginKey, LoginResult};
 use super::super::proof::Proof;
-use super::super::world::{Arrival, Halt, KeySet, Login, Phase, State, World};
+use super::super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use super::{Toy, document, lets_in};
 use authkeys_aws::pair_secret::{Outcome, Stage, Stages};
 use authkeys_core::document::Document;
@@ -23,7 +23,7 @@ use authkeys_terminal::Exit;
 pub(super) struct Hand {
     toy: Rc<RefCell<Toy>>,
     read: Vec<u8>,
-    phases: Vec<(Phase, State)>,
+    phases: Vec<(Phase, PhaseState)>,
 }
 
 impl Hand {
@@ -156,11 +156,11 @@ impl World for Hand {
         .await
     }
 
-    async fn key_set(&mut self) -> Result<KeySet, Halt> {
+    async fn key_set(&mut self) -> Result<PublishedKeySet, Halt> {
         let read = self.call(|toy| (toy.payload.clone(), Rc::clone(&toy.published)));
         let (payload, published) = read.await?;
         self.read.clone_from(&payload);
-        Ok(KeySet {
+        Ok(PublishedKeySet {
             document: Document::clone(&published),
             places: fingerprints(&payload).unwrap(),
         })
@@ -215,7 +215,7 @@ impl World for Hand {
     async fn log_in(
         &mut self,
         nodes: &[String],
-        credential: &Credential,
+        credential: &LoginKey,
     ) -> Result<Vec<Login>, Halt> {
         let line = KeyLine::parse(credential.public.as_bytes(), &LineRules::default()).unwrap();
         let (key, nodes) = (line.key.fingerprint(), nodes.to_vec());
@@ -224,9 +224,9 @@ impl World for Hand {
             for node in nodes {
                 let at: usize = node.parse().unwrap();
                 let answer = if lets_in(&toy.nodes[at].document, &key, toy.now) {
-                    Answer::Accepted
+                    LoginResult::Accepted
                 } else {
-                    Answer::Refused
+                    LoginResult::Refused
                 };
                 logins.push(Login {
                     node,
@@ -252,7 +252,7 @@ impl World for Hand {
         toy.now = toy.now.max(time);
     }
 
-    fn tell(&mut self, phase: Phase, state: State, _detail: &str) {
+    fn tell(&mut self, phase: Phase, state: PhaseState, _detail: &str) {
         self.phases.push((phase, state));
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use super::engine::{Allowance, Engine, Plan};
+use super::engine::{Allowance, Engine, RotationPlan};
 use super::world::Halt;
 use authkeys_aws::pair_secret::SecretVersion;
 use authkeys_core::document::{Document, KeyPair, Rules, Serial, parse};
@@ -205,8 +205,8 @@ fn edit_first() -> Vec<u8> {
     FIRST.as_bytes().to_vec()
 }
 
-fn plan() -> Plan {
-    Plan {
+fn plan() -> RotationPlan {
+    RotationPlan {
         secret: "prod/web".to_owned(),
         target: "s3://keys/web.json".to_owned(),
         key_type: None,
@@ -229,7 +229,7 @@ async fn rotate(toy: &Rc<RefCell<Toy>>, kill: Option<Kill>) -> (Result<(), Halt>
 async fn rotate_by(
     toy: &Rc<RefCell<Toy>>,
     kill: Option<Kill>,
-    plan: &Plan,
+    plan: &RotationPlan,
 ) -> (Result<(), Halt>, usize) {
     {
         let mut toy = toy.borrow_mut();

@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 
-use super::super::engine::{Allowance, Engine, Plan};
+use super::super::engine::{Allowance, Engine, RotationPlan};
 use super::hand::Hand;
 use super::{Kill, abort, document, is_settled, plan, rotate, run, world};
 
@@ -160,7 +160,7 @@ fn a_node_that_is_down_keeps_the_new_key_from_being_promoted() {
 
         // Unless so many may be missing.
         toy.borrow_mut().nodes[1].is_down = true;
-        let plan = Plan {
+        let plan = RotationPlan {
             allowance: Allowance::Percent(34),
             ..plan()
         };
@@ -176,7 +176,7 @@ fn the_function_of_secrets_manager_ends_after_retire_and_its_next_rotation_clear
         let toy = world(2, 9);
         rotate(&toy, None).await.0.unwrap();
         for token in ["t-1", "t-2", "t-3"] {
-            let plan = Plan {
+            let plan = RotationPlan {
                 token: Some(token.to_owned()),
                 ..plan()
             };

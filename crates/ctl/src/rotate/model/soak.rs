@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use jiff::SignedDuration;
 
-use super::super::engine::{Engine, Plan};
+use super::super::engine::{Engine, RotationPlan};
 use super::super::world::Halt;
 use super::hand::Hand;
 use super::{Kill, Toy, admitted, is_settled, plan, rotate_by, run, world};
@@ -27,8 +27,8 @@ struct Count {
     by_secrets_manager: usize,
 }
 
-fn brief() -> Plan {
-    Plan {
+fn brief() -> RotationPlan {
+    RotationPlan {
         grace: SignedDuration::from_secs(2),
         ..plan()
     }
@@ -75,7 +75,7 @@ fn repair(toy: &mut Toy) {
     }
 }
 
-async fn one_step(toy: &Rc<RefCell<Toy>>, plan: &Plan, step: usize) -> Result<(), Halt> {
+async fn one_step(toy: &Rc<RefCell<Toy>>, plan: &RotationPlan, step: usize) -> Result<(), Halt> {
     let mut hand = Hand::new(toy);
     let mut engine = Engine::new(&mut hand, plan);
     match step {
@@ -92,7 +92,7 @@ async fn one_step(toy: &Rc<RefCell<Toy>>, plan: &Plan, step: usize) -> Result<()
 
 /// A rotation by Secrets Manager: each step again until it ends well.
 async fn by_secrets_manager(toy: &Rc<RefCell<Toy>>, token: String, count: &mut Count) {
-    let plan = Plan {
+    let plan = RotationPlan {
         token: Some(token.clone()),
         ..brief()
     };
