@@ -495,7 +495,7 @@ fn a_line_that_is_no_key_says_what_it_is_taken_for() {
         ),
         (
             format!("frobnicate {key}"),
-            "option \"frobnicate\" is not known",
+            "\"frobnicate\" is before the key type and is not an option of sshd",
         ),
         (format!("ssh-ed25519 {}", &blob[..50]), "cut off"),
     ] {
