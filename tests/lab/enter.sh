@@ -125,7 +125,8 @@ unset LAB_KEEP SSH_AUTH_SOCK
 cd "$from" 2>/dev/null || cd /
 
 trap - ERR
-# CMD is a child, not PID 1: PID 1 would ignore its own fatal signals. The namespace ends with this shell.
+# CMD is a child, not PID 1: PID 1 would ignore its own fatal signals. The namespace ends with this shell. Whoever starts the tests in
+# the background or with nohup has them ignore signals, and with them whatever they start.
 status=0
-"$@" || status=$?
+env --default-signal=HUP,INT,QUIT,TERM "$@" || status=$?
 exit "$status"
