@@ -9,7 +9,7 @@ use crate::built::{Kind, built, output};
 
 /// The goal is 3.5 MB; a node's Debian package keeps it. An rpm compresses each of the two programs by itself, and the
 /// operators' program has the test logins of a rotation.
-const LIMIT: u64 = 3_550_000;
+const LIMIT: u64 = 3_600_000;
 const LIMIT_OF_NODE: u64 = 3_500_000;
 /// Amazon Linux 2 has this one.
 const OLDEST_GLIBC: (u32, u32) = (2, 26);
