@@ -643,7 +643,7 @@ fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
         );
         let parts = [
             "answered 200",
-            "no answer of the service: find the proxy or login page",
+            "not an answer of the service: find the proxy or login page",
         ];
         fails_at(
             home,

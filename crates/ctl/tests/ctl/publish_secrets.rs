@@ -476,7 +476,7 @@ fn an_advanced_parameter_stays_one_and_the_other_refusals_say_what_to_do() {
         document(None, &[&one, &two]).replace(&two.line, &format!("{} {{{{x}}}}", two.line)),
     );
     desk.publish("b", PARAMETER, &[])
-        .fails(1, &[&["`{{` stands in it"]]);
+        .fails(1, &[&["it contains `{{`"]]);
 }
 
 /// Some guide of AWS says that a version with a label of one's own becomes the current one at once.
