@@ -178,9 +178,6 @@ impl LastCycle {
         for source in &mut outcome.sources {
             source.fetched = Some(started);
         }
-        if outcome.last_success.is_some() {
-            outcome.last_success = Some(finished);
-        }
         outcome
     }
 }

@@ -10,6 +10,7 @@ mod last_cycle;
 mod pinned;
 mod recent;
 mod sets;
+mod shared_files;
 mod signers;
 mod work;
 
@@ -30,13 +31,14 @@ use authkeys_core::outcome::{
 };
 use authkeys_core::schedule::Clock;
 
-use account::{Found, SharedFiles};
+use account::Found;
 use acquire::{Acquired, KnownVersions, SourceAnswers};
 use apply::Carried;
 use last_cycle::{Left, OwnFiles};
 use pinned::Pinned;
 use recent::InCommon;
 use sets::KeySets;
+use shared_files::SharedFiles;
 use work::Prepared;
 
 pub use account::located;

@@ -16,8 +16,10 @@ use authkeys_core::origin::{SourceUrl, Stage, Version};
 use authkeys_core::user::UserName;
 use authkeys_core::verify::Mark;
 
-pub use store::{StateError, Store};
+pub use error::StateError;
+pub use store::Store;
 
+mod error;
 mod store;
 
 /// Everything that is remembered.
