@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::acquire::{KnownVersions, open_to_others};
-use super::{Agent, Answered, RECORD_EVERY, all_of};
+use super::together::all_of;
+use super::{Agent, Answered, RECORD_EVERY};
 use crate::host::sshd::SSHD;
 use crate::host::{Host, Snapshot, Target};
 use crate::state::Store;

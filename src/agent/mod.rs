@@ -12,11 +12,10 @@ mod recent;
 mod sets;
 mod shared_files;
 mod signers;
+mod together;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::{Future, poll_fn};
-use std::task::Poll;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -39,6 +38,7 @@ use pinned::Pinned;
 use recent::InCommon;
 use sets::KeySets;
 use shared_files::SharedFiles;
+use together::all_of;
 use work::Prepared;
 
 pub use account::located;
@@ -474,30 +474,4 @@ impl<'s> Cycle<'s> {
             self.state.clock = Some(self.now);
         }
     }
-}
-
-/// Runs futures concurrently and returns their results in order.
-async fn all_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
-    poll_fn(|context| {
-        let mut pending = false;
-        for (future, result) in &mut running {
-            if result.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(ready) => *result = Some(ready),
-                    Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
-    })
-    .await;
-    running
-        .into_iter()
-        .filter_map(|(_, result)| result)
-        .collect()
 }
