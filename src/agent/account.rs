@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::acquire::Acquired;
+use super::acquired::Acquired;
 use super::files::{Files, Purpose};
 use super::pinned::Pinned;
 use super::sets::KeySets;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::acquire::{Away, InForce, StandingDocument, Trouble};
+use super::acquired::{Away, InForce, StandingDocument, Trouble};
 use super::{Agent, Cycle};
 use crate::host::Host;
 use crate::state::Kept;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::acquire::{KnownVersions, open_to_others};
+use super::acquire::open_to_others;
+use super::acquired::KnownVersions;
 use super::together::all_of;
 use super::{Agent, Answered, RECORD_EVERY};
 use crate::host::sshd::SSHD;

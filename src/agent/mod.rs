@@ -2,6 +2,7 @@
 
 mod account;
 mod acquire;
+mod acquired;
 mod apply;
 mod files;
 mod fragments;
@@ -31,7 +32,8 @@ use authkeys_core::outcome::{
 use authkeys_core::schedule::Clock;
 
 use account::Found;
-use acquire::{Acquired, KnownVersions, SourceAnswers};
+use acquire::SourceAnswers;
+use acquired::{Acquired, KnownVersions};
 use apply::Carried;
 use last_cycle::{Left, OwnFiles};
 use pinned::Pinned;

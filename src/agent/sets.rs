@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Agent;
-use super::acquire::{Acquired, InForce, load};
+use super::acquire::load;
+use super::acquired::{Acquired, InForce};
 use crate::host::Host;
 use crate::state::{Judged, JudgedSource, Kept, Store};
 use authkeys_core::config::{AccountConfig, Source};
