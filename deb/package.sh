@@ -2,7 +2,8 @@
 # package.sh deb|rpm|lambda [TARGET]: the packages authkeysd and authkeysctl of that kind, or the rotation function's archive for
 # Lambda, into target/packages. TARGET is x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu. The default is this machine's; for
 # Lambda it is each one that the toolchain can build for. The programs are built for C libraries from 2.26 (Amazon Linux 2) on, and
-# lie in target/TARGET/release. The tools that it takes go below target/tools.
+# lie in target/TARGET/release. The tools that it takes go below target/tools, among them a compiler for a TARGET that the toolchain
+# lacks (.ci/cross).
 set -euo pipefail
 umask 022 # whatever the caller's is: the packages are the same
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -22,22 +23,33 @@ linker() {
   fi
 }
 
+# Builds a package's programs with the toolchain's compiler, or with Debian's where the toolchain lacks the target.
+build() {
+  local target=$1 package=$2 with=(PATH="$tools/zig/bin:$PATH")
+  if ! installed "$target"; then
+    .ci/cross
+    with+=(RUSTC="$tools/cross/rustc")
+  fi
+  env "${with[@]}" cargo zigbuild --release --locked --package "$package" --bins --target "$target.$glibc"
+}
+
 programs() {
   echo "building the programs for $1, C library $glibc (the first build takes some minutes)"
   # One after the other: what only the operators' program needs of the AWS SDK stays out of authkeysd-fetch.
   local program
   for program in authkeysd authkeysd-fetch authkeysctl; do
-    PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --package "$program" --bins --target "$1.$glibc"
+    build "$1" "$program"
   done
 }
 
 # A symbol of a newer C library would let a program start nowhere on Amazon Linux 2. readelf reads programs of every machine.
 judge() {
-  local program highest
-  for program in authkeysd authkeysd-fetch authkeysctl; do
-    highest=$(readelf --version-info --wide "target/$1/release/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+  local target=$1 program highest
+  shift
+  for program; do
+    highest=$(readelf --version-info --wide "target/$target/release/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
     if [ -z "$highest" ] || [ "$(printf '%s\n' "$highest" "GLIBC_$glibc" | sort -V | tail -n 1)" != "GLIBC_$glibc" ]; then
-      echo "package: $program for $1 needs ${highest:-no C library that can be told}, more than GLIBC_$glibc" >&2
+      echo "package: $program for $target needs ${highest:-no C library that can be told}, more than GLIBC_$glibc" >&2
       exit 1
     fi
   done
@@ -48,7 +60,8 @@ lambda() {
   local archive=target/packages/authkeys-rotate-lambda.zip
   [ "$1" != aarch64-unknown-linux-gnu ] || archive=target/packages/authkeys-rotate-lambda-arm64.zip
   echo "building the rotation function for $1 (the first build takes some minutes)"
-  PATH=$tools/zig/bin:$PATH cargo zigbuild --release --locked --package authkeys-rotate --bins --target "$1.$glibc"
+  build "$1" authkeys-rotate
+  judge "$1" authkeys-rotate
   python3 - "target/$1/release/authkeys-rotate" "$archive" <<'END'
 import os, sys, time, zipfile
 program, archive = sys.argv[1:]
@@ -80,7 +93,7 @@ lambdas() {
     if installed "$target"; then
       lambda "$target"
     else
-      echo "not built for $target: the toolchain lacks it (rustup target add $target)"
+      echo "not built for $target, which the toolchain lacks: name it as TARGET, or run rustup target add $target"
     fi
   done
 }
@@ -136,7 +149,7 @@ main() {
     return
   fi
   programs "$target"
-  judge "$target"
+  judge "$target" authkeysd authkeysd-fetch authkeysctl
   texts
   for variant in node operator; do
     "${kind}s" "$target" "$variant"
