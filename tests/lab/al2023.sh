@@ -62,5 +62,6 @@ echo 'ec2-user ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/90-cloud-init-users
 
 # Nothing of Debian's packaging is left to lean on.
 rm -rf "$root/etc/default" "$root/var/lib/dpkg" "$root/etc/dpkg" "$root/etc/apt" "$root/var/lib/apt" "$root/usr/sbin/policy-rc.d"
+rm -rf "$root"/etc/init.d "$root"/etc/rc?.d
 rm -f "$root"/usr/bin/{dpkg*,apt*,deb-systemd-*} "$root"/usr/sbin/{invoke-rc.d,update-rc.d,service}
 mkdir -p "$root/etc/yum.repos.d" "$root/var/lib/rpm"

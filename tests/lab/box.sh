@@ -48,8 +48,9 @@ tree() {
     --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; ssh-keygen -q -t ed25519 -N "" -f "$1/etc/ssh/ssh_host_ed25519_key"' \
     --customize-hook='mkdir -p "$1/run/sshd"; ! chroot "$1" /usr/sbin/sshd -t -o PerSourcePenalties=no 2>/dev/null || echo "PerSourcePenalties no" >"$1/etc/ssh/sshd_config.d/lab.conf"' \
     --customize-hook='mkdir -p "$1/var/log/journal"; : >"$1/etc/machine-id"' \
-    --customize-hook="$change" \
     "$suite" "$dir.new" >&2
+  # Not as a hook: mmdebstrap still needs apt after its hooks.
+  "$change" "$dir.new" >&2
   mv "$dir.new" "$dir"
   echo "$made_of" >"$dir.packages"
 }
