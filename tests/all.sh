@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 log=target/packages.log
 # The tests of the packages, by the modules of the test program `booted`. Where a name is wrong, such a test finds no package, and
 # fails in CI.
-of_packages=(package_booted:: packages:: readme_booted::)
+of_packages=(package_booted:: packages:: readme_booted:: rpm_booted::)
 
 mkdir -p target
 # A process group of its own, so that nothing of it goes on when this ends.

@@ -114,20 +114,26 @@ pub(crate) fn document(serial: u32, keys: &[&Key], revoked: &[&Key]) -> String {
     )
 }
 
-/// authkeysd's rpm under an older version, made of the same programs.
-pub(crate) fn older_rpm(into: &Path) -> PathBuf {
-    let file = into.join("older.rpm");
+/// authkeysd's rpm under an older version, made of the same programs, with this file of variables.
+pub(crate) fn older_rpm(into: &Path, variables: &str) -> PathBuf {
+    let (file, manifest) = (into.join("older.rpm"), into.join("Cargo.toml"));
+    let environment = into.join("environment");
+    std::fs::write(&environment, variables).unwrap();
+    let text = std::fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap();
+    let source = "\"systemd/environment\", dest";
+    assert!(text.contains(source));
+    let other = format!("\"{}\", dest", environment.display());
+    std::fs::write(&manifest, text.replace(source, &other)).unwrap();
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut command = Command::new(Path::new(ROOT).join("target/tools/bin/cargo-generate-rpm"));
-    command.current_dir(ROOT).args([
-        "generate-rpm",
-        "--variant",
-        "node",
-        "--auto-req",
-        "disabled",
-        "--target",
-        &target,
-    ]);
+    command
+        .current_dir(ROOT)
+        .args(["generate-rpm", "--auto-req", "disabled"])
+        .args(["--target", &target, "--metadata-overwrite"])
+        .arg(format!(
+            "{}#package.metadata.generate-rpm.variants.node",
+            manifest.display()
+        ));
     output(
         command
             .args(["--set-metadata", "version = \"0.0.9\"", "--output"])

@@ -16,3 +16,5 @@ mod halves;
 mod package_booted;
 mod packages;
 mod readme_booted;
+mod rpm_booted;
+mod suites;

@@ -173,3 +173,68 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
         assert_eq!(query(&["--scripts"], &packages[1]), "");
     }
 }
+
+#[test]
+fn each_rpm_has_its_files_where_fedoras_guidelines_want_them() {
+    let Some(packages) = built(Kind::Rpm).filter(|_| authkeys_testing::has(&["rpm"])) else {
+        return;
+    };
+    let query = |format: &str, package: &Path| {
+        let mut command = Command::new("rpm");
+        output(command.args(["-qp", "--queryformat", format]).arg(package))
+    };
+    let mut all = std::collections::BTreeSet::new();
+    for (package, name) in packages.iter().zip(["authkeysd", "authkeysctl"]) {
+        assert_eq!(query("%{LICENSE}", package), "MIT OR Apache-2.0");
+        let summary = query("%{SUMMARY}", package);
+        assert!(
+            summary.len() < 80 && !summary.ends_with('.') && !summary.starts_with(name),
+            "{summary}"
+        );
+        let own = [
+            format!("/usr/bin/{name}"),
+            format!("/usr/libexec/{name}/"),
+            format!("/usr/share/bash-completion/completions/{name}"),
+            format!("/usr/share/zsh/site-functions/_{name}"),
+            format!("/usr/share/fish/vendor_completions.d/{name}.fish"),
+            format!("/usr/share/doc/{name}/"),
+            format!("/usr/share/licenses/{name}/"),
+            format!("/usr/lib/systemd/system/{name}"),
+            format!("/usr/lib/systemd/system-generators/{name}-"),
+            format!("/usr/lib/systemd/system-preset/50-{name}.preset"),
+        ];
+        for line in query("[%{FILENAMES} %{FILEFLAGS:fflags}\\n]", package).lines() {
+            let (file, flags) = line.split_once(' ').unwrap();
+            assert!(all.insert(file.to_owned()), "{file} is in both packages");
+            if file.starts_with("/etc/") {
+                assert_eq!((file, flags), ("/etc/sysconfig/authkeysd", "cn"));
+            } else if file.starts_with("/usr/share/man/man") {
+                assert!(file.ends_with(".gz") && flags == "d", "{line}");
+            } else {
+                assert!(own.iter().any(|start| file.starts_with(start)), "{file}");
+                assert_eq!(flags == "d", file.starts_with("/usr/share/doc/"), "{line}");
+            }
+        }
+        assert!(all.contains(&format!("/usr/share/licenses/{name}/LICENSE-MIT")));
+    }
+    // What the macros %systemd_post, %systemd_preun and %systemd_postun_with_restart come to.
+    let scripts = [
+        (
+            "%{POSTIN}",
+            "systemctl --no-reload preset authkeysd.service || :",
+        ),
+        (
+            "%{PREUN}",
+            "systemctl --no-reload disable --now authkeysd.service || :",
+        ),
+        (
+            "%{PREUN}",
+            "systemctl --no-reload disable authkeysd.service || :",
+        ),
+        ("%{POSTUN}", "systemctl try-restart authkeysd.service || :"),
+    ];
+    for (script, command) in scripts {
+        let text = query(script, &packages[0]);
+        assert!(text.contains(command), "{script}: {text}");
+    }
+}

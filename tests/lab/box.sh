@@ -2,7 +2,8 @@
 # box.sh: a booted Debian with systemd as PID 1, on a machine whose own PID 1 may be anything. BOX is a directory of the
 # caller's; its last part names the machine and must be unique on this one. Needs root, systemd-nspawn, mmdebstrap, ip.
 #
-#   box.sh tree SUITE DIR     makes a base tree (once; boots never change it)
+#   box.sh tree SUITE DIR     makes a base tree (once; boots never change it): a Debian release, or al2023, a Debian 12 that
+#                             looks like Amazon Linux 2023 (al2023.sh)
 #   box.sh boot BOX TREE      boots an overlay of the tree, with a network of its own that has only a loopback
 #   box.sh in BOX CMD...      runs CMD inside; its exit status is CMD's
 #   box.sh net BOX CMD...     runs CMD out here, but in the box's network
@@ -24,7 +25,15 @@ cannot() {
 PACKAGES=systemd,systemd-sysv,dbus,libpam-systemd,openssh-server,openssh-client,iproute2,procps,e2fsprogs,ca-certificates,rpm
 
 tree() {
-  local suite=$1 dir=$2
+  local suite=$1 dir=$2 change=:
+  if [ "$suite" = al2023 ]; then
+    suite=bookworm
+    change=$(dirname "$(realpath "$0")")/al2023.sh
+    PACKAGES+=,dnf,createrepo-c,sudo
+    # Another change is another tree.
+    made_of=$(sha256sum <"$change")
+  fi
+  made_of=$PACKAGES${made_of:-}
   ! have "$dir" || return 0
   # Two tests may want the same tree; the second waits. What an interrupted run left is no tree.
   mkdir -p "$(dirname "$dir")"
@@ -40,13 +49,15 @@ tree() {
     --customize-hook='mkdir -p "$1/run/sshd"; ! chroot "$1" /usr/sbin/sshd -t -o PerSourcePenalties=no 2>/dev/null || echo "PerSourcePenalties no" >"$1/etc/ssh/sshd_config.d/lab.conf"' \
     --customize-hook='mkdir -p "$1/var/log/journal"; : >"$1/etc/machine-id"' \
     "$suite" "$dir.new" >&2
+  # Not as a hook: mmdebstrap still needs apt after its hooks.
+  "$change" "$dir.new" >&2
   mv "$dir.new" "$dir"
-  echo "$PACKAGES" >"$dir.packages"
+  echo "$made_of" >"$dir.packages"
 }
 
 # Whether a tree is there, with the packages of today.
 have() {
-  [ -x "$1/lib/systemd/systemd" ] && [ "$(cat "$1.packages" 2>/dev/null)" = "$PACKAGES" ]
+  [ -x "$1/lib/systemd/systemd" ] && [ "$(cat "$1.packages" 2>/dev/null)" = "$made_of" ]
 }
 
 # The unified hierarchy, also where the machine has the old ones beside it.

@@ -50,8 +50,9 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     };
     // A thread of its own, because it cannot leave the machine's network again.
     if let Err(panic) = std::thread::scope(|scope| scope.spawn(enter).join()) {
-        let (journal, _) = machine
-            .tries("journalctl --no-pager -b -u authkeysd -u ssh -o short-precise | tail -n 60");
+        let (journal, _) = machine.tries(
+            "journalctl --no-pager -b -u authkeysd -u ssh -u sshd -o short-precise | tail -n 60",
+        );
         eprintln!("{journal}");
         std::panic::resume_unwind(panic);
     }
