@@ -10,7 +10,8 @@
 # as on any machine: what they are to run is copied to where they can.
 #
 # LAB_TREE names the root of another Debian (box.sh tree). Then its sshd is the one that is installed here and that runs, with the
-# C library and all libraries of that Debian. The accounts, their shells and the client stay this machine's.
+# C library and all libraries of that Debian; its ssh-keygen is /run/lab/ssh-keygen. The accounts, their shells and the client stay
+# this machine's.
 #
 # Exit status: CMD's; 77 when this machine or user cannot have a lab.
 set -euo pipefail
@@ -132,6 +133,7 @@ foreign() {
 
 if [ -n "${LAB_TREE:-}" ]; then
   foreign usr/sbin/sshd "$lab/sshd"
+  foreign usr/bin/ssh-keygen "$lab/ssh-keygen"
   mount --bind "$lab/sshd" "$sshd"
   # Since 9.8 sshd serves each login by programs of their own.
   mkdir "$lab/libexec"

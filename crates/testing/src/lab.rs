@@ -140,6 +140,24 @@ pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
     None
 }
 
+/// The version of the lab's sshd, as major and minor.
+pub fn sshd_version() -> (u32, u32) {
+    assert!(inside(), "the lab has an sshd of its own");
+    let output = Command::new("/usr/sbin/sshd")
+        .arg("-V")
+        .stdin(Stdio::null())
+        .output()
+        .expect("sshd runs");
+    // Before 9.2 the version is a part of the usage.
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let number = text
+        .split_once("OpenSSH_")
+        .and_then(|(_, after)| after.split(['p', ',']).next());
+    let parts = number.and_then(|number| number.split_once('.'));
+    let (major, minor) = parts.unwrap_or_else(|| panic!("no version: {text}"));
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
 /// What the lab's sshd has written so far.
 pub fn sshd_log() -> String {
     std::fs::read_to_string("/run/lab/sshd.log").unwrap_or_default()
