@@ -1,5 +1,10 @@
 //! What the installed sshd really makes of `authorized_keys`, by logins. Other sshds: judges.rs.
 
+#![allow(
+    clippy::redundant_closure,
+    reason = "the lab knows the name of a test by its closure"
+)]
+
 use authkeys_testing::{Key, lab, ssh_keygen_lists};
 
 use crate::sshd_tables;

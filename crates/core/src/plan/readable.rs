@@ -87,7 +87,7 @@ fn obstacle(entry: &Entry, sshd: Option<Version>, standing: &PresentLines) -> Op
     if let Some(least) = since(kind)
         && !sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least)
     {
-        let subject = format!("keys of type {kind} need");
+        let subject = format!("keys of type {kind} need OpenSSH");
         return Some(unreadable(
             None,
             reason(&subject, "publish a key of another type", least, sshd),
@@ -99,7 +99,7 @@ fn obstacle(entry: &Entry, sshd: Option<Version>, standing: &PresentLines) -> Op
             |sshd| sshd >= least,
         )
     {
-        let subject = format!("option {option} needs");
+        let subject = format!("option {option} needs OpenSSH");
         return Some(unreadable(
             Some(option),
             reason(&subject, "publish the key without it", least, sshd),
@@ -112,11 +112,11 @@ fn reason(subject: &str, remedy: &str, least: Version, sshd: Option<Version>) ->
     let (major, minor) = least;
     match sshd {
         Some((has, has_minor)) => format!(
-            "{subject} OpenSSH {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would ignore the \
+            "{subject} {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would ignore the \
              line; upgrade it, or {remedy}"
         ),
         None => format!(
-            "{subject} OpenSSH {major}.{minor}, and the version of the sshd installed here is not known; it is installed \
+            "{subject} {major}.{minor}, and the version of the sshd installed here is not known; it is installed \
              when `sshd -V` answers"
         ),
     }
