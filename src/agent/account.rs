@@ -361,17 +361,25 @@ impl<F: Fetch, H: Host> Agent<F, H> {
     }
 }
 
-/// Reports the keys that the installed sshd cannot read. They are not in the plan.
+/// Reports the lines that the installed sshd cannot read. They are not in the plan.
 fn note_unreadable(
     desired: &Desired,
     layers: &[Layer<'_>],
     outcome: &mut AccountOutcome,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for Unreadable { key, reason } in &desired.unreadable {
+    for Unreadable {
+        key,
+        option,
+        reason,
+    } in &desired.unreadable
+    {
         let mut published = layers.iter().flat_map(|layer| &layer.document.keys);
         let line = published
-            .find(|one| one.line.key.fingerprint() == *key)
+            .find(|one| {
+                let line = &one.line;
+                line.key.fingerprint() == *key && option.is_none_or(|name| line.options.has(name))
+            })
             .map(|one| one.place);
         let text = match line {
             Some(line) => format!("line {line} was left out: {reason}"),

@@ -48,18 +48,22 @@ impl SshdVersion {
         if let Some((_, number)) = known.filter(|(of, _)| *of == installed) {
             return Some(number);
         }
-        let banner = |program: &str| {
-            let ProgramOutput { stdout, stderr, .. } = run(program, &["-V"])?;
-            parse_version(&format!("{stderr}\n{stdout}"))
-        };
-        let number = SSHD
-            .iter()
-            .find_map(|sshd| banner(sshd))
-            .or_else(|| banner("ssh"));
+        let number = version();
         *known = number.map(|number| (installed, number));
         self.unknown.store(number.is_none(), Ordering::SeqCst);
         number
     }
+}
+
+/// Asks the installed server, or else the client, for its version, as major and minor.
+pub fn version() -> Option<(u32, u32)> {
+    let banner = |program: &str| {
+        let ProgramOutput { stdout, stderr, .. } = run(program, &["-V"])?;
+        parse_version(&format!("{stderr}\n{stdout}"))
+    };
+    SSHD.iter()
+        .find_map(|sshd| banner(sshd))
+        .or_else(|| banner("ssh"))
 }
 
 fn identity(program: &str) -> Option<Identity> {

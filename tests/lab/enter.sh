@@ -9,6 +9,10 @@
 # writable beside the checkout, wherever it lies. alice and bob reach what lies below /root or in a closed directory as little
 # as on any machine: what they are to run is copied to where they can.
 #
+# LAB_TREE names the root of another Debian (box.sh tree). Then its sshd is the one that is installed here and that runs, with the
+# C library and all libraries of that Debian; its ssh-keygen is /run/lab/ssh-keygen. The accounts, their shells and the client stay
+# this machine's.
+#
 # Exit status: CMD's; 77 when this machine or user cannot have a lab.
 set -euo pipefail
 
@@ -23,7 +27,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 if [ "${1:-}" != --inside ]; then
   [ $# -gt 0 ] || { echo "usage: tests/lab/enter.sh CMD..." >&2; exit 64; }
   [ "$(id -u)" = 0 ] || cannot "needs root"
-  for tool in sshd ssh ssh-keygen unshare mount ip; do
+  for tool in sshd ssh ssh-keygen unshare mount ip ${LAB_TREE:+patchelf}; do
     command -v "$tool" >/dev/null || cannot "$tool is missing: run tests/lab/setup.sh test as root"
   done
   namespaces=(--mount --net --pid --uts --ipc --fork --kill-child --mount-proc)
@@ -51,6 +55,10 @@ for dir in "${keep[@]}"; do
   exec {fd}<"$dir"
   opened+=("$fd")
 done
+if [ -n "${LAB_TREE:-}" ]; then
+  [ -x "$LAB_TREE/usr/sbin/sshd" ] || cannot "$LAB_TREE has no sshd"
+  exec {tree}<"$LAB_TREE"
+fi
 for dir in /run /home /var/lib; do
   mount -t tmpfs -o mode=0755 tmpfs "$dir"
 done
@@ -62,6 +70,12 @@ for i in "${!keep[@]}"; do
   mount --no-canonicalize --rbind "/proc/self/fd/$fd" "${keep[i]}"
   exec {fd}<&-
 done
+if [ -n "${LAB_TREE:-}" ]; then
+  mkdir "$lab/tree"
+  mount --no-canonicalize --bind "/proc/self/fd/$tree" "$lab/tree"
+  mount -o remount,bind,ro "$lab/tree"
+  exec {tree}<&-
+fi
 mount -o remount,bind,ro /
 
 # Users: shadow '*', since sshd without PAM refuses an account whose field starts with '!'. No home below a directory
@@ -105,6 +119,30 @@ AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /etc/ssh/authorize
 END
 ln -s /etc/ssh/sshd_config "$lab/sshd_config"
 sshd=$(command -v sshd)
+
+# A copy of a program of the other Debian. It names its own loader and libraries, since this machine's C library may be too old for
+# it, and too new for what that one brings along.
+foreign() {
+  local loader libraries
+  for loader in "$lab"/tree/lib/*-linux-gnu/ld-linux-*.so.*; do
+    libraries=${loader%/*}
+  done
+  cp "$lab/tree/$1" "$2"
+  patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$libraries:$lab/tree/usr${libraries#"$lab/tree"}" "$2"
+}
+
+if [ -n "${LAB_TREE:-}" ]; then
+  foreign usr/sbin/sshd "$lab/sshd"
+  foreign usr/bin/ssh-keygen "$lab/ssh-keygen"
+  mount --bind "$lab/sshd" "$sshd"
+  # Since 9.8 sshd serves each login by programs of their own.
+  mkdir "$lab/libexec"
+  cp -p /usr/lib/openssh/* "$lab/libexec/"
+  for program in "$lab"/tree/usr/lib/openssh/sshd-*; do
+    [ ! -x "$program" ] || foreign "${program#"$lab/tree/"}" "$lab/libexec/${program##*/}"
+  done
+  mount --bind "$lab/libexec" /usr/lib/openssh
+fi
 # Since 9.8 sshd shuts out an address after refusals; tests refuse on purpose.
 if "$sshd" -T | grep -q '^persourcepenalties'; then
   echo 'PerSourcePenalties no' >>/etc/ssh/sshd_config
@@ -121,7 +159,7 @@ export LAB=1 LAB_PORT HOME=$lab/root TMPDIR=/tmp
 # One fast key exchange instead of the default: a login takes a third of the time.
 export LAB_SSH="ssh -F none -p $LAB_PORT -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \
 -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR -o KexAlgorithms=curve25519-sha256"
-unset LAB_KEEP SSH_AUTH_SOCK
+unset LAB_KEEP LAB_TREE SSH_AUTH_SOCK
 cd "$from" 2>/dev/null || cd /
 
 trap - ERR

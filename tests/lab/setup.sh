@@ -35,6 +35,7 @@ test command c++ g++
 test command git git
 test command jq jq
 test command mmdebstrap mmdebstrap
+test command patchelf patchelf
 test command systemd-nspawn systemd-container
 test command promtool prometheus
 test command mandoc mandoc

@@ -1,7 +1,8 @@
 //! What our own readers of key lines say, for comparison with the real ones.
 
 use authkeys_core::key::{Fingerprint, KeyLine, LineRules, OptionPolicy, identify};
-use authkeys_testing::Key;
+use authkeys_core::plan::RECENT_OPTIONS;
+use authkeys_testing::{Key, sshd_version};
 
 /// The fingerprints of the keys that we recognise in a file, line by line.
 pub(crate) fn recognise(file: &[u8]) -> Vec<Fingerprint> {
@@ -60,4 +61,11 @@ pub(crate) fn installable(file: &[u8]) -> bool {
 pub(crate) fn depends_on_host_or_time(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line).to_ascii_lowercase();
     text.contains("from=") || text.contains("expiry-time=")
+}
+
+/// Whether we expect the lab's sshd to know an option.
+pub(crate) fn is_known_to_sshd(option: &str) -> bool {
+    RECENT_OPTIONS
+        .iter()
+        .all(|(name, since)| *name != option || sshd_version() >= *since)
 }

@@ -1,6 +1,7 @@
 //! A booted system (tests/lab/box.sh), as a test uses it: systemd as PID 1, the packaged unit in
 //! effect, real logins.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,23 +24,13 @@ pub struct Machine {
 /// skipped with a message on standard error; with CI=true that is a failure.
 pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let tree = scratch().join("boxes").join(suite);
+    let Some(tree) = tree_of(suite) else {
+        return;
+    };
     let number = NUMBER.fetch_add(1, Ordering::SeqCst);
     let dir = std::env::temp_dir().join(format!("akd{}x{number}", std::process::id()));
-    for arguments in [
-        ["tree".as_ref(), suite.as_ref(), tree.as_os_str()],
-        ["boot".as_ref(), dir.as_os_str(), tree.as_ref()],
-    ] {
-        let output = Command::new(script())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .expect("tests/lab/box.sh runs");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        if output.status.code() == Some(CANNOT) {
-            return skipped(stderr.trim());
-        }
-        assert!(output.status.success(), "box.sh {arguments:?}: {stderr}");
+    if !is_done(&["boot".as_ref(), dir.as_os_str(), tree.as_os_str()]) {
+        return;
     }
     let machine = Machine { dir };
     let enter = || {
@@ -56,6 +47,29 @@ pub fn booted(suite: &str, body: impl FnOnce(&Machine) + Send) {
         eprintln!("{journal}");
         std::panic::resume_unwind(panic);
     }
+}
+
+/// The root directory of a Debian of that suite, which is made once; `None` if the test is to be
+/// skipped.
+pub(crate) fn tree_of(suite: &str) -> Option<PathBuf> {
+    let tree = scratch().join("boxes").join(suite);
+    is_done(&["tree".as_ref(), suite.as_ref(), tree.as_os_str()]).then_some(tree)
+}
+
+/// Runs tests/lab/box.sh; false if the test is to be skipped because this machine cannot do that.
+fn is_done(arguments: &[&OsStr]) -> bool {
+    let output = Command::new(script())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("tests/lab/box.sh runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(CANNOT) {
+        skipped(stderr.trim());
+        return false;
+    }
+    assert!(output.status.success(), "box.sh {arguments:?}: {stderr}");
+    true
 }
 
 fn script() -> PathBuf {

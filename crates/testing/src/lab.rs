@@ -4,9 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::booted::tree_of;
 use crate::{Key, alone, checkout, program, skipped, test_name};
 
 const CANNOT: i32 = 77;
+/// Names the suite of a Debian, such as `bullseye`, whose sshd all labs are to have.
+const SUITE: &str = "AUTHKEYSD_SSHD";
 
 /// Runs the calling test, whose closure is `body`, as root on a private machine with the users
 /// alice and bob and a real sshd: the test program is run again inside, for that one test. Without
@@ -19,10 +22,26 @@ pub fn lab(body: impl FnOnce()) {
 /// The same for helpers that wrap the test's closure in their own; `test` is the `test_name` of the
 /// closure.
 pub fn lab_as(test: &str, body: impl FnOnce()) {
+    enter(test, std::env::var(SUITE).ok().as_deref(), body);
+}
+
+/// The same with the sshd of the Debian of that suite.
+pub fn lab_with_sshd_of(suite: &str, body: impl FnOnce()) {
+    enter(test_name(&body), Some(suite), body);
+}
+
+fn enter(test: &str, suite: Option<&str>, body: impl FnOnce()) {
     if inside() {
         return body();
     }
-    let output = Command::new(checkout().join("tests/lab/enter.sh"))
+    let mut command = Command::new(checkout().join("tests/lab/enter.sh"));
+    if let Some(suite) = suite {
+        let Some(tree) = tree_of(suite) else {
+            return;
+        };
+        command.env("LAB_TREE", tree);
+    }
+    let output = command
         .arg(std::env::current_exe().unwrap())
         .args(alone(test))
         .env("LAB_KEEP", kept_directories())
@@ -119,6 +138,24 @@ pub fn login_and_run(user: &str, key: &Key, command: &str) -> Option<String> {
         sshd_log()
     );
     None
+}
+
+/// The version of the lab's sshd, as major and minor.
+pub fn sshd_version() -> (u32, u32) {
+    assert!(inside(), "the lab has an sshd of its own");
+    let output = Command::new("/usr/sbin/sshd")
+        .arg("-V")
+        .stdin(Stdio::null())
+        .output()
+        .expect("sshd runs");
+    // Before 9.2 the version is a part of the usage.
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let number = text
+        .split_once("OpenSSH_")
+        .and_then(|(_, after)| after.split(['p', ',']).next());
+    let parts = number.and_then(|number| number.split_once('.'));
+    let (major, minor) = parts.unwrap_or_else(|| panic!("no version: {text}"));
+    (major.parse().unwrap(), minor.parse().unwrap())
 }
 
 /// What the lab's sshd has written so far.

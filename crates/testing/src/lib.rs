@@ -30,8 +30,8 @@ pub use again::{alone, as_stranger, in_own_process, test_name, with_own_mounts};
 pub use booted::{Machine, booted};
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{
-    authorized_keys, copy_for_all, inside, install, lab, lab_as, login, login_and_run,
-    program_for_all, sshd_accepts, sshd_log,
+    authorized_keys, copy_for_all, inside, install, lab, lab_as, lab_with_sshd_of, login,
+    login_and_run, program_for_all, sshd_accepts, sshd_log, sshd_version,
 };
 pub use needs::{STRANGER, has, has_root_and, is_root, run, skipped, try_run};
 pub use paths::{checkout, program, scratch};

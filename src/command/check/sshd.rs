@@ -12,6 +12,8 @@ pub(super) struct Settings {
     text: String,
     /// The values of AuthorizedKeysFile, which may contain blanks.
     files: Vec<String>,
+    /// The version of sshd, as major and minor; `None` if it is not known.
+    version: Option<(u32, u32)>,
 }
 
 /// How sshd gets the keys that are written.
@@ -30,7 +32,8 @@ pub(super) enum KeyReading {
 impl Settings {
     /// Asks sshd.
     pub(super) fn of(user: &str) -> Result<Self, NoSettings> {
-        let mut settings = Self::new(sshd::effective_settings(user, Origin::Here)?);
+        let text = sshd::effective_settings(user, Origin::Here)?;
+        let mut settings = Self::new(text, sshd::version());
         // sshd prints the values without their quotes: two words may be one file.
         let shown = settings
             .value("authorizedkeysfile")
@@ -48,14 +51,17 @@ impl Settings {
 
     /// The settings for a login from this machine, and for one from another machine.
     pub(super) fn by_origin(user: &str) -> Result<[Self; 2], NoSettings> {
-        let ask = |origin| sshd::effective_settings(user, origin).map(Self::new);
+        let version = sshd::version();
+        let ask =
+            |origin| sshd::effective_settings(user, origin).map(|text| Self::new(text, version));
         Ok([ask(Origin::Here)?, ask(Origin::Elsewhere)?])
     }
 
-    pub(super) fn new(text: String) -> Self {
+    pub(super) fn new(text: String, version: Option<(u32, u32)>) -> Self {
         let mut settings = Self {
             text,
             files: Vec::new(),
+            version,
         };
         settings.files = settings
             .all("authorizedkeysfile")
@@ -83,11 +89,16 @@ impl Settings {
             .collect()
     }
 
+    /// Whether sshd has at least that version.
+    pub(super) fn is_since(&self, version: (u32, u32)) -> bool {
+        self.version.is_some_and(|has| has >= version)
+    }
+
     pub(super) fn is(&self, keyword: &str, value: &str) -> bool {
         self.all(keyword).first() == Some(&value)
     }
 
-    /// The files that sshd reads for the account. From OpenSSH 10.0 on, one may be a pattern.
+    /// The files that sshd reads for the account. One may be a pattern.
     pub(super) fn files(&self, account: &Account) -> Vec<PathBuf> {
         let named = self.files.iter().filter(|file| *file != "none");
         named.map(|file| expand(file, account)).collect()
@@ -104,12 +115,14 @@ impl Settings {
     /// How sshd gets the target's keys.
     pub(super) fn reading(&self, target: &Target) -> KeyReading {
         let (files, path) = (self.files(&target.account), target.path());
-        if files.iter().any(|file| reads(file, &path)) {
+        if files.iter().any(|file| self.reads(file, &path)) {
             return KeyReading::Itself;
         }
         if let Place::Fragment { .. } = target.place {
             if Node::makes_fragments()
-                && files.iter().any(|file| reads(file, &target.made().path()))
+                && files
+                    .iter()
+                    .any(|file| self.reads(file, &target.made().path()))
             {
                 return KeyReading::Made;
             }
@@ -119,7 +132,23 @@ impl Settings {
         }
         KeyReading::Others(files)
     }
+
+    /// Whether a file that sshd is configured to read is this one. Older versions than 10.0 take a
+    /// pattern for the name of a file. Of patterns only a final `*` is supported, which matches all
+    /// fragments.
+    fn reads(&self, file: &Path, path: &Path) -> bool {
+        let all = file.file_name().is_some_and(|name| name == "*");
+        if all && self.is_since(PATTERNS) {
+            path.file_name()
+                .is_some_and(|name| same(&file.with_file_name(name), path))
+        } else {
+            same(file, path)
+        }
+    }
 }
+
+/// The first OpenSSH version that takes patterns in AuthorizedKeysFile.
+const PATTERNS: (u32, u32) = (10, 0);
 
 /// Reports the options that sshd is started with in addition to its configuration file. `sshd -T`
 /// does not know them.
@@ -239,18 +268,6 @@ pub(super) fn expand(pattern: &str, account: &Account) -> PathBuf {
     account.home.join(text)
 }
 
-/// Whether a file that sshd is configured to read is this one. Of patterns only a final `*` is
-/// supported, which matches all fragments.
-fn reads(file: &Path, path: &Path) -> bool {
-    let all = file.file_name().is_some_and(|name| name == "*");
-    if all {
-        path.file_name()
-            .is_some_and(|name| same(&file.with_file_name(name), path))
-    } else {
-        same(file, path)
-    }
-}
-
 /// Whether both paths lead to the same file, even through links.
 pub(super) fn same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| {
@@ -268,6 +285,10 @@ mod tests {
     use authkeys_core::user::UserName;
 
     fn reading(settings: &str) -> KeyReading {
+        reading_since(settings, PATTERNS)
+    }
+
+    fn reading_since(settings: &str, version: (u32, u32)) -> KeyReading {
         let user = UserName::parse("nobody-there").unwrap();
         let account = Account {
             user,
@@ -281,7 +302,7 @@ mod tests {
                 name: "authkeysd".to_owned(),
             },
         );
-        Settings::new(settings.to_owned()).reading(&target)
+        Settings::new(settings.to_owned(), Some(version)).reading(&target)
     }
 
     #[test]
@@ -299,6 +320,17 @@ mod tests {
         ] {
             assert_eq!(arguments(text), words, "{text}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_the_name_of_a_file_before_openssh_10() {
+        let settings = "authorizedkeysfile .ssh/authorized_keys.d/*\n";
+        assert_eq!(reading_since(settings, (10, 0)), KeyReading::Itself);
+        let literal = "/home/nobody-there/.ssh/authorized_keys.d/*".into();
+        assert_eq!(
+            reading_since(settings, (9, 9)),
+            KeyReading::Others(vec![literal])
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use authkeys_testing::{Key, Setup, lab, login, sshd_log};
 
+use super::logins::in_its_words;
 use super::{good_node, troubles};
 
 fn sh(script: &str) {
@@ -60,7 +61,7 @@ fn f52_options_on_sshds_command_line_are_judged_like_its_configuration() {
             ),
             ("-o MaxAuthTries=6", "", true),
         ] {
-            start_with(options);
+            start_with(&in_its_words(options));
             let found = said(&setup, i32::from(!lets_in));
             assert!(
                 found.iter().any(|line| line.contains(words)) || words.is_empty(),

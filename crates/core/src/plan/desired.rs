@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::expiry::{ExpiryForm, Moment, PresentLines};
+use super::readable::newest_option;
 use crate::document::{Document, PublishedKey};
 use crate::key::{Fingerprint, KeyBlob, KeyLine};
 use crate::user::UserName;
@@ -21,6 +22,8 @@ pub struct Entry {
     pub line: String,
     /// The source of the key, if the account has keys of several sources.
     pub source: Option<String>,
+    /// The option of the line that only a recent sshd knows, and the first version that does.
+    pub(super) newest_option: Option<(&'static str, (u32, u32))>,
 }
 
 /// A document in force for an account, possibly one of several that are combined.
@@ -47,12 +50,14 @@ impl<'a> From<&'a Document> for Layer<'a> {
     }
 }
 
-/// A wanted key that the installed sshd cannot read, or may be unable to read.
+/// A line of a wanted key that the installed sshd cannot read, or may be unable to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Its fingerprint.
+    /// The key's fingerprint.
     pub key: Fingerprint,
-    /// Why it is not installed.
+    /// The option that is the reason; `None` if it is the key's type.
+    pub option: Option<&'static str>,
+    /// Why the line is not installed.
     pub reason: String,
 }
 
@@ -72,7 +77,7 @@ pub struct Desired {
     pub revoked: BTreeSet<Fingerprint>,
     /// The next time at which a window opens or closes.
     pub next_change: Option<Timestamp>,
-    /// The keys that are missing from the entries because the installed sshd cannot read them.
+    /// The lines that are missing from the entries because the installed sshd cannot read them.
     pub unreadable: Vec<Unreadable>,
     /// The keys of the documents that are in force, including those that are also pinned.
     pub(super) published: HashSet<Fingerprint>,
@@ -260,6 +265,7 @@ impl Entry {
                 comment: comment.clone(),
                 line: text,
                 source: None,
+                newest_option: newest_option(&options),
             },
             until,
         )

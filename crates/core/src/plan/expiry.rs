@@ -42,6 +42,22 @@ impl PresentLines {
         self.0.contains_key(key)
     }
 
+    /// Whether some line has the same options as `line`, whenever they end.
+    pub(super) fn has_terms(&self, line: &[u8]) -> bool {
+        let Some((key, mut own)) = granted(line) else {
+            return false;
+        };
+        own.take_expiries();
+        let Some(present) = self.0.get(&key.fingerprint()) else {
+            return false;
+        };
+        present.iter().any(|options| {
+            let mut options = options.clone();
+            options.take_expiries();
+            options == own
+        })
+    }
+
     /// Whether some line grants what `line` does. It makes no difference if the line in the file
     /// has no end, as for an sshd that does not know `expiry-time`.
     pub(super) fn has_line(&self, line: &[u8]) -> bool {

@@ -213,6 +213,7 @@ pub fn keep_standing(desired: &mut Desired, mode: Mode, present: &[u8]) {
                 comment: found.comment,
                 line: text,
                 source: None,
+                newest_option: None,
             });
         }
     }

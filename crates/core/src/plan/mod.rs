@@ -6,7 +6,7 @@ pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
 pub use layout::{
     Mode, Plan, add_pinned, holds_our_block, keep_standing, managed_by, our_keys, plan,
 };
-pub use readable::since;
+pub use readable::{RECENT_OPTIONS, since};
 
 mod desired;
 mod expiry;

@@ -1,11 +1,11 @@
-//! Which keys the installed sshd can read, by its version. It silently ignores the line of any
-//! other key.
+//! Which lines the installed sshd can read, by its version. It silently ignores a line whose key
+//! type, or one of whose options, it does not know.
 
 use std::collections::HashSet;
 
-use super::desired::{Desired, Unreadable};
+use super::desired::{Desired, Entry, Unreadable};
 use super::expiry::PresentLines;
-use crate::key::KeyBlob;
+use crate::key::OptionList;
 
 /// A version of OpenSSH: major and minor.
 type Version = (u32, u32);
@@ -20,56 +20,104 @@ pub fn since(kind: &str) -> Option<(u32, u32)> {
     }
 }
 
-/// Whether the version of the installed sshd matters for a key.
-fn is_recent(key: &KeyBlob) -> bool {
-    since(key.kind()).is_some()
+/// The options that not all versions of OpenSSH in use know, each with the first that does.
+/// `expiry-time` is not among them, because it is written only for an sshd that knows it.
+pub const RECENT_OPTIONS: [(&str, (u32, u32)); 5] = [
+    ("permitlisten", (7, 8)),
+    ("touch-required", (8, 2)),
+    ("no-touch-required", (8, 2)),
+    ("verify-required", (8, 4)),
+    ("no-verify-required", (8, 4)),
+];
+
+/// The option of a line that needs the most recent OpenSSH, and that version.
+pub(super) fn newest_option(options: &OptionList) -> Option<(&'static str, Version)> {
+    let present = RECENT_OPTIONS
+        .into_iter()
+        .filter(|(name, _)| options.has(name));
+    present.max_by_key(|(_, version)| *version)
+}
+
+/// Whether the version of the installed sshd matters for a line.
+fn is_recent(entry: &Entry) -> bool {
+    entry.newest_option.is_some() || since(entry.key.kind()).is_some()
 }
 
 impl Desired {
-    /// Whether the version of the installed sshd matters for any of the keys.
+    /// Whether the version of the installed sshd matters for any of the lines.
     pub fn has_recent(&self) -> bool {
-        self.entries.iter().any(|entry| is_recent(&entry.key))
+        self.entries.iter().any(is_recent)
     }
 
-    /// Removes the keys that the installed sshd cannot read: they accept no login, must not replace
-    /// a key that does, and do not count.
+    /// Removes the lines that the installed sshd cannot read: they accept no login, must not
+    /// replace a line that does, and a key without another line does not count.
     ///
-    /// If sshd's version is unknown, so is whether it can read such a key, and nothing changes: the
-    /// key stays if the file has it (`standing`), because it may be the one that works, and is not
-    /// installed otherwise.
+    /// If sshd's version is unknown, so is whether it can read such a line, and nothing changes:
+    /// the line stays if the file has it (`standing`), because it may be the one that works, and is
+    /// not installed otherwise.
     pub fn leave_out_unreadable(&mut self, sshd: Option<Version>, standing: &PresentLines) {
-        let (unreadable, published) = (&mut self.unreadable, &mut self.published);
-        // A key may have several lines.
-        let mut named = HashSet::new();
+        let mut left_out = Vec::new();
         self.entries.retain(|entry| {
-            let Some(least) = since(entry.key.kind()) else {
-                return true;
-            };
-            let key = entry.key.fingerprint();
-            let is_readable = sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least);
-            if !is_readable {
-                published.remove(&key);
-            }
-            if !is_readable && named.insert(key) {
-                unreadable.push(Unreadable {
-                    key,
-                    reason: reason(entry.key.kind(), least, sshd),
-                });
-            }
-            is_readable
+            let obstacle = obstacle(entry, sshd, standing);
+            left_out.extend(obstacle.clone());
+            obstacle.is_none()
         });
+        let readable: HashSet<_> = self.entries.iter().map(|e| e.key.fingerprint()).collect();
+        // A key may have several lines with the same obstacle.
+        let mut named = HashSet::new();
+        for unreadable in left_out {
+            if !readable.contains(&unreadable.key) {
+                self.published.remove(&unreadable.key);
+            }
+            if named.insert((unreadable.key, unreadable.option)) {
+                self.unreadable.push(unreadable);
+            }
+        }
     }
 }
 
-fn reason(kind: &str, (major, minor): Version, sshd: Option<Version>) -> String {
+/// Why the installed sshd cannot read a line, or may be unable to.
+fn obstacle(entry: &Entry, sshd: Option<Version>, standing: &PresentLines) -> Option<Unreadable> {
+    let (key, kind) = (entry.key.fingerprint(), entry.key.kind());
+    let unreadable = |option, reason| Unreadable {
+        key,
+        option,
+        reason,
+    };
+    if let Some(least) = since(kind)
+        && !sshd.map_or_else(|| standing.has_key(&key), |sshd| sshd >= least)
+    {
+        let subject = format!("keys of type {kind} need OpenSSH");
+        return Some(unreadable(
+            None,
+            reason(&subject, "publish a key of another type", least, sshd),
+        ));
+    }
+    if let Some((option, least)) = entry.newest_option
+        && !sshd.map_or_else(
+            || standing.has_terms(entry.line.as_bytes()),
+            |sshd| sshd >= least,
+        )
+    {
+        let subject = format!("option {option} needs OpenSSH");
+        return Some(unreadable(
+            Some(option),
+            reason(&subject, "publish the key without it", least, sshd),
+        ));
+    }
+    None
+}
+
+fn reason(subject: &str, remedy: &str, least: Version, sshd: Option<Version>) -> String {
+    let (major, minor) = least;
     match sshd {
         Some((has, has_minor)) => format!(
-            "keys of type {kind} need OpenSSH {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would \
-             ignore the line; upgrade it, or publish a key of another type"
+            "{subject} {major}.{minor}, and the sshd installed here is {has}.{has_minor}, which would ignore the \
+             line; upgrade it, or {remedy}"
         ),
         None => format!(
-            "keys of type {kind} need OpenSSH {major}.{minor}, and the version of the sshd installed here is not known; it \
-             is installed when `sshd -V` answers"
+            "{subject} {major}.{minor}, and the version of the sshd installed here is not known; it is installed \
+             when `sshd -V` answers"
         ),
     }
 }

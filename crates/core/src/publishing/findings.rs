@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::document::{Document, Form, PublishedKey};
 use crate::key::Fingerprint;
-use crate::plan::{Moment, since};
+use crate::plan::{Moment, RECENT_OPTIONS, since};
 use crate::user::UserName;
 use crate::words::counted;
 
@@ -301,13 +301,14 @@ fn strength(keys: &[Judged<'_>]) -> Vec<String> {
 /// all.
 fn old_servers(keys: &[Judged<'_>]) -> Vec<String> {
     let mut messages = Vec::new();
-    for (option, since) in [("permitlisten", "7.8"), ("verify-required", "8.4")] {
+    for (option, (major, minor)) in RECENT_OPTIONS {
         if keys
             .iter()
             .any(|judged| judged.key.line.options.has(option))
         {
             messages.push(format!(
-                "option {option}: an sshd before OpenSSH {since} ignores the whole line"
+                "option {option}: an sshd before OpenSSH {major}.{minor} ignores the whole line, and a node that has one leaves \
+                 it out"
             ));
         }
     }

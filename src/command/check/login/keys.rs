@@ -230,7 +230,9 @@ fn algorithm(settings: &Settings, kind: &str) -> KeyVerdict {
         .find(|algorithm| in_list(algorithm, accepted))
     {
         Some(first) if *first == wanted || kind != "ssh-rsa" => KeyVerdict::Accepted,
-        // Clients choose among the algorithms that sshd supports, not those that it accepts.
+        // Since then sshd names to clients the algorithms that it accepts; before, all that it
+        // supports, and clients chose among those.
+        Some(_) if settings.is_since((9, 6)) => KeyVerdict::Accepted,
         Some(_) => KeyVerdict::Doubtful(format!(
             "{lacks}, with which OpenSSH's clients sign: add it"
         )),
@@ -293,7 +295,7 @@ mod tests {
     use super::*;
 
     fn settings(text: &str) -> Settings {
-        Settings::new(text.to_owned())
+        Settings::new(text.to_owned(), Some((9, 5)))
     }
 
     #[test]
@@ -303,6 +305,11 @@ mod tests {
             algorithm(&sha256, "ssh-rsa"),
             KeyVerdict::Doubtful(_)
         ));
+        let names_them = Settings::new(
+            "pubkeyacceptedalgorithms rsa-sha2-256".to_owned(),
+            Some((9, 6)),
+        );
+        assert_eq!(algorithm(&names_them, "ssh-rsa"), KeyVerdict::Accepted);
         for (text, kind, accepted) in [
             (
                 "pubkeyacceptedalgorithms ssh-ed25519,rsa-sha2-*",

@@ -1,7 +1,7 @@
 use super::*;
 
 fn settings(text: &str) -> Settings {
-    Settings::new(text.to_owned())
+    Settings::new(text.to_owned(), None)
 }
 
 fn levels(bars: &[Bar]) -> Vec<Level> {
@@ -135,7 +135,7 @@ fn shadow_entries_are_judged_as_sshd_and_pam_judge_them() {
 
 #[test]
 fn a_forced_command_that_cannot_run_is_a_warning() {
-    let with = |line: &str| command_bar(&Settings::new(line.to_owned()));
+    let with = |line: &str| command_bar(&Settings::new(line.to_owned(), None));
     for line in [
         "forcecommand /bin/false",
         "forcecommand /no/such/program --option",
