@@ -18,7 +18,12 @@ pub(crate) enum Kind {
 /// authkeysd's and authkeysctl's package, for this machine. `None`, with a loud word, where they
 /// were not built from what lies here now; in CI that is a failure.
 pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
-    let arm = cfg!(target_arch = "aarch64");
+    built_for(kind, std::env::consts::ARCH)
+}
+
+/// The same for a machine of that kind, `x86_64` or `aarch64`.
+pub(crate) fn built_for(kind: Kind, arch: &str) -> Option<[PathBuf; 2]> {
+    let arm = arch == "aarch64";
     let file = |name: &str| match kind {
         Kind::Deb => format!(
             "{name}_{VERSION}-1_{}.deb",
@@ -31,10 +36,15 @@ pub(crate) fn built(kind: Kind) -> Option<[PathBuf; 2]> {
     };
     let packages = ["authkeysd", "authkeysctl"]
         .map(|name| Path::new(ROOT).join("target/packages").join(file(name)));
-    let command = if kind == Kind::Deb {
+    let make = if kind == Kind::Deb {
         "make deb"
     } else {
         "make rpm"
+    };
+    let command = if arch == std::env::consts::ARCH {
+        make.to_owned()
+    } else {
+        format!("{make} TARGET={arch}-unknown-linux-gnu")
     };
     let of = |path: &Path| {
         path.metadata()

@@ -10,6 +10,7 @@
 )]
 #![allow(clippy::string_slice, clippy::disallowed_methods, reason = "test code")]
 
+mod arm64;
 mod booted_unit;
 mod built;
 mod halves;

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use crate::needs::{STRANGER, has_root_and, is_root, skipped};
 
+const CANNOT: i32 = 77;
+
 /// Names the test that the child process runs.
 const AGAIN: &str = "AUTHKEYSD_TEST_AGAIN";
 
@@ -59,6 +61,20 @@ pub fn with_own_mounts(body: impl FnOnce()) {
     }
 }
 
+/// Runs the calling test, whose closure is `body`, below a command that starts the program which
+/// its last arguments name. Where that exits with 77, this machine or user cannot have what it is
+/// for: the test is skipped with a message; with CI=true that is a failure.
+pub fn below(command: &mut Command, body: impl FnOnce()) {
+    let test = test_name(&body);
+    if is_again(test) {
+        return body();
+    }
+    command
+        .arg(std::env::current_exe().unwrap())
+        .args(alone(test));
+    run(command, test).unwrap();
+}
+
 /// Runs the calling test, whose closure is `body`, without root: directly, or again as a user
 /// without an account.
 pub fn as_stranger(body: impl FnOnce()) {
@@ -91,6 +107,10 @@ fn run(command: &mut Command, test: &str) -> io::Result<()> {
     let output = command.env(AGAIN, test).stdin(Stdio::null()).output()?;
     let [stdout, stderr] =
         [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    if output.status.code() == Some(CANNOT) {
+        skipped(&format!("{test}: {}", stderr.trim()));
+        return Ok(());
+    }
     print!("{stdout}");
     eprint!("{stderr}");
     // A name that matches no test would pass without having run anything.

@@ -26,7 +26,7 @@ mod setup;
 mod tools;
 mod tree;
 
-pub use again::{alone, as_stranger, in_own_process, test_name, with_own_mounts};
+pub use again::{alone, as_stranger, below, in_own_process, test_name, with_own_mounts};
 pub use booted::{Machine, booted};
 pub use keys::{Key, KeyType, ssh_keygen_lists};
 pub use lab::{
