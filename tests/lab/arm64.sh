@@ -77,7 +77,7 @@ enter() {
   unshare --user --mount --net --pid --ipc --uts --fork --kill-child --mount-proc \
     bash -c 'read -r _ <"$1"; shift; exec "$@"' bash "$place/go" "$0" --inside "$tree" "$place/root" "$@" &
   child=$!
-  trap 'kill "$child" 2>/dev/null; rm -rf --one-file-system "$place"' EXIT
+  trap 'kill "$child" 2>/dev/null || true; rm -rf --one-file-system "$place"' EXIT
   # The namespace is there once it differs from this one; then its users can be mapped.
   while [ "$(readlink "/proc/$child/ns/user")" = "$(readlink /proc/self/ns/user)" ]; do
     kill -0 "$child" 2>/dev/null || cannot "this machine permits no user namespaces"
