@@ -25,12 +25,9 @@ linker() {
 
 # Builds a package's programs with the toolchain's compiler, or with Debian's where the toolchain lacks the target.
 build() {
-  local target=$1 package=$2 with=(PATH="$tools/zig/bin:$PATH")
-  if ! installed "$target"; then
-    .ci/cross
-    with+=(RUSTC="$tools/cross/rustc")
-  fi
-  env "${with[@]}" cargo zigbuild --release --locked --package "$package" --bins --target "$target.$glibc"
+  local target=$1 package=$2 with=()
+  installed "$target" || with=(.ci/cross)
+  PATH=$tools/zig/bin:$PATH "${with[@]}" cargo zigbuild --release --locked --package "$package" --bins --target "$target.$glibc"
 }
 
 programs() {

@@ -154,23 +154,23 @@ fn the_configuration_is_no_part_of_a_package_and_the_file_of_variables_is_the_ad
         }
         // By the names that Fedora, RHEL and Amazon Linux have; what rpm itself and the scripts
         // need is everywhere.
-        for package in &packages {
+        let programs = ["ca-certificates", "glibc >= 2.26"];
+        let service = ["ca-certificates", "glibc >= 2.26", "systemd"];
+        for (package, expected) in packages.iter().zip([&service[..], &programs[..]]) {
             let needs = query(&["--requires"], package);
             let ours = needs.lines().filter(|line| {
                 !["/bin/sh", "rpmlib(", "config("]
                     .iter()
                     .any(|own| line.starts_with(own))
             });
-            assert_eq!(
-                ours.collect::<Vec<_>>(),
-                ["ca-certificates", "glibc >= 2.26"],
-                "{}",
-                package.display()
-            );
+            assert_eq!(ours.collect::<Vec<_>>(), expected, "{}", package.display());
         }
         assert_eq!(query(&["--recommends"], &packages[0]), "openssh-server\n");
-        // The operators' package has neither scripts nor a service.
-        assert_eq!(query(&["--scripts"], &packages[1]), "");
+        // The operators' package has no service, and one script, which removes an empty directory.
+        let scripts = query(&["--scripts"], &packages[1]);
+        assert!(scripts.starts_with("postuninstall scriptlet"), "{scripts}");
+        assert_eq!(scripts.matches("scriptlet").count(), 1, "{scripts}");
+        assert!(!scripts.contains("systemctl"), "{scripts}");
     }
 }
 

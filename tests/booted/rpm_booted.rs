@@ -62,8 +62,9 @@ fn dnf_installs_upgrades_removes_and_installs_again_on_what_looks_like_amazon_li
         let (said, installed) = machine.tries("dnf --assumeyes install authkeysd 2>&1");
         assert!(!installed && said.contains("glibc >= 2.26"), "{said}");
         stand_in(machine, "glibc", "2.34", "");
-        dnf(machine, "install systemd authkeysd authkeysctl");
-        machine.run("rpm --query ca-certificates openssh-server && authkeysctl --version");
+        // dnf brings what authkeysd needs, also systemd before its scripts run.
+        dnf(machine, "install authkeysd authkeysctl");
+        machine.run("rpm --query ca-certificates openssh-server systemd && authkeysctl --version");
         // The preset enables it over the distribution's `disable *`; nothing is started.
         assert_eq!(machine.run("systemctl is-enabled authkeysd"), "enabled");
         assert_eq!(machine.property("authkeysd", "ActiveState"), "inactive");
@@ -138,7 +139,7 @@ fn dnf_installs_upgrades_removes_and_installs_again_on_what_looks_like_amazon_li
         machine.run("test -e /etc/authkeysd/config.toml -a -e /var/lib/authkeysd/state.json");
         machine.run(
             "test ! -e /usr/libexec/authkeysd -a ! -e /usr/share/doc/authkeysd -a ! -e /usr/share/licenses/authkeysd \
-             -a -e /etc/sysconfig/authkeysd.rpmsave -a ! -e /etc/default",
+             -a ! -e /usr/share/licenses/authkeysctl -a -e /etc/sysconfig/authkeysd.rpmsave -a ! -e /etc/default",
         );
         assert_eq!(machine.property("authkeysd", "LoadState"), "not-found");
         assert_eq!(
