@@ -236,7 +236,7 @@ impl<'a> Publisher<'a> {
                 fleet::wait_for(waiting, &document)
             }
             PublicationEnd::Published(document) => {
-                fleet::next_command(&document).map(print);
+                fleet::next_command(waiting, &document).map(print);
                 Ok(Exit::Good)
             }
             PublicationEnd::Already(_) | PublicationEnd::Shown => Ok(Exit::Good),

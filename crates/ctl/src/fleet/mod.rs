@@ -211,12 +211,32 @@ pub(super) fn wait_for(waiting: &Waiting, document: &Document) -> Result<Exit, E
     )
 }
 
-/// The command that waits for the nodes after a publication.
-pub(super) fn next_command(document: &Document) -> Option<String> {
+/// The command that waits for the nodes after a publication: for those, and there, that the
+/// publication's own options say.
+pub(super) fn next_command(waiting: &Waiting, document: &Document) -> Option<String> {
     let wanted = wanted(document).ok()?;
-    Some(format!(
-        "see when all nodes have it: authkeysctl fleet --wait --document {wanted}\n"
-    ))
+    let mut command = format!("authkeysctl fleet --wait --document {wanted}");
+    let selection = &waiting.selection;
+    for filter in &selection.filter {
+        command.push_str(&format!(" --filter {}", shell_word(&filter.to_string())));
+    }
+    if let Some(region) = &selection.region {
+        command.push_str(&format!(" --region {}", shell_word(region)));
+    }
+    if selection.tag_prefix.prefix != TagNames::PREFIX {
+        let prefix = shell_word(&selection.tag_prefix.prefix);
+        command.push_str(&format!(" --tag-prefix {prefix}"));
+    }
+    Some(format!("see when all nodes have it: {command}\n"))
+}
+
+/// A word as a shell reads it: quoted where it has characters that mean something to a shell.
+fn shell_word(word: &str) -> String {
+    let is_plain = |each: char| each.is_ascii_alphanumeric() || "-_.:/=@%+".contains(each);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// How nodes report this document.
@@ -425,4 +445,22 @@ pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
 
 fn prefix(text: &str) -> Result<TagNames, String> {
     TagNames::new(Some(TagNames::parse_prefix(text)?), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_command_is_quoted_for_the_shell() {
+        for (word, typed) in [
+            ("tag:Role=worker", "tag:Role=worker"),
+            ("tag:Team=data science", "'tag:Team=data science'"),
+            ("tag:Name=web-*", "'tag:Name=web-*'"),
+            ("tag:Name=o'brien;reboot", r"'tag:Name=o'\''brien;reboot'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(word), typed);
+        }
+    }
 }

@@ -86,6 +86,10 @@ fn each_command_that_publishes_nudges_the_instances_that_the_filter_lets_through
         let run = publisher.run(&[command, &nudge].concat());
         run.succeeds();
         assert!(run.stdout.contains("\nnudged 2,500 nodes\n"), "{run:?}");
+        // What waits for the nodes, as one types it: with the same filter.
+        let waits =
+            format!(": authkeysctl fleet --wait --document {value} --filter tag:Role=worker\n");
+        assert!(run.stdout.ends_with(&waits), "{run:?}");
         for number in [0, 999, 1_000, 2_499] {
             let tags = publisher.ec2.tags(&id(number));
             assert_eq!(tags, [(TAG.to_owned(), value.to_owned())].into());
