@@ -233,9 +233,12 @@ impl Objects {
         calls: &Calls,
         key: String,
     ) -> impl Future<Output = Result<(String, ObjectReading), FetchError>> + 'static {
-        let (client, call) = (calls.client.clone(), Arc::clone(&calls.get));
-        let (limits, memory) = (self.aws.limits, Arc::clone(&self.memory));
-        let (bucket, prefix) = (self.place.bucket.clone(), self.place.prefix.len());
+        let client = calls.client.clone();
+        let call = Arc::clone(&calls.get);
+        let limits = self.aws.limits;
+        let memory = Arc::clone(&self.memory);
+        let bucket = self.place.bucket.clone();
+        let prefix = self.place.prefix.len();
         let known = self
             .known
             .get(&key)

@@ -23,10 +23,8 @@ pub(super) struct Options {
 
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
-    let (before, after) = (
-        ReadFrom::parse(&options.before)?,
-        ReadFrom::parse(&options.after)?,
-    );
+    let before = ReadFrom::parse(&options.before)?;
+    let after = ReadFrom::parse(&options.after)?;
     if options.before == "-" && options.after == "-" {
         complain("standard input holds one key set only; name a file for the other");
         return Err(Exit::Usage);
@@ -42,7 +40,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
     } else {
         diff.render(colour())
     };
-    let (old, new) = (titled(&old), titled(&new));
+    let old = titled(&old);
+    let new = titled(&new);
     if !print(format!(
         "{}: {old} -> {}: {new}\n{changes}",
         before.name(),

@@ -100,11 +100,8 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
                     token: None,
                 };
                 let entry = entry(&judge, &version, Ok(bytes.as_slice()));
-                Ok((
-                    vec![entry],
-                    false,
-                    "a file keeps no earlier versions".to_owned(),
-                ))
+                let end = "a file keeps no earlier versions".to_owned();
+                Ok((vec![entry], false, end))
             }
             ReadFrom::Place(place) => stored(options, &judge, place).await,
         }
@@ -238,11 +235,8 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     entry.serial = document.serial;
     entry.digest = Some(document.digest);
     entry.keys = Some(document.keys.len());
-    entry.in_force = Some(
-        keys.iter()
-            .filter(|judged| judged.state == State::InForce)
-            .count(),
-    );
+    let in_force = keys.iter().filter(|judged| judged.state == State::InForce);
+    entry.in_force = Some(in_force.count());
     entry.signing_key = report.signing_key;
     entry.signer = report.signer;
     entry.fault = report.signature_fault;
@@ -250,33 +244,21 @@ fn entry(judge: &Judge, version: &StoredVersion, read: Result<&[u8], String>) ->
     entry
 }
 
-/// Records what each document changed compared with the previous one.
+/// Records what each document changed compared with the previous one. The newest comes first, so
+/// this goes from the end.
 fn compare(entries: &mut [VersionShown]) {
     let empty = Document::empty();
-    let mut compared = Vec::with_capacity(entries.len());
-    for at in 0..entries.len() {
-        let Some(new) = entries.get(at).and_then(|entry| entry.document.as_ref()) else {
-            compared.push(None);
+    let mut before = &empty;
+    for entry in entries.iter_mut().rev() {
+        let Some(new) = &entry.document else {
             continue;
         };
-        let before = entries
-            .iter()
-            .skip(at + 1)
-            .find_map(|entry| entry.document.as_ref())
-            .unwrap_or(&empty);
-        compared.push(Some((
-            Changes::between(before, new),
-            new.revoked.difference(&before.revoked).count(),
-        )));
-    }
-    for (entry, compared) in entries.iter_mut().zip(compared) {
-        let Some((changes, revoked)) = compared else {
-            continue;
-        };
+        let changes = Changes::between(before, new);
         entry.added = Some(changes.added);
         entry.changed = Some(changes.changed);
         entry.removed = Some(changes.removed);
-        entry.revoked = Some(revoked);
+        entry.revoked = Some(new.revoked.difference(&before.revoked).count());
+        before = new;
     }
 }
 
@@ -314,38 +296,41 @@ fn row(entry: &VersionShown) -> Row {
         ("~", entry.changed),
         ("-", entry.removed),
     ] {
-        changes.extend(
-            count
-                .filter(|count| *count > 0)
-                .map(|count| format!("{sign}{count}")),
-        );
+        match count {
+            None | Some(0) => {}
+            Some(count) => changes.push(format!("{sign}{count}")),
+        }
     }
-    changes.extend(
-        entry
-            .revoked
-            .filter(|count| *count > 0)
-            .map(|count| format!("{count} revoked")),
-    );
-    let signer = entry
-        .signer
-        .clone()
-        .or_else(|| entry.signing_key.map(|key| key.to_string()));
+    match entry.revoked {
+        None | Some(0) => {}
+        Some(count) => changes.push(format!("{count} revoked")),
+    }
+    let published = match entry.published {
+        Some(at) => at.to_string(),
+        None => String::new(),
+    };
+    let in_force = match entry.in_force {
+        Some(count) => format!("{count} in force"),
+        None => String::new(),
+    };
+    let signer = match (&entry.signer, entry.signing_key) {
+        (Some(name), _) => name.clone(),
+        (None, Some(key)) => key.to_string(),
+        (None, None) => String::new(),
+    };
     let cells = vec![
         entry.stored_version.clone(),
         stages.join(","),
-        entry.published.map(|at| at.to_string()).unwrap_or_default(),
+        published,
         set,
-        entry
-            .in_force
-            .map(|count| format!("{count} in force"))
-            .unwrap_or_default(),
+        in_force,
         changes.join(" "),
-        signer.unwrap_or_default(),
+        signer,
     ];
-    let colour = if entry.state == "document" {
-        entry.current.then_some(GREEN)
-    } else {
-        Some(YELLOW)
+    let colour = match entry.state {
+        "document" if entry.current => Some(GREEN),
+        "document" => None,
+        _ => Some(YELLOW),
     };
     Row { cells, colour }
 }

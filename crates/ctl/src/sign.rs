@@ -77,22 +77,25 @@ pub(super) fn run(options: &Sign) -> Result<Exit, Exit> {
     // Keys that nodes leave out are reported; they do not keep the others from being published.
     report.tell();
     let unfit = report.unfit();
-    let Some(document) = document.filter(|_| unfit.is_none()) else {
-        complain(&format!(
-            "{name} is not signed: {}",
-            unfit.unwrap_or_default()
-        ));
-        return Err(Exit::Failed);
+    let document = match (document, unfit) {
+        (Some(document), None) => document,
+        (_, unfit) => {
+            let why = unfit.unwrap_or_default();
+            complain(&format!("{name} is not signed: {why}"));
+            return Err(Exit::Failed);
+        }
     };
     if document::form(payload) == Form::Json && document.serial.is_none() {
         return Err(SignError::Serial.tell(&name));
     }
-    let signed = block_on(signed(payload, &options.key))
-        .map_err(|fault| {
+    let signed = match block_on(signed(payload, &options.key)) {
+        Ok(Ok(signed)) => signed,
+        Ok(Err(fault)) => return Err(fault.tell(&name)),
+        Err(fault) => {
             complain(&format!("cannot start: {fault}"));
-            Exit::Failed
-        })?
-        .map_err(|fault| fault.tell(&name))?;
+            return Err(Exit::Failed);
+        }
+    };
     match &options.output {
         Some(path) => write(path, &signed)?,
         None if print_bytes(&signed) => {}
@@ -140,16 +143,22 @@ fn signed_by_file(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
         .tempdir()
         .map_err(SignError::Temporary)?;
     let file = directory.path().join("document");
-    File::create_new(&file)
-        .and_then(|mut file| file.write_all(payload))
-        .map_err(SignError::Temporary)?;
+    write_payload(&file, payload).map_err(SignError::Temporary)?;
     keygen(key, &file)?;
-    let mut signature = Vec::new();
-    let found = File::open(directory.path().join("document.sig"));
-    found
-        .and_then(|found| found.take(MAX_SIGNATURE).read_to_end(&mut signature))
-        .map_err(SignError::Temporary)?;
+    let signature = read_signature(&directory.path().join("document.sig"));
+    let signature = signature.map_err(SignError::Temporary)?;
     Ok([payload, &signature].concat())
+}
+
+fn write_payload(file: &Path, payload: &[u8]) -> io::Result<()> {
+    File::create_new(file)?.write_all(payload)
+}
+
+fn read_signature(file: &Path) -> io::Result<Vec<u8>> {
+    let mut signature = Vec::new();
+    let found = File::open(file)?;
+    found.take(MAX_SIGNATURE).read_to_end(&mut signature)?;
+    Ok(signature)
 }
 
 /// The public half of a signing key, if it is not encrypted: in the file itself, or beside it as
@@ -157,33 +166,43 @@ fn signed_by_file(payload: &[u8], key: &Path) -> Result<Vec<u8>, SignError> {
 pub(super) fn public_half(key: &Path) -> Option<KeyBlob> {
     let mut beside = key.as_os_str().to_owned();
     beside.push(".pub");
-    [key, Path::new(&beside)].into_iter().find_map(|path| {
-        let content = bounded::read(path, MAX_SIGNATURE).ok()??.content;
-        content
-            .split(|b| *b == b'\n')
-            .find_map(|line| identify(line).map(|found| found.key))
-    })
+    for file in [key, Path::new(&beside)] {
+        let Ok(Some(found)) = bounded::read(file, MAX_SIGNATURE) else {
+            continue;
+        };
+        for line in found.content.split(|byte| *byte == b'\n') {
+            if let Some(found) = identify(line) {
+                return Some(found.key);
+            }
+        }
+    }
+    None
 }
 
 /// Has no time limit, because ssh-keygen may ask for a passphrase, a PIN or a touch. It asks on the
 /// terminal, even when our standard input is the document; without a terminal it must not wait.
 fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let stdin = match terminal {
+        Ok(terminal) => Stdio::from(terminal),
+        Err(_) => Stdio::null(),
+    };
+    // "Confirm user presence" must be seen while it waits.
     let watched = io::stderr().is_terminal();
+    let stderr = if watched {
+        Stdio::inherit()
+    } else {
+        Stdio::piped()
+    };
     // `-q` suppresses progress, not errors. With the payload on standard input, ssh-keygen could
     // not ask.
     let output = Command::new("ssh-keygen")
         .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
         .arg(key)
         .arg(file)
-        .stdin(terminal.map_or_else(|_| Stdio::null(), Stdio::from))
+        .stdin(stdin)
         .stdout(Stdio::null())
-        // "Confirm user presence" must be seen while it waits.
-        .stderr(if watched {
-            Stdio::inherit()
-        } else {
-            Stdio::piped()
-        })
+        .stderr(stderr)
         .output()
         .map_err(SignError::Run)?;
     if output.status.success() {
@@ -191,19 +210,22 @@ fn keygen(key: &Path, file: &Path) -> Result<(), SignError> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     // ssh-keygen puts a frame around its warning about a key that others can read.
-    let said: Vec<&str> = said
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('@'))
-        .collect();
-    let why = match (said.is_empty(), watched) {
-        (false, _) if said.iter().any(|line| line.contains("incorrect passphrase")) => {
-            "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and name its .pub file"
-                .to_owned()
+    let mut lines = Vec::new();
+    for line in said.lines() {
+        let line = line.trim();
+        if !line.is_empty() && !line.starts_with('@') {
+            lines.push(line);
         }
-        (false, _) => said.join("; "),
-        (true, true) => "its output is above".to_owned(),
-        (true, false) => output.status.to_string(),
+    }
+    let why = if said.contains("incorrect passphrase") {
+        "the key has a passphrase, and there is no terminal to ask for it; `ssh-add` the key and name its .pub file"
+            .to_owned()
+    } else if !lines.is_empty() {
+        lines.join("; ")
+    } else if watched {
+        "its output is above".to_owned()
+    } else {
+        output.status.to_string()
     };
     Err(SignError::Refused(why))
 }

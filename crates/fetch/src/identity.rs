@@ -33,7 +33,8 @@ fn leave_root() -> io::Result<()> {
     setgroups(&[gid]).map_err(cannot)?;
     setresgid(gid, gid, gid).map_err(cannot)?;
     setresuid(uid, uid, uid).map_err(cannot)?;
-    let (uids, gids) = (getresuid()?, getresgid()?);
+    let uids = getresuid()?;
+    let gids = getresgid()?;
     let left = [uids.real, uids.effective, uids.saved]
         .iter()
         .all(|id| *id == uid)

@@ -56,7 +56,9 @@ impl Server {
                     )));
                 }
                 open.set(open.get() + 1);
-                let (work, sender, open) = (Rc::clone(&self.0), sender.clone(), Rc::clone(&open));
+                let work = Rc::clone(&self.0);
+                let sender = sender.clone();
+                let open = Rc::clone(&open);
                 spawn_local(async move {
                     let id = request.id;
                     // A look at a tag may take forever; like everything else, it ends with the

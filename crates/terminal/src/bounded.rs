@@ -152,7 +152,8 @@ pub fn writable_by_others(path: &Path, user: u32) -> bool {
             .ok()
             .map(|found| (found.uid(), found.mode() & 0o7777))
     };
-    let (file, directory) = (owner(path), owner(parent(path)));
+    let file = owner(path);
+    let directory = owner(parent(path));
     file.zip(directory)
         .is_some_and(|(file, directory)| open_to_others(file, directory, user))
 }

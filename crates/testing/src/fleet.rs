@@ -58,7 +58,8 @@ pub fn judged(nodes: Vec<Node>) -> Fleet {
 /// stale and five behind.
 pub fn many(nodes: usize) -> Vec<Node> {
     let one = |number: usize| {
-        let (id, name) = (format!("i-{number:017x}"), format!("web-{number}"));
+        let id = format!("i-{number:017x}");
+        let name = format!("web-{number}");
         let (status, key_set, digest, synced, detail) = match number % 100 {
             3 => return node(&id, &name, &[]),
             7 => (

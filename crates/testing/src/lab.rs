@@ -48,10 +48,8 @@ fn enter(test: &str, suite: Option<&str>, body: impl FnOnce()) {
         .stdin(Stdio::null())
         .output()
         .expect("tests/lab/enter.sh runs");
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(CANNOT) {
         return skipped(&format!("{test}: {}", stderr.trim()));
     }

@@ -181,7 +181,8 @@ impl Moto {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let (host, length) = (self.address, form.len());
+        let host = self.address;
+        let length = form.len();
         write!(
             stream,
             "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \
@@ -202,7 +203,8 @@ impl Moto {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let (host, length) = (self.address, body.len());
+        let host = self.address;
+        let length = body.len();
         write!(
             stream,
             "POST / HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=moto/20260101/{region}/{service}/aws4_request, \

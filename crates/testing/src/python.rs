@@ -23,7 +23,8 @@ pub fn environment(name: &str, package: &str) -> Option<PathBuf> {
 fn make(name: &str, package: &str) -> Result<PathBuf, String> {
     let target = crate::scratch();
     let home = target.join(name);
-    let (python, done) = (home.join("bin/python"), home.join("done"));
+    let python = home.join("bin/python");
+    let done = home.join("done");
     // The first process creates it, while the others wait.
     let lock = OpenOptions::new()
         .create(true)

@@ -25,7 +25,8 @@ impl Regions {
         let away = Arc::clone(&regions.away);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (server, away) = (server.clone(), Arc::clone(&away));
+                let server = server.clone();
+                let away = Arc::clone(&away);
                 std::thread::spawn(move || pass_on(&client, &server, &away));
             }
         });
@@ -51,7 +52,8 @@ impl Regions {
 /// Passes one request on, and its answer back.
 fn pass_on(mut client: &TcpStream, server: &str, away: &Mutex<BTreeSet<String>>) -> Option<()> {
     let mut lines = BufReader::new(client);
-    let (mut head, mut length) = (String::new(), 0);
+    let mut head = String::new();
+    let mut length = 0;
     loop {
         let begin = head.len();
         if lines.read_line(&mut head).ok()? == 0 {

@@ -233,7 +233,8 @@ pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     };
     let first = line()?;
     let mut words = first.split(' ').map(str::to_owned);
-    let (method, target) = (words.next()?, words.next()?);
+    let method = words.next()?;
+    let target = words.next()?;
     let mut headers = Vec::new();
     while let Some((name, value)) = line()?.split_once(':') {
         headers.push((name.to_lowercase(), value.trim().to_owned()));

@@ -176,7 +176,8 @@ impl Seaweed {
 
     /// Puts this many folders below a prefix, `0000/` and so on, as the console creates them.
     pub fn put_folders(&self, bucket: &str, prefix: &str, count: usize) {
-        let (port, prefix) = (self.port.to_string(), format!("/{bucket}/{prefix}"));
+        let port = self.port.to_string();
+        let prefix = format!("/{bucket}/{prefix}");
         let status = Command::new(python().unwrap())
             .args(["-c", MANY, &port, KEY, SECRET, &prefix, &count.to_string()])
             .stdin(Stdio::null())

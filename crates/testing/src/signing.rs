@@ -61,7 +61,8 @@ impl Oracle<'_> {
             .find(|at| starts(*at))
             .ok_or("unsigned")?;
         let dir = tempfile::tempdir().unwrap();
-        let (signers, signature) = (dir.path().join("signers"), dir.path().join("signature"));
+        let signers = dir.path().join("signers");
+        let signature = dir.path().join("signature");
         std::fs::write(&signers, self.signers).unwrap();
         std::fs::write(&signature, &document[at..]).unwrap();
         let mut command = Command::new("ssh-keygen");

@@ -135,7 +135,8 @@ impl CredentialOrigin {
             .iter()
             .find_map(|profile| Some((profile, profile.get("credential_process")?)));
         if let Some((profile, command)) = process {
-            let (profile, program) = (shown(profile.name()), shown(program(command)));
+            let profile = shown(profile.name());
+            let program = shown(program(command));
             return Self::Process(Process {
                 profile,
                 program,

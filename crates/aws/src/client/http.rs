@@ -178,7 +178,8 @@ impl HttpClient for Http {
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let (settings, components) = (settings.clone(), Arc::new(components.clone()));
+        let settings = settings.clone();
+        let components = Arc::new(components.clone());
         SharedHttpConnector::new(Choice {
             clients: Arc::clone(&self.0),
             settings,

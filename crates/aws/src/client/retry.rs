@@ -133,7 +133,9 @@ mod tests {
         policy: Policy,
         classes: &[Class],
     ) -> (Result<u32, FetchError>, u32, Vec<u128>, Duration) {
-        let (jitter, made, start) = (Longest::default(), Cell::new(0), Instant::now());
+        let jitter = Longest::default();
+        let made = Cell::new(0);
+        let start = Instant::now();
         let outcome = retry(&policy, &jitter, over, async || {
             let at = made.replace(made.get() + 1);
             classes

@@ -188,9 +188,10 @@ pub(super) async fn check_settings() -> Result<CredentialOrigin, BadValue> {
         return Ok(CredentialOrigin::of(&[]));
     };
     let chain = profile_chain(&profiles);
-    chain
-        .iter()
-        .try_for_each(|profile| check_profile(profile).and_then(|()| check_token_file(profile)))?;
+    for profile in &chain {
+        check_profile(profile)?;
+        check_token_file(profile)?;
+    }
     Ok(CredentialOrigin::of(&chain))
 }
 
@@ -198,29 +199,39 @@ fn check_variable(name: &'static str, kind: ValueForm) -> Result<(), BadValue> {
     let Some(value) = std::env::var_os(name) else {
         return Ok(());
     };
-    let fault = value
-        .to_str()
-        .map_or(Some("is not UTF-8"), |value| fault(value, kind));
-    fault.map_or(Ok(()), |fault| {
-        Err(BadValue {
+    let fault = match value.to_str() {
+        Some(value) => fault(value, kind),
+        None => Some("is not UTF-8"),
+    };
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(BadValue {
             place: ValueOrigin::Variable(name),
             fault,
-        })
-    })
+        }),
+    }
 }
 
 fn check_file(name: &'static str, default: &'static str) -> Result<(), BadValue> {
-    let home = || std::env::var_os("HOME").map(PathBuf::from);
-    let (path, place) = match std::env::var_os(name).filter(|path| !path.is_empty()) {
-        Some(path) => (below_home(PathBuf::from(path)), ValueOrigin::Variable(name)),
-        None if default.is_empty() => return Ok(()),
-        None => (
-            home().map(|home| home.join(default)),
-            ValueOrigin::Home(default),
-        ),
+    let place;
+    let path = match std::env::var_os(name) {
+        Some(path) if !path.is_empty() => {
+            place = ValueOrigin::Variable(name);
+            below_home(PathBuf::from(path))
+        }
+        _ if default.is_empty() => return Ok(()),
+        _ => {
+            place = ValueOrigin::Home(default);
+            below_home(Path::new("~").join(default))
+        }
     };
-    let fault = path.and_then(|path| file_fault(&path));
-    fault.map_or(Ok(()), |fault| Err(BadValue { place, fault }))
+    let Some(path) = path else {
+        return Ok(());
+    };
+    match file_fault(&path) {
+        None => Ok(()),
+        Some(fault) => Err(BadValue { place, fault }),
+    }
 }
 
 /// The SDK replaces a leading `~` with the home directory.
@@ -236,27 +247,41 @@ fn below_home(path: PathBuf) -> Option<PathBuf> {
 fn file_fault(path: &Path) -> Option<&'static str> {
     let found = std::fs::metadata(path).ok()?;
     if found.is_file() {
-        return (found.len() > MAX_FILE).then_some("is a file of more than 1 MiB");
+        let too_large = found.len() > MAX_FILE;
+        return too_large.then_some("is a file of more than 1 MiB");
     }
-    let harmless = found.is_dir()
-        || path
-            .canonicalize()
-            .is_ok_and(|path| path == Path::new("/dev/null"));
-    (!harmless).then_some("is a FIFO, a socket or a device instead of a file")
+    if found.is_dir() {
+        return None;
+    }
+    match path.canonicalize() {
+        Ok(path) if path == Path::new("/dev/null") => None,
+        _ => Some("is a FIFO, a socket or a device instead of a file"),
+    }
 }
 
 /// The selected profile, and the profiles that it takes credentials from.
 fn profile_chain(profiles: &ProfileSet) -> Vec<&Profile> {
-    let selected = profiles.get_profile(profiles.selected_profile());
-    let next = |profile: &&Profile| profiles.get_profile(profile.get("source_profile")?);
-    std::iter::successors(selected, next)
-        .take(MAX_CHAIN)
-        .collect()
+    let mut next = profiles.get_profile(profiles.selected_profile());
+    let mut chain = Vec::new();
+    while let Some(profile) = next {
+        if chain.len() == MAX_CHAIN {
+            break;
+        }
+        chain.push(profile);
+        next = match profile.get("source_profile") {
+            Some(name) => profiles.get_profile(name),
+            None => None,
+        };
+    }
+    chain
 }
 
 fn check_profile(profile: &Profile) -> Result<(), BadValue> {
     for (_, key, kind) in SETTINGS {
-        if let Some(fault) = profile.get(key).and_then(|value| fault(value, kind)) {
+        let Some(value) = profile.get(key) else {
+            continue;
+        };
+        if let Some(fault) = fault(value, kind) {
             let profile = authkeys_core::words::plain(profile.name(), '?');
             return Err(BadValue {
                 place: ValueOrigin::Profile { key, profile },
@@ -269,10 +294,13 @@ fn check_profile(profile: &Profile) -> Result<(), BadValue> {
 
 fn check_token_file(profile: &Profile) -> Result<(), BadValue> {
     let key = "web_identity_token_file";
-    let path = profile
-        .get(key)
-        .and_then(|path| below_home(PathBuf::from(path)));
-    let Some(fault) = path.and_then(|path| file_fault(&path)) else {
+    let Some(path) = profile.get(key) else {
+        return Ok(());
+    };
+    let Some(path) = below_home(PathBuf::from(path)) else {
+        return Ok(());
+    };
+    let Some(fault) = file_fault(&path) else {
         return Ok(());
     };
     let profile = authkeys_core::words::plain(profile.name(), '?');
@@ -336,22 +364,22 @@ impl MetadataAnswers {
             return bad(fault);
         }
         match self {
-            Self::Token
-                if ttl.is_some_and(|ttl| {
-                    !ttl.parse()
-                        .is_ok_and(|ttl: u64| (1..=MAX_TTL).contains(&ttl))
-                }) =>
-            {
-                Err(BadValue::metadata(
-                    "lifetime of the token",
-                    "is not a number from 1 to 21600",
-                ))
-            }
+            Self::Token if ttl.is_some_and(|ttl| !is_lifetime(ttl)) => Err(BadValue::metadata(
+                "lifetime of the token",
+                "is not a number from 1 to 21600",
+            )),
             Self::Role if text.len() > MAX_ROLE || !text.bytes().all(in_role) => {
                 bad("is not the name of a role")
             }
             Self::Token | Self::Role | Self::Tag => Ok(()),
         }
+    }
+}
+
+fn is_lifetime(text: &str) -> bool {
+    match text.parse::<u64>() {
+        Ok(seconds) => (1..=MAX_TTL).contains(&seconds),
+        Err(_) => false,
     }
 }
 
@@ -406,8 +434,6 @@ fn fault(value: &str, kind: ValueForm) -> Option<&'static str> {
 }
 
 fn is_url(text: &str) -> bool {
-    let scheme = ["http://", "https://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme));
-    scheme && !host(text).is_empty() && !text.contains(' ')
+    let is_http = text.starts_with("http://") || text.starts_with("https://");
+    is_http && !host(text).is_empty() && !text.contains(' ')
 }

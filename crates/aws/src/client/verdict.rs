@@ -125,7 +125,8 @@ fn explicit_deny(message: &str) -> Option<&str> {
 
 /// The services report KMS errors with specific codes, with general codes, or only in the message.
 fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
-    let (code, message) = (answer.code, answer.message);
+    let code = answer.code;
+    let message = answer.message;
     let spoken_of = message.contains("kms:") || message.contains("KMS");
     // Other codes may mention a key's ARN.
     let judged = code.starts_with("AccessDenied")
@@ -145,7 +146,8 @@ fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
 }
 
 fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
-    let (code, message) = (answer.code, answer.message);
+    let code = answer.code;
+    let message = answer.message;
     let says = |part: &str| message.contains(part) || code.contains(part);
     let key = kms_key(call, message);
     let action = kms_action(call, message);

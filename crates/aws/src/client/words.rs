@@ -7,38 +7,43 @@ pub(super) const WORDS: usize = 200;
 
 /// A time as S3's errors and HTTP's headers write it.
 pub(super) fn instant(text: &str) -> Option<jiff::Timestamp> {
-    let signed = || {
-        jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text)
-            .ok()?
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()
-    };
-    let rfc = || jiff::fmt::rfc2822::parse(text).ok();
-    text.parse()
-        .ok()
-        .or_else(|| signed().or_else(rfc).map(|zoned| zoned.timestamp()))
+    if let Ok(time) = text.parse() {
+        return Some(time);
+    }
+    if let Some(time) = signing_time(text) {
+        return Some(time);
+    }
+    let header = jiff::fmt::rfc2822::parse(text).ok()?;
+    Some(header.timestamp())
+}
+
+/// A time as signatures have it.
+fn signing_time(text: &str) -> Option<jiff::Timestamp> {
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+    let zoned = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(zoned.timestamp())
 }
 
 /// The text of the first XML element of that name.
 pub(super) fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
-    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text)
 }
 
 /// A server's message, made fit for one line of a log or a terminal.
 pub fn words(text: &str) -> String {
     let mut plain = String::new();
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if word.is_empty() {
+            continue;
+        }
         if !plain.is_empty() {
             plain.push(' ');
         }
-        plain.extend(
-            word.chars()
-                .map(|c| if c.is_ascii_graphic() { c } else { '?' }),
-        );
+        for c in word.chars() {
+            plain.push(if c.is_ascii_graphic() { c } else { '?' });
+        }
         if plain.len() > WORDS {
             // Everything is ASCII here, so every byte is a boundary.
             plain.truncate(WORDS);
@@ -56,9 +61,10 @@ pub(super) fn links<'a>(
         match error.downcast_ref::<std::io::Error>() {
             // Its `source()` is that of the error that it wraps, so the wrapped error would be
             // skipped.
-            Some(wrapper) => wrapper
-                .get_ref()
-                .map(|inner| inner as &(dyn Error + 'static)),
+            Some(wrapper) => match wrapper.get_ref() {
+                Some(inner) => Some(inner as &(dyn Error + 'static)),
+                None => None,
+            },
             None => error.source(),
         }
     })
@@ -71,7 +77,8 @@ pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
 /// The chain of causes in one line, without causes that an outer error already includes.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for link in links(error).map(ToString::to_string) {
+    for link in links(error) {
+        let link = link.to_string();
         if !parts.iter().any(|before| before.contains(&link)) {
             parts.push(link);
         }
@@ -81,13 +88,22 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// The host of a URL: between the scheme (and user) and the port.
 pub(super) fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_scheme, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_user, host)| host);
+    let rest = match url.split_once("://") {
+        Some((_scheme, rest)) => rest,
+        None => url,
+    };
+    let authority = before(rest, &['/', '?', '#']);
+    let host = match authority.rsplit_once('@') {
+        Some((_user, host)) => host,
+        None => authority,
+    };
     match host.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+        Some(v6) => before(v6, &[']']),
+        None => before(host, &[':']),
     }
+}
+
+/// What comes before the first of these characters, or all of it.
+fn before<'a>(text: &'a str, ends: &[char]) -> &'a str {
+    text.split(ends).next().unwrap_or_default()
 }

@@ -131,7 +131,8 @@ fn instance(mut item: ScopedDecoder<'_, '_>) -> Result<Instance, XmlDecodeError>
 }
 
 fn pair(mut tag: ScopedDecoder<'_, '_>) -> Result<(String, String), XmlDecodeError> {
-    let (mut key, mut value) = (String::new(), String::new());
+    let mut key = String::new();
+    let mut value = String::new();
     while let Some(mut part) = tag.next_tag() {
         match part.start_el().local() {
             "key" => key = try_data(&mut part)?.into_owned(),

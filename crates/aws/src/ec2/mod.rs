@@ -75,7 +75,8 @@ impl Ec2 {
         instance: &str,
         tags: &BTreeMap<String, String>,
     ) -> Result<(), FetchError> {
-        let (call, limit) = (tagging(instance), self.aws.limits.attempt);
+        let call = tagging(instance);
+        let limit = self.aws.limits.attempt;
         let attempt = self.call(&call, query::create_tags(&[instance], tags, false));
         timeout(limit, attempt)
             .await

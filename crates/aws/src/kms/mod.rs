@@ -154,7 +154,8 @@ impl Signer {
         target: &'static str,
         body: &Value,
     ) -> Result<T, FetchError> {
-        let (limits, region) = (&self.aws.limits, self.key.region());
+        let limits = &self.aws.limits;
+        let region = self.key.region();
         let over = |limit| call.timed_out(limit);
         let attempt = async || {
             let body = Body {

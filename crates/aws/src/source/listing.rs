@@ -92,7 +92,9 @@ fn read(body: &str) -> Result<Listing, XmlDecodeError> {
     if !body.trim_end().ends_with("</ListBucketResult>") {
         return Err(XmlDecodeError::custom("it is not a whole ListBucketResult"));
     }
-    let (mut listing, mut is_escaped, mut is_truncated) = (Listing::default(), false, false);
+    let mut listing = Listing::default();
+    let mut is_escaped = false;
+    let mut is_truncated = false;
     let mut document = Document::new(body);
     let mut root = document.root_element()?;
     while let Some(mut part) = root.next_tag() {

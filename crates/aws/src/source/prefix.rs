@@ -124,7 +124,8 @@ impl Prefixes {
                 && let Some((key, tag)) = wanted.next()
             {
                 let call = prefix.get_call(config, key);
-                let (client, bucket) = (client.clone(), prefix.bucket.to_owned());
+                let client = client.clone();
+                let bucket = prefix.bucket.to_owned();
                 reading.spawn(object(
                     limits,
                     client,
@@ -210,7 +211,8 @@ impl Prefix<'_> {
     fn take(&self, page: &Listing, listed: &mut Listed, call: &Call) -> Result<(), FetchError> {
         let mut total: usize = listed.values().map(|(_, size)| size).sum();
         for object in &page.objects {
-            let (key, size) = (object.key.clone(), object.size);
+            let key = object.key.clone();
+            let size = object.size;
             // The console creates such objects as folders; the prefix itself may be one.
             let is_folder = key.ends_with('/') && size == 0;
             if is_folder || !key.starts_with(self.prefix) {

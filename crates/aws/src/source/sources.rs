@@ -39,7 +39,9 @@ impl Default for Sources {
 impl<J: Jitter> Sources<J> {
     /// Uses the given limits and randomness.
     pub fn with(limits: Limits, jitter: J) -> Self {
-        let (s3, secrets, parameters) = (S3::default(), Secrets::default(), Parameters::default());
+        let s3 = S3::default();
+        let secrets = Secrets::default();
+        let parameters = Parameters::default();
         let aws = Arc::new(Aws::new(limits));
         Self {
             aws,
@@ -94,7 +96,9 @@ impl<J: Jitter> Sources<J> {
     }
 
     async fn ask(&self, url: &SourceUrl, known: Option<&Versions>) -> Result<Fetched, FetchError> {
-        let (policy, jitter, aws) = (&self.aws.limits.retry, &self.jitter, &self.aws);
+        let policy = &self.aws.limits.retry;
+        let jitter = &self.jitter;
+        let aws = &self.aws;
         let current = known.map(|known| &known.current);
         match url {
             SourceUrl::File { path } => Err(FetchError {

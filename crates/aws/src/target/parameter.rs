@@ -32,10 +32,8 @@ pub(super) async fn write(
     let config = target
         .config(region, |config| call(target, id, config, "PutParameter"))
         .await?;
-    let (call, client) = (
-        call(target, id, Some(&config), "PutParameter"),
-        Client::new(&config),
-    );
+    let call = call(target, id, Some(&config), "PutParameter");
+    let client = Client::new(&config);
     let name = written_name(id);
     let request = client
         .put_parameter()

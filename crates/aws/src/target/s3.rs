@@ -37,7 +37,8 @@ pub(super) async fn write(
     };
     let config = target.config(region, call).await?;
     let call = call(Some(&config));
-    let (client, limits) = (s3_client(&config), target.aws().limits);
+    let client = s3_client(&config);
+    let limits = target.aws().limits;
     let attempts = Cell::new(0_u32);
     let put = async || {
         attempts.set(attempts.get().saturating_add(1));

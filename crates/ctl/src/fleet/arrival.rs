@@ -103,7 +103,8 @@ impl<'a> Nodes<'a> {
             WaitEnd::Nobody => return Err(self.nobody().await),
         };
         for row in &fleet.rows {
-            let (id, name) = (row.node.id.clone(), row.node.name.clone());
+            let id = row.node.id.clone();
+            let name = row.node.name.clone();
             self.hosts.insert(id, name);
         }
         Ok(fleet)
@@ -119,7 +120,8 @@ impl<'a> Nodes<'a> {
         for instance in self.watcher.instances() {
             found.insert(instance.id.clone(), address(instance, kind));
         }
-        let (mut unknown, mut addresses) = (Vec::new(), BTreeMap::new());
+        let mut unknown = Vec::new();
+        let mut addresses = BTreeMap::new();
         for node in nodes {
             let host = self.hosts.get(node).filter(|_| !node.starts_with("i-"));
             match found.get(node).or(host) {

@@ -342,7 +342,8 @@ fn wait(
             .trim_start()
             .to_owned()
     })?;
-    let (all, missing) = (fleet.rows.len(), fleet.rows.len() - fleet.done());
+    let all = fleet.rows.len();
+    let missing = fleet.rows.len() - fleet.done();
     let also = last_fault
         .map(|fault| format!("; and of late the nodes could not be read: {fault}"))
         .unwrap_or_default();

@@ -56,7 +56,8 @@ pub(super) async fn until_all_have_it(
     let mut nodes = BTreeMap::new();
     replace(&mut nodes, &Look::All, watch.nodes().await?);
     let mut last = Look::All;
-    let (mut trouble, mut failures) = (None, 0_u32);
+    let mut trouble = None;
+    let mut failures = 0_u32;
     loop {
         let fleet = view(clock()).judge(nodes.values().cloned().collect());
         if !fleet.rows.is_empty() {

@@ -156,7 +156,9 @@ mod tests {
 
     #[test]
     fn a_label_that_a_finished_rotation_left_behind_makes_no_key_pending() {
-        let (one, two, three) = (version("1"), version("2"), version("3"));
+        let one = version("1");
+        let two = version("2");
+        let three = version("3");
         for (pending, is_pending) in [(&one, false), (&two, false), (&three, true), (&None, false)]
         {
             let stages = Stages {

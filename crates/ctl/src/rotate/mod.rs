@@ -223,7 +223,9 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
             (Status::Incomplete, why, halt.exit)
         }
     };
-    let (arrival, logins, phase) = (engine.arrival, engine.logins, engine.phase);
+    let arrival = engine.arrival;
+    let logins = engine.logins;
+    let phase = engine.phase;
     if status == Status::Incomplete {
         real.steps.push(PrintedPhase {
             phase,

@@ -110,11 +110,17 @@ fn rsa(pair: &RsaKeypair) -> Result<RsaPair, Unusable> {
         let bytes = number.as_positive_bytes().map(<[u8]>::to_vec);
         bytes.map(Zeroizing::new).ok_or(Unusable::Format)
     };
-    let (public, private) = (&pair.public, &pair.private);
-    let (n, e) = (bytes(&public.n)?, bytes(&public.e)?);
-    let (d, p, q) = (bytes(&private.d)?, bytes(&private.p)?, bytes(&private.q)?);
-    let (to_p, to_q) = (remainder(&d, &p), remainder(&d, &q));
-    let (to_p, to_q) = (to_p.ok_or(Unusable::Format)?, to_q.ok_or(Unusable::Format)?);
+    let public = &pair.public;
+    let private = &pair.private;
+    let n = bytes(&public.n)?;
+    let e = bytes(&public.e)?;
+    let d = bytes(&private.d)?;
+    let p = bytes(&private.p)?;
+    let q = bytes(&private.q)?;
+    let to_p = remainder(&d, &p);
+    let to_q = remainder(&d, &q);
+    let to_p = to_p.ok_or(Unusable::Format)?;
+    let to_q = to_q.ok_or(Unusable::Format)?;
     let inverse = bytes(&private.iqmp)?;
     let components = KeyPairComponents {
         public_key: PublicKeyComponents {

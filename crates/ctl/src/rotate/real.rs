@@ -206,7 +206,8 @@ impl World for Real<'_> {
         };
         let addresses = self.nodes.addresses(nodes, doors.kind).await;
         let addresses = addresses.map_err(|why| fault(&why))?;
-        let (mut logins, mut open) = (Vec::new(), Vec::new());
+        let mut logins = Vec::new();
+        let mut open = Vec::new();
         for node in nodes {
             match addresses.get(node) {
                 Some(address) => open.push(Door {

@@ -41,7 +41,8 @@ impl<W: World> Engine<'_, W> {
         let is_refused = logins
             .iter()
             .any(|login| login.answer == LoginResult::Refused);
-        let (tried, accepted) = (nodes.len(), nodes.len() - bad.len());
+        let tried = nodes.len();
+        let accepted = nodes.len() - bad.len();
         self.logins = logins;
         if is_refused || !self.may_miss(bad.len()) {
             return Err(Halt::failed(format!(

@@ -122,7 +122,8 @@ impl ClientSettings {
 
 /// Removes `-F FILE` from ssh's arguments.
 pub(super) fn own_configuration(arguments: &[OsString]) -> (Option<OsString>, Vec<OsString>) {
-    let (mut own, mut others) = (None, Vec::new());
+    let mut own = None;
+    let mut others = Vec::new();
     let mut rest = arguments.iter();
     let mut words = 0;
     while let Some(argument) = rest.next() {
@@ -178,8 +179,10 @@ impl Copy {
     /// Copies a file and everything that it includes; `None` if it does not exist, which ssh
     /// permits.
     fn file(&mut self, source: &Path, base: &Path, depth: usize) -> io::Result<Option<PathBuf>> {
-        let found = bounded::read(source, MAX_FILE).ok().flatten();
-        let Some(found) = found.filter(|_| depth < MAX_DEPTH) else {
+        if depth >= MAX_DEPTH {
+            return Ok(None);
+        }
+        let Ok(Some(found)) = bounded::read(source, MAX_FILE) else {
             return Ok(None);
         };
         let mut text = Vec::new();
@@ -220,12 +223,12 @@ impl Copy {
         let mut found = vec![PathBuf::new()];
         for part in whole.components() {
             let Component::Normal(name) = part else {
-                found.iter_mut().for_each(|path| path.push(part));
+                append(&mut found, part);
                 continue;
             };
             let name = name.to_string_lossy().into_owned();
             if !name.contains(['*', '?']) {
-                found.iter_mut().for_each(|path| path.push(part));
+                append(&mut found, part);
                 continue;
             }
             let mut matching = Vec::new();
@@ -235,6 +238,12 @@ impl Copy {
             found = matching;
         }
         found
+    }
+}
+
+fn append(paths: &mut [PathBuf], part: Component<'_>) {
+    for path in paths {
+        path.push(part);
     }
 }
 
@@ -274,7 +283,8 @@ fn cut(line: &[u8]) -> (Vec<u8>, &[u8]) {
 /// Splits a value into words, some of them in double quotes.
 fn words(value: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let (mut word, mut quoted) = (Vec::new(), false);
+    let mut word = Vec::new();
+    let mut quoted = false;
     for byte in value.iter().chain(b" ") {
         match byte {
             b'"' => quoted = !quoted,
@@ -308,10 +318,13 @@ fn create(file: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
 
 /// Finds a program in PATH.
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file())
+    for directory in std::env::split_paths(path) {
+        let file = directory.join(name);
+        if directory.is_absolute() && file.is_file() {
+            return Some(file);
+        }
+    }
+    None
 }
 
 /// Quotes a word for a shell.

@@ -23,7 +23,8 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
         endpoint: service_endpoint(config, "SSM", "Systems Manager"),
     };
     let config = archive.config(call).await?;
-    let (call, client) = (call(Some(&config)), Client::new(&config));
+    let call = call(Some(&config));
+    let client = Client::new(&config);
     let mut list = Vec::new();
     // Values are read one at a time, as nodes read them.
     let request = client

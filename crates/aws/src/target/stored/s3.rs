@@ -29,8 +29,10 @@ pub(super) async fn versions(
         endpoint: service_endpoint(config, "S3", "S3"),
     };
     let config = archive.config(call).await?;
-    let (call, client) = (call(Some(&config)), s3_client(&config));
-    let (mut list, mut end) = (Vec::new(), End::More);
+    let call = call(Some(&config));
+    let client = s3_client(&config);
+    let mut list = Vec::new();
+    let mut end = End::More;
     let request = client.list_object_versions().bucket(bucket).prefix(key);
     let send = async |marker: Option<(String, Option<String>)>| {
         let (key, version) = marker.unzip();

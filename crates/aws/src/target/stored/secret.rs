@@ -33,7 +33,8 @@ pub(super) async fn versions(archive: &Archive, id: &str) -> Result<Versions, Fe
         )
     };
     let config = archive.config(call).await?;
-    let (call, client) = (call(Some(&config)), Client::new(&config));
+    let call = call(Some(&config));
+    let client = Client::new(&config);
     let mut entries = Vec::new();
     let request = client
         .list_secret_version_ids()
@@ -112,7 +113,8 @@ pub(super) async fn read(archive: &Archive, id: &str, pin: &Pin) -> Result<Publi
         )
     };
     let config = archive.config(call).await?;
-    let (call, client) = (call(Some(&config)), Client::new(&config));
+    let call = call(Some(&config));
+    let client = Client::new(&config);
     let request = client.get_secret_value().secret_id(id);
     let request = match pin {
         Pin::Version(version) => request.version_id(version),
@@ -186,7 +188,8 @@ mod tests {
             .iter()
             .map(|version| (version.id.as_str(), version.kind))
             .collect();
-        let (document, beside) = (Kind::Document, Kind::Beside);
+        let document = Kind::Document;
+        let beside = Kind::Beside;
         assert_eq!(
             kinds,
             [

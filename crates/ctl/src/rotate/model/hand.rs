@@ -109,7 +109,8 @@ impl World for Hand {
     }
 
     async fn put(&mut self, token: &str, value: &str, stage: Stage) -> Result<Outcome, Halt> {
-        let (token, value) = (token.to_owned(), value.to_owned());
+        let token = token.to_owned();
+        let value = value.to_owned();
         self.call(|toy| {
             let versions = toy.versions.as_mut().unwrap();
             if versions.get(&token).is_some_and(|there| *there != value) {
@@ -129,7 +130,8 @@ impl World for Hand {
     }
 
     async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt> {
-        let (version, from) = (version.to_owned(), from.map(str::to_owned));
+        let version = version.to_owned();
+        let from = from.map(str::to_owned);
         self.call(|toy| {
             let current = toy.labels.get("AWSCURRENT").cloned();
             if current != from || current.as_ref() == Some(&version) {
@@ -218,7 +220,8 @@ impl World for Hand {
         credential: &LoginKey,
     ) -> Result<Vec<Login>, Halt> {
         let line = KeyLine::parse(credential.public.as_bytes(), &LineRules::default()).unwrap();
-        let (key, nodes) = (line.key.fingerprint(), nodes.to_vec());
+        let key = line.key.fingerprint();
+        let nodes = nodes.to_vec();
         self.call(|toy| {
             let mut logins = Vec::new();
             for node in nodes {

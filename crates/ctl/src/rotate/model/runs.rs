@@ -114,12 +114,14 @@ fn a_pending_key_is_aborted_at_any_call_before_it_counts_and_the_next_rotation_w
 #[test]
 fn f58_two_at_once_never_lock_anybody_out_and_a_third_run_ends_it() {
     run(async {
-        let (mut stopped, mut with_abort) = (0, 0);
+        let mut stopped = 0;
+        let mut with_abort = 0;
         for seed in 0..90 {
             let toy = world(2, seed);
             rotate(&toy, None).await.0.unwrap();
             let plan = plan();
-            let (mut one, mut other) = (Hand::new(&toy), Hand::new(&toy));
+            let mut one = Hand::new(&toy);
+            let mut other = Hand::new(&toy);
             let (mut one, mut other) =
                 (Engine::new(&mut one, &plan), Engine::new(&mut other, &plan));
             let (first, second) = if seed % 3 == 0 {

@@ -126,7 +126,8 @@ async fn by_secrets_manager(toy: &Rc<RefCell<Toy>>, token: String, count: &mut C
 fn f58_two_hundred_rotations_with_faults_lock_nobody_out_and_leave_nothing_behind() {
     run(async {
         let toy = world(3, 17);
-        let (mut keys, mut count) = (BTreeSet::new(), Count::default());
+        let mut keys = BTreeSet::new();
+        let mut count = Count::default();
         let mut tokens = 0;
         while keys.len() < ROTATIONS {
             let begins_anew = keys.len() % 5 == 4;
