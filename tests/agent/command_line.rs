@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{
     Key, Run, Setup, authkeysd, authorized_keys, clean_command, contents, lab, login, me,
     outcome_of, somebody_else, tree,
@@ -448,14 +448,14 @@ fn colour_is_for_terminals_that_want_it() {
 
 #[test]
 fn of_several_faults_the_gravest_decides_and_each_has_its_line() {
-    let one = |body: &str| Answer::whole("200 OK", &["ETag: \"1\""], body);
-    let slow = Answer::error("503 Slow Down", "SlowDown", "no", &[]);
+    let one = |body: &str| StubAnswer::whole("200 OK", &["ETag: \"1\""], body);
+    let slow = StubAnswer::error("503 Slow Down", "SlowDown", "no", &[]);
     let two = |text: &str| {
         let parameter =
             serde_json::json!({ "Parameter": { "Name": "/two", "Value": text, "Version": 1 } });
-        Answer::json(&parameter.to_string())
+        StubAnswer::json(&parameter.to_string())
     };
-    let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
+    let denied = StubAnswer::json_error("400 Bad Request", "AccessDeniedException", "no");
     for (answers, status, faults) in [
         (
             (one(""), denied.clone()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub, Then};
+use authkeys_testing::s3_stub::{Stub, StubAnswer, Then};
 use authkeys_testing::{Key, Setup, contents, me, somebody_else, tree};
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,7 +35,7 @@ impl Node {
         node
     }
 
-    fn with_stub(answers: impl IntoIterator<Item = Answer>) -> (Self, Stub) {
+    fn with_stub(answers: impl IntoIterator<Item = StubAnswer>) -> (Self, Stub) {
         let stub = Stub::start(answers);
         (Self::new(&stub.endpoint()), stub)
     }
@@ -74,8 +74,8 @@ fn document(keys: &[&Key]) -> String {
     )
 }
 
-fn good(key: &Key) -> Answer {
-    Answer::whole("200 OK", &["ETag: \"good\""], &document(&[key]))
+fn good(key: &Key) -> StubAnswer {
+    StubAnswer::whole("200 OK", &["ETag: \"good\""], &document(&[key]))
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn f36_a_missing_object_and_a_missing_bucket_are_named_and_change_nothing() {
 /// An answer that is not a key set must leave every file as it is: where nothing is known yet, and
 /// where a good set is in force, which then goes on being enforced.
 #[track_caller]
-fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
+fn changes_nothing(answer: StubAnswer, status: i32, words: &[&str]) {
     let words = [words, &[SOURCE]].concat();
     let (node, _stub) = Node::with_stub([answer.clone()]);
     let keys = node.setup.path("keys");
@@ -204,7 +204,7 @@ fn changes_nothing(answer: Answer, status: i32, words: &[&str]) {
 
 #[test]
 fn f07_denied_throttled_and_failing_answers_change_nothing() {
-    let error = |status, code| Answer::error(status, code, "no", &[]);
+    let error = |status, code| StubAnswer::error(status, code, "no", &[]);
     changes_nothing(
         error("403 Forbidden", "AccessDenied"),
         77,
@@ -236,22 +236,22 @@ fn f07_denied_throttled_and_failing_answers_change_nothing() {
 fn f34_f35_an_empty_body_or_a_page_changes_nothing() {
     let page = "<html><body>Please sign in</body></html>\n";
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, ""),
+        StubAnswer::whole("200 OK", TAGGED, ""),
         1,
         &["it is empty", "put the keys there"],
     );
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, " \r\n\n"),
+        StubAnswer::whole("200 OK", TAGGED, " \r\n\n"),
         1,
         &["it is empty", "put the keys there"],
     );
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, page),
+        StubAnswer::whole("200 OK", TAGGED, page),
         1,
         &["no good key", "publish"],
     );
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, "# only\n# comments\n"),
+        StubAnswer::whole("200 OK", TAGGED, "# only\n# comments\n"),
         1,
         &["it is empty", "put the keys there"],
     );
@@ -262,22 +262,22 @@ fn f35_a_document_that_was_cut_off_changes_nothing() {
     let whole = document(&[&Key::new("new")]);
     let (half, _) = whole.split_at(whole.len() / 2);
     let length = format!("Content-Length: {}", whole.len());
-    let lie = Answer::raw("200 OK", &[TAGGED, &[&length]].concat(), half, Then::Close);
+    let lie = StubAnswer::raw("200 OK", &[TAGGED, &[&length]].concat(), half, Then::Close);
     changes_nothing(lie, 75, &["was cut off", "unless it lasts"]);
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, half),
+        StubAnswer::whole("200 OK", TAGGED, half),
         1,
         &["JSON", "publish"],
     );
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')),
+        StubAnswer::whole("200 OK", TAGGED, whole.trim_end().trim_end_matches('}')),
         1,
         &["JSON", "publish"],
     );
     let (one, two) = (Key::new("one"), Key::new("two"));
     let text = format!("{}\n{}", one.line, two.line.split_at(40).0);
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, &text),
+        StubAnswer::whole("200 OK", TAGGED, &text),
         1,
         &["cut off: line 2", "put it there again, whole"],
     );
@@ -286,9 +286,9 @@ fn f35_a_document_that_was_cut_off_changes_nothing() {
 #[test]
 fn a_document_that_is_too_large_or_never_ends_changes_nothing() {
     let large = format!("{}{}\n", document(&[&Key::new("new")]), " ".repeat(1 << 20));
-    changes_nothing(Answer::whole("200 OK", TAGGED, &large), 1, &["1 MiB"]);
+    changes_nothing(StubAnswer::whole("200 OK", TAGGED, &large), 1, &["1 MiB"]);
     changes_nothing(
-        Answer::raw("200 OK", TAGGED, "", Then::Endless),
+        StubAnswer::raw("200 OK", TAGGED, "", Then::Endless),
         1,
         &["1 MiB"],
     );
@@ -299,12 +299,12 @@ fn a_document_without_one_good_key_changes_nothing() {
     let key = Key::new("new");
     let bad = format!("ssh-dss {}\n{}x\n", key.base64(), key.bare());
     changes_nothing(
-        Answer::whole("200 OK", TAGGED, &bad),
+        StubAnswer::whole("200 OK", TAGGED, &bad),
         1,
         &["no good key", "line 1", "put at least one there"],
     );
     let json = "{\"version\": 1, \"keys\": []}";
-    let (node, _stub) = Node::with_stub([good(&key), Answer::whole("200 OK", TAGGED, json)]);
+    let (node, _stub) = Node::with_stub([good(&key), StubAnswer::whole("200 OK", TAGGED, json)]);
     node.setup.run(["sync"]).succeeds();
     // An empty list is said on purpose, and still refused by policy, for each account.
     let run = node.setup.run(["sync"]);
@@ -354,7 +354,7 @@ fn f07_a_source_that_cannot_be_reached_changes_nothing() {
 #[test]
 fn f07_an_answer_that_never_comes_ends_and_changes_nothing() {
     let key = Key::new("k");
-    let (node, _stub) = Node::with_stub([good(&key), Answer::silence()]);
+    let (node, _stub) = Node::with_stub([good(&key), StubAnswer::silence()]);
     node.setup.run(["sync"]).succeeds();
     let before = tree(&node.setup.path("keys"));
     let begun = Instant::now();
@@ -379,8 +379,8 @@ fn windows_open_and_close_while_the_source_is_away() {
         leaving.line, coming.line
     );
     let answers = [
-        Answer::whole("200 OK", TAGGED, &document),
-        Answer::error("403 Forbidden", "AccessDenied", "no", &[]),
+        StubAnswer::whole("200 OK", TAGGED, &document),
+        StubAnswer::error("403 Forbidden", "AccessDenied", "no", &[]),
     ];
     let (node, _stub) = Node::with_stub(answers);
     node.setup.run(["sync"]).succeeds();

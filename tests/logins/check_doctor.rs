@@ -10,7 +10,7 @@ mod started;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Run, Setup, install, lab, tree};
 use serde_json::Value;
 
@@ -493,22 +493,22 @@ fn online_tells_good_denied_missing_and_unreachable_sources_apart() {
         setup.source = "s3://b/k".to_owned();
         for (answer, status, word) in [
             (
-                Answer::error("403 Forbidden", "AccessDenied", "no", &[]),
+                StubAnswer::error("403 Forbidden", "AccessDenied", "no", &[]),
                 77,
                 "allow s3:GetObject",
             ),
             (
-                Answer::error("404 Not Found", "NoSuchKey", "no", &[]),
+                StubAnswer::error("404 Not Found", "NoSuchKey", "no", &[]),
                 1,
                 "publish it",
             ),
             (
-                Answer::error("503 Slow Down", "SlowDown", "no", &[]),
+                StubAnswer::error("503 Slow Down", "SlowDown", "no", &[]),
                 75,
                 "tried again",
             ),
             (
-                Answer::whole(
+                StubAnswer::whole(
                     "200 OK",
                     &["ETag: \"1\""],
                     &format!("{}\n", Key::new("k").line),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{
     Key, Service, Setup, authorized_keys, eventually, lab, login, sshd_version,
 };
@@ -125,8 +125,8 @@ fn a_window_opens_in_its_second_although_the_source_does_not_answer() {
             let keys = [entry(&always, ""), entry(&new, &window)];
             let document = format!("{{\"version\": 1, \"keys\": [{}]}}", keys.join(", "));
             let stub = Stub::start([
-                Answer::whole("200 OK", &["ETag: \"1\""], &document),
-                Answer::silence(),
+                StubAnswer::whole("200 OK", &["ETag: \"1\""], &document),
+                StubAnswer::silence(),
             ]);
             let mut setup = Setup::for_user("alice");
             setup.top = "schedule = \"1s\"".to_owned();

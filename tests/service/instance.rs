@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use authkeys_core::schedule::{Node, Schedule, Splay, Timing};
 use authkeys_testing::imds::Imds;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Manager, Run, Service, Setup, eventually, lab, me, somebody_else};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
@@ -220,7 +220,7 @@ fn told_by_metadata(place: &str, said: &str) -> (Run, bool) {
     let value = Key::new("k").line;
     let body =
         format!("{{\"Parameter\":{{\"Type\":\"String\",\"Version\":1,\"Value\":\"{value}\"}}}}");
-    let stub = Stub::start([Answer::json(&body)]);
+    let stub = Stub::start([StubAnswer::json(&body)]);
     let mut environment = imds.environment().to_vec();
     environment.push(("AWS_ENDPOINT_URL".to_owned(), stub.endpoint()));
     let mut setup = setup(&environment, "60s");

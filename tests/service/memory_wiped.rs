@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Service, Setup, eventually, me};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -107,7 +107,7 @@ fn no_copy_is_left(lines: usize, tls: bool, asked: Asked) {
             authority.serve("localhost", &whole).port()
         )
     } else {
-        Stub::start([Answer::json(&body)]).endpoint()
+        Stub::start([StubAnswer::json(&body)]).endpoint()
     };
     setup.use_s3_at(&endpoint);
     setup.environment.extend(environment_of_the_unit());

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use authkeys_testing::imds::Imds;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Service, Setup, eventually, me, stand_in};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -26,12 +26,12 @@ struct Node {
 impl Node {
     fn new(top: &str) -> Self {
         let key = Key::new("k");
-        let document = Answer::whole("200 OK", &["ETag: \"e1\""], &(key.bare() + "\n"));
-        let unchanged = Answer::whole("304 Not Modified", &["ETag: \"e1\""], "");
+        let document = StubAnswer::whole("200 OK", &["ETag: \"e1\""], &(key.bare() + "\n"));
+        let unchanged = StubAnswer::whole("304 Not Modified", &["ETag: \"e1\""], "");
         Self::with(top, [document, unchanged], key)
     }
 
-    fn with(top: &str, answers: impl IntoIterator<Item = Answer>, key: Key) -> Self {
+    fn with(top: &str, answers: impl IntoIterator<Item = StubAnswer>, key: Key) -> Self {
         let (s3, imds) = (Stub::start(answers), Imds::start("i-0e2e0000000000001"));
         imds.change(|manner| manner.tags = Some([].into()));
         let mut setup = Setup::new();

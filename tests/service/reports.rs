@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use authkeys_testing::ec2::Ec2Stub;
 use authkeys_testing::imds::Imds;
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Service, Setup, eventually, me};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -442,7 +442,7 @@ fn a_report_object_is_small_and_names_no_key() {
 fn f55_a_report_object_carries_a_checksum_of_its_bytes_in_a_header() {
     let (imds, stub) = (
         Imds::start(ID),
-        Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]),
+        Stub::start([StubAnswer::whole("200 OK", &["ETag: \"e1\""], "")]),
     );
     let setup = setup(
         &imds,
@@ -483,7 +483,7 @@ fn report_objects_ask_for_the_encryption_that_the_configuration_names_and_else_f
             Some(arn),
         ),
     ] {
-        let stub = Stub::start([Answer::whole("200 OK", &["ETag: \"e1\""], "")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &["ETag: \"e1\""], "")]);
         let report = format!("[report]\ns3 = \"s3://reports/fleet?region=us-east-1\"\n{sse}");
         setup(&imds, &stub.endpoint(), &report)
             .run(["sync"])

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Run, outcome_of};
 
 use super::source_network::{node, parameter};
@@ -83,7 +83,9 @@ pub(super) fn survives(run: &Run) -> bool {
 
 #[test]
 fn f42_no_variable_of_the_environment_ends_the_process() {
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     let (endpoint, mut faults) = (stub.endpoint(), Vec::new());
     for source in ["ssm:/keys", "s3://b/k"] {
         let names = if source == "ssm:/keys" {
@@ -304,7 +306,9 @@ fn f42_no_file_of_the_sdks_holds_up_or_ends_the_process() {
 
 #[test]
 fn f42_an_empty_endpoint_of_a_service_is_none_for_that_service_and_for_others() {
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     for name in [
         "AWS_ENDPOINT_URL_S3",
         "AWS_ENDPOINT_URL_SSM",

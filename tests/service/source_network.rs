@@ -1,7 +1,7 @@
 //! The way to AWS as the AWS CLI takes it: a private CA, proxies, FIPS and dual-stack endpoints,
 //! and what goes wrong on it.
 
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Run, Setup, me};
 
 use crate::tls_server::{Authority, Proxy};
@@ -103,7 +103,7 @@ fn f36_another_servers_certificate_and_no_tls_at_all_are_named() {
         &[("AWS_ENDPOINT_URL", &endpoint), ("AWS_CA_BUNDLE", ours)],
     )
     .fails(75, &[&["its certificate is another server's"]]);
-    let plain = Stub::start([Answer::whole("400 Bad Request", &[], "")])
+    let plain = Stub::start([StubAnswer::whole("400 Bad Request", &[], "")])
         .endpoint()
         .replace("http:", "https:");
     sync(
@@ -150,7 +150,9 @@ fn a_proxy_is_used_for_https_and_never_for_the_hosts_of_no_proxy() {
     assert_eq!(proxy.asked().len(), 1);
 
     // What goes by plain http stays on this machine: no proxy shall see it.
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     let endpoint = stub.endpoint();
     sync(
         "ssm:/keys",
@@ -295,8 +297,8 @@ fn plain_http_to_another_machine_is_refused_unless_the_host_is_named() {
 
 #[test]
 fn f36_what_is_wrong_with_the_metadata_service_is_told_where_credentials_or_region_are_missing() {
-    let silent = Stub::start([Answer::silence()]).endpoint();
-    let off = Stub::start([Answer::whole("403 Forbidden", &[], "")]).endpoint();
+    let silent = Stub::start([StubAnswer::silence()]).endpoint();
+    let off = Stub::start([StubAnswer::whole("403 Forbidden", &[], "")]).endpoint();
     let hop_limit = "answer does not come as far as here, as with a hop limit of 1 in a container: raise it \
          (`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`)";
     for (endpoint, remedy) in [

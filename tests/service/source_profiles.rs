@@ -1,7 +1,7 @@
 //! Profiles and credentials of the AWS CLI's files, good, bad and hostile.
 
 use authkeys_testing::Run;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 
 use super::source_environment::survives;
 use super::source_network::{node, parameter};
@@ -32,7 +32,11 @@ fn a_role_that_may_not_be_assumed_is_denied_and_an_sts_that_fails_is_not() {
             "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
              <Message>no</Message></Error><RequestId>REQ42</RequestId></ErrorResponse>"
         );
-        let stub = Stub::start([Answer::whole(status, &["Content-Type: text/xml"], &body)]);
+        let stub = Stub::start([StubAnswer::whole(
+            status,
+            &["Content-Type: text/xml"],
+            &body,
+        )]);
         with_profile(profile, &stub.endpoint())
     };
     for (code, remedy) in [
@@ -58,7 +62,9 @@ fn a_role_that_may_not_be_assumed_is_denied_and_an_sts_that_fails_is_not() {
 
 #[test]
 fn each_kind_of_credentials_that_fails_says_what_to_do() {
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     let sso = "[profile p]\nregion = eu-west-1\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = ops\n\
                [sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://acme.awsapps.com/start\n\
                sso_registration_scopes = sso:account:access\n";
@@ -100,7 +106,9 @@ fn each_kind_of_credentials_that_fails_says_what_to_do() {
 #[test]
 fn a_program_for_credentials_that_fails_is_named_with_its_profile_and_its_words_and_not_with_its_arguments()
  {
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     let role = "[profile p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = q\nregion = eu-west-1\n";
     for (command, words) in [
         (
@@ -177,31 +185,31 @@ fn a_containers_endpoint_that_gives_no_credentials_is_named_with_what_eks_and_ec
     let refused = r#"{"Code":"AssociationNotFound","Message":"none"}"#;
     for (answer, status, words) in [
         (
-            Answer::whole("403 Forbidden", &[], "no"),
+            StubAnswer::whole("403 Forbidden", &[], "no"),
             77,
             &["answered 403"][..],
         ),
         (
-            Answer::whole("404 Not Found", &[], "no"),
+            StubAnswer::whole("404 Not Found", &[], "no"),
             77,
             &["answered 404"],
         ),
         (
-            Answer::whole("503 Service Unavailable", &[], "no"),
+            StubAnswer::whole("503 Service Unavailable", &[], "no"),
             75,
             &["answered 503"],
         ),
         (
-            Answer::json(refused),
+            StubAnswer::json(refused),
             75,
             &["gave no credentials", "AssociationNotFound"],
         ),
         (
-            Answer::whole("200 OK", &[], "<html>"),
+            StubAnswer::whole("200 OK", &[], "<html>"),
             75,
             &["gave no credentials"],
         ),
-        (Answer::silence(), 75, &["did not end within 4 s"]),
+        (StubAnswer::silence(), 75, &["did not end within 4 s"]),
     ] {
         let stub = Stub::start([answer]);
         let run = in_a_container(&[(URI, &format!("{}/v1/secret-path", stub.endpoint()))]);
@@ -248,7 +256,9 @@ fn a_containers_endpoint_that_gives_no_credentials_is_named_with_what_eks_and_ec
 
 #[test]
 fn f42_no_value_of_a_profile_ends_the_process() {
-    let stub = Stub::start([Answer::json(parameter().split("\r\n\r\n").nth(1).unwrap())]);
+    let stub = Stub::start([StubAnswer::json(
+        parameter().split("\r\n\r\n").nth(1).unwrap(),
+    )]);
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
     let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s\n";

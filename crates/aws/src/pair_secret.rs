@@ -58,7 +58,7 @@ pub struct Stages {
 
 /// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PairWrite {
     /// It was written.
     Done,
     /// Another writer was faster.
@@ -165,15 +165,17 @@ impl PairSecret {
     }
 
     /// Creates the secret, with an empty object as its first value.
-    pub async fn create(&self, token: &str) -> Result<Outcome, FetchError> {
+    pub async fn create(&self, token: &str) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("CreateSecret");
         let create = async || {
             let request = secret.client.create_secret().name(&self.id);
             let request = request.secret_string("{}").client_request_token(token);
             match secret.limited(&call, request.send()).await? {
-                Ok(_) => Ok(Outcome::Done),
-                Err(error) if error.code() == Some("ResourceExistsException") => Ok(Outcome::Lost),
+                Ok(_) => Ok(PairWrite::Done),
+                Err(error) if error.code() == Some("ResourceExistsException") => {
+                    Ok(PairWrite::Lost)
+                }
                 Err(error) => Err(call.classed(&error)),
             }
         };
@@ -182,7 +184,12 @@ impl PairSecret {
 
     /// Writes a version under AWSPENDING or, if the secret has no version yet, under AWSCURRENT. A
     /// token that was used for another value is `Lost`.
-    pub async fn put(&self, token: &str, value: &str, stage: Stage) -> Result<Outcome, FetchError> {
+    pub async fn put(
+        &self,
+        token: &str,
+        value: &str,
+        stage: PairStage,
+    ) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("PutSecretValue");
         let put = async || {
@@ -193,8 +200,10 @@ impl PairSecret {
                 .version_stages(stage.label())
                 .set_rotation_token(self.rotation_token.clone());
             match secret.limited(&call, request.send()).await? {
-                Ok(_) => Ok(Outcome::Done),
-                Err(error) if error.code() == Some("ResourceExistsException") => Ok(Outcome::Lost),
+                Ok(_) => Ok(PairWrite::Done),
+                Err(error) if error.code() == Some("ResourceExistsException") => {
+                    Ok(PairWrite::Lost)
+                }
                 Err(error) => Err(call.classed(&error)),
             }
         };
@@ -206,12 +215,12 @@ impl PairSecret {
         &self,
         version: &str,
         from: Option<&str>,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<PairWrite, FetchError> {
         self.update(CURRENT, Some(version), from).await
     }
 
     /// Removes AWSPENDING from a version.
-    pub async fn drop_pending(&self, version: &str) -> Result<Outcome, FetchError> {
+    pub async fn drop_pending(&self, version: &str) -> Result<PairWrite, FetchError> {
         self.update(PENDING, None, Some(version)).await
     }
 
@@ -220,7 +229,7 @@ impl PairSecret {
         stage: &str,
         to: Option<&str>,
         from: Option<&str>,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<PairWrite, FetchError> {
         let secret = self.connect().await?;
         let call = secret.call("UpdateSecretVersionStage");
         let update = async || {
@@ -231,10 +240,10 @@ impl PairSecret {
                 .set_move_to_version_id(to.map(str::to_owned))
                 .set_remove_from_version_id(from.map(str::to_owned));
             match secret.limited(&call, request.send()).await? {
-                Ok(_) => Ok(Outcome::Done),
+                Ok(_) => Ok(PairWrite::Done),
                 Err(error) => match error.code() {
                     Some("InvalidParameterException" | "InvalidRequestException" | NOT_FOUND) => {
-                        Ok(Outcome::Lost)
+                        Ok(PairWrite::Lost)
                     }
                     _ => Err(call.classed(&error)),
                 },
@@ -264,14 +273,14 @@ impl PairSecret {
 
 /// The stage of a new version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum PairStage {
     /// The very first version, which becomes the current one in any case.
     Current,
     /// A pending version.
     Pending,
 }
 
-impl Stage {
+impl PairStage {
     fn label(self) -> &'static str {
         match self {
             Self::Current => CURRENT,

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::client::fault::{Call, no_region};
 use crate::client::retry::RandomJitter;
 use crate::client::{Aws, Limits};
-use crate::source::Sources;
+use crate::source::AwsSources;
 use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::{
     Class, Fetch as _, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Version,
@@ -27,11 +27,11 @@ const MAX_LEVELS: usize = 15;
 
 /// A place to publish at.
 #[derive(Debug)]
-pub struct Target {
+pub struct PublishTarget {
     /// As the user wrote it.
     name: String,
     url: SourceUrl,
-    sources: Sources,
+    sources: AwsSources,
     /// `None`: the bucket's default.
     encryption: Option<Encryption>,
 }
@@ -58,7 +58,7 @@ pub enum Earlier {
 
 /// A successful write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenVersion {
     /// The new version, as shown to people.
     pub version: String,
     /// Another publisher's version that was overwritten, if the service has no condition to prevent
@@ -86,7 +86,7 @@ impl From<FetchError> for NotWritten {
     }
 }
 
-impl Target {
+impl PublishTarget {
     /// Parses a source's URL as a target; the error says why it cannot be one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = SourceUrl::parse(text).map_err(|fault| fault.to_string())?;
@@ -115,7 +115,7 @@ impl Target {
             None => Ok(Self {
                 name: url.to_string(),
                 url: current(url),
-                sources: Sources::new(),
+                sources: AwsSources::new(),
                 encryption: None,
             }),
         }
@@ -125,7 +125,7 @@ impl Target {
     #[must_use]
     pub fn limited(self, limits: Limits) -> Self {
         Self {
-            sources: Sources::with(limits, RandomJitter),
+            sources: AwsSources::with(limits, RandomJitter),
             ..self
         }
     }
@@ -242,7 +242,7 @@ impl Target {
         &self,
         bytes: &[u8],
         over: Option<&Published>,
-    ) -> Result<Written, NotWritten> {
+    ) -> Result<WrittenVersion, NotWritten> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let region = self.url.region();
         match &self.url {
@@ -318,7 +318,7 @@ fn reserved(id: &str) -> Option<&'static str> {
 }
 
 /// Its URL.
-impl std::fmt::Display for Target {
+impl std::fmt::Display for PublishTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
     }
@@ -330,11 +330,11 @@ mod tests {
 
     #[test]
     fn a_field_of_a_secret_is_no_target() {
-        let fault = Target::parse("secretsmanager:team?field=pub_key").unwrap_err();
+        let fault = PublishTarget::parse("secretsmanager:team?field=pub_key").unwrap_err();
         assert!(
             fault.contains("is not a target: `field=` names one field"),
             "{fault}"
         );
-        assert!(Target::parse("secretsmanager:team").is_ok());
+        assert!(PublishTarget::parse("secretsmanager:team").is_ok());
     }
 }

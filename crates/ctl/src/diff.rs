@@ -12,7 +12,7 @@ use authkeys_terminal::{block_on, colour};
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct DiffOptions {
     /// The key set before: a source's URL, perhaps with a version; a file; or - for standard input
     #[arg(value_name = "A")]
     before: String,
@@ -22,7 +22,7 @@ pub(super) struct Options {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &DiffOptions) -> Result<Exit, Exit> {
     let before = ReadFrom::parse(&options.before)?;
     let after = ReadFrom::parse(&options.after)?;
     if options.before == "-" && options.after == "-" {

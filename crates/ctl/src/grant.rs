@@ -26,7 +26,7 @@ report objects below that place instead of tags";
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct GrantOptions {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
@@ -65,7 +65,7 @@ fn account(text: &str) -> Result<UserName, String> {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &GrantOptions) -> Result<Exit, Exit> {
     let publisher = Publisher::new(&options.publishing, &options.target, "grant")?;
     let terms = terms(options, clock())?;
     let lines = lines(options, &publisher, &terms)?;
@@ -76,7 +76,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 }
 
 /// The accounts, options and window of the new keys.
-fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
+fn terms(options: &GrantOptions, now: Timestamp) -> Result<Terms, Exit> {
     let usage = |fault: String| {
         complain(&format!("{fault}; nothing was written"));
         Exit::Usage
@@ -121,7 +121,7 @@ fn terms(options: &Options, now: Timestamp) -> Result<Terms, Exit> {
 
 /// The keys' lines. All faults are reported before the first call to AWS.
 fn lines(
-    options: &Options,
+    options: &GrantOptions,
     publisher: &Publisher<'_>,
     terms: &Terms,
 ) -> Result<Vec<KeyLine>, Exit> {
@@ -151,7 +151,7 @@ fn lines(
 }
 
 async fn edit(
-    options: &Options,
+    options: &GrantOptions,
     publisher: &Publisher<'_>,
     before: &Before,
     terms: &Terms,

@@ -29,7 +29,7 @@ const GREEN: u8 = 32;
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct HistoryOptions {
     /// A source's URL, or a file
     #[arg(value_name = "SOURCE")]
     source: String,
@@ -82,7 +82,7 @@ struct VersionShown {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &HistoryOptions) -> Result<Exit, Exit> {
     let mut judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
     judge.allow_no_keys();
     judge.allow_private_keys();
@@ -132,7 +132,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 
 /// The stored versions, whether the list is complete, and why it ends there.
 async fn stored(
-    options: &Options,
+    options: &HistoryOptions,
     judge: &Judge,
     place: &Place,
 ) -> Result<(Vec<VersionShown>, bool, String), Exit> {

@@ -65,36 +65,36 @@ enum Command {
     /// refuse it anyway
     Sign(Sign),
     /// Print a key's line for the allowed_signers file of nodes
-    Signer(signer::Options),
+    Signer(signer::SignerLookup),
     /// By whom a document is signed; exit 0 only if its signature is good, as `ssh-keygen -Y
     /// verify` would say
     Verify(Verify),
     /// Publish a document where nodes read it: judge it, show what changes, take the next serial,
     /// sign, write
     #[command(after_help = PUBLISHING)]
-    Publish(Box<publish::Options>),
+    Publish(Box<publish::PublishOptions>),
     /// Show a key set: who may log in by it, now or at a given time
-    Show(show::Options),
+    Show(show::ShowOptions),
     /// List the stored versions of a key set, the newest first, and what each one changed
-    History(history::Options),
+    History(history::HistoryOptions),
     /// Compare two key sets; exit 3 when a key differs
-    Diff(diff::Options),
+    Diff(diff::DiffOptions),
     /// Grant access: add keys to the published key set, and leave every other byte of it as it is
     #[command(after_help = PUBLISHING, mut_arg("from", |from| from.help(grant::FROM).value_name("TIME|s3://BUCKET/PREFIX/")))]
-    Grant(Box<grant::Options>),
+    Grant(Box<grant::GrantOptions>),
     /// Revoke keys: take them out of the published key set, so that nodes remove every copy of them
     #[command(after_help = PUBLISHING)]
-    Revoke(Box<revoke::Options>),
+    Revoke(Box<revoke::RevokeOptions>),
     /// Publish an earlier version again under the next serial; what was revoked since stays revoked
     #[command(after_help = PUBLISHING)]
-    Rollback(Box<rollback::Options>),
+    Rollback(Box<rollback::RollbackOptions>),
     /// Rotate the key pair in a secret: the new key is in force on every node before it counts, and
     /// the old one is refused by all in the end
     #[command(after_help = ROTATING)]
     Rotate(Box<rotate::Options>),
     /// Which nodes have which key set, and which need attention (exit 0 only if none does); with
     /// --wait, until all have one
-    Fleet(Box<fleet::Options>),
+    Fleet(Box<fleet::FleetOptions>),
     /// Log in by ssh with a private key from Secrets Manager, which never reaches a disk
     #[command(after_help = using::NOTES)]
     Ssh(using::SshOptions),

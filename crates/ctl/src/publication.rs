@@ -15,7 +15,7 @@ use super::sign::signed;
 use super::signing_key::SigningKey;
 use super::times::moment;
 use super::{Exit, Judging, complain, print, progress};
-use authkeys_aws::target::{Earlier, Target};
+use authkeys_aws::target::{Earlier, PublishTarget};
 use authkeys_core::document::{self, Document, Form, Serial};
 use authkeys_core::encryption::Encryption;
 use authkeys_core::origin::FetchError;
@@ -133,7 +133,7 @@ impl Renewal {
 /// A target, and how documents for it are judged.
 pub(super) struct Publisher<'a> {
     options: &'a Publishing,
-    pub(super) target: Target,
+    pub(super) target: PublishTarget,
     pub(super) judge: Judge,
     /// The same judge, for a document that is not yet signed.
     pub(super) unsigned: Judge,
@@ -184,7 +184,7 @@ impl<'a> Publisher<'a> {
             Begins::Nodes
         };
         options.waiting.check(begins).map_err(usage)?;
-        let target = Target::parse(target).map_err(usage)?;
+        let target = PublishTarget::parse(target).map_err(usage)?;
         let target = target.encrypted(options.sse.clone()).map_err(usage)?;
         let mut judge = Judge::new(&options.judging, options.allowed_signers.as_deref())?;
         // A node may be configured to accept a private key, but nothing here helps to publish one.
@@ -429,7 +429,7 @@ fn numbered(text: &[u8], serial: Serial) -> Result<Vec<u8>, String> {
     Ok(numbered)
 }
 
-fn show(target: &Target, before: &Before, draft: &Draft, diff: &Diff, concerns: &[String]) {
+fn show(target: &PublishTarget, before: &Before, draft: &Draft, diff: &Diff, concerns: &[String]) {
     let new = titled(&draft.document);
     let head = match &before.published {
         None if before.denied.is_some() && matches!(before.earlier, Some(Earlier::Unknown)) => {
@@ -473,7 +473,7 @@ fn warn(concerns: &[String]) {
 }
 
 /// Asks on the terminal; without one, goes on only if there are no concerns.
-fn confirm(target: &Target, concerns: &[String]) -> Result<(), Exit> {
+fn confirm(target: &PublishTarget, concerns: &[String]) -> Result<(), Exit> {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let Some(mut terminal) = terminal.ok().filter(|_| std::io::stderr().is_terminal()) else {
         if concerns.is_empty() {

@@ -13,7 +13,7 @@ use authkeys_terminal::clock;
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct PublishOptions {
     /// The document's file, or - for standard input; it stays as it is, the serial that is
     /// published included
     #[arg(value_name = "DOC")]
@@ -27,14 +27,14 @@ pub(super) struct Options {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &PublishOptions) -> Result<Exit, Exit> {
     let publisher = Publisher::new(&options.publishing, &options.target, "publish")?;
     let bytes = input::read(&options.document)?;
     publisher.run(publish(options, &publisher, &bytes))
 }
 
 async fn publish(
-    options: &Options,
+    options: &PublishOptions,
     publisher: &Publisher<'_>,
     bytes: &[u8],
 ) -> Result<PublicationEnd, Exit> {

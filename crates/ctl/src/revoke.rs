@@ -17,7 +17,7 @@ use authkeys_terminal::clock;
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct RevokeOptions {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
@@ -39,7 +39,7 @@ pub(super) struct Options {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &RevokeOptions) -> Result<Exit, Exit> {
     let mut publisher = Publisher::new(&options.publishing, &options.target, "revoke")?;
     let min_keys = publisher.judge.min_keys();
     publisher.allow_no_keys();
@@ -76,7 +76,7 @@ fn read_which(text: &str) -> Result<Which, Exit> {
 }
 
 async fn edit(
-    options: &Options,
+    options: &RevokeOptions,
     publisher: &Publisher<'_>,
     before: &Before,
     which: &[Which],

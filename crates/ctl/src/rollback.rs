@@ -21,7 +21,7 @@ use authkeys_core::publishing::which::since_revoked;
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct RollbackOptions {
     /// Where the key set is published: s3://BUCKET/KEY, secretsmanager:NAME or ssm:/NAME
     #[arg(value_name = "TARGET")]
     target: String,
@@ -43,7 +43,7 @@ fn fingerprint(text: &str) -> Result<Fingerprint, String> {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &RollbackOptions) -> Result<Exit, Exit> {
     let publisher = Publisher::new(&options.publishing, &options.target, "rollback")?;
     let place = Place::parse(&options.target).map_err(|fault| {
         complain(&fault);
@@ -56,7 +56,7 @@ pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
 }
 
 async fn roll_back(
-    options: &Options,
+    options: &RollbackOptions,
     publisher: &Publisher<'_>,
     before: &Before,
     place: &Place,

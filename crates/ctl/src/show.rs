@@ -23,7 +23,7 @@ use authkeys_terminal::{block_on, clock, colour};
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct ShowOptions {
     /// A source's URL, perhaps with a version (?version_id=V, ?stages=AWSPREVIOUS, ssm:/NAME:3); a
     /// file; or - for standard input
     #[arg(value_name = "SOURCE|DOC")]
@@ -63,7 +63,7 @@ struct ShowJson<'a> {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &ShowOptions) -> Result<Exit, Exit> {
     let judge = Judge::new(&Judging::default(), options.allowed_signers.as_deref())?;
     let origin = ReadFrom::parse(&options.source)?;
     let found = block_on(async {
@@ -104,7 +104,7 @@ fn raw(name: &str, found: &ReadKeySet) -> Result<Exit, Exit> {
 }
 
 fn table(
-    options: &Options,
+    options: &ShowOptions,
     mut judge: Judge,
     name: &str,
     found: &ReadKeySet,
@@ -153,7 +153,7 @@ fn table(
 }
 
 fn render(
-    options: &Options,
+    options: &ShowOptions,
     report: &LintReport,
     document: &Document,
     found: &ReadKeySet,

@@ -23,7 +23,7 @@ const MIN_RSA_BITS: usize = 2_048;
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct SignerLookup {
     /// A public or private key's file, or kms:KEY-ID, kms:alias/NAME or kms:ARN for a key in AWS
     /// KMS; a key that only ssh-agent has is named by its .pub file
     #[arg(value_name = "KEY", value_parser = SigningKey::parser())]
@@ -48,7 +48,7 @@ fn principal(text: &str) -> Result<String, String> {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &SignerLookup) -> Result<Exit, Exit> {
     let (key, name) = match &options.key {
         SigningKey::File(path) => of_file(path)?,
         SigningKey::Kms(key) => {

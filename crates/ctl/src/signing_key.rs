@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::progress;
 use super::sign::public_half;
 use authkeys_aws::client::Limits;
-use authkeys_aws::kms::Signer;
+use authkeys_aws::kms::KmsSigner;
 use authkeys_core::key::KeyBlob;
 use authkeys_core::origin::FetchError;
 use authkeys_core::signing::KmsKey;
@@ -48,12 +48,12 @@ impl SigningKey {
 
 /// The public half of a key in KMS.
 pub(super) async fn public_half_of_kms(key: &KmsKey) -> Result<KeyBlob, FetchError> {
-    let signer = Signer::new(Limits::default(), key.clone());
+    let signer = KmsSigner::new(Limits::default(), key.clone());
     progress::shown(&format!("asking KMS for {key}"), signer.public_key()).await
 }
 
 /// The payload and its signature, made by KMS.
 pub(super) async fn signed_by_kms(payload: &[u8], key: &KmsKey) -> Result<Vec<u8>, FetchError> {
-    let signer = Signer::new(Limits::default(), key.clone());
+    let signer = KmsSigner::new(Limits::default(), key.clone());
     progress::shown(&format!("signing with {key}"), signer.sign(payload)).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use authkeys_aws::client::Aws;
 use authkeys_aws::deliver::{ObjectPlace, ReportWriter};
-use authkeys_aws::source::Sources;
+use authkeys_aws::source::AwsSources;
 use authkeys_core::caught::caught;
 use authkeys_core::origin::{
     Class, Fetch as _, FetchError, Fetched, Part, SourceUrl, Stage, Versions,
@@ -20,7 +20,7 @@ use crate::look;
 #[derive(Debug)]
 pub(crate) struct Answers {
     aws: Arc<Aws>,
-    sources: Sources,
+    sources: AwsSources,
     reports: ReportWriter,
 }
 
@@ -29,7 +29,7 @@ type Complete = (Answer, Vec<Zeroizing<Vec<u8>>>);
 
 impl Default for Answers {
     fn default() -> Self {
-        let sources = Sources::default();
+        let sources = AwsSources::default();
         let aws = Arc::clone(sources.aws());
         Self {
             reports: ReportWriter::new(Arc::clone(&aws)),

@@ -8,7 +8,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Deserialize;
 use serde_json::Value;
 
-use authkeysctl::function::{self, Request, Step};
+use authkeysctl::function::{self, RotationRequest, Step};
 
 /// The event that Secrets Manager sends.
 #[derive(Debug, Deserialize)]
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 async fn rotate(event: LambdaEvent<Event>) -> Result<Value, Error> {
     let (event, context) = event.into_parts();
-    let request = Request {
+    let request = RotationRequest {
         step: Step::parse(&event.step)?,
         secret: event.secret_id,
         token: event.client_request_token,

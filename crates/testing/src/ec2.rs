@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 /// One call: its parameters, its signature's header, and when it came.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub struct Ec2Call {
     /// Its parameters by name.
     pub form: BTreeMap<String, String>,
     /// The header with its signature.
@@ -21,7 +21,7 @@ pub struct Call {
     pub at: Instant,
 }
 
-impl Call {
+impl Ec2Call {
     /// Whether it is a call of this action.
     pub fn is(&self, action: &str) -> bool {
         self.form["Action"] == action
@@ -47,15 +47,15 @@ impl Call {
 #[derive(Debug, Clone)]
 pub struct Ec2Stub {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<Ec2State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Ec2State {
     /// The answer to every call, instead of a successful one.
     answer: Mutex<Option<(u16, String)>>,
     tags: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<Ec2Call>>,
     /// The pages of DescribeInstances.
     pages: Mutex<Vec<String>>,
 }
@@ -113,7 +113,7 @@ impl Ec2Stub {
     }
 
     /// The calls so far.
-    pub fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Ec2Call> {
         self.state.calls.lock().unwrap().clone()
     }
 
@@ -129,7 +129,7 @@ impl Ec2Stub {
     }
 }
 
-fn serve(state: &State, stream: &TcpStream) {
+fn serve(state: &Ec2State, stream: &TcpStream) {
     let mut lines = BufReader::new(stream);
     while let Some(call) = read(&mut lines) {
         state.calls.lock().unwrap().push(call.clone());
@@ -146,7 +146,7 @@ fn serve(state: &State, stream: &TcpStream) {
     }
 }
 
-fn good(state: &State, call: &Call) -> (u16, String) {
+fn good(state: &Ec2State, call: &Ec2Call) -> (u16, String) {
     if call.is("DescribeInstances") {
         let page = call
             .form
@@ -165,7 +165,7 @@ fn good(state: &State, call: &Call) -> (u16, String) {
     (200, body.to_owned())
 }
 
-fn read(lines: &mut impl BufRead) -> Option<Call> {
+fn read(lines: &mut impl BufRead) -> Option<Ec2Call> {
     let mut headers = BTreeMap::new();
     let mut first = true;
     loop {
@@ -190,7 +190,7 @@ fn read(lines: &mut impl BufRead) -> Option<Call> {
         .map(|pair| pair.split_once('=').unwrap())
         .map(|(name, value)| (text(name), text(value)));
     let header = |name: &str| headers.get(name).cloned().unwrap_or_default();
-    Some(Call {
+    Some(Ec2Call {
         form: form.collect(),
         authorization: header("authorization"),
         host: header("host"),

@@ -13,7 +13,7 @@ const TAGS: &str = "/latest/meta-data/tags/instance";
 
 /// How the service behaves; changes apply from the next request on.
 #[derive(Debug, Clone)]
-pub struct Manner {
+pub struct ImdsManner {
     /// The id of the instance.
     pub instance: String,
     /// Answers every request with this status instead.
@@ -34,12 +34,12 @@ pub struct Manner {
 #[derive(Debug, Clone)]
 pub struct Imds {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<ImdsState>,
 }
 
 #[derive(Debug)]
-struct State {
-    manner: Mutex<Manner>,
+struct ImdsState {
+    manner: Mutex<ImdsManner>,
     tokens: Mutex<BTreeMap<String, Instant>>,
     requests: Mutex<Vec<String>>,
 }
@@ -53,7 +53,7 @@ impl Imds {
     /// Starts it at an address that may exist only in a network namespace of the test.
     pub fn start_at(address: &str, instance: &str) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        let manner = Manner {
+        let manner = ImdsManner {
             instance: instance.to_owned(),
             fails: None,
             delay: Duration::ZERO,
@@ -62,7 +62,7 @@ impl Imds {
             says: BTreeMap::new(),
             tags: None,
         };
-        let state = State {
+        let state = ImdsState {
             manner: Mutex::new(manner),
             tokens: Mutex::default(),
             requests: Mutex::default(),
@@ -93,7 +93,7 @@ impl Imds {
     }
 
     /// Changes how it behaves.
-    pub fn change(&self, change: impl FnOnce(&mut Manner)) {
+    pub fn change(&self, change: impl FnOnce(&mut ImdsManner)) {
         change(&mut self.state.manner.lock().unwrap());
     }
 
@@ -111,7 +111,7 @@ impl Imds {
     }
 }
 
-fn serve(state: &State, stream: &TcpStream) {
+fn serve(state: &ImdsState, stream: &TcpStream) {
     let mut lines = BufReader::new(stream);
     while let Some((first, headers)) = read(&mut lines) {
         state.requests.lock().unwrap().push(first.clone());
@@ -137,8 +137,8 @@ fn serve(state: &State, stream: &TcpStream) {
 }
 
 fn answer(
-    state: &State,
-    manner: &Manner,
+    state: &ImdsState,
+    manner: &ImdsManner,
     first: &str,
     headers: &BTreeMap<String, String>,
 ) -> (u16, String, String) {

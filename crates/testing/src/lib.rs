@@ -41,7 +41,7 @@ pub use setup::{
     somebody_else, stand_in,
 };
 pub use tools::{SSH_KEY_DIR, Tool, UPDATE_SSH_KEYS};
-pub use tree::{Entry, contents, tree};
+pub use tree::{TreeEntry, contents, tree};
 
 /// The fenced code blocks of one language in a document.
 pub fn blocks(document: &str, language: &str) -> impl Iterator<Item = String> {

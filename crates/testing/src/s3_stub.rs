@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// One request, with its header names in lower case.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct StubRequest {
     /// GET, PUT, POST or another.
     pub method: String,
     /// The path with its query.
@@ -20,7 +20,7 @@ pub struct Request {
     pub body: String,
 }
 
-impl Request {
+impl StubRequest {
     /// The value of a header; `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -45,12 +45,12 @@ pub enum Then {
 
 /// The bytes of one answer and what follows them.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct StubAnswer {
     bytes: Vec<u8>,
     then: Then,
 }
 
-impl Answer {
+impl StubAnswer {
     /// A whole answer; `headers` are lines without their ends.
     pub fn whole(status: &str, headers: &[&str], body: &str) -> Self {
         Self::raw(
@@ -124,22 +124,22 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Stub {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<S3State>,
 }
 
 #[derive(Debug)]
-struct State {
-    answers: Mutex<VecDeque<Answer>>,
-    requests: Mutex<Vec<Request>>,
+struct S3State {
+    answers: Mutex<VecDeque<StubAnswer>>,
+    requests: Mutex<Vec<StubRequest>>,
     connections: AtomicUsize,
     sent: AtomicUsize,
 }
 
 impl Stub {
     /// Gives the answers in turn, and then repeats the last one.
-    pub fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
+    pub fn start(answers: impl IntoIterator<Item = StubAnswer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let state = State {
+        let state = S3State {
             answers: Mutex::new(answers.into_iter().collect()),
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -166,7 +166,7 @@ impl Stub {
     }
 
     /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<StubRequest> {
         self.state.requests.lock().unwrap().clone()
     }
 
@@ -181,7 +181,7 @@ impl Stub {
     }
 }
 
-fn serve(state: &State, stream: &TcpStream) {
+fn serve(state: &S3State, stream: &TcpStream) {
     stream.set_nodelay(true).unwrap();
     let mut lines = BufReader::new(stream);
     while let Some(request) = read(&mut lines) {
@@ -211,7 +211,7 @@ fn serve(state: &State, stream: &TcpStream) {
     }
 }
 
-fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
+fn send(state: &S3State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
     let sent = stream.write_all(bytes).is_ok();
     state
         .sent
@@ -220,7 +220,7 @@ fn send(state: &State, mut stream: &TcpStream, bytes: &[u8]) -> bool {
 }
 
 /// Reads one request; `None` if the connection ends.
-pub fn read(reader: &mut impl BufRead) -> Option<Request> {
+pub fn read(reader: &mut impl BufRead) -> Option<StubRequest> {
     let lines = &mut *reader;
     let mut line = || {
         let mut line = String::new();
@@ -239,7 +239,7 @@ pub fn read(reader: &mut impl BufRead) -> Option<Request> {
     while let Some((name, value)) = line()?.split_once(':') {
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request {
+    let mut request = StubRequest {
         method,
         target,
         headers,

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub struct Throttle {
     address: SocketAddr,
-    state: Arc<State>,
+    state: Arc<ThrottleState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ThrottleState {
     behind: String,
     shut_until: Mutex<Option<Instant>>,
     refused: AtomicUsize,
@@ -25,7 +25,7 @@ impl Throttle {
     /// A proxy for the endpoint `http://HOST:PORT`, which closes each connection after its answer.
     pub fn before(endpoint: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let state = Arc::new(State {
+        let state = Arc::new(ThrottleState {
             behind: endpoint.trim_start_matches("http://").to_owned(),
             shut_until: Mutex::default(),
             refused: AtomicUsize::new(0),
@@ -60,7 +60,7 @@ impl Throttle {
 }
 
 /// Handles one request and its answer; a client that disconnects is ignored.
-fn serve(state: &State, mut client: TcpStream) -> Option<()> {
+fn serve(state: &ThrottleState, mut client: TcpStream) -> Option<()> {
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let mut head = String::new();
     loop {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// One entry of a directory: content (or a link's target), identity, owner, mode and times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TreeEntry {
     /// A file's content, or a link's target.
     pub content: Vec<u8>,
     /// Its inode.
@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 /// Everything at and below `root`, by path. If two trees are equal, nothing was written in between.
-pub fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
+pub fn tree(root: &Path) -> BTreeMap<PathBuf, TreeEntry> {
     let mut found = BTreeMap::new();
     visit(root, &mut found);
     found
@@ -38,7 +38,7 @@ pub fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-fn visit(path: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
+fn visit(path: &Path, found: &mut BTreeMap<PathBuf, TreeEntry>) {
     let Ok(stat) = std::fs::symlink_metadata(path) else {
         return;
     };
@@ -52,7 +52,7 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
         () if stat.is_file() && stat.len() <= 1 << 22 => std::fs::read(path).unwrap(),
         () => Vec::new(),
     };
-    let entry = Entry {
+    let entry = TreeEntry {
         content,
         inode: stat.ino(),
         owner: (stat.uid(), stat.gid()),

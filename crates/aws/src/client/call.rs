@@ -22,7 +22,7 @@ pub struct Call {
 
 /// An error answer: the parts that the verdict depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Answer<'a> {
+pub struct ErrorAnswer<'a> {
     /// The HTTP status.
     pub status: u16,
     /// The service's error code.

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use http_body_util::LengthLimitError;
 
-pub use super::call::{Answer, Call};
+pub use super::call::{Call, ErrorAnswer};
 pub(crate) use super::codes::LATER;
 use super::kind;
 use super::reach::{REACH, REGION, unanswered};
@@ -60,7 +60,7 @@ impl Call {
                     known => known.to_owned(),
                 };
                 let date = Some(header("date")).filter(|date| !date.is_empty());
-                self.answered(&Answer {
+                self.answered(&ErrorAnswer {
                     status: response.status().as_u16(),
                     code: &text(error.code(), "Code"),
                     message: &text(error.message(), "Message"),
@@ -101,9 +101,9 @@ impl Call {
         if response.body().bytes().is_none() {
             return self.cut_off(&chain(error.source().unwrap_or(error)));
         }
-        self.answered(&Answer {
+        self.answered(&ErrorAnswer {
             status: response.status().as_u16(),
-            ..Answer::default()
+            ..ErrorAnswer::default()
         })
     }
 
@@ -119,7 +119,7 @@ impl Call {
     }
 
     /// Classes an answer by its code, or otherwise by its status.
-    pub fn answered(&self, answer: &Answer<'_>) -> FetchError {
+    pub fn answered(&self, answer: &ErrorAnswer<'_>) -> FetchError {
         let (class, remedy) = verdict(self, answer);
         let mut what = format!("answered {}", answer.status);
         for (before, text) in [
@@ -149,7 +149,7 @@ mod tests {
     use super::super::words::WORDS;
     use super::*;
 
-    fn verdict(answer: Answer<'_>) -> FetchError {
+    fn verdict(answer: ErrorAnswer<'_>) -> FetchError {
         let call = Call {
             source: "s3://b/k".to_owned(),
             operation: "S3 GetObject",
@@ -166,11 +166,11 @@ mod tests {
         assert_eq!(words(" a\r\n b\u{1b}[2Jc\u{202e}d\u{85}é "), "a b [2Jc?d ?");
         assert_eq!(words(&"x".repeat(WORDS)), "x".repeat(WORDS));
         assert_eq!(words(&"é ".repeat(100_000)).len(), WORDS + 3);
-        let text = verdict(Answer {
+        let text = verdict(ErrorAnswer {
             status: 418,
             code: &"C".repeat(9_999),
             message: "\n",
-            ..Answer::default()
+            ..ErrorAnswer::default()
         })
         .to_string();
         assert!(text.len() < 400 && !text.contains('\n'), "{text:?}");
@@ -193,10 +193,10 @@ mod tests {
             (408, ""),
         ] {
             assert_eq!(
-                verdict(Answer {
+                verdict(ErrorAnswer {
                     status,
                     code,
-                    ..Answer::default()
+                    ..ErrorAnswer::default()
                 })
                 .class,
                 Class::Transient,
@@ -214,10 +214,10 @@ mod tests {
             (403, "New"),
         ] {
             assert_ne!(
-                verdict(Answer {
+                verdict(ErrorAnswer {
                     status,
                     code,
-                    ..Answer::default()
+                    ..ErrorAnswer::default()
                 })
                 .class,
                 Class::Transient,
@@ -229,11 +229,11 @@ mod tests {
     #[test]
     fn f36_a_clocks_offset_is_told_from_what_the_server_says() {
         let skewed = |clocks| {
-            verdict(Answer {
+            verdict(ErrorAnswer {
                 status: 403,
                 code: "RequestTimeTooSkewed",
                 clocks,
-                ..Answer::default()
+                ..ErrorAnswer::default()
             })
             .remedy
         };

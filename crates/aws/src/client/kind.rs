@@ -4,7 +4,7 @@ use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
 
-use super::call::Answer;
+use super::call::ErrorAnswer;
 use super::credentials::Unobtainable;
 use super::reach::is_refusal;
 use super::words::find;
@@ -12,7 +12,7 @@ use authkeys_core::fault::FaultCode;
 use authkeys_core::origin::failure::Class;
 
 /// The code of an error answer.
-pub(super) fn answered(answer: &Answer<'_>, class: Class) -> Option<FaultCode> {
+pub(super) fn answered(answer: &ErrorAnswer<'_>, class: Class) -> Option<FaultCode> {
     match class {
         Class::Transient if is_clock(answer) => Some(FaultCode::ClockSkewed),
         Class::Transient if is_throttling(answer) => Some(FaultCode::AwsThrottled),
@@ -34,7 +34,7 @@ pub(super) fn unanswered(error: &(dyn Error + 'static), class: Class) -> Option<
     find::<CredentialsError>(error).map(|_| FaultCode::CredentialsMissing)
 }
 
-fn is_clock(answer: &Answer<'_>) -> bool {
+fn is_clock(answer: &ErrorAnswer<'_>) -> bool {
     let says = |part| answer.message.contains(part);
     match answer.code {
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => true,
@@ -45,7 +45,7 @@ fn is_clock(answer: &Answer<'_>) -> bool {
     }
 }
 
-fn is_throttling(answer: &Answer<'_>) -> bool {
+fn is_throttling(answer: &ErrorAnswer<'_>) -> bool {
     let code = answer.code;
     let named = [
         "SlowDown",
@@ -59,7 +59,7 @@ fn is_throttling(answer: &Answer<'_>) -> bool {
         || answer.status == 429
 }
 
-fn is_of_kms(answer: &Answer<'_>) -> bool {
+fn is_of_kms(answer: &ErrorAnswer<'_>) -> bool {
     let code = answer.code;
     let of_kms = [
         "DecryptionFailure",
@@ -91,7 +91,7 @@ fn is_of_credentials(code: &str) -> bool {
     )
 }
 
-fn is_elsewhere(answer: &Answer<'_>) -> bool {
+fn is_elsewhere(answer: &ErrorAnswer<'_>) -> bool {
     let named = [
         "PermanentRedirect",
         "AuthorizationHeaderMalformed",
@@ -168,11 +168,11 @@ mod tests {
             ),
             (404, "NoSuchKey", "", Class::Missing, None),
         ] {
-            let answer = Answer {
+            let answer = ErrorAnswer {
                 status,
                 code,
                 message,
-                ..Answer::default()
+                ..ErrorAnswer::default()
             };
             assert_eq!(answered(&answer, class), expected, "{status} {code}");
         }

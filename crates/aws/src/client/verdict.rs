@@ -1,13 +1,13 @@
 //! What an error answer means, and what to do: by its code, or otherwise by its status.
 
-use super::call::{Answer, Call};
+use super::call::{Call, ErrorAnswer};
 use super::codes::{CODES, LATER, PUBLISH, Remedy};
 use super::words::{WORDS, instant, words};
 use authkeys_core::origin::arn::is_region;
 use authkeys_core::origin::failure::Class;
 
 /// The class and the remedy.
-pub(super) fn verdict(call: &Call, answer: &Answer<'_>) -> (Class, String) {
+pub(super) fn verdict(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) {
     let known = |class, remedy: &str| (class, remedy.to_owned());
     if let Some(found) = of_kms(call, answer) {
         return found;
@@ -62,7 +62,7 @@ pub(super) fn of_credentials(code: &str) -> Option<(Class, &'static str)> {
     Some((*class, remedy))
 }
 
-fn worded(remedy: Remedy, call: &Call, answer: &Answer<'_>) -> String {
+fn worded(remedy: Remedy, call: &Call, answer: &ErrorAnswer<'_>) -> String {
     match remedy {
         Remedy::Say(words) => words.to_owned(),
         Remedy::Later => LATER.to_owned(),
@@ -77,7 +77,7 @@ fn worded(remedy: Remedy, call: &Call, answer: &Answer<'_>) -> String {
     }
 }
 
-fn of_status(call: &Call, answer: &Answer<'_>) -> (Class, String) {
+fn of_status(call: &Call, answer: &ErrorAnswer<'_>) -> (Class, String) {
     match answer.status {
         404 | 405 if answer.delete_marker => (
             Class::Missing,
@@ -124,7 +124,7 @@ fn explicit_deny(message: &str) -> Option<&str> {
 }
 
 /// The services report KMS errors with specific codes, with general codes, or only in the message.
-fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
+fn of_kms(call: &Call, answer: &ErrorAnswer<'_>) -> Option<(Class, String)> {
     let code = answer.code;
     let message = answer.message;
     let spoken_of = message.contains("kms:") || message.contains("KMS");
@@ -145,7 +145,7 @@ fn of_kms(call: &Call, answer: &Answer<'_>) -> Option<(Class, String)> {
     Some((Class::Denied, mend_key(call, answer)))
 }
 
-fn mend_key(call: &Call, answer: &Answer<'_>) -> String {
+fn mend_key(call: &Call, answer: &ErrorAnswer<'_>) -> String {
     let code = answer.code;
     let message = answer.message;
     let says = |part: &str| message.contains(part) || code.contains(part);
@@ -243,7 +243,7 @@ fn named(call: &Call) -> String {
     }
 }
 
-fn elsewhere(answer: &Answer<'_>) -> String {
+fn elsewhere(answer: &ErrorAnswer<'_>) -> String {
     match answer.region {
         "" => "the bucket is in another region: add `?region=REGION` to `source`".to_owned(),
         region if is_region(region) => {
@@ -255,7 +255,7 @@ fn elsewhere(answer: &Answer<'_>) -> String {
 
 /// The server's clock and the time of our signature, from a message such as "Signature expired:
 /// 20261121T100000Z is now earlier than 20261121T101000Z (20261121T101500Z - 5 min.)".
-fn skewed<'a>(answer: &Answer<'a>) -> Option<(&'a str, &'a str)> {
+fn skewed<'a>(answer: &ErrorAnswer<'a>) -> Option<(&'a str, &'a str)> {
     if !(answer.message.contains("Signature expired")
         || answer.message.contains("Signature not yet current"))
     {

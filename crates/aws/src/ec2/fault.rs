@@ -3,7 +3,7 @@
 
 use super::answer::{Ec2Refusal, refusal};
 use super::{DESCRIBE, Permitted};
-use crate::client::fault::{Answer, Call};
+use crate::client::fault::{Call, ErrorAnswer};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -33,12 +33,12 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
         &request_id
     };
     let status = response.status().as_u16();
-    let answer = Answer {
+    let answer = ErrorAnswer {
         status,
         code: &code,
         message: &message,
         request_id: id,
-        ..Answer::default()
+        ..ErrorAnswer::default()
     };
     let mut failed = call.answered(&answer);
     if let Some((class, remedy)) = verdict(call, &code) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::client::fault::Call;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, Limits};
-use crate::request::{self, Body, Failure, Service};
+use crate::request::{self, AwsService, Body, Failure};
 use authkeys_core::origin::failure::{Class, FetchError};
 
 mod answer;
@@ -18,9 +18,9 @@ mod fault;
 mod query;
 
 pub use answer::Instance;
-pub use query::Filter;
+pub use query::Ec2Filter;
 
-const EC2: Service = Service {
+const EC2: AwsService = AwsService {
     id: "EC2",
     name: "ec2",
     gov_hosts_are_fips: true,
@@ -136,7 +136,7 @@ impl Ec2 {
     }
 
     /// Every instance that matches all filters, from all pages.
-    pub async fn instances(&self, filters: &[Filter]) -> Result<Vec<Instance>, FetchError> {
+    pub async fn instances(&self, filters: &[Ec2Filter]) -> Result<Vec<Instance>, FetchError> {
         let call = Call {
             source: "fleet".to_owned(),
             operation: "EC2 DescribeInstances",
@@ -177,7 +177,7 @@ impl Ec2 {
     pub async fn instances_again(
         &self,
         ids: &[String],
-        filters: &[Filter],
+        filters: &[Ec2Filter],
         known: usize,
     ) -> Result<Vec<Instance>, FetchError> {
         let mut found = Vec::new();
@@ -189,7 +189,7 @@ impl Ec2 {
         }
         for some in ids.chunks(MOST_VALUES) {
             let mut narrowed = filters.to_vec();
-            narrowed.push(Filter {
+            narrowed.push(Ec2Filter {
                 name: "instance-id".to_owned(),
                 values: some.to_vec(),
             });

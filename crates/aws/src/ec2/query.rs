@@ -17,7 +17,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// Selects instances; the values of one filter are alternatives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub struct Ec2Filter {
     /// EC2's name of the filter: `tag:KEY`, `instance-state-name`, `instance-id`.
     pub name: String,
     /// The alternatives; `*` matches any text and `?` any character.
@@ -45,7 +45,7 @@ pub(super) fn create_tags(
 }
 
 /// The form of a DescribeInstances call for the page with the token `next`.
-pub(super) fn describe_instances(filters: &[Filter], next: Option<&str>) -> String {
+pub(super) fn describe_instances(filters: &[Ec2Filter], next: Option<&str>) -> String {
     let mut form = begin("DescribeInstances");
     for (number, filter) in (1..).zip(filters) {
         add(&mut form, &format!("Filter.{number}.Name"), &filter.name);
@@ -89,19 +89,19 @@ mod tests {
              &Tag.2.Key=b%3Ac&Tag.2.Value=&DryRun=true"
         );
         let filters = [
-            Filter {
+            Ec2Filter {
                 name: "tag:env".to_owned(),
                 values: vec!["prod".to_owned(), "a*".to_owned()],
             },
-            Filter {
+            Ec2Filter {
                 name: "instance-state-name".to_owned(),
                 values: vec!["running".to_owned()],
             },
         ];
         assert_eq!(
             describe_instances(&filters, Some("eyJ==")),
-            "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=tag%3Aenv&Filter.1.Value.1=prod&Filter.1.Value.2=a%2A\
-             &Filter.2.Name=instance-state-name&Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
+            "Action=DescribeInstances&Version=2016-11-15&Ec2Filter.1.Name=tag%3Aenv&Ec2Filter.1.Value.1=prod&Ec2Filter.1.Value.2=a%2A\
+             &Ec2Filter.2.Name=instance-state-name&Ec2Filter.2.Value.1=running&MaxResults=1000&NextToken=eyJ%3D%3D"
         );
     }
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::MAKE_ONE;
-use crate::client::fault::{Answer, Call};
+use crate::client::fault::{Call, ErrorAnswer};
 use crate::request::Failure;
 use authkeys_core::origin::failure::{Class, FetchError};
 
@@ -33,12 +33,12 @@ pub(super) fn classed(call: &Call, error: &Failure) -> FetchError {
     // `NotFoundException:http://...`.
     let code = refusal.code.rsplit('#').next().unwrap_or_default();
     let code = code.split(':').next().unwrap_or_default();
-    let answer = Answer {
+    let answer = ErrorAnswer {
         status: response.status().as_u16(),
         code,
         message: &refusal.message,
         request_id: header("x-amzn-requestid"),
-        ..Answer::default()
+        ..ErrorAnswer::default()
     };
     let mut failed = call.answered(&answer);
     if let Some((class, remedy)) = verdict(call, code, &refusal.message) {

@@ -13,7 +13,7 @@ use crate::client::fault::Call;
 use crate::client::region::arn;
 use crate::client::retry::{RandomJitter, retry};
 use crate::client::{Aws, Limits};
-use crate::request::{self, Body, Service};
+use crate::request::{self, AwsService, Body};
 use authkeys_core::key::KeyBlob;
 use authkeys_core::origin::failure::{Class, FetchError};
 use authkeys_core::signing::{Algorithm, KmsKey, armored_signature, key_of_spki, message};
@@ -21,7 +21,7 @@ use authkeys_core::verify::signed_by;
 
 mod fault;
 
-const KMS: Service = Service {
+const KMS: AwsService = AwsService {
     id: "KMS",
     name: "kms",
     gov_hosts_are_fips: false,
@@ -33,7 +33,7 @@ const MAKE_ONE: &str = "create one with `aws kms create-key --key-usage SIGN_VER
 /// A signing key in KMS. Nothing is set up before the first call. It must run in a tokio runtime
 /// with I/O and time enabled.
 #[derive(Debug)]
-pub struct Signer {
+pub struct KmsSigner {
     aws: Arc<Aws>,
     key: KmsKey,
 }
@@ -61,7 +61,7 @@ struct SignAnswer {
     signature: String,
 }
 
-impl Signer {
+impl KmsSigner {
     /// A signer with that key.
     pub fn new(limits: Limits, key: KmsKey) -> Self {
         Self::over(Arc::new(Aws::new(limits)), key)

@@ -1,12 +1,12 @@
 //! The address of a service, by region and partition, FIPS and dual-stack.
 
-use super::Service;
+use super::AwsService;
 use crate::client::region::Partition;
 use authkeys_core::origin::arn::is_region;
 
 /// The URL of a service in a region; the error says why there is none.
 pub(super) fn endpoint(
-    service: &Service,
+    service: &AwsService,
     region: &str,
     fips: bool,
     dual_stack: bool,
@@ -29,12 +29,12 @@ pub(super) fn endpoint(
 mod tests {
     use super::*;
 
-    const EC2: Service = Service {
+    const EC2: AwsService = AwsService {
         id: "EC2",
         name: "ec2",
         gov_hosts_are_fips: true,
     };
-    const KMS: Service = Service {
+    const KMS: AwsService = AwsService {
         id: "KMS",
         name: "kms",
         gov_hosts_are_fips: false,

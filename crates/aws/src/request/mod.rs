@@ -15,7 +15,7 @@ pub(crate) use wire::Failure;
 
 /// A service.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Service {
+pub(crate) struct AwsService {
     /// Its id in `AWS_ENDPOINT_URL_ID`.
     pub(crate) id: &'static str,
     /// Its name in host names and signatures.
@@ -46,7 +46,7 @@ impl Body {
 pub(crate) async fn send(
     aws: &Aws,
     region: Option<&str>,
-    service: &Service,
+    service: &AwsService,
     call: &Call,
     body: Body,
 ) -> Result<Result<String, Failure>, FetchError> {
@@ -76,7 +76,7 @@ pub(crate) async fn send(
 pub(crate) async fn placed(
     aws: &Aws,
     region: Option<&str>,
-    service: &Service,
+    service: &AwsService,
     call: &Call,
 ) -> Call {
     let Ok(config) = aws.config(region).await else {
@@ -88,7 +88,7 @@ pub(crate) async fn placed(
     }
 }
 
-fn address(config: &SdkConfig, service: &Service) -> String {
+fn address(config: &SdkConfig, service: &AwsService) -> String {
     let region = config.region().map(ToString::to_string).unwrap_or_default();
     wire::address(config, service, &region).unwrap_or_else(|_| service.id.to_owned())
 }

@@ -12,20 +12,20 @@ use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::body::SdkBody;
 use thiserror::Error;
 
-use super::{Body, Service, endpoint};
+use super::{AwsService, Body, endpoint};
 
 /// A request without a successful answer; the raw response has the contents of the answer.
-pub(crate) type Failure = SdkError<ErrorAnswer, HttpResponse>;
+pub(crate) type Failure = SdkError<ErrorStatus, HttpResponse>;
 
 /// An error answer.
 #[derive(Debug, Error)]
 #[error("the answer is an error")]
-pub(crate) struct ErrorAnswer;
+pub(crate) struct ErrorStatus;
 
 /// The configured address of a service; the error says why it cannot be used.
 pub(super) fn address(
     config: &SdkConfig,
-    service: &Service,
+    service: &AwsService,
     region: &str,
 ) -> Result<String, String> {
     if let Some(own) = crate::client::endpoint(config, service.id) {
@@ -48,7 +48,7 @@ pub(super) async fn credentials(config: &SdkConfig) -> Result<Credentials, Failu
 /// The signed request; the error says what is wrong with the endpoint.
 pub(super) fn signed(
     config: &SdkConfig,
-    service: &Service,
+    service: &AwsService,
     endpoint: &str,
     region: &str,
     credentials: Credentials,
@@ -97,7 +97,7 @@ pub(super) fn signed(
 /// One attempt over the shared connections.
 pub(super) async fn send(
     config: &SdkConfig,
-    service: &Service,
+    service: &AwsService,
     endpoint: &str,
     request: HttpRequest,
 ) -> Result<String, Failure> {
@@ -125,7 +125,7 @@ pub(super) async fn send(
             Some(body) if response.status().is_success() => {
                 Ok(String::from_utf8_lossy(body).into_owned())
             }
-            _ => Err(OrchestratorError::operation(ErrorAnswer)),
+            _ => Err(OrchestratorError::operation(ErrorStatus)),
         })
         .build();
     operation.invoke(Sendable(request)).await

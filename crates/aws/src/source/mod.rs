@@ -1,6 +1,6 @@
 //! The sources in AWS: each fetches bytes and a version, and never parses the bytes.
 
-pub use sources::Sources;
+pub use sources::AwsSources;
 
 pub(crate) mod listing;
 mod parameter;

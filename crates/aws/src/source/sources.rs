@@ -14,7 +14,7 @@ use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Stage,
 /// The real sources. AWS configuration, credentials and connections are set up by the first fetch
 /// that needs them, and then kept. It must run in a tokio runtime with I/O and time enabled.
 #[derive(Debug)]
-pub struct Sources<J = RandomJitter> {
+pub struct AwsSources<J = RandomJitter> {
     aws: Arc<Aws>,
     s3: S3,
     prefixes: Prefixes,
@@ -23,20 +23,20 @@ pub struct Sources<J = RandomJitter> {
     jitter: J,
 }
 
-impl Sources {
+impl AwsSources {
     /// Uses the default limits.
     pub fn new() -> Self {
         Self::with(Limits::default(), RandomJitter)
     }
 }
 
-impl Default for Sources {
+impl Default for AwsSources {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<J: Jitter> Sources<J> {
+impl<J: Jitter> AwsSources<J> {
     /// Uses the given limits and randomness.
     pub fn with(limits: Limits, jitter: J) -> Self {
         let s3 = S3::default();
@@ -59,7 +59,7 @@ impl<J: Jitter> Sources<J> {
     }
 }
 
-impl<J: Jitter> Fetch for Sources<J> {
+impl<J: Jitter> Fetch for AwsSources<J> {
     async fn fetch(
         &self,
         url: &SourceUrl,
@@ -85,7 +85,7 @@ impl<J: Jitter> Fetch for Sources<J> {
     }
 }
 
-impl<J: Jitter> Sources<J> {
+impl<J: Jitter> AwsSources<J> {
     /// Makes the next fetch start afresh, with a new connection and new credentials.
     fn forget(&self) {
         self.aws.forget();

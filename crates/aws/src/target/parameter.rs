@@ -7,7 +7,7 @@ use aws_sdk_ssm::types::{ParameterStringFilter, ParameterTier, ParameterType};
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::{NotWritten, Published, Target, Written};
+use super::{NotWritten, PublishTarget, Published, WrittenVersion};
 use crate::client::fault::Call;
 use crate::client::region::{arn, parameter_arn};
 use crate::client::service_endpoint;
@@ -23,12 +23,12 @@ const MAX_PAGES: usize = 1_000;
 /// Writes the next version. It is not retried: a second attempt would look like another publisher's
 /// write.
 pub(super) async fn write(
-    target: &Target,
+    target: &PublishTarget,
     id: &str,
     region: Option<&str>,
     text: &str,
     over: Option<&Published>,
-) -> Result<Written, NotWritten> {
+) -> Result<WrittenVersion, NotWritten> {
     let config = target
         .config(region, |config| call(target, id, config, "PutParameter"))
         .await?;
@@ -69,7 +69,7 @@ pub(super) async fn write(
             });
             let between = answer.version.saturating_sub(1);
             let overwrote = (read != Some(between)).then(|| between.to_string());
-            Ok(Written {
+            Ok(WrittenVersion {
                 version: answer.version.to_string(),
                 overwrote,
                 warnings: Vec::new(),
@@ -104,7 +104,7 @@ fn is_downgrade(code: Option<&str>, message: Option<&str>) -> bool {
 /// the account's default key would replace a custom one. This reads what the write will replace:
 /// the parameter with that name in the account of the credentials, whatever account an ARN names.
 async fn key_of(
-    target: &Target,
+    target: &PublishTarget,
     id: &str,
     config: &SdkConfig,
     client: &Client,
@@ -151,7 +151,7 @@ async fn key_of(
 
 /// The key in the parameter's description. An empty page is not necessarily the last one.
 async fn described_key(
-    target: &Target,
+    target: &PublishTarget,
     describe: &Call,
     client: &Client,
     name: &str,
@@ -202,7 +202,7 @@ fn account(arn: &str) -> Option<&str> {
 }
 
 async fn limited<T>(
-    target: &Target,
+    target: &PublishTarget,
     call: &Call,
     request: impl Future<Output = T>,
 ) -> Result<T, FetchError> {
@@ -212,7 +212,12 @@ async fn limited<T>(
         .map_err(|_elapsed| call.timed_out(limit))
 }
 
-fn call(target: &Target, id: &str, config: Option<&SdkConfig>, operation: &'static str) -> Call {
+fn call(
+    target: &PublishTarget,
+    id: &str,
+    config: Option<&SdkConfig>,
+    operation: &'static str,
+) -> Call {
     let (operation, action, resource) = match operation {
         "DescribeParameters" => (
             "Systems Manager DescribeParameters",

@@ -9,7 +9,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::{NotWritten, Published, Target, Written};
+use super::{NotWritten, PublishTarget, Published, WrittenVersion};
 use crate::client::fault::Call;
 use crate::client::region::s3_arn;
 use crate::client::retry::{RandomJitter, retry};
@@ -20,13 +20,13 @@ use authkeys_core::origin::FetchError;
 /// Writes the object. If the answer is lost, the write is tried again: then the condition fails,
 /// and the caller sees from the published object that the first attempt succeeded.
 pub(super) async fn write(
-    target: &Target,
+    target: &PublishTarget,
     bucket: &str,
     key: &str,
     region: Option<&str>,
     text: &str,
     over: Option<&Published>,
-) -> Result<Written, NotWritten> {
+) -> Result<WrittenVersion, NotWritten> {
     let call = |config: Option<&SdkConfig>| Call {
         source: target.to_string(),
         operation: "S3 PutObject",
@@ -70,7 +70,7 @@ pub(super) async fn write(
                     .filter(|id| !id.is_empty() && id != "null");
                 let tag = answer.e_tag.unwrap_or_default();
                 let version = id.unwrap_or_else(|| tag.trim_matches('"').to_owned());
-                Ok(Some(Written {
+                Ok(Some(WrittenVersion {
                     version,
                     overwrote: None,
                     warnings: Vec::new(),
@@ -89,7 +89,7 @@ pub(super) async fn write(
             }
         }
     };
-    let done: Result<Option<Written>, FetchError> = retry(
+    let done: Result<Option<WrittenVersion>, FetchError> = retry(
         &limits.retry,
         &RandomJitter,
         |limit| call.timed_out(limit),
@@ -107,7 +107,7 @@ pub(super) async fn write(
 /// whose bytes are gone. `None` if nothing is known: the bucket has no versioning, or listing its
 /// versions is not allowed.
 pub(super) async fn deleted(
-    target: &Target,
+    target: &PublishTarget,
     bucket: &str,
     key: &str,
     region: Option<&str>,

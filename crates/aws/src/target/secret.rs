@@ -12,7 +12,7 @@ use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
 use aws_types::SdkConfig;
 use tokio::time::timeout;
 
-use super::{NotWritten, Published, Target, Written};
+use super::{NotWritten, PublishTarget, Published, WrittenVersion};
 use crate::client::fault::{Call, words};
 use crate::client::region::secret_arn;
 use crate::client::retry::{RandomJitter, retry};
@@ -27,7 +27,7 @@ const OURS: &str = "authkeysctl-";
 
 /// The arguments of every call.
 struct Secret<'a> {
-    target: &'a Target,
+    target: &'a PublishTarget,
     id: &'a str,
     text: &'a str,
     config: SdkConfig,
@@ -40,12 +40,12 @@ struct Secret<'a> {
 
 /// Writes a new version and makes it the current one.
 pub(super) async fn write(
-    target: &Target,
+    target: &PublishTarget,
     id: &str,
     region: Option<&str>,
     text: &str,
     over: Option<&Published>,
-) -> Result<Written, NotWritten> {
+) -> Result<WrittenVersion, NotWritten> {
     let call = |config: Option<&SdkConfig>| {
         call(
             target,
@@ -112,8 +112,8 @@ pub(super) async fn write(
 }
 
 impl Secret<'_> {
-    fn written(&self) -> Written {
-        Written {
+    fn written(&self) -> WrittenVersion {
+        WrittenVersion {
             version: self.token.clone(),
             overwrote: None,
             warnings: Vec::new(),
@@ -347,7 +347,7 @@ fn leftovers<'a>(
 }
 
 fn call(
-    target: &Target,
+    target: &PublishTarget,
     id: &str,
     config: Option<&SdkConfig>,
     operation: &'static str,

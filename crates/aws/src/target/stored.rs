@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Published;
 use crate::client::fault::{Call, no_region};
 use crate::client::retry::{RandomJitter, retry};
-use crate::source::Sources;
+use crate::source::AwsSources;
 use authkeys_core::document;
 use authkeys_core::origin::{Class, Fetch as _, FetchError, Fetched, SourceUrl, Stage};
 use authkeys_core::publishing::place::{Pin, Place};
@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 1_000;
 #[derive(Debug)]
 pub struct Archive {
     place: Place,
-    sources: Sources,
+    sources: AwsSources,
 }
 
 /// How far back a list goes.
@@ -79,7 +79,7 @@ impl Archive {
     pub fn new(place: Place) -> Self {
         Self {
             place,
-            sources: Sources::new(),
+            sources: AwsSources::new(),
         }
     }
 

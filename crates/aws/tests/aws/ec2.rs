@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use authkeys_aws::client::Limits;
 use authkeys_aws::client::retry::Policy;
-use authkeys_aws::ec2::{Ec2, Filter, Permitted};
+use authkeys_aws::ec2::{Ec2, Ec2Filter, Permitted};
 use authkeys_core::origin::Class;
 use authkeys_testing::ec2::Ec2Stub;
 use authkeys_testing::moto::Moto;
@@ -50,8 +50,8 @@ fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn filter(name: &str, values: &[&str]) -> Filter {
-    Filter {
+fn filter(name: &str, values: &[&str]) -> Ec2Filter {
+    Ec2Filter {
         name: name.to_owned(),
         values: values.iter().map(|value| (*value).to_owned()).collect(),
     }
@@ -340,7 +340,7 @@ fn instances_are_asked_again_by_their_ids_where_that_takes_no_more_calls() {
             assert_eq!(found[0].account, "123456789012");
             let asked = &stub.calls()[before..];
             assert_eq!(asked.len(), calls, "{again} of {known}");
-            let by_id = |call: &&authkeys_testing::ec2::Call| {
+            let by_id = |call: &&authkeys_testing::ec2::Ec2Call| {
                 call.form
                     .get("Filter.2.Name")
                     .is_some_and(|name| name == "instance-id")

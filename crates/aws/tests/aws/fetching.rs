@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use authkeys_aws::client::Limits;
 use authkeys_aws::client::retry::{Jitter, Policy};
-use authkeys_aws::source::Sources;
+use authkeys_aws::source::AwsSources;
 use authkeys_core::origin::{Class, Fetch, FetchError, Fetched, SourceUrl, Version, Versions};
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 
 use crate::isolated::set_profile;
 
@@ -55,7 +55,7 @@ pub(crate) fn fetch_from(
 }
 
 pub(crate) fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, FetchError> {
-    let sources = Sources::with(short_limits(), Short::default());
+    let sources = AwsSources::with(short_limits(), Short::default());
     let known = known.cloned().map(Versions::from);
     block_on(sources.fetch(&SourceUrl::parse(url).unwrap(), known.as_ref()))
 }
@@ -66,7 +66,7 @@ pub(crate) fn fetch(url: &str, known: Option<&Version>) -> Result<Fetched, Fetch
 pub(crate) fn fails_at(
     home: &Path,
     url: &str,
-    answers: &[Answer],
+    answers: &[StubAnswer],
     requests: usize,
     class: Class,
     parts: &[&str],

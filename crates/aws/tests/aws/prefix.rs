@@ -5,7 +5,7 @@ use std::path::Path;
 
 use authkeys_core::document::join;
 use authkeys_core::origin::{Class, Fetched, MAX_DOCUMENT, Version};
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 
 use crate::fetching::{fails_at, fetch_from};
 use crate::isolated::isolated;
@@ -113,7 +113,7 @@ fn f61_too_much_is_refused_before_it_is_read() {
 }
 
 /// A listing of objects with these keys, each of 3 bytes.
-fn listing(keys: &[&str], more: &str) -> Answer {
+fn listing(keys: &[&str], more: &str) -> StubAnswer {
     let object = |key: &&str| {
         format!("<Contents><Key>{key}</Key><ETag>\"tag\"</ETag><Size>3</Size></Contents>")
     };
@@ -121,19 +121,19 @@ fn listing(keys: &[&str], more: &str) -> Answer {
     let body = format!(
         "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType>{objects}{more}</ListBucketResult>"
     );
-    Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+    StubAnswer::whole("200 OK", &["Content-Type: application/xml"], &body)
 }
 
 /// Fetches once with these answers; the failure names all parts.
 #[track_caller]
-fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
+fn fails(home: &Path, answers: &[StubAnswer], requests: usize, class: Class, parts: &[&str]) {
     fails_at(home, URL, answers, requests, class, parts);
 }
 
 #[test]
 fn a_poll_that_finds_nothing_new_is_one_list_and_one_that_does_reads_what_is_new() {
     isolated(&[], |home| {
-        let good = Answer::whole("200 OK", &["ETag: \"tag\""], "one");
+        let good = StubAnswer::whole("200 OK", &["ETag: \"tag\""], "one");
         let stub = Stub::start([listing(&["people/a.pub"], ""), good]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else {
             panic!("nothing came")
@@ -161,17 +161,17 @@ fn a_poll_that_finds_nothing_new_is_one_list_and_one_that_does_reads_what_is_new
 #[test]
 fn f61_an_object_that_cannot_be_read_is_named_and_nothing_comes() {
     let listed = listing(&["people/dir/a.pub"], "");
-    let gone = Answer::error("404 Not Found", "NoSuchKey", "gone", &[]);
-    let changed = Answer::error(
+    let gone = StubAnswer::error("404 Not Found", "NoSuchKey", "gone", &[]);
+    let changed = StubAnswer::error(
         "412 Precondition Failed",
         "PreconditionFailed",
         "other",
         &[],
     );
-    let archived = Answer::error("403 Forbidden", "InvalidObjectState", "glacier", &[]);
-    let denied = Answer::error("403 Forbidden", "AccessDenied", "no", &[]);
+    let archived = StubAnswer::error("403 Forbidden", "InvalidObjectState", "glacier", &[]);
+    let denied = StubAnswer::error("403 Forbidden", "AccessDenied", "no", &[]);
     isolated(&[], |home| {
-        let thrice = |answer: &Answer| {
+        let thrice = |answer: &StubAnswer| {
             let one = [listed.clone(), answer.clone()];
             [one.clone(), one.clone(), one].concat()
         };
@@ -218,7 +218,7 @@ fn f61_a_list_without_an_end_or_without_etags_is_refused() {
         let endless = [listing(&["people/a.pub"], more)];
         fails(home, &endless, 2, Class::Invalid, &["has no last page"]);
         let body = "<?xml version=\"1.0\"?><ListBucketResult><Contents><Key>people/a.pub</Key><Size>3</Size></Contents></ListBucketResult>";
-        let bare = Answer::whole("200 OK", &["Content-Type: application/xml"], body);
+        let bare = StubAnswer::whole("200 OK", &["Content-Type: application/xml"], body);
         fails(home, &[bare], 1, Class::Invalid, &["a.pub without an ETag"]);
     });
 }

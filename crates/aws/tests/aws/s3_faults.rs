@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use authkeys_aws::source::Sources;
+use authkeys_aws::source::AwsSources;
 use authkeys_core::origin::{Class, Fetch, Fetched, MAX_DOCUMENT, Part, SourceUrl, Version};
-use authkeys_testing::s3_stub::{Answer, Stub, Then};
+use authkeys_testing::s3_stub::{Stub, StubAnswer, Then};
 
 use crate::fetching::{block_on, fails_at, fetch, fetch_from};
 use crate::isolated::{isolated, set_profile};
@@ -24,14 +24,14 @@ fn known() -> Version {
 /// Fetches once from a server with these answers; its failure must be one clean line with all these
 /// parts.
 #[track_caller]
-fn fails(home: &Path, answers: &[Answer], requests: usize, class: Class, parts: &[&str]) {
+fn fails(home: &Path, answers: &[StubAnswer], requests: usize, class: Class, parts: &[&str]) {
     fails_at(home, URL, answers, requests, class, parts);
 }
 
 #[test]
 fn a_document_is_brought_with_its_version_by_one_plain_request() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::whole(
+        let stub = Stub::start([StubAnswer::whole(
             "200 OK",
             &[ETAG, "x-amz-version-id: V2"],
             "keys",
@@ -78,7 +78,7 @@ fn a_document_is_brought_with_its_version_by_one_plain_request() {
 fn without_a_version_id_the_etag_is_the_label() {
     isolated(&[], |home| {
         for header in ["x-amz-version-id: null", "X-Other: 1"] {
-            let stub = Stub::start([Answer::whole("200 OK", &[ETAG, header], "keys")]);
+            let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG, header], "keys")]);
             let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else {
                 panic!("{header}")
             };
@@ -96,7 +96,7 @@ fn without_a_version_id_the_etag_is_the_label() {
 #[test]
 fn a_known_version_a_pinned_one_and_a_region_go_into_the_request() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
         let url = "s3://b/a%20b%2B%C3%BC%25%3F?version_id=V%2F1&region=us-gov-west-1";
         fetch_from(&stub, home, url, Some(&known())).unwrap();
         let request = &stub.requests()[0];
@@ -125,7 +125,7 @@ fn f30_a_304_is_unchanged_with_one_request_even_with_a_checksum() {
                 "x-amz-checksum-type: FULL_OBJECT",
             ],
         ] {
-            let stub = Stub::start([Answer::raw("304 Not Modified", headers, "", Then::Wait)]);
+            let stub = Stub::start([StubAnswer::raw("304 Not Modified", headers, "", Then::Wait)]);
             let start = Instant::now();
             assert_eq!(
                 fetch_from(&stub, home, URL, Some(&known())),
@@ -144,7 +144,7 @@ fn f30_a_304_is_unchanged_with_one_request_even_with_a_checksum() {
 #[test]
 fn f30_a_304_that_nobody_asked_for_is_no_success() {
     isolated(&[], |home| {
-        let answer = Answer::raw("304 Not Modified", &[ETAG], "", Then::Wait);
+        let answer = StubAnswer::raw("304 Not Modified", &[ETAG], "", Then::Wait);
         fails(home, &[answer], 1, Class::Invalid, &["answered 304"]);
     });
 }
@@ -152,9 +152,9 @@ fn f30_a_304_that_nobody_asked_for_is_no_success() {
 #[test]
 fn polls_reuse_one_connection() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::raw("304 Not Modified", &[ETAG], "", Then::Wait)]);
+        let stub = Stub::start([StubAnswer::raw("304 Not Modified", &[ETAG], "", Then::Wait)]);
         set_profile(home, &format!("endpoint_url = {}", stub.endpoint()));
-        let (sources, url) = (Sources::new(), SourceUrl::parse(URL).unwrap());
+        let (sources, url) = (AwsSources::new(), SourceUrl::parse(URL).unwrap());
         let start = Instant::now();
         block_on(async {
             sources.fetch(&url, Some(&known().into())).await.unwrap();
@@ -175,7 +175,7 @@ fn polls_reuse_one_connection() {
 #[test]
 fn f35_a_document_that_is_cut_off_is_no_document() {
     isolated(&[], |home| {
-        let announced = Answer::raw(
+        let announced = StubAnswer::raw(
             "200 OK",
             &[ETAG, "Content-Length: 100"],
             "{\"keys\":",
@@ -188,7 +188,7 @@ fn f35_a_document_that_is_cut_off_is_no_document() {
             Class::Transient,
             &["was cut off", "(3 attempts)"],
         );
-        let chunks = Answer::raw(
+        let chunks = StubAnswer::raw(
             "200 OK",
             &[ETAG, "Transfer-Encoding: chunked"],
             "8\r\n{\"keys\":\r\n",
@@ -198,7 +198,7 @@ fn f35_a_document_that_is_cut_off_is_no_document() {
         let part = ["Content-Range: bytes 0-3/9", ETAG];
         fails(
             home,
-            &[Answer::whole("206 Partial Content", &part, "{\"ke")],
+            &[StubAnswer::whole("206 Partial Content", &part, "{\"ke")],
             3,
             Class::Transient,
             &["only a part"],
@@ -210,10 +210,10 @@ fn f35_a_document_that_is_cut_off_is_no_document() {
 fn a_document_that_is_too_large_is_not_transferred() {
     isolated(&[], |home| {
         let length = format!("Content-Length: {}", MAX_DOCUMENT + 1);
-        let announced = Answer::raw("200 OK", &[&length], "", Then::Hang);
+        let announced = StubAnswer::raw("200 OK", &[&length], "", Then::Hang);
         fails(home, &[announced], 1, Class::Invalid, &["more than 1 MiB"]);
 
-        let stub = Stub::start([Answer::raw(
+        let stub = Stub::start([StubAnswer::raw(
             "200 OK",
             &[ETAG, "Connection: close"],
             "",
@@ -238,7 +238,11 @@ fn a_document_that_is_too_large_is_not_transferred() {
 #[test]
 fn one_mebibyte_is_not_too_large() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], &"#".repeat(MAX_DOCUMENT))]);
+        let stub = Stub::start([StubAnswer::whole(
+            "200 OK",
+            &[ETAG],
+            &"#".repeat(MAX_DOCUMENT),
+        )]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, URL, None) else {
             panic!()
         };
@@ -250,7 +254,11 @@ fn one_mebibyte_is_not_too_large() {
 fn f34_a_captive_portals_page_is_brought_as_it_is() {
     isolated(&[], |home| {
         let page = "<html>Please log in</html>";
-        let stub = Stub::start([Answer::whole("200 OK", &["Content-Type: text/html"], page)]);
+        let stub = Stub::start([StubAnswer::whole(
+            "200 OK",
+            &["Content-Type: text/html"],
+            page,
+        )]);
         let Ok(Fetched::Documents {
             current: Part { bytes, version, .. },
             ..
@@ -269,7 +277,7 @@ fn f34_a_captive_portals_page_is_brought_as_it_is() {
 #[test]
 fn f36_a_denied_call_names_action_resource_and_request() {
     isolated(&[], |home| {
-        let denied = Answer::error(
+        let denied = StubAnswer::error(
             "403 Forbidden",
             "AccessDenied",
             "User: arn:x is\n not \u{1b}[31mallowed",
@@ -290,7 +298,7 @@ fn f36_a_denied_call_names_action_resource_and_request() {
         let pinned = format!("{URL}?version_id=V1&region=cn-north-1");
         let parts = ["allow s3:GetObjectVersion on arn:aws-cn:s3:::acme-keys/prod/workers.json"];
         fails_at(home, &pinned, &[denied], 1, Class::Denied, &parts);
-        let bare = Answer::whole("403 Forbidden", &["x-amz-request-id: REQ42"], "");
+        let bare = StubAnswer::whole("403 Forbidden", &["x-amz-request-id: REQ42"], "");
         fails(
             home,
             &[bare],
@@ -305,7 +313,7 @@ fn f36_a_denied_call_names_action_resource_and_request() {
 fn f36_what_is_missing_is_named() {
     isolated(&[], |home| {
         let not_found =
-            |code: &str, headers: &[&str]| Answer::error("404 Not Found", code, "No.", headers);
+            |code: &str, headers: &[&str]| StubAnswer::error("404 Not Found", code, "No.", headers);
         fails(
             home,
             &[not_found("NoSuchBucket", &[])],
@@ -328,11 +336,12 @@ fn f36_what_is_missing_is_named() {
             Class::Missing,
             &["delete marker", "publish again"],
         );
-        let pinned = Answer::error("405 Method Not Allowed", "MethodNotAllowed", "No.", &marker);
+        let pinned =
+            StubAnswer::error("405 Method Not Allowed", "MethodNotAllowed", "No.", &marker);
         fails(home, &[pinned], 1, Class::Missing, &["delete marker"]);
         fails(
             home,
-            &[Answer::whole("404 Not Found", &[], "")],
+            &[StubAnswer::whole("404 Not Found", &[], "")],
             1,
             Class::Missing,
             &["answered 404"],
@@ -344,7 +353,7 @@ fn f36_what_is_missing_is_named() {
 fn f36_another_region_is_named() {
     isolated(&[], |home| {
         let moved = |headers: &[&str]| {
-            Answer::error("301 Moved Permanently", "PermanentRedirect", "No.", headers)
+            StubAnswer::error("301 Moved Permanently", "PermanentRedirect", "No.", headers)
         };
         let parts = [
             "301 PermanentRedirect",
@@ -367,7 +376,7 @@ fn f36_another_region_is_named() {
         let hostile = moved(&["x-amz-bucket-region: $(reboot)"]);
         fails(home, &[hostile], 1, Class::Invalid, &["correct the region"]);
         let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>eu-north-1</Region></Error>";
-        let malformed = Answer::whole("400 Bad Request", &[], body);
+        let malformed = StubAnswer::whole("400 Bad Request", &[], body);
         fails(
             home,
             &[malformed],
@@ -441,7 +450,7 @@ fn f36_bad_credentials_and_a_disabled_kms_key_are_told_apart() {
         ] {
             fails(
                 home,
-                &[Answer::error(status, code, message, &[])],
+                &[StubAnswer::error(status, code, message, &[])],
                 1,
                 class,
                 &[code, part],
@@ -455,7 +464,7 @@ fn f36_a_wrong_clock_is_named_with_its_offset() {
     isolated(&[], |home| {
         let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>m</Message><RequestTime>20261121T101000Z</RequestTime>\
                     <ServerTime>2026-11-21T10:00:00Z</ServerTime></Error>";
-        let skewed = Answer::whole(
+        let skewed = StubAnswer::whole(
             "403 Forbidden",
             &["Date: Sat, 21 Nov 2026 10:00:00 GMT"],
             body,
@@ -468,8 +477,8 @@ fn f36_a_wrong_clock_is_named_with_its_offset() {
 #[test]
 fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
     isolated(&[], |home| {
-        let slow_down = Answer::error("503 Slow Down", "SlowDown", "Reduce.", &[]);
-        let good = Answer::whole("200 OK", &[ETAG], "keys");
+        let slow_down = StubAnswer::error("503 Slow Down", "SlowDown", "Reduce.", &[]);
+        let good = StubAnswer::whole("200 OK", &[ETAG], "keys");
         let stub = Stub::start([slow_down.clone(), good]);
         assert!(matches!(
             fetch_from(&stub, home, URL, None),
@@ -484,13 +493,13 @@ fn f07_throttling_and_outages_are_tried_again_and_never_an_answer() {
             Class::Transient,
             &["503 SlowDown, request id REQ42", "(3 attempts)"],
         );
-        let page = Answer::whole(
+        let page = StubAnswer::whole(
             "502 Bad Gateway",
             &["Content-Type: text/html"],
             "<html><hr>no</html>",
         );
         fails(home, &[page], 3, Class::Transient, &["answered 502"]);
-        let throttled = Answer::error("400 Bad Request", "ThrottlingException", "m", &[]);
+        let throttled = StubAnswer::error("400 Bad Request", "ThrottlingException", "m", &[]);
         fails(
             home,
             &[throttled],
@@ -507,12 +516,12 @@ fn f36_an_answer_that_does_not_come_or_not_end_is_given_up() {
         let start = Instant::now();
         fails(
             home,
-            &[Answer::silence()],
+            &[StubAnswer::silence()],
             3,
             Class::Transient,
             &["127.0.0.1", "check routes, security groups"],
         );
-        let stalled = Answer::raw("200 OK", &[ETAG, "Content-Length: 9"], "keys", Then::Hang);
+        let stalled = StubAnswer::raw("200 OK", &[ETAG, "Content-Length: 9"], "keys", Then::Hang);
         fails(
             home,
             &[stalled],
@@ -548,7 +557,7 @@ fn f36_an_unreachable_endpoint_is_named() {
                 "{error}"
             );
         }
-        let stub = Stub::start([Answer::whole("200 OK", &[], "")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[], "")]);
         set_profile(
             home,
             &format!(
@@ -580,7 +589,7 @@ fn plain_http_to_another_machine_is_refused() {
 #[test]
 fn f36_a_missing_region_is_named_unless_the_url_has_one() {
     isolated(&[("AWS_REGION", "")], |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
         let error = fetch_from(&stub, home, URL, None).unwrap_err();
         assert_eq!(
             (error.class, stub.requests().len()),
@@ -600,8 +609,8 @@ fn f36_a_missing_region_is_named_unless_the_url_has_one() {
 #[test]
 fn f36_a_region_that_comes_late_is_found_by_the_same_sources() {
     isolated(&[("AWS_REGION", "")], |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
-        let (sources, url) = (Sources::new(), SourceUrl::parse(URL).unwrap());
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
+        let (sources, url) = (AwsSources::new(), SourceUrl::parse(URL).unwrap());
         block_on(async {
             sources.fetch(&url, None).await.unwrap_err();
             set_profile(
@@ -617,7 +626,7 @@ fn f36_a_region_that_comes_late_is_found_by_the_same_sources() {
 fn f36_missing_credentials_are_named() {
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     isolated(&none, |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
         let error = fetch_from(&stub, home, URL, None).unwrap_err();
         assert_eq!(
             (error.class, stub.requests().len()),
@@ -655,7 +664,7 @@ fn the_endpoint_of_one_service_goes_before_that_of_all() {
 #[test]
 fn a_profiles_endpoint_for_s3_is_taken_with_paths_instead_of_host_names() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::whole("200 OK", &[ETAG], "keys")]);
+        let stub = Stub::start([StubAnswer::whole("200 OK", &[ETAG], "keys")]);
         set_profile(
             home,
             &format!(

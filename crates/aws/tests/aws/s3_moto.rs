@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use authkeys_aws::source::Sources;
+use authkeys_aws::source::AwsSources;
 use authkeys_core::origin::{
     Class, Fetch, FetchError, Fetched, MAX_DOCUMENT, SourceUrl, Version, Versions,
 };
@@ -14,7 +14,7 @@ use crate::isolated::{isolated_as, set_profile};
 pub(crate) struct Lab {
     pub(crate) moto: Moto,
     runtime: tokio::runtime::Runtime,
-    sources: Sources,
+    sources: AwsSources,
 }
 
 /// Runs `body` with a moto server that has a bucket `keys` with versions and one `plain` without.
@@ -35,7 +35,7 @@ pub(crate) fn with_lab(body: impl FnOnce(&Lab)) {
         body(&Lab {
             moto,
             runtime,
-            sources: Sources::new(),
+            sources: AwsSources::new(),
         });
     });
 }

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use authkeys_aws::source::Sources;
+use authkeys_aws::source::AwsSources;
 use authkeys_core::origin::{Class, Fetch, Fetched, MAX_DOCUMENT, SourceUrl, Stage, Versions};
-use authkeys_testing::s3_stub::{Answer, Stub, Then};
+use authkeys_testing::s3_stub::{Stub, StubAnswer, Then};
 
 use crate::fetching::{block_on, fails_at, fetch, fetch_from};
 use crate::isolated::{isolated, set_profile};
@@ -24,23 +24,23 @@ const NAMED: &str = "allow kms:Decrypt on the KMS key arn:aws:kms:eu-central-1:1
      in the key's own policy and in the role's";
 
 /// A version as GetSecretValue brings it; `labels` are the stages that it bears.
-fn value(version: &str, labels: &[&str], text: &str) -> Answer {
+fn value(version: &str, labels: &[&str], text: &str) -> StubAnswer {
     let labels: Vec<String> = labels.iter().map(|label| format!("\"{label}\"")).collect();
-    Answer::json(&format!(
+    StubAnswer::json(&format!(
         "{{\"ARN\":\"arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/ssh-AbC123\",\"Name\":\"prod/ssh\",\
          \"VersionId\":\"{version}\",\"SecretString\":\"{text}\",\"VersionStages\":[{}],\"CreatedDate\":1795255200.123}}",
         labels.join(",")
     ))
 }
 
-fn no_such_stage() -> Answer {
+fn no_such_stage() -> StubAnswer {
     let message =
         "Secrets Manager can't find the specified secret value for staging label: AWSPENDING";
-    Answer::json_error("400 Bad Request", "ResourceNotFoundException", message)
+    StubAnswer::json_error("400 Bad Request", "ResourceNotFoundException", message)
 }
 
-fn parameter(kind: &str, version: u32, text: &str) -> Answer {
-    Answer::json(&format!(
+fn parameter(kind: &str, version: u32, text: &str) -> StubAnswer {
+    StubAnswer::json(&format!(
         "{{\"Parameter\":{{\"Name\":\"/prod/keys\",\"Type\":\"{kind}\",\"Value\":\"{text}\",\"Version\":{version},\
          \"LastModifiedDate\":1795255200.5}}}}"
     ))
@@ -130,7 +130,7 @@ fn an_unchanged_secret_is_one_call_for_each_stage_and_brings_nothing() {
         .map(Clone::clone);
         let stub = Stub::start(answers);
         set_profile(home, &format!("endpoint_url = {}", stub.endpoint()));
-        let (sources, url) = (Sources::new(), SourceUrl::parse(SECRET).unwrap());
+        let (sources, url) = (AwsSources::new(), SourceUrl::parse(SECRET).unwrap());
         block_on(async {
             let Ok(Fetched::Documents { current, further }) = sources.fetch(&url, None).await
             else {
@@ -162,8 +162,8 @@ fn an_unchanged_secret_is_one_call_for_each_stage_and_brings_nothing() {
 fn a_stage_that_nothing_bears_or_without_a_value_is_passed_over() {
     isolated(&[], |home| {
         let current = value("v1", &["AWSCURRENT"], "one");
-        let empty = Answer::json("{\"VersionId\":\"v2\",\"VersionStages\":[\"AWSPENDING\"]}");
-        let missing = Answer::json_error(
+        let empty = StubAnswer::json("{\"VersionId\":\"v2\",\"VersionStages\":[\"AWSPENDING\"]}");
+        let missing = StubAnswer::json_error(
             "400 Bad Request",
             "ResourceNotFoundException",
             "can't find it.",
@@ -221,7 +221,7 @@ fn a_version_id_is_fit_for_a_terminal_and_the_service_manager_whoever_chose_it()
 fn any_other_error_of_any_stage_is_the_secrets() {
     isolated(&[], |home| {
         let current = value("v1", &["AWSCURRENT"], "one");
-        let broken = Answer::json_error(
+        let broken = StubAnswer::json_error(
             "500 Internal Server Error",
             "InternalServiceError",
             "An error occurred.",
@@ -232,7 +232,7 @@ fn any_other_error_of_any_stage_is_the_secrets() {
             "(3 attempts)",
         ];
         fails_at(home, SECRET, &[broken], 3, Class::Transient, &parts);
-        let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
+        let denied = StubAnswer::json_error("400 Bad Request", "AccessDeniedException", "no");
         fails_at(
             home,
             SECRET,
@@ -242,7 +242,7 @@ fn any_other_error_of_any_stage_is_the_secrets() {
             &["AWSCURRENT answered 400"],
         );
         let url = "secretsmanager:prod/ssh?stages=AWSCURRENT,AWSPREVIOUS";
-        let gone = Answer::json_error("400 Bad Request", "DecryptionFailure", "no");
+        let gone = StubAnswer::json_error("400 Bad Request", "DecryptionFailure", "no");
         fails_at(
             home,
             url,
@@ -257,7 +257,7 @@ fn any_other_error_of_any_stage_is_the_secrets() {
 #[test]
 fn a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none() {
     isolated(&[], |home| {
-        let stub = Stub::start([Answer::json(
+        let stub = Stub::start([StubAnswer::json(
             "{\"VersionId\":\"v1\",\"SecretBinary\":\"AP9rZXlz\"}",
         )]);
         let Ok(Fetched::Documents { current, .. }) = fetch_from(&stub, home, CURRENT_ONLY, None)
@@ -265,7 +265,7 @@ fn a_binary_secret_is_brought_as_it_is_and_an_answer_without_a_version_is_none()
             panic!()
         };
         assert_eq!(*current.bytes, b"\0\xffkeys");
-        let nameless = Answer::json("{\"SecretString\":\"keys\"}");
+        let nameless = StubAnswer::json("{\"SecretString\":\"keys\"}");
         fails_at(
             home,
             CURRENT_ONLY,
@@ -368,7 +368,7 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
                 "switched this region or service on",
             ),
         ] {
-            let answer = Answer::json_error("400 Bad Request", code, message);
+            let answer = StubAnswer::json_error("400 Bad Request", code, message);
             fails_at(
                 home,
                 CURRENT_ONLY,
@@ -379,10 +379,10 @@ fn f36_what_is_wrong_with_a_secret_is_told_each_with_its_remedy() {
             );
         }
         let arn = "secretsmanager:arn:aws:secretsmanager:us-west-2:210987654321:secret:x-AbC123?stages=AWSCURRENT";
-        let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
+        let denied = StubAnswer::json_error("400 Bad Request", "AccessDeniedException", "no");
         let part = "on arn:aws:secretsmanager:us-west-2:210987654321:secret:x-AbC123, and for another account's";
         fails_at(home, arn, &[denied], 1, Class::Denied, &[part]);
-        let bare = Answer::whole("403 Forbidden", &[], "");
+        let bare = StubAnswer::whole("403 Forbidden", &[], "");
         fails_at(
             home,
             CURRENT_ONLY,
@@ -404,7 +404,7 @@ fn f07_throttling_and_outages_of_the_json_services_are_tried_again() {
             ("500 Internal Server Error", "InternalServerError"),
             ("503 Service Unavailable", "ServiceUnavailableException"),
         ] {
-            let answer = Answer::json_error(status, code, "m");
+            let answer = StubAnswer::json_error(status, code, "m");
             fails_at(
                 home,
                 PARAMETER,
@@ -414,7 +414,8 @@ fn f07_throttling_and_outages_of_the_json_services_are_tried_again() {
                 &[code, "(3 attempts)", "it is tried again"],
             );
         }
-        let slow = Answer::json_error("400 Bad Request", "ThrottlingException", "Rate exceeded");
+        let slow =
+            StubAnswer::json_error("400 Bad Request", "ThrottlingException", "Rate exceeded");
         let stub = Stub::start([slow, parameter("String", 7, "keys")]);
         assert_eq!(
             versions(&fetch_from(&stub, home, PARAMETER, None).unwrap()),
@@ -437,7 +438,7 @@ fn f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too() {
             ),
         ] {
             let answer =
-                Answer::json_error("400 Bad Request", "InvalidSignatureException", message);
+                StubAnswer::json_error("400 Bad Request", "InvalidSignatureException", message);
             fails_at(home, PARAMETER, &[answer], 3, Class::Transient, &[part]);
         }
     });
@@ -447,7 +448,7 @@ fn f29_a_wrong_clock_is_named_with_its_offset_by_the_json_services_too() {
 fn f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then() {
     let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     isolated(&none, |home| {
-        let expired = Answer::json_error(
+        let expired = StubAnswer::json_error(
             "400 Bad Request",
             "ExpiredTokenException",
             "The security token is expired",
@@ -462,7 +463,7 @@ fn f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then() {
                 ),
             );
         };
-        let (sources, url) = (Sources::new(), SourceUrl::parse(PARAMETER).unwrap());
+        let (sources, url) = (AwsSources::new(), SourceUrl::parse(PARAMETER).unwrap());
         block_on(async {
             keys("OLD");
             assert_eq!(
@@ -485,7 +486,7 @@ fn f28_after_a_denied_call_the_next_one_begins_with_the_credentials_of_then() {
 fn a_parameter_is_brought_decrypted_with_its_version_and_unchanged_brings_nothing() {
     isolated(&[], |home| {
         let again = parameter("SecureString", 3, "keys");
-        let remade = Answer::json(
+        let remade = StubAnswer::json(
             "{\"Parameter\":{\"Value\":\"other\",\"Version\":3,\"LastModifiedDate\":1795255300}}",
         );
         let stub = Stub::start([again.clone(), again, remade]);
@@ -603,7 +604,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
             ),
             ("ValidationException", "m", Class::Invalid, "check `source`"),
         ] {
-            let answer = Answer::json_error("400 Bad Request", code, message);
+            let answer = StubAnswer::json_error("400 Bad Request", code, message);
             fails_at(
                 home,
                 PARAMETER,
@@ -625,7 +626,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
         fails_at(
             home,
             PARAMETER,
-            &[Answer::json("{}")],
+            &[StubAnswer::json("{}")],
             1,
             Class::Invalid,
             &["without a parameter"],
@@ -636,7 +637,7 @@ fn f36_what_is_wrong_with_a_parameter_is_told_each_with_its_remedy() {
 #[test]
 fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
     isolated(&[], |home| {
-        let page = Answer::whole(
+        let page = StubAnswer::whole(
             "200 OK",
             &["Content-Type: text/html"],
             "<html>Please log in</html>",
@@ -654,7 +655,7 @@ fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
             &parts,
         );
         fails_at(home, CURRENT_ONLY, &[page], 1, Class::Invalid, &parts);
-        let cut = Answer::raw(
+        let cut = StubAnswer::raw(
             "200 OK",
             &["Content-Length: 500"],
             "{\"SecretString\":\"ke",
@@ -668,7 +669,7 @@ fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
             Class::Transient,
             &["was cut off", "it is tried again"],
         );
-        let endless = Answer::raw(
+        let endless = StubAnswer::raw(
             "200 OK",
             &["Content-Length: 99999999"],
             "{\"SecretString\":\"",
@@ -683,7 +684,7 @@ fn f34_f35_pages_and_cut_off_or_endless_answers_are_no_documents() {
             stub.sent()
         );
         let large = |size| {
-            Answer::json(&format!(
+            StubAnswer::json(&format!(
                 "{{\"VersionId\":\"v\",\"SecretString\":\"{}\"}}",
                 "#".repeat(size)
             ))
@@ -710,7 +711,7 @@ fn silent(home: &Path) {
     fails_at(
         home,
         CURRENT_ONLY,
-        &[Answer::silence()],
+        &[StubAnswer::silence()],
         3,
         Class::Transient,
         &parts,

@@ -135,7 +135,7 @@ impl<'a> Nodes<'a> {
             self.selection.region.as_deref(),
         );
         for values in unknown.chunks(VALUES) {
-            let filter = ec2::Filter {
+            let filter = ec2::Ec2Filter {
                 name: "instance-id".to_owned(),
                 values: values.to_vec(),
             };

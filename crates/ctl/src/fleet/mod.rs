@@ -32,7 +32,7 @@ pub(super) use arrival::{AddressKind, Nodes, Unknown};
 
 /// What the command takes.
 #[derive(Debug, Args)]
-pub(super) struct Options {
+pub(super) struct FleetOptions {
     #[command(flatten)]
     selection: Selection,
     /// What all nodes must have: NAME/SERIAL (or a later serial), or a digest of 16 or 64 hex digits
@@ -251,7 +251,7 @@ fn wanted(document: &Document) -> Result<Wanted, String> {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options) -> Result<Exit, Exit> {
+pub(super) fn run(options: &FleetOptions) -> Result<Exit, Exit> {
     options.selection.check(Begins::Nodes).map_err(|fault| {
         complain(&format!("{fault}; see `authkeysctl fleet --help`"));
         Exit::Usage
@@ -273,7 +273,7 @@ trait WatchNodes {
     async fn nodes_again(&mut self, ids: &[String]) -> Result<Vec<Node>, FetchError>;
 }
 
-fn look(options: &Options) -> Result<Exit, Exit> {
+fn look(options: &FleetOptions) -> Result<Exit, Exit> {
     let mut watcher = Watcher::new(&options.selection);
     let looked = started(block_on(async {
         let nodes = watcher.nodes().await?;
@@ -400,10 +400,10 @@ fn write(file: &Path, fleet: &Fleet) -> bool {
 }
 
 /// The EC2 filters for running instances that match all filters.
-fn running(filters: &[Filter]) -> Vec<ec2::Filter> {
+fn running(filters: &[Filter]) -> Vec<ec2::Ec2Filter> {
     let running = ("instance-state-name".to_owned(), vec!["running".to_owned()]);
     let all = Filter::grouped(filters).into_iter().chain([running]);
-    all.map(|(name, values)| ec2::Filter { name, values })
+    all.map(|(name, values)| ec2::Ec2Filter { name, values })
         .collect()
 }
 

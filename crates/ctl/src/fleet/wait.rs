@@ -54,8 +54,8 @@ pub(super) async fn until_all_have_it(
     let started = Instant::now();
     let end = started + limit;
     let mut nodes = BTreeMap::new();
-    replace(&mut nodes, &Look::All, watch.nodes().await?);
-    let mut last = Look::All;
+    replace(&mut nodes, &LookEnd::All, watch.nodes().await?);
+    let mut last = LookEnd::All;
     let mut trouble = None;
     let mut failures = 0_u32;
     loop {
@@ -66,8 +66,8 @@ pub(super) async fn until_all_have_it(
         let missing = missing(&fleet);
         let all_have_it = missing.is_empty() && trouble.is_none();
         match last {
-            Look::All if all_have_it && fleet.rows.is_empty() => return Ok(WaitEnd::Nobody),
-            Look::All if all_have_it => return Ok(WaitEnd::All(fleet, started.elapsed())),
+            LookEnd::All if all_have_it && fleet.rows.is_empty() => return Ok(WaitEnd::Nobody),
+            LookEnd::All if all_have_it => return Ok(WaitEnd::All(fleet, started.elapsed())),
             _ if Instant::now() >= end && !all_have_it => {
                 let trouble = trouble.map(|fault: FetchError| fault.with_code());
                 return Ok(WaitEnd::Timeout(fleet, trouble));
@@ -82,13 +82,13 @@ pub(super) async fn until_all_have_it(
             }
         }
         last = match missing.is_empty() {
-            true => Look::All,
-            false => Look::Missing(missing),
+            true => LookEnd::All,
+            false => LookEnd::Missing(missing),
         };
         let looked = async {
             match &last {
-                Look::All => watch.nodes().await,
-                Look::Missing(ids) => watch.nodes_again(ids).await,
+                LookEnd::All => watch.nodes().await,
+                LookEnd::Missing(ids) => watch.nodes_again(ids).await,
             }
         };
         match timeout_at(end + GRACE, looked).await {
@@ -110,7 +110,7 @@ pub(super) async fn until_all_have_it(
 }
 
 /// Which nodes a look covers.
-enum Look {
+enum LookEnd {
     All,
     /// The nodes with these ids.
     Missing(Vec<String>),
@@ -127,10 +127,10 @@ fn missing(fleet: &Fleet) -> Vec<String> {
 }
 
 /// Merges the result of a look; a node that it did not find is removed.
-fn replace(nodes: &mut BTreeMap<String, Node>, look: &Look, found: Vec<Node>) {
+fn replace(nodes: &mut BTreeMap<String, Node>, look: &LookEnd, found: Vec<Node>) {
     match look {
-        Look::All => nodes.clear(),
-        Look::Missing(ids) => {
+        LookEnd::All => nodes.clear(),
+        LookEnd::Missing(ids) => {
             for id in ids {
                 nodes.remove(id);
             }

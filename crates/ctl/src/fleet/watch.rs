@@ -17,7 +17,7 @@ use authkeys_core::report::tags::TagNames;
 pub(super) struct Watcher {
     /// `None`: the report objects determine which nodes exist.
     instances: Option<Ec2>,
-    filters: Vec<ec2::Filter>,
+    filters: Vec<ec2::Ec2Filter>,
     tags: TagNames,
     objects: Option<Objects>,
     /// The same filters as the user wrote them.

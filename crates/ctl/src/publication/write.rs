@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::before::serial_of;
 use super::{Before, Draft, Manner, failed, titled};
 use crate::{Exit, complain, print, progress};
-use authkeys_aws::target::{NotWritten, Published, Target};
+use authkeys_aws::target::{NotWritten, PublishTarget, Published};
 use authkeys_core::origin::{Class, FetchError};
 
 /// How often the target is read before a written document counts as missing.
@@ -13,7 +13,7 @@ const READS: u32 = 4;
 
 /// Writes, checks what is there, and reports it.
 pub(super) async fn write(
-    target: &Target,
+    target: &PublishTarget,
     before: &Before,
     draft: &Draft,
     last: &[u8],
@@ -133,7 +133,7 @@ pub(super) async fn write(
 
 /// What is there after a write; a service may take a moment to show it.
 async fn read_back(
-    target: &Target,
+    target: &PublishTarget,
     wanted: &[u8],
     wait: bool,
 ) -> Result<Option<Published>, FetchError> {

@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
 use super::held::{Holder, SecretContent};
-use super::pair::KeyType;
+use super::pair::PairKeyType;
 use super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
-use authkeys_aws::pair_secret::{Outcome, Stage};
+use authkeys_aws::pair_secret::{PairStage, PairWrite};
 use authkeys_core::document::Document;
 use authkeys_core::publishing::grant::Terms;
 use authkeys_core::publishing::rotation::{Keys, Window, admit, is_admitted, window};
@@ -47,7 +47,7 @@ pub(super) struct RotationPlan {
     /// The target's name in messages.
     pub(super) target: String,
     /// `None`: the type of the current key.
-    pub(super) key_type: Option<KeyType>,
+    pub(super) key_type: Option<PairKeyType>,
     /// The terms of a first key's entry.
     pub(super) terms: Option<Terms>,
     pub(super) grace: SignedDuration,
@@ -147,7 +147,7 @@ impl<'a, W: World> Engine<'a, W> {
             // The first version of a secret becomes the current one, whatever its label. That must
             // not be a key that no node has.
             self.world
-                .put(&token("", "empty", 0), "{}", Stage::Current)
+                .put(&token("", "empty", 0), "{}", PairStage::Current)
                 .await?;
         }
         // The order matters: a run that creates a version after we list the ids creates the same
@@ -169,10 +169,10 @@ impl<'a, W: World> Engine<'a, W> {
             .write_into(&held.current_value)
             .map_err(|fault| Halt::failed(format!("secret {secret}: {fault}")))?;
         let version = self.version_token(&held, &there)?;
-        let put = self.world.put(&version, &value, Stage::Pending).await?;
+        let put = self.world.put(&version, &value, PairStage::Pending).await?;
         let pending = self.held().await?.pending;
         match pending {
-            Some(pending) if put == Outcome::Done && pending.public == pair.public => {
+            Some(pending) if put == PairWrite::Done && pending.public == pair.public => {
                 let detail = format!("new {key_type} key {} is AWSPENDING", pending.key);
                 self.world.tell(Phase::Create, PhaseState::Done, &detail);
                 Ok(())
@@ -317,8 +317,8 @@ impl<'a, W: World> Engine<'a, W> {
         let is_current = self.held().await?.current_version.as_ref() == Some(&pending.version);
         if !is_current {
             let why = match moved {
-                Outcome::Lost => "somebody else moved AWSCURRENT at the same time",
-                Outcome::Done => "AWSCURRENT did not stay where it was moved to",
+                PairWrite::Lost => "somebody else moved AWSCURRENT at the same time",
+                PairWrite::Done => "AWSCURRENT did not stay where it was moved to",
             };
             return Err(Halt::failed(format!(
                 "{}: {why}; this rotation stops. Run it again to go on with what is there now",
@@ -363,11 +363,11 @@ impl<'a, W: World> Engine<'a, W> {
 }
 
 /// The type of the new key.
-pub(super) fn key_type_of(plan: &RotationPlan, held: &SecretContent) -> Result<KeyType, Halt> {
+pub(super) fn key_type_of(plan: &RotationPlan, held: &SecretContent) -> Result<PairKeyType, Halt> {
     match (plan.key_type, &held.current) {
         (Some(key_type), _) => Ok(key_type),
-        (None, None) => Ok(KeyType::Ed25519),
-        (None, Some(current)) => KeyType::of(&current.line).ok_or_else(|| {
+        (None, None) => Ok(PairKeyType::Ed25519),
+        (None, Some(current)) => PairKeyType::of(&current.line).ok_or_else(|| {
             Halt::failed(format!(
                 "the current key is {}, a type that rotate does not make; choose another with --key-type",
                 current.line.key.kind()

@@ -66,7 +66,7 @@ impl Step {
 
 /// A request from Secrets Manager.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RotationRequest {
     /// The secret's ARN.
     pub secret: String,
     /// The id of the version that will become the current one.
@@ -92,7 +92,7 @@ pub fn prepare() {
 /// Does one step; repeating a step that is done has no effect. It ends at least ten seconds before
 /// `left` has passed. The error says what went wrong, and never contains a secret.
 pub async fn run(
-    request: &Request,
+    request: &RotationRequest,
     setting: impl Fn(&str) -> Option<String>,
     left: Duration,
 ) -> Result<(), String> {
@@ -111,7 +111,10 @@ pub async fn run(
 }
 
 /// Reads the environment as the command's options.
-fn options(request: &Request, setting: impl Fn(&str) -> Option<String>) -> Result<Options, String> {
+fn options(
+    request: &RotationRequest,
+    setting: impl Fn(&str) -> Option<String>,
+) -> Result<Options, String> {
     let set = |name: &str| setting(name).filter(|value| !value.is_empty());
     let target = set("TARGET").ok_or("the environment variable TARGET is missing")?;
     let mut words: Vec<OsString> = vec!["rotate".into(), target.into(), "--secret".into()];
@@ -144,7 +147,7 @@ fn options(request: &Request, setting: impl Fn(&str) -> Option<String>) -> Resul
     Ok(options)
 }
 
-async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(), Halt> {
+async fn step(request: &RotationRequest, options: &Options, limit: Duration) -> Result<(), Halt> {
     let (id, region) = secret(&options.secret).map_err(Halt::failed)?;
     let publishing = options.publishing();
     let mut publisher = Publisher::new(&publishing, &options.target, "rotate")
@@ -188,10 +191,10 @@ async fn step(request: &Request, options: &Options, limit: Duration) -> Result<(
 }
 
 /// Whether the token's version is already the current one; fails when it is not part of a rotation.
-async fn is_current(real: &mut Real<'_>, request: &Request) -> Result<bool, Halt> {
+async fn is_current(real: &mut Real<'_>, request: &RotationRequest) -> Result<bool, Halt> {
     use super::world::World as _;
     let stages = real.stages().await?;
-    let Request { secret, token, .. } = request;
+    let RotationRequest { secret, token, .. } = request;
     if !stages.is_rotation_enabled {
         return Err(Halt::failed(format!(
             "rotation is not enabled for secret {secret}"
@@ -216,8 +219,8 @@ async fn is_current(real: &mut Real<'_>, request: &Request) -> Result<bool, Halt
 mod tests {
     use super::*;
 
-    fn request() -> Request {
-        Request {
+    fn request() -> RotationRequest {
+        RotationRequest {
             secret: "arn:aws:secretsmanager:eu-west-1:123456789012:secret:web-AbCdEf".to_owned(),
             token: "0123456789abcdef0123456789abcdef".to_owned(),
             step: Step::Create,

@@ -143,11 +143,11 @@ fn holder(version: &SecretVersion) -> Result<Option<Holder>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pair::KeyType;
+    use super::super::pair::PairKeyType;
     use super::*;
 
     fn version(id: &str) -> Option<SecretVersion> {
-        let pair = KeyType::Ed25519.pair("c").unwrap();
+        let pair = PairKeyType::Ed25519.pair("c").unwrap();
         Some(SecretVersion {
             id: id.to_owned(),
             value: pair.write_into("{}").unwrap(),

@@ -122,7 +122,7 @@ async fn one(door: &Door, credential: &LoginKey) -> LoginResult {
         Err(fault) => return LoginResult::Closed(fault.to_string()),
     };
     let hash = public.algorithm().is_rsa().then_some(HashAlg::Sha512);
-    let mut hand = Hand(credential.proof.clone());
+    let mut hand = LoginHandler(credential.proof.clone());
     let result = session
         .authenticate_publickey_with(door.user.as_str(), public, hash, &mut hand)
         .await;
@@ -164,7 +164,7 @@ impl client::Handler for AnyHost {
 }
 
 /// Signs what sshd asks for after sshd has said that it would accept the key.
-struct Hand(Option<Arc<Proof>>);
+struct LoginHandler(Option<Arc<Proof>>);
 
 /// Why nothing was signed.
 enum NotSigned {
@@ -180,7 +180,7 @@ impl From<SendError> for NotSigned {
     }
 }
 
-impl russh::Signer for Hand {
+impl russh::Signer for LoginHandler {
     type Error = NotSigned;
 
     async fn auth_publickey_sign(

@@ -21,7 +21,7 @@ use authkeys_core::publishing::grant::Terms;
 use authkeys_core::user::UserName;
 use authkeys_terminal::block_on;
 use engine::{Allowance, Engine, RotationPlan};
-use pair::KeyType;
+use pair::PairKeyType;
 use real::{Doors, PrintedPhase, Real};
 use world::{Halt, Login, PhaseState};
 
@@ -78,7 +78,7 @@ pub(super) struct Options {
     /// The type of the new key, instead of the current key's: ed25519, ecdsa-p256, ecdsa-p384,
     /// rsa-3072 or rsa-4096
     #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
-    key_type: Option<KeyType>,
+    key_type: Option<PairKeyType>,
     /// First rotation: the new key is only for these accounts, instead of every account that uses
     /// the source
     #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = user)]

@@ -20,7 +20,7 @@ const EXPONENT: u32 = 65_537;
 
 /// What kind of key a new pair is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum KeyType {
+pub(super) enum PairKeyType {
     /// The default where there is no key yet.
     Ed25519,
     /// NIST P-256.
@@ -36,7 +36,7 @@ pub(super) enum KeyType {
 }
 
 /// As on the command line.
-impl fmt::Display for KeyType {
+impl fmt::Display for PairKeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ed25519 => "ed25519",
@@ -59,7 +59,7 @@ pub(super) enum NoPair {
     Made(String),
 }
 
-impl KeyType {
+impl PairKeyType {
     /// The type of a key, if we generate that type; a smaller RSA key is followed by a larger one.
     pub(super) fn of(line: &KeyLine) -> Option<Self> {
         match line.key.kind() {
@@ -171,12 +171,12 @@ mod tests {
     use super::*;
     use authkeys_core::key::LineRules;
 
-    const ALL: [KeyType; 5] = [
-        KeyType::Ed25519,
-        KeyType::EcdsaP256,
-        KeyType::EcdsaP384,
-        KeyType::Rsa3072,
-        KeyType::Rsa4096,
+    const ALL: [PairKeyType; 5] = [
+        PairKeyType::Ed25519,
+        PairKeyType::EcdsaP256,
+        PairKeyType::EcdsaP384,
+        PairKeyType::Rsa3072,
+        PairKeyType::Rsa4096,
     ];
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         for kind in ALL {
             let pair = kind.pair("rotation of web").unwrap();
             let line = KeyLine::parse(pair.public.as_bytes(), &LineRules::default()).unwrap();
-            assert_eq!(KeyType::of(&line), Some(kind), "{}", pair.public);
+            assert_eq!(PairKeyType::of(&line), Some(kind), "{}", pair.public);
             assert_eq!(line.comment, "rotation of web");
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(pair.private.as_bytes()).unwrap();
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn no_two_pairs_are_alike() {
-        let pairs = [(); 8].map(|()| KeyType::Ed25519.pair("c").unwrap().public);
+        let pairs = [(); 8].map(|()| PairKeyType::Ed25519.pair("c").unwrap().public);
         let different: std::collections::BTreeSet<&String> = pairs.iter().collect();
         assert_eq!(different.len(), pairs.len());
     }

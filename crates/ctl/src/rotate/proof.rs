@@ -153,16 +153,16 @@ fn remainder(exponent: &[u8], prime: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 mod tests {
     use ssh_key::PublicKey;
 
-    use super::super::pair::KeyType;
+    use super::super::pair::PairKeyType;
     use super::*;
 
     #[test]
     fn the_keys_that_we_make_sign_and_others_are_named() {
         for kind in [
-            KeyType::Ed25519,
-            KeyType::EcdsaP256,
-            KeyType::EcdsaP384,
-            KeyType::Rsa3072,
+            PairKeyType::Ed25519,
+            PairKeyType::EcdsaP256,
+            PairKeyType::EcdsaP384,
+            PairKeyType::Rsa3072,
         ] {
             let pair = kind.pair("c").unwrap();
             let proof = Proof::read(&pair.private).unwrap();

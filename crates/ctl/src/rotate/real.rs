@@ -15,7 +15,7 @@ use crate::publication::{
     Before, Editable, Proposal, PublicationEnd, Publisher, TextForm, described_fault,
 };
 use crate::{Exit, print};
-use authkeys_aws::pair_secret::{Outcome, PairSecret, Stage, Stages};
+use authkeys_aws::pair_secret::{PairSecret, PairStage, PairWrite, Stages};
 use authkeys_core::document::{self, Document, Form};
 use authkeys_core::origin::{Class, FetchError};
 use authkeys_core::publishing::entries::Edits;
@@ -97,21 +97,21 @@ impl World for Real<'_> {
         self.secret.version_ids().await.map_err(|why| fault(&why))
     }
 
-    async fn create_secret(&mut self, token: &str) -> Result<Outcome, Halt> {
+    async fn create_secret(&mut self, token: &str) -> Result<PairWrite, Halt> {
         self.secret.create(token).await.map_err(|why| fault(&why))
     }
 
-    async fn put(&mut self, token: &str, value: &str, stage: Stage) -> Result<Outcome, Halt> {
+    async fn put(&mut self, token: &str, value: &str, stage: PairStage) -> Result<PairWrite, Halt> {
         let put = self.secret.put(token, value, stage).await;
         put.map_err(|why| fault(&why))
     }
 
-    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt> {
+    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<PairWrite, Halt> {
         let moved = self.secret.make_current(version, from).await;
         moved.map_err(|why| fault(&why))
     }
 
-    async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt> {
+    async fn drop_pending(&mut self, version: &str) -> Result<PairWrite, Halt> {
         let dropped = self.secret.drop_pending(version).await;
         dropped.map_err(|why| fault(&why))
     }

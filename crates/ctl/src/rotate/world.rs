@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::login::{LoginKey, LoginResult};
 use super::proof::Proof;
-use authkeys_aws::pair_secret::{Outcome, Stage, Stages};
+use authkeys_aws::pair_secret::{PairStage, PairWrite, Stages};
 use authkeys_core::document::Document;
 use authkeys_core::key::Fingerprint;
 use authkeys_core::publishing::entries::Edits;
@@ -115,10 +115,10 @@ pub(super) struct Login {
 pub(super) trait World {
     async fn stages(&mut self) -> Result<Stages, Halt>;
     async fn version_ids(&mut self) -> Result<BTreeSet<String>, Halt>;
-    async fn create_secret(&mut self, token: &str) -> Result<Outcome, Halt>;
-    async fn put(&mut self, token: &str, value: &str, stage: Stage) -> Result<Outcome, Halt>;
-    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt>;
-    async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt>;
+    async fn create_secret(&mut self, token: &str) -> Result<PairWrite, Halt>;
+    async fn put(&mut self, token: &str, value: &str, stage: PairStage) -> Result<PairWrite, Halt>;
+    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<PairWrite, Halt>;
+    async fn drop_pending(&mut self, version: &str) -> Result<PairWrite, Halt>;
     /// Reads what is published.
     async fn key_set(&mut self) -> Result<PublishedKeySet, Halt>;
     /// Publishes what was last read with these edits, unless it has been replaced in the meantime.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::signing::{self, Oracle, frame_of, strings};
 use authkeys_testing::{Key, KeyType, Run, Setup, clean_ctl, me, outcome_of, stand_in};
 use base64::Engine as _;
@@ -162,11 +162,11 @@ fn spki(key: &Key) -> String {
 }
 
 /// KMS with one ed25519 key, which gives these signatures.
-fn ed25519(key: &Key, answers: impl IntoIterator<Item = Answer>) -> Stub {
+fn ed25519(key: &Key, answers: impl IntoIterator<Item = StubAnswer>) -> Stub {
     let public = json!({"KeyId": "arn:aws:kms:us-east-1:123456789012:key/k", "PublicKey": spki(key),
         "KeyUsage": "SIGN_VERIFY", "KeySpec": "ECC_NIST_EDWARDS25519"});
     let answers = answers.into_iter().collect::<Vec<_>>();
-    Stub::start([vec![Answer::json(&public.to_string())], answers].concat())
+    Stub::start([vec![StubAnswer::json(&public.to_string())], answers].concat())
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_ed25519_signature_of_kms_makes_byte_for_byte_what_ssh_keygen_makes() {
     let frame = signing::frame(&frame_of(&stock));
     let signature = strings(&frame[4]);
     let answer = json!({"Signature": BASE64_STANDARD.encode(&signature[1])}).to_string();
-    let stub = ed25519(&ops, [Answer::json(&answer)]);
+    let stub = ed25519(&ops, [StubAnswer::json(&answer)]);
     let (_directory, path) = written(&text);
     // KMS alone is where its own variable says.
     let mut command = clean_ctl();
@@ -218,7 +218,7 @@ fn a_signature_that_does_not_fit_goes_nowhere() {
     let (_directory, path) = written(&document(Some(1), &[&login]));
     for signature in [vec![7; 64], vec![7; 63], Vec::new()] {
         let answer = json!({"Signature": BASE64_STANDARD.encode(signature)}).to_string();
-        let stub = ed25519(&ops, [Answer::json(&answer)]);
+        let stub = ed25519(&ops, [StubAnswer::json(&answer)]);
         let arguments = ["sign", "--key", "kms:k", path.to_str().unwrap()];
         let run = ctl(&stub.endpoint(), &arguments);
         run.fails(1, &[&["kms:k: KMS Sign", "does not fit the document"]]);
@@ -303,13 +303,13 @@ fn each_failure_of_kms_says_what_to_do() {
         ),
     ];
     for (code, status, message, exit, words) in cases {
-        let stub = Stub::start(vec![Answer::json_error(status, code, message); 3]);
+        let stub = Stub::start(vec![StubAnswer::json_error(status, code, message); 3]);
         let arguments = ["sign", "--key", "kms:alias/ops", path.to_str().unwrap()];
         let run = ctl(&stub.endpoint(), &arguments);
         let head = ["kms:alias/ops: KMS GetPublicKey", code];
         run.fails(exit, &[&[&head[..], words].concat()]);
     }
-    let stub = Stub::start([Answer::json(
+    let stub = Stub::start([StubAnswer::json(
         "{\"KeyId\": \"k\", \"PublicKey\": \"\", \"KeyUsage\": \"KEY_AGREEMENT\"}",
     )]);
     ctl(&stub.endpoint(), &["signer", "kms:k"]).fails(

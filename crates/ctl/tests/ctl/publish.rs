@@ -2,7 +2,7 @@
 //! at once.
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Setup, me};
 
 use crate::desk::{Desk, bucket, document, serial};
@@ -453,10 +453,10 @@ fn of_two_publishers_at_once_none_is_lost() {
 #[test]
 fn a_write_without_an_answer_that_somebody_else_wrote_over_does_not_say_that_nothing_happened() {
     let key = Key::new("k");
-    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
-    let none = Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
-    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
-    let newer = Answer::whole("200 OK", &["ETag: \"e3\""], &document(Some(7), &[&key]));
+    let found = StubAnswer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let none = StubAnswer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let lost = StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = StubAnswer::whole("200 OK", &["ETag: \"e3\""], &document(Some(7), &[&key]));
     let stub = Stub::start([found, none, lost, newer]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(None, &[&key]));
@@ -471,9 +471,9 @@ fn a_write_without_an_answer_that_somebody_else_wrote_over_does_not_say_that_not
 #[test]
 fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
     let key = Key::new("k");
-    let found = Answer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
-    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
-    let newer = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
+    let found = StubAnswer::whole("200 OK", &["ETag: \"e1\""], &document(Some(5), &[&key]));
+    let lost = StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = StubAnswer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
     let stub = Stub::start([found, lost, newer]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(None, &[&key]));
@@ -492,15 +492,15 @@ fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
         Some(44)
     );
 
-    let missing = Answer::error("404 Not Found", "NoSuchKey", "no", &[]);
-    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
-    let newer = Answer::whole(
+    let missing = StubAnswer::error("404 Not Found", "NoSuchKey", "no", &[]);
+    let lost = StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let newer = StubAnswer::whole(
         "200 OK",
         &["ETag: \"e2\""],
         &document(Some(1), &[&Key::new("another")]),
     );
     // Whether something was deleted there may not be asked by this publisher.
-    let denied = Answer::error("403 Forbidden", "AccessDenied", "no", &[]);
+    let denied = StubAnswer::error("403 Forbidden", "AccessDenied", "no", &[]);
     let stub = Stub::start([missing, denied, lost, newer]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(None, &[&key]));
@@ -524,14 +524,14 @@ fn the_write_says_what_it_replaces_and_a_lost_race_is_told() {
 #[test]
 fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
     let key = Key::new("k");
-    let ours = Answer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
-    let found = Answer::whole(
+    let ours = StubAnswer::whole("200 OK", &["ETag: \"e2\""], &document(Some(6), &[&key]));
+    let found = StubAnswer::whole(
         "200 OK",
         &["ETag: \"e1\""],
         &document(Some(5), &[&key, &Key::new("old")]),
     );
-    let error = Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
-    let lost = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let error = StubAnswer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let lost = StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
     let stub = Stub::start([found, error, lost, ours]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(Some(5), &[&key]));
@@ -543,25 +543,25 @@ fn an_answer_that_was_lost_on_the_way_is_no_lost_race() {
 #[test]
 fn a_first_publication_goes_on_where_s3_calls_a_missing_object_denied() {
     let key = Key::new("k");
-    let denied = || Answer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
+    let denied = || StubAnswer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
     let published =
         document(None, &[&key]).replacen("\"version\": 1,", "\"version\": 1,\n  \"serial\": 1,", 1);
-    let ours = || Answer::whole("200 OK", &["ETag: \"e1\""], &published);
+    let ours = || StubAnswer::whole("200 OK", &["ETag: \"e1\""], &published);
     let theirs = || {
-        Answer::whole(
+        StubAnswer::whole(
             "200 OK",
             &["ETag: \"e9\""],
             &document(Some(7), &[&Key::new("another")]),
         )
     };
-    let written = || Answer::whole("200 OK", &["ETag: \"e1\""], "");
-    let taken = || Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
-    let fault = || Answer::error("500 Internal Server Error", "InternalError", "no", &[]);
+    let written = || StubAnswer::whole("200 OK", &["ETag: \"e1\""], "");
+    let taken = || StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+    let fault = || StubAnswer::error("500 Internal Server Error", "InternalError", "no", &[]);
     let marker = "<ListVersionsResult><DeleteMarker><Key>prod/workers.json</Key><VersionId>d</VersionId>\
                   <IsLatest>true</IsLatest></DeleteMarker></ListVersionsResult>";
-    let deleted = || Answer::whole("200 OK", &["Content-Type: application/xml"], marker);
+    let deleted = || StubAnswer::whole("200 OK", &["Content-Type: application/xml"], marker);
     let current = marker.replace("DeleteMarker", "Version");
-    let there = || Answer::whole("200 OK", &["Content-Type: application/xml"], &current);
+    let there = || StubAnswer::whole("200 OK", &["Content-Type: application/xml"], &current);
     let untold = "S3 denied the read, as it does for an object that does not exist when s3:ListBucket is not granted";
     let first = &[
         "S3 GetObject",
@@ -650,13 +650,13 @@ fn a_first_publication_goes_on_where_s3_calls_a_missing_object_denied() {
 fn failures_name_the_call_the_resource_and_what_to_do() {
     let key = Key::new("k");
     let found = || {
-        Answer::whole(
+        StubAnswer::whole(
             "200 OK",
             &["ETag: \"e1\""],
             &document(Some(5), &[&key, &Key::new("old")]),
         )
     };
-    let denied = || Answer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
+    let denied = || StubAnswer::error("403 Forbidden", "AccessDenied", "Access Denied", &[]);
     for (answers, status, words) in [
         (
             vec![denied()],
@@ -676,12 +676,17 @@ fn failures_name_the_call_the_resource_and_what_to_do() {
             ],
         ),
         (
-            vec![Answer::error("503 Slow Down", "SlowDown", "no", &[])],
+            vec![StubAnswer::error("503 Slow Down", "SlowDown", "no", &[])],
             75,
             &["SlowDown", "(3 attempts)"],
         ),
         (
-            vec![Answer::error("404 Not Found", "NoSuchBucket", "no", &[])],
+            vec![StubAnswer::error(
+                "404 Not Found",
+                "NoSuchBucket",
+                "no",
+                &[],
+            )],
             1,
             &[
                 "S3 PutObject",
@@ -695,7 +700,7 @@ fn failures_name_the_call_the_resource_and_what_to_do() {
         desk.file("a", document(Some(5), &[&key]));
         desk.publish("a", TARGET, &[]).fails(status, &[words]);
     }
-    let stub = Stub::start([Answer::silence()]);
+    let stub = Stub::start([StubAnswer::silence()]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(Some(5), &[&key]));
     for (target, word) in [

@@ -2,7 +2,7 @@
 //! new one, and of two publishers at once none is lost unseen.
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Setup, me};
 use serde_json::{Value, json};
 
@@ -183,11 +183,11 @@ fn who_may_not_look_for_such_labels_publishes_all_the_same_and_is_told_what_to_a
         let text = document(Some(serial), &[&key]);
         let answer =
             json!({"VersionId": id, "SecretString": text, "VersionStages": ["AWSCURRENT"]});
-        Answer::json(&answer.to_string())
+        StubAnswer::json(&answer.to_string())
     };
-    let put = Answer::json(r#"{"VersionId": "2", "VersionStages": ["authkeysctl-2"]}"#);
-    let moved = || Answer::json("{}");
-    let denied = Answer::json_error("400 Bad Request", "AccessDeniedException", "no");
+    let put = StubAnswer::json(r#"{"VersionId": "2", "VersionStages": ["authkeysctl-2"]}"#);
+    let moved = || StubAnswer::json("{}");
+    let denied = StubAnswer::json_error("400 Bad Request", "AccessDeniedException", "no");
     let stub = Stub::start([
         current("1", 5),
         put,
@@ -320,16 +320,16 @@ fn race(desk: &Desk, target: &str, words: &str) -> (u64, u64) {
 }
 
 /// A parameter as GetParameter answers with it.
-fn parameter(kind: &str, version: u32, text: &str) -> Answer {
+fn parameter(kind: &str, version: u32, text: &str) -> StubAnswer {
     let body = json!({"Parameter": {"Name": "/prod/keys", "Type": kind, "Value": text, "Version": version,
         "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/prod/keys"}});
-    Answer::json(&body.to_string())
+    StubAnswer::json(&body.to_string())
 }
 
-fn described(key: Option<&str>, next: Option<&str>) -> Answer {
+fn described(key: Option<&str>, next: Option<&str>) -> StubAnswer {
     let found = key.map(|key| json!({"Name": "/prod/keys", "Type": "SecureString", "KeyId": key}));
     let found: Vec<Value> = found.into_iter().collect();
-    Answer::json(&json!({"Parameters": found, "NextToken": next}).to_string())
+    StubAnswer::json(&json!({"Parameters": found, "NextToken": next}).to_string())
 }
 
 /// The bodies of the calls of one kind.
@@ -350,7 +350,7 @@ fn the_key_of_an_encrypted_parameter_is_looked_for_on_every_page_or_nothing_is_w
     let (one, two) = (Key::new("one"), Key::new("two"));
     let old = document(Some(4), &[&one]);
     let secure = || parameter("SecureString", 4, &old);
-    let put = || Answer::json("{\"Version\":5}");
+    let put = || StubAnswer::json("{\"Version\":5}");
     let pages = [
         described(None, Some("1")),
         described(None, Some("2")),
@@ -400,13 +400,18 @@ fn an_arn_is_published_to_by_its_name_in_its_own_account_alone() {
     let (one, two) = (Key::new("one"), Key::new("two"));
     let found = || parameter("String", 4, &document(Some(4), &[&one]));
     let target = "ssm:arn:aws:ssm:us-east-1:123456789012:parameter/prod/keys";
-    let stub = Stub::start([found(), found(), Answer::json("{\"Version\":5}"), found()]);
+    let stub = Stub::start([
+        found(),
+        found(),
+        StubAnswer::json("{\"Version\":5}"),
+        found(),
+    ]);
     let desk = Desk::new(&stub.endpoint());
     desk.file("a", document(None, &[&one, &two]));
     desk.publish("a", target, &[]);
     assert_eq!(bodies(&stub, "PutParameter")[0]["Name"], "/prod/keys");
 
-    let missing = Answer::json_error("400 Bad Request", "ParameterNotFound", "");
+    let missing = StubAnswer::json_error("400 Bad Request", "ParameterNotFound", "");
     let shared = "ssm:arn:aws:ssm:us-east-1:999999999999:parameter/prod/keys";
     for ours in [found(), missing] {
         let stub = Stub::start([found(), ours, found()]);
@@ -429,7 +434,7 @@ fn an_arn_is_published_to_by_its_name_in_its_own_account_alone() {
 fn an_advanced_parameter_stays_one_and_the_other_refusals_say_what_to_do() {
     let (one, two) = (Key::new("one"), Key::new("two"));
     let found = || parameter("String", 4, &document(Some(4), &[&one]));
-    let refused = |code, message| Answer::json_error("400 Bad Request", code, message);
+    let refused = |code, message| StubAnswer::json_error("400 Bad Request", code, message);
     let downgrade = refused(
         "ValidationException",
         "This parameter uses the advanced-parameter tier. You can't downgrade a parameter",
@@ -438,7 +443,7 @@ fn an_advanced_parameter_stays_one_and_the_other_refusals_say_what_to_do() {
         found(),
         found(),
         downgrade,
-        Answer::json("{\"Version\":5}"),
+        StubAnswer::json("{\"Version\":5}"),
         found(),
     ]);
     let desk = Desk::new(&stub.endpoint());
@@ -484,17 +489,19 @@ fn an_advanced_parameter_stays_one_and_the_other_refusals_say_what_to_do() {
 fn a_secret_that_moves_awscurrent_at_once_still_tells_whom_it_overwrote() {
     let (one, two) = (Key::new("one"), Key::new("two"));
     let value = |version: &str, text: &str| {
-        Answer::json(
+        StubAnswer::json(
             &json!({"VersionId": version, "SecretString": text, "VersionStages": ["AWSCURRENT"]})
                 .to_string(),
         )
     };
     let old = document(Some(4), &[&one]);
     let put = || {
-        Answer::json("{\"VersionId\":\"new\",\"VersionStages\":[\"AWSCURRENT\",\"authkeysctl-x\"]}")
+        StubAnswer::json(
+            "{\"VersionId\":\"new\",\"VersionStages\":[\"AWSCURRENT\",\"authkeysctl-x\"]}",
+        )
     };
-    let done = || Answer::json("{}");
-    let versions = || Answer::json("{\"Versions\":[]}");
+    let done = || StubAnswer::json("{}");
+    let versions = || StubAnswer::json("{\"Versions\":[]}");
     for (previous, overwritten) in [("v1", false), ("v2", true)] {
         let answers = [
             value("v1", &old),

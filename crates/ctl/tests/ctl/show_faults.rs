@@ -2,7 +2,7 @@
 //! refusals, an object that is replaced between two calls.
 
 use crate::desk::document;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, Run, clean_ctl, outcome_of, stand_in};
 use serde_json::json;
 
@@ -13,16 +13,18 @@ fn run(stub: &Stub, arguments: &[&str]) -> Run {
     outcome_of(clean_ctl().envs(stand_in(&stub.endpoint())).args(arguments))
 }
 
-fn value(id: &str, text: &str) -> Answer {
-    Answer::json(&json!({"VersionId": id, "SecretString": text, "VersionStages": []}).to_string())
+fn value(id: &str, text: &str) -> StubAnswer {
+    StubAnswer::json(
+        &json!({"VersionId": id, "SecretString": text, "VersionStages": []}).to_string(),
+    )
 }
 
-fn object(tag: &str, text: &str) -> Answer {
-    Answer::whole("200 OK", &[&format!("ETag: \"{tag}\"")], text)
+fn object(tag: &str, text: &str) -> StubAnswer {
+    StubAnswer::whole("200 OK", &[&format!("ETag: \"{tag}\"")], text)
 }
 
-fn denied() -> Answer {
-    Answer::error("403 Forbidden", "AccessDenied", "no", &[])
+fn denied() -> StubAnswer {
+    StubAnswer::error("403 Forbidden", "AccessDenied", "no", &[])
 }
 
 #[test]
@@ -32,8 +34,8 @@ fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
     let first: Vec<_> = (0..100).map(|at| entry(at, &[])).collect();
     let second = [entry(100, &["AWSPREVIOUS"]), entry(101, &["AWSCURRENT"])];
     let stub = Stub::start([
-        Answer::json(&json!({"Versions": first, "NextToken": "more"}).to_string()),
-        Answer::json(&json!({"Versions": second}).to_string()),
+        StubAnswer::json(&json!({"Versions": first, "NextToken": "more"}).to_string()),
+        StubAnswer::json(&json!({"Versions": second}).to_string()),
         value("v100", &document(Some(8), &[&key])),
         value("v100", &document(Some(8), &[&key])),
     ]);
@@ -69,12 +71,12 @@ fn a_secret_with_more_than_a_hundred_versions_is_listed_page_by_page() {
     );
 }
 
-fn list_of_objects(next: &str) -> Answer {
+fn list_of_objects(next: &str) -> StubAnswer {
     let version = "<Version><Key>workers.json</Key><VersionId>v1</VersionId><IsLatest>true</IsLatest>\
                    <LastModified>2026-01-01T00:00:00Z</LastModified></Version>";
     let body =
         format!("<?xml version=\"1.0\"?><ListVersionsResult>{version}{next}</ListVersionsResult>");
-    Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+    StubAnswer::whole("200 OK", &["Content-Type: application/xml"], &body)
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn an_objects_own_versions_and_delete_markers_are_listed_over_all_pages_and_no_f
         let body = format!(
             "<?xml version=\"1.0\"?><ListVersionsResult>{entries}{next}</ListVersionsResult>"
         );
-        Answer::whole("200 OK", &["Content-Type: application/xml"], &body)
+        StubAnswer::whole("200 OK", &["Content-Type: application/xml"], &body)
     };
     let versions = |from: u32, to: u32| -> String {
         (to..from)
@@ -161,11 +163,11 @@ fn a_list_whose_pages_go_round_in_a_circle_is_not_taken_for_the_whole() {
         (OBJECT, list_of_objects(next)),
         (
             SECRET,
-            Answer::json(&json!({"Versions": [], "NextToken": "again"}).to_string()),
+            StubAnswer::json(&json!({"Versions": [], "NextToken": "again"}).to_string()),
         ),
         (
             "ssm:/prod/keys",
-            Answer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string()),
+            StubAnswer::json(&json!({"Parameters": [], "NextToken": "again"}).to_string()),
         ),
     ] {
         let stub = Stub::start([page]);
@@ -184,7 +186,7 @@ fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hi
     let key = Key::new("k");
     let stub = Stub::start([denied()]);
     run(&stub, &["history", OBJECT]).fails(77, &[&["s3:ListBucketVersions", "arn:aws:s3:::keys"]]);
-    let stub = Stub::start([Answer::json_error(
+    let stub = Stub::start([StubAnswer::json_error(
         "400 Bad Request",
         "AccessDeniedException",
         "no",
@@ -194,8 +196,9 @@ fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hi
         {"VersionId": "now", "CreatedDate": 1_700_000_001, "VersionStages": ["AWSCURRENT"]},
         {"VersionId": "gone", "CreatedDate": 1_700_000_000, "VersionStages": []},
     ]});
-    let gone = || Answer::json_error("400 Bad Request", "ResourceNotFoundException", "no value");
-    let stub = Stub::start([Answer::json(&list.to_string()), gone(), gone()]);
+    let gone =
+        || StubAnswer::json_error("400 Bad Request", "ResourceNotFoundException", "no value");
+    let stub = Stub::start([StubAnswer::json(&list.to_string()), gone(), gone()]);
     let history = run(&stub, &["history", SECRET]);
     history.succeeds();
     assert_eq!(
@@ -205,7 +208,7 @@ fn a_refusal_names_what_to_allow_and_one_version_that_cannot_be_read_does_not_hi
     );
     // The same at a time: that one version was wanted.
     let stub = Stub::start([
-        Answer::json(&list.to_string()),
+        StubAnswer::json(&list.to_string()),
         value("now", &document(Some(8), &[&key])),
     ]);
     let shown = run(&stub, &["show", SECRET, "--at", "2024-01-01T00:00:00Z"]);
@@ -245,7 +248,7 @@ fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
         &["grant", OBJECT, &two.line][..],
         &["revoke", OBJECT, &one.fingerprint(), "--yes"],
     ] {
-        let failed = Answer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
+        let failed = StubAnswer::error("412 Precondition Failed", "PreconditionFailed", "no", &[]);
         let stub = Stub::start([object("seen", &seen), failed, object("now", &now)]);
         let lost = run(&stub, arguments);
         assert_eq!(lost.status, 1, "{lost:?}");
@@ -267,7 +270,7 @@ fn an_object_that_is_replaced_between_reading_and_writing_is_not_overwritten() {
 #[test]
 fn an_object_without_versions_that_is_replaced_meanwhile_is_not_shown_under_the_old_time() {
     let key = Key::new("k");
-    let listed = Answer::whole(
+    let listed = StubAnswer::whole(
         "200 OK",
         &["Content-Type: application/xml"],
         "<?xml version=\"1.0\"?><ListVersionsResult><Version><Key>workers.json</Key><VersionId>null</VersionId>\

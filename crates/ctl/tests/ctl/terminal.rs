@@ -1,7 +1,7 @@
 //! `authkeysctl` on a terminal: what it asks, and what each answer does; the bar that fills.
 
 use authkeys_testing::moto::Moto;
-use authkeys_testing::s3_stub::{Answer, Stub};
+use authkeys_testing::s3_stub::{Stub, StubAnswer};
 use authkeys_testing::{Key, clean_ctl, eventually, stand_in};
 
 use crate::desk::{Desk, document, serial};
@@ -62,7 +62,7 @@ fn only_yes_publishes_and_no_the_end_of_input_and_ctrl_c_change_nothing() {
 #[test]
 fn what_takes_longer_than_a_second_says_what_it_is_about_and_clears_its_line() {
     let key = Key::new("k");
-    let object = || Answer::whole("200 OK", &["ETag: \"e\""], &document(Some(5), &[&key]));
+    let object = || StubAnswer::whole("200 OK", &["ETag: \"e\""], &document(Some(5), &[&key]));
     let command = |stub: &Stub, arguments: &[&str]| {
         let mut command = clean_ctl();
         command.envs(stand_in(&stub.endpoint())).args(arguments);
@@ -71,27 +71,27 @@ fn what_takes_longer_than_a_second_says_what_it_is_about_and_clears_its_line() {
     for (arguments, answers, words) in [
         (
             &["show", TARGET][..],
-            vec![Answer::silence()],
+            vec![StubAnswer::silence()],
             "reading s3://keys/workers.json ...",
         ),
         (
             &["history", TARGET],
-            vec![Answer::silence()],
+            vec![StubAnswer::silence()],
             "listing s3://keys/workers.json ...",
         ),
         (
             &["diff", TARGET, TARGET],
-            vec![Answer::silence()],
+            vec![StubAnswer::silence()],
             "reading s3://keys/workers.json ...",
         ),
         (
             &["revoke", TARGET, "comment:x", "--yes"],
-            vec![Answer::silence()],
+            vec![StubAnswer::silence()],
             "reading s3://keys/workers.json ...",
         ),
         (
             &["revoke", TARGET, &key.fingerprint(), "--yes"],
-            vec![object(), Answer::silence()],
+            vec![object(), StubAnswer::silence()],
             "writing s3://keys/workers.json ...",
         ),
     ] {

@@ -60,11 +60,11 @@ fn call(action: &'static str) -> Call {
 fn judged(action: &'static str, code: &str, message: &str) -> (Class, String) {
     verdict(
         &call(action),
-        &Answer {
+        &ErrorAnswer {
             status: 400,
             code,
             message,
-            ..Answer::default()
+            ..ErrorAnswer::default()
         },
     )
 }

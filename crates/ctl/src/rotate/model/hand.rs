@@ -12,7 +12,7 @@ use super::super::login::{LoginKey, LoginResult};
 use super::super::proof::Proof;
 use super::super::world::{Arrival, Halt, Login, Phase, PhaseState, PublishedKeySet, World};
 use super::{Toy, document, lets_in};
-use authkeys_aws::pair_secret::{Outcome, Stage, Stages};
+use authkeys_aws::pair_secret::{PairStage, PairWrite, Stages};
 use authkeys_core::document::Document;
 use authkeys_core::key::{KeyLine, LineRules};
 use authkeys_core::publishing::edit;
@@ -95,65 +95,65 @@ impl World for Hand {
         .await
     }
 
-    async fn create_secret(&mut self, token: &str) -> Result<Outcome, Halt> {
+    async fn create_secret(&mut self, token: &str) -> Result<PairWrite, Halt> {
         let token = token.to_owned();
         self.call(|toy| {
             if toy.versions.is_some() {
-                return Outcome::Lost;
+                return PairWrite::Lost;
             }
             toy.versions = Some(BTreeMap::from([(token.clone(), "{}".to_owned())]));
             toy.labels.insert("AWSCURRENT", token);
-            Outcome::Done
+            PairWrite::Done
         })
         .await
     }
 
-    async fn put(&mut self, token: &str, value: &str, stage: Stage) -> Result<Outcome, Halt> {
+    async fn put(&mut self, token: &str, value: &str, stage: PairStage) -> Result<PairWrite, Halt> {
         let token = token.to_owned();
         let value = value.to_owned();
         self.call(|toy| {
             let versions = toy.versions.as_mut().unwrap();
             if versions.get(&token).is_some_and(|there| *there != value) {
-                return Outcome::Lost;
+                return PairWrite::Lost;
             }
             let is_first = versions.is_empty();
             versions.insert(token.clone(), value);
-            if is_first || stage == Stage::Current {
+            if is_first || stage == PairStage::Current {
                 toy.labels.insert("AWSCURRENT", token.clone());
             }
-            if stage == Stage::Pending {
+            if stage == PairStage::Pending {
                 toy.labels.insert("AWSPENDING", token);
             }
-            Outcome::Done
+            PairWrite::Done
         })
         .await
     }
 
-    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<Outcome, Halt> {
+    async fn make_current(&mut self, version: &str, from: Option<&str>) -> Result<PairWrite, Halt> {
         let version = version.to_owned();
         let from = from.map(str::to_owned);
         self.call(|toy| {
             let current = toy.labels.get("AWSCURRENT").cloned();
             if current != from || current.as_ref() == Some(&version) {
-                return Outcome::Lost;
+                return PairWrite::Lost;
             }
             if let Some(old) = current {
                 toy.labels.insert("AWSPREVIOUS", old);
             }
             toy.labels.insert("AWSCURRENT", version);
-            Outcome::Done
+            PairWrite::Done
         })
         .await
     }
 
-    async fn drop_pending(&mut self, version: &str) -> Result<Outcome, Halt> {
+    async fn drop_pending(&mut self, version: &str) -> Result<PairWrite, Halt> {
         let version = version.to_owned();
         self.call(|toy| {
             if toy.labels.get("AWSPENDING") != Some(&version) {
-                return Outcome::Lost;
+                return PairWrite::Lost;
             }
             toy.labels.remove("AWSPENDING");
-            Outcome::Done
+            PairWrite::Done
         })
         .await
     }
