@@ -4,18 +4,22 @@
 //! (CVE-2011-3870, CVE-2012-1054). Each step here is relative to a directory that is already open.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{Gid, Group, Uid};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::{Account, HostError, enforcement, flags, selinux};
+
+mod home;
+mod system;
+
+pub(super) use home::{below_home, reach_below_home};
+pub(super) use system::{reach_system, system};
+
+use home::install;
 
 /// A directory that is held open, and its path for messages.
 #[derive(Debug)]
@@ -35,9 +39,6 @@ pub(super) struct Reach {
     /// The next one, which would have to be made; `None` if the file's own directory exists.
     pub(super) missing: Option<OsString>,
 }
-
-/// More symbolic links than any path to a home has.
-const MAX_LINKS: usize = 40;
 
 /// What to do about a directory that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,240 +219,6 @@ impl Directory {
     }
 }
 
-/// Walks from the account's home to the directory of its file, as the calling thread's identity.
-/// `None`: a directory on the path does not exist. The home and existing directories keep their
-/// owner and mode.
-pub(super) fn below_home(
-    account: &Account,
-    below: &Path,
-    absent: Absent,
-) -> Result<Option<Directory>, HostError> {
-    let mut directory = home(account)?;
-    for name in names_below(below)? {
-        directory = match (directory.child(name)?, absent) {
-            (Some(child), _) => child,
-            (None, Absent::Leave) => return Ok(None),
-            (None, Absent::Make) => directory.make(name, Mode::RWXU, Some(account))?,
-        };
-        roots_alone(&directory, account)?;
-    }
-    Ok(Some(directory))
-}
-
-/// Walks the same path as far as it exists. Makes nothing.
-pub(super) fn reach_below_home(account: &Account, below: &Path) -> Result<Reach, HostError> {
-    let mut directory = home(account)?;
-    for name in names_below(below)? {
-        directory = match directory.child(name)? {
-            Some(child) => child,
-            None => {
-                return Ok(Reach {
-                    directory,
-                    missing: Some(name.to_owned()),
-                });
-            }
-        };
-        roots_alone(&directory, account)?;
-    }
-    Ok(Reach {
-        directory,
-        missing: None,
-    })
-}
-
-/// Opens the account's home. Links on the path *to* it are the administrator's (/home on another
-/// disk); below it they are the user's.
-fn home(account: &Account) -> Result<Directory, HostError> {
-    if !account.home.is_absolute() {
-        let fault = "a home must be an absolute path: give the account one (`usermod -d DIRECTORY USER`), or set \
-                     `layout = \"system\"`";
-        return Err(refused(&account.home, fault));
-    }
-    if account.uid == 0 {
-        return roots_home(account);
-    }
-    let home = match fs::canonicalize(&account.home) {
-        Ok(home) => home,
-        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
-            let command = install(account, "0755", &account.home);
-            let remedy =
-                format!("it does not exist: make it (`{command}`), or set `layout = \"system\"`");
-            let (operation, path) = ("find the home", account.home.clone());
-            return Err(HostError::Io {
-                operation,
-                path,
-                remedy,
-                source: fault,
-            });
-        }
-        Err(fault) => return Err(HostError::io("find the home", &account.home, fault)),
-    };
-    if home == Path::new("/") {
-        let fault = "the home leads to `/`, which is nobody's own: set `layout = \"system\"`, or name the account's `file`";
-        return Err(refused(&account.home, fault));
-    }
-    let directory = Directory::open(&home)?;
-    Ok(directory.of(account))
-}
-
-/// Opens the home of an account with uid 0, starting at `/`. Root can follow a link anywhere, so
-/// each directory on the path must be writable only by root, including those that a link leads
-/// through. Then each link is root's own, too.
-fn roots_home(account: &Account) -> Result<Directory, HostError> {
-    let mut directory = Directory::open(Path::new("/"))?;
-    roots_alone(&directory, account)?;
-    let mut rest: Vec<OsString> = reversed(&account.home);
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        let found = directory
-            .entry(&name)?
-            .ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
-        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(directory.failed("find the home", &name, Errno::LOOP));
-            }
-            let target = retry_on_intr(|| rustix::fs::readlinkat(&directory.fd, &name, Vec::new()))
-                .map_err(|errno| directory.failed("read the link", &name, errno))?;
-            let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
-            if target.is_absolute() {
-                directory = Directory::open(Path::new("/"))?;
-            }
-            rest.extend(reversed(&target));
-            continue;
-        }
-        let child = if name == ".." {
-            directory.parent()?
-        } else {
-            directory.child(&name)?
-        };
-        directory = child.ok_or_else(|| directory.failed("find the home", &name, Errno::NOENT))?;
-        roots_alone(&directory, account)?;
-    }
-    let mode = rustix::fs::fstat(&directory.fd).map_or(0o700, |found| found.st_mode & 0o777);
-    if mode == 0 && directory.entry(OsStr::new(".")).is_err() {
-        return Err(HostError::HiddenHome {
-            path: directory.path,
-        });
-    }
-    if directory.path == Path::new("/") {
-        return Err(refused(
-            &account.home,
-            "the home leads to `/`: set `layout = \"system\"`, or name the account's `file`",
-        ));
-    }
-    Ok(directory.of(account))
-}
-
-/// The names of a path, the last one first.
-fn reversed(path: &Path) -> Vec<OsString> {
-    let names = path
-        .components()
-        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
-    let mut names: Vec<_> = names.map(|part| part.as_os_str().to_owned()).collect();
-    names.reverse();
-    names
-}
-
-/// Checks that only root can change what a directory on the path to a file of root's holds.
-fn roots_alone(directory: &Directory, account: &Account) -> Result<(), HostError> {
-    if account.uid != 0 {
-        return Ok(());
-    }
-    let stat = rustix::fs::fstat(&directory.fd)
-        .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
-    let mode = stat.st_mode & 0o7777;
-    let fault = if stat.st_uid != 0 {
-        format!("belongs to uid {}", stat.st_uid)
-    } else if mode & 0o022 != 0 {
-        format!("can be written by others (mode {mode:04o})")
-    } else {
-        return Ok(());
-    };
-    Err(HostError::NotRootsAlone {
-        path: directory.path.clone(),
-        account: account.user.to_string(),
-        fault,
-    })
-}
-
-/// The command that makes a directory for the account.
-fn install(account: &Account, mode: &str, path: &Path) -> String {
-    let group = Group::from_gid(Gid::from_raw(account.gid)).ok().flatten();
-    let group = group.map_or_else(|| account.gid.to_string(), |group| group.name);
-    format!(
-        "install -d -o {} -g {group} -m {mode} {}",
-        account.user,
-        path.display()
-    )
-}
-
-fn names_below(below: &Path) -> Result<Vec<&OsStr>, HostError> {
-    let fault = "a path below the home must have plain names only, no `..`";
-    names(below.parent().unwrap_or(below).components(), below, fault)
-}
-
-/// Walks from `/` to the directory of a file that only root may change. Makes only the last
-/// directory.
-pub(super) fn system(path: &Path, absent: Absent) -> Result<Option<Directory>, HostError> {
-    match (reach_system(path)?, absent) {
-        (
-            Reach {
-                directory,
-                missing: None,
-            },
-            _,
-        ) => Ok(Some(directory)),
-        (
-            Reach {
-                missing: Some(_), ..
-            },
-            Absent::Leave,
-        ) => Ok(None),
-        (
-            Reach {
-                directory,
-                missing: Some(name),
-            },
-            Absent::Make,
-        ) => {
-            let made = directory.make(&name, Mode::from_raw_mode(0o755), None)?;
-            trusted(&made, true)?;
-            Ok(Some(made))
-        }
-    }
-}
-
-/// Walks the same path as far as it exists. Makes nothing.
-pub(super) fn reach_system(path: &Path) -> Result<Reach, HostError> {
-    let fault = "it must be an absolute path of plain names, no `..`";
-    let mut components = path.parent().unwrap_or(path).components();
-    if components.next() != Some(Component::RootDir) {
-        return Err(refused(path, fault));
-    }
-    let mut names = names(components, path, fault)?.into_iter().peekable();
-    let mut directory = Directory::open(Path::new("/"))?;
-    trusted(&directory, names.peek().is_none())?;
-    while let Some(name) = names.next() {
-        let last = names.peek().is_none();
-        directory = match directory.child(name)? {
-            Some(child) => child,
-            None if last => {
-                return Ok(Reach {
-                    directory,
-                    missing: Some(name.to_owned()),
-                });
-            }
-            None => return Err(directory.failed("open the directory", name, Errno::NOENT)),
-        };
-        trusted(&directory, last)?;
-    }
-    Ok(Reach {
-        directory,
-        missing: None,
-    })
-}
-
 /// The file's own name, the last of a path.
 pub(super) fn file_name(path: &Path) -> Result<&OsStr, HostError> {
     match path.components().next_back() {
@@ -493,40 +260,4 @@ fn names<'a>(
             _ => Err(refused(path, fault)),
         })
         .collect()
-}
-
-/// Checks that only root (or, without root, the current user) can change what the directory holds.
-fn trusted(directory: &Directory, last: bool) -> Result<(), HostError> {
-    let stat = rustix::fs::fstat(&directory.fd)
-        .map_err(|errno| HostError::io("look at", &directory.path, errno))?;
-    let path = directory.path.clone();
-    if stat.st_uid != 0 && stat.st_uid != Uid::effective().as_raw() {
-        // A directory that somebody works in, such as a home, must stay theirs.
-        let remedy = format!(
-            "name a `file` in a directory of root's, or, if nobody works in this one, `chown root {}`",
-            path.display()
-        );
-        return Err(HostError::Untrusted {
-            path,
-            fault: format!("owned by uid {}", stat.st_uid),
-            remedy,
-        });
-    }
-    // In a sticky directory others can add names, but not remove or rename ours. The file itself
-    // must not be in one: somebody else could create it first, and sshd would not read it
-    // (StrictModes).
-    if stat.st_mode & 0o022 != 0 && (last || stat.st_mode & 0o1000 == 0) {
-        let remedy = match stat.st_mode & 0o1000 {
-            0 => format!("`chmod go-w {}`", path.display()),
-            // A directory for everybody, such as /tmp, must stay so.
-            _ => "name a `file` in a directory of root's".to_owned(),
-        };
-        let fault = format!("writable by others (mode {:04o})", stat.st_mode & 0o7777);
-        return Err(HostError::Untrusted {
-            path,
-            fault,
-            remedy,
-        });
-    }
-    Ok(())
 }

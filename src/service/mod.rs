@@ -10,47 +10,44 @@ mod loading;
 mod notify;
 mod nudges;
 mod progress;
+mod reload;
 mod reporter;
+mod running;
+mod shown;
 mod worker;
 
 use std::fs::File;
-use std::future::pending;
 use std::io;
-use std::mem::take;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot::{self, Receiver};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::agent::Agent;
 use crate::host::Host;
-use crate::report::beside::{Beside, WRITE_PATIENCE, Written, no_answer};
+use crate::report::beside::{Beside, WRITE_PATIENCE, Written};
 use crate::report::status_file::StatusFileError;
-use crate::report::{journal, presence, status_file};
+use crate::report::{journal, status_file};
 use authkeys_core::config::Config;
 use authkeys_core::history::History;
 use authkeys_core::origin::Fetch;
-use authkeys_core::outcome::{Fault, FaultClass, FaultCode, Outcome, Subject, chain};
 use authkeys_core::report::delivery::Deliver;
-use authkeys_core::report::entries::{Entry, each_entry};
+use authkeys_core::report::entries::Entry;
 use authkeys_core::report::kind::Kind;
-use authkeys_core::report::text;
-use authkeys_core::schedule::{Act, Ended, Node, Planner, Timing};
-use authkeys_terminal::random;
+use authkeys_core::schedule::{Act, Node, Planner, Timing};
 
 use alarm::Alarm;
-use cycle::{CycleRun, Memory};
+use cycle::Memory;
 use flights::{Flights, Requests};
 use loading::Loading;
 use nudges::Nudges;
-use progress::{Noted, Progress, Turn};
+use progress::{Noted, Progress};
 use reporter::Reporter;
+use running::{Running, ending};
 use worker::Worker;
 
 pub use identify::Identify;
@@ -108,15 +105,6 @@ pub struct Parts<F, H, D, L> {
     pub looks: Looks,
     /// The service manager.
     pub notify: Notify,
-}
-
-/// A cycle that runs on the worker's thread.
-#[derive(Debug)]
-struct Running {
-    act: Act,
-    turn: Turn,
-    /// `None` if it made room for a window or a reload.
-    result: Receiver<Option<Result<Outcome, Fault>>>,
 }
 
 /// The running service.
@@ -349,84 +337,6 @@ where
         Ok(())
     }
 
-    fn begin(&mut self, act: Act) -> Running {
-        let turn = Turn::default();
-        let cycle = CycleRun {
-            agent: Arc::clone(&self.agent),
-            state: self.setup.state.clone(),
-            clock: self.clock,
-            turn: turn.clone(),
-            memory: Arc::clone(&self.memory),
-            last: self.history.last().filter(|_| act == Act::Replan).cloned(),
-        };
-        self.fetches = act == Act::Fetch;
-        if self.fetches {
-            self.nudges.fetch_begins();
-        }
-        self.progress.begin();
-        let runtime = Handle::current();
-        let result = self.worker.run(move || cycle.run(act, &runtime)).unwrap_or_else(|fault| {
-            let (sender, receiver) = oneshot::channel();
-            let text = format!("cannot begin a thread for the cycle: {fault}; check the limits on tasks and memory");
-            let _ = sender.send(Some(Err(Fault::new(FaultCode::CycleNotBegun, Subject::Node, text))));
-            receiver
-        });
-        Running { act, turn, result }
-    }
-
-    fn ended(&mut self, act: Act, result: Result<Outcome, Fault>) {
-        let now = (self.clock)();
-        let (mut outcome, ended) = match result {
-            Ok(mut outcome) => {
-                outcome.faults.extend(self.overdue(act, now));
-                let outcome = self.history.complete(outcome, self.setup.config.max_stale);
-                let change = outcome.next_change;
-                let away = outcome
-                    .faults
-                    .iter()
-                    .any(|fault| fault.class() == FaultClass::Unreachable);
-                (
-                    outcome,
-                    if away {
-                        Ended::Transient { change }
-                    } else {
-                        Ended::Settled { change }
-                    },
-                )
-            }
-            Err(fault) => (self.history.not_begun(fault, now, now), Ended::NotBegun),
-        };
-        self.planner.ended(act, ended, now, random());
-        if act == Act::Fetch {
-            self.flights.forget();
-            if take(&mut self.again) {
-                self.planner
-                    .restart(timing(&self.setup.config, &self.identity), now);
-            }
-        }
-        outcome.next_cycle = Some(self.planner.wake());
-        outcome.instance_id = self.instance.clone();
-        each_entry(self.history.last(), &outcome, !self.started, journal::tell);
-        self.started = true;
-        self.reporter.cycle_ended(&outcome);
-        self.history.remember(outcome);
-        self.write_status();
-        self.show_status();
-        if !self.ready {
-            self.say_ready();
-        }
-    }
-
-    /// The fault if a cycle that asked no source ends while a fetch has been due for long.
-    fn overdue(&self, act: Act, now: Timestamp) -> Option<Fault> {
-        let due = self.planner.overdue(now).filter(|_| act == Act::Replan)?;
-        let text = format!(
-            "no source has been asked since {due}, when a fetch was due: the key sets' windows leave no time for it; \
-             publish fewer windows"
-        );
-        Some(Fault::new(FaultCode::FetchOverdue, Subject::Node, text))
-    }
-
     /// The instance's id replaces the machine id: images are copied with their machine id, and then
     /// every node would have the same phase.
     fn found(&mut self, instance: String) {
@@ -447,122 +357,6 @@ where
         entry.iter().for_each(journal::tell);
         self.write_status();
     }
-
-    fn write_status(&mut self) {
-        let Some(outcome) = self.history.last() else {
-            return;
-        };
-        self.reporter
-            .write_metrics(outcome, (self.clock)())
-            .iter()
-            .for_each(journal::tell);
-        self.history.note_reports(self.reporter.outcomes());
-        self.write_files(self.history.last().map(Outcome::shortened));
-    }
-
-    /// Takes the lock that `authkeysd status` looks for, and writes the status file. If the lock
-    /// cannot be made in the directory, that is reported with the status file.
-    fn write_files(&mut self, outcome: Option<Outcome>) {
-        let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
-        let write = move || {
-            let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
-            if presence.is_none() {
-                *presence = presence::hold(&directory).ok();
-            }
-            drop(presence);
-            outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome))
-        };
-        let fault = match self.files.write(write) {
-            Written::Ended(written) => written.err().map(|fault| chain(&fault)),
-            Written::Slow => None,
-            Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),
-        };
-        let unwritten = fault.is_some();
-        if let (Some(fault), false) = (fault, self.unwritten) {
-            journal::tell(&Entry::of_fault(
-                Kind::Fault,
-                FaultCode::StatusNotWritten,
-                fault,
-            ));
-        }
-        self.unwritten = unwritten;
-    }
-
-    /// Applies the configuration that was read again. Runs a cycle whether it is valid or not.
-    fn reload(&mut self, read: Result<Setup, String>) {
-        match read {
-            Ok(setup) => {
-                let (fetch, host) = (self.agent.fetch.clone(), self.agent.host.clone());
-                let config = setup.config.clone();
-                let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-                memory.forget_last();
-                drop(memory);
-                self.agent = Arc::new(Agent {
-                    config,
-                    fetch,
-                    host,
-                    zone: self.agent.zone,
-                    built: self.agent.built,
-                });
-                if setup.config.report != self.setup.config.report {
-                    self.reporter.configure(&setup.config.report);
-                }
-                self.nudges.configure(&setup.config);
-                if setup.runtime != self.setup.runtime {
-                    // A write under way holds the old one until it ends.
-                    self.presence = Arc::default();
-                }
-                self.setup = setup;
-                self.refused = None;
-                journal::tell(&Entry::new(Kind::Reloaded, "configuration reloaded"));
-            }
-            Err(fault) => {
-                let message = format!("configuration refused, the old one stays in force: {fault}");
-                journal::tell(&Entry::of_fault(
-                    Kind::ReloadRefused,
-                    FaultCode::ConfigInvalid,
-                    message,
-                ));
-                self.refused = Some(fault);
-            }
-        }
-        self.again = !self.flights.is_empty();
-        self.planner
-            .restart(timing(&self.setup.config, &self.identity), (self.clock)());
-        self.show_status();
-        if self.ready {
-            self.notify.ready();
-        }
-    }
-
-    fn say_ready(&mut self) {
-        self.ready = true;
-        self.notify.ready();
-    }
-
-    fn show_status(&self) {
-        let mut line = self
-            .history
-            .last()
-            .map(text::service_line)
-            .unwrap_or_default();
-        if let Some(fault) = &self.refused {
-            line = format!("configuration refused, the old one stays in force: {fault}; {line}");
-        }
-        self.notify.status(&line);
-    }
-}
-
-/// The result of the running cycle; `None` if it made room.
-async fn ending(cycle: &mut Option<Running>) -> Option<Result<Outcome, Fault>> {
-    let Some(running) = cycle else {
-        return pending().await;
-    };
-    let text = "a panic ended the cycle; report this as a bug, with the lines of the log before it";
-    let panicked = || Fault::new(FaultCode::CyclePanicked, Subject::Node, text);
-    (&mut running.result)
-        .await
-        .unwrap_or_else(|_| Some(Err(panicked())))
 }
 
 fn signals() -> io::Result<[Signal; 4]> {

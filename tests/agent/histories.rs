@@ -10,10 +10,13 @@ use authkeys_core::report::summary::Summary;
 use authkeys_testing::numbered::{ed, print};
 use authkeysd::agent::Intent;
 use authkeysd::state::Store;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::cycles::{TWO, block};
 use crate::world::{A, World};
+
+mod rivals;
+mod time;
 
 const ONE: &str = "source = \"file:/k\"\n[[account]]\nuser = \"a\"\n";
 #[test]
@@ -257,121 +260,6 @@ fn a_stale_node_fails_after_max_stale_and_its_keys_stay() {
 }
 
 #[test]
-fn drift_is_told_apart_from_what_was_published() {
-    let mut node = Running::new(ONE);
-    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    node.cycle();
-    node.world
-        .publish("file:/k", "2", &format!("{}\n{}\n", ed(1), ed(2)));
-    assert!(!node.next().1.contains(&Kind::DriftRepaired));
-    node.world.host.set(A, &block(&[&ed(1), &ed(9)]));
-    let (outcome, told) = node.next();
-    assert_eq!(
-        (outcome.status, outcome.accounts[0].repairs),
-        (Status::Ok, 1)
-    );
-    assert_eq!(
-        told,
-        [Kind::DriftRepaired, Kind::KeyAdded, Kind::KeyRemoved]
-    );
-    // The first cycle with another configuration proves nothing about others.
-    node.world
-        .config
-        .push_str("[policy]\nmin_rsa_bits = 3072\n");
-    node.world.host.set(A, "");
-    assert_eq!(node.next().1, [Kind::KeyAdded, Kind::KeyAdded]);
-}
-
-#[test]
-fn a_rival_writer_is_named_after_the_third_repair_in_a_row_until_he_rests() {
-    // The cron job that this node forgot, every 20 minutes, under a schedule of one.
-    let mut node = Running::new(ONE);
-    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    node.cycle();
-    for minute in 1..=70 {
-        if minute % 20 == 0 {
-            node.world.host.set(A, &format!("{} old\n", ed(9)));
-        }
-        let (outcome, told) = node.next();
-        let named = told.contains(&Kind::RivalWriter);
-        assert_eq!(named, minute == 60, "minute {minute}: {told:?}");
-        assert_eq!(
-            outcome.status,
-            if minute < 60 {
-                Status::Ok
-            } else {
-                Status::Degraded
-            },
-            "minute {minute}"
-        );
-    }
-    let (last, _) = (0..60).map(|_| node.next()).last().unwrap();
-    assert_eq!(last.status, Status::Ok, "he rests");
-}
-
-#[test]
-fn a_rival_writer_is_named_also_where_each_cycle_is_a_process_of_its_own() {
-    let mut node = Running::new(ONE);
-    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    node.cycle();
-    for repair in 1..=4 {
-        let written = serde_json::to_string(node.history.last().unwrap()).unwrap();
-        node.history = History::new(Some(serde_json::from_str(&written).unwrap()));
-        node.world.host.set(A, &format!("{} old\n", ed(9)));
-        node.pass(MINUTE * 19);
-        let (outcome, told) = node.next();
-        assert!(told.contains(&Kind::DriftRepaired), "{told:?}");
-        assert_eq!(outcome.accounts[0].repairs, repair);
-        assert_eq!(
-            outcome.status,
-            if repair < 3 {
-                Status::Ok
-            } else {
-                Status::Degraded
-            }
-        );
-    }
-}
-
-#[test]
-fn a_human_who_edits_now_and_then_is_no_rival() {
-    let mut node = Running::new(ONE);
-    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    node.cycle();
-    for _ in 0..6 {
-        node.pass(SignedDuration::from_hours(50));
-        node.world.host.set(A, "");
-        let (outcome, told) = node.next();
-        assert_eq!(outcome.status, Status::Ok);
-        assert!(told.contains(&Kind::DriftRepaired));
-    }
-}
-
-#[test]
-fn windows_cut_over_without_a_fetch_and_keep_what_was_said_of_the_source() {
-    let mut node = Running::new(ONE);
-    let json = format!(
-        r#"{{"version":1,"keys":[{{"public_key":"{}","not_after":"2026-11-22T10:00:00Z"}},{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}]}}"#,
-        ed(1),
-        ed(2)
-    );
-    let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    node.world.publish("file:/k", "1", &json);
-    assert_eq!(node.cycle().0.next_change, Some(opens));
-    node.world.fail("file:/k", Class::Denied);
-    let (before, _) = node.next();
-    // A source that would answer: it must not be asked.
-    node.world.publish("file:/k", "2", &format!("{}\n", ed(3)));
-    let after = node.world.cycle_kept(&before, opens);
-    assert_eq!((after.status, after.next_change), (Status::Stale, None));
-    assert_eq!(
-        (after.sources[0].problem, after.sources[0].fetched),
-        (before.sources[0].problem, before.sources[0].fetched)
-    );
-    assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
-}
-
-#[test]
 fn an_account_to_which_nothing_could_be_applied_tells_what_it_still_follows() {
     let mut node = Running::new(&format!("{ONE}[[account]]\nuser = \"b\"\n"));
     let json = |serial: u32, key: &str| {
@@ -444,68 +332,6 @@ fn a_node_does_not_claim_a_document_that_is_held_for_one_of_its_accounts() {
 }
 
 #[test]
-fn a_document_that_is_held_for_having_too_few_keys_is_taken_when_its_window_opens() {
-    let mut node = Running::new(ONE);
-    let coming = format!(
-        r#"{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}}"#,
-        ed(2)
-    );
-    let json = format!(r#"{{"version":1,"keys":[{coming}]}}"#);
-    let opens: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    for before in [None, Some(format!("{}\n", ed(1)))] {
-        if let Some(text) = &before {
-            node = Running::new(ONE);
-            node.world.publish("file:/k", "0", text);
-            assert_eq!(node.cycle().0.status, Status::Ok);
-        }
-        node.world.publish("file:/k", "1", &json);
-        let (held, _) = node.cycle();
-        assert!(
-            held.status > Status::Ok && held.detail.contains("min_keys"),
-            "{}",
-            held.detail
-        );
-        assert_eq!(held.next_change, Some(opens), "{before:?}");
-        let after = node.world.cycle_kept(&held, opens);
-        assert_eq!(
-            (after.status, after.next_change),
-            (Status::Ok, None),
-            "{before:?}"
-        );
-        assert_eq!(node.world.host.text(A), block(&[&ed(2)]));
-    }
-}
-
-#[test]
-fn a_document_is_stale_from_the_moment_at_which_it_expires_and_nobody_is_asked() {
-    let mut node = Running::new(ONE);
-    let json = |more: &str| {
-        format!(
-            r#"{{"version":1{more},"keys":[{{"public_key":"{}"}}]}}"#,
-            ed(1)
-        )
-    };
-    let expires: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    node.world.publish(
-        "file:/k",
-        "1",
-        &json(r#","expires":"2026-11-22T10:00:00Z""#),
-    );
-    let (before, _) = node.cycle();
-    assert_eq!(
-        (before.status, before.next_change),
-        (Status::Ok, Some(expires))
-    );
-    node.world.publish("file:/k", "2", &json(""));
-    let after = node.world.cycle_kept(&before, expires);
-    assert_eq!(
-        (after.status, after.next_change, after.changed()),
-        (Status::Stale, None, false)
-    );
-    assert!(after.detail.contains("expired at"), "{}", after.detail);
-}
-
-#[test]
 fn another_query_of_the_same_source_forgets_nothing_before_something_of_it_is_accepted() {
     let (plain, other) = ("s3://b/k", "s3://b/k?region=eu-west-1");
     let config = |url: &str| TWO.replace("file:/k", url);
@@ -545,71 +371,6 @@ fn another_query_of_the_same_source_forgets_nothing_before_something_of_it_is_ac
         Status::Failed,
         "another object is another source"
     );
-}
-
-#[test]
-fn f39_a_clock_that_is_wrong_opens_no_window_closes_none_and_is_reported() {
-    let mut node = Running::new(ONE);
-    let json = format!(
-        r#"{{"version":1,"keys":[{{"public_key":"{}","not_before":"2026-11-22T10:00:00Z"}},{{"public_key":"{}","not_after":"2026-11-22T12:00:00Z"}}]}}"#,
-        ed(1),
-        ed(2)
-    );
-    node.world.publish("file:/k", "1", &json);
-    *node.world.now.borrow_mut() = "2026-11-22T11:00:00Z".parse().unwrap();
-    node.cycle();
-    let right = node.world.host.text(A);
-    assert!(right.contains(&ed(1)) && right.contains(&ed(2)));
-    // Set back, also to where the first window was not open yet; and at boot, in 1970.
-    for wrong in ["2026-11-22T09:00:00Z", "1970-01-01T00:00:05Z"] {
-        *node.world.now.borrow_mut() = wrong.parse().unwrap();
-        let (outcome, told) = node.cycle();
-        assert_eq!(
-            (outcome.status, node.world.host.text(A)),
-            (Status::Degraded, right.clone()),
-            "{wrong}"
-        );
-        assert!(
-            outcome.detail.contains("the clock says"),
-            "{}",
-            outcome.detail
-        );
-        assert_eq!(
-            told.len(),
-            usize::from(wrong.starts_with("2026")),
-            "told once: {told:?}"
-        );
-    }
-    *node.world.now.borrow_mut() = "2026-11-22T12:00:00Z".parse().unwrap();
-    let (outcome, _) = node.cycle();
-    assert_eq!(
-        (outcome.status, node.world.host.text(A)),
-        (Status::Ok, block(&[&ed(1)]))
-    );
-}
-
-#[test]
-fn f39_time_is_recorded_rarely_and_survives_restarts() {
-    let mut node = Running::new(ONE);
-    node.world.publish("file:/k", "1", &format!("{}\n", ed(1)));
-    node.cycle();
-    let state = node.world.state.path().join("state.json");
-    let mut writes = 0;
-    let mut last = std::fs::read(&state).unwrap();
-    for _ in 0..600 {
-        node.next();
-        let now = std::fs::read(&state).unwrap();
-        writes += usize::from(now != last);
-        last = now;
-    }
-    assert_eq!(writes, 10, "ten hours");
-    let store = Store::open(node.world.state.path()).unwrap();
-    let age = node
-        .world
-        .now
-        .borrow()
-        .duration_since(store.state().clock.unwrap());
-    assert!(age < SignedDuration::from_hours(1), "{age}");
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! What the service shows of itself: the status file, the service manager's line, the metrics.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Service, Setup};
+use crate::host::Host;
+use crate::report::beside::{Written, no_answer};
+use crate::report::{journal, presence, status_file};
+use authkeys_core::origin::Fetch;
+use authkeys_core::outcome::{FaultCode, Outcome, chain};
+use authkeys_core::report::delivery::Deliver;
+use authkeys_core::report::entries::Entry;
+use authkeys_core::report::kind::Kind;
+use authkeys_core::report::text;
+
+impl<F, H, D, L> Service<F, H, D, L>
+where
+    F: Fetch + 'static,
+    H: Host + Send + Sync + 'static,
+    D: Deliver + 'static,
+    L: Fn() -> Result<Setup, String> + Send + Sync + 'static,
+{
+    pub(super) fn write_status(&mut self) {
+        let Some(outcome) = self.history.last() else {
+            return;
+        };
+        self.reporter
+            .write_metrics(outcome, (self.clock)())
+            .iter()
+            .for_each(journal::tell);
+        self.history.note_reports(self.reporter.outcomes());
+        self.write_files(self.history.last().map(Outcome::shortened));
+    }
+
+    /// Takes the lock that `authkeysd status` looks for, and writes the status file. If the lock
+    /// cannot be made in the directory, that is reported with the status file.
+    pub(super) fn write_files(&mut self, outcome: Option<Outcome>) {
+        let (directory, presence) = (self.setup.runtime.clone(), Arc::clone(&self.presence));
+        let write = move || {
+            let mut presence = presence.lock().unwrap_or_else(PoisonError::into_inner);
+            if presence.is_none() {
+                *presence = presence::hold(&directory).ok();
+            }
+            drop(presence);
+            outcome.map_or(Ok(()), |outcome| status_file::write(&directory, &outcome))
+        };
+        let fault = match self.files.write(write) {
+            Written::Ended(written) => written.err().map(|fault| chain(&fault)),
+            Written::Slow => None,
+            Written::Hangs => Some(no_answer(&status_file::path(&self.setup.runtime))),
+        };
+        let unwritten = fault.is_some();
+        if let (Some(fault), false) = (fault, self.unwritten) {
+            journal::tell(&Entry::of_fault(
+                Kind::Fault,
+                FaultCode::StatusNotWritten,
+                fault,
+            ));
+        }
+        self.unwritten = unwritten;
+    }
+
+    pub(super) fn say_ready(&mut self) {
+        self.ready = true;
+        self.notify.ready();
+    }
+
+    pub(super) fn show_status(&self) {
+        let mut line = self
+            .history
+            .last()
+            .map(text::service_line)
+            .unwrap_or_default();
+        if let Some(fault) = &self.refused {
+            line = format!("configuration refused, the old one stays in force: {fault}; {line}");
+        }
+        self.notify.status(&line);
+    }
+}
