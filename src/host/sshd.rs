@@ -12,7 +12,7 @@ use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use thiserror::Error;
 
 use super::program::{self, ProgramOutput};
-use super::start_options::{self, StartOptions};
+use super::start_options;
 
 /// Where distributions install sshd; a service's `PATH` does not always include an sbin directory.
 pub const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"];
@@ -45,7 +45,9 @@ impl SshdVersion {
     pub(super) fn version(&self) -> Option<Number> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let installed = SSHD.iter().find_map(|sshd| identity(sshd));
-        if let Some((_, number)) = known.filter(|(of, _)| *of == installed) {
+        if let Some((of, number)) = *known
+            && of == installed
+        {
             return Some(number);
         }
         let number = version();
@@ -57,13 +59,18 @@ impl SshdVersion {
 
 /// Asks the installed server, or else the client, for its version, as major and minor.
 pub fn version() -> Option<(u32, u32)> {
-    let banner = |program: &str| {
-        let ProgramOutput { stdout, stderr, .. } = run(program, &["-V"])?;
-        parse_version(&format!("{stderr}\n{stdout}"))
-    };
-    SSHD.iter()
-        .find_map(|sshd| banner(sshd))
-        .or_else(|| banner("ssh"))
+    for program in SSHD {
+        let version = version_of(program);
+        if version.is_some() {
+            return version;
+        }
+    }
+    version_of("ssh")
+}
+
+fn version_of(program: &str) -> Option<Number> {
+    let ProgramOutput { stdout, stderr, .. } = run(program, &["-V"])?;
+    parse_version(&format!("{stderr}\n{stdout}"))
 }
 
 fn identity(program: &str) -> Option<Identity> {
@@ -112,34 +119,35 @@ pub enum Origin {
 /// The effective settings for a login of `user` at the port that sshd listens on, as lines of
 /// `keyword value`. Includes the options that sshd is started with.
 pub fn effective_settings(user: &str, origin: Origin) -> Result<String, NoSettings> {
-    let started_with: Vec<String> = start_options::in_effect()
-        .iter()
-        .flat_map(StartOptions::arguments)
-        .collect();
-    let settings = |port: &str| {
-        let connection = connection(user, origin, port);
-        let question = ["-T", "-C", &connection];
-        let started_with = started_with.iter().map(String::as_str);
-        let mut answer = ask(&started_with.chain(question).collect::<Vec<_>>())?;
-        if !answer.status.success() {
-            // What was taken for options may not be options: ask without them.
-            answer = ask(&question)?;
-        }
-        if answer.status.success() {
-            Ok(answer.stdout)
-        } else {
-            Err(no_settings(&answer.stderr))
-        }
+    let started_with = match start_options::in_effect() {
+        Some(options) => options.arguments(),
+        None => Vec::new(),
     };
-    let at_default = settings(DEFAULT_PORT)?;
-    let port = at_default
-        .lines()
-        .find_map(|line| line.strip_prefix("port "))
-        .unwrap_or(DEFAULT_PORT);
-    if port == DEFAULT_PORT {
-        Ok(at_default)
+    let at_default = settings_at(&started_with, &connection(user, origin, DEFAULT_PORT))?;
+    for line in at_default.lines() {
+        match line.strip_prefix("port ") {
+            None => {}
+            Some(DEFAULT_PORT) => break,
+            Some(port) => return settings_at(&started_with, &connection(user, origin, port)),
+        }
+    }
+    Ok(at_default)
+}
+
+/// The settings for one connection, by an sshd that is `started_with` these options.
+fn settings_at(started_with: &[String], connection: &str) -> Result<String, NoSettings> {
+    let question = ["-T", "-C", connection];
+    let mut arguments: Vec<&str> = started_with.iter().map(String::as_str).collect();
+    arguments.extend(question);
+    let mut answer = ask(&arguments)?;
+    if !answer.status.success() {
+        // What was taken for options may not be options: ask without them.
+        answer = ask(&question)?;
+    }
+    if answer.status.success() {
+        Ok(answer.stdout)
     } else {
-        settings(port)
+        Err(no_settings(&answer.stderr))
     }
 }
 
@@ -150,19 +158,17 @@ pub fn written_values(user: &str, keyword: &str) -> Vec<String> {
     let Ok(answer) = ask(&["-ddd", "-T", "-C", &connection]) else {
         return Vec::new();
     };
-    let setting = |line: &str| {
-        let (_, setting) = line.split_once(" setting ")?;
-        let (named, value) = setting.split_once(' ')?;
-        named
-            .eq_ignore_ascii_case(keyword)
-            .then(|| unescaped(value.trim()))
-    };
-    answer
-        .stderr
-        .lines()
-        .filter(|line| line.starts_with("debug"))
-        .filter_map(setting)
-        .collect()
+    let mut values = Vec::new();
+    for line in answer.stderr.lines() {
+        if line.starts_with("debug")
+            && let Some((_, setting)) = line.split_once(" setting ")
+            && let Some((named, value)) = setting.split_once(' ')
+            && named.eq_ignore_ascii_case(keyword)
+        {
+            values.push(unescaped(value.trim()));
+        }
+    }
+    values
 }
 
 /// Names every criterion, because sshd fails on a `Match` for one that is missing here.
@@ -175,14 +181,13 @@ fn connection(user: &str, origin: Origin, port: &str) -> String {
 }
 
 fn ask(arguments: &[&str]) -> Result<ProgramOutput, NoSettings> {
-    let missing = || {
-        NoSettings::Unasked(
-            "no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin".to_owned(),
-        )
-    };
-    SSHD.iter()
-        .find_map(|sshd| ask_with_any_host_key(sshd, arguments))
-        .ok_or_else(missing)
+    for sshd in SSHD {
+        if let Some(answer) = ask_with_any_host_key(sshd, arguments) {
+            return Ok(answer);
+        }
+    }
+    let missing = "no sshd could be run in /usr/sbin, /usr/local/sbin or /sbin";
+    Err(NoSettings::Unasked(missing.to_owned()))
 }
 
 /// Reverts the escapes in sshd's log: a doubled backslash, and bytes outside ASCII as three octal
@@ -196,22 +201,23 @@ fn unescaped(text: &str) -> String {
             bytes.push(*first);
             continue;
         }
-        let octal = after.split_at_checked(3).and_then(|(digits, after)| {
-            let byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()?;
-            Some((byte, after))
-        });
-        match octal {
-            Some((byte, after)) => {
-                bytes.push(byte);
-                rest = after;
-            }
-            None => {
-                bytes.extend(after.first());
-                rest = after.get(1..).unwrap_or_default();
-            }
+        if let Some((byte, after)) = octal(after) {
+            bytes.push(byte);
+            rest = after;
+        } else if let Some((second, after)) = after.split_first() {
+            bytes.push(*second);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The byte that three octal digits at the start of the text stand for, and the text after them.
+fn octal(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (digits, after) = text.split_at_checked(3)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let byte = u8::from_str_radix(digits, 8).ok()?;
+    Some((byte, after))
 }
 
 /// Asks with a host key of no value: the service's sandbox hides the real ones, and without any
@@ -247,13 +253,10 @@ fn host_key_on_a_pipe() -> Option<PipeReader> {
 }
 
 fn no_settings(stderr: &str) -> NoSettings {
+    let mut lines = stderr.lines().rev().map(str::trim);
     // The last line only counts the errors.
-    let mut lines = stderr
-        .lines()
-        .rev()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let Some(said) = lines.find(|line| !line.contains(": terminating, ")) else {
+    let error = lines.find(|line| !line.is_empty() && !line.contains(": terminating, "));
+    let Some(said) = error else {
         return NoSettings::Unasked("`sshd -T` failed: no answer".to_owned());
     };
     let why = format!("`sshd -T` failed: {said}");

@@ -40,22 +40,30 @@ pub struct StartOptions {
 
 impl StartOptions {
     /// As arguments for an sshd that is asked for its settings.
-    pub(super) fn arguments(&self) -> impl Iterator<Item = String> {
-        self.flags
-            .iter()
-            .flat_map(|(flag, value)| [format!("-{flag}"), value.clone()])
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments = Vec::new();
+        for (flag, value) in &self.flags {
+            arguments.push(format!("-{flag}"));
+            arguments.push(value.clone());
+        }
+        arguments
     }
 
     /// As text.
     pub fn shown(&self) -> String {
-        let each = self
-            .flags
-            .iter()
-            .map(|(flag, value)| match value.contains(' ') {
+        let mut shown = Vec::new();
+        for (flag, value) in &self.flags {
+            shown.push(match value.contains(' ') {
                 true => format!("-{flag} \"{value}\""),
                 false => format!("-{flag} {value}"),
             });
-        each.collect::<Vec<_>>().join(" ")
+        }
+        shown.join(" ")
+    }
+
+    /// Whether it has its own configuration file, as a second sshd for another purpose has.
+    fn names_a_file(&self) -> bool {
+        self.flags.iter().any(|(flag, _)| *flag == 'f')
     }
 }
 
@@ -67,14 +75,17 @@ pub(super) fn in_effect() -> Option<StartOptions> {
 /// The options of the sshd that listens in our own namespaces. One in a container belongs to
 /// another machine.
 pub fn running() -> Option<StartOptions> {
-    let listeners = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| listener(&entry.path()));
-    // A second sshd, for another purpose, has its own configuration file.
-    let mut listeners: Vec<StartOptions> = listeners.collect();
-    listeners.sort_by_key(|one| one.flags.iter().any(|(flag, _)| *flag == 'f'));
-    listeners.into_iter().next()
+    let mut second = None;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        match listener(&entry.path()) {
+            Some(options) if options.names_a_file() => {
+                second.get_or_insert(options);
+            }
+            Some(options) => return Some(options),
+            None => {}
+        }
+    }
+    second
 }
 
 fn listener(process: &Path) -> Option<StartOptions> {
@@ -101,13 +112,15 @@ fn of_command_line(text: &str) -> Option<Vec<(char, String)>> {
     if let Some(title) = text.split('\0').next()?.strip_prefix("sshd: ") {
         // From OpenSSH 8.2 on the title of the listener says so, and shows its command line with
         // blanks between the words.
-        return title
-            .split_once(" [listener]")
-            .map(|(command, _)| flags_of_title(command));
+        let (command, _) = title.split_once(" [listener]")?;
+        return Some(flags_of_title(command));
     }
     let words: Vec<String> = text.split_terminator('\0').map(str::to_owned).collect();
-    let listens = !words.iter().any(|word| word == "-i");
-    (is_sshd(words.first()?) && listens).then(|| flags(words.get(1..).unwrap_or_default()))
+    let (program, arguments) = words.split_first()?;
+    if !is_sshd(program) || arguments.iter().any(|word| word == "-i") {
+        return None;
+    }
+    Some(flags(arguments))
 }
 
 /// Parses a title. The value of an `-o` may contain blanks: it continues until the next flag.
@@ -132,8 +145,14 @@ fn flags_of_title(command: &str) -> Vec<(char, String)> {
 }
 
 fn is_flag(word: &str) -> bool {
-    let first = word.strip_prefix('-').and_then(|rest| rest.chars().next());
-    first.is_some_and(|flag| WITH_VALUE.contains(flag) || WITHOUT_VALUE.contains(flag))
+    let mut characters = word.chars();
+    if characters.next() != Some('-') {
+        return false;
+    }
+    match characters.next() {
+        Some(flag) => WITH_VALUE.contains(flag) || WITHOUT_VALUE.contains(flag),
+        None => false,
+    }
 }
 
 /// Parses flags like getopt: flags may share a word, and a value may be attached to its flag.
@@ -141,36 +160,34 @@ fn flags(words: &[String]) -> Vec<(char, String)> {
     let mut found = Vec::new();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let Some(rest) = word
-            .strip_prefix('-')
-            .filter(|rest| !rest.is_empty() && *rest != "-")
-        else {
-            break;
+        let rest = match word.strip_prefix('-') {
+            None | Some("" | "-") => break,
+            Some(rest) => rest,
         };
-        let Some((at, flag)) = rest
-            .char_indices()
-            .find(|(_, flag)| WITH_VALUE.contains(*flag))
-        else {
+        let Some(at) = rest.find(|flag| WITH_VALUE.contains(flag)) else {
             continue;
         };
-        let glued = rest
-            .get(at + 1..)
-            .filter(|value| !value.is_empty())
-            .map(str::to_owned);
-        let Some(value) = glued.or_else(|| words.next().cloned()) else {
-            break;
+        let (_, from_flag) = rest.split_at(at);
+        let mut characters = from_flag.chars();
+        let Some(flag) = characters.next() else {
+            continue;
+        };
+        let value = match characters.as_str() {
+            "" => match words.next() {
+                Some(value) => value,
+                None => break,
+            },
+            attached => attached,
         };
         if DECIDING.contains(flag) {
-            found.push((flag, value));
+            found.push((flag, value.to_owned()));
         }
     }
     found
 }
 
 fn is_sshd(program: &str) -> bool {
-    Path::new(program)
-        .file_name()
-        .is_some_and(|name| name == "sshd")
+    Path::new(program).file_name() == Some("sshd".as_ref())
 }
 
 /// The options with which sshd's unit will start it.
@@ -188,45 +205,29 @@ struct Unit {
 
 impl Unit {
     fn load(name: &str) -> Option<Self> {
-        let main = UNITS
-            .iter()
-            .map(|directory| Path::new(directory).join(name))
-            .find(|path| path.is_file())?;
+        let places = UNITS.map(|directory| Path::new(directory).join(name));
+        let main = places.iter().find(|path| path.is_file())?;
         let mut unit = Self::default();
-        unit.read(&main);
-        let directory = |parent: &str| Path::new(parent).join(format!("{name}.d"));
-        let entries = UNITS
-            .iter()
-            .filter_map(|parent| fs::read_dir(directory(parent)).ok());
-        let names = entries.flat_map(|entries| entries.flatten().map(|entry| entry.file_name()));
-        let names: BTreeSet<OsString> = names
-            .filter(|name| Path::new(name).extension() == Some("conf".as_ref()))
-            .collect();
-        for name in names {
-            let mut places = UNITS.iter().map(|parent| directory(parent).join(&name));
-            if let Some(path) = places.find(|path| path.exists()) {
-                unit.read(&path);
-            }
+        unit.read(main);
+        for path in drop_ins(name) {
+            unit.read(&path);
         }
         Some(unit)
     }
 
     fn read(&mut self, path: &Path) {
-        let text = text(path).unwrap_or_default().replace("\\\n", " ");
         let mut is_service = false;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with(['#', ';']))
-        {
+        for line in lines(path) {
             if line.starts_with('[') {
                 is_service = line == "[Service]";
             }
-            let Some((key, value)) = line.split_once('=').filter(|_| is_service) else {
+            if !is_service {
+                continue;
+            }
+            let Some((key, value)) = line.split_once('=') else {
                 continue;
             };
-            let (key, value) = (key.trim_end(), value.trim_start());
-            match (key, value) {
+            match (key.trim_end(), value.trim_start()) {
                 ("ExecStart", "") => self.commands.clear(),
                 ("ExecStart", command) => self.commands.push((command.to_owned(), path.to_owned())),
                 ("Environment", "") => self.variables.clear(),
@@ -243,46 +244,88 @@ impl Unit {
         let variables = self.environment();
         let mut arguments = Vec::new();
         for word in words(command.trim_start_matches(['-', '@', ':', '+', '!'])) {
-            match word.strip_prefix('$').and_then(|name| variables.get(name)) {
-                // The value of a variable that is a word of its own is split into words.
-                Some(value) => arguments.extend(words(value)),
-                None if word.starts_with('$') && !word.starts_with("${") => {}
-                None => arguments.push(expand(&word, &variables)),
+            match word.strip_prefix('$') {
+                Some(name) if !name.starts_with('{') => {
+                    // The value of a variable that is a word of its own is split into words.
+                    if let Some(value) = variables.get(name) {
+                        arguments.extend(words(value));
+                    }
+                }
+                _ => arguments.push(expand(&word, &variables)),
             }
         }
         let (program, arguments) = arguments.split_first()?;
-        let origin = format!("sshd's unit ({})", path.display());
-        is_sshd(program).then(|| StartOptions {
+        if !is_sshd(program) {
+            return None;
+        }
+        Some(StartOptions {
             flags: flags(arguments),
-            origin,
+            origin: format!("sshd's unit ({})", path.display()),
         })
     }
 
     /// The variables of an environment file override the unit's own.
     fn environment(&self) -> BTreeMap<String, String> {
-        let mut variables = self.variables.clone();
+        let mut assignments = self.variables.clone();
         for file in &self.files {
-            let text = text(file).unwrap_or_default().replace("\\\n", " ");
-            let lines = text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.starts_with(['#', ';']));
-            variables.extend(lines.map(str::to_owned));
+            assignments.extend(lines(file));
         }
-        let pairs = variables.iter().filter_map(|one| one.split_once('='));
-        pairs
-            .map(|(name, value)| (name.to_owned(), unquoted(value).to_owned()))
-            .collect()
+        let mut variables = BTreeMap::new();
+        for assignment in assignments {
+            if let Some((name, value)) = assignment.split_once('=') {
+                variables.insert(name.to_owned(), unquoted(value).to_owned());
+            }
+        }
+        variables
     }
 }
 
+/// The drop-ins of a unit, ordered by name. One in an earlier directory hides one of the same name.
+fn drop_ins(unit: &str) -> Vec<PathBuf> {
+    let directories = UNITS.map(|parent| Path::new(parent).join(format!("{unit}.d")));
+    let mut names: BTreeSet<OsString> = BTreeSet::new();
+    for directory in &directories {
+        let Ok(entries) = fs::read_dir(directory) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if Path::new(&name).extension() == Some("conf".as_ref()) {
+                names.insert(name);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for name in names {
+        let mut places = directories.iter().map(|directory| directory.join(&name));
+        found.extend(places.find(|path| path.exists()));
+    }
+    found
+}
+
+/// The trimmed lines of a unit or an environment file, with continued lines joined and without
+/// comments.
+fn lines(path: &Path) -> Vec<String> {
+    let text = text(path).unwrap_or_default().replace("\\\n", " ");
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let line = line.trim();
+        if !line.starts_with(['#', ';']) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
+}
+
 fn unquoted(value: &str) -> &str {
-    let inside = |quote| {
-        value
-            .strip_prefix(quote)
-            .and_then(|rest| rest.strip_suffix(quote))
-    };
-    inside('"').or_else(|| inside('\'')).unwrap_or(value)
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote)
+            && let Some(inside) = rest.strip_suffix(quote)
+        {
+            return inside;
+        }
+    }
+    value
 }
 
 fn expand(word: &str, variables: &BTreeMap<String, String>) -> String {
