@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, Entry};
-use super::layout::{BEGIN, END, Mode, Plan, append_line, is_head, is_marker};
+use super::layout::{Mode, Plan};
+use super::lines::{BEGIN, END, append_line, is_head, is_marker};
 use crate::key::{Fingerprint, OptionList, granted, identify};
 use crate::outcome::KeyShown;
 

@@ -4,15 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::desired::{Desired, Entry};
-use crate::key::{Fingerprint, Identified, KeyBlob, OptionList, granted, identify};
+use super::lines::{
+    BEGIN, END, FileLine, Owner, append_line, classify, is_head, is_marker, without_head,
+};
+use crate::key::{Fingerprint, KeyBlob, OptionList, granted};
 use crate::outcome::KeyShown;
-
-pub(super) const BEGIN: &str = "# BEGIN authkeysd";
-pub(super) const END: &str = "# END authkeysd";
-/// The start of the line that names the sources of our lines.
-const MANAGED: &str = "# managed by authkeysd from ";
-/// The most sources that the line names.
-const NAMED_SOURCES: usize = 3;
 
 /// How much of the file authkeysd manages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,22 +40,6 @@ pub struct Plan {
     pub others: Vec<(String, Vec<u8>)>,
     /// With `layout = "coreos"`: whether update-ssh-keys has to run.
     pub refresh: bool,
-}
-
-/// The line that tells readers of the file where its keys come from.
-pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
-    let sources: Vec<&str> = sources.into_iter().collect();
-    let named = sources
-        .iter()
-        .take(NAMED_SOURCES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let more = match sources.len().saturating_sub(NAMED_SOURCES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{MANAGED}{named}{more}: changes between these lines are overwritten")
 }
 
 /// Plans one file. `installed` has all keys that authkeysd ever installed for the account.
@@ -291,29 +271,6 @@ pub fn add_pinned(desired: &Desired, mode: Mode, present: Option<&[u8]>) -> Plan
     plan
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Ours,
-    Foreign,
-}
-
-/// One line, or several consecutive lines without a key or marker, so that 1 MiB of blank lines
-/// does not use many times its size in memory.
-struct FileLine<'a> {
-    text: &'a [u8],
-    owner: Owner,
-    /// Boxed, because most lines have none.
-    found: Option<Box<Identified>>,
-    /// The new block goes before this line.
-    is_home: bool,
-}
-
-impl FileLine<'_> {
-    fn without_feed(&self) -> &[u8] {
-        self.text.strip_suffix(b"\n").unwrap_or(self.text)
-    }
-}
-
 /// The keys of the desired lines as shown to people, each once.
 pub(super) fn shown_once(desired: &Desired) -> Vec<KeyShown> {
     let mut once = HashSet::new();
@@ -328,63 +285,6 @@ fn shown(entry: &Entry, desired: &Desired) -> KeyShown {
     let mut shown = KeyShown::new(&entry.key, &entry.comment);
     shown.source.clone_from(&entry.source);
     shown.marked(&desired.pinned)
-}
-
-/// Classifies each line as ours or foreign. An unmatched marker delimits nothing: the lines around
-/// it are foreign, so that none is lost. Keys of ours among them are removed because they are ours.
-fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
-    let mut lines: Vec<FileLine<'_>> = Vec::new();
-    let mut open = None;
-    let (mut home, mut stray) = (None, None);
-    // Where the last run of lines without a key begins, and where the current line ends.
-    let (mut keyless, mut end) = (None, 0);
-    for text in old.split_inclusive(|b| *b == b'\n') {
-        let at = lines.len();
-        let begin = end;
-        end += text.len();
-        let marker = mode == Mode::Block && (is_marker(text, BEGIN) || is_marker(text, END));
-        let owner = if marker || mode == Mode::Exclusive {
-            Owner::Ours
-        } else {
-            Owner::Foreign
-        };
-        let found = identify(text.strip_suffix(b"\n").unwrap_or(text)).map(Box::new);
-        if marker || found.is_some() {
-            keyless = None;
-        } else if let (Some(begin), Some(last)) = (keyless, lines.last_mut()) {
-            last.text = old.get(begin..end).unwrap_or(text);
-            continue;
-        } else {
-            keyless = Some(begin);
-        }
-        lines.push(FileLine {
-            text,
-            owner,
-            found,
-            is_home: false,
-        });
-        if !marker {
-            continue;
-        }
-        stray = stray.or(Some(at));
-        if is_marker(text, BEGIN) {
-            open = Some(at);
-        } else if let Some(begin) = open.take() {
-            lines
-                .iter_mut()
-                .skip(begin)
-                .for_each(|line| line.owner = Owner::Ours);
-            home = home.or(Some(begin));
-        }
-    }
-    if let Some(line) = home.or(stray).and_then(|at| lines.get_mut(at)) {
-        line.is_home = true;
-    }
-    lines
-}
-
-pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
-    line.trim_ascii() == marker.as_bytes()
 }
 
 fn append_ours(new: &mut Vec<u8>, desired: &Desired, mode: Mode, head: Option<&str>) {
@@ -405,34 +305,6 @@ fn append_entries(new: &mut Vec<u8>, desired: &Desired, mode: Mode) {
         .for_each(|entry| append_line(new, entry.line.as_bytes()));
     if mode == Mode::Block {
         append_line(new, END.as_bytes());
-    }
-}
-
-/// Whether a line names the source of our lines.
-pub(super) fn is_head(line: &[u8]) -> bool {
-    line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
-}
-
-/// Our lines without the line that names the source, if it is present. The line alone is not a
-/// reason to write: an earlier version did not write it, and an upgrade must not change the files
-/// on all nodes at once.
-fn without_head(ours: &[u8]) -> &[u8] {
-    if !ours.starts_with(MANAGED.as_bytes()) {
-        return ours;
-    }
-    let end = ours
-        .iter()
-        .position(|b| *b == b'\n')
-        .map_or(ours.len(), |feed| feed + 1);
-    ours.get(end..).unwrap_or_default()
-}
-
-/// Ends every line with LF, including a foreign last line that had none: otherwise the next writer
-/// would join two keys in one line.
-pub(super) fn append_line(new: &mut Vec<u8>, line: &[u8]) {
-    new.extend_from_slice(line);
-    if !line.ends_with(b"\n") {
-        new.push(b'\n');
     }
 }
 
