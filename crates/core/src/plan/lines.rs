@@ -1,5 +1,7 @@
 //! The lines of a file: whose they are, and which keys they have.
 
+use std::fmt::Write as _;
+
 use super::layout::Mode;
 use crate::key::{Identified, identify};
 
@@ -12,18 +14,22 @@ const NAMED_SOURCES: usize = 3;
 
 /// The line that tells readers of the file where its keys come from.
 pub fn managed_by<'a>(sources: impl IntoIterator<Item = &'a str>) -> String {
-    let sources: Vec<&str> = sources.into_iter().collect();
-    let named = sources
-        .iter()
-        .take(NAMED_SOURCES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" and ");
-    let more = match sources.len().saturating_sub(NAMED_SOURCES) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{MANAGED}{named}{more}: changes between these lines are overwritten")
+    let mut head = MANAGED.to_owned();
+    let mut more = 0_usize;
+    for (at, source) in sources.into_iter().enumerate() {
+        match at {
+            0 => head.push_str(source),
+            1..NAMED_SOURCES => {
+                head.push_str(" and ");
+                head.push_str(source);
+            }
+            _ => more += 1,
+        }
+    }
+    if more > 0 {
+        let _ = write!(head, " and {more} more");
+    }
+    head + ": changes between these lines are overwritten"
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub(super) struct FileLine<'a> {
 
 impl FileLine<'_> {
     pub(super) fn without_feed(&self) -> &[u8] {
-        self.text.strip_suffix(b"\n").unwrap_or(self.text)
+        without_feed(self.text)
     }
 }
 
@@ -53,10 +59,14 @@ impl FileLine<'_> {
 /// it are foreign, so that none is lost. Keys of ours among them are removed because they are ours.
 pub(super) fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
     let mut lines: Vec<FileLine<'_>> = Vec::new();
+    // The first marker of a block that has not ended yet.
     let mut open = None;
-    let (mut home, mut stray) = (None, None);
-    // Where the last run of lines without a key begins, and where the current line ends.
-    let (mut keyless, mut end) = (None, 0);
+    let mut home = None;
+    let mut stray = None;
+    // Where the last run of lines without a key begins.
+    let mut keyless = None;
+    // Where the current line ends.
+    let mut end = 0;
     for text in old.split_inclusive(|b| *b == b'\n') {
         let at = lines.len();
         let begin = end;
@@ -67,7 +77,7 @@ pub(super) fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
         } else {
             Owner::Foreign
         };
-        let found = identify(text.strip_suffix(b"\n").unwrap_or(text)).map(Box::new);
+        let found = identify(without_feed(text)).map(Box::new);
         if marker || found.is_some() {
             keyless = None;
         } else if let (Some(begin), Some(last)) = (keyless, lines.last_mut()) {
@@ -85,21 +95,27 @@ pub(super) fn classify(old: &[u8], mode: Mode) -> Vec<FileLine<'_>> {
         if !marker {
             continue;
         }
-        stray = stray.or(Some(at));
+        stray.get_or_insert(at);
         if is_marker(text, BEGIN) {
             open = Some(at);
         } else if let Some(begin) = open.take() {
-            lines
-                .iter_mut()
-                .skip(begin)
-                .for_each(|line| line.owner = Owner::Ours);
-            home = home.or(Some(begin));
+            for line in lines.iter_mut().skip(begin) {
+                line.owner = Owner::Ours;
+            }
+            home.get_or_insert(begin);
         }
     }
-    if let Some(line) = home.or(stray).and_then(|at| lines.get_mut(at)) {
+    if let Some(at) = home.or(stray)
+        && let Some(line) = lines.get_mut(at)
+    {
         line.is_home = true;
     }
     lines
+}
+
+/// A line without the LF at its end.
+pub(super) fn without_feed(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\n").unwrap_or(line)
 }
 
 pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
@@ -108,7 +124,7 @@ pub(super) fn is_marker(line: &[u8], marker: &str) -> bool {
 
 /// Whether a line names the source of our lines.
 pub(super) fn is_head(line: &[u8]) -> bool {
-    line.starts_with(MANAGED.as_bytes()) && line.trim_ascii_end().iter().all(|b| *b != b'\n')
+    line.starts_with(MANAGED.as_bytes()) && !line.trim_ascii_end().contains(&b'\n')
 }
 
 /// Our lines without the line that names the source, if it is present. The line alone is not a
@@ -118,11 +134,10 @@ pub(super) fn without_head(ours: &[u8]) -> &[u8] {
     if !ours.starts_with(MANAGED.as_bytes()) {
         return ours;
     }
-    let end = ours
-        .iter()
-        .position(|b| *b == b'\n')
-        .map_or(ours.len(), |feed| feed + 1);
-    ours.get(end..).unwrap_or_default()
+    match ours.iter().position(|b| *b == b'\n') {
+        Some(feed) => ours.get(feed + 1..).unwrap_or_default(),
+        None => &[],
+    }
 }
 
 /// Ends every line with LF, including a foreign last line that had none: otherwise the next writer
