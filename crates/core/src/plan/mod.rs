@@ -1,5 +1,6 @@
 //! What an account's file must become: the keys in force, merged into the file's present content.
 
+pub(crate) use desired::earlier;
 pub use desired::{Desired, Entry, Layer, Unreadable, desired};
 pub use expiry::{ExpiryForm, Moment, PresentLines};
 pub use fragments::{Fragments, Maker, dropped, plan_fragments, put_right};
