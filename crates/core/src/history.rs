@@ -45,7 +45,7 @@ impl History {
             {
                 source.status = Status::Failed;
                 let overdue = format!(
-                    "{}: no good answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
+                    "{}: no valid answer since {fetched}, for longer than max_stale ({most:#}); its keys stay",
                     source.source
                 );
                 // A cycle that does not ask the source repeats the previous detail.

@@ -74,7 +74,7 @@ pub(super) fn is_stand_in(bytes: &[u8]) -> bool {
 fn stand_in(first: &[u8]) -> Option<&'static str> {
     let begins = |beginning: &[u8]| first.starts_with(beginning);
     if begins(b"version https://git-lfs.") {
-        return Some("a pointer of Git LFS; publish the file that it stands for");
+        return Some("a pointer of Git LFS; publish the file that it points to");
     }
     if begins(b"$ANSIBLE_VAULT;") || begins(b"age-encryption.org/") {
         return Some("an encrypted file; publish what it decrypts to");
@@ -83,7 +83,9 @@ fn stand_in(first: &[u8]) -> Option<&'static str> {
     let is_variable = |name: &[u8]| !name.is_empty() && name.iter().all(is_name);
     let is_placeholder = begins(b"${") || begins(b"{{") || begins(b"<%");
     if is_placeholder || first.strip_prefix(b"$").is_some_and(is_variable) {
-        return Some("a template whose placeholder was not filled in; publish what it stands for");
+        return Some(
+            "a template whose placeholder was not filled in; publish the text with the value in its place",
+        );
     }
     if begins(b"{\\\"") {
         return Some(

@@ -88,7 +88,7 @@ pub struct KeyShown {
     pub kind: String,
     /// Its comment.
     pub comment: String,
-    /// The source of the key, if its account has keys of several sources.
+    /// The source of the key, if its account has more than one source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// One of the node's own keys, which no document can revoke.

@@ -20,13 +20,13 @@ pub struct Entry {
     pub comment: String,
     /// The whole line, without LF.
     pub line: String,
-    /// The source of the key, if the account has keys of several sources.
+    /// The source of the key, if the account has more than one source.
     pub source: Option<String>,
     /// The option of the line that only a recent sshd knows, and the first version that does.
     pub(super) newest_option: Option<(&'static str, (u32, u32))>,
 }
 
-/// A document in force for an account, possibly one of several that are combined.
+/// A document in force for an account, possibly combined with others.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer<'a> {
     /// The document.

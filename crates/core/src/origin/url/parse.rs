@@ -252,10 +252,10 @@ fn parameters<const N: usize>(
 
 fn decoded_text(text: &str) -> Result<String, String> {
     let text = String::from_utf8(decoded(text)?)
-        .map_err(|_not_utf8| "what its %-escapes stand for is not UTF-8".to_owned())?;
+        .map_err(|_not_utf8| "its %-escapes do not decode to UTF-8".to_owned())?;
     // There are control characters outside ASCII too, which `decoded` cannot see in the bytes.
     if text.chars().any(char::is_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
+        return Err("its %-escapes contain a control character".to_owned());
     }
     Ok(text)
 }
@@ -273,7 +273,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, String> {
     }
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     if bytes.iter().any(u8::is_ascii_control) {
-        return Err("its %-escapes stand for a control character".to_owned());
+        return Err("its %-escapes contain a control character".to_owned());
     }
     Ok(bytes)
 }
