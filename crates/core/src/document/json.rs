@@ -334,7 +334,8 @@ fn published(
     };
     let line =
         KeyLine::examine_parts(&key.public_key, &options, rules, examination).map_err(described)?;
-    let (not_before, not_after) = (key.not_before.map(|t| t.0), key.not_after.map(|t| t.0));
+    let not_before = key.not_before.map(|t| t.0);
+    let not_after = key.not_after.map(|t| t.0);
     if let (Some(from), Some(until)) = (not_before, not_after)
         && from >= until
     {

@@ -283,7 +283,8 @@ impl Fleet {
 
 /// Natural order: web-9 comes before web-10.
 fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
+    let mut a = a;
+    let mut b = b;
     loop {
         let (text_a, text_b) = (
             until(&mut a, |c| c.is_ascii_digit()),

@@ -252,7 +252,7 @@ fn parameters<const N: usize>(
 
 fn decoded_text(text: &str) -> Result<String, String> {
     let text = String::from_utf8(decoded(text)?)
-        .map_err(|_not_utf8| "its %-escapes do not decode to UTF-8".to_owned())?;
+        .map_err(|_not_utf8| "what its %-escapes encode is not UTF-8".to_owned())?;
     // There are control characters outside ASCII too, which `decoded` cannot see in the bytes.
     if text.chars().any(char::is_control) {
         return Err("its %-escapes contain a control character".to_owned());
