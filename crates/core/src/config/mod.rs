@@ -81,7 +81,7 @@ pub struct AccountConfig {
 }
 
 #[derive(Clone, Copy)]
-enum Layout {
+enum FileLayout {
     Home,
     System,
     CoreOs,
@@ -257,9 +257,9 @@ fn read_account(
         word(&[("block", Mode::Block), ("exclusive", Mode::Exclusive)]),
     );
     let layouts = &[
-        ("home", Layout::Home),
-        ("system", Layout::System),
-        ("coreos", Layout::CoreOs),
+        ("home", FileLayout::Home),
+        ("system", FileLayout::System),
+        ("coreos", FileLayout::CoreOs),
     ];
     let layout = section.take(faults, "layout", word(layouts));
     let fragment = section.take(faults, "fragment", string(FragmentName::parse));
@@ -271,8 +271,8 @@ fn read_account(
             "`file` and `layout` exclude each other; keep one of them",
         );
     }
-    let layout = value_of(layout).unwrap_or(Layout::Home);
-    if let (Some(fragment), false) = (&fragment, matches!(layout, Layout::CoreOs)) {
+    let layout = value_of(layout).unwrap_or(FileLayout::Home);
+    if let (Some(fragment), false) = (&fragment, matches!(layout, FileLayout::CoreOs)) {
         faults.add(
             fragment.at,
             &section.name("fragment"),
@@ -295,9 +295,9 @@ fn read_account(
     let sources = sources?;
     let fragment = value_of(fragment).unwrap_or_default();
     let (default_mode, default_file, fragment) = match layout {
-        Layout::Home => (Mode::Block, FileTemplate::home(), None),
-        Layout::System => (Mode::Exclusive, FileTemplate::system(), None),
-        Layout::CoreOs => (
+        FileLayout::Home => (Mode::Block, FileTemplate::home(), None),
+        FileLayout::System => (Mode::Exclusive, FileTemplate::system(), None),
+        FileLayout::CoreOs => (
             Mode::Exclusive,
             FileTemplate::fragment(&fragment),
             Some(fragment),

@@ -1,5 +1,5 @@
-//! Compares and searches the RSA moduli of several keys: a modulus that is a prime, one whose primes are
-//! close together, and two that share a prime.
+//! Compares and searches the RSA moduli of several keys: a modulus that is a prime, one whose
+//! primes are close together, and two that share a prime.
 //!
 //! Anyone who knows a prime factor of a modulus knows the private key. A modulus that is a prime is
 //! its own factor. If both primes are close to each other, as in CVE-2022-26320, they are found

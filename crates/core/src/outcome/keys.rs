@@ -20,10 +20,10 @@ const LISTED_BYTES: usize = 256;
 /// Keys as shown to people. Clones share them: a hundred accounts with the same document cost no
 /// more than one.
 #[derive(Clone, Default)]
-pub struct KeyList(Arc<Keys>);
+pub struct KeyList(Arc<SharedKeys>);
 
 #[derive(Default)]
-struct Keys {
+struct SharedKeys {
     keys: Vec<KeyShown>,
     digest: OnceLock<Digest>,
 }
@@ -69,7 +69,7 @@ fn listed<T>(all: &[T], most: usize, text_len: impl Fn(&T) -> usize) -> usize {
 
 impl From<Vec<KeyShown>> for KeyList {
     fn from(keys: Vec<KeyShown>) -> Self {
-        Self(Arc::new(Keys {
+        Self(Arc::new(SharedKeys {
             keys,
             digest: OnceLock::new(),
         }))
